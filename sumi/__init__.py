@@ -1,0 +1,26 @@
+"""Sumi: train, sample, guide, measure and explain diffusion models.
+
+model = sumi.train("ddpm", data="photos/", steps=20_000)
+model = sumi.load("runs/photos")
+images = model.sample(16, steps=50, seed=0)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sumi.model import DiffusionModel, load
+    from sumi.training_run import train
+
+__version__ = "0.1.0"
+__all__ = ["DiffusionModel", "load", "train"]
+
+_HOMES = {"DiffusionModel": "sumi.model", "load": "sumi.model", "train": "sumi.training_run"}
+
+
+def __getattr__(name: str) -> Any:
+    """Torch is imported with the first name that needs it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sumi' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

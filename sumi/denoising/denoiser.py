@@ -1,0 +1,101 @@
+"""The currency of the whole system: a denoiser D(x_t, t) = E[x_0 | x_t].
+
+Samplers, guidance and measures see nothing else. ``NetworkDenoiser`` makes one of a network, ``FunctionDenoiser`` of
+any callable; a wrapper of a denoiser is a denoiser.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sumi.denoising.parameterization import Coefficients, Parameterization
+from sumi.process.forward import expand
+from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
+
+
+@dataclass(slots=True)
+class Denoised:
+    """What a denoiser says of x_t; ``clean`` is x̂_0 = E[x_0 | x_t], ``alpha`` and ``sigma`` multiply x of shape (N, …).
+
+    The other views follow from x_t = alpha x̂_0 + sigma ε̂; they are singular where sigma = 0.
+    """
+
+    clean: Tensor
+    x_t: Tensor
+    alpha: Number
+    sigma: Number
+
+    @property
+    def noise(self) -> Tensor:
+        """ε̂ = (x_t - alpha x̂_0)/sigma."""
+        return (self.x_t - self.alpha * self.clean) / self.sigma
+
+    @property
+    def score(self) -> Tensor:
+        """∇ log p(x_t) = -ε̂/sigma (Tweedie's formula)."""
+        return -self.noise / self.sigma
+
+    @property
+    def velocity(self) -> Tensor:
+        """v̂ = alpha ε̂ - sigma x̂_0."""
+        return self.alpha * self.noise - self.sigma * self.clean
+
+
+class Denoiser(Protocol):
+    """D(x_t, t): x_t of shape (N, …), t a time in [0, 1] for all, a tensor (N,) of times, or a noise level."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised: ...
+
+
+class FunctionDenoiser:
+    """A denoiser made of any callable x̂_0 = f(x_t, level)."""
+
+    def __init__(self, f: Callable[[Tensor, NoiseLevel], Tensor], schedule: Schedule) -> None:
+        self.f = f
+        self.schedule = schedule
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+        now = level(self.schedule, t)
+        return Denoised(self.f(x_t, now), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t))
+
+
+class NetworkDenoiser(nn.Module):
+    """A network F(x, c_noise) read through a parameterization.
+
+    ``grid``: the number T of steps of the chain the network was trained on, when it knows only the times i/T; None when
+    it takes any time.
+    """
+
+    def __init__(
+        self, network: nn.Module, schedule: Schedule, parameterization: Parameterization, grid: int | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.parameterization = parameterization
+        self.grid = grid
+
+    def predict(self, x_t: Tensor, c: Coefficients) -> Tensor:
+        """The network's own output F(c_in x_t, c_noise), in x_t's type and shape."""
+        scaled = x_t if isinstance(c.c_in, float) and c.c_in == 1.0 else expand(c.c_in, x_t) * x_t
+        if isinstance(c.c_noise, Tensor):
+            c_noise = c.c_noise.to(x_t.device, x_t.dtype)
+        else:
+            c_noise = x_t.new_full((len(x_t),), c.c_noise)
+        return self.network(scaled, c_noise)
+
+    def forward(self, x_t: Tensor, t: Time) -> Denoised:
+        now = level(self.schedule, t)
+        c = self.parameterization.coefficients(now)
+        output = self.predict(x_t, c)
+        clean = torch.mul(x_t, expand(c.c_skip, x_t))
+        c_out = expand(c.c_out, x_t)
+        # one pass over the image where the coefficient is a number, as in a sampler
+        clean = clean.addcmul_(output, c_out) if isinstance(c_out, Tensor) else clean.add_(output, alpha=c_out)
+        return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t))

@@ -1,0 +1,82 @@
+"""Counter-based randomness: every number is a pure function of (seed, sample index, step, purpose).
+
+A Philox generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has no history: its state *is* a
+256-bit counter under a 128-bit key. The key holds the seed; the counter's upper words hold the sample's index, the step
+and the purpose, its lowest word counts the values drawn. So sample 37 gets the same bits alone or in a batch of 64, in
+any order, in any number of processes and on any device (all are drawn on the CPU and copied), and a training run can
+stop and resume without saving any generator's state.
+
+The stream of normal values is NumPy's for a given NumPy release.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Purpose(IntEnum):
+    """What a draw is for. The numbers are part of the promise: never renumber, only add."""
+
+    START = 0
+    STEP = 1
+    TRAINING_TIME = 2
+    TRAINING_NOISE = 3
+    DATA_ORDER = 4
+    FLIP = 5
+    DROPOUT = 6
+    EVALUATION = 7
+
+
+def generator(seed: int, index: int, step: int, purpose: Purpose) -> np.random.Generator:
+    """The generator of one (seed, index, step, purpose), at its beginning. All integers in [0, 2⁶⁴)."""
+    key = np.array([seed, 0], dtype=np.uint64)
+    counter = np.array([0, purpose, step, index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def normal(
+    seed: int,
+    indices: Sequence[int],
+    step: int,
+    purpose: Purpose,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Standard normal noise, shape (len(indices), *shape); row k depends on ``indices[k]`` alone, not on the others."""
+    draws = [generator(seed, index, step, purpose) for index in indices]
+    if dtype == torch.float64:
+        rows = [draw.standard_normal(shape, dtype=np.float64) for draw in draws]
+    else:
+        rows = [draw.standard_normal(shape, dtype=np.float32) for draw in draws]
+    return torch.from_numpy(np.stack(rows)).to(device)
+
+
+def uniform(seed: int, indices: Sequence[int], step: int, purpose: Purpose) -> Tensor:
+    """One uniform value in [0, 1) for each index, float64 on the CPU, shape (len(indices),)."""
+    return torch.tensor([generator(seed, i, step, purpose).random() for i in indices], dtype=torch.float64)
+
+
+def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of ``count`` items in one epoch: int64 (count,)."""
+    return generator(seed, 0, epoch, Purpose.DATA_ORDER).permutation(count)
+
+
+@dataclass(frozen=True)
+class SampleNoise:
+    """All the noise that a sampler needs for the samples with the given indices, each of ``shape``."""
+
+    seed: int
+    indices: Sequence[int]
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    device: torch.device | str = "cpu"
+
+    def __call__(self, step: int, purpose: Purpose) -> Tensor:
+        """Standard normal noise of shape (len(indices), *shape)."""
+        return normal(self.seed, self.indices, step, purpose, self.shape, dtype=self.dtype, device=self.device)

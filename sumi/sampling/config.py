@@ -1,0 +1,25 @@
+"""How a run's model is sampled unless the caller says otherwise."""
+
+from dataclasses import dataclass, field
+
+from sumi.config import nearest
+from sumi.errors import InputError
+from sumi.sampling.solvers import SOLVERS
+from sumi.sampling.time_grid import TIME_GRIDS
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """The defaults of ``sample``."""
+
+    solver: str = field(default="ddim", metadata={"help": f"one of {', '.join(SOLVERS)}"})
+    steps: int = field(default=50, metadata={"help": "intervals of the time grid, 1 or more"})
+    time_grid: str = field(default="uniform", metadata={"help": f"one of {', '.join(TIME_GRIDS)}"})
+    threshold: bool = field(default=True, metadata={"help": "keep every x̂_0 in [-1, 1] while sampling"})
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("solver", self.solver, SOLVERS), ("time_grid", self.time_grid, TIME_GRIDS)):
+            if value not in known:
+                raise InputError(f"sampling.{name}: there is no {value!r}; {nearest(value, known)}")
+        if self.steps < 1:
+            raise InputError(f"sampling.steps: {self.steps} is not a number of steps; give 1 or more")
