@@ -1,0 +1,53 @@
+"""Which data a run uses: the ``data`` section of its configuration."""
+
+from dataclasses import dataclass, field
+
+from sumi.errors import InputError
+
+SMALLEST_SIZE, LARGEST_SIZE = 4, 1024
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The data of a run. Each field says what it means in ``metadata["help"]``.
+
+    Raises:
+        InputError: a field is out of its range; the message names it as ``data.FIELD``.
+    """
+
+    source: str = field(
+        metadata={
+            "help": "built-in set (digits, fashion), folder of images, or MNIST idx files; "
+            "write ./digits for a folder with a built-in's name"
+        }
+    )
+    size: int | None = field(
+        default=None,
+        metadata={
+            "help": "side of the square images in pixels; none: the set's own size, and 32 for a folder of images"
+        },
+    )
+    channels: int | None = field(
+        default=None, metadata={"help": "1 (grey) or 3 (colour); none: 1 where every image is grey, else 3"}
+    )
+    held_out: float = field(
+        default=0.1,
+        metadata={"help": "share of the items, chosen by a hash of their keys, that is kept for evaluation"},
+    )
+    flip: bool = field(
+        default=False, metadata={"help": "mirror training images left to right at random, half of the time"}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise InputError("data.source: is empty; give a built-in set (digits, fashion) or a folder of images")
+        if self.size is not None and not SMALLEST_SIZE <= self.size <= LARGEST_SIZE:
+            raise InputError(
+                f"data.size: {self.size} is out of range; give a side of {SMALLEST_SIZE} to {LARGEST_SIZE} pixels"
+            )
+        if self.channels is not None and self.channels not in (1, 3):
+            raise InputError(f"data.channels: {self.channels} is neither 1 (grey) nor 3 (colour); give one of these")
+        if not 0 < self.held_out < 1:
+            raise InputError(
+                f"data.held_out: {self.held_out} leaves one side empty; give a share above 0 and below 1, such as 0.1"
+            )

@@ -1,0 +1,146 @@
+"""A folder of images as a data set.
+
+Items stand in the order of their keys. The class of an image is its ``label`` in ``metadata.jsonl`` where every image
+has one, else the first folder on its path where every image lies in one; a single class is none. Files are decoded by a
+few threads (Pillow lets go of the interpreter while it decodes) straight into the array.
+"""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sumi.data.config import DataConfig
+from sumi.data.dataset import ImageDataset, Progress, Skipped
+from sumi.data.decode import Rule, try_decode
+from sumi.data.listing import list_images
+from sumi.data.memory import require_memory
+from sumi.data.metadata import FILE_NAME, Description, read_metadata
+from sumi.errors import InputError
+
+DEFAULT_SIZE = 32
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None = None) -> ImageDataset:
+    """Read every image below ``folder``; ``progress(done, total)`` is called after each file.
+
+    Raises:
+        InputError: fewer than two images can be read, ``metadata.jsonl`` is malformed, or memory does not suffice.
+    """
+    size = config.size or DEFAULT_SIZE
+    listing = list_images(folder)
+    described = read_metadata(listing.root)
+    require_memory(len(listing.images), (config.channels or 3, size, size), config.source)
+
+    images, keys, rules, unreadable = _decode_all(listing.images, size, config.channels, progress)
+    found = {key for key, _ in listing.images}
+    missing = [
+        Skipped(key, f"is described in {FILE_NAME}, line {description.line}, but is not there")
+        for key, description in described.items()
+        if key not in found
+    ]
+    skipped = (*unreadable, *missing, *listing.skipped)
+    _require_two(len(keys), skipped, folder)
+
+    labels, label_names, class_notes = _classes(keys, described)
+    captions, caption_notes = _captions(keys, described)
+    size_notes = () if config.size else (f"data.size was not given: images are fitted to {size}x{size}",)
+    rule_notes = tuple(
+        f"{rules[rule]} of {len(keys)} images {rule.value.format(size=size)}" for rule in Rule if rules[rule]
+    )
+    return ImageDataset(
+        images=images,
+        labels=labels,
+        label_names=label_names,
+        captions=captions,
+        keys=keys,
+        skipped=skipped,
+        notes=(*listing.notes, *size_notes, *rule_notes, *class_notes, *caption_notes),
+    )
+
+
+def _decode_all(
+    files: Sequence[tuple[str, Path]], size: int, channels: int | None, progress: Progress | None
+) -> tuple[NDArray[np.uint8], tuple[str, ...], Counter[Rule], list[Skipped]]:
+    """Pixels (N, C, size, size) and keys of the files that could be read, how often each rule applied, and the rest."""
+    images = np.empty((len(files), channels or 3, size, size), np.uint8)
+    keys: list[str] = []
+    rules: Counter[Rule] = Counter()
+    unreadable: list[Skipped] = []
+    all_grey = True
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # what matters of them is said in reasons and rules
+            read = partial(try_decode, size=size, channels=channels)
+            results = pool.map(read, [key for key, _ in files], [path for _, path in files])
+            for done, ((key, _), result) in enumerate(zip(files, results, strict=True), start=1):
+                if isinstance(result, Skipped):
+                    unreadable.append(result)
+                else:
+                    images[len(keys)] = result.pixels  # one channel fills three
+                    all_grey &= len(result.pixels) == 1
+                    rules.update(result.rules)
+                    keys.append(key)
+                if progress is not None:
+                    progress(done, len(files))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    images = images[: len(keys)]
+    return images[:, :1].copy() if channels is None and all_grey else images, tuple(keys), rules, unreadable
+
+
+def _require_two(count: int, skipped: Sequence[Skipped], folder: Path) -> None:
+    files = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
+    why = f" ({files} skipped; the first: {skipped[0]})" if skipped else ""
+    if count == 0:
+        raise InputError(
+            f"data.source: {folder} holds no readable image{why}; give PNG, JPEG, WebP, BMP, TIFF or GIF files"
+        )
+    if count == 1:
+        raise InputError(f"data.source: {folder} holds one readable image{why}; at least 2 images are needed, add more")
+
+
+def _classes(
+    keys: Sequence[str], described: dict[str, Description]
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
+    """(labels, label names, notes). Whole numbers are ordered as numbers, everything else as text."""
+    stated = [described[key].label for key in keys if key in described and described[key].label is not None]
+    notes: tuple[str, ...] = ()
+    if len(stated) == len(keys):
+        classes: list[str | int | None] = stated
+        source = f"label in {FILE_NAME}"
+    else:
+        if stated:
+            notes = (f"{len(stated)} of {len(keys)} images have a label in {FILE_NAME}: the labels are not used",)
+        in_folders = sum("/" in key for key in keys)
+        if in_folders < len(keys):
+            if in_folders:
+                said = f"{len(keys) - in_folders} of {len(keys)} images lie in no sub-folder: there are no classes"
+                notes = (*notes, said)
+            return None, (), notes
+        classes = [key.split("/", 1)[0] for key in keys]
+        source = "sub-folder"
+    names = sorted({str(name) for name in classes})
+    if all(isinstance(name, int) for name in classes):
+        names.sort(key=int)
+    if len(names) == 1:
+        return None, (), (*notes, f"all images have the same {source} ({names[0]}): there are no classes")
+    index = {name: i for i, name in enumerate(names)}
+    return np.array([index[str(name)] for name in classes], np.int64), tuple(names), notes
+
+
+def _captions(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """(captions or None, notes)."""
+    texts = tuple((described[key].text or "") if key in described else "" for key in keys)
+    without = sum(not text for text in texts)
+    if without == len(texts):
+        return None, ()
+    return texts, (f"{without} of {len(texts)} images have no text in {FILE_NAME}",) if without else ()

@@ -1,0 +1,37 @@
+"""From a data configuration to a data set in memory: a built-in set, MNIST's idx files, or a folder of images."""
+
+import difflib
+from pathlib import Path
+
+from sumi.data.builtin import BUILTIN
+from sumi.data.config import DataConfig
+from sumi.data.dataset import ImageDataset, Progress
+from sumi.data.folder import load_folder
+from sumi.data.idx import find_idx, load_idx
+from sumi.errors import InputError
+
+
+def load(config: DataConfig, *, progress: Progress | None = None) -> ImageDataset:
+    """Read the whole set that ``config.source`` names; ``progress(done, total)`` counts files or images.
+
+    Raises:
+        InputError: there is no such set, it holds fewer than two readable images, it is damaged, or it does not fit
+            into memory.
+    """
+    if config.source in BUILTIN:
+        return BUILTIN[config.source](config, progress)
+    path = Path(config.source).expanduser()
+    try:
+        exists = path.exists()
+        images = find_idx(path) if exists else None
+    except OSError as error:
+        raise InputError(f"data.source: {path} cannot be read ({error.strerror}); check the path") from error
+    if not exists:
+        near = difflib.get_close_matches(config.source.lower(), BUILTIN, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "check the path"
+        raise InputError(f"data.source: {path} does not exist and is no built-in set ({', '.join(BUILTIN)}); {hint}")
+    if images is not None:
+        return load_idx(images, config, progress=progress)
+    if path.is_file():
+        raise InputError(f"data.source: {path} is one file; give the folder of images or idx files that holds it")
+    return load_folder(path, config, progress=progress)

@@ -1,0 +1,41 @@
+"""Refuse, before reading, a set that does not fit into memory.
+
+Peak use is twice the pixels: once as loaded, and once more while the set is divided into training and held-out items.
+"""
+
+from pathlib import Path
+
+from sumi.errors import InputError
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take (the machine's or its control group's, the smaller); None if unknown."""
+    rooms: list[int] = []
+    try:
+        fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+        rooms.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        rooms.append(max(0, limit - int(used["anon"])))  # the rest of what a group holds is cache, given back on demand
+    except (OSError, KeyError, ValueError):
+        pass
+    return min(rooms, default=None)
+
+
+def require_memory(count: int, shape: tuple[int, ...], source: str) -> None:
+    """Raises InputError if ``count`` uint8 images of ``shape``, twice, are more than the memory available."""
+    needed = 2 * count
+    for side in shape:
+        needed *= side
+    available = available_memory()
+    if available is not None and needed > available:
+        raise InputError(
+            f"data.source: {source}: {count} images of {'x'.join(map(str, shape))} take {needed / 1e9:.1f} GB "
+            f"with their division, and {available / 1e9:.1f} GB are available; lower data.size or use fewer images"
+        )
