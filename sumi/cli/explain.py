@@ -1,0 +1,12 @@
+"""``sumi explain SCHEDULE|RUN``."""
+
+import argparse
+from pathlib import Path
+
+from sumi.cli.terminal import say
+from sumi.explain.explain import explain
+
+
+def run(options: argparse.Namespace) -> None:
+    for drawn in explain(options.subject, data=options.data, out=Path(options.out) if options.out else None):
+        say(f"{drawn.path}: {drawn.says}")

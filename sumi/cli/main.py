@@ -1,0 +1,157 @@
+"""The command line: ``sumi COMMAND …``. Here are the options; the work is elsewhere, imported with the command.
+
+Errors are one line, with exit code 2 for input that a person can mend and 1 for a failure on the way; a traceback comes
+only with --debug. ``sumi --help`` answers without importing torch.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+from sumi.errors import SumiError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors in the one-line style of all others."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"sumi: {message} (see {self.prog} --help)\n")
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe (see `sumi recipes`), or a JSON configuration file")
+    parser.add_argument("--data", metavar="PATH|NAME", help="digits, fashion, a folder of images, or MNIST idx files")
+    parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/RECIPE-DATA)")
+    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (training.steps)")
+    parser.add_argument("--seed", type=int, metavar="S", help="all randomness follows from it (default: 0)")
+    _device(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="section.field=value",
+        help="any field of the configuration; may be repeated (`sumi recipes NAME` lists them)",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint")
+    parser.add_argument(
+        "--no-report", action="store_true", help="do not measure the model and write report.html at the end"
+    )
+
+
+def _sample(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("-n", type=int, default=16, metavar="N", help="number of images (default: 16)")
+    parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first image (default: 0)")
+    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+    parser.add_argument("--solver", metavar="NAME", help="ddim, ddpm or ddpm_large (default: the configuration's)")
+    parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="images at a time; changes no noise")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    _device(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder for the images (default: inside the run folder)")
+    parser.add_argument(
+        "--trajectory", action="store_true", help="also a strip and an animation of image START emerging"
+    )
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("subject", metavar="SCHEDULE|RUN", help="linear, constant, cosine, or a run folder")
+    parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for the figures (default: explain/NAME, or in the run folder)"
+    )
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
+    parser.add_argument(
+        "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 200 to 1000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    _device(parser)
+
+
+def _recipes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", metavar="NAME", help="print every field of this recipe")
+
+
+def _info(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="runs/demo", metavar="RUN", help="run folder, made anew (default: runs/demo)")
+    _device(parser)
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run folder that `sumi train` made")
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU where there is one)")
+
+
+COMMANDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
+    "train": ("train a model, measure it, and keep everything in a run folder", _train),
+    "sample": ("make images with a trained model", _sample),
+    "evaluate": ("measure a trained model against held-out data and write its report", _evaluate),
+    "explain": ("draw a schedule, the forward process on real images, and a run's reverse process", _explain),
+    "recipes": ("list the recipes, or every field of one with its value and meaning", _recipes),
+    "info": ("what a run folder holds", _info),
+    "demo": ("train, sample and measure a model of handwritten digits in about two minutes", _demo),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(prog="sumi", description="Train, sample, measure and explain diffusion models.")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--debug", action="store_true", help="show a traceback for errors")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, (summary, add_options) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        add_options(command)
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        from sumi import __version__
+
+        print(__version__)
+        return 0
+    if options.command is None:
+        parser.print_help()
+        return 0
+    # threads that wait by spinning take a busy machine's cores from each other: a hundredfold loss was seen
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        import_module(f"sumi.cli.{options.command}").run(options)
+    except SumiError as error:
+        if options.debug:
+            raise
+        print(f"sumi: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("sumi: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""``sumi recipes [NAME]``."""
+
+import argparse
+
+from rich.markup import escape
+from rich.table import Table
+
+from sumi.cli.terminal import console, say
+from sumi.config import describe
+from sumi.data.config import DataConfig
+from sumi.recipes import RECIPES, build
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.recipe is None:
+        for name, recipe in RECIPES.items():
+            title = (__import__(recipe.__module__, fromlist=["recipe"]).__doc__ or "").splitlines()[0]
+            say(f"{name:16} {title}")
+        say("every field of one: sumi recipes NAME")
+        return
+    table = Table("field", "value", "meaning", box=None, pad_edge=False)
+    for field, value, meaning in describe(build(options.recipe, DataConfig(source="PATH|NAME"))):
+        table.add_row(escape(field), escape(value), escape(meaning))
+    console.print(table)

@@ -1,0 +1,66 @@
+"""What a person sees while waiting: a live line on a terminal, a line every few seconds elsewhere."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from sumi.training.trainer import Progress as TrainingProgress
+
+console = Console(soft_wrap=True, highlight=False)
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def say(line: str) -> None:
+    """A plain line: no markup is read in file names."""
+    console.print(line, markup=False)
+
+
+def _bar(*columns: str) -> Progress:
+    shown = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    return Progress(*shown, *(TextColumn(c) for c in columns), TimeRemainingColumn(), console=console, transient=True)
+
+
+@contextmanager
+def training_progress() -> Generator[Callable[[TrainingProgress], None]]:
+    """Steps, images/s, loss and time left."""
+    if not console.is_terminal:
+        last = [time.monotonic()]
+
+        def line(p: TrainingProgress) -> None:
+            if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
+                last[0] = time.monotonic()
+                say(
+                    f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.images_per_second:,.0f} images/s  "
+                    f"{p.seconds_left:.0f} s left"
+                )
+
+        yield line
+        return
+    with _bar("loss {task.fields[loss]:.4f}", "{task.fields[speed]:,.0f} images/s") as bar:
+        task = bar.add_task("training", total=None, loss=float("nan"), speed=0.0)
+
+        def update(p: TrainingProgress) -> None:
+            bar.update(task, total=p.steps, completed=p.step, loss=p.loss, speed=p.images_per_second)
+
+        yield update
+
+
+@contextmanager
+def counting(what: str) -> Generator[Callable[[int, int], None]]:
+    """done of total, for anything longer than two seconds."""
+    if not console.is_terminal:
+        last = [time.monotonic() + 2.0 - SECONDS_BETWEEN_LINES]
+
+        def line(done: int, total: int) -> None:
+            if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
+                last[0] = time.monotonic()
+                say(f"{what}: {done}/{total}")
+
+        yield line
+        return
+    with _bar() as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, total=total, completed=done)

@@ -1,0 +1,28 @@
+"""``sumi train``."""
+
+import argparse
+
+from sumi.cli.terminal import counting, say, training_progress
+from sumi.measure import measure
+from sumi.training_run import Events, train
+
+
+def run(options: argparse.Namespace) -> None:
+    with counting("reading images") as reading, training_progress() as progress:
+        model = train(
+            options.recipe,
+            data=options.data,
+            out=options.out,
+            steps=options.steps,
+            seed=options.seed,
+            settings=options.settings,
+            device=options.device,
+            resume=options.resume,
+            events=Events(say, progress, reading),
+        )
+    say(f"trained: {model.folder}")
+    if not options.no_report:
+        with counting("sampling") as sampling:
+            measured = measure(model, say=say, sampling=sampling)
+        say(measured.verdict)
+        say(f"open {measured.report}")

@@ -1,0 +1,56 @@
+"""One image being noised: by single steps, and by the jump that gives the same distribution at once."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sumi.explain.figure import Drawn, canvas, save
+from sumi.process.forward import add_noise, transition
+from sumi.process.noise import Purpose, normal
+from sumi.process.schedule import NoiseLevel, Schedule, levels
+
+SHOWN = 10
+
+
+def walk(x_0: Tensor, schedule: Schedule, steps: int, seed: int) -> list[tuple[NoiseLevel, Tensor]]:
+    """x_0 (C, H, W) taken through all ``steps`` transitions: every level with its state, from t = 0."""
+    grid = list(levels(schedule, torch.arange(steps + 1, dtype=torch.float64) / steps))
+    x = x_0
+    states = [(grid[0], x)]
+    for k, (s, t) in enumerate(pairwise(grid)):
+        step = transition(s, t)
+        noise = normal(seed, [0], k, Purpose.STEP, x_0.shape)[0]
+        x = step.scale * x + float(step.variance) ** 0.5 * noise
+        states.append((t, x))
+    return states
+
+
+def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, seed: int = 0) -> Drawn:
+    """Ten times of one image (C, H, W) in [-1, 1]: above by single steps, below by one jump each."""
+    walked = walk(image, schedule, steps, seed)
+    shown = [round(k * steps / SHOWN) for k in range(SHOWN + 1)]
+    figure = canvas(12, 2.5)
+    axes = figure.subplots(2, len(shown))
+    jump_noise = normal(seed, [0], 0, Purpose.START, image.shape)[0]
+    for column, k in enumerate(shown):
+        level, by_steps = walked[k]
+        by_jump = add_noise(image, jump_noise, level)
+        for row, x in ((0, by_steps), (1, by_jump)):
+            panel = axes[row][column]
+            picture = ((x + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
+            panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            panel.set_xticks([])
+            panel.set_yticks([])
+        axes[0][column].set_title(f"t = {float(level.t):.1f}", fontsize=9)
+    axes[0][0].set_ylabel(f"{steps} steps", fontsize=9)
+    axes[1][0].set_ylabel("one jump", fontsize=9)
+    level, end = walked[-1]
+    expected = add_noise(image, torch.zeros_like(image), level)
+    spread = float((end - expected).square().mean().sqrt())
+    return save(
+        figure,
+        path,
+        f"after {steps} single steps the noise has spread {spread:.3f}; the jump says {float(level.sigma):.3f}",
+    )

@@ -1,0 +1,33 @@
+"""The reverse process of a run: x_t on its way to an image, and what the network believes the image is (x̂_0)."""
+
+from pathlib import Path
+
+import torch
+
+from sumi.explain.figure import Drawn, canvas, save
+from sumi.model import DiffusionModel
+from sumi.trajectory import trajectory
+
+SHOWN = 11
+
+
+def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int = 0) -> Drawn:
+    """Eleven states of image ``index``: above x_t, below x̂_0 = E[x_0 | x_t]."""
+    way = trajectory(model, index, seed=seed)
+    chosen = torch.linspace(0, len(way.x) - 1, min(SHOWN, len(way.x))).round().long().tolist()
+    figure = canvas(12, 2.5)
+    axes = figure.subplots(2, len(chosen))
+    denoiser = model.denoiser()
+    for column, k in enumerate(chosen):
+        x_t = way.x[k][None]
+        with torch.inference_mode():
+            clean = denoiser(x_t.to(model.device), way.t[k]).clean.cpu() if way.t[k] > 0 else x_t
+        for row, x in ((0, x_t), (1, clean)):
+            picture = model.pixels.to_bytes(x[0]).permute(1, 2, 0).squeeze(-1).numpy()
+            axes[row][column].imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes[row][column].set_xticks([])
+            axes[row][column].set_yticks([])
+        axes[0][column].set_title(f"t = {way.t[k]:.2f}", fontsize=9)
+    axes[0][0].set_ylabel("x_t", fontsize=9)
+    axes[1][0].set_ylabel("x̂_0", fontsize=9)
+    return save(figure, path, f"image {index} of seed {seed} in {len(way.x) - 1} steps")

@@ -1,0 +1,154 @@
+"""A trained diffusion model, ready to use: what a run folder holds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sumi.config import nearest
+from sumi.data.pixels import PixelRange
+from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
+from sumi.errors import InputError
+from sumi.guidance.thresholding import StaticThreshold
+from sumi.process.noise import Purpose, SampleNoise, normal
+from sumi.process.schedule import NoiseLevel, level
+from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder
+from sumi.sampling.sample import sample
+from sumi.sampling.solvers import SOLVERS
+from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.time_grid import TIME_GRIDS, snap
+from sumi.training.checkpoint import Checkpoint, find_checkpoints, load_weights, save_checkpoint
+
+OnStep = Callable[[int, NoiseLevel, Tensor], None]
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device called ``name``; None or "auto": a GPU where there is one. Raises InputError for one that is not."""
+    if name in (None, "auto"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: is not available here ({str(error).splitlines()[0]}); try cpu") from None
+    return device
+
+
+def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
+    """A new, untrained denoiser: network, schedule and parameterization as configured. Raises InputError."""
+    network = config.network.build(images.channels, (images.height, images.width))
+    return NetworkDenoiser(network, config.schedule.build(), config.parameterization, config.times.grid)
+
+
+class DiffusionModel:
+    """A denoiser with all that is needed to make images of it.
+
+    ``folder`` is the run folder it came from; ``step`` how long it was trained.
+    """
+
+    def __init__(self, description: RunDescription, denoiser: NetworkDenoiser, step: int, folder: Path) -> None:
+        self.description = description
+        self.config, self.images = description.config, description.images
+        self.pixels = PixelRange(self.images.levels)
+        self.network_denoiser = denoiser.eval().requires_grad_(False)
+        self.step, self.folder = step, folder
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network_denoiser.parameters()).device
+
+    def denoiser(self) -> Denoiser:
+        """D(x_t, t), with x̂_0 kept in [-1, 1] where the configuration says so."""
+        return StaticThreshold(self.network_denoiser) if self.config.sampling.threshold else self.network_denoiser
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        n: int = 16,
+        *,
+        steps: int | None = None,
+        solver: str | None = None,
+        eta: float | None = None,
+        seed: int = 0,
+        start: int = 0,
+        batch_size: int = 64,
+        on_step: OnStep | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Images ``start`` … ``start + n - 1`` of ``seed``: float32 (n, C, H, W) in [-1, 1], on the CPU.
+
+        Image i of a seed has bit-identical noise whatever n, start and batch_size. ``eta`` overrides the solver's.
+        ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts images.
+        Raises InputError for values out of range.
+        """
+        _check_range(n=n, batch_size=batch_size, least=1)
+        _check_range(start=start, seed=seed, least=0)
+        times = self.times(steps)
+        method = self.solver(solver, eta)
+        denoiser = self.denoiser()
+        made = []
+        for first in range(start, start + n, batch_size):
+            indices = range(first, min(first + batch_size, start + n))
+            noise = SampleNoise(seed, indices, self.images.shape, device=self.device)
+            x = sample(denoiser, method, times, self.start_noise(indices, seed), noise, on_step)
+            made.append(x.clamp(-1, 1).cpu())
+            if progress is not None:
+                progress(indices.stop - start, n)
+        return torch.cat(made)
+
+    def start_noise(self, indices: Sequence[int], seed: int) -> Tensor:
+        """x at t = 1 of these images of a seed: (len(indices), C, H, W), scaled as the schedule ends."""
+        end = level(self.network_denoiser.schedule, 1.0)
+        return normal(seed, indices, 0, Purpose.START, self.images.shape, device=self.device).mul_(
+            (float(end.alpha) ** 2 + float(end.sigma) ** 2) ** 0.5
+        )
+
+    def times(self, steps: int | None = None) -> Tensor:
+        """The times of a sampler of that many steps, on the chain's grid where the network knows no others."""
+        times = TIME_GRIDS[self.config.sampling.time_grid](self.config.sampling.steps if steps is None else steps)
+        grid = self.network_denoiser.grid
+        return times if grid is None else snap(times, grid)
+
+    def solver(self, name: str | None = None, eta: float | None = None) -> DDIM:
+        """The solver called ``name`` (the configuration's for None), with its η replaced where given."""
+        name = name or self.config.sampling.solver
+        if name not in SOLVERS:
+            raise InputError(f"--solver {name}: there is no such solver; {nearest(name, SOLVERS)}")
+        return SOLVERS[name] if eta is None else replace(SOLVERS[name], eta=eta)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model as a run folder with one checkpoint, which `load` reads. Raises SumiError."""
+        run = RunFolder(folder)
+        run.write(self.description)
+        weights = self.network_denoiser.state_dict()
+        save_checkpoint(run.checkpoints, Checkpoint(self.step, weights, weights, {}, {}), keep=1)
+
+
+def load(run: Path | str, *, checkpoint: int | None = None, device: str | None = None) -> DiffusionModel:
+    """The model in a run folder: the averaged weights of its newest whole checkpoint, or of step ``checkpoint``.
+
+    Raises InputError where there is no such run or checkpoint, or a file is damaged (every hash is verified).
+    """
+    folder = RunFolder(run)
+    description = folder.read()
+    found, skipped = find_checkpoints(folder.checkpoints)
+    by_step = {int(path.name): path for path in found}
+    if not by_step:
+        why = f" ({skipped[0]})" if skipped else ""
+        raise InputError(
+            f"{folder.checkpoints}: holds no whole checkpoint{why}; train with --resume until one is saved"
+        )
+    step = max(by_step) if checkpoint is None else checkpoint
+    if step not in by_step:
+        raise InputError(f"--checkpoint {step}: there is none; there are {', '.join(map(str, sorted(by_step)))}")
+    denoiser = build_denoiser(description.config, description.images)
+    denoiser.load_state_dict(load_weights(by_step[step], "ema"))
+    return DiffusionModel(description, denoiser.to(pick_device(device)), step, folder.path)
+
+
+def _check_range(*, least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise InputError(f"{name}: {value} is too small; give {least} or more")

@@ -1,0 +1,14 @@
+"""DDPM (Ho et al. 2020, "Denoising diffusion probabilistic models").
+
+Linear β from 1e-4 to 0.02 in T = 1000 steps, a network that predicts ε, the simple loss (the error of ε̂ alike at all
+times), exponentially averaged weights; sampled by DDIM steps (η = 0) or, as in the paper, ancestrally (solver
+``ddpm``).
+"""
+
+from sumi.data.config import DataConfig
+from sumi.run import RunConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """All parts at their defaults, which are this paper's."""
+    return RunConfig(recipe="ddpm", data=data)

@@ -1,0 +1,124 @@
+"""The run folder: everything that a training run is, as files.
+
+runs/NAME/
+  config.json        what to train: recipe, data, parts, training; and what the data turned out to be
+  metrics.jsonl      one object a line
+  checkpoints/       one folder a checkpoint (`sumi.training.checkpoint`)
+  samples/           a grid of samples, by step
+  report/            report.html and its figures
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sumi.config import from_json, to_json
+from sumi.data.config import DataConfig
+from sumi.denoising.parameterization import ParameterizationConfig, PredictNoise
+from sumi.denoising.time_sampling import GridTimes, TimeSamplerConfig
+from sumi.denoising.weighting import SNRWeighting, WeightingConfig
+from sumi.errors import InputError, SumiError
+from sumi.networks.unet import UNetConfig
+from sumi.process.schedule import LinearBeta, ScheduleConfig
+from sumi.sampling.config import SamplingConfig
+from sumi.training.config import TrainingConfig
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The full configuration of a run: which parts, with which settings."""
+
+    recipe: str = field(metadata={"help": "the recipe this began as"})
+    data: DataConfig
+    seed: int = field(default=0, metadata={"help": "all randomness of the run follows from it; 0 or more"})
+    schedule: ScheduleConfig = field(default_factory=LinearBeta)
+    parameterization: ParameterizationConfig = field(default_factory=PredictNoise)
+    weighting: WeightingConfig = field(default_factory=SNRWeighting)
+    times: TimeSamplerConfig = field(default_factory=GridTimes)
+    network: UNetConfig = field(default_factory=UNetConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**64:
+            raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
+        if self.times.grid is not None and self.times.grid != self.schedule.steps:
+            raise InputError(
+                f"times.steps: {self.times.grid} differs from schedule.steps = {self.schedule.steps}; "
+                "a chain is trained on its own grid: set both alike, or times=uniform"
+            )
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What the model's images are."""
+
+    channels: int
+    height: int
+    width: int
+    levels: int
+    label_names: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.height, self.width
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What config.json holds."""
+
+    config: RunConfig
+    images: ImageSpec
+    data_fingerprint: str
+    format: int = FORMAT
+
+
+class RunFolder:
+    """The paths of a run, and its description on disk."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.report = self.path / "report"
+
+    def write(self, description: RunDescription) -> None:
+        """Make the folder and write config.json, all at once or not at all. Raises SumiError where it cannot."""
+        temporary = self.path / ".config.json.new"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w") as file:
+                file.write(json.dumps(to_json(description), indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.config_file)
+        except OSError as error:
+            raise SumiError(
+                f"{self.config_file}: cannot be written ({error.strerror}); choose another --out"
+            ) from error
+
+    def read(self) -> RunDescription:
+        """The description. Raises InputError where this is no run folder or config.json is not understood."""
+        try:
+            data = json.loads(self.config_file.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"{self.path}: is not a run folder (it has no config.json); give a folder that `sumi train` made"
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.config_file}: is not valid JSON ({error}); restore it or train anew") from None
+        if isinstance(data, dict) and data.get("format") != FORMAT:
+            raise InputError(
+                f"{self.config_file}: has format {data.get('format')}, this version reads {FORMAT}; "
+                "use the version of sumi that wrote it"
+            )
+        try:
+            return from_json(RunDescription, data)
+        except InputError as error:
+            raise InputError(f"{self.config_file}: {error}") from None

@@ -1,0 +1,434 @@
+"""Checkpoints that outlive a kill, a full disk and a flipped bit.
+
+    checkpoints/00012000/  model.safetensors  ema.safetensors  optimizer.safetensors  state.json  manifest.json
+
+A checkpoint is a folder named for its step, with a whole manifest and files of the sizes the manifest says. The
+manifest holds the sha256 of each file and of itself. A checkpoint comes to be in this order:
+
+1. the files are written into ``.00012000.saving``, hashed as they leave memory and fsynced; then the manifest, then
+   the folder;
+2. everything is read again from the disk and compared with those hashes;
+3. one rename gives the folder its name, and the parent is fsynced;
+4. only now are older checkpoints removed: renamed to ``.00010000.removing`` first, so that none is ever seen in part.
+
+Whatever ends a save, each name without a dot is either absent or whole. A name with a dot is no checkpoint, with one
+exception: a rename cannot replace a folder that is not empty, so saving the same step again takes two, and between
+them the former checkpoint is ``.00012000.replaced``. It counts for as long as nothing whole has the plain name.
+
+Tensors are streamed one at a time, row by row, in the safetensors format, so a save needs memory for one tensor beside
+the model, and neither memory format nor shared storage matters. No pickle is written or read.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sumi.errors import InputError, SumiError
+
+JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
+
+_FORMAT = 1
+_TENSOR_FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors")
+_FILES = (*_TENSOR_FILES, "state.json")
+_MANIFEST = "manifest.json"
+_STEP = re.compile(r"\d{8,}", re.ASCII)
+_UNFINISHED = re.compile(r"\.(\d{8,})\.(saving|replaced|removing)", re.ASCII)
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space or raise the quota",
+    errno.EACCES: "give yourself the permission",
+    errno.EROFS: "choose a folder that can be written",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training run needs to go on, as plain values.
+
+    Attributes:
+        step: optimizer steps done, 0 or more.
+        model: weights by name, as ``state_dict`` gives them.
+        ema: the averaged weights, likewise; may be empty.
+        optimizer: the optimizer's tensors by name; may be empty.
+        state: anything else, as JSON values with finite numbers.
+    """
+
+    step: int
+    model: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, JSON]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write ``folder/00012000``, verify it, and only then remove older checkpoints beyond the ``keep`` newest.
+
+    Checkpoints of a later step are left as they are and not counted: after a return to an earlier step they may be the
+    ones that could not be read. What an interrupted save left behind is cleared first. One process at a time may save
+    into a folder; any number may read.
+
+    Args:
+        folder: the ``checkpoints`` folder of a run; made if need be.
+        checkpoint: tensors on any device, in any memory format; shared storage is written once for each name.
+        keep: how many checkpoints stay, this one included, at least 1.
+
+    Returns:
+        The new checkpoint's folder.
+
+    Raises:
+        InputError: ``keep``, the step, a dtype or a value of ``state`` cannot be saved.
+        SumiError: writing failed, or what is read back is not what was written. Nothing that was there is lost.
+    """
+    if keep < 1:
+        raise InputError(f"keep: {keep} checkpoints cannot be kept; give 1 or more")
+    if checkpoint.step < 0:
+        raise InputError(f"step: {checkpoint.step} is negative; count steps from 0")
+    final = folder / f"{checkpoint.step:08d}"
+    state = _state_text(checkpoint.state)
+    with _writing(folder):
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            _sync_folder(folder.parent)
+        try:
+            _settle(folder)
+            saving = folder / f".{final.name}.saving"
+            _write_files(saving, checkpoint, state)
+            _read_back(saving)
+            _put_in_place(saving, final)
+            older = [path for path in find_checkpoints(folder)[0] if checkpoint_step(path) < checkpoint.step]
+            for path in older[: max(0, len(older) - (keep - 1))]:
+                _remove(path)
+        except Exception:
+            with suppress(OSError, SumiError):
+                _settle(folder)
+            raise
+    return final
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a whole checkpoint onto the CPU, after comparing every byte of it with its manifest.
+
+    Raises:
+        InputError: a file is missing or not what was saved; the message names it.
+        SumiError: a file cannot be read.
+    """
+    manifest = _verify_all(path)
+    model, ema, optimizer = (_read_tensors(path / name) for name in _TENSOR_FILES)
+    with _reading(path / "state.json"):
+        state = json.loads((path / "state.json").read_bytes())
+    return Checkpoint(manifest.step, model, ema, optimizer, state)
+
+
+def load_weights(path: Path, name: Literal["model", "ema"]) -> dict[str, Tensor]:
+    """Read one set of weights onto the CPU, verified, without touching the other files.
+
+    Raises:
+        InputError: the manifest or the file is missing or not what was saved; the message names it.
+        SumiError: the file cannot be read.
+    """
+    file = path / f"{name}.safetensors"
+    _verify(file, _read_manifest(path).files[file.name])
+    return _read_tensors(file)
+
+
+def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
+    """The complete checkpoints in ``folder`` by rising step, and a line for each folder that is none, saying why.
+
+    Complete means: a whole manifest, of the step in the folder's name, and files of the right sizes. Their contents
+    are compared when they are loaded. A folder that does not exist holds none.
+    """
+    complete: list[Path] = []
+    skipped: list[str] = []
+    if not folder.exists():
+        return complete, skipped
+    with _reading(folder):
+        entries = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    for entry in entries:
+        unfinished = _UNFINISHED.fullmatch(entry.name)
+        try:
+            if unfinished and (unfinished[2] != "replaced" or _is_complete(folder / unfinished[1])):
+                raise InputError(f"{entry}: belongs to a save that has not ended; the next save removes it")
+            _inspect(entry)
+        except SumiError as error:
+            skipped.append(f"skipped {entry.name}: {error}")
+        else:
+            complete.append(entry)
+    return sorted(complete, key=checkpoint_step), skipped
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The complete checkpoint with the highest step, or None; ``find_checkpoints`` says what was skipped and why."""
+    complete, _ = find_checkpoints(folder)
+    return complete[-1] if complete else None
+
+
+def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that loads, or None where there is none, and a line for each folder that was passed over.
+
+    Raises:
+        InputError: there are checkpoints but none of them loads; to begin anew in silence would lose the run.
+    """
+    complete, skipped = find_checkpoints(folder)
+    for path in reversed(complete):
+        try:
+            return load_checkpoint(path), skipped
+        except SumiError as error:
+            skipped.append(f"skipped {path.name}: {error}")
+    if complete:
+        raise InputError(f"{folder}: none of its {len(complete)} checkpoints can be read; {skipped[-1]}")
+    return None, skipped
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step that a checkpoint's folder is named for.
+
+    Raises:
+        InputError: the folder is not named for a step.
+    """
+    unfinished = _UNFINISHED.fullmatch(path.name)
+    name = unfinished[1] if unfinished else path.name
+    if not _STEP.fullmatch(name):
+        raise InputError(f"{path}: is not named for a step, as 00012000 is; rename it or move it away")
+    return int(name)
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What a file must be: its size in bytes and the sha256 of its contents in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    step: int
+    files: dict[str, _Stamp]
+
+    def render(self) -> bytes:
+        """The one text of this manifest, with its own sha256: any other byte on the disk means damage."""
+        files = {name: {"size": stamp.size, "sha256": stamp.sha256} for name, stamp in self.files.items()}
+        body = {"format": _FORMAT, "step": self.step, "files": files}
+        seal = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        return (json.dumps({**body, "sha256": seal}, indent=2) + "\n").encode()
+
+
+def _read_manifest(path: Path) -> _Manifest:
+    file = path / _MANIFEST
+    with _reading(file):
+        raw = file.read_bytes()
+    try:
+        found = json.loads(raw)
+        stamps = {name: _Stamp(found["files"][name]["size"], found["files"][name]["sha256"]) for name in _FILES}
+        manifest = _Manifest(found["step"], stamps)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        manifest = None
+    if manifest is None or manifest.render() != raw:
+        raise InputError(f"{file}: is damaged, or of a newer format; copy the checkpoint again or use another one")
+    return manifest
+
+
+def _inspect(path: Path) -> None:
+    """Raise an InputError that says why ``path`` is not a complete checkpoint, where it is none."""
+    step = checkpoint_step(path)
+    manifest = _read_manifest(path)
+    if manifest.step != step:
+        raise InputError(f"{path}: holds step {manifest.step}; name it {manifest.step:08d}")
+    for name in _FILES:
+        with _reading(path / name):
+            size = (path / name).stat().st_size
+        if size != manifest.files[name].size:
+            raise _damaged(path / name, f"has {size} bytes and was saved with {manifest.files[name].size}")
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        _inspect(path)
+    except InputError:
+        return False
+    return True
+
+
+def _verify(file: Path, stamp: _Stamp) -> None:
+    with _reading(file), file.open("rb") as stream:
+        found = _Stamp(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+    if found != stamp:
+        raise _damaged(file, "is not what was saved (its size or sha256 differs)")
+
+
+def _verify_all(path: Path) -> _Manifest:
+    manifest = _read_manifest(path)
+    for name in _FILES:
+        _verify(path / name, manifest.files[name])
+    return manifest
+
+
+def _damaged(file: Path, what: str) -> InputError:
+    return InputError(f"{file}: {what}; copy the checkpoint again or use another one")
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    with _reading(file):
+        return load_file(file)
+
+
+def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:
+    folder.mkdir()
+    tensors = (checkpoint.model, checkpoint.ema, checkpoint.optimizer)
+    stamps = {name: _write(folder / name, _stream(part)) for name, part in zip(_TENSOR_FILES, tensors, strict=True)}
+    stamps["state.json"] = _write(folder / "state.json", [state])
+    _write(folder / _MANIFEST, [_Manifest(checkpoint.step, stamps).render()])
+    _sync_folder(folder)
+
+
+def _stream(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """The safetensors file of ``tensors``, piece by piece: the header's length, the header, each tensor's rows.
+
+    Wide dtypes come first, so that every tensor starts at a multiple of its element's size.
+    Source: https://github.com/huggingface/safetensors#format
+    """
+    header: dict[str, dict[str, object]] = {}
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    start = 0
+    for name in names:
+        dtype, shape = tensors[name].dtype, [*tensors[name].shape]
+        if dtype not in _DTYPES:
+            raise InputError(f"{name}: a tensor of {dtype} cannot be saved; convert it to a real dtype first")
+        stop = start + tensors[name].numel() * tensors[name].element_size()
+        header[name] = {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in names:
+        rows = tensors[name].detach().to("cpu").contiguous()
+        yield rows.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _state_text(state: dict[str, JSON]) -> bytes:
+    for name, value in state.items():
+        try:
+            same = json.loads(json.dumps(value, allow_nan=False)) == value
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            shown = " ".join(repr(value).split())[:60]
+            raise InputError(f"state.{name}: {shown} does not survive JSON; give finite numbers and strings")
+    return (json.dumps(state, indent=2) + "\n").encode()
+
+
+def _write(file: Path, pieces: Iterable[bytes | memoryview]) -> _Stamp:
+    """Write a new file through to the disk; the hash is of what was in memory, so it can convict the disk."""
+    sha256, size = hashlib.sha256(), 0
+    with _writing(file), file.open("xb") as stream:
+        for piece in pieces:
+            stream.write(piece)
+            sha256.update(piece)
+            size += len(piece)
+        stream.flush()
+        os.fsync(stream.fileno())
+        if hasattr(os, "posix_fadvise"):  # forget the cached pages: what is read back comes from the disk
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return _Stamp(size, sha256.hexdigest())
+
+
+def _read_back(saving: Path) -> None:
+    try:
+        _verify_all(saving)
+    except InputError as error:
+        raise SumiError(f"{error}; it was written just now, so test the disk (older checkpoints are kept)") from error
+    for name in _TENSOR_FILES:
+        with safe_open(saving / name, framework="pt"):  # raises unless the library reads the header
+            pass
+
+
+def _put_in_place(saving: Path, final: Path) -> None:
+    replaced = final.with_name(f".{final.name}.replaced")
+    if _is_complete(final):
+        final.rename(replaced)
+    elif final.exists():
+        _remove(final)
+    saving.rename(final)
+    _sync_folder(final.parent)
+    if replaced.exists():
+        shutil.rmtree(replaced)
+
+
+def _remove(path: Path) -> None:
+    removing = path.rename(path.with_name(f".{path.name}.removing"))
+    shutil.rmtree(removing)
+
+
+def _settle(folder: Path) -> None:
+    """End what a dead save began: put back a replaced checkpoint that has no successor, remove all else of its own."""
+    for entry in sorted(folder.iterdir()):
+        unfinished = _UNFINISHED.fullmatch(entry.name)
+        if not unfinished:
+            continue
+        final = folder / unfinished[1]
+        if unfinished[2] == "replaced" and _is_complete(entry) and not _is_complete(final):
+            if final.exists():
+                _remove(final)
+            entry.rename(final)
+        else:
+            shutil.rmtree(entry)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: this file system has no way to sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _reading(path: Path) -> Generator[None]:
+    """Tell a file that is not there (damage) from one that cannot be read now (a failure)."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _damaged(path, "is missing") from error
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        raise SumiError(f"{path}: cannot be read: {error.strerror or error}; {remedy} and try again") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        raise SumiError(
+            f"{path}: cannot be written: {error.strerror or error}; {remedy} and resume (older checkpoints are kept)"
+        ) from error

@@ -1,0 +1,67 @@
+"""How a network is trained: the ``training`` section of a run's configuration."""
+
+from dataclasses import dataclass, field
+from math import cos, pi
+from typing import Literal
+
+from sumi.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """AdamW with warm-up and decay, gradient clipping, and an exponential moving average of the weights."""
+
+    steps: int = field(default=20_000, metadata={"help": "optimizer steps in all"})
+    batch_size: int = field(default=128, metadata={"help": "images of one optimizer step, over all accumulation"})
+    accumulation: int = field(default=1, metadata={"help": "parts a batch is computed in, to save memory"})
+    learning_rate: float = field(default=2e-4, metadata={"help": "of AdamW, at its peak"})
+    warmup_steps: int = field(default=500, metadata={"help": "steps in which the learning rate rises from 0"})
+    decay: Literal["constant", "linear", "cosine"] = field(
+        default="constant", metadata={"help": "of the learning rate after the warm-up, to 0 at the last step"}
+    )
+    weight_decay: float = field(default=0.0, metadata={"help": "AdamW's decoupled weight decay"})
+    beta_1: float = field(default=0.9, metadata={"help": "AdamW's average of the gradient"})
+    beta_2: float = field(default=0.999, metadata={"help": "AdamW's average of its square"})
+    gradient_clip: float = field(default=1.0, metadata={"help": "largest norm of the gradient"})
+    ema_decay: float = field(
+        default=0.9999, metadata={"help": "of the averaged weights that sample; ramps up as (1 + step)/(10 + step)"}
+    )
+    precision: Literal["auto", "fp32", "bf16"] = field(
+        default="auto", metadata={"help": "of the network in training; auto: bf16 where the device computes in it"}
+    )
+    log_every: int = field(default=50, metadata={"help": "steps between lines of metrics.jsonl"})
+    sample_every: int = field(default=2_000, metadata={"help": "steps between grids of samples; 0: none"})
+    checkpoint_every: int = field(
+        default=1_000, metadata={"help": "steps between checkpoints; the last is always saved"}
+    )
+    keep_checkpoints: int = field(default=3, metadata={"help": "how many of the newest checkpoints stay"})
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "log_every", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise InputError(f"training.{name}: {getattr(self, name)} is too small; give 1 or more")
+        for name in ("warmup_steps", "sample_every", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise InputError(f"training.{name}: {getattr(self, name)} is negative; give 0 or more")
+        for name in ("learning_rate", "gradient_clip"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"training.{name}: {getattr(self, name)} is not positive")
+        for name in ("beta_1", "beta_2", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"training.{name}: {getattr(self, name)} is not in [0, 1)")
+        if self.batch_size % self.accumulation:
+            raise InputError(
+                f"training.accumulation: {self.accumulation} does not divide training.batch_size = {self.batch_size}"
+            )
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of step 1 … steps: linear warm-up, then as ``decay`` says."""
+        if step <= self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        left = 1 - (step - self.warmup_steps - 1) / max(1, self.steps - self.warmup_steps)  # 1 … just above 0
+        factor = {"constant": 1.0, "linear": left, "cosine": (1 - cos(pi * left)) / 2}[self.decay]
+        return self.learning_rate * factor
+
+    def ema_decay_at(self, step: int) -> float:
+        """The averaging weight of step 1 … steps; short runs are not dominated by their first weights."""
+        return min(self.ema_decay, (1 + step) / (10 + step))

@@ -1,0 +1,20 @@
+"""The exponential moving average of a network's weights: what is sampled."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class EMA:
+    """θ_ema ← decay θ_ema + (1 - decay) θ, in one fused call; a module of the same type as its source."""
+
+    def __init__(self, source: nn.Module) -> None:
+        self.module = copy.deepcopy(source).eval().requires_grad_(False)
+        self._source: list[Tensor] = list(source.parameters())
+        self._average: list[Tensor] = list(self.module.parameters())
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        """One step towards the source's present weights; decay in [0, 1)."""
+        torch._foreach_lerp_(self._average, self._source, 1 - decay)

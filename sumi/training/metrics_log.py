@@ -1,0 +1,135 @@
+"""The training log: ``metrics.jsonl``, one JSON object a line, each with its ``step``.
+
+A line counts once its newline is written. A kill in mid-write leaves a last line without one: readers pass over it and
+the next write removes it. Anything else that is not a line of this log is an error that names the file and the line,
+and is never repaired in silence.
+
+The file is strict JSON, which has no word for NaN or infinity: such a value is written as null, and a plot has a gap.
+"""
+
+import json
+import math
+import os
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from sumi.errors import InputError, SumiError
+
+Value: TypeAlias = float | int | str | bool | None
+
+
+class MetricsLog:
+    """Writes the log of one run; ``read`` gives it back.
+
+    Args:
+        path: the file; the first ``append`` makes it, in a folder that exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, metrics: Mapping[str, Value]) -> None:
+        """Write one line and hand it to the operating system, so that a kill after this call does not lose it.
+
+        Args:
+            metrics: a whole number ``step``, and plain numbers, strings, booleans or None by name.
+
+        Raises:
+            InputError: ``step`` is missing, or a value has another type.
+            SumiError: the file cannot be written.
+        """
+        line = _line(metrics)
+        with _writing(self.path), self.path.open("a+b") as file:
+            _drop_torn_line(file)
+            file.write(line)
+
+    def cut_back(self, step: int) -> None:
+        """Remove a torn last line and every line of a step after ``step``, all at once or not at all.
+
+        A run resumed at ``step`` then writes the same file that it would have written without the pause.
+
+        Raises:
+            InputError: a line is not one of this log; the message names file and line.
+            SumiError: the file cannot be written.
+        """
+        if not self.path.exists():
+            return
+        kept = [line for line, metrics in _lines(self.path) if _step(metrics) <= step]
+        temporary = self.path.with_name(f".{self.path.name}.cut")
+        with _writing(self.path):
+            try:
+                with temporary.open("wb") as file:
+                    file.writelines(kept)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(self.path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> list[dict[str, Value]]:
+    """The lines of a log as they were written, without a torn last one.
+
+    Raises:
+        InputError: the file is missing, or a line is not one of this log; the message names file and line.
+    """
+    return [metrics for _, metrics in _lines(path)]
+
+
+def _line(metrics: Mapping[str, Value]) -> bytes:
+    _step(metrics)
+    for name, value in metrics.items():
+        if not isinstance(value, float | int | str | None):
+            raise InputError(f"metrics.{name}: a {type(value).__name__} cannot be logged; give a plain number or text")
+    finite = {name: None if _is_nonfinite(value) else value for name, value in metrics.items()}
+    return (json.dumps(finite, allow_nan=False) + "\n").encode()
+
+
+def _is_nonfinite(value: Value) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _step(metrics: Mapping[str, Value]) -> int:
+    step = metrics.get("step")
+    if not isinstance(step, int) or isinstance(step, bool):
+        raise InputError(f"metrics.step: {step!r} is not a whole number; every line of the log needs its step")
+    return step
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Value]]]:
+    """Each whole line as its bytes and its object, which has a ``step``."""
+    try:
+        *whole, _torn = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}; check the path") from error
+    for number, line in enumerate(whole, start=1):
+        try:
+            metrics = json.loads(line)
+            _step(metrics)
+        except (ValueError, AttributeError, RecursionError, InputError) as error:
+            raise InputError(
+                f"{path}:{number}: is not a JSON object with a step; remove the line or restore the file"
+            ) from error
+        yield line + b"\n", metrics
+
+
+def _drop_torn_line(file: BinaryIO) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    file.seek(size - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+@contextmanager
+def _writing(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SumiError(
+            f"{path}: cannot be written: {error.strerror or error}; free the space or the permission and resume"
+        ) from error

@@ -1,0 +1,271 @@
+"""The training loop, one for every recipe.
+
+A *task* says what is learned: it turns (step, positions in the batch, items of the data) into a loss a sample. All of
+its randomness is a function of (seed, step, position), and so is the order of the data here. A run is therefore a
+function of its configuration and data alone: stopped anywhere and resumed from a checkpoint it takes the same steps,
+bit for bit on the same number of threads, and there is no generator's state to save.
+
+    for each step:  loss of the batch, in `accumulation` parts → clip → AdamW → EMA → log, sample, save
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import isfinite
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sumi.errors import InputError, SumiError
+from sumi.process.noise import Purpose, generator, permutation
+from sumi.training.checkpoint import JSON, Checkpoint, load_latest, save_checkpoint
+from sumi.training.config import TrainingConfig
+from sumi.training.ema import EMA
+from sumi.training.interruption import Interrupted, StopRequest
+from sumi.training.metrics_log import MetricsLog
+from sumi.training.precision import resolve_precision
+
+
+class Task(Protocol):
+    """What is learned."""
+
+    @property
+    def items(self) -> int:
+        """How many items the data has."""
+        ...
+
+    def loss(self, module: nn.Module, step: int, positions: np.ndarray, items: np.ndarray) -> Tensor:
+        """The loss of each sample (n,): ``items[k]`` of the data stands at ``positions[k]`` of the step's batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, as shown to a person."""
+
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    seconds_left: float
+
+
+class Trainer:
+    """Trains ``module`` on ``task`` and keeps ``folder`` (metrics.jsonl, checkpoints/) up to date.
+
+    ``on_sample(module, step)`` is called with the averaged weights every ``sample_every`` steps and at the end;
+    ``on_progress`` about ten times a second.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        module: nn.Module,
+        task: Task,
+        seed: int,
+        folder: Path,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_sample: Callable[[nn.Module, int], None] | None = None,
+    ) -> None:
+        self.config, self.module, self.task, self.seed = config, module, task, seed
+        self.checkpoints, self.log = folder / "checkpoints", MetricsLog(folder / "metrics.jsonl")
+        self.on_progress, self.on_sample = on_progress, on_sample
+        self.device = next(module.parameters()).device
+        self.precision = resolve_precision(config.precision, self.device)
+        self.step = 0
+        self.ema = EMA(module)
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(),
+            lr=config.learning_rate,
+            betas=(config.beta_1, config.beta_2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self._order = lru_cache(maxsize=2)(partial(permutation, seed, count=task.items))
+
+    def resume(self) -> list[str]:
+        """Continue from the newest whole checkpoint, or start where there is none; metrics.jsonl is cut back to it.
+
+        Returns a line for each checkpoint that was passed over because it is damaged. Raises InputError where the
+        checkpoint was trained in another precision or is of another network.
+        """
+        checkpoint, skipped = load_latest(self.checkpoints)
+        if checkpoint is not None:
+            before = checkpoint.state.get("precision")
+            if before != self.precision:
+                raise InputError(
+                    f"training.precision: the run was trained in {before}, here it would go on in {self.precision}; "
+                    f"set training.precision={before}"
+                )
+            try:
+                self.module.load_state_dict(checkpoint.model)
+                self.ema.module.load_state_dict(checkpoint.ema)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise InputError(
+                    f"{self.checkpoints}: is of another network ({reason}); train in a new --out"
+                ) from None
+            _load_optimizer(self.optimizer, self.module, checkpoint.optimizer)
+            self.step = checkpoint.step
+        self.log.cut_back(self.step)
+        return skipped
+
+    def run(self) -> None:
+        """Train to the configured number of steps.
+
+        Raises Interrupted after SIGINT or SIGTERM, with the last step saved; SumiError where the loss is no longer
+        finite (nothing is saved then: the last good checkpoint stays the last).
+        """
+        config, meter = self.config, _Meter(self.config, self.device)
+        self.module.train()
+        with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)):
+            while self.step < config.steps:
+                loss, norm = self._take_step(self.step + 1)
+                self.step += 1
+                meter.add(loss, norm)
+                last = self.step == config.steps
+                if last or self.step % config.log_every == 0 or stop.signal_number:
+                    self.log.append(meter.line(self.step, self._where()))
+                if self.on_progress and meter.due():
+                    self.on_progress(meter.progress(self.step))
+                if self.on_sample and (last or (config.sample_every and self.step % config.sample_every == 0)):
+                    self.on_sample(self.ema.module, self.step)
+                if last or stop.signal_number or self.step % config.checkpoint_every == 0:
+                    meter.means(self._where())
+                    self._save()
+                if stop.signal_number and not last:
+                    raise Interrupted(
+                        stop.signal_number, f"stopped after step {self.step}, which is saved; go on with --resume"
+                    )
+
+    def _take_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """One optimizer step: the mean loss of its batch and the gradient's norm before clipping."""
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(step)
+        # dropout inside the network draws from torch's own generator
+        torch.manual_seed(int(generator(self.seed, 0, step, Purpose.DROPOUT).integers(2**62)))
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for positions in np.split(np.arange(config.batch_size), config.accumulation):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                losses = self.task.loss(self.module, step, positions, self._items(step, positions))
+            loss = losses.sum() / config.batch_size
+            loss.backward()
+            total += loss.detach()
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), config.gradient_clip, foreach=True)
+        self.optimizer.step()
+        self.ema.update(config.ema_decay_at(step))
+        return total, norm
+
+    def _items(self, step: int, positions: np.ndarray) -> np.ndarray:
+        """Which items stand at these positions of a step's batch: an endless line of epochs, each in its own order."""
+        place = (step - 1) * self.config.batch_size + positions
+        return np.array([self._order(int(p) // self.task.items)[int(p) % self.task.items] for p in place])
+
+    def _where(self) -> str:
+        saved = max((int(path.name) for path in self.checkpoints.glob("[0-9]*")), default=None)
+        return f"step {self.step}: {'the last checkpoint is ' + str(saved) if saved else 'there is no checkpoint yet'}"
+
+    def _save(self) -> None:
+        state: dict[str, JSON] = {
+            "precision": self.precision,
+            "threads": torch.get_num_threads(),
+            "device": self.device.type,
+            "torch": str(torch.__version__),
+        }
+        checkpoint = Checkpoint(
+            step=self.step,
+            model=self.module.state_dict(),
+            ema=self.ema.module.state_dict(),
+            optimizer=_optimizer_tensors(self.optimizer, self.module),
+            state=state,
+        )
+        save_checkpoint(self.checkpoints, checkpoint, keep=self.config.keep_checkpoints)
+
+
+class _Meter:
+    """Loss, gradient norm and speed since the last line of the log; read from the device only when they are shown."""
+
+    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
+        self.config = config
+        self.sums = torch.zeros(2, device=device)
+        self.steps = 0
+        self.mark = self.last_shown = time.perf_counter()
+        self.loss = self.speed = float("nan")
+
+    def add(self, loss: Tensor, norm: Tensor) -> None:
+        self.sums += torch.stack([loss, norm])
+        self.steps += 1
+
+    def means(self, where: str) -> tuple[float, float]:
+        """Mean loss and gradient norm. Raises SumiError where one is not finite."""
+        loss, norm = (self.sums / max(self.steps, 1)).tolist()
+        if not (isfinite(loss) and isfinite(norm)):
+            raise SumiError(
+                f"training: the loss or its gradient is no longer finite at {where}; "
+                "train anew with a lower training.learning_rate or a longer training.warmup_steps"
+            )
+        return loss, norm
+
+    def line(self, step: int, where: str) -> dict[str, float]:
+        """The log's line for the steps since the last one, and a fresh start."""
+        self.loss, norm = self.means(where)
+        now = time.perf_counter()
+        self.speed = self.steps * self.config.batch_size / (now - self.mark)
+        self.sums.zero_()
+        self.steps, self.mark = 0, now
+        rate = self.config.learning_rate_at(step)
+        return {
+            "step": step,
+            "loss": self.loss,
+            "gradient_norm": norm,
+            "learning_rate": rate,
+            "images_per_second": self.speed,
+        }
+
+    def due(self) -> bool:
+        """Whether a tenth of a second has passed since a person was last shown something."""
+        now = time.perf_counter()
+        if now - self.last_shown < 0.1:
+            return False
+        self.last_shown = now
+        return True
+
+    def progress(self, step: int) -> Progress:
+        speed = self.speed
+        if not speed > 0:  # no line yet
+            speed = self.steps * self.config.batch_size / (time.perf_counter() - self.mark)
+        left = (self.config.steps - step) * self.config.batch_size / speed
+        return Progress(step, self.config.steps, self.loss, speed, left)
+
+
+def _generators_of(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state by parameter name: NAME.exp_avg, NAME.exp_avg_sq, NAME.step."""
+    return {
+        f"{name}.{key}": value
+        for name, parameter in module.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Averages are laid out in memory as their parameters are: fused AdamW walks both as flat memory, unchecked."""
+    state = {
+        index: {
+            "step": tensors[f"{name}.step"],
+            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"{name}.exp_avg"]),
+            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"{name}.exp_avg_sq"]),
+        }
+        for index, (name, parameter) in enumerate(module.named_parameters())
+    }
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

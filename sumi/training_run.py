@@ -1,0 +1,190 @@
+"""Training a model of some data, from a recipe to a finished run folder."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sumi import recipes
+from sumi.config import differences, from_json, override
+from sumi.data.config import DataConfig
+from sumi.data.dataset import ImageDataset
+from sumi.data.load import load as load_data
+from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.objective import DenoisingLoss
+from sumi.errors import InputError
+from sumi.evaluation.pictures import image_grid
+from sumi.model import DiffusionModel, build_denoiser, load, pick_device
+from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder
+from sumi.training.checkpoint import find_checkpoints
+from sumi.training.diffusion import DiffusionTask
+from sumi.training.trainer import Progress, Trainer
+
+
+@dataclass(frozen=True)
+class Events:
+    """Where a caller is told what happens: ``say`` gets lines for a person, ``progress`` the state of the training."""
+
+    say: Callable[[str], None] = lambda _: None
+    progress: Callable[[Progress], None] | None = None
+    reading: Callable[[int, int], None] | None = None
+
+
+def configure(
+    recipe: str,
+    *,
+    data: str | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    settings: Iterable[str] = (),
+) -> RunConfig:
+    """The configuration of a run: a recipe's name, or a JSON file that holds one, with what is given replaced.
+
+    Raises InputError naming the recipe, file or field.
+    """
+    if recipe.endswith(".json"):
+        config = _read_config(Path(recipe))
+        config = config if data is None else replace(config, data=replace(config.data, source=data))
+    else:
+        if data is None:
+            raise InputError(
+                "--data: is missing; give a built-in set (digits, fashion), a folder of images or idx files"
+            )
+        config = recipes.build(recipe, DataConfig(source=data))
+    if seed is not None:
+        config = replace(config, seed=seed)
+    if steps is not None:
+        config = replace(config, training=replace(config.training, steps=steps))
+    return override(config, settings)
+
+
+def train(
+    recipe: str | RunConfig,
+    *,
+    data: str | None = None,
+    out: Path | str | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    settings: Iterable[str] = (),
+    device: str | None = None,
+    resume: bool = False,
+    events: Events | None = None,
+) -> DiffusionModel:
+    """Train a model and return it; everything is kept in the run folder ``out`` (``runs/RECIPE-DATA`` by default).
+
+    ``settings``: "section.field=value" strings. With ``resume`` the run goes on from its newest whole checkpoint,
+    starts where there is none, and may be given more steps. Raises InputError (a bad field, path or image folder; a run
+    that exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
+    """
+    events = events or Events()
+    if isinstance(recipe, RunConfig):
+        config = override(recipe, settings)
+    else:
+        config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings)
+    run = RunFolder(out or default_folder(config))
+    _refuse_existing(run, resume)
+    dataset = load_data(config.data, progress=events.reading)
+    for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
+        events.say(line)
+    description = RunDescription(config, image_spec(dataset), dataset.fingerprint())
+    if resume and run.config_file.exists():
+        _refuse_changes(run.read(), description)
+    trainer, kept = build_trainer(description, dataset, run, device, events)
+    run.write(description)
+    if dataset.skipped:
+        (run.path / "skipped.txt").write_text("\n".join(dataset.skipped_report()) + "\n")
+    if resume:
+        for line in trainer.resume():
+            events.say(f"passed over a damaged checkpoint: {line}")
+        events.say(f"goes on from step {trainer.step}" if trainer.step else "there is no checkpoint; starts anew")
+    events.say(
+        f"{len(kept)} images {description.images.shape} to train on, {len(dataset) - len(kept)} held out; "
+        f"{parameters(trainer.module):,} parameters; {trainer.device}, {trainer.precision}"
+    )
+    trainer.run()
+    return load(run.path, device=str(trainer.device))
+
+
+def build_trainer(
+    description: RunDescription, dataset: ImageDataset, run: RunFolder, device: str | None, events: Events
+) -> tuple[Trainer, ImageDataset]:
+    """The trainer of a run and the part of the data that it trains on. Raises InputError."""
+    config = description.config
+    place = pick_device(device)
+    kept, _ = dataset.split(config.data.held_out)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed % 2**63)  # the network's first weights are drawn on the CPU
+        denoiser = build_denoiser(config, description.images)
+    task = DiffusionTask(kept, DenoisingLoss(config.weighting), config.times, config.seed, place, config.data.flip)
+
+    def write_samples(module: nn.Module, step: int) -> None:
+        if isinstance(module, NetworkDenoiser):
+            model = DiffusionModel(description, module, step, run.path)
+            images = model.pixels.to_bytes(model.sample(25, seed=config.seed)).numpy()
+            run.samples.mkdir(exist_ok=True)
+            image_grid(images).save(run.samples / f"{step:08d}.png")
+
+    trainer = Trainer(
+        config.training,
+        denoiser.to(place),
+        task,
+        config.seed,
+        run.path,
+        on_progress=events.progress,
+        on_sample=write_samples,
+    )
+    return trainer, kept
+
+
+def default_folder(config: RunConfig) -> Path:
+    """runs/RECIPE-DATA."""
+    return Path("runs") / f"{config.recipe}-{Path(config.data.source).resolve().name}"
+
+
+def image_spec(dataset: ImageDataset) -> ImageSpec:
+    """What the data turned out to be."""
+    return ImageSpec(*dataset.shape, dataset.levels, dataset.label_names)
+
+
+def parameters(module: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _read_config(path: Path) -> RunConfig:
+    import json
+
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a recipe's name or a JSON file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not valid JSON ({error})") from None
+    config = data.get("config", data) if isinstance(data, dict) else data  # a run's own config.json works too
+    try:
+        return from_json(RunConfig, config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _refuse_existing(run: RunFolder, resume: bool) -> None:
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(f"--out {run.path}: is a file; give a folder")
+    found, skipped = find_checkpoints(run.checkpoints) if run.checkpoints.exists() else ([], [])
+    if (found or skipped) and not resume:
+        raise InputError(f"--out {run.path}: already holds a run; add --resume to go on with it, or give another --out")
+
+
+def _refuse_changes(old: RunDescription, new: RunDescription) -> None:
+    """A run goes on only as it was begun; more steps are welcome."""
+    before, after = old.config.training.steps, new.config.training.steps
+    if after < before:
+        raise InputError(f"--steps {after}: the run was begun with {before}; give as many or more")
+    same_steps = replace(old.config, training=replace(old.config.training, steps=after))
+    changed = differences(same_steps, new.config)
+    if changed:
+        raise InputError(f"--resume: the configuration differs ({'; '.join(changed)}); undo that or give another --out")
+    if old.data_fingerprint != new.data_fingerprint:
+        raise InputError(f"data.source: {new.config.data.source} has changed since the run was begun; restore it")

@@ -1,0 +1,57 @@
+"""One image emerging from noise: every state of the sampler on the way."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sumi.evaluation.pictures import image_grid, write_animation
+from sumi.model import DiffusionModel
+from sumi.process.schedule import NoiseLevel
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States x_t from the start to the image: ``x`` (K + 1, C, H, W) and the times they were at (K + 1,)."""
+
+    x: Tensor
+    t: tuple[float, ...]
+
+    def frames(self, model: DiffusionModel, count: int) -> Tensor:
+        """``count`` states, evenly spaced and with both ends, as uint8 images (count, C, H, W)."""
+        chosen = torch.linspace(0, len(self.x) - 1, min(count, len(self.x))).round().long()
+        return model.pixels.to_bytes(self.x[chosen])
+
+
+def trajectory(
+    model: DiffusionModel,
+    index: int,
+    *,
+    steps: int | None = None,
+    solver: str | None = None,
+    eta: float | None = None,
+    seed: int = 0,
+) -> Trajectory:
+    """Image ``index`` of ``seed`` as `DiffusionModel.sample` makes it, with all states on the way."""
+    states: list[Tensor] = []
+    times: list[float] = []
+
+    def record(step: int, level: NoiseLevel, x: Tensor) -> None:
+        del step
+        states.append(x[0].cpu())
+        times.append(float(level.t))
+
+    model.sample(1, steps=steps, solver=solver, eta=eta, seed=seed, start=index, on_step=record)
+    start = model.start_noise([index], seed)[0].cpu()
+    return Trajectory(torch.stack([start, *states]), (1.0, *times))
+
+
+def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> tuple[Path, Path]:
+    """Write strip.png (ten states side by side) and emerging.webp (an animation of all); returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    strip, animation = folder / "strip.png", folder / "emerging.webp"
+    frames = path.frames(model, 10)
+    image_grid(frames.numpy(), columns=len(frames)).save(strip)
+    write_animation(path.frames(model, 60).numpy(), animation)
+    return strip, animation

@@ -1,0 +1,117 @@
+"""Configuration: JSON both ways, strict types, and answers with the nearest right name."""
+
+import json
+
+import pytest
+
+from sumi import recipes
+from sumi.config import describe, differences, from_json, override, to_json
+from sumi.data.config import DataConfig
+from sumi.errors import InputError
+from sumi.run import RunConfig
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    return recipes.build("ddpm", DataConfig(source="digits"))
+
+
+def test_json_both_ways(config: RunConfig) -> None:
+    changed = override(config, ["schedule=cosine", "network.attention=[2]", "weighting=min_snr", "data.size=16"])
+    assert from_json(RunConfig, json.loads(json.dumps(to_json(changed)))) == changed
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("training.learning_rate=1e-3", lambda c: c.training.learning_rate == 1e-3),
+        ("training.learning_rate=1", lambda c: c.training.learning_rate == 1.0),
+        ("network.widths=32,64,96", lambda c: c.network.widths == (32, 64, 96)),
+        ("network.widths=[32, 64, 96]", lambda c: c.network.widths == (32, 64, 96)),
+        ("data.flip=true", lambda c: c.data.flip is True),
+        ("data.flip=yes", lambda c: c.data.flip is True),
+        ("data.size=none", lambda c: c.data.size is None),
+        ("data.source=123", lambda c: c.data.source == "123"),
+        ("training.decay=cosine", lambda c: c.training.decay == "cosine"),
+        ("parameterization=velocity", lambda c: c.parameterization.name == "velocity"),
+        ("schedule.beta_end=0.03", lambda c: c.schedule.beta_end == 0.03),
+    ],
+)
+def test_values_are_read_as_their_fields_type(config: RunConfig, setting: str, expected) -> None:
+    assert expected(override(config, [setting]))
+
+
+def test_settings_that_need_each_other_are_checked_together(config: RunConfig) -> None:
+    changed = override(config, ["schedule.steps=500", "times.steps=500", "network.widths=32,64", "network.blocks=1,2"])
+    assert (changed.schedule.steps, changed.times.grid, changed.network.blocks) == (500, 500, (1, 2))
+    changed = override(config, ["schedule=cosine", "schedule.s=0.01"])
+    assert changed.schedule.s == 0.01
+
+
+@pytest.mark.parametrize(
+    ("setting", "answer"),
+    [
+        ("trainign.steps=5", "did you mean training?"),
+        ("training.step=5", "did you mean steps?"),
+        ("training.learning_rat=5", "did you mean learning_rate?"),
+        ("schedule=cosin", "did you mean cosine?"),
+        ("schedule.s=0.1", "there is no field 's'"),
+        ("training.steps=many", 'training.steps: "many" is not a whole number'),
+        ("training.steps=1.5", "training.steps: 1.5 is not a whole number"),
+        ("training.steps=true", "training.steps: true is not a whole number"),
+        ("training.learning_rate=fast", 'training.learning_rate: "fast" is not a number'),
+        ("data.flip=1", "data.flip: 1 is not true or false"),
+        ("network.widths=32,x", "network.widths"),
+        ("training.precision=fp8", "one of auto, fp32, bf16"),
+        ("training.steps.x=1", "'steps' has no fields of its own"),
+        ("training.steps", "there is no '='"),
+        ("training.steps=0", "training.steps: 0"),
+        ("training.accumulation=3", "training.accumulation: 3"),
+        ("seed=-1", "seed: -1"),
+        ("schedule.steps=500", "times.steps"),
+        ("sampling.solver=ddmi", "did you mean dd"),
+        ("data.size=-4", "data.size"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line_with_the_field(config: RunConfig, setting: str, answer: str) -> None:
+    with pytest.raises(InputError) as error:
+        override(config, [setting])
+    assert answer in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (lambda d: d.pop("recipe"), "recipe: is missing"),
+        (lambda d: d["training"].update(stps=3), "training.stps: there is no such field; did you mean steps?"),
+        (lambda d: d["schedule"].pop("type"), "schedule: 'type' is missing"),
+        (lambda d: d.update(network=[]), "network: [] is not a table of fields"),
+        (lambda d: d["network"].update(widths=[32, "64", 128]), 'network.widths[1]: "64" is not a whole number'),
+    ],
+)
+def test_a_damaged_file_is_refused_by_field(config: RunConfig, change, answer: str) -> None:
+    data = to_json(config)
+    change(data)
+    with pytest.raises(InputError) as error:
+        from_json(RunConfig, data)
+    assert answer in str(error.value)
+
+
+def test_differences_name_the_fields(config: RunConfig) -> None:
+    assert differences(config, config) == []
+    changed = override(config, ["training.learning_rate=0.1", "schedule=constant"])
+    lines = differences(config, changed)
+    assert 'schedule.type: "linear" → "constant"' in lines
+    assert "training.learning_rate: 0.0002 → 0.1" in lines
+
+
+def test_every_field_has_a_meaning(config: RunConfig) -> None:
+    for name, value, meaning in describe(config):
+        assert meaning, name
+        assert value, name
+
+
+def test_a_misspelt_recipe_is_answered(config: RunConfig) -> None:
+    with pytest.raises(InputError, match=r"did you mean ddpm\?"):
+        recipes.build("dpdm", DataConfig(source="digits"))
