@@ -19,7 +19,7 @@ from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import TIME_GRIDS, snap
-from sumi.training.checkpoint import Checkpoint, find_checkpoints, load_weights, save_checkpoint
+from sumi.training.checkpoint import Checkpoint, checkpoint_step, find_checkpoints, load_weights, save_checkpoint
 
 OnStep = Callable[[int, NoiseLevel, Tensor], None]
 
@@ -134,7 +134,7 @@ def load(run: Path | str, *, checkpoint: int | None = None, device: str | None =
     folder = RunFolder(run)
     description = folder.read()
     found, skipped = find_checkpoints(folder.checkpoints)
-    by_step = {int(path.name): path for path in found}
+    by_step = {checkpoint_step(path): path for path in found}
     if not by_step:
         why = f" ({skipped[0]})" if skipped else ""
         raise InputError(

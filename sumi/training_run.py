@@ -172,8 +172,7 @@ def _read_config(path: Path) -> RunConfig:
 def _refuse_existing(run: RunFolder, resume: bool) -> None:
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"--out {run.path}: is a file; give a folder")
-    found, skipped = find_checkpoints(run.checkpoints) if run.checkpoints.exists() else ([], [])
-    if (found or skipped) and not resume:
+    if run.checkpoints.exists() and any(find_checkpoints(run.checkpoints)) and not resume:
         raise InputError(f"--out {run.path}: already holds a run; add --resume to go on with it, or give another --out")
 
 

@@ -6,7 +6,7 @@ from sumi.cli.terminal import say
 from sumi.config import describe
 from sumi.model import build_denoiser
 from sumi.run import RunFolder
-from sumi.training.checkpoint import find_checkpoints
+from sumi.training.checkpoint import checkpoint_step, find_checkpoints
 from sumi.training.metrics_log import read
 from sumi.training_run import parameters
 
@@ -20,7 +20,8 @@ def run(options: argparse.Namespace) -> None:
     say(f"images       {images.channels}x{images.height}x{images.width}, {images.levels} levels{classes}")
     say(f"network      {parameters(build_denoiser(config, images)):,} parameters")
     found, skipped = find_checkpoints(folder.checkpoints)
-    say(f"checkpoints  {', '.join(str(int(path.name)) for path in found) or 'none'} of {config.training.steps} steps")
+    steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
+    say(f"checkpoints  {steps} of {config.training.steps} steps")
     for line in skipped:
         say(f"  damaged: {line}")
     lines = read(folder.metrics_file) if folder.metrics_file.exists() else []

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from sumi.denoising.parameterization import Coefficients, Parameterization
@@ -68,6 +67,8 @@ class FunctionDenoiser:
 class NetworkDenoiser(nn.Module):
     """A network F(x, c_noise) read through a parameterization.
 
+    A module, since it has weights; its call is its own, since a sampler needs no module's hooks at every step.
+
     ``grid``: the number T of steps of the chain the network was trained on, when it knows only the times i/T; None when
     it takes any time.
     """
@@ -90,11 +91,11 @@ class NetworkDenoiser(nn.Module):
             c_noise = x_t.new_full((len(x_t),), c.c_noise)
         return self.network(scaled, c_noise)
 
-    def forward(self, x_t: Tensor, t: Time) -> Denoised:
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         now = level(self.schedule, t)
         c = self.parameterization.coefficients(now)
         output = self.predict(x_t, c)
-        clean = torch.mul(x_t, expand(c.c_skip, x_t))
+        clean = x_t * expand(c.c_skip, x_t)
         c_out = expand(c.c_out, x_t)
         # one pass over the image where the coefficient is a number, as in a sampler
         clean = clean.addcmul_(output, c_out) if isinstance(c_out, Tensor) else clean.add_(output, alpha=c_out)

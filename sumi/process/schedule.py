@@ -68,15 +68,16 @@ def level(schedule: Schedule, t: Time) -> NoiseLevel:
         return t
     if isinstance(t, Tensor):
         times = t.detach().to("cpu", torch.float64)
-        return NoiseLevel(times, schedule.alpha(times), schedule.sigma(times), schedule.log_snr(times))
+        alpha, sigma = schedule.alpha(times), schedule.sigma(times)
+        return NoiseLevel(times, alpha, sigma, 2 * (alpha.log() - sigma.log()))
     return next(levels(schedule, torch.tensor([t], dtype=torch.float64)))
 
 
 def levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
     """One level of floats for each of ``times`` (shape (K,)), evaluated together: what a sampler walks through."""
     table = level(schedule, times)
-    columns = (torch.as_tensor(c).tolist() for c in (table.t, table.alpha, table.sigma, table.log_snr))
-    return (NoiseLevel(*row) for row in zip(*columns, strict=True))
+    columns = [torch.as_tensor(c) for c in (table.t, table.alpha, table.sigma, table.log_snr)]
+    return (NoiseLevel(*row) for row in torch.stack(columns, dim=1).tolist())
 
 
 class BetaSchedule:

@@ -181,12 +181,6 @@ def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
     return sorted(complete, key=checkpoint_step), skipped
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The complete checkpoint with the highest step, or None; ``find_checkpoints`` says what was skipped and why."""
-    complete, _ = find_checkpoints(folder)
-    return complete[-1] if complete else None
-
-
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that loads, or None where there is none, and a line for each folder that was passed over.
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sumi.errors import InputError, SumiError
 from sumi.process.noise import Purpose, generator, permutation
-from sumi.training.checkpoint import JSON, Checkpoint, load_latest, save_checkpoint
+from sumi.training.checkpoint import JSON, Checkpoint, checkpoint_step, find_checkpoints, load_latest, save_checkpoint
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
@@ -130,13 +130,13 @@ class Trainer:
                 meter.add(loss, norm)
                 last = self.step == config.steps
                 if last or self.step % config.log_every == 0 or stop.signal_number:
-                    self.log.append(meter.line(self.step, self._where()))
+                    self.log.append(meter.line(self.step, self._where))
                 if self.on_progress and meter.due():
                     self.on_progress(meter.progress(self.step))
                 if self.on_sample and (last or (config.sample_every and self.step % config.sample_every == 0)):
                     self.on_sample(self.ema.module, self.step)
                 if last or stop.signal_number or self.step % config.checkpoint_every == 0:
-                    meter.means(self._where())
+                    meter.means(self._where)
                     self._save()
                 if stop.signal_number and not last:
                     raise Interrupted(
@@ -169,7 +169,8 @@ class Trainer:
         return np.array([self._order(int(p) // self.task.items)[int(p) % self.task.items] for p in place])
 
     def _where(self) -> str:
-        saved = max((int(path.name) for path in self.checkpoints.glob("[0-9]*")), default=None)
+        found, _ = find_checkpoints(self.checkpoints)
+        saved = max((checkpoint_step(path) for path in found), default=None)
         return f"step {self.step}: {'the last checkpoint is ' + str(saved) if saved else 'there is no checkpoint yet'}"
 
     def _save(self) -> None:
@@ -203,17 +204,17 @@ class _Meter:
         self.sums += torch.stack([loss, norm])
         self.steps += 1
 
-    def means(self, where: str) -> tuple[float, float]:
+    def means(self, where: Callable[[], str]) -> tuple[float, float]:
         """Mean loss and gradient norm. Raises SumiError where one is not finite."""
         loss, norm = (self.sums / max(self.steps, 1)).tolist()
         if not (isfinite(loss) and isfinite(norm)):
             raise SumiError(
-                f"training: the loss or its gradient is no longer finite at {where}; "
+                f"training: the loss or its gradient is no longer finite at {where()}; "
                 "train anew with a lower training.learning_rate or a longer training.warmup_steps"
             )
         return loss, norm
 
-    def line(self, step: int, where: str) -> dict[str, float]:
+    def line(self, step: int, where: Callable[[], str]) -> dict[str, float]:
         """The log's line for the steps since the last one, and a fresh start."""
         self.loss, norm = self.means(where)
         now = time.perf_counter()

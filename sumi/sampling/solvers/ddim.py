@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
@@ -49,7 +48,7 @@ class DDIM:
         posterior_std = self.eta * float(s.sigma) * sqrt(added)
         noise_std = posterior_std if self.variance == "small" else self.eta * float(t.sigma) * sqrt(added)
         of_x = sqrt(float(s.sigma) ** 2 - posterior_std**2) / float(t.sigma)
-        x_s = torch.mul(denoiser(x, t).clean, float(s.alpha) - of_x * float(t.alpha)).add_(x, alpha=of_x)
+        x_s = (denoiser(x, t).clean * (float(s.alpha) - of_x * float(t.alpha))).add_(x, alpha=of_x)
         if s.sigma and noise_std:
             if noise is None:
                 raise InputError("noise: a sampler with eta > 0 needs noise for each step; pass noise= to sample()")

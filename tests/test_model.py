@@ -1,0 +1,144 @@
+"""A model in a run folder: sampling that can be reproduced image by image, and loading that verifies."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import sumi
+from sumi import recipes
+from sumi.config import override
+from sumi.data.config import DataConfig
+from sumi.errors import InputError
+from sumi.model import DiffusionModel, build_denoiser, load
+from sumi.run import ImageSpec, RunDescription, RunFolder
+from sumi.sampling.solvers.ddim import DDIM
+
+
+def new_model(folder: Path, *settings: str, shape: tuple[int, int, int] = (1, 8, 8)) -> DiffusionModel:
+    """An untrained model whose output depends on its input, with the weights of a fixed seed."""
+    config = override(
+        recipes.build("ddpm", DataConfig(source="digits")),
+        ["network.widths=32,32", "network.blocks=1,1", "network.embedding=32", "sampling.steps=5", *settings],
+    )
+    images = ImageSpec(*shape, 17, ("0", "1"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        denoiser = build_denoiser(config, images)
+        for p in denoiser.parameters():
+            torch.nn.init.normal_(p, std=0.1)
+    return DiffusionModel(RunDescription(config, images, "none"), denoiser, 7, folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> DiffusionModel:
+    return new_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.mark.parametrize("solver", ["ddim", "ddpm"])
+def test_an_image_does_not_depend_on_its_batch(model: DiffusionModel, solver: str) -> None:
+    """Batches of 1 and of 64, in parts and from any start: the same images up to rounding of the network."""
+    together = model.sample(20, solver=solver, seed=3, batch_size=64)
+    parts = model.sample(20, solver=solver, seed=3, batch_size=7)
+    alone = model.sample(1, solver=solver, seed=3, start=13)
+    torch.testing.assert_close(parts, together, rtol=0, atol=2e-5)
+    torch.testing.assert_close(alone[0], together[13], rtol=0, atol=2e-5)
+    assert float((together[1:] - together[:-1]).abs().mean()) > 0.05  # and the images are different ones
+
+
+def test_start_noise_is_bit_identical(model: DiffusionModel) -> None:
+    assert torch.equal(model.start_noise(range(64), 3)[13], model.start_noise([13], 3)[0])
+    assert float(model.start_noise(range(400), 0).std()) == pytest.approx(1, abs=0.02)
+
+
+def test_samples_are_images(model: DiffusionModel) -> None:
+    images = model.sample(3, seed=1)
+    assert images.shape == (3, 1, 8, 8)
+    assert images.dtype == torch.float32
+    assert float(images.abs().max()) <= 1
+    assert torch.equal(images, model.sample(3, seed=1))
+    assert not torch.equal(images, model.sample(3, seed=2))
+
+
+def test_eta_and_solver_are_one_family(model: DiffusionModel) -> None:
+    assert torch.equal(model.sample(2, solver="ddim", eta=1.0), model.sample(2, solver="ddpm"))
+    assert model.solver("ddpm_large") == DDIM(1.0, "large")
+
+
+def test_any_number_of_steps_is_exactly_that_many(model: DiffusionModel) -> None:
+    for steps in (1, 2, 7, 1000):
+        seen: list[float] = []
+        if steps <= 7:
+            model.sample(1, steps=steps, on_step=lambda k, s, x, seen=seen: seen.append(s.t))
+            assert len(seen) == steps
+            assert seen[-1] == 0.0
+        assert len(model.times(steps)) == steps + 1
+
+
+def test_threshold_is_part_of_the_configuration(tmp_path: Path, model: DiffusionModel) -> None:
+    free = new_model(tmp_path, "sampling.threshold=false")
+    x = 3 * model.start_noise(range(4), 0)
+    assert float(model.denoiser()(x, 0.9).clean.abs().max()) <= 1
+    assert float(free.denoiser()(x, 0.9).clean.abs().max()) > 1
+
+
+def test_save_and_load(model: DiffusionModel, tmp_path: Path) -> None:
+    model.save(tmp_path / "copy")
+    again = sumi.load(tmp_path / "copy")
+    assert again.config == model.config
+    assert (again.step, again.images) == (7, model.images)
+    assert torch.equal(again.sample(2), model.sample(2))
+
+
+def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel, tmp_path: Path) -> None:
+    run = tmp_path / "copy"
+    with pytest.raises(InputError, match="is not a run folder"):
+        load(run)
+    model.save(run)
+    with pytest.raises(InputError, match="--checkpoint 3: there is none; there are 7"):
+        load(run, checkpoint=3)
+    weights = run / "checkpoints/00000007/ema.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 16
+    weights.write_bytes(data)
+    with pytest.raises(InputError, match=r"ema\.safetensors"):
+        load(run)
+    config = run / "config.json"
+    text = config.read_text()
+    for damaged, answer in (
+        (text[:-9], "not valid JSON"),
+        (text.replace('"format": 1', '"format": 9'), "has format 9"),
+        (text.replace('"widths"', '"widhts"'), "did you mean widths"),
+    ):
+        config.write_text(damaged)
+        with pytest.raises(InputError, match=answer):
+            RunFolder(run).read()
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ({"steps": 0}, "steps: 0"),
+        ({"steps": 1001}, "at most 1000"),
+        ({"solver": "ddmi"}, "did you mean"),
+        ({"eta": 2.0}, "eta: 2.0"),
+        ({"n": 0}, "n: 0"),
+        ({"seed": -1}, "seed: -1"),
+        ({"start": -1}, "start: -1"),
+    ],
+)
+def test_impossible_options_are_refused(model: DiffusionModel, options, answer: str) -> None:
+    with pytest.raises(InputError, match=answer):
+        model.sample(**{"n": 1, **options})
+
+
+def test_colour_and_other_sizes(tmp_path: Path) -> None:
+    images = new_model(tmp_path, shape=(3, 10, 14)).sample(2)
+    assert images.shape == (2, 3, 10, 14)
+
+
+def test_the_python_face_is_lazy() -> None:
+    assert set(sumi.__all__) <= set(dir(sumi)) | {"DiffusionModel", "load", "train"}
+    assert sumi.load is load
+    with pytest.raises(AttributeError, match="no attribute 'tarin'"):
+        sumi.tarin  # noqa: B018
