@@ -144,7 +144,11 @@ def load(run: Path | str, *, checkpoint: int | None = None, device: str | None =
     if step not in by_step:
         raise InputError(f"--checkpoint {step}: there is none; there are {', '.join(map(str, sorted(by_step)))}")
     denoiser = build_denoiser(description.config, description.images)
-    denoiser.load_state_dict(load_weights(by_step[step], "ema"))
+    try:
+        denoiser.load_state_dict(load_weights(by_step[step], "ema"))
+    except RuntimeError as error:  # torch lists every key that does not fit
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{by_step[step]}: does not fit {folder.config_file} ({reason}); restore the two") from None
     return DiffusionModel(description, denoiser.to(pick_device(device)), step, folder.path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.evaluation.pictures import image_grid, write_animation
+from sumi.evaluation.pictures import animation, image_grid, png, strip
 from sumi.model import DiffusionModel
 from sumi.process.schedule import NoiseLevel
 
@@ -18,10 +18,10 @@ class Trajectory:
     x: Tensor
     t: tuple[float, ...]
 
-    def frames(self, model: DiffusionModel, count: int) -> Tensor:
-        """``count`` states, evenly spaced and with both ends, as uint8 images (count, C, H, W)."""
+    def frames(self, model: DiffusionModel, count: int) -> tuple[list[float], Tensor]:
+        """Up to ``count`` states, evenly spaced and with both ends: their times, and uint8 images (count, C, H, W)."""
         chosen = torch.linspace(0, len(self.x) - 1, min(count, len(self.x))).round().long()
-        return model.pixels.to_bytes(self.x[chosen])
+        return [self.t[k] for k in chosen.tolist()], model.pixels.to_bytes(self.x[chosen])
 
 
 def trajectory(
@@ -48,10 +48,16 @@ def trajectory(
 
 
 def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> tuple[Path, Path]:
-    """Write strip.png (ten states side by side) and emerging.webp (an animation of all); returns their paths."""
+    """Write strip.png (ten states side by side) and emerging.webp (an animation of up to 60); returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    strip, animation = folder / "strip.png", folder / "emerging.webp"
-    frames = path.frames(model, 10)
-    image_grid(frames.numpy(), columns=len(frames)).save(strip)
-    write_animation(path.frames(model, 60).numpy(), animation)
-    return strip, animation
+    strip_file, animation_file = folder / "strip.png", folder / "emerging.webp"
+    times, few = path.frames(model, 10)
+    strip_file.write_bytes(png(strip(few, labels=[f"{t:.2f}" for t in times])))
+    _, many = path.frames(model, 60)
+    animation_file.write_bytes(animation([image_grid(frame[None], columns=1, scale=_scale(many)) for frame in many]))
+    return strip_file, animation_file
+
+
+def _scale(frames: Tensor) -> int:
+    """The whole factor that makes an image about 256 pixels wide."""
+    return max(1, 256 // frames.shape[-1])

@@ -49,18 +49,25 @@ def training_progress() -> Generator[Callable[[TrainingProgress], None]]:
 
 
 @contextmanager
-def counting(what: str) -> Generator[Callable[[int, int], None]]:
-    """done of total, for anything longer than two seconds."""
+def counting_of() -> Generator[Callable[[str, int, int], None]]:
+    """What is being done, and done of total: for anything longer than two seconds."""
     if not console.is_terminal:
-        last = [time.monotonic() + 2.0 - SECONDS_BETWEEN_LINES]
+        next_line = [time.monotonic() + 2.0]
 
-        def line(done: int, total: int) -> None:
-            if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
-                last[0] = time.monotonic()
+        def line(what: str, done: int, total: int) -> None:
+            if time.monotonic() >= next_line[0]:
+                next_line[0] = time.monotonic() + SECONDS_BETWEEN_LINES
                 say(f"{what}: {done}/{total}")
 
         yield line
         return
     with _bar() as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, total=total, completed=done)
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, total=total, completed=done)
+
+
+@contextmanager
+def counting(what: str) -> Generator[Callable[[int, int], None]]:
+    """As `counting_of`, for one thing."""
+    with counting_of() as count:
+        yield lambda done, total: count(what, done, total)

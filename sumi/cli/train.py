@@ -2,8 +2,8 @@
 
 import argparse
 
+from sumi.cli.evaluate import measure_with_progress, say_measured
 from sumi.cli.terminal import counting, say, training_progress
-from sumi.measure import measure
 from sumi.training_run import Events, train
 
 
@@ -20,9 +20,6 @@ def run(options: argparse.Namespace) -> None:
             resume=options.resume,
             events=Events(say, progress, reading),
         )
-    say(f"trained: {model.folder}")
+    say(f"trained {model.step} steps: {model.folder}")
     if not options.no_report:
-        with counting("sampling") as sampling:
-            measured = measure(model, say=say, sampling=sampling)
-        say(measured.verdict)
-        say(f"open {measured.report}")
+        say_measured(measure_with_progress(model))

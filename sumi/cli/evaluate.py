@@ -1,0 +1,28 @@
+"""``sumi evaluate RUN``, and the end of ``sumi train``."""
+
+import argparse
+
+from sumi.cli.terminal import counting_of, say
+from sumi.measure import Measured, measure
+from sumi.model import DiffusionModel, load
+
+
+def run(options: argparse.Namespace) -> None:
+    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+    say_measured(measure_with_progress(model, data=options.data, n=options.n, seed=options.seed))
+
+
+def measure_with_progress(
+    model: DiffusionModel, *, data: str | None = None, n: int | None = None, seed: int = 0
+) -> Measured:
+    """Measure, showing what is going on."""
+    with counting_of() as progress:
+        return measure(model, data=data, n=n, seed=seed, progress=progress)
+
+
+def say_measured(measured: Measured) -> None:
+    """The verdict, then the files to open."""
+    say(measured.verdict)
+    say("open:")
+    for path in measured.files:
+        say(f"  {path}")

@@ -1,0 +1,113 @@
+"""The report's charts: the loss curve, the shares of the classes, the loss by noise level. Each is an SVG string.
+
+A chart names its colours by CSS variables (``--ink``, ``--faint``, ``--first``, ``--second``) that the page sets for
+light and for dark; alone, in a file, it falls back to colours for a light ground. The same numbers give the same text.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sumi.evaluation.classes import Balance
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# drawn in these, then renamed: matplotlib knows no CSS variables
+INK, FAINT, FIRST, SECOND = "#1c1b1a", "#b9b4ab", "#b5432f", "#2f6690"
+VARIABLES = {INK: "--ink", FAINT: "--faint", FIRST: "--first", SECOND: "--second"}
+SIZE = (5.2, 3.0)  # inches: words of 11 points stay legible on a telephone
+MANY_CLASSES = 20
+
+
+def loss_curve(
+    steps: Sequence[int], losses: Sequence[float], *, held_out: tuple[Sequence[int], Sequence[float]] | None = None
+) -> str:
+    """The training loss (K,) at ``steps`` (K,), logarithmic, with its running median; ``held_out``: (steps, losses)."""
+    figure, axes = _blank("step", "loss")
+    values = np.asarray(losses, dtype=float)
+    axes.plot(steps, values, color=FIRST, linewidth=0.7, alpha=0.35)
+    axes.plot(steps, _running_median(values), color=FIRST, linewidth=2, label="training")
+    if held_out is not None:
+        axes.plot(*held_out, color=SECOND, linewidth=2, marker="o", markersize=3.5, label="held out")
+        _legend(axes)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}" if _within_a_decade(values) else "")
+    return _svg(figure)
+
+
+def class_shares(balance: Balance, *, names: Sequence[str] | None = None) -> str:
+    """Shares of the predicted classes among samples and among real images, in percent; ``names`` of the classes."""
+    samples, real = (100 * np.asarray(counts) / sum(counts) for counts in (balance.samples, balance.real))
+    labels = list(names) if names is not None else [str(label) for label in range(len(real))]
+    figure, axes = _blank("", "share, %")
+    place = np.arange(len(real))
+    axes.bar(place - 0.2, samples, 0.38, color=FIRST, label="samples")
+    axes.bar(place + 0.2, real, 0.38, color=SECOND, label="real")
+    if len(labels) <= MANY_CLASSES:
+        slanted = max(map(len, labels)) * len(labels) > 50
+        axes.set_xticks(place, labels, rotation=40 if slanted else 0, ha="right" if slanted else "center")
+    axes.grid(axis="x", visible=False)
+    _legend(axes)
+    return _svg(figure)
+
+
+def loss_by_noise_level(log_snr: Sequence[float], losses: Mapping[str, Sequence[float]]) -> str:
+    """Held-out losses, each named, by log-SNR (K,): noise on the left, data on the right; logarithmic."""
+    figure, axes = _blank("log-SNR   (noise ← → data)", "error")
+    for (name, values), colour in zip(losses.items(), (FIRST, SECOND, INK, FAINT), strict=False):
+        axes.plot(log_snr, values, color=colour, linewidth=2, marker="o", markersize=3.5, label=name)
+    axes.set_yscale("log")
+    if len(losses) > 1:
+        _legend(axes)
+    return _svg(figure)
+
+
+def _running_median(values: np.ndarray) -> np.ndarray:
+    """The median of a fiftieth of the curve around each point."""
+    reach = max(1, len(values) // 100)
+    return np.array([np.median(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))])
+
+
+def _within_a_decade(values: np.ndarray) -> bool:
+    positive = values[np.isfinite(values) & (values > 0)]
+    return bool(len(positive)) and bool(positive.max() < 10 * positive.min())
+
+
+def _blank(x: str, y: str) -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    axes.set_xlabel(x, color=INK, fontsize=11)
+    axes.set_ylabel(y, color=INK, fontsize=11)
+    axes.tick_params(which="both", colors=INK, labelsize=10.5, width=0.6, color=FAINT)
+    axes.grid(color=FAINT, linewidth=0.5, alpha=0.6)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(FAINT)
+    return figure, axes
+
+
+def _legend(axes: "Axes") -> None:
+    axes.figure.legend(loc="outside upper right", ncols=4, frameon=False, labelcolor=INK, fontsize=10.5)
+
+
+def _svg(figure: "Figure") -> str:
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context({"svg.hashsalt": "sumi"}):  # the names of clip paths come from their shapes, not from chance
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var({variable}, {colour})")
+    return text

@@ -1,0 +1,180 @@
+"""Pictures of images: grids, grids side by side, neighbours, strips and animations.
+
+Images are uint8 (N, C, H, W) with C = 1 (grey), 3 (RGB) or 4 (RGBA). Small ones are enlarged by a whole factor, each
+pixel becoming a square, so that nothing is smoothed that the model did not smooth. Gaps are transparent and words stand
+white on slate: a picture suits a light page and a dark one.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from sumi.errors import InputError
+
+Images = Tensor | NDArray[np.uint8]
+
+MEGABYTE = 2**20
+CELL = 48  # the least width in pixels at which an image is shown
+TEXT = 15
+LINE = TEXT + 8  # the height of a bar with one line of text
+SLATE = (74, 80, 92, 255)
+WHITE = (255, 255, 255, 255)
+CLEAR = (0, 0, 0, 0)
+
+
+def image_grid(
+    images: Images, *, columns: int | None = None, scale: int | None = None, gap: int | None = None
+) -> Image.Image:
+    """Images (N, C, H, W) in rows of ``columns`` (default: a square), left to right and then down; RGBA.
+
+    ``scale``: whole factor of enlargement (default: until the shorter side has 48 pixels); ``gap``: pixels between
+    (default: a sixteenth of a cell). Raises InputError for anything but uint8 images of 1, 3 or 4 channels.
+    """
+    cells = _cells(images, scale)
+    columns = columns or math.ceil(math.sqrt(len(cells)))
+    space = _gap(cells) if gap is None else gap
+    rows = [_beside(cells[start : start + columns], space) for start in range(0, len(cells), columns)]
+    return _stacked(rows, space, centred=False)
+
+
+def side_by_side(
+    groups: Sequence[tuple[str, Images]], *, columns: int = 6, scale: int | None = None, gap: int | None = None
+) -> Image.Image:
+    """One grid for each (title, images), beside one another, its title above."""
+    grids = [
+        _titled(title, image_grid(images, columns=columns, scale=scale, gap=gap), above=True)
+        for title, images in groups
+    ]
+    return _beside(grids, TEXT)
+
+
+def strip(frames: Images, *, labels: Sequence[str] | None = None, scale: int | None = None) -> Image.Image:
+    """Frames (N, C, H, W) of one image in a row, as it emerges from noise; ``labels``: a word below each."""
+    cells = _cells(frames, scale)
+    if labels is not None:
+        cells = [_titled(label, cell, above=False) for label, cell in zip(labels, cells, strict=True)]
+    return _beside(cells, _gap(cells))
+
+
+def neighbours(
+    samples: Images,
+    nearest: Images,
+    distances: Sequence[float],
+    *,
+    titles: tuple[str, str] = ("sample", "nearest"),
+    columns: int = 8,
+    scale: int | None = None,
+) -> Image.Image:
+    """Each sample above its nearest training image, with the distance between the two below; ``columns`` in a row."""
+    pairs = zip(_cells(samples, scale), _cells(nearest, scale), distances, strict=True)
+    cells = [_titled(f"{distance:.2f}", _stacked([a, b], 2), above=False) for a, b, distance in pairs]
+    height = (cells[0].height - LINE - 2) // 2
+    width = max(_width(title) for title in titles)
+    margin = _stacked([_bar(title, width, height) for title in titles], 2)
+    rows = [_beside([margin, *cells[start : start + columns]], _gap(cells)) for start in range(0, len(cells), columns)]
+    return _stacked(rows, TEXT, centred=False)
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def animation(frames: Sequence[Image.Image], *, seconds: float = 3.0, hold: float = 2.0) -> bytes:
+    """An animated WebP file that repeats: all ``frames`` (of one size) in ``seconds``, the last one kept for ``hold``.
+
+    Without loss, unless that takes more than a megabyte, as noisy photographs do.
+    """
+    if not frames:
+        raise InputError("an animation of no frames: give at least one")
+    each = max(20, round(1000 * seconds / len(frames)))
+    durations = [each] * (len(frames) - 1) + [each + round(1000 * hold)]
+
+    def encoded(lossless: bool, quality: int) -> bytes:
+        file = io.BytesIO()
+        frames[0].save(
+            file,
+            "WEBP",
+            save_all=True,
+            append_images=frames[1:],
+            duration=durations,
+            loop=0,
+            method=2,
+            lossless=lossless,
+            quality=quality,
+        )
+        return file.getvalue()
+
+    exact = encoded(lossless=True, quality=20)
+    return exact if len(exact) <= MEGABYTE else min(exact, encoded(lossless=False, quality=75), key=len)
+
+
+def _cells(images: Images, scale: int | None) -> list[Image.Image]:
+    """Each of images (N, C, H, W) as an enlarged RGBA picture."""
+    array = np.asarray(images)
+    if array.ndim != 4 or array.dtype != np.uint8 or array.shape[1] not in (1, 3, 4) or not len(array):
+        raise InputError(
+            f"images of shape {array.shape} and type {array.dtype}: a picture needs uint8 (N, C, H, W), C = 1, 3 or 4"
+        )
+    factor = scale or max(1, math.ceil(CELL / min(array.shape[2:])))
+    enlarged = array.repeat(factor, 2).repeat(factor, 3).transpose(0, 2, 3, 1)
+    if array.shape[1] == 1:
+        enlarged = enlarged[..., 0]
+    return [Image.fromarray(np.ascontiguousarray(image)).convert("RGBA") for image in enlarged]
+
+
+def _gap(cells: Sequence[Image.Image]) -> int:
+    return max(2, min(cells[0].size) // 16)
+
+
+def _beside(parts: Sequence[Image.Image], gap: int) -> Image.Image:
+    picture = Image.new(
+        "RGBA", (sum(part.width for part in parts) + gap * (len(parts) - 1), max(part.height for part in parts)), CLEAR
+    )
+    left = 0
+    for part in parts:
+        picture.paste(part, (left, 0))
+        left += part.width + gap
+    return picture
+
+
+def _stacked(parts: Sequence[Image.Image], gap: int, *, centred: bool = True) -> Image.Image:
+    width = max(part.width for part in parts)
+    picture = Image.new("RGBA", (width, sum(part.height for part in parts) + gap * (len(parts) - 1)), CLEAR)
+    top = 0
+    for part in parts:
+        picture.paste(part, ((width - part.width) // 2 if centred else 0, top))
+        top += part.height + gap
+    return picture
+
+
+def _titled(title: str, picture: Image.Image, *, above: bool) -> Image.Image:
+    bar = _bar(title, picture.width, LINE)
+    return _stacked([bar, picture] if above else [picture, bar], 0)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    import matplotlib  # comes with a font that has Greek and accents; Pillow's own has neither
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", TEXT)
+
+
+def _width(text: str) -> int:
+    return math.ceil(_font().getlength(text)) + 12
+
+
+def _bar(text: str, width: int, height: int) -> Image.Image:
+    """White words in the middle of a slate bar, as wide as asked, or wider where the words need it."""
+    bar = Image.new("RGBA", (max(width, _width(text)), height), SLATE)
+    ImageDraw.Draw(bar).text((bar.width / 2, height / 2), text, fill=WHITE, font=_font(), anchor="mm")
+    return bar

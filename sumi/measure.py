@@ -1,0 +1,213 @@
+"""From a trained model to figures a person can believe, and the report that holds them."""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sumi import __version__
+from sumi.config import describe
+from sumi.data.dataset import ImageDataset
+from sumi.data.load import load as load_data
+from sumi.data.pixels import PixelRange
+from sumi.errors import InputError, SumiError
+from sumi.evaluation.charts import class_shares, loss_by_noise_level, loss_curve
+from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
+from sumi.evaluation.memorization import nearest
+from sumi.evaluation.pictures import neighbours, png, side_by_side
+from sumi.evaluation.report import Figure, Section, Table, measurements, write_report
+from sumi.evaluation.summary import Evaluation, evaluate, verdict
+from sumi.explain.explain import held_out_loss
+from sumi.model import DiffusionModel
+from sumi.run import RunFolder
+from sumi.training.metrics_log import read as read_metrics
+from sumi.trajectory import trajectory, write_trajectory
+
+FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
+FEWEST_HELD_OUT = 4
+SHOWN = 36
+
+Count = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found: the figures (None where too few images are held out), in words, and the report's files."""
+
+    evaluation: Evaluation | None
+    verdict: str
+    report: Path
+    files: tuple[Path, ...]
+
+
+def measure(
+    model: DiffusionModel,
+    *,
+    data: str | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    progress: Count | None = None,
+) -> Measured:
+    """Sample the model, compare with held-out real images, and write ``report/`` in its run folder.
+
+    ``data``: other images than the run's own; ``n``: how many samples (default: as many as are held out, 500 to 2000);
+    ``progress(what, done, total)``. Raises InputError for data that does not fit the model.
+    """
+    dataset = load_data(model.config.data if data is None else _other_data(model, data))
+    if (*dataset.shape, dataset.levels) != (*model.images.shape, model.images.levels):
+        raise InputError(
+            f"--data {data}: has images {dataset.shape} of {dataset.levels} levels, the model makes "
+            f"{model.images.shape} of {model.images.levels}; give images of that kind"
+        )
+    train, held_out = dataset.split(model.config.data.held_out)
+    count = n or min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES)
+    begin = time.perf_counter()
+    drawn = model.sample(count, seed=seed, progress=_counting(progress, "sampling"))
+    seconds = time.perf_counter() - begin
+    samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
+    evaluation = _evaluate(samples, train, held_out, seed, progress)
+    if evaluation is None:
+        words = f"Too few images to measure distances: {len(train)} to train on and {len(held_out)} held out."
+    else:
+        words = verdict(evaluation, dataset.label_names or None)
+    report = _Report(model, dataset, train, held_out, drawn, evaluation, seed)
+    files = report.write(words, f"{count} images by {_how(model)} in {seconds:.1f} s on {model.device}")
+    return Measured(evaluation, words, model.folder / "report" / "report.html", files)
+
+
+def _other_data(model: DiffusionModel, source: str):
+    height, width = model.images.height, model.images.width
+    size = height if height == width else None
+    return replace(model.config.data, source=source, size=size, channels=model.images.channels)
+
+
+def _how(model: DiffusionModel) -> str:
+    return f"{model.config.sampling.solver}, {len(model.times()) - 1} steps"
+
+
+def _counting(progress: Count | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)
+
+
+def _evaluate(
+    samples: Tensor, train: ImageDataset, held_out: ImageDataset, seed: int, progress: Count | None
+) -> Evaluation | None:
+    if len(train) < FEWEST_IMAGES or len(held_out) < FEWEST_HELD_OUT or len(samples) < FEWEST_HELD_OUT:
+        return None
+    pixels = PixelRange(train.levels)
+    images = pixels.to_model(train.images)
+    report = _counting(progress, "learning to tell real images apart")
+    if train.labels is None:
+        network, labels = train_rotations(images, seed=0, progress=report), None
+    else:
+        classes = len(train.label_names)
+        network = train_classifier(images, torch.tensor(train.labels), classes=classes, seed=0, progress=report)
+        labels = torch.tensor(held_out.labels)
+    real = pixels.to_model(held_out.images)
+    return evaluate(pixels.to_model(samples), images, real, network, held_out_labels=labels, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Report:
+    """The pictures, charts and tables of one model."""
+
+    model: DiffusionModel
+    dataset: ImageDataset
+    train: ImageDataset
+    held_out: ImageDataset
+    drawn: Tensor
+    evaluation: Evaluation | None
+    seed: int
+
+    def write(self, words: str, made: str) -> tuple[Path, ...]:
+        model, folder = self.model, self.model.folder / "report"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            grid, beside = folder / "samples.png", folder / "neighbours.png"
+            to_bytes = model.pixels.to_bytes
+            real = to_bytes(model.pixels.to_model(self.held_out.images[:SHOWN]))
+            grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
+            beside.write_bytes(self._neighbours())
+            strip, animation = write_trajectory(model, trajectory(model, 0, seed=self.seed), folder)
+            if self.evaluation is not None:
+                (folder / "evaluation.json").write_text(json.dumps(asdict(self.evaluation), indent=2) + "\n")
+            sections = [
+                Section(
+                    "Samples", figures=[Figure(grid, f"{made}. Nothing is chosen: images 0 to {SHOWN - 1}.", True)]
+                ),
+                Section(
+                    "An image emerging from noise",
+                    figures=[Figure(strip, "x_t from noise (t = 1) to the image (t = 0)", True), Figure(animation, "")],
+                ),
+                *self._classes(),
+                Section(
+                    "Is it copying?",
+                    "The nearest training image of the first samples, by the distance of their pixels. "
+                    "The table below says how often such nearness happens among real images.",
+                    [Figure(beside, "root mean square difference below each pair", True)],
+                ),
+                *self._learning(),
+                *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
+                self._making(made),
+            ]
+            report = folder / "report.html"
+            title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
+            write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+        except OSError as error:
+            raise SumiError(f"{folder}: cannot be written ({error.strerror or error}); make room there") from error
+        return grid, strip, animation, beside, report
+
+    def _neighbours(self) -> bytes:
+        pixels, few = self.model.pixels, self.drawn[:16]
+        found = nearest(few, pixels.to_model(self.train.images))
+        twins = pixels.to_bytes(pixels.to_model(self.train.images[found.index.numpy()]))
+        return png(neighbours(pixels.to_bytes(few), twins, found.distance.tolist()))
+
+    def _classes(self) -> list[Section]:
+        if self.evaluation is None or self.evaluation.balance is None:
+            return []
+        chart = class_shares(self.evaluation.balance, names=self.dataset.label_names)
+        text = "What the classifier takes the samples for, beside the held-out images."
+        return [Section("Classes", text, [Figure(chart, "share of each class")])]
+
+    def _learning(self) -> list[Section]:
+        log = RunFolder(self.model.folder).metrics_file
+        steps: list[int] = []
+        values: list[float] = []
+        for line in read_metrics(log) if log.exists() else []:
+            step, loss = line["step"], line["loss"]
+            if isinstance(step, int) and isinstance(loss, float):
+                steps.append(step)
+                values.append(loss)
+        losses = held_out_loss(self.model, self.dataset)
+        figures = [
+            Figure(
+                loss_by_noise_level(
+                    losses.log_snr, {"of the noise ε̂": losses.mse_noise, "of the image x̂_0": losses.mse_clean}
+                ),
+                "mean squared error on held-out images by noise level",
+            )
+        ]
+        if len(steps) > 1:
+            figures.insert(0, Figure(loss_curve(steps, values), "training loss"))
+        return [Section("How it learned", figures=figures)]
+
+    def _making(self, made: str) -> Section:
+        model, config = self.model, self.model.config
+        begun = f"sumi train {config.recipe} --data {config.data.source} --out {model.folder}"
+        rows = [(name, value) for name, value, _ in describe(config)]
+        versions = (
+            f"sumi {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
+        )
+        return Section(
+            "How it was made",
+            f"{len(self.train):,} images to train on, {len(self.held_out):,} held out (by a hash of their names). "
+            f"Samples: {made}, seed {self.seed}. {versions}. {' '.join(self.dataset.notes)}",
+            tables=[Table(("field", "value"), rows, "the whole configuration, as in config.json")],
+            code=f"{begun}\nsumi sample {model.folder} -n {SHOWN} --seed {self.seed}",
+        )

@@ -1,0 +1,188 @@
+"""The U-Net: an image network that looks at every scale (Ronneberger et al. 2015; Ho et al. 2020).
+
+    image ─ conv ─ blocks ──────────────── + ─ blocks ─ norm, silu, conv ─ output
+                     │                     │
+                  conv, ½               1×1, ×2
+                     └─ blocks ─────── + ─ blocks
+                          │            │
+                        conv, ½      1×1, ×2
+                          └── blocks ──┘
+
+Going down, each level works at half the resolution and with more channels; going up, what comes from below is brought
+to the level's width by a 1×1 convolution (before enlarging, where it costs a quarter), doubled in size and *added* to
+what the level held on the way down. The way up has one block more at full resolution: that is where detail is decided,
+and where a block costs most time and fewest weights. The noise level enters every block (`layers.ResidualBlock`).
+
+At the start the network is exactly zero: its last convolution, and the last one of every block, start there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sumi.errors import InputError
+from sumi.networks.layers import HEAD_WIDTH, NoiseEmbedding, ResidualBlock, SelfAttention, group_norm
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Shape of a U-Net. Widths in multiples of 32 fill the vector units of CPUs and the matrix units of GPUs."""
+
+    widths: tuple[int, ...] = field(
+        default=(32, 64, 128), metadata={"help": "channels of each level, full resolution first; multiples of 32"}
+    )
+    blocks: tuple[int, ...] = field(
+        default=(1, 1, 3),
+        metadata={
+            "help": "residual blocks of each level, down and again up, one more up at full resolution; lowest: once"
+        },
+    )
+    attention: tuple[int, ...] = field(
+        default=(), metadata={"help": "levels whose blocks are followed by self-attention (0 is full resolution)"}
+    )
+    embedding: int = field(default=192, metadata={"help": "width of the noise embedding; even"})
+    dropout: float = field(default=0.0, metadata={"help": "share of channels' values dropped in training, 0 <= p < 1"})
+    group_width: int = field(
+        default=16, metadata={"help": "channels that group norm takes together; divides every width"}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.widths:
+            raise InputError("network.widths is empty: give the channels of at least one level, such as [32, 64].")
+        if self.group_width < 1:
+            raise InputError(f"network.group_width is {self.group_width}: give 1 or more, such as 16.")
+        for width in self.widths:
+            if width < 1 or width % self.group_width:
+                raise InputError(
+                    f"network.widths has {width}, which is no multiple of network.group_width = {self.group_width}: "
+                    "use multiples of 32."
+                )
+        if len(self.blocks) != len(self.widths):
+            raise InputError(
+                f"network.blocks has {len(self.blocks)} numbers for the {len(self.widths)} levels of network.widths: "
+                "give one a level."
+            )
+        if any(count < 1 for count in self.blocks):
+            raise InputError(f"network.blocks is {list(self.blocks)}: give every level 1 block or more.")
+        for level in self.attention:
+            if not 0 <= level < len(self.widths):
+                raise InputError(
+                    f"network.attention names level {level}, but network.widths has only levels 0 to "
+                    f"{len(self.widths) - 1}: name one of these."
+                )
+            if self.widths[level] % HEAD_WIDTH:
+                raise InputError(
+                    f"network.attention names level {level}, whose width is {self.widths[level]}: "
+                    f"attention takes multiples of {HEAD_WIDTH}."
+                )
+        if self.embedding < 2 or self.embedding % 2:
+            raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"network.dropout is {self.dropout}: give a number from 0 up to, not including, 1.")
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse an image size (height, width) with fewer pixels a side than the levels halve.
+
+        Raises:
+            InputError: naming ``network.widths`` and how many levels the size allows.
+        """
+        smallest = min(size)
+        if smallest < 2 ** (len(self.widths) - 1):
+            levels = max(smallest, 1).bit_length()
+            raise InputError(
+                f"network.widths has {len(self.widths)} levels, too many for images of {size[0]}x{size[1]}: "
+                f"give at most {levels}, or larger images."
+            )
+
+    def build(self, channels: int, size: tuple[int, int]) -> "UNet":
+        """A new network for images of ``channels`` channels and ``size`` = (height, width).
+
+        Raises:
+            InputError: if the size is too small, see `check_size`.
+        """
+        self.check_size(size)
+        return UNet(self, channels)
+
+
+class Level(nn.Module):
+    """The blocks of one level on one way, each followed by attention where asked for.
+
+    ``forward(x: (N, C, H, W), modulation) -> (N, C, H, W)``; each block takes its (scale, shift) from ``modulation``.
+    """
+
+    def __init__(self, config: UNetConfig, level: int, blocks: int) -> None:
+        super().__init__()
+        width = config.widths[level]
+        self.blocks = nn.ModuleList(ResidualBlock(width, config.group_width, config.dropout) for _ in range(blocks))
+        self.attentions = nn.ModuleList(
+            SelfAttention(width, config.group_width) for _ in self.blocks if level in config.attention
+        )
+
+    def forward(self, x: Tensor, modulation: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+        for index, block in enumerate(self.blocks):
+            x = block(x, *next(modulation))
+            if self.attentions:
+                x = self.attentions[index](x)
+        return x
+
+
+class UNet(nn.Module):
+    """A U-Net told its noise level.
+
+    ``forward(x: (N, C, H, W), c_noise: (N,)) -> (N, C, H, W)``, any H and W that `UNetConfig.check_size` accepts (odd
+    and unequal ones too). ``c_noise`` is what the parameterization calls so, in one of the ranges named at
+    `layers.NoiseEmbedding`. The output has the dtype of ``x``, under autocast too.
+    """
+
+    def __init__(self, config: UNetConfig, channels: int) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        above_lowest = range(len(widths) - 1)
+        *down_blocks, lowest_blocks = config.blocks
+        up_blocks = [count + (level == 0) for level, count in enumerate(down_blocks)]
+        self.noise_embedding = NoiseEmbedding(config.embedding)
+        self.conv_in = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(Level(config, level, down_blocks[level]) for level in above_lowest)
+        self.shrink = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1) for i in above_lowest)
+        self.lowest = Level(config, len(widths) - 1, lowest_blocks)
+        self.enlarge = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in above_lowest)
+        self.up = nn.ModuleList(Level(config, level, up_blocks[level]) for level in above_lowest)
+        self.norm_out = group_norm(widths[0], config.group_width)
+        self.conv_out = nn.Conv2d(widths[0], channels, 3, padding=1, bias=False)
+        nn.init.zeros_(self.conv_out.weight)
+        # (scale, shift) of every block as one matrix: one product instead of one a block.
+        down_widths = [widths[level] for level in above_lowest for _ in range(down_blocks[level])]
+        up_widths = [widths[level] for level in reversed(above_lowest) for _ in range(up_blocks[level])]
+        self.block_widths = [*down_widths, *[widths[-1]] * lowest_blocks, *up_widths]
+        self.modulation = nn.Linear(config.embedding, 2 * sum(self.block_widths))
+        for weight in self.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        # What else there is to know (a class, a text) is one more vector of this width, added here.
+        embedding = self.noise_embedding(c_noise)
+        modulation = self._modulation(embedding)
+
+        # One-channel images and their weights have either layout, and convolution then takes the slow one.
+        h = self.conv_in(x).contiguous(memory_format=torch.channels_last)
+        held: list[Tensor] = []
+        for blocks, shrink in zip(self.down, self.shrink, strict=True):
+            h = blocks(h, modulation)
+            held.append(h)
+            h = shrink(h)
+        h = self.lowest(h, modulation)
+        for blocks, enlarge in zip(reversed(self.up), reversed(self.enlarge), strict=True):
+            side = held.pop()
+            h = side + F.interpolate(enlarge(h), size=side.shape[2:], mode="nearest-exact")
+            h = blocks(h, modulation)
+        return self.conv_out(F.silu(self.norm_out(h))).to(x.dtype)
+
+    def _modulation(self, embedding: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """(scale, shift), each (N, C, 1, 1), of every block in the order of the pass."""
+        scales, shifts = self.modulation(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+        return zip((1 + scales).split(self.block_widths, dim=1), shifts.split(self.block_widths, dim=1), strict=True)

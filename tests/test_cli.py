@@ -1,0 +1,307 @@
+"""The command line as a person meets it: what it does, and the one line that a mistake gets."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sumi.cli.main import COMMANDS, build_parser, main
+
+RECIPES = ["ddpm"]
+TINY = [
+    "--set=network.widths=32",
+    "--set=network.blocks=1",
+    "--set=network.embedding=32",
+    "--set=training.batch_size=8",
+    "--set=training.sample_every=0",
+    "--set=sampling.steps=3",
+]
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    """The real program, in its own process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "sumi.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def trained(request, tmp_path_factory) -> Path:
+    """A run of 6 steps on the digits, trained through the command line."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    assert (
+        main(["train", request.param, "--data", "digits", "--out", str(out), "--steps", "6", "--no-report", *TINY]) == 0
+    )
+    return out
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for k in range(12):
+        colour = np.random.default_rng(k).integers(0, 256, (20 + k, 30, 3), dtype=np.uint8)
+        Image.fromarray(colour).save(folder / f"{k}.png")
+    return folder
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from sumi.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print('torch' in sys.modules, 'numpy' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "False False"
+    for command in COMMANDS:
+        assert command in done.stdout
+
+
+def test_the_options_are_those_that_are_promised() -> None:
+    """Options are a promise: a new one is added here on purpose."""
+    choices = build_parser()._subparsers._group_actions[0].choices
+    options = {
+        name: sorted(o for a in p._actions for o in a.option_strings if o != "--debug") for name, p in choices.items()
+    }
+    common = ["--help", "-h"]
+    assert options == {
+        "train": sorted(
+            ["--data", "--out", "--steps", "--seed", "--device", "--set", "--resume", "--no-report", *common]
+        ),
+        "sample": sorted(
+            "-n --start --steps --solver --eta --seed --batch-size --checkpoint --device --out --trajectory".split()
+            + common
+        ),
+        "evaluate": sorted(["--data", "-n", "--seed", "--checkpoint", "--device", *common]),
+        "explain": sorted(["--data", "--out", *common]),
+        "recipes": common,
+        "info": common,
+        "demo": sorted(["--out", "--device", *common]),
+    }
+
+
+def test_a_run_folder_has_its_parts(trained: Path) -> None:
+    assert {p.name for p in trained.iterdir()} >= {"config.json", "metrics.jsonl", "checkpoints", "samples"}
+    assert [p.name for p in (trained / "checkpoints").iterdir()] == ["00000006"]
+    assert {p.name for p in (trained / "checkpoints/00000006").iterdir()} == {
+        "model.safetensors",
+        "ema.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+        "manifest.json",
+    }
+    config = json.loads((trained / "config.json").read_text())
+    assert config["format"] == 1
+    assert config["images"] | {"label_names": []} == {
+        "channels": 1,
+        "height": 8,
+        "width": 8,
+        "levels": 17,
+        "label_names": [],
+    }
+    assert json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 6
+    assert not list(trained.rglob("*.pt")) + list(trained.rglob("*.pkl"))
+
+
+def test_sample_writes_images_that_say_how_they_were_made(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["sample", str(trained), "-n", "3", "--start", "5", "--steps", "4", "--seed", "9", "--out", str(out)]
+    assert main([*arguments, "--trajectory"]) == 0
+    assert sorted(p.name for p in out.iterdir()) == [
+        "00005.png",
+        "00006.png",
+        "00007.png",
+        "emerging.webp",
+        "grid.png",
+        "strip.png",
+    ]
+    about = json.loads(Image.open(out / "00006.png").text["sumi"])
+    assert (about["index"], about["seed"], about["steps"], about["checkpoint"]) == (6, 9, 4, 6)
+    assert about["run"] == str(trained)
+    assert Image.open(out / "emerging.webp").n_frames == 5
+    alone = tmp_path / "alone"
+    assert (
+        main(["sample", str(trained), "-n", "1", "--start", "6", "--steps", "4", "--seed", "9", "--out", str(alone)])
+        == 0
+    )
+    assert np.array_equal(np.asarray(Image.open(alone / "00006.png")), np.asarray(Image.open(out / "00006.png")))
+
+
+def test_info_recipes_and_explain(trained: Path, capsys, tmp_path: Path) -> None:
+    assert main(["info", str(trained)]) == 0
+    assert "ddpm on digits" in capsys.readouterr().out
+    assert main(["recipes"]) == 0
+    assert "ddpm" in capsys.readouterr().out
+    assert main(["recipes", "ddpm"]) == 0
+    assert "training.learning_rate" in capsys.readouterr().out
+    assert main(["explain", "cosine", "--out", str(tmp_path)]) == 0
+    assert "schedule.png" in capsys.readouterr().out
+
+
+def test_train_on_a_folder_measures_and_reports(photos: Path, tmp_path: Path, capsys) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff not an image")
+    out = tmp_path / "run"
+    for k in range(12, 60):
+        colour = np.random.default_rng(k).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(colour).save(photos / f"{k}.png")
+    arguments = ["train", "ddpm", "--data", str(photos), "--out", str(out), "--steps", "2", "--set=data.size=8"]
+    assert main([*arguments, "--set=data.held_out=0.3", *TINY]) == 0
+    printed = capsys.readouterr().out
+    assert "broken.jpg" in printed
+    assert "broken.jpg" in (out / "skipped.txt").read_text()
+    page = (out / "report/report.html").read_text()
+    assert "<img" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+MISTAKES = [
+    (["train", "dpdm", "--data", "digits"], "did you mean ddpm?"),
+    (["train", "ddpm"], "--data: is missing"),
+    (["train", "ddpm", "--data", "nowhere/"], "nowhere does not exist"),
+    (["train", "ddpm", "--data", "digit"], "did you mean digits?"),
+    (["train", "ddpm", "--data", "digits", "--set", "training.step=3"], "did you mean steps?"),
+    (["train", "ddpm", "--data", "digits", "--set", "data.size=2"], "data.size"),
+    (["train", "ddpm", "--data", "digits", "--set=network.widths=32,32,32,32,32", "--set=network.blocks=1,1,1,1,1"],
+     "network.widths has 5 levels"),
+    (["train", "ddpm", "--data", "digits", "--device", "cuda:9"], "--device cuda:9"),
+    (["train", "missing.json", "--data", "digits"], "missing.json: cannot be read"),
+    (["sample", "."], "is not a run folder"),
+    (["sample", "nowhere"], "is not a run folder"),
+    (["info", "nowhere"], "is not a run folder"),
+    (["evaluate", "nowhere"], "is not a run folder"),
+    (["explain", "linaer"], "did you mean linear?"),
+    (["recipes", "dppm"], "did you mean ddpm?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "answer"), MISTAKES, ids=[" ".join(a) for a, _ in MISTAKES])
+def test_a_mistake_gets_one_line_and_changes_nothing(arguments, answer: str, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert answer in printed.err
+    assert printed.err.startswith("sumi: ")
+    assert len(printed.err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_cannot_be_trained_on(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    empty, one = tmp_path / "empty", tmp_path / "one"
+    empty.mkdir()
+    one.mkdir()
+    Image.new("L", (9, 9)).save(one / "a.png")
+    for folder, answer in ((empty, "empty"), (one, "at least 2 images")):
+        assert main(["train", "ddpm", "--data", str(folder)]) == 2
+        printed = capsys.readouterr().err
+        assert answer in printed
+        assert len(printed.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train"], ["sample", "run", "--steps", "many"], ["fly"], ["train", "ddpm", "--stps", "3"]]
+)
+def test_wrong_options_are_one_line_too(arguments, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = run("--debug", "info", "nowhere")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_run_is_refused_without_resume_and_goes_on_with_it(trained: Path, tmp_path: Path, capsys) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    arguments = ["train", "ddpm", "--data", "digits", "--out", str(copy), "--no-report", *TINY]
+    assert main([*arguments, "--steps", "6"]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*arguments, "--steps", "6", "--resume"]) == 0
+    assert main([*arguments, "--steps", "8", "--resume"]) == 0
+    assert sorted(p.name for p in (copy / "checkpoints").iterdir()) == ["00000006", "00000008"]
+    assert main([*arguments, "--steps", "8", "--resume", "--seed", "1"]) == 2
+    assert "seed: 0 → 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_signal_to_the_real_program(tmp_path: Path, number: int, code: int) -> None:
+    """Sent while it trains: the step is finished and saved, the exit code says so, and --resume goes on."""
+    out = tmp_path / "run"
+    arguments = [
+        "train",
+        "ddpm",
+        "--data",
+        "digits",
+        "--out",
+        str(out),
+        "--no-report",
+        "--set=training.checkpoint_every=5",
+    ]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "sumi.cli.main", *arguments, "--steps", "100000", "--set=training.log_every=1", *TINY],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    log = out / "metrics.jsonl"
+    while (not log.exists() or log.read_text().count("\n") < 20) and program.poll() is None:
+        time.sleep(0.05)
+    program.send_signal(number)
+    _, error = program.communicate(timeout=60)
+    assert program.returncode == code
+    saved = max(int(p.name) for p in (out / "checkpoints").glob("[0-9]*"))
+    if number != signal.SIGKILL:
+        assert f"stopped after step {saved}" in error
+        assert len(error.strip().splitlines()) == 1
+        assert json.loads(log.read_text().splitlines()[-1])["step"] == saved
+    more = str(100_000)
+    assert main(["info", str(out)]) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["config"]["training"]["steps"] == int(more)
+    # it goes on from there (a few steps, then stopped again)
+    resumed = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "sumi.cli.main",
+            *arguments,
+            "--steps",
+            more,
+            "--set=training.log_every=1",
+            *TINY,
+            "--resume",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while json.loads(log.read_text().splitlines()[-1])["step"] < saved + 3 and resumed.poll() is None:
+        time.sleep(0.05)
+    resumed.send_signal(signal.SIGTERM)
+    printed, _ = resumed.communicate(timeout=60)
+    assert resumed.returncode == 143
+    assert f"goes on from step {saved}" in printed
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == list(range(1, steps[-1] + 1))
