@@ -84,8 +84,20 @@ def test_the_options_are_those_that_are_promised() -> None:
             ["--data", "--out", "--steps", "--seed", "--device", "--set", "--resume", "--no-report", *common]
         ),
         "sample": sorted(
-            "-n --start --steps --solver --eta --seed --batch-size --checkpoint --device --out --trajectory".split()
-            + common
+            [
+                "-n",
+                "--start",
+                "--steps",
+                "--solver",
+                "--eta",
+                "--seed",
+                "--batch-size",
+                "--checkpoint",
+                "--device",
+                "--out",
+                "--trajectory",
+                *common,
+            ]
         ),
         "evaluate": sorted(["--data", "-n", "--seed", "--checkpoint", "--device", *common]),
         "explain": sorted(["--data", "--out", *common]),
@@ -243,65 +255,42 @@ def test_a_run_is_refused_without_resume_and_goes_on_with_it(trained: Path, tmp_
     assert "seed: 0 → 1" in capsys.readouterr().err
 
 
+def newest(run: Path) -> int:
+    return max((int(p.name) for p in (run / "checkpoints").glob("[0-9]*")), default=0)
+
+
+def train_and_signal(out: Path, number: int, *more: str) -> tuple[int, str, str]:
+    """Train in a process of its own, send it a signal two checkpoints later; its exit code, output and errors."""
+    before = newest(out)
+    settings = ["--set=training.checkpoint_every=5", "--set=training.log_every=1", *TINY]
+    arguments = ["train", "ddpm", "--data", "digits", "--out", str(out), "--no-report", "--steps", "100000", *settings]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "sumi.cli.main", *arguments, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while newest(out) < before + 10 and program.poll() is None:
+        time.sleep(0.02)
+    program.send_signal(number)
+    printed, error = program.communicate(timeout=60)
+    return program.returncode, printed, error
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_signal_to_the_real_program(tmp_path: Path, number: int, code: int) -> None:
     """Sent while it trains: the step is finished and saved, the exit code says so, and --resume goes on."""
     out = tmp_path / "run"
-    arguments = [
-        "train",
-        "ddpm",
-        "--data",
-        "digits",
-        "--out",
-        str(out),
-        "--no-report",
-        "--set=training.checkpoint_every=5",
-    ]
-    program = subprocess.Popen(
-        [sys.executable, "-m", "sumi.cli.main", *arguments, "--steps", "100000", "--set=training.log_every=1", *TINY],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    log = out / "metrics.jsonl"
-    while (not log.exists() or log.read_text().count("\n") < 20) and program.poll() is None:
-        time.sleep(0.05)
-    program.send_signal(number)
-    _, error = program.communicate(timeout=60)
-    assert program.returncode == code
-    saved = max(int(p.name) for p in (out / "checkpoints").glob("[0-9]*"))
+    returned, _, error = train_and_signal(out, number)
+    assert returned == code
+    saved = newest(out)
     if number != signal.SIGKILL:
         assert f"stopped after step {saved}" in error
         assert len(error.strip().splitlines()) == 1
-        assert json.loads(log.read_text().splitlines()[-1])["step"] == saved
-    more = str(100_000)
-    assert main(["info", str(out)]) == 0
-    config = json.loads((out / "config.json").read_text())
-    assert config["config"]["training"]["steps"] == int(more)
-    # it goes on from there (a few steps, then stopped again)
-    resumed = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "sumi.cli.main",
-            *arguments,
-            "--steps",
-            more,
-            "--set=training.log_every=1",
-            *TINY,
-            "--resume",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    while json.loads(log.read_text().splitlines()[-1])["step"] < saved + 3 and resumed.poll() is None:
-        time.sleep(0.05)
-    resumed.send_signal(signal.SIGTERM)
-    printed, _ = resumed.communicate(timeout=60)
-    assert resumed.returncode == 143
+        assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == saved
+    returned, printed, _ = train_and_signal(out, signal.SIGTERM, "--resume")
+    assert returned == 143
     assert f"goes on from step {saved}" in printed
-    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
-    assert steps == list(range(1, steps[-1] + 1))
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, newest(out) + 1))
