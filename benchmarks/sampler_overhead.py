@@ -19,8 +19,8 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 warnings.filterwarnings("ignore")
 
 import torch
+from stand_ins import k_diffusion_toolkit, lucidrains_toolkit
 from torch import Tensor, nn
-from train_step import stand_in_for
 
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictNoise, PredictVelocity
@@ -96,10 +96,8 @@ def azula(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]:
 
 
 def k_diffusion(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]:
-    stand_in_for("torchvision", "torchvision.transforms", "torchvision.transforms.functional", "torchvision.datasets")
-    stand_in_for("torchvision.models", "torchvision.utils", "cleanfid", "cleanfid.inception_torchscript", "clip")
-    stand_in_for("clip.model", "wandb", "skimage", "skimage.transform", "kornia", "kornia.augmentation")
-    from k_diffusion import layers, sampling
+    peer = k_diffusion_toolkit()
+    layers, sampling = peer.layers, peer.sampling
 
     sigmas = sampling.get_sigmas_karras(steps, 0.002, 80.0)
     denoiser = layers.Denoiser(Fixed(e), sigma_data=0.5)
@@ -107,11 +105,7 @@ def k_diffusion(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]
 
 
 def lucidrains(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]:
-    stand_in_for("torchvision", "torchvision.transforms", "torchvision.utils", "torchvision.models")
-    stand_in_for("pytorch_fid", "pytorch_fid.fid_score", "pytorch_fid.inception")
-    from denoising_diffusion_pytorch import GaussianDiffusion
-
-    diffusion = GaussianDiffusion(
+    diffusion = lucidrains_toolkit().GaussianDiffusion(
         Fixed(e), image_size=32, sampling_timesteps=steps, beta_schedule="linear", objective="pred_noise"
     )
     yield "lucidrains DDIM", lambda: diffusion.sample(len(x_0))

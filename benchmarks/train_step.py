@@ -12,24 +12,22 @@ defaults ("eager": contiguous memory, float32); "tuned" is channels-last memory 
 
 With ``--loss`` every network trains tuned for the same CPU time at each of three learning rates, decaying linearly to
 zero as the time runs out, on the same images; its best held-out loss stands in the table. The held-out images, times
-and noise are the same for all, and the error is that of the difference from ours, image by image.
+and noise are the same for all, and the error is that of the difference from ours, image by image. It does not hold what
+another start or a busier machine changes: between two runs of the same network that was up to 4 % of the loss.
 """
 
 import argparse
 import importlib
-import importlib.machinery
 import math
 import statistics
-import sys
 import time
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from stand_ins import k_diffusion_toolkit, lucidrains_toolkit
 from torch import Tensor, nn
 
 from sumi.networks.unet import UNetConfig
@@ -39,32 +37,6 @@ LEARNING_RATES = (1e-3, 2e-3, 4e-3)
 HELD_OUT = 2048
 
 Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
-
-
-class StandIn(types.ModuleType):
-    """A module that has every name, for what a peer imports at its top but the networks never call."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return stand_in(f"{self.__name__}.{name}")
-
-    def __call__(self, *_: Any, **__: Any) -> "StandIn":
-        return self
-
-
-def stand_in(name: str) -> StandIn:
-    """Put a stand-in module of this name where imports find it."""
-    module = StandIn(name)
-    module.__path__ = []
-    module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
-    sys.modules[name] = module
-    return module
-
-
-def stand_in_for(*names: str) -> None:
-    for name in names:
-        stand_in(name)
 
 
 # Toolkits are imported by name where they are built, since any may be absent. Each builder gives a network of base
@@ -93,18 +65,13 @@ def diffusers(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
 
 def lucidrains(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
     del size
-    stand_in_for("torchvision", "torchvision.transforms", "torchvision.utils", "torchvision.models")
-    stand_in_for("pytorch_fid", "pytorch_fid.fid_score", "pytorch_fid.inception")
-    net = importlib.import_module("denoising_diffusion_pytorch").Unet(dim=width, dim_mults=(1, 2, 4), channels=channels)
+    net = lucidrains_toolkit().Unet(dim=width, dim_mults=(1, 2, 4), channels=channels)
     return net, lambda net, x, t: net(x, 1000 * t)
 
 
 def k_diffusion(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
     del size
-    stand_in_for("torchvision", "torchvision.transforms", "torchvision.transforms.functional", "torchvision.datasets")
-    stand_in_for("torchvision.models", "torchvision.utils", "cleanfid", "cleanfid.inception_torchscript", "clip")
-    stand_in_for("clip.model", "wandb", "skimage", "skimage.transform", "kornia", "kornia.augmentation")
-    net = importlib.import_module("k_diffusion.models").ImageDenoiserModelV1(
+    net = k_diffusion_toolkit().models.ImageDenoiserModelV1(
         c_in=channels,
         feats_in=128,
         depths=(2, 2, 2),

@@ -96,7 +96,9 @@ def test_the_same_seed_gives_the_same_network_and_leaves_global_randomness_alone
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("shape", [(1, 4, 4), (1, 8, 8), (3, 17, 17), (3, 20, 28), (4, 32, 24), (3, 128, 128)])
+@pytest.mark.parametrize(
+    "shape", [(1, 4, 4), (1, 8, 8), (3, 17, 17), (3, 20, 28), (4, 32, 24), (3, 128, 100), (3, 300, 260)]
+)
 def test_any_size_and_number_of_channels_will_do(shape: tuple[int, int, int]) -> None:
     seen: list[tuple[int, int]] = []
     images = noise(12, *shape)

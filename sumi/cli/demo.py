@@ -17,6 +17,7 @@ from sumi.training_run import Events, train
 SETTINGS: Final = (
     "network.widths=32,64",
     "network.blocks=1,3",
+    "network.embedding=96",
     "training.steps=2400",
     "training.learning_rate=2e-3",
     "training.warmup_steps=100",

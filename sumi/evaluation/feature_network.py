@@ -25,6 +25,7 @@ from sumi.errors import InputError, SumiError
 
 DIMENSION = 64
 FEWEST = 4
+LARGEST_SIDE = 128  # of twice that side and more, means over small squares are seen
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ class ConvolutionalClassifier(nn.Module):
 
     def __init__(self, channels: int, side: int, classes: int) -> None:
         super().__init__()
+        shrink = max(1, side // LARGEST_SIDE)
         if side <= 16:
             layers = [(32, 1), (64, 2), (64, 2)]
         else:
-            halvings = max(3, math.ceil(math.log2(side / 4)))
+            halvings = max(3, math.ceil(math.log2(side / shrink / 4)))
             layers = [(16, 2)] * (halvings - 3) + [(32, 2), (64, 2), (64, 2)]
-        blocks: list[nn.Module] = []
+        blocks: list[nn.Module] = [nn.AvgPool2d(shrink)] if shrink > 1 else []
         width = channels
         for wider, stride in layers:
             blocks += [nn.Conv2d(width, wider, 3, stride, padding=1), nn.GroupNorm(8, wider), nn.SiLU()]

@@ -120,7 +120,9 @@ def _fit(
 ) -> None:
     """Adam with decoupled weight decay, the rate rising over a tenth of the steps and falling along a cosine."""
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
-    size = BATCH // TURNS if task == "rotations" else BATCH
+    size = BATCH if min(images.shape[2:]) <= 32 else BATCH // 2  # large images take their time
+    if task == "rotations":
+        size //= TURNS
     steps = min(MOST_STEPS, max(FEWEST_STEPS, PASSES * len(images) // size))
     queue = torch.zeros(0, dtype=torch.int64)
     for step in range(steps):
