@@ -8,7 +8,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # Without a GPU the CPU build of torch is enough, and gigabytes smaller. Where pip knows of none, it is PyTorch's own index.
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-all lint format types setup clean
+.PHONY: demo test test-all lint format types setup peers clean
 
 demo: $(STAMP)
 	$(BIN)/sumi demo
@@ -31,6 +31,13 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 setup: $(STAMP)
+
+# what benchmarks/ compares with; none of it is needed otherwise. Their own requirements would bring torchvision.
+peers: $(STAMP)
+	$(PIP) --no-deps azula==0.11.1 k-diffusion==0.1.1.post1 denoising-diffusion-pytorch==2.3.4 ema-pytorch==0.8.3 \
+	  einops==0.8.2 torchdiffeq==0.2.5 torchsde==0.2.6 trampoline==0.1.2 dctorch==0.1.2 accelerate==1.15.0 psutil==7.2.2 \
+	  jsonmerge==1.9.2 jsonschema==4.26.0 jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1 \
+	  attrs==26.1.0
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sumi needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 2; }

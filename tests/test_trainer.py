@@ -214,6 +214,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path: Pa
 def test_accumulation_changes_only_rounding(whole: Path, tmp_path: Path) -> None:
     train(config_of("training.accumulation=4", "training.precision=fp32"), out=tmp_path / "four")
     train(config_of("training.precision=fp32"), out=tmp_path / "one")
+    logged = [json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[0]) for run in ("four", "one")]
+    for name in ("loss", "gradient_norm"):
+        assert logged[0][name] == pytest.approx(logged[1][name], rel=1e-3)
     four, one = state_of(tmp_path / "four").model, state_of(tmp_path / "one").model
     start = {k: float(v.abs().max()) for k, v in one.items()}
     for key, value in one.items():
