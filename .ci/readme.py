@@ -1,7 +1,7 @@
-"""Run the README's shell commands as they stand, each once, in order; stop at the first that fails.
+"""Run the README's commands and Python as they stand, each once, in order; stop at the first that fails.
 
 `make test` is left out, since it has just run. The folder of photographs that the README trains on is the user's own;
-here it is drawn.
+here it is drawn. Files that the README links to must exist.
 """
 
 import random
@@ -27,24 +27,34 @@ def draw_photographs(folder: Path, count: int = 60) -> None:
         picture.save(path)
 
 
-def commands(readme: Path) -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", readme.read_text(), flags=re.S)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith("#")]
+def blocks(readme: str) -> list[list[str]]:
+    """What to run: each shell line as bash would, each Python block as a whole."""
+    found = []
+    for kind, text in re.findall(r"```(sh|python)\n(.*?)```", readme, flags=re.S):
+        if kind == "python":
+            found.append([".venv/bin/python", "-c", text])
+        else:
+            lines = text.replace("\\\n", " ").splitlines()
+            found += [["bash", "-euo", "pipefail", "-c", line] for line in lines if line.strip()]
+    return found
 
 
 def main() -> None:
+    for made in ("photos", "out", "runs/photos"):
+        if Path(made).exists():
+            sys.exit(f"{made} exists, and this would write there: run it in a fresh clone")
+    readme = Path("README.md").read_text()
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        if not Path(target).exists():
+            sys.exit(f"README: links to {target}, which does not exist")
     draw_photographs(Path("photos"))
-    seen: set[str] = set()
-    for command in commands(Path("README.md")):
-        if command in seen or command.split("#")[0].strip() == "make test":
-            continue
-        seen.add(command)
-        print(f"$ {command}", flush=True)
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], stdin=subprocess.DEVNULL, check=False)
+    todo = [command for command in blocks(readme) if command[-1].strip() != "make test"]
+    for command in todo:
+        print(f"$ {command[-1]}", flush=True)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
-            sys.exit(f"README: `{command}` ended with exit code {done.returncode}")
-    print(f"README: {len(seen)} commands ran as written")
+            sys.exit(f"README: this ended with exit code {done.returncode}:\n{command[-1]}")
+    print(f"README: {len(todo)} commands ran as written")
 
 
 if __name__ == "__main__":

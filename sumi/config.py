@@ -15,6 +15,7 @@ import difflib
 import json
 import types
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sumi.errors import InputError
@@ -83,7 +84,7 @@ def describe(config: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """ " (did you mean …?)" with the most similar of ``words``, or all of them where none is similar."""
+    """ "did you mean …?" with the most similar of ``words``, or "choose from" and all of them."""
     words = list(words)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(words)}"
@@ -166,6 +167,7 @@ def _convert(data: Any, hint: Any, where: str) -> Any:
             item = get_args(option)[0]
             return tuple(_convert(value, item, f"{where}[{i}]") for i, value in enumerate(data))
         if origin is None and option in _WORDS and type(data) is option:
+            _check_finite(data, where)
             return data
         if option is float and type(data) is int:
             return float(data)
@@ -173,12 +175,17 @@ def _convert(data: Any, hint: Any, where: str) -> Any:
     raise InputError(f"{where or 'configuration'}: {json.dumps(data)} is not {wanted}")
 
 
+def _check_finite(value: object, where: str) -> None:
+    if isinstance(value, float) and not isfinite(value):
+        raise InputError(f"{where}: {value} is not a finite number")
+
+
 def _choose(classes: list[Any], data: dict[str, Any], where: str) -> Any:
     if not any(hasattr(cls, "name") for cls in classes):
         return classes[0]
     by_name = {cls.name: cls for cls in classes}
     tag = data.get("type")
-    if tag not in by_name:
+    if not isinstance(tag, str) or tag not in by_name:
         missing = f"{where}: 'type' is missing" if tag is None else f"{where}: there is no {tag!r}"
         raise InputError(f"{missing}; {nearest(str(tag), by_name)}")
     return by_name[tag]

@@ -8,8 +8,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from sumi.errors import SumiError
 from sumi.evaluation.pictures import image_grid
+from sumi.run import writing
 
 
 def write_images(folder: Path, images: Tensor, *, start: int, about: Mapping[str, object]) -> Path:
@@ -18,15 +18,13 @@ def write_images(folder: Path, images: Tensor, *, start: int, about: Mapping[str
     Each file carries ``about`` and its index as JSON in the PNG text "sumi". Raises SumiError where it cannot be
     written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for index, pixels in enumerate(images.permute(0, 2, 3, 1).numpy(), start):
             picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
             picture.save(folder / f"{index:05d}.png", pnginfo=_text({**about, "index": index}))
         grid = folder / "grid.png"
         image_grid(images.numpy()).save(grid, pnginfo=_text({**about, "index": start, "count": len(images)}))
-    except OSError as error:
-        raise SumiError(f"--out {folder}: cannot be written ({error.strerror or error}); choose another") from error
     return grid
 
 

@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -13,9 +13,7 @@ from torch import Tensor
 from sumi import __version__
 from sumi.config import describe
 from sumi.data.dataset import ImageDataset
-from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
-from sumi.errors import InputError, SumiError
 from sumi.evaluation.charts import class_shares, loss_by_noise_level, loss_curve
 from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
 from sumi.evaluation.memorization import nearest
@@ -24,7 +22,7 @@ from sumi.evaluation.report import Figure, Section, Table, measurements, write_r
 from sumi.evaluation.summary import Evaluation, evaluate, verdict
 from sumi.explain.explain import held_out_loss
 from sumi.model import DiffusionModel
-from sumi.run import RunFolder
+from sumi.run import RunFolder, writing
 from sumi.training.metrics_log import read as read_metrics
 from sumi.trajectory import trajectory, write_trajectory
 
@@ -55,17 +53,15 @@ def measure(
 ) -> Measured:
     """Sample the model, compare with held-out real images, and write ``report/`` in its run folder.
 
-    ``data``: other images than the run's own; ``n``: how many samples (default: as many as are held out, 500 to 2000);
-    ``progress(what, done, total)``. Raises InputError for data that does not fit the model.
+    ``data``: compare with the held-out part of other images; copies are always looked for in the run's own training
+    images. ``n``: how many samples (default: as many as are held out, 500 to 2000). ``progress(what, done, total)``.
+    Raises InputError for data that does not fit the model.
     """
-    dataset = load_data(model.config.data if data is None else _other_data(model, data))
-    if (*dataset.shape, dataset.levels) != (*model.images.shape, model.images.levels):
-        raise InputError(
-            f"--data {data}: has images {dataset.shape} of {dataset.levels} levels, the model makes "
-            f"{model.images.shape} of {model.images.levels}; give images of that kind"
-        )
+    dataset = model.load_data()
     train, held_out = dataset.split(model.config.data.held_out)
-    count = n or min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES)
+    if data is not None:
+        _, held_out = model.load_data(data).split(model.config.data.held_out)
+    count = min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if n is None else n
     begin = time.perf_counter()
     drawn = model.sample(count, seed=seed, progress=_counting(progress, "sampling"))
     seconds = time.perf_counter() - begin
@@ -75,15 +71,11 @@ def measure(
         words = f"Too few images to measure distances: {len(train)} to train on and {len(held_out)} held out."
     else:
         words = verdict(evaluation, dataset.label_names or None)
+    if dataset.fingerprint() != model.description.data_fingerprint:
+        words += " Note: the data has changed since training, so held-out images may have been trained on."
     report = _Report(model, dataset, train, held_out, drawn, evaluation, seed)
     files = report.write(words, f"{count} images by {_how(model)} in {seconds:.1f} s on {model.device}")
     return Measured(evaluation, words, model.folder / "report" / "report.html", files)
-
-
-def _other_data(model: DiffusionModel, source: str):
-    height, width = model.images.height, model.images.width
-    size = height if height == width else None
-    return replace(model.config.data, source=source, size=size, channels=model.images.channels)
 
 
 def _how(model: DiffusionModel) -> str:
@@ -126,13 +118,16 @@ class _Report:
 
     def write(self, words: str, made: str) -> tuple[Path, ...]:
         model, folder = self.model, self.model.folder / "report"
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             grid, beside = folder / "samples.png", folder / "neighbours.png"
             to_bytes = model.pixels.to_bytes
             real = to_bytes(model.pixels.to_model(self.held_out.images[:SHOWN]))
             grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
             beside.write_bytes(self._neighbours())
+            curve = self._loss_curve()
+            loss = folder / "loss.svg"
+            loss.write_text(curve)
             strip, animation = write_trajectory(model, trajectory(model, 0, seed=self.seed), folder)
             if self.evaluation is not None:
                 (folder / "evaluation.json").write_text(json.dumps(asdict(self.evaluation), indent=2) + "\n")
@@ -151,16 +146,14 @@ class _Report:
                     "The table below says how often such nearness happens among real images.",
                     [Figure(beside, "root mean square difference below each pair", True)],
                 ),
-                *self._learning(),
+                self._learning(curve),
                 *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
                 self._making(made),
             ]
             report = folder / "report.html"
             title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
             write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
-        except OSError as error:
-            raise SumiError(f"{folder}: cannot be written ({error.strerror or error}); make room there") from error
-        return grid, strip, animation, beside, report
+        return grid, strip, animation, loss, beside, report
 
     def _neighbours(self) -> bytes:
         pixels, few = self.model.pixels, self.drawn[:16]
@@ -175,7 +168,7 @@ class _Report:
         text = "What the classifier takes the samples for, beside the held-out images."
         return [Section("Classes", text, [Figure(chart, "share of each class")])]
 
-    def _learning(self) -> list[Section]:
+    def _loss_curve(self) -> str:
         log = RunFolder(self.model.folder).metrics_file
         steps: list[int] = []
         values: list[float] = []
@@ -184,22 +177,21 @@ class _Report:
             if isinstance(step, int) and isinstance(loss, float):
                 steps.append(step)
                 values.append(loss)
+        return loss_curve(steps, values)
+
+    def _learning(self, curve: str) -> Section:
         losses = held_out_loss(self.model, self.dataset)
+        errors = {"of the noise ε̂": losses.mse_noise, "of the image x̂_0": losses.mse_clean}
+        by_noise = loss_by_noise_level(losses.log_snr, errors)
         figures = [
-            Figure(
-                loss_by_noise_level(
-                    losses.log_snr, {"of the noise ε̂": losses.mse_noise, "of the image x̂_0": losses.mse_clean}
-                ),
-                "mean squared error on held-out images by noise level",
-            )
+            Figure(curve, "training loss"),
+            Figure(by_noise, "mean squared error on held-out images by noise level"),
         ]
-        if len(steps) > 1:
-            figures.insert(0, Figure(loss_curve(steps, values), "training loss"))
-        return [Section("How it learned", figures=figures)]
+        return Section("How it learned", figures=figures)
 
     def _making(self, made: str) -> Section:
         model, config = self.model, self.model.config
-        begun = f"sumi train {config.recipe} --data {config.data.source} --out {model.folder}"
+        again = f"sumi train {model.folder / 'config.json'} --out ANOTHER"
         rows = [(name, value) for name, value, _ in describe(config)]
         versions = (
             f"sumi {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
@@ -209,5 +201,5 @@ class _Report:
             f"{len(self.train):,} images to train on, {len(self.held_out):,} held out (by a hash of their names). "
             f"Samples: {made}, seed {self.seed}. {versions}. {' '.join(self.dataset.notes)}",
             tables=[Table(("field", "value"), rows, "the whole configuration, as in config.json")],
-            code=f"{begun}\nsumi sample {model.folder} -n {SHOWN} --seed {self.seed}",
+            code=f"{again}\nsumi sample {model.folder} -n {SHOWN} --seed {self.seed}",
         )

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sumi.config import nearest
+from sumi.data.dataset import ImageDataset
+from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
@@ -18,8 +21,11 @@ from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.time_grid import TIME_GRIDS, snap
 from sumi.training.checkpoint import Checkpoint, checkpoint_step, find_checkpoints, load_weights, save_checkpoint
+
+LARGEST_COEFFICIENT = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
 OnStep = Callable[[int, NoiseLevel, Tensor], None]
 
@@ -33,13 +39,26 @@ def pick_device(name: str | None) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name}: is not available here ({str(error).splitlines()[0]}); try cpu") from None
+    if device.type == "meta":
+        raise InputError(f"--device {name}: computes nothing; try cpu")
     return device
 
 
 def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
-    """A new, untrained denoiser: network, schedule and parameterization as configured. Raises InputError."""
+    """A new, untrained denoiser: network, schedule and parameterization as configured.
+
+    Raises InputError where they do not fit: an image size that the network cannot take, or a schedule that ends with so
+    little data that what the network predicts there says nothing of it in float32.
+    """
+    schedule = config.schedule.build()
+    c = config.parameterization.coefficients(level(schedule, 1.0))
+    if max(abs(float(c.c_skip)), abs(float(c.c_out))) > LARGEST_COEFFICIENT:
+        raise InputError(
+            f"schedule: at t = 1 no data is left (alpha = {float(schedule.alpha(torch.ones(1))):.1e}), and "
+            f"parameterization={config.parameterization.name} is singular there; lower the βs or predict clean"
+        )
     network = config.network.build(images.channels, (images.height, images.width))
-    return NetworkDenoiser(network, config.schedule.build(), config.parameterization, config.times.grid)
+    return NetworkDenoiser(network, schedule, config.parameterization, config.times.grid)
 
 
 class DiffusionModel:
@@ -85,6 +104,7 @@ class DiffusionModel:
         """
         _check_range(n=n, batch_size=batch_size, least=1)
         _check_range(start=start, seed=seed, least=0)
+        _check_range(last_index=start + n, least=1)
         times = self.times(steps)
         method = self.solver(solver, eta)
         denoiser = self.denoiser()
@@ -105,18 +125,43 @@ class DiffusionModel:
             (float(end.alpha) ** 2 + float(end.sigma) ** 2) ** 0.5
         )
 
+    def load_data(self, source: str | None = None) -> ImageDataset:
+        """The run's own data, or other images (``source``) made to the model's size and channels.
+
+        Raises InputError where they are not of the model's kind, or cannot be found.
+        """
+        config = self.config.data
+        if source is not None:
+            side = self.images.height if self.images.height == self.images.width else None
+            config = replace(config, source=source, size=side, channels=self.images.channels)
+        dataset = load_data(config)
+        if (*dataset.shape, dataset.levels) != (*self.images.shape, self.images.levels):
+            raise InputError(
+                f"data.source: {config.source} has images {dataset.shape} of {dataset.levels} levels, the model makes "
+                f"{self.images.shape} of {self.images.levels}; give images of that kind"
+            )
+        return dataset
+
     def times(self, steps: int | None = None) -> Tensor:
         """The times of a sampler of that many steps, on the chain's grid where the network knows no others."""
         times = TIME_GRIDS[self.config.sampling.time_grid](self.config.sampling.steps if steps is None else steps)
         grid = self.network_denoiser.grid
         return times if grid is None else snap(times, grid)
 
-    def solver(self, name: str | None = None, eta: float | None = None) -> DDIM:
-        """The solver called ``name`` (the configuration's for None), with its η replaced where given."""
+    def solver(self, name: str | None = None, eta: float | None = None) -> Solver[Any]:
+        """The solver called ``name`` (the configuration's for None), with its η replaced where given.
+
+        Raises InputError for an unknown name, an η out of range, and a solver that has no η.
+        """
         name = name or self.config.sampling.solver
         if name not in SOLVERS:
             raise InputError(f"--solver {name}: there is no such solver; {nearest(name, SOLVERS)}")
-        return SOLVERS[name] if eta is None else replace(SOLVERS[name], eta=eta)
+        solver = SOLVERS[name]
+        if eta is None:
+            return solver
+        if not isinstance(solver, DDIM):
+            raise InputError(f"--eta: {name} has none; leave it out, or choose ddim")
+        return replace(solver, eta=eta)
 
     def save(self, folder: Path | str) -> None:
         """Write the model as a run folder with one checkpoint, which `load` reads. Raises SumiError."""
@@ -154,5 +199,5 @@ def load(run: Path | str, *, checkpoint: int | None = None, device: str | None =
 
 def _check_range(*, least: int, **values: int) -> None:
     for name, value in values.items():
-        if value < least:
-            raise InputError(f"{name}: {value} is too small; give {least} or more")
+        if not least <= value < 2**64:
+            raise InputError(f"{name}: {value} is out of range; give {least} or more, below 2^64")

@@ -10,6 +10,8 @@ runs/NAME/
 
 import json
 import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +27,17 @@ from sumi.sampling.config import SamplingConfig
 from sumi.training.config import TrainingConfig
 
 FORMAT = 1
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """What cannot be written below ``path`` is a SumiError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise SumiError(
+            f"{path}: cannot be written ({error.strerror or error}); make room or write elsewhere"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,11 @@ class RunConfig:
             raise InputError(
                 f"times.steps: {self.times.grid} differs from schedule.steps = {self.schedule.steps}; "
                 "a chain is trained on its own grid: set both alike, or times=uniform"
+            )
+        if self.times.grid is not None and self.sampling.steps > self.times.grid:
+            raise InputError(
+                f"sampling.steps: {self.sampling.steps} is more than times.steps = {self.times.grid}, the times the "
+                "network will know; set it lower"
             )
 
 
@@ -91,17 +109,20 @@ class RunFolder:
     def write(self, description: RunDescription) -> None:
         """Make the folder and write config.json, all at once or not at all. Raises SumiError where it cannot."""
         temporary = self.path / ".config.json.new"
-        try:
+        with writing(self.config_file):
             self.path.mkdir(parents=True, exist_ok=True)
             with temporary.open("w") as file:
                 file.write(json.dumps(to_json(description), indent=2) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.config_file)
-        except OSError as error:
-            raise SumiError(
-                f"{self.config_file}: cannot be written ({error.strerror}); choose another --out"
-            ) from error
+
+    def write_skipped(self, lines: Sequence[str]) -> None:
+        """Write skipped.txt, which names every file of the data that is not used; nothing where all are."""
+        if lines:
+            with writing(self.path / "skipped.txt"):
+                text = "\n".join(lines) + "\n"
+                (self.path / "skipped.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def read(self) -> RunDescription:
         """The description. Raises InputError where this is no run folder or config.json is not understood."""
@@ -111,6 +132,8 @@ class RunFolder:
             raise InputError(
                 f"{self.path}: is not a run folder (it has no config.json); give a folder that `sumi train` made"
             ) from None
+        except OSError as error:
+            raise InputError(f"{self.config_file}: cannot be read ({error.strerror}); restore it") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{self.config_file}: is not valid JSON ({error}); restore it or train anew") from None
         if isinstance(data, dict) and data.get("format") != FORMAT:

@@ -1,5 +1,6 @@
 """Training a model of some data, from a recipe to a finished run folder."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,14 @@ from sumi import recipes
 from sumi.config import differences, from_json, override
 from sumi.data.config import DataConfig
 from sumi.data.dataset import ImageDataset
+from sumi.data.load import anywhere
 from sumi.data.load import load as load_data
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.objective import DenoisingLoss
 from sumi.errors import InputError
 from sumi.evaluation.pictures import image_grid
 from sumi.model import DiffusionModel, build_denoiser, load, pick_device
-from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder
+from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder, writing
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.diffusion import DiffusionTask
 from sumi.training.trainer import Progress, Trainer
@@ -33,26 +35,24 @@ class Events:
 
 
 def configure(
-    recipe: str,
+    recipe: str | RunConfig,
     *,
     data: str | None = None,
     steps: int | None = None,
     seed: int | None = None,
     settings: Iterable[str] = (),
 ) -> RunConfig:
-    """The configuration of a run: a recipe's name, or a JSON file that holds one, with what is given replaced.
+    """The configuration of a run: a recipe's name, a JSON file, or a configuration, with what is given replaced.
 
     Raises InputError naming the recipe, file or field.
     """
-    if recipe.endswith(".json"):
-        config = _read_config(Path(recipe))
-        config = config if data is None else replace(config, data=replace(config.data, source=data))
-    else:
+    if isinstance(recipe, str) and not recipe.endswith(".json"):
         if data is None:
-            raise InputError(
-                "--data: is missing; give a built-in set (digits, fashion), a folder of images or idx files"
-            )
+            raise InputError("--data: is missing; give a built-in set (digits, fashion) or a folder of images")
         config = recipes.build(recipe, DataConfig(source=data))
+    else:
+        config = recipe if isinstance(recipe, RunConfig) else _read_config(Path(recipe))
+        config = config if data is None else replace(config, data=replace(config.data, source=data))
     if seed is not None:
         config = replace(config, seed=seed)
     if steps is not None:
@@ -79,10 +79,8 @@ def train(
     that exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
     """
     events = events or Events()
-    if isinstance(recipe, RunConfig):
-        config = override(recipe, settings)
-    else:
-        config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings)
+    config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings)
+    config = replace(config, data=anywhere(config.data))
     run = RunFolder(out or default_folder(config))
     _refuse_existing(run, resume)
     dataset = load_data(config.data, progress=events.reading)
@@ -92,13 +90,13 @@ def train(
     if resume and run.config_file.exists():
         _refuse_changes(run.read(), description)
     trainer, kept = build_trainer(description, dataset, run, device, events)
+    lines = trainer.resume()  # before anything is written: it may refuse
     run.write(description)
-    if dataset.skipped:
-        (run.path / "skipped.txt").write_text("\n".join(dataset.skipped_report()) + "\n")
+    run.write_skipped(dataset.skipped_report())
     if resume:
-        for line in trainer.resume():
-            events.say(f"passed over a damaged checkpoint: {line}")
-        events.say(f"goes on from step {trainer.step}" if trainer.step else "there is no checkpoint; starts anew")
+        lines.append(f"goes on from step {trainer.step}" if trainer.step else "there is no checkpoint; starts anew")
+    for line in lines:
+        events.say(line)
     events.say(
         f"{len(kept)} images {description.images.shape} to train on, {len(dataset) - len(kept)} held out; "
         f"{parameters(trainer.module):,} parameters; {trainer.device}, {trainer.precision}"
@@ -123,8 +121,9 @@ def build_trainer(
         if isinstance(module, NetworkDenoiser):
             model = DiffusionModel(description, module, step, run.path)
             images = model.pixels.to_bytes(model.sample(25, seed=config.seed)).numpy()
-            run.samples.mkdir(exist_ok=True)
-            image_grid(images).save(run.samples / f"{step:08d}.png")
+            with writing(run.samples):
+                run.samples.mkdir(exist_ok=True)
+                image_grid(images).save(run.samples / f"{step:08d}.png")
 
     trainer = Trainer(
         config.training,
@@ -154,8 +153,6 @@ def parameters(module: nn.Module) -> int:
 
 
 def _read_config(path: Path) -> RunConfig:
-    import json
-
     try:
         data = json.loads(path.read_text())
     except OSError as error:
@@ -181,8 +178,10 @@ def _refuse_changes(old: RunDescription, new: RunDescription) -> None:
     before, after = old.config.training.steps, new.config.training.steps
     if after < before:
         raise InputError(f"--steps {after}: the run was begun with {before}; give as many or more")
-    same_steps = replace(old.config, training=replace(old.config.training, steps=after))
-    changed = differences(same_steps, new.config)
+    moved = replace(old.config.data, source=new.config.data.source)  # what it holds is compared below
+    changed = differences(
+        replace(old.config, data=moved, training=replace(old.config.training, steps=after)), new.config
+    )
     if changed:
         raise InputError(f"--resume: the configuration differs ({'; '.join(changed)}); undo that or give another --out")
     if old.data_fingerprint != new.data_fingerprint:

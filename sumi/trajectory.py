@@ -9,6 +9,7 @@ from torch import Tensor
 from sumi.evaluation.pictures import animation, image_grid, png, strip
 from sumi.model import DiffusionModel
 from sumi.process.schedule import NoiseLevel
+from sumi.run import writing
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ def trajectory(
 
 def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> tuple[Path, Path]:
     """Write strip.png (ten states side by side) and emerging.webp (an animation of up to 60); returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     strip_file, animation_file = folder / "strip.png", folder / "emerging.webp"
     times, few = path.frames(model, 10)
-    strip_file.write_bytes(png(strip(few, labels=[f"{t:.2f}" for t in times])))
     _, many = path.frames(model, 60)
-    animation_file.write_bytes(animation([image_grid(frame[None], columns=1, scale=_scale(many)) for frame in many]))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        strip_file.write_bytes(png(strip(few, labels=[f"{t:.2f}" for t in times])))
+        enlarged = [image_grid(frame[None], columns=1, scale=_scale(many)) for frame in many]
+        animation_file.write_bytes(animation(enlarged))
     return strip_file, animation_file
 
 

@@ -196,6 +196,12 @@ MISTAKES = [
     (["sample", "nowhere"], "is not a run folder"),
     (["info", "nowhere"], "is not a run folder"),
     (["evaluate", "nowhere"], "is not a run folder"),
+    (["demo", "--out", "."], "holds mine.txt, which no demo wrote"),
+    (["train", "ddpm", "--data", "digits", "--set", "sampling.steps=5000"], "sampling.steps: 5000 is more than"),
+    (["train", "ddpm", "--data", "digits", "--set", "training.weight_decay=NaN"], "not a finite number"),
+    (["train", "ddpm", "--data", "digits", "--set", 'schedule={"type":[]}'], "schedule: there is no"),
+    (["train", "ddpm", "--data", "digits", "--set=schedule.steps=20000", "--set=times.steps=20000"], "singular there"),
+    (["train", "ddpm", "--data", "digits", "--device", "meta"], "--device meta: computes nothing"),
     (["explain", "linaer"], "did you mean linear?"),
     (["recipes", "dppm"], "did you mean ddpm?"),
 ]  # fmt: skip
@@ -204,12 +210,13 @@ MISTAKES = [
 @pytest.mark.parametrize(("arguments", "answer"), MISTAKES, ids=[" ".join(a) for a, _ in MISTAKES])
 def test_a_mistake_gets_one_line_and_changes_nothing(arguments, answer: str, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text("dear")
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert answer in printed.err
     assert printed.err.startswith("sumi: ")
     assert len(printed.err.strip().splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_folders_that_cannot_be_trained_on(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -236,9 +243,40 @@ def test_wrong_options_are_one_line_too(arguments, capsys) -> None:
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+def test_the_demo_removes_only_a_demo(trained: Path, tmp_path: Path, capsys) -> None:
+    """Another run, a file, or a folder with a config.json of something else: refused, and nothing is lost."""
+    copy, other, file = tmp_path / "copy", tmp_path / "other", tmp_path / "file"
+    shutil.copytree(trained, copy)
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    file.write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    for folder, answer in ((copy, "another run"), (other, "config.json"), (file, "is a file")):
+        assert main(["demo", "--out", str(folder)]) == 2
+        assert answer in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_renamed_folder_goes_on_but_changed_data_does_not(photos: Path, tmp_path: Path, capsys) -> None:
+    arguments = ["train", "ddpm", "--out", str(tmp_path / "run"), "--no-report", "--set=data.size=8", *TINY]
+    assert main([*arguments, "--data", str(photos), "--steps", "2"]) == 0
+    moved = photos.rename(tmp_path / "moved")
+    assert main([*arguments, "--data", str(moved), "--steps", "3", "--resume"]) == 0
+    (moved / "0.png").rename(moved / "zero.png")  # the split is by name
+    capsys.readouterr()
+    assert main([*arguments, "--data", str(moved), "--steps", "4", "--resume"]) == 2
+    assert "has changed since the run was begun" in capsys.readouterr().err
+
+
+def test_an_unexpected_failure_is_one_line_too(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sumi.model.DiffusionModel.sample", lambda *a, **k: 1 / 0)
+    assert main(["sample", str(trained), "--out", str(tmp_path / "o")]) == 1
+    assert capsys.readouterr().err == "sumi: unexpected ZeroDivisionError: division by zero (--debug shows where)\n"
+
+
 def test_debug_shows_the_traceback() -> None:
     done = run("--debug", "info", "nowhere")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 

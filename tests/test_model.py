@@ -37,12 +37,12 @@ def model(tmp_path_factory) -> DiffusionModel:
 
 @pytest.mark.parametrize("solver", ["ddim", "ddpm"])
 def test_an_image_does_not_depend_on_its_batch(model: DiffusionModel, solver: str) -> None:
-    """Batches of 1 and of 64, in parts and from any start: the same images up to rounding of the network."""
-    together = model.sample(20, solver=solver, seed=3, batch_size=64)
-    parts = model.sample(20, solver=solver, seed=3, batch_size=7)
+    """Batches of 1 and of 64, in parts and from any start: the same images up to rounding of the network (1e-4 of 2)."""
+    together = model.sample(64, solver=solver, seed=3, batch_size=64)
+    parts = model.sample(64, solver=solver, seed=3, batch_size=7)
     alone = model.sample(1, solver=solver, seed=3, start=13)
-    torch.testing.assert_close(parts, together, rtol=0, atol=2e-5)
-    torch.testing.assert_close(alone[0], together[13], rtol=0, atol=2e-5)
+    torch.testing.assert_close(parts, together, rtol=0, atol=1e-4)
+    torch.testing.assert_close(alone[0], together[13], rtol=0, atol=1e-4)
     assert float((together[1:] - together[:-1]).abs().mean()) > 0.05  # and the images are different ones
 
 
@@ -124,6 +124,8 @@ def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel
         ({"eta": 2.0}, "eta: 2.0"),
         ({"n": 0}, "n: 0"),
         ({"seed": -1}, "seed: -1"),
+        ({"seed": 2**64}, "seed: 18446744073709551616"),
+        ({"start": 2**64 - 1, "n": 2}, "out of range"),
         ({"start": -1}, "start: -1"),
     ],
 )

@@ -247,7 +247,7 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
         held_out_accuracy=Estimate(0.99, 0.97, 0.995),
         distances=Distances(estimate, estimate, 1.25, 400, 180),
         real_distances=Distances(real, real, 1.15, 180, 180),
-        clarity=Clarity(0.9, Estimate(0.91, 0.88, 0.93), Estimate(0.95, 0.92, 0.97), None),
+        clarity=Clarity(0.9, Estimate(0.91, 0.88, 0.93), Estimate(0.95, 0.92, 0.97), Estimate(0.958, 0.92, 0.99)),
         balance=BALANCE,
         pixel_copying=copying,
         feature_copying=copying,
@@ -258,6 +258,7 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
     assert rows["Kernel distance (KID)"] == (f"0.012 [-0.020,{space}0.046]", f"0.001 [-0.010,{space}0.020]")
     assert rows["Fréchet distance, plug-in (FID)"] == ("1.25", "1.15")
     assert rows["Clear (top probability above 0.9)"][0] == f"91.0{space}% [88.0,{space}93.0]"
+    assert rows["Clear, relative to real images"][0] == f"0.958 [0.920,{space}0.990]"
     assert rows["Near copies, pixels"] == (f"3.0 % (p{space}={space}0.0042)", "1.1 %")
     assert rows["Class shares, total variation"][0].startswith("0.200")
     assert rows["Accuracy of the classifier"][1].startswith("99.0")

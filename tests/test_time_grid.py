@@ -30,6 +30,12 @@ def test_any_number_of_steps_from_1_to_T_stays_on_the_chain(name: str, data) -> 
     assert bool((index.round().diff() <= -1).all())
 
 
+def test_the_grids_are_their_formulas() -> None:
+    k = torch.arange(5, dtype=torch.float64)
+    torch.testing.assert_close(TIME_GRIDS["uniform"](4), (4 - k) / 4)
+    torch.testing.assert_close(TIME_GRIDS["quadratic"](4), ((4 - k) / 4) ** 2)
+
+
 def test_every_T_gives_all_of_its_times() -> None:
     assert torch.equal(snap(TIME_GRIDS["uniform"](1000), 1000), torch.arange(1000, -1, -1).double() / 1000)
     assert torch.equal(snap(TIME_GRIDS["quadratic"](1000), 1000), torch.arange(1000, -1, -1).double() / 1000)

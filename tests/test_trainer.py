@@ -21,7 +21,7 @@ from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.precision import resolve_precision
 from sumi.training.trainer import Trainer
-from sumi.training_run import train
+from sumi.training_run import Events, train
 
 SMALL = [
     "network.widths=32",
@@ -65,7 +65,7 @@ def assert_same(a, b) -> None:
 
 
 class Crash(BaseException):
-    """What kill -9 does, without the process: nothing after it runs."""
+    """An end that no handler of errors sees; the real kill -9 is in test_cli.py."""
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +81,7 @@ def whole(tmp_path_factory) -> Path:
 def test_killed_at_any_step_and_resumed_is_the_same_run(
     whole: Path, tmp_path: Path, monkeypatch, crash_at: int
 ) -> None:
-    step_of = Trainer._take_step
-
-    def crash(self: Trainer, step: int):
-        if step == crash_at:
-            raise Crash
-        return step_of(self, step)
-
-    monkeypatch.setattr(Trainer, "_take_step", crash)
+    crash_at_step(monkeypatch, crash_at)
     with pytest.raises(Crash):
         train(config_of(), out=tmp_path / "run")
     monkeypatch.undo()
@@ -100,19 +93,93 @@ def test_killed_at_any_step_and_resumed_is_the_same_run(
     assert steps[-1] == 40
 
 
-def test_dropout_is_resumed_exactly_too(tmp_path: Path) -> None:
+def crash_at_step(monkeypatch, crash_at: int) -> None:
+    step_of = Trainer._take_step
+
+    def crash(self: Trainer, step: int):
+        if step == crash_at:
+            raise Crash
+        return step_of(self, step)
+
+    monkeypatch.setattr(Trainer, "_take_step", crash)
+
+
+@pytest.mark.slow
+def test_killed_at_every_step_with_dropout(tmp_path: Path, monkeypatch) -> None:
+    """All forty steps, one after the other, with dropout inside the network."""
+    train(config_of("network.dropout=0.2"), out=tmp_path / "whole")
+    for crash_at in range(1, 41):
+        run = tmp_path / f"{crash_at}"
+        crash_at_step(monkeypatch, crash_at)
+        with pytest.raises(Crash):
+            train(config_of("network.dropout=0.2"), out=run)
+        monkeypatch.undo()
+        train(config_of("network.dropout=0.2"), out=run, resume=True)
+        assert_same(state_of(run), state_of(tmp_path / "whole"))
+
+
+def test_dropout_is_resumed_exactly_too(tmp_path: Path, monkeypatch) -> None:
     settings = ("network.dropout=0.2", "training.steps=20")
     train(config_of(*settings), out=tmp_path / "whole")
-    train(config_of("network.dropout=0.2", "training.steps=10", "training.decay=constant"), out=tmp_path / "a")
-    for name in ("a", "whole"):
-        (tmp_path / name / "metrics.jsonl").unlink()
-    train(config_of("network.dropout=0.2", "training.steps=20", "training.decay=constant"), out=tmp_path / "b")
-    train(
-        config_of("network.dropout=0.2", "training.steps=20", "training.decay=constant"),
-        out=tmp_path / "a",
-        resume=True,
-    )
-    assert_same(state_of(tmp_path / "a", 20), state_of(tmp_path / "b", 20))
+    crash_at_step(monkeypatch, 15)
+    with pytest.raises(Crash):
+        train(config_of(*settings), out=tmp_path / "run")
+    monkeypatch.undo()
+    train(config_of(*settings), out=tmp_path / "run", resume=True)
+    assert_same(state_of(tmp_path / "run", 20), state_of(tmp_path / "whole", 20))
+    plain = train(config_of("training.steps=20"), out=tmp_path / "plain")
+    assert plain.step == 20
+    weights = (state_of(tmp_path / name, 20).model["network.conv_in.weight"] for name in ("plain", "whole"))
+    assert not torch.equal(*weights)  # and dropout did something
+
+
+def test_a_second_interrupt_stops_at_once() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal_number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_in_the_last_step_is_answered_too(tmp_path: Path, monkeypatch) -> None:
+    step_of = Trainer._take_step
+
+    def signalled(self: Trainer, step: int):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step_of(self, step)
+
+    monkeypatch.setattr(Trainer, "_take_step", signalled)
+    with pytest.raises(Interrupted):
+        train(config_of("training.steps=3"), out=tmp_path / "run")
+    assert state_of(tmp_path / "run", 3).step == 3
+
+
+def test_whatever_sampling_does_the_step_is_saved_first(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sumi.model.DiffusionModel.sample", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(config_of("training.steps=3"), out=tmp_path / "run")
+    assert state_of(tmp_path / "run", 3).step == 3
+
+
+def test_another_set_up_is_said(whole: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    train(config_of("training.steps=12"), out=tmp_path / "run")
+    torch.set_num_threads(2)
+    train(config_of("training.steps=14"), out=tmp_path / "run", resume=True, events=Events(said.append))
+    assert any(line.startswith("threads was 1, is 2") for line in said)
+
+
+def test_a_fresh_start_does_not_keep_an_old_log(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics.jsonl").write_text('{"step": 7, "loss": 1.0}\n')
+    train(config_of("training.steps=5"), out=tmp_path / "run")
+    assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()] == [5]
+
+
+def test_options_are_applied_to_a_configuration_too(tmp_path: Path) -> None:
+    model = train(config_of(), out=tmp_path / "run", steps=2, seed=5)
+    assert (model.step, model.config.seed) == (2, 5)
 
 
 def test_more_steps_extend_a_finished_run_and_as_many_do_nothing(whole: Path, tmp_path: Path) -> None:
@@ -160,8 +227,6 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(whole: Path, t
     data[-1] ^= 1
     newest.write_bytes(data)
     said: list[str] = []
-    from sumi.training_run import Events
-
     train(config_of(), out=tmp_path / "run", resume=True, events=Events(said.append))
     assert any("damaged" in line and "00000040" in line for line in said)
     assert_same(state_of(tmp_path / "run"), state_of(whole))
@@ -284,9 +349,10 @@ def test_ema_of_a_constant_is_the_constant() -> None:
     assert not ema.module.weight.requires_grad
 
 
-def test_precision_is_a_property_of_the_device() -> None:
+def test_precision_is_taken_as_given_and_otherwise_from_the_device(monkeypatch) -> None:
     cpu = torch.device("cpu")
-    assert resolve_precision("auto", cpu) == resolve_precision("auto", cpu)
-    assert resolve_precision("auto", cpu) == ("bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32")
-    assert resolve_precision("fp32", cpu) == "fp32"
-    assert resolve_precision("bf16", cpu) == "bf16"
+    for supported, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda answer=supported: answer)
+        assert resolve_precision("auto", cpu) == expected
+        assert resolve_precision("fp32", cpu) == "fp32"
+        assert resolve_precision("bf16", cpu) == "bf16"

@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -10,8 +9,8 @@ import torch
 from sumi.cli.evaluate import measure_with_progress, say_measured
 from sumi.cli.terminal import say, training_progress
 from sumi.errors import InputError
-from sumi.run import RunFolder
-from sumi.training_run import Events, train
+from sumi.run import RunConfig, RunFolder
+from sumi.training_run import Events, configure, train
 
 # a small network for 8x8 images, a high rate that falls to 0, and the sampler that suits few pixels
 SETTINGS: Final = (
@@ -27,6 +26,9 @@ SETTINGS: Final = (
     "sampling.solver=ddpm",
     "sampling.steps=100",
 )
+
+# what a run folder may hold (`sumi.run`)
+PARTS: Final = {"config.json", "metrics.jsonl", "checkpoints", "samples", "report", "explain", ".config.json.new"}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,9 +50,18 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _clear(folder: RunFolder) -> None:
-    """Remove an earlier demo; nothing that is no run."""
+    """Remove an earlier demo, and nothing else: anything that a demo did not write is refused."""
     if not folder.path.exists():
         return
-    if not folder.config_file.exists() and any(Path(folder.path).iterdir()):
-        raise InputError(f"--out {folder.path}: holds files that are no run; give another folder")
+    if not folder.path.is_dir():
+        raise InputError(f"--out {folder.path}: is a file; give a folder")
+    strange = sorted({path.name for path in folder.path.iterdir()} - PARTS)
+    if strange:
+        raise InputError(f"--out {folder.path}: holds {strange[0]}, which no demo wrote; give another folder")
+    if folder.config_file.exists() and not _is_demo(folder.read().config):
+        raise InputError(f"--out {folder.path}: holds another run; give another folder")
     shutil.rmtree(folder.path)
+
+
+def _is_demo(config: RunConfig) -> bool:
+    return config == configure("ddpm", data="digits", settings=SETTINGS)

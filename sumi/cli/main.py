@@ -7,6 +7,7 @@ only with --debug. ``sumi --help`` answers without importing torch.
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, NoReturn
@@ -47,7 +48,7 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=16, metavar="N", help="number of images (default: 16)")
     parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first image (default: 0)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
-    parser.add_argument("--solver", metavar="NAME", help="ddim, ddpm or ddpm_large (default: the configuration's)")
+    parser.add_argument("--solver", metavar="NAME", help="such as ddim or ddpm (default: the configuration's)")
     parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="images at a time; changes no noise")
@@ -71,7 +72,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     _run(parser)
     parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
     parser.add_argument(
-        "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 200 to 1000)"
+        "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 500 to 2000)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
@@ -141,8 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_module(f"sumi.cli.{options.command}").run(options)
     except SumiError as error:
         if options.debug:
-            raise
-        print(f"sumi: {error}", file=sys.stderr)
+            traceback.print_exc()
+        else:
+            print(f"sumi: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("sumi: interrupted", file=sys.stderr)
@@ -150,7 +152,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:  # nobody should see this line; it is better than sixty
+        if options.debug:
+            traceback.print_exc()
+        else:
+            print(
+                f"sumi: unexpected {type(error).__name__}: {_first_line(error)} (--debug shows where)", file=sys.stderr
+            )
+        return 1
     return 0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no message"])[0]
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def run(options: argparse.Namespace) -> None:
         )
     solver = options.solver or model.config.sampling.solver
     steps = len(model.times(options.steps)) - 1
-    name = f"{solver}-{steps}-seed{options.seed}" + ("" if options.eta is None else f"-eta{options.eta:g}")
+    name = f"{model.step:08d}-{solver}-{steps}-seed{options.seed}"
+    name += "" if options.eta is None else f"-eta{options.eta:g}"
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {
         "run": str(options.run),

@@ -40,10 +40,10 @@ def training_progress() -> Generator[Callable[[TrainingProgress], None]]:
         yield line
         return
     with _bar("loss {task.fields[loss]:.4f}", "{task.fields[speed]:,.0f} images/s") as bar:
-        task = bar.add_task("training", total=None, loss=float("nan"), speed=0.0)
+        task = bar.add_task("training", total=None, loss=float("nan"), speed=0.0, visible=False)
 
         def update(p: TrainingProgress) -> None:
-            bar.update(task, total=p.steps, completed=p.step, loss=p.loss, speed=p.images_per_second)
+            bar.update(task, visible=True, total=p.steps, completed=p.step, loss=p.loss, speed=p.images_per_second)
 
         yield update
 
@@ -61,9 +61,22 @@ def counting_of() -> Generator[Callable[[str, int, int], None]]:
 
         yield line
         return
-    with _bar() as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, total=total, completed=done)
+    bar: list[Progress] = []
+
+    def update(what: str, done: int, total: int) -> None:
+        if not bar:  # shown from the first count to the last: two live displays never stand under each other
+            bar.append(_bar())
+            bar[0].start()
+            bar[0].add_task(what)
+        bar[0].update(bar[0].task_ids[0], description=what, total=total, completed=done)
+        if done >= total:
+            bar.pop().stop()
+
+    try:
+        yield update
+    finally:
+        for left in bar:
+            left.stop()
 
 
 @contextmanager

@@ -127,8 +127,10 @@ class ImageDataset:
         return self.subset(np.flatnonzero(~held)), self.subset(np.flatnonzero(held))
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of pixels, labels and levels: equal exactly when a model would be trained on the same data."""
+        """sha256 (hex) of pixels, labels, levels and keys: equal exactly when the same images would be trained on."""
         digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())
+        names = "\0".join((*self.keys, "", *self.label_names))  # keys decide which side of the split an item is on
+        digest.update(names.encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(self.images).data)
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())

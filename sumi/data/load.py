@@ -1,8 +1,9 @@
 """From a data configuration to a data set in memory: a built-in set, MNIST's idx files, or a folder of images."""
 
-import difflib
+from dataclasses import replace
 from pathlib import Path
 
+from sumi.config import nearest
 from sumi.data.builtin import BUILTIN
 from sumi.data.config import DataConfig
 from sumi.data.dataset import ImageDataset, Progress
@@ -27,11 +28,18 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> ImageDatase
     except OSError as error:
         raise InputError(f"data.source: {path} cannot be read ({error.strerror}); check the path") from error
     if not exists:
-        near = difflib.get_close_matches(config.source.lower(), BUILTIN, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else "check the path"
-        raise InputError(f"data.source: {path} does not exist and is no built-in set ({', '.join(BUILTIN)}); {hint}")
+        raise InputError(
+            f"data.source: {path} does not exist and is no built-in set; {nearest(config.source, BUILTIN)}"
+        )
     if images is not None:
         return load_idx(images, config, progress=progress)
     if path.is_file():
         raise InputError(f"data.source: {path} is one file; give the folder of images or idx files that holds it")
     return load_folder(path, config, progress=progress)
+
+
+def anywhere(config: DataConfig) -> DataConfig:
+    """The same data with its path made absolute, so that it is found from any folder; a built-in name stays."""
+    path = Path(config.source).expanduser()
+    known = config.source in BUILTIN or not path.exists()
+    return config if known else replace(config, source=str(path.resolve()))

@@ -97,6 +97,8 @@ def measurements(evaluation: Evaluation) -> Table:
             _share(e.clarity.real),
         ),
     ]
+    if e.clarity.relative is not None:
+        rows.append(("Clear, relative to real images", _interval(e.clarity.relative), "1"))
     for name, c in (("pixels", e.pixel_copying), ("features", e.feature_copying)):
         rows += [
             (f"Near copies, {name}", f"{100 * c.share:.1f} % {_chance(c.p_value)}", f"{100 * c.expected:.1f} %"),

@@ -79,8 +79,10 @@ def evaluate(
 
     All images are floats (N, C, H, W) in [-1, 1] of one size, at least 4 of each kind; ``samples`` as they would be
     saved, so rounded to the levels of the data. ``seed`` chooses the training images to compare with and the
-    permutations: the same input gives the same figures. Raises InputError where the images do not fit together.
+    permutations: the same input gives the same figures. All is computed on the CPU. Raises InputError where the
+    images do not fit together.
     """
+    samples, train_images, held_out_images = (x.cpu() for x in (samples, train_images, held_out_images))
     for name, images in (("samples", samples), ("held-out images", held_out_images)):
         if len(images) < FEWEST:
             raise InputError(f"{name}: {len(images)} are too few to measure; give at least {FEWEST}")

@@ -21,6 +21,7 @@ from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel, Schedule
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.solvers.solver import Solver, State
 
 STD = 0.3
 
@@ -33,7 +34,9 @@ class Remainder:
     left: tuple[float, ...]
 
 
-def measure_remainder(schedule: Schedule, solver: DDIM, *, kick_at: float = 0.5, steps: int = 500) -> Remainder:
+def measure_remainder(
+    schedule: Schedule, solver: Solver[State], *, kick_at: float = 0.5, steps: int = 500
+) -> Remainder:
     """The response of the sampler to a unit added to x at ``kick_at``, data N(0, 0.3²), noise held fixed."""
     times = kick_at * (1 - torch.arange(steps + 1, dtype=torch.float64) / steps)
     left, at = [1.0], [kick_at]

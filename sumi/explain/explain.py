@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import torch
 
@@ -20,9 +20,9 @@ from sumi.explain.noising import draw_noising
 from sumi.explain.reverse import draw_reverse
 from sumi.explain.schedule import draw_schedule
 from sumi.model import DiffusionModel, load
-from sumi.process.schedule import ConstantBeta, CosineBeta, LinearBeta, ScheduleConfig
+from sumi.process.schedule import ScheduleConfig
 
-SCHEDULES: Final[dict[str, ScheduleConfig]] = {c.name: c for c in (LinearBeta(), ConstantBeta(), CosineBeta())}
+SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
 
 
 def explain(subject: str, *, data: str | None = None, out: Path | None = None) -> Iterator[Drawn]:
@@ -37,8 +37,7 @@ def explain(subject: str, *, data: str | None = None, out: Path | None = None) -
     if not Path(subject).exists():
         raise InputError(f"{subject}: is neither a run folder nor a schedule; {nearest(subject, SCHEDULES)}")
     model = load(subject)
-    config = model.config.data if data is None else DataConfig(source=data, size=model.images.height)
-    dataset, folder = load_data(config), out or model.folder / "explain"
+    dataset, folder = model.load_data(data), out or model.folder / "explain"
     yield from _explain_schedule(model.config.schedule, dataset, folder)
     yield draw_reverse(model, folder / "reverse.png")
     yield draw_loss(held_out_loss(model, dataset), folder / "loss_by_noise.png")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sumi.errors import SumiError
+from sumi.run import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,7 @@ def canvas(width: float, height: float) -> "Figure":
 
 def save(figure: "Figure", path: Path, says: str) -> Drawn:
     """Write the figure as PNG. Raises SumiError where it cannot be written."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise SumiError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
     return Drawn(path, says)

@@ -68,8 +68,7 @@ def level(schedule: Schedule, t: Time) -> NoiseLevel:
         return t
     if isinstance(t, Tensor):
         times = t.detach().to("cpu", torch.float64)
-        alpha, sigma = schedule.alpha(times), schedule.sigma(times)
-        return NoiseLevel(times, alpha, sigma, 2 * (alpha.log() - sigma.log()))
+        return NoiseLevel(times, schedule.alpha(times), schedule.sigma(times), schedule.log_snr(times))
     return next(levels(schedule, torch.tensor([t], dtype=torch.float64)))
 
 

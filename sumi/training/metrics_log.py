@@ -48,7 +48,7 @@ class MetricsLog:
     def cut_back(self, step: int) -> None:
         """Remove a torn last line and every line of a step after ``step``, all at once or not at all.
 
-        A run resumed at ``step`` then writes the same file that it would have written without the pause.
+        A run resumed at ``step`` then goes on after it; its first line averages the steps since.
 
         Raises:
             InputError: a line is not one of this log; the message names file and line.

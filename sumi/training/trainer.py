@@ -91,12 +91,14 @@ class Trainer:
     def resume(self) -> list[str]:
         """Continue from the newest whole checkpoint, or start where there is none; metrics.jsonl is cut back to it.
 
-        Returns a line for each checkpoint that was passed over because it is damaged. Raises InputError where the
-        checkpoint was trained in another precision or is of another network.
+        Returns what a person should know, a line each: damaged checkpoints that were passed over, and a set-up on
+        which the run is no longer the same bit for bit. Raises InputError where the checkpoint was trained in another
+        precision or is of another network.
         """
         checkpoint, skipped = load_latest(self.checkpoints)
+        said = [f"passed over a damaged checkpoint: {line}" for line in skipped]
         if checkpoint is not None:
-            before = checkpoint.state.get("precision")
+            before = checkpoint.state["precision"]
             if before != self.precision:
                 raise InputError(
                     f"training.precision: the run was trained in {before}, here it would go on in {self.precision}; "
@@ -112,8 +114,13 @@ class Trainer:
                 ) from None
             _load_optimizer(self.optimizer, self.module, checkpoint.optimizer)
             self.step = checkpoint.step
+            said += [
+                f"{name} was {checkpoint.state[name]}, is {now}: the run goes on, but not bit for bit as it was begun"
+                for name, now in self._setup().items()
+                if checkpoint.state[name] != now
+            ]
         self.log.cut_back(self.step)
-        return skipped
+        return said
 
     def run(self) -> None:
         """Train to the configured number of steps.
@@ -128,20 +135,20 @@ class Trainer:
                 loss, norm = self._take_step(self.step + 1)
                 self.step += 1
                 meter.add(loss, norm)
-                last = self.step == config.steps
-                if last or self.step % config.log_every == 0 or stop.signal_number:
+                asked = stop.signal_number  # read once: a signal may come between any two lines
+                last = asked is not None or self.step == config.steps
+                if last or self.step % config.log_every == 0:
                     self.log.append(meter.line(self.step, self._where))
                 if self.on_progress and meter.due():
                     self.on_progress(meter.progress(self.step))
-                if self.on_sample and (last or (config.sample_every and self.step % config.sample_every == 0)):
-                    self.on_sample(self.ema.module, self.step)
-                if last or stop.signal_number or self.step % config.checkpoint_every == 0:
+                if last or self.step % config.checkpoint_every == 0:
                     meter.means(self._where)
                     self._save()
-                if stop.signal_number and not last:
-                    raise Interrupted(
-                        stop.signal_number, f"stopped after step {self.step}, which is saved; go on with --resume"
-                    )
+                if asked is not None:
+                    raise Interrupted(asked, f"stopped after step {self.step}, which is saved; go on with --resume")
+                # after the save: whatever goes wrong in sampling, the step is kept
+                if self.on_sample and (last or (config.sample_every and self.step % config.sample_every == 0)):
+                    self.on_sample(self.ema.module, self.step)
 
     def _take_step(self, step: int) -> tuple[Tensor, Tensor]:
         """One optimizer step: the mean loss of its batch and the gradient's norm before clipping."""
@@ -173,19 +180,22 @@ class Trainer:
         saved = max((checkpoint_step(path) for path in found), default=None)
         return f"step {self.step}: {'the last checkpoint is ' + str(saved) if saved else 'there is no checkpoint yet'}"
 
-    def _save(self) -> None:
-        state: dict[str, JSON] = {
+    def _setup(self) -> dict[str, JSON]:
+        """What besides the configuration decides the bits of a run."""
+        return {
             "precision": self.precision,
             "threads": torch.get_num_threads(),
             "device": self.device.type,
             "torch": str(torch.__version__),
         }
+
+    def _save(self) -> None:
         checkpoint = Checkpoint(
             step=self.step,
             model=self.module.state_dict(),
             ema=self.ema.module.state_dict(),
             optimizer=_optimizer_tensors(self.optimizer, self.module),
-            state=state,
+            state=self._setup(),
         )
         save_checkpoint(self.checkpoints, checkpoint, keep=self.config.keep_checkpoints)
 
