@@ -32,7 +32,7 @@ def test_a_missing_path_names_the_built_in_sets_and_the_nearest() -> None:
         load(DataConfig("digit"))
     with pytest.raises(InputError, match=r"Fashion-MNIST does not exist .*did you mean fashion"):
         load(DataConfig("Fashion-MNIST"))
-    with pytest.raises(InputError, match=r"no/such/folder does not exist .*check the path"):
+    with pytest.raises(InputError, match=r"no/such/folder does not exist; check the path"):
         load(DataConfig("no/such/folder"))
 
 

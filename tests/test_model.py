@@ -37,7 +37,7 @@ def model(tmp_path_factory) -> DiffusionModel:
 
 @pytest.mark.parametrize("solver", ["ddim", "ddpm"])
 def test_an_image_does_not_depend_on_its_batch(model: DiffusionModel, solver: str) -> None:
-    """Batches of 1 and of 64, in parts and from any start: the same images up to rounding of the network (1e-4 of 2)."""
+    """Batches of 1 and of 64, in parts and from any start: the same images up to rounding of the network (1e-4)."""
     together = model.sample(64, solver=solver, seed=3, batch_size=64)
     parts = model.sample(64, solver=solver, seed=3, batch_size=7)
     alone = model.sample(1, solver=solver, seed=3, start=13)

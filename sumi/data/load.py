@@ -28,9 +28,7 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> ImageDatase
     except OSError as error:
         raise InputError(f"data.source: {path} cannot be read ({error.strerror}); check the path") from error
     if not exists:
-        raise InputError(
-            f"data.source: {path} does not exist and is no built-in set; {nearest(config.source, BUILTIN)}"
-        )
+        raise InputError(f"data.source: {path} does not exist; check the path, or {nearest(config.source, BUILTIN)}")
     if images is not None:
         return load_idx(images, config, progress=progress)
     if path.is_file():
