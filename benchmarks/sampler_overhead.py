@@ -4,8 +4,8 @@
 
 The network is a function that returns one fixed tensor at once, so what is timed is the loop around it: coefficients,
 the preconditioning of the network's output, the step itself. Deterministic samplers, CPU seconds of this process on one
-thread, rounds interleaved (A B C A B C …), medians. The floor is the bare arithmetic of such a step, x·a + e·b, in
-place. Toolkits that are not installed are left out by name.
+thread, rounds interleaved (A B C A B C …), each run after an untimed one of its own, medians. The
+floor is the bare arithmetic of such a step, x·a + e·b, in place. Toolkits that are not installed are left out by name.
 """
 
 import argparse
@@ -122,10 +122,9 @@ def measure(batch: int, steps: int, rounds: int) -> dict[str, float]:
         except ImportError as error:
             print(f"{peer.__name__} is left out: {error}")
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
     for _ in range(rounds):
         for name, run in runs.items():
+            run()  # untimed: nobody pays for the caches that the one before left cold
             begin = time.process_time()
             run()
             seconds[name].append(time.process_time() - begin)

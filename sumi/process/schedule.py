@@ -94,9 +94,7 @@ class BetaSchedule:
 
     def _log_alpha_squared(self, t: Tensor) -> Tensor:
         position = t.to(torch.float64).clamp(0, 1) * self.steps
-        nearest = position.round()  # i/T * T may miss i by one rounding; the grid is to be met exactly
-        position = torch.where((position - nearest).abs() < 1e-9, nearest, position)
-        left = position.floor().clamp(max=self.steps - 1).long()
+        left = position.long().clamp(max=self.steps - 1)
         start, end = self._log_alpha_bar[left], self._log_alpha_bar[left + 1]
         return torch.lerp(start, end, position - left)
 
