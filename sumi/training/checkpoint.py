@@ -25,45 +25,35 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sumi.errors import InputError, SumiError
+from sumi.training.manifest import (
+    FILES,
+    MANIFEST,
+    REMEDIES,
+    TENSOR_FILES,
+    Manifest,
+    Stamp,
+    damaged,
+    read_manifest,
+    reading,
+    verify,
+)
+from sumi.training.tensor_file import stream
 
 JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
 
-_FORMAT = 1
-_TENSOR_FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors")
-_FILES = (*_TENSOR_FILES, "state.json")
-_MANIFEST = "manifest.json"
 _STEP = re.compile(r"\d{8,}", re.ASCII)
 _UNFINISHED = re.compile(r"\.(\d{8,})\.(saving|replaced|removing)", re.ASCII)
-_DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-_REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space or raise the quota",
-    errno.EACCES: "give yourself the permission",
-    errno.EROFS: "choose a folder that can be written",
-}
 
 
 @dataclass(frozen=True)
@@ -138,8 +128,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         SumiError: a file cannot be read.
     """
     manifest = _verify_all(path)
-    model, ema, optimizer = (_read_tensors(path / name) for name in _TENSOR_FILES)
-    with _reading(path / "state.json"):
+    model, ema, optimizer = (_read_tensors(path / name) for name in TENSOR_FILES)
+    with reading(path / "state.json"):
         state = json.loads((path / "state.json").read_bytes())
     return Checkpoint(manifest.step, model, ema, optimizer, state)
 
@@ -152,7 +142,7 @@ def load_weights(path: Path, name: Literal["model", "ema"]) -> dict[str, Tensor]
         SumiError: the file cannot be read.
     """
     file = path / f"{name}.safetensors"
-    _verify(file, _read_manifest(path).files[file.name])
+    verify(file, read_manifest(path).files[file.name])
     return _read_tensors(file)
 
 
@@ -166,7 +156,7 @@ def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
     skipped: list[str] = []
     if not folder.exists():
         return complete, skipped
-    with _reading(folder):
+    with reading(folder):
         entries = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     for entry in entries:
         unfinished = _UNFINISHED.fullmatch(entry.name)
@@ -211,53 +201,17 @@ def checkpoint_step(path: Path) -> int:
     return int(name)
 
 
-@dataclass(frozen=True)
-class _Stamp:
-    """What a file must be: its size in bytes and the sha256 of its contents in hexadecimal."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class _Manifest:
-    step: int
-    files: dict[str, _Stamp]
-
-    def render(self) -> bytes:
-        """The one text of this manifest, with its own sha256: any other byte on the disk means damage."""
-        files = {name: {"size": stamp.size, "sha256": stamp.sha256} for name, stamp in self.files.items()}
-        body = {"format": _FORMAT, "step": self.step, "files": files}
-        seal = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-        return (json.dumps({**body, "sha256": seal}, indent=2) + "\n").encode()
-
-
-def _read_manifest(path: Path) -> _Manifest:
-    file = path / _MANIFEST
-    with _reading(file):
-        raw = file.read_bytes()
-    try:
-        found = json.loads(raw)
-        stamps = {name: _Stamp(found["files"][name]["size"], found["files"][name]["sha256"]) for name in _FILES}
-        manifest = _Manifest(found["step"], stamps)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        manifest = None
-    if manifest is None or manifest.render() != raw:
-        raise InputError(f"{file}: is damaged, or of a newer format; copy the checkpoint again or use another one")
-    return manifest
-
-
 def _inspect(path: Path) -> None:
     """Raise an InputError that says why ``path`` is not a complete checkpoint, where it is none."""
     step = checkpoint_step(path)
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     if manifest.step != step:
         raise InputError(f"{path}: holds step {manifest.step}; name it {manifest.step:08d}")
-    for name in _FILES:
-        with _reading(path / name):
+    for name in FILES:
+        with reading(path / name):
             size = (path / name).stat().st_size
         if size != manifest.files[name].size:
-            raise _damaged(path / name, f"has {size} bytes and was saved with {manifest.files[name].size}")
+            raise damaged(path / name, f"has {size} bytes and was saved with {manifest.files[name].size}")
 
 
 def _is_complete(path: Path) -> bool:
@@ -268,61 +222,25 @@ def _is_complete(path: Path) -> bool:
     return True
 
 
-def _verify(file: Path, stamp: _Stamp) -> None:
-    with _reading(file), file.open("rb") as stream:
-        found = _Stamp(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
-    if found != stamp:
-        raise _damaged(file, "is not what was saved (its size or sha256 differs)")
-
-
-def _verify_all(path: Path) -> _Manifest:
-    manifest = _read_manifest(path)
-    for name in _FILES:
-        _verify(path / name, manifest.files[name])
+def _verify_all(path: Path) -> Manifest:
+    manifest = read_manifest(path)
+    for name in FILES:
+        verify(path / name, manifest.files[name])
     return manifest
 
 
-def _damaged(file: Path, what: str) -> InputError:
-    return InputError(f"{file}: {what}; copy the checkpoint again or use another one")
-
-
 def _read_tensors(file: Path) -> dict[str, Tensor]:
-    with _reading(file):
+    with reading(file):
         return load_file(file)
 
 
 def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:
     folder.mkdir()
     tensors = (checkpoint.model, checkpoint.ema, checkpoint.optimizer)
-    stamps = {name: _write(folder / name, _stream(part)) for name, part in zip(_TENSOR_FILES, tensors, strict=True)}
+    stamps = {name: _write(folder / name, stream(part)) for name, part in zip(TENSOR_FILES, tensors, strict=True)}
     stamps["state.json"] = _write(folder / "state.json", [state])
-    _write(folder / _MANIFEST, [_Manifest(checkpoint.step, stamps).render()])
+    _write(folder / MANIFEST, [Manifest(checkpoint.step, stamps).render()])
     _sync_folder(folder)
-
-
-def _stream(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
-    """The safetensors file of ``tensors``, piece by piece: the header's length, the header, each tensor's rows.
-
-    Wide dtypes come first, so that every tensor starts at a multiple of its element's size.
-    Source: https://github.com/huggingface/safetensors#format
-    """
-    header: dict[str, dict[str, object]] = {}
-    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    start = 0
-    for name in names:
-        dtype, shape = tensors[name].dtype, [*tensors[name].shape]
-        if dtype not in _DTYPES:
-            raise InputError(f"{name}: a tensor of {dtype} cannot be saved; convert it to a real dtype first")
-        stop = start + tensors[name].numel() * tensors[name].element_size()
-        header[name] = {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": [start, stop]}
-        start = stop
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little")
-    yield text
-    for name in names:
-        rows = tensors[name].detach().to("cpu").contiguous()
-        yield rows.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _state_text(state: dict[str, JSON]) -> bytes:
@@ -337,7 +255,7 @@ def _state_text(state: dict[str, JSON]) -> bytes:
     return (json.dumps(state, indent=2) + "\n").encode()
 
 
-def _write(file: Path, pieces: Iterable[bytes | memoryview]) -> _Stamp:
+def _write(file: Path, pieces: Iterable[bytes | memoryview]) -> Stamp:
     """Write a new file through to the disk; the hash is of what was in memory, so it can convict the disk."""
     sha256, size = hashlib.sha256(), 0
     with _writing(file), file.open("xb") as stream:
@@ -349,7 +267,7 @@ def _write(file: Path, pieces: Iterable[bytes | memoryview]) -> _Stamp:
         os.fsync(stream.fileno())
         if hasattr(os, "posix_fadvise"):  # forget the cached pages: what is read back comes from the disk
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return _Stamp(size, sha256.hexdigest())
+    return Stamp(size, sha256.hexdigest())
 
 
 def _read_back(saving: Path) -> None:
@@ -357,7 +275,7 @@ def _read_back(saving: Path) -> None:
         _verify_all(saving)
     except InputError as error:
         raise SumiError(f"{error}; it was written just now, so test the disk (older checkpoints are kept)") from error
-    for name in _TENSOR_FILES:
+    for name in TENSOR_FILES:
         with safe_open(saving / name, framework="pt"):  # raises unless the library reads the header
             pass
 
@@ -406,23 +324,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _reading(path: Path) -> Generator[None]:
-    """Tell a file that is not there (damage) from one that cannot be read now (a failure)."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _damaged(path, "is missing") from error
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
-        raise SumiError(f"{path}: cannot be read: {error.strerror or error}; {remedy} and try again") from error
-
-
-@contextmanager
 def _writing(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        remedy = REMEDIES.get(error.errno or 0, "check the disk")
         raise SumiError(
             f"{path}: cannot be written: {error.strerror or error}; {remedy} and resume (older checkpoints are kept)"
         ) from error

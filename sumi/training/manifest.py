@@ -1,0 +1,90 @@
+"""The manifest of a checkpoint: the size and sha256 of each of its files, sealed with a sha256 of its own.
+
+safetensors notices a truncated file but never a flipped bit; the manifest notices both.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sumi.errors import InputError, SumiError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+TENSOR_FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors")
+FILES = (*TENSOR_FILES, "state.json")
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space or raise the quota",
+    errno.EACCES: "give yourself the permission",
+    errno.EROFS: "choose a folder that can be written",
+}
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a file must be: its size in bytes and the sha256 of its contents in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The step of a checkpoint and the stamp of each of its files."""
+
+    step: int
+    files: dict[str, Stamp]
+
+    def render(self) -> bytes:
+        """The one text of this manifest, with its own sha256: any other byte on the disk means damage."""
+        files = {name: {"size": stamp.size, "sha256": stamp.sha256} for name, stamp in self.files.items()}
+        body = {"format": FORMAT, "step": self.step, "files": files}
+        seal = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        return (json.dumps({**body, "sha256": seal}, indent=2) + "\n").encode()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in the checkpoint folder ``path``. Raises InputError where it is missing or damaged."""
+    file = path / MANIFEST
+    with reading(file):
+        raw = file.read_bytes()
+    try:
+        found = json.loads(raw)
+        stamps = {name: Stamp(found["files"][name]["size"], found["files"][name]["sha256"]) for name in FILES}
+        manifest = Manifest(found["step"], stamps)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        manifest = None
+    if manifest is None or manifest.render() != raw:
+        raise InputError(f"{file}: is damaged, or of a newer format; copy the checkpoint again or use another one")
+    return manifest
+
+
+def verify(file: Path, stamp: Stamp) -> None:
+    """Compare every byte of a file with its stamp. Raises InputError where it is missing or differs."""
+    with reading(file), file.open("rb") as stream:
+        found = Stamp(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+    if found != stamp:
+        raise damaged(file, "is not what was saved (its size or sha256 differs)")
+
+
+def damaged(file: Path, what: str) -> InputError:
+    """The error for a file that is not what was saved."""
+    return InputError(f"{file}: {what}; copy the checkpoint again or use another one")
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Tell a file that is not there (damage) from one that cannot be read now (a failure)."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise damaged(path, "is missing") from error
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0, "check the disk")
+        raise SumiError(f"{path}: cannot be read: {error.strerror or error}; {remedy} and try again") from error
