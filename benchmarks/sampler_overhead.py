@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictNoise, PredictVelocity
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.process.schedule import LinearBeta
+from sumi.process.chain import LinearBeta
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import snap, uniform

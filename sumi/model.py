@@ -51,11 +51,13 @@ def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
     little data that what the network predicts there says nothing of it in float32.
     """
     schedule = config.schedule.build()
-    c = config.parameterization.coefficients(level(schedule, 1.0))
+    end = level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
+    c = config.parameterization.coefficients(end)
     if max(abs(float(c.c_skip)), abs(float(c.c_out))) > LARGEST_COEFFICIENT:
         raise InputError(
-            f"schedule: at t = 1 no data is left (alpha = {float(schedule.alpha(torch.ones(1))):.1e}), and "
-            f"parameterization={config.parameterization.name} is singular there; lower the βs or predict clean"
+            f"schedule: at t = 1 no data is left (alpha = {float(end.alpha):.1e}), and "
+            f"parameterization={config.parameterization.name} is singular there; set "
+            "parameterization=velocity, or end the schedule earlier"
         )
     network = config.network.build(images.channels, (images.height, images.width))
     return NetworkDenoiser(network, schedule, config.parameterization, config.times.grid)

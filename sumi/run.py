@@ -22,7 +22,8 @@ from sumi.denoising.time_sampling import GridTimes, TimeSamplerConfig
 from sumi.denoising.weighting import SNRWeighting, WeightingConfig
 from sumi.errors import InputError, SumiError
 from sumi.networks.unet import UNetConfig
-from sumi.process.schedule import LinearBeta, ScheduleConfig
+from sumi.process.chain import LinearBeta
+from sumi.process.configs import ScheduleConfig
 from sumi.sampling.config import SamplingConfig
 from sumi.training.config import TrainingConfig
 
@@ -58,6 +59,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**64:
             raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
+        if self.times.grid is not None and self.schedule.steps is None:
+            raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
         if self.times.grid is not None and self.times.grid != self.schedule.steps:
             raise InputError(
                 f"times.steps: {self.times.grid} differs from schedule.steps = {self.schedule.steps}; "

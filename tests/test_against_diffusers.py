@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from sumi.denoising.denoiser import FunctionDenoiser, NetworkDenoiser
 from sumi.denoising.parameterization import PredictNoise
-from sumi.process.schedule import CosineBeta, LinearBeta
+from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import snap, uniform

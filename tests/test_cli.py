@@ -201,6 +201,8 @@ MISTAKES = [
     (["train", "ddpm", "--data", "digits", "--set", "training.weight_decay=NaN"], "not a finite number"),
     (["train", "ddpm", "--data", "digits", "--set", 'schedule={"type":[]}'], "schedule: there is no"),
     (["train", "ddpm", "--data", "digits", "--set=schedule.steps=20000", "--set=times.steps=20000"], "singular there"),
+    (["train", "ddpm", "--data", "digits", "--set=schedule=flow", "--set=times=uniform"], "singular there"),
+    (["train", "ddpm", "--data", "digits", "--set=schedule=vp"], "has no grid; set times=uniform"),
     (["train", "ddpm", "--data", "digits", "--device", "meta"], "--device meta: computes nothing"),
     (["explain", "linaer"], "did you mean linear?"),
     (["recipes", "dppm"], "did you mean ddpm?"),

@@ -10,8 +10,9 @@ from scipy import stats
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
+from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.noise import Purpose
-from sumi.process.schedule import CosineBeta, LinearBeta, level
+from sumi.process.schedule import level
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM

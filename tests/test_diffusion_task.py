@@ -13,9 +13,10 @@ from sumi.denoising.parameterization import PredictNoise
 from sumi.denoising.time_sampling import GridTimes
 from sumi.denoising.weighting import SNRWeighting
 from sumi.errors import SumiError
+from sumi.process.chain import LinearBeta
 from sumi.process.forward import add_noise
 from sumi.process.noise import Purpose, normal, uniform
-from sumi.process.schedule import LinearBeta, level
+from sumi.process.schedule import level
 from sumi.training.diffusion import DiffusionTask
 
 SCHEDULE = LinearBeta().build()

@@ -16,9 +16,10 @@ from sumi.denoising.exact import gaussian_denoiser
 from sumi.errors import InputError
 from sumi.evaluation.loss_by_noise import loss_by_noise
 from sumi.explain.correction import measure_remainder
-from sumi.explain.explain import explain
+from sumi.explain.explain import SCHEDULES, explain
 from sumi.explain.noising import walk
-from sumi.process.schedule import CosineBeta, LinearBeta, level
+from sumi.process.chain import CosineBeta, LinearBeta
+from sumi.process.schedule import level
 from sumi.sampling.solvers.ddim import DDIM
 from tests.oracles import GaussianTarget
 from tests.test_model import new_model
@@ -32,7 +33,7 @@ def assert_is_a_picture(path: Path) -> None:
     assert picture.std() > 5  # something is drawn
 
 
-@pytest.mark.parametrize("name", ["linear", "constant", "cosine"])
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_is_explained(name: str, tmp_path: Path) -> None:
     drawn = list(explain(name, out=tmp_path))
     assert [d.path.name for d in drawn] == ["schedule.png", "noising.png", "correction.png"]

@@ -9,15 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from sumi.process.chain import ConstantBeta, CosineBeta, LinearBeta, QuadraticBeta, SigmoidBeta
+from sumi.process.continuous import VP, Flow
 from sumi.process.forward import add_noise, posterior, transition
 from sumi.process.noise import Purpose, normal
-from sumi.process.schedule import ConstantBeta, CosineBeta, LinearBeta, level, levels
+from sumi.process.schedule import level, levels
 
-SCHEDULES = [LinearBeta().build(), ConstantBeta().build(), CosineBeta().build()]
+NAMED = [LinearBeta(), ConstantBeta(), CosineBeta(), QuadraticBeta(), SigmoidBeta(), VP(), Flow()]
+SCHEDULES = [config.build() for config in NAMED]
+NAMES = [config.name for config in NAMED]
 TIMES = st.tuples(st.floats(0, 1), st.floats(1e-4, 1)).filter(lambda pair: pair[0] < pair[1] - 1e-7)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "constant", "cosine"])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=NAMES)
 def test_noising_step_by_step_equals_the_jump(schedule) -> None:
     """Mean and variance of 1000 single steps, by recursion, at every time: within 1e-12 of the marginal."""
     mean, variance = 1.0, 0.0
@@ -54,7 +58,7 @@ def test_noising_step_by_step_equals_the_jump_in_distribution() -> None:
     assert stats.kstest(jumped[0].numpy(), exact.cdf).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "constant", "cosine"])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=NAMES)
 @given(times=TIMES)
 def test_transitions_compose(schedule, times: tuple[float, float]) -> None:
     start, t = (level(schedule, u) for u in times)
@@ -64,7 +68,7 @@ def test_transitions_compose(schedule, times: tuple[float, float]) -> None:
     assert second.scale**2 * first.variance + second.variance == pytest.approx(whole.variance, rel=1e-9)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "constant", "cosine"])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=NAMES)
 @given(times=TIMES, x_0=st.floats(-2, 2), x_t=st.floats(-3, 3))
 def test_posterior_is_bayes_rule(schedule, times: tuple[float, float], x_0: float, x_t: float) -> None:
     """Against conditioning the joint Gaussian of (x_s, x_t) given x_0, computed with its covariance in long double."""

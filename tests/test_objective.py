@@ -9,8 +9,9 @@ from sumi.denoising.parameterization import PredictClean, PredictNoise, PredictS
 from sumi.denoising.time_sampling import GridTimes, UniformTimes
 from sumi.denoising.weighting import ConstantWeighting, MinSNRWeighting, SNRWeighting
 from sumi.errors import InputError
+from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.forward import add_noise, expand
-from sumi.process.schedule import CosineBeta, LinearBeta, level
+from sumi.process.schedule import level
 
 SCHEDULE = LinearBeta().build()
 PARAMETERIZATIONS = [PredictClean(), PredictNoise(), PredictVelocity(), PredictScore()]

@@ -5,8 +5,9 @@ import torch
 
 from sumi.denoising.denoiser import Denoised, FunctionDenoiser, NetworkDenoiser
 from sumi.denoising.parameterization import PredictClean, PredictNoise, PredictScore, PredictVelocity
+from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.forward import add_noise, expand
-from sumi.process.schedule import CosineBeta, LinearBeta, level
+from sumi.process.schedule import level
 
 SCHEDULES = [LinearBeta().build(), CosineBeta().build()]
 # what the network must output, straight from the definition of each quantity

@@ -5,21 +5,50 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate
 
 from sumi.errors import InputError
-from sumi.process.schedule import BetaSchedule, ConstantBeta, CosineBeta, LinearBeta, NoiseLevel, level, levels
+from sumi.process.chain import (
+    BetaSchedule,
+    ConstantBeta,
+    CosineBeta,
+    LinearBeta,
+    ListedBeta,
+    QuadraticBeta,
+    SigmoidBeta,
+)
+from sumi.process.continuous import VP, Flow
+from sumi.process.schedule import NoiseLevel, level, levels
 from tests.oracles import reference_alpha_bar
 
-CONFIGS = [LinearBeta(), LinearBeta(steps=50, beta_end=0.3), ConstantBeta(), CosineBeta(), CosineBeta(steps=7)]
+CHAINS = [
+    LinearBeta(),
+    LinearBeta(steps=50, beta_end=0.3),
+    ConstantBeta(),
+    CosineBeta(),
+    CosineBeta(steps=7),
+    QuadraticBeta(),
+    SigmoidBeta(),
+    ListedBeta((0.1, 0.5, 0.02)),
+]
+CONTINUOUS = [VP(), VP(beta_min=1.0, beta_max=1.0), Flow()]
+CONFIGS = [*CHAINS, *CONTINUOUS]
 IDS = [f"{type(c).__name__}-{c.steps}" for c in CONFIGS]
 
 
-def reference_betas(config: LinearBeta | ConstantBeta | CosineBeta) -> np.ndarray:
+def reference_betas(config) -> np.ndarray:
     """The papers' formulas, in NumPy."""
     if isinstance(config, LinearBeta):
         return np.linspace(config.beta_start, config.beta_end, config.steps)
     if isinstance(config, ConstantBeta):
         return np.full(config.steps, config.beta)
+    if isinstance(config, QuadraticBeta):
+        return np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.steps) ** 2
+    if isinstance(config, SigmoidBeta):
+        rising = 1 / (1 + np.exp(-np.linspace(-6, 6, config.steps)))
+        return config.beta_start + (config.beta_end - config.beta_start) * rising
+    if isinstance(config, ListedBeta):
+        return np.array(config.betas)
     i = np.arange(config.steps, dtype=np.longdouble)
 
     def f(t: np.ndarray) -> np.ndarray:
@@ -38,7 +67,7 @@ def test_published_values_of_alpha_bar() -> None:
     )
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+@pytest.mark.parametrize("config", CHAINS, ids=IDS[: len(CHAINS)])
 def test_exact_on_the_grid(config) -> None:
     """alpha, sigma and log-SNR at i/T against products in extended precision; float64 sums of T terms keep 1e-12."""
     schedule = config.build()
@@ -59,7 +88,7 @@ def test_ends(config) -> None:
     assert (start.alpha, start.sigma, start.log_snr) == (1.0, 0.0, float("inf"))
     assert schedule.time(torch.tensor([float("inf")])).item() == 0.0
     end = schedule.log_snr(torch.ones(1, dtype=torch.float64))
-    assert schedule.time(end - 1).item() == 1.0  # noisier than the schedule ever is
+    assert schedule.time(end - 1).item() == pytest.approx(1.0, abs=1e-15)  # noisier than the schedule ever is
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
@@ -67,9 +96,10 @@ def test_ends(config) -> None:
 def test_time_inverts_log_snr(config, t: float) -> None:
     schedule = config.build()
     back = schedule.time(schedule.log_snr(torch.tensor([t], dtype=torch.float64)))
-    # where log ᾱ is flat, one rounding of it is this much time
-    slope = float(-schedule.betas(config.steps).log1p().abs().min()) * config.steps
-    assert back.item() == pytest.approx(t, abs=1e-12 + 1e-15 / abs(slope))
+    # one rounding of log-SNR is this much time: the slope of log-SNR is that of its chain of 1000 steps or its own
+    steps = config.steps or 1000
+    slope = float((-schedule.betas(steps)).log1p().abs().min()) * steps
+    assert back.item() == pytest.approx(t, abs=1e-12 + 1e-15 / slope)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
@@ -77,9 +107,31 @@ def test_time_inverts_log_snr(config, t: float) -> None:
 def test_variance_preserving_and_monotone(config, t: float, s: float) -> None:
     schedule = config.build()
     now, other = level(schedule, t), level(schedule, s)
-    assert now.alpha**2 + now.sigma**2 == pytest.approx(1, abs=1e-15)
+    if not isinstance(config, Flow):
+        assert now.alpha**2 + now.sigma**2 == pytest.approx(1, abs=1e-15)
     if abs(t - s) > 1e-9:
         assert (now.log_snr > other.log_snr) == (t < s)
+
+
+def test_vp_is_its_integral_and_the_limit_of_its_chain() -> None:
+    """alpha² = exp(-∫β) by quadrature; 1000 steps of β(t)/1000 come within Σ β²/4 = 1.7 % of it at t = 0.8."""
+    schedule = VP().build()
+    for t in (0.1, 0.5, 1.0):
+        integral, _ = integrate.quad(lambda u: 0.1 + 19.9 * u, 0, t)
+        alpha = float(schedule.alpha(torch.tensor(t, dtype=torch.float64)))
+        assert alpha == pytest.approx(np.exp(-integral / 2), rel=1e-13)
+    chain = LinearBeta(beta_start=1e-4, beta_end=0.02).build()
+    t = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
+    torch.testing.assert_close(schedule.alpha(t), chain.alpha(t), rtol=2e-2, atol=0)
+
+
+def test_flow_is_a_straight_line() -> None:
+    schedule = Flow().build()
+    t = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)
+    assert schedule.alpha(t).tolist() == [1.0, 0.75, 0.0]
+    assert schedule.sigma(t).tolist() == [0.0, 0.25, 1.0]
+    assert schedule.log_snr(t).tolist() == [float("inf"), pytest.approx(2 * np.log(3)), float("-inf")]
+    assert schedule.time(schedule.log_snr(t)).tolist() == pytest.approx([0.0, 0.25, 1.0])
 
 
 def test_between_grid_points_the_rate_is_constant() -> None:
@@ -109,6 +161,11 @@ def test_levels_are_floats_and_agree_with_tensors() -> None:
         lambda: ConstantBeta(beta=0.0),
         lambda: CosineBeta(s=-0.1),
         lambda: CosineBeta(max_beta=1.5),
+        lambda: ListedBeta((0.1, 2.0)),
+        lambda: SigmoidBeta(width=0.0),
+        lambda: QuadraticBeta(beta_start=0.0),
+        lambda: VP(beta_min=0.0),
+        lambda: VP(beta_min=2.0, beta_max=1.0),
         lambda: BetaSchedule([]),
         lambda: BetaSchedule([0.1, 1.0]),
         lambda: BetaSchedule([float("nan")]),

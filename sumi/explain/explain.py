@@ -20,7 +20,7 @@ from sumi.explain.noising import draw_noising
 from sumi.explain.reverse import draw_reverse
 from sumi.explain.schedule import draw_schedule
 from sumi.model import DiffusionModel, load
-from sumi.process.schedule import ScheduleConfig
+from sumi.process.configs import ScheduleConfig
 
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
 
@@ -55,6 +55,7 @@ def held_out_loss(model: DiffusionModel, dataset: ImageDataset, *, limit: int = 
 def _explain_schedule(config: ScheduleConfig, dataset: ImageDataset, folder: Path) -> Iterator[Drawn]:
     schedule = config.build()
     image = PixelRange(dataset.levels).to_model(dataset.images[0])
-    yield draw_schedule(schedule, config.steps, folder / "schedule.png")
-    yield draw_noising(image, schedule, config.steps, folder / "noising.png")
+    steps = config.steps or 1000
+    yield draw_schedule(schedule, steps, folder / "schedule.png")
+    yield draw_noising(image, schedule, steps, folder / "noising.png")
     yield draw_correction(schedule, folder / "correction.png")

@@ -2,24 +2,16 @@
 
     x_t = alpha(t) x_0 + sigma(t) ε,      t = 0 is data, t = 1 is noise,      log_snr(t) = log(alpha² / sigma²)
 
-A discrete chain of T steps with variances β_1 … β_T (Ho et al. 2020) is a schedule on the grid t_i = i/T:
-
-    log alpha(t_i)² = log ᾱ_i = Σ_{k ≤ i} log(1 - β_k),          sigma² = 1 - alpha².
-
-Between grid points log ᾱ is linear in t: the continuous process that noises at a constant rate during each step is the
-one whose steps are exactly the chain's, and its log-SNR can be inverted in closed form. Everything is float64 on the
+A schedule comes from a chain of β (`chain`) or is given by formulas in t (`continuous`). Everything is float64 on the
 CPU; the values meet the data's type where they multiply it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from math import sin
-from typing import ClassVar, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
-
-from sumi.errors import InputError
 
 Number = float | Tensor
 """A coefficient: one float for a whole batch, or a float64 tensor with one entry a sample."""
@@ -77,112 +69,3 @@ def levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
     table = level(schedule, times)
     columns = [torch.as_tensor(c) for c in (table.t, table.alpha, table.sigma, table.log_snr)]
     return (NoiseLevel(*row) for row in torch.stack(columns, dim=1).tolist())
-
-
-class BetaSchedule:
-    """The variance-preserving schedule of a chain with the given β (module docstring).
-
-    ``betas``: T values in (0, 1). Raises InputError for any other.
-    """
-
-    def __init__(self, betas: Tensor | Sequence[float]) -> None:
-        values = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
-        if values.ndim != 1 or not len(values) or not bool(((values > 0) & (values < 1)).all()):
-            raise InputError("schedule.betas: every β must lie strictly between 0 and 1; give a list of such numbers")
-        self.steps = len(values)
-        self._log_alpha_bar = torch.cat([values.new_zeros(1), torch.log1p(-values).cumsum(0)])
-
-    def _log_alpha_squared(self, t: Tensor) -> Tensor:
-        position = t.to(torch.float64).clamp(0, 1) * self.steps
-        left = position.long().clamp(max=self.steps - 1)
-        start, end = self._log_alpha_bar[left], self._log_alpha_bar[left + 1]
-        return torch.lerp(start, end, position - left)
-
-    def alpha(self, t: Tensor) -> Tensor:
-        return (self._log_alpha_squared(t) / 2).exp()
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return (-self._log_alpha_squared(t).expm1()).sqrt()
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        log_alpha_squared = self._log_alpha_squared(t)
-        return log_alpha_squared - (-log_alpha_squared.expm1()).log()
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        wanted = torch.nn.functional.logsigmoid(log_snr.to(torch.float64))  # alpha² = sigmoid(log_snr)
-        wanted = wanted.clamp(min=float(self._log_alpha_bar[-1]))
-        right = torch.searchsorted(-self._log_alpha_bar, -wanted).clamp(1, self.steps)
-        start, end = self._log_alpha_bar[right - 1], self._log_alpha_bar[right]
-        return (right - 1 + (wanted - start) / (end - start)) / self.steps
-
-    def betas(self, steps: int) -> Tensor:
-        grid = torch.arange(steps + 1, dtype=torch.float64) / steps
-        return -self._log_alpha_squared(grid).diff().expm1()
-
-
-def _check_chain(steps: int, **betas: float) -> None:
-    if steps < 1:
-        raise InputError(f"schedule.steps: {steps} is not a number of steps; give 1 or more")
-    for name, value in betas.items():
-        if not 0 < value < 1:
-            raise InputError(f"schedule.{name}: {value} is not between 0 and 1")
-
-
-@dataclass(frozen=True)
-class LinearBeta:
-    """β rising linearly (Ho et al. 2020, section 4): ᾱ_500 = 0.0786 and ᾱ_1000 = 4.04e-5 as given there."""
-
-    name: ClassVar[str] = "linear"
-
-    steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
-    beta_start: float = field(default=1e-4, metadata={"help": "β of the first step, in (0, 1)"})
-    beta_end: float = field(default=0.02, metadata={"help": "β of the last step, in (0, 1)"})
-
-    def __post_init__(self) -> None:
-        _check_chain(self.steps, beta_start=self.beta_start, beta_end=self.beta_end)
-
-    def build(self) -> BetaSchedule:
-        return BetaSchedule(torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64))
-
-
-@dataclass(frozen=True)
-class ConstantBeta:
-    """The same β at every step. With the default, alpha at the end is that of 1000 linear steps (ᾱ = 4.04e-5)."""
-
-    name: ClassVar[str] = "constant"
-
-    steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
-    beta: float = field(default=0.0100667, metadata={"help": "β of every step, in (0, 1)"})
-
-    def __post_init__(self) -> None:
-        _check_chain(self.steps, beta=self.beta)
-
-    def build(self) -> BetaSchedule:
-        return BetaSchedule(torch.full((self.steps,), self.beta, dtype=torch.float64))
-
-
-@dataclass(frozen=True)
-class CosineBeta:
-    """ᾱ(t) = f(t)/f(0), f(t) = cos²((t + s)/(1 + s) · π/2), as a chain (Nichol & Dhariwal 2021, eq. 17)."""
-
-    name: ClassVar[str] = "cosine"
-
-    steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
-    s: float = field(default=0.008, metadata={"help": "offset that keeps the first β from vanishing, ≥ 0"})
-    max_beta: float = field(default=0.999, metadata={"help": "upper limit of β, in (0, 1)"})
-
-    def __post_init__(self) -> None:
-        _check_chain(self.steps, max_beta=self.max_beta)
-        if self.s < 0:
-            raise InputError(f"schedule.s: {self.s} is negative; give 0 or more (the paper's value is 0.008)")
-
-    def build(self) -> BetaSchedule:
-        quarter = torch.pi / 2 / (1 + self.s)
-        angle = (torch.arange(self.steps + 1, dtype=torch.float64) / self.steps + self.s) * quarter
-        before, after = angle[:-1], angle[1:]
-        # β = (cos² before - cos² after)/cos² before, with the difference as a product: small β keep their digits
-        betas = sin(quarter / self.steps) * torch.sin(before + after) / torch.cos(before) ** 2
-        return BetaSchedule(betas.clamp(max=self.max_beta))
-
-
-ScheduleConfig = LinearBeta | ConstantBeta | CosineBeta
