@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from sumi.errors import InputError
 from sumi.evaluation.pictures import image_grid
 from sumi.run import writing
 
@@ -15,9 +16,11 @@ from sumi.run import writing
 def write_images(folder: Path, images: Tensor, *, start: int, about: Mapping[str, object]) -> Path:
     """Write uint8 (n, C, H, W) as 00000.png … (numbered from ``start``) and grid.png; returns the grid's path.
 
-    Each file carries ``about`` and its index as JSON in the PNG text "sumi". Raises SumiError where it cannot be
-    written.
+    Each file carries ``about`` and its index as JSON in the PNG text "sumi". Raises InputError for a file
+    that was made otherwise, SumiError where one cannot be written.
     """
+    for index in range(start, start + len(images)):
+        _refuse_another(folder / f"{index:05d}.png", about)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for index, pixels in enumerate(images.permute(0, 2, 3, 1).numpy(), start):
@@ -26,6 +29,19 @@ def write_images(folder: Path, images: Tensor, *, start: int, about: Mapping[str
         grid = folder / "grid.png"
         image_grid(images.numpy()).save(grid, pnginfo=_text({**about, "index": start, "count": len(images)}))
     return grid
+
+
+def _refuse_another(file: Path, about: Mapping[str, object]) -> None:
+    """An image that was made in another way, or by something else, is not written over."""
+    if not file.exists():
+        return
+    try:
+        with Image.open(file) as picture:
+            made = json.loads(str(picture.info.get("sumi", "null")))
+    except (OSError, ValueError):
+        made = None
+    if not isinstance(made, dict) or {**made, "index": 0} != {**about, "index": 0}:
+        raise InputError(f"--out {file.parent}: holds {file.name}, which was made otherwise; give another folder")
 
 
 def _text(about: Mapping[str, object]) -> PngInfo:

@@ -27,7 +27,7 @@ from sumi.training.metrics_log import read as read_metrics
 from sumi.trajectory import trajectory, write_trajectory
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
-FEWEST_HELD_OUT = 4
+FEWEST_HELD_OUT = 10
 SHOWN = 36
 
 Count = Callable[[str, int, int], None]
@@ -57,21 +57,28 @@ def measure(
     images. ``n``: how many samples (default: as many as are held out, 500 to 2000). ``progress(what, done, total)``.
     Raises InputError for data that does not fit the model.
     """
-    dataset = model.load_data()
+    known = model.description.data_fingerprint
+    other = None if data is None else model.load_data(data)
+    dataset = other if other is not None and other.fingerprint() == known else model.load_data()
     train, held_out = dataset.split(model.config.data.held_out)
-    if data is not None:
-        _, held_out = model.load_data(data).split(model.config.data.held_out)
-    count = min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if n is None else n
+    if other is not None:
+        _, held_out = other.split(model.config.data.held_out)
+    enough = len(train) >= FEWEST_IMAGES and len(held_out) >= FEWEST_HELD_OUT
+    count = n if n is not None else min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if enough else SHOWN
     begin = time.perf_counter()
     drawn = model.sample(count, seed=seed, progress=_counting(progress, "sampling"))
     seconds = time.perf_counter() - begin
     samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
-    evaluation = _evaluate(samples, train, held_out, seed, progress)
+    measurable = enough and count >= FEWEST_HELD_OUT
+    evaluation = _evaluate(samples, train, held_out, seed, progress) if measurable else None
     if evaluation is None:
-        words = f"Too few images to measure distances: {len(train)} to train on and {len(held_out)} held out."
+        words = (
+            f"Too few to measure distances: {len(train)} to train on, {len(held_out)} held out, {count} samples; "
+            f"at least {FEWEST_IMAGES}, {FEWEST_HELD_OUT} and {FEWEST_HELD_OUT} are needed."
+        )
     else:
         words = verdict(evaluation, dataset.label_names or None)
-    if dataset.fingerprint() != model.description.data_fingerprint:
+    if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
     report = _Report(model, dataset, train, held_out, drawn, evaluation, seed)
     files = report.write(words, f"{count} images by {_how(model)} in {seconds:.1f} s on {model.device}")
@@ -88,9 +95,7 @@ def _counting(progress: Count | None, what: str) -> Callable[[int, int], None] |
 
 def _evaluate(
     samples: Tensor, train: ImageDataset, held_out: ImageDataset, seed: int, progress: Count | None
-) -> Evaluation | None:
-    if len(train) < FEWEST_IMAGES or len(held_out) < FEWEST_HELD_OUT or len(samples) < FEWEST_HELD_OUT:
-        return None
+) -> Evaluation:
     pixels = PixelRange(train.levels)
     images = pixels.to_model(train.images)
     report = _counting(progress, "learning to tell real images apart")
@@ -137,13 +142,13 @@ class _Report:
                 ),
                 Section(
                     "An image emerging from noise",
-                    figures=[Figure(strip, "x_t from noise (t = 1) to the image (t = 0)", True), Figure(animation, "")],
+                    figures=[Figure(strip, "xₜ from noise (t = 1) to the image (t = 0)", True), Figure(animation, "")],
                 ),
                 *self._classes(),
                 Section(
                     "Is it copying?",
-                    "The nearest training image of the first samples, by the distance of their pixels. "
-                    "The table below says how often such nearness happens among real images.",
+                    "The nearest training image of the first samples, by the distance of their pixels."
+                    + (" The table below says how often real images are as near." if self.evaluation else ""),
                     [Figure(beside, "root mean square difference below each pair", True)],
                 ),
                 self._learning(curve),
@@ -181,7 +186,7 @@ class _Report:
 
     def _learning(self, curve: str) -> Section:
         losses = held_out_loss(self.model, self.dataset)
-        errors = {"of the noise ε̂": losses.mse_noise, "of the image x̂_0": losses.mse_clean}
+        errors = {"of the noise ε̂": losses.mse_noise, "of the image x̂₀": losses.mse_clean}
         by_noise = loss_by_noise_level(losses.log_snr, errors)
         figures = [
             Figure(curve, "training loss"),

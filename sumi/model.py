@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sumi.config import nearest
 from sumi.data.dataset import ImageDataset
+from sumi.data.load import is_there
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
@@ -23,7 +24,15 @@ from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.time_grid import TIME_GRIDS, snap
-from sumi.training.checkpoint import Checkpoint, checkpoint_step, find_checkpoints, load_weights, save_checkpoint
+from sumi.training.checkpoint import (
+    JSON,
+    Checkpoint,
+    checkpoint_step,
+    find_checkpoints,
+    load_state,
+    load_weights,
+    save_checkpoint,
+)
 
 LARGEST_COEFFICIENT = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
@@ -31,14 +40,14 @@ OnStep = Callable[[int, NoiseLevel, Tensor], None]
 
 
 def pick_device(name: str | None) -> torch.device:
-    """The device called ``name``; None or "auto": a GPU where there is one. Raises InputError for one that is not."""
-    if name in (None, "auto"):
+    """The device called ``name``; None: a GPU where there is one. Raises InputError for one that is not there."""
+    if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: is not available here ({str(error).splitlines()[0]}); try cpu") from None
+        raise InputError(f"--device {name}: is not available here; give cpu, or cuda where there is a GPU") from error
     if device.type == "meta":
         raise InputError(f"--device {name}: computes nothing; try cpu")
     return device
@@ -136,6 +145,8 @@ class DiffusionModel:
         if source is not None:
             side = self.images.height if self.images.height == self.images.width else None
             config = replace(config, source=source, size=side, channels=self.images.channels)
+        if source is None and not is_there(config):
+            raise InputError(f"{config.source}: the run's own images are gone from there; say where with --data")
         dataset = load_data(config)
         if (*dataset.shape, dataset.levels) != (*self.images.shape, self.images.levels):
             raise InputError(
@@ -161,8 +172,8 @@ class DiffusionModel:
         solver = SOLVERS[name]
         if eta is None:
             return solver
-        if not isinstance(solver, DDIM):
-            raise InputError(f"--eta: {name} has none; leave it out, or choose ddim")
+        if not isinstance(solver, DDIM) or name != "ddim":
+            raise InputError(f"--eta: {name} has its own; leave it out, or choose ddim")
         return replace(solver, eta=eta)
 
     def save(self, folder: Path | str) -> None:
@@ -170,7 +181,8 @@ class DiffusionModel:
         run = RunFolder(folder)
         run.write(self.description)
         weights = self.network_denoiser.state_dict()
-        save_checkpoint(run.checkpoints, Checkpoint(self.step, weights, weights, {}, {}), keep=1)
+        state: dict[str, JSON] = {"identity": self.description.identity}
+        save_checkpoint(run.checkpoints, Checkpoint(self.step, weights, weights, {}, state), keep=1)
 
 
 def load(run: Path | str, *, checkpoint: int | None = None, device: str | None = None) -> DiffusionModel:
@@ -190,12 +202,20 @@ def load(run: Path | str, *, checkpoint: int | None = None, device: str | None =
     step = max(by_step) if checkpoint is None else checkpoint
     if step not in by_step:
         raise InputError(f"--checkpoint {step}: there is none; there are {', '.join(map(str, sorted(by_step)))}")
+    path = by_step[step]
     denoiser = build_denoiser(description.config, description.images)
     try:
-        denoiser.load_state_dict(load_weights(by_step[step], "ema"))
-    except RuntimeError as error:  # torch lists every key that does not fit
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{by_step[step]}: does not fit {folder.config_file} ({reason}); restore the two") from None
+        weights, state = load_weights(path, "ema"), load_state(path)
+    except InputError as error:
+        others = [str(other) for other in sorted(by_step) if other != step]
+        hint = f"; or take an older one: --checkpoint {others[-1]}" if others else ""
+        raise InputError(f"{error}{hint}") from None
+    if state.get("identity") != description.identity:
+        raise InputError(
+            f"{folder.config_file}: was changed since {path.name} was trained (schedule, parameterization, times, "
+            "network or images); restore it"
+        )
+    denoiser.load_state_dict(weights)
     return DiffusionModel(description, denoiser.to(pick_device(device)), step, folder.path)
 
 

@@ -8,6 +8,7 @@ runs/NAME/
   report/            report.html and its figures
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Generator, Sequence
@@ -37,7 +38,7 @@ def writing(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise SumiError(
-            f"{path}: cannot be written ({error.strerror or error}); make room or write elsewhere"
+            f"{path}: cannot be written ({error.strerror or error}); write elsewhere, or make room"
         ) from error
 
 
@@ -97,6 +98,13 @@ class RunDescription:
     data_fingerprint: str
     format: int = FORMAT
 
+    @property
+    def identity(self) -> str:
+        """sha256 of all that the weights mean nothing without: schedule, parameterization, times, network, images."""
+        config = self.config
+        parts = (config.schedule, config.parameterization, config.times, config.network, self.images)
+        return hashlib.sha256(json.dumps([to_json(part) for part in parts]).encode()).hexdigest()
+
 
 class RunFolder:
     """The paths of a run, and its description on disk."""
@@ -147,4 +155,4 @@ class RunFolder:
         try:
             return from_json(RunDescription, data)
         except InputError as error:
-            raise InputError(f"{self.config_file}: {error}") from None
+            raise InputError(f"{self.config_file}: is not what `sumi train` wrote ({error}); restore it") from None

@@ -79,6 +79,9 @@ def train(
     that exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
     """
     events = events or Events()
+    pick_device(device)  # a wrong name is told before the images are read
+    if resume and out is not None and isinstance(recipe, str) and RunFolder(out).config_file.exists():
+        recipe = _begun(RunFolder(out), recipe)
     config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings)
     config = replace(config, data=anywhere(config.data))
     run = RunFolder(out or default_folder(config))
@@ -88,7 +91,7 @@ def train(
         events.say(line)
     description = RunDescription(config, image_spec(dataset), dataset.fingerprint())
     if resume and run.config_file.exists():
-        _refuse_changes(run.read(), description)
+        _refuse_changes(run.read(), description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
     lines = trainer.resume()  # before anything is written: it may refuse
     run.write(description)
@@ -131,6 +134,7 @@ def build_trainer(
         task,
         config.seed,
         run.path,
+        identity=description.identity,
         on_progress=events.progress,
         on_sample=write_samples,
     )
@@ -173,7 +177,7 @@ def _refuse_existing(run: RunFolder, resume: bool) -> None:
         raise InputError(f"--out {run.path}: already holds a run; add --resume to go on with it, or give another --out")
 
 
-def _refuse_changes(old: RunDescription, new: RunDescription) -> None:
+def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) -> None:
     """A run goes on only as it was begun; more steps are welcome."""
     before, after = old.config.training.steps, new.config.training.steps
     if after < before:
@@ -185,4 +189,19 @@ def _refuse_changes(old: RunDescription, new: RunDescription) -> None:
     if changed:
         raise InputError(f"--resume: the configuration differs ({'; '.join(changed)}); undo that or give another --out")
     if old.data_fingerprint != new.data_fingerprint:
-        raise InputError(f"data.source: {new.config.data.source} has changed since the run was begun; restore it")
+        where = new.config.data.source
+        if where == old.config.data.source:
+            raise InputError(f"data.source: {where} has changed since the run was begun; restore it")
+        raise InputError(f"data.source: {where} is not the data the run was begun with ({old.config.data.source})")
+    if after > before and new.config.training.decay != "constant":
+        events.say(
+            f"note: the learning rate decays over {after} steps now; the first {before} were taken as if they were all"
+        )
+
+
+def _begun(run: RunFolder, recipe: str) -> RunConfig:
+    """The configuration that a run was begun with: on --resume, what is not said again stays as it was."""
+    config = run.read().config
+    if not recipe.endswith(".json") and recipe != config.recipe:
+        raise InputError(f"recipe {recipe!r}: the run was begun as {config.recipe}; say so, or give another --out")
+    return config if not recipe.endswith(".json") else _read_config(Path(recipe))

@@ -100,7 +100,7 @@ def test_the_options_are_those_that_are_promised() -> None:
             ]
         ),
         "evaluate": sorted(["--data", "-n", "--seed", "--checkpoint", "--device", *common]),
-        "explain": sorted(["--data", "--out", *common]),
+        "explain": sorted(["--data", "--out", "--checkpoint", *common]),
         "recipes": common,
         "info": common,
         "demo": sorted(["--out", "--device", *common]),
@@ -268,6 +268,70 @@ def test_a_renamed_folder_goes_on_but_changed_data_does_not(photos: Path, tmp_pa
     capsys.readouterr()
     assert main([*arguments, "--data", str(moved), "--steps", "4", "--resume"]) == 2
     assert "has changed since the run was begun" in capsys.readouterr().err
+
+
+def test_images_made_otherwise_are_not_written_over(trained: Path, tmp_path: Path, capsys) -> None:
+    out = str(tmp_path / "o")
+    arguments = ["sample", str(trained), "-n", "2", "--steps", "2", "--out", out]
+    assert main(arguments) == 0
+    assert main(arguments) == 0  # the same images again
+    before = (tmp_path / "o/00000.png").read_bytes()
+    assert main([*arguments, "--seed", "1"]) == 2
+    assert "00000.png, which was made otherwise" in capsys.readouterr().err
+    assert (tmp_path / "o/00000.png").read_bytes() == before
+
+
+def test_a_configuration_that_is_not_the_weights_own_is_refused(trained: Path, tmp_path: Path, capsys) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    file = copy / "config.json"
+    text = file.read_text()
+    file.write_text(text.replace('"type": "linear"', '"type": "quadratic"'))
+    for command in (["sample", str(copy)], ["explain", str(copy)], ["evaluate", str(copy)]):
+        assert main(command) == 2
+        assert "was changed since 00000006 was trained" in capsys.readouterr().err
+    file.unlink()
+    arguments = [
+        "train",
+        "ddpm",
+        "--data",
+        "digits",
+        "--out",
+        str(copy),
+        "--no-report",
+        "--steps",
+        "8",
+        *TINY,
+        "--resume",
+    ]
+    assert main([*arguments, "--set=parameterization=velocity"]) == 2
+    assert "trained with another schedule, parameterization" in capsys.readouterr().err
+
+
+def test_what_is_not_said_again_on_resume_stays(trained: Path, tmp_path: Path, capsys) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    assert main(["train", "ddpm", "--out", str(copy), "--resume", "--no-report"]) == 0  # no data, no steps, no settings
+    assert main(["train", "ddpm", "--out", str(copy), "--resume", "--no-report", "--steps", "7"]) == 0
+    assert newest(copy) == 7
+    assert main(["train", "other", "--out", str(copy), "--resume"]) == 2
+    assert "was begun as ddpm" in capsys.readouterr().err
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_an_older_one_offered(trained: Path, tmp_path: Path, capsys) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    assert main(["train", "ddpm", "--out", str(copy), "--resume", "--no-report", "--steps", "7"]) == 0
+    file = copy / "checkpoints/00000007/ema.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    capsys.readouterr()
+    assert main(["info", str(copy)]) == 0
+    assert "damaged" in capsys.readouterr().out
+    assert main(["sample", str(copy), "--out", str(tmp_path / "o")]) == 2
+    assert "--checkpoint 6" in capsys.readouterr().err
+    assert main(["sample", str(copy), "--checkpoint", "6", "--out", str(tmp_path / "o")]) == 0
 
 
 def test_an_unexpected_failure_is_one_line_too(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:

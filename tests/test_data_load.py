@@ -30,7 +30,7 @@ def test_a_field_out_of_range_is_named(field: str, value: Any) -> None:
 def test_a_missing_path_names_the_built_in_sets_and_the_nearest() -> None:
     with pytest.raises(InputError, match=r"digit does not exist; .*did you mean digits\?"):
         load(DataConfig("digit"))
-    with pytest.raises(InputError, match=r"Fashion-MNIST does not exist .*did you mean fashion"):
+    with pytest.raises(InputError, match=r"Fashion-MNIST does not exist; .*did you mean fashion"):
         load(DataConfig("Fashion-MNIST"))
     with pytest.raises(InputError, match=r"no/such/folder does not exist; check the path"):
         load(DataConfig("no/such/folder"))

@@ -62,6 +62,8 @@ def test_samples_are_images(model: DiffusionModel) -> None:
 
 def test_eta_and_solver_are_one_family(model: DiffusionModel) -> None:
     assert torch.equal(model.sample(2, solver="ddim", eta=1.0), model.sample(2, solver="ddpm"))
+    with pytest.raises(InputError, match="--eta: ddpm has its own"):
+        model.solver("ddpm", 0.5)
     assert model.solver("ddpm_large") == DDIM(1.0, "large")
 
 

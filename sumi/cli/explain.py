@@ -8,5 +8,6 @@ from sumi.explain.explain import explain
 
 
 def run(options: argparse.Namespace) -> None:
-    for drawn in explain(options.subject, data=options.data, out=Path(options.out) if options.out else None):
+    out = Path(options.out) if options.out else None
+    for drawn in explain(options.subject, data=options.data, out=out, checkpoint=options.checkpoint):
         say(f"{drawn.path}: {drawn.says}")

@@ -4,9 +4,10 @@ import argparse
 
 from sumi.cli.terminal import say
 from sumi.config import describe
+from sumi.errors import InputError
 from sumi.model import build_denoiser
 from sumi.run import RunFolder
-from sumi.training.checkpoint import checkpoint_step, find_checkpoints
+from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
 from sumi.training.metrics_log import read
 from sumi.training_run import parameters
 
@@ -22,11 +23,18 @@ def run(options: argparse.Namespace) -> None:
     found, skipped = find_checkpoints(folder.checkpoints)
     steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
     say(f"checkpoints  {steps} of {config.training.steps} steps")
+    for path in found:
+        try:
+            verify_checkpoint(path)
+        except InputError as error:
+            skipped.append(str(error))
     for line in skipped:
         say(f"  damaged: {line}")
-    lines = read(folder.metrics_file) if folder.metrics_file.exists() else []
-    if lines:
-        say(f"last line    step {lines[-1]['step']}, loss {lines[-1]['loss']:.4f}")
+    try:
+        for line in read(folder.metrics_file)[-1:] if folder.metrics_file.exists() else []:
+            say(f"last line    step {line['step']}, loss {line['loss']}")
+    except InputError as error:
+        say(f"log          {error}")
     if (folder.report / "report.html").exists():
         say(f"report       {folder.report / 'report.html'}")
     for field, value, _ in describe(config):

@@ -63,6 +63,7 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("subject", metavar="SCHEDULE|RUN", help="linear, constant, cosine, or a run folder")
     parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of a run; default: the newest")
     parser.add_argument(
         "--out", metavar="DIR", help="folder for the figures (default: explain/NAME, or in the run folder)"
     )

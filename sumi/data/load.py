@@ -38,6 +38,11 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> ImageDatase
 
 def anywhere(config: DataConfig) -> DataConfig:
     """The same data with its path made absolute, so that it is found from any folder; a built-in name stays."""
-    path = Path(config.source).expanduser()
-    known = config.source in BUILTIN or not path.exists()
-    return config if known else replace(config, source=str(path.resolve()))
+    if config.source in BUILTIN or not is_there(config):
+        return config
+    return replace(config, source=str(Path(config.source).expanduser().resolve()))
+
+
+def is_there(config: DataConfig) -> bool:
+    """Whether the source is a built-in set or an existing path."""
+    return config.source in BUILTIN or Path(config.source).expanduser().exists()

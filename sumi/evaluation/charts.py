@@ -5,6 +5,7 @@ light and for dark; alone, in a file, it falls back to colours for a light groun
 """
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ def loss_curve(
     figure, axes = _blank("step", "loss")
     values = np.asarray(losses, dtype=float)
     axes.plot(steps, values, color=FIRST, linewidth=0.7, alpha=0.35)
-    axes.plot(steps, _running_median(values), color=FIRST, linewidth=2, label="training")
+    few = "o" if len(values) < 10 else None  # a line of one point would not be seen
+    axes.plot(steps, _running_median(values), color=FIRST, linewidth=2, marker=few, label="training")
     if held_out is not None:
         axes.plot(*held_out, color=SECOND, linewidth=2, marker="o", markersize=3.5, label="held out")
         _legend(axes)
@@ -104,7 +106,9 @@ def _svg(figure: "Figure") -> str:
     from matplotlib import rc_context
 
     file = io.StringIO()
-    with rc_context({"svg.hashsalt": "sumi"}):  # the names of clip paths come from their shapes, not from chance
+    # names of clip paths come from their shapes, not from chance; words stay words: a browser has all scripts
+    with rc_context({"svg.hashsalt": "sumi", "svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it only measures them
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = file.getvalue()
     text = text[text.index("<svg") :]

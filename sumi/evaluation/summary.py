@@ -145,7 +145,7 @@ def verdict(evaluation: Evaluation, class_names: Sequence[str] | None = None) ->
 
 def _closeness(evaluation: Evaluation) -> str:
     kernel = evaluation.distances.kernel
-    if kernel.value < CLOSE and kernel.low <= 0:
+    if kernel.low <= 0:
         return f"cannot be told from the real data with {evaluation.distances.second} held-out images"
     if kernel.value < VERY_CLOSE:
         return "are very close to the real data"

@@ -25,10 +25,13 @@ from sumi.process.configs import ScheduleConfig
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
 
 
-def explain(subject: str, *, data: str | None = None, out: Path | None = None) -> Iterator[Drawn]:
+def explain(
+    subject: str, *, data: str | None = None, out: Path | None = None, checkpoint: int | None = None
+) -> Iterator[Drawn]:
     """Draw what there is to see of a schedule (by name) or a run (its folder), one figure after the other.
 
-    ``data``: where the noised image comes from; the digits, or the run's own. Raises InputError.
+    ``data``: where the noised image comes from; the digits, or the run's own; ``checkpoint``: of a run, the
+    newest for None. Raises InputError.
     """
     if subject in SCHEDULES:
         source = DataConfig(source=data or "digits")
@@ -36,7 +39,7 @@ def explain(subject: str, *, data: str | None = None, out: Path | None = None) -
         return
     if not Path(subject).exists():
         raise InputError(f"{subject}: is neither a run folder nor a schedule; {nearest(subject, SCHEDULES)}")
-    model = load(subject)
+    model = load(subject, checkpoint=checkpoint)
     dataset, folder = model.load_data(data), out or model.folder / "explain"
     yield from _explain_schedule(model.config.schedule, dataset, folder)
     yield draw_reverse(model, folder / "reverse.png")

@@ -52,5 +52,6 @@ def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, s
     return save(
         figure,
         path,
-        f"after {steps} single steps the noise has spread {spread:.3f}; the jump says {float(level.sigma):.3f}",
+        f"both rows have one distribution, each its own noise: {steps} steps spread {image.numel()} pixels by "
+        f"{spread:.3f} ± {float(level.sigma) / (2 * image.numel()) ** 0.5:.3f}, the jump's {float(level.sigma):.3f}",
     )

@@ -28,6 +28,6 @@ def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int
             axes[row][column].set_xticks([])
             axes[row][column].set_yticks([])
         axes[0][column].set_title(f"t = {way.t[k]:.2f}", fontsize=9)
-    axes[0][0].set_ylabel("x_t", fontsize=9)
-    axes[1][0].set_ylabel("x̂_0", fontsize=9)
+    axes[0][0].set_ylabel("xₜ", fontsize=9)
+    axes[1][0].set_ylabel("x̂₀", fontsize=9)
     return save(figure, path, f"image {index} of seed {seed} in {len(way.x) - 1} steps")

@@ -146,6 +146,19 @@ def load_weights(path: Path, name: Literal["model", "ema"]) -> dict[str, Tensor]
     return _read_tensors(file)
 
 
+def load_state(path: Path) -> dict[str, JSON]:
+    """Read the state alone, verified. Raises InputError where it is missing or damaged, SumiError where unreadable."""
+    file = path / "state.json"
+    verify(file, read_manifest(path).files[file.name])
+    with reading(file):
+        return json.loads(file.read_bytes())
+
+
+def verify_checkpoint(path: Path) -> None:
+    """Compare every byte of a checkpoint with its manifest. Raises InputError where one differs, naming the file."""
+    _verify_all(path)
+
+
 def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
     """The complete checkpoints in ``folder`` by rising step, and a line for each folder that is none, saying why.
 

@@ -57,6 +57,7 @@ class Progress:
 class Trainer:
     """Trains ``module`` on ``task`` and keeps ``folder`` (metrics.jsonl, checkpoints/) up to date.
 
+    ``identity`` says what the weights belong to; a checkpoint of another is refused.
     ``on_sample(module, step)`` is called with the averaged weights every ``sample_every`` steps and at the end;
     ``on_progress`` about ten times a second.
     """
@@ -69,12 +70,13 @@ class Trainer:
         seed: int,
         folder: Path,
         *,
+        identity: str = "",
         on_progress: Callable[[Progress], None] | None = None,
         on_sample: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
         self.config, self.module, self.task, self.seed = config, module, task, seed
         self.checkpoints, self.log = folder / "checkpoints", MetricsLog(folder / "metrics.jsonl")
-        self.on_progress, self.on_sample = on_progress, on_sample
+        self.identity, self.on_progress, self.on_sample = identity, on_progress, on_sample
         self.device = next(module.parameters()).device
         self.precision = resolve_precision(config.precision, self.device)
         self.step = 0
@@ -103,6 +105,11 @@ class Trainer:
                 raise InputError(
                     f"training.precision: the run was trained in {before}, here it would go on in {self.precision}; "
                     f"set training.precision={before}"
+                )
+            if checkpoint.state["identity"] != self.identity:
+                raise InputError(
+                    f"{self.checkpoints}: were trained with another schedule, parameterization, network or kind of "
+                    "image than is asked for now; restore config.json, or train in a new --out"
                 )
             try:
                 self.module.load_state_dict(checkpoint.model)
@@ -195,7 +202,7 @@ class Trainer:
             model=self.module.state_dict(),
             ema=self.ema.module.state_dict(),
             optimizer=_optimizer_tensors(self.optimizer, self.module),
-            state=self._setup(),
+            state={**self._setup(), "identity": self.identity},
         )
         save_checkpoint(self.checkpoints, checkpoint, keep=self.config.keep_checkpoints)
 
