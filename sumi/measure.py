@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,7 +128,9 @@ class _Report:
             folder.mkdir(parents=True, exist_ok=True)
             grid, beside = folder / "samples.png", folder / "neighbours.png"
             to_bytes = model.pixels.to_bytes
-            real = to_bytes(model.pixels.to_model(self.held_out.images[:SHOWN]))
+            # evenly spaced: files are often sorted by class
+            shown = np.linspace(0, len(self.held_out) - 1, min(SHOWN, len(self.held_out))).round().astype(int)
+            real = to_bytes(model.pixels.to_model(self.held_out.images[shown]))
             grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
             beside.write_bytes(self._neighbours())
             curve = self._loss_curve()

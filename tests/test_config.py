@@ -103,7 +103,7 @@ def test_differences_name_the_fields(config: RunConfig) -> None:
     changed = override(config, ["training.learning_rate=0.1", "schedule=constant"])
     lines = differences(config, changed)
     assert 'schedule.type: "linear" → "constant"' in lines
-    assert "training.learning_rate: 0.0002 → 0.1" in lines
+    assert "training.learning_rate: 0.001 → 0.1" in lines
 
 
 def test_every_field_has_a_meaning(config: RunConfig) -> None:

@@ -200,7 +200,7 @@ def test_resume_where_there_is_nothing_starts(tmp_path: Path, whole: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "data", "answer"),
     [
-        (("training.learning_rate=0.1",), None, "training.learning_rate: 0.0002 → 0.1"),
+        (("training.learning_rate=0.1",), None, "training.learning_rate: 0.001 → 0.1"),
         (("training.steps=39",), None, "--steps 39"),
         (("network.widths=64",), None, "network.widths[0]"),
     ],

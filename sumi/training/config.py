@@ -14,8 +14,8 @@ class TrainingConfig:
     steps: int = field(default=20_000, metadata={"help": "optimizer steps in all"})
     batch_size: int = field(default=128, metadata={"help": "images of one optimizer step, over all accumulation"})
     accumulation: int = field(default=1, metadata={"help": "parts a batch is computed in, to save memory"})
-    learning_rate: float = field(default=2e-4, metadata={"help": "of AdamW, at its peak"})
-    warmup_steps: int = field(default=500, metadata={"help": "steps in which the learning rate rises from 0"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "of AdamW, at its peak; lower it for wide networks"})
+    warmup_steps: int = field(default=100, metadata={"help": "steps in which the learning rate rises from 0"})
     decay: Literal["constant", "linear", "cosine"] = field(
         default="constant", metadata={"help": "of the learning rate after the warm-up, to 0 at the last step"}
     )
