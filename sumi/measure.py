@@ -105,7 +105,8 @@ def _evaluate(
     else:
         classes = len(train.label_names)
         network = train_classifier(images, torch.tensor(train.labels), classes=classes, seed=0, progress=report)
-        labels = torch.tensor(held_out.labels)
+        same = held_out.labels is not None and held_out.label_names == train.label_names
+        labels = torch.tensor(held_out.labels) if same else None
     real = pixels.to_model(held_out.images)
     return evaluate(pixels.to_model(samples), images, real, network, held_out_labels=labels, seed=seed)
 

@@ -176,6 +176,11 @@ def test_train_on_a_folder_measures_and_reports(photos: Path, tmp_path: Path, ca
     printed = capsys.readouterr().out
     assert "broken.jpg" in printed
     assert "broken.jpg" in (out / "skipped.txt").read_text()
+    other = tmp_path / "other"  # images without classes, seen by no one
+    other.mkdir()
+    for path in list(photos.glob("*.png"))[:40]:
+        Image.open(path).rotate(90).save(other / path.name)
+    assert main(["evaluate", str(out), "--data", str(other), "-n", "12"]) == 0
     page = (out / "report/report.html").read_text()
     assert "<img" in page
     assert "http://" not in page.replace("http://www.w3.org", "")

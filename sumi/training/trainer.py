@@ -259,8 +259,9 @@ class _Meter:
         speed = self.speed
         if not speed > 0:  # no line yet
             speed = self.steps * self.config.batch_size / (time.perf_counter() - self.mark)
+        loss = self.loss if isfinite(self.loss) else float(self.sums[0]) / max(self.steps, 1)
         left = (self.config.steps - step) * self.config.batch_size / speed
-        return Progress(step, self.config.steps, self.loss, speed, left)
+        return Progress(step, self.config.steps, loss, speed, left)
 
 
 def _generators_of(device: torch.device) -> list[torch.device]:
