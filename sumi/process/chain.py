@@ -69,10 +69,8 @@ def _check_chain(steps: int, **betas: float) -> None:
 
 
 @dataclass(frozen=True)
-class LinearBeta:
-    """β rising linearly (Ho et al. 2020, section 4): ᾱ_500 = 0.0786 and ᾱ_1000 = 4.04e-5 as given there."""
-
-    name: ClassVar[str] = "linear"
+class _BetaRange:
+    """A chain whose β rise from a first to a last value."""
 
     steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
     beta_start: float = field(default=1e-4, metadata={"help": "β of the first step, in (0, 1)"})
@@ -80,6 +78,13 @@ class LinearBeta:
 
     def __post_init__(self) -> None:
         _check_chain(self.steps, beta_start=self.beta_start, beta_end=self.beta_end)
+
+
+@dataclass(frozen=True)
+class LinearBeta(_BetaRange):
+    """β rising linearly (Ho et al. 2020, section 4): ᾱ_500 = 0.0786 and ᾱ_1000 = 4.04e-5 as given there."""
+
+    name: ClassVar[str] = "linear"
 
     def build(self) -> BetaSchedule:
         return BetaSchedule(torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64))
@@ -126,17 +131,10 @@ class CosineBeta:
 
 
 @dataclass(frozen=True)
-class QuadraticBeta:
+class QuadraticBeta(_BetaRange):
     """√β rising linearly (Song et al. 2021 "DDIM", appendix D.2; Stable Diffusion's "scaled linear")."""
 
     name: ClassVar[str] = "quadratic"
-
-    steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
-    beta_start: float = field(default=1e-4, metadata={"help": "β of the first step, in (0, 1)"})
-    beta_end: float = field(default=0.02, metadata={"help": "β of the last step, in (0, 1)"})
-
-    def __post_init__(self) -> None:
-        _check_chain(self.steps, beta_start=self.beta_start, beta_end=self.beta_end)
 
     def build(self) -> BetaSchedule:
         roots = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps, dtype=torch.float64)

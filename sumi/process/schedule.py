@@ -34,11 +34,11 @@ class Schedule(Protocol):
     """alpha and sigma as functions of time; tensors of any shape in, float64 tensors of that shape out."""
 
     def alpha(self, t: Tensor) -> Tensor:
-        """The signal's coefficient; ``alpha(t)**2`` is ᾱ of the DDPM paper."""
+        """The signal's coefficient, 1 at t = 0 and falling; ``alpha(t)**2`` is ᾱ of the DDPM paper."""
         ...
 
     def sigma(self, t: Tensor) -> Tensor:
-        """The noise's standard deviation."""
+        """The noise's standard deviation, 0 or more and rising."""
         ...
 
     def log_snr(self, t: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ class DDIM:
     def step(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: None, noise: StepNoise
     ) -> tuple[Tensor, None]:
+        """One step (module docstring), x of shape (N, …). Raises InputError where η > 0 and no noise is offered."""
         added = float(noise_fraction(s, t))  # v/sigma_t²
         posterior_std = self.eta * float(s.sigma) * sqrt(added)
         noise_std = posterior_std if self.variance == "small" else self.eta * float(t.sigma) * sqrt(added)
