@@ -6,9 +6,11 @@ into those of its end with no sampling error.
 """
 
 from dataclasses import dataclass
+from math import exp, inf, log
 
 import numpy as np
 import torch
+from scipy import integrate
 from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
@@ -30,6 +32,11 @@ class GaussianTarget:
 
     def denoiser(self, schedule: Schedule) -> FunctionDenoiser:
         return FunctionDenoiser(self.clean, schedule)
+
+    def flow(self, x_t: Tensor, t: NoiseLevel, s: NoiseLevel) -> Tensor:
+        """Where the probability-flow ODE carries x_t at time t to at time s: the standardised value stays."""
+        (mean_t, variance_t), (mean_s, variance_s) = self.marginal(t), self.marginal(s)
+        return mean_s + (x_t - mean_t) * (variance_s / variance_t) ** 0.5
 
     def marginal(self, t: NoiseLevel) -> tuple[float, float]:
         """Mean and variance of x_t."""
@@ -53,18 +60,51 @@ class MixtureTarget:
         each = self.means + (t.alpha * self.stds**2 / variance)[:, None] * offset
         return (posterior[..., None] * each).sum(1)
 
+    def denoiser(self, schedule: Schedule) -> FunctionDenoiser:
+        return FunctionDenoiser(self.clean, schedule)
+
+    def flow(self, x_t: Tensor, t: NoiseLevel, s: NoiseLevel) -> Tensor:
+        """Where the probability-flow ODE carries x_t (N, D) at time t to at time s, to about 1e-11 (DOP853).
+
+        In τ = log(σ̂ + 0.02): in the noise-to-signal ratio σ̂, x_t/alpha follows dx/dσ̂ = ε on every schedule.
+        """
+        shift = 0.02
+        noise = [0.0 if v.log_snr == inf else exp(-v.log_snr / 2) for v in (t, s)]
+
+        def slope(tau: float, x: np.ndarray) -> np.ndarray:
+            sigma = max(exp(tau) - shift, 1e-14)
+            here = NoiseLevel(0.0, 1.0, sigma, -2 * log(sigma), 0.0, 0.0)
+            x_hat = torch.from_numpy(x).view(x_t.shape)
+            return ((x_hat - self.clean(x_hat, here)) * ((sigma + shift) / sigma)).reshape(-1).numpy()
+
+        start = (x_t.double() / t.alpha).reshape(-1).numpy()
+        ends = [log(v + shift) for v in noise]
+        solution = integrate.solve_ivp(slope, ends, start, method="DOP853", rtol=1e-11, atol=1e-12)
+        assert solution.success
+        return torch.from_numpy(solution.y[:, -1].copy()).view(x_t.shape) * s.alpha
+
 
 def linear_probe(denoiser, solver, times: Tensor, start_mean: float, start_variance: float) -> tuple[float, float]:
-    """Mean and variance of the output of the real sampler, from its response to zero and to a unit of each noise."""
-    steps = len(times) - 1
-    # row 0: the mean; row 1: a unit at the start; row 2 + k: a unit of step k's noise
-    x = torch.full((steps + 2, 1), start_mean, dtype=torch.float64)
+    """Mean and variance of the output of the real sampler, from its response to zero and to a unit of each noise.
+
+    For samplers that are affine in x and their noise, whatever they draw it for. The first run counts the draws.
+    """
+    draws: list[tuple[int, Purpose, int]] = []
+
+    def count(step: int, purpose: Purpose, draw: int = 0) -> Tensor:
+        assert (step, purpose, draw) not in draws, "the same noise twice"
+        draws.append((step, purpose, draw))
+        return torch.zeros(1, 1, dtype=torch.float64)
+
+    sample(denoiser, solver, times, torch.full((1, 1), start_mean, dtype=torch.float64), count)
+    rows = {source: 2 + k for k, source in enumerate(draws)}
+    # row 0: the mean; row 1: a unit at the start; row 2 + k: a unit of the k-th draw
+    x = torch.full((2 + len(rows), 1), start_mean, dtype=torch.float64)
     x[1] += 1
 
-    def noise(step: int, purpose: Purpose) -> Tensor:
-        assert purpose == Purpose.STEP
-        unit = torch.zeros(steps + 2, 1, dtype=torch.float64)
-        unit[2 + step] = 1
+    def noise(step: int, purpose: Purpose, draw: int = 0) -> Tensor:
+        unit = torch.zeros_like(x)
+        unit[rows[step, purpose, draw]] = 1
         return unit
 
     end = sample(denoiser, solver, times, x, noise)[:, 0]

@@ -59,7 +59,7 @@ def test_ddim(name: str, config, steps: int, eta: float) -> None:
         noise = {"variance_noise": draws[k]} if eta else {}
         state = scheduler.step(output, t, state, eta=eta, **noise).prev_sample
         theirs.append(state)
-    ours = run_ours(config, DDIM(eta=eta), steps, x, lambda k, purpose: draws[k])
+    ours = run_ours(config, DDIM(eta=eta), steps, x, lambda k, purpose, draw: draws[k])
     # their ᾱ are float32 products of up to 1000 factors; at the cosine chain's end ᾱ is only 2e-9
     scale = max(float(state.abs().max()) for state in ours)
     for mine, other in zip(ours, theirs, strict=True):
@@ -73,7 +73,11 @@ def test_ddpm_over_the_whole_chain(variance: str, ours: str) -> None:
     theirs = run_diffusers(scheduler, 1000, x, generator=torch.Generator().manual_seed(5))
     draws = torch.Generator().manual_seed(5)  # its order of draws is ours: one a step, none at the last
     mine = run_ours(
-        LinearBeta(), DDIM(1.0, ours), 1000, x, lambda k, p: torch.randn(x.shape, generator=draws, dtype=torch.float64)
+        LinearBeta(),
+        DDIM(1.0, ours),
+        1000,
+        x,
+        lambda k, p, draw: torch.randn(x.shape, generator=draws, dtype=torch.float64),
     )
     scale = max(float(state.abs().max()) for state in mine)
     for state, other in zip(mine, theirs, strict=True):

@@ -109,7 +109,7 @@ def test_errors_of_early_steps_are_corrected_by_later_ones() -> None:
     times = uniform(2000)[1000:]
     kicked = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
 
-    def zero(step: int, purpose: Purpose) -> torch.Tensor:
+    def zero(step: int, purpose: Purpose, draw: int = 0) -> torch.Tensor:
         return torch.zeros(2, 1, dtype=torch.float64)
 
     remainder = {}
@@ -129,7 +129,7 @@ def test_a_mixture_is_sampled_in_its_proportions() -> None:
     draws = torch.Generator().manual_seed(11)
     denoiser = FunctionDenoiser(target.clean, COSINE)
 
-    def noise(step: int, purpose: Purpose) -> torch.Tensor:
+    def noise(step: int, purpose: Purpose, draw: int = 0) -> torch.Tensor:
         return torch.randn(2000, 2, generator=draws, dtype=torch.float64)
 
     x = sample(denoiser, SOLVERS["ddpm"], uniform(1000), noise(0, Purpose.START), noise)
@@ -144,7 +144,7 @@ def test_a_mixture_is_sampled_in_its_proportions() -> None:
 def test_a_sampler_without_noise_draws_none_and_one_with_noise_asks_for_it() -> None:
     x = torch.zeros(1, 1, dtype=torch.float64)
 
-    def refuse(step: int, purpose: Purpose) -> torch.Tensor:
+    def refuse(step: int, purpose: Purpose, draw: int = 0) -> torch.Tensor:
         raise AssertionError("drew noise")
 
     sample(TARGET.denoiser(LINEAR), DDIM(), uniform(5), x, refuse)

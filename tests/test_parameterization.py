@@ -6,6 +6,7 @@ import torch
 from sumi.denoising.denoiser import Denoised, FunctionDenoiser, NetworkDenoiser
 from sumi.denoising.parameterization import PredictClean, PredictNoise, PredictScore, PredictVelocity
 from sumi.process.chain import CosineBeta, LinearBeta
+from sumi.process.continuous import RectifiedFlow
 from sumi.process.forward import add_noise, expand
 from sumi.process.schedule import level
 
@@ -86,18 +87,8 @@ def test_denoised_views_agree_with_their_definitions() -> None:
 def test_velocity_without_variance_preservation() -> None:
     """x_0 = (alpha x_t - sigma v)/(alpha² + sigma²) also where alpha² + sigma² is not 1."""
 
-    class Straight:
-        def alpha(self, t):
-            return 1 - t
-
-        def sigma(self, t):
-            return t
-
-        def log_snr(self, t):
-            return 2 * ((1 - t) / t).log()
-
     x_0, noise = _example()
-    denoiser = NetworkDenoiser(Fixed(0.6 * noise - 0.4 * x_0), Straight(), PredictVelocity())
+    denoiser = NetworkDenoiser(Fixed(0.6 * noise - 0.4 * x_0), RectifiedFlow(), PredictVelocity())
     torch.testing.assert_close(denoiser(0.6 * x_0 + 0.4 * noise, 0.4).clean, x_0)
 
 

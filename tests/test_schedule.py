@@ -18,7 +18,7 @@ from sumi.process.chain import (
     SigmoidBeta,
 )
 from sumi.process.continuous import VP, Flow
-from sumi.process.schedule import NoiseLevel, level, levels
+from sumi.process.schedule import level, levels
 from tests.oracles import reference_alpha_bar
 
 CHAINS = [
@@ -149,7 +149,8 @@ def test_levels_are_floats_and_agree_with_tensors() -> None:
     assert all(type(value) is float for row in rows for value in (row.t, row.alpha, row.sigma, row.log_snr))
     assert [row.sigma for row in rows] == schedule.sigma(times).tolist()
     assert level(schedule, rows[1]) is rows[1]
-    assert level(schedule, 0.3) == rows[1] == NoiseLevel(0.3, rows[1].alpha, rows[1].sigma, rows[1].log_snr)
+    assert level(schedule, 0.3) == rows[1]
+    assert (rows[1].t, rows[1].alpha) == (0.3, schedule.alpha(times)[1].item())
     assert level(schedule, times.float()).alpha.dtype == torch.float64
 
 

@@ -41,8 +41,8 @@ def measure_remainder(
     times = kick_at * (1 - torch.arange(steps + 1, dtype=torch.float64) / steps)
     left, at = [1.0], [kick_at]
 
-    def silent(step: int, purpose: Purpose) -> Tensor:
-        del step, purpose
+    def silent(step: int, purpose: Purpose, draw: int = 0, /) -> Tensor:
+        del step, purpose, draw
         return torch.zeros(2, 1, dtype=torch.float64)
 
     def record(step: int, level: NoiseLevel, x: Tensor) -> None:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
+from sumi.process.schedule import NoiseLevel, Schedule
 
 
-class BetaSchedule:
+class BetaSchedule(Schedule):
     """The variance-preserving schedule of a chain with the given β (module docstring).
 
     ``betas``: T values in (0, 1). Raises InputError for any other.
@@ -32,21 +33,23 @@ class BetaSchedule:
         self.steps = len(values)
         self._log_alpha_bar = torch.cat([values.new_zeros(1), torch.log1p(-values).cumsum(0)])
 
-    def _log_alpha_squared(self, t: Tensor) -> Tensor:
-        position = t.to(torch.float64).clamp(0, 1) * self.steps
-        left = position.long().clamp(max=self.steps - 1)
+    def _log_alpha_squared(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """log ᾱ at t, and its rise during the step that t is in."""
+        position = t.clamp(0, 1) * self.steps
+        left = (position.ceil() - 1).long().clamp(min=0)
         start, end = self._log_alpha_bar[left], self._log_alpha_bar[left + 1]
-        return torch.lerp(start, end, position - left)
+        return torch.lerp(start, end, position - left), end - start
 
-    def alpha(self, t: Tensor) -> Tensor:
-        return (self._log_alpha_squared(t) / 2).exp()
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return (-self._log_alpha_squared(t).expm1()).sqrt()
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        log_alpha_squared = self._log_alpha_squared(t)
-        return log_alpha_squared - (-log_alpha_squared.expm1()).log()
+    def level(self, t: Tensor) -> NoiseLevel:
+        log_alpha_squared, rise = self._log_alpha_squared(t)
+        half_rate = rise * (self.steps / 2)  # d log alpha / dt
+        alpha = (log_alpha_squared / 2).exp()
+        variance = -log_alpha_squared.expm1()
+        sigma = variance.sqrt()
+        alpha_slope = half_rate * alpha
+        return NoiseLevel(
+            t, alpha, sigma, log_alpha_squared - variance.log(), alpha_slope, -alpha_slope * alpha / sigma
+        )
 
     def time(self, log_snr: Tensor) -> Tensor:
         wanted = torch.nn.functional.logsigmoid(log_snr.to(torch.float64))  # alpha² = sigmoid(log_snr)
@@ -57,7 +60,7 @@ class BetaSchedule:
 
     def betas(self, steps: int) -> Tensor:
         grid = torch.arange(steps + 1, dtype=torch.float64) / steps
-        return -self._log_alpha_squared(grid).diff().expm1()
+        return -self._log_alpha_squared(grid)[0].diff().expm1()
 
 
 def _check_chain(steps: int, **betas: float) -> None:

@@ -15,27 +15,23 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
+from sumi.process.schedule import NoiseLevel, Schedule
 
 
-class VariancePreserving:
+class VariancePreserving(Schedule):
     """dx = -½ β(t) x dt + √β(t) dw with β(t) linear from ``beta_min`` to ``beta_max`` (both > 0)."""
 
     def __init__(self, beta_min: float, beta_max: float) -> None:
         self.beta_min, self.beta_max = beta_min, beta_max
 
-    def _integral(self, t: Tensor) -> Tensor:
-        t = t.to(torch.float64)
-        return t * (self.beta_min + (self.beta_max - self.beta_min) * t / 2)
-
-    def alpha(self, t: Tensor) -> Tensor:
-        return (-self._integral(t) / 2).exp()
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return (-(-self._integral(t)).expm1()).sqrt()
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        integral = self._integral(t)
-        return -integral - (-(-integral).expm1()).log()
+    def level(self, t: Tensor) -> NoiseLevel:
+        beta = self.beta_min + (self.beta_max - self.beta_min) * t
+        integral = t * (self.beta_min + beta) / 2
+        alpha = (-integral / 2).exp()
+        variance = -(-integral).expm1()
+        sigma = variance.sqrt()
+        alpha_slope = -beta / 2 * alpha
+        return NoiseLevel(t, alpha, sigma, -integral - variance.log(), alpha_slope, -alpha_slope * alpha / sigma)
 
     def time(self, log_snr: Tensor) -> Tensor:
         integral = -torch.nn.functional.logsigmoid(log_snr.to(torch.float64))  # alpha² = sigmoid(log_snr)
@@ -43,29 +39,16 @@ class VariancePreserving:
         # the root of slope t²/2 + beta_min t = integral that subtracts nothing
         return (2 * integral / (self.beta_min + (self.beta_min**2 + 2 * slope * integral).sqrt())).clamp(0, 1)
 
-    def betas(self, steps: int) -> Tensor:
-        grid = torch.arange(steps + 1, dtype=torch.float64) / steps
-        return -(-self._integral(grid).diff()).expm1()
 
-
-class RectifiedFlow:
+class RectifiedFlow(Schedule):
     """alpha = 1 - t, sigma = t."""
 
-    def alpha(self, t: Tensor) -> Tensor:
-        return 1 - t.to(torch.float64)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return t.to(torch.float64)
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        return 2 * ((-t.to(torch.float64)).log1p() - t.to(torch.float64).log())
+    def level(self, t: Tensor) -> NoiseLevel:
+        one = torch.ones_like(t)
+        return NoiseLevel(t, 1 - t, t, 2 * ((-t).log1p() - t.log()), -one, one)
 
     def time(self, log_snr: Tensor) -> Tensor:
         return (-log_snr.to(torch.float64) / 2).sigmoid()
-
-    def betas(self, steps: int) -> Tensor:
-        alpha = 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
-        return 1 - (alpha[1:] / alpha[:-1]) ** 2
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Counter-based randomness: every number is a pure function of (seed, sample index, step, purpose).
 
 A Philox generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has no history: its state *is* a
-256-bit counter under a 128-bit key. The key holds the seed; the counter's upper words hold the sample's index, the step
-and the purpose, its lowest word counts the values drawn. So sample 37 gets the same bits alone or in a batch of 64, in
-any order, in any number of processes and on any device (all are drawn on the CPU and copied), and a training run can
-stop and resume without saving any generator's state.
+256-bit counter under a 128-bit key. The key holds the seed (and which draw, where one step has several); the counter's
+upper words hold the sample's index, the step and the purpose, its lowest word counts the values drawn. So sample 37
+gets the same bits alone or in a batch of 64, in any order, in any number of processes and on any device (all are drawn
+on the CPU and copied), and a training run can stop and resume without saving any generator's state.
 
 The stream of normal values is NumPy's for a given NumPy release.
 """
@@ -29,11 +29,16 @@ class Purpose(IntEnum):
     FLIP = 5
     DROPOUT = 6
     EVALUATION = 7
+    CHURN = 8
+    CORRECTOR = 9
 
 
-def generator(seed: int, index: int, step: int, purpose: Purpose) -> np.random.Generator:
-    """The generator of one (seed, index, step, purpose), at its beginning. All integers in [0, 2⁶⁴)."""
-    key = np.array([seed, 0], dtype=np.uint64)
+def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:
+    """The generator of one (seed, index, step, purpose), at its beginning. All integers in [0, 2⁶⁴).
+
+    ``draw`` counts the draws of a step that needs several for one purpose.
+    """
+    key = np.array([seed, draw], dtype=np.uint64)
     counter = np.array([0, purpose, step, index], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
@@ -45,11 +50,12 @@ def normal(
     purpose: Purpose,
     shape: Sequence[int],
     *,
+    draw: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Standard normal noise, shape (len(indices), *shape); row k depends on ``indices[k]`` alone, not on the others."""
-    draws = [generator(seed, index, step, purpose) for index in indices]
+    draws = [generator(seed, index, step, purpose, draw) for index in indices]
     if dtype == torch.float64:
         rows = [draw.standard_normal(shape, dtype=np.float64) for draw in draws]
     else:
@@ -77,6 +83,8 @@ class SampleNoise:
     dtype: torch.dtype = torch.float32
     device: torch.device | str = "cpu"
 
-    def __call__(self, step: int, purpose: Purpose) -> Tensor:
+    def __call__(self, step: int, purpose: Purpose, draw: int = 0) -> Tensor:
         """Standard normal noise of shape (len(indices), *shape)."""
-        return normal(self.seed, self.indices, step, purpose, self.shape, dtype=self.dtype, device=self.device)
+        return normal(
+            self.seed, self.indices, step, purpose, self.shape, draw=draw, dtype=self.dtype, device=self.device
+        )

@@ -2,13 +2,16 @@
 
     x_t = alpha(t) x_0 + sigma(t) ε,      t = 0 is data, t = 1 is noise,      log_snr(t) = log(alpha² / sigma²)
 
-A schedule comes from a chain of β (`chain`) or is given by formulas in t (`continuous`). Everything is float64 on the
+A schedule is one function of time, `Schedule.level`, and one of log-SNR, its inverse `Schedule.time`. It comes from a
+chain of β (`chain`), is given by formulas in t (`continuous`), or is learned (`learned`). Everything is float64 on the
 CPU; the values meet the data's type where they multiply it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from math import inf
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -19,39 +22,57 @@ Number = float | Tensor
 
 @dataclass(frozen=True, slots=True)
 class NoiseLevel:
-    """A schedule at one time: ``t``, ``alpha``, ``sigma``, ``log_snr``, all floats or float64 tensors of one shape."""
+    """A schedule at one time, all floats or all float64 tensors of one shape.
+
+    ``alpha`` and ``sigma`` are the coefficients of data and noise, ``log_snr`` is log(alpha²/sigma²), ``alpha_slope``
+    and ``sigma_slope`` are dalpha/dt and dsigma/dt (infinite at t = 0 where sigma grows like √t).
+    """
 
     t: Number
     alpha: Number
     sigma: Number
     log_snr: Number
+    alpha_slope: Number
+    sigma_slope: Number
 
 
 Time = float | Tensor | NoiseLevel
 
+DATA: Final = NoiseLevel(0.0, 1.0, 0.0, inf, 0.0, inf)
+"""The level of data itself, where every sampler ends, also where a schedule's sigma(0) is above 0."""
 
-class Schedule(Protocol):
-    """alpha and sigma as functions of time; tensors of any shape in, float64 tensors of that shape out."""
+
+class Schedule(ABC):
+    """alpha and sigma as functions of time; tensors of any shape in, float64 tensors of that shape out.
+
+    alpha falls from (nearly) 1, sigma rises from (nearly) 0, and their ratio is strictly monotone. Where a schedule has
+    a corner, slopes are those of the side toward data.
+    """
+
+    @abstractmethod
+    def level(self, t: Tensor) -> NoiseLevel:
+        """The noise level at the times t in [0, 1], a float64 tensor on the CPU."""
+
+    @abstractmethod
+    def time(self, log_snr: Tensor) -> Tensor:
+        """The time in [0, 1] that has this log-SNR; values outside the schedule's range go to its nearer end."""
 
     def alpha(self, t: Tensor) -> Tensor:
-        """The signal's coefficient, 1 at t = 0 and falling; ``alpha(t)**2`` is ᾱ of the DDPM paper."""
-        ...
+        """The signal's coefficient; ``alpha(t)**2`` is ᾱ of the DDPM paper."""
+        return torch.as_tensor(level(self, t).alpha)
 
     def sigma(self, t: Tensor) -> Tensor:
         """The noise's standard deviation, 0 or more and rising."""
-        ...
+        return torch.as_tensor(level(self, t).sigma)
 
     def log_snr(self, t: Tensor) -> Tensor:
-        """log(alpha² / sigma²), decreasing in t; +inf where sigma is 0."""
-        ...
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        """The time in [0, 1] that has this log-SNR; values outside the schedule's range go to its nearer end."""
-        ...
+        """log(alpha² / sigma²), decreasing in t; +inf where sigma is 0, -inf where alpha is."""
+        return torch.as_tensor(level(self, t).log_snr)
 
     def betas(self, steps: int) -> Tensor:
         """β_1 … β_steps of the chain on the grid i/steps: 1 - alpha(t_i)² / alpha(t_{i-1})², shape (steps,)."""
-        ...
+        alpha = self.alpha(torch.arange(steps + 1, dtype=torch.float64) / steps)
+        return 1 - (alpha[1:] / alpha[:-1]) ** 2
 
 
 def level(schedule: Schedule, t: Time) -> NoiseLevel:
@@ -59,13 +80,12 @@ def level(schedule: Schedule, t: Time) -> NoiseLevel:
     if isinstance(t, NoiseLevel):
         return t
     if isinstance(t, Tensor):
-        times = t.detach().to("cpu", torch.float64)
-        return NoiseLevel(times, schedule.alpha(times), schedule.sigma(times), schedule.log_snr(times))
+        return schedule.level(t.detach().to("cpu", torch.float64))
     return next(levels(schedule, torch.tensor([t], dtype=torch.float64)))
 
 
 def levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
     """One level of floats for each of ``times`` (shape (K,)), evaluated together: what a sampler walks through."""
     table = level(schedule, times)
-    columns = [torch.as_tensor(c) for c in (table.t, table.alpha, table.sigma, table.log_snr)]
-    return (NoiseLevel(*row) for row in torch.stack(columns, dim=1).tolist())
+    columns = (table.t, table.alpha, table.sigma, table.log_snr, table.alpha_slope, table.sigma_slope)
+    return (NoiseLevel(*row) for row in torch.stack([torch.as_tensor(c) for c in columns], dim=1).tolist())

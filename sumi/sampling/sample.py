@@ -1,4 +1,7 @@
-"""The only sampling loop: walk the times from noise to data, one pure step after the other."""
+"""The only sampling loop: walk the times from noise to data, one pure step after the other.
+
+t = 0 *is* data: a walk whose last time is 0 ends at sigma = 0 exactly, also for a schedule with sigma(0) > 0.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -6,9 +9,8 @@ from itertools import pairwise
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.process.noise import Purpose
-from sumi.process.schedule import NoiseLevel, levels
-from sumi.sampling.solvers.solver import Solver, State
+from sumi.process.schedule import DATA, NoiseLevel, levels
+from sumi.sampling.solvers.solver import Noise, Solver, State, StepNoise
 
 Callback = Callable[[int, NoiseLevel, Tensor], None]
 
@@ -18,18 +20,22 @@ def sample(
     solver: Solver[State],
     times: Tensor,
     x: Tensor,
-    noise: Callable[[int, Purpose], Tensor] | None = None,
+    noise: Noise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """x at ``times[0]`` carried to ``times[-1]``.
+    """x at ``times[0]`` carried to ``times[-1]``, or to the data where that is 0.
 
-    ``times``: decreasing, float64 (K + 1,), for K steps. ``x``: (N, …). ``noise(step, purpose)``: standard normal noise
-    shaped like x; a solver that needs none never calls it. ``callback(step, level, x)`` sees the state after each step.
-    The schedule is evaluated once, for all the times together.
+    ``times``: falling, float64 (K + 1,), for K steps; the last two may both be 0 where sigma(0) > 0. ``x``: (N, …).
+    ``noise(step, purpose, draw)``: standard normal noise shaped like x; a solver that needs none never calls it.
+    ``callback(step, level, x)`` sees the state after each step. The schedule is evaluated once, for all the times
+    together.
     """
     state = solver.init()
-    for step, (t, s) in enumerate(pairwise(levels(denoiser.schedule, times))):
-        x, state = solver.step(denoiser, x, t, s, state, (lambda purpose, k=step: noise(k, purpose)) if noise else None)
+    walk = list(levels(denoiser.schedule, times))
+    if walk[-1].t == 0:
+        walk[-1] = DATA
+    for step, (t, s) in enumerate(pairwise(walk)):
+        x, state = solver.step(denoiser, x, t, s, state, StepNoise(noise, step))
         if callback is not None:
             callback(step, s, x)
     return x

@@ -1,12 +1,24 @@
-"""Time grids: the times t_0 = 1 > t_1 > … > t_K = 0 at which a sampler of K steps stops."""
+"""Time grids: the times t_0 = 1 > t_1 > … > t_K = 0 at which a sampler of K steps stops.
+
+Some are formulas in t, others in the noise-to-signal ratio σ̂ = sigma/alpha, in which every schedule has the same
+probability-flow ODE. Those go from σ̂(1), or `LARGEST` where no data is left at t = 1, down to σ̂(0), or `SMALLEST` where
+that is 0, in K - 1 steps, and then in one more to the data.
+"""
 
 from collections.abc import Callable
+from math import exp, log
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from sumi.errors import InputError
+from sumi.process.schedule import Schedule, level
+
+TimeGrid = Callable[[Schedule, int], Tensor]
+
+LARGEST: Final = 100.0
+SMALLEST: Final = 0.002  # σ_min of Karras et al. 2022
 
 
 def _positions(steps: int) -> Tensor:
@@ -23,6 +35,38 @@ def uniform(steps: int) -> Tensor:
 def quadratic(steps: int) -> Tensor:
     """Times ∝ i², denser near the data (Song et al. 2021 "DDIM", appendix D.2), float64 (steps + 1,)."""
     return _positions(steps) ** 2
+
+
+def noise_range(schedule: Schedule) -> tuple[float, float]:
+    """The largest and the smallest σ̂ of a grid (module docstring)."""
+    end, start = level(schedule, 1.0), level(schedule, 0.0)
+    largest = max(LARGEST, float(end.sigma))
+    return min(exp(-float(end.log_snr) / 2), largest), exp(-float(start.log_snr) / 2) or SMALLEST
+
+
+def at_noise(schedule: Schedule, noise: Tensor) -> Tensor:
+    """The times that have these σ̂ (K,), but 1 for the first, and 0 after the last: float64 (K + 1,)."""
+    times = schedule.time(-2 * noise.log())
+    times[0] = 1.0
+    return torch.cat([times, times.new_zeros(1)])
+
+
+def _parts(steps: int) -> Tensor:
+    """0 … 1 in ``steps`` points, the places of the noise levels before the last step."""
+    return (1 - _positions(steps)[:-1]) * (steps / max(steps - 1, 1))
+
+
+def log_snr(schedule: Schedule, steps: int) -> Tensor:
+    """Evenly spaced in log-SNR, float64 (steps + 1,)."""
+    largest, smallest = noise_range(schedule)
+    return at_noise(schedule, (log(largest) + _parts(steps) * (log(smallest) - log(largest))).exp())
+
+
+def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> Tensor:
+    """σ̂^(1/ρ) evenly spaced (Karras et al. 2022, eq. 5), float64 (steps + 1,)."""
+    largest, smallest = noise_range(schedule)
+    first, last = largest ** (1 / rho), smallest ** (1 / rho)
+    return at_noise(schedule, (first + _parts(steps) * (last - first)) ** rho)
 
 
 def snap(times: Tensor, grid: int) -> Tensor:
@@ -42,4 +86,9 @@ def snap(times: Tensor, grid: int) -> Tensor:
     return rising.flip(0).double() / grid
 
 
-TIME_GRIDS: Final[dict[str, Callable[[int], Tensor]]] = {"uniform": uniform, "quadratic": quadratic}
+TIME_GRIDS: Final[dict[str, TimeGrid]] = {
+    "uniform": lambda _, steps: uniform(steps),
+    "quadratic": lambda _, steps: quadratic(steps),
+    "log_snr": log_snr,
+    "karras": karras,
+}

@@ -11,7 +11,7 @@ noise.
 
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -26,6 +26,8 @@ from sumi.sampling.solvers.solver import StepNoise
 @dataclass(frozen=True)
 class DDIM:
     """DDIM for any η in [0, 1]; DDPM's ancestral sampler at η = 1."""
+
+    off_grid: ClassVar[bool] = False
 
     eta: float = field(default=0.0, metadata={"help": "0: deterministic DDIM; 1: DDPM's ancestral sampling"})
     variance: Literal["small", "large"] = field(
@@ -51,7 +53,5 @@ class DDIM:
         of_x = sqrt(float(s.sigma) ** 2 - posterior_std**2) / float(t.sigma)
         x_s = (denoiser(x, t).clean * (float(s.alpha) - of_x * float(t.alpha))).add_(x, alpha=of_x)
         if s.sigma and noise_std:
-            if noise is None:
-                raise InputError("noise: a sampler with eta > 0 needs noise for each step; pass noise= to sample()")
             x_s.add_(noise(Purpose.STEP), alpha=noise_std)
         return x_s, state

@@ -1,23 +1,47 @@
 """What a solver is: one pure step from time t to the earlier time s; whatever it must remember is handed in and out."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
+from sumi.errors import InputError
 from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel
 
-StepNoise = Callable[[Purpose], Tensor] | None
-"""Standard normal noise shaped like x for one step, by purpose; None where the caller offers none."""
+
+class Noise(Protocol):
+    """Standard normal noise shaped like x, by step, purpose and, where a step needs several of one purpose, draw."""
+
+    def __call__(self, step: int, purpose: Purpose, draw: int = 0, /) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepNoise:
+    """The noise of one step. Raises InputError at the first draw where the caller of `sample` offered none."""
+
+    noise: Noise | None
+    step: int
+
+    def __call__(self, purpose: Purpose, draw: int = 0) -> Tensor:
+        if self.noise is None:
+            raise InputError("noise: this sampler needs noise for each step; pass noise= to sample()")
+        return self.noise(self.step, purpose, draw)
+
 
 State = TypeVar("State")
 """What a solver remembers from step to step: None, or the last evaluations."""
 
 
 class Solver(Protocol[State]):
-    """A solver never asks which schedule, parameterization or guidance it has."""
+    """A solver never asks which schedule, parameterization or guidance it has.
+
+    ``off_grid``: whether it evaluates the denoiser at times between those of the grid, which a network that was trained
+    on a chain's own times does not know.
+    """
+
+    off_grid: ClassVar[bool]
 
     def init(self) -> State:
         """The state before the first step."""
