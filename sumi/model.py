@@ -158,7 +158,7 @@ class DiffusionModel:
     def times(self, steps: int | None = None) -> Tensor:
         """The times of a sampler of that many steps, on the chain's grid where the network knows no others."""
         make = TIME_GRIDS[self.config.sampling.time_grid]
-        times = make(self.network_denoiser.schedule, self.config.sampling.steps if steps is None else steps)
+        times = make(self.network_denoiser.schedule, self.config.sampling.steps if steps is None else steps, 0.5)
         grid = self.network_denoiser.grid
         return times if grid is None else snap(times, grid)
 

@@ -6,7 +6,7 @@ that is 0, in K - 1 steps, and then in one more to the data.
 """
 
 from collections.abc import Callable
-from math import exp, log
+from math import exp, log, log1p
 from typing import Final
 
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule, level
 
-TimeGrid = Callable[[Schedule, int], Tensor]
+TimeGrid = Callable[[Schedule, int, float], Tensor]
+"""Times (steps + 1,) for a schedule, a number of steps and the data's standard deviation."""
 
 LARGEST: Final = 100.0
 SMALLEST: Final = 0.002  # σ_min of Karras et al. 2022
@@ -42,6 +43,30 @@ def noise_range(schedule: Schedule) -> tuple[float, float]:
     end, start = level(schedule, 1.0), level(schedule, 0.0)
     largest = max(LARGEST, float(end.sigma))
     return min(exp(-float(end.log_snr) / 2), largest), exp(-float(start.log_snr) / 2) or SMALLEST
+
+
+def log_ratio(
+    schedule: Schedule, steps: int, data_std: float = 0.5, *, near: float = 0.05, far: float = 100.0
+) -> Tensor:
+    """log (σ̂ + near)/(σ̂ + far) evenly spaced from t = 1 to the data itself, float64 (steps + 1,).
+
+    ``near`` and ``far`` are in units of ``data_std``: steps shrink with σ̂ down to the first, and grow with it without
+    end from the second, so that also σ̂ = ∞ is a place on the way. Where that would pass below σ̂(0) > 0, the last step
+    but one ends there. The companion of `sumi.sampling.solvers.adams`.
+    """
+    near, far = near * data_std, far * data_std
+    end, start = (exp(-float(level(schedule, t).log_snr) / 2) for t in (1.0, 0.0))
+    first = log1p((near - far) / (end + far))
+    part = 1 - _positions(steps)
+    noise = _undo(first + part * (log(near / far) - first), near, far)[:-1]
+    if steps > 1 and noise[-1] < start:
+        part = part[:-1] * (steps / (steps - 1))
+        noise = _undo(first + part * (log((start + near) / (start + far)) - first), near, far)
+    return at_noise(schedule, noise)
+
+
+def _undo(v: Tensor, near: float, far: float) -> Tensor:
+    return (far * v.exp() - near) / -v.expm1()
 
 
 def at_noise(schedule: Schedule, noise: Tensor) -> Tensor:
@@ -87,8 +112,9 @@ def snap(times: Tensor, grid: int) -> Tensor:
 
 
 TIME_GRIDS: Final[dict[str, TimeGrid]] = {
-    "uniform": lambda _, steps: uniform(steps),
-    "quadratic": lambda _, steps: quadratic(steps),
-    "log_snr": log_snr,
-    "karras": karras,
+    "uniform": lambda _, steps, __: uniform(steps),
+    "quadratic": lambda _, steps, __: quadratic(steps),
+    "log_snr": lambda schedule, steps, _: log_snr(schedule, steps),
+    "karras": lambda schedule, steps, _: karras(schedule, steps),
+    "log_ratio": log_ratio,
 }

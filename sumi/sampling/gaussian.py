@@ -1,0 +1,50 @@
+"""The Gaussian part of data: its mean and covariance, as principal directions and an even rest.
+
+    Σ = Q diag(variances) Qᵀ + rest (I - Q Qᵀ),          Q: (D, R) with orthonormal columns
+
+Functions of Σ act on the R directions and on what is orthogonal to them, so nothing of size D × D is ever formed.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sumi.errors import InputError
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """``mean`` (D,), ``directions`` (D, R), ``variances`` (R,), all float64; ``rest``: the variance of the others."""
+
+    mean: Tensor
+    directions: Tensor
+    variances: Tensor
+    rest: float
+
+    @staticmethod
+    def of_moments(mean: Tensor, covariance: Tensor) -> "Gaussian":
+        """The Gaussian of a mean (D,) and a covariance (D, D), with all of its directions."""
+        variances, directions = torch.linalg.eigh(covariance.double())
+        return Gaussian(mean.double(), directions, variances.clamp(min=0), 0.0)
+
+    @staticmethod
+    def of_data(x: Tensor, rank: int = 256) -> "Gaussian":
+        """The moments of ``x`` (N, …) with its ``rank`` largest directions. Raises InputError for fewer than 2 rows."""
+        flat = x.flatten(1).double()
+        if len(flat) < 2:
+            raise InputError(f"data: {len(flat)} examples have no covariance; give 2 or more")
+        mean = flat.mean(0)
+        _, singular, directions = torch.linalg.svd(flat - mean, full_matrices=False)
+        variances = singular.square() / (len(flat) - 1)
+        kept = min(rank, len(variances))
+        others = flat.shape[1] - kept
+        rest = float(variances[kept:].sum()) / others if others else 0.0
+        return Gaussian(mean, directions[:kept].T.contiguous(), variances[:kept], rest)
+
+    def scaled(self, x: Tensor, of_directions: Tensor, of_rest: float) -> Tensor:
+        """x (N, …) with each of its principal components times its own of ``of_directions`` (R,), the rest evenly."""
+        flat = x.flatten(1)
+        directions = self.directions.to(flat.device, flat.dtype)
+        factors = (of_directions - of_rest).to(flat.device, flat.dtype)
+        return (flat * of_rest).addmm_((flat @ directions) * factors, directions.T).view_as(x)
