@@ -126,6 +126,19 @@ class ImageDataset:
         held[fractions.argmax()] = False
         return self.subset(np.flatnonzero(~held)), self.subset(np.flatnonzero(held))
 
+    def std(self) -> float:
+        """The standard deviation of the data in [-1, 1]: the root of the mean over all places in an image of their
+        variance over the images, float64. One image, or all alike, have 0.
+        """
+        total = np.zeros(self.shape)
+        squares = np.zeros(self.shape)
+        for first in range(0, len(self), 1024):
+            part = self.images[first : first + 1024].astype(np.float64)
+            total += part.sum(0)
+            squares += np.square(part).sum(0)
+        variance = squares / len(self) - np.square(total / len(self))
+        return float(np.sqrt(max(variance.mean(), 0.0)) * 2 / (self.levels - 1))
+
     def fingerprint(self) -> str:
         """sha256 (hex) of pixels, labels, levels and keys: equal exactly when the same images would be trained on."""
         digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())

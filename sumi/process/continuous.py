@@ -1,11 +1,14 @@
 """Schedules that are given by formulas in continuous time.
 
     variance preserving   alpha² = exp(-B(t)),  B(t) = β_min t + (β_max - β_min) t²/2,  sigma² = 1 - alpha²
+    sub-VP                alpha² = exp(-B(t)),  sigma = 1 - alpha²
+    cosine                alpha = cos(πt/2),  sigma = sin(πt/2)
     rectified flow        alpha = 1 - t,  sigma = t
 
-The first is the DDPM chain's limit (Song et al. 2021, eq. 32 f.); at t = 1 it keeps alpha² = e^-10.05 = 4.3e-5 of the
-data. The second is a straight line from data to noise (Liu et al. 2023; Lipman et al. 2023); at t = 1 nothing of the
-data is left, so what a network says of ε or the score there says nothing of x_0.
+The first is the DDPM chain's limit, the second has less variance at all times (Song et al. 2021, eqs. 32 ff.); at
+t = 1 they keep alpha² = e^-10.05 = 4.3e-5 of the data. The third is the cosine schedule without its offset and limit
+(Salimans & Ho 2022), the last a straight line from data to noise (Liu et al. 2023; Lipman et al. 2023); with these,
+nothing of the data is left at t = 1, so what a network says of ε or the score there says nothing of x_0.
 """
 
 from dataclasses import dataclass, field
@@ -18,15 +21,30 @@ from sumi.errors import InputError
 from sumi.process.schedule import NoiseLevel, Schedule
 
 
+class _LinearRate:
+    """β(t) rising linearly, with its integral B(t)."""
+
+    def __init__(self, beta_min: float, beta_max: float) -> None:
+        self.beta_min, self.slope = beta_min, beta_max - beta_min
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """β(t) and B(t)."""
+        beta = self.beta_min + self.slope * t
+        return beta, t * (self.beta_min + beta) / 2
+
+    def time(self, integral: Tensor) -> Tensor:
+        """The time in [0, 1] at which B is this: the root that subtracts nothing."""
+        return (2 * integral / (self.beta_min + (self.beta_min**2 + 2 * self.slope * integral).sqrt())).clamp(0, 1)
+
+
 class VariancePreserving(Schedule):
     """dx = -½ β(t) x dt + √β(t) dw with β(t) linear from ``beta_min`` to ``beta_max`` (both > 0)."""
 
     def __init__(self, beta_min: float, beta_max: float) -> None:
-        self.beta_min, self.beta_max = beta_min, beta_max
+        self.beta = _LinearRate(beta_min, beta_max)
 
     def level(self, t: Tensor) -> NoiseLevel:
-        beta = self.beta_min + (self.beta_max - self.beta_min) * t
-        integral = t * (self.beta_min + beta) / 2
+        beta, integral = self.beta(t)
         alpha = (-integral / 2).exp()
         variance = -(-integral).expm1()
         sigma = variance.sqrt()
@@ -34,10 +52,35 @@ class VariancePreserving(Schedule):
         return NoiseLevel(t, alpha, sigma, -integral - variance.log(), alpha_slope, -alpha_slope * alpha / sigma)
 
     def time(self, log_snr: Tensor) -> Tensor:
-        integral = -torch.nn.functional.logsigmoid(log_snr.to(torch.float64))  # alpha² = sigmoid(log_snr)
-        slope = self.beta_max - self.beta_min
-        # the root of slope t²/2 + beta_min t = integral that subtracts nothing
-        return (2 * integral / (self.beta_min + (self.beta_min**2 + 2 * slope * integral).sqrt())).clamp(0, 1)
+        return self.beta.time(-torch.nn.functional.logsigmoid(log_snr.to(torch.float64)))  # alpha² = sigmoid(log_snr)
+
+
+class SubVariancePreserving(Schedule):
+    """dx = -½ β(t) x dt + √(β(t) (1 - alpha⁴)) dw (Song et al. 2021, eq. 29)."""
+
+    def __init__(self, beta_min: float, beta_max: float) -> None:
+        self.beta = _LinearRate(beta_min, beta_max)
+
+    def level(self, t: Tensor) -> NoiseLevel:
+        beta, integral = self.beta(t)
+        alpha, sigma = (-integral / 2).exp(), -(-integral).expm1()
+        return NoiseLevel(t, alpha, sigma, -integral - 2 * sigma.log(), -beta / 2 * alpha, beta * alpha**2)
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        ratio = (-log_snr.to(torch.float64) / 2).exp()  # sigma/alpha = 2 sinh(B/2)
+        return self.beta.time(2 * (ratio / 2).asinh())
+
+
+class CosineNoise(Schedule):
+    """alpha = cos(πt/2), sigma = sin(πt/2)."""
+
+    def level(self, t: Tensor) -> NoiseLevel:
+        quarter = torch.pi / 2
+        alpha, sigma = (quarter * (1 - t)).sin(), (quarter * t).sin()
+        return NoiseLevel(t, alpha, sigma, 2 * (alpha.log() - sigma.log()), -quarter * sigma, quarter * alpha)
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        return (-log_snr.to(torch.float64) / 2).exp().atan() * (2 / torch.pi)
 
 
 class RectifiedFlow(Schedule):
@@ -52,11 +95,8 @@ class RectifiedFlow(Schedule):
 
 
 @dataclass(frozen=True)
-class VP:
-    """The variance preserving SDE with β(t) linear (Song et al. 2021, appendix C)."""
-
-    name: ClassVar[str] = "vp"
-    steps: ClassVar[None] = None
+class _RateRange:
+    """β(t) rising from a first to a last value."""
 
     beta_min: float = field(default=0.1, metadata={"help": "β at t = 0, > 0"})
     beta_max: float = field(default=20.0, metadata={"help": "β at t = 1, at least beta_min"})
@@ -67,8 +107,38 @@ class VP:
                 f"schedule.beta_min: {self.beta_min} and beta_max = {self.beta_max} must be positive and rising"
             )
 
+
+@dataclass(frozen=True)
+class VP(_RateRange):
+    """The variance preserving SDE with β(t) linear (Song et al. 2021, appendix C)."""
+
+    name: ClassVar[str] = "vp"
+    steps: ClassVar[None] = None
+
     def build(self) -> VariancePreserving:
         return VariancePreserving(self.beta_min, self.beta_max)
+
+
+@dataclass(frozen=True)
+class SubVP(_RateRange):
+    """The sub-VP SDE with β(t) linear (Song et al. 2021, appendix C)."""
+
+    name: ClassVar[str] = "sub_vp"
+    steps: ClassVar[None] = None
+
+    def build(self) -> SubVariancePreserving:
+        return SubVariancePreserving(self.beta_min, self.beta_max)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """The cosine schedule in continuous time, from the data to nothing of it."""
+
+    name: ClassVar[str] = "continuous_cosine"
+    steps: ClassVar[None] = None
+
+    def build(self) -> CosineNoise:
+        return CosineNoise()
 
 
 @dataclass(frozen=True)

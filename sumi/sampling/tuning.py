@@ -1,0 +1,135 @@
+"""Fitting a time grid and a multistep method's coefficients to a model, from a few reference trajectories.
+
+A grid is given, and each step's weights w are found in order: the least-squares fit that brings the sampler from where
+it is, not from where it should be, to where the reference passes,
+
+    min_w ‖x̂_ref(s) - (x̂_0 + σ̂_s ε_t + Σ_j w_j (ε_j - ε_t))‖² + ridge ‖w - w_Adams‖²,
+
+so that later steps mend what earlier ones missed. The grid is searched around this: its points move, one after the
+other and by ever smaller parts of the way to their neighbours, as long as the error at the data falls. A reference is
+the same model at many steps; the fit is judged on trajectories that it has not seen. (Fitted grids: Watson et al. 2021;
+fitted coefficients: Zheng et al. 2023, "DPM-Solver-v3".)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from sumi.denoising.denoiser import Denoiser
+from sumi.process.schedule import DATA, NoiseLevel, levels
+from sumi.sampling.sample import sample
+from sumi.sampling.solvers.adams import Adams, noise_ratio
+from sumi.sampling.solvers.solver import StepNoise
+from sumi.sampling.solvers.tuned import Tuned
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Trajectories of many steps: ``times`` (K + 1,) and ``states`` (K + 1, N, …) at them."""
+
+    times: Tensor
+    states: Tensor
+
+    def at(self, index: int) -> Tensor:
+        return self.states[index]
+
+    @property
+    def data(self) -> Tensor:
+        return self.states[-1]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A grid and its solver, with the error at the data on the trajectories it was fitted to."""
+
+    times: Tensor
+    solver: Tuned
+    error: float
+
+
+def reference(denoiser: Denoiser, adams: Adams, times: Tensor, x: Tensor) -> Reference:
+    """The trajectories of ``x`` (N, …) at ``times[0]`` through all of ``times``."""
+    states = [x]
+    sample(denoiser, adams, times, x, callback=lambda _, __, state: states.append(state))
+    return Reference(times, torch.stack(states))
+
+
+def distance(x: Tensor, reference_data: Tensor) -> Tensor:
+    """Root mean square over the elements of each sample: (N,)."""
+    return (x - reference_data).flatten(1).square().mean(1).sqrt()
+
+
+def fit(denoiser: Denoiser, adams: Adams, known: Reference, start: Tensor, progress: Progress | None = None) -> Fit:
+    """The best grid and coefficients found for as many steps as ``start`` has; its times are among ``known``'s.
+
+    ``start``: the grid (steps + 1,) to begin from.
+    """
+    indices = _indices(known.times, start)
+    best = _fit_weights(denoiser, adams, known, indices)
+    reach = max(len(known.times) // (2 * len(indices)), 1)
+    rounds = reach.bit_length()
+    for number in range(rounds):
+        for k in range(1, len(indices) - 1):
+            for move in (-reach, reach):
+                trial = list(indices)
+                while trial[k - 1] < trial[k] + move < trial[k + 1]:
+                    trial[k] += move
+                    found = _fit_weights(denoiser, adams, known, trial)
+                    if found.error >= best.error:
+                        break
+                    best, indices = found, list(trial)
+        reach = max(reach // 2, 1)
+        if progress is not None:
+            progress(number + 1, rounds)
+    return best
+
+
+def _indices(known: Tensor, times: Tensor) -> list[int]:
+    """Where in ``known`` the nearest to each of ``times`` is; all different, first and last alike."""
+    found = [int((known - t).abs().argmin()) for t in times[:-1]] + [len(known) - 1]
+    for k in range(1, len(found)):
+        found[k] = max(found[k], found[k - 1] + 1)
+    for k in reversed(range(len(found) - 1)):
+        found[k] = min(found[k], found[k + 1] - 1)
+    return found
+
+
+def _fit_weights(denoiser: Denoiser, adams: Adams, known: Reference, indices: list[int]) -> Fit:
+    times = known.times[indices]
+    walk = list(levels(denoiser.schedule, times))
+    walk[-1] = DATA
+    x, state, rows = known.at(0), (), []
+    silent = StepNoise(None, 0)
+    past: tuple[float, ...] = ()
+    for k, (t, s) in enumerate(pairwise(walk)):
+        nodes = (noise_ratio(t), *past)
+        prior = adams.weights(nodes[: adams.order], noise_ratio(s))[1:] if k else ()
+        prior += (0.0,) * (k - len(prior))
+        plain = Tuned((*rows, (0.0,) * k))
+        reached, after = plain.step(denoiser, x, t, s, state, silent)
+        row = _solve(known.at(indices[k + 1]) - reached, after, prior, s)
+        for w, earlier in zip(row, state, strict=True):
+            reached = reached + float(s.alpha) * w * (earlier - after[0])
+        rows.append(row)
+        x, state, past = reached, after, nodes
+    error = float(distance(x, known.data).square().mean().sqrt())
+    return Fit(times, Tuned(tuple(rows)), error)
+
+
+def _solve(
+    missing: Tensor, evaluations: tuple[Tensor, ...], prior: tuple[float, ...], s: NoiseLevel, ridge: float = 1e-4
+) -> tuple[float, ...]:
+    """The weights, near ``prior``, with which the differences of the evaluations best make up for what is missing."""
+    if not prior:
+        return ()
+    columns = torch.stack([(e - evaluations[0]).flatten() for e in evaluations[1:]], 1).double() * float(s.alpha)
+    near = torch.tensor(prior, dtype=torch.float64, device=columns.device)
+    gram = columns.T @ columns
+    damping = ridge * gram.diagonal().mean() * torch.eye(len(prior), dtype=torch.float64, device=gram.device)
+    left = columns.T @ (missing.flatten().double() - columns @ near)
+    return tuple((near + torch.linalg.solve(gram + damping, left)).tolist())
