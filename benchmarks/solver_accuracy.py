@@ -100,7 +100,7 @@ def all_of_ours() -> Iterator[tuple[str, str, Sampler]]:
                 )
 
 
-DETERMINISTIC = ("ddim",)
+DETERMINISTIC = ("ddim", "heun", "rk4", "lms", "dpmpp_2m", "dpmpp_3m", "dpmpp_2s", "dpmpp_3s", "unipc", "unipc_3")
 
 
 def diffusers() -> Iterator[tuple[str, str, Sampler]]:

@@ -23,7 +23,7 @@ from sumi.model import DiffusionModel, build_denoiser
 from sumi.run import ImageSpec, RunDescription
 config, images = recipes.build("ddpm", DataConfig(source="photos")), ImageSpec(3, 32, 32, 256, ())
 folder = Path({folder!r})
-DiffusionModel(RunDescription(config, images, ""), build_denoiser(config, images), 1, folder).save(folder)
+DiffusionModel(RunDescription(config, images, "", 0.5), build_denoiser(config, images), 1, folder).save(folder)
 """
 
 

@@ -16,6 +16,7 @@ from sumi.config import describe
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.charts import class_shares, loss_by_noise_level, loss_curve
+from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
 from sumi.evaluation.memorization import nearest
 from sumi.evaluation.pictures import neighbours, png, side_by_side
@@ -87,7 +88,8 @@ def measure(
 
 
 def _how(model: DiffusionModel) -> str:
-    return f"{model.config.sampling.solver}, {len(model.times()) - 1} steps"
+    method = model.method()
+    return f"{method.name}, {method.steps} steps"
 
 
 def _counting(progress: Count | None, what: str) -> Callable[[int, int], None] | None:
@@ -98,17 +100,22 @@ def _evaluate(
     samples: Tensor, train: ImageDataset, held_out: ImageDataset, seed: int, progress: Count | None
 ) -> Evaluation:
     pixels = PixelRange(train.levels)
+    network = learn_features(train, progress)
+    same = train.labels is not None and held_out.label_names == train.label_names
+    labels = torch.tensor(held_out.labels) if same and held_out.labels is not None else None
+    real = pixels.to_model(held_out.images)
     images = pixels.to_model(train.images)
+    return evaluate(pixels.to_model(samples), images, real, network, held_out_labels=labels, seed=seed)
+
+
+def learn_features(train: ImageDataset, progress: Count | None = None) -> FeatureNetwork:
+    """The space in which distances are measured: a classifier of the training images, or of how they are turned."""
+    images = PixelRange(train.levels).to_model(train.images)
     report = _counting(progress, "learning to tell real images apart")
     if train.labels is None:
-        network, labels = train_rotations(images, seed=0, progress=report), None
-    else:
-        classes = len(train.label_names)
-        network = train_classifier(images, torch.tensor(train.labels), classes=classes, seed=0, progress=report)
-        same = held_out.labels is not None and held_out.label_names == train.label_names
-        labels = torch.tensor(held_out.labels) if same else None
-    real = pixels.to_model(held_out.images)
-    return evaluate(pixels.to_model(samples), images, real, network, held_out_labels=labels, seed=seed)
+        return train_rotations(images, seed=0, progress=report)
+    classes = len(train.label_names)
+    return train_classifier(images, torch.tensor(train.labels), classes=classes, seed=0, progress=report)
 
 
 @dataclass(frozen=True)

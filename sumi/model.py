@@ -3,27 +3,27 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from sumi.config import nearest
 from sumi.data.dataset import ImageDataset
 from sumi.data.load import is_there
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
+from sumi.denoising.energy import EnergyGradient
+from sumi.denoising.parameterization import PredictEnergy
+from sumi.denoising.time_sampling import ImportanceTimes
+from sumi.denoising.uncertainty import Uncertainty
+from sumi.denoising.weighting import LearnedUncertainty
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.noise import Purpose, SampleNoise, normal
 from sumi.process.schedule import NoiseLevel, level
 from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder
+from sumi.sampling.method import Method, build_method
 from sumi.sampling.sample import sample
-from sumi.sampling.solvers import SOLVERS
-from sumi.sampling.solvers.ddim import DDIM
-from sumi.sampling.solvers.solver import Solver
-from sumi.sampling.time_grid import TIME_GRIDS, snap
 from sumi.training.checkpoint import (
     JSON,
     Checkpoint,
@@ -33,6 +33,7 @@ from sumi.training.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from sumi.tuned import load_tuned, tuned_file
 
 LARGEST_COEFFICIENT = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
@@ -56,20 +57,29 @@ def pick_device(name: str | None) -> torch.device:
 def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
     """A new, untrained denoiser: network, schedule and parameterization as configured.
 
-    Raises InputError where they do not fit: an image size that the network cannot take, or a schedule that ends with so
-    little data that what the network predicts there says nothing of it in float32.
+    What is trained or kept count of beside them (`NetworkDenoiser.companions`) is there too. Raises InputError where
+    they do not fit: an image size that the network cannot take, or a schedule that ends with so little data that what
+    the network predicts there says nothing of it in float32.
     """
     schedule = config.schedule.build()
-    end = level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
+    with torch.no_grad():
+        end = level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
     c = config.parameterization.coefficients(end)
-    if max(abs(float(c.c_skip)), abs(float(c.c_out))) > LARGEST_COEFFICIENT:
+    if not all(abs(float(value)) <= LARGEST_COEFFICIENT for value in (c.c_in, c.c_skip, c.c_out, c.c_noise)):
         raise InputError(
             f"schedule: at t = 1 no data is left (alpha = {float(end.alpha):.1e}), and "
             f"parameterization={config.parameterization.name} is singular there; set "
             "parameterization=velocity, or end the schedule earlier"
         )
     network = config.network.build(images.channels, (images.height, images.width))
-    return NetworkDenoiser(network, schedule, config.parameterization, config.times.grid)
+    if isinstance(config.parameterization, PredictEnergy):
+        network = EnergyGradient(network)
+    denoiser = NetworkDenoiser(network, schedule, config.parameterization, config.times.grid)
+    if isinstance(config.weighting, LearnedUncertainty):
+        denoiser.companions["uncertainty"] = Uncertainty()
+    if isinstance(config.times, ImportanceTimes):
+        denoiser.companions["times"] = config.times.sampler()
+    return denoiser
 
 
 class DiffusionModel:
@@ -109,21 +119,21 @@ class DiffusionModel:
     ) -> Tensor:
         """Images ``start`` … ``start + n - 1`` of ``seed``: float32 (n, C, H, W) in [-1, 1], on the CPU.
 
-        Image i of a seed has bit-identical noise whatever n, start and batch_size. ``eta`` overrides the solver's.
+        Image i of a seed has bit-identical noise whatever n, start and batch_size. ``steps``, ``solver`` and ``eta``:
+        see `method`.
         ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts images.
         Raises InputError for values out of range.
         """
         _check_range(n=n, batch_size=batch_size, least=1)
         _check_range(start=start, seed=seed, least=0)
         _check_range(last_index=start + n, least=1)
-        times = self.times(steps)
-        method = self.solver(solver, eta)
+        method = self.method(steps, solver, eta)
         denoiser = self.denoiser()
         made = []
         for first in range(start, start + n, batch_size):
             indices = range(first, min(first + batch_size, start + n))
             noise = SampleNoise(seed, indices, self.images.shape, device=self.device)
-            x = sample(denoiser, method, times, self.start_noise(indices, seed), noise, on_step)
+            x = sample(denoiser, method.solver, method.times, self.start_noise(indices, seed), noise, on_step)
             made.append(x.clamp(-1, 1).cpu())
             if progress is not None:
                 progress(indices.stop - start, n)
@@ -155,27 +165,28 @@ class DiffusionModel:
             )
         return dataset
 
-    def times(self, steps: int | None = None) -> Tensor:
-        """The times of a sampler of that many steps, on the chain's grid where the network knows no others."""
-        make = TIME_GRIDS[self.config.sampling.time_grid]
-        times = make(self.network_denoiser.schedule, self.config.sampling.steps if steps is None else steps, 0.5)
-        grid = self.network_denoiser.grid
-        return times if grid is None else snap(times, grid)
+    def method(self, steps: int | None = None, solver: str | None = None, eta: float | None = None) -> Method:
+        """How it samples: the configuration's solver and steps where none are named, DDIM where only its η is.
 
-    def solver(self, name: str | None = None, eta: float | None = None) -> Solver[Any]:
-        """The solver called ``name`` (the configuration's for None), with its η replaced where given.
-
-        Raises InputError for an unknown name, an η out of range, and a solver that has no η.
+        Where no solver is named and one was tuned to this model and number of steps, it is that one; ``tuned`` demands
+        it. Raises InputError for what `build_method` refuses, and where nothing was tuned.
         """
-        name = name or self.config.sampling.solver
-        if name not in SOLVERS:
-            raise InputError(f"--solver {name}: there is no such solver; {nearest(name, SOLVERS)}")
-        solver = SOLVERS[name]
-        if eta is None:
-            return solver
-        if not isinstance(solver, DDIM) or name != "ddim":
-            raise InputError(f"--eta: {name} has its own; leave it out, or choose ddim")
-        return replace(solver, eta=eta)
+        config = self.config.sampling
+        steps = config.steps if steps is None else steps
+        file = tuned_file(self.folder, self.step, steps)
+        if solver == "tuned" or (solver is None and eta is None and file.exists()):
+            if not file.exists():
+                raise InputError(f"--solver tuned: there is none for {steps} steps; run `sumi compare --tune {steps}`")
+            return load_tuned(file)
+        return build_method(
+            solver or (config.solver if eta is None else "ddim"),
+            steps,
+            self.network_denoiser.schedule,
+            time_grid=config.time_grid,
+            data_std=self.description.data_std,
+            grid=self.network_denoiser.grid,
+            eta=eta,
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write the model as a run folder with one checkpoint, which `load` reads. Raises SumiError."""

@@ -6,6 +6,7 @@ runs/NAME/
   checkpoints/       one folder a checkpoint (`sumi.training.checkpoint`)
   samples/           a grid of samples, by step
   report/            report.html and its figures
+  tuned/             samplers fitted to a checkpoint (`sumi.tuned`)
 """
 
 import hashlib
@@ -19,12 +20,13 @@ from pathlib import Path
 from sumi.config import from_json, to_json
 from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import ParameterizationConfig, PredictNoise
-from sumi.denoising.time_sampling import GridTimes, TimeSamplerConfig
-from sumi.denoising.weighting import SNRWeighting, WeightingConfig
+from sumi.denoising.time_sampling import GridTimes, TimeSamplerConfig, UniformTimes
+from sumi.denoising.weighting import LearnedUncertainty, LikelihoodWeighting, SNRWeighting, WeightingConfig
 from sumi.errors import InputError, SumiError
 from sumi.networks.unet import UNetConfig
 from sumi.process.chain import LinearBeta
 from sumi.process.configs import ScheduleConfig
+from sumi.process.learned import Learned, LearnedChain
 from sumi.sampling.config import SamplingConfig
 from sumi.training.config import TrainingConfig
 
@@ -53,6 +55,9 @@ class RunConfig:
     parameterization: ParameterizationConfig = field(default_factory=PredictNoise)
     weighting: WeightingConfig = field(default_factory=SNRWeighting)
     times: TimeSamplerConfig = field(default_factory=GridTimes)
+    stratified_times: bool = field(
+        default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
+    )
     network: UNetConfig = field(default_factory=UNetConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -62,6 +67,8 @@ class RunConfig:
             raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
         if self.times.grid is not None and self.schedule.steps is None:
             raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
+        if isinstance(self.schedule, Learned | LearnedChain):
+            self._check_learned()
         if self.times.grid is not None and self.times.grid != self.schedule.steps:
             raise InputError(
                 f"times.steps: {self.times.grid} differs from schedule.steps = {self.schedule.steps}; "
@@ -72,6 +79,19 @@ class RunConfig:
                 f"sampling.steps: {self.sampling.steps} is more than times.steps = {self.times.grid}, the times the "
                 "network will know; set it lower"
             )
+
+    def _check_learned(self) -> None:
+        """A schedule is learned by the bound alone, each kind from the times at which it is known how."""
+        name = self.schedule.name
+        if not isinstance(self.weighting, LikelihoodWeighting):
+            raise InputError(
+                f"weighting: schedule={name} is learned by the bound, not by {self.weighting.name}; "
+                "set weighting=likelihood"
+            )
+        if self.schedule.steps is None and not isinstance(self.times, UniformTimes):
+            raise InputError(f"times: schedule={name} is learned from uniform times; set times=uniform")
+        if self.schedule.steps is not None and self.times.grid is None:
+            raise InputError(f"times: schedule={name} is learned on its own grid; set times=grid")
 
 
 @dataclass(frozen=True)
@@ -91,18 +111,33 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What config.json holds."""
+    """What config.json holds.
+
+    ``data_std``: the standard deviation of the data in [-1, 1], a scale that samplers go by.
+    """
 
     config: RunConfig
     images: ImageSpec
     data_fingerprint: str
+    data_std: float
     format: int = FORMAT
 
     @property
     def identity(self) -> str:
-        """sha256 of all that the weights mean nothing without: schedule, parameterization, times, network, images."""
+        """sha256 of all that the weights mean nothing without: schedule, parameterization, times, network, images.
+
+        And the weighting, where it has weights of its own.
+        """
         config = self.config
-        parts = (config.schedule, config.parameterization, config.times, config.network, self.images)
+        parts: tuple[object, ...] = (
+            config.schedule,
+            config.parameterization,
+            config.times,
+            config.network,
+            self.images,
+        )
+        if isinstance(config.weighting, LearnedUncertainty):
+            parts = (*parts, config.weighting)
         return hashlib.sha256(json.dumps([to_json(part) for part in parts]).encode()).hexdigest()
 
 

@@ -15,7 +15,11 @@ from sumi.data.dataset import ImageDataset
 from sumi.data.load import anywhere
 from sumi.data.load import load as load_data
 from sumi.denoising.denoiser import NetworkDenoiser
-from sumi.denoising.objective import DenoisingLoss
+from sumi.denoising.objective import DenoisingLoss, Loss
+from sumi.denoising.schedule_learning import VarianceMinimisingLoss
+from sumi.denoising.time_sampling import ImportanceSampler, ImportanceTimes, TimeSampler
+from sumi.denoising.uncertainty import UncertainLoss, Uncertainty
+from sumi.denoising.weighting import LikelihoodWeighting, StepLikelihood, Weighting
 from sumi.errors import InputError
 from sumi.evaluation.pictures import image_grid
 from sumi.model import DiffusionModel, build_denoiser, load, pick_device
@@ -89,7 +93,7 @@ def train(
     dataset = load_data(config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
-    description = RunDescription(config, image_spec(dataset), dataset.fingerprint())
+    description = RunDescription(config, image_spec(dataset), dataset.fingerprint(), dataset.std())
     if resume and run.config_file.exists():
         _refuse_changes(run.read(), description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
@@ -118,7 +122,18 @@ def build_trainer(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed % 2**63)  # the network's first weights are drawn on the CPU
         denoiser = build_denoiser(config, description.images)
-    task = DiffusionTask(kept, DenoisingLoss(config.weighting), config.times, config.seed, place, config.data.flip)
+    denoiser = denoiser.to(place)
+    times = build_times(config, denoiser)
+    task = DiffusionTask(
+        kept,
+        build_loss(config, denoiser),
+        times,
+        config.seed,
+        place,
+        flip=config.data.flip,
+        divide=times.divides or isinstance(config.weighting, LikelihoodWeighting),
+        stratify=config.training.batch_size if config.stratified_times else None,
+    )
 
     def write_samples(module: nn.Module, step: int) -> None:
         if isinstance(module, NetworkDenoiser):
@@ -130,7 +145,7 @@ def build_trainer(
 
     trainer = Trainer(
         config.training,
-        denoiser.to(place),
+        denoiser,
         task,
         config.seed,
         run.path,
@@ -139,6 +154,31 @@ def build_trainer(
         on_sample=write_samples,
     )
     return trainer, kept
+
+
+def build_loss(config: RunConfig, denoiser: NetworkDenoiser) -> Loss:
+    """The loss with the configured weighting; on a grid, a likelihood is that of the chain's steps."""
+    if isinstance(denoiser.schedule, nn.Module) and config.times.grid is None:
+        return VarianceMinimisingLoss()
+    weighting: Weighting = config.weighting
+    if isinstance(weighting, LikelihoodWeighting) and config.times.grid is not None:
+        weighting = StepLikelihood(denoiser.schedule, config.times.grid)
+    loss = DenoisingLoss(weighting)
+    for companion in denoiser.companions.values():
+        if isinstance(companion, Uncertainty):
+            return UncertainLoss(loss, companion)
+    return loss
+
+
+def build_times(config: RunConfig, denoiser: NetworkDenoiser) -> TimeSampler:
+    """The configured time sampler, or the denoiser's module that is one. Raises InputError where it has no times."""
+    for companion in denoiser.companions.values():
+        if isinstance(companion, ImportanceSampler):
+            return companion
+    if isinstance(config.times, ImportanceTimes):
+        return config.times.sampler()
+    config.times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)
+    return config.times
 
 
 def default_folder(config: RunConfig) -> Path:

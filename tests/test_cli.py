@@ -100,6 +100,10 @@ def test_the_options_are_those_that_are_promised() -> None:
             ]
         ),
         "evaluate": sorted(["--data", "-n", "--seed", "--checkpoint", "--device", *common]),
+        "compare": sorted(
+            ["--solvers", "--steps", "-n", "--frechet", "--tune", "--seed", "--checkpoint", "--device", *common]
+        ),
+        "check": common,
         "explain": sorted(["--data", "--out", "--checkpoint", *common]),
         "recipes": common,
         "info": common,
@@ -133,6 +137,7 @@ def test_a_run_folder_has_its_parts(trained: Path) -> None:
 def test_sample_writes_images_that_say_how_they_were_made(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["sample", str(trained), "-n", "3", "--start", "5", "--steps", "4", "--seed", "9", "--out", str(out)]
+    arguments += ["--solver", "ddim"]  # even steps: no two frames are alike
     assert main([*arguments, "--trajectory"]) == 0
     assert sorted(p.name for p in out.iterdir()) == [
         "00005.png",
@@ -148,7 +153,9 @@ def test_sample_writes_images_that_say_how_they_were_made(trained: Path, tmp_pat
     assert Image.open(out / "emerging.webp").n_frames == 5
     alone = tmp_path / "alone"
     assert (
-        main(["sample", str(trained), "-n", "1", "--start", "6", "--steps", "4", "--seed", "9", "--out", str(alone)])
+        main(
+            ["sample", str(trained), "-n", "1", "--start", "6", "--out", str(alone), *arguments[6:10], *arguments[12:]]
+        )
         == 0
     )
     assert np.array_equal(np.asarray(Image.open(alone / "00006.png")), np.asarray(Image.open(out / "00006.png")))
@@ -201,6 +208,7 @@ MISTAKES = [
     (["sample", "nowhere"], "is not a run folder"),
     (["info", "nowhere"], "is not a run folder"),
     (["evaluate", "nowhere"], "is not a run folder"),
+    (["compare", "nowhere"], "is not a run folder"),
     (["demo", "--out", "."], "holds mine.txt, which no demo wrote"),
     (["train", "ddpm", "--data", "digits", "--set", "sampling.steps=5000"], "sampling.steps: 5000 is more than"),
     (["train", "ddpm", "--data", "digits", "--set", "training.weight_decay=NaN"], "not a finite number"),

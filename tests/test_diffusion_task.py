@@ -1,23 +1,41 @@
 """The diffusion task: what a training step sees is a function of (seed, step, position), and nothing is missing."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from sumi import recipes
+from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.objective import DenoisingLoss
-from sumi.denoising.parameterization import PredictNoise
-from sumi.denoising.time_sampling import GridTimes
-from sumi.denoising.weighting import SNRWeighting
-from sumi.errors import SumiError
+from sumi.denoising.parameterization import PredictClean, PredictNoise
+from sumi.denoising.schedule_learning import VarianceMinimisingLoss
+from sumi.denoising.time_sampling import (
+    GridTimes,
+    ImportanceSampler,
+    ImportanceTimes,
+    LogitNormalTimes,
+    UniformTimes,
+    stratified,
+)
+from sumi.denoising.weighting import ConstantWeighting, LikelihoodWeighting, SNRWeighting
+from sumi.errors import InputError, SumiError
+from sumi.model import build_denoiser
 from sumi.process.chain import LinearBeta
 from sumi.process.forward import add_noise
 from sumi.process.noise import Purpose, normal, uniform
 from sumi.process.schedule import level
+from sumi.run import ImageSpec, RunDescription, RunFolder
+from sumi.training.checkpoint import load_checkpoint
 from sumi.training.diffusion import DiffusionTask
+from sumi.training.trainer import Trainer
+from sumi.training_run import Events, build_trainer, image_spec, train
 
 SCHEDULE = LinearBeta().build()
 DATA = load(DataConfig(source="digits")).subset(list(range(40)))
@@ -86,3 +104,207 @@ def test_half_of_the_images_are_mirrored_left_to_right() -> None:
 def test_it_trains_denoisers_only() -> None:
     with pytest.raises(SumiError, match="trains a NetworkDenoiser"):
         task_and_denoiser()[0].loss(torch.nn.Linear(1, 1), 1, np.array([0]), np.array([0]))
+
+
+@pytest.mark.parametrize("times", [GridTimes(), UniformTimes(), LogitNormalTimes()], ids=repr)
+def test_stratified_times_are_of_the_whole_batch_whatever_its_parts(times) -> None:
+    """One u_0 a step, u_i = u_0 + i/n at position i; every step has another u_0."""
+    task, denoiser = task_and_denoiser()
+    task = replace(task, times=times, stratify=16)
+
+    def told(step: int, positions: list[int]) -> torch.Tensor:
+        task.loss(denoiser, step, np.array(positions), np.array(positions))
+        return denoiser.network.c_noise
+
+    whole = told(3, list(range(16)))
+    first = uniform(5, [0], 3, Purpose.TRAINING_TIME).item()
+    t = times.times(stratified(first, torch.arange(16), 16), SCHEDULE)
+    torch.testing.assert_close(whole, (1000 * t - 1).float())
+    assert torch.equal(torch.cat([told(3, [0, 1, 2]), told(3, list(range(3, 16)))]), whole)
+    assert not torch.isclose(told(4, list(range(16))), whole).any()
+
+
+def test_divided_losses_estimate_the_integral_over_uniform_times() -> None:
+    """The network answers 0 with constant weight: L = ‖x_0‖² at all t, so the mean of L/p is ‖x_0‖² for any p.
+
+    By stratified times, whose mean over 4,000 has an error of 1/4000 for a density that falls to 0 at the ends.
+    """
+    task, _ = task_and_denoiser()
+    denoiser = NetworkDenoiser(Recorder(), SCHEDULE, PredictClean())
+    task = replace(
+        task, loss_function=DenoisingLoss(ConstantWeighting()), stratify=4000, times=LogitNormalTimes(0.3, 2)
+    )
+    positions, items = np.arange(4000), np.zeros(4000, dtype=np.int64)
+    plain = task.loss(denoiser, 1, positions, items)
+    divided = replace(task, divide=True).loss(denoiser, 1, positions, items)
+    assert plain.std() < 1e-6
+    now = level(
+        SCHEDULE,
+        task.times.times(
+            stratified(uniform(5, [0], 1, Purpose.TRAINING_TIME).item(), torch.arange(4000), 4000), SCHEDULE
+        ),
+    )
+    torch.testing.assert_close(divided, (plain / task.times.density(now, SCHEDULE)).float())
+    assert divided.mean().item() == pytest.approx(plain.mean().item(), rel=0.02)
+
+
+def test_importance_sampling_sees_the_whole_batch_alike_in_any_parts() -> None:
+    """The same times and the same history after three steps, in one part or in four; losses are kept undivided."""
+    histories, times = [], []
+    for parts in (1, 4):
+        sampler = ImportanceTimes(steps=4, history=2).sampler()
+        task, _ = task_and_denoiser()
+        task = replace(task, times=sampler, divide=True)
+        denoiser = NetworkDenoiser(Recorder(), LinearBeta(steps=4, beta_end=0.3).build(), PredictNoise(), 4)
+        seen = []
+        for step in (1, 2, 3):
+            for positions in np.split(np.arange(32), parts):
+                losses = task.loss(denoiser, step, positions, positions)
+                seen.append(denoiser.network.c_noise)
+                t = (seen[-1].double() + 1) / 1000
+                undivided = losses * sampler.density(level(denoiser.schedule, t), denoiser.schedule)
+                kept = sampler.losses[(t * 4).round().long() - 1]
+                assert bool(torch.isclose(kept, undivided[:, None].float()).any(1)[-1])
+        histories.append(sampler.losses)
+        times.append(torch.cat(seen))
+    assert torch.equal(*times)
+    torch.testing.assert_close(*histories, rtol=1e-6, atol=0)
+    assert len(set(sampler.density(level(SCHEDULE, torch.tensor([0.25, 0.5, 0.75, 1.0])), SCHEDULE).tolist())) == 4
+
+
+# --- runs with all that is trained or kept count of beside the network
+
+TINY = [
+    "network.widths=32",
+    "network.blocks=1",
+    "network.embedding=32",
+    "training.batch_size=16",
+    "training.steps=16",
+    "training.checkpoint_every=4",
+    "training.sample_every=0",
+    "training.warmup_steps=2",
+    "sampling.steps=2",
+    "schedule.steps=8",
+    "schedule.beta_end=0.5",
+]
+SYSTEMS = {
+    "uncertainty-importance": ["weighting=uncertainty", "times=importance", "times.steps=8", "times.history=2"],
+    "energy-edm": ["parameterization=energy", "weighting=edm", "times=log_normal", "stratified_times=true"],
+    "learned_chain": ["schedule=learned_chain", "schedule.steps=8", "weighting=likelihood", "times.steps=8"],
+    "learned": [
+        "schedule=learned",
+        "schedule.width=8",
+        "weighting=likelihood",
+        "times=uniform",
+        "stratified_times=true",
+    ],
+    "flow": ["schedule=flow", "parameterization=flow", "weighting=flow", "times=logit_normal"],
+}
+
+
+def config_of(system: str):
+    config = recipes.build("ddpm", DataConfig(source="digits"))
+    settings = SYSTEMS[system]
+    base = TINY[:-2] if any(s.startswith("schedule=") for s in settings) else TINY
+    return override(config, [*base, "sampling.solver=ddim", "sampling.time_grid=uniform", *settings])
+
+
+class Crash(BaseException):
+    """An end that no handler of errors sees."""
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_killed_and_resumed_is_the_same_run(system: str, tmp_path: Path, monkeypatch) -> None:
+    """Weights, averages, optimizer, learned uncertainty and schedule, and the history of losses, bit for bit."""
+    config = config_of(system)
+    model = train(config, out=tmp_path / "whole")
+    step_of = Trainer._take_step
+
+    def crash(self: Trainer, step: int):
+        if step == 11:
+            raise Crash
+        return step_of(self, step)
+
+    monkeypatch.setattr(Trainer, "_take_step", crash)
+    with pytest.raises(Crash):
+        train(config, out=tmp_path / "run")
+    monkeypatch.undo()
+    train(config, out=tmp_path / "run", resume=True)
+    whole, resumed = (load_checkpoint(tmp_path / name / "checkpoints/00000016") for name in ("whole", "run"))
+    for name in ("model", "ema", "optimizer"):
+        mine, other = getattr(whole, name), getattr(resumed, name)
+        assert mine.keys() == other.keys()
+        assert all(torch.equal(mine[key], other[key]) for key in mine), name
+    assert model.sample(2).shape == (2, 1, 8, 8)
+    assert all(bool(v.isfinite().all()) for v in whole.model.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "loss", "divide", "stratify"),
+    [
+        ((), DenoisingLoss(SNRWeighting()), False, None),
+        (("times=log_normal", "stratified_times=true"), DenoisingLoss(SNRWeighting()), False, 128),
+        (("times=importance",), DenoisingLoss(SNRWeighting()), True, None),
+        (("times=log_normal", "weighting=likelihood"), DenoisingLoss(LikelihoodWeighting()), True, None),
+        (("schedule=learned", "times=uniform", "weighting=likelihood"), VarianceMinimisingLoss(), True, None),
+    ],
+)
+def test_which_loss_is_divided_and_over_what_times_are_spread(settings, loss, divide, stratify, tmp_path: Path) -> None:
+    """Importance sampling and the likelihood divide by the density of the times; the papers' other weights do not."""
+    config = override(recipes.build("ddpm", DataConfig(source="digits")), settings)
+    description = RunDescription(config, image_spec(DATA), "", 0.5)
+    trainer, _ = build_trainer(description, DATA, RunFolder(tmp_path), "cpu", Events())
+    task = trainer.task
+    assert (task.loss_function, task.divide, task.stratify) == (loss, divide, stratify)
+
+
+def test_what_stands_beside_the_network_is_trained_and_kept(tmp_path: Path) -> None:
+    """u moves and is averaged; the history counts every loss, and averaging leaves its copy alone."""
+    model = train(config_of("uncertainty-importance"), out=tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run/checkpoints/00000016")
+    series = "companions.uncertainty.series"
+    assert float(checkpoint.model[series].abs().sum()) > 0
+    assert 0 < float(checkpoint.ema[series].abs().sum()) != float(checkpoint.model[series].abs().sum())
+    assert f"{series}.exp_avg" in checkpoint.optimizer
+    assert int(checkpoint.model["companions.times.counts"].sum()) == 16 * 16
+    assert int(checkpoint.ema["companions.times.counts"].sum()) == 0
+    assert isinstance(model.network_denoiser.companions["times"], ImportanceSampler)
+
+
+def test_learned_schedules_learn(tmp_path: Path) -> None:
+    for system in ("learned", "learned_chain"):
+        config = config_of(system)
+        trained = train(config, out=tmp_path / system).network_denoiser.schedule
+        new = config.schedule.build()
+        pairs = zip(trained.parameters(), new.parameters(), strict=True)
+        moved = [float((a - b).detach().abs().max()) for a, b in pairs]
+        assert all(m > 1e-5 for m in moved), system
+
+
+def test_identity_holds_all_that_has_weights_and_stays_what_it_was() -> None:
+    """Another weighting leaves the weights what they are, unless it has some itself. The hash is that of old runs."""
+    config = recipes.build("ddpm", DataConfig(source="digits"))
+    images = ImageSpec(1, 8, 8, 17, ("0", "1"))
+
+    def identity(*settings: str) -> str:
+        return RunDescription(override(config, settings), images, "", 0.5).identity
+
+    plain = identity()
+    assert plain == "41f130da7eeed650c623f8d2d409b24541378259eef351104c505f6a697b08dd"
+    assert identity("weighting=edm") == identity("stratified_times=true") == plain
+    settings = ("weighting=uncertainty", "times=importance", "times=uniform", "parameterization=edm")
+    assert len({plain, *(identity(s) for s in settings)}) == 5
+    assert identity("parameterization=edm") != identity("parameterization=edm", "parameterization.sigma_data=1.0")
+
+
+def test_ddpm_has_no_companions() -> None:
+    """The weights of the default recipe are the network's alone, so its checkpoints are what they were."""
+    denoiser = build_denoiser(recipes.build("ddpm", DataConfig(source="digits")), ImageSpec(1, 8, 8, 17, ()))
+    assert all(name.startswith("network.") for name in denoiser.state_dict())
+
+
+def test_times_outside_the_schedule_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    config = config_of("energy-edm")
+    with pytest.raises(InputError, match=r"^times\.mean: "):
+        train(override(config, ["times.mean=40.0"]), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

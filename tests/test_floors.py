@@ -17,10 +17,13 @@ FLOORS = [
     {"networks", "data"},
     {"training", "evaluation"},
     {"run"},
+    {"tuned"},
     {"model", "recipes"},
     {"image_files", "trajectory", "training_run"},
-    {"explain"},
+    {"explain", "check"},
     {"measure"},
+    {"tune"},
+    {"compare"},
     {"cli"},
 ]
 BLIND = {"networks": {"process", "denoising", "sampling", "guidance"}, "data": {"process", "denoising", "sampling"}}

@@ -27,7 +27,7 @@ def new_model(folder: Path, *settings: str, shape: tuple[int, int, int] = (1, 8,
         denoiser = build_denoiser(config, images)
         for p in denoiser.parameters():
             torch.nn.init.normal_(p, std=0.1)
-    return DiffusionModel(RunDescription(config, images, "none"), denoiser, 7, folder)
+    return DiffusionModel(RunDescription(config, images, "none", 0.5), denoiser, 7, folder)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_samples_are_images(model: DiffusionModel) -> None:
 def test_eta_and_solver_are_one_family(model: DiffusionModel) -> None:
     assert torch.equal(model.sample(2, solver="ddim", eta=1.0), model.sample(2, solver="ddpm"))
     with pytest.raises(InputError, match="--eta: ddpm has its own"):
-        model.solver("ddpm", 0.5)
-    assert model.solver("ddpm_large") == DDIM(1.0, "large")
+        model.method(solver="ddpm", eta=0.5)
+    assert model.method(solver="ddpm_large").solver == DDIM(1.0, "large")
 
 
 def test_any_number_of_steps_is_exactly_that_many(model: DiffusionModel) -> None:
@@ -74,7 +74,7 @@ def test_any_number_of_steps_is_exactly_that_many(model: DiffusionModel) -> None
             model.sample(1, steps=steps, on_step=lambda k, s, x, seen=seen: seen.append(s.t))
             assert len(seen) == steps
             assert seen[-1] == 0.0
-        assert len(model.times(steps)) == steps + 1
+        assert model.method(steps).steps == steps
 
 
 def test_threshold_is_part_of_the_configuration(tmp_path: Path, model: DiffusionModel) -> None:

@@ -74,3 +74,12 @@ def test_the_global_generators_are_untouched() -> None:
     normal(1, range(3), 0, Purpose.START, (4,))
     permutation(1, 0, 10)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_draws_of_one_step_differ_and_the_first_is_the_plain_one() -> None:
+    plain, again, second = (normal(3, [5], 2, Purpose.CORRECTOR, (6,), draw=draw) for draw in (0, 0, 1))
+    assert torch.equal(plain, normal(3, [5], 2, Purpose.CORRECTOR, (6,)))
+    assert torch.equal(plain, again)
+    assert not bool((plain == second).any())
+    noise = SampleNoise(3, [5], (6,))
+    assert torch.equal(noise(2, Purpose.CORRECTOR, 1), second)

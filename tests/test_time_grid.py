@@ -1,5 +1,7 @@
 """Time grids: exact ends, exact numbers of steps, distinct times of the chain."""
 
+from math import log
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 
 from sumi.errors import InputError
 from sumi.process.chain import LinearBeta
+from sumi.process.continuous import VP, Flow
+from sumi.process.exploding import EDM, VE
 from sumi.sampling.time_grid import TIME_GRIDS, snap
 
 CHAIN = LinearBeta().build()
@@ -31,6 +35,37 @@ def test_any_number_of_steps_from_1_to_T_stays_on_the_chain(name: str, data) -> 
     assert (len(times), times[0].item(), times[-1].item()) == (steps + 1, 1.0, 0.0)
     assert torch.allclose(index, index.round(), atol=1e-9)
     assert bool((index.round().diff() <= -1).all())
+
+
+def test_karras_grid_is_equation_5_and_the_step_to_the_data() -> None:
+    """σ_i = (σ_max^(1/ρ) + i/(N-1) (σ_min^(1/ρ) - σ_max^(1/ρ)))^ρ for i < N, and σ_N = 0 (Karras et al. 2022)."""
+    schedule, n = EDM().build(), 18
+    noise = schedule.sigma(TIME_GRIDS["karras"](schedule, n, 0.5))
+    expected = [(80 ** (1 / 7) + i / (n - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(n)]
+    torch.testing.assert_close(noise[:-1], torch.tensor(expected, dtype=torch.float64), rtol=1e-10, atol=0)
+    # from σ_min, which is t = 0 to rounding, one step to the data
+    assert TIME_GRIDS["karras"](schedule, n, 0.5)[-2:].tolist() == pytest.approx([0.0, 0.0], abs=1e-15)
+
+
+@pytest.mark.parametrize("name", ["log_snr", "karras", "log_ratio"])
+@pytest.mark.parametrize("schedule", [VP().build(), Flow().build(), VE().build(), EDM().build()])
+def test_grids_in_noise_fall_from_1_to_the_data_on_every_schedule(name: str, schedule) -> None:
+    for steps in (1, 2, 3, 10, 77):
+        times = TIME_GRIDS[name](schedule, steps, 0.5)
+        assert (len(times), times[0].item(), times[-1].item()) == (steps + 1, 1.0, 0.0)
+        assert bool((times[:-1].diff() < 0).all())
+
+
+def test_log_snr_grid_is_even_between_its_ends() -> None:
+    """On VP from σ̂(1) (above 100: from 100) to 0.002, where the first step begins at t = 1 all the same."""
+    schedule = VP().build()
+    values = schedule.log_snr(TIME_GRIDS["log_snr"](schedule, 9, 0.5)[:-1])
+    expected = torch.linspace(-2 * log(100.0), -2 * log(0.002), 9, dtype=torch.float64)
+    torch.testing.assert_close(values[1:], expected[1:], rtol=1e-9, atol=1e-9)
+    exploding = VE().build()  # sigma(1) = 50 is its own largest, sigma(0) = 0.01 its smallest
+    values = exploding.log_snr(TIME_GRIDS["log_snr"](exploding, 9, 0.5)[:-1])
+    expected = torch.linspace(-2 * log(50.0), -2 * log(0.01), 9, dtype=torch.float64)
+    torch.testing.assert_close(values, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_the_grids_are_their_formulas() -> None:

@@ -28,7 +28,9 @@ SETTINGS: Final = (
 )
 
 # what a run folder may hold (`sumi.run`)
-PARTS: Final = {"config.json", "metrics.jsonl", "checkpoints", "samples", "report", "explain", ".config.json.new"}
+PARTS: Final = {"config.json", "metrics.jsonl", "checkpoints", "samples", "report", "explain", "compare", "tuned"} | {
+    ".config.json.new"
+}
 
 
 def run(options: argparse.Namespace) -> None:

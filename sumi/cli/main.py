@@ -61,7 +61,7 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("subject", metavar="SCHEDULE|RUN", help="linear, constant, cosine, or a run folder")
+    parser.add_argument("subject", metavar="SCHEDULE|RUN", help="a schedule, such as linear or vp, or a run folder")
     parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of a run; default: the newest")
     parser.add_argument(
@@ -78,6 +78,26 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("--solvers", metavar="A,B,…", help="default: adams, ddim, heun, dpmpp_2m, unipc, ddpm")
+    parser.add_argument("--steps", metavar="K,L,…", help="numbers of network evaluations (default: 5,10,20,50)")
+    parser.add_argument("-n", type=int, default=64, metavar="N", help="images of each (default: 64)")
+    parser.add_argument(
+        "--frechet", action="store_true", help="also the Fréchet distance to held-out images (needs the run's data)"
+    )
+    parser.add_argument(
+        "--tune", type=int, metavar="K", help="fit a grid and coefficients for K steps, which `sample` then uses"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    _device(parser)
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    del parser
 
 
 def _recipes(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +125,8 @@ COMMANDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]
     "train": ("train a model, measure it, and keep everything in a run folder", _train),
     "sample": ("make images with a trained model", _sample),
     "evaluate": ("measure a trained model against held-out data and write its report", _evaluate),
+    "compare": ("compare solvers on a trained model at equal evaluations, and tune one to it", _compare),
+    "check": ("prove the maths here and now: each law, the deviation measured, and its bound", _check),
     "explain": ("draw a schedule, the forward process on real images, and a run's reverse process", _explain),
     "recipes": ("list the recipes, or every field of one with its value and meaning", _recipes),
     "info": ("what a run folder holds", _info),

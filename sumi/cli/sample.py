@@ -22,17 +22,16 @@ def run(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             progress=sampling,
         )
-    solver = options.solver or model.config.sampling.solver
-    steps = len(model.times(options.steps)) - 1
-    name = f"{model.step:08d}-{solver}-{steps}-seed{options.seed}"
+    method = model.method(options.steps, options.solver, options.eta)
+    name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {
         "run": str(options.run),
         "checkpoint": model.step,
         "seed": options.seed,
-        "solver": repr(model.solver(options.solver, options.eta)),
-        "steps": steps,
+        "solver": repr(method.solver),
+        "steps": method.steps,
     }
     grid = write_images(folder, model.pixels.to_bytes(images), start=options.start, about=about)
     say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid}")

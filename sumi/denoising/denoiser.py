@@ -71,6 +71,9 @@ class NetworkDenoiser(nn.Module):
 
     ``grid``: the number T of steps of the chain the network was trained on, when it knows only the times i/T; None when
     it takes any time.
+
+    ``companions``: modules that are trained, or keep count, beside the network and are no part of its output; they are
+    here because optimizer, averaging and checkpoints take this module whole.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class NetworkDenoiser(nn.Module):
         self.schedule = schedule
         self.parameterization = parameterization
         self.grid = grid
+        self.companions = nn.ModuleDict()
 
     def predict(self, x_t: Tensor, c: Coefficients) -> Tensor:
         """The network's own output F(c_in x_t, c_noise), in x_t's type and shape."""

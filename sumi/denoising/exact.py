@@ -1,8 +1,12 @@
-"""A denoiser that is known exactly: for Gaussian data.
+"""Denoisers that are known exactly: for Gaussian data and for mixtures of Gaussians.
 
 For x_0 ~ N(m, c²) in each dimension, x_t ~ N(alpha m, alpha² c² + sigma²) and
 
     E[x_0 | x_t] = m + alpha c²/(alpha² c² + sigma²) (x_t - alpha m).
+
+For a mixture Σ_k π_k N(m_k, c_k²) it is the mean of these, weighted by how probable each component is given x_t,
+
+    p(k | x_t) ∝ π_k N(x_t; alpha m_k, alpha² c_k² + sigma²).
 """
 
 from torch import Tensor
@@ -17,5 +21,19 @@ def gaussian_denoiser(mean: float, std: float, schedule: Schedule) -> FunctionDe
     def clean(x_t: Tensor, t: NoiseLevel) -> Tensor:
         gain = t.alpha * std**2 / (t.alpha**2 * std**2 + t.sigma**2)
         return mean + gain * (x_t - t.alpha * mean)
+
+    return FunctionDenoiser(clean, schedule)
+
+
+def mixture_denoiser(means: Tensor, stds: Tensor, shares: Tensor, schedule: Schedule) -> FunctionDenoiser:
+    """The exact denoiser of a mixture; means (K, D), stds and shares (K,), x_t (N, D), levels of floats."""
+
+    def clean(x_t: Tensor, t: NoiseLevel) -> Tensor:
+        variance = t.alpha**2 * stds**2 + t.sigma**2
+        offset = x_t[:, None] - t.alpha * means
+        log_density = shares.log() - offset.square().sum(-1) / (2 * variance) - means.shape[1] / 2 * variance.log()
+        probability = log_density.softmax(1)
+        each = means + (t.alpha * stds**2 / variance)[:, None] * offset
+        return (probability[..., None] * each).sum(1)
 
     return FunctionDenoiser(clean, schedule)

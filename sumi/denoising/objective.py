@@ -10,6 +10,7 @@ digits of float32 are lost at small sigma.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +18,13 @@ from torch import Tensor
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.weighting import Weighting
 from sumi.process.forward import add_noise, expand
-from sumi.process.schedule import level
+from sumi.process.schedule import Time, level
+
+
+class Loss(Protocol):
+    """What a denoiser is trained on: a loss (N,) of clean images and noise (N, …) at times t (N,) in (0, 1]."""
+
+    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,16 @@ class DenoisingLoss:
 
     weighting: Weighting
 
-    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """The loss of each sample, float32 (N,). x_0 and noise: (N, …); t: (N,) in (0, 1]."""
+    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
+        """The loss of each sample, (N,) in x_0's type.
+
+        x_0 and noise: (N, …). t: (N,) in (0, 1], or the level there, whose gradients are kept.
+        """
         now = level(denoiser.schedule, t)
         c = denoiser.parameterization.coefficients(now)
         output = denoiser.predict(add_noise(x_0, noise, now), c)
         of_clean = expand((1 - c.c_skip * now.alpha) / c.c_out, x_0)
         of_noise = expand(c.c_skip * now.sigma / c.c_out, x_0)
         target = of_clean * x_0 - of_noise * noise
-        weight = torch.as_tensor(self.weighting.weight(now) * c.c_out**2).to(output.device, torch.float32)
-        return weight * (output.float() - target).square().flatten(1).mean(1)
+        weight = torch.as_tensor(self.weighting.weight(now) * c.c_out**2).to(target)
+        return weight * (output.to(target.dtype) - target).square().flatten(1).mean(1)

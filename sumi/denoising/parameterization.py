@@ -4,21 +4,32 @@ Whatever the output F of the network means, the denoised image is linear in it (
 
     x̂_0 = c_skip x_t + c_out F(c_in x_t, c_noise)
 
-| F predicts | c_skip               | c_out                | from                                          |
-| ---------- | -------------------- | -------------------- | --------------------------------------------- |
-| x_0        | 0                    | 1                    |                                               |
-| ε          | 1/alpha              | -sigma/alpha         | x_t = alpha x_0 + sigma ε                     |
-| v          | alpha/(alpha²+sigma²)| -sigma/(alpha²+sigma²)| v = alpha ε - sigma x_0 (Salimans & Ho 2022) |
-| score      | 1/alpha              | sigma²/alpha         | score = -ε/sigma                              |
+| F predicts | c_skip                  | c_out                    | from                                         |
+| ---------- | ----------------------- | ------------------------ | -------------------------------------------- |
+| x_0        | 0                       | 1                        |                                              |
+| ε          | 1/alpha                 | -sigma/alpha             | x_t = alpha x_0 + sigma ε                    |
+| v          | alpha/(alpha² + sigma²) | -sigma/(alpha² + sigma²) | v = alpha ε - sigma x_0 (Salimans & Ho 2022) |
+| u          | sigma'/w                | -sigma/w                 | u = alpha' x_0 + sigma' ε                    |
+| score      | 1/alpha                 | sigma²/alpha             | score = -ε/sigma                             |
+| EDM's F    | alpha s²/p              | sigma s/√p               | unit variance (Karras et al. 2022)           |
+| ∇E         | 1/alpha                 | -sigma/alpha             | score = -∇E/sigma, so ∇E = ε                 |
 
-All four read x_t unscaled (c_in = 1) and the time as c_noise = 1000 t - 1, which on the grid of a 1000-step chain is
-the index 0 … 999 of the DDPM paper's code. The coefficients are plain arithmetic on a noise level, so they are
-floats in a sampler and tensors, one entry a sample, in training.
+with w = alpha sigma' - alpha' sigma (slopes in t), p = sigma² + alpha² s², and s the standard deviation of the data.
+
+The time is told as c_noise = 1000 t - 1, which on the grid of a 1000-step chain is the index 0 … 999 of the DDPM
+paper's code, and x_t as it is (c_in = 1). EDM's F has c_in = 1/√p and c_noise = ln(sigma/alpha)/4 instead, ∇E has
+c_in = 1/√(alpha² + sigma²). The coefficients are plain arithmetic on a noise level, so they are floats in a sampler and
+tensors, one entry a sample, in training. None subtracts what is nearly equal (alpha' ≤ 0 ≤ sigma'), so all keep their
+digits at both ends.
+
+Where alpha(1) = 0, a network that says ε, the score or ∇E says nothing of x_0 at t = 1, and EDM's c_noise is infinite:
+those coefficients are not finite there. Those of x_0, v and u are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
+from sumi.errors import InputError
 from sumi.process.schedule import NoiseLevel, Number
 
 
@@ -83,4 +94,60 @@ class PredictScore:
         return Coefficients(1.0, 1.0 / t.alpha, t.sigma**2 / t.alpha, _time_input(t))
 
 
-ParameterizationConfig = PredictNoise | PredictClean | PredictVelocity | PredictScore
+@dataclass(frozen=True)
+class PredictFlow:
+    """F = u = alpha' x_0 + sigma' ε, the velocity of the path x_t at fixed x_0 and ε (Lipman et al. 2023, theorem 3).
+
+    For rectified flow u = ε - x_0.
+    """
+
+    name: ClassVar[str] = "flow"
+
+    def coefficients(self, t: NoiseLevel) -> Coefficients:
+        turn = t.alpha * t.sigma_slope - t.alpha_slope * t.sigma
+        return Coefficients(1.0, t.sigma_slope / turn, -t.sigma / turn, _time_input(t))
+
+
+@dataclass(frozen=True)
+class PredictPreconditioned:
+    """EDM's F: input and target of unit variance at every noise level (Karras et al. 2022, table 1).
+
+    The paper's coefficients are those of x_t/alpha, in which the noise is σ̂ = sigma/alpha.
+    """
+
+    name: ClassVar[str] = "edm"
+
+    sigma_data: float = field(default=0.5, metadata={"help": "standard deviation of the data, > 0"})
+
+    def __post_init__(self) -> None:
+        if not self.sigma_data > 0:
+            raise InputError(
+                f"parameterization.sigma_data: {self.sigma_data} is not positive; the paper's value is 0.5"
+            )
+
+    def coefficients(self, t: NoiseLevel) -> Coefficients:
+        power = t.sigma**2 + t.alpha**2 * self.sigma_data**2
+        root = power**0.5
+        return Coefficients(
+            1.0 / root, t.alpha * self.sigma_data**2 / power, t.sigma * self.sigma_data / root, -t.log_snr / 8.0
+        )
+
+
+@dataclass(frozen=True)
+class PredictEnergy:
+    """F = ∇E, the gradient of a scalar in the scaled input: log p(x_t) = -E(c_in x_t)/(c_in sigma) + constant.
+
+    An E so scaled has a gradient of unit variance at every level, as ε has. `sumi.denoising.energy.EnergyGradient`
+    makes the gradient of any network (Song & Ermon 2019, section 2.1; Salimans & Ho 2021).
+    """
+
+    name: ClassVar[str] = "energy"
+
+    def coefficients(self, t: NoiseLevel) -> Coefficients:
+        c_in = (t.alpha**2 + t.sigma**2) ** -0.5
+        return Coefficients(c_in, 1.0 / t.alpha, -t.sigma / t.alpha, _time_input(t))
+
+
+ParameterizationConfig = (
+    PredictNoise | PredictClean | PredictVelocity | PredictScore | PredictFlow | PredictPreconditioned | PredictEnergy
+)

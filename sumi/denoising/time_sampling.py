@@ -1,28 +1,81 @@
 """Which times a training step sees: uniform numbers u in [0, 1), one a sample, become times.
 
-A time sampler is the inverse of a distribution function, so that the randomness itself stays counter-based and a
-resumed run sees the same times.
+A time sampler is the inverse of a distribution function, rising in u, so that the randomness itself stays counter-based
+and a resumed run sees the same times. It knows its density p(t), relative to uniform times (on a grid: T times the
+probability of i/T). What a loss then estimates is a choice:
+
+    E[L(t)]  over p,  the weight becomes w(t) p(t)           EDM's log-normal σ̂, logit-normal t: as their papers do
+    E[L(t)/p(t)],     the same integral whatever p is         importance sampling; every weight that is a likelihood
+
+`stratified` gives u that are spread evenly over the batch, for any of them.
 """
 
 from dataclasses import dataclass, field
+from math import pi, sqrt
 from typing import ClassVar, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from sumi.errors import InputError
+from sumi.process.schedule import NoiseLevel, Schedule, level
+
+SMALLEST_U, LARGEST_U = 2.0**-54, 1 - 2.0**-53  # a normal quantile is infinite at 0 and at 1
 
 
 class TimeSampler(Protocol):
-    """The times (N,) float64 that belong to u (N,) in [0, 1); ``grid`` is T where only i/T occur, else None."""
+    """The times (N,) float64 in [0, 1] that belong to u (N,) in [0, 1).
+
+    ``grid`` is T where only i/T occur, else None. ``divides``: whether a loss is divided by the density.
+    """
 
     @property
     def grid(self) -> int | None: ...
 
-    def times(self, u: Tensor) -> Tensor: ...
+    divides: ClassVar[bool]
+
+    def begin(self, step: int, /) -> None:
+        """Told of every training step before its times are asked for, once or more."""
+        ...
+
+    def times(self, u: Tensor, schedule: Schedule, /) -> Tensor: ...
+
+    def density(self, t: NoiseLevel, schedule: Schedule, /) -> Tensor:
+        """p at a level of tensors (N,), relative to uniform times: float64 (N,)."""
+        ...
+
+    def record(self, t: Tensor, losses: Tensor, /) -> None:
+        """Told of the losses (N,) at times t (N,), not divided."""
+        ...
+
+
+class _FixedTimes:
+    """Continuous times whose density does not depend on the losses and does not divide them."""
+
+    divides: ClassVar[bool] = False
+
+    @property
+    def grid(self) -> int | None:
+        return None
+
+    def begin(self, _: int, /) -> None:
+        pass
+
+    def record(self, _t: Tensor, _losses: Tensor, /) -> None:
+        pass
+
+
+def stratified(first: float, positions: Tensor, batch: int) -> Tensor:
+    """u_i = (first + i/batch) mod 1 at ``positions`` i (N,) of the whole batch: float64 (N,).
+
+    Each u is uniform when ``first`` is, and the batch has one in every 1/batch: the loss of a batch varies less
+    (Kingma et al. 2021, appendix I.1).
+    """
+    return (first + positions.double() / batch) % 1.0
 
 
 @dataclass(frozen=True)
-class GridTimes:
+class GridTimes(_FixedTimes):
     """Each of 1/T, 2/T, … 1 equally often: the discrete chain of Ho et al. 2020."""
 
     name: ClassVar[str] = "grid"
@@ -30,19 +83,47 @@ class GridTimes:
     steps: int = field(default=1000, metadata={"help": "T, the number of times; the schedule's own number of steps"})
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"times.steps: {self.steps} is not a number of steps; give 1 or more")
+        _check_steps(self.steps)
 
     @property
     def grid(self) -> int | None:
         return self.steps
 
-    def times(self, u: Tensor) -> Tensor:
+    def times(self, u: Tensor, _: Schedule, /) -> Tensor:
         return ((u * self.steps).floor() + 1) / self.steps
+
+    def density(self, t: NoiseLevel, _: Schedule, /) -> Tensor:
+        return torch.ones_like(torch.as_tensor(t.t))
 
 
 @dataclass(frozen=True)
-class UniformTimes:
+class ImportanceTimes:
+    """The grid's times, each as often as its losses are large: `ImportanceSampler` (Nichol & Dhariwal 2021).
+
+    A configuration: `sampler` makes the module that keeps the losses.
+    """
+
+    name: ClassVar[str] = "importance"
+
+    steps: int = field(default=1000, metadata={"help": "T, the number of times; the schedule's own number of steps"})
+    history: int = field(default=10, metadata={"help": "how many of the last losses of each time are kept"})
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+        if self.history < 1:
+            raise InputError(f"times.history: {self.history} is too few; the paper's value is 10")
+
+    @property
+    def grid(self) -> int | None:
+        return self.steps
+
+    def sampler(self) -> "ImportanceSampler":
+        """A new sampler, which knows no losses."""
+        return ImportanceSampler(self.steps, self.history)
+
+
+@dataclass(frozen=True)
+class UniformTimes(_FixedTimes):
     """Every time between ``start`` and 1 alike (Song et al. 2021: start = 1e-5 for variance preserving processes)."""
 
     name: ClassVar[str] = "uniform"
@@ -55,12 +136,181 @@ class UniformTimes:
         if not 0 < self.start < 1:
             raise InputError(f"times.start: {self.start} is not between 0 and 1")
 
-    @property
-    def grid(self) -> int | None:
-        return None
-
-    def times(self, u: Tensor) -> Tensor:
+    def times(self, u: Tensor, _: Schedule, /) -> Tensor:
         return self.start + (1 - self.start) * u
 
+    def density(self, t: NoiseLevel, _: Schedule, /) -> Tensor:
+        return torch.full_like(torch.as_tensor(t.t), 1 / (1 - self.start))
 
-TimeSamplerConfig = GridTimes | UniformTimes
+
+@dataclass(frozen=True)
+class LogitNormalTimes(_FixedTimes):
+    """log(t/(1 - t)) is normal: the middle of the way is seen most (Esser et al. 2024, eq. 19). Not divided by p."""
+
+    name: ClassVar[str] = "logit_normal"
+
+    mean: float = field(default=0.0, metadata={"help": "of log(t/(1 - t)); above 0: more often noisy"})
+    std: float = field(default=1.0, metadata={"help": "of log(t/(1 - t)), > 0"})
+
+    def __post_init__(self) -> None:
+        _check_std(self.std)
+
+    def times(self, u: Tensor, _: Schedule, /) -> Tensor:
+        return torch.sigmoid(self.mean + self.std * _normal_quantile(u))
+
+    def density(self, t: NoiseLevel, _: Schedule, /) -> Tensor:
+        time = torch.as_tensor(t.t)
+        return _normal_density(torch.logit(time), self.mean, self.std) / (time * (1 - time))
+
+
+@dataclass(frozen=True)
+class LogNormalTimes(_FixedTimes):
+    """ln σ̂ is normal, within the schedule's own σ̂ = sigma/alpha (Karras et al. 2022, table 1). Not divided by p."""
+
+    name: ClassVar[str] = "log_normal"
+
+    mean: float = field(default=-1.2, metadata={"help": "P_mean of ln(sigma/alpha)"})
+    std: float = field(default=1.2, metadata={"help": "P_std of ln(sigma/alpha), > 0"})
+
+    def __post_init__(self) -> None:
+        _check_std(self.std)
+
+    def _range(self, schedule: Schedule) -> tuple[float, float]:
+        """Which part of the normal distribution lies below the schedule's first σ̂, and which below its last."""
+        high, low = _log_snr_range(schedule)
+        ends = (torch.tensor([high, low], dtype=torch.float64) / -2 - self.mean) / self.std
+        first, last = torch.special.ndtr(ends).tolist()
+        if last - first < 1e-6:
+            raise InputError(
+                f"times.mean: {self.mean} with times.std = {self.std} lies outside the schedule's ln(sigma/alpha), "
+                f"{-high / 2:.1f} … {-low / 2:.1f}; the paper's values are -1.2 and 1.2"
+            )
+        return first, last
+
+    def times(self, u: Tensor, schedule: Schedule, /) -> Tensor:
+        first, last = self._range(schedule)
+        return schedule.time(-2 * (self.mean + self.std * _normal_quantile(first + u * (last - first))))
+
+    def density(self, t: NoiseLevel, schedule: Schedule, /) -> Tensor:
+        first, last = self._range(schedule)
+        log_noise = torch.as_tensor(t.log_snr) / -2
+        return _normal_density(log_noise, self.mean, self.std) / (last - first) * _log_noise_slope(t)
+
+
+@dataclass(frozen=True)
+class LogSNRTimes(_FixedTimes):
+    """log-SNR is uniform between the schedule's ends, or the stated ones where they are nearer (Kingma & Gao 2023)."""
+
+    name: ClassVar[str] = "log_snr"
+
+    low: float = field(default=-20.0, metadata={"help": "least log-SNR; the schedule's at t = 1 if that is more"})
+    high: float = field(default=13.3, metadata={"help": "largest log-SNR; the schedule's at t = 0 if that is less"})
+
+    def _range(self, schedule: Schedule) -> tuple[float, float]:
+        high, low = _log_snr_range(schedule)
+        high, low = min(high, self.high), max(low, self.low)
+        if not low < high:
+            raise InputError(
+                f"times.low: there is no log-SNR from {low:.1f} to {high:.1f}; lower it, or raise times.high"
+            )
+        return high, low
+
+    def times(self, u: Tensor, schedule: Schedule, /) -> Tensor:
+        high, low = self._range(schedule)
+        return schedule.time(high - u * (high - low))
+
+    def density(self, t: NoiseLevel, schedule: Schedule, /) -> Tensor:
+        high, low = self._range(schedule)
+        return 2 * _log_noise_slope(t) / (high - low)
+
+
+class ImportanceSampler(nn.Module):
+    """Times i/T with p_i ∝ √E[L_i²], from the last losses of each, so that L/p varies least.
+
+    Uniform until ``history`` losses of every time are known; the paper's code mixes in `UNIFORM_PART` of uniform times,
+    as here. The losses are buffers of the module that is trained, so checkpoints have them. p is held for a whole step:
+    in which parts a batch is computed does not matter. (Nichol & Dhariwal 2021, section 3.3.)
+    """
+
+    UNIFORM_PART: ClassVar[float] = 0.001
+    divides: ClassVar[bool] = True
+
+    losses: Tensor
+    counts: Tensor
+
+    def __init__(self, steps: int, history: int) -> None:
+        super().__init__()
+        self.steps, self.history = steps, history
+        self.register_buffer("losses", torch.zeros(steps, history))
+        self.register_buffer("counts", torch.zeros(steps, dtype=torch.int64))
+        self._step: int | None = None
+        self._density = torch.ones(steps, dtype=torch.float64)
+
+    @property
+    def grid(self) -> int | None:
+        return self.steps
+
+    def begin(self, step: int, /) -> None:
+        """Take up the losses of all earlier steps."""
+        if step == self._step:
+            return
+        self._step = step
+        size = self.losses.cpu().double().square().mean(1).sqrt()
+        if bool((self.counts >= self.history).all()) and float(size.sum()) > 0:
+            self._density = torch.lerp(size / size.mean(), torch.ones_like(size), self.UNIFORM_PART)
+        else:
+            self._density = torch.ones_like(size)
+
+    def times(self, u: Tensor, _: Schedule, /) -> Tensor:
+        edges = self._density.cumsum(0)
+        index = torch.searchsorted(edges, u * edges[-1], right=True).clamp(max=self.steps - 1)
+        return (index.double() + 1) / self.steps
+
+    def density(self, t: NoiseLevel, _: Schedule, /) -> Tensor:
+        return self._density[self._index(torch.as_tensor(t.t))]
+
+    @torch.no_grad()
+    def record(self, t: Tensor, losses: Tensor, /) -> None:
+        """Each loss takes the place of the oldest at its time, in the order of the batch."""
+        index = self._index(t).to(self.losses.device)
+        same = index[:, None] == index
+        earlier, later = same.tril(-1).sum(1), same.triu(1).sum(1)
+        place = (self.counts[index] + earlier) % self.history
+        kept = later < self.history  # the others are overwritten by this very batch
+        self.losses[index[kept], place[kept]] = losses[kept].to(self.losses)
+        self.counts.index_add_(0, index, torch.ones_like(index))
+
+    def _index(self, t: Tensor) -> Tensor:
+        return (t * self.steps).round().long() - 1
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise InputError(f"times.steps: {steps} is not a number of steps; give 1 or more")
+
+
+def _check_std(std: float) -> None:
+    if not std > 0:
+        raise InputError(f"times.std: {std} is not positive; give more than 0")
+
+
+def _normal_quantile(u: Tensor) -> Tensor:
+    return torch.special.ndtri(u.clamp(SMALLEST_U, LARGEST_U))
+
+
+def _normal_density(x: Tensor, mean: float, std: float) -> Tensor:
+    return (-(((x - mean) / std) ** 2) / 2).exp() / (std * sqrt(2 * pi))
+
+
+def _log_snr_range(schedule: Schedule) -> tuple[float, float]:
+    """log-SNR at t = 0 and at t = 1; infinite where a schedule ends without noise or without data."""
+    high, low = torch.as_tensor(level(schedule, torch.tensor([0.0, 1.0])).log_snr).tolist()
+    return high, low
+
+
+def _log_noise_slope(t: NoiseLevel) -> Tensor:
+    """d ln(sigma/alpha)/dt."""
+    return torch.as_tensor(t.sigma_slope / t.sigma - t.alpha_slope / t.alpha)
+
+
+TimeSamplerConfig = GridTimes | UniformTimes | LogNormalTimes | LogitNormalTimes | LogSNRTimes | ImportanceTimes

@@ -3,23 +3,44 @@
     loss(t) = w(t) ‖x̂_0 - x_0‖² = w(t) c_out² ‖F - target‖²
 
 An error of ε̂ is an error of x̂_0 times alpha/sigma, so the "simple" loss of Ho et al. 2020 (eq. 14), which counts all
-errors of ε̂ alike, is the weight SNR = alpha²/sigma².
+errors of ε̂ alike, is the weight SNR = alpha²/sigma². In the same way every plain squared error is a weight, 1/c_out² of
+what is predicted, whatever the network itself predicts:
+
+| weight        | w                             | what it is                                     |
+| ------------- | ----------------------------- | ---------------------------------------------- |
+| constant      | 1                             | error of x_0                                   |
+| snr           | SNR                           | error of ε                                     |
+| velocity      | SNR + 1                       | error of v, where alpha² + sigma² = 1          |
+| flow          | (alpha sigma'/sigma - alpha')²| error of u = alpha' x_0 + sigma' ε             |
+| edm           | SNR + 1/s²                    | error of EDM's F                               |
+| truncated_snr | max(SNR, 1)                   | the larger of the errors of ε and x_0          |
+| min_snr       | min(SNR, γ)                   | the smaller, where γ = 1                       |
+| likelihood    | -½ dSNR/dt                    | the variational bound                          |
+| uncertainty   | (SNR + 1/s²) e^-u(t)          | u is learned (`sumi.denoising.uncertainty`)    |
+
+With score = -ε/sigma the two weights of score matching in use are among them: sigma² ‖score error‖² is snr, and
+g² ‖score error‖² (Song et al. 2021, "Maximum likelihood training", eq. 7) is likelihood, times 2.
 """
 
 from dataclasses import dataclass, field
+from math import log
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel
+from sumi.process.schedule import NoiseLevel, Schedule, level
 
 
 class Weighting(Protocol):
     """w(t) on the x_0 error at a level of tensors (N,): float64 (N,)."""
 
     def weight(self, t: NoiseLevel) -> Tensor: ...
+
+
+def _snr(t: NoiseLevel) -> Tensor:
+    return torch.as_tensor(t.log_snr).exp()
 
 
 @dataclass(frozen=True)
@@ -34,12 +55,15 @@ class ConstantWeighting:
 
 @dataclass(frozen=True)
 class SNRWeighting:
-    """w = SNR: plain squared error of ε̂, the simple loss of Ho et al. 2020, eq. 14."""
+    """w = SNR: plain squared error of ε̂, the simple loss of Ho et al. 2020, eq. 14.
+
+    Also the denoising score matching of Song & Ermon 2019, eq. 6, whose weight on the score's error is sigma².
+    """
 
     name: ClassVar[str] = "snr"
 
     def weight(self, t: NoiseLevel) -> Tensor:
-        return torch.as_tensor(t.log_snr).exp()
+        return _snr(t)
 
 
 @dataclass(frozen=True)
@@ -55,7 +79,122 @@ class MinSNRWeighting:
             raise InputError(f"weighting.gamma: {self.gamma} is not positive; the paper's value is 5")
 
     def weight(self, t: NoiseLevel) -> Tensor:
-        return torch.as_tensor(t.log_snr).exp().clamp(max=self.gamma)
+        return _snr(t).clamp(max=self.gamma)
 
 
-WeightingConfig = SNRWeighting | ConstantWeighting | MinSNRWeighting
+@dataclass(frozen=True)
+class TruncatedSNRWeighting:
+    """w = max(SNR, 1): the noisiest images count too (Salimans & Ho 2022, section 4)."""
+
+    name: ClassVar[str] = "truncated_snr"
+
+    def weight(self, t: NoiseLevel) -> Tensor:
+        return _snr(t).clamp(min=1.0)
+
+
+@dataclass(frozen=True)
+class VelocityWeighting:
+    """w = SNR + 1: plain squared error of v̂ where alpha² + sigma² = 1 (Salimans & Ho 2022, section 4)."""
+
+    name: ClassVar[str] = "velocity"
+
+    def weight(self, t: NoiseLevel) -> Tensor:
+        return _snr(t) + 1.0
+
+
+@dataclass(frozen=True)
+class FlowWeighting:
+    """w = (alpha sigma'/sigma - alpha')²: plain squared error of û.
+
+    Conditional flow matching (Lipman et al. 2023, eq. 9); 1/t² for rectified flow.
+    """
+
+    name: ClassVar[str] = "flow"
+
+    def weight(self, t: NoiseLevel) -> Tensor:
+        return torch.as_tensor((t.alpha * t.sigma_slope - t.alpha_slope * t.sigma) / t.sigma) ** 2
+
+
+@dataclass(frozen=True)
+class EDMWeighting:
+    """w = (σ̂² + s²)/(σ̂ s)² = SNR + 1/s² (Karras et al. 2022, table 1): w c_out² = 1 for the paper's own network."""
+
+    name: ClassVar[str] = "edm"
+
+    sigma_data: float = field(default=0.5, metadata={"help": "s, the standard deviation of the data, > 0"})
+
+    def __post_init__(self) -> None:
+        if not self.sigma_data > 0:
+            raise InputError(f"weighting.sigma_data: {self.sigma_data} is not positive; the paper's value is 0.5")
+
+    def weight(self, t: NoiseLevel) -> Tensor:
+        return _snr(t) + 1.0 / self.sigma_data**2
+
+
+@dataclass(frozen=True)
+class LikelihoodWeighting:
+    """w = -½ dSNR/dt: its integral over t is the variational bound, in nats a dimension (Kingma et al. 2021, eq. 17).
+
+    On a chain's grid each step has the mean of this weight over the step, `StepLikelihood`. The loss is divided by the
+    density of the times it is taken at, so that it estimates the bound whatever that density.
+    """
+
+    name: ClassVar[str] = "likelihood"
+
+    def weight(self, t: NoiseLevel) -> Tensor:
+        return torch.as_tensor(t.alpha * (t.alpha * t.sigma_slope - t.alpha_slope * t.sigma) / t.sigma**3)
+
+
+@dataclass(frozen=True)
+class StepLikelihood:
+    """w = ½ T (SNR(t - 1/T) - SNR(t)) at the times i/T: the bound of a chain of T steps (Kingma et al. 2021, eq. 13).
+
+    The mean over the grid is the sum of the chain's T Gaussian KL terms, divided by the dimension. Where SNR(0) is
+    infinite the first term stands for -log p(x_0 | x_1): with a Gaussian decoder of the noise that x_1 has, N(x̂_0,
+    (sigma_1/alpha_1)²), its weight is ½ T SNR(1/T), so SNR(0) is taken as 2 SNR(1/T) there.
+    """
+
+    schedule: Schedule
+    steps: int
+
+    def weight(self, t: NoiseLevel) -> Tensor:
+        time, log_snr = torch.as_tensor(t.t), torch.as_tensor(t.log_snr)
+        before = (time - 1 / self.steps).clamp(min=0.0)
+        from_data = (before == 0) & (level(self.schedule, 0.0).sigma == 0)
+        # log-SNR is not asked for where it is infinite: it may be learned, and has no gradient there
+        earlier = torch.as_tensor(level(self.schedule, torch.where(from_data, time, before)).log_snr)
+        fall = torch.where(from_data, log(2), earlier - log_snr)
+        return self.steps / 2 * log_snr.exp() * torch.expm1(fall)
+
+
+@dataclass(frozen=True)
+class LearnedUncertainty:
+    """loss = w ‖x̂_0 - x_0‖² e^-u + u with EDM's w and u(t) learned: `sumi.denoising.uncertainty`.
+
+    At the best u the weight is divided by the error that is left, so every noise level counts alike (Kendall et al.
+    2018; Karras et al. 2024, "EDM2", eqs. 14-16).
+    """
+
+    name: ClassVar[str] = "uncertainty"
+
+    sigma_data: float = field(default=0.5, metadata={"help": "of EDM's weight w, the data's deviation, > 0"})
+
+    def __post_init__(self) -> None:
+        EDMWeighting(self.sigma_data)
+
+    def weight(self, t: NoiseLevel) -> Tensor:
+        """w before u: that of `EDMWeighting`."""
+        return EDMWeighting(self.sigma_data).weight(t)
+
+
+WeightingConfig = (
+    SNRWeighting
+    | ConstantWeighting
+    | MinSNRWeighting
+    | TruncatedSNRWeighting
+    | VelocityWeighting
+    | FlowWeighting
+    | EDMWeighting
+    | LikelihoodWeighting
+    | LearnedUncertainty
+)

@@ -21,6 +21,7 @@ from sumi.explain.reverse import draw_reverse
 from sumi.explain.schedule import draw_schedule
 from sumi.model import DiffusionModel, load
 from sumi.process.configs import ScheduleConfig
+from sumi.process.schedule import Schedule
 
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
 
@@ -34,14 +35,15 @@ def explain(
     newest for None. Raises InputError.
     """
     if subject in SCHEDULES:
-        source = DataConfig(source=data or "digits")
-        yield from _explain_schedule(SCHEDULES[subject], load_data(source), out or Path("explain") / subject)
+        config, images = SCHEDULES[subject], load_data(DataConfig(source=data or "digits"))
+        yield from _explain_schedule(config.build(), config.steps or 1000, images, out or Path("explain") / subject)
         return
     if not Path(subject).exists():
         raise InputError(f"{subject}: is neither a run folder nor a schedule; {nearest(subject, SCHEDULES)}")
     model = load(subject, checkpoint=checkpoint)
     dataset, folder = model.load_data(data), out or model.folder / "explain"
-    yield from _explain_schedule(model.config.schedule, dataset, folder)
+    schedule = model.network_denoiser.schedule  # as it was learned, where it was
+    yield from _explain_schedule(schedule, model.config.schedule.steps or 1000, dataset, folder)
     yield draw_reverse(model, folder / "reverse.png")
     yield draw_loss(held_out_loss(model, dataset), folder / "loss_by_noise.png")
 
@@ -55,10 +57,9 @@ def held_out_loss(model: DiffusionModel, dataset: ImageDataset, *, limit: int = 
     return loss_by_noise(model.denoiser(), images, times, seed=model.config.seed)
 
 
-def _explain_schedule(config: ScheduleConfig, dataset: ImageDataset, folder: Path) -> Iterator[Drawn]:
-    schedule = config.build()
+@torch.no_grad()
+def _explain_schedule(schedule: Schedule, steps: int, dataset: ImageDataset, folder: Path) -> Iterator[Drawn]:
     image = PixelRange(dataset.levels).to_model(dataset.images[0])
-    steps = config.steps or 1000
     yield draw_schedule(schedule, steps, folder / "schedule.png")
     yield draw_noising(image, schedule, steps, folder / "noising.png")
     yield draw_correction(schedule, folder / "correction.png")

@@ -8,6 +8,7 @@ Between grid points log ᾱ is linear in t: the continuous process that noises a
 one whose steps are exactly the chain's, and its log-SNR can be inverted in closed form.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sin
@@ -20,8 +21,50 @@ from sumi.errors import InputError
 from sumi.process.schedule import NoiseLevel, Schedule
 
 
-class BetaSchedule(Schedule):
-    """The variance-preserving schedule of a chain with the given β (module docstring).
+class Chain(Schedule, ABC):
+    """A variance-preserving schedule that is given by log ᾱ on its grid (module docstring)."""
+
+    steps: int
+    """T, the length of the chain."""
+
+    @abstractmethod
+    def log_alpha_bar(self) -> Tensor:
+        """log ᾱ_0 = 0, log ᾱ_1, … log ᾱ_T, falling: float64 (T + 1,) on the CPU."""
+
+    def _log_alpha_squared(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """log ᾱ at t, and its rise during the step that t is in."""
+        position = t.clamp(0, 1) * self.steps
+        left = ((position * (1 - 1e-15)).ceil() - 1).long().clamp(min=0)  # i/T · T may be rounded to above i
+        log_alpha_bar = self.log_alpha_bar()
+        start, end = log_alpha_bar[left], log_alpha_bar[left + 1]
+        return torch.lerp(start, end, position - left), end - start
+
+    def level(self, t: Tensor) -> NoiseLevel:
+        log_alpha_squared, rise = self._log_alpha_squared(t)
+        half_rate = rise * (self.steps / 2)  # d log alpha / dt
+        alpha = (log_alpha_squared / 2).exp()
+        variance = log_alpha_squared.expm1().abs()
+        sigma = variance.sqrt()
+        alpha_slope = half_rate * alpha
+        return NoiseLevel(
+            t, alpha, sigma, log_alpha_squared - variance.log(), alpha_slope, -alpha_slope * alpha / sigma
+        )
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        log_alpha_bar = self.log_alpha_bar().detach()
+        wanted = torch.nn.functional.logsigmoid(log_snr.detach().to(torch.float64))  # alpha² = sigmoid(log_snr)
+        wanted = wanted.clamp(min=float(log_alpha_bar[-1]))
+        right = torch.searchsorted(-log_alpha_bar, -wanted).clamp(1, self.steps)
+        start, end = log_alpha_bar[right - 1], log_alpha_bar[right]
+        return (right - 1 + (wanted - start) / (end - start)) / self.steps
+
+    def betas(self, steps: int) -> Tensor:
+        grid = torch.arange(steps + 1, dtype=torch.float64) / steps
+        return -self._log_alpha_squared(grid)[0].diff().expm1()
+
+
+class BetaSchedule(Chain):
+    """The chain with the given β.
 
     ``betas``: T values in (0, 1). Raises InputError for any other.
     """
@@ -33,34 +76,8 @@ class BetaSchedule(Schedule):
         self.steps = len(values)
         self._log_alpha_bar = torch.cat([values.new_zeros(1), torch.log1p(-values).cumsum(0)])
 
-    def _log_alpha_squared(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """log ᾱ at t, and its rise during the step that t is in."""
-        position = t.clamp(0, 1) * self.steps
-        left = (position.ceil() - 1).long().clamp(min=0)
-        start, end = self._log_alpha_bar[left], self._log_alpha_bar[left + 1]
-        return torch.lerp(start, end, position - left), end - start
-
-    def level(self, t: Tensor) -> NoiseLevel:
-        log_alpha_squared, rise = self._log_alpha_squared(t)
-        half_rate = rise * (self.steps / 2)  # d log alpha / dt
-        alpha = (log_alpha_squared / 2).exp()
-        variance = -log_alpha_squared.expm1()
-        sigma = variance.sqrt()
-        alpha_slope = half_rate * alpha
-        return NoiseLevel(
-            t, alpha, sigma, log_alpha_squared - variance.log(), alpha_slope, -alpha_slope * alpha / sigma
-        )
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        wanted = torch.nn.functional.logsigmoid(log_snr.to(torch.float64))  # alpha² = sigmoid(log_snr)
-        wanted = wanted.clamp(min=float(self._log_alpha_bar[-1]))
-        right = torch.searchsorted(-self._log_alpha_bar, -wanted).clamp(1, self.steps)
-        start, end = self._log_alpha_bar[right - 1], self._log_alpha_bar[right]
-        return (right - 1 + (wanted - start) / (end - start)) / self.steps
-
-    def betas(self, steps: int) -> Tensor:
-        grid = torch.arange(steps + 1, dtype=torch.float64) / steps
-        return -self._log_alpha_squared(grid)[0].diff().expm1()
+    def log_alpha_bar(self) -> Tensor:
+        return self._log_alpha_bar
 
 
 def _check_chain(steps: int, **betas: float) -> None:
@@ -72,7 +89,7 @@ def _check_chain(steps: int, **betas: float) -> None:
 
 
 @dataclass(frozen=True)
-class _BetaRange:
+class BetaRange:
     """A chain whose β rise from a first to a last value."""
 
     steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
@@ -84,7 +101,7 @@ class _BetaRange:
 
 
 @dataclass(frozen=True)
-class LinearBeta(_BetaRange):
+class LinearBeta(BetaRange):
     """β rising linearly (Ho et al. 2020, section 4): ᾱ_500 = 0.0786 and ᾱ_1000 = 4.04e-5 as given there."""
 
     name: ClassVar[str] = "linear"
@@ -134,7 +151,7 @@ class CosineBeta:
 
 
 @dataclass(frozen=True)
-class QuadraticBeta(_BetaRange):
+class QuadraticBeta(BetaRange):
     """√β rising linearly (Song et al. 2021 "DDIM", appendix D.2; Stable Diffusion's "scaled linear")."""
 
     name: ClassVar[str] = "quadratic"

@@ -3,6 +3,7 @@
 from sumi.process.chain import ConstantBeta, CosineBeta, LinearBeta, ListedBeta, QuadraticBeta, SigmoidBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE, Ladder
+from sumi.process.learned import Learned, LearnedChain
 
 ScheduleConfig = (
     LinearBeta
@@ -18,5 +19,7 @@ ScheduleConfig = (
     | VE
     | EDM
     | Ladder
+    | Learned
+    | LearnedChain
 )
-"""``build()`` makes the schedule; ``steps`` is T of a chain or ladder, None in continuous time."""
+"""``build()`` makes the schedule; ``steps`` is the length of its grid, None in continuous time."""

@@ -33,7 +33,8 @@ class _LinearRate:
         return beta, t * (self.beta_min + beta) / 2
 
     def time(self, integral: Tensor) -> Tensor:
-        """The time in [0, 1] at which B is this: the root that subtracts nothing."""
+        """The time in [0, 1] at which B is this, 1 where it never is: the root that subtracts nothing."""
+        integral = integral.clamp(max=2 * self.beta_min + self.slope)  # 2 B(1): past the end, and finite
         return (2 * integral / (self.beta_min + (self.beta_min**2 + 2 * self.slope * integral).sqrt())).clamp(0, 1)
 
 

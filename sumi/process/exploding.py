@@ -9,7 +9,7 @@ levels the ladder is geometric too; below the first it falls linearly to sigma(0
 """
 
 from dataclasses import dataclass, field
-from math import log
+from math import inf, log
 from typing import ClassVar
 
 import torch
@@ -27,14 +27,15 @@ class GeometricNoise(Schedule):
     """sigma from ``sigma_min`` to ``sigma_max``, by the same factor in equal times."""
 
     def __init__(self, sigma_min: float, sigma_max: float) -> None:
-        self.first, self.rate = log(sigma_min), log(sigma_max / sigma_min)
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+        self.rate = log(sigma_max / sigma_min)
 
     def level(self, t: Tensor) -> NoiseLevel:
-        sigma = (self.first + self.rate * t).exp()
+        sigma = self.sigma_min ** (1 - t) * self.sigma_max**t
         return _level(t, sigma, self.rate * sigma)
 
     def time(self, log_snr: Tensor) -> Tensor:
-        return ((-log_snr.to(torch.float64) / 2 - self.first) / self.rate).clamp(0, 1)
+        return ((-log_snr.to(torch.float64) / 2 - log(self.sigma_min)) / self.rate).clamp(0, 1)
 
 
 class KarrasNoise(Schedule):
@@ -57,12 +58,13 @@ class NoiseLadder(Schedule):
     """``levels`` of noise from ``sigma_min`` at t = 1/levels to ``sigma_max`` at t = 1 (module docstring)."""
 
     def __init__(self, sigma_min: float, sigma_max: float, levels: int) -> None:
-        self.sigma_min, self.levels = sigma_min, levels
+        self.sigma_min, self.sigma_max, self.levels = sigma_min, sigma_max, levels
         self.step = log(sigma_max / sigma_min) / (levels - 1)
 
     def level(self, t: Tensor) -> NoiseLevel:
         rung = t * self.levels
-        sigma = self.sigma_min * torch.where(rung > 1, ((rung - 1) * self.step).exp(), rung)
+        part = (rung - 1) / (self.levels - 1)
+        sigma = torch.where(rung > 1, self.sigma_min ** (1 - part) * self.sigma_max**part, self.sigma_min * rung)
         slope = self.levels * torch.where(rung > 1, self.step * sigma, torch.full_like(t, self.sigma_min))
         return _level(t, sigma, slope)
 
@@ -79,9 +81,10 @@ class _NoiseRange:
     sigma_max: float = field(default=50.0, metadata={"help": "the most, as large as distances between examples"})
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma_min < self.sigma_max:
+        if not 0 < self.sigma_min < self.sigma_max < inf:
             raise InputError(
-                f"schedule.sigma_min: {self.sigma_min} and sigma_max = {self.sigma_max} must be positive and rising"
+                f"schedule.sigma_min: {self.sigma_min} and sigma_max = {self.sigma_max} must be finite, positive and "
+                "rising"
             )
 
 
@@ -109,8 +112,8 @@ class EDM(_NoiseRange):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.rho >= 1:
-            raise InputError(f"schedule.rho: {self.rho} is less than 1; the paper's value is 7")
+        if not 1 <= self.rho < inf:
+            raise InputError(f"schedule.rho: {self.rho} is not a number from 1 up; the paper's value is 7")
 
     def build(self) -> KarrasNoise:
         return KarrasNoise(self.sigma_min, self.sigma_max, self.rho)

@@ -4,21 +4,24 @@ from dataclasses import dataclass, field
 
 from sumi.config import nearest
 from sumi.errors import InputError
+from sumi.sampling.method import NATURAL
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.time_grid import TIME_GRIDS
+
+_GRIDS = (NATURAL, *TIME_GRIDS)
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
     """The defaults of ``sample``."""
 
-    solver: str = field(default="ddim", metadata={"help": f"one of {', '.join(SOLVERS)}"})
+    solver: str = field(default="adams", metadata={"help": f"one of {', '.join(SOLVERS)}"})
     steps: int = field(default=50, metadata={"help": "intervals of the time grid, 1 or more"})
-    time_grid: str = field(default="uniform", metadata={"help": f"one of {', '.join(TIME_GRIDS)}"})
+    time_grid: str = field(default=NATURAL, metadata={"help": f"one of {', '.join(_GRIDS)} (the solver's own)"})
     threshold: bool = field(default=True, metadata={"help": "keep every x̂_0 in [-1, 1] while sampling"})
 
     def __post_init__(self) -> None:
-        for name, value, known in (("solver", self.solver, SOLVERS), ("time_grid", self.time_grid, TIME_GRIDS)):
+        for name, value, known in (("solver", self.solver, SOLVERS), ("time_grid", self.time_grid, _GRIDS)):
             if value not in known:
                 raise InputError(f"sampling.{name}: there is no {value!r}; {nearest(value, known)}")
         if self.steps < 1:

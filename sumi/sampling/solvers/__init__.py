@@ -1,12 +1,38 @@
 """Solvers by name, as the command line and the run folder call them."""
 
+from math import inf
 from typing import Any, Final
 
+from sumi.sampling.solvers.adams import Adams
+from sumi.sampling.solvers.adaptive import Adaptive
 from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.solvers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
+from sumi.sampling.solvers.euler_maruyama import EulerMaruyama
+from sumi.sampling.solvers.heun import Churn, Heun
+from sumi.sampling.solvers.langevin import AnnealedLangevin
+from sumi.sampling.solvers.predictor_corrector import PredictorCorrector
+from sumi.sampling.solvers.runge_kutta import RungeKutta
 from sumi.sampling.solvers.solver import Solver
+from sumi.sampling.solvers.unipc import UniPC
 
 SOLVERS: Final[dict[str, Solver[Any]]] = {
+    "adams": Adams(),
+    "lms": Adams(near=inf, far=inf),
     "ddim": DDIM(eta=0.0),
     "ddpm": DDIM(eta=1.0),
     "ddpm_large": DDIM(eta=1.0, variance="large"),
+    "euler_maruyama": EulerMaruyama(),
+    "predictor_corrector": PredictorCorrector(EulerMaruyama()),
+    "langevin": AnnealedLangevin(),
+    "heun": Heun(),
+    "heun_churn": Churn(Heun()),
+    "rk4": RungeKutta(order=4),
+    "adaptive": Adaptive(),
+    "dpmpp_2m": DPMSolverMultistep(order=2),
+    "dpmpp_3m": DPMSolverMultistep(order=3),
+    "dpmpp_2m_sde": DPMSolverMultistep(order=2, eta=1.0),
+    "dpmpp_2s": DPMSolverSinglestep(order=2),
+    "dpmpp_3s": DPMSolverSinglestep(order=3),
+    "unipc": UniPC(order=2),
+    "unipc_3": UniPC(order=3),
 }

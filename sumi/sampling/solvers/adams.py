@@ -19,7 +19,6 @@ the defaults were found on mixtures of Gaussians (benchmarks/solver_accuracy.py)
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import exp, inf, log
-from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -48,11 +47,11 @@ class Adams:
     ``near`` = infinity v = σ̂.
     """
 
-    off_grid: ClassVar[bool] = False
+    off_grid = False
 
     order: int = field(default=4, metadata={"help": "evaluations that a step uses, 1 to 8"})
     data_std: float = field(default=0.5, metadata={"help": "the data's standard deviation, > 0"})
-    near: float = field(default=0.2, metadata={"help": "σ̂ in units of data_std below which ε is smooth in σ̂, > 0"})
+    near: float = field(default=0.3, metadata={"help": "σ̂ in units of data_std below which ε is smooth in σ̂, > 0"})
     far: float = field(default=100.0, metadata={"help": "σ̂ in units of data_std above which it is smooth in 1/σ̂"})
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ noise.
 
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from sumi.sampling.solvers.solver import StepNoise
 class DDIM:
     """DDIM for any η in [0, 1]; DDPM's ancestral sampler at η = 1."""
 
-    off_grid: ClassVar[bool] = False
+    off_grid = False
 
     eta: float = field(default=0.0, metadata={"help": "0: deterministic DDIM; 1: DDPM's ancestral sampling"})
     variance: Literal["small", "large"] = field(

@@ -12,7 +12,6 @@ steps of trained models are nearly those of a Gaussian: Wang & Vastola 2024.)
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from sumi.sampling.solvers.solver import StepNoise
 class GaussianAdams:
     """``adams`` on what is left when the flow of ``gaussian`` is taken out."""
 
-    off_grid: ClassVar[bool] = False
+    off_grid = False
 
     gaussian: Gaussian
     adams: Adams = field(default_factory=Adams)

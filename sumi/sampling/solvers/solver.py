@@ -1,7 +1,7 @@
 """What a solver is: one pure step from time t to the earlier time s; whatever it must remember is handed in and out."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
@@ -35,13 +35,15 @@ State = TypeVar("State")
 
 
 class Solver(Protocol[State]):
-    """A solver never asks which schedule, parameterization or guidance it has.
+    """A solver never asks which schedule, parameterization or guidance it has."""
 
-    ``off_grid``: whether it evaluates the denoiser at times between those of the grid, which a network that was trained
-    on a chain's own times does not know.
-    """
+    @property
+    def off_grid(self) -> bool:
+        """Whether it evaluates the denoiser between the times of the grid.
 
-    off_grid: ClassVar[bool]
+        A network that was trained on a chain's own times knows no others.
+        """
+        ...
 
     def init(self) -> State:
         """The state before the first step."""

@@ -7,7 +7,6 @@ so far and the weights that `sumi.sampling.tuning` found.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -24,7 +23,7 @@ Evaluations = tuple[Tensor, ...]
 class Tuned:
     """``weights[k]``: k numbers, the w_j of step k for the k evaluations before its own, newest first."""
 
-    off_grid: ClassVar[bool] = False
+    off_grid = False
 
     weights: tuple[tuple[float, ...], ...]
 

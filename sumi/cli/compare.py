@@ -1,0 +1,69 @@
+"""``sumi compare RUN``."""
+
+import argparse
+from math import isnan
+from pathlib import Path
+
+from rich.table import Table
+
+from sumi.cli.terminal import console, counting, counting_of, say
+from sumi.compare import DEFAULT_SOLVERS, Comparison, compare, write_comparison
+from sumi.errors import InputError
+from sumi.model import DiffusionModel, load
+from sumi.tune import tune
+
+
+def run(options: argparse.Namespace) -> None:
+    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+    evaluations = _numbers(options.steps) if options.steps else None
+    solvers = tuple(options.solvers.split(",")) if options.solvers else DEFAULT_SOLVERS
+    if options.tune is not None:
+        _tune(model, options.tune)
+        evaluations, solvers = evaluations or (options.tune,), ("tuned", *solvers)
+    with counting_of() as progress:
+        comparison = compare(
+            model,
+            solvers,
+            evaluations or (5, 10, 20, 50),
+            n=options.n,
+            frechet=options.frechet,
+            seed=options.seed,
+            progress=progress,
+        )
+    _show(comparison)
+    if options.tune is None:
+        for file in write_comparison(comparison, Path(options.run) / "compare"):
+            say(f"wrote {file}")
+
+
+def _tune(model: DiffusionModel, steps: int) -> None:
+    with counting("tuning") as progress:
+        tuning = tune(model, steps, progress=progress)
+    say(
+        f"{steps} steps: median distance to the ODE's end {tuning.before:.2g} with adams, {tuning.after:.2g} tuned "
+        "(on trajectories not fitted to)"
+    )
+    if tuning.file is None:
+        say("adams is as good; nothing is kept")
+    else:
+        say(f"wrote {tuning.file}; `sumi sample --steps {steps}` uses it")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--steps {text}: is not a list of whole numbers; write such as 5,10,20") from None
+
+
+def _show(comparison: Comparison) -> None:
+    table = Table("solver", "evaluations", "distance to the ODE's end", "95th percentile", box=None, pad_edge=False)
+    if comparison.held_out:
+        table.add_column(f"Fréchet distance to {comparison.held_out} held-out images")
+    table.add_column("ms an image", justify="right")
+    for row in comparison.rows:
+        cells = ["draws noise", ""] if isnan(row.median) else [f"{row.median:.2g}", f"{row.percentile_95:.2g}"]
+        if row.frechet is not None:
+            cells.append(f"{row.frechet.value:.3f} [{row.frechet.low:.3f}, {row.frechet.high:.3f}]")
+        table.add_row(row.solver, str(row.evaluations), *cells, f"{1000 * row.seconds:.1f}")
+    console.print(table)

@@ -1,0 +1,239 @@
+"""Solvers beside each other on one model, at equal numbers of network evaluations.
+
+Two measures. The distance of each image to where the model's own probability-flow ODE leads from the same noise, found
+with many steps: all that a deterministic solver gets wrong, image by image, relative to the data's standard deviation.
+And the Fréchet distance of the images to held-out real ones, which also tells of samplers that go another way there.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sumi.data.pixels import PixelRange
+from sumi.denoising.denoiser import Denoised, Denoiser
+from sumi.errors import InputError
+from sumi.evaluation.feature_network import FEWEST, FeatureNetwork
+from sumi.evaluation.frechet import frechet_distance
+from sumi.evaluation.intervals import Estimate
+from sumi.explain.figure import INK, RED, Drawn, canvas, save
+from sumi.measure import Count, learn_features
+from sumi.model import DiffusionModel
+from sumi.process.noise import Purpose, SampleNoise
+from sumi.process.schedule import Schedule, Time
+from sumi.run import writing
+from sumi.sampling.method import LEAST_STD, Method
+from sumi.sampling.sample import sample
+from sumi.sampling.tuning import distance
+from sumi.tune import fine_method
+
+COLOURS = ("#2563eb", "#15803d", "#a16207", "#7e22ce", "#0e7490", "#be185d")
+BATCH = 64
+REFERENCE_STEPS = 1000
+DEFAULT_SOLVERS = ("adams", "ddim", "heun", "dpmpp_2m", "unipc", "ddpm")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solver at one number of evaluations, with ``seconds`` an image.
+
+    ``median`` and ``percentile_95`` of the distance to the ODE's end are NaN for a solver that draws noise; ``frechet``
+    is None where it was not asked for.
+    """
+
+    solver: str
+    evaluations: int
+    steps: int
+    median: float
+    percentile_95: float
+    frechet: Estimate | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows; ``held_out``: how many real images the Fréchet distances are to, ``images`` how many were sampled."""
+
+    rows: tuple[Row, ...]
+    images: int
+    held_out: int
+
+
+class CountingDenoiser:
+    """A denoiser that counts its evaluations of whole batches."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.evaluations = denoiser, 0
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+        self.evaluations += 1
+        return self.denoiser(x_t, t)
+
+
+def compare(
+    model: DiffusionModel,
+    solvers: Sequence[str] = DEFAULT_SOLVERS,
+    evaluations: Sequence[int] = (5, 10, 20, 50),
+    *,
+    n: int = 64,
+    frechet: bool = False,
+    seed: int = 0,
+    progress: Count | None = None,
+) -> Comparison:
+    """Sample ``n`` images with each solver at each number of evaluations.
+
+    A solver that needs several a step takes as many steps as fit. ``frechet``: also measure against the run's held-out
+    images, with features learned on its training images. ``progress(what, done, total)``. Raises InputError.
+    """
+    if n < 2:
+        raise InputError(f"-n {n}: too few to compare; give 2 or more")
+    network, real = _features(model, progress) if frechet else (None, torch.empty(0))
+    if frechet and min(n, len(real)) < FEWEST:
+        raise InputError(f"-n {n}: with {len(real)} held out; the Fréchet distance needs {FEWEST} of each")
+    jobs = [(name, count) for name in solvers for count in evaluations]
+    methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
+    rows: list[Row] = []
+    with torch.inference_mode():
+        ends = _ends(model, n, seed, progress)
+        for done, ((name, _), method) in enumerate(zip(jobs, methods, strict=True)):
+            rows.append(_row(model, name, method, ends, seed, network, real))
+            if progress is not None:
+                progress("comparing", done + 1, len(jobs))
+    return Comparison(tuple(rows), n, len(real))
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
+    """Write comparison.json and comparison.png into ``folder``. Raises SumiError where it cannot."""
+    file = folder / "comparison.json"
+    content = [{key: _plain(value) for key, value in asdict(row).items()} for row in comparison.rows]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"images": comparison.images, "rows": content}, indent=2) + "\n")
+    return file, draw_comparison(comparison, folder / "comparison.png").path
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and isnan(value) else value
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> Drawn:
+    """Distance to the ODE's end over evaluations, a line for each deterministic solver."""
+    figure = canvas(6.0, 4.0)
+    axes = figure.add_subplot()
+    lines: dict[str, list[Row]] = {}
+    for row in comparison.rows:
+        if not isnan(row.median):
+            lines.setdefault(row.solver, []).append(row)
+    for k, (name, rows) in enumerate(lines.items()):
+        places = [row.evaluations for row in rows]
+        colour = {"adams": INK, "tuned": RED}.get(name, COLOURS[k % len(COLOURS)])
+        width = 2.2 if name in ("adams", "tuned") else 1.3
+        axes.plot(
+            places, [row.median for row in rows], marker="o", markersize=4, label=name, color=colour, linewidth=width
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ticks = sorted({row.evaluations for rows in lines.values() for row in rows})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("network evaluations")
+    axes.set_ylabel("median distance to the ODE's end / data std")
+    axes.spines[["top", "right"]].set_visible(False)
+    if lines:
+        axes.legend(frameon=False)
+    return save(figure, path, "how far each solver lands from where the model's ODE leads")
+
+
+@torch.inference_mode()
+def _method(model: DiffusionModel, name: str, evaluations: int) -> Method:
+    """As many steps as the evaluations allow, which one small run tells."""
+    method = model.method(evaluations, name)
+    counting = CountingDenoiser(model.denoiser())
+    noise = SampleNoise(0, range(1), model.images.shape, device=model.device)
+    sample(counting, method.solver, method.times, model.start_noise(range(1), 0), noise)
+    if counting.evaluations <= evaluations:
+        return method
+    return model.method(max(1, evaluations**2 // counting.evaluations), name)
+
+
+def _ends(model: DiffusionModel, n: int, seed: int, progress: Count | None) -> Tensor:
+    """Where the model's ODE leads from the noise of images 0 … n - 1: (n, C, H, W)."""
+    method = fine_method(model, REFERENCE_STEPS)
+    batches = _batches(n)
+    ends = []
+    for number, indices in enumerate(batches):
+
+        def report(step: int, *_: Any, before: int = number * method.steps) -> None:
+            if progress is not None:
+                progress("following the ODE", before + step + 1, len(batches) * method.steps)
+
+        start = model.start_noise(indices, seed)
+        ends.append(sample(model.denoiser(), method.solver, method.times, start, callback=report))
+    return torch.cat(ends)
+
+
+def _batches(n: int) -> list[range]:
+    return [range(first, min(first + BATCH, n)) for first in range(0, n, BATCH)]
+
+
+def _features(model: DiffusionModel, progress: Count | None) -> tuple[FeatureNetwork, Tensor]:
+    """The network that looks at images, and what it sees in the run's held-out ones."""
+    train, held_out = model.load_data().split(model.config.data.held_out)
+    network = learn_features(train, progress)
+    return network, network.features(PixelRange(held_out.levels).to_model(held_out.images))
+
+
+class _WatchedNoise:
+    """Noise that knows whether anybody asked for it."""
+
+    def __init__(self, noise: SampleNoise) -> None:
+        self.noise, self.drawn = noise, False
+
+    def __call__(self, step: int, purpose: Purpose, draw: int = 0, /) -> Tensor:
+        self.drawn = True
+        return self.noise(step, purpose, draw)
+
+
+def _row(
+    model: DiffusionModel,
+    name: str,
+    method: Method,
+    ends: Tensor,
+    seed: int,
+    network: FeatureNetwork | None,
+    real: Tensor,
+) -> Row:
+    denoiser, drawn = CountingDenoiser(model.denoiser()), False
+    made: list[Tensor] = []
+    batches = _batches(len(ends))
+    begin = time.perf_counter()
+    for indices in batches:
+        noise = _WatchedNoise(SampleNoise(seed, indices, model.images.shape, device=model.device))
+        made.append(sample(denoiser, method.solver, method.times, model.start_noise(indices, seed), noise))
+        drawn = drawn or noise.drawn
+    seconds = (time.perf_counter() - begin) / len(ends)
+    images = torch.cat(made)
+    away = distance(images, ends) / max(model.description.data_std, LEAST_STD)
+    median, high = (float(away.quantile(q)) for q in (0.5, 0.95))
+    pixels = PixelRange(model.images.levels)
+    saved = pixels.to_model(pixels.to_levels(images.clamp(-1, 1).cpu()))
+    return Row(
+        solver=name,
+        evaluations=round(denoiser.evaluations / len(batches)),
+        steps=method.steps,
+        median=nan if drawn else median,
+        percentile_95=nan if drawn else high,
+        frechet=None if network is None else frechet_distance(network.features(saved), real),
+        seconds=seconds,
+    )

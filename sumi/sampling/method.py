@@ -1,0 +1,70 @@
+"""How samples are made: a solver and the times at which it stops, chosen by name."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from torch import Tensor
+
+from sumi.config import nearest
+from sumi.errors import InputError
+from sumi.process.schedule import Schedule
+from sumi.sampling.solvers import SOLVERS
+from sumi.sampling.solvers.adams import Adams
+from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.solvers.solver import Solver
+from sumi.sampling.time_grid import TIME_GRIDS, snap
+
+NATURAL: Final = "natural"
+NATURAL_GRIDS: Final = dict.fromkeys(("ddim", "ddpm", "ddpm_large", "euler_maruyama", "langevin"), "uniform")
+"""The grid of a solver that is none of its own: where its paper has it. All others take `log_ratio`."""
+LEAST_STD: Final = 1e-3  # images that are all alike have none
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver, its times (steps + 1,), and the name it goes by."""
+
+    name: str
+    solver: Solver[Any]
+    times: Tensor
+
+    @property
+    def steps(self) -> int:
+        return len(self.times) - 1
+
+
+def build_method(
+    name: str,
+    steps: int,
+    schedule: Schedule,
+    *,
+    time_grid: str = NATURAL,
+    data_std: float = 0.5,
+    grid: int | None = None,
+    eta: float | None = None,
+) -> Method:
+    """The method that these names and numbers stand for.
+
+    ``grid``: T where the network knows only the times i/T, else None. ``eta`` overrides DDIM's η. Raises InputError: an
+    unknown name, too many steps or fewer than 1, an η for a solver that has none, and a solver that needs times which
+    the network does not know.
+    """
+    if name not in SOLVERS:
+        raise InputError(f"--solver {name}: there is no such solver; {nearest(name, SOLVERS)}")
+    solver = SOLVERS[name]
+    if isinstance(solver, Adams):
+        solver = replace(solver, data_std=max(data_std, LEAST_STD))
+    if eta is not None:
+        if not isinstance(solver, DDIM) or name != "ddim":
+            raise InputError(f"--eta: {name} has its own; leave it out, or choose ddim")
+        solver = replace(solver, eta=eta)
+    if grid is not None and solver.off_grid:
+        known = ", ".join(other for other, one in SOLVERS.items() if not one.off_grid)
+        raise InputError(
+            f"--solver {name}: evaluates at times between those of its grid, and this network knows only the {grid} of "
+            f"its chain; choose from {known}"
+        )
+    if time_grid == NATURAL:
+        time_grid = NATURAL_GRIDS.get(name, "log_ratio")
+    times = TIME_GRIDS[time_grid](schedule, steps, max(data_std, LEAST_STD))
+    return Method(name, solver, times if grid is None else snap(times, grid))

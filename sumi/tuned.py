@@ -1,0 +1,53 @@
+"""Methods that were tuned to a model, as files of its run folder.
+
+runs/NAME/tuned/00003000-5.json: the times and coefficients for 5 steps of the checkpoint of step 3000.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from sumi.errors import InputError
+from sumi.run import writing
+from sumi.sampling.method import Method
+from sumi.sampling.solvers.tuned import Tuned
+
+FORMAT = 1
+
+
+def tuned_file(run: Path, checkpoint: int, steps: int) -> Path:
+    """Where the method for this many steps of a checkpoint is kept."""
+    return run / "tuned" / f"{checkpoint:08d}-{steps}.json"
+
+
+def save_tuned(file: Path, method: Method, about: dict[str, float | int]) -> None:
+    """Write the method, at once or not at all. ``about``: what is known of it. Raises SumiError."""
+    assert isinstance(method.solver, Tuned)
+    content = {
+        "format": FORMAT,
+        "about": about,
+        "times": method.times.tolist(),
+        "weights": [list(row) for row in method.solver.weights],
+    }
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.new")
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.replace(file)
+
+
+def load_tuned(file: Path) -> Method:
+    """The method in ``file``. Raises InputError where it is not what `save_tuned` wrote."""
+    try:
+        content = json.loads(file.read_text())
+        times = torch.tensor(content["times"], dtype=torch.float64)
+        solver = Tuned(tuple(tuple(map(float, row)) for row in content["weights"]))
+        whole = content["format"] == FORMAT and times.ndim == 1 and len(times) == len(solver.weights) + 1
+        finite = all(torch.tensor(row).isfinite().all() for row in solver.weights)
+        falling = bool((times.diff() <= 0).all()) and times[0] == 1 and times[-1] == 0
+    except (OSError, ValueError, TypeError, KeyError, InputError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); remove it, or tune again") from None
+    if not (whole and finite and falling):
+        raise InputError(f"{file}: is not what `sumi compare --tune` wrote; remove it, or tune again")
+    return Method("tuned", solver, times)

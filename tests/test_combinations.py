@@ -1,0 +1,191 @@
+"""Every schedule × parameterization × weighting × time sampler: refused by name, or exact on a Gaussian.
+
+For x_0 ~ N(m, c²) the best network is known, whatever F means. With it, x̂_0 is the posterior mean, and
+the loss of a batch with x_0 = m ± c and ε = ±1 in all four combinations, whose moments up to the second are those of
+the distribution, is exactly
+
+    w(t) Var(x_0 | x_t) = w(t) c² sigma²/(alpha² c² + sigma²).
+"""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from sumi.data.config import DataConfig
+from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.parameterization import ParameterizationConfig
+from sumi.denoising.time_sampling import GridTimes, ImportanceTimes, TimeSamplerConfig
+from sumi.denoising.weighting import WeightingConfig
+from sumi.errors import InputError
+from sumi.model import build_denoiser
+from sumi.networks.unet import UNetConfig
+from sumi.process.configs import ScheduleConfig
+from sumi.process.forward import add_noise
+from sumi.process.schedule import NoiseLevel, level
+from sumi.run import ImageSpec, RunConfig
+from sumi.sampling.config import SamplingConfig
+from sumi.training_run import build_loss, build_times
+
+MEAN, STD = 0.3, 0.6
+IMAGES = ImageSpec(1, 2, 2, 256, ())
+U = torch.tensor([*(k / 8 for k in range(8)), 2.0**-53, 1 - 2.0**-53], dtype=torch.float64)
+
+SCHEDULES = [cls() for cls in get_args(ScheduleConfig)]
+PARAMETERIZATIONS = [cls() for cls in get_args(ParameterizationConfig)]
+WEIGHTINGS = [cls() for cls in get_args(WeightingConfig)]
+TIME_SAMPLERS = get_args(TimeSamplerConfig)
+
+CONTINUOUS = {"vp", "sub_vp", "continuous_cosine", "flow", "ve", "edm", "learned"}
+NO_DATA_LEFT = {"continuous_cosine", "flow"}  # alpha(1) = 0
+SINGULAR = {"noise", "score", "energy", "edm"}  # there, 1/alpha or ln(sigma/alpha) is infinite
+LEARNED = {"learned", "learned_chain"}
+
+
+def refusal(schedule: str, parameterization: str, weighting: str, times: str) -> str | None:
+    """How the message begins where a combination makes no sense."""
+    if schedule in CONTINUOUS and times in ("grid", "importance"):
+        return f"times: schedule={schedule} is continuous and has no grid; set times=uniform"
+    if schedule in LEARNED and weighting != "likelihood":
+        return f"weighting: schedule={schedule} is learned by the bound, not by {weighting}; set weighting=likelihood"
+    if schedule == "learned" and times != "uniform":
+        return "times: schedule=learned is learned from uniform times; set times=uniform"
+    if schedule == "learned_chain" and times not in ("grid", "importance"):
+        return "times: schedule=learned_chain is learned on its own grid; set times=grid"
+    if schedule in NO_DATA_LEFT and parameterization in SINGULAR:
+        return (
+            f"schedule: at t = 1 no data is left (alpha = 0.0e+00), and parameterization={parameterization} is singular"
+        )
+    return None
+
+
+class Exact(torch.nn.Module):
+    """The best network, times ``gain``; it must be told the level that c_noise stands for."""
+
+    now: NoiseLevel
+
+    def __init__(self, parameterization: str) -> None:
+        super().__init__()
+        self.parameterization = parameterization
+        self.gain = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+
+    def best(self, x_t: torch.Tensor) -> torch.Tensor:
+        """F at x_t (N, D), from the posterior means of x_0 and ε."""
+        alpha, sigma, alpha_slope, sigma_slope = (
+            v[:, None] for v in (self.now.alpha, self.now.sigma, self.now.alpha_slope, self.now.sigma_slope)
+        )
+        offset = (x_t - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
+        clean, noise = MEAN + alpha * STD**2 * offset, sigma * offset
+        spread = (sigma**2 + alpha**2 / 4).sqrt()  # sigma_data = ½
+        return {
+            "clean": clean,
+            "noise": noise,
+            "energy": noise,
+            "velocity": alpha * noise - sigma * clean,
+            "score": -noise / sigma,
+            "flow": alpha_slope * clean + sigma_slope * noise,
+            # Karras et al. 2022, eq. 8 with table 1: (σ̂ x_0 - sigma_data² ε)/(sigma_data √(σ̂² + sigma_data²))
+            "edm": (sigma * clean - alpha / 4 * noise) / (spread / 2),
+        }[self.parameterization]
+
+    def forward(self, z: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+        alpha, sigma = self.now.alpha[:, None], self.now.sigma[:, None]
+        told = (sigma / alpha).log()[:, 0] / 4 if self.parameterization == "edm" else 1000 * self.now.t - 1
+        torch.testing.assert_close(c_noise, told, rtol=1e-9, atol=1e-9)
+        power = {"edm": sigma**2 + alpha**2 / 4, "energy": sigma**2 + alpha**2}.get(self.parameterization, 1.0)
+        x_t = z * power**0.5
+        if self.parameterization == "energy":  # ½ (z - f)² has the slope gain · ε̂ in z
+            steepness = self.gain * sigma / (alpha**2 * STD**2 + sigma**2) / power**0.5
+            return z - steepness.sqrt() * (x_t - alpha * MEAN)
+        return self.gain * self.best(x_t)
+
+
+def expected_weight(weighting: str, now: NoiseLevel, schedule, grid: int | None) -> torch.Tensor:
+    """The papers' formulas, with everything at its default."""
+    snr = (now.alpha / now.sigma) ** 2
+    # d SNR/dt = SNR · 2 (alpha'/alpha - sigma'/sigma)
+    snr_slope = 2 * now.alpha * now.alpha_slope / now.sigma**2 - 2 * snr * now.sigma_slope / now.sigma
+    if weighting == "likelihood" and grid is not None:
+        index = (now.t * grid).round()
+        before = level(schedule, (index - 1) / grid)
+        snr_before = torch.where(before.sigma > 0, (before.alpha / before.sigma) ** 2, 2 * snr)
+        return grid / 2 * (snr_before - snr)
+    return {
+        "constant": torch.ones_like(snr),
+        "snr": snr,
+        "velocity": snr + 1,
+        "min_snr": snr.minimum(torch.tensor(5.0)),
+        "truncated_snr": snr.maximum(torch.tensor(1.0)),
+        "edm": snr + 4,
+        "uncertainty": snr + 4,  # u begins at 0
+        "likelihood": -snr_slope / 2,
+        "flow": (now.alpha * now.sigma_slope / now.sigma - now.alpha_slope) ** 2,
+    }[weighting]
+
+
+def configured(schedule, parameterization, weighting, times: type) -> tuple[RunConfig, NetworkDenoiser]:
+    on_grid = times in (GridTimes, ImportanceTimes)
+    config = RunConfig(
+        recipe="",
+        data=DataConfig(source="digits"),
+        schedule=schedule,
+        parameterization=parameterization,
+        weighting=weighting,
+        times=times(steps=schedule.steps or 1000) if on_grid else times(),
+        sampling=SamplingConfig(steps=1),
+    )
+    return config, build_denoiser(config, IMAGES)
+
+
+def check(config: RunConfig, denoiser: NetworkDenoiser, exact: Exact, t: torch.Tensor) -> None:
+    """The denoiser, the loss and its gradient at the times t, for a network that is exact and for one half as large."""
+    schedule = denoiser.schedule
+    with torch.no_grad():
+        now = exact.now = level(schedule, t)
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).double().T
+    x_0, noise = (signs[:, None] * torch.ones(len(t), 1)).unbind()
+    x_0 = MEAN + STD * x_0
+    alpha, sigma = now.alpha[:, None], now.sigma[:, None]
+
+    x_t = add_noise(x_0, noise, now)
+    variance = alpha**2 * STD**2 + sigma**2
+    posterior_mean = MEAN + alpha * STD**2 / variance * (x_t - alpha * MEAN)
+    exact.gain.data.fill_(1.0)
+    clean = denoiser(x_t, now).clean
+    c_out = torch.as_tensor(config.parameterization.coefficients(now).c_out)[:, None]
+    best = exact.best(x_t)
+    # the two terms of x̂_0 are as large as c_out F, sigma/alpha where that is ε's; each keeps all but its last digits
+    assert bool(((clean - posterior_mean).abs() <= 1e-14 * (1 + (c_out * best).abs())).all())
+
+    weight = expected_weight(config.weighting.name, now, schedule, config.times.grid)
+    least = weight * (STD**2 * sigma**2 / variance)[:, 0]
+    loss = build_loss(config, denoiser)
+    losses = loss(denoiser, x_0, t, noise)
+    torch.testing.assert_close(losses, least, rtol=1e-7, atol=0)
+
+    exact.gain.data.fill_(0.5)
+    (gradient,) = torch.autograd.grad(loss(denoiser, x_0, t, noise).sum(), exact.gain)
+    # d/dg w c_out² E[(g F - target)²] = -2 (1 - g) w c_out² E[F²], where E[target | x_t] = F
+    expected = -(weight * (c_out * best).square().mean(1)).sum()
+    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=lambda c: c.name)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda c: c.name)
+def test_refused_by_name_or_exact(schedule, parameterization, monkeypatch) -> None:
+    exact = Exact(parameterization.name)
+    monkeypatch.setattr(UNetConfig, "build", lambda *_: exact)
+    for weighting in WEIGHTINGS:
+        accepted: dict[int | None, tuple[RunConfig, NetworkDenoiser, list[torch.Tensor]]] = {}
+        for times in TIME_SAMPLERS:
+            message = refusal(schedule.name, parameterization.name, weighting.name, times.name)
+            if message is not None:
+                with pytest.raises(InputError) as error:
+                    configured(schedule, parameterization, weighting, times)
+                assert str(error.value).startswith(message)
+                continue
+            config, denoiser = configured(schedule, parameterization, weighting, times)
+            drawn = accepted.setdefault(config.times.grid, (config, denoiser, []))[2]
+            drawn.append(build_times(config, denoiser).times(U, denoiser.schedule))
+        for config, denoiser, drawn in accepted.values():  # samplers of one grid share everything but the times
+            check(config, denoiser, exact, torch.cat(drawn))
