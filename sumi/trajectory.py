@@ -9,12 +9,16 @@ from torch import Tensor
 from sumi.evaluation.pictures import animation, image_grid, png, strip
 from sumi.model import DiffusionModel
 from sumi.process.schedule import NoiseLevel
+from sumi.process.schedule import level as level_of
 from sumi.run import writing
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """States x_t from the start to the image: ``x`` (K + 1, C, H, W) and the times they were at (K + 1,)."""
+    """States from the start to the image, ``x`` (K + 1, C, H, W), and the times they were at (K + 1,).
+
+    Where noise explodes, states are shown at unit size: x_t/√(alpha² + sigma²), if that root is above 1.
+    """
 
     x: Tensor
     t: tuple[float, ...]
@@ -40,12 +44,17 @@ def trajectory(
 
     def record(step: int, level: NoiseLevel, x: Tensor) -> None:
         del step
-        states.append(x[0].cpu())
+        states.append(x[0].cpu() / _size(level))
         times.append(float(level.t))
 
     model.sample(1, steps=steps, solver=solver, eta=eta, seed=seed, start=index, on_step=record)
-    start = model.start_noise([index], seed)[0].cpu()
+    end = level_of(model.network_denoiser.schedule, 1.0)
+    start = model.start_noise([index], seed)[0].cpu() / _size(end)
     return Trajectory(torch.stack([start, *states]), (1.0, *times))
+
+
+def _size(level: NoiseLevel) -> float:
+    return max(1.0, (float(level.alpha) ** 2 + float(level.sigma) ** 2) ** 0.5)
 
 
 def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> tuple[Path, Path]:

@@ -201,4 +201,27 @@ MUTATIONS = [
     Mutation(
         "sampling/solvers/adaptive.py", "torch.where(taken, slope_new, slope)", "slope_new", "test_runge_kutta.py"
     ),
+    Mutation("sampling/solvers/exponential.py", "exp(-(eta**2) * h)", "exp(-eta * h)", "test_dpm_solver.py"),
+    Mutation(
+        "sampling/solvers/exponential.py",
+        'if count == 2 and (slope != "exact" or isinf(y)):',
+        'if count == 2 and slope != "exact":',
+        "test_unipc.py",
+    ),
+    Mutation(
+        "sampling/solvers/exponential.py",
+        "places[i] - places[i - k - 1]",
+        "places[i] - places[i - k]",
+        "test_dpm_solver.py",
+    ),
+    Mutation("sampling/solvers/dpm_solver.py", "if t.log_snr != -inf else ()", "if True else ()", "test_dpm_solver.py"),
+    Mutation(
+        "sampling/solvers/dpm_solver.py",
+        "advance(base.x, base.t, s, base.evaluations",
+        "advance(x, base.t, s, base.evaluations",
+        "test_dpm_solver.py",
+    ),
+    Mutation(
+        "sampling/solvers/unipc.py", "return x_s, Base(x, t, known)", "return x_s, Base(x_s, t, known)", "test_unipc.py"
+    ),
 ]

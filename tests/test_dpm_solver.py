@@ -74,7 +74,7 @@ def grids(schedule, high: float, low: float) -> dict:
 # --- the integrals -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("y", [1e-9, 1e-4, 0.3, 1.999999, 2.000001, 3.0, 8.0, 60.0, 800.0])
+@pytest.mark.parametrize("y", [1e-9, 1e-4, 3e-3, 0.05, 0.3, 1.999999, 2.000001, 3.0, 8.0, 60.0, 800.0])
 def test_moments_are_the_integrals_of_powers(y: float) -> None:
     for i, found in enumerate(moments(y, 4)):
         points = None if y < 10 else [1 - 10 / y]
@@ -428,6 +428,16 @@ def test_from_pure_noise_the_sde_draws_the_marginal_of_its_x_0() -> None:
         x_s, state = DPMSolverMultistep(2, eta=eta).step(GAUSSIAN.denoiser(schedule), x, t, s, (), lambda purpose: z)
         torch.testing.assert_close(x_s, s.alpha * torch.full_like(x, 0.5) + s.sigma * z, rtol=1e-15, atol=1e-15)
         assert state == ()
+
+
+def test_the_names_of_the_command_line_mean_what_the_papers_call_so() -> None:
+    assert SOLVERS["dpmpp_2m"] == DPMSolverMultistep(2, eta=0.0, slope="bh2")
+    assert SOLVERS["dpmpp_3m"] == DPMSolverMultistep(3, eta=0.0)
+    assert SOLVERS["dpmpp_2m_sde"] == DPMSolverMultistep(2, eta=1.0, slope="bh2")
+    assert SOLVERS["dpmpp_2s"] == DPMSolverSinglestep(2, slope="exact")
+    assert SOLVERS["dpmpp_3s"] == DPMSolverSinglestep(3, slope="exact")
+    assert SOLVERS["unipc"] == UniPC(2, slope="bh2")
+    assert SOLVERS["unipc_3"] == UniPC(3, slope="bh2")
 
 
 @pytest.mark.parametrize(

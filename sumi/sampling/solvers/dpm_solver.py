@@ -4,12 +4,12 @@ Both kinds take the exponential integrator of `exponential`, whatever the schedu
 grid, at its beginning:
 
     multistep    each step uses its own evaluation and those of the k - 1 steps before; the first steps fewer
-    singlestep   k intervals are one step of order k, whose stages are the grid's own times, each reached from the step's
-                 beginning by the evaluations so far
+    singlestep   k intervals are one step of order k, whose stages are the grid's own times, each reached from where the
+                 step begins by the evaluations so far
 
-The SDE variant (the paper's SDE-DPM-Solver++; "2M SDE") is the multistep one with η > 0; order 1 is then DDPM's ancestral
-sampler, as order 1 with η = 0 is DDIM. η² is the part of the reverse SDE's noise, as in `euler_maruyama` and DDIM; the
-η of k-diffusion is our η². It is of weak order 2 at most.
+The SDE variant (the paper's SDE-DPM-Solver++; "2M SDE") is the multistep one with η > 0; order 1 is then DDPM's
+ancestral sampler, as order 1 with η = 0 is DDIM. η² is the part of the reverse SDE's noise, as in `euler_maruyama` and
+DDIM; the η of k-diffusion is our η². It is of weak order 2 at most.
 
 The polynomial is in λ, which is infinite for data and for pure noise. A step to the data ends with x̂_0, at order 1, and
 evaluations at λ = -∞ are not remembered. (To extrapolate x̂_0 to σ̂ = 0 instead, from two evaluations and linearly in σ̂²
