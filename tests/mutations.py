@@ -113,8 +113,8 @@ MUTATIONS = [
     ),
     Mutation(
         "sampling/time_grid.py",
-        "return min(exp(-float(end.log_snr) / 2), largest)",
-        "return min(exp(-float(end.log_snr)), largest)",
+        "return min(noise_ratio(end), largest)",
+        "return min(noise_ratio(end) ** 2, largest)",
         "test_time_grid.py",
     ),
     Mutation(

@@ -15,7 +15,7 @@ from sumi.process.schedule import level
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
-from sumi.sampling.time_grid import log_ratio, snap, uniform
+from sumi.sampling.time_grid import karras, log_ratio, snap, uniform
 from sumi.tune import tune
 from tests.test_model import new_model
 
@@ -138,3 +138,13 @@ def test_the_command(tmp_path: Path, capsys) -> None:
     assert "3 steps: median distance" in capsys.readouterr().out
     assert main(["compare", run, "--steps", "many"]) == 2
     assert capsys.readouterr().err.startswith("sumi: --steps many: ")
+
+
+def test_a_solver_on_another_grid(model) -> None:
+    schedule = model.network_denoiser.schedule
+    method = model.method(8, "unipc@karras")
+    assert torch.equal(method.times, snap(karras(schedule, 8), 1000))
+    assert method.name == "unipc@karras"
+    assert method.solver == model.method(8, "unipc").solver
+    with pytest.raises(InputError, match=r"--solver unipc@karas: there is no time grid 'karas'; did you mean karras"):
+        model.method(8, "unipc@karas")

@@ -48,7 +48,9 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=16, metavar="N", help="number of images (default: 16)")
     parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first image (default: 0)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
-    parser.add_argument("--solver", metavar="NAME", help="such as ddim or ddpm (default: the configuration's)")
+    parser.add_argument(
+        "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"
+    )
     parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="images at a time; changes no noise")
@@ -82,7 +84,9 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _compare(parser: argparse.ArgumentParser) -> None:
     _run(parser)
-    parser.add_argument("--solvers", metavar="A,B,…", help="default: adams, ddim, heun, dpmpp_2m, unipc, ddpm")
+    parser.add_argument(
+        "--solvers", metavar="A,B,…", help="solvers, or SOLVER@GRID (default: adams and six known ones)"
+    )
     parser.add_argument("--steps", metavar="K,L,…", help="numbers of network evaluations (default: 5,10,20,50)")
     parser.add_argument("-n", type=int, default=64, metavar="N", help="images of each (default: 64)")
     parser.add_argument(

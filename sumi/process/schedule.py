@@ -3,14 +3,14 @@
     x_t = alpha(t) x_0 + sigma(t) ε,      t = 0 is data, t = 1 is noise,      log_snr(t) = log(alpha² / sigma²)
 
 A schedule is one function of time, `Schedule.level`, and one of log-SNR, its inverse `Schedule.time`. It comes from a
-chain of β (`chain`), is given by formulas in t (`continuous`), or is learned (`learned`). Everything is float64 on the
+chain of β (`chain`), is given by formulas in t (`continuous`, `exploding`), or is learned (`learned`). Everything is float64 on the
 CPU; the values meet the data's type where they multiply it.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
+from math import exp, inf
 from typing import Final
 
 import torch
@@ -89,3 +89,11 @@ def levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
     table = level(schedule, times)
     columns = (table.t, table.alpha, table.sigma, table.log_snr, table.alpha_slope, table.sigma_slope)
     return (NoiseLevel(*row) for row in torch.stack([torch.as_tensor(c) for c in columns], dim=1).tolist())
+
+
+def noise_ratio(t: NoiseLevel) -> float:
+    """σ̂ = sigma/alpha at a level of floats: 0 for data, infinite where no data is left.
+
+    In it every schedule has the same probability-flow ODE, d(x/alpha)/dσ̂ = ε.
+    """
+    return exp(-float(t.log_snr) / 2) if t.log_snr != -inf else inf

@@ -45,17 +45,20 @@ def build_method(
 ) -> Method:
     """The method that these names and numbers stand for.
 
-    ``grid``: T where the network knows only the times i/T, else None. ``eta`` overrides DDIM's η. Raises InputError: an
-    unknown name, too many steps or fewer than 1, an η for a solver that has none, and a solver that needs times which
-    the network does not know.
+    ``name``: a solver, or SOLVER@GRID for a time grid other than ``time_grid``. ``grid``: T where the network knows
+    only the times i/T, else None. ``eta`` overrides DDIM's η. Raises InputError: an unknown name, too many steps or
+    fewer than 1, an η for a solver that has none, and a solver that needs times which the network does not know.
     """
-    if name not in SOLVERS:
-        raise InputError(f"--solver {name}: there is no such solver; {nearest(name, SOLVERS)}")
-    solver = SOLVERS[name]
+    wanted, _, other_grid = name.partition("@")
+    if wanted not in SOLVERS:
+        raise InputError(f"--solver {name}: there is no such solver; {nearest(wanted, SOLVERS)}")
+    if other_grid and other_grid not in TIME_GRIDS:
+        raise InputError(f"--solver {name}: there is no time grid {other_grid!r}; {nearest(other_grid, TIME_GRIDS)}")
+    solver = SOLVERS[wanted]
     if isinstance(solver, Adams):
         solver = replace(solver, data_std=max(data_std, LEAST_STD))
     if eta is not None:
-        if not isinstance(solver, DDIM) or name != "ddim":
+        if not isinstance(solver, DDIM) or wanted != "ddim":
             raise InputError(f"--eta: {name} has its own; leave it out, or choose ddim")
         solver = replace(solver, eta=eta)
     if grid is not None and solver.off_grid:
@@ -65,6 +68,6 @@ def build_method(
             f"its chain; choose from {known}"
         )
     if time_grid == NATURAL:
-        time_grid = NATURAL_GRIDS.get(name, "log_ratio")
-    times = TIME_GRIDS[time_grid](schedule, steps, max(data_std, LEAST_STD))
+        time_grid = NATURAL_GRIDS.get(wanted, "log_ratio")
+    times = TIME_GRIDS[other_grid or time_grid](schedule, steps, max(data_std, LEAST_STD))
     return Method(name, solver, times if grid is None else snap(times, grid))

@@ -6,14 +6,14 @@ that is 0, in K - 1 steps, and then in one more to the data.
 """
 
 from collections.abc import Callable
-from math import exp, log, log1p
+from math import log, log1p
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.schedule import Schedule, level
+from sumi.process.schedule import Schedule, level, noise_ratio
 
 TimeGrid = Callable[[Schedule, int, float], Tensor]
 """Times (steps + 1,) for a schedule, a number of steps and the data's standard deviation."""
@@ -42,7 +42,7 @@ def noise_range(schedule: Schedule) -> tuple[float, float]:
     """The largest and the smallest σ̂ of a grid (module docstring)."""
     end, start = level(schedule, 1.0), level(schedule, 0.0)
     largest = max(LARGEST, float(end.sigma))
-    return min(exp(-float(end.log_snr) / 2), largest), exp(-float(start.log_snr) / 2) or SMALLEST
+    return min(noise_ratio(end), largest), noise_ratio(start) or SMALLEST
 
 
 def log_ratio(
@@ -55,7 +55,7 @@ def log_ratio(
     but one ends there. The companion of `sumi.sampling.solvers.adams`.
     """
     near, far = near * data_std, far * data_std
-    end, start = (exp(-float(level(schedule, t).log_snr) / 2) for t in (1.0, 0.0))
+    end, start = (noise_ratio(level(schedule, t)) for t in (1.0, 0.0))
     first = log1p((near - far) / (end + far))
     part = 1 - _positions(steps)
     noise = _undo(first + part * (log(near / far) - first), near, far)[:-1]

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.process.schedule import DATA, NoiseLevel, levels
+from sumi.process.schedule import DATA, NoiseLevel, levels, noise_ratio
 from sumi.sampling.sample import sample
-from sumi.sampling.solvers.adams import Adams, noise_ratio
+from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.solver import StepNoise
 from sumi.sampling.solvers.tuned import Tuned
 

@@ -18,25 +18,20 @@ the defaults were found on mixtures of Gaussians (benchmarks/solver_accuracy.py)
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import exp, inf, log
+from math import inf, log
 
 import numpy as np
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel
+from sumi.process.schedule import NoiseLevel, noise_ratio
 from sumi.sampling.solvers.solver import StepNoise
 
 History = tuple[tuple[float, Tensor], ...]
 """The last evaluations, newest first: σ̂ and ε."""
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
-
-
-def noise_ratio(t: NoiseLevel) -> float:
-    """σ̂ = sigma/alpha; 0 for data, infinite where no data is left."""
-    return exp(-float(t.log_snr) / 2) if t.log_snr != -inf else inf
 
 
 @dataclass(frozen=True)

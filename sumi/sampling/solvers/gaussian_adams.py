@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.process.schedule import NoiseLevel
+from sumi.process.schedule import NoiseLevel, noise_ratio
 from sumi.sampling.gaussian import Gaussian
-from sumi.sampling.solvers.adams import Adams, History, lagrange, noise_ratio, quadrature
+from sumi.sampling.solvers.adams import Adams, History, lagrange, quadrature
 from sumi.sampling.solvers.solver import StepNoise
 
 
