@@ -1,5 +1,6 @@
 """Adams-Bashforth on ε: its weights, its order, exactness on Gaussians, and how near it lands on mixtures."""
 
+from itertools import pairwise
 from math import exp, inf, log, log1p
 
 import pytest
@@ -13,12 +14,13 @@ from sumi.errors import InputError
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE
-from sumi.process.schedule import level, levels
+from sumi.process.schedule import DATA, level, levels
 from sumi.sampling.gaussian import Gaussian
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.gaussian_adams import GaussianAdams
+from sumi.sampling.solvers.solver import StepNoise
 from sumi.sampling.time_grid import log_ratio, snap, uniform
 from tests.convergence import errors, orders
 from tests.oracles import GaussianTarget, MixtureTarget, linear_probe
@@ -86,6 +88,28 @@ def test_converges_at_its_order_on_a_mixture(order: int) -> None:
         target.denoiser(schedule), Adams(order, std), between(schedule, "log"), steps, x, target.flow, order - 1
     )
     coarse, fine = orders(steps, found)
+    assert 2 * fine - coarse == pytest.approx(order, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["vp", "flow"])
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_the_step_to_the_data_keeps_the_order(order: int, name: str) -> None:
+    """From σ̂ = 2 to σ̂ = 0 itself, evenly in the grid's variable: no lower order at the end."""
+    schedule = SCHEDULES[name]
+    near, far = 0.05 * 0.3, 100 * 0.3
+    first, last = log((2 + near) / (2 + far)), log(near / far)
+    x = torch.tensor([[1.3], [-0.4]], dtype=torch.float64)
+    found = []
+    for n in (80, 160, 320):
+        v = first + (last - first) * torch.arange(n, dtype=torch.float64) / n
+        noise = (far * v.exp() - near) / -v.expm1()
+        walk = [*levels(schedule, schedule.time(-2 * noise.log())), DATA]
+        state, at = Adams(order, 0.3).init(), x
+        for k, (t, s) in enumerate(pairwise(walk)):
+            at, state = Adams(order, 0.3).step(GAUSS.denoiser(schedule), at, t, s, state, StepNoise(None, k))
+            at = GAUSS.flow(x, walk[0], s) if k < order - 1 else at
+        found.append(float((at - GAUSS.flow(x, walk[0], DATA)).abs().max()))
+    coarse, fine = orders([80, 160, 320], found)
     assert 2 * fine - coarse == pytest.approx(order, abs=0.05)
 
 

@@ -17,6 +17,7 @@ from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import karras, log_ratio, snap, uniform
 from sumi.tune import tune
+from sumi.tuned import tuned_file
 from tests.test_model import new_model
 
 
@@ -136,6 +137,9 @@ def test_the_command(tmp_path: Path, capsys) -> None:
     assert [row["evaluations"] for row in written["rows"]] == [3, 6, 3, 6]
     assert main(["compare", run, "--tune", "3", "-n", "4", "--solvers", "adams"]) == 0
     assert "3 steps: median distance" in capsys.readouterr().out
+    kept = tuned_file(untrained.folder, untrained.step, 3).exists()
+    assert main(["info", run]) == 0
+    assert ("00000007-3 (checkpoint-steps)" in capsys.readouterr().out) == kept
     assert main(["compare", run, "--steps", "many"]) == 2
     assert capsys.readouterr().err.startswith("sumi: --steps many: ")
 

@@ -3,8 +3,8 @@
     x_t = alpha(t) x_0 + sigma(t) ε,      t = 0 is data, t = 1 is noise,      log_snr(t) = log(alpha² / sigma²)
 
 A schedule is one function of time, `Schedule.level`, and one of log-SNR, its inverse `Schedule.time`. It comes from a
-chain of β (`chain`), is given by formulas in t (`continuous`, `exploding`), or is learned (`learned`). Everything is float64 on the
-CPU; the values meet the data's type where they multiply it.
+chain of β (`chain`), is given by formulas in t (`continuous`, `exploding`), or is learned (`learned`). Everything is
+float64 on the CPU; the values meet the data's type where they multiply it.
 """
 
 from abc import ABC, abstractmethod

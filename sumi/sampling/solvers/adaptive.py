@@ -96,20 +96,16 @@ class Adaptive:
         tried = 0
         while bool((left := phi - end).any()):
             if tried == self.max_steps:
-                row = int(left.argmax())
-                raise SumiError(
-                    f"solver: row {row} of the batch is still at σ̂ = {float(phi[row].tan()):.3g} after {tried} steps; "
-                    "raise rtol and atol, or max_steps"
-                )
+                advice = f" after {tried} steps; raise rtol and atol, or max_steps"
+                raise _stuck(int(left.argmax()), "still", phi, advice)
             tried += 1
             trial = torch.minimum(h, left)
             y_new, slope_new, error = _attempt(denoiser, y, slope, phi, -trial)
-            err = self._norm(error, y, y_new)
-            if not bool(err.isfinite().all()):
-                row = int(err.isfinite().logical_not().nonzero()[0])
-                raise SumiError(
-                    f"solver: row {row} of the batch is no longer finite at σ̂ = {float(phi[row].tan()):.3g}; "
-                    "check the model there, or sample with ddim"
+            allowed = self.atol + self.rtol * torch.maximum(y.abs(), y_new.abs())
+            err = (error / allowed).flatten(1).square().mean(1).sqrt().to("cpu", torch.float64)
+            if not bool((finite := err.isfinite()).all()):
+                raise _stuck(
+                    int(finite.int().argmin()), "no longer finite", phi, "; check the model there, or sample with ddim"
                 )
             accepted = err <= 1
             taken = accepted.to(y.device).reshape(-1, *(1,) * (y.ndim - 1))
@@ -120,10 +116,9 @@ class Adaptive:
             evaluations = evaluations + 6 * (trial > 0)
         return y, slope, AdaptiveState(h, evaluations)
 
-    def _norm(self, error: Tensor, y: Tensor, y_new: Tensor) -> Tensor:
-        """err of each sample, float64 (N,) on the CPU."""
-        scaled = error / (self.atol + self.rtol * torch.maximum(y.abs(), y_new.abs()))
-        return scaled.flatten(1).square().mean(1).sqrt().to("cpu", torch.float64)
+
+def _stuck(row: int, how: str, phi: Tensor, advice: str) -> SumiError:
+    return SumiError(f"solver: row {row} of the batch is {how} at σ̂ = {float(phi[row].tan()):.3g}{advice}")
 
 
 def _attempt(denoiser: Denoiser, y: Tensor, slope: Tensor, phi: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
