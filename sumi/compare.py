@@ -94,6 +94,7 @@ def compare(
 ) -> Comparison:
     """Sample ``n`` images with each solver at each number of evaluations.
 
+    The first `BATCH` of them are followed along the ODE, which takes as long as all the rest together.
     A solver that needs several a step takes as many steps as fit. ``frechet``: also measure against the run's held-out
     images, with features learned on its training images. ``progress(what, done, total)``. Raises InputError.
     """
@@ -106,9 +107,9 @@ def compare(
     methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
     rows: list[Row] = []
     with torch.inference_mode():
-        ends = _ends(model, n, seed, progress)
+        ends = _ends(model, min(n, BATCH), seed, progress)
         for done, ((name, _), method) in enumerate(zip(jobs, methods, strict=True)):
-            rows.append(_row(model, name, method, ends, seed, network, real))
+            rows.append(_row(model, name, method, n, ends, seed, network, real))
             if progress is not None:
                 progress("comparing", done + 1, len(jobs))
     return Comparison(tuple(rows), n, len(real))
@@ -146,7 +147,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> Drawn:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    ticks = sorted({row.evaluations for rows in lines.values() for row in rows})
+    ticks = _ticks([row.evaluations for rows in lines.values() for row in rows])
     axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("network evaluations")
@@ -155,6 +156,15 @@ def draw_comparison(comparison: Comparison, path: Path) -> Drawn:
     if lines:
         axes.legend(frameon=False)
     return save(figure, path, "how far each solver lands from where the model's ODE leads")
+
+
+def _ticks(numbers: list[int]) -> list[int]:
+    """The numbers that occur most, without others that would stand too near."""
+    kept: list[int] = []
+    for number in sorted(set(numbers), key=lambda number: (-numbers.count(number), number)):
+        if all(max(number / other, other / number) > 1.2 for other in kept):
+            kept.append(number)
+    return sorted(kept)
 
 
 @torch.inference_mode()
@@ -172,17 +182,12 @@ def _method(model: DiffusionModel, name: str, evaluations: int) -> Method:
 def _ends(model: DiffusionModel, n: int, seed: int, progress: Count | None) -> Tensor:
     """Where the model's ODE leads from the noise of images 0 … n - 1: (n, C, H, W)."""
     method = fine_method(model, REFERENCE_STEPS)
-    batches = _batches(n)
-    ends = []
-    for number, indices in enumerate(batches):
 
-        def report(step: int, *_: Any, before: int = number * method.steps) -> None:
-            if progress is not None:
-                progress("following the ODE", before + step + 1, len(batches) * method.steps)
+    def report(step: int, *_: Any) -> None:
+        if progress is not None:
+            progress("following the ODE", step + 1, method.steps)
 
-        start = model.start_noise(indices, seed)
-        ends.append(sample(model.denoiser(), method.solver, method.times, start, callback=report))
-    return torch.cat(ends)
+    return sample(model.denoiser(), method.solver, method.times, model.start_noise(range(n), seed), callback=report)
 
 
 def _batches(n: int) -> list[range]:
@@ -211,6 +216,7 @@ def _row(
     model: DiffusionModel,
     name: str,
     method: Method,
+    n: int,
     ends: Tensor,
     seed: int,
     network: FeatureNetwork | None,
@@ -218,15 +224,15 @@ def _row(
 ) -> Row:
     denoiser, drawn = CountingDenoiser(model.denoiser()), False
     made: list[Tensor] = []
-    batches = _batches(len(ends))
+    batches = _batches(n)
     begin = time.perf_counter()
     for indices in batches:
         noise = _WatchedNoise(SampleNoise(seed, indices, model.images.shape, device=model.device))
         made.append(sample(denoiser, method.solver, method.times, model.start_noise(indices, seed), noise))
         drawn = drawn or noise.drawn
-    seconds = (time.perf_counter() - begin) / len(ends)
+    seconds = (time.perf_counter() - begin) / n
     images = torch.cat(made)
-    away = distance(images, ends) / max(model.description.data_std, LEAST_STD)
+    away = distance(images[: len(ends)], ends) / max(model.description.data_std, LEAST_STD)
     median, high = (float(away.quantile(q)) for q in (0.5, 0.95))
     pixels = PixelRange(model.images.levels)
     saved = pixels.to_model(pixels.to_levels(images.clamp(-1, 1).cpu()))
