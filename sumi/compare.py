@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sumi.data.pixels import PixelRange
-from sumi.denoising.denoiser import Denoised, Denoiser
+from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
 from sumi.errors import InputError
 from sumi.evaluation.feature_network import FEWEST, FeatureNetwork
 from sumi.evaluation.frechet import frechet_distance
@@ -94,17 +94,27 @@ def compare(
 ) -> Comparison:
     """Sample ``n`` images with each solver at each number of evaluations.
 
-    The first `BATCH` of them are followed along the ODE, which takes as long as all the rest together.
-    A solver that needs several a step takes as many steps as fit. ``frechet``: also measure against the run's held-out
-    images, with features learned on its training images. ``progress(what, done, total)``. Raises InputError.
+    The first `BATCH` of them are followed along the ODE, which takes as long as all the rest together. A solver that
+    needs several evaluations a step takes as many steps as fit, and one where not even that does; its row says how many
+    it took. ``tuned`` is sampled at the numbers of steps that it was tuned to. ``frechet``: also measure against the
+    run's held-out images, with features learned on its training images. ``progress(what, done, total)``. Raises
+    InputError.
     """
     if n < 2:
         raise InputError(f"-n {n}: too few to compare; give 2 or more")
+    jobs = [(name, count) for name in solvers for count in evaluations if name != "tuned" or model.is_tuned(count)]
+    methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
+    if "tuned" in solvers and all(name != "tuned" for name, _ in jobs):
+        model.method(evaluations[0], "tuned")
+    known = model.network_denoiser.grid
+    if known is not None and 4 * max(evaluations) > known:
+        raise InputError(
+            f"--steps {max(evaluations)}: the network knows only {known} times, too few to follow its ODE beside that; "
+            f"give at most {known // 4}"
+        )
     network, real = _features(model, progress) if frechet else (None, torch.empty(0))
     if frechet and min(n, len(real)) < FEWEST:
         raise InputError(f"-n {n}: with {len(real)} held out; the Fréchet distance needs {FEWEST} of each")
-    jobs = [(name, count) for name in solvers for count in evaluations]
-    methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
     rows: list[Row] = []
     with torch.inference_mode():
         ends = _ends(model, min(n, BATCH), seed, progress)
@@ -167,16 +177,27 @@ def _ticks(numbers: list[int]) -> list[int]:
     return sorted(kept)
 
 
-@torch.inference_mode()
 def _method(model: DiffusionModel, name: str, evaluations: int) -> Method:
-    """As many steps as the evaluations allow, which one small run tells."""
+    """As many steps as the evaluations allow, at least one: found by halving, on a denoiser that costs nothing."""
     method = model.method(evaluations, name)
-    counting = CountingDenoiser(model.denoiser())
-    noise = SampleNoise(0, range(1), model.images.shape, device=model.device)
-    sample(counting, method.solver, method.times, model.start_noise(range(1), 0), noise)
-    if counting.evaluations <= evaluations:
+    if _evaluations(model, method) <= evaluations:
         return method
-    return model.method(max(1, evaluations**2 // counting.evaluations), name)
+    fewest, too_many = 1, evaluations
+    while too_many - fewest > 1:
+        middle = (fewest + too_many) // 2
+        fits = _evaluations(model, model.method(middle, name)) <= evaluations
+        fewest, too_many = (middle, too_many) if fits else (fewest, middle)
+    return model.method(fewest, name)
+
+
+@torch.inference_mode()
+def _evaluations(model: DiffusionModel, method: Method) -> int:
+    """How often this method evaluates the denoiser (an adaptive one: on a trivial problem)."""
+    nothing = FunctionDenoiser(lambda x_t, _: torch.zeros_like(x_t), model.network_denoiser.schedule)
+    counting = CountingDenoiser(nothing)
+    noise = SampleNoise(0, range(1), (1,))
+    sample(counting, method.solver, method.times, torch.ones(1, 1), noise)
+    return counting.evaluations
 
 
 def _ends(model: DiffusionModel, n: int, seed: int, progress: Count | None) -> Tensor:
@@ -225,12 +246,12 @@ def _row(
     denoiser, drawn = CountingDenoiser(model.denoiser()), False
     made: list[Tensor] = []
     batches = _batches(n)
-    begin = time.perf_counter()
+    begin = _now(model.device)
     for indices in batches:
         noise = _WatchedNoise(SampleNoise(seed, indices, model.images.shape, device=model.device))
         made.append(sample(denoiser, method.solver, method.times, model.start_noise(indices, seed), noise))
         drawn = drawn or noise.drawn
-    seconds = (time.perf_counter() - begin) / n
+    seconds = (_now(model.device) - begin) / n
     images = torch.cat(made)
     away = distance(images[: len(ends)], ends) / max(model.description.data_std, LEAST_STD)
     median, high = (float(away.quantile(q)) for q in (0.5, 0.95))
@@ -245,3 +266,10 @@ def _row(
         frechet=None if network is None else frechet_distance(network.features(saved), real),
         seconds=seconds,
     )
+
+
+def _now(device: torch.device) -> float:
+    """The time when the device has done all that it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

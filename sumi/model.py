@@ -1,5 +1,6 @@
 """A trained diffusion model, ready to use: what a run folder holds."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from sumi.denoising.weighting import LearnedUncertainty
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.noise import Purpose, SampleNoise, normal
-from sumi.process.schedule import NoiseLevel, level
+from sumi.process.schedule import NoiseLevel, deviation, level
 from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder
 from sumi.sampling.method import Method, build_method
 from sumi.sampling.sample import sample
@@ -67,9 +68,9 @@ def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
     c = config.parameterization.coefficients(end)
     if not all(abs(float(value)) <= LARGEST_COEFFICIENT for value in (c.c_in, c.c_skip, c.c_out, c.c_noise)):
         raise InputError(
-            f"schedule: at t = 1 no data is left (alpha = {float(end.alpha):.1e}), and "
-            f"parameterization={config.parameterization.name} is singular there; set "
-            "parameterization=velocity, or end the schedule earlier"
+            f"schedule: at t = 1 all but no data is left (alpha = {float(end.alpha):.1e}, sigma = "
+            f"{float(end.sigma):.1e}), and parameterization={config.parameterization.name} is singular there; set "
+            "parameterization=velocity, or end the schedule with less noise"
         )
     network = config.network.build(images.channels, (images.height, images.width))
     if isinstance(config.parameterization, PredictEnergy):
@@ -140,11 +141,15 @@ class DiffusionModel:
         return torch.cat(made)
 
     def start_noise(self, indices: Sequence[int], seed: int) -> Tensor:
-        """x at t = 1 of these images of a seed: (len(indices), C, H, W), scaled as the schedule ends."""
+        """x at t = 1 of these images of a seed: (len(indices), C, H, W), with the deviation of noised data there.
+
+        The data's mean, times alpha(1), is left out: exact where the schedule ends with no data. Raises InputError for
+        a negative seed.
+        """
+        _check_range(seed=seed, least=0)
         end = level(self.network_denoiser.schedule, 1.0)
-        return normal(seed, indices, 0, Purpose.START, self.images.shape, device=self.device).mul_(
-            (float(end.alpha) ** 2 + float(end.sigma) ** 2) ** 0.5
-        )
+        noise = normal(seed, indices, 0, Purpose.START, self.images.shape, device=self.device)
+        return noise.mul_(float(deviation(end, self.description.data_std)))
 
     def load_data(self, source: str | None = None) -> ImageDataset:
         """The run's own data, or other images (``source``) made to the model's size and channels.
@@ -173,11 +178,12 @@ class DiffusionModel:
         """
         config = self.config.sampling
         steps = config.steps if steps is None else steps
-        file = tuned_file(self.folder, self.step, steps)
-        if solver == "tuned" or (solver is None and eta is None and file.exists()):
-            if not file.exists():
-                raise InputError(f"--solver tuned: there is none for {steps} steps; run `sumi compare --tune {steps}`")
-            return load_tuned(file)
+        if solver == "tuned" and eta is not None:
+            raise InputError("--eta: tuned draws no noise; leave it out, or choose ddim")
+        if solver == "tuned" and not self.is_tuned(steps):
+            raise InputError(f"--solver tuned: there is none for {steps} steps; run `sumi compare --tune {steps}`")
+        if solver == "tuned" or (solver is None and eta is None and self.is_tuned(steps)):
+            return load_tuned(tuned_file(self.folder, self.step, steps), self.digest, steps)
         return build_method(
             solver or (config.solver if eta is None else "ddim"),
             steps,
@@ -187,6 +193,19 @@ class DiffusionModel:
             grid=self.network_denoiser.grid,
             eta=eta,
         )
+
+    def is_tuned(self, steps: int) -> bool:
+        """Whether a method for this many steps was fitted to it."""
+        return tuned_file(self.folder, self.step, steps).exists()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all that a sampler sees: the weights, how they are read, and whether x̂_0 is kept in range."""
+        found = hashlib.sha256(f"{self.description.identity} {self.config.sampling.threshold}".encode())
+        for name, value in sorted(self.network_denoiser.state_dict().items()):
+            found.update(name.encode())
+            found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()
 
     def save(self, folder: Path | str) -> None:
         """Write the model as a run folder with one checkpoint, which `load` reads. Raises SumiError."""

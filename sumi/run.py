@@ -28,9 +28,10 @@ from sumi.process.chain import LinearBeta
 from sumi.process.configs import ScheduleConfig
 from sumi.process.learned import Learned, LearnedChain
 from sumi.sampling.config import SamplingConfig
+from sumi.sampling.method import find_solver, refuse_off_grid
 from sumi.training.config import TrainingConfig
 
-FORMAT = 1
+FORMAT = 2
 
 
 @contextmanager
@@ -69,16 +70,25 @@ class RunConfig:
             raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
         if isinstance(self.schedule, Learned | LearnedChain):
             self._check_learned()
-        if self.times.grid is not None and self.times.grid != self.schedule.steps:
+        if self.times.grid is not None:
+            self._check_grid(self.times.grid)
+
+    def _check_grid(self, grid: int) -> None:
+        """A network that learns a chain's own times is trained on all of them, and sampled at no others."""
+        steps = self.schedule.steps
+        if grid != steps:
+            fewer = f" and sampling.steps={min(steps or grid, 50)}" if self.sampling.steps > (steps or grid) else ""
             raise InputError(
-                f"times.steps: {self.times.grid} differs from schedule.steps = {self.schedule.steps}; "
-                "a chain is trained on its own grid: set both alike, or times=uniform"
+                f"times.steps: {grid} differs from schedule.steps = {steps}; a chain is trained on its own grid: "
+                f"set times.steps={steps}{fewer}, or times=uniform"
             )
-        if self.times.grid is not None and self.sampling.steps > self.times.grid:
+        if self.sampling.steps > grid:
             raise InputError(
-                f"sampling.steps: {self.sampling.steps} is more than times.steps = {self.times.grid}, the times the "
-                "network will know; set it lower"
+                f"sampling.steps: {self.sampling.steps} is more than times.steps = {grid}, the times the network will "
+                "know; set it lower"
             )
+        _, solver, _ = find_solver(self.sampling.solver, "sampling.solver")
+        refuse_off_grid(self.sampling.solver, solver, grid, "sampling.solver")
 
     def _check_learned(self) -> None:
         """A schedule is learned by the bound alone, each kind from the times at which it is known how."""

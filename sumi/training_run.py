@@ -223,8 +223,9 @@ def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) ->
     if after < before:
         raise InputError(f"--steps {after}: the run was begun with {before}; give as many or more")
     moved = replace(old.config.data, source=new.config.data.source)  # what it holds is compared below
-    changed = differences(
-        replace(old.config, data=moved, training=replace(old.config.training, steps=after)), new.config
+    training = replace(old.config.training, steps=after)
+    changed = differences(  # how it is sampled may change: no weight depends on it
+        replace(old.config, data=moved, training=training, sampling=new.config.sampling), new.config
     )
     if changed:
         raise InputError(f"--resume: the configuration differs ({'; '.join(changed)}); undo that or give another --out")

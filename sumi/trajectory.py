@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sumi.evaluation.pictures import animation, image_grid, png, strip
 from sumi.model import DiffusionModel
-from sumi.process.schedule import NoiseLevel
+from sumi.process.schedule import NoiseLevel, deviation
 from sumi.process.schedule import level as level_of
 from sumi.run import writing
 
@@ -54,7 +54,7 @@ def trajectory(
 
 
 def _size(level: NoiseLevel) -> float:
-    return max(1.0, (float(level.alpha) ** 2 + float(level.sigma) ** 2) ** 0.5)
+    return max(1.0, float(deviation(level)))
 
 
 def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> tuple[Path, Path]:

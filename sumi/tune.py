@@ -11,7 +11,7 @@ from sumi.model import DiffusionModel
 from sumi.sampling.method import LEAST_STD, Method, build_method
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
-from sumi.sampling.tuning import Fit, Reference, distance, fit, reference
+from sumi.sampling.tuning import Fit, distance, fit, reference
 from sumi.tuned import save_tuned, tuned_file
 
 REFERENCE_STEPS = 200
@@ -45,15 +45,18 @@ def tune(
         raise InputError(f"trajectories: {trajectories} are too few; give 2 or more")
     if not 2 <= steps <= REFERENCE_STEPS // 4:
         raise InputError(f"--tune {steps}: give a number of steps from 2 to {REFERENCE_STEPS // 4}")
+    known = model.network_denoiser.grid
+    if known is not None and 4 * steps > known:
+        raise InputError(f"--tune {steps}: the network knows only {known} times; give at most {known // 4}")
     plain, fine = fine_method(model, steps), fine_method(model, REFERENCE_STEPS)
     adams, denoiser = fine.solver, model.denoiser()
     assert isinstance(adams, Adams)
-    indices = range(2 * trajectories)
-    known = reference(denoiser, adams, fine.times, model.start_noise(indices, seed))
-    seen, unseen = (Reference(known.times, part.contiguous()) for part in known.states.split(trajectories, dim=1))
+    seen = reference(denoiser, adams, fine.times, model.start_noise(range(trajectories), seed))
     found = fit(denoiser, adams, seen, plain.times, progress)
+    unseen = model.start_noise(range(trajectories, 2 * trajectories), seed)
+    end = sample(denoiser, adams, fine.times, unseen)
     before, after = (
-        float(distance(sample(denoiser, solver, times, unseen.states[0]), unseen.data).median())
+        float(distance(sample(denoiser, solver, times, unseen), end).median())
         / max(model.description.data_std, LEAST_STD)
         for solver, times in ((plain.solver, plain.times), (found.solver, found.times))
     )
@@ -63,7 +66,7 @@ def tune(
 def _keep(model: DiffusionModel, found: Fit, before: float, after: float, trajectories: int) -> Path:
     file = tuned_file(model.folder, model.step, len(found.times) - 1)
     about = {"checkpoint": model.step, "trajectories": trajectories, "distance_before": before, "distance_after": after}
-    save_tuned(file, Method("tuned", found.solver, found.times), about)
+    save_tuned(file, Method("tuned", found.solver, found.times), model.digest, about)
     return file
 
 

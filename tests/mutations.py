@@ -66,7 +66,13 @@ MUTATIONS = [
     Mutation("process/noise.py", "[0, purpose, step, index]", "[0, purpose, 0, index]", "test_noise.py"),
     # what a network learns
     Mutation(
-        "denoising/parameterization.py",
+        "process/schedule.py",
+        "t.alpha**2 * of_data**2 + t.sigma**2",
+        "t.alpha**2 * of_data + t.sigma**2",
+        "test_parameterization.py",
+    ),
+    Mutation(
+        "process/schedule.py",
         "t.alpha * t.sigma_slope - t.alpha_slope * t.sigma",
         "t.alpha * t.sigma_slope + t.alpha_slope * t.sigma",
         "test_parameterization.py",
@@ -147,9 +153,7 @@ MUTATIONS = [
         "(last - first) / 2 * _WEIGHTS",
         "test_adams.py",
     ),
-    Mutation(
-        "sampling/solvers/adams.py", "*state)[: self.order - 1]", "*state)[: max(self.order - 2, 0)]", "test_adams.py"
-    ),
+    Mutation("sampling/solvers/adams.py", ")[: self.order - 1]", ")[: max(self.order - 2, 0)]", "test_adams.py"),
     Mutation(
         "sampling/solvers/adams.py",
         "(v - others[:, None]) / (place - others)[:, None]",

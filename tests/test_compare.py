@@ -61,6 +61,8 @@ def test_evaluations_are_equal_or_fewer(model) -> None:
     assert (rows["heun"].evaluations, rows["heun"].steps) == (9, 5)
     assert rows["ddpm"].evaluations == 10
     assert isnan(rows["ddpm"].median)
+    few = compare(model, ["heun", "predictor_corrector", "langevin"], [5], n=2).rows
+    assert [(row.evaluations, row.steps) for row in few] == [(5, 3), (5, 3), (101, 1)]  # Langevin's single step is 101
 
 
 def test_more_steps_land_nearer(model) -> None:
@@ -116,9 +118,13 @@ def test_a_picture_of_a_comparison(model, tmp_path: Path) -> None:
         (lambda m: compare(m, ["ddimm"], [5]), "did you mean ddim"),
         (lambda m: compare(m, ["ddim"], [0]), "steps: 0"),
         (lambda m: compare(m, ["ddim"], [5], n=1), "-n 1: too few"),
-        (lambda m: compare(m, ["rk4"], [8]), "--solver rk4: evaluates at times between"),
+        (lambda m: compare(m, ["rk4"], [8]), "--solver rk4: rk4 evaluates between the times"),
         (lambda m: tune(m, 1), "--tune 1: give"),
         (lambda m: tune(m, 500), "--tune 500: give"),
+        (lambda m: m.start_noise([0], -1), "seed: -1"),
+        (lambda m: compare(m, ["adams"], [600], n=2), "--steps 600: the network knows only 1000 times"),
+        (lambda m: m.method(5, "adams@"), "there is no time grid ''"),
+        (lambda m: m.method(4, "tuned", 0.5), "--eta: tuned draws no noise"),
         (lambda m: tune(m, 4, trajectories=1), "trajectories: 1"),
     ],
 )

@@ -24,7 +24,7 @@ from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.process.forward import transition
 from sumi.process.learned import Learned, LearnedChain
-from sumi.process.schedule import NoiseLevel, level, levels
+from sumi.process.schedule import DATA, NoiseLevel, deviation, level, levels, noise_ratio, wronskian
 from tests.oracles import reference_alpha_bar
 
 CHAINS = [
@@ -353,6 +353,36 @@ def test_levels_are_floats_and_agree_with_tensors() -> None:
     assert level(schedule, 0.3) == rows[1]
     assert (rows[1].t, rows[1].alpha) == (0.3, schedule.alpha(times)[1].item())
     assert level(schedule, times.float()).alpha.dtype == torch.float64
+
+
+def test_the_wronskian_is_half_of_g_squared_alpha_over_sigma() -> None:
+    """g² is 2t/(1 - t) for rectified flow, π tan(πt/2) for the cosine, β(t) for VP."""
+    t = values([0.1, 0.5, 0.9])
+    for config, expected in ((Flow(), t * 0 + 1), (Cosine(), t * 0 + pi / 2)):
+        np.testing.assert_allclose(wronskian(level(config.build(), t)), expected, rtol=1e-14)
+    vp = level(VP(beta_min=0.1, beta_max=20.0).build(), t)
+    np.testing.assert_allclose(wronskian(vp), (0.1 + 19.9 * t) / 2 * vp.alpha / vp.sigma, rtol=1e-14)
+    assert wronskian(level(Flow().build(), 0.3)) == pytest.approx(1, rel=1e-14)
+    assert wronskian(DATA) == inf
+
+
+def test_deviation_is_that_of_x_t() -> None:
+    """Of data of any deviation s; for a variance preserving process and s = 1 it is 1 throughout."""
+    t = values([0.0, 0.3, 1.0])
+    np.testing.assert_allclose(deviation(level(CosineBeta().build(), t)), 1, rtol=1e-14)
+    np.testing.assert_allclose(
+        deviation(level(Flow().build(), t), 0.5), [0.5, (0.35**2 + 0.3**2) ** 0.5, 1], rtol=1e-14
+    )
+    assert deviation(DATA, 0.5) == 0.5
+
+
+def test_noise_ratio_is_finite_as_long_as_a_float_can_hold_it() -> None:
+    """At e^-1000 alpha itself has underflowed, while log-SNR is still finite."""
+    assert noise_ratio(level(Flow().build(), 0.75)) == pytest.approx(3, rel=1e-14)
+    assert noise_ratio(DATA) == 0
+    assert noise_ratio(level(Flow().build(), 1.0)) == inf
+    assert noise_ratio(level(VP(beta_max=2000.0).build(), 1.0)) == pytest.approx(exp(500.025), rel=1e-12)
+    assert noise_ratio(level(VP(beta_max=4000.0).build(), 1.0)) == inf
 
 
 @pytest.mark.parametrize(

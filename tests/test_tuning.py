@@ -91,8 +91,8 @@ def test_a_fitted_solver_takes_only_its_own_number_of_steps() -> None:
 def test_files_of_methods(tmp_path) -> None:
     method = Method("tuned", Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3))
     file = tuned_file(tmp_path / "run", 1200, 3)
-    save_tuned(file, method, {"checkpoint": 1200})
-    again = load_tuned(file)
+    save_tuned(file, method, "this model", {"checkpoint": 1200})
+    again = load_tuned(file, "this model", 3)
     assert again.solver == method.solver
     assert torch.equal(again.times, method.times)
     assert [path.name for path in file.parent.iterdir()] == ["00001200-3.json"]  # nothing temporary is left
@@ -105,6 +105,9 @@ def test_files_of_methods(tmp_path) -> None:
         lambda text: "[]",
         lambda text: json.dumps(json.loads(text) | {"format": 99}),
         lambda text: json.dumps(json.loads(text) | {"times": [1.0, 0.5]}),
+        lambda text: json.dumps(json.loads(text) | {"times": []}),
+        lambda text: json.dumps(json.loads(text) | {"times": 5}),
+        lambda text: json.dumps(json.loads(text) | {"times": None}),
         lambda text: json.dumps(json.loads(text) | {"times": [1.0, 0.2, 0.5, 0.0]}),
         lambda text: json.dumps(json.loads(text) | {"weights": [[], [0.1], [float("nan"), 0.0]]}),
         lambda text: json.dumps(json.loads(text) | {"weights": [[], [], []]}),
@@ -113,7 +116,16 @@ def test_files_of_methods(tmp_path) -> None:
 def test_a_damaged_file_is_refused_by_name(tmp_path, damage) -> None:
     file = tuned_file(tmp_path, 7, 3)
     method = Method("tuned", Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3))
-    save_tuned(file, method, {})
+    save_tuned(file, method, "this model", {})
     file.write_text(damage(file.read_text()))
     with pytest.raises(InputError, match=r"00000007-3\.json: .*(tune again|tune` wrote)"):
-        load_tuned(file)
+        load_tuned(file, "this model", 3)
+
+
+def test_a_file_for_another_model_or_number_of_steps_is_refused(tmp_path) -> None:
+    file = tuned_file(tmp_path, 7, 3)
+    save_tuned(file, Method("tuned", Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3)), "this model", {})
+    with pytest.raises(InputError, match="was tuned to other weights"):
+        load_tuned(file, "another model", 3)
+    with pytest.raises(InputError, match="is not what"):
+        load_tuned(file, "this model", 4)

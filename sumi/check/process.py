@@ -14,7 +14,7 @@ from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.configs import ScheduleConfig
 from sumi.process.forward import add_noise, posterior, transition
 from sumi.process.noise import Purpose, normal
-from sumi.process.schedule import Schedule, level, levels
+from sumi.process.schedule import level, levels
 
 SCHEDULES = [config().build() for config in get_args(ScheduleConfig)]
 TIMES = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
@@ -61,11 +61,7 @@ def _bayes() -> float:
 
 
 def _inverse() -> float:
-    return max(float((_time(s, s.log_snr(TIMES)) - TIMES).abs().max()) for s in SCHEDULES)
-
-
-def _time(schedule: Schedule, log_snr: Tensor) -> Tensor:
-    return schedule.time(log_snr.detach())
+    return max(float((s.time(s.log_snr(TIMES)) - TIMES).abs().max()) for s in SCHEDULES)
 
 
 def _published() -> float:

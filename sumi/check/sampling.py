@@ -67,7 +67,7 @@ def _affine() -> list[Law]:
     ]
     return [
         Law("DDIM in 7 steps keeps the mean of N(0.5, 0.3²)", abs(ddim), 1e-3, peer.ddim_mean(7, MEAN, STD)),
-        Law("`lms` does (beside it: PNDM)", _lms_mean(), 1e-3, peer.pndm_mean(7, MEAN, STD)),
+        Law("linear multistep in 7 steps keeps it (beside it: PNDM)", _lms_mean(), 1e-3, peer.pndm_mean(7, MEAN, STD)),
         Law("ancestral sampling in 1000 steps: deviation of N(0.5, 0.3²)", abs(ancestral), 5e-3, theirs),
         *halves,
     ]

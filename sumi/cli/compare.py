@@ -18,8 +18,9 @@ def run(options: argparse.Namespace) -> None:
     evaluations = _numbers(options.steps) if options.steps else None
     solvers = tuple(options.solvers.split(",")) if options.solvers else DEFAULT_SOLVERS
     if options.tune is not None:
-        _tune(model, options.tune)
-        evaluations, solvers = evaluations or (options.tune,), ("tuned", *solvers)
+        evaluations = evaluations or (options.tune,)
+        if _tune(model, options.tune):
+            solvers = ("tuned", *solvers)
     with counting_of() as progress:
         comparison = compare(
             model,
@@ -36,7 +37,8 @@ def run(options: argparse.Namespace) -> None:
             say(f"wrote {file}")
 
 
-def _tune(model: DiffusionModel, steps: int) -> None:
+def _tune(model: DiffusionModel, steps: int) -> bool:
+    """Tune, say what it brought, and whether it is kept."""
     with counting("tuning") as progress:
         tuning = tune(model, steps, progress=progress)
     say(
@@ -47,6 +49,7 @@ def _tune(model: DiffusionModel, steps: int) -> None:
         say("adams is as good; nothing is kept")
     else:
         say(f"wrote {tuning.file}; `sumi sample --steps {steps}` uses it")
+    return tuning.file is not None
 
 
 def _numbers(text: str) -> tuple[int, ...]:

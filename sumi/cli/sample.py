@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
         "steps": method.steps,
     }
     grid = write_images(folder, model.pixels.to_bytes(images), start=options.start, about=about)
-    say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid}")
+    say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid} ({method.name}, {method.steps} steps)")
     if options.trajectory:
         way = trajectory(
             model, options.start, steps=options.steps, solver=options.solver, eta=options.eta, seed=options.seed

@@ -12,28 +12,31 @@ For a mixture Σ_k π_k N(m_k, c_k²) it is the mean of these, weighted by how p
 from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
+from sumi.process.forward import expand
 from sumi.process.schedule import NoiseLevel, Schedule
 
 
 def gaussian_denoiser(mean: float, std: float, schedule: Schedule) -> FunctionDenoiser:
-    """The exact denoiser of data N(mean, std²), independent in each dimension; levels of floats."""
+    """The exact denoiser of data N(mean, std²), independent in each dimension."""
 
     def clean(x_t: Tensor, t: NoiseLevel) -> Tensor:
-        gain = t.alpha * std**2 / (t.alpha**2 * std**2 + t.sigma**2)
-        return mean + gain * (x_t - t.alpha * mean)
+        alpha, sigma = expand(t.alpha, x_t), expand(t.sigma, x_t)
+        gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)
+        return mean + gain * (x_t - alpha * mean)
 
     return FunctionDenoiser(clean, schedule)
 
 
 def mixture_denoiser(means: Tensor, stds: Tensor, shares: Tensor, schedule: Schedule) -> FunctionDenoiser:
-    """The exact denoiser of a mixture; means (K, D), stds and shares (K,), x_t (N, D), levels of floats."""
+    """The exact denoiser of a mixture; means (K, D), stds and shares (K,), x_t (N, D)."""
 
     def clean(x_t: Tensor, t: NoiseLevel) -> Tensor:
-        variance = t.alpha**2 * stds**2 + t.sigma**2
-        offset = x_t[:, None] - t.alpha * means
+        alpha, sigma = expand(t.alpha, x_t), expand(t.sigma, x_t)  # numbers, or (N, 1)
+        variance = alpha**2 * stds**2 + sigma**2
+        offset = x_t[:, None] - (alpha[:, None] if isinstance(alpha, Tensor) else alpha) * means
         log_density = shares.log() - offset.square().sum(-1) / (2 * variance) - means.shape[1] / 2 * variance.log()
         probability = log_density.softmax(1)
-        each = means + (t.alpha * stds**2 / variance)[:, None] * offset
+        each = means + (alpha * stds**2 / variance)[..., None] * offset
         return (probability[..., None] * each).sum(1)
 
     return FunctionDenoiser(clean, schedule)

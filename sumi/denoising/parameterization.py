@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Number
+from sumi.process.schedule import NoiseLevel, Number, deviation, wronskian
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ class PredictFlow:
     name: ClassVar[str] = "flow"
 
     def coefficients(self, t: NoiseLevel) -> Coefficients:
-        turn = t.alpha * t.sigma_slope - t.alpha_slope * t.sigma
-        return Coefficients(1.0, t.sigma_slope / turn, -t.sigma / turn, _time_input(t))
+        w = wronskian(t)
+        return Coefficients(1.0, t.sigma_slope / w, -t.sigma / w, _time_input(t))
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,9 @@ class PredictPreconditioned:
             )
 
     def coefficients(self, t: NoiseLevel) -> Coefficients:
-        power = t.sigma**2 + t.alpha**2 * self.sigma_data**2
-        root = power**0.5
+        root = deviation(t, self.sigma_data)
         return Coefficients(
-            1.0 / root, t.alpha * self.sigma_data**2 / power, t.sigma * self.sigma_data / root, -t.log_snr / 8.0
+            1.0 / root, t.alpha * (self.sigma_data / root) ** 2, t.sigma * self.sigma_data / root, -t.log_snr / 8.0
         )
 
 
@@ -144,8 +143,7 @@ class PredictEnergy:
     name: ClassVar[str] = "energy"
 
     def coefficients(self, t: NoiseLevel) -> Coefficients:
-        c_in = (t.alpha**2 + t.sigma**2) ** -0.5
-        return Coefficients(c_in, 1.0 / t.alpha, -t.sigma / t.alpha, _time_input(t))
+        return Coefficients(1.0 / deviation(t), 1.0 / t.alpha, -t.sigma / t.alpha, _time_input(t))
 
 
 ParameterizationConfig = (

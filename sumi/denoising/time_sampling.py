@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, level, wronskian
 
 SMALLEST_U, LARGEST_U = 2.0**-54, 1 - 2.0**-53  # a normal quantile is infinite at 0 and at 1
 
@@ -310,7 +310,7 @@ def _log_snr_range(schedule: Schedule) -> tuple[float, float]:
 
 def _log_noise_slope(t: NoiseLevel) -> Tensor:
     """d ln(sigma/alpha)/dt."""
-    return torch.as_tensor(t.sigma_slope / t.sigma - t.alpha_slope / t.alpha)
+    return torch.as_tensor(wronskian(t) / (t.alpha * t.sigma))
 
 
 TimeSamplerConfig = GridTimes | UniformTimes | LogNormalTimes | LogitNormalTimes | LogSNRTimes | ImportanceTimes

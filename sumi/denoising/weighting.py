@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, level, wronskian
 
 
 class Weighting(Protocol):
@@ -112,7 +112,7 @@ class FlowWeighting:
     name: ClassVar[str] = "flow"
 
     def weight(self, t: NoiseLevel) -> Tensor:
-        return torch.as_tensor((t.alpha * t.sigma_slope - t.alpha_slope * t.sigma) / t.sigma) ** 2
+        return torch.as_tensor(wronskian(t) / t.sigma) ** 2
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class LikelihoodWeighting:
     name: ClassVar[str] = "likelihood"
 
     def weight(self, t: NoiseLevel) -> Tensor:
-        return torch.as_tensor(t.alpha * (t.alpha * t.sigma_slope - t.alpha_slope * t.sigma) / t.sigma**3)
+        return torch.as_tensor(t.alpha * wronskian(t) / t.sigma**3)
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,22 @@ def levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
 
 
 def noise_ratio(t: NoiseLevel) -> float:
-    """σ̂ = sigma/alpha at a level of floats: 0 for data, infinite where no data is left.
+    """σ̂ = sigma/alpha at a level of floats: 0 for data, infinite where (nearly) no data is left.
 
     In it every schedule has the same probability-flow ODE, d(x/alpha)/dσ̂ = ε.
     """
-    return exp(-float(t.log_snr) / 2) if t.log_snr != -inf else inf
+    log_ratio = -float(t.log_snr) / 2
+    return exp(log_ratio) if log_ratio < 709 else inf  # e^710 is no float64
+
+
+def deviation(t: NoiseLevel, of_data: float = 1.0) -> Number:
+    """√(alpha² s² + sigma²): the standard deviation of x_t where that of the data is s, ``of_data``."""
+    return (t.alpha**2 * of_data**2 + t.sigma**2) ** 0.5
+
+
+def wronskian(t: NoiseLevel) -> Number:
+    """alpha sigma' - alpha' sigma = -½ alpha sigma dlog_snr/dt, the Wronskian of alpha and sigma: 0 or more.
+
+    It is alpha² dσ̂/dt and half of g² alpha/sigma, with g the diffusion of the forward SDE.
+    """
+    return t.alpha * t.sigma_slope - t.alpha_slope * t.sigma

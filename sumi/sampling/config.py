@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from sumi.config import nearest
 from sumi.errors import InputError
-from sumi.sampling.method import NATURAL
+from sumi.sampling.method import NATURAL, find_solver
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.time_grid import TIME_GRIDS
 
@@ -21,8 +21,8 @@ class SamplingConfig:
     threshold: bool = field(default=True, metadata={"help": "keep every x̂_0 in [-1, 1] while sampling"})
 
     def __post_init__(self) -> None:
-        for name, value, known in (("solver", self.solver, SOLVERS), ("time_grid", self.time_grid, _GRIDS)):
-            if value not in known:
-                raise InputError(f"sampling.{name}: there is no {value!r}; {nearest(value, known)}")
+        find_solver(self.solver, "sampling.solver")
+        if self.time_grid not in _GRIDS:
+            raise InputError(f"sampling.time_grid: there is no {self.time_grid!r}; {nearest(self.time_grid, _GRIDS)}")
         if self.steps < 1:
             raise InputError(f"sampling.steps: {self.steps} is not a number of steps; give 1 or more")

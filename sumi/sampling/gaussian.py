@@ -15,7 +15,7 @@ from sumi.errors import InputError
 
 @dataclass(frozen=True)
 class Gaussian:
-    """``mean`` (D,), ``directions`` (D, R), ``variances`` (R,), all float64; ``rest``: the variance of the others."""
+    """``mean`` (D,), ``directions`` (D, R), ``variances`` (R,): float64, CPU; ``rest``: the variance of the others."""
 
     mean: Tensor
     directions: Tensor
@@ -25,13 +25,13 @@ class Gaussian:
     @staticmethod
     def of_moments(mean: Tensor, covariance: Tensor) -> "Gaussian":
         """The Gaussian of a mean (D,) and a covariance (D, D), with all of its directions."""
-        variances, directions = torch.linalg.eigh(covariance.double())
-        return Gaussian(mean.double(), directions, variances.clamp(min=0), 0.0)
+        variances, directions = torch.linalg.eigh(covariance.double().cpu())
+        return Gaussian(mean.double().cpu(), directions, variances.clamp(min=0), 0.0)
 
     @staticmethod
     def of_data(x: Tensor, rank: int = 256) -> "Gaussian":
         """The moments of ``x`` (N, …) with its ``rank`` largest directions. Raises InputError for fewer than 2 rows."""
-        flat = x.flatten(1).double()
+        flat = x.flatten(1).double().cpu()
         if len(flat) < 2:
             raise InputError(f"data: {len(flat)} examples have no covariance; give 2 or more")
         mean = flat.mean(0)

@@ -33,6 +33,29 @@ class Method:
         return len(self.times) - 1
 
 
+def find_solver(name: str, where: str) -> tuple[str, Solver[Any], str]:
+    """The solver called SOLVER or SOLVER@GRID: its name, itself, and the grid ("" where none is named).
+
+    Raises InputError that begins with ``where``.
+    """
+    solver, at, grid = name.partition("@")
+    if solver not in SOLVERS:
+        raise InputError(f"{where}: there is no solver {solver!r}; {nearest(solver, SOLVERS)}")
+    if at and grid not in TIME_GRIDS:
+        raise InputError(f"{where}: there is no time grid {grid!r}; {nearest(grid, TIME_GRIDS)}")
+    return solver, SOLVERS[solver], grid
+
+
+def refuse_off_grid(name: str, solver: Solver[Any], grid: int | None, where: str) -> None:
+    """Raises InputError for a solver that needs other times than the ``grid`` that a network knows."""
+    if grid is not None and solver.off_grid:
+        known = ", ".join(other for other, one in SOLVERS.items() if not one.off_grid)
+        raise InputError(
+            f"{where}: {name} evaluates between the times of its grid, and the network knows only the {grid} of its "
+            f"chain; choose from {known}"
+        )
+
+
 def build_method(
     name: str,
     steps: int,
@@ -49,24 +72,14 @@ def build_method(
     only the times i/T, else None. ``eta`` overrides DDIM's η. Raises InputError: an unknown name, too many steps or
     fewer than 1, an η for a solver that has none, and a solver that needs times which the network does not know.
     """
-    wanted, _, other_grid = name.partition("@")
-    if wanted not in SOLVERS:
-        raise InputError(f"--solver {name}: there is no such solver; {nearest(wanted, SOLVERS)}")
-    if other_grid and other_grid not in TIME_GRIDS:
-        raise InputError(f"--solver {name}: there is no time grid {other_grid!r}; {nearest(other_grid, TIME_GRIDS)}")
-    solver = SOLVERS[wanted]
+    wanted, solver, other_grid = find_solver(name, f"--solver {name}")
     if isinstance(solver, Adams):
         solver = replace(solver, data_std=max(data_std, LEAST_STD))
     if eta is not None:
         if not isinstance(solver, DDIM) or wanted != "ddim":
             raise InputError(f"--eta: {name} has its own; leave it out, or choose ddim")
         solver = replace(solver, eta=eta)
-    if grid is not None and solver.off_grid:
-        known = ", ".join(other for other, one in SOLVERS.items() if not one.off_grid)
-        raise InputError(
-            f"--solver {name}: evaluates at times between those of its grid, and this network knows only the {grid} of "
-            f"its chain; choose from {known}"
-        )
+    refuse_off_grid(name, solver, grid, f"--solver {name}")
     if time_grid == NATURAL:
         time_grid = NATURAL_GRIDS.get(wanted, "log_ratio")
     times = TIME_GRIDS[other_grid or time_grid](schedule, steps, max(data_std, LEAST_STD))

@@ -1,8 +1,9 @@
 """Time grids: the times t_0 = 1 > t_1 > … > t_K = 0 at which a sampler of K steps stops.
 
 Some are formulas in t, others in the noise-to-signal ratio σ̂ = sigma/alpha, in which every schedule has the same
-probability-flow ODE. Those go from σ̂(1), or `LARGEST` where no data is left at t = 1, down to σ̂(0), or `SMALLEST` where
-that is 0, in K - 1 steps, and then in one more to the data.
+probability-flow ODE. Those go from σ̂(1) down to σ̂(0), or `SMALLEST` where that is 0, in K - 1 steps, and then in one
+more to the data. Where σ̂(1) is above `LARGEST` only because little of the data is left (sigma(1) is not), they are
+spaced as if from there, and the first step begins at t = 1 all the same.
 """
 
 from collections.abc import Callable

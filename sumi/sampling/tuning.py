@@ -88,9 +88,9 @@ def fit(denoiser: Denoiser, adams: Adams, known: Reference, start: Tensor, progr
                     if found.error >= best.error:
                         break
                     best, indices = found, list(trial)
+            if progress is not None:
+                progress(number * (len(indices) - 2) + k, rounds * (len(indices) - 2))
         reach = max(reach // 2, 1)
-        if progress is not None:
-            progress(number + 1, rounds)
     return best
 
 
@@ -114,7 +114,7 @@ def _fit_weights(denoiser: Denoiser, adams: Adams, known: Reference, indices: li
     past: tuple[float, ...] = ()
     for k, (t, s) in enumerate(pairwise(walk)):
         nodes = (noise_ratio(t), *past)
-        prior = adams.weights(nodes[: adams.order], noise_ratio(s))[1:] if k else ()
+        prior = adams.weights(nodes[: adams.order], noise_ratio(s))[1:]
         prior += (0.0,) * (k - len(prior))
         plain = Tuned((*rows, (0.0,) * k))
         reached, after = plain.step(denoiser, x, t, s, state, silent)

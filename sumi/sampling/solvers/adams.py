@@ -72,7 +72,11 @@ class Adams:
         nodes = (now, *(node for node, _ in state))
         for w, (_, past) in zip(self.weights(nodes, after)[1:], state, strict=True):
             x_s.add_(past, alpha=alpha * w).sub_(epsilon, alpha=alpha * w)
-        return x_s, ((now, epsilon), *state)[: self.order - 1]
+        return x_s, self.remembered(((now, epsilon), *state))
+
+    def remembered(self, history: History) -> History:
+        """What later steps use: the last order - 1 evaluations, without one at an infinite v, which is no node."""
+        return tuple(past for past in history if self.far < inf or past[0] < inf)[: self.order - 1]
 
     def weights(self, nodes: tuple[float, ...], after: float) -> tuple[float, ...]:
         """w_j of the evaluations at these σ̂, the first of them where the step begins, for a step to σ̂ = ``after``."""

@@ -14,7 +14,7 @@ arrived with a step of 0, because a denoiser may hold something for each row, su
 """
 
 from dataclasses import dataclass, field
-from math import atan, cos, hypot, sin
+from math import atan, cos, sin
 from typing import Final
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError, SumiError
 from sumi.process.forward import expand
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, level
 from sumi.sampling.solvers.runge_kutta import Row, angle
 from sumi.sampling.solvers.solver import StepNoise
 from sumi.sampling.time_grid import SMALLEST
@@ -81,12 +81,12 @@ class Adaptive:
         if not len(state.step_size):
             state = AdaptiveState(torch.full((len(x),), FIRST_STEP).double(), torch.zeros(len(x), dtype=torch.int64))
         end = angle(s) if s.sigma else min(angle(t), max(atan(self.smallest), angle(level(denoiser.schedule, 0.0))))
-        power = hypot(float(t.alpha), float(t.sigma))
-        y, slope = x / power, denoiser(x, t).velocity / power
+        size = deviation(t)
+        y, slope = x / size, denoiser(x, t).velocity / size
         y, slope, state = self._integrate(denoiser, y, slope, angle(t), end, state)
         if s.sigma == 0:
             return cos(end) * y - sin(end) * slope, state
-        return hypot(float(s.alpha), float(s.sigma)) * y, state
+        return deviation(s) * y, state
 
     def _integrate(
         self, denoiser: Denoiser, y: Tensor, slope: Tensor, start: float, end: float, state: AdaptiveState
@@ -141,5 +141,5 @@ def _slope(denoiser: Denoiser, y: Tensor, phi: Tensor) -> Tensor:
     """v̂ = dy/dφ at the angles phi (N,)."""
     schedule: Schedule = denoiser.schedule
     now = level(schedule, schedule.time(-2 * phi.tan().log()))
-    power = expand(torch.hypot(torch.as_tensor(now.alpha), torch.as_tensor(now.sigma)), y)
-    return denoiser(power * y, now).velocity / power
+    size = expand(deviation(now), y)
+    return denoiser(size * y, now).velocity / size

@@ -21,7 +21,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.process.noise import Purpose
-from sumi.process.schedule import NoiseLevel
+from sumi.process.schedule import NoiseLevel, wronskian
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.solver import StepNoise
 
@@ -51,7 +51,7 @@ class EulerMaruyama:
             return DDIM(eta=self.stochasticity).step(denoiser, x, t, s, state, noise)
         h = float(t.t - s.t)
         f = float(t.alpha_slope / t.alpha)
-        rise = float(t.sigma_slope - f * t.sigma)  # g²/(2 sigma)
+        rise = float(wronskian(t) / t.alpha)  # sigma' - f sigma = g²/(2 sigma)
         x_s = x * (1 - h * f) - denoiser(x, t).noise * (h * (1 + self.stochasticity**2) * rise)
         if self.stochasticity:
             x_s.add_(noise(Purpose.STEP), alpha=self.stochasticity * sqrt(2 * float(t.sigma) * rise * h))

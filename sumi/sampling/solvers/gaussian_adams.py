@@ -51,7 +51,7 @@ class GaussianAdams:
         if t.alpha:  # where no data is left in x_t, it is noise alone: r = 0
             for w, (_, r) in zip(self._weights(history, noise_ratio(s), variance), history, strict=True):
                 x_s += self._scaled(r, w * np.sqrt(var_s))
-        return x_s, history[: self.adams.order - 1]
+        return x_s, self.adams.remembered(history)
 
     def _weights(self, history: History, after: float, variance: np.ndarray) -> np.ndarray:
         """∫ l_j/R dσ̂ for every evaluation j and eigenvalue: (J, R + 1)."""

@@ -27,7 +27,7 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.process.forward import transition
 from sumi.process.noise import Purpose
-from sumi.process.schedule import NoiseLevel, level
+from sumi.process.schedule import NoiseLevel, level, noise_ratio
 from sumi.sampling.solvers.solver import Solver, State, StepNoise
 
 LARGEST: Final = 1000.0
@@ -51,7 +51,7 @@ class Heun:
         x_s = s.alpha * now.clean + s.sigma * now.noise
         if s.sigma == 0 or t.sigma > LARGEST * t.alpha:
             return x_s, state
-        half = float(s.sigma - s.alpha * (t.sigma / t.alpha)) / 2
+        half = float(s.sigma - s.alpha * noise_ratio(t)) / 2
         return x_s + half * (denoiser(x_s, s).noise - now.noise), state
 
 

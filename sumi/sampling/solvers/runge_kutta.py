@@ -16,7 +16,7 @@ Only where a schedule itself ends above σ = 0, so that there are no levels in b
 """
 
 from dataclasses import dataclass, field
-from math import atan2, hypot, log, tan
+from math import atan2, log, tan
 from typing import Final, Literal
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, level
 from sumi.sampling.solvers.solver import StepNoise
 
 Row = tuple[float, ...]
@@ -81,14 +81,14 @@ class RungeKutta:
         if s.sigma == 0 and level(denoiser.schedule, 0.0).sigma > 0:
             return denoiser(x, t).clean, state
         method = METHODS[min(self.order, 3) if s.sigma == 0 else self.order]
-        start, h, power = angle(t), angle(s) - angle(t), hypot(float(t.alpha), float(t.sigma))
-        y = x / power
-        slopes = [denoiser(x, t).velocity / power]
+        start, h, size = angle(t), angle(s) - angle(t), deviation(t)
+        y = x / size
+        slopes = [denoiser(x, t).velocity / size]
         for row in method.a:
             here = s if sum(row) == 1 else at_angle(denoiser.schedule, start + h * sum(row))
-            power = hypot(float(here.alpha), float(here.sigma))
-            slopes.append(denoiser(power * _advance(y, h, row, slopes), here).velocity / power)
-        return hypot(float(s.alpha), float(s.sigma)) * _advance(y, h, method.b, slopes), state
+            size = deviation(here)
+            slopes.append(denoiser(size * _advance(y, h, row, slopes), here).velocity / size)
+        return deviation(s) * _advance(y, h, method.b, slopes), state
 
 
 def _advance(y: Tensor, h: float, weights: Row, slopes: list[Tensor]) -> Tensor:
