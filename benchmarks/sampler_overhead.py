@@ -26,6 +26,7 @@ from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictNoise, PredictVelocity
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.chain import LinearBeta
+from sumi.sampling.method import build_method
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import snap, uniform
@@ -68,6 +69,16 @@ def ours(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]:
                 return sample(denoiser, DDIM(), snap(uniform(steps), 1000), x_0)
 
             yield f"sumi DDIM ({name})", run
+    schedule = LinearBeta().build()
+    denoiser = NetworkDenoiser(Fixed(e), schedule, PredictNoise(), grid=1000)
+    for name in ("adams", "dpmpp_2m", "unipc"):
+        method = build_method(name, steps, schedule, grid=1000)
+
+        @torch.inference_mode()
+        def run_method(method=method) -> Tensor:
+            return sample(denoiser, method.solver, method.times, x_0)
+
+        yield f"sumi {name} (ε)", run_method
 
 
 def diffusers(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]:

@@ -137,14 +137,14 @@ MUTATIONS = [
     ),
     Mutation(
         "sampling/solvers/adams.py",
-        "x_s.add_(past, alpha=alpha * w).sub_(epsilon, alpha=alpha * w)",
-        "x_s.add_(past, alpha=w).sub_(epsilon, alpha=w)",
+        "x_s.add_(past, alpha=alpha * w)",
+        "x_s.add_(past, alpha=w)",
         "test_adams.py",
     ),
     Mutation(
         "sampling/solvers/adams.py",
-        "self.weights(nodes, after)[1:], state",
-        "self.weights(nodes, after)[:-1], state",
+        "self.weights(nodes, after)[1:]",
+        "self.weights(nodes, after)[:-1]",
         "test_adams.py",
     ),
     Mutation(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from sumi.denoising.parameterization import Coefficients, Parameterization
@@ -30,7 +31,9 @@ class Denoised:
     @property
     def noise(self) -> Tensor:
         """ε̂ = (x_t - alpha x̂_0)/sigma."""
-        return (self.x_t - self.alpha * self.clean) / self.sigma
+        if isinstance(self.alpha, Tensor):
+            return (self.x_t - self.alpha * self.clean) / self.sigma
+        return torch.sub(self.x_t, self.clean, alpha=self.alpha).div_(self.sigma)  # two passes over the image
 
     @property
     def score(self) -> Tensor:

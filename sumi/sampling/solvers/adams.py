@@ -68,10 +68,11 @@ class Adams:
         now, after, alpha = noise_ratio(t), noise_ratio(s), float(s.alpha)
         denoised = denoiser(x, t)
         epsilon = denoised.noise
-        x_s = (denoised.clean * alpha).add_(epsilon, alpha=float(s.sigma))
         nodes = (now, *(node for node, _ in state))
-        for w, (_, past) in zip(self.weights(nodes, after)[1:], state, strict=True):
-            x_s.add_(past, alpha=alpha * w).sub_(epsilon, alpha=alpha * w)
+        weights = self.weights(nodes, after)[1:]
+        x_s = (denoised.clean * alpha).add_(epsilon, alpha=float(s.sigma) - alpha * sum(weights))
+        for w, (_, past) in zip(weights, state, strict=True):
+            x_s.add_(past, alpha=alpha * w)
         return x_s, self.remembered(((now, epsilon), *state))
 
     def remembered(self, history: History) -> History:
