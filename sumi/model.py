@@ -68,7 +68,7 @@ def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
     c = config.parameterization.coefficients(end)
     if not all(abs(float(value)) <= LARGEST_COEFFICIENT for value in (c.c_in, c.c_skip, c.c_out, c.c_noise)):
         raise InputError(
-            f"schedule: at t = 1 all but no data is left (alpha = {float(end.alpha):.1e}, sigma = "
+            f"schedule: at t = 1 no data is left (alpha = {float(end.alpha):.1e}, sigma = "
             f"{float(end.sigma):.1e}), and parameterization={config.parameterization.name} is singular there; set "
             "parameterization=velocity, or end the schedule with less noise"
         )

@@ -122,7 +122,7 @@ def test_a_run_folder_has_its_parts(trained: Path) -> None:
         "manifest.json",
     }
     config = json.loads((trained / "config.json").read_text())
-    assert config["format"] == 1
+    assert config["format"] == 2
     assert config["images"] | {"label_names": []} == {
         "channels": 1,
         "height": 8,
