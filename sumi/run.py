@@ -20,7 +20,7 @@ from pathlib import Path
 from sumi.config import from_json, to_json
 from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import ParameterizationConfig, PredictNoise
-from sumi.denoising.time_sampling import GridTimes, TimeSamplerConfig, UniformTimes
+from sumi.denoising.time_sampling import GridTimes, ImportanceTimes, TimeSamplerConfig, UniformTimes
 from sumi.denoising.weighting import LearnedUncertainty, LikelihoodWeighting, SNRWeighting, WeightingConfig
 from sumi.errors import InputError, SumiError
 from sumi.networks.unet import UNetConfig
@@ -70,6 +70,8 @@ class RunConfig:
             raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
         if isinstance(self.schedule, Learned | LearnedChain):
             self._check_learned()
+        if isinstance(self.weighting, LearnedUncertainty) and isinstance(self.times, ImportanceTimes):
+            raise InputError("times: weighting=uncertainty makes all times count alike; set times=grid")
         if self.times.grid is not None:
             self._check_grid(self.times.grid)
 

@@ -52,8 +52,11 @@ def refusal(schedule: str, parameterization: str, weighting: str, times: str) ->
         return "times: schedule=learned is learned from uniform times; set times=uniform"
     if schedule == "learned_chain" and times not in ("grid", "importance"):
         return "times: schedule=learned_chain is learned on its own grid; set times=grid"
+    if weighting == "uncertainty" and times == "importance":
+        return "times: weighting=uncertainty makes all times count alike; set times=grid"
     if schedule in NO_DATA_LEFT and parameterization in SINGULAR:
-        return f"schedule: at t = 1 no data is left (alpha = 0.0e+00, sigma = 1.0e+00), and parameterization={parameterization} is singular"
+        ends = "schedule: at t = 1 no data is left (alpha = 0.0e+00, sigma = 1.0e+00)"
+        return f"{ends}, and parameterization={parameterization} is singular"
     return None
 
 

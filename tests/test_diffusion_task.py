@@ -104,6 +104,8 @@ def test_half_of_the_images_are_mirrored_left_to_right() -> None:
 def test_it_trains_denoisers_only() -> None:
     with pytest.raises(SumiError, match="trains a NetworkDenoiser"):
         task_and_denoiser()[0].loss(torch.nn.Linear(1, 1), 1, np.array([0]), np.array([0]))
+    with pytest.raises(SumiError, match="trains a NetworkDenoiser"):
+        task_and_denoiser()[0].beside(torch.nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize("times", [GridTimes(), UniformTimes(), LogitNormalTimes()], ids=repr)
@@ -188,7 +190,8 @@ TINY = [
     "schedule.beta_end=0.5",
 ]
 SYSTEMS = {
-    "uncertainty-importance": ["weighting=uncertainty", "times=importance", "times.steps=8", "times.history=2"],
+    "uncertainty": ["weighting=uncertainty", "times.steps=8"],
+    "importance": ["times=importance", "times.steps=8", "times.history=2"],
     "energy-edm": ["parameterization=energy", "weighting=edm", "times=log_normal", "stratified_times=true"],
     "learned_chain": ["schedule=learned_chain", "schedule.steps=8", "weighting=likelihood", "times.steps=8"],
     "learned": [
@@ -259,16 +262,43 @@ def test_which_loss_is_divided_and_over_what_times_are_spread(settings, loss, di
 
 
 def test_what_stands_beside_the_network_is_trained_and_kept(tmp_path: Path) -> None:
-    """u moves and is averaged; the history counts every loss, and averaging leaves its copy alone."""
-    model = train(config_of("uncertainty-importance"), out=tmp_path / "run")
-    checkpoint = load_checkpoint(tmp_path / "run/checkpoints/00000016")
+    """u moves and is averaged; the history counts every loss and is copied, into a saved model too."""
+    train(config_of("uncertainty"), out=tmp_path / "uncertainty")
+    checkpoint = load_checkpoint(tmp_path / "uncertainty/checkpoints/00000016")
     series = "companions.uncertainty.series"
     assert float(checkpoint.model[series].abs().sum()) > 0
     assert 0 < float(checkpoint.ema[series].abs().sum()) != float(checkpoint.model[series].abs().sum())
     assert f"{series}.exp_avg" in checkpoint.optimizer
+    model = train(config_of("importance"), out=tmp_path / "importance")
+    checkpoint = load_checkpoint(tmp_path / "importance/checkpoints/00000016")
+    model.save(tmp_path / "saved")
+    saved = load_checkpoint(tmp_path / "saved/checkpoints/00000016")
     assert int(checkpoint.model["companions.times.counts"].sum()) == 16 * 16
-    assert int(checkpoint.ema["companions.times.counts"].sum()) == 0
+    assert bool((checkpoint.model["companions.times.losses"] > 0).all())
+    for name in ("companions.times.counts", "companions.times.losses"):
+        assert torch.equal(checkpoint.ema[name], checkpoint.model[name])
+        assert torch.equal(saved.model[name], checkpoint.model[name])
     assert isinstance(model.network_denoiser.companions["times"], ImportanceSampler)
+
+
+def test_beside_the_network_are_a_learned_schedule_and_the_companions(tmp_path: Path) -> None:
+    """Each is clipped for itself and none decays; of the default recipe there is the network alone."""
+
+    def parts(config) -> list[tuple[set[str], float]]:
+        description = RunDescription(config, image_spec(DATA), "", 0.5)
+        trainer, _ = build_trainer(description, DATA, RunFolder(tmp_path), "cpu", Events())
+        names = {parameter: name for name, parameter in trainer.module.named_parameters()}
+        return [
+            ({names[p].split(".")[0] for p in group["params"]}, group["weight_decay"])
+            for group in trainer.optimizer.param_groups
+        ]
+
+    def decaying(system: str) -> list[tuple[set[str], float]]:
+        return parts(override(config_of(system), ["training.weight_decay=0.1"]))
+
+    assert decaying("importance") == [({"network"}, 0.1)]
+    assert decaying("uncertainty") == [({"network"}, 0.1), ({"companions"}, 0.0)]
+    assert decaying("learned") == decaying("learned_chain") == [({"network"}, 0.1), ({"schedule"}, 0.0)]
 
 
 def test_learned_schedules_learn(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sumi.denoising.objective import DenoisingLoss
 from sumi.denoising.parameterization import Coefficients, PredictVelocity
 from sumi.denoising.schedule_learning import VarianceMinimisingLoss
 from sumi.denoising.weighting import LikelihoodWeighting, StepLikelihood
+from sumi.errors import InputError
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP
 from sumi.process.learned import Learned, LearnedChain, MonotoneSchedule, TrainableChain
@@ -334,6 +335,15 @@ def test_training_finds_the_best_chain() -> None:
         optimizer.step()
     assert expected(loss, denoiser, t).mean().item() == pytest.approx(best, rel=1e-6)
     assert best < 0.5 * start
+
+
+def test_a_chain_of_one_step_is_refused_and_of_two_is_fixed_but_whole() -> None:
+    with pytest.raises(InputError, match=r"^schedule\.steps: 1 leaves nothing to learn; give 2 or more$"):
+        LearnedChain(steps=1)
+    with pytest.raises(InputError, match=r"^schedule\.steps: 0 is not a number of steps"):
+        LearnedChain(steps=0)
+    two = LearnedChain(steps=2, beta_start=0.1, beta_end=0.5).build()
+    assert two.log_alpha_bar().exp().tolist() == pytest.approx([1, 0.9, 0.45])
 
 
 # as part of a model

@@ -293,6 +293,9 @@ def test_every_item_comes_once_an_epoch() -> None:
     class Counting:
         items = 20
 
+        def beside(self, module):
+            return []
+
     trainer = Trainer(TrainingConfig(batch_size=8), torch.nn.Linear(1, 1), Counting(), 3, Path("unused"))
     seen = np.concatenate([trainer._items(step, np.arange(8)) for step in range(1, 6)])
     assert sorted(seen[:20]) == list(range(20))
@@ -310,6 +313,9 @@ def test_adamw_ema_and_learning_rate_follow_their_formulas(tmp_path: Path) -> No
 
         def loss(self, module, step, positions, items):
             return (module.weight - 3.0).square().sum().expand(len(positions))
+
+        def beside(self, module):
+            return []
 
     config = TrainingConfig(
         steps=3, batch_size=2, learning_rate=0.1, warmup_steps=2, weight_decay=0.5, gradient_clip=1.0, ema_decay=0.3
@@ -331,6 +337,85 @@ def test_adamw_ema_and_learning_rate_follow_their_formulas(tmp_path: Path) -> No
     assert trainer.ema.module.weight.item() == pytest.approx(ema, rel=1e-5)
 
 
+class Halves(torch.nn.Module):
+    """The part beside the network comes first in the module, and last in the optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = torch.nn.Linear(3, 1, bias=False)
+        self.network = torch.nn.Linear(2, 1, bias=False)
+        self.counter = torch.nn.BatchNorm1d(1, affine=False)  # has buffers and no parameters
+        for parameter in self.parameters():
+            torch.nn.init.constant_(parameter, 1.0)
+
+
+class Steep:
+    """Sums of weights, of which the other's is ``slope`` times as steep as the network's 5."""
+
+    items = 1
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def beside(self, module: Halves) -> list[torch.nn.Module]:
+        return [module.other, module.counter]
+
+    def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
+        total = 3 * module.network.weight[0, 0] + 4 * module.network.weight[0, 1]
+        return (total + 5 * self.slope * module.other.weight.sum()).expand(len(positions))
+
+
+def test_each_part_is_clipped_for_itself_and_the_norm_logged_is_the_networks(tmp_path: Path) -> None:
+    trainer = Trainer(TrainingConfig(batch_size=1, gradient_clip=2.0), Halves(), Steep(100.0), 0, tmp_path)
+    _, norms = trainer._take_step(1)
+    assert norms.tolist() == pytest.approx([5.0, 500 * 3**0.5])
+    assert trainer.module.network.weight.grad.tolist()[0] == pytest.approx([3 * 2 / 5, 4 * 2 / 5], rel=1e-5)
+    assert trainer.module.other.weight.grad.tolist()[0] == pytest.approx([2 / 3**0.5] * 3, rel=1e-5)
+    trainer = Trainer(TrainingConfig(steps=3, batch_size=1), Halves(), Steep(100.0), 0, tmp_path)
+    trainer.run()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["gradient_norm"] == pytest.approx(5.0)
+
+
+def test_what_stands_beside_the_network_does_not_decay(tmp_path: Path) -> None:
+    """A gradient of 0 leaves AdamW its decay alone."""
+
+    class Flat(Steep):
+        def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
+            return 0 * super().loss(module, step, positions, items)
+
+    config = TrainingConfig(steps=1, batch_size=1, learning_rate=0.1, warmup_steps=0, weight_decay=0.5)
+    trainer = Trainer(config, Halves(), Flat(1.0), 0, tmp_path)
+    trainer.run()
+    assert trainer.module.network.weight.tolist()[0] == pytest.approx([0.95, 0.95])
+    assert trainer.module.other.weight.tolist()[0] == [1.0, 1.0, 1.0]
+
+
+def test_a_gradient_beside_the_network_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
+    """√|w - 1| is 0 at w = 1, where its slope is none."""
+
+    class Root(Steep):
+        def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
+            return super().loss(module, step, positions, items) + (module.other.weight - 1).abs().sum().sqrt()
+
+    trainer = Trainer(TrainingConfig(steps=1, batch_size=1), Halves(), Root(1.0), 0, tmp_path)
+    with pytest.raises(SumiError, match="no longer finite"):
+        trainer.run()
+    assert not find_checkpoints(tmp_path / "checkpoints")[0]
+
+
+def test_the_optimizer_is_resumed_by_name_whatever_the_order_of_its_parts(tmp_path: Path) -> None:
+    def run(folder: Path, steps: int) -> None:
+        folder.mkdir(exist_ok=True)
+        trainer = Trainer(TrainingConfig(steps=steps, batch_size=1), Halves(), Steep(7.0), 0, folder)
+        trainer.resume()
+        trainer.run()
+
+    run(tmp_path / "halted", 3)
+    run(tmp_path / "halted", 6)
+    run(tmp_path / "whole", 6)
+    assert_same(*(load_checkpoint(tmp_path / name / "checkpoints/00000006") for name in ("halted", "whole")))
+
+
 @pytest.mark.parametrize(
     ("decay", "expected"),
     [("constant", [0.5, 1, 1, 1, 1]), ("linear", [0.5, 1, 1, 2 / 3, 1 / 3]), ("cosine", [0.5, 1, 1, 0.75, 0.25])],
@@ -347,6 +432,19 @@ def test_ema_of_a_constant_is_the_constant() -> None:
         ema.update(0.9)
     assert torch.equal(ema.module.weight, layer.weight)
     assert not ema.module.weight.requires_grad
+
+
+def test_buffers_are_copied_into_the_average() -> None:
+    """Counts and running means are those of the source after every update, not an average, and not before it."""
+    source = torch.nn.BatchNorm1d(2)
+    ema = EMA(source)
+    for step in (1, 2):
+        source(torch.tensor([[1.0, 2.0], [3.0, 5.0]]) * step)
+        assert int(ema.module.num_batches_tracked) == step - 1
+        ema.update(0.9)
+        assert int(ema.module.num_batches_tracked) == step
+        assert torch.equal(ema.module.running_mean, source.running_mean)
+        assert torch.equal(ema.module.running_var, source.running_var)
 
 
 def test_precision_is_taken_as_given_and_otherwise_from_the_device(monkeypatch) -> None:

@@ -129,5 +129,10 @@ class LearnedChain(BetaRange):
 
     name: ClassVar[str] = "learned_chain"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 2:
+            raise InputError(f"schedule.steps: {self.steps} leaves nothing to learn; give 2 or more")
+
     def build(self) -> TrainableChain:
         return TrainableChain(torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64))

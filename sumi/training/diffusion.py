@@ -40,8 +40,7 @@ class DiffusionTask:
 
     def loss(self, module: nn.Module, step: int, positions: np.ndarray, items: np.ndarray) -> Tensor:
         """The loss of each sample, float32 (n,): a function of (seed, step, positions, items) and the module."""
-        if not isinstance(module, NetworkDenoiser):
-            raise SumiError(f"training: a diffusion task trains a NetworkDenoiser, not a {type(module).__name__}")
+        module = _denoiser(module)
         where = positions.tolist()
         x_0 = PixelRange(self.data.levels).to_model(self.data.images[items])
         if self.flip:
@@ -60,9 +59,20 @@ class DiffusionTask:
             losses = losses / density.to(losses)
         return losses
 
+    def beside(self, module: nn.Module) -> list[nn.Module]:
+        """A learned schedule and the companions."""
+        denoiser = _denoiser(module)
+        return [part for part in denoiser.children() if part is not denoiser.network]
+
     def _places(self, step: int, positions: np.ndarray) -> Tensor:
         """u in [0, 1) of each position, float64 (n,)."""
         if self.stratify is None:
             return uniform(self.seed, positions.tolist(), step, Purpose.TRAINING_TIME)
         first = float(uniform(self.seed, [0], step, Purpose.TRAINING_TIME))
         return stratified(first, torch.from_numpy(positions), self.stratify)
+
+
+def _denoiser(module: nn.Module) -> NetworkDenoiser:
+    if not isinstance(module, NetworkDenoiser):
+        raise SumiError(f"training: a diffusion task trains a NetworkDenoiser, not a {type(module).__name__}")
+    return module

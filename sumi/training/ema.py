@@ -7,14 +7,20 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """θ_ema ← decay θ_ema + (1 - decay) θ, in one fused call; a module of the same type as its source."""
+    """θ_ema ← decay θ_ema + (1 - decay) θ, in one fused call; a module of the same type as its source.
+
+    Buffers are counts and histories, of which there is no average: they are copied.
+    """
 
     def __init__(self, source: nn.Module) -> None:
         self.module = copy.deepcopy(source).eval().requires_grad_(False)
         self._source: list[Tensor] = list(source.parameters())
         self._average: list[Tensor] = list(self.module.parameters())
+        self._buffers = list(zip(self.module.buffers(), source.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
-        """One step towards the source's present weights; decay in [0, 1)."""
+        """One step towards the source's present weights, and its present buffers; decay in [0, 1)."""
         torch._foreach_lerp_(self._average, self._source, 1 - decay)
+        for copied, present in self._buffers:
+            copied.copy_(present)

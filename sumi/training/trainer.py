@@ -6,10 +6,13 @@ function of its configuration and data alone: stopped anywhere and resumed from 
 bit for bit on the same number of threads, and there is no generator's state to save.
 
     for each step:  loss of the batch, in `accumulation` parts → clip → AdamW → EMA → log, sample, save
+
+What a task trains beside its network is clipped for itself, so that neither decides how far the other's gradient is
+shrunk, and its weights do not decay. The norm that is logged is that of the network's gradient.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import isfinite
@@ -40,6 +43,10 @@ class Task(Protocol):
 
     def loss(self, module: nn.Module, step: int, positions: np.ndarray, items: np.ndarray) -> Tensor:
         """The loss of each sample (n,): ``items[k]`` of the data stands at ``positions[k]`` of the step's batch."""
+        ...
+
+    def beside(self, module: nn.Module) -> Sequence[nn.Module]:
+        """The parts of ``module`` that are trained beside its network; they have no parameter in common."""
         ...
 
 
@@ -81,8 +88,10 @@ class Trainer:
         self.precision = resolve_precision(config.precision, self.device)
         self.step = 0
         self.ema = EMA(module)
+        self.parts = _parts(module, task.beside(module))
+        network, *beside = self.parts
         self.optimizer = torch.optim.AdamW(
-            module.parameters(),
+            [{"params": network}, *({"params": part, "weight_decay": 0.0} for part in beside)],
             lr=config.learning_rate,
             betas=(config.beta_1, config.beta_2),
             weight_decay=config.weight_decay,
@@ -135,13 +144,13 @@ class Trainer:
         Raises Interrupted after SIGINT or SIGTERM, with the last step saved; SumiError where the loss is no longer
         finite (nothing is saved then: the last good checkpoint stays the last).
         """
-        config, meter = self.config, _Meter(self.config, self.device)
+        config, meter = self.config, _Meter(self.config, len(self.parts), self.device)
         self.module.train()
         with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)):
             while self.step < config.steps:
-                loss, norm = self._take_step(self.step + 1)
+                loss, norms = self._take_step(self.step + 1)
                 self.step += 1
-                meter.add(loss, norm)
+                meter.add(loss, norms)
                 asked = stop.signal_number  # read once: a signal may come between any two lines
                 last = asked is not None or self.step == config.steps
                 if last or self.step % config.log_every == 0:
@@ -158,7 +167,7 @@ class Trainer:
                     self.on_sample(self.ema.module, self.step)
 
     def _take_step(self, step: int) -> tuple[Tensor, Tensor]:
-        """One optimizer step: the mean loss of its batch and the gradient's norm before clipping."""
+        """One optimizer step: the mean loss of its batch, and the norm of each part's gradient before clipping."""
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)
@@ -172,10 +181,11 @@ class Trainer:
             loss = losses.sum() / config.batch_size
             loss.backward()
             total += loss.detach()
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), config.gradient_clip, foreach=True)
+        clip = partial(nn.utils.clip_grad_norm_, max_norm=config.gradient_clip, foreach=True)
+        norms = torch.stack([clip(part) for part in self.parts])
         self.optimizer.step()
         self.ema.update(config.ema_decay_at(step))
-        return total, norm
+        return total, norms
 
     def _items(self, step: int, positions: np.ndarray) -> np.ndarray:
         """Which items stand at these positions of a step's batch: an endless line of epochs, each in its own order."""
@@ -208,23 +218,23 @@ class Trainer:
 
 
 class _Meter:
-    """Loss, gradient norm and speed since the last line of the log; read from the device only when they are shown."""
+    """Loss, gradient norms and speed since the last line of the log; read from the device only when they are shown."""
 
-    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
+    def __init__(self, config: TrainingConfig, parts: int, device: torch.device) -> None:
         self.config = config
-        self.sums = torch.zeros(2, device=device)
+        self.sums = torch.zeros(1 + parts, device=device)
         self.steps = 0
         self.mark = self.last_shown = time.perf_counter()
         self.loss = self.speed = float("nan")
 
-    def add(self, loss: Tensor, norm: Tensor) -> None:
-        self.sums += torch.stack([loss, norm])
+    def add(self, loss: Tensor, norms: Tensor) -> None:
+        self.sums += torch.cat([loss[None], norms])
         self.steps += 1
 
     def means(self, where: Callable[[], str]) -> tuple[float, float]:
-        """Mean loss and gradient norm. Raises SumiError where one is not finite."""
-        loss, norm = (self.sums / max(self.steps, 1)).tolist()
-        if not (isfinite(loss) and isfinite(norm)):
+        """Mean loss and norm of the network's gradient. Raises SumiError where one, or another norm, is not finite."""
+        loss, norm, *others = (self.sums / max(self.steps, 1)).tolist()
+        if not all(isfinite(value) for value in (loss, norm, *others)):
             raise SumiError(
                 f"training: the loss or its gradient is no longer finite at {where()}; "
                 "train anew with a lower training.learning_rate or a longer training.warmup_steps"
@@ -268,6 +278,13 @@ def _generators_of(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
 
 
+def _parts(module: nn.Module, beside: Sequence[nn.Module]) -> list[list[nn.Parameter]]:
+    """The parameters of the network, then those of each module beside it that has any."""
+    others = [found for part in beside if (found := list(part.parameters()))]
+    apart = {parameter for part in others for parameter in part}
+    return [[parameter for parameter in module.parameters() if parameter not in apart], *others]
+
+
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """The optimizer's state by parameter name: NAME.exp_avg, NAME.exp_avg_sq, NAME.step."""
     return {
@@ -279,12 +296,14 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> d
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Averages are laid out in memory as their parameters are: fused AdamW walks both as flat memory, unchecked."""
+    order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = {parameter: name for name, parameter in module.named_parameters()}
     state = {
         index: {
-            "step": tensors[f"{name}.step"],
-            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"{name}.exp_avg"]),
-            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"{name}.exp_avg_sq"]),
+            "step": tensors[f"{names[parameter]}.step"],
+            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"{names[parameter]}.exp_avg"]),
+            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"{names[parameter]}.exp_avg_sq"]),
         }
-        for index, (name, parameter) in enumerate(module.named_parameters())
+        for index, parameter in enumerate(order)
     }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
