@@ -102,16 +102,19 @@ def compare(
     """
     if n < 2:
         raise InputError(f"-n {n}: too few to compare; give 2 or more")
-    jobs = [(name, count) for name in solvers for count in evaluations if name != "tuned" or model.is_tuned(count)]
-    methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
-    if "tuned" in solvers and all(name != "tuned" for name, _ in jobs):
-        model.method(evaluations[0], "tuned")
+    solvers, evaluations = tuple(dict.fromkeys(solvers)), tuple(dict.fromkeys(evaluations))
+    if not solvers or not evaluations:
+        raise InputError("--solvers, --steps: there is nothing to compare; name one or more")
     known = model.network_denoiser.grid
     if known is not None and 4 * max(evaluations) > known:
         raise InputError(
             f"--steps {max(evaluations)}: the network knows only {known} times, too few to follow its ODE beside that; "
             f"give at most {known // 4}"
         )
+    jobs = [(name, count) for name in solvers for count in evaluations if name != "tuned" or model.is_tuned(count)]
+    methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
+    if "tuned" in solvers and all(name != "tuned" for name, _ in jobs):
+        model.method(evaluations[0], "tuned")
     network, real = _features(model, progress) if frechet else (None, torch.empty(0))
     if frechet and min(n, len(real)) < FEWEST:
         raise InputError(f"-n {n}: with {len(real)} held out; the Fréchet distance needs {FEWEST} of each")

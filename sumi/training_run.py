@@ -19,8 +19,14 @@ from sumi.denoising.objective import DenoisingLoss, Loss
 from sumi.denoising.schedule_learning import VarianceMinimisingLoss
 from sumi.denoising.time_sampling import ImportanceSampler, ImportanceTimes, TimeSampler
 from sumi.denoising.uncertainty import UncertainLoss, Uncertainty
-from sumi.denoising.weighting import LikelihoodWeighting, StepLikelihood, Weighting
-from sumi.errors import InputError
+from sumi.denoising.weighting import (
+    LearnedUncertainty,
+    LikelihoodWeighting,
+    OutputWeighting,
+    StepLikelihood,
+    Weighting,
+)
+from sumi.errors import InputError, SumiError
 from sumi.evaluation.pictures import image_grid
 from sumi.model import DiffusionModel, build_denoiser, load, pick_device
 from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder, writing
@@ -160,14 +166,15 @@ def build_loss(config: RunConfig, denoiser: NetworkDenoiser) -> Loss:
     """The loss with the configured weighting; on a grid, a likelihood is that of the chain's steps."""
     if isinstance(denoiser.schedule, nn.Module) and config.times.grid is None:
         return VarianceMinimisingLoss()
+    for companion in denoiser.companions.values():
+        if isinstance(companion, Uncertainty):
+            return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), companion)
+    if isinstance(config.weighting, LearnedUncertainty):
+        raise SumiError("training: weighting=uncertainty needs a denoiser that holds it; make it with build_denoiser")
     weighting: Weighting = config.weighting
     if isinstance(weighting, LikelihoodWeighting) and config.times.grid is not None:
         weighting = StepLikelihood(denoiser.schedule, config.times.grid)
-    loss = DenoisingLoss(weighting)
-    for companion in denoiser.companions.values():
-        if isinstance(companion, Uncertainty):
-            return UncertainLoss(loss, companion)
-    return loss
+    return DenoisingLoss(weighting)
 
 
 def build_times(config: RunConfig, denoiser: NetworkDenoiser) -> TimeSampler:

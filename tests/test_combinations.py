@@ -118,7 +118,6 @@ def expected_weight(weighting: str, now: NoiseLevel, schedule, grid: int | None)
         "min_snr": snr.minimum(torch.tensor(5.0)),
         "truncated_snr": snr.maximum(torch.tensor(1.0)),
         "edm": snr + 4,
-        "uncertainty": snr + 4,  # u begins at 0
         "likelihood": -snr_slope / 2,
         "flow": (now.alpha * now.sigma_slope / now.sigma - now.alpha_slope) ** 2,
     }[weighting]
@@ -158,7 +157,10 @@ def check(config: RunConfig, denoiser: NetworkDenoiser, exact: Exact, t: torch.T
     # the two terms of x̂_0 are as large as c_out F, sigma/alpha where that is ε's; each keeps all but its last digits
     assert bool(((clean - posterior_mean).abs() <= 1e-14 * (1 + (c_out * best).abs())).all())
 
-    weight = expected_weight(config.weighting.name, now, schedule, config.times.grid)
+    if config.weighting.name == "uncertainty":
+        weight = c_out[:, 0] ** -2  # u begins at 0
+    else:
+        weight = expected_weight(config.weighting.name, now, schedule, config.times.grid)
     least = weight * (STD**2 * sigma**2 / variance)[:, 0]
     loss = build_loss(config, denoiser)
     losses = loss(denoiser, x_0, t, noise)

@@ -18,7 +18,6 @@ from sumi.denoising.weighting import (
     ConstantWeighting,
     EDMWeighting,
     FlowWeighting,
-    LearnedUncertainty,
     LikelihoodWeighting,
     MinSNRWeighting,
     SNRWeighting,
@@ -164,7 +163,7 @@ def test_uncertainty_keeps_float32_under_autocast() -> None:
     assert torch.equal(inside, u(levels))
 
 
-@pytest.mark.parametrize("make", [lambda: MinSNRWeighting(0), lambda: EDMWeighting(0), lambda: LearnedUncertainty(-1)])
+@pytest.mark.parametrize("make", [lambda: MinSNRWeighting(0), lambda: EDMWeighting(0)])
 def test_impossible_values_are_refused_by_name(make) -> None:
     with pytest.raises(InputError, match=r"^weighting\.\w+: "):
         make()

@@ -16,10 +16,10 @@ from sumi.tune import tune
 def run(options: argparse.Namespace) -> None:
     model = load(options.run, checkpoint=options.checkpoint, device=options.device)
     evaluations = _numbers(options.steps) if options.steps else None
-    solvers = tuple(options.solvers.split(",")) if options.solvers else DEFAULT_SOLVERS
+    solvers = DEFAULT_SOLVERS if options.solvers is None else tuple(filter(None, options.solvers.split(",")))
     if options.tune is not None:
         evaluations = evaluations or (options.tune,)
-        if _tune(model, options.tune):
+        if _tune(model, options.tune, options.checkpoint):
             solvers = ("tuned", *solvers)
     with counting_of() as progress:
         comparison = compare(
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
             say(f"wrote {file}")
 
 
-def _tune(model: DiffusionModel, steps: int) -> bool:
+def _tune(model: DiffusionModel, steps: int, checkpoint: int | None) -> bool:
     """Tune, say what it brought, and whether it is kept."""
     with counting("tuning") as progress:
         tuning = tune(model, steps, progress=progress)
@@ -48,7 +48,8 @@ def _tune(model: DiffusionModel, steps: int) -> bool:
     if tuning.file is None:
         say("adams is as good; nothing is kept")
     else:
-        say(f"wrote {tuning.file}; `sumi sample --steps {steps}` uses it")
+        older = f" --checkpoint {model.step}" if checkpoint is not None else ""
+        say(f"wrote {tuning.file}; `sumi sample {model.folder} --steps {steps}{older}` uses it")
     return tuning.file is not None
 
 

@@ -16,7 +16,7 @@ what is predicted, whatever the network itself predicts:
 | truncated_snr | max(SNR, 1)                   | the larger of the errors of ε and x_0          |
 | min_snr       | min(SNR, γ)                   | the smaller, where γ = 1                       |
 | likelihood    | -½ dSNR/dt                    | the variational bound                          |
-| uncertainty   | (SNR + 1/s²) e^-u(t)          | u is learned (`sumi.denoising.uncertainty`)    |
+| uncertainty   | e^-u(t)/c_out²                | u is learned (`sumi.denoising.uncertainty`)    |
 
 With score = -ε/sigma the two weights of score matching in use are among them: sigma² ‖score error‖² is snr, and
 g² ‖score error‖² (Song et al. 2021, "Maximum likelihood training", eq. 7) is likelihood, times 2.
@@ -29,6 +29,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from sumi.denoising.parameterization import Parameterization
 from sumi.errors import InputError
 from sumi.process.schedule import NoiseLevel, Schedule, level, wronskian
 
@@ -168,23 +169,24 @@ class StepLikelihood:
 
 
 @dataclass(frozen=True)
+class OutputWeighting:
+    """w = 1/c_out²: plain squared error of the network's own output, whatever the parameterization makes of it."""
+
+    parameterization: Parameterization
+
+    def weight(self, t: NoiseLevel) -> Tensor:
+        return torch.as_tensor(self.parameterization.coefficients(t).c_out) ** -2
+
+
+@dataclass(frozen=True)
 class LearnedUncertainty:
-    """loss = w ‖x̂_0 - x_0‖² e^-u + u with EDM's w and u(t) learned: `sumi.denoising.uncertainty`.
+    """loss = ‖F - target‖² e^-u + u with u(t) learned: `sumi.denoising.uncertainty`.
 
     At the best u the weight is divided by the error that is left, so every noise level counts alike (Kendall et al.
-    2018; Karras et al. 2024, "EDM2", eqs. 14-16).
+    2018; Karras et al. 2024, "EDM2", eqs. 14-16, where F is EDM's and its plain error EDM's own weight).
     """
 
     name: ClassVar[str] = "uncertainty"
-
-    sigma_data: float = field(default=0.5, metadata={"help": "of EDM's weight w, the data's deviation, > 0"})
-
-    def __post_init__(self) -> None:
-        EDMWeighting(self.sigma_data)
-
-    def weight(self, t: NoiseLevel) -> Tensor:
-        """w before u: that of `EDMWeighting`."""
-        return EDMWeighting(self.sigma_data).weight(t)
 
 
 WeightingConfig = (

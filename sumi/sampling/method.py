@@ -15,7 +15,9 @@ from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.time_grid import TIME_GRIDS, snap
 
 NATURAL: Final = "natural"
-NATURAL_GRIDS: Final = dict.fromkeys(("ddim", "ddpm", "ddpm_large", "euler_maruyama", "langevin"), "uniform")
+NATURAL_GRIDS: Final = dict.fromkeys(
+    ("ddim", "ddpm", "ddpm_large", "euler_maruyama", "predictor_corrector", "langevin"), "uniform"
+)
 """The grid of a solver that is none of its own: where its paper has it. All others take `log_ratio`."""
 LEAST_STD: Final = 1e-3  # images that are all alike have none
 

@@ -22,7 +22,7 @@ SOLVERS: Final[dict[str, Solver[Any]]] = {
     "ddpm": DDIM(eta=1.0),
     "ddpm_large": DDIM(eta=1.0, variance="large"),
     "euler_maruyama": EulerMaruyama(),
-    "predictor_corrector": PredictorCorrector(EulerMaruyama()),
+    "predictor_corrector": PredictorCorrector(DDIM(eta=1.0)),
     "langevin": AnnealedLangevin(),
     "heun": Heun(),
     "heun_churn": Churn(Heun()),
