@@ -9,7 +9,7 @@ from torch import Tensor
 from sumi.explain.figure import Drawn, canvas, save
 from sumi.process.forward import add_noise, transition
 from sumi.process.noise import Purpose, normal
-from sumi.process.schedule import NoiseLevel, Schedule, levels
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, levels
 
 SHOWN = 10
 
@@ -28,7 +28,10 @@ def walk(x_0: Tensor, schedule: Schedule, steps: int, seed: int) -> list[tuple[N
 
 
 def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, seed: int = 0) -> Drawn:
-    """Ten times of one image (C, H, W) in [-1, 1]: above by single steps, below by one jump each."""
+    """Ten times of one image (C, H, W) in [-1, 1]: above by single steps, below by one jump each.
+
+    Where noise explodes, states are shown at unit size.
+    """
     walked = walk(image, schedule, steps, seed)
     shown = [round(k * steps / SHOWN) for k in range(SHOWN + 1)]
     figure = canvas(12, 2.5)
@@ -39,7 +42,7 @@ def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, s
         by_jump = add_noise(image, jump_noise, level)
         for row, x in ((0, by_steps), (1, by_jump)):
             panel = axes[row][column]
-            picture = ((x + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
+            picture = ((x / max(1.0, float(deviation(level))) + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
             panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             panel.set_xticks([])
             panel.set_yticks([])
@@ -52,6 +55,6 @@ def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, s
     return save(
         figure,
         path,
-        f"both rows have one distribution, each its own noise: {steps} steps spread {image.numel()} pixels by "
-        f"{spread:.3f} ± {float(level.sigma) / (2 * image.numel()) ** 0.5:.3f}, the jump's {float(level.sigma):.3f}",
+        f"both rows have one distribution, each its own noise: on {image.numel()} pixels its deviation is {spread:.3f} ± "
+        f"{float(level.sigma) / (2 * image.numel()) ** 0.5:.3f} after {steps} steps, {float(level.sigma):.3f} in theory",
     )
