@@ -52,9 +52,8 @@ def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, s
     level, end = walked[-1]
     expected = add_noise(image, torch.zeros_like(image), level)
     spread = float((end - expected).square().mean().sqrt())
+    error = float(level.sigma) / (2 * image.numel()) ** 0.5
+    says = f"on {image.numel()} pixels its deviation is {spread:.3f} ± {error:.3f} after {steps} steps"
     return save(
-        figure,
-        path,
-        f"both rows have one distribution, each its own noise: on {image.numel()} pixels its deviation is {spread:.3f} ± "
-        f"{float(level.sigma) / (2 * image.numel()) ** 0.5:.3f} after {steps} steps, {float(level.sigma):.3f} in theory",
+        figure, path, f"both rows have one distribution, each its own noise: {says}, {level.sigma:.3f} in theory"
     )
