@@ -83,38 +83,40 @@ class Adaptive:
         end = angle(s) if s.sigma else min(angle(t), max(atan(self.smallest), angle(level(denoiser.schedule, 0.0))))
         size = deviation(t)
         y, slope = x / size, denoiser(x, t).velocity / size
-        y, slope, state = self._integrate(denoiser, y, slope, angle(t), end, state)
+        y, slope, state = _integrate(self, denoiser, y, slope, angle(t), end, state)
         if s.sigma == 0:
             return cos(end) * y - sin(end) * slope, state
         return deviation(s) * y, state
 
-    def _integrate(
-        self, denoiser: Denoiser, y: Tensor, slope: Tensor, start: float, end: float, state: AdaptiveState
-    ) -> tuple[Tensor, Tensor, AdaptiveState]:
-        h, evaluations = state.step_size, state.evaluations + 1
-        phi = torch.full_like(h, start)
-        tried = 0
-        while bool((left := phi - end).any()):
-            if tried == self.max_steps:
-                advice = f" after {tried} steps; raise rtol and atol, or max_steps"
-                raise _stuck(int(left.argmax()), "still", phi, advice)
-            tried += 1
-            trial = torch.minimum(h, left)
-            y_new, slope_new, error = _attempt(denoiser, y, slope, phi, -trial)
-            allowed = self.atol + self.rtol * torch.maximum(y.abs(), y_new.abs())
-            err = (error / allowed).flatten(1).square().mean(1).sqrt().to("cpu", torch.float64)
-            if not bool((finite := err.isfinite()).all()):
-                raise _stuck(
-                    int(finite.int().argmin()), "no longer finite", phi, "; check the model there, or sample with ddim"
-                )
-            accepted = err <= 1
-            taken = accepted.to(y.device).reshape(-1, *(1,) * (y.ndim - 1))
-            y, slope = torch.where(taken, y_new, y), torch.where(taken, slope_new, slope)
-            phi = torch.where(accepted, torch.where(trial < left, phi - trial, end), phi)
-            proposed = trial * (0.9 * err.pow(-1 / 5)).clamp(1 / 5, 5)
-            h = torch.where(accepted & (trial < h), torch.maximum(h, proposed), proposed)
-            evaluations = evaluations + 6 * (trial > 0)
-        return y, slope, AdaptiveState(h, evaluations)
+
+def _integrate(
+    solver: Adaptive, denoiser: Denoiser, y: Tensor, slope: Tensor, start: float, end: float, state: AdaptiveState
+) -> tuple[Tensor, Tensor, AdaptiveState]:
+    """y and v̂ carried from the angle ``start`` to ``end``, every sample by steps of its own."""
+    h, evaluations = state.step_size, state.evaluations + 1
+    phi = torch.full_like(h, start)
+    tried = 0
+    while bool((left := phi - end).any()):
+        if tried == solver.max_steps:
+            advice = f" after {tried} steps; raise rtol and atol, or max_steps"
+            raise _stuck(int(left.argmax()), "still", phi, advice)
+        tried += 1
+        trial = torch.minimum(h, left)
+        y_new, slope_new, error = _attempt(denoiser, y, slope, phi, -trial)
+        allowed = solver.atol + solver.rtol * torch.maximum(y.abs(), y_new.abs())
+        err = (error / allowed).flatten(1).square().mean(1).sqrt().to("cpu", torch.float64)
+        if not bool((finite := err.isfinite()).all()):
+            raise _stuck(
+                int(finite.int().argmin()), "no longer finite", phi, "; check the model there, or sample with ddim"
+            )
+        accepted = err <= 1
+        taken = accepted.to(y.device).reshape(-1, *(1,) * (y.ndim - 1))
+        y, slope = torch.where(taken, y_new, y), torch.where(taken, slope_new, slope)
+        phi = torch.where(accepted, torch.where(trial < left, phi - trial, end), phi)
+        proposed = trial * (0.9 * err.pow(-1 / 5)).clamp(1 / 5, 5)
+        h = torch.where(accepted & (trial < h), torch.maximum(h, proposed), proposed)
+        evaluations = evaluations + 6 * (trial > 0)
+    return y, slope, AdaptiveState(h, evaluations)
 
 
 def _stuck(row: int, how: str, phi: Tensor, advice: str) -> SumiError:
