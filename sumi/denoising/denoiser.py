@@ -20,13 +20,15 @@ from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
 class Denoised:
     """What a denoiser says of x_t; ``clean`` is x̂_0 = E[x_0 | x_t], ``alpha`` and ``sigma`` multiply x of shape (N, …).
 
-    The other views follow from x_t = alpha x̂_0 + sigma ε̂; they are singular where sigma = 0.
+    ``clean_variance`` is Var(x_0 | x_t) of each element (a number, or a tensor that multiplies x), where the denoiser
+    knows it. The other views follow from x_t = alpha x̂_0 + sigma ε̂; they are singular where sigma = 0.
     """
 
     clean: Tensor
     x_t: Tensor
     alpha: Number
     sigma: Number
+    clean_variance: Number | None = None
 
     @property
     def noise(self) -> Tensor:

@@ -1,6 +1,6 @@
 """Thresholding: keeping x̂_0 where the data can be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -22,4 +22,4 @@ class StaticThreshold:
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         denoised = self.denoiser(x_t, t)
-        return Denoised(denoised.clean.clamp(self.low, self.high), x_t, denoised.alpha, denoised.sigma)
+        return replace(denoised, clean=denoised.clean.clamp(self.low, self.high))

@@ -1,0 +1,73 @@
+"""A perceptron for data that are vectors: points in a plane, short sequences, tables.
+
+    h = W x + b;      h ← h + W_2 silu(W_1 ((1 + scale(e)) · norm(h) + shift(e)))  for each block;      output W' norm(h)
+
+with the noise embedding e entering every block as in the U-Net (`sumi.networks.layers`): a layer norm without weights
+of its own, scaled and shifted by what one linear layer makes of e. At the start the network is exactly zero.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sumi.errors import InputError
+from sumi.networks.layers import NoiseEmbedding
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """Shape of a perceptron."""
+
+    name: ClassVar[str] = "mlp"
+
+    width: int = field(default=256, metadata={"help": "of the hidden layers, 1 or more"})
+    blocks: int = field(default=4, metadata={"help": "residual blocks of two layers, 1 or more"})
+    embedding: int = field(default=64, metadata={"help": "width of the noise embedding; even"})
+
+    def __post_init__(self) -> None:
+        for name in ("width", "blocks"):
+            if getattr(self, name) < 1:
+                raise InputError(f"network.{name} is {getattr(self, name)}: give 1 or more.")
+        if self.embedding < 2 or self.embedding % 2:
+            raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
+
+    def build(self, shape: tuple[int, ...], outputs: int = 1) -> "MLP":
+        """A new network for vectors of ``shape`` = (D,), with ``outputs`` numbers for each of their elements.
+
+        Raises:
+            InputError: ``shape`` is no vector's.
+        """
+        if len(shape) != 1:
+            raise InputError(f"network=mlp: takes vectors, not data of shape {shape}; set network=unet")
+        return MLP(self, shape[0], outputs)
+
+
+class MLP(nn.Module):
+    """``forward(x: (N, D), c_noise: (N,)) -> (N, outputs · D)``, the first D of them first; in x's type."""
+
+    def __init__(self, config: MLPConfig, dimensions: int, outputs: int) -> None:
+        super().__init__()
+        width = config.width
+        self.blocks = config.blocks
+        self.noise_embedding = NoiseEmbedding(config.embedding)
+        self.modulation = nn.Linear(config.embedding, 2 * width * config.blocks)
+        self.linear_in = nn.Linear(dimensions, width)
+        self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(config.blocks))
+        self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(config.blocks))
+        self.linear_out = nn.Linear(width, outputs * dimensions)
+        for layer in (*self.second, self.linear_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        scales, shifts = self.modulation(F.silu(self.noise_embedding(c_noise))).chunk(2, dim=1)
+        h = self.linear_in(x)
+        width = h.shape[1:]
+        for first, second, scale, shift in zip(
+            self.first, self.second, scales.chunk(self.blocks, 1), shifts.chunk(self.blocks, 1), strict=True
+        ):
+            h = h + second(F.silu(first(torch.addcmul(shift, F.layer_norm(h, width), 1 + scale))))
+        return self.linear_out(F.layer_norm(h, width)).to(x.dtype)
