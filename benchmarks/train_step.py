@@ -45,7 +45,7 @@ Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 def ours(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
     del width
-    return UNetConfig().build(channels, (size, size)), lambda net, x, t: net(x, 1000 * t)
+    return UNetConfig().build((channels, size, size)), lambda net, x, t: net(x, 1000 * t)
 
 
 def diffusers(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:

@@ -25,7 +25,8 @@ from sumi.evaluation.feature_network import FEWEST, FeatureNetwork
 from sumi.evaluation.frechet import frechet_distance
 from sumi.evaluation.intervals import Estimate
 from sumi.explain.figure import INK, RED, Drawn, canvas, save
-from sumi.measure import Count, learn_features
+from sumi.measure import learn_features
+from sumi.measured import Count
 from sumi.model import DiffusionModel
 from sumi.process.noise import Purpose, SampleNoise
 from sumi.process.schedule import Schedule, Time
@@ -220,7 +221,7 @@ def _batches(n: int) -> list[range]:
 
 def _features(model: DiffusionModel, progress: Count | None) -> tuple[FeatureNetwork, Tensor]:
     """The network that looks at images, and what it sees in the run's held-out ones."""
-    train, held_out = model.load_data().split(model.config.data.held_out)
+    train, held_out = model.load_images().split(model.config.data.held_out)
     network = learn_features(train, progress)
     return network, network.features(PixelRange(held_out.levels).to_model(held_out.images))
 

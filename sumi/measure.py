@@ -1,9 +1,7 @@
 """From a trained model to figures a person can believe, and the report that holds them."""
 
 import json
-import platform
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,38 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sumi import __version__
-from sumi.config import describe
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
-from sumi.evaluation.charts import class_shares, loss_by_noise_level, loss_curve
+from sumi.evaluation.charts import class_shares, loss_by_noise_level
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
 from sumi.evaluation.memorization import nearest
 from sumi.evaluation.pictures import neighbours, png, side_by_side
-from sumi.evaluation.report import Figure, Section, Table, measurements, write_report
+from sumi.evaluation.report import Figure, Section, measurements, write_report
 from sumi.evaluation.summary import Evaluation, evaluate, verdict
 from sumi.explain.explain import held_out_loss
+from sumi.measure_vectors import measure_vectors
+from sumi.measured import Count, Measured, counting_one, how_sampled
 from sumi.model import DiffusionModel
-from sumi.run import RunFolder, writing
-from sumi.training.metrics_log import read as read_metrics
+from sumi.report_sections import how_it_was_made, training_curve
+from sumi.run import VectorSpec, writing
 from sumi.trajectory import trajectory, write_trajectory
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
 SHOWN = 36
-
-Count = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was found: the figures (None where too few images are held out), in words, and the report's files."""
-
-    evaluation: Evaluation | None
-    verdict: str
-    report: Path
-    files: tuple[Path, ...]
 
 
 def measure(
@@ -53,22 +39,24 @@ def measure(
     seed: int = 0,
     progress: Count | None = None,
 ) -> Measured:
-    """Sample the model, compare with held-out real images, and write ``report/`` in its run folder.
+    """Sample the model, compare with held-out real data, and write ``report/`` in its run folder.
 
     ``data``: compare with the held-out part of other images; copies are always looked for in the run's own training
     images. ``n``: how many samples (default: as many as are held out, 500 to 2000). ``progress(what, done, total)``.
     Raises InputError for data that does not fit the model.
     """
+    if isinstance(model.items, VectorSpec):
+        return measure_vectors(model, data=data, n=n, seed=seed, progress=progress)
     known = model.description.data_fingerprint
-    other = None if data is None else model.load_data(data)
-    dataset = other if other is not None and other.fingerprint() == known else model.load_data()
+    other = None if data is None else model.load_images(data)
+    dataset = other if other is not None and other.fingerprint() == known else model.load_images()
     train, held_out = dataset.split(model.config.data.held_out)
     if other is not None:
         _, held_out = other.split(model.config.data.held_out)
     enough = len(train) >= FEWEST_IMAGES and len(held_out) >= FEWEST_HELD_OUT
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if enough else SHOWN
     begin = time.perf_counter()
-    drawn = model.sample(count, seed=seed, progress=_counting(progress, "sampling"))
+    drawn = model.sample(count, seed=seed, progress=counting_one(progress, "sampling"))
     seconds = time.perf_counter() - begin
     samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
     measurable = enough and count >= FEWEST_HELD_OUT
@@ -83,17 +71,8 @@ def measure(
     if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
     report = _Report(model, dataset, train, held_out, drawn, evaluation, seed)
-    files = report.write(words, f"{count} images by {_how(model)} in {seconds:.1f} s on {model.device}")
+    files = report.write(words, f"{count} images by {how_sampled(model)} in {seconds:.1f} s on {model.device}")
     return Measured(evaluation, words, model.folder / "report" / "report.html", files)
-
-
-def _how(model: DiffusionModel) -> str:
-    method = model.method()
-    return f"{method.name}, {method.steps} steps"
-
-
-def _counting(progress: Count | None, what: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(what, done, total)
 
 
 def _evaluate(
@@ -111,7 +90,7 @@ def _evaluate(
 def learn_features(train: ImageDataset, progress: Count | None = None) -> FeatureNetwork:
     """The space in which distances are measured: a classifier of the training images, or of how they are turned."""
     images = PixelRange(train.levels).to_model(train.images)
-    report = _counting(progress, "learning to tell real images apart")
+    report = counting_one(progress, "learning to tell real images apart")
     if train.labels is None:
         return train_rotations(images, seed=0, progress=report)
     classes = len(train.label_names)
@@ -141,7 +120,7 @@ class _Report:
             real = to_bytes(model.pixels.to_model(self.held_out.images[shown]))
             grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
             beside.write_bytes(self._neighbours())
-            curve = self._loss_curve()
+            curve = training_curve(model)
             loss = folder / "loss.svg"
             loss.write_text(curve)
             strip, animation = write_trajectory(model, trajectory(model, 0, seed=self.seed), folder)
@@ -164,7 +143,7 @@ class _Report:
                 ),
                 self._learning(curve),
                 *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
-                self._making(made),
+                how_it_was_made(model, self.train, self.held_out, made=made, shown=SHOWN, seed=self.seed),
             ]
             report = folder / "report.html"
             title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
@@ -184,17 +163,6 @@ class _Report:
         text = "What the classifier takes the samples for, beside the held-out images."
         return [Section("Classes", text, [Figure(chart, "share of each class")])]
 
-    def _loss_curve(self) -> str:
-        log = RunFolder(self.model.folder).metrics_file
-        steps: list[int] = []
-        values: list[float] = []
-        for line in read_metrics(log) if log.exists() else []:
-            step, loss = line["step"], line["loss"]
-            if isinstance(step, int) and isinstance(loss, float):
-                steps.append(step)
-                values.append(loss)
-        return loss_curve(steps, values)
-
     def _learning(self, curve: str) -> Section:
         losses = held_out_loss(self.model, self.dataset)
         errors = {"of the noise ε̂": losses.mse_noise, "of the image x̂₀": losses.mse_clean}
@@ -204,18 +172,3 @@ class _Report:
             Figure(by_noise, "mean squared error on held-out images by noise level"),
         ]
         return Section("How it learned", figures=figures)
-
-    def _making(self, made: str) -> Section:
-        model, config = self.model, self.model.config
-        again = f"sumi train {model.folder / 'config.json'} --out ANOTHER"
-        rows = [(name, value) for name, value, _ in describe(config)]
-        versions = (
-            f"sumi {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
-        )
-        return Section(
-            "How it was made",
-            f"{len(self.train):,} images to train on, {len(self.held_out):,} held out (by a hash of their names). "
-            f"Samples: {made}, seed {self.seed}. {versions}. {' '.join(self.dataset.notes)}",
-            tables=[Table(("field", "value"), rows, "the whole configuration, as in config.json")],
-            code=f"{again}\nsumi sample {model.folder} -n {SHOWN} --seed {self.seed}",
-        )

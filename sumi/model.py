@@ -12,17 +12,21 @@ from sumi.data.dataset import ImageDataset
 from sumi.data.load import is_there
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
+from sumi.data.vectors import VectorDataset
+from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
 from sumi.denoising.parameterization import PredictEnergy
 from sumi.denoising.time_sampling import ImportanceTimes
 from sumi.denoising.uncertainty import Uncertainty
+from sumi.denoising.variance import LearnedVariance
 from sumi.denoising.weighting import LearnedUncertainty
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
+from sumi.process.binomial import draw
 from sumi.process.noise import Purpose, SampleNoise, normal
 from sumi.process.schedule import NoiseLevel, deviation, level
-from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder
+from sumi.run import ImageSpec, ItemSpec, RunConfig, RunDescription, RunFolder, VectorSpec
 from sumi.sampling.method import Method, build_method
 from sumi.sampling.sample import sample
 from sumi.training.checkpoint import (
@@ -55,14 +59,18 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
+def build_denoiser(config: RunConfig, items: ItemSpec) -> NetworkDenoiser | BinomialDenoiser:
     """A new, untrained denoiser: network, schedule and parameterization as configured.
 
     What is trained or kept count of beside them (`NetworkDenoiser.companions`) is there too. Raises InputError where
-    they do not fit: an image size that the network cannot take, or a schedule that ends with so little data that what
-    the network predicts there says nothing of it in float32.
+    they do not fit: data that the network or the process cannot take, or a schedule that ends with so little data that
+    what the network predicts there says nothing of it in float32.
     """
     schedule = config.schedule.build()
+    if config.process == "binomial":
+        if items.levels != 2 or isinstance(items, ImageSpec):
+            raise InputError("process: binomial noises bits, and these data are none; set process=gaussian")
+        return BinomialDenoiser(config.network.build(items.shape), schedule, config.times.grid)
     with torch.no_grad():
         end = level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
     c = config.parameterization.coefficients(end)
@@ -72,10 +80,11 @@ def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
             f"{float(end.sigma):.1e}), and parameterization={config.parameterization.name} is singular there; set "
             "parameterization=velocity, or end the schedule with less noise"
         )
-    network = config.network.build(images.channels, (images.height, images.width))
+    learned_variance = isinstance(config.variance, LearnedVariance)
+    network = config.network.build(items.shape, 2 if learned_variance else 1)
     if isinstance(config.parameterization, PredictEnergy):
         network = EnergyGradient(network)
-    denoiser = NetworkDenoiser(network, schedule, config.parameterization, config.times.grid)
+    denoiser = NetworkDenoiser(network, schedule, config.parameterization, config.times.grid, learned_variance)
     if isinstance(config.weighting, LearnedUncertainty):
         denoiser.companions["uncertainty"] = Uncertainty()
     if isinstance(config.times, ImportanceTimes):
@@ -84,17 +93,30 @@ def build_denoiser(config: RunConfig, images: ImageSpec) -> NetworkDenoiser:
 
 
 class DiffusionModel:
-    """A denoiser with all that is needed to make images of it.
+    """A denoiser with all that is needed to make images, or vectors, of it.
 
     ``folder`` is the run folder it came from; ``step`` how long it was trained.
     """
 
-    def __init__(self, description: RunDescription, denoiser: NetworkDenoiser, step: int, folder: Path) -> None:
+    def __init__(
+        self, description: RunDescription, denoiser: NetworkDenoiser | BinomialDenoiser, step: int, folder: Path
+    ) -> None:
         self.description = description
-        self.config, self.images = description.config, description.images
-        self.pixels = PixelRange(self.images.levels)
+        self.config, self.items = description.config, description.items
         self.network_denoiser = denoiser.eval().requires_grad_(False)
         self.step, self.folder = step, folder
+
+    @property
+    def images(self) -> ImageSpec:
+        """What its images are. Raises InputError where it makes vectors."""
+        if not isinstance(self.items, ImageSpec):
+            raise InputError(f"{self.folder}: is a model of vectors, and this is for images; choose such a run")
+        return self.items
+
+    @property
+    def pixels(self) -> PixelRange:
+        """How its images become pixels. Raises InputError where it makes vectors."""
+        return PixelRange(self.images.levels)
 
     @property
     def device(self) -> torch.device:
@@ -103,6 +125,12 @@ class DiffusionModel:
     def denoiser(self) -> Denoiser:
         """D(x_t, t), with x̂_0 kept in [-1, 1] where the configuration says so."""
         return StaticThreshold(self.network_denoiser) if self.config.sampling.threshold else self.network_denoiser
+
+    def gaussian_denoiser(self) -> NetworkDenoiser:
+        """The denoiser as it was trained. Raises InputError where the process is binomial."""
+        if not isinstance(self.network_denoiser, NetworkDenoiser):
+            raise InputError(f"{self.folder}: noises bits, and this is for Gaussian noise; choose another run")
+        return self.network_denoiser
 
     @torch.inference_mode()
     def sample(
@@ -115,59 +143,80 @@ class DiffusionModel:
         seed: int = 0,
         start: int = 0,
         batch_size: int = 64,
+        wrap: Callable[[Denoiser], Denoiser] | None = None,
         on_step: OnStep | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Images ``start`` … ``start + n - 1`` of ``seed``: float32 (n, C, H, W) in [-1, 1], on the CPU.
+        """Items ``start`` … ``start + n - 1`` of ``seed``, float32 on the CPU: images (n, C, H, W) in [-1, 1], or
+        vectors (n, D) in the model's units.
 
-        Image i of a seed has bit-identical noise whatever n, start and batch_size. ``steps``, ``solver`` and ``eta``:
+        Item i of a seed has bit-identical noise whatever n, start and batch_size. ``steps``, ``solver`` and ``eta``:
         see `method`.
-        ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts images.
+        ``wrap`` makes another denoiser of the model's own, such as one that is multiplied by a second distribution.
+        ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts items.
         Raises InputError for values out of range.
         """
         _check_range(n=n, batch_size=batch_size, least=1)
         _check_range(start=start, seed=seed, least=0)
         _check_range(last_index=start + n, least=1)
         method = self.method(steps, solver, eta)
-        denoiser = self.denoiser()
+        denoiser = self.denoiser() if wrap is None else wrap(self.denoiser())
         made = []
         for first in range(start, start + n, batch_size):
             indices = range(first, min(first + batch_size, start + n))
-            noise = SampleNoise(seed, indices, self.images.shape, device=self.device)
+            noise = SampleNoise(seed, indices, self.items.shape, device=self.device)
             x = sample(denoiser, method.solver, method.times, self.start_noise(indices, seed), noise, on_step)
-            made.append(x.clamp(-1, 1).cpu())
+            made.append((x.clamp(-1, 1) if isinstance(self.items, ImageSpec) else x).cpu())
             if progress is not None:
                 progress(indices.stop - start, n)
         return torch.cat(made)
 
     def start_noise(self, indices: Sequence[int], seed: int) -> Tensor:
-        """x at t = 1 of these images of a seed: (len(indices), C, H, W), with the deviation of noised data there.
+        """x at t = 1 of these items of a seed: (len(indices), …), with the deviation of noised data there.
 
         The data's mean, times alpha(1), is left out: exact where the schedule ends with no data. Raises InputError for
         a negative seed.
         """
         _check_range(seed=seed, least=0)
-        end = level(self.network_denoiser.schedule, 1.0)
-        noise = normal(seed, indices, 0, Purpose.START, self.images.shape, device=self.device)
-        return noise.mul_(float(deviation(end, self.description.data_std)))
+        noise = normal(seed, indices, 0, Purpose.START, self.items.shape, device=self.device)
+        if isinstance(self.network_denoiser, BinomialDenoiser):
+            return draw(torch.zeros_like(noise), noise)
+        return noise.mul_(self.prior_std)
 
-    def load_data(self, source: str | None = None) -> ImageDataset:
-        """The run's own data, or other images (``source``) made to the model's size and channels.
+    @property
+    def prior_std(self) -> float:
+        """The deviation of x at t = 1, where sampling begins: √(alpha² s² + sigma²), with s that of the data."""
+        return float(deviation(level(self.network_denoiser.schedule, 1.0), self.description.data_std))
+
+    def load_data(self, source: str | None = None) -> ImageDataset | VectorDataset:
+        """The run's own data, or other data (``source``), where images are made to the model's size and channels, and
+        vectors told in the model's units.
 
         Raises InputError where they are not of the model's kind, or cannot be found.
         """
         config = self.config.data
         if source is not None:
-            side = self.images.height if self.images.height == self.images.width else None
-            config = replace(config, source=source, size=side, channels=self.images.channels)
+            config = replace(config, source=source)
+        if source is not None and isinstance(self.items, ImageSpec):
+            side = self.items.height if self.items.height == self.items.width else None
+            config = replace(config, size=side, channels=self.items.channels)
         if source is None and not is_there(config):
-            raise InputError(f"{config.source}: the run's own images are gone from there; say where with --data")
+            raise InputError(f"{config.source}: the run's own data are gone from there; say where with --data")
         dataset = load_data(config)
-        if (*dataset.shape, dataset.levels) != (*self.images.shape, self.images.levels):
+        if (*dataset.shape, dataset.levels) != (*self.items.shape, self.items.levels):
             raise InputError(
-                f"data.source: {config.source} has images {dataset.shape} of {dataset.levels} levels, the model makes "
-                f"{self.images.shape} of {self.images.levels}; give images of that kind"
+                f"data.source: {config.source} has {_kind(dataset.shape, dataset.levels)}, the model makes "
+                f"{_kind(self.items.shape, self.items.levels)}; give data of that kind"
             )
+        if isinstance(dataset, VectorDataset) and isinstance(self.items, VectorSpec):
+            return dataset.in_units(self.items.centre, self.items.scale)
+        return dataset
+
+    def load_images(self, source: str | None = None) -> ImageDataset:
+        """As `load_data`. Raises InputError where the model makes vectors."""
+        dataset = self.load_data(source)
+        if not isinstance(dataset, ImageDataset):
+            raise InputError(f"{self.folder}: is a model of vectors, and this is for images; choose such a run")
         return dataset
 
     def method(self, steps: int | None = None, solver: str | None = None, eta: float | None = None) -> Method:
@@ -192,6 +241,7 @@ class DiffusionModel:
             data_std=self.description.data_std,
             grid=self.network_denoiser.grid,
             eta=eta,
+            bits=isinstance(self.network_denoiser, BinomialDenoiser),
         )
 
     def is_tuned(self, steps: int) -> bool:
@@ -234,7 +284,7 @@ def load(run: Path | str, *, checkpoint: int | None = None, device: str | None =
     if step not in by_step:
         raise InputError(f"--checkpoint {step}: there is none; there are {', '.join(map(str, sorted(by_step)))}")
     path = by_step[step]
-    denoiser = build_denoiser(description.config, description.images)
+    denoiser = build_denoiser(description.config, description.items)
     try:
         weights, state = load_weights(path, "ema"), load_state(path)
     except InputError as error:
@@ -243,11 +293,16 @@ def load(run: Path | str, *, checkpoint: int | None = None, device: str | None =
         raise InputError(f"{error}{hint}") from None
     if state.get("identity") != description.identity:
         raise InputError(
-            f"{folder.config_file}: was changed since {path.name} was trained (schedule, parameterization, times, "
-            "network or images); restore it"
+            f"{folder.config_file}: was changed since {path.name} was trained (process, schedule, parameterization, "
+            "times, network or kind of data); restore it"
         )
     denoiser.load_state_dict(weights)
     return DiffusionModel(description, denoiser.to(pick_device(device)), step, folder.path)
+
+
+def _kind(shape: tuple[int, ...], levels: int | None) -> str:
+    what = "images" if len(shape) == 3 else "vectors"
+    return f"{what} {shape}" + ("" if levels is None else f" of {levels} levels")
 
 
 def _check_range(*, least: int, **values: int) -> None:

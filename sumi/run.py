@@ -16,22 +16,38 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from sumi.config import from_json, to_json
 from sumi.data.config import DataConfig
-from sumi.denoising.parameterization import ParameterizationConfig, PredictNoise
+from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
 from sumi.denoising.time_sampling import GridTimes, ImportanceTimes, TimeSamplerConfig, UniformTimes
-from sumi.denoising.weighting import LearnedUncertainty, LikelihoodWeighting, SNRWeighting, WeightingConfig
+from sumi.denoising.variance import FixedVariance, LearnedVariance, VarianceConfig
+from sumi.denoising.weighting import (
+    FlowWeighting,
+    LearnedUncertainty,
+    LikelihoodWeighting,
+    SNRWeighting,
+    WeightingConfig,
+)
 from sumi.errors import InputError, SumiError
+from sumi.networks.mlp import MLPConfig
 from sumi.networks.unet import UNetConfig
 from sumi.process.chain import LinearBeta
 from sumi.process.configs import ScheduleConfig
+from sumi.process.erasing import Erasing
 from sumi.process.learned import Learned, LearnedChain
 from sumi.sampling.config import SamplingConfig
-from sumi.sampling.method import find_solver, refuse_off_grid
+from sumi.sampling.method import BINOMIAL, NATURAL, find_solver, refuse_off_grid
+from sumi.sampling.solvers.ddim import DDIM
 from sumi.training.config import TrainingConfig
 
-FORMAT = 2
+FORMAT = 3
 
 
 @contextmanager
@@ -52,14 +68,18 @@ class RunConfig:
     recipe: str = field(metadata={"help": "the recipe this began as"})
     data: DataConfig
     seed: int = field(default=0, metadata={"help": "all randomness of the run follows from it; 0 or more"})
+    process: Literal["gaussian", "binomial"] = field(
+        default="gaussian", metadata={"help": "what noising does: gaussian, or binomial for bits"}
+    )
     schedule: ScheduleConfig = field(default_factory=LinearBeta)
     parameterization: ParameterizationConfig = field(default_factory=PredictNoise)
     weighting: WeightingConfig = field(default_factory=SNRWeighting)
+    variance: VarianceConfig = field(default_factory=FixedVariance)
     times: TimeSamplerConfig = field(default_factory=GridTimes)
     stratified_times: bool = field(
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
-    network: UNetConfig = field(default_factory=UNetConfig)
+    network: UNetConfig | MLPConfig = field(default_factory=UNetConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
@@ -72,6 +92,16 @@ class RunConfig:
             self._check_learned()
         if isinstance(self.weighting, LearnedUncertainty) and isinstance(self.times, ImportanceTimes):
             raise InputError("times: weighting=uncertainty makes all times count alike; set times=grid")
+        if isinstance(self.schedule, Erasing):
+            self._check_erasing()
+        if isinstance(self.variance, LearnedVariance):
+            self._check_variance()
+        else:
+            self._check_solver()
+        if self.process == "binomial":
+            self._check_binomial()
+        elif self.sampling.solver == BINOMIAL:
+            raise InputError(f"sampling.solver: {BINOMIAL} draws bits; choose another, or set process=binomial")
         if self.times.grid is not None:
             self._check_grid(self.times.grid)
 
@@ -92,6 +122,56 @@ class RunConfig:
         _, solver, _ = find_solver(self.sampling.solver, "sampling.solver")
         refuse_off_grid(self.sampling.solver, solver, grid, "sampling.solver")
 
+    def _check_erasing(self) -> None:
+        """At t = 1 alpha falls without bound, and what counts its slope is infinite or says nothing."""
+        if isinstance(self.parameterization, PredictFlow):
+            raise InputError(
+                "parameterization: schedule=erasing ends with an infinite slope, and so does flow; set "
+                "parameterization=velocity"
+            )
+        if isinstance(self.weighting, FlowWeighting):
+            raise InputError(
+                "weighting: schedule=erasing ends with an infinite slope, and flow weighs it; set weighting=velocity"
+            )
+        if isinstance(self.weighting, LikelihoodWeighting) and self.times.grid is None:
+            raise InputError("times: weighting=likelihood has for schedule=erasing a bound of steps; set times=grid")
+
+    def _check_variance(self) -> None:
+        """A variance is learned for the steps of a chain, from the bound, beside a plain mean."""
+        if self.times.grid is None:
+            raise InputError("variance: learned is that of a chain's steps; set a schedule of steps and times=grid")
+        if isinstance(self.parameterization, PredictEnergy):
+            raise InputError("variance: parameterization=energy gives a gradient and no variance; set variance=fixed")
+        if isinstance(self.weighting, LearnedUncertainty):
+            raise InputError("variance: weighting=uncertainty learns its own; set variance=fixed")
+        if isinstance(self.schedule, LearnedChain):
+            raise InputError("variance: schedule=learned_chain is learned with fixed variances; set variance=fixed")
+
+    def _check_solver(self) -> None:
+        """A solver that asks for a learned variance fails at the first samples of a network that learns none."""
+        _, solver, _ = find_solver(self.sampling.solver, "sampling.solver")
+        if isinstance(solver, DDIM) and solver.variance == "learned":
+            raise InputError(
+                f"sampling.solver: {self.sampling.solver} takes a learned variance, and variance=fixed learns none; set "
+                "sampling.solver=ddpm, or variance=learned"
+            )
+
+    def _check_binomial(self) -> None:
+        """Bits are noised on a chain's grid, x_0 is predicted, and the bound is the loss."""
+        wanted = {
+            "parameterization": (self.parameterization.name, "clean"),
+            "weighting": (self.weighting.name, "likelihood"),
+            "variance": (self.variance.name, "fixed"),
+            "times": (self.times.name, "grid"),
+            "sampling.solver": (self.sampling.solver, BINOMIAL),
+            "sampling.time_grid": (self.sampling.time_grid, NATURAL),
+        }
+        for name, (value, only) in wanted.items():
+            if value != only:
+                raise InputError(f"{name}: process=binomial has no {value}; set {name}={only}")
+        if isinstance(self.schedule, LearnedChain):
+            raise InputError("schedule: process=binomial does not learn its schedule; set schedule=erasing")
+
     def _check_learned(self) -> None:
         """A schedule is learned by the bound alone, each kind from the times at which it is known how."""
         name = self.schedule.name
@@ -108,7 +188,9 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What the model's images are."""
+    """What a model of images makes."""
+
+    name: ClassVar[str] = "images"
 
     channels: int
     height: int
@@ -122,31 +204,62 @@ class ImageSpec:
 
 
 @dataclass(frozen=True)
+class VectorSpec:
+    """What a model of vectors makes; x = centre + scale · value in the user's units (`sumi.data.vectors`)."""
+
+    name: ClassVar[str] = "vectors"
+
+    dimensions: int
+    levels: int | None
+    centre: tuple[float, ...] = ()
+    scale: float = 1.0
+    label_names: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.dimensions,)
+
+    def as_saved(self, values: Tensor) -> Tensor:
+        """Values (N, D) of the model: points as they are, of bits the nearer of -1 and 1."""
+        return torch.where(values > 0, 1.0, -1.0).to(values) if self.levels == 2 else values
+
+    def to_units(self, values: Tensor) -> NDArray[np.float64]:
+        """Values (N, D) of the model, as saved, in the user's units: float64, as an offset may be large."""
+        centre = torch.tensor(self.centre or (0.0,) * self.dimensions, dtype=torch.float64)
+        return (centre + self.scale * self.as_saved(values).double()).numpy()
+
+
+ItemSpec = ImageSpec | VectorSpec
+
+
+@dataclass(frozen=True)
 class RunDescription:
     """What config.json holds.
 
-    ``data_std``: the standard deviation of the data in [-1, 1], a scale that samplers go by.
+    ``data_std``: the standard deviation of the data in the model's range, a scale that samplers go by.
     """
 
     config: RunConfig
-    images: ImageSpec
+    items: ItemSpec
     data_fingerprint: str
     data_std: float
     format: int = FORMAT
 
     @property
     def identity(self) -> str:
-        """sha256 of all that the weights mean nothing without: schedule, parameterization, times, network, images.
+        """sha256 of all that the weights mean nothing without: process, schedule, parameterization, times, network …
 
         And the weighting, where it has weights of its own.
         """
         config = self.config
         parts: tuple[object, ...] = (
+            config.process,
             config.schedule,
             config.parameterization,
+            config.variance,
             config.times,
             config.network,
-            self.images,
+            self.items,
         )
         if isinstance(config.weighting, LearnedUncertainty):
             parts = (*parts, config.weighting)

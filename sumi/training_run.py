@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,14 +12,17 @@ from torch import nn
 from sumi import recipes
 from sumi.config import differences, from_json, override
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset
+from sumi.data.dataset import Dataset, ImageDataset
 from sumi.data.load import anywhere
 from sumi.data.load import load as load_data
+from sumi.data.vectors import VectorDataset
+from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.objective import DenoisingLoss, Loss
 from sumi.denoising.schedule_learning import VarianceMinimisingLoss
 from sumi.denoising.time_sampling import ImportanceSampler, ImportanceTimes, TimeSampler
 from sumi.denoising.uncertainty import UncertainLoss, Uncertainty
+from sumi.denoising.variance import LearnedVariance
 from sumi.denoising.weighting import (
     LearnedUncertainty,
     LikelihoodWeighting,
@@ -27,9 +31,13 @@ from sumi.denoising.weighting import (
     Weighting,
 )
 from sumi.errors import InputError, SumiError
-from sumi.evaluation.pictures import image_grid
+from sumi.evaluation.pictures import image_grid, png
+from sumi.evaluation.vector_pictures import picture
+from sumi.likelihood.training import ChainBoundLoss, HybridLoss, WholeBoundLoss
+from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
 from sumi.model import DiffusionModel, build_denoiser, load, pick_device
-from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder, writing
+from sumi.process.learned import Learned
+from sumi.run import ImageSpec, ItemSpec, RunConfig, RunDescription, RunFolder, VectorSpec, writing
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.diffusion import DiffusionTask
 from sumi.training.trainer import Progress, Trainer
@@ -99,7 +107,7 @@ def train(
     dataset = load_data(config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
-    description = RunDescription(config, image_spec(dataset), dataset.fingerprint(), dataset.std())
+    description = RunDescription(config, item_spec(dataset), dataset.fingerprint(), dataset.std())
     if resume and run.config_file.exists():
         _refuse_changes(run.read(), description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
@@ -111,7 +119,8 @@ def train(
     for line in lines:
         events.say(line)
     events.say(
-        f"{len(kept)} images {description.images.shape} to train on, {len(dataset) - len(kept)} held out; "
+        f"{len(kept)} {description.items.name} {description.items.shape} to train on, {len(dataset) - len(kept)} held "
+        f"out; "
         f"{parameters(trainer.module):,} parameters; {trainer.device}, {trainer.precision}"
     )
     trainer.run()
@@ -119,35 +128,40 @@ def train(
 
 
 def build_trainer(
-    description: RunDescription, dataset: ImageDataset, run: RunFolder, device: str | None, events: Events
-) -> tuple[Trainer, ImageDataset]:
+    description: RunDescription, dataset: Dataset, run: RunFolder, device: str | None, events: Events
+) -> tuple[Trainer, Dataset]:
     """The trainer of a run and the part of the data that it trains on. Raises InputError."""
     config = description.config
     place = pick_device(device)
     kept, _ = dataset.split(config.data.held_out)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed % 2**63)  # the network's first weights are drawn on the CPU
-        denoiser = build_denoiser(config, description.images)
+        denoiser = build_denoiser(config, description.items)
     denoiser = denoiser.to(place)
     times = build_times(config, denoiser)
     task = DiffusionTask(
         kept,
-        build_loss(config, denoiser),
+        build_loss(config, denoiser, None if config.data.dequantize else description.items.levels),
         times,
         config.seed,
         place,
         flip=config.data.flip,
+        bin_width=2 / (description.items.levels - 1) if config.data.dequantize and description.items.levels else 0.0,
         divide=times.divides or isinstance(config.weighting, LikelihoodWeighting),
         stratify=config.training.batch_size if config.stratified_times else None,
     )
 
     def write_samples(module: nn.Module, step: int) -> None:
-        if isinstance(module, NetworkDenoiser):
+        if isinstance(module, NetworkDenoiser | BinomialDenoiser):
             model = DiffusionModel(description, module, step, run.path)
-            images = model.pixels.to_bytes(model.sample(25, seed=config.seed)).numpy()
+            if isinstance(model.items, ImageSpec):
+                grid = png(image_grid(model.pixels.to_bytes(model.sample(25, seed=config.seed)).numpy()))
+            else:
+                made = model.sample(1000, seed=config.seed, batch_size=1000)
+                grid = picture([(f"step {step}", made)], model.items.levels)
             with writing(run.samples):
                 run.samples.mkdir(exist_ok=True)
-                image_grid(images).save(run.samples / f"{step:08d}.png")
+                (run.samples / f"{step:08d}.png").write_bytes(grid)
 
     trainer = Trainer(
         config.training,
@@ -162,10 +176,22 @@ def build_trainer(
     return trainer, kept
 
 
-def build_loss(config: RunConfig, denoiser: NetworkDenoiser) -> Loss:
-    """The loss with the configured weighting; on a grid, a likelihood is that of the chain's steps."""
-    if isinstance(denoiser.schedule, nn.Module) and config.times.grid is None:
-        return VarianceMinimisingLoss()
+def build_loss(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser, levels: int | None = None) -> Loss[Any]:
+    """The loss with the configured weighting; on a grid, a likelihood is that of the chain's steps.
+
+    ``levels``: how many values an element of the data takes, for losses that have a decoder; None for real numbers,
+    which values spread over their bins are too.
+    """
+    if isinstance(denoiser, BinomialDenoiser):
+        return BinomialLoss(config.times.grid or 1)
+    if isinstance(config.schedule, Learned):
+        return WholeBoundLoss(levels) if config.schedule.learn_ends else VarianceMinimisingLoss()
+    if isinstance(config.variance, LearnedVariance) and config.times.grid is not None:
+        bound = VariationalBound(denoiser.schedule, even_times(config.times.grid), VARIANCES["learned"], levels)
+        if isinstance(config.weighting, LikelihoodWeighting):
+            return ChainBoundLoss(bound)
+        if not isinstance(config.weighting, LearnedUncertainty):
+            return HybridLoss(config.weighting, bound, config.variance.bound_weight)
     for companion in denoiser.companions.values():
         if isinstance(companion, Uncertainty):
             return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), companion)
@@ -177,7 +203,7 @@ def build_loss(config: RunConfig, denoiser: NetworkDenoiser) -> Loss:
     return DenoisingLoss(weighting)
 
 
-def build_times(config: RunConfig, denoiser: NetworkDenoiser) -> TimeSampler:
+def build_times(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser) -> TimeSampler:
     """The configured time sampler, or the denoiser's module that is one. Raises InputError where it has no times."""
     for companion in denoiser.companions.values():
         if isinstance(companion, ImportanceSampler):
@@ -193,8 +219,10 @@ def default_folder(config: RunConfig) -> Path:
     return Path("runs") / f"{config.recipe}-{Path(config.data.source).resolve().name}"
 
 
-def image_spec(dataset: ImageDataset) -> ImageSpec:
+def item_spec(dataset: ImageDataset | VectorDataset) -> ItemSpec:
     """What the data turned out to be."""
+    if isinstance(dataset, VectorDataset):
+        return VectorSpec(*dataset.shape, dataset.levels, dataset.centre, dataset.scale)
     return ImageSpec(*dataset.shape, dataset.levels, dataset.label_names)
 
 

@@ -95,8 +95,8 @@ MUTATIONS = [
     Mutation("denoising/weighting.py", "/ t.sigma**3)", "/ t.sigma**2)", "test_weighting.py"),
     Mutation(
         "denoising/weighting.py",
-        "torch.where(from_data, log(2), earlier - log_snr)",
-        "torch.where(from_data, log(3), earlier - log_snr)",
+        "torch.where(from_data, log_snr + log(2), earlier)",
+        "torch.where(from_data, log_snr + log(3), earlier)",
         "test_weighting.py",
     ),
     Mutation("denoising/time_sampling.py", "first + u * (last - first)", "u", "test_time_sampling.py"),
@@ -202,9 +202,6 @@ MUTATIONS = [
         "min(self.order, 2) if s.sigma == 0",
         "test_runge_kutta.py",
     ),
-    Mutation(
-        "sampling/solvers/adaptive.py", "torch.where(taken, slope_new, slope)", "slope_new", "test_runge_kutta.py"
-    ),
     Mutation("sampling/solvers/exponential.py", "exp(-(eta**2) * h)", "exp(-eta * h)", "test_dpm_solver.py"),
     Mutation(
         "sampling/solvers/exponential.py",
@@ -227,5 +224,310 @@ MUTATIONS = [
     ),
     Mutation(
         "sampling/solvers/unipc.py", "return x_s, Base(x, t, known)", "return x_s, Base(x_s, t, known)", "test_unipc.py"
+    ),
+    Mutation(
+        "sampling/dormand_prince.py",
+        "_where(accepted, y_new, y), _where(accepted, slope_new, slope)",
+        "_where(accepted, y_new, y), slope_new",
+        "test_runge_kutta.py",
+    ),
+    Mutation(
+        "sampling/dormand_prince.py",
+        "return torch.stack(sizes).amax(0)",
+        "return sizes[0]",
+        "test_probability_flow.py",
+    ),
+    # likelihoods by the ODE
+    Mutation(
+        "likelihood/probability_flow.py",
+        "(of_data[:, None] - traces / dimensions)",
+        "(of_data[:, None] + traces / dimensions)",
+        "test_probability_flow.py",
+    ),
+    Mutation(
+        "likelihood/probability_flow.py",
+        "(log(size) + log(cos(start)) + per_dimension)",
+        "(log(size) - log(cos(start)) + per_dimension)",
+        "test_probability_flow.py",
+    ),
+    Mutation(
+        "likelihood/probability_flow.py",
+        "(log(size) + log(cos(start)) + per_dimension)",
+        "(log(cos(start)) + per_dimension)",
+        "test_probability_flow.py",
+    ),
+    Mutation(
+        "likelihood/probability_flow.py",
+        "tolerances = [Tolerance(self.rtol, self.atol), Tolerance(0.0, self.atol)]",
+        "tolerances = [Tolerance(self.rtol, self.atol), Tolerance(0.0, 1e3)]",
+        "test_probability_flow.py",
+    ),
+    Mutation(
+        "likelihood/trace.py", "(pulled * v).flatten(1).sum(1)", "pulled.flatten(1).sum(1)", "test_probability_flow.py"
+    ),
+    Mutation(
+        "likelihood/trace.py",
+        "step, Purpose.PROBE, x.shape[1:], draw=k,",
+        "step, Purpose.PROBE, x.shape[1:], draw=0,",
+        "test_probability_flow.py",
+    ),
+    Mutation(
+        "likelihood/grid_flow.py",
+        "return of_data * y - clean, of_data - traces / dimensions",
+        "return of_data * y - clean, 1 - traces / dimensions",
+        "test_probability_flow.py",
+    ),
+    Mutation("likelihood/grid_flow.py", "reach**orders / orders", "reach**orders", "test_probability_flow.py"),
+    Mutation(
+        "likelihood/grid_flow.py",
+        "for _ in range(STARTING):",
+        "for _ in range(1):",
+        "test_probability_flow.py",
+    ),
+    Mutation(
+        "likelihood/grid_flow.py",
+        "log(tan(angle(now) / 2))",
+        "log(tan(angle(now)))",
+        "test_probability_flow.py",
+    ),
+    # discrete data
+    Mutation("likelihood/dequantize.py", "return 2 / (levels - 1)", "return 2 / levels", "test_dequantize.py"),
+    Mutation(
+        "likelihood/dequantize.py",
+        "weights.logsumexp(1) - log(weights.shape[1])",
+        "weights.logsumexp(1)",
+        "test_dequantize.py",
+    ),
+    Mutation(
+        "likelihood/dequantize.py",
+        "log(2 * pi * ratio**2) / 2",
+        "log(2 * pi * ratio) / 2",
+        "test_dequantize.py",
+    ),
+    Mutation(
+        "likelihood/dequantize.py",
+        "self.denoiser(float(self.start.alpha) * z, self.start)",
+        "self.denoiser(z, self.start)",
+        "test_dequantize.py",
+    ),
+    Mutation(
+        "likelihood/learned_dequantizer.py",
+        "_log_logistic(epsilon) - _log_logistic(h) - log_scale",
+        "_log_logistic(epsilon) - _log_logistic(h) + log_scale",
+        "test_dequantize.py",
+    ),
+    Mutation(
+        "likelihood/learned_dequantizer.py",
+        "(log_q + rate.to(error) * error)",
+        "(rate.to(error) * error - log_q)",
+        "test_dequantize.py",
+    ),
+    # densities in the plane, and energies
+    Mutation(
+        "likelihood/plane.py",
+        "torch.cartesian_prod(first, second)",
+        "torch.cartesian_prod(second, first)",
+        "test_plane.py",
+    ),
+    Mutation("likelihood/plane.py", "share * (1 - share) * total", "share * (1 - share)", "test_plane.py"),
+    Mutation(
+        "likelihood/partition.py",
+        "/ (float(c.c_in) * float(t.sigma))",
+        "/ float(t.sigma)",
+        "test_partition.py",
+    ),
+    Mutation("likelihood/partition.py", "log_f_new - log_f + there - back", "log_f_new - log_f", "test_partition.py"),
+    Mutation(
+        "likelihood/partition.py",
+        "        before = log_f\n",
+        "        before = density(y, walk[k + 1])[0]\n",
+        "test_partition.py",
+    ),
+    Mutation(
+        "likelihood/partition.py",
+        "dimensions / 2 * log(2 * pi * std**2)",
+        "dimensions * log(2 * pi * std**2)",
+        "test_partition.py",
+    ),
+    Mutation(
+        "likelihood/partition.py",
+        "found - x_t[0].numel() * log(alpha)",
+        "found + x_t[0].numel() * log(alpha)",
+        "test_partition.py",
+    ),
+    # the variational bound
+    Mutation(
+        "process/divergence.py",
+        "mean_difference**2 / variance_p) / 2",
+        "mean_difference**2 / variance_q) / 2",
+        "test_variational.py",
+    ),
+    Mutation("process/divergence.py", "-log1p(-difference / a)", "-log1p(-difference / b)", "test_variational.py"),
+    Mutation(
+        "process/divergence.py",
+        "(-difference).clamp(min=0) / a",
+        "(-difference).clamp(min=0) / b",
+        "test_variational.py",
+    ),
+    Mutation("likelihood/discretised.py", "half = 1 / (levels - 1)", "half = 1 / levels", "test_discretised.py"),
+    Mutation(
+        "likelihood/discretised.py",
+        "log_ndtr((half - outward) / std)",
+        "log_ndtr((half + outward) / std)",
+        "test_discretised.py",
+    ),
+    Mutation(
+        "likelihood/discretised.py",
+        "torch.where(x.abs() > 1 - half, outer, inner)",
+        "torch.where(x > 1 - half, outer, inner)",
+        "test_discretised.py",
+    ),
+    Mutation("likelihood/discretised.py", "(u - (values + v) / 2)", "(u - v)", "test_discretised.py"),
+    Mutation("likelihood/discretised.py", "(alpha / sigma).square()", "(alpha / sigma)", "test_discretised.py"),
+    Mutation(
+        "likelihood/discretised.py",
+        "(2 * pi * std.square()).log() / 2",
+        "(2 * pi * std).log() / 2",
+        "test_discretised.py",
+    ),
+    Mutation("likelihood/variational.py", "expand(q.clean**2, x)", "expand(q.clean, x)", "test_variational.py"),
+    Mutation(
+        "likelihood/variational.py",
+        "gaussian_kl(end.alpha * x_0, end.sigma**2, prior_std**2)",
+        "gaussian_kl(end.alpha * x_0, prior_std**2, end.sigma**2)",
+        "test_variational.py",
+    ),
+    Mutation(
+        "likelihood/variational.py",
+        "return first.sigma**2 / (first.alpha**2 + first.sigma**2)",
+        "return first.sigma**2",
+        "test_variational.py",
+    ),
+    Mutation(
+        "likelihood/variational.py",
+        "posterior(first, level(self.schedule, self.times[2:3])).variance",
+        "transition(first, level(self.schedule, self.times[2:3])).variance",
+        "test_variational.py",
+    ),
+    Mutation(
+        "likelihood/variational.py",
+        "denoised.clean, variance**0.5, levels)",
+        "denoised.clean, variance, levels)",
+        "test_variational.py",
+    ),
+    Mutation(
+        "likelihood/variational.py",
+        "self.times[index[~last] - back]) for back in (1, 0))",
+        "self.times[index[~last] - back]) for back in (1, 1))",
+        "test_variational.py",
+    ),
+    Mutation(
+        "likelihood/variational.py",
+        "searchsorted(-grid, -place, right=True)",
+        "searchsorted(-grid, -place).sub(1)",
+        "test_continuous_bound.py",
+    ),
+    Mutation("likelihood/continuous.py", "(snr + 1 / data_std**2)", "(snr + 1 / data_std)", "test_continuous_bound.py"),
+    Mutation(
+        "likelihood/continuous.py",
+        "LikelihoodWeighting().weight(now).to(x_0) * _squared",
+        "2 * LikelihoodWeighting().weight(now).to(x_0) * _squared",
+        "test_continuous_bound.py",
+    ),
+    Mutation(
+        "likelihood/continuous.py",
+        "now = level(self.schedule, self.start)\n",
+        "now = level(self.schedule, 1.0)\n",
+        "test_continuous_bound.py",
+    ),
+    Mutation(
+        "likelihood/information.py",
+        "torch.log1p(data_std**2 * log_snr.exp()) / 2",
+        "torch.log1p(data_std**2 * log_snr.exp())",
+        "test_continuous_bound.py",
+    ),
+    Mutation("likelihood/estimate.py", "(high - low) * bound.rate(", "bound.rate(", "test_continuous_bound.py"),
+    Mutation(
+        "likelihood/estimate.py",
+        "normal(seed, ids, k, Purpose",
+        "normal(seed, range(len(ids)), k, Purpose",
+        "test_continuous_bound.py",
+    ),
+    Mutation(
+        "likelihood/estimate.py", "/ (count - 1) / count).sqrt()", "/ (count - 1)).sqrt()", "test_continuous_bound.py"
+    ),
+    Mutation(
+        "likelihood/measured_variance.py",
+        "(wanted - self.log_snr[-1]).clamp(min=0)",
+        "(wanted - self.log_snr[-1]).clamp(min=0) / 2",
+        "test_variational.py",
+    ),
+    Mutation("likelihood/measured_variance.py", "total / images.numel()", "total / len(images)", "test_variational.py"),
+    # bits
+    Mutation("process/binomial.py", "return t.alpha**2", "return t.alpha", "test_binomial.py"),
+    Mutation(
+        "process/binomial.py",
+        "b * (1 - kept(s)) * (1 + kept(s)) / spread",
+        "b * (1 - kept(s)) / spread",
+        "test_binomial.py",
+    ),
+    Mutation(
+        "process/binomial.py",
+        "torch.erfinv(mean.clamp(-1, 1)) * 2**0.5",
+        "torch.erfinv(mean.clamp(-1, 1))",
+        "test_binomial.py",
+    ),
+    Mutation("process/binomial.py", "torch.erfinv(mean.clamp(-1, 1))", "torch.erfinv(mean)", "test_binomial.py"),
+    Mutation(
+        "process/erasing.py",
+        "(-log_snr.to(torch.float64)).sigmoid()",
+        "(-log_snr.to(torch.float64) / 2).sigmoid()",
+        "test_schedule.py",
+    ),
+    Mutation(
+        "denoising/binomial.py",
+        "torch.tanh(self.logits(x_t, t) / 2)",
+        "torch.tanh(self.logits(x_t, t))",
+        "test_binomial.py",
+    ),
+    Mutation(
+        "denoising/binomial.py",
+        "truth - agrees * of_t + k * reachable",
+        "truth + agrees * of_t + k * reachable",
+        "test_binomial.py",
+    ),
+    Mutation(
+        "denoising/binomial.py", "torch.where(i == 0, 1.0, s.alpha)", "torch.as_tensor(s.alpha)", "test_binomial.py"
+    ),
+    Mutation("denoising/binomial.py", "* steps).round() - 1", "* steps).round()", "test_binomial.py"),
+    Mutation("denoising/binomial.py", "return self.steps * term", "return term", "test_binomial.py"),
+    Mutation("likelihood/binomial.py", "* x_0[0].numel()", "", "test_binomial.py"),
+    Mutation("sampling/solvers/binomial.py", "if s.sigma == 0 and self.last", "if self.last", "test_binomial.py"),
+    Mutation(
+        "sampling/solvers/binomial.py",
+        "float(kernel.noisy) * x + float(kernel.clean) * clean",
+        "float(kernel.clean) * x + float(kernel.noisy) * clean",
+        "test_binomial.py",
+    ),
+    # a second distribution
+    Mutation("guidance/bits.py", "(1 + a**2 - 2 * a * bit * sure)", "(1 + a**2)", "test_product.py"),
+    Mutation("guidance/bits.py", "(clean + rho) / (1 + rho * clean)", "(clean + rho) / (1 + rho)", "test_product.py"),
+    Mutation(
+        "guidance/bits.py", "torch.where(rho.abs() == 1, rho, ", "torch.where(rho.abs() > 1, rho, ", "test_product.py"
+    ),
+    Mutation("guidance/bits.py", " * told[:, :, None] * told[:, None, :]", "", "test_product.py"),
+    Mutation("guidance/product.py", "(alpha * self.values - x_t)", "(self.values - x_t)", "test_product.py"),
+    Mutation("guidance/product.py", "self.known.width**2 * u", "self.known.width * u", "test_product.py"),
+    Mutation(
+        "guidance/product.py",
+        "expand(now.sigma**2 / now.alpha, x_t) * self.score",
+        "expand(now.sigma / now.alpha, x_t) * self.score",
+        "test_product.py",
+    ),
+    Mutation(
+        "guidance/product.py",
+        "direction = left + ratio(",
+        "direction = left - ratio(",
+        "test_product.py",
     ),
 ]

@@ -103,6 +103,22 @@ def test_the_options_are_those_that_are_promised() -> None:
         "compare": sorted(
             ["--solvers", "--steps", "-n", "--frechet", "--tune", "--seed", "--checkpoint", "--device", *common]
         ),
+        "nll": sorted(
+            [
+                "--data",
+                "-n",
+                "--evaluations",
+                "--variance",
+                "--no-ode",
+                "--dequantize",
+                "--draws",
+                "--probes",
+                "--seed",
+                "--checkpoint",
+                "--device",
+                *common,
+            ]
+        ),
         "check": common,
         "explain": sorted(["--data", "--out", "--checkpoint", *common]),
         "recipes": common,
@@ -122,8 +138,9 @@ def test_a_run_folder_has_its_parts(trained: Path) -> None:
         "manifest.json",
     }
     config = json.loads((trained / "config.json").read_text())
-    assert config["format"] == 2
-    assert config["images"] | {"label_names": []} == {
+    assert config["format"] == 3
+    assert config["items"] | {"label_names": []} == {
+        "type": "images",
         "channels": 1,
         "height": 8,
         "width": 8,

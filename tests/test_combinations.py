@@ -37,7 +37,7 @@ WEIGHTINGS = [cls() for cls in get_args(WeightingConfig)]
 TIME_SAMPLERS = get_args(TimeSamplerConfig)
 
 CONTINUOUS = {"vp", "sub_vp", "continuous_cosine", "flow", "ve", "edm", "learned"}
-NO_DATA_LEFT = {"continuous_cosine", "flow"}  # alpha(1) = 0
+NO_DATA_LEFT = {"continuous_cosine", "flow", "erasing"}  # alpha(1) = 0
 SINGULAR = {"noise", "score", "energy", "edm"}  # there, 1/alpha or ln(sigma/alpha) is infinite
 LEARNED = {"learned", "learned_chain"}
 
@@ -54,6 +54,12 @@ def refusal(schedule: str, parameterization: str, weighting: str, times: str) ->
         return "times: schedule=learned_chain is learned on its own grid; set times=grid"
     if weighting == "uncertainty" and times == "importance":
         return "times: weighting=uncertainty makes all times count alike; set times=grid"
+    if schedule == "erasing" and parameterization == "flow":
+        return "parameterization: schedule=erasing ends with an infinite slope, and so does flow"
+    if schedule == "erasing" and weighting == "flow":
+        return "weighting: schedule=erasing ends with an infinite slope, and flow weighs it"
+    if schedule == "erasing" and weighting == "likelihood" and times not in ("grid", "importance"):
+        return "times: weighting=likelihood has for schedule=erasing a bound of steps"
     if schedule in NO_DATA_LEFT and parameterization in SINGULAR:
         ends = "schedule: at t = 1 no data is left (alpha = 0.0e+00, sigma = 1.0e+00)"
         return f"{ends}, and parameterization={parameterization} is singular"

@@ -68,7 +68,7 @@ def test_neither_side_of_a_tiny_set_is_empty(count: int, share: float) -> None:
 
 
 def test_what_cannot_be_divided_is_refused() -> None:
-    with pytest.raises(InputError, match="at least 2 images are needed"):
+    with pytest.raises(InputError, match="at least 2 are needed"):
         dataset(["a.png"]).split(0.1)
     for share in (0.0, 1.0, -0.5, float("nan")):
         with pytest.raises(InputError, match=r"data\.held_out"):

@@ -13,7 +13,8 @@ from sumi.errors import InputError
 
 
 def test_every_field_says_what_it_means() -> None:
-    assert [field.name for field in fields(DataConfig)] == ["source", "size", "channels", "held_out", "flip"]
+    names = ["source", "size", "channels", "held_out", "flip", "dequantize"]
+    assert [field.name for field in fields(DataConfig)] == names
     assert all(field.metadata["help"] for field in fields(DataConfig))
 
 

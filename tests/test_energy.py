@@ -112,7 +112,7 @@ def test_the_energy_of_a_gaussian_is_its_log_density(schedule) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_it_trains_through_second_derivatives(precision: str) -> None:
     """Every weight of a U-Net with attention gets the gradient that finite differences find, in bf16 nearly so."""
-    unet = UNetConfig(widths=(32, 32), blocks=(1, 1), attention=(1,), embedding=16).build(1, (4, 4))
+    unet = UNetConfig(widths=(32, 32), blocks=(1, 1), attention=(1,), embedding=16).build((1, 4, 4))
     for p in unet.parameters():
         torch.nn.init.normal_(p, std=0.08)
     denoiser = NetworkDenoiser(EnergyGradient(unet), LinearBeta().build(), PredictEnergy())

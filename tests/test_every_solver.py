@@ -78,6 +78,6 @@ def test_what_a_network_of_a_chain_does_not_know_is_refused(name: str) -> None:
         return
     method = build_method(name, 7, schedule, grid=1000)
     exact = gaussian_denoiser(0.5, 0.3, schedule)
-    listening = FunctionDenoiser(lambda x, t: asked.append(t.t) or exact.f(x, t), schedule)
+    listening = FunctionDenoiser(lambda x, t: asked.append(t.t) or exact.f(x, t), schedule, exact.clean_variance)
     sample(listening, method.solver, method.times, torch.zeros(1, 1, dtype=torch.float64), Draws(1))
     assert {round(t * 1000, 9) % 1 for t in asked} == {0.0}

@@ -33,16 +33,25 @@ def assert_is_a_picture(path: Path) -> None:
     assert picture.std() > 5  # something is drawn
 
 
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> str:
+    """A folder of images without classes: nothing is trained to tell them apart."""
+    for k, image in enumerate(load_data(DataConfig(source="digits")).images[:4]):
+        Image.fromarray(image[0] * 15).save(tmp_path / f"{k}.png")
+    return str(tmp_path)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_schedule_is_explained(name: str, tmp_path: Path) -> None:
-    drawn = list(explain(name, out=tmp_path))
-    assert [d.path.name for d in drawn] == ["schedule.png", "noising.png", "correction.png"]
+def test_a_schedule_is_explained(name: str, unlabelled: str, tmp_path: Path) -> None:
+    drawn = list(explain(name, data=unlabelled, out=tmp_path / "out"))
+    assert [d.path.name for d in drawn][:3] == ["schedule.png", "noising.png", "correction.png"]
+    assert [d.path.name for d in drawn][3:] in ([], ["unscaled.png"])
     for d in drawn:
         assert_is_a_picture(d.path)
 
 
-def test_what_the_figures_say_is_true(tmp_path: Path) -> None:
-    says = {d.path.name: d.says for d in explain("linear", out=tmp_path)}
+def test_what_the_figures_say_is_true(unlabelled: str, tmp_path: Path) -> None:
+    says = {d.path.name: d.says for d in explain("linear", data=unlabelled, out=tmp_path / "out")}
     assert "0.07859 at t = 0.5" in says["schedule.png"]
     assert "4.04e-05 at t = 1" in says["schedule.png"]
     ode, ancestral = map(float, re.findall(r"\d\.\d{4}", says["correction.png"]))
@@ -76,7 +85,7 @@ def test_the_walk_spreads_as_the_marginal() -> None:
 def test_a_run_is_explained(tmp_path: Path) -> None:
     new_model(tmp_path / "run").save(tmp_path / "run")
     drawn = list(explain(str(tmp_path / "run")))
-    assert [d.path.name for d in drawn][3:] == ["reverse.png", "loss_by_noise.png"]
+    assert [d.path.name for d in drawn][3:] == ["unscaled.png", "reverse.png", "loss_by_noise.png"]
     for d in drawn:
         assert d.path.parent == tmp_path / "run" / "explain"
         assert_is_a_picture(d.path)

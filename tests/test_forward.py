@@ -11,11 +11,12 @@ from scipy import stats
 
 from sumi.process.chain import ConstantBeta, CosineBeta, LinearBeta, QuadraticBeta, SigmoidBeta
 from sumi.process.continuous import VP, Flow
+from sumi.process.erasing import Erasing
 from sumi.process.forward import add_noise, posterior, transition
 from sumi.process.noise import Purpose, normal
 from sumi.process.schedule import level, levels
 
-NAMED = [LinearBeta(), ConstantBeta(), CosineBeta(), QuadraticBeta(), SigmoidBeta(), VP(), Flow()]
+NAMED = [LinearBeta(), ConstantBeta(), CosineBeta(), QuadraticBeta(), SigmoidBeta(), VP(), Flow(), Erasing()]
 SCHEDULES = [config.build() for config in NAMED]
 NAMES = [config.name for config in NAMED]
 TIMES = st.tuples(st.floats(0, 1), st.floats(1e-4, 1)).filter(lambda pair: pair[0] < pair[1] - 1e-7)

@@ -109,7 +109,7 @@ def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel
     text = config.read_text()
     for damaged, answer in (
         (text[:-9], "not valid JSON"),
-        (text.replace('"format": 2', '"format": 9'), "has format 9"),
+        (text.replace('"format": 3', '"format": 9'), "has format 9"),
         (text.replace('"widths"', '"widhts"'), "did you mean widths"),
     ):
         config.write_text(damaged)

@@ -15,7 +15,7 @@ NAMES = [f"{number}-{m.file}" for number, m in enumerate(MUTATIONS)]
 
 
 def test_there_are_enough() -> None:
-    assert len(MUTATIONS) >= 40
+    assert len(MUTATIONS) >= 120
     assert len({(m.file, m.old, m.new) for m in MUTATIONS}) == len(MUTATIONS)
 
 

@@ -21,7 +21,8 @@ from sumi.process.forward import expand
 from sumi.process.noise import Purpose
 from sumi.process.schedule import DATA, NoiseLevel, level, levels
 from sumi.sampling.sample import sample
-from sumi.sampling.solvers.adaptive import ERROR, STAGES, Adaptive
+from sumi.sampling.dormand_prince import ERROR, STAGES
+from sumi.sampling.solvers.adaptive import Adaptive
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.heun import Churn, Heun
 from sumi.sampling.solvers.runge_kutta import RungeKutta

@@ -21,6 +21,7 @@ from sumi.process.chain import (
     SigmoidBeta,
 )
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
+from sumi.process.erasing import Erasing
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.process.forward import transition
 from sumi.process.learned import Learned, LearnedChain
@@ -40,7 +41,8 @@ CHAINS = [
 CONTINUOUS = [VP(), VP(beta_min=1.0, beta_max=1.0), SubVP(), SubVP(beta_min=1.0, beta_max=1.0), Cosine(), Flow()]
 EXPLODING = [VE(), VE(sigma_min=0.5, sigma_max=3.0), EDM(), EDM(rho=1.0), Ladder(), Ladder(steps=2)]
 LEARNED = [Learned(width=16), LearnedChain(steps=20, beta_end=0.3)]
-CONFIGS = [*CHAINS, *CONTINUOUS, *EXPLODING, *LEARNED]
+ON_A_GRID = [Erasing(), Erasing(steps=7)]  # a formula in continuous time, for a chain's grid
+CONFIGS = [*CHAINS, *CONTINUOUS, *EXPLODING, *LEARNED, *ON_A_GRID]
 IDS = [f"{type(c).__name__}-{c.steps}" for c in CONFIGS]
 BUILT = {config: config.build() for config in CONFIGS}
 
@@ -67,7 +69,7 @@ def log_snr_slope(now: NoiseLevel) -> float:
 
 def corners(config) -> list[float]:
     """Where the slope jumps: the grid points of a chain or a ladder."""
-    return [] if config.steps is None else [i / config.steps for i in range(config.steps + 1)]
+    return [] if config.steps is None or config in ON_A_GRID else [i / config.steps for i in range(config.steps + 1)]
 
 
 def reference_betas(config) -> np.ndarray:
@@ -130,6 +132,7 @@ ENDS = [  # alpha(0), sigma(0), alpha(1), sigma(1), and the relative error that 
     (SubVP(), 1.0, 0.0, exp(-10.05 / 2), -expm1(-10.05), 1e-15),
     (Cosine(), 1.0, 0.0, 0.0, 1.0, 0.0),
     (Flow(), 1.0, 0.0, 0.0, 1.0, 0.0),
+    (Erasing(), 1.0, 0.0, 0.0, 1.0, 0.0),
     (VE(), 1.0, 0.01, 1.0, 50.0, 0.0),
     (EDM(), 1.0, 0.002, 1.0, 80.0, 1e-14),  # a seventh root to the seventh power
     (Ladder(), 1.0, 0.0, 1.0, 1.0, 0.0),
@@ -161,7 +164,7 @@ def test_at_the_start_sigma_rises(config) -> None:
     """Its slope is positive or, where sigma grows like √t, +inf."""
     start = level(BUILT[config], 0.0)
     assert start.sigma_slope > 0
-    root = isinstance(config, VP | LearnedChain) or config in CHAINS
+    root = isinstance(config, VP | LearnedChain | Erasing) or config in CHAINS
     assert (start.sigma_slope == inf) == root
 
 
@@ -337,6 +340,17 @@ def test_flow_is_a_straight_line() -> None:
     assert schedule.time(schedule.log_snr(t)).tolist() == pytest.approx([0.0, 0.25, 1.0])
 
 
+@pytest.mark.parametrize("steps", [1, 7, 2000])
+def test_erasing_takes_the_same_share_of_the_data_at_each_step(steps: int) -> None:
+    """β_i = 1/(T - i + 1) (Sohl-Dickstein et al. 2015, section 2.4.1): alpha² falls by 1/T, to exactly nothing."""
+    schedule = Erasing(steps=steps).build()
+    left = steps - torch.arange(steps, dtype=torch.float64)
+    torch.testing.assert_close(schedule.betas(steps), 1 / left, rtol=1e-12, atol=1e-15)
+    alpha = schedule.alpha(torch.arange(steps + 1, dtype=torch.float64) / steps)
+    torch.testing.assert_close(alpha.square().diff(), torch.full_like(left, -1 / steps), rtol=0, atol=1e-15)
+    assert alpha[-1] == 0
+
+
 def test_between_grid_points_the_rate_is_constant() -> None:
     """Halving every step of the chain gives the chain's own ᾱ at its own times."""
     schedule = LinearBeta(steps=10, beta_end=0.3).build()
@@ -409,6 +423,7 @@ def test_noise_ratio_is_finite_as_long_as_a_float_can_hold_it() -> None:
         lambda: EDM(rho=inf),
         lambda: Ladder(steps=1),
         lambda: Ladder(sigma_min=1.0),
+        lambda: Erasing(steps=0),
         lambda: Learned(gamma_min=5.0),
         lambda: Learned(gamma_max=inf),
         lambda: Learned(width=0),

@@ -20,7 +20,7 @@ ATTENTIVE = UNetConfig(widths=(32, 64), blocks=(1, 2), attention=(1,), embedding
 def stirred(config: UNetConfig, channels: int, size: tuple[int, int] = (8, 8)) -> UNet:
     """A network with every weight moved off its start, so that nothing is multiplied by zero."""
     torch.manual_seed(0)
-    network = config.build(channels, size)
+    network = config.build((channels, *size))
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.05 * torch.randn(weight.shape))
@@ -33,14 +33,14 @@ def images(n: int, channels: int, height: int, width: int) -> Tensor:
 
 @pytest.mark.parametrize("config", [SMALL, ATTENTIVE])
 def test_the_network_starts_at_exactly_zero(config: UNetConfig) -> None:
-    output = config.build(3, (8, 8))(images(2, 3, 8, 8), torch.tensor([0.0, 999.0]))
+    output = config.build((3, 8, 8))(images(2, 3, 8, 8), torch.tensor([0.0, 999.0]))
     assert torch.equal(output, torch.zeros(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize("config", [SMALL, ATTENTIVE])
 def test_a_residual_block_starts_as_the_identity(config: UNetConfig) -> None:
     """Every branch ends in zero: what enters a level leaves it unchanged."""
-    network = config.build(3, (8, 8))
+    network = config.build((3, 8, 8))
     x = images(2, 64, 4, 4)
     ones, zeros = torch.ones(2, 64, 1, 1), torch.zeros(2, 64, 1, 1)
     assert torch.equal(network.lowest(x.clone(), iter([(ones, zeros)] * 2)), x)
@@ -134,7 +134,7 @@ def test_noise_features_resolve_both_ranges() -> None:
 
 def test_attention_only_where_asked_for() -> None:
     def attentions(config: UNetConfig) -> list[str]:
-        return [name for name, module in config.build(3, (8, 8)).named_modules() if isinstance(module, SelfAttention)]
+        return [name for name, module in config.build((3, 8, 8)).named_modules() if isinstance(module, SelfAttention)]
 
     assert attentions(SMALL) == []
     assert attentions(ATTENTIVE) == ["lowest.attentions.0", "lowest.attentions.1"]
@@ -173,7 +173,7 @@ def test_samples_do_not_see_each_other(config: UNetConfig) -> None:
 def test_training_reaches_every_weight(config: UNetConfig) -> None:
     """The zeros at the start open one after the other: output, then blocks, then what is before them."""
     torch.manual_seed(0)
-    network = config.build(3, (8, 8))
+    network = config.build((3, 8, 8))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(4):
         optimizer.zero_grad()
@@ -188,13 +188,13 @@ DIGITS = UNetConfig(widths=(32, 64), blocks=(1, 3), embedding=96)
 
 @pytest.mark.parametrize(("config", "channels", "parameters"), [(UNetConfig(), 3, 1_502_016), (DIGITS, 1, 372_800)])
 def test_parameter_counts(config: UNetConfig, channels: int, parameters: int) -> None:
-    network = config.build(channels, (32, 32))
+    network = config.build((channels, 32, 32))
     assert sum(weight.numel() for weight in network.parameters()) == parameters
 
 
 def test_the_names_of_the_weights_are_stable() -> None:
     """They are what checkpoints hold, in this order; constants are not among them."""
-    names = list(UNetConfig(widths=(32, 64), blocks=(1, 1), attention=(1,)).build(1, (8, 8)).state_dict())
+    names = list(UNetConfig(widths=(32, 64), blocks=(1, 1), attention=(1,)).build((1, 8, 8)).state_dict())
     block = ["norm_in.weight", "norm_in.bias", "conv_in.weight", "conv_out.weight"]
     attention = ["norm.weight", "norm.bias", "query_key_value.weight", "out.weight", "out.bias"]
     assert names == [
@@ -255,10 +255,10 @@ def test_the_network_is_deterministic_and_dropout_only_in_training() -> None:
     network.eval()
     assert torch.equal(network(x, torch.zeros(2)), network(x, torch.zeros(2)))
     torch.manual_seed(7)
-    again = config.build(3, (8, 8)).state_dict()
+    again = config.build((3, 8, 8)).state_dict()
     torch.manual_seed(7)
     assert all(
-        torch.equal(a, b) for a, b in zip(again.values(), config.build(3, (8, 8)).state_dict().values(), strict=True)
+        torch.equal(a, b) for a, b in zip(again.values(), config.build((3, 8, 8)).state_dict().values(), strict=True)
     )
 
 
@@ -288,9 +288,9 @@ def test_sizes_too_small_for_the_levels_are_refused_with_the_number_that_fits() 
     config.check_size((8, 8))
     for size, fits in [((7, 64), 3), ((64, 3), 2), ((1, 1), 1)]:
         with pytest.raises(InputError, match=rf"network.widths has 4 levels.*{size[0]}x{size[1]}.*at most {fits}"):
-            config.build(3, size)
+            config.build((3, *size))
         levels = config.widths[:fits]
-        UNetConfig(widths=levels, blocks=(1,) * fits).build(3, size)(images(1, 3, *size), torch.zeros(1))
+        UNetConfig(widths=levels, blocks=(1,) * fits).build((3, *size))(images(1, 3, *size), torch.zeros(1))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5)])

@@ -3,7 +3,8 @@
 import argparse
 
 from sumi.cli.terminal import counting_of, say
-from sumi.measure import Measured, measure
+from sumi.measure import measure
+from sumi.measured import Measured
 from sumi.model import DiffusionModel, load
 
 

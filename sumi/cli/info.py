@@ -15,11 +15,13 @@ from sumi.training_run import parameters
 def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.run)
     description = folder.read()
-    config, images = description.config, description.images
+    config, items = description.config, description.items
     say(f"{folder.path}: {config.recipe} on {config.data.source}")
-    classes = f", classes {', '.join(images.label_names)}" if images.label_names else ""
-    say(f"images       {images.channels}x{images.height}x{images.width}, {images.levels} levels{classes}")
-    say(f"network      {parameters(build_denoiser(config, images)):,} parameters")
+    size = "x".join(map(str, items.shape))
+    levels = f", {items.levels} levels" if items.levels else ""
+    classes = f", classes {', '.join(items.label_names)}" if items.label_names else ""
+    say(f"{items.name:12} {size}{levels}{classes}")
+    say(f"network      {parameters(build_denoiser(config, items)):,} parameters")
     found, skipped = find_checkpoints(folder.checkpoints)
     steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
     say(f"checkpoints  {steps} of {config.training.steps} steps")

@@ -63,7 +63,12 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("subject", metavar="SCHEDULE|RUN", help="a schedule, such as linear or vp, or a run folder")
+    parser.add_argument(
+        "subject",
+        metavar="SUBJECT",
+        help="a schedule, such as linear or vp; a law: unscaled, reverse-kernel, recognition, parameterizations, "
+        "low-density; or a run folder",
+    )
     parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of a run; default: the newest")
     parser.add_argument(
@@ -77,6 +82,31 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 500 to 2000)"
     )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    _device(parser)
+
+
+def _nll(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
+    parser.add_argument("-n", type=int, default=256, metavar="N", help="held-out items (default: up to 256)")
+    parser.add_argument(
+        "--evaluations", type=int, default=100, metavar="K", help="noise levels for the bound of an item (default: 100)"
+    )
+    parser.add_argument(
+        "--variance",
+        choices=("small", "large", "learned", "measured"),
+        help="of a chain's steps (default: learned where it is, else small)",
+    )
+    parser.add_argument("--no-ode", action="store_true", help="the bound alone")
+    parser.add_argument(
+        "--dequantize",
+        choices=("uniform", "variational", "gaussian"),
+        help="how pixels become points for the ODE (default: gaussian on a chain's times, else uniform)",
+    )
+    parser.add_argument("--draws", type=int, default=1, metavar="K", help="of it, taken together (default: 1)")
+    parser.add_argument("--probes", type=int, default=1, metavar="K", help="for the ODE's trace (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)
@@ -129,6 +159,7 @@ COMMANDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]
     "train": ("train a model, measure it, and keep everything in a run folder", _train),
     "sample": ("make images with a trained model", _sample),
     "evaluate": ("measure a trained model against held-out data and write its report", _evaluate),
+    "nll": ("how probable held-out data are to a model: its bound in terms, and the ODE's likelihood", _nll),
     "compare": ("compare solvers on a trained model at equal evaluations, and tune one to it", _compare),
     "check": ("prove the maths here and now: each law, the deviation measured, and its bound", _check),
     "explain": ("draw a schedule, the forward process on real images, and a run's reverse process", _explain),

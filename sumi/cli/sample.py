@@ -4,15 +4,17 @@ import argparse
 from pathlib import Path
 
 from sumi.cli.terminal import counting, say
-from sumi.image_files import write_images
+from sumi.evaluation.vector_pictures import picture
 from sumi.model import load
+from sumi.run import VectorSpec
+from sumi.sample_files import write_images, write_vectors
 from sumi.trajectory import trajectory, write_trajectory
 
 
 def run(options: argparse.Namespace) -> None:
     model = load(options.run, checkpoint=options.checkpoint, device=options.device)
     with counting("sampling") as sampling:
-        images = model.sample(
+        made = model.sample(
             options.n,
             steps=options.steps,
             solver=options.solver,
@@ -25,6 +27,8 @@ def run(options: argparse.Namespace) -> None:
     method = model.method(options.steps, options.solver, options.eta)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
+    if isinstance(model.items, VectorSpec):  # one file holds them all
+        name += f"-{options.start}to{options.start + options.n - 1}"
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {
         "run": str(options.run),
@@ -33,11 +37,25 @@ def run(options: argparse.Namespace) -> None:
         "solver": repr(method.solver),
         "steps": method.steps,
     }
-    grid = write_images(folder, model.pixels.to_bytes(images), start=options.start, about=about)
-    say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid} ({method.name}, {method.steps} steps)")
+    how = f"({method.name}, {method.steps} steps)"
+    if isinstance(model.items, VectorSpec):
+        title = f"{options.n} of seed {options.seed}"
+        drawn = picture([(title, model.items.as_saved(made))], model.items.levels)
+        about |= {"start": options.start, "count": options.n}
+        shown = write_vectors(folder, model.items.to_units(made), drawn, about)
+        say(f"wrote {folder / 'vectors.npy'} and {shown} {how}")
+    else:
+        grid = write_images(folder, model.pixels.to_bytes(made), start=options.start, about=about)
+        say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid} {how}")
     if options.trajectory:
         way = trajectory(
-            model, options.start, steps=options.steps, solver=options.solver, eta=options.eta, seed=options.seed
+            model,
+            options.start,
+            n=options.n if isinstance(model.items, VectorSpec) else None,
+            steps=options.steps,
+            solver=options.solver,
+            eta=options.eta,
+            seed=options.seed,
         )
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")

@@ -2,6 +2,7 @@
 
     load(DataConfig) -> ImageDataset        load.py, config.py, dataset.py
         a built-in set                      builtin/
+        an array of vectors                 vectors.py
         MNIST's idx files                   idx.py, arrays.py
         a folder of images                  listing.py, metadata.py, decode.py, folder.py
     PixelRange: levels <-> [-1, 1]          pixels.py

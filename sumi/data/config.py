@@ -17,8 +17,8 @@ class DataConfig:
 
     source: str = field(
         metadata={
-            "help": "built-in set (digits, fashion), folder of images, or MNIST idx files; "
-            "write ./digits for a folder with a built-in's name"
+            "help": "built-in set (digits, fashion; swiss-roll, ring-of-8, heartbeat), folder of images, MNIST idx "
+            "files, or .npy file of vectors (N, D); write ./digits for a folder with a built-in's name"
         }
     )
     size: int | None = field(
@@ -36,6 +36,12 @@ class DataConfig:
     )
     flip: bool = field(
         default=False, metadata={"help": "mirror training images left to right at random, half of the time"}
+    )
+    dequantize: bool = field(
+        default=False,
+        metadata={
+            "help": "spread each training pixel evenly over its bin, so that the ODE's likelihood is a density's"
+        },
     )
 
     def __post_init__(self) -> None:

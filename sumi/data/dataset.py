@@ -12,11 +12,15 @@ side to the other. (One exception, for tiny sets: an empty side is given the nea
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sumi.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while something long is read."""
@@ -37,6 +41,53 @@ def held_out_fraction(key: str) -> float:
     """u(key) in [0, 1): the first 53 bits of sha256, which a float holds exactly (so u never rounds up to 1)."""
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def divide(keys: Sequence[str], held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of the items to train on, and of those that are held out: u(key) < ``held_out``, in order.
+
+    Neither side is ever empty: where the rule would leave none, the item with the smallest u is held out, or the one
+    with the largest u trains.
+
+    Raises:
+        InputError: ``held_out`` is not strictly between 0 and 1, or there are fewer than two items.
+    """
+    if not 0 < held_out < 1:
+        raise InputError(f"data.held_out: {held_out} is not a share above 0 and below 1; give one such as 0.1")
+    if len(keys) < 2:
+        raise InputError(f"data.source: {len(keys)} item(s) cannot be divided; at least 2 are needed")
+    fractions = np.array([held_out_fraction(key) for key in keys])
+    held = fractions < held_out
+    held[fractions.argmin()] = True
+    held[fractions.argmax()] = False
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+class Dataset(Protocol):
+    """What training and sampling need of any data: N items of one shape, each with a key of its own."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def label_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, items: NDArray[np.int64]) -> "Tensor":
+        """These items as a model sees them: float32 (len(items), …), on the CPU."""
+        ...
+
+    def split(self, held_out: float) -> tuple[Self, Self]: ...
+
+    def std(self) -> float: ...
+
+    def fingerprint(self) -> str: ...
+
+    def skipped_report(self, limit: int | None = None) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,23 +159,15 @@ class ImageDataset:
         )
 
     def split(self, held_out: float) -> "tuple[ImageDataset, ImageDataset]":
-        """(train, held out): items with u(key) < held_out go to the second; both keep the order.
+        """(train, held out), as `divide` says. Raises InputError."""
+        train, held = divide(self.keys, held_out)
+        return self.subset(train), self.subset(held)
 
-        Neither side is ever empty: where the rule would leave none, the item with the smallest u is held out, or the
-        one with the largest u trains.
+    def batch(self, items: NDArray[np.int64]) -> "Tensor":
+        """These images in [-1, 1]: float32 (len(items), C, H, W), on the CPU."""
+        from sumi.data.pixels import PixelRange
 
-        Raises:
-            InputError: ``held_out`` is not strictly between 0 and 1, or there are fewer than two items.
-        """
-        if not 0 < held_out < 1:
-            raise InputError(f"data.held_out: {held_out} is not a share above 0 and below 1; give one such as 0.1")
-        if len(self) < 2:
-            raise InputError(f"data.source: {len(self)} image(s) cannot be divided; at least 2 images are needed")
-        fractions = np.array([held_out_fraction(key) for key in self.keys])
-        held = fractions < held_out
-        held[fractions.argmin()] = True
-        held[fractions.argmax()] = False
-        return self.subset(np.flatnonzero(~held)), self.subset(np.flatnonzero(held))
+        return PixelRange(self.levels).to_model(self.images[items])
 
     def std(self) -> float:
         """The standard deviation of the data in [-1, 1]: the root of the mean over all places in an image of their

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.denoising.parameterization import Coefficients, Parameterization
+from sumi.denoising.variance import clean_variance
 from sumi.process.forward import expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
 
@@ -58,15 +59,22 @@ class Denoiser(Protocol):
 
 
 class FunctionDenoiser:
-    """A denoiser made of any callable x̂_0 = f(x_t, level)."""
+    """A denoiser made of any callable x̂_0 = f(x_t, level), and of Var(x_0 | x_t) at a level where that is known."""
 
-    def __init__(self, f: Callable[[Tensor, NoiseLevel], Tensor], schedule: Schedule) -> None:
+    def __init__(
+        self,
+        f: Callable[[Tensor, NoiseLevel], Tensor],
+        schedule: Schedule,
+        clean_variance: Callable[[NoiseLevel], Number] | None = None,
+    ) -> None:
         self.f = f
         self.schedule = schedule
+        self.clean_variance = clean_variance
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         now = level(self.schedule, t)
-        return Denoised(self.f(x_t, now), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t))
+        variance = None if self.clean_variance is None else expand(self.clean_variance(now), x_t)
+        return Denoised(self.f(x_t, now), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
 
 
 class NetworkDenoiser(nn.Module):
@@ -75,24 +83,35 @@ class NetworkDenoiser(nn.Module):
     A module, since it has weights; its call is its own, since a sampler needs no module's hooks at every step.
 
     ``grid``: the number T of steps of the chain the network was trained on, when it knows only the times i/T; None when
-    it takes any time.
+    it takes any time. ``learned_variance``: the network gives twice as many channels, of which the second half says the
+    variance of the chain's steps (`sumi.denoising.variance`).
 
     ``companions``: modules that are trained, or keep count, beside the network and are no part of its output; they are
     here because optimizer, averaging and checkpoints take this module whole.
     """
 
     def __init__(
-        self, network: nn.Module, schedule: Schedule, parameterization: Parameterization, grid: int | None = None
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        parameterization: Parameterization,
+        grid: int | None = None,
+        learned_variance: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.parameterization = parameterization
         self.grid = grid
+        self.learned_variance = learned_variance
         self.companions = nn.ModuleDict()
 
     def predict(self, x_t: Tensor, c: Coefficients) -> Tensor:
-        """The network's own output F(c_in x_t, c_noise), in x_t's type and shape."""
+        """F(c_in x_t, c_noise), in x_t's type and shape."""
+        output = self._output(x_t, c)
+        return output.chunk(2, 1)[0] if self.learned_variance else output
+
+    def _output(self, x_t: Tensor, c: Coefficients) -> Tensor:
         scaled = x_t if isinstance(c.c_in, float) and c.c_in == 1.0 else expand(c.c_in, x_t) * x_t
         if isinstance(c.c_noise, Tensor):
             c_noise = c.c_noise.to(x_t.device, x_t.dtype)
@@ -103,9 +122,12 @@ class NetworkDenoiser(nn.Module):
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         now = level(self.schedule, t)
         c = self.parameterization.coefficients(now)
-        output = self.predict(x_t, c)
+        output, variance = self._output(x_t, c), None
+        if self.learned_variance:
+            output, said = output.chunk(2, 1)
+            variance = clean_variance(said, now, self.schedule, self.grid or 1)
         clean = x_t * expand(c.c_skip, x_t)
         c_out = expand(c.c_out, x_t)
         # one pass over the image where the coefficient is a number, as in a sampler
         clean = clean.addcmul_(output, c_out) if isinstance(c_out, Tensor) else clean.add_(output, alpha=c_out)
-        return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t))
+        return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)

@@ -2,7 +2,8 @@
 
 For x_0 ~ N(m, c²) in each dimension, x_t ~ N(alpha m, alpha² c² + sigma²) and
 
-    E[x_0 | x_t] = m + alpha c²/(alpha² c² + sigma²) (x_t - alpha m).
+    E[x_0 | x_t] = m + alpha c²/(alpha² c² + sigma²) (x_t - alpha m),
+    Var(x_0 | x_t) = c² sigma²/(alpha² c² + sigma²).
 
 For a mixture Σ_k π_k N(m_k, c_k²) it is the mean of these, weighted by how probable each component is given x_t,
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.process.forward import expand
-from sumi.process.schedule import NoiseLevel, Schedule
+from sumi.process.schedule import NoiseLevel, Number, Schedule
 
 
 def gaussian_denoiser(mean: float, std: float, schedule: Schedule) -> FunctionDenoiser:
@@ -24,7 +25,10 @@ def gaussian_denoiser(mean: float, std: float, schedule: Schedule) -> FunctionDe
         gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)
         return mean + gain * (x_t - alpha * mean)
 
-    return FunctionDenoiser(clean, schedule)
+    def clean_variance(t: NoiseLevel) -> Number:
+        return std**2 * t.sigma**2 / (t.alpha**2 * std**2 + t.sigma**2)
+
+    return FunctionDenoiser(clean, schedule, clean_variance)
 
 
 def mixture_denoiser(means: Tensor, stds: Tensor, shares: Tensor, schedule: Schedule) -> FunctionDenoiser:

@@ -10,7 +10,7 @@ digits of float32 are lost at small sigma.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,11 +20,14 @@ from sumi.denoising.weighting import Weighting
 from sumi.process.forward import add_noise, expand
 from sumi.process.schedule import Time, level
 
+Trained = TypeVar("Trained", contravariant=True)
+"""The kind of denoiser that a loss is made for."""
 
-class Loss(Protocol):
-    """What a denoiser is trained on: a loss (N,) of clean images and noise (N, …) at times t (N,) in (0, 1]."""
 
-    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor, /) -> Tensor: ...
+class Loss(Protocol[Trained]):
+    """What a denoiser is trained on: a loss (N,) of clean data and noise (N, …) at times t (N,) in (0, 1]."""
+
+    def __call__(self, denoiser: Trained, x_0: Tensor, t: Time, noise: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,8 @@ class StepLikelihood:
         from_data = (before == 0) & (level(self.schedule, 0.0).sigma == 0)
         # log-SNR is not asked for where it is infinite: it may be learned, and has no gradient there
         earlier = torch.as_tensor(level(self.schedule, torch.where(from_data, time, before)).log_snr)
-        fall = torch.where(from_data, log(2), earlier - log_snr)
-        return self.steps / 2 * log_snr.exp() * torch.expm1(fall)
+        earlier = torch.where(from_data, log_snr + log(2), earlier)
+        return -self.steps / 2 * earlier.exp() * torch.expm1(log_snr - earlier)
 
 
 @dataclass(frozen=True)

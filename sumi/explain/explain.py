@@ -1,6 +1,6 @@
-"""All figures of a schedule, or of a run."""
+"""All figures of a schedule, of a run, or of a law that every introduction to diffusion models states."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, get_args
 
@@ -9,39 +9,65 @@ import torch
 from sumi.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.dataset import ImageDataset
-from sumi.data.load import load as load_data
+from sumi.data.load import load_images
 from sumi.data.pixels import PixelRange
+from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
 from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
 from sumi.explain.correction import draw_correction
 from sumi.explain.figure import Drawn
 from sumi.explain.loss import draw_loss
+from sumi.explain.low_density import draw_low_density, measure_low_density
 from sumi.explain.noising import draw_noising
+from sumi.explain.parameterizations import STEPS, compare, draw_parameterizations
+from sumi.explain.recognition import draw_recognition, recognise
 from sumi.explain.reverse import draw_reverse
+from sumi.explain.reverse_kernel import draw_one_step, draw_reverse_kernel
 from sumi.explain.schedule import draw_schedule
+from sumi.explain.unscaled import carries_unit_variance, draw_unscaled
+from sumi.explain.vectors import explain_vectors
 from sumi.model import DiffusionModel, load
+from sumi.process.chain import LinearBeta
 from sumi.process.configs import ScheduleConfig
 from sumi.process.schedule import Schedule
 
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
+MOST_KNOWN: Final = 2_000  # images that an exact denoiser compares with at every step
+
+Count = Callable[[str, int, int], None]
+"""Told what is being done, and done of total."""
 
 
 def explain(
-    subject: str, *, data: str | None = None, out: Path | None = None, checkpoint: int | None = None
+    subject: str,
+    *,
+    data: str | None = None,
+    out: Path | None = None,
+    checkpoint: int | None = None,
+    count: Count | None = None,
 ) -> Iterator[Drawn]:
-    """Draw what there is to see of a schedule (by name) or a run (its folder), one figure after the other.
+    """Draw what there is to see of a schedule or a law (by name) or a run (its folder), one figure after the other.
 
     ``data``: where the noised image comes from; the digits, or the run's own; ``checkpoint``: of a run, the
-    newest for None. Raises InputError.
+    newest for None; ``count`` is told of whatever takes long. Raises InputError.
     """
+    if subject in LAWS:
+        yield from LAWS[subject](data or "digits", out or Path("explain") / subject, count)
+        return
     if subject in SCHEDULES:
-        config, images = SCHEDULES[subject], load_data(DataConfig(source=data or "digits"))
-        yield from _explain_schedule(config.build(), config.steps or 1000, images, out or Path("explain") / subject)
+        config, images = SCHEDULES[subject], load_images(DataConfig(source=data or "digits"))
+        folder = out or Path("explain") / subject
+        yield from _explain_schedule(config.build(), config.steps or 1000, images, folder)
+        if images.labels is not None:
+            yield _recognition(images, config.build(), folder, count)
         return
     if not Path(subject).exists():
-        raise InputError(f"{subject}: is neither a run folder nor a schedule; {nearest(subject, SCHEDULES)}")
+        raise InputError(f"{subject}: is no run folder, schedule or law; {nearest(subject, (*SCHEDULES, *LAWS))}")
     model = load(subject, checkpoint=checkpoint)
     dataset, folder = model.load_data(data), out or model.folder / "explain"
+    if isinstance(dataset, VectorDataset):
+        yield from explain_vectors(model, dataset, folder, count)
+        return
     schedule = model.network_denoiser.schedule  # as it was learned, where it was
     yield from _explain_schedule(schedule, model.config.schedule.steps or 1000, dataset, folder)
     yield draw_reverse(model, folder / "reverse.png")
@@ -63,3 +89,44 @@ def _explain_schedule(schedule: Schedule, steps: int, dataset: ImageDataset, fol
     yield draw_schedule(schedule, steps, folder / "schedule.png")
     yield draw_noising(image, schedule, steps, folder / "noising.png")
     yield draw_correction(schedule, folder / "correction.png")
+    if carries_unit_variance(schedule, steps):
+        yield draw_unscaled(image, schedule, steps, folder / "unscaled.png")
+
+
+@torch.no_grad()
+def _recognition(images: ImageDataset, schedule: Schedule, folder: Path, count: Count | None) -> Drawn:
+    return draw_recognition(recognise(images, schedule, count=count), schedule, folder / "recognition.png")
+
+
+def _explain_unscaled(data: str, folder: Path, _: Count | None) -> Iterator[Drawn]:
+    images = load_images(DataConfig(source=data))
+    image = PixelRange(images.levels).to_model(images.images[0])
+    yield draw_unscaled(image, LinearBeta().build(), LinearBeta().steps, folder / "unscaled.png")
+
+
+def _explain_reverse_kernel(data: str, folder: Path, _: Count | None) -> Iterator[Drawn]:
+    images, schedule = load_images(DataConfig(source=data)), LinearBeta().build()
+    yield draw_reverse_kernel(schedule, folder / "reverse_kernel.png")
+    known = PixelRange(images.levels).to_model(images.images[:MOST_KNOWN])
+    yield draw_one_step(known, schedule, folder / "one_step.png")
+
+
+def _explain_recognition(data: str, folder: Path, count: Count | None) -> Iterator[Drawn]:
+    yield _recognition(load_images(DataConfig(source=data)), LinearBeta().build(), folder, count)
+
+
+def _explain_parameterizations(data: str, folder: Path, count: Count | None) -> Iterator[Drawn]:
+    yield draw_parameterizations(compare(data, count=count), STEPS, folder / "parameterizations.png")
+
+
+def _explain_low_density(_: str, folder: Path, count: Count | None) -> Iterator[Drawn]:
+    yield draw_low_density(measure_low_density(count=count), folder / "low_density.png")
+
+
+LAWS: Final[dict[str, Callable[[str, Path, Count | None], Iterator[Drawn]]]] = {
+    "unscaled": _explain_unscaled,
+    "reverse-kernel": _explain_reverse_kernel,
+    "recognition": _explain_recognition,
+    "parameterizations": _explain_parameterizations,
+    "low-density": _explain_low_density,
+}

@@ -1,9 +1,10 @@
 """A perceptron for data that are vectors: points in a plane, short sequences, tables.
 
-    h = W x + b;      h ← h + W_2 silu(W_1 ((1 + scale(e)) · norm(h) + shift(e)))  for each block;      output W' norm(h)
+    h = W x + b;     h ← h + W_2 silu(W_1 ((1 + scale(e)) · norm(h) + shift(e)))  for each block;     output W' h
 
 with the noise embedding e entering every block as in the U-Net (`sumi.networks.layers`): a layer norm without weights
-of its own, scaled and shifted by what one linear layer makes of e. At the start the network is exactly zero.
+of its own, scaled and shifted by what one linear layer makes of e. The last h is not normed: how large x is must reach
+the output, or a point far out is answered as if it were nearer and flies off. At the start the network is exactly zero.
 """
 
 from dataclasses import dataclass, field
@@ -58,9 +59,8 @@ class MLP(nn.Module):
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(config.blocks))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(config.blocks))
         self.linear_out = nn.Linear(width, outputs * dimensions)
-        for layer in (*self.second, self.linear_out):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for last in (*self.second.parameters(), *self.linear_out.parameters()):
+            nn.init.zeros_(last)
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         scales, shifts = self.modulation(F.silu(self.noise_embedding(c_noise))).chunk(2, dim=1)
@@ -70,4 +70,4 @@ class MLP(nn.Module):
             self.first, self.second, scales.chunk(self.blocks, 1), shifts.chunk(self.blocks, 1), strict=True
         ):
             h = h + second(F.silu(first(torch.addcmul(shift, F.layer_norm(h, width), 1 + scale))))
-        return self.linear_out(F.layer_norm(h, width)).to(x.dtype)
+        return self.linear_out(h).to(x.dtype)

@@ -13,11 +13,14 @@ to the level's width by a 1×1 convolution (before enlarging, where it costs a q
 what the level held on the way down. The way up has one block more at full resolution: that is where detail is decided,
 and where a block costs most time and fewest weights. The noise level enters every block (`layers.ResidualBlock`).
 
+With ``fourier`` the network also sees sin(2^n π x) and cos(2^n π x) of its input.
+
 At the start the network is exactly zero: its last convolution, and the last one of every block, start there.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +33,8 @@ from sumi.networks.layers import HEAD_WIDTH, NoiseEmbedding, ResidualBlock, Self
 @dataclass(frozen=True)
 class UNetConfig:
     """Shape of a U-Net. Widths in multiples of 32 fill the vector units of CPUs and the matrix units of GPUs."""
+
+    name: ClassVar[str] = "unet"
 
     widths: tuple[int, ...] = field(
         default=(32, 64, 128), metadata={"help": "channels of each level, full resolution first; multiples of 32"}
@@ -47,6 +52,11 @@ class UNetConfig:
     dropout: float = field(default=0.0, metadata={"help": "share of channels' values dropped in training, 0 <= p < 1"})
     group_width: int = field(
         default=16, metadata={"help": "channels that group norm takes together; divides every width"}
+    )
+
+    fourier: tuple[int, ...] = field(
+        default=(),
+        metadata={"help": "n of further inputs sin(2^n π x), cos(2^n π x), which tell fine differences (VDM)"},
     )
 
     def __post_init__(self) -> None:
@@ -80,6 +90,10 @@ class UNetConfig:
                 )
         if self.embedding < 2 or self.embedding % 2:
             raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
+        if any(not 0 <= n <= 8 for n in self.fourier):
+            raise InputError(
+                f"network.fourier is {list(self.fourier)}: give whole numbers from 0 to 8, such as [6, 7]."
+            )
         if not 0.0 <= self.dropout < 1.0:
             raise InputError(f"network.dropout is {self.dropout}: give a number from 0 up to, not including, 1.")
 
@@ -97,14 +111,17 @@ class UNetConfig:
                 f"give at most {levels}, or larger images."
             )
 
-    def build(self, channels: int, size: tuple[int, int]) -> "UNet":
-        """A new network for images of ``channels`` channels and ``size`` = (height, width).
+    def build(self, shape: tuple[int, ...], outputs: int = 1) -> "UNet":
+        """A new network for images of ``shape`` = (C, H, W), with ``outputs`` numbers for each of their values.
 
         Raises:
-            InputError: if the size is too small, see `check_size`.
+            InputError: if these are no images, or their size is too small, see `check_size`.
         """
-        self.check_size(size)
-        return UNet(self, channels)
+        if len(shape) != 3:
+            raise InputError(f"network=unet: takes images, not data of shape {shape}; set network=mlp")
+        channels, *size = shape
+        self.check_size((size[0], size[1]))
+        return UNet(self, channels, outputs)
 
 
 class Level(nn.Module):
@@ -132,12 +149,12 @@ class Level(nn.Module):
 class UNet(nn.Module):
     """A U-Net told its noise level.
 
-    ``forward(x: (N, C, H, W), c_noise: (N,)) -> (N, C, H, W)``, any H and W that `UNetConfig.check_size` accepts (odd
-    and unequal ones too). ``c_noise`` is what the parameterization calls so, in one of the ranges named at
+    ``forward(x: (N, C, H, W), c_noise: (N,)) -> (N, outputs · C, H, W)``, any H and W that `UNetConfig.check_size`
+    accepts (odd and unequal ones too). ``c_noise`` is what the parameterization calls so, in one of the ranges named at
     `layers.NoiseEmbedding`. The output has the dtype of ``x``, under autocast too.
     """
 
-    def __init__(self, config: UNetConfig, channels: int) -> None:
+    def __init__(self, config: UNetConfig, channels: int, outputs: int = 1) -> None:
         super().__init__()
         self.config = config
         widths = config.widths
@@ -145,14 +162,14 @@ class UNet(nn.Module):
         *down_blocks, lowest_blocks = config.blocks
         up_blocks = [count + (level == 0) for level, count in enumerate(down_blocks)]
         self.noise_embedding = NoiseEmbedding(config.embedding)
-        self.conv_in = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(channels * (1 + 2 * len(config.fourier)), widths[0], 3, padding=1)
         self.down = nn.ModuleList(Level(config, level, down_blocks[level]) for level in above_lowest)
         self.shrink = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1) for i in above_lowest)
         self.lowest = Level(config, len(widths) - 1, lowest_blocks)
         self.enlarge = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in above_lowest)
         self.up = nn.ModuleList(Level(config, level, up_blocks[level]) for level in above_lowest)
         self.norm_out = group_norm(widths[0], config.group_width)
-        self.conv_out = nn.Conv2d(widths[0], channels, 3, padding=1, bias=False)
+        self.conv_out = nn.Conv2d(widths[0], outputs * channels, 3, padding=1, bias=False)
         nn.init.zeros_(self.conv_out.weight)
         # (scale, shift) of every block as one matrix: one product instead of one a block.
         down_widths = [widths[level] for level in above_lowest for _ in range(down_blocks[level])]
@@ -169,7 +186,7 @@ class UNet(nn.Module):
         modulation = self._modulation(embedding)
 
         # One-channel images and their weights have either layout, and convolution then takes the slow one.
-        h = self.conv_in(x).contiguous(memory_format=torch.channels_last)
+        h = self.conv_in(self._with_waves(x)).contiguous(memory_format=torch.channels_last)
         held: list[Tensor] = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             h = blocks(h, modulation)
@@ -181,6 +198,11 @@ class UNet(nn.Module):
             h = side + F.interpolate(enlarge(h), size=side.shape[2:], mode="nearest-exact")
             h = blocks(h, modulation)
         return self.conv_out(F.silu(self.norm_out(h))).to(x.dtype)
+
+    def _with_waves(self, x: Tensor) -> Tensor:
+        """x and the sines and cosines of it that are asked for, as channels (Kingma et al. 2021, appendix C)."""
+        phases = [2**n * torch.pi * x for n in self.config.fourier]
+        return torch.cat([x, *(p.sin() for p in phases), *(p.cos() for p in phases)], 1) if phases else x
 
     def _modulation(self, embedding: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(scale, shift), each (N, C, 1, 1), of every block in the order of the pass."""

@@ -2,6 +2,7 @@
 
 from sumi.process.chain import ConstantBeta, CosineBeta, LinearBeta, ListedBeta, QuadraticBeta, SigmoidBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
+from sumi.process.erasing import Erasing
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.process.learned import Learned, LearnedChain
 
@@ -16,6 +17,7 @@ ScheduleConfig = (
     | SubVP
     | Cosine
     | Flow
+    | Erasing
     | VE
     | EDM
     | Ladder

@@ -11,9 +11,10 @@ so is ᾱ_T. What of -log ᾱ_T is left is shared among the steps 2 … T:
 
     log ᾱ_i = log ᾱ_1 + (log ᾱ_T - log ᾱ_1) Σ_{2 ≤ k ≤ i} softmax(logits)_k
 
-In both the ends are fixed: they say which likelihood is bounded, and the interior how well it is estimated or bounded.
-`sumi.denoising.schedule_learning` trains them. Parameters are float32, as the network's are and as every device has;
-what they say is computed from them in float64 on the CPU, and carries gradients there.
+The ends say which likelihood is bounded, and the interior how well it is estimated or bounded. A chain's are fixed;
+gamma_min and gamma_max are fixed or learned too, from the whole bound. `sumi.denoising.schedule_learning` trains them.
+Parameters are float32, as the network's are and as every device has; what they say is computed from them in float64 on
+the CPU, and carries gradients there.
 """
 
 from dataclasses import dataclass, field
@@ -29,48 +30,67 @@ from sumi.process.schedule import NoiseLevel, Schedule
 
 
 class MonotoneSchedule(nn.Module, Schedule):
-    """VDM's monotone network (module docstring), ``width`` sigmoids wide; gamma(0), gamma(1) are exactly the two given.
+    """VDM's monotone network (module docstring), ``width`` sigmoids wide.
+
+    gamma(0) and gamma(1) are exactly the two given; with ``learn_ends`` they begin there, in float32.
 
     Each sigmoid has a centre, where its argument is 0, for the bias of l_2, and weights are positive as exponentials:
     the same functions, learned in far fewer steps than with a plain bias and softplus. The biases of l_1 and l_3 would
     change nothing and are left out. Centres begin evenly spread over [0, 1], so log-SNR begins nearly linear in t.
     """
 
-    def __init__(self, gamma_min: float, gamma_max: float, width: int) -> None:
+    def __init__(self, gamma_min: float, gamma_max: float, width: int, learn_ends: bool = False) -> None:
         super().__init__()
-        self.gamma_min, self.gamma_max = gamma_min, gamma_max
+        self._fixed_ends = gamma_min, gamma_max
+        self.ends = nn.Parameter(torch.tensor([gamma_min, gamma_max])) if learn_ends else None
         self.log_line = nn.Parameter(torch.zeros(()))
         self.log_steepness = nn.Parameter(torch.full((width,), log(20.0)))
         self.centre = nn.Parameter((torch.arange(width) + 0.5) / width)
         self.log_share = nn.Parameter(torch.full((width,), -log(width)))
 
-    def gamma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """gamma(t) and dgamma/dt, float64 on the CPU, shaped like t."""
+    def gamma_ends(self) -> Tensor:
+        """gamma(0) and gamma(1), float64 (2,) on the CPU."""
+        return torch.tensor(self._fixed_ends, dtype=torch.float64) if self.ends is None else self.ends.cpu().double()
+
+    def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """u(t) = (g(t) - g(0))/(g(1) - g(0)), from 0 to 1, and du/dt: float64 on the CPU, shaped like t."""
         line, steepness, share = (p.cpu().double().exp() for p in (self.log_line, self.log_steepness, self.log_share))
         centre = self.centre.cpu().double()
 
-        def rise(t: Tensor) -> tuple[Tensor, Tensor]:
+        def above_start(t: Tensor) -> tuple[Tensor, Tensor]:
             """g(t) - g(0), exactly 0 at t = 0, and dg/dt."""
             bent = (steepness * (line * t.unsqueeze(-1) - centre)).sigmoid()
             height = line * t + (share * (bent - (-steepness * centre).sigmoid())).sum(-1)
             return height, line * (1 + (share * steepness * bent * (1 - bent)).sum(-1))
 
-        whole, _ = rise(t.new_ones(()))
-        height, slope = rise(t)
-        ends = t.new_tensor(self.gamma_min), t.new_tensor(self.gamma_max)
-        return torch.lerp(*ends, height / whole), (self.gamma_max - self.gamma_min) * slope / whole
+        whole, _ = above_start(t.new_ones(()))
+        height, slope = above_start(t)
+        return height / whole, slope / whole
+
+    def gamma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """gamma(t) and dgamma/dt, float64 on the CPU, shaped like t."""
+        return self._between_ends(*self.rise(t))
+
+    def _between_ends(self, height: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+        first, last = self.gamma_ends()
+        return torch.lerp(first, last, height), (last - first) * rate
 
     def level(self, t: Tensor) -> NoiseLevel:
-        gamma, slope = self.gamma(t)
+        return self.level_at(t, *self.rise(t))
+
+    def level_at(self, t: Tensor, height: Tensor, rate: Tensor) -> NoiseLevel:
+        """The level at time t, where u and du/dt are ``height`` and ``rate``."""
+        gamma, slope = self._between_ends(height, rate)
         alpha, sigma = (-gamma).sigmoid().sqrt(), gamma.sigmoid().sqrt()
         return NoiseLevel(t, alpha, sigma, -gamma, -slope / 2 * alpha * sigma**2, slope / 2 * sigma * alpha**2)
 
     @torch.no_grad()
     def time(self, log_snr: Tensor) -> Tensor:
         """By Newton steps that stay in the bracket and at least halve, and bisection. Carries no gradient."""
-        wanted = (-log_snr.to(torch.float64)).clamp(self.gamma_min, self.gamma_max)
-        span = self.gamma_max - self.gamma_min
-        t, low, high = (wanted - self.gamma_min) / span, torch.zeros_like(wanted), torch.ones_like(wanted)
+        first, last_gamma = self.gamma_ends()
+        span = last_gamma - first
+        wanted = (-log_snr.to(torch.float64)).clamp(first, last_gamma)
+        t, low, high = (wanted - first) / span, torch.zeros_like(wanted), torch.ones_like(wanted)
         last = torch.ones_like(wanted)
         for _ in range(100):
             gamma, slope = self.gamma(t)
@@ -104,7 +124,7 @@ class TrainableChain(nn.Module, Chain):
 
 @dataclass(frozen=True)
 class Learned:
-    """VDM's learned monotone schedule (Kingma et al. 2021), its ends fixed at the paper's values."""
+    """VDM's learned monotone schedule (Kingma et al. 2021); its ends are, or begin at, the paper's values."""
 
     name: ClassVar[str] = "learned"
     steps: ClassVar[None] = None
@@ -112,6 +132,7 @@ class Learned:
     gamma_min: float = field(default=-13.3, metadata={"help": "-log SNR at t = 0"})
     gamma_max: float = field(default=5.0, metadata={"help": "-log SNR at t = 1, above gamma_min"})
     width: int = field(default=1024, metadata={"help": "sigmoids in the monotone network, 1 or more"})
+    learn_ends: bool = field(default=False, metadata={"help": "learn the ends as well, from the whole bound"})
 
     def __post_init__(self) -> None:
         if not -inf < self.gamma_min < self.gamma_max < inf:
@@ -120,7 +141,7 @@ class Learned:
             raise InputError(f"schedule.width: {self.width} is not a number of sigmoids; the paper's is 1024")
 
     def build(self) -> MonotoneSchedule:
-        return MonotoneSchedule(self.gamma_min, self.gamma_max, self.width)
+        return MonotoneSchedule(self.gamma_min, self.gamma_max, self.width, self.learn_ends)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Purpose(IntEnum):
     EVALUATION = 7
     CHURN = 8
     CORRECTOR = 9
+    PROBE = 10
+    DEQUANTIZE = 11
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

@@ -1,19 +1,41 @@
 """Recipes by name: each is one file that names the parts of one paper's system."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from sumi.config import nearest
 from sumi.data.config import DataConfig
+from sumi.data.load import holds_vectors
 from sumi.errors import InputError
-from sumi.recipes import ddpm
+from sumi.networks.mlp import MLPConfig
+from sumi.recipes import ddpm, edm, energy, flow, improved_ddpm, ncsn, nonequilibrium, score_sde, vdm
 from sumi.run import RunConfig
 
-RECIPES: Final[dict[str, Callable[[DataConfig], RunConfig]]] = {"ddpm": ddpm.recipe}
+RECIPES: Final[dict[str, Callable[[DataConfig], RunConfig]]] = {
+    "ddpm": ddpm.recipe,
+    "improved-ddpm": improved_ddpm.recipe,
+    "nonequilibrium": nonequilibrium.recipe,
+    "ncsn": ncsn.recipe,
+    "energy": energy.recipe,
+    "score-sde": score_sde.recipe,
+    "vdm": vdm.recipe,
+    "edm": edm.recipe,
+    "flow": flow.recipe,
+}
 
 
 def build(name: str, data: DataConfig) -> RunConfig:
-    """The configuration of the recipe called ``name`` for this data. Raises InputError where there is none."""
+    """The configuration of the recipe called ``name`` for this data; on vectors its network is a perceptron.
+
+    Raises InputError where there is none.
+    """
     if name not in RECIPES:
         raise InputError(f"recipe {name!r}: there is no such recipe; {nearest(name, RECIPES)}")
-    return RECIPES[name](data)
+    config = RECIPES[name](data)
+    if holds_vectors(data):
+        sampling = replace(config.sampling, threshold=False)  # points may lie anywhere
+        # small enough to be exact and to take many at a time; a falling rate settles fine structure
+        training = replace(config.training, batch_size=256, precision="fp32", decay="cosine")
+        config = replace(config, network=MLPConfig(), training=training, sampling=sampling)
+    return config

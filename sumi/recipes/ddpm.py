@@ -1,8 +1,7 @@
 """DDPM (Ho et al. 2020, "Denoising diffusion probabilistic models").
 
 Linear β from 1e-4 to 0.02 in T = 1000 steps, a network that predicts ε, the simple loss (the error of ε̂ alike at all
-times), exponentially averaged weights; sampled by DDIM steps (η = 0) or, as in the paper, ancestrally (solver
-``ddpm``).
+times), exponentially averaged weights; sampled by `adams` or, as in the paper, ancestrally (solver ``ddpm``).
 """
 
 from sumi.data.config import DataConfig

@@ -8,7 +8,7 @@ from torch import Tensor
 from sumi.config import nearest
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule
-from sumi.sampling.solvers import SOLVERS
+from sumi.sampling.solvers import BIT_SOLVERS, SOLVERS
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.solver import Solver
@@ -16,9 +16,12 @@ from sumi.sampling.time_grid import TIME_GRIDS, snap
 
 NATURAL: Final = "natural"
 NATURAL_GRIDS: Final = dict.fromkeys(
-    ("ddim", "ddpm", "ddpm_large", "euler_maruyama", "predictor_corrector", "langevin"), "uniform"
+    ("ddim", "ddpm", "ddpm_large", "ddpm_learned", "euler_maruyama", "predictor_corrector", "langevin", *BIT_SOLVERS),
+    "uniform",
 )
 """The grid of a solver that is none of its own: where its paper has it. All others take `log_ratio`."""
+BINOMIAL: Final = "binomial"
+"""The one solver of bits."""
 LEAST_STD: Final = 1e-3  # images that are all alike have none
 
 
@@ -41,11 +44,12 @@ def find_solver(name: str, where: str) -> tuple[str, Solver[Any], str]:
     Raises InputError that begins with ``where``.
     """
     solver, at, grid = name.partition("@")
-    if solver not in SOLVERS:
+    known = SOLVERS | BIT_SOLVERS
+    if solver not in known:
         raise InputError(f"{where}: there is no solver {solver!r}; {nearest(solver, SOLVERS)}")
     if at and grid not in TIME_GRIDS:
         raise InputError(f"{where}: there is no time grid {grid!r}; {nearest(grid, TIME_GRIDS)}")
-    return solver, SOLVERS[solver], grid
+    return solver, known[solver], grid
 
 
 def refuse_off_grid(name: str, solver: Solver[Any], grid: int | None, where: str) -> None:
@@ -67,14 +71,19 @@ def build_method(
     data_std: float = 0.5,
     grid: int | None = None,
     eta: float | None = None,
+    bits: bool = False,
 ) -> Method:
     """The method that these names and numbers stand for.
 
     ``name``: a solver, or SOLVER@GRID for a time grid other than ``time_grid``. ``grid``: T where the network knows
-    only the times i/T, else None. ``eta`` overrides DDIM's η. Raises InputError: an unknown name, too many steps or
-    fewer than 1, an η for a solver that has none, and a solver that needs times which the network does not know.
+    only the times i/T, else None. ``eta`` overrides DDIM's η. ``bits``: whether the process is binomial. Raises
+    InputError: an unknown name, too many steps or fewer than 1, an η for a solver that has none, a solver of the other
+    process, and one that needs times which the network does not know.
     """
     wanted, solver, other_grid = find_solver(name, f"--solver {name}")
+    if bits != (wanted in BIT_SOLVERS):
+        takes = f"bits take {', '.join(BIT_SOLVERS)}" if bits else "for bits; choose one for Gaussian noise, as adams"
+        raise InputError(f"--solver {name}: {takes}")
     if isinstance(solver, Adams):
         solver = replace(solver, data_std=max(data_std, LEAST_STD))
     if eta is not None:

@@ -1,36 +1,43 @@
 """The task of a diffusion model: noise images, and score the denoiser on them."""
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sumi.data.dataset import ImageDataset
-from sumi.data.pixels import PixelRange
+from sumi.data.dataset import Dataset
+from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.objective import Loss
 from sumi.denoising.time_sampling import TimeSampler, stratified
 from sumi.errors import SumiError
+from sumi.likelihood.dequantize import uniform_places
 from sumi.process.noise import Purpose, normal, uniform
 from sumi.process.schedule import level
+
+IN_TRAINING: Final = 1
+"""The draw of places in a bin that is training's; 0 is an evaluation's."""
 
 
 @dataclass(frozen=True)
 class DiffusionTask:
     """x_0 from the data, t from the time sampler, ε from the counter: one loss a sample.
 
-    ``flip``: mirror images left to right, half of the time. ``divide``: divide each loss by the density of its time, so
+    ``flip``: mirror images left to right, half of the time. ``bin_width``: spread values evenly over bins that wide; 0
+    leaves them as they are. ``divide``: divide each loss by the density of its time, so
     that the mean over the batch estimates the integral over uniform times. ``stratify``: the size of the step's whole
     batch, over which times are spread evenly; None: each sample's time is drawn for itself.
     """
 
-    data: ImageDataset
-    loss_function: Loss
+    data: Dataset
+    loss_function: Loss[Any]
     times: TimeSampler
     seed: int
     device: torch.device
     flip: bool = False
+    bin_width: float = 0.0
     divide: bool = False
     stratify: int | None = None
 
@@ -42,10 +49,13 @@ class DiffusionTask:
         """The loss of each sample, float32 (n,): a function of (seed, step, positions, items) and the module."""
         module = _denoiser(module)
         where = positions.tolist()
-        x_0 = PixelRange(self.data.levels).to_model(self.data.images[items])
+        x_0 = self.data.batch(items)
         if self.flip:
             mirrored = uniform(self.seed, where, step, Purpose.FLIP) < 0.5
             x_0[mirrored] = x_0[mirrored].flip(-1)
+        if self.bin_width:
+            places = uniform_places(self.seed, where, step, self.data.shape, IN_TRAINING)
+            x_0 += (self.bin_width * (places - 0.5)).to(x_0)
         self.times.begin(step)
         with torch.no_grad():  # times are drawn, not learned, even where the schedule is
             t = self.times.times(self._places(step, positions), module.schedule)
@@ -72,7 +82,7 @@ class DiffusionTask:
         return stratified(first, torch.from_numpy(positions), self.stratify)
 
 
-def _denoiser(module: nn.Module) -> NetworkDenoiser:
-    if not isinstance(module, NetworkDenoiser):
-        raise SumiError(f"training: a diffusion task trains a NetworkDenoiser, not a {type(module).__name__}")
+def _denoiser(module: nn.Module) -> NetworkDenoiser | BinomialDenoiser:
+    if not isinstance(module, NetworkDenoiser | BinomialDenoiser):
+        raise SumiError(f"training: a diffusion task trains a denoiser of a network, not a {type(module).__name__}")
     return module

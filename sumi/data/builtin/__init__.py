@@ -2,6 +2,7 @@
 
     digits    1,797 handwritten digits, grey 8x8, 17 levels     keys digits/00000 …
     fashion   12,000 pieces of clothing, grey 28x28             keys train/00000 …
+    swiss-roll, ring-of-8, heartbeat                            ``vectors.py``
 
 The number in a key of ``fashion`` is the image's place in Fashion-MNIST's training file: read from there, the same
 image has the same key and falls on the same side of the split.
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sumi.data.arrays import from_grey_array
+from sumi.data.builtin.vectors import load_heartbeat, load_ring_of_8, load_swiss_roll
 from sumi.data.config import DataConfig
 from sumi.data.dataset import ImageDataset, Progress
+from sumi.data.vectors import VectorDataset
 
 FASHION_LABELS = (
     "t-shirt/top",
@@ -59,7 +62,13 @@ def _fashion_tiles() -> NDArray[np.uint8]:
     return mosaic.reshape(rows, 28, columns, 28).swapaxes(1, 2).reshape(rows * columns, 28, 28)
 
 
-BUILTIN: dict[str, Callable[[DataConfig, Progress | None], ImageDataset]] = {
+BUILTIN_VECTORS: dict[str, Callable[[DataConfig, Progress | None], VectorDataset]] = {
+    "swiss-roll": load_swiss_roll,
+    "ring-of-8": load_ring_of_8,
+    "heartbeat": load_heartbeat,
+}
+BUILTIN: dict[str, Callable[[DataConfig, Progress | None], ImageDataset | VectorDataset]] = {
     "digits": load_digits,
     "fashion": load_fashion,
+    **BUILTIN_VECTORS,
 }

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.adaptive import Adaptive
+from sumi.sampling.solvers.binomial import BinomialAncestral
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
 from sumi.sampling.solvers.euler_maruyama import EulerMaruyama
@@ -21,6 +22,7 @@ SOLVERS: Final[dict[str, Solver[Any]]] = {
     "ddim": DDIM(eta=0.0),
     "ddpm": DDIM(eta=1.0),
     "ddpm_large": DDIM(eta=1.0, variance="large"),
+    "ddpm_learned": DDIM(eta=1.0, variance="learned"),
     "euler_maruyama": EulerMaruyama(),
     "predictor_corrector": PredictorCorrector(DDIM(eta=1.0)),
     "langevin": AnnealedLangevin(),
@@ -36,3 +38,6 @@ SOLVERS: Final[dict[str, Solver[Any]]] = {
     "unipc": UniPC(order=2),
     "unipc_3": UniPC(order=3),
 }
+
+BIT_SOLVERS: Final[dict[str, Solver[Any]]] = {"binomial": BinomialAncestral()}
+"""Those of the binomial process, which knows none of the others."""

@@ -1,9 +1,12 @@
-"""Images on disk: PNG files that say how they were made."""
+"""Samples on disk, in files that say how they were made: PNG for images, .npy and a picture for vectors."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -29,6 +32,25 @@ def write_images(folder: Path, images: Tensor, *, start: int, about: Mapping[str
         grid = folder / "grid.png"
         image_grid(images.numpy()).save(grid, pnginfo=_text({**about, "index": start, "count": len(images)}))
     return grid
+
+
+def write_vectors(folder: Path, vectors: NDArray[np.float64], picture: bytes, about: Mapping[str, object]) -> Path:
+    """Write vectors (n, D) as vectors.npy and their ``picture`` as picture.png; returns the picture's path.
+
+    The picture carries ``about`` as images do, and speaks for the vectors beside it. Raises InputError and SumiError as
+    `write_images` does.
+    """
+    file, numbers = folder / "picture.png", folder / "vectors.npy"
+    _refuse_another(file, about)
+    if numbers.exists() and not file.exists():
+        raise InputError(f"--out {folder}: holds {numbers.name}, which was made otherwise; give another folder")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / ".vectors.npy"
+        np.save(temporary, vectors)
+        Image.open(io.BytesIO(picture)).save(file, pnginfo=_text({**about, "index": 0}))
+        temporary.replace(numbers)
+    return file
 
 
 def _refuse_another(file: Path, about: Mapping[str, object]) -> None:

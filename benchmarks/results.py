@@ -1,0 +1,155 @@
+"""Train every recipe on the built-in data, measure it, and print the rows of docs/results.md.
+
+    python benchmarks/results.py digits [NAME …]     systems on handwritten digits: Fréchet distance by steps, bits/dim
+    python benchmarks/results.py vectors [NAME …]    points and bits: energy distance, nats or bits, log Z
+
+Runs are kept in runs/results and not trained again. One thread, so that figures repeat; the time is CPU seconds.
+"""
+
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from sumi.data.builtin.vectors import POINTS, load_ring_of_8, ring_log_density
+from sumi.data.config import DataConfig
+from sumi.data.dataset import ImageDataset
+from sumi.data.pixels import PixelRange
+from sumi.evaluation.feature_network import FeatureNetwork
+from sumi.evaluation.frechet import frechet_distance
+from sumi.evaluation.intervals import Estimate
+from sumi.measure import learn_features, measure
+from sumi.measured import VectorEvaluation
+from sumi.model import DiffusionModel, load
+from sumi.nll import likelihood
+from sumi.training.checkpoint import find_checkpoints
+from sumi.training_run import train
+
+FOLDER = Path("runs/results")
+SMALL = (
+    "network.widths=32,64",
+    "network.blocks=1,3",
+    "network.embedding=96",
+    "training.learning_rate=2e-3",
+    "training.decay=linear",
+    "training.sample_every=0",
+    "training.precision=fp32",
+)
+DIGITS: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    "ddpm": ("ddpm", 4000, ()),
+    "improved-ddpm": ("improved-ddpm", 4000, ()),
+    "improved-ddpm, L_vlb": ("improved-ddpm", 4000, ("weighting=likelihood", "times=importance")),
+    "nonequilibrium": ("nonequilibrium", 4000, ()),
+    "ncsn": ("ncsn", 4000, ()),
+    "energy": ("energy", 1500, ()),
+    "score-sde, VP": ("score-sde", 4000, ()),
+    "score-sde, sub-VP": ("score-sde", 4000, ("schedule=sub_vp",)),
+    "score-sde, VE": ("score-sde", 4000, ("schedule=ve", "sampling.threshold=false")),
+    "score-sde, VP, g², dequantised": ("score-sde", 4000, ("weighting=likelihood", "data.dequantize=true")),
+    "vdm": ("vdm", 4000, ()),
+    "edm": ("edm", 4000, ()),
+    "flow": ("flow", 4000, ()),
+}
+VECTORS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
+    "nonequilibrium on swiss-roll": ("nonequilibrium", "swiss-roll", 2000, ()),
+    "nonequilibrium on heartbeat": ("nonequilibrium", "heartbeat", 2000, ()),
+    "score-sde on ring-of-8": ("score-sde", "ring-of-8", 4000, ("weighting=likelihood",)),
+    "vdm on ring-of-8": ("vdm", "ring-of-8", 4000, ()),
+    "energy on ring-of-8": ("energy", "ring-of-8", 2000, ()),
+}
+STEPS = (5, 10, 20, 50)
+SAMPLES = 500
+
+
+def trained(name: str, recipe: str, data: str, steps: int, settings: tuple[str, ...]) -> tuple[DiffusionModel, float]:
+    """The run of that name and the CPU seconds that its training took."""
+    run = FOLDER / "".join(c if c.isalnum() else "-" for c in name)
+    seconds = run / "cpu-seconds"
+    if not find_checkpoints(run / "checkpoints")[0]:
+        begin = time.process_time()
+        train(recipe, data=data, out=run, steps=steps, settings=settings)
+        seconds.write_text(f"{time.process_time() - begin:.0f}")
+    print(f"sumi train {recipe} --data {data} --steps {steps} --out {run} {flags(settings)}", file=sys.stderr)
+    return load(run), float(seconds.read_text())
+
+
+def flags(settings: tuple[str, ...]) -> str:
+    return " ".join(f"--set {setting}" for setting in settings)
+
+
+def shown(e: Estimate) -> str:
+    return f"{e.value:.1f} [{e.low:.1f}, {e.high:.1f}]"
+
+
+def distance(model: DiffusionModel, solver: str, steps: int, network: FeatureNetwork, real: torch.Tensor) -> str:
+    """The Fréchet distance of samples to held-out images' features ``real``."""
+    images = model.pixels.to_model(model.pixels.to_levels(model.sample(SAMPLES, steps=steps, solver=solver)))
+    return shown(frechet_distance(network.features(images), real))
+
+
+def digits(wanted: list[str]) -> None:
+    """A table row for each system."""
+    torch.set_num_threads(1)
+    network = real = None
+    print("| system | its own sampler | `adams` 5 | 10 | 20 | 50 | bound, bits/dim | ODE, bits/dim | CPU s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, (recipe, steps, settings) in DIGITS.items():
+        if wanted and name not in wanted:
+            continue
+        model, seconds = trained(name, recipe, "digits", steps, (*SMALL, *settings))
+        if network is None or real is None:
+            dataset = model.load_data()
+            assert isinstance(dataset, ImageDataset)
+            train_part, held_out = dataset.split(model.config.data.held_out)
+            network = learn_features(train_part)
+            real = network.features(PixelRange(held_out.levels).to_model(held_out.images))
+            some = np.random.default_rng(0).permutation(len(train_part))[: len(held_out)]
+            alike = network.features(PixelRange(held_out.levels).to_model(train_part.images[some]))
+            print(f"| real images | {shown(frechet_distance(alike, real))} | | | | | | | |")
+
+        sampling, grid = model.config.sampling, model.network_denoiser.grid
+        own = f"{distance(model, sampling.solver, sampling.steps, network, real)} `{sampling.solver}`, {sampling.steps}"
+        by_steps = [distance(model, "adams", k, network, real) if grid is None or k <= grid else "" for k in STEPS]
+        found, _ = likelihood(model, n=155)
+        assert found.by_ode is not None
+        row = [name, own, *by_steps, str(found.bound.total), str(found.by_ode.total), f"{seconds:.0f}"]
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def vectors(wanted: list[str]) -> None:
+    """A table row for each system."""
+    torch.set_num_threads(1)
+    ring = load_ring_of_8(DataConfig(source="ring-of-8")).values.astype(np.float64)
+    entropy = -ring_log_density(ring).mean() / 2
+    print(f"The entropy of ring-of-8 is {entropy:.4f} nats/dim on its {POINTS} points; heartbeat's is 2.3219 bits.\n")
+    print("| system | energy distance | real to real | bound | ODE | unit | CPU s |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, (recipe, data, steps, settings) in VECTORS.items():
+        if wanted and name not in wanted:
+            continue
+        model, seconds = trained(name, recipe, data, steps, settings)
+        measured = measure(model).evaluation
+        assert isinstance(measured, VectorEvaluation)
+        found, _ = likelihood(model, n=1000)
+        ode = str(found.by_ode.total) if found.by_ode is not None else ""
+        pair = [f"{e.value:.4f} [{e.low:.4f}, {e.high:.4f}]" for e in (measured.distance, measured.real)]
+        row = [name, *pair, str(found.bound.total), ode, found.unit, f"{seconds:.0f}"]
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def main() -> None:
+    tables = {"digits": digits, "vectors": vectors}
+    if len(sys.argv) < 2 or sys.argv[1] not in tables:
+        sys.exit(__doc__)
+    tables[sys.argv[1]](sys.argv[2:])
+    print(f"\n{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread")
+
+
+if __name__ == "__main__":
+    main()

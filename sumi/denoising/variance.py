@@ -1,0 +1,79 @@
+"""A learned variance of the reverse step, told as Var(x_0 | x_t).
+
+Beside F the network says, for each element, a number v (0 at the start stands for ½) that mixes the two extremes of the
+variance of one step t → s of its chain (Nichol & Dhariwal 2021, eq. 15):
+
+    log Σ = v log β + (1 - v) log β̃,       β = Var(x_s → x_t),   β̃ = Var(x_s | x_t, x_0) = β sigma_s²/sigma_t²
+
+v means nothing for another step. What it says of the data does: with Σ = β̃ + c² Var(x_0 | x_t), c = alpha_s β/sigma_t²,
+
+    Var(x_0 | x_t) = β̃ ((sigma_t²/sigma_s²)^v - 1)/c²,
+
+so any solver and any bound can use it. Where s is the data, β̃ is 0 and c is 1; then Σ itself is Var(x_0 | x_t), and in
+the place of β̃ stands that of the second step, as in the paper's code. Below v = 0 the variance is less than 0: the
+network asks for less than β̃.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sumi.errors import InputError
+from sumi.process.forward import expand, posterior, transition
+from sumi.process.schedule import NoiseLevel, Schedule, level
+
+
+@dataclass(frozen=True)
+class FixedVariance:
+    """The network says nothing of the variance: a solver or a bound takes β̃ or β."""
+
+    name: ClassVar[str] = "fixed"
+
+
+@dataclass(frozen=True)
+class LearnedVariance:
+    """The network also says the variance of its steps (Nichol & Dhariwal 2021, section 3.1).
+
+    It learns that from the variational bound: with the weighting ``likelihood`` from the bound alone, with any other
+    from the hybrid loss, loss + ``bound_weight`` · bound, in which the bound does not move the mean (eq. 16).
+    """
+
+    name: ClassVar[str] = "learned"
+
+    bound_weight: float = field(
+        default=1e-3, metadata={"help": "of the bound (nats a dimension) in the hybrid loss, > 0"}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.bound_weight > 0:
+            raise InputError(f"variance.bound_weight: {self.bound_weight} is not positive; the paper's value is 0.001")
+
+
+VarianceConfig = FixedVariance | LearnedVariance
+
+
+def clean_variance(said: Tensor, t: NoiseLevel, schedule: Schedule, steps: int) -> Tensor:
+    """Var(x_0 | x_t) of each element (module docstring), in the type and shape (N, …) of ``said``, which is 2 v - 1.
+
+    ``t``: floats or tensors (N,), times i/steps of the chain.
+    """
+    time = torch.as_tensor(t.t, dtype=torch.float64).reshape(-1)
+    now = level(schedule, time)
+    # two steps' worth of levels where t is the first: the second step's β̃ is needed there
+    first = time * steps < 1.5
+    later = level(schedule, torch.where(first, time + 1 / steps, time).clamp(max=1.0))
+    earlier = level(schedule, torch.where(first, time, time - 1 / steps))
+    lower = torch.as_tensor(posterior(earlier, later).variance)
+    lower = torch.where(lower > 0, lower, torch.as_tensor(now.sigma) ** 2)  # a chain of one step has no second
+    upper = torch.where(first, torch.as_tensor(now.sigma) ** 2, torch.as_tensor(transition(earlier, later).variance))
+    c_squared = torch.where(first, torch.ones_like(time), torch.as_tensor(posterior(earlier, later).clean) ** 2)
+    fraction = (said + 1) / 2
+    log_ratio = expand((upper / lower).log(), said)
+    scale = expand(lower / c_squared, said)
+    if bool(first.all()):
+        return scale * (fraction * log_ratio).exp()
+    if not bool(first.any()):
+        return scale * (fraction * log_ratio).expm1()
+    return scale * ((fraction * log_ratio).expm1() + expand(first.double(), said))

@@ -1,0 +1,85 @@
+"""Pictures of vectors: points in the plane as dots, numbers as a histogram, bits as a raster with a row a sequence.
+
+Of vectors with more than two numbers that are no bits the first two are drawn. Panels of one picture share their axes,
+so what is side by side can be compared. A few points far out do not shrink the rest: a title tells how many are outside.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK = "#1f2937"
+ROWS = 24  # sequences in a raster
+PANEL = 2.6  # inches
+
+
+def picture(
+    groups: Sequence[tuple[str, Tensor]],
+    levels: int | None,
+    *,
+    columns: int | None = None,
+    reach: float | None = None,
+) -> bytes:
+    """A PNG with a panel for each (title, vectors (N, D)), in rows of ``columns``; ``levels`` is 2 for bits.
+
+    Axes show from -reach to reach; None: as `reach_of` says.
+    """
+    from matplotlib.figure import Figure
+
+    columns = columns or len(groups)
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.25) * rows), layout="constrained", facecolor="white")
+    histograms = levels is None and all(x.shape[1] == 1 for _, x in groups)
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=histograms).flat
+    reach = reach or reach_of([x for _, x in groups])
+    for axes, (title, x) in zip(panels, groups, strict=False):
+        outside = 0 if levels == 2 else int((~(x[:, :2].abs() <= reach)).any(1).sum())
+        axes.set_title(f"{title} ({outside:,} outside)" if outside else title, fontsize=9)
+        draw(axes, x, levels, reach)
+    for axes in list(figure.axes)[len(groups) :]:
+        axes.set_axis_off()
+    file = io.BytesIO()
+    figure.savefig(file, dpi=110, format="png")
+    return file.getvalue()
+
+
+def reach_of(clouds: Sequence[Tensor]) -> float:
+    """As far as what is drawn of vectors (N, D) lies, or twice as far as 95 % of it where a few lie further still."""
+    reaches = [0.0]
+    for x in clouds:
+        far = x[: 10**6, :2].abs().flatten()
+        far = far[far.isfinite()]
+        if len(far):
+            usual = 2 * float(far.quantile(0.95))
+            reaches.append(min(float(far.max()), usual or float("inf")))
+    return 1.08 * max(reaches) or 1.0
+
+
+def draw(axes: "Axes", x: Tensor, levels: int | None, reach: float) -> None:
+    """Vectors (N, D) on ``axes``, which show from -reach to reach."""
+    if levels == 2:
+        axes.imshow(x[:ROWS].numpy(), cmap="gray_r", vmin=-1.4, vmax=1.2, interpolation="nearest", aspect="auto")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    if x.shape[1] == 1:
+        bins = torch.linspace(-reach, reach, 60).tolist()
+        axes.hist(x[:, 0].numpy(), bins=bins, color=INK, weights=[1 / len(x)] * len(x))
+        axes.set_xlim(-reach, reach)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+        return
+    size = min(6.0, max(0.6, 1500 / len(x)))
+    axes.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=INK, alpha=0.55, linewidths=0)
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-reach, reach)
+    axes.set_aspect("equal")
+    axes.tick_params(labelsize=7)
+    if x.shape[1] > 2:
+        axes.set_xlabel(f"the first 2 of {x.shape[1]} numbers", fontsize=7)

@@ -1,0 +1,174 @@
+"""The density that a model of points in the plane has learned, and that it adds up to one.
+
+The probability-flow ODE gives log p at every point of a lattice (`sumi.likelihood.plane`). Where the network is an
+energy, its normalising constant at the least noise is found besides, three ways (`sumi.likelihood.partition`): by
+annealed importance sampling down the noise levels, by adding exp(-U) up over the lattice, and by comparing with the
+ODE.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.energy import EnergyGradient
+from sumi.explain.figure import INK, RED, Drawn, canvas, save
+from sumi.likelihood.grid_flow import GridFlow
+from sumi.likelihood.partition import (
+    LogPartition,
+    anneal,
+    annealing_times,
+    energy,
+    partition_by_flow,
+    partition_on_plane,
+)
+from sumi.likelihood.plane import Interval, Plane, density_on_plane
+from sumi.likelihood.probability_flow import Flow, ProbabilityFlow
+from sumi.likelihood.trace import ExactTrace
+from sumi.model import DiffusionModel
+from sumi.process.forward import add_noise
+from sumi.process.noise import Purpose, normal
+from sumi.process.schedule import NoiseLevel
+
+POINTS: Final = 129
+MARGIN: Final = 1.3
+TOLERANCE: Final = 1e-4
+LEAST_NOISE: Final = 0.02
+"""σ̂ of the level whose density is drawn: two lattice points of a picture."""
+CHAINS: Final = 512
+
+Count = Callable[[int, int], None]
+
+
+def flow_of(denoiser: NetworkDenoiser) -> tuple[Flow, NoiseLevel]:
+    """The ODE's integrator for this network, and the level whose density it gives."""
+    if denoiser.grid is not None:
+        flow = GridFlow(denoiser.grid)
+        return flow, flow.first(denoiser.schedule)
+    walker = ProbabilityFlow(rtol=TOLERANCE, atol=TOLERANCE, smallest=LEAST_NOISE)
+    return walker, walker.first(denoiser.schedule)
+
+
+def learned_density(
+    model: DiffusionModel, x_0: Tensor, *, points: int = POINTS, progress: Count | None = None
+) -> Plane:
+    """log p of the model on a lattice around the data x_0 (M, 2), nats in the model's units. Raises InputError."""
+    denoiser = model.gaussian_denoiser()
+    flow, start = flow_of(denoiser)
+
+    def log_density(x: Tensor) -> Tensor:
+        found = flow.log_density(denoiser, x, ExactTrace(), start=start, prior_std=model.prior_std)
+        return found.log_density
+
+    samples = model.sample(1000, batch_size=1000)
+    return density_on_plane(
+        log_density,
+        _rectangle(x_0),
+        samples,
+        points=points,
+        dtype=torch.float32,
+        device=model.device,
+        progress=progress,
+    )
+
+
+def draw_density(model: DiffusionModel, x_0: Tensor, path: Path, *, progress: Count | None = None) -> Drawn:
+    """The learned density as a map, with the data x_0 (M, 2) beside it. Raises InputError."""
+    plane = learned_density(model, x_0, progress=progress)
+    figure = canvas(9.5, 4.4)
+    data, learned = figure.subplots(1, 2)
+    (left, right), (low, high) = ((float(c[0]), float(c[-1])) for c in (plane.first, plane.second))
+    data.scatter(x_0[:4000, 0], x_0[:4000, 1], s=1.5, color=INK, alpha=0.4, linewidths=0)
+    data.set_title("the data", fontsize=10)
+    image = learned.imshow(
+        plane.log_density.T.clamp(min=float(plane.log_density.max()) - 8),
+        origin="lower",
+        extent=(left, right, low, high),
+        cmap="magma",
+    )
+    learned.set_title("log p by the probability-flow ODE, nats", fontsize=10)
+    figure.colorbar(image, ax=learned, shrink=0.85)
+    for axes in (data, learned):
+        axes.set_xlim(left, right)
+        axes.set_ylim(low, high)
+        axes.set_aspect("equal")
+    says = f"the learned density adds up to {plane.integral:.4f} ± {plane.error:.4f} on {len(plane.first)}² points"
+    return save(figure, path, says)
+
+
+@dataclass(frozen=True)
+class Constants:
+    """log Z of an energy at one level, three ways, and how many of the annealed chains count."""
+
+    level: NoiseLevel
+    annealed: LogPartition
+    effective: float
+    on_plane: LogPartition
+    by_flow: LogPartition
+
+
+def constants(model: DiffusionModel, x_0: Tensor) -> Constants:
+    """The normalising constant of an energy of points at its least noise; x_0 (M, 2). Raises InputError."""
+    denoiser = model.gaussian_denoiser()
+    flow, start = flow_of(denoiser)
+    noise = normal(model.config.seed, range(len(x_0)), 0, Purpose.EVALUATION, x_0.shape[1:], device=x_0.device)
+    x_t = add_noise(x_0, noise, start)
+    steps = denoiser.grid
+    down = (
+        torch.arange(steps, 0, -1, dtype=torch.float64) / steps
+        if steps
+        else annealing_times(denoiser.schedule, float(start.t), 64)
+    )
+    chains = anneal(denoiser, x_0.shape[1:], down, chains=CHAINS, moves=20, prior_std=model.prior_std)
+    on_plane, _ = partition_on_plane(denoiser, start, _rectangle(x_t), x_t, points=2 * POINTS - 1)
+    by_flow = partition_by_flow(denoiser, flow, ExactTrace(), x_t[:500], start, prior_std=model.prior_std)
+    return Constants(start, chains.log_partition, chains.effective, on_plane, by_flow)
+
+
+def is_energy(model: DiffusionModel) -> bool:
+    """Whether the model's network is a scalar's gradient."""
+    return isinstance(model.gaussian_denoiser().network, EnergyGradient)
+
+
+def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> Drawn:
+    """-U at the least noise beside log p of the ODE along the diagonal of the plane, and log Z three ways."""
+    found = constants(model, x_0)
+    denoiser = model.gaussian_denoiser()
+    flow, start = flow_of(denoiser)
+    line = torch.linspace(-MARGIN, MARGIN, 400)[:, None] * float(x_0.abs().max()) * torch.ones(1, 2) / MARGIN
+    with torch.no_grad():
+        below = -energy(denoiser, float(start.alpha) * line, start)
+    by_ode = flow.log_density(denoiser, line, ExactTrace(), start=start, prior_std=model.prior_std).log_density
+    figure = canvas(9.5, 3.8)
+    left, right = figure.subplots(1, 2, width_ratios=[2, 1])
+    along = line[:, 0]
+    left.plot(along, below - found.on_plane.value, color=INK, label="-U - log Z: the energy")
+    left.plot(along, by_ode, color=RED, linewidth=1, label="log p: the ODE")
+    left.set_ylim(float(by_ode.max()) - 14, float(by_ode.max()) + 2)
+    left.set_xlabel("along the diagonal of the plane")
+    left.set_ylabel("nats")
+    left.legend(frameon=False, fontsize=8)
+    ways = (("annealing", found.annealed), ("lattice", found.on_plane), ("ODE", found.by_flow))
+    right.errorbar(
+        range(3), [w.value for _, w in ways], yerr=[2 * w.error for _, w in ways], fmt="o", color=INK, capsize=4
+    )
+    right.set_xticks(range(3), [name for name, _ in ways])
+    right.set_xlim(-0.5, 2.5)
+    right.set_title("log Z, ± 2 errors", fontsize=10)
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+    told = ", ".join(f"{w.value:.3f} ± {w.error:.3f} by {name}" for name, w in ways)
+    return save(
+        figure, path, f"log Z at sigma = {float(found.level.sigma):.3g}: {told} ({found.effective:.0f} chains count)"
+    )
+
+
+def _rectangle(x: Tensor) -> tuple[Interval, Interval]:
+    low, high = x.amin(0).cpu().double(), x.amax(0).cpu().double()
+    middle, half = (low + high) / 2, (high - low) / 2 * MARGIN
+    (left, bottom), (right, top) = (middle - half).tolist(), (middle + half).tolist()
+    return (left, right), (bottom, top)

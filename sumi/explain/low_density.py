@@ -1,0 +1,292 @@
+"""Why many levels of noise: where there is no data a score cannot be learned, and Langevin dynamics cannot cross.
+
+Song & Ermon 2019, section 3.2 and figures 2 and 3. Data: 1/5 N((-5, -5), I) + 4/5 N((5, 5), I). Two faults of working
+at one small level of noise:
+
+    inaccurate scores   a loss that is a mean over p(x) says nothing of places where p is nearly 0
+    slow mixing         far apart, ∇ log(π_1 p_1 + π_2 p_2) ≈ ∇ log p_k in each half: the weights π_k drop out of the
+                        score, so chains end in whichever half they began
+
+Many levels mend both: at the largest the noise fills the plane, and as it shrinks each chain is led to where the data
+is, in proportion. To tell the sampler's fault from the network's, everything is done with the exact score as well.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
+from sumi.denoising.exact import mixture_denoiser
+from sumi.denoising.objective import DenoisingLoss, Loss
+from sumi.denoising.parameterization import PredictPreconditioned
+from sumi.denoising.weighting import SNRWeighting
+from sumi.errors import SumiError
+from sumi.explain.figure import GREY, INK, RED, Drawn, canvas, save
+from sumi.networks.mlp import MLPConfig
+from sumi.process.exploding import Ladder
+from sumi.process.noise import Purpose, generator, normal, uniform
+from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.sampling.sample import sample
+from sumi.sampling.solvers.langevin import AnnealedLangevin
+from sumi.training.config import TrainingConfig
+from sumi.training.trainer import Progress, Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MEANS: Final = ((-5.0, -5.0), (5.0, 5.0))
+SHARES: Final = (0.2, 0.8)
+REACH: Final = 8.0  # the square of uniform starts
+LADDER: Final = Ladder(sigma_min=0.3, sigma_max=20.0, steps=10)
+SPREAD: Final = (1 + 0.16 * 100) ** 0.5  # deviation of a coordinate of the data: within a peak, and of its centre
+
+Count = Callable[[str, int, int], None]
+
+
+def exact_denoiser(schedule: Schedule) -> Denoiser:
+    """E[x_0 | x_t] of the mixture, for x_t (N, 2) in float64."""
+    means, shares = torch.tensor(MEANS, dtype=torch.float64), torch.tensor(SHARES, dtype=torch.float64)
+    return mixture_denoiser(means, torch.ones_like(shares), shares, schedule)
+
+
+def log_density(x: Tensor, sigma: float) -> Tensor:
+    """log p(x) of the data with noise of this size, x (N, 2) float64: (N,)."""
+    means, shares = torch.tensor(MEANS, dtype=torch.float64), torch.tensor(SHARES, dtype=torch.float64)
+    variance = 1 + sigma**2
+    squares = (x[:, None] - means).square().sum(-1)
+    return (shares.log() - squares / (2 * variance)).logsumexp(1) - float(np.log(2 * np.pi * variance))
+
+
+@dataclass(frozen=True)
+class PointsTask:
+    """Denoising score matching on fresh draws of the mixture, at levels drawn evenly from ``times`` (K,)."""
+
+    times: Tensor
+    seed: int
+    loss_function: Loss[NetworkDenoiser] = field(default_factory=lambda: DenoisingLoss(SNRWeighting()))
+
+    @property
+    def items(self) -> int:
+        """The data has no end: what the trainer counts as an epoch means nothing here."""
+        return 2**16
+
+    def loss(self, module: nn.Module, step: int, positions: np.ndarray, items: np.ndarray) -> Tensor:
+        """The loss of each sample (n,) of a step's batch, taken in one part; draws are functions of (seed, step)."""
+        del items
+        random, count = generator(self.seed, 0, step, Purpose.TRAINING_TIME), len(positions)
+        x_0 = torch.from_numpy(random.standard_normal((count, 2)))
+        x_0 += torch.tensor(MEANS)[torch.from_numpy(random.choice(2, count, p=SHARES))]
+        t = self.times[torch.from_numpy(random.integers(len(self.times), size=count))]
+        noise = normal(self.seed, [0], step, Purpose.TRAINING_NOISE, (count, 2))[0]
+        return self.loss_function(_denoiser(module), x_0.float(), t, noise)
+
+    def beside(self, module: nn.Module) -> Sequence[nn.Module]:
+        """Nothing is trained beside the network."""
+        del module
+        return ()
+
+
+def learn(times: Tensor, *, steps: int, seed: int = 0, progress: Callable[[Progress], None] | None = None) -> Denoiser:
+    """A perceptron trained at these times of the ladder; its averaged weights."""
+    config = TrainingConfig(
+        steps=steps, batch_size=256, precision="fp32", decay="cosine", sample_every=0, checkpoint_every=steps
+    )
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(seed)
+        network = MLPConfig(width=64, blocks=2, embedding=32).build((2,))
+        denoiser = NetworkDenoiser(network, LADDER.build(), PredictPreconditioned(SPREAD))
+        trainer = Trainer(config, denoiser, PointsTask(times, seed), seed, Path(folder), on_progress=progress)
+        trainer.run()
+    return _denoiser(trainer.ema.module).eval().requires_grad_(False)
+
+
+def _denoiser(module: nn.Module) -> NetworkDenoiser:
+    if not isinstance(module, NetworkDenoiser):
+        raise SumiError(f"training: this task trains a NetworkDenoiser, not a {type(module).__name__}")
+    return module
+
+
+def rungs() -> Tensor:
+    """The times of the ladder's levels, least noise first: float64 (L,)."""
+    return torch.arange(1, LADDER.steps + 1, dtype=torch.float64) / LADDER.steps
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where chains ended, (N, 2), and the share of them in the half of the smaller peak, with its standard error."""
+
+    x: Tensor
+    share: float
+    error: float
+
+
+def run_chains(denoiser: Denoiser, times: Tensor, *, chains: int, iterations: int, seed: int = 0) -> Ends:
+    """Langevin dynamics from uniform starts in the square, ``iterations`` in all, evenly over ``times`` but the last.
+
+    ``times``: falling to 0, float64 (K + 1,); one level and 0 is plain Langevin dynamics.
+    """
+    start = torch.stack([uniform(seed, range(chains), axis, Purpose.START) for axis in range(2)], 1)
+
+    def noise(step: int, purpose: Purpose, draw: int = 0, /) -> Tensor:
+        return normal(seed, [0], step, purpose, (chains, 2), draw=draw)[0]
+
+    solver = AnnealedLangevin(corrections=iterations // (len(times) - 1), denoise=False)
+    with torch.inference_mode():
+        x = sample(denoiser, solver, times, (REACH * (2 * start - 1)).float(), noise)
+    smaller = float((x.sum(1) < 0).double().mean())
+    return Ends(x, smaller, (smaller * (1 - smaller) / chains) ** 0.5)
+
+
+@dataclass(frozen=True)
+class ScoreError:
+    """A learned score on a lattice (n², 2) over the square, at one level of noise.
+
+    ``relative``: |ŝ - s| at each place, over the root mean square of |s|. ``dense``: where the lattice holds 95 % of
+    p's mass, on as few places as can be. ``of_dense``, ``of_rest``, ``of_all``: root mean squares of the error over
+    those of s in each region.
+    """
+
+    places: Tensor
+    sigma: float
+    exact: Tensor
+    learned: Tensor
+    dense: Tensor
+
+    @property
+    def relative(self) -> Tensor:
+        return (self.learned - self.exact).norm(dim=1) / self.exact.square().sum(1).mean().sqrt()
+
+    def over(self, region: Tensor) -> float:
+        """Root mean square of ŝ - s over that of s in a region (n²,) of truth values."""
+        error, size = (v[region].square().sum(1).mean().sqrt() for v in (self.learned - self.exact, self.exact))
+        return float(error / size)
+
+    @property
+    def of_dense(self) -> float:
+        return self.over(self.dense)
+
+    @property
+    def of_rest(self) -> float:
+        return self.over(~self.dense)
+
+    @property
+    def of_all(self) -> float:
+        return self.over(torch.ones_like(self.dense))
+
+
+def score_error(denoiser: Denoiser, now: NoiseLevel, *, side: int = 41) -> ScoreError:
+    """How far the denoiser's score is from the exact one, on a lattice of ``side``² places."""
+    line = torch.linspace(-REACH, REACH, side, dtype=torch.float64)
+    places = torch.cartesian_prod(line, line)
+    with torch.inference_mode():
+        exact, learned = exact_denoiser(denoiser.schedule)(places, now).score, denoiser(places.float(), now).score
+    density = log_density(places, float(now.sigma)).exp()
+    ranked, order = density.sort(descending=True)
+    dense = torch.zeros_like(density, dtype=torch.bool)
+    dense[order] = ranked.cumsum(0) - ranked < 0.95 * ranked.sum()
+    return ScoreError(places, float(now.sigma), exact, learned.double(), dense)
+
+
+@dataclass(frozen=True)
+class LowDensity:
+    """Score errors of a network of one level and of one of many, each at the level where its chains begin; the ends."""
+
+    one: ScoreError
+    many: ScoreError
+    ends: dict[str, Ends]
+
+
+def measure_low_density(
+    *, steps: int = 1500, chains: int = 1000, iterations: int = 1000, seed: int = 0, count: Count | None = None
+) -> LowDensity:
+    """Train at the ladder's lowest level and at all of them; then run chains with each, and with the exact score."""
+
+    count = count or (lambda *_: None)
+    networks = []
+    for what, times in (("learning one level", rungs()[:1]), ("learning ten levels", rungs())):
+
+        def progress(p: Progress, what: str = what) -> None:
+            count(what, p.step, p.steps)
+
+        networks.append(learn(times, steps=steps, seed=seed, progress=progress))
+        count(what, steps, steps)
+    one, many = networks
+    exact = exact_denoiser(one.schedule)
+    lowest, all_levels = torch.tensor([float(rungs()[0]), 0.0], dtype=torch.float64), annealing()
+    ends = {
+        name: run_chains(denoiser, times, chains=chains, iterations=iterations, seed=seed)
+        for name, denoiser, times in (
+            ("one level, exact score", exact, lowest),
+            ("one level, learned score", one, lowest),
+            ("ten levels, exact score", exact, all_levels),
+            ("ten levels, learned score", many, all_levels),
+        )
+    }
+    first, last = (level(one.schedule, float(rungs()[k])) for k in (0, -1))
+    return LowDensity(score_error(one, first), score_error(many, last), ends)
+
+
+def annealing() -> Tensor:
+    """The ladder's times from most noise to least, then 0: float64 (L + 1,)."""
+    return torch.cat([rungs().flip(0), torch.zeros(1, dtype=torch.float64)])
+
+
+def draw_low_density(found: LowDensity, path: Path) -> Drawn:
+    """Above: score fields and errors on the square; below: where chains end, with the exact score and a learned one."""
+    figure = canvas(13, 7)
+    above, below = figure.subplots(2, 4, sharex="row", sharey="row")
+    one, many = found.one, found.many
+    for axes, score, name in ((above[0], one.exact, "exact score"), (above[1], one.learned, "learned score")):
+        _draw_density(axes, one)
+        side = round(len(one.places) ** 0.5)
+        arrows, at = (v.reshape(side, side, 2)[2::4, 2::4].reshape(-1, 2).T for v in (score, one.places))
+        axes.quiver(*at, *arrows, color=INK, scale=90, width=0.008, pivot="mid")
+        axes.set_title(f"{name} at σ = {one.sigma:g}", fontsize=10)
+    for axes, error, name in ((above[2], one, "trained on this level"), (above[3], many, "trained on ten levels")):
+        side = round(len(error.places) ** 0.5)
+        shown = axes.imshow(
+            error.relative.reshape(side, side).T,
+            origin="lower",
+            extent=(-REACH, REACH, -REACH, REACH),
+            cmap="magma_r",
+            vmin=0,
+            vmax=1,
+        )
+        numbers = (
+            f"{error.of_dense:.2f} where data is, {error.of_rest:.2f} elsewhere"
+            if error is one
+            else f"{error.of_all:.2f} on the whole square"
+        )
+        axes.set_title(f"error at σ = {error.sigma:g}, {name}\n{numbers}", fontsize=10)
+    figure.colorbar(shown, ax=above[3], label="|ŝ - s| / rms |s|", shrink=0.8, extend="max")
+    for axes, (name, ends) in zip(below, found.ends.items(), strict=True):
+        square = [-REACH, REACH, REACH, -REACH, -REACH]
+        axes.plot(square, [-REACH, -REACH, REACH, REACH, -REACH], color=GREY, linestyle="--", linewidth=1)
+        axes.scatter(*ends.x.T, s=3, color=RED if "one" in name else INK, alpha=0.4, linewidths=0)
+        axes.set_title(f"{name}\n{100 * ends.share:.0f} : {100 * (1 - ends.share):.0f}", fontsize=10)
+        axes.set_xlim(-9, 9)
+        axes.set_ylim(-9, 9)
+        axes.set_aspect("equal")
+    below[0].set_ylabel("Langevin from uniform starts;\nthe data is 20 : 80")
+    shares = "; ".join(f"{name} {ends.share:.3f} ± {ends.error:.3f}" for name, ends in found.ends.items())
+    return save(
+        figure,
+        path,
+        f"chains at the peak that has 0.2 of the data: {shares}. Relative error of the score learned at "
+        f"σ = {one.sigma:g}: {one.of_dense:.2f} where data is, {one.of_rest:.2f} elsewhere; at σ = {many.sigma:g}: "
+        f"{many.of_all:.2f} everywhere",
+    )
+
+
+def _draw_density(axes: "Axes", error: ScoreError) -> None:
+    side = round(len(error.places) ** 0.5)
+    density = log_density(error.places, error.sigma).exp().reshape(side, side).T
+    line = error.places[:side, 1]
+    axes.contourf(line, line, density, levels=8, cmap="Greys", alpha=0.7)
+    axes.set_aspect("equal")

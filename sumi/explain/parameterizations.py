@@ -1,0 +1,205 @@
+"""What the network is asked to say, ε, x_0 or v, at equal compute.
+
+The same network, data, first weights, order, times, noise, number of steps and learning rate; only the meaning of the
+output differs, and with it the loss. Its plain error is a weight on the error of x̂_0 (`sumi.denoising.weighting`):
+SNR for ε, 1 for x_0, SNR + 1 for v. To see how much is weighting alone, x_0 and v are trained with SNR, the weight of
+ε, as well.
+
+Errors are compared in one currency on held-out images,
+
+    E‖ε̂ - ε‖² = SNR · E‖x̂_0 - x_0‖²,
+
+so their ratio at a noise level is the same in any. Where x_t is nearly data x̂_0 ≈ x_t is easy to say as ε̂, and hard for
+a network that must repeat the image itself; where it is nearly noise it is the other way round: x̂_0 is the difference
+of x_t and ε̂, divided by a small alpha. v is ε at one end and -x_0 at the other (Salimans & Ho 2022, section 4).
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from sumi.data.config import DataConfig
+from sumi.data.dataset import ImageDataset
+from sumi.data.load import load_images
+from sumi.data.pixels import PixelRange
+from sumi.denoising.parameterization import ParameterizationConfig, PredictClean, PredictNoise, PredictVelocity
+from sumi.denoising.weighting import ConstantWeighting, SNRWeighting, VelocityWeighting, WeightingConfig
+from sumi.evaluation.feature_network import FeatureNetwork
+from sumi.evaluation.features import train_classifier, train_rotations
+from sumi.evaluation.frechet import frechet_distance
+from sumi.evaluation.intervals import Estimate
+from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
+from sumi.explain.figure import INK, RED, Drawn, canvas, save
+from sumi.networks.unet import UNetConfig
+from sumi.run import RunConfig
+from sumi.training.config import TrainingConfig
+from sumi.training.trainer import Progress
+from sumi.training_run import Events, train
+
+STEPS, SAMPLES, HELD_OUT = 600, 500, 0.25
+TIMES = (1, 3, 10, *range(50, 1001, 50))  # of 1000
+BLUE = "#2f6690"
+
+Count = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained: ``own``, whether the loss is the plain error of the output."""
+
+    says: str
+    parameterization: ParameterizationConfig
+    weighting: WeightingConfig
+    own: bool
+
+    @property
+    def label(self) -> str:
+        return self.says if self.own else f"{self.says}, weight SNR"
+
+
+PLANS: Final = (
+    Plan("ε", PredictNoise(), SNRWeighting(), True),
+    Plan("x₀", PredictClean(), ConstantWeighting(), True),
+    Plan("v", PredictVelocity(), VelocityWeighting(), True),
+    Plan("x₀", PredictClean(), SNRWeighting(), False),
+    Plan("v", PredictVelocity(), SNRWeighting(), False),
+)
+COLOURS: Final = {"ε": INK, "x₀": RED, "v": BLUE}
+
+
+def configuration(plan: Plan, source: str, *, steps: int = STEPS, seed: int = 0) -> RunConfig:
+    """The run of a plan: a small U-Net and batches of 64, in float32, alike for all but output and weight."""
+    return RunConfig(
+        recipe="parameterizations",
+        data=DataConfig(source=source, held_out=HELD_OUT),
+        seed=seed,
+        parameterization=plan.parameterization,
+        weighting=plan.weighting,
+        network=UNetConfig(widths=(32, 64), blocks=(1, 1)),
+        training=TrainingConfig(
+            steps=steps, batch_size=64, precision="fp32", sample_every=0, checkpoint_every=steps, keep_checkpoints=1
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Held-out errors by noise level, and the Fréchet distance of samples from held-out images."""
+
+    plan: Plan
+    losses: LossByNoise
+    distance: Estimate
+
+
+def compare(
+    source: str = "digits",
+    *,
+    steps: int = STEPS,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    plans: Sequence[Plan] = PLANS,
+    count: Count | None = None,
+) -> list[Measured]:
+    """Train every plan in a temporary folder and measure it. Raises InputError for data that holds no images."""
+    count = count or (lambda *_: None)
+    dataset = load_images(DataConfig(source=source, held_out=HELD_OUT))
+    learned, held_out = dataset.split(HELD_OUT)
+    network = _features(learned, seed, count)
+    images = PixelRange(dataset.levels).to_model(held_out.images[:SAMPLES])
+    real = network.features(images)
+    return [
+        _measure(configuration(plan, source, steps=steps, seed=seed), plan, images, network, real, samples, count)
+        for plan in plans
+    ]
+
+
+def _measure(
+    config: RunConfig,
+    plan: Plan,
+    images: torch.Tensor,
+    network: FeatureNetwork,
+    real: torch.Tensor,
+    samples: int,
+    count: Count,
+) -> Measured:
+    def progress(p: Progress) -> None:
+        count(f"training {plan.label}", p.step, p.steps)
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = train(config, out=Path(folder) / "run", device="cpu", events=Events(progress=progress))
+        count(f"training {plan.label}", config.training.steps, config.training.steps)
+        times = torch.tensor(TIMES, dtype=torch.float64) / 1000
+        losses = loss_by_noise(model.network_denoiser, images, times, seed=config.seed)
+        made = model.sample(samples, steps=50, seed=config.seed)
+    return Measured(plan, losses, frechet_distance(network.features(made), real))
+
+
+def _features(learned: ImageDataset, seed: int, count: Count) -> FeatureNetwork:
+    images = PixelRange(learned.levels).to_model(learned.images)
+
+    def progress(done: int, total: int) -> None:
+        count("learning features", done, total)
+
+    if learned.labels is None:
+        return train_rotations(images, seed=seed, progress=progress)
+    labels = torch.from_numpy(learned.labels)
+    return train_classifier(images, labels, classes=len(learned.label_names), seed=seed, progress=progress)
+
+
+def excess(measured: list[Measured]) -> list[list[float]]:
+    """Each one's error at each time, divided by the least of all at that time: 1 is the best."""
+    table = torch.tensor([m.losses.mse_clean for m in measured], dtype=torch.float64)
+    return (table / table.amin(0)).tolist()
+
+
+def draw_parameterizations(measured: list[Measured], steps: int, path: Path) -> Drawn:
+    """Held-out errors over log-SNR, their ratio to the best, and the distance of samples with its 95 % interval."""
+    figure = canvas(13, 4.2)
+    errors, ratios, distances = figure.subplots(1, 3, width_ratios=[1, 1, 0.8])
+    over = excess(measured)
+    for m, ratio in zip(measured, over, strict=True):
+        colour, line = COLOURS[m.plan.says], "-" if m.plan.own else "--"
+        if m.plan.own:
+            errors.semilogy(m.losses.log_snr, m.losses.mse_noise, line, color=colour, marker=".", label=m.plan.label)
+        ratios.semilogy(m.losses.log_snr, ratio, line, color=colour, marker=".", markersize=4, label=m.plan.label)
+    for axes, title in (
+        (errors, "error of ε̂ = SNR · error of x̂₀"),
+        (ratios, "the same, over the least at that level"),
+    ):
+        axes.invert_xaxis()
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("log-SNR   (data → noise)")
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=9, title="the network says", title_fontsize=9)
+    ratios.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+    for place, m in enumerate(reversed(measured)):
+        d, colour = m.distance, COLOURS[m.plan.says]
+        fill = colour if m.plan.own else "white"
+        distances.plot([d.low, d.high], [place, place], color=colour, linewidth=2)
+        distances.plot([d.value], [place], "o", color=colour, markerfacecolor=fill, zorder=3)
+    distances.set_yticks(range(len(measured)), [m.plan.label for m in reversed(measured)])
+    distances.set_ylim(-0.6, len(measured) - 0.4)
+    distances.set_xlim(0, None)
+    distances.set_title("Fréchet distance of samples, 95 %", fontsize=10)
+    distances.grid(alpha=0.25, axis="x")
+    figure.suptitle(f"{steps} steps each, held-out images, one seed", fontsize=10)
+    return save(figure, path, _says(measured, over))
+
+
+def _says(measured: list[Measured], over: list[list[float]]) -> str:
+    worst = ", ".join(
+        f"{m.plan.label} {max(ratio):.3g} (at t = {t:.3g})"
+        for m, ratio in zip(measured, over, strict=True)
+        for t in [m.losses.t[ratio.index(max(ratio))]]
+    )
+    distances = [m.distance for m in measured]
+    found = ", ".join(
+        f"{m.plan.label} {d.value:.2f} ({d.low:.2f} to {d.high:.2f})" for m, d in zip(measured, distances, strict=True)
+    )
+    alike = max(d.low for d in distances) < min(d.high for d in distances)
+    verdict = "samples cannot be told apart" if alike else "samples differ"
+    return f"worst error, over the best at that time: {worst}; {verdict}, Fréchet distance {found}"

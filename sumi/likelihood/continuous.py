@@ -1,0 +1,96 @@
+"""The variational bound in continuous time: the limit of ever finer chains (Kingma et al. 2021, eqs. 12-18).
+
+From the time ``start`` ≥ 0, where the noise is all but invisible, z = alpha x_0 + sigma ε, to t = 1,
+
+    -log p(x_0) ≤ KL(q(x_1 | x_0) ‖ N(0, prior_std²))                       prior
+                + ∫_start^1 -½ dSNR/dt E‖x̂_0 - x_0‖² dt                     diffusion: the likelihood's weight
+                + E[-log P(x_0 | z)]                                        decoder: the levels' posterior
+
+in nats. The integral is one over SNR: of the schedule only the ends matter. The decoder needs no network. With the
+denoiser E[x_0 | x_t] the mean of the bound is the entropy of the data, plus KL(q(x_1) ‖ prior), plus what the decoder
+does not know of the data: KL(q(x_0 | z) ‖ P(x_0 | z)). For data N(m, c²) without levels that gap is
+½ log(1 + (sigma/alpha)²/c²) for each dimension, with sigma and alpha at ``start``.
+
+A chain of T steps from ``start`` to 1 with the posterior's variance has the same integral as a sum of T rectangles that
+lie above it: it falls to it like 1/T. With the learned variance on data N(m, c²) it is there for every T.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sumi.denoising.denoiser import Denoiser
+from sumi.denoising.weighting import LikelihoodWeighting
+from sumi.errors import InputError
+from sumi.likelihood.discretised import check_levels, posterior_of_levels
+from sumi.likelihood.information import Strata, information, informed_time
+from sumi.likelihood.variational import check_prior, prior_kl
+from sumi.process.forward import add_noise
+from sumi.process.schedule import NoiseLevel, Schedule, level
+
+
+@dataclass(frozen=True)
+class ContinuousBound:
+    """The bound from ``start`` on (module docstring).
+
+    ``start`` in [0, 1), above 0 where sigma(0) = 0. ``levels``: how many values a pixel takes, between -1 and 1; None
+    for real numbers. Raises InputError for what is none of these.
+    """
+
+    schedule: Schedule
+    start: float = 0.0
+    levels: int | None = 256
+    prior_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_levels(self.levels)
+        check_prior(self.prior_std)
+        if not 0 <= self.start < 1:
+            raise InputError(f"start: {self.start} is no time before the end; give 0 or a little more")
+        if level(self.schedule, self.start).sigma == 0:
+            raise InputError(f"start: there is no noise at t = {self.start}, where the bound is infinite; give 1e-5")
+
+    def prior(self, x_0: Tensor) -> Tensor:
+        """KL(q(x_1 | x_0) ‖ N(0, prior_std²)): nats (N,)."""
+        return prior_kl(x_0, level(self.schedule, 1.0), self.prior_std)
+
+    def diffusion(self, denoiser: Denoiser, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """-½ dSNR/dt ‖x̂_0 - x_0‖² at x_t made with ``noise``: nats per unit of time, (N,) in x_0's type.
+
+        x_0 and noise: (N, …). t: (N,) in [start, 1].
+        """
+        now = level(self.schedule, t)
+        return LikelihoodWeighting().weight(now).to(x_0) * _squared_error(denoiser, x_0, now, noise)
+
+    def reconstruction(self, x_0: Tensor, noise: Tensor) -> Tensor:
+        """-log P(x_0 | z) at z made with ``noise`` (N, …): nats (N,), in x_0's type."""
+        now = level(self.schedule, self.start)
+        nats = posterior_of_levels(add_noise(x_0, noise, now), now.alpha, now.sigma, x_0, self.levels)
+        return nats.flatten(1).sum(1).to(x_0)
+
+    # what `sumi.likelihood.estimate` asks
+
+    def decoder(self, _: Denoiser, x_0: Tensor, noise: Tensor) -> Tensor:
+        """-log P(x_0 | z), (N,)."""
+        return self.reconstruction(x_0, noise)
+
+    def strata(self, count: int, data_std: float) -> Strata:
+        """``count`` strata from the start to 1."""
+        ends = torch.tensor([self.start, 1.0], dtype=torch.float64)
+        first, last = information(level(self.schedule, ends), data_std).tolist()
+        edges = torch.linspace(first, last, count + 1, dtype=torch.float64)
+        times = torch.cat([ends[:1], informed_time(self.schedule, edges[1:-1], data_std), ends[1:]])
+        return Strata(edges, times, times.diff())
+
+    def rate(self, denoiser: Denoiser, x_0: Tensor, place: Tensor, noise: Tensor, data_std: float) -> Tensor:
+        """Nats for each nat of I where I is ``place`` (N,): (SNR + 1/s²) ‖x̂_0 - x_0‖², (N,)."""
+        now = level(self.schedule, informed_time(self.schedule, place, data_std))
+        snr = torch.as_tensor(now.log_snr).exp()
+        return (snr + 1 / data_std**2).to(x_0) * _squared_error(denoiser, x_0, now, noise)
+
+
+def _squared_error(denoiser: Denoiser, x_0: Tensor, t: NoiseLevel, noise: Tensor) -> Tensor:
+    """‖x̂_0 - x_0‖² at x_t made with ``noise`` (N, …): (N,)."""
+    clean = denoiser(add_noise(x_0, noise, t), t).clean
+    return (clean - x_0).square().flatten(1).sum(1)

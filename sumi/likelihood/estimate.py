@@ -1,0 +1,154 @@
+"""A bound estimated on data: each sample by itself, from a few noise levels, without bias.
+
+A bound is a prior, a decoder, and between them an integral over noise levels: of a chain's steps, or of continuous
+time. Its range is cut into K strata, even in the information I of `sumi.likelihood.information`; every sample is seen
+at one uniform place in each, so that
+
+    E[Σ_k width_k · rate(place_k)] = ∫ rate dI
+
+whatever K is. When there are as many strata as a chain has steps, each step is seen once and no randomness over t is
+left.
+
+Sample i's noise in stratum k is `normal(seed, [i], k, Purpose.EVALUATION, …)`, so its value does not depend on which
+others are there. The network runs in the samples' type on their device; what it says is scored in float64 on the CPU.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Protocol
+
+import torch
+from torch import Tensor
+
+from sumi.denoising.denoiser import Denoised, Denoiser
+from sumi.errors import InputError
+from sumi.likelihood.information import Strata
+from sumi.process.forward import expand
+from sumi.process.noise import Purpose, generator, normal
+from sumi.process.schedule import Schedule, Time, level
+
+_PLACE: Final = 2  # the draw for where in its stratum a sample is
+
+
+class Bound(Protocol):
+    """What `VariationalBound` and `ContinuousBound` have in common: three terms in nats, (N,) each."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    def prior(self, x_0: Tensor, /) -> Tensor: ...
+
+    def decoder(self, denoiser: Denoiser, x_0: Tensor, noise: Tensor, /) -> Tensor: ...
+
+    def strata(self, count: int, data_std: float, /) -> Strata:
+        """At most ``count`` pieces of what lies between the decoder and the prior."""
+        ...
+
+    def rate(self, denoiser: Denoiser, x_0: Tensor, place: Tensor, noise: Tensor, data_std: float, /) -> Tensor:
+        """One draw of the nats for each nat of I, where I is ``place`` (N,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class BoundEstimate:
+    """Nats of M samples, float64 (M,) each, and how they lie over the K noise levels, float64 (K,) each.
+
+    ``times`` (K + 1,) are the strata's edges. ``rate``: mean nats in each, for one step of a chain or a unit of
+    continuous time; ``rate_error``: its standard error over the samples (nan for one sample). ``lengths``: steps or
+    time in each, so that ``(lengths * rate).sum()`` is the mean of ``between``.
+    """
+
+    prior: Tensor
+    between: Tensor
+    decoder: Tensor
+    times: Tensor
+    lengths: Tensor
+    rate: Tensor
+    rate_error: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The bound of each sample, (M,)."""
+        return self.prior + self.between + self.decoder
+
+    @property
+    def centres(self) -> Tensor:
+        """The middle of each stratum in t, (K,)."""
+        return (self.times[:-1] + self.times[1:]) / 2
+
+
+@torch.inference_mode()
+def estimate_bound(
+    denoiser: Denoiser,
+    bound: Bound,
+    x_0: Tensor,
+    *,
+    seed: int,
+    evaluations: int,
+    batch_size: int = 64,
+    data_std: float = 0.5,
+    indices: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> BoundEstimate:
+    """The ``bound`` of each of ``x_0`` (M, …), from ``evaluations`` noise levels a sample between decoder and prior.
+
+    A chain's decoder takes one evaluation more. ``data_std`` > 0: s of I, which moves the strata and no mean.
+    ``indices``: the samples' own, for their noise, if not 0 … M - 1. ``progress(done, total)`` counts evaluations of
+    samples. Raises InputError where there is no sample or no evaluation, or ``data_std`` is not positive.
+    """
+    if not len(x_0):
+        raise InputError("data: there is no sample to evaluate; give 1 or more")
+    if evaluations < 1:
+        raise InputError(f"evaluations: {evaluations} is too few; give 1 or more for each sample")
+    if not data_std > 0:
+        raise InputError(f"data_std: {data_std} is not positive; images between -1 and 1 have about 0.5")
+    own = range(len(x_0)) if indices is None else indices
+    strata, precise = bound.strata(evaluations, data_std), _InFloat64(denoiser, x_0)
+    count, levels = len(x_0), len(strata.lengths)
+    rows: list[Tensor] = []
+    for begin in range(0, count, batch_size):
+        batch, ids = x_0[begin : begin + batch_size].to("cpu", torch.float64), own[begin : begin + batch_size]
+
+        def noise(k: int, ids: Sequence[int] = ids) -> Tensor:
+            return normal(seed, ids, k, Purpose.EVALUATION, x_0.shape[1:], dtype=x_0.dtype).double()
+
+        nats = [bound.prior(batch), bound.decoder(precise, batch, noise(levels))]
+        for k, (high, low) in enumerate(pairwise(strata.information.tolist())):
+            place = high + (low - high) * _uniform(seed, ids, k)
+            nats.append((high - low) * bound.rate(precise, batch, place, noise(k), data_std))
+            if progress is not None:
+                progress(begin * levels + (k + 1) * len(batch), count * levels)
+        rows.append(torch.stack(nats, dim=1))
+    table = torch.cat(rows)
+    prior, decoder, pieces = table[:, 0], table[:, 1], table[:, 2:]
+    mean = pieces.mean(0)
+    error = ((pieces - mean).square().sum(0) / (count - 1) / count).sqrt()
+    lengths = strata.lengths
+    return BoundEstimate(prior, pieces.sum(1), decoder, strata.times, lengths, mean / lengths, error / lengths)
+
+
+def _uniform(seed: int, indices: Sequence[int], k: int) -> Tensor:
+    return torch.tensor(
+        [generator(seed, i, k, Purpose.EVALUATION, _PLACE).random() for i in indices], dtype=torch.float64
+    )
+
+
+@dataclass(frozen=True)
+class _InFloat64:
+    """A denoiser in its own type and on its own device, those of ``like``, seen from float64 on the CPU."""
+
+    denoiser: Denoiser
+    like: Tensor
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+        now = level(self.schedule, t)
+        said = self.denoiser(x_t.to(self.like), now)
+        variance = said.clean_variance
+        if isinstance(variance, Tensor):
+            variance = variance.to(x_t)
+        return Denoised(said.clean.to(x_t), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)

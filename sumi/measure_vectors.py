@@ -1,0 +1,166 @@
+"""Measuring a model of vectors: its samples beside held-out data, in the numbers themselves.
+
+Points in few dimensions need no features: the energy distance is 0 only where two distributions are one. Of sequences
+of bits it is also told how many samples occur among the training sequences, beside how many held-out ones do.
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sumi.data.vectors import VectorDataset
+from sumi.errors import InputError
+from sumi.evaluation.feature_network import FEWEST
+from sumi.evaluation.intervals import Estimate, share
+from sumi.evaluation.kernel_distance import energy_distance
+from sumi.evaluation.report import Figure, Section, Table, write_report
+from sumi.evaluation.vector_pictures import picture
+from sumi.measured import Count, Measured, VectorEvaluation, counting_one, how_sampled
+from sumi.model import DiffusionModel
+from sumi.report_sections import how_it_was_made, training_curve
+from sumi.run import VectorSpec, writing
+from sumi.trajectory import trajectory, write_trajectory
+
+FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
+MOST_HELD_OUT = 10_000  # every pair is looked at
+FOLLOWED = 1000
+
+
+def measure_vectors(
+    model: DiffusionModel,
+    *,
+    data: str | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    progress: Count | None = None,
+) -> Measured:
+    """Sample the model, compare with held-out vectors, and write ``report/``; as `sumi.measure.measure`.
+
+    With other data real is compared with real among those; known sequences are always those of the run's own training.
+    """
+    items = model.items
+    if not isinstance(items, VectorSpec):
+        raise InputError(f"{model.folder}: is a model of images, and this is for vectors; choose such a run")
+    other = None if data is None else _load(model, data)
+    same = other is not None and other.fingerprint() == model.description.data_fingerprint
+    dataset = other if other is not None and same else _load(model)
+    train, held_out = dataset.split(model.config.data.held_out)
+    known = torch.from_numpy(train.values)
+    alike = known
+    if other is not None:
+        beside, held_out = other.split(model.config.data.held_out)
+        alike = torch.from_numpy(beside.values)
+    real = torch.from_numpy(_evenly(held_out, MOST_HELD_OUT))
+    count = n if n is not None else min(max(FEWEST_SAMPLES, len(real)), MOST_SAMPLES)
+    begin = time.perf_counter()
+    drawn = items.as_saved(model.sample(count, seed=seed, batch_size=1000, progress=counting_one(progress, "sampling")))
+    made = f"{count} by {how_sampled(model)} in {time.perf_counter() - begin:.1f} s on {model.device}"
+    found = None
+    if min(len(real), count, len(alike)) >= FEWEST:
+        found = _evaluate(drawn, known, alike, real, items.levels, seed)
+        words = _verdict(found)
+    else:
+        words = f"Too few to measure: {count} samples and {len(real)} held out; at least {FEWEST} of each are needed."
+    if dataset.fingerprint() != model.description.data_fingerprint:
+        words += " Note: the data has changed since training, so held-out vectors may have been trained on."
+    files = _write(model, train, held_out, drawn, found, words, made, seed)
+    return Measured(found, words, files[-1], files)
+
+
+def _load(model: DiffusionModel, data: str | None = None) -> VectorDataset:
+    dataset = model.load_data(data)
+    if not isinstance(dataset, VectorDataset):
+        raise InputError(f"data.source: {data} holds images, and the model makes vectors; give a set of those")
+    return dataset
+
+
+def _evenly(dataset: VectorDataset, most: int) -> NDArray[np.float32]:
+    """Up to so many of its vectors, evenly spaced: files are often sorted."""
+    return dataset.values[np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(np.int64)]
+
+
+def _evaluate(
+    drawn: Tensor, known: Tensor, alike: Tensor, real: Tensor, levels: int | None, seed: int
+) -> VectorEvaluation:
+    alike = alike[np.random.default_rng(seed).permutation(len(alike))[: len(real)]]
+    seen = {row.tobytes() for row in known.numpy()} if levels == 2 else None
+    shares = [
+        None if seen is None else share(sum(row.tobytes() in seen for row in x.numpy()), len(x)) for x in (drawn, real)
+    ]
+    return VectorEvaluation(
+        seed, len(drawn), len(real), energy_distance(drawn, real), energy_distance(alike, real), *shares
+    )
+
+
+def _verdict(found: VectorEvaluation) -> str:
+    distance, real = found.distance, found.real
+    figures = (
+        f"energy distance {distance.value:.4f} [{distance.low:.4f}, {distance.high:.4f}] against {real.value:.4f} for "
+        "real against real"
+    )
+    if distance.low <= 0:
+        words = f"The samples cannot be told from the real data with {found.held_out} held out: {figures}."
+    else:
+        words = f"The samples differ from the real data: {figures}."
+    if found.known is not None and found.known_real is not None:
+        words += (
+            f" {100 * found.known.value:.1f} % of the sequences occur in the training data, and "
+            f"{100 * found.known_real.value:.1f} % of held-out ones."
+        )
+    return words
+
+
+def _rows(found: VectorEvaluation) -> list[tuple[str, str, str]]:
+    pairs = [("Energy distance to held-out data", found.distance, found.real, 1.0, "")]
+    if found.known is not None and found.known_real is not None:
+        pairs.append(("Occur in the training data", found.known, found.known_real, 100.0, " %"))
+
+    def said(e: Estimate, k: float, unit: str) -> str:
+        return f"{k * e.value:.4g}{unit} [{k * e.low:.4g}, {k * e.high:.4g}]"
+
+    return [(name, said(samples, k, unit), said(real, k, unit)) for name, samples, real, k, unit in pairs]
+
+
+def _write(
+    model: DiffusionModel,
+    train: VectorDataset,
+    held_out: VectorDataset,
+    drawn: Tensor,
+    found: VectorEvaluation | None,
+    words: str,
+    made: str,
+    seed: int,
+) -> tuple[Path, ...]:
+    folder, levels = model.folder / "report", model.items.levels
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        beside, loss, report = folder / "samples.png", folder / "loss.svg", folder / "report.html"
+        shown = min(len(drawn), len(held_out))
+        real = torch.from_numpy(_evenly(held_out, shown))
+        beside.write_bytes(picture([("samples", drawn[:shown]), ("real, held out", real)], levels))
+        curve = training_curve(model)
+        loss.write_text(curve)
+        way = trajectory(model, 0, n=min(FOLLOWED, len(drawn)), seed=seed)
+        strip, animation = write_trajectory(model, way, folder)
+        sections = [
+            Section("Samples", figures=[Figure(beside, f"{made}. Nothing is chosen: the first {shown}.", True)]),
+            Section(
+                "The data emerging from noise",
+                figures=[Figure(strip, "from noise (t = 1) to the data (t = 0)", True), Figure(animation, "")],
+            ),
+            Section("How it learned", figures=[Figure(curve, "training loss")]),
+        ]
+        if found is not None:
+            (folder / "evaluation.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
+            caption = f"{found.samples} samples, {found.held_out} held out; intervals are at 95 %."
+            sections.append(Section("Figures", tables=[Table(("", "samples", "real"), _rows(found), caption)]))
+        sections.append(how_it_was_made(model, train, held_out, made=made, shown=shown, seed=seed))
+        title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
+        write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    return beside, strip, animation, loss, report

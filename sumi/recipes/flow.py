@@ -1,0 +1,26 @@
+"""Rectified flow, or flow matching (Liu et al. 2023; Lipman et al. 2023; Esser et al. 2024).
+
+A straight line from data to noise, a network that predicts its velocity ε - x_0 with its plain squared error, and times
+drawn most often from the middle of the way.
+"""
+
+from sumi.data.config import DataConfig
+from sumi.denoising.parameterization import PredictFlow
+from sumi.denoising.time_sampling import LogitNormalTimes
+from sumi.denoising.weighting import FlowWeighting
+from sumi.process.continuous import Flow
+from sumi.run import RunConfig
+from sumi.sampling.config import SamplingConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The line, the velocity, logit-normal times; sampled along the ODE."""
+    return RunConfig(
+        recipe="flow",
+        data=data,
+        schedule=Flow(),
+        parameterization=PredictFlow(),
+        weighting=FlowWeighting(),
+        times=LogitNormalTimes(),
+        sampling=SamplingConfig(solver="adams", steps=50),
+    )

@@ -1,0 +1,23 @@
+"""Improved DDPM (Nichol & Dhariwal 2021, "Improved denoising diffusion probabilistic models").
+
+The cosine schedule (s = 0.008), and a network that also says the variance of its steps; trained on the hybrid loss
+L_simple + 0.001 L_vlb, in which the bound moves the variance alone. With ``weighting=likelihood times=importance`` it
+is the paper's L_vlb, whose times are drawn as often as their losses are large.
+"""
+
+from sumi.data.config import DataConfig
+from sumi.denoising.variance import LearnedVariance
+from sumi.process.chain import CosineBeta
+from sumi.run import RunConfig
+from sumi.sampling.config import SamplingConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The paper's schedule, variance and hybrid loss; sampled ancestrally with the learned variance."""
+    return RunConfig(
+        recipe="improved-ddpm",
+        data=data,
+        schedule=CosineBeta(),
+        variance=LearnedVariance(),
+        sampling=SamplingConfig(solver="ddpm_learned", steps=100),
+    )

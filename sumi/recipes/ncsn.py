@@ -1,0 +1,24 @@
+"""NCSN (Song & Ermon 2019, "Generative modeling by estimating gradients of the data distribution").
+
+Ten levels of noise in a geometric ladder from 2 to 0.02 (1 to 0.01 where pixels are in [0, 1]), denoising score
+matching whose error counts sigma² at each level, and annealed Langevin dynamics: 100 small steps at every level, each
+level beginning where the last one ended. The network predicts the score times -sigma (Song & Ermon 2020, technique 3),
+so that what it gives is of unit size at every level. `energy` is the same with the score as the gradient of a scalar.
+"""
+
+from sumi.data.config import DataConfig
+from sumi.denoising.time_sampling import GridTimes
+from sumi.process.exploding import Ladder
+from sumi.run import RunConfig
+from sumi.sampling.config import SamplingConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The paper's ladder, loss and sampler."""
+    return RunConfig(
+        recipe="ncsn",
+        data=data,
+        schedule=Ladder(sigma_min=0.02, sigma_max=2.0),
+        times=GridTimes(10),
+        sampling=SamplingConfig(solver="langevin", steps=10, threshold=False),
+    )

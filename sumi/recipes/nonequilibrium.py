@@ -1,0 +1,43 @@
+"""Deep unsupervised learning using nonequilibrium thermodynamics (Sohl-Dickstein et al. 2015).
+
+The first diffusion models: few steps (40), and training on the variational bound itself, from which the schedule is
+learned together with the network, β_1 and what is left at the end held fixed. Points and images are noised by the
+Gaussian kernel; bits by the binomial one, which keeps a bit or draws it afresh, on the paper's schedule that erases the
+same share of the information in every step.
+"""
+
+from sumi.data.config import DataConfig
+from sumi.data.load import holds_bits
+from sumi.denoising.parameterization import PredictClean
+from sumi.denoising.time_sampling import GridTimes
+from sumi.denoising.weighting import LikelihoodWeighting
+from sumi.process.erasing import Erasing
+from sumi.process.learned import LearnedChain
+from sumi.run import RunConfig
+from sumi.sampling.config import SamplingConfig
+from sumi.sampling.method import BINOMIAL
+
+STEPS = 40
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The paper's two processes, each trained on its bound; sampled as the chain that the bound is of."""
+    if holds_bits(data):
+        return RunConfig(
+            recipe="nonequilibrium",
+            data=data,
+            process="binomial",
+            schedule=Erasing(steps=STEPS),
+            parameterization=PredictClean(),
+            weighting=LikelihoodWeighting(),
+            times=GridTimes(STEPS),
+            sampling=SamplingConfig(solver=BINOMIAL, steps=STEPS, threshold=False),
+        )
+    return RunConfig(
+        recipe="nonequilibrium",
+        data=data,
+        schedule=LearnedChain(steps=STEPS, beta_start=1e-3, beta_end=0.4),
+        weighting=LikelihoodWeighting(),
+        times=GridTimes(STEPS),
+        sampling=SamplingConfig(solver="ddpm", steps=STEPS),
+    )

@@ -1,0 +1,30 @@
+"""VDM (Kingma et al. 2021, "Variational diffusion models").
+
+The bound in continuous time, which depends on the schedule by its ends alone: they are learned from the bound, and the
+monotone network between them so that the estimate of the bound varies least. Times are spread evenly over each batch,
+and the network sees high frequencies of its input, without which the last bits of a pixel cannot be told.
+"""
+
+from sumi.data.config import DataConfig
+from sumi.data.load import coarse_levels
+from sumi.denoising.time_sampling import UniformTimes
+from sumi.denoising.weighting import LikelihoodWeighting
+from sumi.networks.unet import UNetConfig
+from sumi.process.learned import Learned
+from sumi.run import RunConfig
+from sumi.sampling.config import SamplingConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The paper's bound, schedule and Fourier features, whose periods are two levels of a pixel and one."""
+    fourier = (3, 4) if coarse_levels(data) else (7, 8)
+    return RunConfig(
+        recipe="vdm",
+        data=data,
+        schedule=Learned(learn_ends=True),
+        weighting=LikelihoodWeighting(),
+        times=UniformTimes(start=1e-5),
+        stratified_times=True,
+        network=UNetConfig(fourier=fourier),
+        sampling=SamplingConfig(solver="adams", steps=50),
+    )
