@@ -106,7 +106,7 @@ def compare(
     solvers, evaluations = tuple(dict.fromkeys(solvers)), tuple(dict.fromkeys(evaluations))
     if not solvers or not evaluations:
         raise InputError("--solvers, --steps: there is nothing to compare; name one or more")
-    known = model.network_denoiser.grid
+    known = model.gaussian_denoiser().grid
     if known is not None and 4 * max(evaluations) > known:
         raise InputError(
             f"--steps {max(evaluations)}: the network knows only {known} times, too few to follow its ODE beside that; "
@@ -252,22 +252,24 @@ def _row(
     batches = _batches(n)
     begin = _now(model.device)
     for indices in batches:
-        noise = _WatchedNoise(SampleNoise(seed, indices, model.images.shape, device=model.device))
+        noise = _WatchedNoise(SampleNoise(seed, indices, model.items.shape, device=model.device))
         made.append(sample(denoiser, method.solver, method.times, model.start_noise(indices, seed), noise))
         drawn = drawn or noise.drawn
     seconds = (_now(model.device) - begin) / n
     images = torch.cat(made)
     away = distance(images[: len(ends)], ends) / max(model.description.data_std, LEAST_STD)
     median, high = (float(away.quantile(q)) for q in (0.5, 0.95))
-    pixels = PixelRange(model.images.levels)
-    saved = pixels.to_model(pixels.to_levels(images.clamp(-1, 1).cpu()))
+    frechet = None
+    if network is not None:
+        saved = model.pixels.to_model(model.pixels.to_levels(images.clamp(-1, 1).cpu()))
+        frechet = frechet_distance(network.features(saved), real)
     return Row(
         solver=name,
         evaluations=round(denoiser.evaluations / len(batches)),
         steps=method.steps,
         median=nan if drawn else median,
         percentile_95=nan if drawn else high,
-        frechet=None if network is None else frechet_distance(network.features(saved), real),
+        frechet=frechet,
         seconds=seconds,
     )
 

@@ -59,7 +59,10 @@ def measure_vectors(
     real = torch.from_numpy(_evenly(held_out, MOST_HELD_OUT))
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(real)), MOST_SAMPLES)
     begin = time.perf_counter()
-    drawn = items.as_saved(model.sample(count, seed=seed, batch_size=1000, progress=counting_one(progress, "sampling")))
+    drawn = model.sample(count, seed=seed, batch_size=1000, progress=counting_one(progress, "sampling"))
+    if not bool(drawn.isfinite().all()):
+        raise InputError("samples: some are NaN or infinite; sample again from a checkpoint that did not diverge")
+    drawn = items.as_saved(drawn)
     made = f"{count} by {how_sampled(model)} in {time.perf_counter() - begin:.1f} s on {model.device}"
     found = None
     if min(len(real), count, len(alike)) >= FEWEST:

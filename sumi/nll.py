@@ -61,11 +61,13 @@ def likelihood(
     ``progress(what, done, total)``. Raises InputError.
     """
     _check_numbers(n, seed, evaluations, draws, probes)
-    bits = isinstance(model.network_denoiser, BinomialDenoiser)
-    if bits and (variance is not None or dequantization is not None or draws > 1 or probes > 1):
+    of_ode = dequantization is not None or draws > 1 or probes > 1
+    if isinstance(model.network_denoiser, BinomialDenoiser) and (variance is not None or of_ode):
         raise InputError("--variance, --dequantize, --draws, --probes: bits have none of them; leave them out")
-    if not ode and (dequantization is not None or draws > 1 or probes > 1):
+    if not ode and of_ode:
         raise InputError("--no-ode: leaves out what --dequantize, --draws and --probes are for; leave these out too")
+    if model.network_denoiser.grid == 1:
+        raise InputError(f"{model.folder}: is a chain of one step, nothing between prior and decoder; train a longer")
     train, held_out = model.load_data(data).split(model.config.data.held_out)
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
@@ -112,7 +114,7 @@ def _check_numbers(n: int, seed: int, evaluations: int, draws: int, probes: int)
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` places among ``count``, all different and evenly spaced: data may lie in the order of classes."""
+    """At most ``most`` places of ``count``, all different, evenly spaced: data may lie in the order of classes."""
     return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
 
 

@@ -152,8 +152,8 @@ class RunConfig:
         _, solver, _ = find_solver(self.sampling.solver, "sampling.solver")
         if isinstance(solver, DDIM) and solver.variance == "learned":
             raise InputError(
-                f"sampling.solver: {self.sampling.solver} takes a learned variance, and variance=fixed learns none; set "
-                "sampling.solver=ddpm, or variance=learned"
+                f"sampling.solver: {self.sampling.solver} takes a learned variance, and variance=fixed learns none; "
+                "set sampling.solver=ddpm, or variance=learned"
             )
 
     def _check_binomial(self) -> None:

@@ -66,7 +66,9 @@ def configure(
     """
     if isinstance(recipe, str) and not recipe.endswith(".json"):
         if data is None:
-            raise InputError("--data: is missing; give a built-in set (digits, fashion) or a folder of images")
+            raise InputError(
+                "--data: is missing; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
+            )
         config = recipes.build(recipe, DataConfig(source=data))
     else:
         config = recipe if isinstance(recipe, RunConfig) else _read_config(Path(recipe))

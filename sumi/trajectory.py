@@ -92,7 +92,8 @@ def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> t
 
 def _panels(path: Trajectory, levels: int | None, count: int) -> bytes:
     times, states = path.states(count)
-    return picture([(f"t = {t:.2f}", x) for t, x in zip(times, states, strict=True)], levels, columns=(count + 1) // 2)
+    panels = [(f"t = {t:.2f}", x) for t, x in zip(times, states, strict=True)]
+    return picture(panels, levels, columns=(count + 1) // 2, together=False)
 
 
 def _scale(frames: Tensor) -> int:

@@ -530,4 +530,159 @@ MUTATIONS = [
         "direction = left - ratio(",
         "test_product.py",
     ),
+    # the laws that `sumi explain` draws
+    Mutation(
+        "explain/unscaled.py",
+        "((1 - beta) ** 0.5 if scaled else 1.0)",
+        "((1 - beta) if scaled else 1.0)",
+        "test_explain_laws.py",
+    ),
+    Mutation("explain/unscaled.py", "betas.cumsum(0)", "betas.sqrt().cumsum(0)", "test_explain_laws.py"),
+    Mutation(
+        "explain/reverse_kernel.py",
+        "(2 * (a**2 * variance + v))",
+        "(2 * (variance + v))",
+        "test_explain_laws.py",
+    ),
+    Mutation(
+        "explain/reverse_kernel.py",
+        "(peaks / variance + a * x_t / v) / precision",
+        "(peaks / variance + x_t / v) / precision",
+        "test_explain_laws.py",
+    ),
+    Mutation(
+        "explain/reverse_kernel.py",
+        "lengths * (alpha**2 / variance)",
+        "lengths * (alpha / variance)",
+        "test_explain_laws.py",
+    ),
+    Mutation("explain/recognition.py", "(-log_snr).sigmoid().sqrt()", "(-log_snr).sigmoid()", "test_explain_laws.py"),
+    Mutation(
+        "explain/recognition.py", "/ expand(deviation(t), images)", "/ expand(t.alpha, images)", "test_explain_laws.py"
+    ),
+    Mutation(
+        "explain/recognition.py",
+        "(t[k] - t[k - 1]) * (before - wanted) / (before - after)",
+        "(t[k] - t[k - 1]) * (wanted - after) / (before - after)",
+        "test_explain_laws.py",
+    ),
+    Mutation(
+        "explain/parameterizations.py",
+        'Plan("x₀", PredictClean(), SNRWeighting(), False)',
+        'Plan("x₀", PredictClean(), ConstantWeighting(), False)',
+        "test_explain_laws.py",
+    ),
+    Mutation(
+        "explain/low_density.py",
+        "return torch.cat([rungs().flip(0),",
+        "return torch.cat([rungs()[:1],",
+        "test_explain_laws.py",
+    ),
+    Mutation(
+        "explain/low_density.py", "squares / (2 * variance)", "squares / (2 * variance**0.5)", "test_explain_laws.py"
+    ),
+    Mutation(
+        "explain/low_density.py", "random.choice(2, count, p=SHARES)", "random.choice(2, count)", "test_explain_laws.py"
+    ),
+    # vectors
+    Mutation(
+        "networks/mlp.py",
+        "return self.linear_out(h).to",
+        "return self.linear_out(F.layer_norm(h, width)).to",
+        "test_mlp.py",
+    ),
+    Mutation("networks/mlp.py", "F.layer_norm(h, width), 1 + scale", "F.layer_norm(h, width), scale", "test_mlp.py"),
+    Mutation("networks/mlp.py", "chunk(2, dim=1)\n        h =", "chunk(2, dim=1)[::-1]\n        h =", "test_mlp.py"),
+    Mutation("networks/unet.py", "2**n * torch.pi * x", "2 * n * torch.pi * x", "test_unet.py"),
+    Mutation(
+        "networks/unet.py",
+        "[x, *(p.sin() for p in phases), *(p.cos() for p in phases)]",
+        "[x, *(p.sin() for p in phases), *(p.sin() for p in phases)]",
+        "test_unet.py",
+    ),
+    Mutation(
+        "evaluation/kernel_distance.py",
+        "lambda a, b: -torch.cdist(a, b,",
+        "lambda a, b: -torch.cdist(a, b) * torch.cdist(a, b,",
+        "test_evaluation_kernel_distance.py",
+    ),
+    Mutation(
+        "evaluation/kernel_distance.py",
+        "lambda a: a.new_zeros(len(a))",
+        "lambda a: -a.new_ones(len(a))",
+        "test_evaluation_kernel_distance.py",
+    ),
+    Mutation(
+        "data/vectors.py",
+        "centre, scale = values.mean(0), 2 * float",
+        "centre, scale = values.mean(0), float",
+        "test_data_vectors.py",
+    ),
+    Mutation(
+        "data/vectors.py",
+        "x = np.array(self.centre or 0.0) + self.scale *",
+        "x = np.array(self.centre or 0.0) + scale *",
+        "test_data_vectors.py",
+    ),
+    Mutation(
+        "data/vectors.py",
+        "{self.levels} {self.centre} {self.scale}",
+        "{self.levels} {self.scale}",
+        "test_data_vectors.py",
+    ),
+    Mutation(
+        "data/vectors.py",
+        "self.values.astype(np.float64).var(0).mean()",
+        "self.values.astype(np.float64).var()",
+        "test_data_vectors.py",
+    ),
+    Mutation("data/dataset.py", "held = fractions < held_out", "held = fractions > held_out", "test_data_vectors.py"),
+    Mutation("data/builtin/vectors.py", "log(2 * pi * WIDTH**2)", "log(2 * pi * WIDTH) / 2", "test_data_vectors.py"),
+    Mutation(
+        "data/builtin/vectors.py",
+        "angle = 1.5 * pi * (1 + 2 * draw.random(POINTS))",
+        "angle = 1.5 * pi * (1 + 2 * draw.random(POINTS) ** 2)",
+        "test_data_vectors.py",
+    ),
+    Mutation(
+        "run.py", "torch.where(values > 0, 1.0, -1.0)", "torch.where(values > 1, 1.0, -1.0)", "test_data_vectors.py"
+    ),
+    Mutation("run.py", "(centre + self.scale * self.as_saved", "(self.scale * self.as_saved", "test_data_vectors.py"),
+    Mutation(
+        "model.py", "return dataset.in_units(self.items.centre, self.items.scale)", "return dataset", "test_model.py"
+    ),
+    Mutation(
+        "model.py", "x.clamp(-1, 1) if isinstance(self.items, ImageSpec) else x", "x.clamp(-1, 1)", "test_model.py"
+    ),
+    Mutation(
+        "model.py",
+        "denoiser = self.denoiser() if wrap is None else wrap(self.denoiser())",
+        "denoiser = self.denoiser()",
+        "test_model.py",
+    ),
+    Mutation(
+        "measure_vectors.py",
+        "alike = torch.from_numpy(beside.values)",
+        "known = torch.from_numpy(beside.values)",
+        "test_measure_vectors.py",
+    ),
+    Mutation(
+        "measure_vectors.py",
+        "energy_distance(drawn, real), energy_distance(alike, real)",
+        "energy_distance(drawn, alike), energy_distance(alike, real)",
+        "test_measure_vectors.py",
+    ),
+    Mutation(
+        "evaluation/vector_pictures.py",
+        "bins=bins, color=INK, weights=[1 / len(x)] * len(x)",
+        "bins=bins, color=INK, density=True",
+        "test_vector_pictures.py",
+    ),
+    Mutation(
+        "trajectory.py",
+        "model.start_noise(range(index, index + count), seed)",
+        "model.start_noise(range(count), seed)",
+        "test_vectors_cli.py",
+    ),
+    Mutation("trajectory.py", "reach_of([*path.x])", "reach_of([path.x[0]])", "test_vectors_cli.py"),
 ]

@@ -173,14 +173,14 @@ def test_sample_writes_images_that_say_how_they_were_made(trained: Path, tmp_pat
     assert np.array_equal(np.asarray(Image.open(alone / "00006.png")), np.asarray(Image.open(out / "00006.png")))
 
 
-def test_info_recipes_and_explain(trained: Path, capsys, tmp_path: Path) -> None:
+def test_info_recipes_and_explain(trained: Path, photos: Path, capsys, tmp_path: Path) -> None:
     assert main(["info", str(trained)]) == 0
     assert "ddpm on digits" in capsys.readouterr().out
     assert main(["recipes"]) == 0
     assert "ddpm" in capsys.readouterr().out
     assert main(["recipes", "ddpm"]) == 0
     assert "training.learning_rate" in capsys.readouterr().out
-    assert main(["explain", "cosine", "--out", str(tmp_path)]) == 0
+    assert main(["explain", "cosine", "--data", str(photos), "--out", str(tmp_path)]) == 0
     assert "schedule.png" in capsys.readouterr().out
 
 

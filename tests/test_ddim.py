@@ -7,12 +7,16 @@ import pytest
 import torch
 from scipy import stats
 
-from sumi.denoising.denoiser import FunctionDenoiser
+from sumi.denoising.denoiser import FunctionDenoiser, NetworkDenoiser
+from sumi.denoising.exact import gaussian_denoiser
+from sumi.denoising.parameterization import PredictNoise
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.chain import CosineBeta, LinearBeta
+from sumi.process.continuous import Flow, SubVP
+from sumi.process.exploding import VE
 from sumi.process.noise import Purpose
-from sumi.process.schedule import level
+from sumi.process.schedule import level, levels
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM
@@ -97,6 +101,92 @@ def test_small_variance_is_exact_for_a_point_and_large_for_unit_noise() -> None:
         times = uniform(steps)[:-1]
         got = linear_probe(unit.denoiser(LINEAR), SOLVERS["ddpm_large"], times, 0.0, 1.0)
         assert got == pytest.approx((0.0, 1.0), abs=1e-12)
+
+
+EXACT = {
+    name: config.build()
+    for name, config in (
+        ("linear", LinearBeta()),
+        ("cosine", CosineBeta()),
+        ("sub_vp", SubVP()),
+        ("flow", Flow()),
+        ("ve", VE()),
+    )
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("steps", [1, 2, 7, 50])
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_the_learned_variance_is_exact_on_gaussian_data_at_every_number_of_steps(
+    name: str, steps: int, eta: float
+) -> None:
+    """Started from the true marginal, x_s has the true one at every s > 0, whatever η > 0: no order, no error.
+
+    The last step adds no noise, so at the end the variance is c² - Var(x_0 | x_t) at the last t before.
+    """
+    schedule = EXACT[name]
+    denoiser, solver, times = gaussian_denoiser(0.5, 0.3, schedule), DDIM(eta, "learned"), uniform(steps)
+    walk = list(levels(schedule, times))
+    for k in range(1, steps):
+        found = linear_probe(denoiser, solver, times[: k + 1], *TARGET.marginal(walk[0]))
+        assert found == pytest.approx(TARGET.marginal(walk[k]), abs=1e-9)
+    mean, variance = linear_probe(denoiser, solver, times, *TARGET.marginal(walk[0]))
+    assert mean == pytest.approx(0.5, abs=1e-9)
+    assert variance == pytest.approx(0.09 - denoiser.clean_variance(walk[-2]), abs=1e-9)
+
+
+@pytest.mark.parametrize("steps", [2, 7, 50, 200])
+def test_the_learned_variance_is_better_than_both_fixed_ones(steps: int) -> None:
+    """Before the last step, where it is right, small is too small and large too large."""
+    denoiser, times = gaussian_denoiser(0.5, 0.3, LINEAR), uniform(steps)[:-1]
+    found = {
+        variance: linear_probe(denoiser, DDIM(1.0, variance), times, *TARGET.marginal(level(LINEAR, 1.0)))[1]
+        for variance in ("small", "learned", "large")
+    }
+    true = TARGET.marginal(level(LINEAR, float(times[-1])))[1]
+    assert found["learned"] == pytest.approx(true, abs=1e-10)
+    assert found["small"] < true * (1 - 1e-3)
+    assert found["large"] > true * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("said", [-1.4, 0.0, 1.0])
+def test_on_its_own_chain_the_learned_noise_is_the_papers(said: float) -> None:
+    """The response to a unit of noise is √(β^v β̃^(1-v)), v = (said + 1)/2, at any step but the last (η = 1)."""
+
+    class Said(torch.nn.Module):
+        def forward(self, x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+            return torch.cat([0 * x, torch.full_like(x, said)], 1)
+
+    schedule, v = LinearBeta(steps=10, beta_end=0.4).build(), (said + 1) / 2
+    denoiser = NetworkDenoiser(Said(), schedule, PredictNoise(), 10, learned_variance=True)
+    beta = np.linspace(1e-4, 0.4, 10)
+    kept = np.cumprod(1 - beta)
+    x = torch.zeros(2, 1, dtype=torch.float64)
+    for i in (2, 6, 10):
+        small = beta[i - 1] * (1 - kept[i - 2]) / (1 - kept[i - 1])
+        times = torch.tensor([i / 10, (i - 1) / 10], dtype=torch.float64)
+        end = sample(denoiser, SOLVERS["ddpm_learned"], times, x, lambda *_: torch.tensor([[0.0], [1.0]]).double())
+        assert (end[1] - end[0]).item() == pytest.approx((beta[i - 1] ** v * small ** (1 - v)) ** 0.5, rel=1e-9)
+
+
+def test_a_variance_below_nothing_adds_no_noise() -> None:
+    """A network may say so little of v that rounding leaves less than 0 of the step's variance: no NaN."""
+    denoiser = FunctionDenoiser(lambda x, _: 0 * x, LINEAR, lambda t: torch.tensor([-1e9], dtype=torch.float64))
+    x = torch.ones(1, 1, dtype=torch.float64)
+    end = sample(denoiser, SOLVERS["ddpm_learned"], uniform(4)[:-1], x, lambda *_: x)
+    assert end.item() == sample(denoiser, DDIM(1.0, "learned"), uniform(4)[:-1], x, lambda *_: 0 * x).item()
+    number = FunctionDenoiser(lambda x, _: 0 * x, LINEAR, lambda _: -1e9)
+    assert sample(number, SOLVERS["ddpm_learned"], uniform(4)[:-1], x, lambda *_: x).item() == end.item()
+
+
+def test_a_denoiser_that_says_no_variance_is_refused_by_name_unless_there_is_no_noise() -> None:
+    x = torch.zeros(1, 1, dtype=torch.float64)
+    told = r"^variance: this model has learned none; choose ddpm, or train with variance=learned$"
+    with pytest.raises(InputError, match=told):
+        sample(TARGET.denoiser(LINEAR), SOLVERS["ddpm_learned"], uniform(4), x, lambda *_: x)
+    without = sample(TARGET.denoiser(LINEAR), DDIM(0.0, "learned"), uniform(4), x)
+    assert without.item() == sample(TARGET.denoiser(LINEAR), DDIM(), uniform(4), x).item()
 
 
 def test_errors_of_early_steps_are_corrected_by_later_ones() -> None:

@@ -14,7 +14,7 @@ FLOORS = [
     {"denoising"},
     {"sampling"},
     {"guidance"},
-    {"likelihood"},
+    {"likelihood", "restoration"},
     {"networks", "data"},
     {"training", "evaluation"},
     {"run"},

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,9 +10,11 @@ import sumi
 from sumi import recipes
 from sumi.config import override
 from sumi.data.config import DataConfig
+from sumi.denoising.denoiser import Denoiser, FunctionDenoiser
 from sumi.errors import InputError
+from sumi.guidance.thresholding import StaticThreshold
 from sumi.model import DiffusionModel, build_denoiser, load
-from sumi.run import ImageSpec, RunDescription, RunFolder
+from sumi.run import ImageSpec, RunDescription, RunFolder, VectorSpec
 from sumi.sampling.solvers.ddim import DDIM
 
 
@@ -139,6 +142,80 @@ def test_impossible_options_are_refused(model: DiffusionModel, options, answer: 
 def test_colour_and_other_sizes(tmp_path: Path) -> None:
     images = new_model(tmp_path, shape=(3, 10, 14)).sample(2)
     assert images.shape == (2, 3, 10, 14)
+
+
+def vector_model(folder: Path, spec: VectorSpec, source: str = "ring-of-8") -> DiffusionModel:
+    """As `new_model`, for vectors."""
+    config = override(
+        recipes.build("ddpm", DataConfig(source=source)),
+        ["network.width=16", "network.blocks=1", "network.embedding=16", "sampling.steps=5"],
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        denoiser = build_denoiser(config, spec)
+        for p in denoiser.parameters():
+            torch.nn.init.normal_(p, std=0.1)
+    return DiffusionModel(RunDescription(config, spec, "none", 0.5), denoiser, 7, folder)
+
+
+def test_vectors_are_sampled_each_by_itself_and_not_cut_off(tmp_path: Path) -> None:
+    model = vector_model(tmp_path, VectorSpec(3, None))
+    for solver in ("ddim", "ddpm"):
+        together = model.sample(64, solver=solver, seed=3)
+        parts = model.sample(64, solver=solver, seed=3, batch_size=7)
+        alone = model.sample(1, solver=solver, seed=3, start=13)
+        torch.testing.assert_close(parts, together, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(alone[0], together[13], rtol=1e-4, atol=1e-4)
+        assert (together.shape, together.dtype) == ((64, 3), torch.float32)
+        assert float(together.abs().max()) > 1
+    assert torch.equal(model.start_noise(range(64), 3)[13], model.start_noise([13], 3)[0])
+
+
+def test_a_model_of_vectors_has_no_images(tmp_path: Path) -> None:
+    model = vector_model(tmp_path, VectorSpec(2, None))
+    for use in (lambda: model.images, lambda: model.pixels, model.load_images):
+        with pytest.raises(InputError, match="is a model of vectors, and this is for images; choose such a run"):
+            use()
+    assert model.load_data().shape == (2,)
+    with pytest.raises(InputError, match=r"heartbeat has vectors \(20,\) of 2 levels, the model makes vectors \(2,\)"):
+        model.load_data("heartbeat")
+
+
+def test_other_vectors_are_seen_in_the_models_units(tmp_path: Path) -> None:
+    """x = centre + scale · value in the user's units, whatever the other file's own centre and scale are."""
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 5
+    np.save(tmp_path / "x.npy", x.numpy())
+    model = vector_model(tmp_path, VectorSpec(2, None, (1.0, -1.0), 4.0), str(tmp_path / "x.npy"))
+    for source in (None, str(tmp_path / "x.npy")):
+        seen = model.load_data(source).batch(np.arange(200))
+        torch.testing.assert_close(seen.double(), (x - torch.tensor([1.0, -1.0])) / 4, rtol=0, atol=1e-6)
+
+
+def test_vectors_are_saved_and_loaded_with_their_units(tmp_path: Path) -> None:
+    model = vector_model(tmp_path, VectorSpec(2, None, (0.1, -1 / 3), 0.7))
+    model.save(tmp_path / "copy")
+    again = load(tmp_path / "copy")
+    assert again.items == model.items
+    assert torch.equal(again.sample(2), model.sample(2))
+    config = tmp_path / "copy/config.json"
+    config.write_text(config.read_text().replace('"scale": 0.7', '"scale": 0.8'))
+    with pytest.raises(InputError, match="was changed since"):
+        load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_a_wrapped_denoiser_is_the_one_that_is_sampled(tmp_path: Path, vectors: bool) -> None:
+    """One that always believes in 0.25 ends there; it is given the model's own, which keeps images in range."""
+    model = vector_model(tmp_path, VectorSpec(2, None)) if vectors else new_model(tmp_path)
+    given: list[Denoiser] = []
+
+    def wrap(denoiser: Denoiser) -> Denoiser:
+        given.append(denoiser)
+        return FunctionDenoiser(lambda x_t, _: torch.full_like(x_t, 0.25), denoiser.schedule)
+
+    expected = torch.full((3, *model.items.shape), 0.25)
+    torch.testing.assert_close(model.sample(3, wrap=wrap), expected, rtol=0, atol=1e-5)
+    assert isinstance(given[0], StaticThreshold) != vectors
 
 
 def test_the_python_face_is_lazy() -> None:

@@ -20,8 +20,8 @@ from sumi.process.exploding import EDM, VE
 from sumi.process.forward import expand
 from sumi.process.noise import Purpose
 from sumi.process.schedule import DATA, NoiseLevel, level, levels
-from sumi.sampling.sample import sample
 from sumi.sampling.dormand_prince import ERROR, STAGES
+from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adaptive import Adaptive
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.heun import Churn, Heun

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,6 +109,38 @@ def test_every_output_pixel_sees_the_whole_of_a_small_image() -> None:
     stirred(THREE_LEVELS, 1)(x, torch.zeros(1))[0, 0, 0, 0].backward()
     assert x.grad is not None
     assert x.grad[0, 0, 7, 7] != 0
+
+
+def test_waves_are_the_sines_and_cosines_that_are_named() -> None:
+    """Channels: x, sin(2^n π x) of each n, then cos(2^n π x) of each; to 1e-4, as floats know 2^8 π x."""
+    network, x = stirred(replace(SMALL, fourier=(0, 7, 8)), 2), images(2, 2, 4, 4)
+    seen: list[Tensor] = []
+    network.conv_in.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    network(x, torch.zeros(2))
+    exact = x.double()
+    waves = [wave(2**n * torch.pi * exact) for wave in (torch.sin, torch.cos) for n in (0, 7, 8)]
+    torch.testing.assert_close(seen[0].double(), torch.cat([exact, *waves], 1), rtol=0, atol=1e-4)
+
+
+def test_waves_tell_the_last_bit() -> None:
+    """Levels k and k + 1 of 256 differ by 2/255: 0.01 to the network, and almost a change of sign with n = 7."""
+    levels = torch.arange(256.0)
+    first = (2 * levels / 255 - 1).view(1, 1, 16, 16)
+    flipped = (2 * (levels + 1 - 2 * (levels % 2)) / 255 - 1).view(1, 1, 16, 16)  # the last bit of each, the other way
+    changes = []
+    for fourier in ((), (7,)):
+        network = stirred(replace(SMALL, fourier=fourier), 1, (16, 16))
+        before, after = (network(x, torch.zeros(1)).detach() for x in (first, flipped))
+        changes.append(float((after - before).norm() / before.norm()))
+    assert changes[0] < 0.05
+    assert changes[1] > 10 * changes[0]
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_several_numbers_a_value_start_at_zero_too(outputs: int) -> None:
+    network = replace(SMALL, fourier=(6,)).build((3, 8, 8), outputs)
+    output = network(images(2, 3, 8, 8), torch.zeros(2))
+    assert torch.equal(output, torch.zeros(2, 3 * outputs, 8, 8))
 
 
 @pytest.mark.parametrize(("one", "other"), [(0.0, 1.0), (499.0, 500.0), (0.0, 999.0), (-2.0, 2.0), (0.50, 0.55)])
@@ -275,6 +308,8 @@ def test_the_network_is_deterministic_and_dropout_only_in_training() -> None:
         ({"embedding": 7}, "network.embedding is 7"),
         ({"dropout": 1.0}, "network.dropout is 1.0"),
         ({"group_width": 0}, "network.group_width is 0"),
+        ({"fourier": (6, 9)}, r"network.fourier is \[6, 9\]: give whole numbers from 0 to 8"),
+        ({"fourier": (-1,)}, r"network.fourier is \[-1\]"),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(fields: dict[str, Any], message: str) -> None:

@@ -79,7 +79,7 @@ def _bit() -> float:
     entropy = -(0.8 * log(0.8) + 0.2 * log(0.2))
     x_0 = torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64)[:, None]
     x_t = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)[:, None]
-    of_data = torch.where(x_0 > 0, 0.8, 0.2)
+    of_data = 0.5 + 0.3 * x_0
     for steps in (1, 4, 8):
         a = float(kept(level(schedule, 1.0)))
         total = float((of_data / 2 * bernoulli_kl(a * x_0, torch.zeros_like(x_0))).sum())

@@ -24,7 +24,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe (see `sumi recipes`), or a JSON configuration file")
-    parser.add_argument("--data", metavar="PATH|NAME", help="digits, fashion, a folder of images, or MNIST idx files")
+    parser.add_argument(
+        "--data",
+        metavar="PATH|NAME",
+        help="digits, fashion, swiss-roll, ring-of-8, heartbeat, a folder of images, idx files, or a .npy file",
+    )
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/RECIPE-DATA)")
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (training.steps)")
     parser.add_argument("--seed", type=int, metavar="S", help="all randomness follows from it (default: 0)")
@@ -45,15 +49,15 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _sample(parser: argparse.ArgumentParser) -> None:
     _run(parser)
-    parser.add_argument("-n", type=int, default=16, metavar="N", help="number of images (default: 16)")
-    parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first image (default: 0)")
+    parser.add_argument("-n", type=int, default=16, metavar="N", help="how many (default: 16)")
+    parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first (default: 0)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
     parser.add_argument(
         "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"
     )
     parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="images at a time; changes no noise")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for the images (default: inside the run folder)")

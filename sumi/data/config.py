@@ -46,7 +46,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if not self.source.strip():
-            raise InputError("data.source: is empty; give a built-in set (digits, fashion) or a folder of images")
+            raise InputError(
+                "data.source: is empty; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
+            )
         if self.size is not None and not SMALLEST_SIZE <= self.size <= LARGEST_SIZE:
             raise InputError(
                 f"data.size: {self.size} is out of range; give a side of {SMALLEST_SIZE} to {LARGEST_SIZE} pixels"

@@ -9,10 +9,11 @@ that of z divided by scale^D. Built-in sets are made in the model's range: their
 """
 
 import hashlib
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from sumi.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_UNREADABLE: Final = (OSError, ValueError, EOFError, MemoryError, SyntaxError, TokenError, BadZipFile)
+"""What numpy.load raises of damaged files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +128,7 @@ def load_array(path: Path, config: DataConfig) -> VectorDataset:
     refuse_image_fields(config)
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         why = " ".join(str(error).split())  # some of NumPy's are several lines
         raise InputError(f"data.source: {path} cannot be read as .npy ({why}); save it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "fiu" or not array.size:

@@ -1,7 +1,8 @@
 """Pictures of vectors: points in the plane as dots, numbers as a histogram, bits as a raster with a row a sequence.
 
 Of vectors with more than two numbers that are no bits the first two are drawn. Panels of one picture share their axes,
-so what is side by side can be compared. A few points far out do not shrink the rest: a title tells how many are outside.
+unless asked otherwise, so what is side by side can be compared. A few points far out do not shrink the rest: titles
+tell how many are outside.
 """
 
 import io
@@ -25,10 +26,11 @@ def picture(
     *,
     columns: int | None = None,
     reach: float | None = None,
+    together: bool = True,
 ) -> bytes:
     """A PNG with a panel for each (title, vectors (N, D)), in rows of ``columns``; ``levels`` is 2 for bits.
 
-    Axes show from -reach to reach; None: as `reach_of` says.
+    Axes show from -reach to reach; None: as `reach_of` says, of all panels ``together`` or of each.
     """
     from matplotlib.figure import Figure
 
@@ -36,12 +38,13 @@ def picture(
     rows = -(-len(groups) // columns)
     figure = Figure(figsize=(PANEL * columns, (PANEL + 0.25) * rows), layout="constrained", facecolor="white")
     histograms = levels is None and all(x.shape[1] == 1 for _, x in groups)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=histograms).flat
-    reach = reach or reach_of([x for _, x in groups])
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=histograms and together).flat
+    common = reach or (reach_of([x for _, x in groups]) if together else None)
     for axes, (title, x) in zip(panels, groups, strict=False):
-        outside = 0 if levels == 2 else int((~(x[:, :2].abs() <= reach)).any(1).sum())
+        shown = common or reach_of([x])
+        outside = 0 if levels == 2 else int((~(x[:, :2].abs() <= shown)).any(1).sum())
         axes.set_title(f"{title} ({outside:,} outside)" if outside else title, fontsize=9)
-        draw(axes, x, levels, reach)
+        draw(axes, x, levels, shown)
     for axes in list(figure.axes)[len(groups) :]:
         axes.set_axis_off()
     file = io.BytesIO()

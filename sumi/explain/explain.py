@@ -26,6 +26,7 @@ from sumi.explain.reverse_kernel import draw_one_step, draw_reverse_kernel
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.unscaled import carries_unit_variance, draw_unscaled
 from sumi.explain.vectors import explain_vectors
+from sumi.measured import Count
 from sumi.model import DiffusionModel, load
 from sumi.process.chain import LinearBeta
 from sumi.process.configs import ScheduleConfig
@@ -33,9 +34,6 @@ from sumi.process.schedule import Schedule
 
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
 MOST_KNOWN: Final = 2_000  # images that an exact denoiser compares with at every step
-
-Count = Callable[[str, int, int], None]
-"""Told what is being done, and done of total."""
 
 
 def explain(

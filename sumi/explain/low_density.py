@@ -28,6 +28,7 @@ from sumi.denoising.parameterization import PredictPreconditioned
 from sumi.denoising.weighting import SNRWeighting
 from sumi.errors import SumiError
 from sumi.explain.figure import GREY, INK, RED, Drawn, canvas, save
+from sumi.measured import Count
 from sumi.networks.mlp import MLPConfig
 from sumi.process.exploding import Ladder
 from sumi.process.noise import Purpose, generator, normal, uniform
@@ -45,8 +46,6 @@ SHARES: Final = (0.2, 0.8)
 REACH: Final = 8.0  # the square of uniform starts
 LADDER: Final = Ladder(sigma_min=0.3, sigma_max=20.0, steps=10)
 SPREAD: Final = (1 + 0.16 * 100) ** 0.5  # deviation of a coordinate of the data: within a peak, and of its centre
-
-Count = Callable[[str, int, int], None]
 
 
 def exact_denoiser(schedule: Schedule) -> Denoiser:
@@ -95,7 +94,13 @@ class PointsTask:
 def learn(times: Tensor, *, steps: int, seed: int = 0, progress: Callable[[Progress], None] | None = None) -> Denoiser:
     """A perceptron trained at these times of the ladder; its averaged weights."""
     config = TrainingConfig(
-        steps=steps, batch_size=256, precision="fp32", decay="cosine", sample_every=0, checkpoint_every=steps
+        steps=steps,
+        batch_size=256,
+        learning_rate=3e-3,
+        decay="cosine",
+        precision="fp32",
+        sample_every=0,
+        checkpoint_every=steps,
     )
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(seed)

@@ -15,7 +15,7 @@ of x_t and ε̂, divided by a small alpha. v is ε at one end and -x_0 at the ot
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,7 @@ from sumi.evaluation.frechet import frechet_distance
 from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
 from sumi.explain.figure import INK, RED, Drawn, canvas, save
+from sumi.measured import Count
 from sumi.networks.unet import UNetConfig
 from sumi.run import RunConfig
 from sumi.training.config import TrainingConfig
@@ -43,8 +44,6 @@ from sumi.training_run import Events, train
 STEPS, SAMPLES, HELD_OUT = 600, 500, 0.25
 TIMES = (1, 3, 10, *range(50, 1001, 50))  # of 1000
 BLUE = "#2f6690"
-
-Count = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

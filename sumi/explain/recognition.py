@@ -7,7 +7,6 @@ classifiers are asked, one that has seen clean images alone and one that learned
 halfway is the place where a schedule decides what a picture shows; before it, what it looks like.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.features import train_classifier
 from sumi.evaluation.intervals import Estimate, share
 from sumi.explain.figure import GREY, INK, RED, Drawn, canvas, save
+from sumi.measured import Count
 from sumi.process.forward import add_noise, expand
 from sumi.process.noise import Purpose, normal, uniform
 from sumi.process.schedule import NoiseLevel, Schedule, deviation, levels
@@ -30,8 +30,6 @@ COPIES = 8
 REACH = 8.0  # log-SNR from -8 to 8
 TIMES = 21
 MOST = 6_000  # images to learn from
-
-Count = Callable[[str, int, int], None]
 
 
 def noised(images: Tensor, t: NoiseLevel, noise: Tensor) -> Tensor:

@@ -32,7 +32,8 @@ from sumi.process.forward import expand
 from sumi.process.schedule import NoiseLevel, Schedule, Time, level
 
 
-def _level_with_data(schedule: Schedule, t: Time) -> NoiseLevel:
+def level_with_data(schedule: Schedule, t: Time) -> NoiseLevel:
+    """The noise level at time t. Raises InputError where alpha = 0."""
     now = level(schedule, t)
     if bool((torch.as_tensor(now.alpha) == 0).any()):
         raise InputError("times: at t = 1 no data is left (alpha = 0) to be steered; start the grid below 1")
@@ -73,7 +74,7 @@ class Product:
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         """Raises InputError where alpha = 0."""
-        now = _level_with_data(self.schedule, t)
+        now = level_with_data(self.schedule, t)
         denoised = self.denoiser(x_t, now)
         clean = denoised.clean + expand(now.sigma**2 / now.alpha, x_t) * self.score(x_t, now)
         return replace(denoised, clean=clean, clean_variance=None)
@@ -102,16 +103,10 @@ class Conditioned:
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         """Raises InputError where alpha = 0."""
-        now = _level_with_data(self.schedule, t)
+        now = level_with_data(self.schedule, t)
         values, mask = self.known.values, self.known.known
         with torch.inference_mode(False), torch.enable_grad():
-            point = x_t.detach().clone().requires_grad_()
-            denoised = self.denoiser(point, now)
-            gain = expand(now.sigma**2 / now.alpha, point)
-
-            def covariance(v: Tensor) -> Tensor:
-                (product,) = torch.autograd.grad(denoised.clean, point, v, retain_graph=True)
-                return gain * product
+            denoised, covariance = with_covariance(self.denoiser, x_t, now)
 
             def of_known(u: Tensor) -> Tensor:
                 return torch.where(mask, covariance(u), 0.0) + self.known.width**2 * u
@@ -124,17 +119,36 @@ class Conditioned:
         return replace(denoised, clean=clean, x_t=x_t, clean_variance=None)
 
 
+def with_covariance(denoiser: Denoiser, x_t: Tensor, t: NoiseLevel) -> tuple[Denoised, Callable[[Tensor], Tensor]]:
+    """What the denoiser says of x_t (N, …), with its graph, and v ↦ (sigma²/alpha) (∂x̂_0/∂x_t)ᵀ v, which is C v.
+
+    To be called, as its second result, outside inference mode and with gradients enabled.
+    """
+    point = x_t.detach().clone().requires_grad_()
+    denoised = denoiser(point, t)
+    gain = expand(t.sigma**2 / t.alpha, point)
+
+    def covariance(v: Tensor) -> Tensor:
+        (product,) = torch.autograd.grad(denoised.clean, point, v, retain_graph=True)
+        return gain * product
+
+    return denoised, covariance
+
+
 def solve(matrix: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:
     """u with matrix(u) = right for each sample of (N, …), by conjugate gradients from 0 (Hestenes & Stiefel 1952).
 
-    ``matrix``: linear, symmetric and positive on the space of ``right``. A sample that is solved stays as it is.
+    ``matrix``: linear, symmetric and positive on the space of ``right``. A sample that is solved to rounding stays as it
+    is: what is left of its residual may be none of that space.
     """
 
     def inner(v: Tensor, w: Tensor) -> Tensor:
         return (v * w).flatten(1).sum(1)
 
+    rounding = (10 * torch.finfo(right.dtype).eps) ** 2 * inner(right, right)
+
     def ratio(of: Tensor, to: Tensor) -> Tensor:
-        return torch.where(to > 0, of / to, 0.0).view(-1, *(1,) * (right.ndim - 1))
+        return torch.where((of > rounding) & (to > 0), of / to, 0.0).view(-1, *(1,) * (right.ndim - 1))
 
     u, residual, direction = torch.zeros_like(right), right, right
     for _ in range(iterations):

@@ -24,8 +24,8 @@ class MLPConfig:
 
     name: ClassVar[str] = "mlp"
 
-    width: int = field(default=256, metadata={"help": "of the hidden layers, 1 or more"})
-    blocks: int = field(default=4, metadata={"help": "residual blocks of two layers, 1 or more"})
+    width: int = field(default=128, metadata={"help": "of the hidden layers, 1 or more"})
+    blocks: int = field(default=6, metadata={"help": "residual blocks of two layers, 1 or more"})
     embedding: int = field(default=64, metadata={"help": "width of the noise embedding; even"})
 
     def __post_init__(self) -> None:

@@ -33,6 +33,8 @@ class Purpose(IntEnum):
     CORRECTOR = 9
     PROBE = 10
     DEQUANTIZE = 11
+    MEASUREMENT = 12
+    RESAMPLE = 13
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

@@ -36,6 +36,6 @@ def build(name: str, data: DataConfig) -> RunConfig:
     if holds_vectors(data):
         sampling = replace(config.sampling, threshold=False)  # points may lie anywhere
         # small enough to be exact and to take many at a time; a falling rate settles fine structure
-        training = replace(config.training, batch_size=256, precision="fp32", decay="cosine")
+        training = replace(config.training, batch_size=256, learning_rate=3e-3, precision="fp32", decay="cosine")
         config = replace(config, network=MLPConfig(), training=training, sampling=sampling)
     return config

@@ -36,7 +36,7 @@ def recipe(data: DataConfig) -> RunConfig:
     return RunConfig(
         recipe="nonequilibrium",
         data=data,
-        schedule=LearnedChain(steps=STEPS, beta_start=1e-3, beta_end=0.4),
+        schedule=LearnedChain(steps=STEPS, beta_start=1e-3, beta_end=0.2),
         weighting=LikelihoodWeighting(),
         times=GridTimes(STEPS),
         sampling=SamplingConfig(solver="ddpm", steps=STEPS),

@@ -1,0 +1,121 @@
+"""What share of the samples are copies of training images, also where they were moved, turned over or made noisy?
+
+``memorization`` asks whether samples lie nearer to training images than real ones do. Here the question is how many,
+and copies are looked for in the ways in which a model, or the augmentation of its data, may disguise them:
+
+    d(x, y) = least root mean square difference of y from x, over x as it is, mirrored, and moved by up to ``reach``
+    r(x)    = d(x, y)/s(y),   y the training image nearest to x,   s(y) = mean of d from y to its own k nearest
+
+The division (after Carlini et al. 2023, section 4.2, who divide by the mean distance from x to its 50 nearest) makes
+plain images, near to everything, and rich ones, near to nothing, comparable: a copy is far nearer to y than y's own
+kind is.
+Only the inner part that every move has in common is compared, so an image that was moved is at distance 0, not at the
+distance of an edge that came in.
+
+Held-out real images cannot be copies. The ratio that 1 % of them reach, p_0, counts as near (``memorization.copying``);
+p of the samples reach it. If a share π of the samples are copies, all of them near, and the others are like new images,
+
+    p = π + (1 - π) p_0        so        π = 1 - (1 - p)/(1 - p_0)
+
+``rate`` is that, with the interval of a ratio of two independent shares. By chance it may be negative: an interval that
+reaches zero says that no copy was found.
+
+**What it cannot find**: copies under other changes (enlarged, turned by an angle, recoloured, in other contrast, moved
+further), copies of a part, mixtures of two training images, the same object in another picture, and copies so blurred
+or noisy that they are no nearer than another image of the kind; these make the rate too low. Images that the data holds
+many times over (k or more) have s = 0, and only exact copies of them are found. Nor does a near image prove copying:
+a model whose samples are plainer than real images comes too near as well. Then look at the pairs.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sumi.errors import InputError
+from sumi.evaluation.feature_network import check_images
+from sumi.evaluation.intervals import Estimate, ratio, share
+from sumi.evaluation.memorization import Copying, copying, nearest
+
+OWN_NEIGHBOURS = 10
+BLOCK = 2**22  # distances held at once: 32 MiB of float64
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Of each of N images: the nearest training image's ``index``, int64 (N,), and r, float64 (N,): 0 is a copy."""
+
+    index: Tensor
+    ratio: Tensor
+
+
+@dataclass(frozen=True)
+class CopyRate:
+    """The share of samples that are copies, and what it rests on: ``ratios``, counted as distances are."""
+
+    rate: Estimate
+    ratios: Copying
+
+
+def copy_ratios(
+    images: Tensor, training: Tensor, *, reach: int = 1, mirrored: bool = True, neighbours: int = OWN_NEIGHBOURS
+) -> Ratios:
+    """How near each of ``images`` (N, C, H, W) is to a training image (M, C, H, W), by that one's own measure.
+
+    ``reach``: pixels by which a copy may have been moved; ``mirrored``: whether left and right may have been exchanged
+    (turn it off where a mirrored image is another thing, as with letters); ``neighbours``: k. The search takes
+    2 (2 reach + 1)² times as long as that for copies in place. Raises InputError for shapes that do not fit, and for
+    fewer than k + 1 training images.
+    """
+    check_images(images)
+    check_images(training)
+    if images.shape[1:] != training.shape[1:]:
+        raise InputError(
+            f"images of shape {tuple(images.shape[1:])}, training images of shape {tuple(training.shape[1:])}: "
+            "give images of one size and kind"
+        )
+    if not 0 <= reach < (min(images.shape[2:]) + 1) // 2:
+        raise InputError(f"reach: {reach} leaves nothing of images of {tuple(images.shape[2:])}; give less")
+    if not 1 <= neighbours < len(training):
+        raise InputError(f"neighbours: {neighbours} of {len(training)} training images; give at least 1, and fewer")
+    height, width = (side - 2 * reach for side in images.shape[2:])
+    inner = training[:, :, reach : reach + height, reach : reach + width]
+    best = torch.full((len(images),), torch.inf, dtype=torch.float64)
+    index = torch.zeros(len(images), dtype=torch.int64)
+    for seen in (images, images.flip(3)) if mirrored else (images,):
+        for down in range(2 * reach + 1):
+            for right in range(2 * reach + 1):
+                found = nearest(seen[:, :, down : down + height, right : right + width], inner)
+                index = torch.where(found.distance < best, found.index, index)
+                best = torch.minimum(found.distance, best)
+    scale = _own_distance(inner, index, neighbours)
+    # 0/0: an exact copy of an image that the data holds many times
+    return Ratios(index, torch.where(best > 0, best / scale, 0.0))
+
+
+def _own_distance(training: Tensor, index: Tensor, neighbours: int) -> Tensor:
+    """s of the training images ``index`` (N,): the mean distance to their k nearest others, float64 (N,)."""
+    every = training.flatten(1).double()
+    wanted, place = index.unique(return_inverse=True)
+    found: list[Tensor] = []
+    for chosen in wanted.split(max(1, BLOCK // len(every))):
+        distance = torch.cdist(every[chosen], every)
+        distance[torch.arange(len(chosen)), chosen] = torch.inf  # not itself
+        closest = distance.topk(neighbours, largest=False).indices
+        # from differences: a twin is at 0 and not at a rounding error's root
+        apart = every[chosen][:, None] - every[closest]
+        found.append(apart.square().mean(2).sqrt().mean(1))
+    return torch.cat(found)[place]
+
+
+def copy_rate(samples: Ratios, held_out: Ratios) -> CopyRate:
+    """The share of copies among the samples, from their ratios and those of held-out real images, found alike.
+
+    Raises InputError where one of the two is empty.
+    """
+    found = copying(samples.ratio, held_out.ratio)
+    near = int((held_out.ratio <= found.threshold).sum())
+    if near == found.real:
+        raise InputError(f"all {near} held-out images are as near as the nearest 1 %: copies do not show in such data")
+    apart = ratio(share(found.samples - found.counted, found.samples), share(found.real - near, found.real))
+    return CopyRate(Estimate(1 - apart.value, 1 - apart.high, 1 - apart.low), found)

@@ -1,0 +1,113 @@
+"""Replacement with resampling (RePaint, Lugmayr et al. 2022, algorithm 1), and data consistency at the end.
+
+After a solver's step to time s, what A sees of x_s is replaced by a draw of what it is for the measured x_0:
+
+    x_s ← (I - A⁺ A) x_s + A⁺ A (alpha_s A⁺ y + sigma_s z)
+
+for a mask, the known pixels with noise (with down-sampling this is ILVR, Choi et al. 2021). The unseen part learns of y
+only through x_s; to let the two agree, x is noised again by q(x_t | x_s), ``jump`` steps back, and the way down is gone
+again, ``resamplings`` times in all (`repaint_times`).
+
+No number of steps makes it exact, unless what A sees and does not see is independent. Resampling is Gibbs sampling of
+the two parts at one noise level, where they depend on each other the less the more noise there is: with
+``resamplings`` → ∞ the unseen part comes to be drawn given x_s's seen one at each level, and the bias goes with the
+noise of the last levels.
+"""
+
+from dataclasses import dataclass
+from typing import Generic
+
+from torch import Tensor
+
+from sumi.denoising.denoiser import Denoiser
+from sumi.errors import InputError
+from sumi.process.forward import transition
+from sumi.process.noise import Purpose
+from sumi.process.schedule import NoiseLevel
+from sumi.restoration.measurement import Measurement, replaced
+from sumi.sampling.solvers.solver import Solver, State, StepNoise
+
+
+@dataclass(frozen=True)
+class RePaint(Generic[State]):
+    """A solver whose every step is followed by replacement; a step to a *later* time is one of the forward process.
+
+    For the walk of `repaint_times`, or any times. After a step up the solver begins anew. Raises InputError for a
+    measurement with noise, and for an operator that is not linear.
+    """
+
+    solver: Solver[State]
+    measurement: Measurement
+
+    def __post_init__(self) -> None:
+        self.measurement.noiseless("RePaint")
+
+    @property
+    def off_grid(self) -> bool:
+        return self.solver.off_grid
+
+    def init(self) -> State:
+        return self.solver.init()
+
+    def step(
+        self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise
+    ) -> tuple[Tensor, State]:
+        """x (N, …) from t to s, earlier or later. Raises InputError where no noise is offered."""
+        if s.t > t.t:
+            up = transition(t, s)
+            return x * float(up.scale) + noise(Purpose.STEP) * float(up.variance) ** 0.5, self.init()
+        x, state = self.solver.step(denoiser, x, t, s, state, noise)
+        if s.sigma == 0:
+            return self.measurement.consistent(x), state
+        operator = self.measurement.noiseless("RePaint")
+        known = operator.pseudo_inverse(self.measurement.y.to(x))
+        noised = float(s.alpha) * known + float(s.sigma) * noise(Purpose.MEASUREMENT)
+        return replaced(operator, x, operator(noised)), state
+
+
+def repaint_times(times: Tensor, jump: int = 10, resamplings: int = 10) -> Tensor:
+    """The walk of the authors' code over the grid ``times`` (K + 1,), from noise to data: float64, never falling only.
+
+    Counted from the data, from every place 1 + i jump (i = 0, 1, …; at least ``jump`` places below the end) it goes
+    back ``jump`` places, ``resamplings`` - 1 times. 250 steps with 10 and 10 become 2410 down and 216 up (of 10 each).
+    """
+    if jump < 1 or resamplings < 1:
+        raise InputError(f"jump, resamplings: {jump} and {resamplings} must both be 1 or more")
+    steps = len(times) - 1
+    left = dict.fromkeys(range(1, steps - jump + 1, jump), resamplings - 1)
+    place, walk = steps, [steps]
+    while place:
+        place -= 1
+        walk.append(place)
+        if left.get(place, 0):
+            left[place] -= 1
+            place += jump
+            walk.append(place)
+    return times[[steps - k for k in walk]]
+
+
+@dataclass(frozen=True)
+class DataConsistency(Generic[State]):
+    """A solver that ends with what measures y: its last step, to the data, is followed by (I - A⁺ A) x + A⁺ y.
+
+    So that known pixels are kept to the bit, whatever the method and the solver do. Raises InputError as `RePaint`.
+    """
+
+    solver: Solver[State]
+    measurement: Measurement
+
+    def __post_init__(self) -> None:
+        self.measurement.noiseless("data consistency")
+
+    @property
+    def off_grid(self) -> bool:
+        return self.solver.off_grid
+
+    def init(self) -> State:
+        return self.solver.init()
+
+    def step(
+        self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise
+    ) -> tuple[Tensor, State]:
+        x, state = self.solver.step(denoiser, x, t, s, state, noise)
+        return self.measurement.consistent(x) if s.sigma == 0 else x, state

@@ -1,0 +1,150 @@
+"""Twisted sequential Monte Carlo (Wu et al. 2023, "Practical and asymptotically exact conditional sampling", alg. 1).
+
+K particles for each measurement walk down the reverse chain. Its kernel, and a guess of p(y | x_t), are
+
+    p(x_s | x_t) = N(μ, τ² I),    μ = noisy x_t + clean x̂_0,    τ² = Var(x_s | x_t, x_0) + clean² r_t²
+    h_t(x_t)     = N(y; A x̂_0, r_t² A A* + s² I)
+
+with the posterior's coefficients and r_t² the variance of x_0 given x_t for data N(m, d² I), as in ΠGDM, whose shift of
+x̂_0 "twists" the proposal. What the guess gets wrong the weights put right:
+
+    x_s ~ N(μ̃, τ² I),    μ̃ = μ + clean (sigma_t²/alpha_t) ∇ log h_t(x_t)
+    w ← w · h_s(x_s)/h_t(x_t) · N(x_s; μ, τ²)/N(x_s; μ̃, τ²),        w = h_1(x_1) at the start
+
+and where the effective number of particles (Σ w)²/Σ w² falls below a part of K, they are drawn anew in proportion to w.
+In the last step, to the data, the kernel is N(x̂_0, r_t² I), and its product with N(y; A x_0, s²) is drawn from as it
+is; there h_t was no guess but its normaliser, so that no weights change.
+
+With K → ∞ particles are draws of p(x_0 | y) of that chain, whatever A, s and the data (as long as h is not 0 where it
+should not be): exact but for the chain's own error, which vanishes with its steps and is 0 for x_0 ~ N(m, d² I).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sumi.denoising.denoiser import Denoiser
+from sumi.errors import InputError
+from sumi.process.forward import posterior
+from sumi.process.noise import Purpose
+from sumi.process.schedule import NoiseLevel
+from sumi.restoration.measurement import Measurement
+from sumi.restoration.posterior import check_guidance, clean_variance, guided, weighed
+from sumi.sampling.solvers.solver import StepNoise
+
+
+@dataclass(frozen=True)
+class Particles:
+    """All there is to know of x_t (M K, …): ``log_weight`` (M, K), and what `guided` says."""
+
+    log_weight: Tensor
+    clean: Tensor
+    shift: Tensor
+    log_likelihood: Tensor
+
+
+@dataclass(frozen=True)
+class TwistedSMC:
+    """A solver that carries ``particles`` = K for each of M measurements: x of (M K, …), K of a kind side by side.
+
+    At the end, every particle alone is a draw of the posterior, but those of one measurement are not independent of
+    each other: take one (any), or all for an average. One evaluation and one backward pass a step. ``measurement``: y
+    of (M, …) or (1, …), linear. ``data_std``: d. ``threshold``: the part of K below which particles are drawn anew.
+    ``iterations``: as of `PseudoinverseGuidance`. ``watch(level, ess)`` sees the effective numbers (M,) at each level.
+    """
+
+    off_grid = False
+
+    measurement: Measurement
+    particles: int
+    data_std: float = 1.0
+    threshold: float = 0.5
+    iterations: int = 20
+    watch: Callable[[NoiseLevel, Tensor], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_guidance(self.measurement, self.data_std, self.iterations, "twisted sequential Monte Carlo")
+        if self.particles < 1:
+            raise InputError(f"particles: {self.particles} is too few; give 1 or more")
+
+    def init(self) -> Particles | None:
+        return None
+
+    def step(
+        self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: Particles | None, noise: StepNoise
+    ) -> tuple[Tensor, Particles]:
+        """One step (module docstring). Raises InputError without noise, where alpha = 0, and for other than M K x."""
+        measurement = self._for_particles(x)
+        if state is None:
+            state = self._look(denoiser, x, t, measurement, x.new_zeros(len(x)))
+        x, state = self._drawn_anew(x, t, state, bool(s.sigma == 0), noise)
+        z, spread = noise(Purpose.STEP), float(clean_variance(t, self.data_std))
+        if s.sigma == 0:
+            return self._end(state.clean + spread**0.5 * z, spread, measurement, noise), state
+        kernel = posterior(s, t)
+        std = (float(kernel.variance) + float(kernel.clean) ** 2 * spread) ** 0.5
+        twist = float(kernel.clean) * state.shift
+        x = float(kernel.noisy) * x + float(kernel.clean) * state.clean + twist + std * z
+        correction = -(twist * (twist + 2 * std * z)).flatten(1).sum(1) / (2 * std**2)
+        log_weight = state.log_weight.view(-1) + correction - state.log_likelihood
+        return x, self._look(denoiser, x, s, measurement, log_weight)
+
+    def _for_particles(self, x: Tensor) -> Measurement:
+        groups, y = len(x) // self.particles, self.measurement.y
+        if len(x) % self.particles or len(y) not in (1, groups):
+            raise InputError(
+                f"particles: {len(x)} samples are not {self.particles} for each of {len(y)} measurements; give so many"
+            )
+        return self.measurement if len(y) == 1 else replace(self.measurement, y=y.repeat_interleave(self.particles, 0))
+
+    def _look(
+        self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, measurement: Measurement, before: Tensor
+    ) -> Particles:
+        """The state at x_t; ``before`` (M K,): what multiplies h_t in the weights, its logarithm."""
+        denoised, shift, log_likelihood = guided(denoiser, x, t, measurement, self.data_std, self.iterations)
+        log_weight = (before + log_likelihood).view(-1, self.particles)
+        return Particles(log_weight, denoised.clean, shift, log_likelihood)
+
+    def _drawn_anew(
+        self, x: Tensor, t: NoiseLevel, state: Particles, last: bool, noise: StepNoise
+    ) -> tuple[Tensor, Particles]:
+        """Particles of equal weight where the effective number is too small, and in the last step."""
+        ess = effective_number(state.log_weight)
+        if self.watch is not None:
+            self.watch(t, ess)
+        poor = (ess < self.threshold * self.particles) | last
+        if not bool(poor.any()):
+            return x, state
+        first, second = (noise(Purpose.RESAMPLE, draw).flatten(1)[:, 0].view(-1, self.particles) for draw in (0, 1))
+        chosen = systematic(state.log_weight.softmax(1), torch.special.ndtr(first[:, 0].double()))
+        chosen = chosen.gather(1, second.argsort(1))  # in random order: each place has the weights' law by itself
+        own = torch.arange(self.particles, device=x.device)
+        chosen = torch.where(poor[:, None], chosen, own)
+        rows = (chosen + self.particles * torch.arange(len(ess), device=x.device)[:, None]).view(-1)
+        log_weight = torch.where(poor[:, None], 0.0, state.log_weight)
+        return x[rows], Particles(log_weight, state.clean[rows], state.shift[rows], state.log_likelihood[rows])
+
+    def _end(self, x: Tensor, variance: float, measurement: Measurement, noise: StepNoise) -> Tensor:
+        """x, drawn from N(x̂_0, r² I), made a draw of that times N(y; A x_0, s² I) (Matheron's rule)."""
+        if measurement.std == 0:
+            return measurement.consistent(x)
+        missing = measurement.residual(x)
+        size = missing[0].numel()
+        draws = [noise(Purpose.MEASUREMENT, draw).flatten(1) for draw in range(-(-size // x[0].numel()))]
+        of_y = torch.cat(draws, 1)[:, :size].view_as(missing)
+        return x + variance * weighed(measurement, missing - measurement.std * of_y, variance, self.iterations)
+
+
+def effective_number(log_weight: Tensor) -> Tensor:
+    """(Σ w)²/Σ w² of each row (M, K): (M,), between 1 and K (Kong 1992)."""
+    return 1 / log_weight.softmax(1).square().sum(1)
+
+
+def systematic(weights: Tensor, u: Tensor) -> Tensor:
+    """Systematic resampling (Kitagawa 1996): rising indices (M, K), each i taken ⌊K w_i⌋ or ⌈K w_i⌉ times, on average
+    K w_i. ``weights`` (M, K) with rows that sum to 1, ``u`` (M,) uniform in [0, 1)."""
+    count = weights.shape[1]
+    places = (u.to(weights)[:, None] + torch.arange(count, device=weights.device)) / count
+    return torch.searchsorted(weights.cumsum(1), places, right=True).clamp(max=count - 1)
