@@ -3,8 +3,8 @@
     python -m benchmarks.restoration_bias      (from the root of the repository)
 
 For each method and case: the error of the mean in standard deviations of the posterior, and by which factor the
-standard deviation is too large (for several elements: the smallest and the largest over all directions). The denoiser is
-exact, so all error is the method's, but for what 200 steps of ancestral sampling and an alpha of 0.0066 at t = 1 leave.
+standard deviation is too large (for several elements: the smallest and the largest over all directions). The denoiser
+is exact, so all error is the method's, but for what 200 steps of ancestral sampling leave: the first row.
 """
 
 import torch

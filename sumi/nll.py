@@ -99,7 +99,8 @@ def likelihood(
     found = Likelihood(unit.name, unit.about, len(x_0), seed, model.step, figures, by_ode)
     folder = model.folder / "nll"
     found.write(folder)
-    return found, draw_bound(estimate, figures, unit, folder / "bound.png")
+    steps = model.network_denoiser.grid is not None
+    return found, draw_bound(estimate, figures, unit, folder / "bound.png", steps=steps)
 
 
 def _check_numbers(n: int, seed: int, evaluations: int, draws: int, probes: int) -> None:

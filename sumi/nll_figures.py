@@ -109,11 +109,13 @@ class Likelihood:
         return file
 
 
-def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path: Path) -> Drawn:
-    """Left, the bound's rate over t with its standard error; right, how it adds up from the data to the noise."""
+def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path: Path, *, steps: bool) -> Drawn:
+    """Left, the bound's rate over t with its standard error; right, how it adds up from the data to the noise.
+
+    ``steps``: whether the rate is for one step of a chain, and not for a unit of continuous time.
+    """
     figure = canvas(11, 3.8)
     left, right = figure.subplots(1, 2)
-    steps = bool((estimate.lengths >= 1).all())
     rate, error = estimate.rate / unit.per_item, estimate.rate_error / unit.per_item
     t = estimate.centres.clamp(min=1e-9)
     least = float(rate.clamp(min=1e-12).min())

@@ -16,6 +16,7 @@ from sumi.data.config import DataConfig
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import ParameterizationConfig
 from sumi.denoising.time_sampling import GridTimes, ImportanceTimes, TimeSamplerConfig
+from sumi.denoising.variance import LearnedVariance
 from sumi.denoising.weighting import WeightingConfig
 from sumi.errors import InputError
 from sumi.model import build_denoiser
@@ -129,7 +130,7 @@ def expected_weight(weighting: str, now: NoiseLevel, schedule, grid: int | None)
     }[weighting]
 
 
-def configured(schedule, parameterization, weighting, times: type) -> tuple[RunConfig, NetworkDenoiser]:
+def configured(schedule, parameterization, weighting, times: type, **parts) -> tuple[RunConfig, NetworkDenoiser]:
     on_grid = times in (GridTimes, ImportanceTimes)
     config = RunConfig(
         recipe="",
@@ -139,6 +140,7 @@ def configured(schedule, parameterization, weighting, times: type) -> tuple[RunC
         weighting=weighting,
         times=times(steps=schedule.steps or 1000) if on_grid else times(),
         sampling=SamplingConfig(steps=1),
+        **parts,
     )
     return config, build_denoiser(config, IMAGES)
 
@@ -198,3 +200,77 @@ def test_refused_by_name_or_exact(schedule, parameterization, monkeypatch) -> No
             drawn.append(build_times(config, denoiser).times(U, denoiser.schedule))
         for config, denoiser, drawn in accepted.values():  # samplers of one grid share everything but the times
             check(config, denoiser, exact, torch.cat(drawn))
+
+
+# a learned variance
+
+
+def variance_refusal(schedule: str, parameterization: str, weighting: str, times: str) -> str | None:
+    """How the message begins where a combination makes no sense with a variance that is learned."""
+    plain = refusal(schedule, parameterization, weighting, times)
+    if plain is not None and not plain.startswith("schedule: at t = 1"):  # that is found later, with the network
+        return plain
+    if times not in ("grid", "importance"):
+        return "variance: learned is that of a chain's steps; set a schedule of steps and times=grid"
+    if parameterization == "energy":
+        return "variance: parameterization=energy gives a gradient and no variance; set variance=fixed"
+    if weighting == "uncertainty":
+        return "variance: weighting=uncertainty learns its own; set variance=fixed"
+    if schedule == "learned_chain":
+        return "variance: schedule=learned_chain is learned with fixed variances; set variance=fixed"
+    return plain
+
+
+class WithVariance(Exact):
+    """The best network, which also says v = ½: of each step's variance the geometric mean of β and β̃."""
+
+    def forward(self, z: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+        return torch.cat([super().forward(z, c_noise), torch.zeros_like(z)], 1)
+
+
+def mean_step_nats(now: NoiseLevel, schedule, grid: int) -> torch.Tensor:
+    """E L_{i-1} of one element with the exact mean and V = √(β β̃), in ᾱ-free form: from sigma² and SNR alone."""
+    index = (now.t * grid).round()
+    left = 1 / ((now.alpha / now.sigma) ** 2 + 1 / STD**2)  # Var(x_0 | x_t)
+    first = index == 1
+    later, earlier = (level(schedule, (index + first.double() - k).clamp(max=grid) / grid) for k in (0, 1))
+    added = 1 - (later.alpha / later.sigma) ** 2 / (earlier.alpha / earlier.sigma) ** 2
+    small = earlier.sigma**2 * added
+    large = torch.where(first, now.sigma**2, later.sigma**2 * added)
+    variance = (small * large).sqrt()
+    unknown = torch.where(first, 1.0, earlier.alpha**2 * added**2) * left
+    kl = (small / variance - 1 - (small / variance).log() + unknown / variance) / 2
+    return torch.where(first, ((2 * torch.pi * variance).log() + unknown / variance) / 2, kl)
+
+
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=lambda c: c.name)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda c: c.name)
+def test_with_a_learned_variance_refused_by_name_or_exact(schedule, parameterization, monkeypatch) -> None:
+    """The hybrid loss is w Var(x_0 | x_t) + λ T L, and with weighting=likelihood it is T L, at every kind of times."""
+    exact = WithVariance(parameterization.name)
+    monkeypatch.setattr(UNetConfig, "build", lambda *_: exact)
+    for weighting in WEIGHTINGS:
+        for times in TIME_SAMPLERS:
+            message = variance_refusal(schedule.name, parameterization.name, weighting.name, times.name)
+            if message is not None:
+                with pytest.raises(InputError) as error:
+                    configured(schedule, parameterization, weighting, times, variance=LearnedVariance(0.5))
+                assert str(error.value).startswith(message)
+                continue
+            config, denoiser = configured(schedule, parameterization, weighting, times, variance=LearnedVariance(0.5))
+            grid = config.times.grid
+            assert grid is not None
+            t = torch.cat(
+                [build_times(config, denoiser).times(U, denoiser.schedule), torch.tensor([1.0, 2.0]).double() / grid]
+            )
+            now = exact.now = level(denoiser.schedule, t)
+            signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).double().T
+            x_0, noise = (signs[:, None] * torch.ones(len(t), 1)).unbind()
+            found = build_loss(config, denoiser)(denoiser, MEAN + STD * x_0, t, noise)
+            nats = grid * mean_step_nats(now, denoiser.schedule, grid)
+            left = STD**2 * now.sigma**2 / (now.alpha**2 * STD**2 + now.sigma**2)
+            if weighting.name == "likelihood":
+                expected = nats
+            else:
+                expected = expected_weight(weighting.name, now, denoiser.schedule, grid) * left + 0.5 * nats
+            torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)

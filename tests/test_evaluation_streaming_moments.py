@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy import linalg
 from torch import Tensor
 
@@ -130,8 +131,6 @@ def test_a_changed_or_foreign_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no tensors")
     with pytest.raises(InputError, match="no readable moments"):
         FeatureMoments.load(path)
-    from safetensors.torch import save_file
-
     save_file({"mean": torch.zeros(3)}, path)
     with pytest.raises(InputError, match="no moments of features"):
         FeatureMoments.load(path)

@@ -391,3 +391,69 @@ def test_levels_are_floats_also_while_gradients_are_kept(make) -> None:
     assert schedule.level(torch.tensor([0.5], dtype=torch.float64)).alpha.requires_grad
     assert level(schedule, 0.5) == rows[2]
     assert not schedule.time(torch.tensor([rows[2].log_snr])).requires_grad
+
+
+# ends that are learned too
+
+
+def test_learned_ends_begin_where_the_fixed_ones_are() -> None:
+    """In float32, and what is learned is theirs: the same levels, and the ends are parameters."""
+    fixed, learned = monotone(3), varied_like(monotone(3), learn_ends=True)
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    torch.testing.assert_close(learned.gamma(t)[0], fixed.gamma(t)[0], rtol=0, atol=1e-6)
+    assert dict(learned.named_parameters()).keys() - dict(fixed.named_parameters()).keys() == {"ends"}
+    assert fixed.gamma_ends().tolist() == [-13.3, 5.0]
+    assert not fixed.gamma_ends().requires_grad
+    assert learned.gamma_ends().requires_grad
+
+
+def varied_like(schedule: MonotoneSchedule, **options) -> MonotoneSchedule:
+    other = Learned(width=16, **options).build()
+    other.load_state_dict(schedule.state_dict(), strict=False)
+    return other
+
+
+def test_moved_ends_are_the_schedules_ends() -> None:
+    """Level, slope and inverse go by them, exactly, and they are in what is saved."""
+    schedule = varied_like(monotone(3), learn_ends=True)
+    with torch.no_grad():
+        schedule.ends.copy_(torch.tensor([-9.0, 2.5]))
+    t = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
+    gamma, slope = schedule.gamma(t)
+    height, rate = schedule.rise(t)
+    assert gamma[[0, 2]].tolist() == [-9.0, 2.5]
+    torch.testing.assert_close(gamma, -9 + 11.5 * height, rtol=1e-14, atol=0)
+    torch.testing.assert_close(slope, 11.5 * rate, rtol=1e-14, atol=0)
+    torch.testing.assert_close(schedule.time(schedule.log_snr(t).detach()), t, rtol=0, atol=1e-13)
+    assert schedule.time(torch.tensor([100.0, -100.0])).tolist() == [0.0, 1.0]
+    other = Learned(width=16, learn_ends=True).build()
+    other.load_state_dict(schedule.state_dict())
+    assert torch.equal(other.gamma(t)[0], gamma)
+
+
+def test_the_ends_gradient_is_that_of_the_mean_and_the_interiors_that_of_the_square() -> None:
+    """One backward pass, any network: nothing of the square reaches the ends, and nothing of the mean the interior."""
+    torch.manual_seed(0)
+    schedule = varied_like(monotone(1), learn_ends=True, gamma_min=-4.0, gamma_max=3.0)
+    denoiser = NetworkDenoiser(SmallNetwork(), schedule, FromLogSNR())
+    x_0, noise, t = torch.randn(9, 3).double(), torch.randn(9, 3).double(), torch.rand(9).double()
+    plain = DenoisingLoss(LikelihoodWeighting())(denoiser, x_0, t, noise)
+    parameters = dict(schedule.named_parameters())
+    of_mean = torch.autograd.grad(plain.mean(), schedule.ends, retain_graph=True)[0]
+    inside = [p for name, p in parameters.items() if name != "ends"]
+    of_square = torch.autograd.grad(plain.square().mean(), inside)
+    VarianceMinimisingLoss()(denoiser, x_0, t, noise).mean().backward()
+    torch.testing.assert_close(schedule.ends.grad, of_mean, rtol=1e-6, atol=0)
+    for p, gradient in zip(inside, of_square, strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=2e-6, atol=1e-6)
+
+
+def test_the_level_is_differentiable_in_its_ends() -> None:
+    schedule = varied_like(monotone(4), learn_ends=True).double()
+    t = torch.tensor([0.0, 0.25, 0.6, 1.0], dtype=torch.float64)
+
+    def values(ends: Tensor) -> tuple[Tensor, ...]:
+        now = torch.func.functional_call(Leveled(schedule), {"schedule.ends": ends}, (t,))
+        return now.alpha, now.sigma, now.log_snr, now.alpha_slope, now.sigma_slope
+
+    assert torch.autograd.gradcheck(values, (schedule.ends,), rtol=1e-5, atol=1e-7)

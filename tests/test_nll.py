@@ -118,7 +118,7 @@ def _fast(request, monkeypatch) -> None:
     """All items together, and no plot where it is not asked for; marked ``whole`` are those that need them."""
     if "whole" not in request.fixturenames:
         monkeypatch.setattr("sumi.nll_by_ode.BATCH", 5000)
-        monkeypatch.setattr("sumi.nll.draw_bound", lambda *_: None)
+        monkeypatch.setattr("sumi.nll.draw_bound", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def whole() -> None:
 
 # points, in a unit of their own
 
-CENTRE, DEVIATION, COUNT = (30.0, -5.0), 4.0, 2000
+CENTRE, DEVIATION, COUNT = (30.0, -5.0), 4.0, 1200
 CLOUD = np.array(CENTRE) + DEVIATION * np.random.default_rng(1).standard_normal((COUNT, 2))
 ENTROPY = float(stats.norm(0, DEVIATION).entropy())  # nats for each number
 
@@ -173,7 +173,7 @@ def test_points_have_their_density_in_their_own_units(recipe: str, settings, tmp
     assert found.by_ode is not None
     assert found.by_ode.total.value == pytest.approx(truth, abs=0.03 if "schedule.steps=100" in settings else 0.003)
     for total in (found.bound.total, found.by_ode.total):
-        assert 0 < total.error < 0.04
+        assert 0 < total.error < 0.05
         assert abs(total.value - ENTROPY) < 4 * total.error
     assert abs(found.bound.total.value - truth) < 4 * found.bound.total.error
 
@@ -264,7 +264,7 @@ def test_the_better_variance_has_the_lower_bound(settings, tmp_path: Path, monke
     model = pixel_model(tmp_path, monkeypatch, "ddpm", *settings, *LEARNED)
     truth = true_bits(CHANCES, images(LEVELS, CHANCES))
     found = {
-        name: likelihood(model, evaluations=100, variance=name, ode=False)[0]
+        name: likelihood(model, evaluations=50, n=120, variance=name, ode=False)[0]
         for name in ("small", "large", "learned", "measured")
     }
     value = {name: one.bound.total.value for name, one in found.items()}
@@ -274,7 +274,7 @@ def test_the_better_variance_has_the_lower_bound(settings, tmp_path: Path, monke
     assert value["measured"] < value["small"] + slack
     assert value["measured"] < value["large"] + slack
     assert min(value["small"], value["large"]) > value["learned"] + 0.01
-    assert likelihood(model, evaluations=100, ode=False)[0].bound == found["learned"].bound  # the default
+    assert likelihood(model, evaluations=50, n=120, ode=False)[0].bound == found["learned"].bound  # the default
     for name, one in found.items():
         assert one.bound.how == f"chain of {settings[0].split('=')[1]} steps, variance {name}"
 
@@ -445,6 +445,29 @@ def test_figures_and_plot_are_written(tmp_path: Path, monkeypatch, whole) -> Non
     assert json.loads((tmp_path / "run/nll/nll.json").read_text())["by_ode"] is None
 
 
+@pytest.mark.parametrize("evaluations", [10, 100])
+@pytest.mark.parametrize("kind", ["chain", "continuous", "bits"])
+def test_the_plot_says_what_the_rate_is_of_and_adds_up(
+    kind: str, evaluations: int, tmp_path: Path, monkeypatch, whole
+) -> None:
+    """Of a step where there are steps, whether strata hold several or a part of one; and the curve ends at the bound
+    without its prior."""
+    drawn = []
+    monkeypatch.setattr("sumi.nll_figures.save", lambda figure, path, says: drawn.append(figure))
+    if kind == "bits":
+        model = bit_model(tmp_path, monkeypatch, 0.7, 60)
+    else:
+        recipe, settings = ("ddpm", CHAINS["linear"]) if kind == "chain" else ("score-sde", [])
+        model = pixel_model(tmp_path, monkeypatch, recipe, *settings)
+    found, _ = likelihood(model, evaluations=evaluations, n=20, ode=False)
+    left, right = drawn[0].axes
+    of = "for each unit of t" if kind == "continuous" else "of a step"
+    assert left.get_title() == f"{found.unit} {of}"
+    assert left.get_xlabel() == right.get_xlabel() == "t   (0 data, 1 noise)"
+    total = found.bound.total.value - found.bound.prior.value
+    assert right.lines[0].get_ydata()[-1].item() == pytest.approx(total, rel=1e-9)
+
+
 def test_the_units() -> None:
     """Nats of a whole item to the figure that is told."""
     nats = torch.tensor([log(2) * 12], dtype=torch.float64)
@@ -546,6 +569,13 @@ def test_other_data_are_read_and_must_be_of_the_models_kind(tmp_path: Path, clou
     assert abs(other.by_ode.total.value - own.by_ode.total.value) > 1e-4
     assert abs(other.by_ode.total.value - ENTROPY) < 4 * other.by_ode.total.error
     assert abs(own.by_ode.total.value - truth) < 0.003
+    wide = np.array(CENTRE) + 2 * DEVIATION * np.random.default_rng(5).standard_normal((COUNT, 2))
+    np.save(tmp_path / "wide.npy", wide)
+    path = str(tmp_path / "wide.npy")  # of its own mean and deviation: it is told in the model's units all the same
+    keys = load(DataConfig(source=path)).split(0.5)[1].keys
+    rows = wide[[int(key.split("/")[1]) for key in keys]]
+    wider, _ = likelihood(model, data=path, n=COUNT, evaluations=2)
+    assert wider.by_ode.total.value == pytest.approx(-stats.norm(CENTRE, DEVIATION).logpdf(rows).mean(), abs=0.01)
     capsys.readouterr()
     assert main(["nll", run, "--data", "digits"]) == 2
     error = capsys.readouterr().err
@@ -553,11 +583,3 @@ def test_other_data_are_read_and_must_be_of_the_models_kind(tmp_path: Path, clou
     assert error.count("\n") == 1
     assert main(["nll", run, "--data", "nowhere"]) == 2
     assert capsys.readouterr().err.startswith("sumi: data.source: nowhere does not exist")
-
-
-def test_zz(tmp_path, monkeypatch):
-    for settings in CHAINS.values():
-        model = pixel_model(tmp_path, monkeypatch, "ddpm", *settings, *LEARNED)
-        print(true_bits(CHANCES, images(LEVELS, CHANCES)))
-        for name in ("small", "large", "learned", "measured"):
-            print(name, likelihood(model, evaluations=100, variance=name, ode=False)[0].bound)

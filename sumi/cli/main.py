@@ -107,7 +107,7 @@ def _nll(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dequantize",
         choices=("uniform", "variational", "gaussian"),
-        help="how pixels become points for the ODE (default: gaussian on a chain's times, else uniform)",
+        help="how pixels become points for the ODE (default: gaussian; uniform where data.dequantize was set)",
     )
     parser.add_argument("--draws", type=int, default=1, metavar="K", help="of it, taken together (default: 1)")
     parser.add_argument("--probes", type=int, default=1, metavar="K", help="for the ODE's trace (default: 1)")

@@ -4,13 +4,13 @@
 and copies are looked for in the ways in which a model, or the augmentation of its data, may disguise them:
 
     d(x, y) = least root mean square difference of y from x, over x as it is, mirrored, and moved by up to ``reach``
-    r(x)    = d(x, y)/s(y),   y the training image nearest to x,   s(y) = mean of d from y to its own k nearest
+    r(x)    = d(x, y)/s(y),   y the training image nearest to x
+    s(y)    = mean root mean square difference between y and its own k nearest training images, as they are
 
-The division (after Carlini et al. 2023, section 4.2, who divide by the mean distance from x to its 50 nearest) makes
-plain images, near to everything, and rich ones, near to nothing, comparable: a copy is far nearer to y than y's own
-kind is.
-Only the inner part that every move has in common is compared, so an image that was moved is at distance 0, not at the
-distance of an edge that came in.
+The division (after Carlini et al. 2023, "Extracting training data from diffusion models", who divide by the mean
+distance from x to its 50 nearest) makes plain images, near to everything, and rich ones, near to nothing, comparable: a
+copy is far nearer to y than y's own kind is. Only the inner part that every move has in common is compared, so an image
+that was moved is at distance 0, not at the distance of an edge that came in.
 
 Held-out real images cannot be copies. The ratio that 1 % of them reach, p_0, counts as near (``memorization.copying``);
 p of the samples reach it. If a share π of the samples are copies, all of them near, and the others are like new images,

@@ -2,7 +2,7 @@
 
 A share p of n independent things varies by p(1 - p)/n. Shares in which the things hang together, or which are weighted
 means of shares, vary by c p(1 - p) with another c: 1/c is the number of independent things that would be as sure (the
-effective size; Kish 1965, section 8.2). With c known, Wilson's question has the same answer as before:
+effective size; Kish 1965). With c known, Wilson's question has the same answer as before:
 
     (p - θ)² = z² c θ(1 - θ)
 """

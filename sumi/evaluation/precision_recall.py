@@ -4,8 +4,8 @@ The places where real images y_1 … y_n may lie are guessed by balls, each as w
 
     B(y_j) = {x : ‖x - y_j‖ ≤ r_j},   r_j = ‖y_j - its k-th nearest among the other y‖
 
-With samples x_1 … x_m and balls B(x_i) made in the same way (Kynkäänniemi et al. 2019, eqs. 1-3; Naeem et al. 2020,
-eqs. 3-5):
+With samples x_1 … x_m and balls B(x_i) made in the same way (Kynkäänniemi et al. 2019, eqs. 1-2; Naeem et al. 2020,
+section 3):
 
     precision = share of the x_i that lie in some B(y_j)            recall   = share of the y_j that lie in some B(x_i)
     density   = 1/(k m) Σ_i Σ_j [x_i in B(y_j)]                     coverage = share of the B(y_j) that hold some x_i
@@ -29,8 +29,8 @@ the rate is measured too, with groups of half the size:
 
     c(n) = c(n/G) G^-a,    a = log2 c(n/2G)/c(n/G) in [0, 1],    variance = c p(1 - p) of a share, c times a density
 
-(``dependent_share``; a density is a mean of counts). Over repeated data from Gaussians, of 100 to 400 images in 2 to
-8 dimensions, the intervals hold the mean in 92 to 100 of 100 cases. They are too narrow, 80 to 87 of 100, for two sets
+(``dependent_share``; a density is a mean of counts). Over repeated data from Gaussians, of 100 to 400 images in 2 to 64
+dimensions, the intervals hold the mean in 91 to 100 of 100 cases. They are too narrow, 80 to 87 of 100, for two sets
 that hardly meet in few dimensions (three deviations apart in the plane), where the ball of one outlier decides.
 """
 

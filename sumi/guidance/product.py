@@ -138,8 +138,8 @@ def with_covariance(denoiser: Denoiser, x_t: Tensor, t: NoiseLevel) -> tuple[Den
 def solve(matrix: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:
     """u with matrix(u) = right for each sample of (N, …), by conjugate gradients from 0 (Hestenes & Stiefel 1952).
 
-    ``matrix``: linear, symmetric and positive on the space of ``right``. A sample that is solved to rounding stays as it
-    is: what is left of its residual may be none of that space.
+    ``matrix``: linear, symmetric and positive on the space of ``right``. A sample that is solved to rounding stays as
+    it is: what is left of its residual may be none of that space.
     """
 
     def inner(v: Tensor, w: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class UNetConfig:
             raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
         if any(not 0 <= n <= 8 for n in self.fourier):
             raise InputError(
-                f"network.fourier is {list(self.fourier)}: give whole numbers from 0 to 8, such as [6, 7]."
+                f"network.fourier is {list(self.fourier)}: give whole numbers from 0 to 8, such as [7, 8]."
             )
         if not 0.0 <= self.dropout < 1.0:
             raise InputError(f"network.dropout is {self.dropout}: give a number from 0 up to, not including, 1.")

@@ -3,7 +3,7 @@
 The first diffusion models: few steps (40), and training on the variational bound itself, from which the schedule is
 learned together with the network, β_1 and what is left at the end held fixed. Points and images are noised by the
 Gaussian kernel; bits by the binomial one, which keeps a bit or draws it afresh, on the paper's schedule that erases the
-same share of the information in every step.
+same share of the information in every step. (The paper learns variances too; here they are the posterior's.)
 """
 
 from sumi.data.config import DataConfig

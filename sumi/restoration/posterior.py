@@ -8,11 +8,11 @@ but for the slope of C in x_t. What differs is C:
 
     moment matching   C = (sigma²/alpha) J        the covariance itself (Tweedie, second order; Finzi et al. 2023,
                                                   Rozet et al. 2024): exact for every Gaussian x_0, every A and s
-    ΠGDM              C = r² I, r² = d² sigma²/(alpha² d² + sigma²)        (Song et al. 2023, eqs. 7, 8 with d = 1):
-                                                  exact for x_0 ~ N(m, d² I), every A and s
+    ΠGDM              C = r² I, r² = d² sigma²/(alpha² d² + sigma²)        (Song et al. 2023, where d = 1): exact for
+                                                  x_0 ~ N(m, d² I), every A and s
 
 ΠGDM needs one product with Jᵀ, which is one backward pass through the denoiser, moment matching one for each iteration
-of conjugate gradients. Both go to x̂_0's own data-consistent value as sigma → 0.
+of conjugate gradients, and one more. Both need alpha > 0.
 """
 
 from dataclasses import dataclass, replace

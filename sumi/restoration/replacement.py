@@ -8,10 +8,10 @@ for a mask, the known pixels with noise (with down-sampling this is ILVR, Choi e
 only through x_s; to let the two agree, x is noised again by q(x_t | x_s), ``jump`` steps back, and the way down is gone
 again, ``resamplings`` times in all (`repaint_times`).
 
-No number of steps makes it exact, unless what A sees and does not see is independent. Resampling is Gibbs sampling of
-the two parts at one noise level, where they depend on each other the less the more noise there is: with
-``resamplings`` → ∞ the unseen part comes to be drawn given x_s's seen one at each level, and the bias goes with the
-noise of the last levels.
+No number of steps makes it exact, unless what A sees and what it does not are independent. Resampling is Gibbs sampling
+of the two: with ``resamplings`` → ∞ the unseen part is drawn given the seen part of x_s, instead of one of an earlier
+x_t; that is still not given y, but the better the less noise there is in x_s. For correlation 0.9, one element known to
+be 1, the mean of the other is 0.278 too low without resampling, 0.022 with 10 × 10 (`benchmarks/restoration_bias.py`).
 """
 
 from dataclasses import dataclass

@@ -30,7 +30,9 @@ class TrainingConfig:
         default="auto", metadata={"help": "of the network in training; auto: bf16 where the device computes in it"}
     )
     log_every: int = field(default=50, metadata={"help": "steps between lines of metrics.jsonl"})
-    sample_every: int = field(default=2_000, metadata={"help": "steps between grids of samples; 0: none"})
+    sample_every: int = field(
+        default=2_000, metadata={"help": "steps between grids of samples; 0: the last step's alone"}
+    )
     checkpoint_every: int = field(
         default=1_000, metadata={"help": "steps between checkpoints; the last is always saved"}
     )
