@@ -40,7 +40,9 @@ class Mixture:
     def clean(self, x_t: Tensor, t: NoiseLevel) -> Tensor:
         means, covariances = torch.from_numpy(self.means), torch.from_numpy(self.covariances)
         alpha, sigma = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1, 1) for v in (t.alpha, t.sigma))
-        noisy = alpha[..., None] ** 2 * covariances + sigma[..., None] ** 2 * torch.eye(means.shape[1])  # (N | 1, K, D, D)
+        noisy = alpha[..., None] ** 2 * covariances + sigma[..., None] ** 2 * torch.eye(
+            means.shape[1]
+        )  # (N | 1, K, D, D)
         offset = x_t[:, None] - alpha * means  # (N, K, D)
         scaled = torch.einsum("nkij,nkj->nki", torch.linalg.inv(noisy).expand(len(x_t), -1, -1, -1), offset)
         log_density = -(offset * scaled).sum(-1) / 2 - torch.logdet(noisy) / 2 + torch.from_numpy(self.weights).log()
