@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sumi.conditioning.labels import LabelConditioning
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.charts import class_shares, loss_by_noise_level
@@ -22,6 +23,7 @@ from sumi.explain.explain import held_out_loss
 from sumi.measure_vectors import measure_vectors
 from sumi.measured import Count, Measured, counting_one, how_sampled
 from sumi.model import DiffusionModel
+from sumi.process.noise import Purpose, generator
 from sumi.report_sections import how_it_was_made, training_curve
 from sumi.run import VectorSpec, writing
 from sumi.trajectory import trajectory, write_trajectory
@@ -56,11 +58,12 @@ def measure(
     enough = len(train) >= FEWEST_IMAGES and len(held_out) >= FEWEST_HELD_OUT
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if enough else SHOWN
     begin = time.perf_counter()
-    drawn = model.sample(count, seed=seed, progress=counting_one(progress, "sampling"))
+    labels = _labels(model, train, count, seed)
+    drawn = model.sample(count, seed=seed, label=labels, progress=counting_one(progress, "sampling"))
     seconds = time.perf_counter() - begin
     samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
     measurable = enough and count >= FEWEST_HELD_OUT
-    evaluation = _evaluate(samples, train, held_out, seed, progress) if measurable else None
+    evaluation = _evaluate(samples, labels, train, held_out, seed, progress) if measurable else None
     if evaluation is None:
         words = (
             f"Too few to measure distances: {len(train)} to train on, {len(held_out)} held out, {count} samples; "
@@ -70,13 +73,29 @@ def measure(
         words = verdict(evaluation, dataset.label_names or None)
     if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
-    report = _Report(model, dataset, train, held_out, drawn, evaluation, seed)
-    files = report.write(words, f"{count} images by {how_sampled(model)} in {seconds:.1f} s on {model.device}")
+    report = _Report(model, dataset, train, held_out, drawn, labels, evaluation, seed)
+    how = how_sampled(model, labelled=labels is not None)
+    files = report.write(words, f"{count} images by {how} in {seconds:.1f} s on {model.device}")
     return Measured(evaluation, words, model.folder / "report" / "report.html", files)
 
 
+def _labels(model: DiffusionModel, train: ImageDataset, count: int, seed: int) -> Tensor | None:
+    """Classes to ask for, as often as training images have them; None where the model is told of none."""
+    if train.labels is None or not isinstance(model.config.conditioning, LabelConditioning):
+        return None
+    if train.label_names != model.items.label_names:  # the data have changed since
+        return None
+    chosen = generator(seed, 0, 0, Purpose.LABEL).integers(len(train), size=count)
+    return torch.from_numpy(train.labels[chosen])
+
+
 def _evaluate(
-    samples: Tensor, train: ImageDataset, held_out: ImageDataset, seed: int, progress: Count | None
+    samples: Tensor,
+    asked: Tensor | None,
+    train: ImageDataset,
+    held_out: ImageDataset,
+    seed: int,
+    progress: Count | None,
 ) -> Evaluation:
     pixels = PixelRange(train.levels)
     network = learn_features(train, progress)
@@ -84,7 +103,9 @@ def _evaluate(
     labels = torch.tensor(held_out.labels) if same and held_out.labels is not None else None
     real = pixels.to_model(held_out.images)
     images = pixels.to_model(train.images)
-    return evaluate(pixels.to_model(samples), images, real, network, held_out_labels=labels, seed=seed)
+    return evaluate(
+        pixels.to_model(samples), images, real, network, held_out_labels=labels, sample_labels=asked, seed=seed
+    )
 
 
 def learn_features(train: ImageDataset, progress: Count | None = None) -> FeatureNetwork:
@@ -106,6 +127,7 @@ class _Report:
     train: ImageDataset
     held_out: ImageDataset
     drawn: Tensor
+    labels: Tensor | None
     evaluation: Evaluation | None
     seed: int
 
@@ -123,7 +145,8 @@ class _Report:
             curve = training_curve(model)
             loss = folder / "loss.svg"
             loss.write_text(curve)
-            strip, animation = write_trajectory(model, trajectory(model, 0, seed=self.seed), folder)
+            first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
+            strip, animation = write_trajectory(model, trajectory(model, 0, seed=self.seed, label=first), folder)
             if self.evaluation is not None:
                 (folder / "evaluation.json").write_text(json.dumps(asdict(self.evaluation), indent=2) + "\n")
             sections = [
@@ -143,7 +166,15 @@ class _Report:
                 ),
                 self._learning(curve),
                 *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
-                how_it_was_made(model, self.train, self.held_out, made=made, shown=SHOWN, seed=self.seed),
+                how_it_was_made(
+                    model,
+                    self.train,
+                    self.held_out,
+                    made=made,
+                    shown=SHOWN,
+                    seed=self.seed,
+                    of_classes=None if self.labels is None else len(self.drawn),
+                ),
             ]
             report = folder / "report.html"
             title = f"{model.config.recipe} on {Path(model.config.data.source).name}"

@@ -44,7 +44,8 @@ def counting_one(progress: Count | None, what: str) -> Callable[[int, int], None
     return None if progress is None else lambda done, total: progress(what, done, total)
 
 
-def how_sampled(model: DiffusionModel) -> str:
-    """Its solver and number of steps, in words."""
-    method = model.method()
-    return f"{method.name}, {method.steps} steps"
+def how_sampled(model: DiffusionModel, *, labelled: bool = False) -> str:
+    """Its solver and number of steps, in words, and how far it is guided where samples are asked to be of a class."""
+    method = model.method(tuned=not labelled)
+    guided = f", guidance {model.config.sampling.guidance:g}" if labelled else ""
+    return f"{method.name}, {method.steps} steps{guided}"

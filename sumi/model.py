@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sumi.conditioning.labels import LabelConditioning, LabelEmbedding
+from sumi.config import nearest
 from sumi.data.dataset import ImageDataset
 from sumi.data.load import is_there
 from sumi.data.load import load as load_data
@@ -22,6 +24,7 @@ from sumi.denoising.uncertainty import Uncertainty
 from sumi.denoising.variance import LearnedVariance
 from sumi.denoising.weighting import LearnedUncertainty
 from sumi.errors import InputError
+from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.binomial import draw
 from sumi.process.noise import Purpose, SampleNoise, normal
@@ -84,7 +87,14 @@ def build_denoiser(config: RunConfig, items: ItemSpec) -> NetworkDenoiser | Bino
     network = config.network.build(items.shape, 2 if learned_variance else 1)
     if isinstance(config.parameterization, PredictEnergy):
         network = EnergyGradient(network)
-    denoiser = NetworkDenoiser(network, schedule, config.parameterization, config.times.grid, learned_variance)
+    conditioner = None
+    if isinstance(config.conditioning, LabelConditioning):
+        if not items.label_names:
+            raise InputError("conditioning: labels needs data with classes, and these have none; set conditioning=none")
+        conditioner = LabelEmbedding(len(items.label_names), config.network.embedding)
+    denoiser = NetworkDenoiser(
+        network, schedule, config.parameterization, config.times.grid, learned_variance, conditioner
+    )
     if isinstance(config.weighting, LearnedUncertainty):
         denoiser.companions["uncertainty"] = Uncertainty()
     if isinstance(config.times, ImportanceTimes):
@@ -122,9 +132,46 @@ class DiffusionModel:
     def device(self) -> torch.device:
         return next(self.network_denoiser.parameters()).device
 
-    def denoiser(self) -> Denoiser:
-        """D(x_t, t), with x̂_0 kept in [-1, 1] where the configuration says so."""
-        return StaticThreshold(self.network_denoiser) if self.config.sampling.threshold else self.network_denoiser
+    def denoiser(self, labels: Tensor | None = None, guidance: float | None = None) -> Denoiser:
+        """D(x_t, t), with x̂_0 kept in [-1, 1] where the configuration says so.
+
+        ``labels``: the class of each sample, (N,); None: nothing is said. ``guidance``: the scale of classifier-free
+        guidance, 1 for none; None: the configuration's. Raises InputError where the model knows no classes.
+        """
+        found: Denoiser = self.network_denoiser
+        if labels is not None:
+            network, conditioning = self.gaussian_denoiser(), self.config.conditioning
+            told = network.told(self._classes(labels))
+            scale = self.config.sampling.guidance if guidance is None else guidance
+            if scale != 1 and isinstance(conditioning, LabelConditioning) and conditioning.dropout == 0:
+                raise InputError(f"guidance: {scale:g} needs a model that was also trained without labels; give 1")
+            found = Extrapolation(told, network, scale)
+        elif guidance is not None:
+            raise InputError("--guidance: says how much a label counts, and none is given; add --label")
+        return StaticThreshold(found) if self.config.sampling.threshold else found
+
+    def _classes(self, labels: Tensor) -> Tensor:
+        """Classes (N,) as the network takes them. Raises InputError where they are none of the model's."""
+        count = len(self.items.label_names)
+        if labels.is_floating_point() or labels.ndim != 1 or bool(((labels < 0) | (labels >= count)).any()):
+            raise InputError(f"label: gives no classes; give whole numbers from 0 to {count - 1}, one for each item")
+        return labels.to(self.device, torch.int64)
+
+    def labels_of(self, indices: Sequence[int], label: str | None) -> Tensor | None:
+        """The classes of these items for ``label``: a class's name, "all" for one after the other, or None for none.
+
+        Raises InputError where there is no such class, or the model knows none.
+        """
+        if label is None:
+            return None
+        names = self.items.label_names
+        if not isinstance(self.config.conditioning, LabelConditioning):
+            raise InputError(f"--label {label}: this model was trained without; train classifier-free")
+        if label == "all":
+            return torch.tensor([i % len(names) for i in indices])
+        if label not in names:
+            raise InputError(f"--label {label}: there is no such class; {nearest(label, (*names, 'all'))}")
+        return torch.full((len(indices),), names.index(label))
 
     def gaussian_denoiser(self) -> NetworkDenoiser:
         """The denoiser as it was trained. Raises InputError where the process is binomial."""
@@ -142,6 +189,8 @@ class DiffusionModel:
         eta: float | None = None,
         seed: int = 0,
         start: int = 0,
+        label: str | Tensor | None = None,
+        guidance: float | None = None,
         batch_size: int = 64,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
         on_step: OnStep | None = None,
@@ -152,18 +201,26 @@ class DiffusionModel:
 
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``steps``, ``solver`` and ``eta``:
         see `method`.
-        ``wrap`` makes another denoiser of the model's own, such as one that is multiplied by a second distribution.
-        ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts items.
-        Raises InputError for values out of range.
+        ``label``: the class of all, "all" for one class after the other, or a tensor (n,) of classes; ``guidance``: see
+        `denoiser`. ``wrap`` makes another denoiser of the model's own, such as one that is multiplied by a second
+        distribution. ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts
+        items. Raises InputError for values out of range.
         """
         _check_range(n=n, batch_size=batch_size, least=1)
         _check_range(start=start, seed=seed, least=0)
         _check_range(last_index=start + n, least=1)
-        method = self.method(steps, solver, eta)
-        denoiser = self.denoiser() if wrap is None else wrap(self.denoiser())
+        method = self.method(steps, solver, eta, tuned=label is None)
+        if isinstance(label, Tensor) and label.shape != (n,):
+            raise InputError(f"label: {tuple(label.shape)} classes for {n} items; give one for each")
         made = []
         for first in range(start, start + n, batch_size):
             indices = range(first, min(first + batch_size, start + n))
+            if isinstance(label, Tensor):
+                labels: Tensor | None = label[indices.start - start : indices.stop - start]
+            else:
+                labels = self.labels_of(indices, label)
+            denoiser = self.denoiser(labels, guidance)
+            denoiser = denoiser if wrap is None else wrap(denoiser)
             noise = SampleNoise(seed, indices, self.items.shape, device=self.device)
             x = sample(denoiser, method.solver, method.times, self.start_noise(indices, seed), noise, on_step)
             made.append((x.clamp(-1, 1) if isinstance(self.items, ImageSpec) else x).cpu())
@@ -219,11 +276,14 @@ class DiffusionModel:
             raise InputError(f"{self.folder}: is a model of vectors, and this is for images; choose such a run")
         return dataset
 
-    def method(self, steps: int | None = None, solver: str | None = None, eta: float | None = None) -> Method:
+    def method(
+        self, steps: int | None = None, solver: str | None = None, eta: float | None = None, *, tuned: bool = True
+    ) -> Method:
         """How it samples: the configuration's solver and steps where none are named, DDIM where only its η is.
 
         Where no solver is named and one was tuned to this model and number of steps, it is that one; ``tuned`` demands
-        it. Raises InputError for what `build_method` refuses, and where nothing was tuned.
+        it as a solver, and False as an argument leaves it out: what is guided is another field. Raises InputError for
+        what `build_method` refuses, and where nothing was tuned.
         """
         config = self.config.sampling
         steps = config.steps if steps is None else steps
@@ -231,7 +291,7 @@ class DiffusionModel:
             raise InputError("--eta: tuned draws no noise; leave it out, or choose ddim")
         if solver == "tuned" and not self.is_tuned(steps):
             raise InputError(f"--solver tuned: there is none for {steps} steps; run `sumi compare --tune {steps}`")
-        if solver == "tuned" or (solver is None and eta is None and self.is_tuned(steps)):
+        if solver == "tuned" or (solver is None and eta is None and tuned and self.is_tuned(steps)):
             return load_tuned(tuned_file(self.folder, self.step, steps), self.digest, steps)
         return build_method(
             solver or (config.solver if eta is None else "ddim"),

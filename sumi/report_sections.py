@@ -28,10 +28,23 @@ def training_curve(model: DiffusionModel) -> str:
 
 
 def how_it_was_made(
-    model: DiffusionModel, train: Dataset, held_out: Dataset, *, made: str, shown: int, seed: int
+    model: DiffusionModel,
+    train: Dataset,
+    held_out: Dataset,
+    *,
+    made: str,
+    shown: int,
+    seed: int,
+    of_classes: int | None = None,
 ) -> Section:
-    """The data, the samples, the versions, the whole configuration and the commands that do it again."""
+    """The data, the samples, the versions, the whole configuration and the commands that do it again.
+
+    ``of_classes``: how many samples were asked to be of classes, as often as the data have them; measuring does.
+    """
     again = f"sumi train {model.folder / 'config.json'} --out ANOTHER"
+    samples = f"sumi sample {model.folder} -n {shown} --seed {seed}"
+    if of_classes is not None:
+        samples = f"sumi evaluate {model.folder} -n {of_classes} --seed {seed}"
     rows = [(name, value) for name, value, _ in describe(model.config)]
     versions = (
         f"sumi {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
@@ -41,5 +54,5 @@ def how_it_was_made(
         f"{len(train):,} {model.items.name} to train on, {len(held_out):,} held out (by a hash of their names). "
         f"Samples: {made}, seed {seed}. {versions}. {' '.join(train.notes)}",
         tables=[Table(("field", "value"), rows, "the whole configuration, as in config.json")],
-        code=f"{again}\nsumi sample {model.folder} -n {shown} --seed {seed}",
+        code=f"{again}\n{samples}",
     )

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sumi.conditioning.labels import ConditioningConfig, LabelConditioning, NoConditioning
 from sumi.config import from_json, to_json
 from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
@@ -74,6 +75,7 @@ class RunConfig:
     schedule: ScheduleConfig = field(default_factory=LinearBeta)
     parameterization: ParameterizationConfig = field(default_factory=PredictNoise)
     weighting: WeightingConfig = field(default_factory=SNRWeighting)
+    conditioning: ConditioningConfig = field(default_factory=NoConditioning)
     variance: VarianceConfig = field(default_factory=FixedVariance)
     times: TimeSamplerConfig = field(default_factory=GridTimes)
     stratified_times: bool = field(
@@ -98,6 +100,8 @@ class RunConfig:
             self._check_variance()
         else:
             self._check_solver()
+        if isinstance(self.conditioning, LabelConditioning) and isinstance(self.parameterization, PredictEnergy):
+            raise InputError("conditioning: parameterization=energy takes none; set conditioning=none")
         if self.process == "binomial":
             self._check_binomial()
         elif self.sampling.solver == BINOMIAL:
@@ -162,6 +166,7 @@ class RunConfig:
             "parameterization": (self.parameterization.name, "clean"),
             "weighting": (self.weighting.name, "likelihood"),
             "variance": (self.variance.name, "fixed"),
+            "conditioning": (self.conditioning.name, "none"),
             "times": (self.times.name, "grid"),
             "sampling.solver": (self.sampling.solver, BINOMIAL),
             "sampling.time_grid": (self.sampling.time_grid, NATURAL),
@@ -249,7 +254,7 @@ class RunDescription:
     def identity(self) -> str:
         """sha256 of all that the weights mean nothing without: process, schedule, parameterization, times, network …
 
-        And the weighting, where it has weights of its own.
+        And the weighting and the conditioning, where they have weights of their own.
         """
         config = self.config
         parts: tuple[object, ...] = (
@@ -263,6 +268,8 @@ class RunDescription:
         )
         if isinstance(config.weighting, LearnedUncertainty):
             parts = (*parts, config.weighting)
+        if isinstance(config.conditioning, LabelConditioning):
+            parts = (*parts, config.conditioning.name)
         return hashlib.sha256(json.dumps([to_json(part) for part in parts]).encode()).hexdigest()
 
 

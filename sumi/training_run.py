@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sumi import recipes
+from sumi.conditioning.labels import LabelConditioning, NoConditioning, TrainingLabels
 from sumi.config import differences, from_json, override
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, ImageDataset
@@ -148,6 +149,7 @@ def build_trainer(
         config.seed,
         place,
         flip=config.data.flip,
+        condition=_condition(config, kept),
         bin_width=2 / (description.items.levels - 1) if config.data.dequantize and description.items.levels else 0.0,
         divide=times.divides or isinstance(config.weighting, LikelihoodWeighting),
         stratify=config.training.batch_size if config.stratified_times else None,
@@ -157,7 +159,8 @@ def build_trainer(
         if isinstance(module, NetworkDenoiser | BinomialDenoiser):
             model = DiffusionModel(description, module, step, run.path)
             if isinstance(model.items, ImageSpec):
-                grid = png(image_grid(model.pixels.to_bytes(model.sample(25, seed=config.seed)).numpy()))
+                label = None if isinstance(config.conditioning, NoConditioning) else "all"
+                grid = png(image_grid(model.pixels.to_bytes(model.sample(25, seed=config.seed, label=label)).numpy()))
             else:
                 made = model.sample(1000, seed=config.seed, batch_size=1000)
                 grid = picture([(f"step {step}", made)], model.items.levels)
@@ -214,6 +217,13 @@ def build_times(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser)
         return config.times.sampler()
     config.times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)
     return config.times
+
+
+def _condition(config: RunConfig, data: Dataset) -> TrainingLabels | None:
+    if not isinstance(config.conditioning, LabelConditioning) or not isinstance(data, ImageDataset):
+        return None
+    assert data.labels is not None  # build_denoiser has refused data without classes
+    return TrainingLabels(data.labels, len(data.label_names), config.conditioning.dropout)
 
 
 def default_folder(config: RunConfig) -> Path:

@@ -43,6 +43,8 @@ def trajectory(
     solver: str | None = None,
     eta: float | None = None,
     seed: int = 0,
+    label: str | None = None,
+    guidance: float | None = None,
 ) -> Trajectory:
     """Item ``index`` of ``seed`` as `DiffusionModel.sample` makes it, with all states on the way.
 
@@ -57,7 +59,18 @@ def trajectory(
         times.append(float(level.t))
 
     count = n or 1
-    model.sample(count, steps=steps, solver=solver, eta=eta, seed=seed, start=index, batch_size=count, on_step=record)
+    model.sample(
+        count,
+        steps=steps,
+        solver=solver,
+        eta=eta,
+        seed=seed,
+        start=index,
+        label=label,
+        guidance=guidance,
+        batch_size=count,
+        on_step=record,
+    )
     end = level_of(model.network_denoiser.schedule, 1.0)
     start = model.start_noise(range(index, index + count), seed).cpu() / _size(end)
     start = start[0] if n is None else start

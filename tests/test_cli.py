@@ -91,6 +91,8 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--solver",
                 "--eta",
                 "--seed",
+                "--label",
+                "--guidance",
                 "--batch-size",
                 "--checkpoint",
                 "--device",

@@ -15,7 +15,7 @@ FLOORS = [
     {"sampling"},
     {"guidance"},
     {"likelihood", "restoration"},
-    {"networks", "data"},
+    {"networks", "conditioning", "data"},
     {"training", "evaluation"},
     {"run"},
     {"tuned"},
@@ -30,7 +30,11 @@ FLOORS = [
     {"compare"},
     {"cli"},
 ]
-BLIND = {"networks": {"process", "denoising", "sampling", "guidance"}, "data": {"process", "denoising", "sampling"}}
+BLIND = {
+    "conditioning": {"process", "denoising", "sampling", "guidance"},
+    "networks": {"process", "denoising", "sampling", "guidance"},
+    "data": {"process", "denoising", "sampling"},
+}
 LEVEL = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 
 

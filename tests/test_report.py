@@ -245,6 +245,7 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
         network=FeatureFacts("classes", 3, 1, 8, 0.98, 161),
         network_sha256="0123456789abcdef" * 4,
         held_out_accuracy=Estimate(0.99, 0.97, 0.995),
+        label_accuracy=Estimate(0.97, 0.95, 0.98),
         distances=Distances(estimate, estimate, 1.25, 400, 180),
         real_distances=Distances(real, real, 1.15, 180, 180),
         clarity=Clarity(0.9, Estimate(0.91, 0.88, 0.93), Estimate(0.95, 0.92, 0.97), Estimate(0.958, 0.92, 0.99)),
@@ -261,6 +262,7 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
     assert rows["Clear, relative to real images"][0] == f"0.958 [0.920,{space}0.990]"
     assert rows["Near copies, pixels"] == (f"3.0 % (p{space}={space}0.0042)", "1.1 %")
     assert rows["Class shares, total variation"][0].startswith("0.200")
+    assert rows["Of the class asked for"][0].startswith("97.0")
     assert rows["Accuracy of the classifier"][1].startswith("99.0")
     assert "400 samples and 180 held-out images" in table.caption
     assert "1617 training images" in table.caption

@@ -57,6 +57,10 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--label", metavar="L", help="the class to draw, by its name, or all: one after the other")
+    parser.add_argument(
+        "--guidance", type=float, metavar="W", help="how much the label counts: 1 plain, 2 and more sharper"
+    )
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)

@@ -21,14 +21,18 @@ def run(options: argparse.Namespace) -> None:
             eta=options.eta,
             seed=options.seed,
             start=options.start,
+            label=options.label,
+            guidance=options.guidance,
             batch_size=options.batch_size,
             progress=sampling,
         )
-    method = model.method(options.steps, options.solver, options.eta)
+    method = model.method(options.steps, options.solver, options.eta, tuned=options.label is None)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     if isinstance(model.items, VectorSpec):  # one file holds them all
         name += f"-{options.start}to{options.start + options.n - 1}"
+    name += "" if options.label is None else f"-{_plain(options.label)}"
+    name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {
         "run": str(options.run),
@@ -37,6 +41,9 @@ def run(options: argparse.Namespace) -> None:
         "solver": repr(method.solver),
         "steps": method.steps,
     }
+    if options.label is not None:
+        guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
+        about |= {"label": options.label, "guidance": guidance}
     how = f"({method.name}, {method.steps} steps)"
     if isinstance(model.items, VectorSpec):
         title = f"{options.n} of seed {options.seed}"
@@ -56,6 +63,13 @@ def run(options: argparse.Namespace) -> None:
             solver=options.solver,
             eta=options.eta,
             seed=options.seed,
+            label=options.label,
+            guidance=options.guidance,
         )
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
+
+
+def _plain(label: str) -> str:
+    """A label as part of a folder's name."""
+    return "".join(c if c.isalnum() else "-" for c in label)

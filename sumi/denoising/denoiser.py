@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sumi.denoising.parameterization import Coefficients, Parameterization
 from sumi.denoising.variance import clean_variance
+from sumi.errors import InputError
 from sumi.process.forward import expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
 
@@ -77,6 +78,30 @@ class FunctionDenoiser:
         return Denoised(self.f(x_t, now), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
 
 
+class Conditioner(Protocol):
+    """A module that makes vectors (N, width) of a condition (N, …)."""
+
+    def null(self, count: int) -> Tensor:
+        """The condition of ``count`` samples of which nothing is said."""
+        ...
+
+    def __call__(self, condition: Tensor, /) -> Tensor: ...
+
+
+class ReadDenoiser(Protocol):
+    """A denoiser whose network can be asked for its own output: what losses are made for."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    @property
+    def parameterization(self) -> Parameterization: ...
+
+    def predict(self, x_t: Tensor, c: Coefficients, /) -> Tensor: ...
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised: ...
+
+
 class NetworkDenoiser(nn.Module):
     """A network F(x, c_noise) read through a parameterization.
 
@@ -85,6 +110,9 @@ class NetworkDenoiser(nn.Module):
     ``grid``: the number T of steps of the chain the network was trained on, when it knows only the times i/T; None when
     it takes any time. ``learned_variance``: the network gives twice as many channels, of which the second half says the
     variance of the chain's steps (`sumi.denoising.variance`).
+
+    ``conditioner``: makes of a condition, one a sample, the vectors (N, width) that the network is told besides; a
+    condition of None is its ``null``. A condition is bound before a sampler sees the denoiser: `told`.
 
     ``companions``: modules that are trained, or keep count, beside the network and are no part of its output; they are
     here because optimizer, averaging and checkpoints take this module whole.
@@ -97,6 +125,7 @@ class NetworkDenoiser(nn.Module):
         parameterization: Parameterization,
         grid: int | None = None,
         learned_variance: bool = False,
+        conditioner: Conditioner | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -104,25 +133,35 @@ class NetworkDenoiser(nn.Module):
         self.parameterization = parameterization
         self.grid = grid
         self.learned_variance = learned_variance
+        self.conditioner = conditioner
         self.companions = nn.ModuleDict()
 
-    def predict(self, x_t: Tensor, c: Coefficients) -> Tensor:
-        """F(c_in x_t, c_noise), in x_t's type and shape."""
-        output = self._output(x_t, c)
+    def told(self, condition: Tensor) -> "ToldDenoiser":
+        """This denoiser, told ``condition`` (N, …) of the N samples. Raises InputError where it takes none."""
+        if self.conditioner is None:
+            raise InputError("condition: this model was trained without; train one with conditioning=labels")
+        return ToldDenoiser(self, condition)
+
+    def predict(self, x_t: Tensor, c: Coefficients, condition: Tensor | None = None) -> Tensor:
+        """F(c_in x_t, c_noise, condition), in x_t's type and shape."""
+        output = self._output(x_t, c, condition)
         return output.chunk(2, 1)[0] if self.learned_variance else output
 
-    def _output(self, x_t: Tensor, c: Coefficients) -> Tensor:
+    def _output(self, x_t: Tensor, c: Coefficients, condition: Tensor | None) -> Tensor:
         scaled = x_t if isinstance(c.c_in, float) and c.c_in == 1.0 else expand(c.c_in, x_t) * x_t
         if isinstance(c.c_noise, Tensor):
             c_noise = c.c_noise.to(x_t.device, x_t.dtype)
         else:
             c_noise = x_t.new_full((len(x_t),), c.c_noise)
-        return self.network(scaled, c_noise)
+        if self.conditioner is None:
+            return self.network(scaled, c_noise)
+        told = self.conditioner.null(len(x_t)) if condition is None else condition.to(x_t.device)
+        return self.network(scaled, c_noise, self.conditioner(told))
 
-    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+    def __call__(self, x_t: Tensor, t: Time, condition: Tensor | None = None) -> Denoised:
         now = level(self.schedule, t)
         c = self.parameterization.coefficients(now)
-        output, variance = self._output(x_t, c), None
+        output, variance = self._output(x_t, c, condition), None
         if self.learned_variance:
             output, said = output.chunk(2, 1)
             variance = clean_variance(said, now, self.schedule, self.grid or 1)
@@ -131,3 +170,26 @@ class NetworkDenoiser(nn.Module):
         # one pass over the image where the coefficient is a number, as in a sampler
         clean = clean.addcmul_(output, c_out) if isinstance(c_out, Tensor) else clean.add_(output, alpha=c_out)
         return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
+
+
+@dataclass(frozen=True)
+class ToldDenoiser:
+    """A network's denoiser with the condition of each sample bound to it: a denoiser as any other, of N samples."""
+
+    denoiser: NetworkDenoiser
+    condition: Tensor
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    @property
+    def parameterization(self) -> Parameterization:
+        return self.denoiser.parameterization
+
+    def predict(self, x_t: Tensor, c: Coefficients, /) -> Tensor:
+        """F(c_in x_t, c_noise, condition), in x_t's type and shape."""
+        return self.denoiser.predict(x_t, c, self.condition)
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+        return self.denoiser(x_t, t, self.condition)

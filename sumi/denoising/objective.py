@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.denoiser import ReadDenoiser
 from sumi.denoising.weighting import Weighting
 from sumi.process.forward import add_noise, expand
 from sumi.process.schedule import Time, level
@@ -36,7 +36,7 @@ class DenoisingLoss:
 
     weighting: Weighting
 
-    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type.
 
         x_0 and noise: (N, …). t: (N,) in (0, 1], or the level there, whose gradients are kept.

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.denoiser import ReadDenoiser
 from sumi.denoising.objective import DenoisingLoss
 from sumi.denoising.weighting import LikelihoodWeighting
 from sumi.process.learned import MonotoneSchedule
@@ -35,7 +35,7 @@ class VarianceMinimisingLoss:
     ``t`` must be uniform on [0, 1].
     """
 
-    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample in nats a dimension, (N,) in x_0's type. x_0 and noise: (N, …); t: (N,)."""
         schedule, loss = denoiser.schedule, DenoisingLoss(LikelihoodWeighting())
         if not isinstance(schedule, MonotoneSchedule) or not isinstance(t, Tensor):

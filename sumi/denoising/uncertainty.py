@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.denoiser import ReadDenoiser
 from sumi.denoising.objective import DenoisingLoss
 from sumi.process.schedule import NoiseLevel, Time, level
 
@@ -47,7 +47,7 @@ class UncertainLoss:
     loss: DenoisingLoss
     uncertainty: Uncertainty
 
-    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type, on its device. x_0 and noise: (N, …); t: (N,) in (0, 1]."""
         now = level(denoiser.schedule, t)
         losses = self.loss(denoiser, x_0, now, noise)

@@ -107,6 +107,8 @@ def measurements(evaluation: Evaluation) -> Table:
     if e.balance is not None:
         samples = f"{e.balance.total_variation:.3f} {_chance(e.balance.p_value)}"
         rows.append(("Class shares, total variation", samples, f"{e.balance.by_chance:.3f} by chance"))
+    if e.label_accuracy is not None:
+        rows.append(("Of the class asked for", _share(e.label_accuracy), ""))
     if e.held_out_accuracy is not None:
         rows.append(("Accuracy of the classifier", "", _share(e.held_out_accuracy)))
     sizes = (

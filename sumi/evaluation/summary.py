@@ -44,8 +44,9 @@ class Evaluation:
     """What was measured, ready for ``dataclasses.asdict`` and JSON. Distances are in the space ``network_sha256``.
 
     ``distances``: samples against held-out images; ``real_distances``: training against held-out images.
-    ``held_out_accuracy``: of the classifier on labelled held-out images, else None. ``balance``: of classes, against
-    all real images (which class is the likeliest hardly depends on having been learned from); None without labels.
+    ``held_out_accuracy``: of the classifier on labelled held-out images, else None; ``label_accuracy``: how many
+    samples it takes for what they were asked to be, else None. ``balance``: of classes, against all real images (which
+    class is the likeliest hardly depends on having been learned from); None without labels.
     """
 
     seed: int
@@ -53,6 +54,7 @@ class Evaluation:
     network: FeatureFacts
     network_sha256: str
     held_out_accuracy: Estimate | None
+    label_accuracy: Estimate | None
     distances: Distances
     real_distances: Distances
     clarity: Clarity
@@ -73,14 +75,15 @@ def evaluate(
     network: FeatureNetwork,
     *,
     held_out_labels: Tensor | None = None,
+    sample_labels: Tensor | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Measure ``samples`` against held-out images, in the feature space that ``network`` learned on training images.
 
     All images are floats (N, C, H, W) in [-1, 1] of one size, at least 4 of each kind; ``samples`` as they would be
-    saved, so rounded to the levels of the data. ``seed`` chooses the training images to compare with and the
-    permutations: the same input gives the same figures. All is computed on the CPU. Raises InputError where the
-    images do not fit together.
+    saved, so rounded to the levels of the data. ``sample_labels`` (N,): the classes that samples were asked to be.
+    ``seed`` chooses the training images to compare with and the permutations: the same input gives the same figures.
+    All is computed on the CPU. Raises InputError where the images do not fit together.
     """
     samples, train_images, held_out_images = (x.cpu() for x in (samples, train_images, held_out_images))
     for name, images in (("samples", samples), ("held-out images", held_out_images)):
@@ -99,13 +102,16 @@ def evaluate(
     sample_classes, real_classes = network.probabilities(samples), network.probabilities(held_out_images)
     generator = torch.Generator().manual_seed(seed)
     alike = torch.randperm(len(train_images), generator=generator)[: len(held_out_images)]
-    shares = accuracy = None
+    shares = accuracy = as_asked = None
     if network.facts.task == "classes":
         all_real = torch.cat([network.probabilities(train_images), real_classes])
         shares = balance(sample_classes, all_real, seed=seed)
     if held_out_labels is not None and network.facts.task == "classes":
         right = real_classes.argmax(1) == held_out_labels.cpu()
         accuracy = share(int(right.sum()), len(right))
+    if sample_labels is not None and network.facts.task == "classes":
+        right = sample_classes.argmax(1) == sample_labels.cpu()
+        as_asked = share(int(right.sum()), len(right))
     pixels = (nearest(x, train_images).distance for x in (samples, held_out_images))
     features = (nearest(x, of_training).distance for x in (of_samples, of_real))
     return Evaluation(
@@ -114,6 +120,7 @@ def evaluate(
         network=network.facts,
         network_sha256=network.sha256,
         held_out_accuracy=accuracy,
+        label_accuracy=as_asked,
         distances=distances(of_samples, of_real),
         real_distances=distances(of_training[alike], of_real),
         clarity=clarity(sample_classes, real_classes),
@@ -140,7 +147,7 @@ def verdict(evaluation: Evaluation, class_names: Sequence[str] | None = None) ->
         f"[{_number(kernel.low)}, {_number(kernel.high)}] against {_number(floor.value)} for real against real; "
         f"{_clearness(evaluation)}; {_copying(evaluation)}."
     )
-    return " ".join([first, *_classes(evaluation, class_names)])
+    return " ".join([first, *_as_asked(evaluation), *_classes(evaluation, class_names)])
 
 
 def _closeness(evaluation: Evaluation) -> str:
@@ -166,6 +173,15 @@ def _copying(evaluation: Evaluation) -> str:
         return "no sign of copying"
     pixels = evaluation.pixel_copying
     return f"{_percent(pixels.share)} are near copies of training images, where {_percent(pixels.expected)} would be so"
+
+
+def _as_asked(evaluation: Evaluation) -> list[str]:
+    """Nothing, or one sentence, on samples that were asked to be of a class."""
+    asked, real = evaluation.label_accuracy, evaluation.held_out_accuracy
+    if asked is None:
+        return []
+    beside = "" if real is None else f", where {_percent(real.value)} of real ones are told right"
+    return [f"{_percent(asked.value)} are the class asked for{beside}."]
 
 
 def _classes(evaluation: Evaluation, class_names: Sequence[str] | None) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.denoiser import ReadDenoiser
 from sumi.denoising.schedule_learning import VarianceMinimisingLoss
 from sumi.denoising.weighting import Weighting
 from sumi.likelihood.discretised import posterior_of_levels
@@ -36,7 +36,7 @@ class HybridLoss:
     bound: VariationalBound
     bound_weight: float = 1e-3
 
-    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type. x_0 and noise: (N, …); t: (N,), times of the chain."""
         now = level(denoiser.schedule, t)
         denoised = denoiser(add_noise(x_0, noise, now), now)
@@ -54,7 +54,7 @@ class ChainBoundLoss:
 
     bound: VariationalBound
 
-    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type. x_0 and noise: (N, …); t: (N,), times of the chain."""
         index = self.bound.index(torch.as_tensor(level(denoiser.schedule, t).t))
         return self.bound.step(denoiser, x_0, index, noise) * (self.bound.steps / x_0[0].numel())
@@ -69,7 +69,7 @@ class WholeBoundLoss:
 
     levels: int | None
 
-    def __call__(self, denoiser: NetworkDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type. x_0 and noise: (N, …); t: (N,), uniform on [0, 1].
 
         The decoder is asked about the first `DECODED` samples, each for N/`DECODED` of them.

@@ -47,7 +47,7 @@ class MLPConfig:
 
 
 class MLP(nn.Module):
-    """``forward(x: (N, D), c_noise: (N,)) -> (N, outputs · D)``, the first D of them first; in x's type."""
+    """``forward(x: (N, D), c_noise: (N,), told: (N, embedding)) -> (N, outputs · D)``, in x's type."""
 
     def __init__(self, config: MLPConfig, dimensions: int, outputs: int) -> None:
         super().__init__()
@@ -62,8 +62,11 @@ class MLP(nn.Module):
         for last in (*self.second.parameters(), *self.linear_out.parameters()):
             nn.init.zeros_(last)
 
-    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        scales, shifts = self.modulation(F.silu(self.noise_embedding(c_noise))).chunk(2, dim=1)
+    def forward(self, x: Tensor, c_noise: Tensor, told: Tensor | None = None) -> Tensor:
+        embedding = self.noise_embedding(c_noise)
+        if told is not None:  # what else there is to know, such as a class
+            embedding = embedding + told
+        scales, shifts = self.modulation(F.silu(embedding)).chunk(2, dim=1)
         h = self.linear_in(x)
         width = h.shape[1:]
         for first, second, scale, shift in zip(

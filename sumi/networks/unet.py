@@ -149,9 +149,10 @@ class Level(nn.Module):
 class UNet(nn.Module):
     """A U-Net told its noise level.
 
-    ``forward(x: (N, C, H, W), c_noise: (N,)) -> (N, outputs · C, H, W)``, any H and W that `UNetConfig.check_size`
-    accepts (odd and unequal ones too). ``c_noise`` is what the parameterization calls so, in one of the ranges named at
-    `layers.NoiseEmbedding`. The output has the dtype of ``x``, under autocast too.
+    ``forward(x: (N, C, H, W), c_noise: (N,), told: (N, embedding)) -> (N, outputs · C, H, W)``, any H and W that
+    `UNetConfig.check_size` accepts (odd and unequal ones too). ``c_noise`` is what the parameterization calls so, in
+    one of the ranges named at `layers.NoiseEmbedding`; ``told`` is added to its embedding. The output has the dtype of
+    ``x``, under autocast too.
     """
 
     def __init__(self, config: UNetConfig, channels: int, outputs: int = 1) -> None:
@@ -180,9 +181,10 @@ class UNet(nn.Module):
             if weight.dim() == 4:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        # What else there is to know (a class, a text) is one more vector of this width, added here.
+    def forward(self, x: Tensor, c_noise: Tensor, told: Tensor | None = None) -> Tensor:
         embedding = self.noise_embedding(c_noise)
+        if told is not None:  # what else there is to know, such as a class
+            embedding = embedding + told
         modulation = self._modulation(embedding)
 
         # One-channel images and their weights have either layout, and convolution then takes the slow one.

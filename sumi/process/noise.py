@@ -11,13 +11,14 @@ The stream of normal values is NumPy's for a given NumPy release.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, unique
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+@unique
 class Purpose(IntEnum):
     """What a draw is for. The numbers are part of the promise: never renumber, only add."""
 
@@ -35,6 +36,8 @@ class Purpose(IntEnum):
     DEQUANTIZE = 11
     MEASUREMENT = 12
     RESAMPLE = 13
+    CONDITION_DROPOUT = 14
+    LABEL = 15
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

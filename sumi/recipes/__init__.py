@@ -9,12 +9,13 @@ from sumi.data.config import DataConfig
 from sumi.data.load import holds_vectors
 from sumi.errors import InputError
 from sumi.networks.mlp import MLPConfig
-from sumi.recipes import ddpm, edm, energy, flow, improved_ddpm, ncsn, nonequilibrium, score_sde, vdm
+from sumi.recipes import classifier_free, ddpm, edm, energy, flow, improved_ddpm, ncsn, nonequilibrium, score_sde, vdm
 from sumi.run import RunConfig
 
 RECIPES: Final[dict[str, Callable[[DataConfig], RunConfig]]] = {
     "ddpm": ddpm.recipe,
     "improved-ddpm": improved_ddpm.recipe,
+    "classifier-free": classifier_free.recipe,
     "nonequilibrium": nonequilibrium.recipe,
     "ncsn": ncsn.recipe,
     "energy": energy.recipe,

@@ -18,6 +18,9 @@ class SamplingConfig:
     solver: str = field(default="adams", metadata={"help": f"one of {', '.join(SOLVERS)}"})
     steps: int = field(default=50, metadata={"help": "intervals of the time grid, 1 or more"})
     time_grid: str = field(default=NATURAL, metadata={"help": f"one of {', '.join(_GRIDS)} (the solver's own)"})
+    guidance: float = field(
+        default=1.0, metadata={"help": "scale of classifier-free guidance where a label is given; 1: none"}
+    )
     threshold: bool = field(default=True, metadata={"help": "keep every x̂_0 in [-1, 1] while sampling"})
 
     def __post_init__(self) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sumi.conditioning.labels import TrainingLabels
 from sumi.data.dataset import Dataset
 from sumi.denoising.binomial import BinomialDenoiser
-from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.denoiser import NetworkDenoiser, ToldDenoiser
 from sumi.denoising.objective import Loss
 from sumi.denoising.time_sampling import TimeSampler, stratified
 from sumi.errors import SumiError
@@ -26,9 +27,9 @@ class DiffusionTask:
     """x_0 from the data, t from the time sampler, ε from the counter: one loss a sample.
 
     ``flip``: mirror images left to right, half of the time. ``bin_width``: spread values evenly over bins that wide; 0
-    leaves them as they are. ``divide``: divide each loss by the density of its time, so
-    that the mean over the batch estimates the integral over uniform times. ``stratify``: the size of the step's whole
-    batch, over which times are spread evenly; None: each sample's time is drawn for itself.
+    leaves them as they are. ``condition``: what the network is told of each item. ``divide``: divide each loss by the
+    density of its time, so that the mean over the batch estimates the integral over uniform times. ``stratify``: the
+    size of the step's whole batch, over which times are spread evenly; None: each sample's time is drawn for itself.
     """
 
     data: Dataset
@@ -38,6 +39,7 @@ class DiffusionTask:
     device: torch.device
     flip: bool = False
     bin_width: float = 0.0
+    condition: TrainingLabels | None = None
     divide: bool = False
     stratify: int | None = None
 
@@ -61,7 +63,7 @@ class DiffusionTask:
             t = self.times.times(self._places(step, positions), module.schedule)
         noise = normal(self.seed, where, step, Purpose.TRAINING_NOISE, self.data.shape)
         x_0, noise = (v.to(self.device, non_blocking=True) for v in (x_0, noise))
-        losses = self.loss_function(module, x_0, t, noise)
+        losses = self.loss_function(self._told(module, step, positions, items), x_0, t, noise)
         self.times.record(t, losses)
         if self.divide:
             with torch.no_grad():
@@ -72,7 +74,17 @@ class DiffusionTask:
     def beside(self, module: nn.Module) -> list[nn.Module]:
         """A learned schedule and the companions."""
         denoiser = _denoiser(module)
-        return [part for part in denoiser.children() if part is not denoiser.network]
+        own = denoiser.network, getattr(denoiser, "conditioner", None)
+        return [part for part in denoiser.children() if not any(part is one for one in own)]
+
+    def _told(
+        self, module: NetworkDenoiser | BinomialDenoiser, step: int, positions: np.ndarray, items: np.ndarray
+    ) -> ToldDenoiser | NetworkDenoiser | BinomialDenoiser:
+        """The denoiser with its samples' labels bound to it, where it is told any."""
+        if self.condition is None or not isinstance(module, NetworkDenoiser):
+            return module
+        places = uniform(self.seed, positions.tolist(), step, Purpose.CONDITION_DROPOUT)
+        return module.told(self.condition.of(items, places))
 
     def _places(self, step: int, positions: np.ndarray) -> Tensor:
         """u in [0, 1) of each position, float64 (n,)."""

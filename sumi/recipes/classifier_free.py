@@ -1,0 +1,22 @@
+"""Classifier-free guidance (Ho & Salimans 2022).
+
+One network learns p(x | y) and p(x): the label is left out of one training sample in ten. In sampling the conditional
+denoiser is extrapolated away from the unconditional one; ``--guidance 1`` is the plain conditional model.
+"""
+
+from sumi.conditioning.labels import LabelConditioning
+from sumi.data.config import DataConfig
+from sumi.process.chain import CosineBeta
+from sumi.run import RunConfig
+from sumi.sampling.config import SamplingConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """Class labels with dropout 0.1 and the cosine schedule; guided by 2 unless told otherwise."""
+    return RunConfig(
+        recipe="classifier-free",
+        data=data,
+        schedule=CosineBeta(),
+        conditioning=LabelConditioning(),
+        sampling=SamplingConfig(guidance=2.0),
+    )
