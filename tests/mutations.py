@@ -654,12 +654,7 @@ MUTATIONS = [
     Mutation(
         "model.py", "x.clamp(-1, 1) if isinstance(self.items, ImageSpec) else x", "x.clamp(-1, 1)", "test_model.py"
     ),
-    Mutation(
-        "model.py",
-        "denoiser = self.denoiser() if wrap is None else wrap(self.denoiser())",
-        "denoiser = self.denoiser()",
-        "test_model.py",
-    ),
+    Mutation("model.py", "denoiser if wrap is None else wrap(denoiser)", "denoiser", "test_model.py"),
     Mutation(
         "measure_vectors.py",
         "alike = torch.from_numpy(beside.values)",
