@@ -40,7 +40,7 @@ def blocks(readme: str) -> list[list[str]]:
 
 
 def main() -> None:
-    for made in ("photos", "out", "runs/photos"):
+    for made in ("photos", "out", "runs/photos", "runs/roll", "runs/cf"):
         if Path(made).exists():
             sys.exit(f"{made} exists, and this would write there: run it in a fresh clone")
     readme = Path("README.md").read_text()

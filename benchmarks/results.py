@@ -8,6 +8,7 @@ Runs are kept in runs/results and not trained again. One thread, so that figures
 
 import os
 import platform
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -28,7 +29,6 @@ from sumi.measure import learn_features, measure
 from sumi.measured import VectorEvaluation
 from sumi.model import DiffusionModel, load
 from sumi.nll import likelihood
-from sumi.training.checkpoint import find_checkpoints
 from sumi.training_run import train
 
 FOLDER = Path("runs/results")
@@ -55,13 +55,14 @@ DIGITS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "vdm": ("vdm", 4000, ()),
     "edm": ("edm", 4000, ()),
     "flow": ("flow", 4000, ()),
+    "classifier-free, w = 2": ("classifier-free", 2500, ()),
 }
 VECTORS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
     "nonequilibrium on swiss-roll": ("nonequilibrium", "swiss-roll", 2000, ()),
     "nonequilibrium on heartbeat": ("nonequilibrium", "heartbeat", 2000, ()),
     "score-sde on ring-of-8": ("score-sde", "ring-of-8", 4000, ("weighting=likelihood",)),
     "vdm on ring-of-8": ("vdm", "ring-of-8", 4000, ()),
-    "energy on ring-of-8": ("energy", "ring-of-8", 2000, ()),
+    "energy on ring-of-8": ("energy", "ring-of-8", 1500, ("training.sample_every=0",)),
 }
 STEPS = (5, 10, 20, 50)
 SAMPLES = 500
@@ -71,7 +72,8 @@ def trained(name: str, recipe: str, data: str, steps: int, settings: tuple[str, 
     """The run of that name and the CPU seconds that its training took."""
     run = FOLDER / "".join(c if c.isalnum() else "-" for c in name)
     seconds = run / "cpu-seconds"
-    if not find_checkpoints(run / "checkpoints")[0]:
+    if not seconds.exists():  # written at the end: a run that was stopped is made anew
+        shutil.rmtree(run, ignore_errors=True)
         begin = time.process_time()
         train(recipe, data=data, out=run, steps=steps, settings=settings)
         seconds.write_text(f"{time.process_time() - begin:.0f}")
