@@ -55,12 +55,11 @@ DIGITS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "vdm": ("vdm", 4000, ()),
     "edm": ("edm", 4000, ()),
     "flow": ("flow", 4000, ()),
-    "classifier-free, w = 2": ("classifier-free", 2500, ()),
 }
 VECTORS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
     "nonequilibrium on swiss-roll": ("nonequilibrium", "swiss-roll", 2000, ()),
     "nonequilibrium on heartbeat": ("nonequilibrium", "heartbeat", 2000, ()),
-    "score-sde on ring-of-8": ("score-sde", "ring-of-8", 4000, ("weighting=likelihood",)),
+    "score-sde on ring-of-8": ("score-sde", "ring-of-8", 4000, ()),
     "vdm on ring-of-8": ("vdm", "ring-of-8", 4000, ()),
     "energy on ring-of-8": ("energy", "ring-of-8", 1500, ("training.sample_every=0",)),
 }

@@ -14,8 +14,7 @@ Count = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class VectorEvaluation:
-    """What was measured. ``distance``: samples to held-out data; ``real``: as many others
-    of the same data.
+    """What was measured. ``distance``: samples to held-out data; ``real``: as many others of the same data.
 
     ``known`` and ``known_real``: of bits, how many samples and held-out sequences occur in training; else None.
     """

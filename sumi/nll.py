@@ -68,7 +68,9 @@ def likelihood(
         raise InputError("--no-ode: leaves out what --dequantize, --draws and --probes are for; leave these out too")
     if model.network_denoiser.grid == 1:
         raise InputError(f"{model.folder}: is a chain of one step, nothing between prior and decoder; train a longer")
-    train, held_out = model.load_data(data).split(model.config.data.held_out)
+    dataset = model.load_data(data)
+    changed = data is None and dataset.fingerprint() != model.description.data_fingerprint
+    train, held_out = dataset.split(model.config.data.held_out)
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
     x_0 = held_out.batch(_spread(len(held_out), n)).to(model.device)
@@ -96,7 +98,9 @@ def likelihood(
         )
         by_ode = None if walk is None else walk.figures(x_0, unit, counting_one(progress, "the ODE"))
     figures = BoundFigures.of(estimate, unit, how)
-    found = Likelihood(unit.name, unit.about, len(x_0), seed, model.step, figures, by_ode)
+    source = model.config.data.source if data is None else data
+    note = "the data has changed since training: held-out items may have been trained on" if changed else ""
+    found = Likelihood(unit.name, unit.about, source, note, len(x_0), seed, model.step, figures, by_ode)
     folder = model.folder / "nll"
     found.write(folder)
     steps = model.network_denoiser.grid is not None
@@ -136,6 +140,8 @@ def _bound(
         how = "continuous time" + (f" from t = {start:.2g}" if start else "")
         return ContinuousBound(schedule, start, levels, model.prior_std), denoiser, how
     variance = variance or ("learned" if network.learned_variance else "small")
+    if variance == "learned" and not network.learned_variance:
+        raise InputError("--variance learned: this model has learned none; choose small, large or measured")
     if variance == "measured":
         times = snap(log_snr(schedule, min(network.grid, MEASURED_AT)), network.grid)[:-1]  # the last is the data
         counted = counting_one(progress, "measuring the variance")

@@ -8,7 +8,7 @@ noise level is. So that is the default, and the even one for a model that was tr
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, log, prod
 from typing import Final, Literal
 
 import torch
@@ -27,7 +27,7 @@ from sumi.likelihood.dequantize import (
 )
 from sumi.likelihood.grid_flow import GridFlow
 from sumi.likelihood.learned_dequantizer import LearnedDequantizer, train_dequantizer
-from sumi.likelihood.probability_flow import Flow, ProbabilityFlow
+from sumi.likelihood.probability_flow import SMALLEST, Flow, ProbabilityFlow
 from sumi.likelihood.trace import ExactTrace, draw_probes
 from sumi.measured import Count, counting_one
 from sumi.model import DiffusionModel
@@ -43,7 +43,6 @@ DEQUANTIZER_STEPS: Final = 400
 LONG_CHAIN: Final = 500
 """A chain of so many steps is walked in every second of its times."""
 BINS_IN_NOISE: Final = 8
-SMALLEST: Final = 1e-3
 TOLERANCE: Final = 1e-4
 """Of the adaptive steps, in nats for a dimension too: far below the standard error over some hundred items."""
 
@@ -128,6 +127,8 @@ def ode_likelihood(
     where points are to be dequantised.
     """
     network, levels = model.gaussian_denoiser(), model.items.levels
+    if probes > 1 and prod(model.items.shape) <= EXACT_TRACE:
+        raise InputError(f"--probes {probes}: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
     flow: Flow = ProbabilityFlow(rtol=TOLERANCE, atol=TOLERANCE)
     walk = "adaptive steps"
     if network.grid is not None:

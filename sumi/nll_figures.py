@@ -90,10 +90,15 @@ class OdeFigures:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """All that was found of ``items`` held-out items; ``by_ode`` is None where that was not asked for, or is none."""
+    """All that was found of ``items`` held-out items of ``data``; ``note``: what to know of them.
+
+    ``by_ode`` is None where that was not asked for, or is none.
+    """
 
     unit: str
     about: str
+    data: str
+    note: str
     items: int
     seed: int
     checkpoint: int

@@ -96,6 +96,8 @@ class RunConfig:
             raise InputError("times: weighting=uncertainty makes all times count alike; set times=grid")
         if isinstance(self.schedule, Erasing):
             self._check_erasing()
+        if isinstance(self.conditioning, LabelConditioning):
+            self._check_guidance(self.conditioning.dropout)
         if isinstance(self.variance, LearnedVariance):
             self._check_variance()
         else:
@@ -139,6 +141,14 @@ class RunConfig:
             )
         if isinstance(self.weighting, LikelihoodWeighting) and self.times.grid is None:
             raise InputError("times: weighting=likelihood has for schedule=erasing a bound of steps; set times=grid")
+
+    def _check_guidance(self, dropout: float) -> None:
+        """Guidance needs a network that has learned to do without labels too."""
+        if not dropout and self.sampling.guidance != 1:
+            raise InputError(
+                f"conditioning.dropout: 0 learns nothing without labels, which guidance = {self.sampling.guidance} "
+                "needs; set sampling.guidance=1, or a dropout such as 0.1"
+            )
 
     def _check_variance(self) -> None:
         """A variance is learned for the steps of a chain, from the bound, beside a plain mean."""

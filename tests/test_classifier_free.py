@@ -149,10 +149,10 @@ def test_a_model_without_classes_refuses_them(tmp_path: Path) -> None:
 
 def test_guidance_needs_labels_that_were_left_out(tmp_path: Path) -> None:
     """With dropout 0 nothing was learned without labels: the conditional model alone is all there is."""
-    model = new_model(tmp_path, "conditioning.dropout=0.0")
+    model = new_model(tmp_path, "conditioning.dropout=0.0", "sampling.guidance=1")
     assert bool(model.sample(1, label="cat", guidance=1.0).isfinite().all())
     with pytest.raises(InputError, match="guidance: 2 needs a model that was also trained without labels; give 1"):
-        model.sample(1, label="cat")
+        model.sample(1, label="cat", guidance=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -276,3 +276,11 @@ def test_guidance_makes_samples_of_their_class(tmp_path: Path) -> None:
     assert none < 0.2
     assert guided > plain > 0.5
     assert guided > 0.85
+
+
+@pytest.mark.parametrize("settings", [("conditioning.dropout=0",), ("sampling.guidance=1e999",)])
+def test_a_guidance_that_cannot_be_used_is_refused_before_training(settings: tuple[str, ...]) -> None:
+    config = recipes.build("classifier-free", DataConfig(source="digits"))
+    with pytest.raises(InputError, match=r"conditioning\.dropout|sampling\.guidance|finite"):
+        override(config, settings)
+    assert override(config, ("conditioning.dropout=0", "sampling.guidance=1")).sampling.guidance == 1

@@ -483,7 +483,7 @@ def test_the_units() -> None:
         ("points", {"dequantization": "uniform"}, "--dequantize uniform: the data are points of a continuum"),
         ("points", {"draws": 2}, "--draws 2: the data are points of a continuum"),
         ("points", {"variance": "small"}, "--variance small: the steps of a chain have one"),
-        ("pixels", {"variance": "learned"}, "variance: this denoiser has learned none"),
+        ("pixels", {"variance": "learned"}, "--variance learned: this model has learned none"),
         ("pixels", {"ode": False, "dequantization": "uniform"}, "--no-ode: leaves out what --dequantize"),
         ("pixels", {"ode": False, "draws": 3}, "--no-ode: leaves out what"),
         ("pixels", {"n": 1}, "-n 1: too few for a standard error"),

@@ -64,7 +64,7 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)
-    parser.add_argument("--out", metavar="DIR", help="folder for the images (default: inside the run folder)")
+    parser.add_argument("--out", metavar="DIR", help="folder for the samples (default: inside the run folder)")
     parser.add_argument(
         "--trajectory", action="store_true", help="also a strip and an animation of image START emerging"
     )
@@ -113,7 +113,7 @@ def _nll(parser: argparse.ArgumentParser) -> None:
         choices=("uniform", "variational", "gaussian"),
         help="how pixels become points for the ODE (default: gaussian; uniform where data.dequantize was set)",
     )
-    parser.add_argument("--draws", type=int, default=1, metavar="K", help="of it, taken together (default: 1)")
+    parser.add_argument("--draws", type=int, default=1, metavar="K", help="of it for each item (default: 1)")
     parser.add_argument("--probes", type=int, default=1, metavar="K", help="for the ODE's trace (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
@@ -165,12 +165,12 @@ def _device(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
     "train": ("train a model, measure it, and keep everything in a run folder", _train),
-    "sample": ("make images with a trained model", _sample),
+    "sample": ("make images, or vectors, with a trained model", _sample),
     "evaluate": ("measure a trained model against held-out data and write its report", _evaluate),
     "nll": ("how probable held-out data are to a model: its bound in terms, and the ODE's likelihood", _nll),
     "compare": ("compare solvers on a trained model at equal evaluations, and tune one to it", _compare),
     "check": ("prove the maths here and now: each law, the deviation measured, and its bound", _check),
-    "explain": ("draw a schedule, the forward process on real images, and a run's reverse process", _explain),
+    "explain": ("draw a schedule, a law of diffusion, or what a run has learned", _explain),
     "recipes": ("list the recipes, or every field of one with its value and meaning", _recipes),
     "info": ("what a run folder holds", _info),
     "demo": ("train, sample and measure a model of handwritten digits in about two minutes", _demo),

@@ -24,6 +24,8 @@ def run(options: argparse.Namespace) -> None:
             progress=progress,
         )
     say(f"-log p of {found.items} held-out items in {found.unit} ({found.about}), ± standard error")
+    if found.note:
+        say(f"note: {found.note}")
     bound = found.bound
     say(f"by the bound   {bound.total}   {bound.how}")
     for name, term in (("prior", bound.prior), ("between", bound.between), ("decoder", bound.decoder)):

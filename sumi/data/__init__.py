@@ -1,6 +1,6 @@
-"""Data sets: from files to one array of pixel levels, and from levels to the model's range and back.
+"""Data sets: from files to one array, of pixel levels or of vectors, and from there to the model's range and back.
 
-    load(DataConfig) -> ImageDataset        load.py, config.py, dataset.py
+    load(DataConfig) -> Dataset             load.py, config.py, dataset.py
         a built-in set                      builtin/
         an array of vectors                 vectors.py
         MNIST's idx files                   idx.py, arrays.py

@@ -35,11 +35,13 @@ from sumi.process.noise import Purpose, normal
 from sumi.process.schedule import NoiseLevel
 
 POINTS: Final = 129
+FEWER_POINTS: Final = 65
+"""On a side where the network is an energy, whose Jacobian takes a second backward pass."""
 MARGIN: Final = 1.3
 TOLERANCE: Final = 1e-4
 LEAST_NOISE: Final = 0.02
 """σ̂ of the level whose density is drawn: two lattice points of a picture."""
-CHAINS: Final = 512
+CHAINS: Final = 256
 
 Count = Callable[[int, int], None]
 
@@ -78,7 +80,8 @@ def learned_density(
 
 def draw_density(model: DiffusionModel, x_0: Tensor, path: Path, *, progress: Count | None = None) -> Drawn:
     """The learned density as a map, with the data x_0 (M, 2) beside it. Raises InputError."""
-    plane = learned_density(model, x_0, progress=progress)
+    points = FEWER_POINTS if is_energy(model) else POINTS
+    plane = learned_density(model, x_0, points=points, progress=progress)
     figure = canvas(9.5, 4.4)
     data, learned = figure.subplots(1, 2)
     (left, right), (low, high) = ((float(c[0]), float(c[-1])) for c in (plane.first, plane.second))
@@ -113,7 +116,7 @@ class Constants:
 
 def constants(model: DiffusionModel, x_0: Tensor) -> Constants:
     """The normalising constant of an energy of points at its least noise; x_0 (M, 2). Raises InputError."""
-    denoiser = model.gaussian_denoiser()
+    denoiser, x_0 = model.gaussian_denoiser(), x_0.to(model.device)
     flow, start = flow_of(denoiser)
     noise = normal(model.config.seed, range(len(x_0)), 0, Purpose.EVALUATION, x_0.shape[1:], device=x_0.device)
     x_t = add_noise(x_0, noise, start)
@@ -123,9 +126,11 @@ def constants(model: DiffusionModel, x_0: Tensor) -> Constants:
         if steps
         else annealing_times(denoiser.schedule, float(start.t), 64)
     )
-    chains = anneal(denoiser, x_0.shape[1:], down, chains=CHAINS, moves=20, prior_std=model.prior_std)
+    chains = anneal(
+        denoiser, x_0.shape[1:], down, chains=CHAINS, moves=10, prior_std=model.prior_std, device=model.device
+    )
     on_plane, _ = partition_on_plane(denoiser, start, _rectangle(x_t), x_t, points=2 * POINTS - 1)
-    by_flow = partition_by_flow(denoiser, flow, ExactTrace(), x_t[:500], start, prior_std=model.prior_std)
+    by_flow = partition_by_flow(denoiser, flow, ExactTrace(), x_t[:200], start, prior_std=model.prior_std)
     return Constants(start, chains.log_partition, chains.effective, on_plane, by_flow)
 
 
@@ -140,9 +145,10 @@ def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> Drawn:
     denoiser = model.gaussian_denoiser()
     flow, start = flow_of(denoiser)
     line = torch.linspace(-MARGIN, MARGIN, 400)[:, None] * float(x_0.abs().max()) * torch.ones(1, 2) / MARGIN
+    points = line.to(model.device)
     with torch.no_grad():
-        below = -energy(denoiser, float(start.alpha) * line, start)
-    by_ode = flow.log_density(denoiser, line, ExactTrace(), start=start, prior_std=model.prior_std).log_density
+        below = -energy(denoiser, float(start.alpha) * points, start).cpu()
+    by_ode = flow.log_density(denoiser, points, ExactTrace(), start=start, prior_std=model.prior_std).log_density
     figure = canvas(9.5, 3.8)
     left, right = figure.subplots(1, 2, width_ratios=[2, 1])
     along = line[:, 0]

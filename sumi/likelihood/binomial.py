@@ -62,4 +62,4 @@ def binomial_bound(denoiser: BitDenoiser, x_0: Tensor, steps: int, noise: Noise,
     terms = [torch.stack([estimate(i, now, k) for k in range(draws)]).mean(0) for i, now in enumerate(walk, 1)]
     end = torch.full((), float(kept(walk[-1])), dtype=torch.float64)
     prior = bernoulli_kl(end, torch.zeros_like(end)) * x_0[0].numel()
-    return BinomialBound(prior.expand(len(x_0)), torch.stack(terms, 1)[:, 1:], terms[0])
+    return BinomialBound(prior.to(terms[0].device).expand(len(x_0)), torch.stack(terms, 1)[:, 1:], terms[0])

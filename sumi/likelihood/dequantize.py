@@ -13,10 +13,10 @@ per dimension of x, the original data.
                                                                              around x̂_0(z) (Ho et al. 2020, eq. 13)
     learned     q is fitted within x's bin: `sumi.likelihood.learned_dequantizer`
 
-The uniform one costs what log p varies within a bin. With the gaussian one z is data with noise, as the model knows it;
-its noise should be about as wide as a bin. One much narrower costs log2 (bin/(4.13 σ̂)) bits, since P(x | z) is 1 where
-q(z | x) is not even: with the 0.01 of the linear chain's first time it is right for 8-bit pixels, and costs 1.6 bits at
-17 levels.
+The uniform one costs what log p varies within a bin. With the gaussian one z is data with noise, as the model knows it.
+Where p is all in peaks at the levels, as wide as that noise, it costs nothing. Where p is smooth over a bin the noise
+should be about as wide as one: much narrower it costs log2 (bin/(4.13 σ̂)) bits, since P(x | z) is 1 where q(z | x) is
+not even. With the 0.01 of the linear chain's first time it is right for 8-bit pixels, and costs 1.6 bits at 17 levels.
 """
 
 from collections.abc import Callable, Sequence

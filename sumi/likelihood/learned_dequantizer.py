@@ -52,7 +52,7 @@ class LearnedDequantizer(nn.Module):
             nn.init.zeros_(weight)
 
     def forward(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """z (N, …) in x's type and log q(z | x), nats (N,), from uniform ``places`` in (0, 1), float64 like x."""
+        """z (N, …) in x's type and log q(z | x), nats (N,), from uniform ``places`` in (0, 1), shaped like x."""
         shift, log_scale = self.last(F.silu(self.second(F.silu(self.first(x))))).chunk(2, dim=1)
         epsilon = places.logit().to(x)
         h = shift + log_scale.exp() * epsilon

@@ -198,6 +198,8 @@ def partition_on_plane(
         dtype=samples.dtype,
         device=samples.device,
     )
+    if not plane.outside < 1:
+        raise InputError("rectangle: all samples lie outside; give one around them")
     return LogPartition(plane.log_integral, plane.relative_error - log1p(-plane.outside), 0.0), plane
 
 

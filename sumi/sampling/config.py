@@ -1,6 +1,7 @@
 """How a run's model is sampled unless the caller says otherwise."""
 
 from dataclasses import dataclass, field
+from math import isfinite
 
 from sumi.config import nearest
 from sumi.errors import InputError
@@ -27,5 +28,7 @@ class SamplingConfig:
         find_solver(self.solver, "sampling.solver")
         if self.time_grid not in _GRIDS:
             raise InputError(f"sampling.time_grid: there is no {self.time_grid!r}; {nearest(self.time_grid, _GRIDS)}")
+        if not isfinite(self.guidance):
+            raise InputError(f"sampling.guidance: {self.guidance} is not a finite number; 1 is no guidance")
         if self.steps < 1:
             raise InputError(f"sampling.steps: {self.steps} is not a number of steps; give 1 or more")

@@ -1,4 +1,4 @@
-"""The task of a diffusion model: noise images, and score the denoiser on them."""
+"""The task of a diffusion model: noise data, and score the denoiser on them."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +19,7 @@ from sumi.process.noise import Purpose, normal, uniform
 from sumi.process.schedule import level
 
 IN_TRAINING: Final = 1
-"""The draw of places in a bin that is training's; 0 is an evaluation's."""
+"""The draw of places in a bin that is training's; 0 is that of a dequantiser that learns."""
 
 
 @dataclass(frozen=True)
