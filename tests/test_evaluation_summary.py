@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.errors import InputError
-from sumi.evaluation import features
+from sumi.evaluation import beside_real, features
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.features import train_classifier, train_rotations
 from sumi.evaluation.measurements import by_class, measurements
@@ -159,6 +159,22 @@ def test_half_of_the_samples_are_copies(digits: dict[str, Tensor], network: Feat
         missed = evaluate(*parts, network).copies
         assert missed is not None
         assert missed.found.rate.high < 0.4
+
+
+def test_a_search_for_moved_copies_that_takes_too_long_is_made_in_place(
+    digits: dict[str, Tensor], network: FeatureNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside_real, "MOST_WORK", 9 * (100 + 397) * 1000 * 64)
+    source = digits["training"][100:200].roll(1, 3)
+    reached, beyond = (
+        evaluate(samples, digits["training"], digits["held out"], network).copies
+        for samples in (source, torch.cat([source, digits["perfect"][:1]]))
+    )
+    assert reached is not None
+    assert beyond is not None
+    assert (reached.reach, beyond.reach) == (1, 0)
+    assert reached.found.rate.value == 1
+    assert beyond.found.rate.value < 0.5
 
 
 def test_classes_asked_for_are_counted_one_by_one(digits: dict[str, Tensor], network: FeatureNetwork) -> None:

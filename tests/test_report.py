@@ -384,6 +384,9 @@ def test_the_sections_say_in_words_what_is_beyond_chance() -> None:
     assert words.startswith("No copies stand out (in place or moved by 1 pixel, mirrored or not): 12 of 400 samples")
     assert "where 4 would be by chance" in words
     assert copies_in_words(replace(evaluation, copies=None)) == ""
+    place = replace(copies, reach=0, mirrored=False)
+    assert "nearer to a training image (in place) than" in copies_in_words(replace(evaluation, copies=place))
+    assert "Copies, in place" in [row[0] for row in measurements(replace(evaluation, copies=place)).rows]
     assert fine_detail(replace(evaluation, spectra=None)) == []
 
 

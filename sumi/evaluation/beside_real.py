@@ -21,6 +21,7 @@ from sumi.evaluation.precision_recall import PrecisionRecall, precision_recall
 from sumi.evaluation.spectrum import SpectralDistance, Spectrum, spectral_distance, spectrum
 
 MOST = 2000
+MOST_WORK = 2**41  # some two minutes of one processor core
 SHOWN = 8  # pairs
 T = TypeVar("T")
 
@@ -100,11 +101,15 @@ def spectra(samples: Tensor, training: Tensor, held_out: Tensor) -> Spectra:
     return Spectra(Compared(of_samples, of_training), Compared(spectrum(samples[:count]), spectrum(real)))
 
 
-def copies(samples: Tensor, training: Tensor, held_out: Tensor, *, mirrored: bool, reach: int = 1) -> Copies:
+def copies(samples: Tensor, training: Tensor, held_out: Tensor, *, mirrored: bool) -> Copies:
     """Of images (N, C, H, W). ``mirrored``: whether mirrored copies are looked for; ``held_out`` in random order.
 
-    Raises InputError for too few training images, and where all held-out images are equally near to one.
+    Copies moved by one pixel are looked for, too, unless that takes more than ``MOST_WORK`` multiplications. Raises
+    InputError for too few training images, and where all held-out images are equally near to one.
     """
+    places = 9 * (1 + mirrored)  # of the search within one pixel
+    work = places * (len(samples) + min(len(held_out), MOST)) * training.numel()
+    reach = 1 if work <= MOST_WORK else 0
     ratios = copy_ratios(samples, training, reach=reach, mirrored=mirrored)
     real = copy_ratios(held_out[:MOST], training, reach=reach, mirrored=mirrored)
     first = torch.argsort(ratios.ratio, stable=True)[:SHOWN].tolist()

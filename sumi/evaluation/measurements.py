@@ -58,8 +58,9 @@ def measurements(evaluation: Evaluation) -> Table:
         ]
     if e.copies is not None:
         found = e.copies.found
-        disguised = f"Copies, also moved by {e.copies.reach} pixel{' or mirrored' if e.copies.mirrored else ''}"
-        rows.append((disguised, f"{_share(found.rate)} {_chance(found.ratios.p_value)}", "0 %"))
+        ways = ["moved by 1 pixel"] * (e.copies.reach > 0) + ["mirrored"] * e.copies.mirrored
+        name = f"Copies, also {' or '.join(ways)}" if ways else "Copies, in place"
+        rows.append((name, f"{_share(found.rate)} {_chance(found.ratios.p_value)}", "0 %"))
     if e.balance is not None:
         samples = f"{e.balance.total_variation:.3f} {_chance(e.balance.p_value)}"
         rows.append(("Class shares, total variation", samples, f"{e.balance.by_chance:.3f} by chance"))

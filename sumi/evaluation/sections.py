@@ -40,7 +40,9 @@ def copies_in_words(evaluation: Evaluation) -> str:
     if copies is None:
         return ""
     rate, ratios = copies.found.rate, copies.found.ratios
-    where = f"in place or moved by {copies.reach} pixel" + (", mirrored or not" if copies.mirrored else "")
+    where = ("in place or moved by 1 pixel" if copies.reach else "in place") + (
+        ", mirrored or not" if copies.mirrored else ""
+    )
     if rate.low <= 0 or ratios.p_value >= SIGNIFICANT:
         return (
             f"No copies stand out ({where}): {ratios.counted} of {ratios.samples} samples are as near to a training "
