@@ -12,13 +12,17 @@ from torch import Tensor
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
-from sumi.evaluation.charts import class_shares, loss_by_noise_level
+from sumi.evaluation.beside_real import Copies
+from sumi.evaluation.charts import loss_by_noise_level
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
+from sumi.evaluation.measurements import measurements
 from sumi.evaluation.memorization import nearest
 from sumi.evaluation.pictures import neighbours, png, side_by_side
-from sumi.evaluation.report import Figure, Section, measurements, write_report
-from sumi.evaluation.summary import Evaluation, evaluate, verdict
+from sumi.evaluation.report import Figure, Section, write_report
+from sumi.evaluation.sections import classes, copies_in_words, fine_detail
+from sumi.evaluation.summary import Evaluation, evaluate
+from sumi.evaluation.verdict import verdict
 from sumi.explain.explain import held_out_loss
 from sumi.measure_vectors import measure_vectors
 from sumi.measured import Count, Measured, counting_one, how_sampled
@@ -31,6 +35,10 @@ from sumi.trajectory import trajectory, write_trajectory
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
 SHOWN = 36
+CLOSEST = (
+    "The most suspicious of all samples, each with its training image; below, how near it is by that image's own "
+    "measure: 0 is a copy, 1 as far as from that image to its ten nearest others."
+)
 
 
 def measure(
@@ -63,7 +71,8 @@ def measure(
     seconds = time.perf_counter() - begin
     samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
     measurable = enough and count >= FEWEST_HELD_OUT
-    evaluation = _evaluate(samples, labels, train, held_out, seed, progress) if measurable else None
+    mirrored = model.config.data.flip
+    evaluation = _evaluate(samples, labels, train, held_out, mirrored, seed, progress) if measurable else None
     if evaluation is None:
         words = (
             f"Too few to measure distances: {len(train)} to train on, {len(held_out)} held out, {count} samples; "
@@ -94,6 +103,7 @@ def _evaluate(
     asked: Tensor | None,
     train: ImageDataset,
     held_out: ImageDataset,
+    mirrored: bool,
     seed: int,
     progress: Count | None,
 ) -> Evaluation:
@@ -104,7 +114,14 @@ def _evaluate(
     real = pixels.to_model(held_out.images)
     images = pixels.to_model(train.images)
     return evaluate(
-        pixels.to_model(samples), images, real, network, held_out_labels=labels, sample_labels=asked, seed=seed
+        pixels.to_model(samples),
+        images,
+        real,
+        network,
+        held_out_labels=labels,
+        sample_labels=asked,
+        mirrored=mirrored,
+        seed=seed,
     )
 
 
@@ -157,13 +174,9 @@ class _Report:
                     "An image emerging from noise",
                     figures=[Figure(strip, "xₜ from noise (t = 1) to the image (t = 0)", True), Figure(animation, "")],
                 ),
-                *self._classes(),
-                Section(
-                    "Is it copying?",
-                    "The nearest training image of the first samples, by the distance of their pixels."
-                    + (" The table below says how often real images are as near." if self.evaluation else ""),
-                    [Figure(beside, "root mean square difference below each pair", True)],
-                ),
+                *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
+                *(fine_detail(self.evaluation) if self.evaluation else []),
+                self._copying(beside),
                 self._learning(curve),
                 *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
                 how_it_was_made(
@@ -187,12 +200,21 @@ class _Report:
         twins = pixels.to_bytes(pixels.to_model(self.train.images[found.index.numpy()]))
         return png(neighbours(pixels.to_bytes(few), twins, found.distance.tolist()))
 
-    def _classes(self) -> list[Section]:
-        if self.evaluation is None or self.evaluation.balance is None:
-            return []
-        chart = class_shares(self.evaluation.balance, names=self.dataset.label_names)
-        text = "What the classifier takes the samples for, beside the held-out images."
-        return [Section("Classes", text, [Figure(chart, "share of each class")])]
+    def _copying(self, beside: Path) -> Section:
+        first = "The nearest training image of the first samples; below each pair the root mean square difference."
+        figures = [Figure(beside, first, True)]
+        if self.evaluation is None:
+            return Section("Is it copying?", figures=figures)
+        if self.evaluation.copies is not None:
+            figures.insert(0, Figure(self._closest(self.evaluation.copies), CLOSEST, True))
+        return Section("Is it copying?", copies_in_words(self.evaluation), figures)
+
+    def _closest(self, copies: Copies) -> bytes:
+        pixels = self.model.pixels
+        samples = self.drawn[[pair.sample for pair in copies.closest]]
+        twins = pixels.to_model(self.train.images[[pair.training for pair in copies.closest]])
+        ratios = [pair.ratio for pair in copies.closest]
+        return png(neighbours(pixels.to_bytes(samples), pixels.to_bytes(twins), ratios))
 
     def _learning(self, curve: str) -> Section:
         losses = held_out_loss(self.model, self.dataset)

@@ -20,7 +20,8 @@ from sumi.denoising.denoiser import NetworkDenoiser, ToldDenoiser
 from sumi.errors import InputError
 from sumi.evaluation import features
 from sumi.evaluation.features import train_classifier
-from sumi.evaluation.summary import evaluate, verdict
+from sumi.evaluation.summary import evaluate
+from sumi.evaluation.verdict import verdict
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.measure import measure
@@ -244,6 +245,7 @@ def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, mon
     page = (run / "report/report.html").read_text()
     assert "guidance 2" in page
     assert "Of the class asked for" in page
+    assert "else taken for" in page
     assert f"sumi evaluate {run} -n 300 --seed 4" in page
     assert "are the class asked for" in measured.verdict
 

@@ -1,19 +1,23 @@
 """All at once: known good and known bad "models" get the right figures and the right words."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.errors import InputError
-from sumi.evaluation import features
+from sumi.evaluation import beside_real, features
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.features import train_classifier, train_rotations
-from sumi.evaluation.summary import Evaluation, copies_training_images, evaluate, verdict
+from sumi.evaluation.measurements import by_class, measurements
+from sumi.evaluation.sections import classes, copies_in_words, fine_detail
+from sumi.evaluation.summary import Evaluation, copies_training_images, evaluate
+from sumi.evaluation.verdict import verdict
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,124 @@ def test_missing_classes_are_named(digits: dict[str, Tensor], network: FeatureNe
     assert "The shares of the classes differ from the real ones by" in verdict(rare)
 
 
+def test_samples_of_one_kind_vary_less_than_real_images(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
+    """One image with a little noise: neither recall nor coverage nor the score needs the shares of classes to tell."""
+    noise = 0.1 * torch.randn((200, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    mode = (digits["perfect"][:1] + noise).clamp(-1, 1)
+    found = measured(digits, network, mode)
+    assert found.variety is not None
+    assert found.variety.samples.recall.high < 0.2 < 0.8 < found.variety.real.recall.low
+    assert found.variety.samples.coverage.high < 0.2 < 0.8 < found.variety.real.coverage.low
+    assert found.inception_score is not None
+    assert found.inception_score.samples.score.high < 1.5 < 8 < found.inception_score.real.score.value
+    assert "They vary less than real images" in verdict(replace(found, balance=None))
+    perfect = measured(digits, network, digits["perfect"])
+    assert perfect.variety is not None
+    assert perfect.variety.samples.coverage.value == pytest.approx(perfect.variety.samples.expected_coverage, abs=0.02)
+    assert perfect.variety.samples.recall.high > perfect.variety.real.recall.low
+    assert (perfect.variety.samples.samples, perfect.variety.real.samples, perfect.variety.real.real) == (400, 400, 397)
+    assert "vary" not in verdict(perfect)
+
+
+def test_blurred_samples_lack_detail(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
+    blurred = F.avg_pool2d(F.pad(digits["perfect"], (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    (section,) = fine_detail(measured(digits, network, blurred))
+    assert section.text.startswith("The samples lack fine detail")
+    found = measured(digits, network, digits["perfect"])
+    assert found.spectra is not None
+    for distance in (found.spectra.distance.samples, found.spectra.distance.real):
+        assert distance.detail.low < 1 < distance.detail.high
+        assert distance.log_distance is not None
+        assert distance.log_distance.low <= 0
+    (section,) = fine_detail(found)
+    assert section.text.startswith("The samples have as much fine detail as real images")
+
+
+@pytest.mark.parametrize("disguise", ["none", "moved", "mirrored"])
+def test_half_of_the_samples_are_copies(digits: dict[str, Tensor], network: FeatureNetwork, disguise: str) -> None:
+    """Found where they were moved too, and mirrored where that is asked for; the closest pairs name their sources."""
+    source = digits["training"][100:300]
+    changed = {"none": source, "moved": source.roll(1, 3), "mirrored": source.flip(3)}[disguise]
+    samples = torch.cat([digits["perfect"][:200], changed])
+    parts = samples, digits["training"], digits["held out"]
+    copies = evaluate(*parts, network, mirrored=disguise == "mirrored").copies
+    assert copies is not None
+    assert copies.found.rate.low < 0.5 < copies.found.rate.high
+    assert copies.found.rate.low > 0.44  # the standard error is 2.5 %
+    assert [(pair.training, pair.ratio) for pair in copies.closest] == [(p.sample - 100, 0) for p in copies.closest]
+    if disguise == "none":
+        found = evaluate(*parts, network)
+        assert copies_in_words(found).startswith("About 50 %")
+        assert copies_in_words(measured(digits, network, digits["perfect"])).startswith("No copies stand out")
+    if disguise == "mirrored":
+        missed = evaluate(*parts, network).copies
+        assert missed is not None
+        assert missed.found.rate.high < 0.4
+
+
+def test_a_search_for_moved_copies_that_takes_too_long_is_made_in_place(
+    digits: dict[str, Tensor], network: FeatureNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside_real, "MOST_WORK", 9 * (100 + 397) * 1000 * 64)
+    source = digits["training"][100:200].roll(1, 3)
+    reached, beyond = (
+        evaluate(samples, digits["training"], digits["held out"], network).copies
+        for samples in (source, torch.cat([source, digits["perfect"][:1]]))
+    )
+    assert reached is not None
+    assert beyond is not None
+    assert (reached.reach, beyond.reach) == (1, 0)
+    assert reached.found.rate.value == 1
+    assert beyond.found.rate.value < 0.5
+
+
+def test_classes_asked_for_are_counted_one_by_one(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
+    """Samples asked to be 3 are all of 8: class 3 is missing, and the accuracy of class 3 says so."""
+    labels, images = digits["perfect labels"], digits["perfect"].clone()
+    images[labels == 3] = images[labels == 8][torch.arange(int((labels == 3).sum())) % int((labels == 8).sum())]
+    parts = images, digits["training"], digits["held out"]
+    found = evaluate(*parts, network, held_out_labels=digits["held out labels"], sample_labels=labels)
+    accuracy = found.class_accuracy
+    assert accuracy is not None
+    assert accuracy.samples == found.label_accuracy
+    assert accuracy.classes[3].samples is not None
+    assert accuracy.classes[3].real is not None
+    assert accuracy.classes[3].samples.high < 0.3 < 0.8 < accuracy.classes[3].real.value
+    row = by_class(accuracy, [f"digit {c}" for c in range(10)]).rows[3]
+    assert row[0] == "digit 3"
+    assert row[3].startswith("digit 8 (")
+    missing = images[network.probabilities(images).argmax(1) != 3]
+    (section,) = classes(measured(digits, network, missing), [f"digit {c}" for c in range(10)])
+    assert "No sample is taken for digit 3." in section.text
+    assert evaluate(*parts, network, sample_labels=labels).class_accuracy is None
+
+
+def test_with_few_images_what_cannot_be_measured_is_left_out(
+    digits: dict[str, Tensor], network: FeatureNetwork
+) -> None:
+    few = {name: x[:10] for name, x in digits.items()}
+    found = measured(few, network, few["perfect"])
+    assert found.variety is None
+    assert found.copies is None
+    assert found.spectra is not None
+    assert found.inception_score is not None
+    assert [reason.split(" (")[0] for reason in found.left_out] == ["precision and recall", "share of copies"]
+    assert "10 images are too few for balls" in found.left_out[0]
+    assert "10 images are too few for balls" in measurements(found).caption
+    assert verdict(found)
+    grey = evaluate(few["perfect"], few["training"], torch.zeros(10, 1, 8, 8), network)
+    assert grey.spectra is None
+    json.dumps(asdict(grey), allow_nan=False)
+
+
+def test_a_copy_search_among_held_out_images_all_as_near_is_left_out(
+    digits: dict[str, Tensor], network: FeatureNetwork
+) -> None:
+    found = evaluate(digits["perfect"], digits["training"], digits["training"][:40], network)
+    assert found.copies is None
+    assert "copies do not show in such data" in found.left_out[-1]
+
+
 def test_data_without_labels_are_measured_too(digits: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "MOST_STEPS", 100)
     monkeypatch.setattr(features, "FEWEST_STEPS", 100)
@@ -109,6 +231,9 @@ def test_data_without_labels_are_measured_too(digits: dict[str, Tensor], monkeyp
     found = evaluate(digits["perfect"], digits["training"], digits["held out"], network)
     assert found.balance is None
     assert found.held_out_accuracy is None
+    assert found.inception_score is None
+    assert found.variety is not None
+    assert not found.left_out
     assert "a network is sure which way up" in verdict(found)
     assert found.distances.kernel.low < 0 < found.distances.kernel.high
 
@@ -117,7 +242,14 @@ def test_an_evaluation_is_json_and_the_same_every_time(digits: dict[str, Tensor]
     once, again = (measured(digits, network, digits["perfect"][:50]) for _ in range(2))
     assert once == again
     text = json.dumps(asdict(once), allow_nan=False)
-    assert json.loads(text)["network_sha256"] == network.sha256
+    read = json.loads(text)
+    assert read["network_sha256"] == network.sha256
+    for name in ("variety", "inception_score"):
+        assert set(read[name]) == {"samples", "real"}
+    assert set(read["variety"]["samples"]) >= {"precision", "recall", "density", "coverage"}
+    assert len(read["spectra"]["power"]["real"]["power"]) == 7
+    assert set(read["copies"]["found"]["rate"]) == {"value", "low", "high"}
+    assert len(read["copies"]["closest"]) == 8
 
 
 def test_samples_that_do_not_fit_are_refused_by_name(digits: dict[str, Tensor], network: FeatureNetwork) -> None:

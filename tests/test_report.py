@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,14 +14,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sumi.errors import InputError
-from sumi.evaluation.charts import class_shares, loss_by_noise_level, loss_curve
+from sumi.evaluation.beside_real import Compared, Copies, Pair, Spectra
+from sumi.evaluation.charts import class_shares, loss_by_noise_level, loss_curve, power_spectra
+from sumi.evaluation.class_accuracy import class_accuracy
 from sumi.evaluation.classes import Balance, Clarity
+from sumi.evaluation.copy_rate import CopyRate
 from sumi.evaluation.feature_network import FeatureFacts
+from sumi.evaluation.inception_score import InceptionScore
 from sumi.evaluation.intervals import Estimate
+from sumi.evaluation.measurements import by_class, measurements
 from sumi.evaluation.memorization import Copying
 from sumi.evaluation.pictures import animation, image_grid, neighbours, png, side_by_side, strip
-from sumi.evaluation.report import Figure, Section, Table, measurements, write_report
+from sumi.evaluation.precision_recall import PrecisionRecall
+from sumi.evaluation.report import Figure, Section, Table, write_report
+from sumi.evaluation.sections import copies_in_words, fine_detail
+from sumi.evaluation.spectrum import SpectralDistance, Spectrum
 from sumi.evaluation.summary import Distances, Evaluation
+from sumi.evaluation.verdict import verdict
 
 NASTY = 'a < b & "c" <script>alert(1)</script>'
 
@@ -210,6 +220,7 @@ def test_charts_take_their_colours_from_the_page_and_are_the_same_every_time() -
             loss_curve(range(200), [1 / (step + 1) for step in range(200)], held_out=([0, 199], [1.0, 0.1])),
             class_shares(BALANCE, names=["zero", "one", "<two>"]),
             loss_by_noise_level([-4.0, 0.0, 4.0], {"x": [1.0, 0.5, 0.1], "ε": [0.1, 0.5, 1.0]}),
+            power_spectra({"samples": spectrum_of(9.0, 1.0, 0.1), "real": spectrum_of(9.0, 0.5, 0.2)}, fine=0.25),
         ]
 
     charts = draw()
@@ -221,6 +232,24 @@ def test_charts_take_their_colours_from_the_page_and_are_the_same_every_time() -
         )
         # every colour that the page cannot change is pure black or white of an invisible ground
         assert not re.findall(r"(?<!, )#(?:1c1b1a|b5432f|2f6690|b9b4ab)", chart)
+
+
+def spectrum_of(*powers: float) -> Spectrum:
+    rings = tuple(Estimate(p, p / 2, 2 * p) for p in powers)
+    return Spectrum(tuple(k / 8 for k in range(len(powers))), rings, 100)
+
+
+def test_a_spectrum_is_drawn_from_ring_one_on_its_powers_in_decades() -> None:
+    """Points read from the SVG: 1, 0.1, 0.01 fall by equal steps; the mean brightness and a ring without power do not
+    stand there."""
+    for last, points in ((0.01, 3), (0.0, 2)):
+        chart = power_spectra({"samples": spectrum_of(100.0, 1.0, 0.1, last)}, fine=0.25)
+        path = re.search(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: var\(--first', chart)
+        assert path is not None
+        ys = [float(y) for y in re.findall(r"[ML] \S+ (\S+)", path[1])]
+        assert len(ys) == points
+        assert np.ptp(np.diff(ys)) < 1e-3
+        assert ys[1] > ys[0]  # SVG counts downwards
 
 
 def test_bars_are_as_high_as_the_shares() -> None:
@@ -235,11 +264,16 @@ def test_bars_are_as_high_as_the_shares() -> None:
     assert bars["real"] == pytest.approx([40 * unit, 40 * unit, 20 * unit], rel=1e-3)
 
 
-def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
+def evaluated() -> Evaluation:
+    """Every figure once, samples unlike real images."""
     estimate = Estimate(0.0123, -0.02, 0.0456)
     real = Estimate(0.001, -0.01, 0.02)
     copying = Copying(400, 180, 0.1, 12, 0.03, 0.011, 0.0042, 0.21, 0.25)
-    evaluation = Evaluation(
+    probabilities = torch.eye(3).repeat(4, 1)
+    asked = torch.tensor([0, 1, 1] * 4)
+    shares = [Estimate(v, v - 0.02, v + 0.01) for v in (0.81, 0.52, 0.61, 0.95, 0.93, 0.96)]
+    few, many = (Estimate(v, v - 0.1, v + 0.1) for v in (0.7, 0.99))
+    return Evaluation(
         seed=0,
         training_images=1617,
         network=FeatureFacts("classes", 3, 1, 8, 0.98, 161),
@@ -252,7 +286,25 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
         balance=BALANCE,
         pixel_copying=copying,
         feature_copying=copying,
+        variety=Compared(
+            PrecisionRecall(5, shares[0], shares[1], few, shares[2], 0.987, 180, 170),
+            PrecisionRecall(5, shares[3], shares[4], many, shares[5], 0.987, 180, 170),
+        ),
+        inception_score=Compared(
+            InceptionScore(Estimate(2.1, 2.0, 2.2), 2.05, 3, 400), InceptionScore(Estimate(2.9, 2.8, 3.0), 2.85, 3, 180)
+        ),
+        spectra=Spectra(
+            Compared(SpectralDistance(0.25, few, estimate, 180, 170), SpectralDistance(0.25, many, real, 180, 170)),
+            Compared(spectrum_of(9.0, 1.0, 0.1), spectrum_of(9.0, 1.0, 0.2)),
+        ),
+        copies=Copies(CopyRate(Estimate(0.021, 0.004, 0.05), copying), 1, True, (Pair(3, 77, 0.01),)),
+        class_accuracy=class_accuracy(probabilities, asked, probabilities, torch.tensor([0, 1, 2] * 4)),
+        left_out=("Some score (3 images are too few)",),
     )
+
+
+def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
+    evaluation = evaluated()
     table = measurements(evaluation)
     rows = {name: (samples, real) for name, samples, real in table.rows}
     space = "\N{NO-BREAK SPACE}"
@@ -263,7 +315,96 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
     assert rows["Near copies, pixels"] == (f"3.0 % (p{space}={space}0.0042)", "1.1 %")
     assert rows["Class shares, total variation"][0].startswith("0.200")
     assert rows["Of the class asked for"][0].startswith("97.0")
+    assert rows["Of the class asked for"][1].startswith("100.0")
+    assert rows["Inception score, of 3 classes"] == (
+        f"2.100 [2.000,{space}2.200]",
+        f"2.900 [2.800,{space}3.000]",
+    )
+    for name, (samples, other) in {
+        "Precision: samples among real images": (81, 95),
+        "Recall: real images among samples": (52, 93),
+        "Coverage, 98.7 % for a perfect model": (61, 96),
+    }.items():
+        assert rows[name] == tuple(f"{v}.0{space}% [{v - 2}.0,{space}{v + 1}.0]" for v in (samples, other))
+    for name in ("Density, 1 for a perfect model", "Fine detail: power from 0.25 cycles per pixel, of held-out"):
+        assert rows[name] == (f"0.700 [0.600,{space}0.800]", f"0.990 [0.890,{space}1.090]")
+    assert rows["Spectral distance: log powers, squared"] == rows["Kernel distance (KID)"]
+    copies = f"2.1{space}% [0.4,{space}5.0] (p{space}={space}0.0042)"
+    assert rows["Copies, also moved by 1 pixel or mirrored"] == (copies, "0 %")
     assert rows["Accuracy of the classifier"][1].startswith("99.0")
     assert "400 samples and 180 held-out images" in table.caption
     assert "1617 training images" in table.caption
     assert "0123456789ab" in table.caption
+    assert "Precision to coverage: 180 of each against 170 held-out images, k = 5." in table.caption
+    assert table.caption.endswith("Left out: Some score (3 images are too few).")
+
+
+def test_what_was_left_out_has_no_row() -> None:
+    nothing = dict.fromkeys(("variety", "inception_score", "spectra", "copies", "class_accuracy"))
+    names = [row[0] for row in measurements(replace(evaluated(), **nothing)).rows]
+    for word in ("Inception", "Precision", "Recall", "Density", "Coverage", "detail", "Spectral", "Copies,"):
+        assert not [name for name in names if word in name]
+    assert "Of the class asked for" in names
+
+
+def test_each_class_has_its_row_and_what_else_it_is_taken_for() -> None:
+    """Four of each of three classes are seen; all that are seen as class 2 were asked for as class 1."""
+    accuracy = evaluated().class_accuracy
+    assert accuracy is not None
+    zero, one, two = by_class(accuracy, ["zero", "one", "two"]).rows
+    assert (zero[0], zero[3]) == ("zero", "")
+    assert zero[1].startswith("100.0")
+    assert one[1].startswith("50.0")
+    assert one[2].startswith("100.0")
+    assert one[3] == "two (4)"
+    assert tuple(two[:2]) == ("two", "none")
+
+
+def test_the_sections_say_in_words_what_is_beyond_chance() -> None:
+    evaluation = evaluated()
+    spectra, copies = evaluation.spectra, evaluation.copies
+    assert spectra is not None
+    assert copies is not None
+
+    def detail(samples: float) -> str:
+        seen = replace(spectra.distance.samples, detail=Estimate(samples, samples - 0.05, samples + 0.05))
+        beside = replace(spectra.distance, samples=seen)
+        (section,) = fine_detail(replace(evaluation, spectra=replace(spectra, distance=beside)))
+        return section.text
+
+    assert detail(0.7).startswith(
+        "The samples lack fine detail: they have 70 % of its power in held-out images [65, 75]"
+    )
+    assert detail(0.9).startswith("The samples have as much fine detail as real images")
+    assert detail(1.3).startswith("The samples have too much fine detail, or noise: 130 %")
+    assert "where training images have 99 % [89, 109]" in detail(0.7)
+    assert copies_in_words(evaluation).startswith("About 2 % [0, 5] of the samples are nearer to a training image")
+    none = replace(copies, found=replace(copies.found, rate=Estimate(0.01, -0.01, 0.03)))
+    words = copies_in_words(replace(evaluation, copies=none))
+    assert words.startswith("No copies stand out (in place or moved by 1 pixel, mirrored or not): 12 of 400 samples")
+    assert "where 4 would be by chance" in words
+    assert copies_in_words(replace(evaluation, copies=None)) == ""
+    place = replace(copies, reach=0, mirrored=False)
+    assert "nearer to a training image (in place) than" in copies_in_words(replace(evaluation, copies=place))
+    assert "Copies, in place" in [row[0] for row in measurements(replace(evaluation, copies=place)).rows]
+    assert fine_detail(replace(evaluation, spectra=None)) == []
+
+
+def test_the_verdict_has_two_sentences_at_most_and_says_where_variety_lacks() -> None:
+    evaluation = evaluated()
+    assert evaluation.variety is not None
+    classes_differ = verdict(evaluation)
+    assert classes_differ.endswith("The shares of the classes differ from the real ones by 20 %.")
+    assert "97 % are the class asked for, where 100 % of real ones are told right;" in classes_differ
+    even = replace(evaluation, balance=None)
+    assert verdict(even).endswith(
+        "They vary less than real images: 52 % of held-out images lie among them, "
+        "and 93 % with training images in their place."
+    )
+    samples, real = evaluation.variety.samples, evaluation.variety.real
+    covering = replace(even, variety=Compared(replace(samples, recall=real.recall), real))
+    assert "61 % of held-out images have one of them near, and 96 % with" in verdict(covering)
+    alike = replace(even, variety=Compared(real, real))
+    assert "vary" not in verdict(alike)
+    for found in (evaluation, even, covering, alike):
+        assert len(re.findall(r"\.(?: |$)", verdict(found))) <= 2

@@ -1,4 +1,4 @@
-"""The report's charts: the loss curve, the shares of the classes, the loss by noise level. Each is an SVG string.
+"""The report's charts: loss curve, shares of the classes, loss by noise level, spectra. Each is an SVG string.
 
 A chart names its colours by CSS variables (``--ink``, ``--faint``, ``--first``, ``--second``) that the page sets for
 light and for dark; alone, in a file, it falls back to colours for a light ground. The same numbers give the same text.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sumi.evaluation.classes import Balance
+from sumi.evaluation.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +67,27 @@ def loss_by_noise_level(log_snr: Sequence[float], losses: Mapping[str, Sequence[
     axes.set_yscale("log")
     if len(losses) > 1:
         _legend(axes)
+    return _svg(figure)
+
+
+def power_spectra(spectra: Mapping[str, Spectrum], *, fine: float) -> str:
+    """Radially averaged power, each spectrum named, without the mean brightness; logarithmic, with 95 % intervals.
+
+    ``fine``: where fine detail begins, in cycles per pixel; a line stands there.
+    """
+    figure, axes = _blank("cycles per pixel   (coarse ← → fine)", "power")
+    for (name, spectrum), colour in zip(spectra.items(), (FIRST, SECOND, INK, FAINT), strict=False):
+        # no logarithm of no power
+        rings = [(f, p) for f, p in zip(spectrum.frequency, spectrum.power, strict=True) if f > 0 and p.value > 0]
+        frequency = [f for f, _ in rings]
+        axes.fill_between(
+            frequency, [p.low for _, p in rings], [p.high for _, p in rings], color=colour, alpha=0.2, linewidth=0
+        )
+        few = "o" if len(rings) < 20 else None
+        axes.plot(frequency, [p.value for _, p in rings], color=colour, linewidth=2, marker=few, label=name)
+    axes.axvline(fine, color=FAINT, linewidth=1, linestyle="--")
+    axes.set_yscale("log")
+    _legend(axes)
     return _svg(figure)
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sumi.errors import InputError
-from sumi.evaluation.intervals import Estimate
-from sumi.evaluation.summary import Evaluation
 
 KINDS = ((b"\x89PNG", "png"), (b"RIFF", "webp"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))
 
@@ -82,54 +80,6 @@ def write_report(path: Path, *, title: str, verdict: str, sections: Sequence[Sec
     temporary = path.with_name(f".{path.name}.partial")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
-
-
-def measurements(evaluation: Evaluation) -> Table:
-    """All figures of an evaluation, with intervals and with the same figure for real images."""
-    e, real = evaluation, evaluation.real_distances
-    rows = [
-        ("Kernel distance (KID)", _interval(e.distances.kernel), _interval(real.kernel)),
-        ("Fréchet distance, bias taken off", _interval(e.distances.frechet), _interval(real.frechet)),
-        ("Fréchet distance, plug-in (FID)", f"{e.distances.frechet_plug_in:.2f}", f"{real.frechet_plug_in:.2f}"),
-        (
-            f"Clear (top probability above {e.clarity.threshold:g})",
-            _share(e.clarity.samples),
-            _share(e.clarity.real),
-        ),
-    ]
-    if e.clarity.relative is not None:
-        rows.append(("Clear, relative to real images", _interval(e.clarity.relative), "1"))
-    for name, c in (("pixels", e.pixel_copying), ("features", e.feature_copying)):
-        rows += [
-            (f"Near copies, {name}", f"{100 * c.share:.1f} % {_chance(c.p_value)}", f"{100 * c.expected:.1f} %"),
-            (f"Median distance to the nearest, {name}", f"{c.median_distance:.3f}", f"{c.median_distance_real:.3f}"),
-        ]
-    if e.balance is not None:
-        samples = f"{e.balance.total_variation:.3f} {_chance(e.balance.p_value)}"
-        rows.append(("Class shares, total variation", samples, f"{e.balance.by_chance:.3f} by chance"))
-    if e.label_accuracy is not None:
-        rows.append(("Of the class asked for", _share(e.label_accuracy), ""))
-    if e.held_out_accuracy is not None:
-        rows.append(("Accuracy of the classifier", "", _share(e.held_out_accuracy)))
-    sizes = (
-        f"{e.distances.first} samples and {e.distances.second} held-out images; real against real: {real.first} of "
-        f"{e.training_images} training images and the same {real.second} held-out ones. Intervals are at 95 %. "
-        f"Feature space {e.network_sha256[:12]}."
-    )
-    return Table(("", "samples", "real"), rows, sizes)
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f},\N{NO-BREAK SPACE}{estimate.high:.3f}]"
-
-
-def _chance(p_value: float) -> str:
-    return f"(p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p_value:.2g})"
-
-
-def _share(estimate: Estimate) -> str:
-    low, high = 100 * estimate.low, 100 * estimate.high
-    return f"{100 * estimate.value:.1f}\N{NO-BREAK SPACE}% [{low:.1f},\N{NO-BREAK SPACE}{high:.1f}]"
 
 
 def _section(section: Section) -> str:

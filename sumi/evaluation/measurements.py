@@ -1,0 +1,109 @@
+"""The figures of an evaluation as tables for the report: samples in one column, real images in the next."""
+
+from collections.abc import Sequence
+
+from sumi.evaluation.class_accuracy import ClassAccuracy
+from sumi.evaluation.intervals import Estimate
+from sumi.evaluation.report import Table
+from sumi.evaluation.summary import Evaluation
+
+
+def measurements(evaluation: Evaluation) -> Table:
+    """All figures of an evaluation, with intervals and with the same figure for real images."""
+    e, real = evaluation, evaluation.real_distances
+    rows = [
+        ("Kernel distance (KID)", _interval(e.distances.kernel), _interval(real.kernel)),
+        ("Fréchet distance, bias taken off", _interval(e.distances.frechet), _interval(real.frechet)),
+        ("Fréchet distance, plug-in (FID)", f"{e.distances.frechet_plug_in:.2f}", f"{real.frechet_plug_in:.2f}"),
+        (
+            f"Clear (top probability above {e.clarity.threshold:g})",
+            _share(e.clarity.samples),
+            _share(e.clarity.real),
+        ),
+    ]
+    if e.clarity.relative is not None:
+        rows.append(("Clear, relative to real images", _interval(e.clarity.relative), "1"))
+    if e.inception_score is not None:
+        a, b = e.inception_score.samples, e.inception_score.real
+        rows.append((f"Inception score, of {a.classes} classes", _interval(a.score), _interval(b.score)))
+    if e.variety is not None:
+        a, b = e.variety.samples, e.variety.real
+        rows += [
+            ("Precision: samples among real images", _share(a.precision), _share(b.precision)),
+            ("Recall: real images among samples", _share(a.recall), _share(b.recall)),
+            ("Density, 1 for a perfect model", _interval(a.density), _interval(b.density)),
+            (
+                f"Coverage, {100 * a.expected_coverage:.1f} % for a perfect model",
+                _share(a.coverage),
+                _share(b.coverage),
+            ),
+        ]
+    if e.spectra is not None:
+        a, b = e.spectra.distance.samples, e.spectra.distance.real
+        rows.append(
+            (
+                f"Fine detail: power from {a.above:g} cycles per pixel, of held-out",
+                _interval(a.detail),
+                _interval(b.detail),
+            )
+        )
+        if a.log_distance is not None and b.log_distance is not None:
+            rows.append(
+                ("Spectral distance: log powers, squared", _interval(a.log_distance), _interval(b.log_distance))
+            )
+    for name, c in (("pixels", e.pixel_copying), ("features", e.feature_copying)):
+        rows += [
+            (f"Near copies, {name}", f"{100 * c.share:.1f} % {_chance(c.p_value)}", f"{100 * c.expected:.1f} %"),
+            (f"Median distance to the nearest, {name}", f"{c.median_distance:.3f}", f"{c.median_distance_real:.3f}"),
+        ]
+    if e.copies is not None:
+        found = e.copies.found
+        ways = ["moved by 1 pixel"] * (e.copies.reach > 0) + ["mirrored"] * e.copies.mirrored
+        name = f"Copies, also {' or '.join(ways)}" if ways else "Copies, in place"
+        rows.append((name, f"{_share(found.rate)} {_chance(found.ratios.p_value)}", "0 %"))
+    if e.balance is not None:
+        samples = f"{e.balance.total_variation:.3f} {_chance(e.balance.p_value)}"
+        rows.append(("Class shares, total variation", samples, f"{e.balance.by_chance:.3f} by chance"))
+    if e.label_accuracy is not None:
+        alike = None if e.class_accuracy is None else e.class_accuracy.real
+        rows.append(("Of the class asked for", _share(e.label_accuracy), "" if alike is None else _share(alike)))
+    if e.held_out_accuracy is not None:
+        rows.append(("Accuracy of the classifier", "", _share(e.held_out_accuracy)))
+    sizes = (
+        f"{e.distances.first} samples and {e.distances.second} held-out images; real against real: {real.first} of "
+        f"{e.training_images} training images and the same {real.second} held-out ones. Intervals are at 95 %. "
+        f"Feature space {e.network_sha256[:12]}."
+    )
+    if e.variety is not None:
+        v = e.variety.samples
+        sizes += f" Precision to coverage: {v.samples} of each against {v.real} held-out images, k = {v.neighbours}."
+    if e.left_out:
+        sizes += f" Left out: {'; '.join(e.left_out)}."
+    return Table(("", "samples", "real"), rows, sizes)
+
+
+def by_class(accuracy: ClassAccuracy, names: Sequence[str]) -> Table:
+    """How many samples of each class asked for are taken for it, how many real images, and what for most often else."""
+    rows = []
+    for one in accuracy.classes:
+        counts = dict(enumerate(accuracy.taken_for[one.label]))
+        del counts[one.label]
+        other = max(counts, key=lambda label: counts[label])
+        confused = f"{names[other]} ({counts[other]})" if counts[other] else ""
+        cells = ("none" if part is None else _share(part) for part in (one.samples, one.real))
+        rows.append((names[one.label], *cells, confused))
+    caption = "samples: told right of those asked to be of the class; the last column counts samples"
+    return Table(("class", "samples", "real", "else taken for"), rows, caption)
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f},\N{NO-BREAK SPACE}{estimate.high:.3f}]"
+
+
+def _chance(p_value: float) -> str:
+    return f"(p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p_value:.2g})"
+
+
+def _share(estimate: Estimate) -> str:
+    low, high = 100 * estimate.low, 100 * estimate.high
+    return f"{100 * estimate.value:.1f}\N{NO-BREAK SPACE}% [{low:.1f},\N{NO-BREAK SPACE}{high:.1f}]"
