@@ -35,7 +35,7 @@ from sumi.process.noise import Purpose, normal
 from sumi.process.schedule import NoiseLevel
 
 POINTS: Final = 129
-FEWER_POINTS: Final = 65
+FEWER_POINTS: Final = 49
 """On a side where the network is an energy, whose Jacobian takes a second backward pass."""
 MARGIN: Final = 1.3
 TOLERANCE: Final = 1e-4
