@@ -106,7 +106,9 @@ def _restoration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=4, metavar="N", help="candidates (default: 4)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
     parser.add_argument(
-        "--method", metavar="NAME", help="pigdm, dps, ddnm, moment_matching or repaint (default: pigdm; dps for jpeg)"
+        "--method",
+        metavar="NAME",
+        help="moment_matching, pigdm, dps, ddnm or repaint (default: moment_matching; dps for jpeg)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--label", metavar="L", help="the class of the picture, by its name, where the model knows any")
