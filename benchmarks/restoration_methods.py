@@ -20,7 +20,7 @@ from sumi.process.noise import SampleNoise
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Mask, Operator
 from sumi.restoration.separable import box
-from sumi.restore import METHODS, with_data, within
+from sumi.restore import METHODS, prepared, with_data, within
 from sumi.sampling.sample import sample
 
 IMAGES, CANDIDATES, STEPS = 32, 4, 50
@@ -30,7 +30,8 @@ IMAGES, CANDIDATES, STEPS = 32, 4, 50
 def row(model: DiffusionModel, name: str, operator: Operator, truth: Tensor) -> str:
     """A line of the table."""
     known = Measurement(operator, operator(truth))
-    denoiser, method = METHODS[name](model, model.network_denoiser, known, model.method(STEPS, "ddpm"))
+    method, std = model.method(STEPS, "ddpm"), model.description.data_std
+    denoiser, method = prepared(name, model.network_denoiser, known, method, std)
     made, left = [], []
     begun = time.perf_counter()
     for seed in range(CANDIDATES):

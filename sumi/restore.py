@@ -34,7 +34,6 @@ from sumi.sampling.method import LEAST_STD, Method
 from sumi.sampling.sample import sample
 
 AnyOperator = Operator | Callable[[Tensor], Tensor]
-Prepared = tuple[Denoiser, Method]
 
 TURNS: Final = 1000
 """Of alternating projections, at most."""
@@ -46,35 +45,7 @@ JUMP, RESAMPLINGS = 5, 5
 """RePaint's; with 50 steps 160 evaluations."""
 
 
-def _moment_matching(model: DiffusionModel, denoiser: Denoiser, known: Measurement, method: Method) -> Prepared:
-    return StaticThreshold(MomentMatching(denoiser, known, ITERATIONS)), method
-
-
-def _pigdm(model: DiffusionModel, denoiser: Denoiser, known: Measurement, method: Method) -> Prepared:
-    std = max(model.description.data_std, LEAST_STD)
-    return StaticThreshold(PseudoinverseGuidance(denoiser, known, std)), method
-
-
-def _ddnm(model: DiffusionModel, denoiser: Denoiser, known: Measurement, method: Method) -> Prepared:
-    return DDNM(StaticThreshold(denoiser), known), method
-
-
-def _dps(model: DiffusionModel, denoiser: Denoiser, known: Measurement, method: Method) -> Prepared:
-    return StaticThreshold(denoiser), replace(method, solver=DPS(method.solver, known, ZETA))
-
-
-def _repaint(model: DiffusionModel, denoiser: Denoiser, known: Measurement, method: Method) -> Prepared:
-    times = repaint_times(method.times, min(JUMP, method.steps), RESAMPLINGS)
-    return StaticThreshold(denoiser), replace(method, solver=RePaint(method.solver, known), times=times)
-
-
-METHODS: Final = {
-    "moment_matching": _moment_matching,
-    "pigdm": _pigdm,
-    "dps": _dps,
-    "ddnm": _ddnm,
-    "repaint": _repaint,
-}
+METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint")
 DEFAULT: Final = "moment_matching"
 """For linear operators, as measured (docs/restoration.md)."""
 NONLINEAR: Final = "dps"
@@ -169,13 +140,31 @@ def _candidates(model: DiffusionModel, known: Measurement, indices: Sequence[int
     denoiser = model.denoiser(model.labels_of(indices, how.label), how.guidance)
     if isinstance(denoiser, StaticThreshold):  # no slope where it clamps: methods put one outside
         denoiser = denoiser.denoiser
-    prepare = METHODS[how.name_for(known.operator)]
-    denoiser, method = prepare(model, denoiser, known, model.method(how.steps, "ddpm"))
+    method, std = model.method(how.steps, "ddpm"), model.description.data_std
+    denoiser, method = prepared(how.name_for(known.operator), denoiser, known, method, std)
     exact = isinstance(known.operator, Operator) and known.std == 0
     solver = DataConsistency(method.solver, known) if exact else method.solver
     noise = SampleNoise(how.seed, indices, model.items.shape, device=model.device)
     x = sample(denoiser, solver, with_data(model, method.times), model.start_noise(indices, how.seed), noise)
     return within(known, x) if exact else x.clamp(-1, 1)
+
+
+def prepared(
+    name: str, denoiser: Denoiser, known: Measurement, method: Method, data_std: float
+) -> tuple[Denoiser, Method]:
+    """What to sample, and how, for the method called ``name``: x̂_0 stays in [-1, 1]. Raises InputError."""
+    match name:
+        case "moment_matching":
+            return StaticThreshold(MomentMatching(denoiser, known, ITERATIONS)), method
+        case "pigdm":
+            return StaticThreshold(PseudoinverseGuidance(denoiser, known, max(data_std, LEAST_STD))), method
+        case "ddnm":
+            return DDNM(StaticThreshold(denoiser), known), method
+        case "dps":
+            return StaticThreshold(denoiser), replace(method, solver=DPS(method.solver, known, ZETA))
+        case _:
+            times = repaint_times(method.times, min(JUMP, method.steps), RESAMPLINGS)
+            return StaticThreshold(denoiser), replace(method, solver=RePaint(method.solver, known), times=times)
 
 
 def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:

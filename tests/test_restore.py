@@ -121,16 +121,16 @@ HOLE[2:6, 2:6] = True
 def test_moment_matching_draws_from_a_gaussians_posterior() -> None:
     """Of the K known pixels their mean is what matters; the covariance has two eigenvalues, as many as iterations.
 
-    64 candidates: 4 standard errors of the mean, and a tenth of the deviation, of which ancestral steps take half.
+    256 candidates: 4 standard errors of the mean, and a tenth of the deviation, of which ancestral steps take half.
     """
     rho, known = 0.6, 48
     image = MEAN + STD * (1 + torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(1)))
-    made = inpaint(planted(rho), image, HOLE, How(n=64, steps=150))
+    made = inpaint(planted(rho), image, HOLE, How(n=256, steps=300, batch_size=256))
     above = float((image[0] - MEAN)[~HOLE].mean())
     mean = MEAN + rho * known / (1 - rho + rho * known) * above
     common = STD**2 * rho * (1 - rho) / (1 - rho + rho * known)
     painted = made[:, 0, HOLE]
-    assert float(painted.mean()) == pytest.approx(mean, abs=4 * (common / 64 + STD**2 * (1 - rho) / 1024) ** 0.5)
+    assert float(painted.mean()) == pytest.approx(mean, abs=4 * (common / 256 + STD**2 * (1 - rho) / 4096) ** 0.5)
     assert float(painted.std()) == pytest.approx((common + STD**2 * (1 - rho)) ** 0.5, rel=0.1)
 
 
