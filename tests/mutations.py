@@ -1162,4 +1162,56 @@ MUTATIONS = [
         "sample_classes.argmin(1) == sample_labels.cpu()",
         "test_classifier_free.py",
     ),
+    Mutation(
+        "restore_files.py",
+        "decoded.pixels[0] >= 128",
+        "decoded.pixels[0] > 128",
+        "test_restore.py",
+    ),
+    Mutation(
+        "restore.py",
+        "x = known.consistent(clamped)",
+        "x = clamped",
+        "test_restore.py",
+    ),
+    Mutation(
+        "restore.py",
+        "made.append(_candidates(model, known, indices, how).cpu())",
+        "made.append(_candidates(model, known, range(len(indices)), how).cpu())",
+        "test_restore.py",
+    ),
+    Mutation(
+        "restore.py",
+        "MomentMatching(denoiser, known, ITERATIONS)",
+        "MomentMatching(denoiser, known, 1)",
+        "test_restore.py",
+    ),
+    Mutation(
+        "restore.py",
+        "return torch.where(times == 1, 1 - 0.01 * (1 - times[times < 1].max()), times)",
+        "return times",
+        "test_restore.py",
+    ),
+    # what the report says of samples beside real images
+    Mutation(
+        "evaluation/beside_real.py",
+        "for x in (samples, training))\n    return Compared(of_samples, of_training)\n\n\ndef scores",
+        "for x in (samples, training))\n    return Compared(of_training, of_samples)\n\n\ndef scores",
+        "test_evaluation_summary.py",
+    ),
+    Mutation(
+        "evaluation/beside_real.py",
+        "return Compared(inception_score(samples), inception_score(held_out))",
+        "return Compared(inception_score(samples), inception_score(samples))",
+        "test_evaluation_summary.py",
+    ),
+    Mutation(
+        "evaluation/beside_real.py",
+        "torch.argsort(ratios.ratio, stable=True)",
+        "torch.argsort(ratios.ratio, stable=True, descending=True)",
+        "test_evaluation_summary.py",
+    ),
+    Mutation("evaluation/verdict.py", "if samples.high < real.low:", "if samples.low < real.high:", "test_report.py"),
+    Mutation("evaluation/sections.py", "if samples.high < real.low:", "if samples.low > real.high:", "test_report.py"),
+    Mutation("evaluation/measurements.py", "counts[other] else", "counts[one.label] else", "test_report.py"),
 ]

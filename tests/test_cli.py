@@ -79,6 +79,8 @@ def test_the_options_are_those_that_are_promised() -> None:
         name: sorted(o for a in p._actions for o in a.option_strings if o != "--debug") for name, p in choices.items()
     }
     common = ["--help", "-h"]
+    restoration = ["-n", "--steps", "--method", "--seed", "--label", "--guidance", "--checkpoint", "--device", "--out"]
+    restoration += common
     assert options == {
         "train": sorted(
             ["--data", "--out", "--steps", "--seed", "--device", "--set", "--resume", "--no-report", *common]
@@ -101,6 +103,9 @@ def test_the_options_are_those_that_are_promised() -> None:
                 *common,
             ]
         ),
+        "inpaint": sorted(["--mask", *restoration]),
+        "upscale": sorted(["--factor", *restoration]),
+        "restore": sorted(["--operator", "--noise", *restoration]),
         "evaluate": sorted(["--data", "-n", "--seed", "--checkpoint", "--device", *common]),
         "compare": sorted(
             ["--solvers", "--steps", "-n", "--frechet", "--tune", "--seed", "--checkpoint", "--device", *common]

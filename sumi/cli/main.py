@@ -70,6 +70,54 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _inpaint(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size")
+    parser.add_argument(
+        "--mask", required=True, metavar="MASK", help="an image file of that size: white is painted, black is kept"
+    )
+    _restoration(parser)
+
+
+def _upscale(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size divided by the factor")
+    parser.add_argument("--factor", type=int, default=2, metavar="F", help="times as large (default: 2)")
+    _restoration(parser)
+
+
+def _restore(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("image", metavar="IMAGE", help="an image file: what is left of the picture")
+    parser.add_argument(
+        "--operator",
+        required=True,
+        metavar="NAME",
+        help="what was done to it: blur:STD, motion:LENGTH:ANGLE, grey, box:FACTOR, bicubic:FACTOR, or jpeg:QUALITY "
+        "(numbers may be left out)",
+    )
+    parser.add_argument(
+        "--noise", type=float, metavar="S", help="its noise, of 255 (default: that of rounding for blurs, else 0)"
+    )
+    _restoration(parser)
+
+
+def _restoration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", type=int, default=4, metavar="N", help="candidates (default: 4)")
+    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="moment_matching, pigdm, dps, ddnm or repaint (default: moment_matching; dps for jpeg)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--label", metavar="L", help="the class of the picture, by its name, where the model knows any")
+    parser.add_argument("--guidance", type=float, metavar="W", help="how much the label counts (see `sumi sample`)")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    _device(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder for the images (default: inside the run folder)")
+
+
 def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "subject",
@@ -166,6 +214,9 @@ def _device(parser: argparse.ArgumentParser) -> None:
 COMMANDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
     "train": ("train a model, measure it, and keep everything in a run folder", _train),
     "sample": ("make images, or vectors, with a trained model", _sample),
+    "inpaint": ("paint what is missing of an image, with a trained model of images", _inpaint),
+    "upscale": ("make an image larger, with a trained model of images", _upscale),
+    "restore": ("undo blur, lost colour or compression, with a trained model of images", _restore),
     "evaluate": ("measure a trained model against held-out data and write its report", _evaluate),
     "nll": ("how probable held-out data are to a model: its bound in terms, and the ODE's likelihood", _nll),
     "compare": ("compare solvers on a trained model at equal evaluations, and tune one to it", _compare),

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     if isinstance(model.items, VectorSpec):  # one file holds them all
         name += f"-{options.start}to{options.start + options.n - 1}"
-    name += "" if options.label is None else f"-{_plain(options.label)}"
+    name += "" if options.label is None else f"-{plain(options.label)}"
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {
@@ -70,6 +70,6 @@ def run(options: argparse.Namespace) -> None:
         say(f"wrote {strip} and {animation}")
 
 
-def _plain(label: str) -> str:
+def plain(label: str) -> str:
     """A label as part of a folder's name."""
     return "".join(c if c.isalnum() else "-" for c in label)

@@ -1,0 +1,17 @@
+"""``sumi inpaint RUN IMAGE --mask MASK``."""
+
+import argparse
+
+from sumi.cli.restore import how, prepared, write
+from sumi.cli.terminal import counting
+from sumi.restore import DEFAULT, inpaint
+from sumi.restore_files import read_image, read_mask
+
+
+def run(options: argparse.Namespace) -> None:
+    model = prepared(options)
+    shape = model.images.shape
+    image, mask = read_image(options.image, shape), read_mask(options.mask, shape[1:])
+    with counting("painting") as painting:
+        made = inpaint(model, image, mask, how(options, painting))
+    write(model, options, "inpaint", image, made, {"mask": options.mask}, options.method or DEFAULT, mask=mask)

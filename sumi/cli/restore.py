@@ -1,0 +1,81 @@
+"""``sumi restore RUN IMAGE --operator NAME``, and what it shares with ``inpaint`` and ``upscale``."""
+
+import argparse
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from sumi.cli.sample import plain
+from sumi.cli.terminal import counting, say
+from sumi.model import DiffusionModel, load
+from sumi.restore import How, restore
+from sumi.restore_files import find_operator, read_image, write_restored
+
+
+def run(options: argparse.Namespace) -> None:
+    model = prepared(options)
+    operator, shape, noise = find_operator(options.operator, model.images.shape)
+    if options.noise is not None:
+        noise = options.noise * 2 / 255
+    image = read_image(options.image, shape)
+    method = how(options).name_for(operator)
+    with counting("restoring") as restoring:
+        made = restore(model, image, operator, how(options, restoring), noise)
+    name = "restore-" + options.operator.replace(":", "-") + f"-noise{noise * 255 / 2:.2g}"
+    write(model, options, name, image, made, {"operator": options.operator, "noise": noise}, method)
+
+
+def prepared(options: argparse.Namespace) -> DiffusionModel:
+    """The model. Raises InputError where it makes no images."""
+    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+    _ = model.images, model.gaussian_denoiser()
+    return model
+
+
+def how(options: argparse.Namespace, progress: Callable[[int, int], None] | None = None) -> How:
+    """The options that all three have. Raises InputError."""
+    return How(
+        n=options.n,
+        seed=options.seed,
+        steps=options.steps,
+        method=options.method,
+        label=options.label,
+        guidance=options.guidance,
+        progress=progress,
+    )
+
+
+def write(
+    model: DiffusionModel,
+    options: argparse.Namespace,
+    name: str,
+    image: Tensor,
+    made: Tensor,
+    more: Mapping[str, object],
+    method: str,
+    mask: Tensor | None = None,
+) -> None:
+    """Candidates in --out, or in the run folder's restored/, and what was written, said."""
+    steps = model.config.sampling.steps if options.steps is None else options.steps
+    given = hashlib.sha256(image.numpy().tobytes() + (b"" if mask is None else mask.numpy().tobytes())).hexdigest()
+    about: dict[str, object] = {
+        "run": str(options.run),
+        "checkpoint": model.step,
+        "image": options.image,
+        "given": given,
+        **more,
+        "seed": options.seed,
+        "method": method,
+        "steps": steps,
+    }
+    name = f"{model.step:08d}-{name}-{Path(options.image).stem}-{given[:8]}-{method}-{steps}-seed{options.seed}"
+    if options.label is not None:
+        guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
+        about |= {"label": options.label, "guidance": guidance}
+        name += f"-{plain(options.label)}-guidance{guidance:g}"
+    folder = Path(options.out) if options.out else Path(options.run) / "restored" / name
+    picture = write_restored(folder, image, made, about, mask)
+    count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
+    say(f"wrote {count} and {picture} ({method}, {steps} steps)")
