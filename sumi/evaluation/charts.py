@@ -38,8 +38,7 @@ def loss_curve(
         axes.plot(*held_out, color=SECOND, linewidth=2, marker="o", markersize=3.5, label="held out")
         _legend(axes)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}" if _within_a_decade(values) else "")
+    _tick(axes, values)
     return _svg(figure)
 
 
@@ -95,6 +94,17 @@ def _running_median(values: np.ndarray) -> np.ndarray:
     """The median of a fiftieth of the curve around each point."""
     reach = max(1, len(values) // 100)
     return np.array([np.median(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))])
+
+
+def _tick(axes: "Axes", values: np.ndarray) -> None:
+    """Plain numbers on a logarithmic axis: 1, 2, 3, 4, 6, 10 … where the values lie within a decade, else powers of ten."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    if _within_a_decade(values):
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 4.0, 6.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
 
 
 def _within_a_decade(values: np.ndarray) -> bool:
