@@ -97,7 +97,7 @@ def _running_median(values: np.ndarray) -> np.ndarray:
 
 
 def _tick(axes: "Axes", values: np.ndarray) -> None:
-    """Plain numbers on a logarithmic axis: 1, 2, 3, 4, 6, 10 … where the values lie within a decade, else powers of ten."""
+    """Plain numbers on a logarithmic axis: 1, 2, 3, 4, 6, 10 … for values within a decade, else powers of ten."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     if _within_a_decade(values):
