@@ -26,8 +26,9 @@ from sumi.likelihood.dequantize import (
     log_weights,
 )
 from sumi.likelihood.grid_flow import GridFlow
+from sumi.likelihood.integrator import integrator
 from sumi.likelihood.learned_dequantizer import LearnedDequantizer, train_dequantizer
-from sumi.likelihood.probability_flow import SMALLEST, Flow, ProbabilityFlow
+from sumi.likelihood.probability_flow import SMALLEST, Flow
 from sumi.likelihood.trace import ExactTrace, draw_probes
 from sumi.measured import Count, counting_one
 from sumi.model import DiffusionModel
@@ -43,8 +44,6 @@ DEQUANTIZER_STEPS: Final = 400
 LONG_CHAIN: Final = 500
 """A chain of so many steps is walked in every second of its times."""
 BINS_IN_NOISE: Final = 8
-TOLERANCE: Final = 1e-4
-"""Of the adaptive steps, in nats for a dimension too: far below the standard error over some hundred items."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +128,8 @@ def ode_likelihood(
     network, levels = model.gaussian_denoiser(), model.items.levels
     if probes > 1 and prod(model.items.shape) <= EXACT_TRACE:
         raise InputError(f"--probes {probes}: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
-    flow: Flow = ProbabilityFlow(rtol=TOLERANCE, atol=TOLERANCE)
-    walk = "adaptive steps"
-    if network.grid is not None:
-        flow = GridFlow(network.grid, 2 if network.grid >= LONG_CHAIN else 1)
-        walk = f"{len(flow.times()) - 1} steps on the chain's times"
+    flow = integrator(network.grid, stride=2 if (network.grid or 0) >= LONG_CHAIN else 1)
+    walk = f"{len(flow.times()) - 1} steps on the chain's times" if isinstance(flow, GridFlow) else "adaptive steps"
     dequantizer: Dequantizer | None = None
     start = flow.first(network.schedule)
     if levels is None:

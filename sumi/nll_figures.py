@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import asdict, dataclass
-from math import log, nan
+from math import log
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from sumi.explain.figure import INK, RED, Drawn, canvas, save
+from sumi.likelihood.dequantize import mean_with_error
 from sumi.likelihood.estimate import BoundEstimate
 from sumi.run import ImageSpec, ItemSpec, writing
 
@@ -50,7 +51,7 @@ class Mean:
     @staticmethod
     def of(values: Tensor) -> "Mean":
         """Of one value an item, (N,)."""
-        return Mean(float(values.mean()), float(values.std()) / len(values) ** 0.5 if len(values) > 1 else nan)
+        return Mean(*mean_with_error(values))
 
     def __str__(self) -> str:
         return f"{self.value:.4f} ± {self.error:.4f}"

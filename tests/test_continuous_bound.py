@@ -171,7 +171,10 @@ class Recorder:
         return self.denoiser(x_t, t)
 
 
-def chain(steps: int, variance=CleanVariance(), schedule: Schedule | None = None) -> VariationalBound:  # noqa: B008
+LEARNED = CleanVariance()
+
+
+def chain(steps: int, variance=LEARNED, schedule: Schedule | None = None) -> VariationalBound:
     return VariationalBound(schedule or STARTS["vp"][0], even_times(steps), variance, None)
 
 

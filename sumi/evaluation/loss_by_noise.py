@@ -26,6 +26,12 @@ class LossByNoise:
     mse_noise: tuple[float, ...]
 
 
+def looked_at(grid: int | None, count: int = 20) -> Tensor:
+    """About ``count`` even times in (0, 1], float64: those of a chain of ``grid`` steps, or of a thousandth of time."""
+    steps = grid or 1000
+    return (torch.linspace(0.02, 1, count, dtype=torch.float64) * steps).round().clamp(min=1).unique() / steps
+
+
 @torch.inference_mode()
 def loss_by_noise(
     denoiser: Denoiser, images: Tensor, times: Tensor, *, seed: int, batch_size: int = 256

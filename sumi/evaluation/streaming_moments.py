@@ -110,7 +110,8 @@ class FeatureMoments:
         try:
             with safe_open(path, "pt") as file:
                 facts = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                names = file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path}: no readable moments ({error}); measure the data again to make them") from error
         if not {"network_sha256", "data_fingerprint", "count", "sha256"} <= facts.keys():

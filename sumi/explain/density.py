@@ -17,7 +17,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
 from sumi.explain.figure import INK, RED, Drawn, canvas, save
-from sumi.likelihood.grid_flow import GridFlow
+from sumi.likelihood.integrator import integrator
 from sumi.likelihood.partition import (
     LogPartition,
     anneal,
@@ -27,7 +27,7 @@ from sumi.likelihood.partition import (
     partition_on_plane,
 )
 from sumi.likelihood.plane import Interval, Plane, density_on_plane
-from sumi.likelihood.probability_flow import Flow, ProbabilityFlow
+from sumi.likelihood.probability_flow import Flow
 from sumi.likelihood.trace import ExactTrace
 from sumi.model import DiffusionModel
 from sumi.process.forward import add_noise
@@ -38,7 +38,6 @@ POINTS: Final = 129
 FEWER_POINTS: Final = 49
 """On a side where the network is an energy, whose Jacobian takes a second backward pass."""
 MARGIN: Final = 1.3
-TOLERANCE: Final = 1e-4
 LEAST_NOISE: Final = 0.02
 """σ̂ of the level whose density is drawn: two lattice points of a picture."""
 CHAINS: Final = 256
@@ -48,11 +47,8 @@ Count = Callable[[int, int], None]
 
 def flow_of(denoiser: NetworkDenoiser) -> tuple[Flow, NoiseLevel]:
     """The ODE's integrator for this network, and the level whose density it gives."""
-    if denoiser.grid is not None:
-        flow = GridFlow(denoiser.grid)
-        return flow, flow.first(denoiser.schedule)
-    walker = ProbabilityFlow(rtol=TOLERANCE, atol=TOLERANCE, smallest=LEAST_NOISE)
-    return walker, walker.first(denoiser.schedule)
+    flow = integrator(denoiser.grid, smallest=LEAST_NOISE)
+    return flow, flow.first(denoiser.schedule)
 
 
 def learned_density(

@@ -13,7 +13,7 @@ from sumi.data.load import load_images
 from sumi.data.pixels import PixelRange
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
-from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
+from sumi.evaluation.loss_by_noise import LossByNoise, looked_at, loss_by_noise
 from sumi.explain.correction import draw_correction
 from sumi.explain.figure import Drawn
 from sumi.explain.loss import draw_loss
@@ -76,8 +76,7 @@ def held_out_loss(model: DiffusionModel, dataset: ImageDataset, *, limit: int = 
     """The model's errors on up to ``limit`` held-out images at 20 times."""
     _, held_out = dataset.split(model.config.data.held_out)
     images = PixelRange(held_out.levels).to_model(held_out.images[:limit]).to(model.device)
-    grid = model.network_denoiser.grid or 1000
-    times = (torch.linspace(0.02, 1, 20, dtype=torch.float64) * grid).round().clamp(min=1).unique() / grid
+    times = looked_at(model.network_denoiser.grid)
     return loss_by_noise(model.denoiser(), images, times, seed=model.config.seed)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from sumi.data.vectors import VectorDataset
 from sumi.denoising.binomial import BinomialDenoiser
-from sumi.evaluation.loss_by_noise import loss_by_noise
+from sumi.evaluation.loss_by_noise import looked_at, loss_by_noise
 from sumi.explain.cloud import draw_noised_cloud, draw_reverse_cloud
 from sumi.explain.density import draw_density, draw_energy, is_energy
 from sumi.explain.figure import Drawn
@@ -36,8 +36,7 @@ def explain_vectors(
         yield draw_second_distribution(model, x_0, folder / "second_distribution.png")
     if bits:
         return
-    grid = model.network_denoiser.grid or 1000
-    times = (torch.linspace(0.02, 1, 20, dtype=torch.float64) * grid).round().clamp(min=1).unique() / grid
+    times = looked_at(model.network_denoiser.grid)
     some = held_out.batch(np.arange(min(len(held_out), LOSSES_OF))).to(model.device)
     yield draw_loss(loss_by_noise(model.denoiser(), some, times, seed=model.config.seed), folder / "loss_by_noise.png")
     if dataset.shape != (2,):

@@ -91,7 +91,8 @@ class CleanVariance:
         q, x = posterior(s, t), denoised.clean
         return expand(q.variance, x) + expand(q.clean**2, x) * _clean_variance(denoised)
 
-    def of_data(self, denoised: Denoised, before: Number) -> Number:  # noqa: ARG002
+    def of_data(self, denoised: Denoised, before: Number) -> Number:
+        del before
         return _clean_variance(denoised)
 
 
