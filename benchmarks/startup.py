@@ -19,7 +19,8 @@ SAVE = """
 from pathlib import Path
 from sumi import recipes
 from sumi.data.config import DataConfig
-from sumi.model import DiffusionModel, build_denoiser
+from sumi.build import build_denoiser
+from sumi.model import DiffusionModel
 from sumi.run import ImageSpec, RunDescription
 config, images = recipes.build("ddpm", DataConfig(source="photos")), ImageSpec(3, 32, 32, 256, ())
 folder = Path({folder!r})

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.conditioning.labels import LabelConditioning, LabelEmbedding
+from sumi.build import build_denoiser
+from sumi.conditioning.labels import LabelConditioning
 from sumi.config import nearest
 from sumi.data.dataset import ImageDataset
 from sumi.data.load import is_there
@@ -17,19 +18,12 @@ from sumi.data.pixels import PixelRange
 from sumi.data.vectors import VectorDataset
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
-from sumi.denoising.energy import EnergyGradient
-from sumi.denoising.parameterization import PredictEnergy
-from sumi.denoising.time_sampling import ImportanceTimes
-from sumi.denoising.uncertainty import Uncertainty
-from sumi.denoising.variance import LearnedVariance
-from sumi.denoising.weighting import LearnedUncertainty
 from sumi.errors import InputError
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.process.binomial import draw
 from sumi.process.noise import Purpose, SampleNoise, normal
 from sumi.process.schedule import NoiseLevel, deviation, level
-from sumi.run import ImageSpec, ItemSpec, RunConfig, RunDescription, RunFolder, VectorSpec
+from sumi.run import ImageSpec, RunDescription, RunFolder, VectorSpec
 from sumi.sampling.method import Method, build_method
 from sumi.sampling.sample import sample
 from sumi.training.checkpoint import (
@@ -42,8 +36,6 @@ from sumi.training.checkpoint import (
     save_checkpoint,
 )
 from sumi.tuned import load_tuned, tuned_file
-
-LARGEST_COEFFICIENT = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
 OnStep = Callable[[int, NoiseLevel, Tensor], None]
 
@@ -60,46 +52,6 @@ def pick_device(name: str | None) -> torch.device:
     if device.type == "meta":
         raise InputError(f"--device {name}: computes nothing; try cpu")
     return device
-
-
-def build_denoiser(config: RunConfig, items: ItemSpec) -> NetworkDenoiser | BinomialDenoiser:
-    """A new, untrained denoiser: network, schedule and parameterization as configured.
-
-    What is trained or kept count of beside them (`NetworkDenoiser.companions`) is there too. Raises InputError where
-    they do not fit: data that the network or the process cannot take, or a schedule that ends with so little data that
-    what the network predicts there says nothing of it in float32.
-    """
-    schedule = config.schedule.build()
-    if config.process == "binomial":
-        if items.levels != 2 or isinstance(items, ImageSpec):
-            raise InputError("process: binomial noises bits, and these data are none; set process=gaussian")
-        return BinomialDenoiser(config.network.build(items.shape), schedule, config.times.grid)
-    with torch.no_grad():
-        end = level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
-    c = config.parameterization.coefficients(end)
-    if not all(abs(float(value)) <= LARGEST_COEFFICIENT for value in (c.c_in, c.c_skip, c.c_out, c.c_noise)):
-        raise InputError(
-            f"schedule: at t = 1 no data is left (alpha = {float(end.alpha):.1e}, sigma = "
-            f"{float(end.sigma):.1e}), and parameterization={config.parameterization.name} is singular there; set "
-            "parameterization=velocity, or end the schedule with less noise"
-        )
-    learned_variance = isinstance(config.variance, LearnedVariance)
-    network = config.network.build(items.shape, 2 if learned_variance else 1)
-    if isinstance(config.parameterization, PredictEnergy):
-        network = EnergyGradient(network)
-    conditioner = None
-    if isinstance(config.conditioning, LabelConditioning):
-        if not items.label_names:
-            raise InputError("conditioning: labels needs data with classes, and these have none; set conditioning=none")
-        conditioner = LabelEmbedding(len(items.label_names), config.network.embedding)
-    denoiser = NetworkDenoiser(
-        network, schedule, config.parameterization, config.times.grid, learned_variance, conditioner
-    )
-    if isinstance(config.weighting, LearnedUncertainty):
-        denoiser.companions["uncertainty"] = Uncertainty()
-    if isinstance(config.times, ImportanceTimes):
-        denoiser.companions["times"] = config.times.sampler()
-    return denoiser
 
 
 class DiffusionModel:
@@ -236,9 +188,7 @@ class DiffusionModel:
         """
         _check_range(seed=seed, least=0)
         noise = normal(seed, indices, 0, Purpose.START, self.items.shape, device=self.device)
-        if isinstance(self.network_denoiser, BinomialDenoiser):
-            return draw(torch.zeros_like(noise), noise)
-        return noise.mul_(self.prior_std)
+        return self.network_denoiser.start(noise, self.prior_std)
 
     @property
     def prior_std(self) -> float:

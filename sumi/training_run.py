@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sumi import recipes
+from sumi.build import build_denoiser
 from sumi.conditioning.labels import LabelConditioning, NoConditioning, TrainingLabels
 from sumi.config import differences, from_json, override
 from sumi.data.config import DataConfig
@@ -36,7 +37,7 @@ from sumi.evaluation.pictures import image_grid, png
 from sumi.evaluation.vector_pictures import picture
 from sumi.likelihood.training import ChainBoundLoss, HybridLoss, WholeBoundLoss
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
-from sumi.model import DiffusionModel, build_denoiser, load, pick_device
+from sumi.model import DiffusionModel, load, pick_device
 from sumi.process.learned import Learned
 from sumi.run import ImageSpec, ItemSpec, RunConfig, RunDescription, RunFolder, VectorSpec, writing
 from sumi.training.checkpoint import find_checkpoints

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sumi import measure as measuring
 from sumi import recipes
+from sumi.build import build_denoiser
 from sumi.cli.main import main
 from sumi.config import override
 from sumi.data.config import DataConfig
@@ -25,7 +26,7 @@ from sumi.evaluation.verdict import verdict
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.measure import measure
-from sumi.model import DiffusionModel, build_denoiser, load
+from sumi.model import DiffusionModel, load
 from sumi.run import ImageSpec, RunDescription
 from sumi.training_run import train
 from tests.test_labels import TINY, scrambled

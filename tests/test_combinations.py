@@ -12,6 +12,7 @@ from typing import get_args
 import pytest
 import torch
 
+from sumi.build import build_denoiser
 from sumi.data.config import DataConfig
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import ParameterizationConfig
@@ -19,7 +20,6 @@ from sumi.denoising.time_sampling import GridTimes, ImportanceTimes, TimeSampler
 from sumi.denoising.variance import LearnedVariance
 from sumi.denoising.weighting import WeightingConfig
 from sumi.errors import InputError
-from sumi.model import build_denoiser
 from sumi.networks.unet import UNetConfig
 from sumi.process.configs import ScheduleConfig
 from sumi.process.forward import add_noise

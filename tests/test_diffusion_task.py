@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sumi import recipes
+from sumi.build import build_denoiser
 from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load
@@ -26,7 +27,6 @@ from sumi.denoising.time_sampling import (
 )
 from sumi.denoising.weighting import ConstantWeighting, LikelihoodWeighting, SNRWeighting
 from sumi.errors import InputError, SumiError
-from sumi.model import build_denoiser
 from sumi.process.chain import LinearBeta
 from sumi.process.forward import add_noise
 from sumi.process.noise import Purpose, normal, uniform
@@ -34,8 +34,8 @@ from sumi.process.schedule import level
 from sumi.run import ImageSpec, RunDescription, RunFolder
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training.diffusion import DiffusionTask
-from sumi.training.trainer import Trainer
 from sumi.training_run import Events, build_trainer, item_spec, train
+from tests.interrupted import killed_and_resumed
 
 SCHEDULE = LinearBeta().build()
 DATA = load(DataConfig(source="digits")).subset(list(range(40)))
@@ -212,32 +212,11 @@ def config_of(system: str):
     return override(config, [*base, "sampling.solver=ddim", "sampling.time_grid=uniform", *settings])
 
 
-class Crash(BaseException):
-    """An end that no handler of errors sees."""
-
-
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_killed_and_resumed_is_the_same_run(system: str, tmp_path: Path, monkeypatch) -> None:
     """Weights, averages, optimizer, learned uncertainty and schedule, and the history of losses, bit for bit."""
     config = config_of(system)
-    model = train(config, out=tmp_path / "whole")
-    step_of = Trainer._take_step
-
-    def crash(self: Trainer, step: int):
-        if step == 11:
-            raise Crash
-        return step_of(self, step)
-
-    monkeypatch.setattr(Trainer, "_take_step", crash)
-    with pytest.raises(Crash):
-        train(config, out=tmp_path / "run")
-    monkeypatch.undo()
-    train(config, out=tmp_path / "run", resume=True)
-    whole, resumed = (load_checkpoint(tmp_path / name / "checkpoints/00000016") for name in ("whole", "run"))
-    for name in ("model", "ema", "optimizer"):
-        mine, other = getattr(whole, name), getattr(resumed, name)
-        assert mine.keys() == other.keys()
-        assert all(torch.equal(mine[key], other[key]) for key in mine), name
+    model, whole = killed_and_resumed(config, tmp_path, monkeypatch, at=11)
     assert model.sample(2).shape == (2, 1, 8, 8)
     assert all(bool(v.isfinite().all()) for v in whole.model.values())
 

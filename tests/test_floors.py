@@ -18,7 +18,7 @@ FLOORS = [
     {"networks", "conditioning", "data"},
     {"training", "evaluation"},
     {"run"},
-    {"tuned"},
+    {"tuned", "build"},
     {"model", "recipes"},
     {"sample_files", "trajectory", "training_run", "measured", "restore"},
     {"restore_files", "report_sections", "explain", "check"},

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from sumi import recipes
+from sumi.build import build_denoiser
 from sumi.conditioning.labels import LabelConditioning, LabelEmbedding, TrainingLabels
 from sumi.config import override
 from sumi.data.config import DataConfig
@@ -16,17 +17,15 @@ from sumi.data.load import load as load_data
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictVelocity
 from sumi.errors import InputError
-from sumi.model import build_denoiser
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.unet import UNetConfig
 from sumi.process.continuous import VP
 from sumi.process.noise import Purpose, uniform
 from sumi.process.schedule import level
 from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder, VectorSpec
-from sumi.training.checkpoint import load_checkpoint
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, build_trainer, item_spec, train
-from tests.test_diffusion_task import Crash
+from tests.interrupted import killed_and_resumed
 
 SCHEDULE = VP().build()
 DATA = load_data(DataConfig(source="digits"))
@@ -212,24 +211,7 @@ def test_the_labels_vectors_belong_to_the_network(tmp_path: Path) -> None:
 def test_every_loss_takes_labels_and_a_killed_run_resumes_bit_for_bit(settings, tmp_path: Path, monkeypatch) -> None:
     """The table is trained, averaged and kept; samples of a class can be drawn of what was trained."""
     config = config_of(*settings)
-    model = train(config, out=tmp_path / "whole")
-    step_of = Trainer._take_step
-
-    def crash(self: Trainer, step: int):
-        if step == 7:
-            raise Crash
-        return step_of(self, step)
-
-    monkeypatch.setattr(Trainer, "_take_step", crash)
-    with pytest.raises(Crash):
-        train(config, out=tmp_path / "run")
-    monkeypatch.undo()
-    train(config, out=tmp_path / "run", resume=True)
-    whole, resumed = (load_checkpoint(tmp_path / name / "checkpoints/00000012") for name in ("whole", "run"))
-    for name in ("model", "ema", "optimizer"):
-        mine, other = getattr(whole, name), getattr(resumed, name)
-        assert mine.keys() == other.keys()
-        assert all(torch.equal(mine[key], other[key]) for key in mine), name
+    model, whole = killed_and_resumed(config, tmp_path, monkeypatch, at=7)
     table = "conditioner.table.weight"
     assert table in whole.ema
     assert f"{table}.exp_avg" in whole.optimizer

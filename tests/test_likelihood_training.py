@@ -300,7 +300,7 @@ def configured(*settings: str):
 
 
 def test_a_run_takes_the_loss_that_its_parts_ask_for() -> None:
-    from sumi.model import build_denoiser
+    from sumi.build import build_denoiser
 
     images = ImageSpec(1, 8, 8, 17, ())
     tiny = ["network.widths=32", "network.blocks=1", "network.embedding=32"]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sumi import recipes
+from sumi.build import build_denoiser
 from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load
@@ -17,7 +18,7 @@ from sumi.data.pixels import PixelRange
 from sumi.evaluation import features
 from sumi.evaluation.summary import Evaluation
 from sumi.measure import measure
-from sumi.model import DiffusionModel, build_denoiser
+from sumi.model import DiffusionModel
 from sumi.run import RunDescription
 from sumi.training_run import item_spec
 from tests.test_labels import TINY

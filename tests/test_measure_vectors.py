@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sumi import measure_vectors as module
 from sumi import recipes
+from sumi.build import build_denoiser
 from sumi.config import override
 from sumi.data.builtin.vectors import WIDTH, ring_centres
 from sumi.data.config import DataConfig
@@ -23,7 +24,7 @@ from sumi.evaluation.kernel_distance import energy_distance
 from sumi.measure import measure
 from sumi.measure_vectors import measure_vectors
 from sumi.measured import Measured, VectorEvaluation
-from sumi.model import DiffusionModel, build_denoiser
+from sumi.model import DiffusionModel
 from sumi.run import ImageSpec, RunDescription
 from sumi.training_run import item_spec
 

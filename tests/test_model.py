@@ -8,12 +8,13 @@ import torch
 
 import sumi
 from sumi import recipes
+from sumi.build import build_denoiser
 from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.denoising.denoiser import Denoiser, FunctionDenoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.model import DiffusionModel, build_denoiser, load
+from sumi.model import DiffusionModel, load
 from sumi.run import ImageSpec, RunDescription, RunFolder, VectorSpec
 from sumi.sampling.solvers.ddim import DDIM
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import sumi
+from sumi.build import build_denoiser
 from sumi.cli.main import main
 from sumi.config import describe, from_json, override, to_json
 from sumi.data.builtin.vectors import ring_log_density
@@ -24,7 +25,6 @@ from sumi.denoising.schedule_learning import VarianceMinimisingLoss
 from sumi.denoising.weighting import EDMWeighting, FlowWeighting, LikelihoodWeighting, SNRWeighting, StepLikelihood
 from sumi.errors import InputError
 from sumi.likelihood.training import ChainBoundLoss, HybridLoss, WholeBoundLoss
-from sumi.model import build_denoiser
 from sumi.networks.mlp import MLPConfig
 from sumi.nll import likelihood
 from sumi.process.chain import CosineBeta, LinearBeta

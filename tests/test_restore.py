@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sumi import recipes
+from sumi.build import build_denoiser
 from sumi.cli.main import main
 from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients
 from sumi.errors import InputError
-from sumi.model import DiffusionModel, build_denoiser
+from sumi.model import DiffusionModel
 from sumi.process.forward import expand
 from sumi.process.schedule import NoiseLevel, Schedule, level
 from sumi.restoration.convolution import gaussian_blur

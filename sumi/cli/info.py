@@ -2,10 +2,10 @@
 
 import argparse
 
+from sumi.build import build_denoiser
 from sumi.cli.terminal import say
 from sumi.config import describe
 from sumi.errors import InputError
-from sumi.model import build_denoiser
 from sumi.run import RunFolder
 from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
 from sumi.training.metrics_log import read

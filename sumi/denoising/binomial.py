@@ -27,7 +27,7 @@ from torch.nn.functional import logsigmoid
 
 from sumi.denoising.denoiser import Denoised
 from sumi.errors import InputError
-from sumi.process.binomial import flip, kept, log_odds, transition
+from sumi.process.binomial import draw, flip, kept, log_odds, transition
 from sumi.process.forward import expand
 from sumi.process.schedule import NoiseLevel, Schedule, Time, level
 
@@ -58,6 +58,15 @@ class BinomialDenoiser(nn.Module):
         self.schedule = schedule
         self.grid = grid
         self.companions = nn.ModuleDict()
+
+    def start(self, noise: Tensor, std: float) -> Tensor:
+        """x at t = 1, where sampling begins: fair coins, thrown with standard normal ``noise`` (N, …)."""
+        del std  # a bit has no other size
+        return draw(torch.zeros_like(noise), noise)
+
+    def noised(self, x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
+        """A draw of q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
+        return flip(x_0, noise, t)
 
     def logits(self, x_t: Tensor, t: Time) -> Tensor:
         """Log-odds of each bit of x_0, in x_t's type and shape (N, …)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sumi.denoising.parameterization import Coefficients, Parameterization
 from sumi.denoising.variance import clean_variance
 from sumi.errors import InputError
-from sumi.process.forward import expand
+from sumi.process.forward import add_noise, expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
 
 
@@ -135,6 +135,14 @@ class NetworkDenoiser(nn.Module):
         self.learned_variance = learned_variance
         self.conditioner = conditioner
         self.companions = nn.ModuleDict()
+
+    def start(self, noise: Tensor, std: float) -> Tensor:
+        """x at t = 1, where sampling begins: standard normal ``noise`` (N, …) brought to the deviation ``std``."""
+        return noise * std
+
+    def noised(self, x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
+        """A draw of q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
+        return add_noise(x_0, noise, t)
 
     def told(self, condition: Tensor) -> "ToldDenoiser":
         """This denoiser, told ``condition`` (N, …) of the N samples. Raises InputError where it takes none."""

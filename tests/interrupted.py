@@ -1,0 +1,42 @@
+"""A run that is killed in the middle and resumed, beside the same run left whole."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sumi.model import DiffusionModel
+from sumi.run import RunConfig
+from sumi.training.checkpoint import Checkpoint, load_checkpoint
+from sumi.training.trainer import Trainer
+from sumi.training_run import train
+
+
+class Crash(BaseException):
+    """An end that no handler of errors sees."""
+
+
+def killed_and_resumed(
+    config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, at: int
+) -> tuple[DiffusionModel, Checkpoint]:
+    """The whole run's model and last checkpoint, after showing that the one killed before step ``at`` ends the same."""
+    model = train(config, out=folder / "whole")
+    step_of = Trainer._take_step
+
+    def crash(self: Trainer, step: int):
+        if step == at:
+            raise Crash
+        return step_of(self, step)
+
+    monkeypatch.setattr(Trainer, "_take_step", crash)
+    with pytest.raises(Crash):
+        train(config, out=folder / "run")
+    monkeypatch.undo()
+    train(config, out=folder / "run", resume=True)
+    last = f"checkpoints/{config.training.steps:08d}"
+    whole, resumed = (load_checkpoint(folder / name / last) for name in ("whole", "run"))
+    for name in ("model", "ema", "optimizer"):
+        mine, other = getattr(whole, name), getattr(resumed, name)
+        assert mine.keys() == other.keys()
+        assert all(torch.equal(mine[key], other[key]) for key in mine), name
+    return model, whole
