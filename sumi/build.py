@@ -4,7 +4,7 @@ from typing import Final
 
 import torch
 
-from sumi.conditioning.labels import LabelConditioning, LabelEmbedding
+from sumi.conditioning.configs import build_conditioner
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
@@ -42,14 +42,10 @@ def build_denoiser(config: RunConfig, items: ItemSpec) -> NetworkDenoiser | Bino
             "parameterization=velocity, or end the schedule with less noise"
         )
     learned_variance = isinstance(config.variance, LearnedVariance)
-    network = config.network.build(items.shape, 2 if learned_variance else 1)
+    conditioner, told = build_conditioner(config.conditioning, items, config.network.embedding)
+    network = config.network.build(items.shape, 2 if learned_variance else 1, told)
     if isinstance(config.parameterization, PredictEnergy):
         network = EnergyGradient(network)
-    conditioner = None
-    if isinstance(config.conditioning, LabelConditioning):
-        if not items.label_names:
-            raise InputError("conditioning: labels needs data with classes, and these have none; set conditioning=none")
-        conditioner = LabelEmbedding(len(items.label_names), config.network.embedding)
     denoiser = NetworkDenoiser(
         network, schedule, config.parameterization, config.times.grid, learned_variance, conditioner
     )

@@ -44,7 +44,7 @@ def from_json(cls: type[Config], data: object, where: str = "") -> Config:
 def override(config: Config, assignments: Iterable[str]) -> Config:
     """``config`` with each "section.field=value" applied in order, checked when all are.
 
-    Values are JSON, or bare text for text; "none" is None; lists may be written 32,64. A field that takes one of
+    Values are JSON, or bare text for text; "none" is None; lists may be written 32,64 or a,b. A field that takes one of
     several classes is set by its name (``schedule=cosine``), which gives that class's defaults. Raises InputError.
     """
     data = to_json(config)
@@ -133,7 +133,10 @@ def _parse(text: str, hint: Any) -> object:
     classes = [option for option in options if dataclasses.is_dataclass(option)]
     if classes and not text.startswith("{"):
         return {"type": text}
-    if any(get_origin(option) is tuple for option in options) and not text.startswith("["):
+    tuples = [option for option in options if get_origin(option) is tuple]
+    if tuples and not text.startswith("["):
+        if get_args(tuples[0])[0] is str:
+            return [word.strip() for word in text.split(",")]
         text = f"[{text}]"
     if bool in options:
         text = {"yes": "true", "no": "false"}.get(text.lower(), text.lower())

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from sumi.build import build_denoiser
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.configs import NoConditioning
 from sumi.conditioning.labels import LabelConditioning
 from sumi.config import nearest
 from sumi.data.dataset import ImageDataset
@@ -84,23 +86,47 @@ class DiffusionModel:
     def device(self) -> torch.device:
         return next(self.network_denoiser.parameters()).device
 
-    def denoiser(self, labels: Tensor | None = None, guidance: float | None = None) -> Denoiser:
+    def denoiser(self, condition: Condition | None = None, guidance: float | None = None) -> Denoiser:
         """D(x_t, t), with x̂_0 kept in [-1, 1] where the configuration says so.
 
-        ``labels``: the class of each sample, (N,); None: nothing is said. ``guidance``: the scale of classifier-free
-        guidance, 1 for none; None: the configuration's. Raises InputError where the model knows no classes.
+        ``condition``: what is said of each sample; None: nothing. ``guidance``: the scale of classifier-free guidance,
+        1 for none; None: the configuration's. Raises InputError where the model was not trained for what is said.
         """
         found: Denoiser = self.network_denoiser
-        if labels is not None:
+        if condition is not None:
             network, conditioning = self.gaussian_denoiser(), self.config.conditioning
-            told = network.told(self._classes(labels))
+            told = network.told(self._checked(condition))
             scale = self.config.sampling.guidance if guidance is None else guidance
-            if scale != 1 and isinstance(conditioning, LabelConditioning) and conditioning.dropout == 0:
+            if scale != 1 and not isinstance(conditioning, NoConditioning) and conditioning.dropout == 0:
                 raise InputError(f"guidance: {scale:g} needs a model that was also trained without labels; give 1")
             found = Extrapolation(told, network, scale)
         elif guidance is not None:
             raise InputError("--guidance: says how much a label counts, and none is given; add --label")
         return StaticThreshold(found) if self.config.sampling.threshold else found
+
+    def _checked(self, condition: Condition) -> Condition:
+        """The condition as the network takes it. Raises InputError where it is of another kind or shape."""
+        conditioner = self.gaussian_denoiser().conditioner
+        if conditioner is None:
+            raise InputError("condition: this model was trained without; train one with conditioning=labels")
+        given = condition.parts()
+        rows = {len(part) for part in given.values()}
+        if len(rows) != 1:
+            raise InputError(f"condition: says something of {sorted(rows)} samples; give one row for each")
+        takes = conditioner.null(torch.zeros(1, *self.items.shape, device=self.device))
+        assert isinstance(takes, Condition)
+        for name, part in given.items():
+            wanted = takes.parts().get(name)
+            if wanted is None:
+                raise InputError(f"condition.{name}: this model was not trained for it, but for {self._told_by()}")
+            if part.shape[1:] != wanted.shape[1:]:
+                raise InputError(f"condition.{name}: has shape {tuple(part.shape)}; give (N, {_listed(wanted)})")
+        if condition.labels is not None:
+            return replace(condition, labels=self._classes(condition.labels)).to(self.device)
+        return condition.to(self.device)
+
+    def _told_by(self) -> str:
+        return f"conditioning={self.config.conditioning.name}"
 
     def _classes(self, labels: Tensor) -> Tensor:
         """Classes (N,) as the network takes them. Raises InputError where they are none of the model's."""
@@ -109,7 +135,7 @@ class DiffusionModel:
             raise InputError(f"label: gives no classes; give whole numbers from 0 to {count - 1}, one for each item")
         return labels.to(self.device, torch.int64)
 
-    def labels_of(self, indices: Sequence[int], label: str | None) -> Tensor | None:
+    def labels_of(self, indices: Sequence[int], label: str | None) -> Condition | None:
         """The classes of these items for ``label``: a class's name, "all" for one after the other, or None for none.
 
         Raises InputError where there is no such class, or the model knows none.
@@ -120,10 +146,10 @@ class DiffusionModel:
         if not isinstance(self.config.conditioning, LabelConditioning):
             raise InputError(f"--label {label}: this model was trained without; train classifier-free")
         if label == "all":
-            return torch.tensor([i % len(names) for i in indices])
+            return Condition(labels=torch.tensor([i % len(names) for i in indices]))
         if label not in names:
             raise InputError(f"--label {label}: there is no such class; {nearest(label, (*names, 'all'))}")
-        return torch.full((len(indices),), names.index(label))
+        return Condition(labels=torch.full((len(indices),), names.index(label)))
 
     def gaussian_denoiser(self) -> NetworkDenoiser:
         """The denoiser as it was trained. Raises InputError where the process is binomial."""
@@ -142,6 +168,7 @@ class DiffusionModel:
         seed: int = 0,
         start: int = 0,
         label: str | Tensor | None = None,
+        condition: Condition | None = None,
         guidance: float | None = None,
         batch_size: int = 64,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
@@ -153,25 +180,32 @@ class DiffusionModel:
 
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``steps``, ``solver`` and ``eta``:
         see `method`.
-        ``label``: the class of all, "all" for one class after the other, or a tensor (n,) of classes; ``guidance``: see
-        `denoiser`. ``wrap`` makes another denoiser of the model's own, such as one that is multiplied by a second
-        distribution. ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts
+        ``label``: the class of all, "all" for one class after the other, or a tensor (n,) of classes; ``condition``:
+        anything else that is said of each of the n; ``guidance``: see `denoiser`. ``wrap`` makes another denoiser of
+        the model's own, such as one that is multiplied by a second distribution. ``on_step(step, level, x)`` sees each
+        batch after each step, ``progress(done, total)`` counts
         items. Raises InputError for values out of range.
         """
         _check_range(n=n, batch_size=batch_size, least=1)
         _check_range(start=start, seed=seed, least=0)
         _check_range(last_index=start + n, least=1)
-        method = self.method(steps, solver, eta, tuned=label is None)
-        if isinstance(label, Tensor) and label.shape != (n,):
-            raise InputError(f"label: {tuple(label.shape)} classes for {n} items; give one for each")
+        method = self.method(steps, solver, eta, tuned=label is None and condition is None)
+        if label is not None and condition is not None:
+            raise InputError("label: is part of the condition, and one is given; give one of them")
+        if isinstance(label, Tensor):
+            if label.shape != (n,):
+                raise InputError(f"label: {tuple(label.shape)} classes for {n} items; give one for each")
+            condition = Condition(labels=label)
+        if condition is not None and {len(part) for part in condition.parts().values()} != {n}:
+            raise InputError(f"condition: is not of {n} items; give one row for each")
         made = []
         for first in range(start, start + n, batch_size):
             indices = range(first, min(first + batch_size, start + n))
-            if isinstance(label, Tensor):
-                labels: Tensor | None = label[indices.start - start : indices.stop - start]
+            if condition is not None:
+                said: Condition | None = condition.rows(slice(indices.start - start, indices.stop - start))
             else:
-                labels = self.labels_of(indices, label)
-            denoiser = self.denoiser(labels, guidance)
+                said = self.labels_of(indices, label if isinstance(label, str) else None)
+            denoiser = self.denoiser(said, guidance)
             denoiser = denoiser if wrap is None else wrap(denoiser)
             noise = SampleNoise(seed, indices, self.items.shape, device=self.device)
             x = sample(denoiser, method.solver, method.times, self.start_noise(indices, seed), noise, on_step)
@@ -313,6 +347,10 @@ def load(run: Path | str, *, checkpoint: int | None = None, device: str | None =
 def _kind(shape: tuple[int, ...], levels: int | None) -> str:
     what = "images" if len(shape) == 3 else "vectors"
     return f"{what} {shape}" + ("" if levels is None else f" of {levels} levels")
+
+
+def _listed(like: Tensor) -> str:
+    return ", ".join(map(str, like.shape[1:]))
 
 
 def _check_range(*, least: int, **values: int) -> None:

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sumi.conditioning.labels import ConditioningConfig, LabelConditioning, NoConditioning
+from sumi.conditioning.configs import ConditioningConfig, NoConditioning
 from sumi.config import from_json, to_json
 from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
@@ -96,13 +96,13 @@ class RunConfig:
             raise InputError("times: weighting=uncertainty makes all times count alike; set times=grid")
         if isinstance(self.schedule, Erasing):
             self._check_erasing()
-        if isinstance(self.conditioning, LabelConditioning):
+        if not isinstance(self.conditioning, NoConditioning):
             self._check_guidance(self.conditioning.dropout)
         if isinstance(self.variance, LearnedVariance):
             self._check_variance()
         else:
             self._check_solver()
-        if isinstance(self.conditioning, LabelConditioning) and isinstance(self.parameterization, PredictEnergy):
+        if not isinstance(self.conditioning, NoConditioning) and isinstance(self.parameterization, PredictEnergy):
             raise InputError("conditioning: parameterization=energy takes none; set conditioning=none")
         if self.process == "binomial":
             self._check_binomial()
@@ -143,10 +143,10 @@ class RunConfig:
             raise InputError("times: weighting=likelihood has for schedule=erasing a bound of steps; set times=grid")
 
     def _check_guidance(self, dropout: float) -> None:
-        """Guidance needs a network that has learned to do without labels too."""
+        """Guidance needs a network that has learned to do with nothing said, too."""
         if not dropout and self.sampling.guidance != 1:
             raise InputError(
-                f"conditioning.dropout: 0 learns nothing without labels, which guidance = {self.sampling.guidance} "
+                f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {self.sampling.guidance} "
                 "needs; set sampling.guidance=1, or a dropout such as 0.1"
             )
 
@@ -278,8 +278,9 @@ class RunDescription:
         )
         if isinstance(config.weighting, LearnedUncertainty):
             parts = (*parts, config.weighting)
-        if isinstance(config.conditioning, LabelConditioning):
-            parts = (*parts, config.conditioning.name)
+        if not isinstance(config.conditioning, NoConditioning):
+            told = to_json(config.conditioning)
+            parts = (*parts, {name: value for name, value in told.items() if name != "dropout"})
         return hashlib.sha256(json.dumps([to_json(part) for part in parts]).encode()).hexdigest()
 
 

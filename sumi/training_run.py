@@ -11,7 +11,8 @@ from torch import nn
 
 from sumi import recipes
 from sumi.build import build_denoiser
-from sumi.conditioning.labels import LabelConditioning, NoConditioning, TrainingLabels
+from sumi.conditioning.configs import training_condition
+from sumi.conditioning.labels import LabelConditioning
 from sumi.config import differences, from_json, override
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, ImageDataset
@@ -150,7 +151,7 @@ def build_trainer(
         config.seed,
         place,
         flip=config.data.flip,
-        condition=_condition(config, kept),
+        condition=training_condition(config.conditioning, kept, getattr(denoiser, "conditioner", None)),
         bin_width=2 / (description.items.levels - 1) if config.data.dequantize and description.items.levels else 0.0,
         divide=times.divides or isinstance(config.weighting, LikelihoodWeighting),
         stratify=config.training.batch_size if config.stratified_times else None,
@@ -160,7 +161,7 @@ def build_trainer(
         if isinstance(module, NetworkDenoiser | BinomialDenoiser):
             model = DiffusionModel(description, module, step, run.path)
             if isinstance(model.items, ImageSpec):
-                label = None if isinstance(config.conditioning, NoConditioning) else "all"
+                label = "all" if isinstance(config.conditioning, LabelConditioning) else None
                 grid = png(image_grid(model.pixels.to_bytes(model.sample(25, seed=config.seed, label=label)).numpy()))
             else:
                 made = model.sample(1000, seed=config.seed, batch_size=1000)
@@ -218,13 +219,6 @@ def build_times(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser)
         return config.times.sampler()
     config.times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)
     return config.times
-
-
-def _condition(config: RunConfig, data: Dataset) -> TrainingLabels | None:
-    if not isinstance(config.conditioning, LabelConditioning) or not isinstance(data, ImageDataset):
-        return None
-    assert data.labels is not None  # build_denoiser has refused data without classes
-    return TrainingLabels(data.labels, len(data.label_names), config.conditioning.dropout)
 
 
 def default_folder(config: RunConfig) -> Path:

@@ -1096,9 +1096,12 @@ MUTATIONS = [
         "test_extrapolation.py",
     ),
     Mutation("guidance/thresholding.py", ".abs().flatten(1).quantile", ".flatten(1).quantile", "test_extrapolation.py"),
-    Mutation("conditioning/labels.py", "places < self.dropout", "places > self.dropout", "test_labels.py"),
+    Mutation("conditioning/labels.py", "[:, 0] < self.dropout", "[:, 0] > self.dropout", "test_labels.py"),
     Mutation(
-        "conditioning/labels.py", "torch.full((count,), self.classes,", "torch.full((count,), 0,", "test_labels.py"
+        "conditioning/labels.py",
+        "torch.full((len(like),), self.classes,",
+        "torch.full((len(like),), 0,",
+        "test_labels.py",
     ),
     Mutation(
         "conditioning/labels.py",
@@ -1114,14 +1117,14 @@ MUTATIONS = [
     ),
     Mutation(
         "training/diffusion.py",
-        "uniform(self.seed, positions.tolist(), step, Purpose.CONDITION_DROPOUT)",
-        "uniform(self.seed, items.tolist(), step, Purpose.CONDITION_DROPOUT)",
+        "ConditionDraws(self.seed, step, positions.tolist())",
+        "ConditionDraws(self.seed, step, items.tolist())",
         "test_labels.py",
     ),
     Mutation(
         "training/diffusion.py",
-        "uniform(self.seed, positions.tolist(), step, Purpose.CONDITION_DROPOUT)",
-        "uniform(self.seed, positions.tolist(), 0, Purpose.CONDITION_DROPOUT)",
+        "ConditionDraws(self.seed, step, positions.tolist())",
+        "ConditionDraws(self.seed, 0, positions.tolist())",
         "test_labels.py",
     ),
     Mutation(
@@ -1130,12 +1133,12 @@ MUTATIONS = [
         "return self.denoiser.predict(x_t, c)",
         "test_labels.py",
     ),
-    Mutation("networks/unet.py", "embedding = embedding + told", "embedding = embedding * told", "test_labels.py"),
-    Mutation("networks/mlp.py", "embedding = embedding + told", "embedding = told", "test_labels.py"),
+    Mutation("networks/unet.py", "embedding + told.vector", "embedding * told.vector", "test_labels.py"),
+    Mutation("networks/mlp.py", "embedding + told.vector", "told.vector", "test_labels.py"),
     Mutation(
         "model.py",
-        "labels: Tensor | None = label[indices.start - start : indices.stop - start]",
-        "labels: Tensor | None = label[: len(indices)]",
+        "condition.rows(slice(indices.start - start, indices.stop - start))",
+        "condition.rows(slice(0, len(indices)))",
         "test_classifier_free.py",
     ),
     Mutation(
@@ -1214,4 +1217,37 @@ MUTATIONS = [
     Mutation("evaluation/verdict.py", "if samples.high < real.low:", "if samples.low < real.high:", "test_report.py"),
     Mutation("evaluation/sections.py", "if samples.high < real.low:", "if samples.low > real.high:", "test_report.py"),
     Mutation("evaluation/measurements.py", "counts[other] else", "counts[one.label] else", "test_report.py"),
+    # conditions
+    Mutation("conditioning/masks.py", "kind < RECTANGLES, rectangle", "kind < FRAMES, rectangle", "test_conditions.py"),
+    Mutation("conditioning/masks.py", "top * (1 - tall)", "top * tall", "test_conditions.py"),
+    Mutation("conditioning/masks.py", "0.25 + 0.75 * high", "0.75 * high", "test_conditions.py"),
+    Mutation(
+        "conditioning/masks.py", "(breadth[..., None, None] / 2)", "(breadth[..., None, None])", "test_conditions.py"
+    ),
+    Mutation("conditioning/masks.py", "1e-12)).clamp(0, 1)", "1e-12))", "test_conditions.py"),
+    Mutation("conditioning/image.py", ">= config.dropout", "< config.dropout", "test_conditions.py"),
+    Mutation("conditioning/image.py", "(~mask).to(image)", "mask.to(image)", "test_conditions.py"),
+    Mutation(
+        "conditioning/image.py", "angle.cos() * image", "(1 - s)[:, None, None, None] * image", "test_conditions.py"
+    ),
+    Mutation("conditioning/image.py", "noise=s * told", "noise=s * 0 * told", "test_conditions.py"),
+    Mutation("conditioning/image.py", "(1 - CLEAN)).clamp(min=0)", "1.0).clamp(min=0)", "test_conditions.py"),
+    Mutation("conditioning/image.py", "antialias=True", "align_corners=True", "test_conditions.py"),
+    Mutation("conditioning/values.py", "(values - self.mean) / self.std", "values / self.std", "test_conditions.py"),
+    Mutation("conditioning/values.py", "* said[..., None]", "", "test_conditions.py"),
+    Mutation("conditioning/values.py", "column[~column.isnan()]", "column.nan_to_num()", "test_conditions.py"),
+    Mutation("conditioning/condition.py", "part[which]", "part", "test_conditions.py"),
+    Mutation(
+        "networks/layers.py",
+        "key, value = heads.permute(2, 0, 3, 1, 4)",
+        "value, key = heads.permute(2, 0, 3, 1, 4)",
+        "test_conditions.py",
+    ),
+    Mutation(
+        "training/diffusion.py",
+        "self.condition.of(items, x_0, draws)",
+        "self.condition.of(items, self.data.batch(items), draws)",
+        "test_conditions.py",
+    ),
+    Mutation("run.py", 'if name != "dropout"', 'if name not in ("dropout", "factor")', "test_conditions.py"),
 ]

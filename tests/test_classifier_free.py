@@ -13,6 +13,7 @@ from sumi import measure as measuring
 from sumi import recipes
 from sumi.build import build_denoiser
 from sumi.cli.main import main
+from sumi.conditioning.condition import Condition
 from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
@@ -79,24 +80,24 @@ def test_the_scale_is_the_configurations_unless_another_is_given(model: Diffusio
     torch.testing.assert_close(by[None], by[2.0], rtol=0, atol=0)
     assert differ(by[1.0], by[2.0])
     torch.testing.assert_close(by[0.0], model.sample(3), rtol=0, atol=1e-6)
-    denoiser = model.denoiser(torch.tensor([1, 1]))
+    denoiser = model.denoiser(Condition(labels=torch.tensor([1, 1])))
     assert isinstance(denoiser, StaticThreshold)
     assert isinstance(denoiser.denoiser, Extrapolation)
     assert denoiser.denoiser.scale == 2.0
     x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    told = model.network_denoiser.told(torch.tensor([1, 1]))
+    told = model.network_denoiser.told(Condition(labels=torch.tensor([1, 1])))
     assert isinstance(told, ToldDenoiser)
     one, other = told(x, 0.5).clean, model.network_denoiser(x, 0.5).clean
     torch.testing.assert_close(denoiser(x, 0.5).clean, (2 * one - other).clamp(-1, 1), rtol=1e-4, atol=1e-5)
-    assert torch.equal(model.denoiser(torch.tensor([1, 1]), 1.0)(x, 0.5).clean, one.clamp(-1, 1))
+    assert torch.equal(model.denoiser(Condition(labels=torch.tensor([1, 1])), 1.0)(x, 0.5).clean, one.clamp(-1, 1))
 
 
 def test_autoguidance_and_another_classs_absence_from_python(model: DiffusionModel, tmp_path: Path) -> None:
     """As docs/guidance.md shows: away from another model told the same, and away from another class."""
-    labels, network = torch.tensor([0, 2]), model.gaussian_denoiser()
+    labels, network = Condition(labels=torch.tensor([0, 2])), model.gaussian_denoiser()
     smaller = new_model(tmp_path, "network.embedding=16")
     x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    for worse in (smaller.gaussian_denoiser().told(labels), network.told(torch.tensor([1, 1]))):
+    for worse in (smaller.gaussian_denoiser().told(labels), network.told(Condition(labels=torch.tensor([1, 1])))):
         guided = Extrapolation(network.told(labels), worse, 1.5)
         one, other = network.told(labels)(x, 0.7).clean, worse(x, 0.7).clean
         torch.testing.assert_close(guided(x, 0.7).clean, 1.5 * one - 0.5 * other, rtol=1e-4, atol=1e-4)

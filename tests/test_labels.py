@@ -10,6 +10,7 @@ from PIL import Image
 
 from sumi import recipes
 from sumi.build import build_denoiser
+from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import LabelConditioning, LabelEmbedding, TrainingLabels
 from sumi.config import override
 from sumi.data.config import DataConfig
@@ -18,17 +19,20 @@ from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictVelocity
 from sumi.errors import InputError
 from sumi.networks.mlp import MLPConfig
+from sumi.networks.told import Told
 from sumi.networks.unet import UNetConfig
 from sumi.process.continuous import VP
 from sumi.process.noise import Purpose, uniform
 from sumi.process.schedule import level
 from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder, VectorSpec
+from sumi.training.diffusion import ConditionDraws
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, build_trainer, item_spec, train
 from tests.interrupted import killed_and_resumed
 
 SCHEDULE = VP().build()
 DATA = load_data(DataConfig(source="digits"))
+NO_PIXELS = torch.zeros(0)  # labels do not depend on them
 TINY = [
     "network.widths=32",
     "network.blocks=1",
@@ -82,14 +86,15 @@ def test_each_sample_is_told_its_own_label(labelled) -> None:
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([2, 0, 1, 2])
     for t in (0.4, torch.tensor([0.1, 0.4, 0.6, 0.9]).double()):
-        together = denoiser.told(labels)(x, t).clean
+        together = denoiser.told(Condition(labels=labels))(x, t).clean
         for k in range(4):
             one = t if isinstance(t, float) else t[k : k + 1]
-            alone = [denoiser.told(torch.tensor([y]))(x[k : k + 1], one).clean for y in range(3)]
+            alone = [denoiser.told(Condition(labels=torch.tensor([y])))(x[k : k + 1], one).clean for y in range(3)]
             torch.testing.assert_close(together[k : k + 1], alone[labels[k]], rtol=1e-5, atol=1e-5)
             assert all(float((alone[a] - alone[b]).abs().max()) > 1e-3 for a, b in ((0, 1), (0, 2), (1, 2)))
         c = denoiser.parameterization.coefficients(level(SCHEDULE, t))
-        assert torch.equal(denoiser.told(labels).predict(x, c), denoiser.predict(x, c, labels))
+        said = Condition(labels=labels)
+        assert torch.equal(denoiser.told(said).predict(x, c), denoiser.predict(x, c, said))
 
 
 def test_saying_nothing_is_the_null_label(labelled) -> None:
@@ -97,8 +102,8 @@ def test_saying_nothing_is_the_null_label(labelled) -> None:
     denoiser, shape = labelled
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     said_nothing = denoiser(x, 0.5).clean
-    assert torch.equal(denoiser.told(torch.tensor([3, 3]))(x, 0.5).clean, said_nothing)
-    assert denoiser.conditioner.null(2).tolist() == [3, 3]
+    assert torch.equal(denoiser.told(Condition(labels=torch.tensor([3, 3])))(x, 0.5).clean, said_nothing)
+    assert denoiser.conditioner.null(x).labels.tolist() == [3, 3]
     denoiser.conditioner.table.weight[:3] = 7.0
     assert torch.equal(denoiser(x, 0.5).clean, said_nothing)
 
@@ -109,9 +114,9 @@ def test_the_label_is_added_to_the_embedding_of_the_noise_level(labelled) -> Non
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     denoiser.conditioner.table.weight[1] = 0.0
     plain = NetworkDenoiser(denoiser.network, SCHEDULE, PredictVelocity())
-    assert torch.equal(denoiser.told(torch.tensor([1, 1]))(x, 0.5).clean, plain(x, 0.5).clean)
+    assert torch.equal(denoiser.told(Condition(labels=torch.tensor([1, 1])))(x, 0.5).clean, plain(x, 0.5).clean)
     with pytest.raises(InputError, match="condition: this model was trained without"):
-        plain.told(torch.tensor([1, 1]))
+        plain.told(Condition(labels=torch.tensor([1, 1])))
 
 
 # --- labels are left out
@@ -121,9 +126,10 @@ def test_a_label_is_left_out_by_seed_step_and_position_alone() -> None:
     """u(seed, step, position) < p: the same in any batch, in any order, whatever the item."""
     labels = TrainingLabels(np.arange(1000, dtype=np.int64) % 10, 10, 0.3)
     places = uniform(5, range(64), 7, Purpose.CONDITION_DROPOUT)
-    told = labels.of(np.arange(64), places)
+    told = labels.of(np.arange(64), NO_PIXELS, ConditionDraws(5, 7, range(64))).labels
     for k in (0, 13, 63):
-        assert torch.equal(labels.of(np.array([k]), uniform(5, [k], 7, Purpose.CONDITION_DROPOUT)), told[k : k + 1])
+        alone = labels.of(np.array([k]), NO_PIXELS, ConditionDraws(5, 7, [k])).labels
+        assert torch.equal(alone, told[k : k + 1])
     assert torch.equal(told == 10, places < 0.3)
     assert torch.equal(told[places >= 0.3], torch.arange(64)[places >= 0.3] % 10)
     assert told.dtype == torch.int64
@@ -133,8 +139,8 @@ def test_a_label_is_left_out_by_seed_step_and_position_alone() -> None:
 def test_the_share_that_is_left_out_is_the_one_asked_for(dropout: float) -> None:
     """Of 10,000, within four standard deviations; none at 0."""
     labels = TrainingLabels(np.zeros(10_000, dtype=np.int64), 4, dropout)
-    places = uniform(0, range(10_000), 1, Purpose.CONDITION_DROPOUT)
-    share = float((labels.of(np.arange(10_000), places) == 4).double().mean())
+    told = labels.of(np.arange(10_000), NO_PIXELS, ConditionDraws(0, 1, range(10_000)))
+    share = float((told.labels == 4).double().mean())
     assert abs(share - dropout) <= 4 * (dropout * (1 - dropout) / 10_000) ** 0.5
 
 
@@ -143,9 +149,9 @@ def test_what_training_tells_the_network(tmp_path: Path, monkeypatch) -> None:
     seen: list[torch.Tensor] = []
     forward = LabelEmbedding.forward
 
-    def record(self: LabelEmbedding, labels: torch.Tensor) -> torch.Tensor:
-        seen.append(labels)
-        return forward(self, labels)
+    def record(self: LabelEmbedding, condition: Condition) -> Told:
+        seen.append(condition.labels)
+        return forward(self, condition)
 
     monkeypatch.setattr(LabelEmbedding, "forward", record)
 

@@ -40,6 +40,7 @@ UNET = ["network.widths=32", "network.blocks=1", "network.embedding=32"]
 MLP = ["network.width=16", "network.blocks=1", "network.embedding=8"]
 QUICK = ["training.batch_size=8", "training.sample_every=0", "training.checkpoint_every=2", "training.warmup_steps=0"]
 
+OF_IMAGES = ("classifier-free", "inpaint", "upscale", "colourise")  # points have no classes, sizes or colours
 RUNS = [
     *[(name, "digits") for name in RECIPES],
     ("nonequilibrium", "swiss-roll"),
@@ -62,11 +63,14 @@ def loss_of(config: RunConfig, items=DIGITS):
 # the parts of each paper
 
 
-def test_there_are_ten() -> None:
+def test_there_are_these() -> None:
     assert list(RECIPES) == [
         "ddpm",
         "improved-ddpm",
         "classifier-free",
+        "inpaint",
+        "upscale",
+        "colourise",
         "nonequilibrium",
         "ncsn",
         "energy",
@@ -200,7 +204,7 @@ def test_flow() -> None:
     assert loss_of(config) == DenoisingLoss(FlowWeighting())
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != "classifier-free"])  # points have no classes
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_IMAGES])
 def test_on_vectors_the_network_is_a_perceptron_and_points_lie_anywhere(name: str) -> None:
     for source, items in (("swiss-roll", VECTORS), ("heartbeat", BITS)):
         config = recipe(name, source)

@@ -1,26 +1,25 @@
-"""Class labels as a condition: one learned vector a class, and one for "nothing said".
+"""Class labels as a condition: one learned vector a class, or a few tokens, and one for "nothing said".
 
 In training a label is left out with probability p, at random and for each sample, so that one network learns both
-p(x | y) and p(x) (Ho & Salimans 2022, "Classifier-free diffusion guidance", algorithm 1). The vector is added to the
-network's embedding of the noise level (Dhariwal & Nichol 2021, section 3.1).
+p(x | y) and p(x) (Ho & Salimans 2022, "Classifier-free diffusion guidance", algorithm 1). By ``way=norm`` the vector is
+added to the network's embedding of the noise level (Dhariwal & Nichol 2021, section 3.1); by ``way=attention`` a class
+is a short text of learned words, and every position of the image looks at them (Rombach et al. 2022, section 3.3).
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sumi.conditioning.condition import Condition, Draws
 from sumi.errors import InputError
+from sumi.networks.told import Told, ToldSpec
 
-
-@dataclass(frozen=True)
-class NoConditioning:
-    """The network is told the noise level and nothing else."""
-
-    name: ClassVar[str] = "none"
+TOKENS: Final = 4
+"""Words of a class."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +31,39 @@ class LabelConditioning:
     dropout: float = field(
         default=0.1, metadata={"help": "share of training labels that are left out, in [0, 1); guidance needs some"}
     )
+    way: Literal["norm", "attention"] = field(
+        default="norm", metadata={"help": "how it is told: norm (as the noise level is), or attention to learned words"}
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise InputError(f"conditioning.dropout: {self.dropout} is not in [0, 1); the paper's value is 0.1")
 
-
-ConditioningConfig = NoConditioning | LabelConditioning
+    def told(self, channels: int, width: int) -> ToldSpec:
+        """What the network is built for; ``width`` is that of its embedding."""
+        del channels
+        return ToldSpec(token_width=width if self.way == "attention" else 0)
 
 
 class LabelEmbedding(nn.Module):
-    """``forward(labels: int64 (N,)) -> (N, width)``; the label ``classes`` (`null`) says nothing."""
+    """Labels (N,) -> one vector (N, width), or with ``tokens`` > 0 that many tokens (N, tokens, width).
 
-    def __init__(self, classes: int, width: int) -> None:
+    The label ``classes`` (`null`) says nothing.
+    """
+
+    def __init__(self, classes: int, width: int, tokens: int = 0) -> None:
         super().__init__()
-        self.classes = classes
-        self.table = nn.Embedding(classes + 1, width)
-        nn.init.normal_(self.table.weight, std=0.02)
+        self.classes, self.tokens = classes, tokens
+        self.table = nn.Embedding(classes + 1, width * max(tokens, 1))
+        nn.init.normal_(self.table.weight, std=0.02 if not tokens else 1.0)
 
-    def null(self, count: int) -> Tensor:
-        """The labels of ``count`` samples of which nothing is said, on the device of the table."""
-        return torch.full((count,), self.classes, dtype=torch.int64, device=self.table.weight.device)
+    def null(self, like: Tensor) -> Condition:
+        """Nothing is said of as many samples as ``like`` (N, …) has, on its device."""
+        return Condition(labels=torch.full((len(like),), self.classes, dtype=torch.int64, device=like.device))
 
-    def forward(self, labels: Tensor) -> Tensor:
-        return self.table(labels)
+    def forward(self, condition: Condition) -> Told:
+        rows = self.table(condition.require("labels"))
+        return Told(tokens=rows.unflatten(1, (self.tokens, -1))) if self.tokens else Told(vector=rows)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class TrainingLabels:
     classes: int
     dropout: float
 
-    def of(self, items: NDArray[np.int64], places: Tensor) -> Tensor:
-        """The labels of ``items`` (N,); nothing is said where the uniform ``places`` (N,) are below ``dropout``."""
-        return torch.where(places < self.dropout, self.classes, torch.from_numpy(self.labels[items]))
+    def of(self, items: NDArray[np.int64], x_0: Tensor, draws: Draws) -> Condition:
+        """The labels of ``items`` (n,); nothing is said where the uniform draw is below ``dropout``."""
+        del x_0
+        left_out = draws.uniform(1)[:, 0] < self.dropout
+        return Condition(labels=torch.where(left_out, self.classes, torch.from_numpy(self.labels[items])))

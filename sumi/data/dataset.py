@@ -10,8 +10,8 @@ side to the other. (One exception, for tiny sets: an empty side is given the nea
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
@@ -103,6 +103,7 @@ class ImageDataset:
         levels: how many values a pixel may take: 256, or 17 for the built-in digits.
         skipped: every file that was not used, and why.
         notes: what was done to the data that a person should know.
+        values: float64 (N,) by name: numbers that belong to each item, nan where it has none.
 
     Raises:
         InputError: the fields do not agree with each other.
@@ -116,6 +117,7 @@ class ImageDataset:
     levels: int = 256
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -129,6 +131,11 @@ class ImageDataset:
             raise InputError(f"keys: {len(set(self.keys))} different ones for {count} images; give each image its own")
         if self.captions is not None and len(self.captions) != count:
             raise InputError(f"captions: {len(self.captions)} for {count} images; give one an image, or None")
+        for name, column in self.values.items():
+            if column.shape != (count,):
+                raise InputError(
+                    f"values: {name} has shape {column.shape} for {count} images; give one number an image"
+                )
         if (self.labels is None) != (not self.label_names):
             raise InputError("labels: labels and label_names come together; give both or neither")
         if self.labels is not None:
@@ -156,6 +163,7 @@ class ImageDataset:
             captions=None if self.captions is None else tuple(self.captions[i] for i in chosen),
             keys=tuple(self.keys[i] for i in chosen),
             skipped=(),
+            values={name: column[chosen] for name, column in self.values.items()},
         )
 
     def split(self, held_out: float) -> "tuple[ImageDataset, ImageDataset]":
@@ -183,13 +191,16 @@ class ImageDataset:
         return float(np.sqrt(max(variance.mean(), 0.0)) * 2 / (self.levels - 1))
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of pixels, labels, levels and keys: equal exactly when the same images would be trained on."""
+        """sha256 (hex) of pixels, labels, values, levels and keys: equal exactly when the same would be trained on."""
         digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())
         names = "\0".join((*self.keys, "", *self.label_names))  # keys decide which side of the split an item is on
         digest.update(names.encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(self.images).data)
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())
+        for name, column in sorted(self.values.items()):
+            digest.update(name.encode())
+            digest.update(column.astype("<f8").tobytes())
         return digest.hexdigest()
 
     def skipped_report(self, limit: int | None = None) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
         keys=keys,
         skipped=skipped,
         notes=(*listing.notes, *size_notes, *rule_notes, *class_notes, *caption_notes),
+        values=_values(keys, described),
     )
 
 
@@ -135,6 +136,13 @@ def _classes(
         return None, (), (*notes, f"all images have the same {source} ({names[0]}): there are no classes")
     index = {name: i for i, name in enumerate(names)}
     return np.array([index[str(name)] for name in classes], np.int64), tuple(names), notes
+
+
+def _values(keys: Sequence[str], described: dict[str, Description]) -> dict[str, NDArray[np.float64]]:
+    """Every number that is said of any of the images, by name; nan for those of which it is not."""
+    of_each = [described[key].values if key in described else {} for key in keys]
+    names = sorted({name for values in of_each for name in values})
+    return {name: np.array([values.get(name, np.nan) for values in of_each]) for name in names}
 
 
 def _captions(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:

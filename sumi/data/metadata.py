@@ -1,12 +1,15 @@
 """``metadata.jsonl``: captions and classes beside a folder of images.
 
 The convention of Hugging Face's ``imagefolder``: one JSON object a line, whose ``file_name`` is a path relative to the
-folder; ``text`` is its caption and ``label`` its class. Other fields are left alone.
+folder; ``text`` is its caption and ``label`` its class. Numbers in other fields are values of the image by the field's
+name. What else there is, is left alone.
 """
 
 import json
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path, PurePosixPath
 
 from sumi.errors import InputError
@@ -21,6 +24,7 @@ class Description:
     line: int
     text: str | None
     label: str | int | None
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 def key_of(relative_path: str) -> str:
@@ -68,4 +72,9 @@ def _read_line(line: bytes, number: int, place: str) -> tuple[str, Description]:
         raise InputError(f"{place}: text is {type(text).__name__}; give one string, or leave it out")
     if isinstance(label, bool) or not isinstance(label, str | int | None):
         raise InputError(f"{place}: label is {type(label).__name__}; give a name or a whole number, or leave it out")
-    return file_name, Description(number, text, label)
+    values = {name: float(v) for name, v in fields.items() if name != "label" and _is_number(v)}
+    return file_name, Description(number, text, label, values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

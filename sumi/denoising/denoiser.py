@@ -6,7 +6,7 @@ any callable; a wrapper of a denoiser is a denoiser.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -78,14 +78,20 @@ class FunctionDenoiser:
         return Denoised(self.f(x_t, now), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
 
 
-class Conditioner(Protocol):
-    """A module that makes vectors (N, width) of a condition (N, …)."""
+class Condition(Protocol):
+    """What is said of N samples; only a conditioner knows what (`sumi.conditioning`)."""
 
-    def null(self, count: int) -> Tensor:
-        """The condition of ``count`` samples of which nothing is said."""
+    def to(self, device: torch.device, /) -> "Condition": ...
+
+
+class Conditioner(Protocol):
+    """A module that makes of a condition what a network is told; both are its own kinds."""
+
+    def null(self, like: Tensor, /) -> Condition:
+        """The condition of as many samples as ``like`` (N, …), and of their shape, of which nothing is said."""
         ...
 
-    def __call__(self, condition: Tensor, /) -> Tensor: ...
+    def __call__(self, condition: Any, /) -> Any: ...
 
 
 class ReadDenoiser(Protocol):
@@ -111,8 +117,8 @@ class NetworkDenoiser(nn.Module):
     it takes any time. ``learned_variance``: the network gives twice as many channels, of which the second half says the
     variance of the chain's steps (`sumi.denoising.variance`).
 
-    ``conditioner``: makes of a condition, one a sample, the vectors (N, width) that the network is told besides; a
-    condition of None is its ``null``. A condition is bound before a sampler sees the denoiser: `told`.
+    ``conditioner``: makes of a condition of the samples what the network is told besides; a condition of None is its
+    ``null``. A condition is bound before a sampler sees the denoiser: `told`.
 
     ``companions``: modules that are trained, or keep count, beside the network and are no part of its output; they are
     here because optimizer, averaging and checkpoints take this module whole.
@@ -144,18 +150,18 @@ class NetworkDenoiser(nn.Module):
         """A draw of q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
         return add_noise(x_0, noise, t)
 
-    def told(self, condition: Tensor) -> "ToldDenoiser":
-        """This denoiser, told ``condition`` (N, …) of the N samples. Raises InputError where it takes none."""
+    def told(self, condition: Condition) -> "ToldDenoiser":
+        """This denoiser, told ``condition`` of the N samples. Raises InputError where it takes none."""
         if self.conditioner is None:
             raise InputError("condition: this model was trained without; train one with conditioning=labels")
         return ToldDenoiser(self, condition)
 
-    def predict(self, x_t: Tensor, c: Coefficients, condition: Tensor | None = None) -> Tensor:
+    def predict(self, x_t: Tensor, c: Coefficients, condition: Condition | None = None) -> Tensor:
         """F(c_in x_t, c_noise, condition), in x_t's type and shape."""
         output = self._output(x_t, c, condition)
         return output.chunk(2, 1)[0] if self.learned_variance else output
 
-    def _output(self, x_t: Tensor, c: Coefficients, condition: Tensor | None) -> Tensor:
+    def _output(self, x_t: Tensor, c: Coefficients, condition: Condition | None) -> Tensor:
         scaled = x_t if isinstance(c.c_in, float) and c.c_in == 1.0 else expand(c.c_in, x_t) * x_t
         if isinstance(c.c_noise, Tensor):
             c_noise = c.c_noise.to(x_t.device, x_t.dtype)
@@ -163,10 +169,10 @@ class NetworkDenoiser(nn.Module):
             c_noise = x_t.new_full((len(x_t),), c.c_noise)
         if self.conditioner is None:
             return self.network(scaled, c_noise)
-        told = self.conditioner.null(len(x_t)) if condition is None else condition.to(x_t.device)
+        told = self.conditioner.null(x_t) if condition is None else condition.to(x_t.device)
         return self.network(scaled, c_noise, self.conditioner(told))
 
-    def __call__(self, x_t: Tensor, t: Time, condition: Tensor | None = None) -> Denoised:
+    def __call__(self, x_t: Tensor, t: Time, condition: Condition | None = None) -> Denoised:
         now = level(self.schedule, t)
         c = self.parameterization.coefficients(now)
         output, variance = self._output(x_t, c, condition), None
@@ -185,7 +191,7 @@ class ToldDenoiser:
     """A network's denoiser with the condition of each sample bound to it: a denoiser as any other, of N samples."""
 
     denoiser: NetworkDenoiser
-    condition: Tensor
+    condition: Condition
 
     @property
     def schedule(self) -> Schedule:

@@ -112,3 +112,28 @@ class SelfAttention(nn.Module):
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return x + self.out(mixed).transpose(1, 2).view(n, width, height, breadth)
+
+
+class CrossAttention(nn.Module):
+    """x + what every position finds among tokens, in heads of 32 channels (Rombach et al. 2022, section 3.3).
+
+    ``forward(x: (N, C, H, W), tokens: (N, L, token_width)) -> (N, C, H, W)``.
+    """
+
+    def __init__(self, width: int, group_width: int, token_width: int) -> None:
+        super().__init__()
+        self.heads = width // HEAD_WIDTH
+        self.norm = group_norm(width, group_width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(token_width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        n, width, height, breadth = x.shape
+        query = self.query(self.norm(x).flatten(2).transpose(1, 2)).view(n, -1, self.heads, HEAD_WIDTH).transpose(1, 2)
+        heads = self.key_value(tokens).view(n, tokens.shape[1], 2, self.heads, HEAD_WIDTH)
+        key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return x + self.out(mixed).transpose(1, 2).view(n, width, height, breadth)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sumi.errors import InputError
 from sumi.networks.layers import NoiseEmbedding
+from sumi.networks.told import NOTHING, Told, ToldSpec
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,21 @@ class MLPConfig:
         if self.embedding < 2 or self.embedding % 2:
             raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
 
-    def build(self, shape: tuple[int, ...], outputs: int = 1) -> "MLP":
+    def build(self, shape: tuple[int, ...], outputs: int = 1, told: ToldSpec | None = None) -> "MLP":
         """A new network for vectors of ``shape`` = (D,), with ``outputs`` numbers for each of their elements.
 
         Raises:
-            InputError: ``shape`` is no vector's.
+            InputError: ``shape`` is no vector's, or it is to be told more than a vector.
         """
+        if told not in (None, ToldSpec()):
+            raise InputError("network=mlp: is told vectors alone, no images and no tokens; set network=unet")
         if len(shape) != 1:
             raise InputError(f"network=mlp: takes vectors, not data of shape {shape}; set network=unet")
         return MLP(self, shape[0], outputs)
 
 
 class MLP(nn.Module):
-    """``forward(x: (N, D), c_noise: (N,), told: (N, embedding)) -> (N, outputs · D)``, in x's type."""
+    """``forward(x: (N, D), c_noise: (N,), told) -> (N, outputs · D)``, in x's type; it is told vectors alone."""
 
     def __init__(self, config: MLPConfig, dimensions: int, outputs: int) -> None:
         super().__init__()
@@ -62,10 +65,10 @@ class MLP(nn.Module):
         for last in (*self.second.parameters(), *self.linear_out.parameters()):
             nn.init.zeros_(last)
 
-    def forward(self, x: Tensor, c_noise: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, told: Told = NOTHING) -> Tensor:
         embedding = self.noise_embedding(c_noise)
-        if told is not None:  # what else there is to know, such as a class
-            embedding = embedding + told
+        if told.vector is not None:
+            embedding = embedding + told.vector
         scales, shifts = self.modulation(F.silu(embedding)).chunk(2, dim=1)
         h = self.linear_in(x)
         width = h.shape[1:]

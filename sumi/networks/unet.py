@@ -13,7 +13,9 @@ to the level's width by a 1×1 convolution (before enlarging, where it costs a q
 what the level held on the way down. The way up has one block more at full resolution: that is where detail is decided,
 and where a block costs most time and fewest weights. The noise level enters every block (`layers.ResidualBlock`).
 
-With ``fourier`` the network also sees sin(2^n π x) and cos(2^n π x) of its input.
+With ``fourier`` the network also sees sin(2^n π x) and cos(2^n π x) of its input. What else it is told
+(`sumi.networks.told`) enters in three ways: a vector with the noise level, an image beside the input, and tokens by
+cross-attention after the blocks of the levels named ``cross_attention``.
 
 At the start the network is exactly zero: its last convolution, and the last one of every block, start there.
 """
@@ -27,7 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.networks.layers import HEAD_WIDTH, NoiseEmbedding, ResidualBlock, SelfAttention, group_norm
+from sumi.networks.layers import HEAD_WIDTH, CrossAttention, NoiseEmbedding, ResidualBlock, SelfAttention, group_norm
+from sumi.networks.told import NOTHING, Told, ToldSpec
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class UNetConfig:
     )
     attention: tuple[int, ...] = field(
         default=(), metadata={"help": "levels whose blocks are followed by self-attention (0 is full resolution)"}
+    )
+    cross_attention: tuple[int, ...] = field(
+        default=(-1,), metadata={"help": "levels that look at tokens, where it is told any; -1 is the lowest"}
     )
     embedding: int = field(default=192, metadata={"help": "width of the noise embedding; even"})
     dropout: float = field(default=0.0, metadata={"help": "share of channels' values dropped in training, 0 <= p < 1"})
@@ -77,17 +83,8 @@ class UNetConfig:
             )
         if any(count < 1 for count in self.blocks):
             raise InputError(f"network.blocks is {list(self.blocks)}: give every level 1 block or more.")
-        for level in self.attention:
-            if not 0 <= level < len(self.widths):
-                raise InputError(
-                    f"network.attention names level {level}, but network.widths has only levels 0 to "
-                    f"{len(self.widths) - 1}: name one of these."
-                )
-            if self.widths[level] % HEAD_WIDTH:
-                raise InputError(
-                    f"network.attention names level {level}, whose width is {self.widths[level]}: "
-                    f"attention takes multiples of {HEAD_WIDTH}."
-                )
+        self._check_levels("attention", self.attention, 0)
+        self._check_levels("cross_attention", self.cross_attention, -len(self.widths))
         if self.embedding < 2 or self.embedding % 2:
             raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
         if any(not 0 <= n <= 8 for n in self.fourier):
@@ -96,6 +93,19 @@ class UNetConfig:
             )
         if not 0.0 <= self.dropout < 1.0:
             raise InputError(f"network.dropout is {self.dropout}: give a number from 0 up to, not including, 1.")
+
+    def _check_levels(self, name: str, levels: tuple[int, ...], least: int) -> None:
+        for level in levels:
+            if not least <= level < len(self.widths):
+                raise InputError(
+                    f"network.{name} names level {level}, but network.widths has only levels {least} to "
+                    f"{len(self.widths) - 1}: name one of these."
+                )
+            if self.widths[level] % HEAD_WIDTH and (name == "attention" or levels != (-1,)):
+                raise InputError(
+                    f"network.{name} names level {level}, whose width is {self.widths[level]}: "
+                    f"attention takes multiples of {HEAD_WIDTH}."
+                )
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Refuse an image size (height, width) with fewer pixels a side than the levels halve.
@@ -111,8 +121,10 @@ class UNetConfig:
                 f"give at most {levels}, or larger images."
             )
 
-    def build(self, shape: tuple[int, ...], outputs: int = 1) -> "UNet":
+    def build(self, shape: tuple[int, ...], outputs: int = 1, told: ToldSpec | None = None) -> "UNet":
         """A new network for images of ``shape`` = (C, H, W), with ``outputs`` numbers for each of their values.
+
+        ``told``: what it is told besides a vector.
 
         Raises:
             InputError: if these are no images, or their size is too small, see `check_size`.
@@ -121,54 +133,63 @@ class UNetConfig:
             raise InputError(f"network=unet: takes images, not data of shape {shape}; set network=mlp")
         channels, *size = shape
         self.check_size((size[0], size[1]))
-        return UNet(self, channels, outputs)
+        return UNet(self, channels, outputs, told or ToldSpec())
 
 
 class Level(nn.Module):
     """The blocks of one level on one way, each followed by attention where asked for.
 
-    ``forward(x: (N, C, H, W), modulation) -> (N, C, H, W)``; each block takes its (scale, shift) from ``modulation``.
+    ``forward(x: (N, C, H, W), modulation, tokens) -> (N, C, H, W)``; each block takes its (scale, shift) from
+    ``modulation``.
     """
 
-    def __init__(self, config: UNetConfig, level: int, blocks: int) -> None:
+    def __init__(self, config: UNetConfig, level: int, blocks: int, token_width: int) -> None:
         super().__init__()
         width = config.widths[level]
         self.blocks = nn.ModuleList(ResidualBlock(width, config.group_width, config.dropout) for _ in range(blocks))
         self.attentions = nn.ModuleList(
             SelfAttention(width, config.group_width) for _ in self.blocks if level in config.attention
         )
+        attends = token_width and {level, level - len(config.widths)} & {*config.cross_attention}
+        self.cross_attentions = nn.ModuleList(
+            CrossAttention(width, config.group_width, token_width) for _ in self.blocks if attends
+        )
 
-    def forward(self, x: Tensor, modulation: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(self, x: Tensor, modulation: Iterator[tuple[Tensor, Tensor]], tokens: Tensor | None = None) -> Tensor:
         for index, block in enumerate(self.blocks):
             x = block(x, *next(modulation))
             if self.attentions:
                 x = self.attentions[index](x)
+            if self.cross_attentions:
+                x = self.cross_attentions[index](x, tokens)
         return x
 
 
 class UNet(nn.Module):
     """A U-Net told its noise level.
 
-    ``forward(x: (N, C, H, W), c_noise: (N,), told: (N, embedding)) -> (N, outputs · C, H, W)``, any H and W that
+    ``forward(x: (N, C, H, W), c_noise: (N,), told) -> (N, outputs · C, H, W)``, any H and W that
     `UNetConfig.check_size` accepts (odd and unequal ones too). ``c_noise`` is what the parameterization calls so, in
-    one of the ranges named at `layers.NoiseEmbedding`; ``told`` is added to its embedding. The output has the dtype of
-    ``x``, under autocast too.
+    one of the ranges named at `layers.NoiseEmbedding`. An image and tokens must be told where it was built for them.
+    The output has the dtype of ``x``, under autocast too.
     """
 
-    def __init__(self, config: UNetConfig, channels: int, outputs: int = 1) -> None:
+    def __init__(self, config: UNetConfig, channels: int, outputs: int = 1, told: ToldSpec | None = None) -> None:
         super().__init__()
-        self.config = config
+        told = told or ToldSpec()
+        self.config, self.told = config, told
         widths = config.widths
         above_lowest = range(len(widths) - 1)
         *down_blocks, lowest_blocks = config.blocks
         up_blocks = [count + (level == 0) for level, count in enumerate(down_blocks)]
         self.noise_embedding = NoiseEmbedding(config.embedding)
-        self.conv_in = nn.Conv2d(channels * (1 + 2 * len(config.fourier)), widths[0], 3, padding=1)
-        self.down = nn.ModuleList(Level(config, level, down_blocks[level]) for level in above_lowest)
+        inputs = channels * (1 + 2 * len(config.fourier)) + told.channels
+        self.conv_in = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(Level(config, i, down_blocks[i], told.token_width) for i in above_lowest)
         self.shrink = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1) for i in above_lowest)
-        self.lowest = Level(config, len(widths) - 1, lowest_blocks)
+        self.lowest = Level(config, len(widths) - 1, lowest_blocks, told.token_width)
         self.enlarge = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in above_lowest)
-        self.up = nn.ModuleList(Level(config, level, up_blocks[level]) for level in above_lowest)
+        self.up = nn.ModuleList(Level(config, i, up_blocks[i], told.token_width) for i in above_lowest)
         self.norm_out = group_norm(widths[0], config.group_width)
         self.conv_out = nn.Conv2d(widths[0], outputs * channels, 3, padding=1, bias=False)
         nn.init.zeros_(self.conv_out.weight)
@@ -181,30 +202,32 @@ class UNet(nn.Module):
             if weight.dim() == 4:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, c_noise: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, told: Told = NOTHING) -> Tensor:
         embedding = self.noise_embedding(c_noise)
-        if told is not None:  # what else there is to know, such as a class
-            embedding = embedding + told
-        modulation = self._modulation(embedding)
+        if told.vector is not None:
+            embedding = embedding + told.vector
+        modulation, tokens = self._modulation(embedding), told.tokens
 
         # One-channel images and their weights have either layout, and convolution then takes the slow one.
-        h = self.conv_in(self._with_waves(x)).contiguous(memory_format=torch.channels_last)
+        h = self.conv_in(self._inputs(x, told.image)).contiguous(memory_format=torch.channels_last)
         held: list[Tensor] = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
-            h = blocks(h, modulation)
+            h = blocks(h, modulation, tokens)
             held.append(h)
             h = shrink(h)
-        h = self.lowest(h, modulation)
+        h = self.lowest(h, modulation, tokens)
         for blocks, enlarge in zip(reversed(self.up), reversed(self.enlarge), strict=True):
             side = held.pop()
             h = side + F.interpolate(enlarge(h), size=side.shape[2:], mode="nearest-exact")
-            h = blocks(h, modulation)
+            h = blocks(h, modulation, tokens)
         return self.conv_out(F.silu(self.norm_out(h))).to(x.dtype)
 
-    def _with_waves(self, x: Tensor) -> Tensor:
-        """x and the sines and cosines of it that are asked for, as channels (Kingma et al. 2021, appendix C)."""
+    def _inputs(self, x: Tensor, image: Tensor | None) -> Tensor:
+        """x, the sines and cosines of it that are asked for (Kingma et al. 2021, appendix C), and the image told."""
         phases = [2**n * torch.pi * x for n in self.config.fourier]
-        return torch.cat([x, *(p.sin() for p in phases), *(p.cos() for p in phases)], 1) if phases else x
+        beside = [] if image is None else [image.to(x.dtype)]
+        parts = [x, *(p.sin() for p in phases), *(p.cos() for p in phases), *beside]
+        return torch.cat(parts, 1) if len(parts) > 1 else x
 
     def _modulation(self, embedding: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(scale, shift), each (N, C, 1, 1), of every block in the order of the pass."""

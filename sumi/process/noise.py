@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     RESAMPLE = 13
     CONDITION_DROPOUT = 14
     LABEL = 15
+    CONDITION_NOISE = 16
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

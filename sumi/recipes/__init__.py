@@ -9,13 +9,30 @@ from sumi.data.config import DataConfig
 from sumi.data.load import holds_vectors
 from sumi.errors import InputError
 from sumi.networks.mlp import MLPConfig
-from sumi.recipes import classifier_free, ddpm, edm, energy, flow, improved_ddpm, ncsn, nonequilibrium, score_sde, vdm
+from sumi.recipes import (
+    classifier_free,
+    colourise,
+    ddpm,
+    edm,
+    energy,
+    flow,
+    improved_ddpm,
+    inpaint,
+    ncsn,
+    nonequilibrium,
+    score_sde,
+    upscale,
+    vdm,
+)
 from sumi.run import RunConfig
 
 RECIPES: Final[dict[str, Callable[[DataConfig], RunConfig]]] = {
     "ddpm": ddpm.recipe,
     "improved-ddpm": improved_ddpm.recipe,
     "classifier-free": classifier_free.recipe,
+    "inpaint": inpaint.recipe,
+    "upscale": upscale.recipe,
+    "colourise": colourise.recipe,
     "nonequilibrium": nonequilibrium.recipe,
     "ncsn": ncsn.recipe,
     "energy": energy.recipe,

@@ -1,5 +1,6 @@
 """The task of a diffusion model: noise data, and score the denoiser on them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sumi.conditioning.labels import TrainingLabels
+from sumi.conditioning.condition import TrainingCondition
 from sumi.data.dataset import Dataset
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser, ToldDenoiser
@@ -15,11 +16,29 @@ from sumi.denoising.objective import Loss
 from sumi.denoising.time_sampling import TimeSampler, stratified
 from sumi.errors import SumiError
 from sumi.likelihood.dequantize import uniform_places
-from sumi.process.noise import Purpose, normal, uniform
+from sumi.process.noise import Purpose, generator, normal, uniform
 from sumi.process.schedule import level
 
 IN_TRAINING: Final = 1
 """The draw of places in a bin that is training's; 0 is that of a dequantiser that learns."""
+
+
+@dataclass(frozen=True)
+class ConditionDraws:
+    """The randomness of what is said in one step, of the samples at ``positions`` of its batch."""
+
+    seed: int
+    step: int
+    positions: Sequence[int]
+
+    def uniform(self, count: int) -> Tensor:
+        """Uniform numbers in [0, 1), float64 (n, count); the first ones are the same whatever the count."""
+        rows = [generator(self.seed, i, self.step, Purpose.CONDITION_DROPOUT).random(count) for i in self.positions]
+        return torch.from_numpy(np.stack(rows))
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal numbers, float32 (n, *shape)."""
+        return normal(self.seed, self.positions, self.step, Purpose.CONDITION_NOISE, shape)
 
 
 @dataclass(frozen=True)
@@ -39,7 +58,7 @@ class DiffusionTask:
     device: torch.device
     flip: bool = False
     bin_width: float = 0.0
-    condition: TrainingLabels | None = None
+    condition: TrainingCondition | None = None
     divide: bool = False
     stratify: int | None = None
 
@@ -63,7 +82,7 @@ class DiffusionTask:
             t = self.times.times(self._places(step, positions), module.schedule)
         noise = normal(self.seed, where, step, Purpose.TRAINING_NOISE, self.data.shape)
         x_0, noise = (v.to(self.device, non_blocking=True) for v in (x_0, noise))
-        losses = self.loss_function(self._told(module, step, positions, items), x_0, t, noise)
+        losses = self.loss_function(self._told(module, step, positions, items, x_0), x_0, t, noise)
         self.times.record(t, losses)
         if self.divide:
             with torch.no_grad():
@@ -78,13 +97,18 @@ class DiffusionTask:
         return [part for part in denoiser.children() if not any(part is one for one in own)]
 
     def _told(
-        self, module: NetworkDenoiser | BinomialDenoiser, step: int, positions: np.ndarray, items: np.ndarray
+        self,
+        module: NetworkDenoiser | BinomialDenoiser,
+        step: int,
+        positions: np.ndarray,
+        items: np.ndarray,
+        x_0: Tensor,
     ) -> ToldDenoiser | NetworkDenoiser | BinomialDenoiser:
-        """The denoiser with its samples' labels bound to it, where it is told any."""
+        """The denoiser with what is said of its samples bound to it, where it is told anything."""
         if self.condition is None or not isinstance(module, NetworkDenoiser):
             return module
-        places = uniform(self.seed, positions.tolist(), step, Purpose.CONDITION_DROPOUT)
-        return module.told(self.condition.of(items, places))
+        draws = ConditionDraws(self.seed, step, positions.tolist())
+        return module.told(self.condition.of(items, x_0, draws).to(x_0.device))
 
     def _places(self, step: int, positions: np.ndarray) -> Tensor:
         """u in [0, 1) of each position, float64 (n,)."""

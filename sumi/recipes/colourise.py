@@ -1,0 +1,17 @@
+"""Colours for grey photographs (Saharia et al. 2022, "Palette", section 4.1).
+
+The network is told the luma of the image that it denoises. ``sumi restore RUN IMAGE --operator grey`` samples it.
+"""
+
+from dataclasses import replace
+
+from sumi.conditioning.image import GreyConditioning
+from sumi.data.config import DataConfig
+from sumi.process.chain import CosineBeta
+from sumi.run import RunConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The image without its colours as a condition, and the cosine schedule; images have three channels."""
+    data = replace(data, channels=data.channels or 3)
+    return RunConfig(recipe="colourise", data=data, schedule=CosineBeta(), conditioning=GreyConditioning())

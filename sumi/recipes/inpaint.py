@@ -1,0 +1,15 @@
+"""Inpainting, trained for (Saharia et al. 2022, "Palette").
+
+The network is told which pixels are kept, beside the noisy image, and learns what else the picture may hold, for
+masks of all kinds. ``sumi inpaint`` samples it; with all masked it is a plain model of the data.
+"""
+
+from sumi.conditioning.image import MaskedConditioning
+from sumi.data.config import DataConfig
+from sumi.process.chain import CosineBeta
+from sumi.run import RunConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The kept pixels and their mask as a condition, and the cosine schedule."""
+    return RunConfig(recipe="inpaint", data=data, schedule=CosineBeta(), conditioning=MaskedConditioning())

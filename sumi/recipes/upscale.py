@@ -1,0 +1,15 @@
+"""Super-resolution, trained for (Saharia et al. 2021, "SR3"; Ho et al. 2022, "Cascaded diffusion models").
+
+The network is told the small image, enlarged, beside the noisy one. With ``conditioning.noise`` the small image is
+noised in training, so that the model can follow one whose images are not perfect. ``sumi upscale`` samples it.
+"""
+
+from sumi.conditioning.image import SmallConditioning
+from sumi.data.config import DataConfig
+from sumi.process.chain import CosineBeta
+from sumi.run import RunConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The image at half its size as a condition, and the cosine schedule."""
+    return RunConfig(recipe="upscale", data=data, schedule=CosineBeta(), conditioning=SmallConditioning())
