@@ -1,8 +1,9 @@
-"""Pictures restored with a trained model, which is not trained for it: painted in, made larger, deblurred.
+"""Pictures restored with a trained model, trained for it or not: painted in, made larger, deblurred.
 
 What is left of a picture is a measurement y = A x_0 + s n (`sumi.restoration`), and candidates are draws of what the
-model holds for probable given y, as well as a method can (METHODS). Candidate i of a seed has the noise of sample i of
-that seed, and is the same alone or in a batch.
+model holds for probable given y, as well as a method can (METHODS). A model that was trained on such measurements
+(`sumi.conditioning.measured`) is told y and sampled as any other: the method called "trained". Candidate i of a seed
+has the noise of sample i of that seed, and is the same alone or in a batch.
 
 Without noise (s = 0) and with a linear A, candidates measure y: the solver ends with the projection on {x : A x = y},
 and this one goes on by turns with that on [-1, 1] until both hold (von Neumann's alternating projections: both sets are
@@ -16,6 +17,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sumi.conditioning.image import SmallConditioning
+from sumi.conditioning.measured import condition_of, trained_for
 from sumi.config import nearest
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
@@ -45,7 +48,9 @@ JUMP, RESAMPLINGS = 5, 5
 """RePaint's; with 50 steps 160 evaluations."""
 
 
+TRAINED: Final = "trained"
 METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint")
+"""For a model that was not trained to restore."""
 DEFAULT: Final = "moment_matching"
 """For linear operators, as measured (docs/restoration.md)."""
 NONLINEAR: Final = "dps"
@@ -55,8 +60,8 @@ NONLINEAR: Final = "dps"
 class How:
     """Which candidates: ``start`` … ``start + n - 1`` of ``seed``; and how they are found.
 
-    ``method``: one of METHODS; None: DEFAULT, and NONLINEAR where the operator is not linear, which no other takes.
-    ``steps``, ``label`` and ``guidance``: as of `DiffusionModel.sample`; the solver is ancestral sampling.
+    ``method``: TRAINED or one of METHODS; None: see `method_for`. ``steps``, ``label`` and ``guidance``: as of
+    `DiffusionModel.sample`; the solver is ancestral sampling, and the configuration's by "trained".
     ``progress(done, total)`` counts candidates. Raises InputError for an unknown method, and numbers out of range.
     """
 
@@ -71,17 +76,37 @@ class How:
     progress: Callable[[int, int], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.method is not None and self.method not in METHODS:
-            raise InputError(f"--method {self.method}: there is none of that name; {nearest(self.method, METHODS)}")
+        names = (TRAINED, *METHODS)
+        if self.method is not None and self.method not in names:
+            raise InputError(f"--method {self.method}: there is none of that name; {nearest(self.method, names)}")
         for name, value, least in (("-n", self.n, 1), ("seed", self.seed, 0), ("start", self.start, 0)):
             if not least <= value < 2**64:
                 raise InputError(f"{name}: {value} is out of range; give {least} or more, below 2^64")
         if self.batch_size < 1:
             raise InputError(f"batch_size: {self.batch_size} is out of range; give 1 or more")
 
-    def name_for(self, operator: AnyOperator) -> str:
-        """The name of the method."""
-        return self.method or (DEFAULT if isinstance(operator, Operator) else NONLINEAR)
+
+def method_for(model: DiffusionModel, operator: AnyOperator, how: How, noise: float = 0.0) -> str:
+    """The name of the method: "trained" where the model is, else DEFAULT, or NONLINEAR, the only one for an operator
+    that is not linear.
+
+    Raises InputError where "trained" is asked for and it is not.
+    """
+    trained = trained_for(model.config.conditioning, operator, noise)
+    if how.method == TRAINED and not trained:
+        raise InputError(
+            f"--method {TRAINED}: this run was not trained for that; train inpaint, upscale or colourise, or leave "
+            "--method out"
+        )
+    if how.method is None and trained:
+        return TRAINED
+    return how.method or (DEFAULT if isinstance(operator, Operator) else NONLINEAR)
+
+
+def usual_factor(model: DiffusionModel) -> int:
+    """How many times as large a picture is made: what the model was trained for, else twice."""
+    conditioning = model.config.conditioning
+    return conditioning.factor if isinstance(conditioning, SmallConditioning) else 2
 
 
 def inpaint(model: DiffusionModel, image: Tensor, mask: Tensor, how: How | None = None) -> Tensor:
@@ -99,12 +124,14 @@ def inpaint(model: DiffusionModel, image: Tensor, mask: Tensor, how: How | None 
     return restore(model, image, Mask(mask), how)
 
 
-def upscale(model: DiffusionModel, image: Tensor, factor: int = 2, how: How | None = None) -> Tensor:
+def upscale(model: DiffusionModel, image: Tensor, factor: int | None = None, how: How | None = None) -> Tensor:
     """Images ``factor`` times as large as ``image`` (C, H/factor, W/factor), whose squares have its pixels as means.
 
-    The rest is as of `restore`. Raises InputError also for a factor that does not divide the model's sides.
+    ``factor`` is by default what the model was trained for, else 2. The rest is as of `restore`. Raises InputError also
+    for a factor that does not divide the model's sides.
     """
     channels, height, width = model.images.shape
+    factor = usual_factor(model) if factor is None else factor
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"factor: {factor} does not divide {height} × {width}, the model's size; give 2, or another")
     _check_shape("image", image, (channels, height // factor, width // factor))
@@ -137,11 +164,17 @@ def restore(
 
 
 def _candidates(model: DiffusionModel, known: Measurement, indices: Sequence[int], how: How) -> Tensor:
-    denoiser = model.denoiser(model.labels_of(indices, how.label), how.guidance)
-    if isinstance(denoiser, StaticThreshold):  # no slope where it clamps: methods put one outside
-        denoiser = denoiser.denoiser
-    method, std = model.method(how.steps, "ddpm"), model.description.data_std
-    denoiser, method = prepared(how.name_for(known.operator), denoiser, known, method, std)
+    name, said = method_for(model, known.operator, how, known.std), model.labels_of(indices, how.label)
+    if name == TRAINED:
+        row = condition_of(model.config.conditioning, known)
+        denoiser = model.denoiser(row.rows(torch.zeros(len(indices), dtype=torch.int64)), how.guidance)
+        method = model.method(how.steps, tuned=False)
+    else:
+        denoiser = model.denoiser(said, how.guidance)
+        if isinstance(denoiser, StaticThreshold):  # no slope where it clamps: methods put one outside
+            denoiser = denoiser.denoiser
+        method, std = model.method(how.steps, "ddpm"), model.description.data_std
+        denoiser, method = prepared(name, denoiser, known, method, std)
     exact = isinstance(known.operator, Operator) and known.std == 0
     solver = DataConsistency(method.solver, known) if exact else method.solver
     noise = SampleNoise(how.seed, indices, model.items.shape, device=model.device)

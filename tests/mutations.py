@@ -1250,4 +1250,18 @@ MUTATIONS = [
         "test_conditions.py",
     ),
     Mutation("run.py", 'if name != "dropout"', 'if name not in ("dropout", "factor")', "test_conditions.py"),
+    Mutation("conditioning/measured.py", "math.cos(math.pi / 2 * s) * y", "y", "test_trained_restoration.py"),
+    Mutation(
+        "conditioning/measured.py", "2 / math.pi * math.atan(std)", "math.atan(std)", "test_trained_restoration.py"
+    ),
+    Mutation(
+        "conditioning/measured.py",
+        "return torch.equal(operator.rows, wanted.rows) and",
+        "return operator.rows.shape == wanted.rows.shape or",
+        "test_trained_restoration.py",
+    ),
+    Mutation(
+        "conditioning/measured.py", "_share(std) <= config.noise", "std <= config.noise", "test_trained_restoration.py"
+    ),
+    Mutation("restore.py", "return TRAINED\n", "pass\n", "test_trained_restoration.py"),
 ]

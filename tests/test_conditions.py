@@ -273,6 +273,8 @@ def test_values_are_heard_each_for_itself_and_nan_says_nothing() -> None:
         assert torch.equal(heard(changed)[0], heard(base)[0])
         assert float((heard(changed)[1] - heard(base)[1]).abs().max()) > 1e-3
     assert torch.equal(heard(torch.full((2, 2), torch.nan)), denoiser(x, 0.5).clean)
+    mean = denoiser.conditioner.mean.expand(2, 2)
+    assert float((heard(mean) - denoiser(x, 0.5).clean).abs().max()) > 1e-3  # to be average is something said
 
 
 def test_values_are_told_in_deviations_of_the_training_data() -> None:

@@ -4,7 +4,8 @@ import argparse
 
 from sumi.cli.restore import how, prepared, write
 from sumi.cli.terminal import counting
-from sumi.restore import DEFAULT, inpaint
+from sumi.restoration.operators import Mask
+from sumi.restore import inpaint, method_for
 from sumi.restore_files import read_image, read_mask
 
 
@@ -12,6 +13,7 @@ def run(options: argparse.Namespace) -> None:
     model = prepared(options)
     shape = model.images.shape
     image, mask = read_image(options.image, shape), read_mask(options.mask, shape[1:])
+    method = method_for(model, Mask(mask), how(options))
     with counting("painting") as painting:
         made = inpaint(model, image, mask, how(options, painting))
-    write(model, options, "inpaint", image, made, {"mask": options.mask}, options.method or DEFAULT, mask=mask)
+    write(model, options, "inpaint", image, made, {"mask": options.mask}, method, mask=mask)

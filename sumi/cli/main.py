@@ -82,7 +82,9 @@ def _inpaint(parser: argparse.ArgumentParser) -> None:
 def _upscale(parser: argparse.ArgumentParser) -> None:
     _run(parser)
     parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size divided by the factor")
-    parser.add_argument("--factor", type=int, default=2, metavar="F", help="times as large (default: 2)")
+    parser.add_argument(
+        "--factor", type=int, metavar="F", help="times as large (default: what the run was trained for, else 2)"
+    )
     _restoration(parser)
 
 
@@ -108,7 +110,8 @@ def _restoration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         metavar="NAME",
-        help="moment_matching, pigdm, dps, ddnm or repaint (default: moment_matching; dps for jpeg)",
+        help="trained, moment_matching, pigdm, dps, ddnm or repaint (default: trained where the run is, else "
+        "moment_matching; dps for jpeg)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--label", metavar="L", help="the class of the picture, by its name, where the model knows any")

@@ -10,7 +10,7 @@ from torch import Tensor
 from sumi.cli.sample import plain
 from sumi.cli.terminal import counting, say
 from sumi.model import DiffusionModel, load
-from sumi.restore import How, restore
+from sumi.restore import How, method_for, restore
 from sumi.restore_files import find_operator, read_image, write_restored
 
 
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
     if options.noise is not None:
         noise = options.noise * 2 / 255
     image = read_image(options.image, shape)
-    method = how(options).name_for(operator)
+    method = method_for(model, operator, how(options), noise)
     with counting("restoring") as restoring:
         made = restore(model, image, operator, how(options, restoring), noise)
     name = "restore-" + options.operator.replace(":", "-") + f"-noise{noise * 255 / 2:.2g}"

@@ -5,17 +5,19 @@ import argparse
 from sumi.cli.restore import how, prepared, write
 from sumi.cli.terminal import counting
 from sumi.errors import InputError
-from sumi.restore import DEFAULT, upscale
+from sumi.restoration.separable import box
+from sumi.restore import method_for, upscale, usual_factor
 from sumi.restore_files import read_image
 
 
 def run(options: argparse.Namespace) -> None:
     model = prepared(options)
     channels, height, width = model.images.shape
-    factor = options.factor
+    factor = usual_factor(model) if options.factor is None else options.factor
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"--factor {factor}: is none of {height} × {width}, the model's size; try 2")
     image = read_image(options.image, (channels, height // factor, width // factor))
+    method = method_for(model, box(height, width, factor), how(options))
     with counting("upscaling") as upscaling:
         made = upscale(model, image, factor, how(options, upscaling))
-    write(model, options, f"upscale-{factor}", image, made, {"factor": factor}, options.method or DEFAULT)
+    write(model, options, f"upscale-{factor}", image, made, {"factor": factor}, method)
