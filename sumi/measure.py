@@ -12,6 +12,7 @@ from torch import Tensor
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
+from sumi.errors import InputError
 from sumi.evaluation.beside_real import Copies
 from sumi.evaluation.charts import loss_by_noise_level
 from sumi.evaluation.feature_network import FeatureNetwork
@@ -22,6 +23,7 @@ from sumi.evaluation.pictures import neighbours, png, side_by_side
 from sumi.evaluation.report import Figure, Section, write_report
 from sumi.evaluation.sections import classes, copies_in_words, fine_detail
 from sumi.evaluation.summary import Evaluation, evaluate
+from sumi.evaluation.sweep_sections import number_of_steps, randomness
 from sumi.evaluation.verdict import verdict
 from sumi.explain.explain import held_out_loss
 from sumi.measure_vectors import measure_vectors
@@ -30,6 +32,7 @@ from sumi.model import DiffusionModel
 from sumi.process.noise import Purpose, generator
 from sumi.report_sections import how_it_was_made, training_curve
 from sumi.run import VectorSpec, writing
+from sumi.sweep import Sweeps, sweep_sampler
 from sumi.trajectory import trajectory, write_trajectory
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
@@ -47,15 +50,19 @@ def measure(
     data: str | None = None,
     n: int | None = None,
     seed: int = 0,
+    sweeps: bool = False,
     progress: Count | None = None,
 ) -> Measured:
     """Sample the model, compare with held-out real data, and write ``report/`` in its run folder.
 
     ``data``: compare with the held-out part of other images; copies are always looked for in the run's own training
-    images. ``n``: how many samples (default: as many as are held out, 500 to 2000). ``progress(what, done, total)``.
-    Raises InputError for data that does not fit the model.
+    images. ``n``: how many samples (default: as many as are held out, 500 to 2000). ``sweeps``: also by how random
+    sampling is, and by its number of steps. ``progress(what, done, total)``. Raises InputError for data that does not
+    fit the model, and for ``sweeps`` of vectors or of too few images.
     """
     if isinstance(model.items, VectorSpec):
+        if sweeps:
+            raise InputError("--sweeps: needs a model of images, and this one makes vectors; leave it out")
         return measure_vectors(model, data=data, n=n, seed=seed, progress=progress)
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
@@ -71,18 +78,24 @@ def measure(
     seconds = time.perf_counter() - begin
     samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
     measurable = enough and count >= FEWEST_HELD_OUT
-    mirrored = model.config.data.flip
-    evaluation = _evaluate(samples, labels, train, held_out, mirrored, seed, progress) if measurable else None
-    if evaluation is None:
-        words = (
-            f"Too few to measure distances: {len(train)} to train on, {len(held_out)} held out, {count} samples; "
-            f"at least {FEWEST_IMAGES}, {FEWEST_HELD_OUT} and {FEWEST_HELD_OUT} are needed."
-        )
-    else:
+    too_few = (
+        f"too few to measure distances: {len(train)} to train on, {len(held_out)} held out, {count} samples; "
+        f"at least {FEWEST_IMAGES}, {FEWEST_HELD_OUT} and {FEWEST_HELD_OUT} are needed"
+    )
+    if sweeps and not measurable:
+        raise InputError(f"--sweeps: {too_few}")
+    evaluation = swept = None
+    words = f"{too_few[0].upper()}{too_few[1:]}."
+    if measurable:
+        network = learn_features(train, progress)
+        evaluation = _evaluate(samples, labels, train, held_out, network, model.config.data.flip, seed)
         words = verdict(evaluation, dataset.label_names or None)
+        if sweeps:
+            real = (PixelRange(part.levels).to_model(part.images) for part in (train, held_out))
+            swept = sweep_sampler(model, network, *real, n=count, labels=labels, seed=seed, progress=progress)
     if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
-    report = _Report(model, dataset, train, held_out, drawn, labels, evaluation, seed)
+    report = _Report(model, dataset, train, held_out, drawn, labels, evaluation, swept, seed)
     how = how_sampled(model, labelled=labels is not None)
     files = report.write(words, f"{count} images by {how} in {seconds:.1f} s on {model.device}")
     return Measured(evaluation, words, model.folder / "report" / "report.html", files)
@@ -103,12 +116,11 @@ def _evaluate(
     asked: Tensor | None,
     train: ImageDataset,
     held_out: ImageDataset,
+    network: FeatureNetwork,
     mirrored: bool,
     seed: int,
-    progress: Count | None,
 ) -> Evaluation:
     pixels = PixelRange(train.levels)
-    network = learn_features(train, progress)
     same = train.labels is not None and held_out.label_names == train.label_names
     labels = torch.tensor(held_out.labels) if same and held_out.labels is not None else None
     real = pixels.to_model(held_out.images)
@@ -146,6 +158,7 @@ class _Report:
     drawn: Tensor
     labels: Tensor | None
     evaluation: Evaluation | None
+    swept: Sweeps | None
     seed: int
 
     def write(self, words: str, made: str) -> tuple[Path, ...]:
@@ -165,7 +178,10 @@ class _Report:
             first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
             strip, animation = write_trajectory(model, trajectory(model, 0, seed=self.seed, label=first), folder)
             if self.evaluation is not None:
-                (folder / "evaluation.json").write_text(json.dumps(asdict(self.evaluation), indent=2) + "\n")
+                figures = asdict(self.evaluation)
+                if self.swept is not None:
+                    figures["sweeps"] = asdict(self.swept)
+                (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
             sections = [
                 Section(
                     "Samples", figures=[Figure(grid, f"{made}. Nothing is chosen: images 0 to {SHOWN - 1}.", True)]
@@ -177,6 +193,7 @@ class _Report:
                 *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
                 *(fine_detail(self.evaluation) if self.evaluation else []),
                 self._copying(beside),
+                *self._sweeps(),
                 self._learning(curve),
                 *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
                 how_it_was_made(
@@ -215,6 +232,14 @@ class _Report:
         twins = pixels.to_model(self.train.images[[pair.training for pair in copies.closest]])
         ratios = [pair.ratio for pair in copies.closest]
         return png(neighbours(pixels.to_bytes(samples), pixels.to_bytes(twins), ratios))
+
+    def _sweeps(self) -> list[Section]:
+        if self.swept is None or self.evaluation is None:
+            return []
+        return [
+            randomness(self.swept.eta, self.evaluation, steps=self.swept.eta_steps),
+            number_of_steps(self.swept.steps, self.evaluation, solver=self.swept.solver),
+        ]
 
     def _learning(self, curve: str) -> Section:
         losses = held_out_loss(self.model, self.dataset)

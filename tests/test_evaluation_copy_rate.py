@@ -54,14 +54,6 @@ def planted(fashion: dict[str, Tensor]) -> dict[str, Ratios]:
     return {name: copy_ratios(images, fashion["training"]) for name, images in changed.items()}
 
 
-def chosen(ratios: Ratios, places: Tensor) -> Ratios:
-    return Ratios(ratios.index[places], ratios.ratio[places])
-
-
-def together(*parts: Ratios) -> Ratios:
-    return Ratios(torch.cat([p.index for p in parts]), torch.cat([p.ratio for p in parts]))
-
-
 def area_under_roc(copies: Tensor, new: Tensor) -> float:
     """How often a copy is nearer than a new image."""
     return float((copies[:, None] < new).double().mean() + (copies[:, None] == new).double().mean() / 2)
@@ -100,15 +92,15 @@ def test_a_known_share_of_copies_lies_within_the_interval(
 
     95 % less three standard errors is 0.912; the mean is within a percent.
     """
-    copies = together(*planted.values())
+    copies = torch.cat([ratios.ratio for ratios in planted.values()])
     source = torch.Generator().manual_seed(3)
     found = []
     for _ in range(300):
         count = int((torch.rand(200, generator=source) < share).sum())
         order = torch.randperm(len(new.ratio), generator=source)
-        honest, held_out = chosen(new, order[: 200 - count]), chosen(new, order[-300:])
-        some = chosen(copies, torch.randint(len(copies.ratio), (count,), generator=source))
-        found.append(copy_rate(together(honest, some), held_out).rate)
+        honest, held_out = new.ratio[order[: 200 - count]], new.ratio[order[-300:]]
+        some = copies[torch.randint(len(copies), (count,), generator=source)]
+        found.append(copy_rate(torch.cat([honest, some]), held_out).rate)
     assert np.mean([e.low <= share <= e.high for e in found]) > 0.912
     assert np.mean([e.value for e in found]) == pytest.approx(share, abs=0.01)
     if share >= 0.1:
@@ -119,7 +111,7 @@ def test_no_copies_are_found_among_held_out_images(new: Ratios) -> None:
     """400 of them against 400 others, 300 times: the interval reaches zero in 95 % less three standard errors."""
     source = torch.Generator().manual_seed(4)
     orders = [torch.randperm(800, generator=source) for _ in range(300)]
-    found = [copy_rate(chosen(new, order[:400]), chosen(new, order[400:])) for order in orders]
+    found = [copy_rate(new.ratio[order[:400]], new.ratio[order[400:]]) for order in orders]
     assert np.mean([c.rate.low <= 0 for c in found]) > 0.912
     assert np.mean([c.rate.value for c in found]) == pytest.approx(0, abs=0.003)
     assert np.mean([c.ratios.p_value < 0.05 for c in found]) < 0.08
@@ -127,8 +119,8 @@ def test_no_copies_are_found_among_held_out_images(new: Ratios) -> None:
 
 def test_the_rate_is_that_of_the_mixture() -> None:
     """100 of 200 samples near, 1 of 99 held-out images: 1 - (1 - 1/2)/(1 - 1/99)."""
-    held_out = Ratios(torch.zeros(99, dtype=torch.int64), torch.linspace(0.5, 1, 99, dtype=torch.float64))
-    samples = Ratios(torch.zeros(200, dtype=torch.int64), torch.tensor([0.1, 0.9], dtype=torch.float64).repeat(100))
+    held_out = torch.linspace(0.5, 1, 99, dtype=torch.float64)
+    samples = torch.tensor([0.1, 0.9], dtype=torch.float64).repeat(100)
     found = copy_rate(samples, held_out).rate
     assert found.value == pytest.approx(1 - 0.5 / (98 / 99), rel=1e-12)
     assert found.low < found.value < found.high
@@ -164,6 +156,6 @@ def test_images_that_do_not_fit_are_refused() -> None:
         copy_ratios(few, few)
     with pytest.raises(InputError, match=r"^reach"):
         copy_ratios(few, torch.zeros(20, 1, 8, 8), reach=4)
-    alike = Ratios(torch.zeros(9, dtype=torch.int64), torch.ones(9, dtype=torch.float64))
+    alike = torch.ones(9, dtype=torch.float64)
     with pytest.raises(InputError, match="do not show"):
         copy_rate(alike, alike)

@@ -69,7 +69,7 @@ def test_no_more_than_a_block_of_distances_is_held(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "_distances", watched)
     monkeypatch.setattr(module, "BLOCK", 5000)
     x, y = normal(300, 2, generator(0)), normal(400, 2, generator(1))
-    module._figures(x, y, 3)
+    module.figures(x, y, 3)
     assert max(held) <= 5000
     assert sum(held) == 300 * 300 + 400 * 400 + 300 * 400
 
@@ -105,7 +105,7 @@ def test_a_perfect_model_has_density_one_and_the_expected_coverage(m: int, n: in
     """Whatever the distribution: here normal ones cubed. 600 repetitions, within 3 standard errors."""
     source = generator(6)
     found = np.array(
-        [module._figures(normal(m, dimension, source) ** 3, normal(n, dimension, source) ** 3, k) for _ in range(600)]
+        [module.figures(normal(m, dimension, source) ** 3, normal(n, dimension, source) ** 3, k) for _ in range(600)]
     )
     error = found.std(0) / np.sqrt(len(found))
     assert abs(found[:, 2].mean() - 1) < 3 * error[2]
@@ -130,7 +130,7 @@ def test_their_intervals_hold_the_mean_where_wilsons_do_not(
         x[:, 0] += shift
         return x, normal(n, dimension, source)
 
-    every = np.array([module._figures(*draw(), 3).numpy() for _ in range(1500)])
+    every = np.array([module.figures(*draw(), 3).numpy() for _ in range(1500)])
     truth, spread = every.mean(0), every.std(0)
     found = [precision_recall(*draw(), neighbours=3) for _ in range(120)]
     measured = [[f.precision, f.recall, f.density, f.coverage] for f in found]

@@ -23,7 +23,7 @@ FLOORS = [
     {"model", "recipes"},
     {"sample_files", "trajectory", "training_run", "measured", "restore"},
     {"restore_files", "report_sections", "explain", "check"},
-    {"measure_vectors", "nll_figures"},
+    {"measure_vectors", "nll_figures", "sweep"},
     {"nll_by_ode"},
     {"nll"},
     {"measure"},

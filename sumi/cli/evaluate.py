@@ -10,15 +10,16 @@ from sumi.model import DiffusionModel, load
 
 def run(options: argparse.Namespace) -> None:
     model = load(options.run, checkpoint=options.checkpoint, device=options.device)
-    say_measured(measure_with_progress(model, data=options.data, n=options.n, seed=options.seed))
+    measured = measure_with_progress(model, data=options.data, n=options.n, seed=options.seed, sweeps=options.sweeps)
+    say_measured(measured)
 
 
 def measure_with_progress(
-    model: DiffusionModel, *, data: str | None = None, n: int | None = None, seed: int = 0
+    model: DiffusionModel, *, data: str | None = None, n: int | None = None, seed: int = 0, sweeps: bool = False
 ) -> Measured:
     """Measure, showing what is going on."""
     with counting_of() as progress:
-        return measure(model, data=data, n=n, seed=seed, progress=progress)
+        return measure(model, data=data, n=n, seed=seed, sweeps=sweeps, progress=progress)
 
 
 def say_measured(measured: Measured) -> None:

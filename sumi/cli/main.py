@@ -141,6 +141,9 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 500 to 2000)"
     )
+    parser.add_argument(
+        "--sweeps", action="store_true", help="also by how random sampling is, and by its steps (ten times the samples)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)

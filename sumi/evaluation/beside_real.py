@@ -101,17 +101,21 @@ def spectra(samples: Tensor, training: Tensor, held_out: Tensor) -> Spectra:
     return Spectra(Compared(of_samples, of_training), Compared(spectrum(samples[:count]), spectrum(real)))
 
 
+def search_reach(images: int, training: Tensor, *, mirrored: bool) -> int:
+    """Within how many pixels copies of ``training`` images are looked for among so many ``images``: 1, or 0."""
+    places = 9 * (1 + mirrored)  # of the search within one pixel
+    return 1 if places * images * training.numel() <= MOST_WORK else 0
+
+
 def copies(samples: Tensor, training: Tensor, held_out: Tensor, *, mirrored: bool) -> Copies:
     """Of images (N, C, H, W). ``mirrored``: whether mirrored copies are looked for; ``held_out`` in random order.
 
     Copies moved by one pixel are looked for, too, unless that takes more than ``MOST_WORK`` multiplications. Raises
     InputError for too few training images, and where all held-out images are equally near to one.
     """
-    places = 9 * (1 + mirrored)  # of the search within one pixel
-    work = places * (len(samples) + min(len(held_out), MOST)) * training.numel()
-    reach = 1 if work <= MOST_WORK else 0
+    reach = search_reach(len(samples) + min(len(held_out), MOST), training, mirrored=mirrored)
     ratios = copy_ratios(samples, training, reach=reach, mirrored=mirrored)
     real = copy_ratios(held_out[:MOST], training, reach=reach, mirrored=mirrored)
     first = torch.argsort(ratios.ratio, stable=True)[:SHOWN].tolist()
     closest = tuple(Pair(i, int(ratios.index[i]), float(ratios.ratio[i])) for i in first)
-    return Copies(copy_rate(ratios, real), reach, mirrored, closest)
+    return Copies(copy_rate(ratios.ratio, real.ratio), reach, mirrored, closest)

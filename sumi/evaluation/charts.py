@@ -1,4 +1,4 @@
-"""The report's charts: loss curve, shares of the classes, loss by noise level, spectra. Each is an SVG string.
+"""The report's charts: loss curve, shares of the classes, loss by noise level, spectra, sweeps. Each is an SVG string.
 
 A chart names its colours by CSS variables (``--ink``, ``--faint``, ``--first``, ``--second``) that the page sets for
 light and for dark; alone, in a file, it falls back to colours for a light ground. The same numbers give the same text.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sumi.evaluation.classes import Balance
+from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.spectrum import Spectrum
 
 if TYPE_CHECKING:
@@ -87,6 +88,39 @@ def power_spectra(spectra: Mapping[str, Spectrum], *, fine: float) -> str:
     axes.axvline(fine, color=FAINT, linewidth=1, linestyle="--")
     axes.set_yscale("log")
     _legend(axes)
+    return _svg(figure)
+
+
+def swept(
+    values: Sequence[float],
+    lines: Mapping[str, Sequence[Estimate]],
+    *,
+    x: str,
+    y: str,
+    real: Mapping[str, float],
+    times: float = 1.0,
+    logarithmic: bool = False,
+) -> str:
+    """Estimates, each line named, at ``values`` (K,) of a setting called ``x``, with 95 % intervals as bands.
+
+    ``real``: what real images have, of some of the lines; dashed. ``times``: what all is multiplied by, 100 for
+    percent; ``logarithmic``: the axis of ``values``, which are above 0 then.
+    """
+    figure, axes = _blank(x, y)
+    for (name, line), colour in zip(lines.items(), (FIRST, SECOND, INK, FAINT), strict=False):
+        low, middle, high = (
+            [times * v for v in ends] for ends in zip(*((e.low, e.value, e.high) for e in line), strict=True)
+        )
+        axes.fill_between(values, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(values, middle, color=colour, linewidth=2, marker="o", markersize=4.5, label=name)
+        if name in real:
+            axes.axhline(times * real[name], color=colour, linewidth=1.2, linestyle="--")
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.set_xticks([], minor=True)
+    if len(lines) > 1:
+        _legend(axes)
     return _svg(figure)
 
 

@@ -108,13 +108,14 @@ def _own_distance(training: Tensor, index: Tensor, neighbours: int) -> Tensor:
     return torch.cat(found)[place]
 
 
-def copy_rate(samples: Ratios, held_out: Ratios) -> CopyRate:
-    """The share of copies among the samples, from their ratios and those of held-out real images, found alike.
+def copy_rate(samples: Tensor, held_out: Tensor) -> CopyRate:
+    """The share of copies among the samples, from their ratios r (m,) and those of held-out real images (n,), found
+    alike.
 
     Raises InputError where one of the two is empty.
     """
-    found = copying(samples.ratio, held_out.ratio)
-    near = int((held_out.ratio <= found.threshold).sum())
+    found = copying(samples, held_out)
+    near = int((held_out <= found.threshold).sum())
     if near == found.real:
         raise InputError(f"all {near} held-out images are as near as the nearest 1 %: copies do not show in such data")
     apart = ratio(share(found.samples - found.counted, found.samples), share(found.real - near, found.real))

@@ -83,8 +83,8 @@ def _radii(x: Tensor, k: int) -> Tensor:
     return torch.cat([_distances(block, x).kthvalue(k + 1, dim=1).values for block in x.split(_rows(len(x)))])
 
 
-def _figures(samples: Tensor, real: Tensor, k: int) -> Tensor:
-    """Precision, recall, density and coverage of (m, D) and (n, D): (4,)."""
+def figures(samples: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Tensor:
+    """Precision, recall, density and coverage of float64 features (m, D) and (n, D), m, n > k: (4,)."""
     radius_real, radius_samples = _radii(real, k), _radii(samples, k)
     size = _rows(len(real))
     held, precise = 0, 0
@@ -97,8 +97,8 @@ def _figures(samples: Tensor, real: Tensor, k: int) -> Tensor:
         covered |= inside.any(0)
         recalled |= (distance <= radius[:, None]).any(0)
     m, n = len(samples), len(real)
-    figures = [precise / m, int(recalled.sum()) / n, held / (k * m), int(covered.sum()) / n]
-    return torch.tensor(figures, dtype=torch.float64)
+    found = [precise / m, int(recalled.sum()) / n, held / (k * m), int(covered.sum()) / n]
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def expected_coverage(samples: int, real: int, neighbours: int = NEIGHBOURS) -> float:
@@ -126,7 +126,7 @@ def precision_recall(samples: Tensor, real: Tensor, *, neighbours: int = NEIGHBO
             f"give at least {needed}, or fewer neighbours"
         )
     samples, real = samples.double().cpu(), real.double().cpu()
-    values = _figures(samples, real, neighbours).tolist()
+    values = figures(samples, real, neighbours).tolist()
     factors = _variance_factors(samples, real, neighbours, seed)
     m, n = len(samples), len(real)
     # given the real images, samples fall into their balls independently: precision is never surer than that, nor recall
@@ -154,7 +154,7 @@ def _factors_of_groups(samples: Tensor, real: Tensor, k: int, groups: int, gener
     for _ in range(divisions):
         order = [torch.randperm(len(x), generator=generator)[: len(x) // groups * groups] for x in (samples, real)]
         pairs = zip(samples[order[0]].chunk(groups), real[order[1]].chunk(groups), strict=True)
-        found = torch.stack([_figures(a, b, k) for a, b in pairs])
+        found = torch.stack([figures(a, b, k) for a, b in pairs])
         means += found.mean(0) / divisions
         variances += found.var(0) / divisions
     scale = means * (1 - means)

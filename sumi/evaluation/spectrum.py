@@ -120,8 +120,18 @@ def spectral_distance(samples: Tensor, real: Tensor, *, above: float = FINE) -> 
             f"above: {above:g} cycles per pixel; these images have frequencies above 0, up to 0.71 at most"
         )
     powers = [_powers(x) for x in (samples, real)]
-    detail = ratio(*(_mean(p[:, fine].mean(1)) for p in powers))
+    detail = relative_power(*(p[:, fine].mean(1) for p in powers))
     return SpectralDistance(above, detail, _log_distance(*(_rings(p)[:, 1:] for p in powers)), len(samples), len(real))
+
+
+def fine_power(images: Tensor, *, above: float = FINE) -> Tensor:
+    """The mean power at and above the frequency ``above`` of each image (N, C, H, W): float64 (N,)."""
+    return _powers(images)[:, _lengths(*images.shape[2:]) >= above - 1e-12].mean(1)
+
+
+def relative_power(samples: Tensor, real: Tensor) -> Estimate:
+    """The mean of ``samples`` (m,) over that of ``real`` images (n,): powers, so positive numbers."""
+    return ratio(_mean(samples), _mean(real))
 
 
 def _log_distance(a: Tensor, b: Tensor) -> Estimate | None:

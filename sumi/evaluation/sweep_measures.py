@@ -1,0 +1,127 @@
+"""Measures that are taken of many sets of samples against the same real images.
+
+    Distance   frechet             distance to held-out images, bias taken off      (``frechet``)
+    Variety    precision, recall   samples among real images, and the reverse       (``precision_recall``)
+    Copies     copies              share of copies of training images               (``copy_rate``)
+    Detail     detail              power in fine detail, of held-out images'        (``spectrum``)
+
+Each says what of a sample it needs (``kept``, a row a sample), so that images need not stay in memory and samples can
+be exchanged between two sets; what those rows come to, with intervals (``estimates``); and plain ``values`` to compare
+sets of equal size by: the Fréchet distance without a correction, whose bias both sets share, and how many samples are
+nearer to a training image than 1 % of real ones are.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from sumi.evaluation.beside_real import MOST, search_reach
+from sumi.evaluation.copy_rate import copy_rate, copy_ratios
+from sumi.evaluation.feature_network import FeatureNetwork
+from sumi.evaluation.frechet import frechet_distance, plug_in_frechet_distance
+from sumi.evaluation.intervals import Estimate
+from sumi.evaluation.memorization import copying
+from sumi.evaluation.precision_recall import figures, precision_recall
+from sumi.evaluation.spectrum import fine_power, relative_power
+
+
+class Measure(Protocol):
+    """One or more figures, by name, of samples against real images."""
+
+    name: str
+
+    def kept(self, samples: Tensor) -> Tensor:
+        """What matters of samples (N, C, H, W) in [-1, 1]: (N, …)."""
+        ...
+
+    def estimates(self, kept: Tensor) -> dict[str, Estimate]:
+        """The figures with their intervals. Raises InputError where the images are too few."""
+        ...
+
+    def values(self, kept: Tensor) -> dict[str, float]:
+        """The same figures, to compare sets of equal size by."""
+        ...
+
+
+class Distance:
+    """The Fréchet distance to ``held_out`` images (n, C, H, W) in the features of ``network``."""
+
+    name = "Fréchet distance"
+
+    def __init__(self, network: FeatureNetwork, held_out: Tensor) -> None:
+        self._network = network
+        self._real = network.features(held_out)
+
+    def kept(self, samples: Tensor) -> Tensor:
+        return self._network.features(samples)
+
+    def estimates(self, kept: Tensor) -> dict[str, Estimate]:
+        return {"frechet": frechet_distance(kept, self._real)}
+
+    def values(self, kept: Tensor) -> dict[str, float]:
+        return {"frechet": plug_in_frechet_distance(kept, self._real)}
+
+
+class Variety:
+    """Precision and recall against ``held_out`` images, in random order; of no more than ``MOST`` of either kind."""
+
+    name = "precision and recall"
+
+    def __init__(self, network: FeatureNetwork, held_out: Tensor, *, seed: int) -> None:
+        self._network, self._seed = network, seed
+        self._real = network.features(held_out[:MOST])
+
+    def kept(self, samples: Tensor) -> Tensor:
+        return self._network.features(samples[:MOST])
+
+    def estimates(self, kept: Tensor) -> dict[str, Estimate]:
+        found = precision_recall(kept, self._real, seed=self._seed)
+        return {"precision": found.precision, "recall": found.recall}
+
+    def values(self, kept: Tensor) -> dict[str, float]:
+        precision, recall, *_ = figures(kept, self._real).tolist()
+        return {"precision": precision, "recall": recall}
+
+
+class Copies:
+    """The share of copies of ``training`` images, with ``held_out`` ones, in random order, as what is no copy.
+
+    ``samples``: how many will be searched in all, which decides whether moved copies are looked for; ``mirrored``:
+    mirrored ones. Raises InputError for too few training images.
+    """
+
+    name = "share of copies"
+
+    def __init__(self, training: Tensor, held_out: Tensor, *, samples: int, mirrored: bool) -> None:
+        real = held_out[:MOST]
+        self._training, self._mirrored = training, mirrored
+        self.reach = search_reach(samples + len(real), training, mirrored=mirrored)
+        self._real = self.kept(real)
+        self._near = copying(self._real, self._real).threshold
+
+    def kept(self, samples: Tensor) -> Tensor:
+        return copy_ratios(samples, self._training, reach=self.reach, mirrored=self._mirrored).ratio
+
+    def estimates(self, kept: Tensor) -> dict[str, Estimate]:
+        return {"copies": copy_rate(kept, self._real).rate}
+
+    def values(self, kept: Tensor) -> dict[str, float]:
+        return {"copies": float((kept <= self._near).double().mean())}
+
+
+class Detail:
+    """Power in fine detail, of that of ``held_out`` images, in random order; no more than ``MOST`` of either kind."""
+
+    name = "fine detail"
+
+    def __init__(self, held_out: Tensor) -> None:
+        self._real = fine_power(held_out[:MOST])
+
+    def kept(self, samples: Tensor) -> Tensor:
+        return fine_power(samples[:MOST])
+
+    def estimates(self, kept: Tensor) -> dict[str, Estimate]:
+        return {"detail": relative_power(kept, self._real)}
+
+    def values(self, kept: Tensor) -> dict[str, float]:
+        return {"detail": float(kept.mean() / self._real.mean())}

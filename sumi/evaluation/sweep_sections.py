@@ -1,0 +1,154 @@
+"""Sections of the report on sweeps: what randomness and the number of steps do, in words, charts and a table.
+
+Words are strong only beyond chance: a change is named where exchanging pairs of one noise says so (``sweeps``).
+"""
+
+from collections.abc import Sequence
+
+from sumi.evaluation.charts import swept
+from sumi.evaluation.intervals import Estimate
+from sumi.evaluation.report import Figure, Section, Table
+from sumi.evaluation.summary import SIGNIFICANT, Evaluation
+from sumi.evaluation.sweeps import Sweep
+
+NAMES = {
+    "frechet": "the Fréchet distance",
+    "precision": "precision",
+    "recall": "recall",
+    "copies": "the share of copies",
+    "detail": "fine detail",
+}
+MOST_OF_IT = 0.95
+
+
+def randomness(sweep: Sweep, evaluation: Evaluation, *, steps: int) -> Section:
+    """What noise in every step of DDIM does, from η = 0 (none) to 1 (as much as ancestral sampling adds)."""
+    changed = [name for name in sweep.lines if _beyond_chance(sweep, name)]
+    alike = _listed([NAMES[name] for name in sweep.lines if name not in changed])
+    if not changed:
+        words = f"Noise in every step makes no difference beyond chance to {alike}."
+    else:
+        changes = _listed([_change(name, sweep.lines[name]) for name in changed])
+        words = f"With noise in every step (η = 1) instead of none (η = 0), {changes}."
+        words += f" Beyond that, {alike} cannot be told to change." if alike else ""
+    how = (
+        f"DDIM in {steps} steps, {sweep.samples} images at each η from the same starting noise; each step adds the "
+        "share η of the noise that ancestral sampling adds."
+    )
+    shares = [name for name in ("precision", "recall", "copies") if name in sweep.lines]
+    figures = [_chart(sweep, evaluation, names, "η") for names in (shares, ["frechet"]) if names]
+    return Section("Does randomness help?", f"{words}\n\n{how}", figures, [_table(sweep, "η")])
+
+
+def number_of_steps(sweep: Sweep, evaluation: Evaluation, *, solver: str) -> Section:
+    """How near to real images, and how detailed, samples are by the number of steps."""
+    words = [_nearness(sweep)]
+    if "detail" in sweep.lines:
+        words.append(_detail(sweep))
+    how = f"Solver {solver}, {sweep.samples} images at each number of steps, from the same starting noise."
+    figures = [_chart(sweep, evaluation, [name], "steps", logarithmic=True) for name in sweep.lines]
+    return Section("How many steps?", f"{' '.join(words)}\n\n{how}", figures, [_table(sweep, "steps")])
+
+
+def _beyond_chance(sweep: Sweep, name: str) -> bool:
+    return sweep.p_values[name] < SIGNIFICANT
+
+
+def _nearness(sweep: Sweep) -> str:
+    few, many, line = f"{sweep.values[0]:g}", f"{sweep.values[-1]:g}", sweep.lines["frechet"]
+    first, last = (_figure("frechet", e.value) for e in (line[0], line[-1]))
+    if not _beyond_chance(sweep, "frechet"):
+        return (
+            "The number of steps makes no difference beyond chance to how near the samples are to real images: the "
+            f"Fréchet distance is {first} in {few} steps and {last} in {many}."
+        )
+    if line[-1].value >= line[0].value:
+        return (
+            f"More steps take the samples further from real images: the Fréchet distance rises from {first} in {few} "
+            f"steps to {last} in {many}."
+        )
+    fall = line[0].value - line[-1].value
+    enough = len(line) - 1
+    while enough > 0 and line[0].value - line[enough - 1].value >= MOST_OF_IT * fall:
+        enough -= 1
+    some = f"; {sweep.values[enough]:g} steps bring {_percent(MOST_OF_IT)} of that" if enough < len(line) - 1 else ""
+    return (
+        f"More steps bring the samples nearer to real images: the Fréchet distance falls from {first} in {few} steps "
+        f"to {last} in {many}{some}."
+    )
+
+
+def _detail(sweep: Sweep) -> str:
+    line = sweep.lines["detail"]
+    amounts = (
+        f"{_percent(line[0].value)} of the power of held-out images in {sweep.values[0]:g} steps, "
+        f"{_percent(line[-1].value)} in {sweep.values[-1]:g}"
+    )
+    if not _beyond_chance(sweep, "detail"):
+        return f"Fine detail does not change beyond chance: {amounts}."
+    if line[-1].value > line[0].value:
+        return f"They bring fine detail: {amounts}."
+    return f"They take fine detail, or noise, away: {amounts}."
+
+
+def _change(name: str, line: Sequence[Estimate]) -> str:
+    first, last = line[0].value, line[-1].value
+    verb = "rises" if last > first else "falls"
+    return f"{NAMES[name]} {verb} from {_figure(name, first)} to {_figure(name, last)}"
+
+
+def _chart(sweep: Sweep, evaluation: Evaluation, names: Sequence[str], x: str, *, logarithmic: bool = False) -> Figure:
+    distance = "frechet" in names
+    real = {name: value for name, value in _of_real(evaluation).items() if name in names}
+    y = "Fréchet distance" if distance else "power, % of held-out" if "detail" in names else "share of images, %"
+    lines = {name: sweep.lines[name] for name in names}
+    times = 1.0 if distance else 100.0
+    chart = swept(sweep.values, lines, x=x, y=y, real=real, times=times, logarithmic=logarithmic)
+    what = _listed([NAMES[name].removeprefix("the ") for name in names])
+    dashed = "; dashed: training images in the samples' place" if real else ""
+    return Figure(chart, f"{what[0].upper()}{what[1:]} by {x}, with 95 % intervals{dashed}")
+
+
+def _of_real(evaluation: Evaluation) -> dict[str, float]:
+    """The same figures of training images, none of which can be told from real ones."""
+    found = {"frechet": evaluation.real_distances.frechet.value}
+    if evaluation.variety is not None:
+        real = evaluation.variety.real
+        found |= {"precision": real.precision.value, "recall": real.recall.value}
+    if evaluation.spectra is not None:
+        found["detail"] = evaluation.spectra.distance.real.detail.value
+    return found
+
+
+def _table(sweep: Sweep, x: str) -> Table:
+    header = (x, *(NAMES[name].removeprefix("the ") for name in sweep.lines))
+    rows = [
+        (f"{value:g}", *(_interval(name, line[k]) for name, line in sweep.lines.items()))
+        for k, value in enumerate(sweep.values)
+    ]
+    rows.append(("p", *(f"{sweep.p_values[name]:.2g}" for name in sweep.lines)))
+    caption = (
+        "p: whether the last row of figures differs from the first by chance, told by exchanging images of one noise. "
+        "Intervals are at 95 %, for other noise and other real images."
+    )
+    caption += f" Left out: {'; '.join(sweep.left_out)}." if sweep.left_out else ""
+    return Table(header, rows, caption)
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{value + 0.0:.2f}" if name == "frechet" else _percent(value)
+
+
+def _interval(name: str, estimate: Estimate) -> str:
+    times, digits = (1, 2) if name == "frechet" else (100, 1)
+    value, low, high = (f"{times * v + 0.0:.{digits}f}" for v in (estimate.value, estimate.low, estimate.high))
+    unit = "" if name == "frechet" else "\N{NO-BREAK SPACE}%"
+    return f"{value}{unit} [{low},\N{NO-BREAK SPACE}{high}]"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share + 0.0:.0f} %"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
