@@ -72,11 +72,6 @@ def measure(
         _, held_out = other.split(model.config.data.held_out)
     enough = len(train) >= FEWEST_IMAGES and len(held_out) >= FEWEST_HELD_OUT
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if enough else SHOWN
-    begin = time.perf_counter()
-    labels = _labels(model, train, count, seed)
-    drawn = model.sample(count, seed=seed, label=labels, progress=counting_one(progress, "sampling"))
-    seconds = time.perf_counter() - begin
-    samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
     measurable = enough and count >= FEWEST_HELD_OUT
     too_few = (
         f"too few to measure distances: {len(train)} to train on, {len(held_out)} held out, {count} samples; "
@@ -84,6 +79,11 @@ def measure(
     )
     if sweeps and not measurable:
         raise InputError(f"--sweeps: {too_few}")
+    begin = time.perf_counter()
+    labels = _labels(model, train, count, seed)
+    drawn = model.sample(count, seed=seed, label=labels, progress=counting_one(progress, "sampling"))
+    seconds = time.perf_counter() - begin
+    samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
     evaluation = swept = None
     words = f"{too_few[0].upper()}{too_few[1:]}."
     if measurable:

@@ -1264,4 +1264,27 @@ MUTATIONS = [
         "conditioning/measured.py", "_share(std) <= config.noise", "std <= config.noise", "test_trained_restoration.py"
     ),
     Mutation("restore.py", "return TRAINED\n", "pass\n", "test_trained_restoration.py"),
+    # sweeps over a sampler's settings
+    Mutation("evaluation/exchange.py", "< 0.5", "< 0.05", "test_evaluation_exchange.py"),
+    Mutation(
+        "evaluation/exchange.py",
+        "torch.ones_like(observed)",
+        "torch.zeros_like(observed)",
+        "test_evaluation_exchange.py",
+    ),
+    Mutation("evaluation/exchange.py", "torch.where(mask, first, second)", "second", "test_evaluation_exchange.py"),
+    Mutation("evaluation/sweeps.py", "sets[0], sets[-1]", "sets[0], sets[1]", "test_evaluation_sweeps.py"),
+    Mutation("evaluation/sweep_measures.py", "kept <= self._near", "kept >= self._near", "test_evaluation_sweeps.py"),
+    Mutation(
+        "evaluation/sweep_measures.py",
+        '{"precision": precision, "recall": recall}',
+        '{"precision": recall, "recall": precision}',
+        "test_evaluation_sweeps.py",
+    ),
+    Mutation("evaluation/sweep_sections.py", "MOST_OF_IT * fall", "fall", "test_evaluation_sweeps.py"),
+    Mutation("evaluation/sweep_sections.py", "if last > first", "if last < first", "test_evaluation_sweeps.py"),
+    Mutation("evaluation/charts.py", "times * real[name]", "real[name]", "test_evaluation_sweeps.py"),
+    Mutation("sweep.py", "min(k, grid)", "k", "test_sweep.py"),
+    Mutation("sweep.py", 'config.steps, "ddim", eta', '50, "ddim", eta', "test_sweep.py"),
+    Mutation("sweep.py", "eta=eta, seed=seed,", "eta=eta, seed=0,", "test_sweep.py"),
 ]

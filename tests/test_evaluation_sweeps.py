@@ -15,7 +15,7 @@ from sumi.data.config import DataConfig
 from sumi.evaluation.charts import swept
 from sumi.evaluation.copy_rate import copy_rate, copy_ratios
 from sumi.evaluation.feature_network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
-from sumi.evaluation.frechet import frechet_distance
+from sumi.evaluation.frechet import frechet_distance, plug_in_frechet_distance
 from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.precision_recall import precision_recall
 from sumi.evaluation.spectrum import spectral_distance
@@ -73,6 +73,25 @@ def test_each_figure_is_that_of_the_measure_alone(digits: dict[str, Tensor], net
     assert found.lines["copies"][2].value > 0.98
 
 
+def test_sets_are_compared_by_the_same_figures_without_corrections(
+    digits: dict[str, Tensor], network: FeatureNetwork
+) -> None:
+    """The usual Fréchet distance, the share of samples that are near to a training image, and the others as above."""
+    samples = torch.cat([digits["training"][:24], smoothed(digits["new"][24:])])
+    values: dict[str, float] = {}
+    for measure in measures(digits, network):
+        kept = measure.kept(samples)
+        values |= measure.values(kept)
+        for name in {"precision", "recall", "detail"} & values.keys() & measure.estimates(kept).keys():
+            assert values[name] == measure.estimates(kept)[name].value
+    real, near = (copy_ratios(x, digits["training"], mirrored=False).ratio for x in (digits["held out"], samples))
+    assert values["copies"] == copy_rate(near, real).ratios.share
+    assert values["frechet"] == plug_in_frechet_distance(
+        network.features(samples), network.features(digits["held out"])
+    )
+    assert values.keys() == {"frechet", "precision", "recall", "copies", "detail"}
+
+
 def test_what_changes_is_told_and_nothing_else(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
     """A fifth of the samples become copies; all become smoother; all are twelve that look alike; others of the kind."""
     new = digits["new"]
@@ -81,7 +100,7 @@ def test_what_changes_is_told_and_nothing_else(digits: dict[str, Tensor], networ
     one_kind = new[near[:12]].repeat(10, 1, 1, 1)
 
     def beyond_chance(last: Tensor) -> set[str]:
-        found = sweep(lambda value: last if value else new, (0, 1), measures(digits, network))
+        found = sweep(lambda value: last if value == 1 else new, (0, 0.5, 1), measures(digits, network))
         return {name for name, p in found.p_values.items() if p < 0.01}
 
     assert beyond_chance(copied) == {"copies"}
@@ -182,7 +201,9 @@ def test_a_chart_has_each_value_in_its_place_and_the_real_one_dashed() -> None:
     assert points[0, 1] - points[1, 1] == pytest.approx(2 * (points[1, 1] - points[2, 1]), abs=1e-3)
     assert dashed[:, 1] == pytest.approx([points[1, 1]] * 2, abs=1e-3)
     outline = re.findall(r'<path id="[^"]*" d="([^"]*z)\s*"/>', chart)[0]
-    height = float(re.findall(r'<use [^>]*y="(\S+)" style="fill: var\(--first', chart)[0])  # it is drawn from the bottom
+    height = float(
+        re.findall(r'<use [^>]*y="(\S+)" style="fill: var\(--first', chart)[0]
+    )  # it is drawn from the bottom
     band = height + np.array(re.findall(r"[ML] (\S+) (\S+)", outline), float)
     unit = points[1, 1] - points[0, 1]  # 0.5, downwards
     assert band[:, 1].min() == pytest.approx(points[0, 1] - 0.4 * unit, abs=1e-3)
