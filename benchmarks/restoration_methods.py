@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sumi.model import DiffusionModel, load
+from sumi.kinds import load
+from sumi.model import DiffusionModel
 from sumi.process.noise import SampleNoise
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Mask, Operator

@@ -25,9 +25,10 @@ from sumi.data.pixels import PixelRange
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.frechet import frechet_distance
 from sumi.evaluation.intervals import Estimate
+from sumi.kinds import load
 from sumi.measure import learn_features, measure
 from sumi.measured import VectorEvaluation
-from sumi.model import DiffusionModel, load
+from sumi.model import DiffusionModel
 from sumi.nll import likelihood
 from sumi.training_run import train
 
@@ -77,7 +78,7 @@ def trained(name: str, recipe: str, data: str, steps: int, settings: tuple[str, 
         train(recipe, data=data, out=run, steps=steps, settings=settings)
         seconds.write_text(f"{time.process_time() - begin:.0f}")
     print(f"sumi train {recipe} --data {data} --steps {steps} --out {run} {flags(settings)}", file=sys.stderr)
-    return load(run), float(seconds.read_text())
+    return load(run, DiffusionModel), float(seconds.read_text())
 
 
 def flags(settings: tuple[str, ...]) -> str:

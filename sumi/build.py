@@ -1,21 +1,33 @@
-"""From a configuration to an untrained denoiser: which parts a run is made of."""
+"""From a configuration to an untrained denoiser, its loss and its times: which parts a run is made of."""
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 
 from sumi.conditioning.configs import build_conditioner
-from sumi.denoising.binomial import BinomialDenoiser
+from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
+from sumi.denoising.objective import DenoisingLoss, Loss
 from sumi.denoising.parameterization import PredictEnergy
-from sumi.denoising.time_sampling import ImportanceTimes
-from sumi.denoising.uncertainty import Uncertainty
+from sumi.denoising.schedule_learning import VarianceMinimisingLoss
+from sumi.denoising.time_sampling import ImportanceSampler, ImportanceTimes, TimeSampler
+from sumi.denoising.uncertainty import UncertainLoss, Uncertainty
 from sumi.denoising.variance import LearnedVariance
-from sumi.denoising.weighting import LearnedUncertainty
-from sumi.errors import InputError
+from sumi.denoising.weighting import (
+    LearnedUncertainty,
+    LikelihoodWeighting,
+    OutputWeighting,
+    StepLikelihood,
+    Weighting,
+)
+from sumi.diffusion_config import RunConfig
+from sumi.errors import InputError, SumiError
+from sumi.likelihood.training import ChainBoundLoss, HybridLoss, WholeBoundLoss
+from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
+from sumi.process.learned import Learned
 from sumi.process.schedule import level
-from sumi.run import ImageSpec, ItemSpec, RunConfig
+from sumi.run import ImageSpec, ItemSpec
 
 LARGEST_COEFFICIENT: Final = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
@@ -54,3 +66,41 @@ def build_denoiser(config: RunConfig, items: ItemSpec) -> NetworkDenoiser | Bino
     if isinstance(config.times, ImportanceTimes):
         denoiser.companions["times"] = config.times.sampler()
     return denoiser
+
+
+def build_loss(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser, levels: int | None = None) -> Loss[Any]:
+    """The loss with the configured weighting; on a grid, a likelihood is that of the chain's steps.
+
+    ``levels``: how many values an element of the data takes, for losses that have a decoder; None for real numbers,
+    which values spread over their bins are too.
+    """
+    if isinstance(denoiser, BinomialDenoiser):
+        return BinomialLoss(config.times.grid or 1)
+    if isinstance(config.schedule, Learned):
+        return WholeBoundLoss(levels) if config.schedule.learn_ends else VarianceMinimisingLoss()
+    if isinstance(config.variance, LearnedVariance) and config.times.grid is not None:
+        bound = VariationalBound(denoiser.schedule, even_times(config.times.grid), VARIANCES["learned"], levels)
+        if isinstance(config.weighting, LikelihoodWeighting):
+            return ChainBoundLoss(bound)
+        if not isinstance(config.weighting, LearnedUncertainty):
+            return HybridLoss(config.weighting, bound, config.variance.bound_weight)
+    for companion in denoiser.companions.values():
+        if isinstance(companion, Uncertainty):
+            return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), companion)
+    if isinstance(config.weighting, LearnedUncertainty):
+        raise SumiError("training: weighting=uncertainty needs a denoiser that holds it; make it with build_denoiser")
+    weighting: Weighting = config.weighting
+    if isinstance(weighting, LikelihoodWeighting) and config.times.grid is not None:
+        weighting = StepLikelihood(denoiser.schedule, config.times.grid)
+    return DenoisingLoss(weighting)
+
+
+def build_times(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser) -> TimeSampler:
+    """The configured time sampler, or the denoiser's module that is one. Raises InputError where it has no times."""
+    for companion in denoiser.companions.values():
+        if isinstance(companion, ImportanceSampler):
+            return companion
+    if isinstance(config.times, ImportanceTimes):
+        return config.times.sampler()
+    config.times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)
+    return config.times

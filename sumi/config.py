@@ -16,7 +16,7 @@ import json
 import types
 from collections.abc import Iterable, Iterator
 from math import isfinite
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 from sumi.errors import InputError
 
@@ -33,8 +33,12 @@ def to_json(config: object) -> Any:
     return config
 
 
-def from_json(cls: type[Config], data: object, where: str = "") -> Config:
-    """The configuration that ``data`` describes.
+@overload
+def from_json(cls: type[Config], data: object, where: str = "") -> Config: ...
+@overload
+def from_json(cls: types.UnionType, data: object, where: str = "") -> Any: ...
+def from_json(cls: Any, data: object, where: str = "") -> Any:
+    """The configuration that ``data`` describes; of a union of classes, the one that its ``type`` names.
 
     Raises InputError naming the field (below ``where``): unknown, missing, of the wrong type or out of its range.
     """
@@ -189,8 +193,8 @@ def _choose(classes: list[Any], data: dict[str, Any], where: str) -> Any:
     by_name = {cls.name: cls for cls in classes}
     tag = data.get("type")
     if not isinstance(tag, str) or tag not in by_name:
-        missing = f"{where}: 'type' is missing" if tag is None else f"{where}: there is no {tag!r}"
-        raise InputError(f"{missing}; {nearest(str(tag), by_name)}")
+        wrong = "'type' is missing" if tag is None else f"there is no {tag!r}"
+        raise InputError(f"{where or 'configuration'}: {wrong}; {nearest(str(tag), by_name)}")
     return by_name[tag]
 
 

@@ -27,12 +27,13 @@ from sumi.evaluation.sweep_sections import number_of_steps, randomness
 from sumi.evaluation.verdict import verdict
 from sumi.explain.explain import held_out_loss
 from sumi.measure_vectors import measure_vectors
-from sumi.measured import Count, Measured, counting_one, how_sampled
+from sumi.measured import Count, Measured, counting_one
 from sumi.model import DiffusionModel
 from sumi.process.noise import Purpose, generator
 from sumi.report_sections import how_it_was_made, training_curve
 from sumi.run import VectorSpec, writing
 from sumi.sweep import Sweeps, sweep_sampler
+from sumi.trained import GenerativeModel
 from sumi.trajectory import trajectory, write_trajectory
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
@@ -45,7 +46,7 @@ CLOSEST = (
 
 
 def measure(
-    model: DiffusionModel,
+    model: GenerativeModel,
     *,
     data: str | None = None,
     n: int | None = None,
@@ -60,10 +61,12 @@ def measure(
     sampling is, and by its number of steps. ``progress(what, done, total)``. Raises InputError for data that does not
     fit the model, and for ``sweeps`` of vectors or of too few images.
     """
-    if isinstance(model.items, VectorSpec):
+    if isinstance(model, DiffusionModel) and isinstance(model.items, VectorSpec):
         if sweeps:
             raise InputError("--sweeps: needs a model of images, and this one makes vectors; leave it out")
         return measure_vectors(model, data=data, n=n, seed=seed, progress=progress)
+    if sweeps and not isinstance(model, DiffusionModel):
+        raise InputError(f"--sweeps: a {model.config.name} has no steps to change; leave it out")
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     dataset = other if other is not None and other.fingerprint() == known else model.load_images()
@@ -80,8 +83,7 @@ def measure(
     if sweeps and not measurable:
         raise InputError(f"--sweeps: {too_few}")
     begin = time.perf_counter()
-    labels = _labels(model, train, count, seed)
-    drawn = model.sample(count, seed=seed, label=labels, progress=counting_one(progress, "sampling"))
+    drawn, labels, how = _sample(model, train, count, seed, progress)
     seconds = time.perf_counter() - begin
     samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
     evaluation = swept = None
@@ -90,15 +92,25 @@ def measure(
         network = learn_features(train, progress)
         evaluation = _evaluate(samples, labels, train, held_out, network, model.config.data.flip, seed)
         words = verdict(evaluation, dataset.label_names or None)
-        if sweeps:
+        if sweeps and isinstance(model, DiffusionModel):
             real = (PixelRange(part.levels).to_model(part.images) for part in (train, held_out))
             swept = sweep_sampler(model, network, *real, n=count, labels=labels, seed=seed, progress=progress)
     if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
     report = _Report(model, dataset, train, held_out, drawn, labels, evaluation, swept, seed)
-    how = how_sampled(model, labelled=labels is not None)
     files = report.write(words, f"{count} images by {how} in {seconds:.1f} s on {model.device}")
     return Measured(evaluation, words, model.folder / "report" / "report.html", files)
+
+
+def _sample(
+    model: GenerativeModel, train: ImageDataset, count: int, seed: int, progress: Count | None
+) -> tuple[Tensor, Tensor | None, str]:
+    """Samples, the classes that were asked for where the model is told of them, and how they were made, in words."""
+    counted = counting_one(progress, "sampling")
+    labels = _labels(model, train, count, seed) if isinstance(model, DiffusionModel) else None
+    if labels is None or not isinstance(model, DiffusionModel):
+        return model.sample(count, seed=seed, progress=counted), None, model.how_sampled()
+    return model.sample(count, seed=seed, label=labels, progress=counted), labels, model.how_sampled(labelled=True)
 
 
 def _labels(model: DiffusionModel, train: ImageDataset, count: int, seed: int) -> Tensor | None:
@@ -151,7 +163,7 @@ def learn_features(train: ImageDataset, progress: Count | None = None) -> Featur
 class _Report:
     """The pictures, charts and tables of one model."""
 
-    model: DiffusionModel
+    model: GenerativeModel
     dataset: ImageDataset
     train: ImageDataset
     held_out: ImageDataset
@@ -175,8 +187,7 @@ class _Report:
             curve = training_curve(model)
             loss = folder / "loss.svg"
             loss.write_text(curve)
-            first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
-            strip, animation = write_trajectory(model, trajectory(model, 0, seed=self.seed, label=first), folder)
+            emerging, shown_emerging = self._emerging(folder)
             if self.evaluation is not None:
                 figures = asdict(self.evaluation)
                 if self.swept is not None:
@@ -186,10 +197,7 @@ class _Report:
                 Section(
                     "Samples", figures=[Figure(grid, f"{made}. Nothing is chosen: images 0 to {SHOWN - 1}.", True)]
                 ),
-                Section(
-                    "An image emerging from noise",
-                    figures=[Figure(strip, "xₜ from noise (t = 1) to the image (t = 0)", True), Figure(animation, "")],
-                ),
+                *emerging,
                 *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
                 *(fine_detail(self.evaluation) if self.evaluation else []),
                 self._copying(beside),
@@ -209,7 +217,17 @@ class _Report:
             report = folder / "report.html"
             title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
             write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
-        return grid, strip, animation, loss, beside, report
+        return grid, *shown_emerging, loss, beside, report
+
+    def _emerging(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
+        """The first sample on its way from noise, where there is such a way, and the files of it."""
+        if not isinstance(self.model, DiffusionModel):
+            return [], ()
+        first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
+        way = trajectory(self.model, 0, seed=self.seed, label=first)
+        strip, animation = write_trajectory(self.model, way, folder)
+        figures = [Figure(strip, "xₜ from noise (t = 1) to the image (t = 0)", True), Figure(animation, "")]
+        return [Section("An image emerging from noise", figures=figures)], (strip, animation)
 
     def _neighbours(self) -> bytes:
         pixels, few = self.model.pixels, self.drawn[:16]
@@ -242,11 +260,10 @@ class _Report:
         ]
 
     def _learning(self, curve: str) -> Section:
-        losses = held_out_loss(self.model, self.dataset)
-        errors = {"of the noise ε̂": losses.mse_noise, "of the image x̂₀": losses.mse_clean}
-        by_noise = loss_by_noise_level(losses.log_snr, errors)
-        figures = [
-            Figure(curve, "training loss"),
-            Figure(by_noise, "mean squared error on held-out images by noise level"),
-        ]
+        figures = [Figure(curve, "training loss")]
+        if isinstance(self.model, DiffusionModel):
+            losses = held_out_loss(self.model, self.dataset)
+            errors = {"of the noise ε̂": losses.mse_noise, "of the image x̂₀": losses.mse_clean}
+            by_noise = loss_by_noise_level(losses.log_snr, errors)
+            figures.append(Figure(by_noise, "mean squared error on held-out images by noise level"))
         return Section("How it learned", figures=figures)

@@ -21,7 +21,7 @@ from sumi.evaluation.intervals import Estimate, share
 from sumi.evaluation.kernel_distance import energy_distance
 from sumi.evaluation.report import Figure, Section, Table, write_report
 from sumi.evaluation.vector_pictures import picture
-from sumi.measured import Count, Measured, VectorEvaluation, counting_one, how_sampled
+from sumi.measured import Count, Measured, VectorEvaluation, counting_one
 from sumi.model import DiffusionModel
 from sumi.report_sections import how_it_was_made, training_curve
 from sumi.run import VectorSpec, writing
@@ -63,7 +63,7 @@ def measure_vectors(
     if not bool(drawn.isfinite().all()):
         raise InputError("samples: some are NaN or infinite; sample again from a checkpoint that did not diverge")
     drawn = items.as_saved(drawn)
-    made = f"{count} by {how_sampled(model)} in {time.perf_counter() - begin:.1f} s on {model.device}"
+    made = f"{count} by {model.how_sampled()} in {time.perf_counter() - begin:.1f} s on {model.device}"
     found = None
     if min(len(real), count, len(alike)) >= FEWEST:
         found = _evaluate(drawn, known, alike, real, items.levels, seed)

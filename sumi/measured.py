@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.summary import Evaluation
-from sumi.model import DiffusionModel
 
 Count = Callable[[str, int, int], None]
 """Told what is being done, and done of total."""
@@ -41,10 +40,3 @@ class Measured:
 def counting_one(progress: Count | None, what: str) -> Callable[[int, int], None] | None:
     """``progress`` for one thing of that name."""
     return None if progress is None else lambda done, total: progress(what, done, total)
-
-
-def how_sampled(model: DiffusionModel, *, labelled: bool = False) -> str:
-    """Its solver and number of steps, in words, and how far it is guided where samples are asked to be of a class."""
-    method = model.method(tuned=not labelled)
-    guided = f", guidance {model.config.sampling.guidance:g}" if labelled else ""
-    return f"{method.name}, {method.steps} steps{guided}"

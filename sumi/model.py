@@ -4,87 +4,48 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sumi.build import build_denoiser
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.configs import NoConditioning
 from sumi.conditioning.labels import LabelConditioning
 from sumi.config import nearest
-from sumi.data.dataset import ImageDataset
-from sumi.data.load import is_there
-from sumi.data.load import load as load_data
-from sumi.data.pixels import PixelRange
-from sumi.data.vectors import VectorDataset
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
+from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.noise import Purpose, SampleNoise, normal
 from sumi.process.schedule import NoiseLevel, deviation, level
-from sumi.run import ImageSpec, RunDescription, RunFolder, VectorSpec
+from sumi.run import ImageSpec, RunDescription
 from sumi.sampling.method import Method, build_method
 from sumi.sampling.sample import sample
-from sumi.training.checkpoint import (
-    JSON,
-    Checkpoint,
-    checkpoint_step,
-    find_checkpoints,
-    load_state,
-    load_weights,
-    save_checkpoint,
-)
+from sumi.trained import GenerativeModel, check_indices, check_range
 from sumi.tuned import load_tuned, tuned_file
 
 OnStep = Callable[[int, NoiseLevel, Tensor], None]
 
 
-def pick_device(name: str | None) -> torch.device:
-    """The device called ``name``; None: a GPU where there is one. Raises InputError for one that is not there."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: is not available here; give cpu, or cuda where there is a GPU") from error
-    if device.type == "meta":
-        raise InputError(f"--device {name}: computes nothing; try cpu")
-    return device
+class DiffusionModel(GenerativeModel):
+    """A denoiser with all that is needed to make images, or vectors, of it."""
 
-
-class DiffusionModel:
-    """A denoiser with all that is needed to make images, or vectors, of it.
-
-    ``folder`` is the run folder it came from; ``step`` how long it was trained.
-    """
+    what: ClassVar[str] = "diffusion models"
 
     def __init__(
         self, description: RunDescription, denoiser: NetworkDenoiser | BinomialDenoiser, step: int, folder: Path
     ) -> None:
-        self.description = description
-        self.config, self.items = description.config, description.items
-        self.network_denoiser = denoiser.eval().requires_grad_(False)
-        self.step, self.folder = step, folder
+        if not isinstance(description.config, RunConfig):
+            raise InputError(f"{folder}: holds a {description.config.name}, and this is for {self.what}")
+        super().__init__(description, denoiser, step, folder)
+        self._config, self.network_denoiser = description.config, denoiser
 
     @property
-    def images(self) -> ImageSpec:
-        """What its images are. Raises InputError where it makes vectors."""
-        if not isinstance(self.items, ImageSpec):
-            raise InputError(f"{self.folder}: is a model of vectors, and this is for images; choose such a run")
-        return self.items
-
-    @property
-    def pixels(self) -> PixelRange:
-        """How its images become pixels. Raises InputError where it makes vectors."""
-        return PixelRange(self.images.levels)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network_denoiser.parameters()).device
+    def config(self) -> RunConfig:
+        return self._config
 
     def denoiser(self, condition: Condition | None = None, guidance: float | None = None) -> Denoiser:
         """D(x_t, t), with x̂_0 kept in [-1, 1] where the configuration says so.
@@ -186,9 +147,7 @@ class DiffusionModel:
         batch after each step, ``progress(done, total)`` counts
         items. Raises InputError for values out of range.
         """
-        _check_range(n=n, batch_size=batch_size, least=1)
-        _check_range(start=start, seed=seed, least=0)
-        _check_range(last_index=start + n, least=1)
+        check_indices(n, start, seed, batch_size)
         method = self.method(steps, solver, eta, tuned=label is None and condition is None)
         if label is not None and condition is not None:
             raise InputError("label: is part of the condition, and one is given; give one of them")
@@ -214,13 +173,25 @@ class DiffusionModel:
                 progress(indices.stop - start, n)
         return torch.cat(made)
 
+    def how_sampled(self, *, labelled: bool = False) -> str:
+        """Its solver and number of steps, and how far it is guided where samples are asked to be of a class."""
+        method = self.method(tuned=not labelled)
+        guided = f", guidance {self.config.sampling.guidance:g}" if labelled else ""
+        return f"{method.name}, {method.steps} steps{guided}"
+
+    def preview(self) -> bytes:
+        if not isinstance(self.items, ImageSpec):
+            return self.drawn(self.sample(1000, seed=self.config.seed, batch_size=1000), f"step {self.step}")
+        label = "all" if isinstance(self.config.conditioning, LabelConditioning) else None
+        return self.drawn(self.sample(25, seed=self.config.seed, label=label), "")
+
     def start_noise(self, indices: Sequence[int], seed: int) -> Tensor:
         """x at t = 1 of these items of a seed: (len(indices), …), with the deviation of noised data there.
 
         The data's mean, times alpha(1), is left out: exact where the schedule ends with no data. Raises InputError for
         a negative seed.
         """
-        _check_range(seed=seed, least=0)
+        check_range(seed=seed, least=0)
         noise = normal(seed, indices, 0, Purpose.START, self.items.shape, device=self.device)
         return self.network_denoiser.start(noise, self.prior_std)
 
@@ -228,37 +199,6 @@ class DiffusionModel:
     def prior_std(self) -> float:
         """The deviation of x at t = 1, where sampling begins: √(alpha² s² + sigma²), with s that of the data."""
         return float(deviation(level(self.network_denoiser.schedule, 1.0), self.description.data_std))
-
-    def load_data(self, source: str | None = None) -> ImageDataset | VectorDataset:
-        """The run's own data, or other data (``source``), where images are made to the model's size and channels, and
-        vectors told in the model's units.
-
-        Raises InputError where they are not of the model's kind, or cannot be found.
-        """
-        config = self.config.data
-        if source is not None:
-            config = replace(config, source=source)
-        if source is not None and isinstance(self.items, ImageSpec):
-            side = self.items.height if self.items.height == self.items.width else None
-            config = replace(config, size=side, channels=self.items.channels)
-        if source is None and not is_there(config):
-            raise InputError(f"{config.source}: the run's own data are gone from there; say where with --data")
-        dataset = load_data(config)
-        if (*dataset.shape, dataset.levels) != (*self.items.shape, self.items.levels):
-            raise InputError(
-                f"data.source: {config.source} has {_kind(dataset.shape, dataset.levels)}, the model makes "
-                f"{_kind(self.items.shape, self.items.levels)}; give data of that kind"
-            )
-        if isinstance(dataset, VectorDataset) and isinstance(self.items, VectorSpec):
-            return dataset.in_units(self.items.centre, self.items.scale)
-        return dataset
-
-    def load_images(self, source: str | None = None) -> ImageDataset:
-        """As `load_data`. Raises InputError where the model makes vectors."""
-        dataset = self.load_data(source)
-        if not isinstance(dataset, ImageDataset):
-            raise InputError(f"{self.folder}: is a model of vectors, and this is for images; choose such a run")
-        return dataset
 
     def method(
         self, steps: int | None = None, solver: str | None = None, eta: float | None = None, *, tuned: bool = True
@@ -301,59 +241,6 @@ class DiffusionModel:
             found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return found.hexdigest()
 
-    def save(self, folder: Path | str) -> None:
-        """Write the model as a run folder with one checkpoint, which `load` reads. Raises SumiError."""
-        run = RunFolder(folder)
-        run.write(self.description)
-        weights = self.network_denoiser.state_dict()
-        state: dict[str, JSON] = {"identity": self.description.identity}
-        save_checkpoint(run.checkpoints, Checkpoint(self.step, weights, weights, {}, state), keep=1)
-
-
-def load(run: Path | str, *, checkpoint: int | None = None, device: str | None = None) -> DiffusionModel:
-    """The model in a run folder: the averaged weights of its newest whole checkpoint, or of step ``checkpoint``.
-
-    Raises InputError where there is no such run or checkpoint, or a file is damaged (every hash is verified).
-    """
-    folder = RunFolder(run)
-    description = folder.read()
-    found, skipped = find_checkpoints(folder.checkpoints)
-    by_step = {checkpoint_step(path): path for path in found}
-    if not by_step:
-        why = f" ({skipped[0]})" if skipped else ""
-        raise InputError(
-            f"{folder.checkpoints}: holds no whole checkpoint{why}; train with --resume until one is saved"
-        )
-    step = max(by_step) if checkpoint is None else checkpoint
-    if step not in by_step:
-        raise InputError(f"--checkpoint {step}: there is none; there are {', '.join(map(str, sorted(by_step)))}")
-    path = by_step[step]
-    denoiser = build_denoiser(description.config, description.items)
-    try:
-        weights, state = load_weights(path, "ema"), load_state(path)
-    except InputError as error:
-        others = [str(other) for other in sorted(by_step) if other != step]
-        hint = f"; or take an older one: --checkpoint {others[-1]}" if others else ""
-        raise InputError(f"{error}{hint}") from None
-    if state.get("identity") != description.identity:
-        raise InputError(
-            f"{folder.config_file}: was changed since {path.name} was trained (process, schedule, parameterization, "
-            "times, network or kind of data); restore it"
-        )
-    denoiser.load_state_dict(weights)
-    return DiffusionModel(description, denoiser.to(pick_device(device)), step, folder.path)
-
-
-def _kind(shape: tuple[int, ...], levels: int | None) -> str:
-    what = "images" if len(shape) == 3 else "vectors"
-    return f"{what} {shape}" + ("" if levels is None else f" of {levels} levels")
-
 
 def _listed(like: Tensor) -> str:
     return ", ".join(map(str, like.shape[1:]))
-
-
-def _check_range(*, least: int, **values: int) -> None:
-    for name, value in values.items():
-        if not least <= value < 2**64:
-            raise InputError(f"{name}: {value} is out of range; give {least} or more, below 2^64")

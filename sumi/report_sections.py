@@ -9,12 +9,12 @@ from sumi.config import describe
 from sumi.data.dataset import Dataset
 from sumi.evaluation.charts import loss_curve
 from sumi.evaluation.report import Section, Table
-from sumi.model import DiffusionModel
 from sumi.run import RunFolder
+from sumi.trained import TrainedModel
 from sumi.training.metrics_log import read as read_metrics
 
 
-def training_curve(model: DiffusionModel) -> str:
+def training_curve(model: TrainedModel) -> str:
     """The loss over the steps of metrics.jsonl, as an SVG."""
     log = RunFolder(model.folder).metrics_file
     steps: list[int] = []
@@ -28,7 +28,7 @@ def training_curve(model: DiffusionModel) -> str:
 
 
 def how_it_was_made(
-    model: DiffusionModel,
+    model: TrainedModel,
     train: Dataset,
     held_out: Dataset,
     *,

@@ -10,39 +10,18 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.build import build_denoiser
-from sumi.conditioning.configs import training_condition
-from sumi.conditioning.labels import LabelConditioning
 from sumi.config import differences, from_json, override
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, ImageDataset
 from sumi.data.load import anywhere
 from sumi.data.load import load as load_data
 from sumi.data.vectors import VectorDataset
-from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
-from sumi.denoising.denoiser import NetworkDenoiser
-from sumi.denoising.objective import DenoisingLoss, Loss
-from sumi.denoising.schedule_learning import VarianceMinimisingLoss
-from sumi.denoising.time_sampling import ImportanceSampler, ImportanceTimes, TimeSampler
-from sumi.denoising.uncertainty import UncertainLoss, Uncertainty
-from sumi.denoising.variance import LearnedVariance
-from sumi.denoising.weighting import (
-    LearnedUncertainty,
-    LikelihoodWeighting,
-    OutputWeighting,
-    StepLikelihood,
-    Weighting,
-)
-from sumi.errors import InputError, SumiError
-from sumi.evaluation.pictures import image_grid, png
-from sumi.evaluation.vector_pictures import picture
-from sumi.likelihood.training import ChainBoundLoss, HybridLoss, WholeBoundLoss
-from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
-from sumi.model import DiffusionModel, load, pick_device
-from sumi.process.learned import Learned
-from sumi.run import ImageSpec, ItemSpec, RunConfig, RunDescription, RunFolder, VectorSpec, writing
+from sumi.errors import InputError
+from sumi.kinds import kind_of, load
+from sumi.model import DiffusionModel
+from sumi.run import Config, ImageSpec, ItemSpec, RunDescription, RunFolder, VectorSpec, writing
+from sumi.trained import pick_device
 from sumi.training.checkpoint import find_checkpoints
-from sumi.training.diffusion import DiffusionTask
 from sumi.training.trainer import Progress, Trainer
 
 
@@ -56,13 +35,13 @@ class Events:
 
 
 def configure(
-    recipe: str | RunConfig,
+    recipe: str | Config,
     *,
     data: str | None = None,
     steps: int | None = None,
     seed: int | None = None,
     settings: Iterable[str] = (),
-) -> RunConfig:
+) -> Config:
     """The configuration of a run: a recipe's name, a JSON file, or a configuration, with what is given replaced.
 
     Raises InputError naming the recipe, file or field.
@@ -74,7 +53,7 @@ def configure(
             )
         config = recipes.build(recipe, DataConfig(source=data))
     else:
-        config = recipe if isinstance(recipe, RunConfig) else _read_config(Path(recipe))
+        config = _read_config(Path(recipe)) if isinstance(recipe, str) else recipe
         config = config if data is None else replace(config, data=replace(config.data, source=data))
     if seed is not None:
         config = replace(config, seed=seed)
@@ -84,7 +63,7 @@ def configure(
 
 
 def train(
-    recipe: str | RunConfig,
+    recipe: str | Config,
     *,
     data: str | None = None,
     out: Path | str | None = None,
@@ -94,7 +73,7 @@ def train(
     device: str | None = None,
     resume: bool = False,
     events: Events | None = None,
-) -> DiffusionModel:
+) -> DiffusionModel | Any:
     """Train a model and return it; everything is kept in the run folder ``out`` (``runs/RECIPE-DATA`` by default).
 
     ``settings``: "section.field=value" strings. With ``resume`` the run goes on from its newest whole checkpoint,
@@ -136,92 +115,35 @@ def build_trainer(
     description: RunDescription, dataset: Dataset, run: RunFolder, device: str | None, events: Events
 ) -> tuple[Trainer, Dataset]:
     """The trainer of a run and the part of the data that it trains on. Raises InputError."""
-    config = description.config
+    config, kind = description.config, kind_of(description)
     place = pick_device(device)
     kept, _ = dataset.split(config.data.held_out)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed % 2**63)  # the network's first weights are drawn on the CPU
-        denoiser = build_denoiser(config, description.items)
-    denoiser = denoiser.to(place)
-    times = build_times(config, denoiser)
-    task = DiffusionTask(
-        kept,
-        build_loss(config, denoiser, None if config.data.dequantize else description.items.levels),
-        times,
-        config.seed,
-        place,
-        flip=config.data.flip,
-        condition=training_condition(config.conditioning, kept, getattr(denoiser, "conditioner", None)),
-        bin_width=2 / (description.items.levels - 1) if config.data.dequantize and description.items.levels else 0.0,
-        divide=times.divides or isinstance(config.weighting, LikelihoodWeighting),
-        stratify=config.training.batch_size if config.stratified_times else None,
-    )
+        torch.manual_seed(config.seed % 2**63)  # the first weights are drawn on the CPU
+        module = kind.build()
+    module = module.to(place)
 
-    def write_samples(module: nn.Module, step: int) -> None:
-        if isinstance(module, NetworkDenoiser | BinomialDenoiser):
-            model = DiffusionModel(description, module, step, run.path)
-            if isinstance(model.items, ImageSpec):
-                label = "all" if isinstance(config.conditioning, LabelConditioning) else None
-                grid = png(image_grid(model.pixels.to_bytes(model.sample(25, seed=config.seed, label=label)).numpy()))
-            else:
-                made = model.sample(1000, seed=config.seed, batch_size=1000)
-                grid = picture([(f"step {step}", made)], model.items.levels)
+    def write_preview(averaged: nn.Module, step: int) -> None:
+        drawn = kind.model(averaged, step, run.path).preview()
+        if drawn is not None:
             with writing(run.samples):
                 run.samples.mkdir(exist_ok=True)
-                (run.samples / f"{step:08d}.png").write_bytes(grid)
+                (run.samples / f"{step:08d}.png").write_bytes(drawn)
 
     trainer = Trainer(
         config.training,
-        denoiser,
-        task,
+        module,
+        kind.task(module, kept, place),
         config.seed,
         run.path,
         identity=description.identity,
         on_progress=events.progress,
-        on_sample=write_samples,
+        on_sample=write_preview,
     )
     return trainer, kept
 
 
-def build_loss(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser, levels: int | None = None) -> Loss[Any]:
-    """The loss with the configured weighting; on a grid, a likelihood is that of the chain's steps.
-
-    ``levels``: how many values an element of the data takes, for losses that have a decoder; None for real numbers,
-    which values spread over their bins are too.
-    """
-    if isinstance(denoiser, BinomialDenoiser):
-        return BinomialLoss(config.times.grid or 1)
-    if isinstance(config.schedule, Learned):
-        return WholeBoundLoss(levels) if config.schedule.learn_ends else VarianceMinimisingLoss()
-    if isinstance(config.variance, LearnedVariance) and config.times.grid is not None:
-        bound = VariationalBound(denoiser.schedule, even_times(config.times.grid), VARIANCES["learned"], levels)
-        if isinstance(config.weighting, LikelihoodWeighting):
-            return ChainBoundLoss(bound)
-        if not isinstance(config.weighting, LearnedUncertainty):
-            return HybridLoss(config.weighting, bound, config.variance.bound_weight)
-    for companion in denoiser.companions.values():
-        if isinstance(companion, Uncertainty):
-            return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), companion)
-    if isinstance(config.weighting, LearnedUncertainty):
-        raise SumiError("training: weighting=uncertainty needs a denoiser that holds it; make it with build_denoiser")
-    weighting: Weighting = config.weighting
-    if isinstance(weighting, LikelihoodWeighting) and config.times.grid is not None:
-        weighting = StepLikelihood(denoiser.schedule, config.times.grid)
-    return DenoisingLoss(weighting)
-
-
-def build_times(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser) -> TimeSampler:
-    """The configured time sampler, or the denoiser's module that is one. Raises InputError where it has no times."""
-    for companion in denoiser.companions.values():
-        if isinstance(companion, ImportanceSampler):
-            return companion
-    if isinstance(config.times, ImportanceTimes):
-        return config.times.sampler()
-    config.times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)
-    return config.times
-
-
-def default_folder(config: RunConfig) -> Path:
+def default_folder(config: Config) -> Path:
     """runs/RECIPE-DATA."""
     return Path("runs") / f"{config.recipe}-{Path(config.data.source).resolve().name}"
 
@@ -238,7 +160,7 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _read_config(path: Path) -> RunConfig:
+def _read_config(path: Path) -> Config:
     try:
         data = json.loads(path.read_text())
     except OSError as error:
@@ -247,7 +169,7 @@ def _read_config(path: Path) -> RunConfig:
         raise InputError(f"{path}: is not valid JSON ({error})") from None
     config = data.get("config", data) if isinstance(data, dict) else data  # a run's own config.json works too
     try:
-        return from_json(RunConfig, config)
+        return from_json(Config, config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -266,9 +188,8 @@ def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) ->
         raise InputError(f"--steps {after}: the run was begun with {before}; give as many or more")
     moved = replace(old.config.data, source=new.config.data.source)  # what it holds is compared below
     training = replace(old.config.training, steps=after)
-    changed = differences(  # how it is sampled may change: no weight depends on it
-        replace(old.config, data=moved, training=training, sampling=new.config.sampling), new.config
-    )
+    found = differences(replace(old.config, data=moved, training=training), new.config)
+    changed = [line for line in found if not line.startswith("sampling.")]  # no weight depends on how it is sampled
     if changed:
         raise InputError(f"--resume: the configuration differs ({'; '.join(changed)}); undo that or give another --out")
     if old.data_fingerprint != new.data_fingerprint:
@@ -282,7 +203,7 @@ def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) ->
         )
 
 
-def _begun(run: RunFolder, recipe: str) -> RunConfig:
+def _begun(run: RunFolder, recipe: str) -> Config:
     """The configuration that a run was begun with: on --resume, what is not said again stays as it was."""
     config = run.read().config
     if not recipe.endswith(".json") and recipe != config.recipe:

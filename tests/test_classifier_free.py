@@ -26,8 +26,9 @@ from sumi.evaluation.summary import evaluate
 from sumi.evaluation.verdict import verdict
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
+from sumi.kinds import load
 from sumi.measure import measure
-from sumi.model import DiffusionModel, load
+from sumi.model import DiffusionModel
 from sumi.run import ImageSpec, RunDescription
 from sumi.training_run import train
 from tests.test_labels import TINY, scrambled

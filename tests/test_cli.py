@@ -145,7 +145,7 @@ def test_a_run_folder_has_its_parts(trained: Path) -> None:
         "manifest.json",
     }
     config = json.loads((trained / "config.json").read_text())
-    assert config["format"] == 3
+    assert config["format"] == 4
     assert config["items"] | {"label_names": []} == {
         "type": "images",
         "channels": 1,

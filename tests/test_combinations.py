@@ -12,21 +12,21 @@ from typing import get_args
 import pytest
 import torch
 
-from sumi.build import build_denoiser
+from sumi.build import build_denoiser, build_loss, build_times
 from sumi.data.config import DataConfig
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import ParameterizationConfig
 from sumi.denoising.time_sampling import GridTimes, ImportanceTimes, TimeSamplerConfig
 from sumi.denoising.variance import LearnedVariance
 from sumi.denoising.weighting import WeightingConfig
+from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
 from sumi.networks.unet import UNetConfig
 from sumi.process.configs import ScheduleConfig
 from sumi.process.forward import add_noise
 from sumi.process.schedule import NoiseLevel, level
-from sumi.run import ImageSpec, RunConfig
+from sumi.run import ImageSpec
 from sumi.sampling.config import SamplingConfig
-from sumi.training_run import build_loss, build_times
 
 MEAN, STD = 0.3, 0.6
 IMAGES = ImageSpec(1, 2, 2, 256, ())

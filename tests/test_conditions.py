@@ -31,13 +31,14 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
 from sumi.model import DiffusionModel
 from sumi.networks.layers import HEAD_WIDTH, CrossAttention
 from sumi.networks.told import ToldSpec
 from sumi.networks.unet import UNetConfig
 from sumi.restoration.separable import box
-from sumi.run import ImageSpec, RunConfig, RunDescription
+from sumi.run import ImageSpec, RunDescription
 from sumi.training.diffusion import ConditionDraws
 from sumi.training_run import build_trainer, item_spec
 from tests.interrupted import killed_and_resumed

@@ -299,7 +299,7 @@ def test_identity_holds_all_that_has_weights_and_stays_what_it_was() -> None:
         return RunDescription(override(config, settings), images, "", 0.5).identity
 
     plain = identity()
-    assert plain == "56d691e1ad2b990cce3d8e797e9c7bf818cadc6239cc0ce13374024452db3837"
+    assert plain == "46b356ab26aa6ceb6a2c8e5cc4d439963112cb322b4097f1c2855787a7194c03"
     assert identity("weighting=edm") == identity("stratified_times=true") == plain
     settings = ("weighting=uncertainty", "times=importance", "times=uniform", "parameterization=edm")
     assert len({plain, *(identity(s) for s in settings)}) == 5

@@ -17,6 +17,7 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictVelocity
+from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.told import Told
@@ -24,7 +25,7 @@ from sumi.networks.unet import UNetConfig
 from sumi.process.continuous import VP
 from sumi.process.noise import Purpose, uniform
 from sumi.process.schedule import level
-from sumi.run import ImageSpec, RunConfig, RunDescription, RunFolder, VectorSpec
+from sumi.run import ImageSpec, RunDescription, RunFolder, VectorSpec
 from sumi.training.diffusion import ConditionDraws
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, build_trainer, item_spec, train

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sumi.build import build_loss
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
@@ -31,7 +32,6 @@ from sumi.process.schedule import DATA, NoiseLevel, level
 from sumi.recipes import build
 from sumi.run import ImageSpec
 from sumi.training.diffusion import IN_TRAINING, DiffusionTask
-from sumi.training_run import build_loss
 
 MEAN, STD, STEPS = 0.2, 0.6, 12
 CHAIN = LinearBeta(steps=STEPS, beta_start=0.01, beta_end=0.5).build()

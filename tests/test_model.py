@@ -14,7 +14,8 @@ from sumi.data.config import DataConfig
 from sumi.denoising.denoiser import Denoiser, FunctionDenoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.model import DiffusionModel, load
+from sumi.kinds import load
+from sumi.model import DiffusionModel
 from sumi.run import ImageSpec, RunDescription, RunFolder, VectorSpec
 from sumi.sampling.solvers.ddim import DDIM
 
@@ -113,7 +114,7 @@ def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel
     text = config.read_text()
     for damaged, answer in (
         (text[:-9], "not valid JSON"),
-        (text.replace('"format": 3', '"format": 9'), "has format 9"),
+        (text.replace('"format": 4', '"format": 9'), "has format 9"),
         (text.replace('"widths"', '"widhts"'), "did you mean widths"),
     ):
         config.write_text(damaged)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import sumi
-from sumi.build import build_denoiser
+from sumi.build import build_denoiser, build_loss, build_times
 from sumi.cli.main import main
 from sumi.config import describe, from_json, override, to_json
 from sumi.data.builtin.vectors import ring_log_density
@@ -23,6 +23,7 @@ from sumi.denoising.binomial import BinomialLoss
 from sumi.denoising.objective import DenoisingLoss
 from sumi.denoising.schedule_learning import VarianceMinimisingLoss
 from sumi.denoising.weighting import EDMWeighting, FlowWeighting, LikelihoodWeighting, SNRWeighting, StepLikelihood
+from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
 from sumi.likelihood.training import ChainBoundLoss, HybridLoss, WholeBoundLoss
 from sumi.networks.mlp import MLPConfig
@@ -31,9 +32,8 @@ from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.recipes import RECIPES, build
-from sumi.run import ImageSpec, RunConfig, VectorSpec
+from sumi.run import ImageSpec, VectorSpec
 from sumi.sampling.solvers import SOLVERS
-from sumi.training_run import build_loss, build_times
 
 DIGITS, VECTORS, BITS = ImageSpec(1, 8, 8, 17, ()), VectorSpec(2, None), VectorSpec(20, 2)
 UNET = ["network.widths=32", "network.blocks=1", "network.embedding=32"]

@@ -13,8 +13,8 @@ import torch
 from sumi import recipes
 from sumi.config import override
 from sumi.data.config import DataConfig
+from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError, SumiError
-from sumi.run import RunConfig
 from sumi.training.checkpoint import find_checkpoints, load_checkpoint
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA

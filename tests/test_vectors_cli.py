@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from sumi.cli.main import main
 from sumi.data.config import DataConfig
-from sumi.model import load
+from sumi.kinds import load
 from sumi.recipes import RECIPES, build
 from sumi.run import RunFolder, VectorSpec
 from sumi.trajectory import trajectory

@@ -9,12 +9,13 @@ from rich.table import Table
 from sumi.cli.terminal import console, counting, counting_of, say
 from sumi.compare import DEFAULT_SOLVERS, Comparison, compare, write_comparison
 from sumi.errors import InputError
-from sumi.model import DiffusionModel, load
+from sumi.kinds import load
+from sumi.model import DiffusionModel
 from sumi.tune import tune
 
 
 def run(options: argparse.Namespace) -> None:
-    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+    model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     evaluations = _numbers(options.steps) if options.steps else None
     solvers = DEFAULT_SOLVERS if options.solvers is None else tuple(filter(None, options.solvers.split(",")))
     if options.tune is not None:

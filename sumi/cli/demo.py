@@ -9,7 +9,7 @@ import torch
 from sumi.cli.evaluate import measure_with_progress, say_measured
 from sumi.cli.terminal import say, training_progress
 from sumi.errors import InputError
-from sumi.run import RunConfig, RunFolder
+from sumi.run import Config, RunFolder
 from sumi.training_run import Events, configure, train
 
 # a small network for 8x8 images, a high rate that falls to 0, and the sampler that suits few pixels
@@ -65,5 +65,5 @@ def _clear(folder: RunFolder) -> None:
     shutil.rmtree(folder.path)
 
 
-def _is_demo(config: RunConfig) -> bool:
+def _is_demo(config: Config) -> bool:
     return config == configure("ddpm", data="digits", settings=SETTINGS)

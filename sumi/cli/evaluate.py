@@ -3,19 +3,20 @@
 import argparse
 
 from sumi.cli.terminal import counting_of, say
+from sumi.kinds import load
 from sumi.measure import measure
 from sumi.measured import Measured
-from sumi.model import DiffusionModel, load
+from sumi.trained import GenerativeModel
 
 
 def run(options: argparse.Namespace) -> None:
-    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+    model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
     measured = measure_with_progress(model, data=options.data, n=options.n, seed=options.seed, sweeps=options.sweeps)
     say_measured(measured)
 
 
 def measure_with_progress(
-    model: DiffusionModel, *, data: str | None = None, n: int | None = None, seed: int = 0, sweeps: bool = False
+    model: GenerativeModel, *, data: str | None = None, n: int | None = None, seed: int = 0, sweeps: bool = False
 ) -> Measured:
     """Measure, showing what is going on."""
     with counting_of() as progress:

@@ -2,10 +2,10 @@
 
 import argparse
 
-from sumi.build import build_denoiser
 from sumi.cli.terminal import say
 from sumi.config import describe
 from sumi.errors import InputError
+from sumi.kinds import kind_of
 from sumi.run import RunFolder
 from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
 from sumi.training.metrics_log import read
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> None:
     levels = f", {items.levels} levels" if items.levels else ""
     classes = f", classes {', '.join(items.label_names)}" if items.label_names else ""
     say(f"{items.name:12} {size}{levels}{classes}")
-    say(f"network      {parameters(build_denoiser(config, items)):,} parameters")
+    say(f"network      {parameters(kind_of(description).build()):,} parameters")
     found, skipped = find_checkpoints(folder.checkpoints)
     steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
     say(f"checkpoints  {steps} of {config.training.steps} steps")

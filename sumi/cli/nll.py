@@ -3,12 +3,13 @@
 import argparse
 
 from sumi.cli.terminal import counting_of, say
-from sumi.model import load
+from sumi.kinds import load
+from sumi.model import DiffusionModel
 from sumi.nll import likelihood
 
 
 def run(options: argparse.Namespace) -> None:
-    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+    model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     with counting_of() as progress:
         found, drawn = likelihood(
             model,

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sumi.cli.sample import plain
 from sumi.cli.terminal import counting, say
-from sumi.model import DiffusionModel, load
+from sumi.kinds import load
+from sumi.model import DiffusionModel
 from sumi.restore import How, method_for, restore
 from sumi.restore_files import find_operator, read_image, write_restored
 
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
 
 def prepared(options: argparse.Namespace) -> DiffusionModel:
     """The model. Raises InputError where it makes no images."""
-    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+    model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     _ = model.images, model.gaussian_denoiser()
     return model
 

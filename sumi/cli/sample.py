@@ -5,14 +5,15 @@ from pathlib import Path
 
 from sumi.cli.terminal import counting, say
 from sumi.evaluation.vector_pictures import picture
-from sumi.model import load
+from sumi.kinds import load
+from sumi.model import DiffusionModel
 from sumi.run import VectorSpec
 from sumi.sample_files import write_images, write_vectors
 from sumi.trajectory import trajectory, write_trajectory
 
 
 def run(options: argparse.Namespace) -> None:
-    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+    model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     with counting("sampling") as sampling:
         made = model.sample(
             options.n,

@@ -26,8 +26,9 @@ from sumi.explain.reverse_kernel import draw_one_step, draw_reverse_kernel
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.unscaled import carries_unit_variance, draw_unscaled
 from sumi.explain.vectors import explain_vectors
+from sumi.kinds import load
 from sumi.measured import Count
-from sumi.model import DiffusionModel, load
+from sumi.model import DiffusionModel
 from sumi.process.chain import LinearBeta
 from sumi.process.configs import ScheduleConfig
 from sumi.process.schedule import Schedule
@@ -61,7 +62,7 @@ def explain(
         return
     if not Path(subject).exists():
         raise InputError(f"{subject}: is no run folder, schedule or law; {nearest(subject, (*SCHEDULES, *LAWS))}")
-    model = load(subject, checkpoint=checkpoint)
+    model = load(subject, DiffusionModel, checkpoint=checkpoint)
     dataset, folder = model.load_data(data), out or model.folder / "explain"
     if isinstance(dataset, VectorDataset):
         yield from explain_vectors(model, dataset, folder, count)

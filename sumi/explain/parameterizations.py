@@ -28,6 +28,7 @@ from sumi.data.load import load_images
 from sumi.data.pixels import PixelRange
 from sumi.denoising.parameterization import ParameterizationConfig, PredictClean, PredictNoise, PredictVelocity
 from sumi.denoising.weighting import ConstantWeighting, SNRWeighting, VelocityWeighting, WeightingConfig
+from sumi.diffusion_config import RunConfig
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.features import train_classifier, train_rotations
 from sumi.evaluation.frechet import frechet_distance
@@ -36,7 +37,6 @@ from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
 from sumi.explain.figure import INK, RED, Drawn, canvas, save
 from sumi.measured import Count
 from sumi.networks.unet import UNetConfig
-from sumi.run import RunConfig
 from sumi.training.config import TrainingConfig
 from sumi.training.trainer import Progress
 from sumi.training_run import Events, train

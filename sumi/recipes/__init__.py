@@ -7,6 +7,7 @@ from typing import Final
 from sumi.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.load import holds_vectors
+from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
 from sumi.networks.mlp import MLPConfig
 from sumi.recipes import (
@@ -24,9 +25,9 @@ from sumi.recipes import (
     upscale,
     vdm,
 )
-from sumi.run import RunConfig
+from sumi.run import Config
 
-RECIPES: Final[dict[str, Callable[[DataConfig], RunConfig]]] = {
+RECIPES: Final[dict[str, Callable[[DataConfig], Config]]] = {
     "ddpm": ddpm.recipe,
     "improved-ddpm": improved_ddpm.recipe,
     "classifier-free": classifier_free.recipe,
@@ -43,7 +44,7 @@ RECIPES: Final[dict[str, Callable[[DataConfig], RunConfig]]] = {
 }
 
 
-def build(name: str, data: DataConfig) -> RunConfig:
+def build(name: str, data: DataConfig) -> Config:
     """The configuration of the recipe called ``name`` for this data; on vectors its network is a perceptron.
 
     Raises InputError where there is none.
@@ -51,7 +52,7 @@ def build(name: str, data: DataConfig) -> RunConfig:
     if name not in RECIPES:
         raise InputError(f"recipe {name!r}: there is no such recipe; {nearest(name, RECIPES)}")
     config = RECIPES[name](data)
-    if holds_vectors(data):
+    if isinstance(config, RunConfig) and holds_vectors(data):
         sampling = replace(config.sampling, threshold=False)  # points may lie anywhere
         # small enough to be exact and to take many at a time; a falling rate settles fine structure
         training = replace(config.training, batch_size=256, learning_rate=3e-3, precision="fp32", decay="cosine")

@@ -6,8 +6,8 @@ denoiser is extrapolated away from the unconditional one; ``--guidance 1`` is th
 
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.config import DataConfig
+from sumi.diffusion_config import RunConfig
 from sumi.process.chain import CosineBeta
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 
 

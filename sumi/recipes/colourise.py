@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from sumi.conditioning.image import GreyConditioning
 from sumi.data.config import DataConfig
+from sumi.diffusion_config import RunConfig
 from sumi.process.chain import CosineBeta
-from sumi.run import RunConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

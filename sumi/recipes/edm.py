@@ -8,8 +8,8 @@ from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import PredictPreconditioned
 from sumi.denoising.time_sampling import LogNormalTimes
 from sumi.denoising.weighting import EDMWeighting
+from sumi.diffusion_config import RunConfig
 from sumi.process.exploding import EDM
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 
 

@@ -9,8 +9,8 @@ its density at every level. Sampled as `ncsn` is, on 16 levels.
 from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import PredictEnergy
 from sumi.denoising.time_sampling import UniformTimes
+from sumi.diffusion_config import RunConfig
 from sumi.process.exploding import VE
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 
 

@@ -8,8 +8,8 @@ from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import PredictFlow
 from sumi.denoising.time_sampling import LogitNormalTimes
 from sumi.denoising.weighting import FlowWeighting
+from sumi.diffusion_config import RunConfig
 from sumi.process.continuous import Flow
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 
 

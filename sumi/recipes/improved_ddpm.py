@@ -7,8 +7,8 @@ is the paper's L_vlb, whose times are drawn as often as their losses are large.
 
 from sumi.data.config import DataConfig
 from sumi.denoising.variance import LearnedVariance
+from sumi.diffusion_config import RunConfig
 from sumi.process.chain import CosineBeta
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 
 

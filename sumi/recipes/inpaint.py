@@ -6,8 +6,8 @@ masks of all kinds. ``sumi inpaint`` samples it; with all masked it is a plain m
 
 from sumi.conditioning.image import MaskedConditioning
 from sumi.data.config import DataConfig
+from sumi.diffusion_config import RunConfig
 from sumi.process.chain import CosineBeta
-from sumi.run import RunConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

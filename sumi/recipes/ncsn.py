@@ -8,8 +8,8 @@ so that what it gives is of unit size at every level. `energy` is the same with 
 
 from sumi.data.config import DataConfig
 from sumi.denoising.time_sampling import GridTimes
+from sumi.diffusion_config import RunConfig
 from sumi.process.exploding import Ladder
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 
 

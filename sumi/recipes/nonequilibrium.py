@@ -11,9 +11,9 @@ from sumi.data.load import holds_bits
 from sumi.denoising.parameterization import PredictClean
 from sumi.denoising.time_sampling import GridTimes
 from sumi.denoising.weighting import LikelihoodWeighting
+from sumi.diffusion_config import RunConfig
 from sumi.process.erasing import Erasing
 from sumi.process.learned import LearnedChain
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 from sumi.sampling.method import BINOMIAL
 

@@ -7,8 +7,8 @@ the likelihood instead (Song, Durkan, Murray & Ermon 2021). The probability-flow
 
 from sumi.data.config import DataConfig
 from sumi.denoising.time_sampling import UniformTimes
+from sumi.diffusion_config import RunConfig
 from sumi.process.continuous import VP
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 
 

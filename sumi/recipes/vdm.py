@@ -9,9 +9,9 @@ from sumi.data.config import DataConfig
 from sumi.data.load import coarse_levels
 from sumi.denoising.time_sampling import UniformTimes
 from sumi.denoising.weighting import LikelihoodWeighting
+from sumi.diffusion_config import RunConfig
 from sumi.networks.unet import UNetConfig
 from sumi.process.learned import Learned
-from sumi.run import RunConfig
 from sumi.sampling.config import SamplingConfig
 
 
