@@ -649,7 +649,7 @@ MUTATIONS = [
     ),
     Mutation("run.py", "(centre + self.scale * self.as_saved", "(self.scale * self.as_saved", "test_data_vectors.py"),
     Mutation(
-        "model.py", "return dataset.in_units(self.items.centre, self.items.scale)", "return dataset", "test_model.py"
+        "trained.py", "return dataset.in_units(self.items.centre, self.items.scale)", "return dataset", "test_model.py"
     ),
     Mutation(
         "model.py", "x.clamp(-1, 1) if isinstance(self.items, ImageSpec) else x", "x.clamp(-1, 1)", "test_model.py"
@@ -729,20 +729,20 @@ MUTATIONS = [
     ),
     Mutation("training/diffusion.py", "(places - 0.5)", "places", "test_likelihood_training.py"),
     Mutation(
-        "training_run.py",
-        "None if config.data.dequantize else description.items.levels",
-        "description.items.levels",
+        "kinds/diffusion.py",
+        "None if config.data.dequantize else levels",
+        "levels",
         "test_likelihood_training.py",
     ),
     Mutation(
-        "training_run.py",
-        "bin_width=2 / (description.items.levels - 1)",
-        "bin_width=2 / description.items.levels",
+        "kinds/diffusion.py",
+        "bin_width=2 / (levels - 1)",
+        "bin_width=2 / levels",
         "test_likelihood_training.py",
     ),
     Mutation("recipes/vdm.py", "fourier = (3, 4)", "fourier = (2, 3)", "test_recipes.py"),
     Mutation(
-        "run.py",
+        "diffusion_config.py",
         'isinstance(solver, DDIM) and solver.variance == "learned"',
         'isinstance(solver, DDIM) and solver.variance == "large"',
         "test_recipes.py",
@@ -1249,7 +1249,9 @@ MUTATIONS = [
         "self.condition.of(items, self.data.batch(items), draws)",
         "test_conditions.py",
     ),
-    Mutation("run.py", 'if name != "dropout"', 'if name not in ("dropout", "factor")', "test_conditions.py"),
+    Mutation(
+        "diffusion_config.py", 'if name != "dropout"', 'if name not in ("dropout", "factor")', "test_conditions.py"
+    ),
     Mutation("conditioning/measured.py", "math.cos(math.pi / 2 * s) * y", "y", "test_trained_restoration.py"),
     Mutation(
         "conditioning/measured.py", "2 / math.pi * math.atan(std)", "math.atan(std)", "test_trained_restoration.py"

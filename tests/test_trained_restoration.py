@@ -27,7 +27,8 @@ from sumi.data.config import DataConfig
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictClean
 from sumi.errors import InputError
-from sumi.model import DiffusionModel, load
+from sumi.kinds import load
+from sumi.model import DiffusionModel
 from sumi.networks.told import Told
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Grey, Mask
