@@ -99,7 +99,7 @@ class FeatureNetwork:
     @property
     def sha256(self) -> str:
         """Identifies the feature space: a hash of all weights and of ``facts``."""
-        return _hash(json.dumps(asdict(self.facts)), self._tensors())
+        return hash_of(json.dumps(asdict(self.facts)), self._tensors())
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class FeatureNetwork:
             raise InputError(f"{path}: not a readable feature network ({error}); measure again to make one") from error
         if not {"facts", "sha256"} <= about.keys():
             raise InputError(f"{path}: weights, but not of a feature network; measure again to make one")
-        if _hash(about["facts"], tensors) != about["sha256"]:
+        if hash_of(about["facts"], tensors) != about["sha256"]:
             raise SumiError(f"{path}: the weights are not those that were saved; delete it and measure again")
         facts = FeatureFacts(**json.loads(about["facts"]))
         network = untrained(facts.channels, facts.side, facts.classes)
@@ -152,7 +152,8 @@ class FeatureNetwork:
             yield batch.float().cpu().contiguous(memory_format=torch.channels_last)
 
 
-def _hash(facts: str, tensors: dict[str, Tensor]) -> str:
+def hash_of(facts: str, tensors: dict[str, Tensor]) -> str:
+    """sha256 of what is told, and of every tensor's name, shape and values (on the CPU)."""
     digest = hashlib.sha256(facts.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
