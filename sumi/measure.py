@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,13 +17,16 @@ from sumi.errors import InputError
 from sumi.evaluation.beside_real import Copies
 from sumi.evaluation.charts import loss_by_noise_level
 from sumi.evaluation.feature_network import FeatureNetwork
+from sumi.evaluation.feature_space import FeatureSpace
 from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
 from sumi.evaluation.measurements import measurements
 from sumi.evaluation.memorization import nearest
+from sumi.evaluation.open_space import LEARNED, open_space
 from sumi.evaluation.pictures import neighbours, png, side_by_side
 from sumi.evaluation.report import Figure, Section, write_report
 from sumi.evaluation.sections import classes, copies_in_words, fine_detail
-from sumi.evaluation.summary import Evaluation, evaluate
+from sumi.evaluation.seen import CHUNK
+from sumi.evaluation.summary import MOST_PAIRED, Evaluation, evaluate
 from sumi.evaluation.sweep_sections import number_of_steps, randomness
 from sumi.evaluation.verdict import verdict
 from sumi.explain.explain import held_out_loss
@@ -51,16 +55,21 @@ def measure(
     data: str | None = None,
     n: int | None = None,
     seed: int = 0,
+    features: str = LEARNED,
     sweeps: bool = False,
     progress: Count | None = None,
 ) -> Measured:
     """Sample the model, compare with held-out real data, and write ``report/`` in its run folder.
 
     ``data``: compare with the held-out part of other images; copies are always looked for in the run's own training
-    images. ``n``: how many samples (default: as many as are held out, 500 to 2000). ``sweeps``: also by how random
-    sampling is, and by its number of steps. ``progress(what, done, total)``. Raises InputError for data that does not
-    fit the model, and for ``sweeps`` of vectors or of too few images.
+    images. ``n``: how many samples (default: as many as are held out, 500 to 2000); beyond 10,000 they count for the
+    Fréchet distance alone, and are not kept. ``features``: the space to measure in, "learned" or the path of a network
+    (see `open_space`). ``sweeps``: also by how random sampling is, and by its number of steps, in the learned space.
+    ``progress(what, done, total)``. Raises InputError for data that does not fit the model, for a network that cannot
+    be read, and for ``sweeps`` of vectors or of too few images.
     """
+    if features != LEARNED and isinstance(model.items, VectorSpec):
+        raise InputError("--features: networks see images, and this run makes vectors; leave it out")
     if isinstance(model, DiffusionModel) and isinstance(model.items, VectorSpec):
         if sweeps:
             raise InputError("--sweeps: needs a model of images, and this one makes vectors; leave it out")
@@ -82,40 +91,54 @@ def measure(
     )
     if sweeps and not measurable:
         raise InputError(f"--sweeps: {too_few}")
+    space = open_space(features, model.device)
     begin = time.perf_counter()
-    drawn, labels, how = _sample(model, train, count, seed, progress)
+    asked = _labels(model, train, count, seed)
+    drawn = _sample(model, asked, 0, min(count, MOST_PAIRED), seed, progress)
+    labels = None if asked is None else asked[: len(drawn)]
     seconds = time.perf_counter() - begin
-    samples = PixelRange(dataset.levels).to_levels(drawn)  # as they would be saved
     evaluation = swept = None
     words = f"{too_few[0].upper()}{too_few[1:]}."
     if measurable:
         network = learn_features(train, progress)
-        evaluation = _evaluate(samples, labels, train, held_out, network, model.config.data.flip, seed)
+        starts = range(len(drawn), count, CHUNK)
+        more = (_sample(model, asked, start, min(CHUNK, count - start), seed, None) for start in starts)
+        parts = _Parts(drawn, more, count, labels, train, held_out)
+        evaluation = _evaluate(parts, network, space, model.config.data.flip, seed, progress)
         words = verdict(evaluation, dataset.label_names or None)
         if sweeps and isinstance(model, DiffusionModel):
             real = (PixelRange(part.levels).to_model(part.images) for part in (train, held_out))
-            swept = sweep_sampler(model, network, *real, n=count, labels=labels, seed=seed, progress=progress)
+            swept = sweep_sampler(model, network, *real, n=len(drawn), labels=labels, seed=seed, progress=progress)
     if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
     report = _Report(model, dataset, train, held_out, drawn, labels, evaluation, swept, seed)
-    files = report.write(words, f"{count} images by {how} in {seconds:.1f} s on {model.device}")
+    made = f"{len(drawn)} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
+    files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn)} more")
     return Measured(evaluation, words, model.folder / "report" / "report.html", files)
 
 
 def _sample(
-    model: GenerativeModel, train: ImageDataset, count: int, seed: int, progress: Count | None
-) -> tuple[Tensor, Tensor | None, str]:
-    """Samples, the classes that were asked for where the model is told of them, and how they were made, in words."""
+    model: GenerativeModel, labels: Tensor | None, start: int, n: int, seed: int, progress: Count | None
+) -> Tensor:
+    """Samples ``start`` … ``start + n - 1``; ``labels``: the classes that all samples are asked to be, if any."""
     counted = counting_one(progress, "sampling")
-    labels = _labels(model, train, count, seed) if isinstance(model, DiffusionModel) else None
     if labels is None or not isinstance(model, DiffusionModel):
-        return model.sample(count, seed=seed, progress=counted), None, model.how_sampled()
-    return model.sample(count, seed=seed, label=labels, progress=counted), labels, model.how_sampled(labelled=True)
+        return model.sample(n, seed=seed, start=start, progress=counted)
+    return model.sample(n, seed=seed, start=start, label=labels[start : start + n], progress=counted)
 
 
-def _labels(model: DiffusionModel, train: ImageDataset, count: int, seed: int) -> Tensor | None:
+def _how(model: GenerativeModel, labels: Tensor | None) -> str:
+    """How samples were made, in words."""
+    if labels is None or not isinstance(model, DiffusionModel):
+        return model.how_sampled()
+    return model.how_sampled(labelled=True)
+
+
+def _labels(model: GenerativeModel, train: ImageDataset, count: int, seed: int) -> Tensor | None:
     """Classes to ask for, as often as training images have them; None where the model is told of none."""
-    if train.labels is None or not isinstance(model.config.conditioning, LabelConditioning):
+    if not isinstance(model, DiffusionModel) or train.labels is None:
+        return None
+    if not isinstance(model.config.conditioning, LabelConditioning):
         return None
     if train.label_names != model.items.label_names:  # the data have changed since
         return None
@@ -123,29 +146,54 @@ def _labels(model: DiffusionModel, train: ImageDataset, count: int, seed: int) -
     return torch.from_numpy(train.labels[chosen])
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Samples that are kept, ``more`` that are not (``count`` in all), and the real images they are compared with."""
+
+    drawn: Tensor
+    more: Iterator[Tensor]
+    count: int
+    labels: Tensor | None
+    train: ImageDataset
+    held_out: ImageDataset
+
+
 def _evaluate(
-    samples: Tensor,
-    asked: Tensor | None,
-    train: ImageDataset,
-    held_out: ImageDataset,
+    parts: _Parts,
     network: FeatureNetwork,
+    space: FeatureSpace | None,
     mirrored: bool,
     seed: int,
+    progress: Count | None,
 ) -> Evaluation:
+    train, held_out = parts.train, parts.held_out
     pixels = PixelRange(train.levels)
     same = train.labels is not None and held_out.label_names == train.label_names
-    labels = torch.tensor(held_out.labels) if same and held_out.labels is not None else None
-    real = pixels.to_model(held_out.images)
-    images = pixels.to_model(train.images)
+
+    def as_saved(drawn: Tensor) -> Tensor:
+        return pixels.to_model(pixels.to_levels(drawn))
+
+    looked, total = 0, parts.count + 2 * len(held_out)
+
+    def count(more: int) -> None:
+        nonlocal looked
+        looked += more
+        if progress is not None:
+            progress("taking features", min(looked, total), total)
+
     return evaluate(
-        pixels.to_model(samples),
-        images,
-        real,
+        as_saved(parts.drawn),
+        pixels.to_model(train.images),
+        pixels.to_model(held_out.images),
         network,
-        held_out_labels=labels,
-        sample_labels=asked,
+        space=space,
+        more=map(as_saved, parts.more),
+        held_out_labels=torch.tensor(held_out.labels) if same and held_out.labels is not None else None,
+        sample_labels=parts.labels,
         mirrored=mirrored,
+        data_fingerprint=held_out.fingerprint(),
         seed=seed,
+        count=count,
     )
 
 

@@ -830,29 +830,57 @@ MUTATIONS = [
     ),
     # moments in one pass
     Mutation(
-        "evaluation/streaming_moments.py",
-        "(self.count * other.count / count) * torch.outer",
-        "(self.count * other.count) * torch.outer",
+        "evaluation/moments.py",
+        "(a.count * b.count / safe)[:, None] * apart",
+        "(a.count * b.count)[:, None] * apart",
+        "test_evaluation_streaming_moments.py",
+    ),
+    Mutation(
+        "evaluation/moments.py",
+        "(a.count[:, None] * a.mean + b.count[:, None] * b.mean) / safe[:, None]",
+        "(a.mean + b.mean) / 2",
+        "test_evaluation_streaming_moments.py",
+    ),
+    Mutation(
+        "evaluation/moments.py",
+        "return self.scatter / (self.count[..., None, None] - 1)",
+        "return self.scatter / self.count[..., None, None]",
+        "test_evaluation_streaming_moments.py",
+    ),
+    Mutation(
+        "evaluation/moments.py",
+        "before = self.count % groups",
+        "before = 0",
+        "test_evaluation_streaming_moments.py",
+    ),
+    Mutation(
+        "evaluation/moments.py",
+        "(left * count / whole.count)[:, None]",
+        "(left * count / left)[:, None]",
+        "test_evaluation_streaming_moments.py",
+    ),
+    Mutation(
+        "evaluation/moments.py",
+        "g.scatter.sum(0) + apart.T @ (g.count[:, None] * apart)",
+        "g.scatter.sum(0) + apart.T @ apart",
         "test_evaluation_streaming_moments.py",
     ),
     Mutation(
         "evaluation/streaming_moments.py",
-        "(self.count * self.mean + other.count * other.mean) / count",
-        "(self.mean + other.mean) / 2",
+        "vars(self.moments.groups).values():\n            digest",
+        "list(vars(self.moments.groups).values())[:2]:\n            digest",
         "test_evaluation_streaming_moments.py",
     ),
     Mutation(
-        "evaluation/streaming_moments.py",
-        "return self.scatter / (self.count - 1)",
-        "return self.scatter / self.count",
-        "test_evaluation_streaming_moments.py",
+        "evaluation/frechet.py",
+        "float(share @ values) - (groups - 1) * plug_in",
+        "(groups - 1) * (float(values.mean()) - plug_in)",
+        "test_evaluation_frechet.py",
     ),
     Mutation(
-        "evaluation/streaming_moments.py",
-        "        digest.update(self.scatter.numpy().tobytes())\n",
-        "",
-        "test_evaluation_streaming_moments.py",
+        "evaluation/frechet.py", "(1 - share) / share).mean())", "(1 - share)).mean())", "test_evaluation_frechet.py"
     ),
+    Mutation("evaluation/frechet.py", "values[varies].sqrt()", "values[varies]", "test_evaluation_frechet.py"),
     # spectra
     Mutation(
         "evaluation/spectrum.py",
@@ -1289,4 +1317,58 @@ MUTATIONS = [
     Mutation("sweep.py", "min(k, grid)", "k", "test_sweep.py"),
     Mutation("sweep.py", 'config.steps, "ddim", eta', '50, "ddim", eta', "test_sweep.py"),
     Mutation("sweep.py", "eta=eta, seed=seed,", "eta=eta, seed=0,", "test_sweep.py"),
+    # feature spaces from files
+    Mutation(
+        "evaluation/inception.py",
+        "count_include_pad=self.zeros",
+        "count_include_pad=not self.zeros",
+        "test_feature_spaces.py",
+    ),
+    Mutation(
+        "evaluation/inception.py",
+        "_Pool(1, most=True, zeros=False) if original else means",
+        "means",
+        "test_feature_spaces.py",
+    ),
+    Mutation(
+        "evaluation/inception.py",
+        "row, column = Size(width, (1, 7)), Size(width, (7, 1))",
+        "row, column = Size(width, (7, 1)), Size(width, (1, 7))",
+        "test_feature_spaces.py",
+    ),
+    Mutation("evaluation/inception.py", "eps=1e-3", "eps=1e-1", "test_feature_spaces.py"),
+    Mutation(
+        "evaluation/inception.py",
+        "self.biased = classes, not original",
+        "self.biased = classes, original",
+        "test_feature_spaces.py",
+    ),
+    Mutation(
+        "evaluation/pretrained.py",
+        "network.eval().requires_grad_(False)",
+        "network.train().requires_grad_(False)",
+        "test_feature_spaces.py",
+    ),
+    Mutation("evaluation/preprocessing.py", "antialias=True", "antialias=False", "test_feature_spaces.py"),
+    Mutation("evaluation/preprocessing.py", "(have - want) // 2", "(have - want) // 3", "test_feature_spaces.py"),
+    Mutation(
+        "evaluation/preprocessing.py", "x = (images.float() + 1) / 2", "x = images.float()", "test_feature_spaces.py"
+    ),
+    Mutation(
+        "evaluation/preprocessing.py", "return (x - mean) / std", "return x / std - mean", "test_feature_spaces.py"
+    ),
+    Mutation("evaluation/inception_weights.py", "weights_only=True", "weights_only=False", "test_feature_spaces.py"),
+    Mutation(
+        "evaluation/hugging_face.py",
+        'if found["missing_keys"]:',
+        'if found["mismatched_keys"]:',
+        "test_hugging_face.py",
+    ),
+    Mutation("evaluation/seen.py", "features[: keep - len(kept)]", "features[:keep]", "test_measure_images.py"),
+    Mutation(
+        "evaluation/summary.py",
+        "train_images[alike[: len(all_held_out)]]",
+        "train_images[alike]",
+        "test_measure_images.py",
+    ),
 ]

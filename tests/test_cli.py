@@ -106,7 +106,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "inpaint": sorted(["--mask", *restoration]),
         "upscale": sorted(["--factor", *restoration]),
         "restore": sorted(["--operator", "--noise", *restoration]),
-        "evaluate": sorted(["--data", "-n", "--sweeps", "--seed", "--checkpoint", "--device", *common]),
+        "evaluate": sorted(["--data", "-n", "--features", "--sweeps", "--seed", "--checkpoint", "--device", *common]),
         "compare": sorted(
             ["--solvers", "--steps", "-n", "--frechet", "--tune", "--seed", "--checkpoint", "--device", *common]
         ),

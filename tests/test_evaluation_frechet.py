@@ -7,8 +7,9 @@ from scipy import linalg
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.evaluation import frechet as module
+from sumi.evaluation import moments as module_of_moments
 from sumi.evaluation.frechet import frechet_distance, gaussian_frechet_distance, plug_in_frechet_distance
+from sumi.evaluation.intervals import squared_distance
 
 D = 6
 
@@ -51,19 +52,28 @@ def test_singular_covariances_are_no_trouble() -> None:
     assert np.isfinite(frechet_distance(few, few + 1).value)
 
 
-@pytest.mark.parametrize("count", [9, 10])
-def test_leaving_images_out_is_done_by_subtraction(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Group by group: i, i + groups, …; the moments of what is left are those of the rest."""
-    x = torch.randn(count, D, dtype=torch.float64, generator=generator(7))
-    for groups, size in ((64, 1), (5, 2), (3, -(-count // 3))):
-        monkeypatch.setattr(module, "GROUPS", groups)
-        left = module._left_out(x)
-        assert len(left.mean) == count // size
-        for i, (mean, covariance) in enumerate(zip(left.mean, left.covariance, strict=True)):
-            out = [i + k * (count // size) for k in range(size)]
-            rest = x[[j for j in range(count) if j not in out]]
-            torch.testing.assert_close(mean, rest.mean(0), rtol=0, atol=1e-12)
-            torch.testing.assert_close(covariance, torch.cov(rest.T), rtol=0, atol=1e-12)
+@pytest.mark.parametrize(("count", "groups"), [(9, 64), (11, 4), (12, 4)])
+def test_bias_and_interval_are_those_of_the_jackknife(count: int, groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spelt out from the features left: one by one, in groups of 3 and 2, in groups of 3."""
+    monkeypatch.setattr(module_of_moments, "MOST_GROUPS", groups)
+    a, b = (torch.randn(count, D, dtype=torch.float64, generator=generator(seed)) for seed in (7, 8))
+    whole = plug_in_frechet_distance(a, b)
+    bias = variance = 0.0
+    for side in range(2):
+        pseudo = []
+        for g in range(min(groups, count)):
+            kept = torch.arange(count) % groups != g
+            left = plug_in_frechet_distance(a[kept], b) if side == 0 else plug_in_frechet_distance(a, b[kept])
+            share = float(kept.double().mean())
+            pseudo.append((1 / (1 - share), left))
+        one = len(pseudo) * whole - sum((1 - 1 / h) * left for h, left in pseudo)
+        bias += whole - one
+        variance += sum((h * whole - (h - 1) * left - one) ** 2 / (h - 1) for h, left in pseudo) / len(pseudo)
+    expected = squared_distance(whole - bias, variance / whole * max(0, bias) / 2, variance / whole)
+    found = frechet_distance(a, b)
+    assert [found.value, found.low, found.high] == pytest.approx(
+        [expected.value, expected.low, expected.high], rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
@@ -87,7 +97,7 @@ def test_its_interval_covers_the_true_value_nineteen_times_in_twenty(
     shift: float, width: float, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From equal Gaussians to very different ones. 300 repetitions: four standard errors are 5 %."""
-    monkeypatch.setattr(module, "GROUPS", groups)
+    monkeypatch.setattr(module_of_moments, "MOST_GROUPS", groups)
     covariance, zero = random_covariance(2), torch.zeros(D, dtype=torch.float64)
     mean = zero.clone()
     mean[0] = shift

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sumi import measure as measure_module
 from sumi import recipes
 from sumi.build import build_denoiser
 from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
-from sumi.evaluation import features
+from sumi.evaluation import features, summary
+from sumi.evaluation.kernel_distance import kernel_distance
+from sumi.evaluation.preprocessing import Preprocessing
+from sumi.evaluation.pretrained import PretrainedSpace
 from sumi.evaluation.summary import Evaluation
 from sumi.measure import measure
 from sumi.model import DiffusionModel
@@ -45,16 +49,19 @@ def training_part(model: DiffusionModel) -> tuple[Tensor, Tensor, Tensor, Tensor
     return pixels.to_model(train.images), torch.from_numpy(train.labels), order, pixels.to_model(held_out.images)
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, model: DiffusionModel, samples: Tensor) -> tuple[Evaluation, str, str]:
+def measured(
+    monkeypatch: pytest.MonkeyPatch, model: DiffusionModel, samples: Tensor, **options: str
+) -> tuple[Evaluation, str, str]:
     """The figures, the verdict and the words of the page of a model that draws ``samples``."""
     own = DiffusionModel.sample
 
     def sample(self: DiffusionModel, n: int = 16, **options) -> Tensor:
-        return own(self, n, **options) if options.get("on_step") else samples[:n]
+        start = options.get("start", 0)
+        return own(self, n, **options) if options.get("on_step") else samples[start : start + n]
 
     monkeypatch.setattr(DiffusionModel, "sample", sample)
     monkeypatch.setattr(features, "FEWEST_STEPS", 150)
-    found = measure(model, n=len(samples))
+    found = measure(model, n=len(samples), **options)
     assert isinstance(found.evaluation, Evaluation)
     page = found.report.read_text()
     assert json.loads((found.report.parent / "evaluation.json").read_text())["seed"] == 0
@@ -129,3 +136,72 @@ def test_with_ten_and_some_images_held_out_the_report_is_shorter(
     assert evaluation.copies is not None
     assert evaluation.copies.mirrored
     assert evaluation.copies.found.rate.value > 0.9
+
+
+def test_more_samples_than_are_kept_count_for_the_frechet_distance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all were kept: the plug-in distance is the same, of as many samples and held-out images."""
+    model = new_model(tmp_path)
+    images, _, order, held_out = training_part(model)
+    samples = images[order[:350]]
+    whole, _, _ = measured(monkeypatch, model, samples)
+    for module in (summary, measure_module):
+        monkeypatch.setattr(module, "MOST_PAIRED", 120)
+    monkeypatch.setattr(measure_module, "CHUNK", 70)
+    found, _, page = measured(monkeypatch, model, samples)
+    assert (found.distances.first, found.distances.second) == (120, 120)
+    assert (found.distances.frechet_first, found.distances.frechet_second) == (350, len(held_out))
+    assert (found.real_distances.first, found.real_distances.frechet_first) == (120, len(held_out))
+    assert found.distances.frechet_plug_in == pytest.approx(whole.distances.frechet_plug_in, rel=1e-8)
+    assert found.real_distances.frechet_plug_in == pytest.approx(whole.real_distances.frechet_plug_in, rel=1e-8)
+    assert found.inception_score is not None
+    assert found.inception_score.samples.images == 120
+    assert f"Fréchet distances: 350 samples and {len(held_out)} held-out images." in page
+    assert "120 images by" in page
+    assert "and 230 more" in page
+
+
+def test_the_space_and_the_reference_have_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference is the same for other samples, another one for other held-out images."""
+    model = new_model(tmp_path, "data.held_out=0.2")
+    images, _, order, held_out = training_part(model)
+    one, _, page = measured(monkeypatch, model, images[order[:100]])
+    other, _, _ = measured(monkeypatch, model, images[order[100:220]])
+    assert one.reference == other.reference
+    assert one.reference.images == len(held_out)
+    assert one.space.sha256 == one.network_sha256
+    for digest in (one.space.sha256, one.reference.sha256):
+        assert len(digest) == 64
+        assert digest[:12] in page
+
+
+def test_a_network_from_a_file_is_the_space_that_is_measured_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a network whose features are the pixels' means over quarters of an image; it tells no classes."""
+
+    class Quarters(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 30 * F.adaptive_avg_pool2d(x, 2).flatten(1)
+
+    seen = Preprocessing((8, 8), None, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    space = PretrainedSpace("Quarters", Quarters(), seen, Quarters(), dimension=12, device=torch.device("cpu"))
+    monkeypatch.setattr(measure_module, "open_space", lambda name, device: space if name == "quarters" else None)
+    model = new_model(tmp_path)
+    images, _, order, held_out = training_part(model)
+    darker = (images[order[:200]] - 0.125).clamp(-1, 1)  # by one of its 16 levels
+    found, words, page = measured(monkeypatch, model, darker, features="quarters")
+    expected = kernel_distance(space.features(darker), space.features(held_out))
+    assert found.distances.kernel.value == pytest.approx(expected.value, rel=1e-9)
+    assert found.space == space.space
+    assert found.network_sha256 != space.space.sha256
+    assert found.inception_score is None
+    assert "Inception score (Quarters tells no classes)" in page
+    assert "Quarters, 12 features, sha256 " + space.space.sha256[:12] in page
+    assert "told by the built-in network" in page
+    assert found.variety is not None
+    # the words go by features of the built-in network's size, whatever the numbers
+    assert found.distances.kernel.value > 1 > found.closeness
+    assert "are far from" not in words
+    assert found.held_out_accuracy is not None

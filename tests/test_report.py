@@ -20,6 +20,7 @@ from sumi.evaluation.class_accuracy import class_accuracy
 from sumi.evaluation.classes import Balance, Clarity
 from sumi.evaluation.copy_rate import CopyRate
 from sumi.evaluation.feature_network import FeatureFacts
+from sumi.evaluation.feature_space import SpaceFacts
 from sumi.evaluation.inception_score import InceptionScore
 from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.measurements import by_class, measurements
@@ -29,7 +30,7 @@ from sumi.evaluation.precision_recall import PrecisionRecall
 from sumi.evaluation.report import Figure, Section, Table, write_report
 from sumi.evaluation.sections import copies_in_words, fine_detail
 from sumi.evaluation.spectrum import SpectralDistance, Spectrum
-from sumi.evaluation.summary import Distances, Evaluation
+from sumi.evaluation.summary import Distances, Evaluation, Reference
 from sumi.evaluation.verdict import verdict
 
 NASTY = 'a < b & "c" <script>alert(1)</script>'
@@ -278,10 +279,13 @@ def evaluated() -> Evaluation:
         training_images=1617,
         network=FeatureFacts("classes", 3, 1, 8, 0.98, 161),
         network_sha256="0123456789abcdef" * 4,
+        space=SpaceFacts("built-in network", "0123456789abcdef" * 4, 64),
+        reference=Reference("fedcba9876543210" * 4, "data", 180),
+        closeness=0.0123,
         held_out_accuracy=Estimate(0.99, 0.97, 0.995),
         label_accuracy=Estimate(0.97, 0.95, 0.98),
-        distances=Distances(estimate, estimate, 1.25, 400, 180),
-        real_distances=Distances(real, real, 1.15, 180, 180),
+        distances=Distances(estimate, estimate, 1.25, 400, 180, 400, 180),
+        real_distances=Distances(real, real, 1.15, 180, 180, 180, 180),
         clarity=Clarity(0.9, Estimate(0.91, 0.88, 0.93), Estimate(0.95, 0.92, 0.97), Estimate(0.958, 0.92, 0.99)),
         balance=BALANCE,
         pixel_copying=copying,
@@ -334,7 +338,8 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
     assert rows["Accuracy of the classifier"][1].startswith("99.0")
     assert "400 samples and 180 held-out images" in table.caption
     assert "1617 training images" in table.caption
-    assert "0123456789ab" in table.caption
+    assert "built-in network, 64 features, sha256 0123456789ab" in table.caption
+    assert "180 held-out images, sha256 fedcba987654" in table.caption
     assert "Precision to coverage: 180 of each against 170 held-out images, k = 5." in table.caption
     assert table.caption.endswith("Left out: Some score (3 images are too few).")
 

@@ -11,16 +11,29 @@ from sumi.trained import GenerativeModel
 
 def run(options: argparse.Namespace) -> None:
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
-    measured = measure_with_progress(model, data=options.data, n=options.n, seed=options.seed, sweeps=options.sweeps)
+    measured = measure_with_progress(
+        model,
+        data=options.data,
+        n=options.n,
+        seed=options.seed,
+        features=options.features,
+        sweeps=options.sweeps,
+    )
     say_measured(measured)
 
 
 def measure_with_progress(
-    model: GenerativeModel, *, data: str | None = None, n: int | None = None, seed: int = 0, sweeps: bool = False
+    model: GenerativeModel,
+    *,
+    data: str | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    features: str = "learned",
+    sweeps: bool = False,
 ) -> Measured:
     """Measure, showing what is going on."""
     with counting_of() as progress:
-        return measure(model, data=data, n=n, seed=seed, sweeps=sweeps, progress=progress)
+        return measure(model, data=data, n=n, seed=seed, features=features, sweeps=sweeps, progress=progress)
 
 
 def say_measured(measured: Measured) -> None:

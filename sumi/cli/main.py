@@ -142,6 +142,13 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 500 to 2000)"
     )
     parser.add_argument(
+        "--features",
+        default="learned",
+        metavar="PATH",
+        help="the space to measure in: a file of Inception-v3 weights, a folder with DINOv2 or CLIP in Hugging Face's "
+        "format, or learned: a network trained on the data (default)",
+    )
+    parser.add_argument(
         "--sweeps", action="store_true", help="also by how random sampling is, and by its steps (ten times the samples)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")

@@ -9,7 +9,6 @@ then mean much the same for every data set. Two measurements compare only in the
 identifies.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sumi.errors import InputError, SumiError
+from sumi.evaluation.feature_space import SpaceFacts, hash_of
 
 DIMENSION = 64
 FEWEST = 4
@@ -113,6 +113,20 @@ class FeatureNetwork:
         logits = torch.cat([self._network(batch) for batch in self._batches(images)])
         return logits.double().softmax(1)
 
+    @property
+    def space(self) -> SpaceFacts:
+        """The feature space by name and hash."""
+        learned = "classes" if self.facts.task == "classes" else "turns"
+        return SpaceFacts(f"built-in network, trained on the {learned} of the training images", self.sha256, DIMENSION)
+
+    @torch.no_grad()
+    def classes_of(self, features: Tensor) -> Tensor | None:
+        """float64 (N, classes), rows sum to 1, of images with these features (N, D); None if it was taught turns."""
+        if self.facts.task != "classes":
+            return None
+        raw = (features * self._scale + self._centre).float()
+        return self._network.head(raw).double().softmax(1)
+
     def save(self, path: Path) -> None:
         """Write the weights to ``path`` as safetensors, with ``facts`` and ``sha256`` beside them."""
         about = {"facts": json.dumps(asdict(self.facts)), "sha256": self.sha256}
@@ -150,15 +164,6 @@ class FeatureNetwork:
         size = min(1024, max(16, 2**18 // images[0, 0].numel()))
         for batch in images.split(size):
             yield batch.float().cpu().contiguous(memory_format=torch.channels_last)
-
-
-def hash_of(facts: str, tensors: dict[str, Tensor]) -> str:
-    """sha256 of what is told, and of every tensor's name, shape and values (on the CPU)."""
-    digest = hashlib.sha256(facts.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def check_features(a: Tensor, b: Tensor) -> None:

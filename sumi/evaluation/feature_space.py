@@ -4,17 +4,12 @@ Distances compare within one space only, so every evaluation says which it was: 
 decides it, the weights and how images are prepared for them.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor, nn
-
-from sumi.evaluation.feature_network import hash_of
-from sumi.evaluation.preprocessing import Preprocessing
-
-BATCH = 32
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -41,38 +36,10 @@ class FeatureSpace(Protocol):
         ...
 
 
-class PretrainedSpace:
-    """The space of a network that others trained, its features as they come.
-
-    ``embed``: features (N, D) of prepared images, and ``logits``, where the network knows classes, of features; both by
-    ``network``, all of whose weights make the hash.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        network: nn.Module,
-        seen: Preprocessing,
-        embed: Callable[[Tensor], Tensor],
-        *,
-        dimension: int,
-        device: torch.device,
-        logits: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        network.eval().requires_grad_(False)
-        self.space = SpaceFacts(name, hash_of(str(seen), network.state_dict()), dimension)
-        self._seen, self._embed, self._logits, self._device = seen, embed, logits, device
-        network.to(device)
-
-    @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """float64 (N, D) of images (N, 1 or 3, H, W) in [-1, 1]."""
-        found = [self._embed(self._seen(batch.to(self._device))).cpu() for batch in images.split(BATCH)]
-        return torch.cat(found).double()
-
-    @torch.no_grad()
-    def classes_of(self, features: Tensor) -> Tensor | None:
-        """float64 (N, classes) of features (N, D); None where the network knows no classes."""
-        if self._logits is None:
-            return None
-        return self._logits(features.float().to(self._device)).cpu().double().softmax(1)
+def hash_of(told: str, tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of what is told, and of the name, shape, type and values of every tensor (on the CPU)."""
+    digest = hashlib.sha256(told.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The feature spaces of DINOv2 (Oquab et al. 2023) and CLIP (Radford et al. 2021), from folders in Hugging Face's format.
+"""The feature spaces of DINOv2 (Oquab et al. 2023) and CLIP (Radford et al. 2021), in Hugging Face's format.
 
 DINOv2's feature is its class token after the last norm, CLIP's the image's embedding in the space shared with texts.
 How images are prepared stands in the folder's ``preprocessor_config.json``.
@@ -10,19 +10,17 @@ never to fill in weights that are missing.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.evaluation.feature_space import PretrainedSpace
 from sumi.evaluation.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+from sumi.evaluation.pretrained import PretrainedSpace
 
 DINO: Final = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
 CLIP: Final = {"clip": "CLIPVisionModelWithProjection", "clip_vision_model": "CLIPVisionModelWithProjection"}
@@ -35,7 +33,7 @@ def open_folder(folder: Path, device: torch.device) -> PretrainedSpace:
     Raises InputError where `transformers` is not installed, and where the folder holds no such model.
     """
     try:
-        import transformers
+        transformers = import_module("transformers")
     except ImportError as error:
         raise InputError(
             f"{folder}: transformers is needed to read it, and not installed; pip install 'sumi[features]', "
@@ -79,34 +77,39 @@ def open_folder(folder: Path, device: torch.device) -> PretrainedSpace:
 def read_preprocessing(file: Path) -> Preprocessing:
     """What `transformers` would do to an image. Raises InputError where that cannot be done here."""
     told = _json(file)
-    crop = told.get("crop_size") if told.get("do_center_crop", False) else None
-    size = told.get("size")
+    crop: Any = told.get("crop_size") if told.get("do_center_crop", False) else None
+    size: Any = told.get("size")
+    mean: Any = told.get("image_mean")
+    std: Any = told.get("image_std")
     done = all(told.get(f"do_{step}", True) for step in ("resize", "rescale", "normalize"))
-    mean, std = told.get("image_mean"), told.get("image_std")
     if isinstance(size, dict):
-        size = size.get("shortest_edge") or (size.get("height"), size.get("width"))
+        size = size.get("shortest_edge") or [size.get("height"), size.get("width")]
     elif isinstance(size, int) and crop is None:
-        size = (size, size)
+        size = [size, size]
     if isinstance(crop, dict):
-        crop = (crop.get("height"), crop.get("width"))
+        crop = [crop.get("height"), crop.get("width")]
     elif isinstance(crop, int):
-        crop = (crop, crop)
+        crop = [crop, crop]
     interpolation = INTERPOLATIONS.get(told.get("resample", 0))
     exact = abs(told.get("rescale_factor", 1 / 255) * 255 - 1) < 1e-6
-    if not (done and exact and interpolation and _numbers(mean, 3) and _numbers(std, 3) and size):
-        raise InputError(f"{file}: asks for another preparation than resize, crop, rescale and normalize; not supported")
-    if not (isinstance(size, int) or _numbers(size, 2)) or not (crop is None or _numbers(crop, 2)):
-        raise InputError(f"{file}: size {size} and crop {crop} are no numbers of pixels; give the file as it is published")
+    if not (done and exact and interpolation and _numbers(mean, 3) and _numbers(std, 3)):
+        raise InputError(
+            f"{file}: asks for another preparation than resize, crop, rescale and normalize; not supported"
+        )
     least = [size, size] if isinstance(size, int) else size
-    if crop is not None and any(want > have for want, have in zip(crop, least, strict=True)):
-        raise InputError(f"{file}: cuts {crop} out of images of {size}; give the file as it is published")
-    return Preprocessing(size, crop, interpolation, tuple(mean), tuple(std))
+    if not _numbers(least, 2) or not (crop is None or _numbers(crop, 2)):
+        raise InputError(
+            f"{file}: size {size}, crop {crop} are no numbers of pixels; give the folder as it is published"
+        )
+    if crop is not None and (crop[0] > least[0] or crop[1] > least[1]):
+        raise InputError(f"{file}: cuts {crop} out of images of {size}; give the folder as it is published")
+    cut = None if crop is None else (crop[0], crop[1])
+    resized = size if isinstance(size, int) else (size[0], size[1])
+    return Preprocessing(resized, cut, interpolation, tuple(mean), tuple(std))
 
 
 def _numbers(values: Any, count: int) -> bool:
-    return (
-        isinstance(values, list | tuple) and len(values) == count and all(isinstance(v, int | float) for v in values)
-    )
+    return isinstance(values, list) and len(values) == count and all(isinstance(v, int | float) for v in values)
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def _json(file: Path) -> dict[str, Any]:
     return found
 
 
-def _of_images(config: "PretrainedConfig") -> "PretrainedConfig":
+def _of_images(config: Any) -> Any:
     """The part of CLIP's configuration that sees images; others as they are."""
     part = getattr(config, "vision_config", None)
     if part is None:
@@ -133,8 +136,7 @@ def _of_images(config: "PretrainedConfig") -> "PretrainedConfig":
 @contextmanager
 def _quiet() -> Iterator[None]:
     """`transformers` says what it loads, and what of the file it leaves out; neither is the reader's concern."""
-    from transformers.utils import logging
-
+    logging = import_module("transformers.utils.logging")
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()

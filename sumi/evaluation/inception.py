@@ -118,7 +118,8 @@ class _Block(nn.Module):
         self.ways: dict[str, list[list[str]]] = {}  # the names of each branch's convolutions, step by step
         self.width = 0 if "branch_pool" in branches else channels
         for branch, chain in branches.items():
-            self.ways[branch], incoming = [], channels
+            incoming = channels
+            self.ways[branch] = list[list[str]]()
             for number, step in enumerate(chain, 1):
                 stem = branch if len(chain) == 1 else f"{branch}_{number}"
                 sizes = {stem: step} if isinstance(step, Size) else {f"{stem}a": step[0], f"{stem}b": step[1]}
@@ -129,7 +130,7 @@ class _Block(nn.Module):
             self.width += incoming
 
     def forward(self, x: Tensor) -> Tensor:
-        found = {branch: x for branch in self.ways} | {"branch_pool": self.pool(x)}
+        found = dict.fromkeys(self.ways, x) | {"branch_pool": self.pool(x)}
         for branch, steps in self.ways.items():
             for names in steps:
                 ends = [self.get_submodule(name)(found[branch]) for name in names]

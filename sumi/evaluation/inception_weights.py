@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sumi.errors import InputError, SumiError
-from sumi.evaluation.feature_space import PretrainedSpace
 from sumi.evaluation.inception import DIMENSION, FID_CLASSES, IMAGENET_CLASSES, SIDE, Inception
 from sumi.evaluation.preprocessing import Preprocessing
+from sumi.evaluation.pretrained import PretrainedSpace
 
 NAMES = {FID_CLASSES: "Inception-v3 of the FID", IMAGENET_CLASSES: "Inception-v3 of torchvision"}
 UNUSED = re.compile(r"AuxLogits\..*|.*\.num_batches_tracked")

@@ -72,8 +72,22 @@ def measurements(evaluation: Evaluation) -> Table:
     sizes = (
         f"{e.distances.first} samples and {e.distances.second} held-out images; real against real: {real.first} of "
         f"{e.training_images} training images and the same {real.second} held-out ones. Intervals are at 95 %. "
-        f"Feature space {e.network_sha256[:12]}."
     )
+    if (e.distances.frechet_first, e.distances.frechet_second) != (e.distances.first, e.distances.second):
+        sizes += (
+            f"Fréchet distances: {e.distances.frechet_first} samples and {e.distances.frechet_second} held-out images. "
+        )
+    sizes += (
+        f"Feature space: {e.space.name}, {e.space.dimension} features, sha256 {e.space.sha256[:12]}. Reference "
+        f"statistics: {e.reference.images} held-out images, sha256 {e.reference.sha256[:12]}."
+    )
+    if min(e.distances.frechet_first, e.distances.frechet_second) <= e.space.dimension:
+        sizes += " With no more images than features, Fréchet distances are still too large: go by the kernel distance."
+    if e.space.sha256 != e.network_sha256:
+        sizes += (
+            " Classes, clarity and copies among features are told by the built-in network, sha256 "
+            f"{e.network_sha256[:12]}."
+        )
     if e.variety is not None:
         v = e.variety.samples
         sizes += f" Precision to coverage: {v.samples} of each against {v.real} held-out images, k = {v.neighbours}."

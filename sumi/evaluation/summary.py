@@ -3,9 +3,14 @@
 Every figure about the samples stands beside the same figure about real images (``real_distances`` compares held-out
 images with as many training images): it is the floor that a perfect model would reach, and no model can be told from
 perfect below it with so few images.
+
+Measures that look at pairs of images take no more than ``MOST_PAIRED`` of a kind; for the Fréchet distance all count,
+however many, as it needs their moments alone (``seen``).
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -15,14 +20,18 @@ from sumi.evaluation.beside_real import MOST, Compared, Copies, Measures, Spectr
 from sumi.evaluation.class_accuracy import ClassAccuracy, class_accuracy
 from sumi.evaluation.classes import Balance, Clarity, balance, clarity
 from sumi.evaluation.feature_network import FEWEST, FeatureFacts, FeatureNetwork
-from sumi.evaluation.frechet import frechet_distance, plug_in_frechet_distance
+from sumi.evaluation.feature_space import FeatureSpace, SpaceFacts
+from sumi.evaluation.frechet import frechet_of_moments, plug_in_of_moments
 from sumi.evaluation.inception_score import InceptionScore
 from sumi.evaluation.intervals import Estimate, share
 from sumi.evaluation.kernel_distance import kernel_distance
 from sumi.evaluation.memorization import Copying, copying, nearest
 from sumi.evaluation.precision_recall import PrecisionRecall
+from sumi.evaluation.seen import SeenFeatures, look
+from sumi.evaluation.streaming_moments import FeatureMoments
 
 SIGNIFICANT = 0.01
+MOST_PAIRED = 10_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Distances:
     """Distances between the features of ``first`` images and of ``second`` other ones.
 
     ``kernel`` (KID) and ``frechet`` are free of bias by sample size; ``frechet_plug_in`` is the usual FID formula, to
-    be compared only between equal sizes.
+    be compared only between equal sizes. ``frechet_first`` and ``frechet_second``: how many images these two are of.
     """
 
     kernel: Estimate
@@ -38,11 +47,31 @@ class Distances:
     frechet_plug_in: float
     first: int
     second: int
+    frechet_first: int
+    frechet_second: int
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What samples were compared with: ``images`` held-out images of the data ``data_fingerprint``.
+
+    ``sha256``: of their statistics, counts, means and scatters in float64, and of the feature space: an evaluation with
+    the same hash has the same reference (bit for bit: on the same machine and number of threads).
+    """
+
+    sha256: str
+    data_fingerprint: str
+    images: int
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, ready for ``dataclasses.asdict`` and JSON. Distances are in the space ``network_sha256``.
+    """What was measured, ready for ``dataclasses.asdict`` and JSON.
+
+    Distances, variety and Inception score are in ``space``; classes, clarity and copies among features are told by
+    ``network``, with the hash ``network_sha256``, which was trained on the training images. They may be one.
+    ``closeness``: the kernel distance in features centred and scaled as that network's are, to call near or far in any
+    space.
 
     ``distances``: samples against held-out images; ``real_distances``: training against held-out images.
     ``held_out_accuracy``: of the classifier on labelled held-out images, else None; ``label_accuracy``: how many
@@ -58,6 +87,9 @@ class Evaluation:
     training_images: int
     network: FeatureFacts
     network_sha256: str
+    space: SpaceFacts
+    reference: Reference
+    closeness: float
     held_out_accuracy: Estimate | None
     label_accuracy: Estimate | None
     distances: Distances
@@ -74,9 +106,12 @@ class Evaluation:
     left_out: tuple[str, ...]
 
 
-def distances(a: Tensor, b: Tensor) -> Distances:
-    """All distances between features ``a`` (m, D) and ``b`` (n, D), m, n ≥ 4."""
-    return Distances(kernel_distance(a, b), frechet_distance(a, b), plug_in_frechet_distance(a, b), len(a), len(b))
+def distances(a: SeenFeatures, b: SeenFeatures) -> Distances:
+    """All distances between features of m and of n images, m, n ≥ 4."""
+    first, second = a.kept[:MOST_PAIRED], b.kept[:MOST_PAIRED]
+    frechet, plug_in = frechet_of_moments(a.moments, b.moments), plug_in_of_moments(a.moments, b.moments)
+    sizes = len(first), len(second), a.moments.count, b.moments.count
+    return Distances(kernel_distance(first, second), frechet, plug_in, *sizes)
 
 
 def evaluate(
@@ -85,18 +120,25 @@ def evaluate(
     held_out_images: Tensor,
     network: FeatureNetwork,
     *,
+    space: FeatureSpace | None = None,
+    more: Iterable[Tensor] = (),
     held_out_labels: Tensor | None = None,
     sample_labels: Tensor | None = None,
     mirrored: bool = False,
+    data_fingerprint: str = "",
     seed: int = 0,
+    count: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
-    """Measure ``samples`` against held-out images, in the feature space that ``network`` learned on training images.
+    """Measure ``samples`` against held-out images, in ``space``; in that of ``network`` where it is None.
 
     All images are floats (N, C, H, W) in [-1, 1] of one size, at least 4 of each kind; ``samples`` as they would be
     saved, so rounded to the levels of the data. ``sample_labels`` (N,): the classes that samples were asked to be.
-    ``mirrored``: look for mirrored copies too, as training on mirrored images makes them. ``seed`` chooses the training
-    images to compare with and the permutations: the same input gives the same figures.
-    All is computed on the CPU. Raises InputError where the images do not fit together.
+    ``more``: further samples, in parts, which count for the Fréchet distance alone and are not kept.
+    ``mirrored``: look for mirrored copies too, as training on mirrored images makes them. ``data_fingerprint``: of the
+    held-out images. ``seed`` chooses the training images to compare with and the permutations: the same input gives the
+    same figures. ``count`` is told how many more images had their features taken.
+
+    Raises InputError where the images do not fit together.
     """
     samples, train_images, held_out_images = (x.cpu() for x in (samples, train_images, held_out_images))
     for name, images in (("samples", samples), ("held-out images", held_out_images)):
@@ -107,21 +149,40 @@ def evaluate(
                 f"{name} of shape {tuple(images.shape[1:])}, training images of shape {tuple(train_images.shape[1:])}: "
                 "give images of one size and kind"
             )
-    if not bool(samples.isfinite().all()):
-        raise InputError(
-            "samples: some pixels are NaN or infinite; sample again from a checkpoint that did not diverge"
-        )
-    of_samples, of_training, of_real = (network.features(x) for x in (samples, train_images, held_out_images))
-    sample_classes, real_classes = network.probabilities(samples), network.probabilities(held_out_images)
     generator = torch.Generator().manual_seed(seed)
     alike = torch.randperm(len(train_images), generator=generator)
-    measures = Measures()
+    all_held_out = held_out_images
+    if len(held_out_images) > MOST_PAIRED:
+        chosen = torch.randperm(len(held_out_images), generator=generator)
+        all_held_out, held_out_images = held_out_images[chosen], held_out_images[chosen[:MOST_PAIRED]]
+        held_out_labels = None if held_out_labels is None else held_out_labels.cpu()[chosen[:MOST_PAIRED]]
     mixed = [torch.randperm(len(x), generator=generator) for x in (samples, held_out_images)]
+
+    where: FeatureSpace = network if space is None else space
+    of_samples = look(where, _finite([samples], more), len(samples), count)
+    of_real = look(where, [all_held_out], len(held_out_images), count)
+    of_training = look(where, [train_images[alike[: len(all_held_out)]]], len(held_out_images), count)
+    further = train_images[alike[len(all_held_out) : min(len(samples), MOST)]]  # variety compares as many as samples
+    training = torch.cat([of_training.kept, look(where, [further], len(further), count).kept])
+    found = distances(of_samples, of_real)
+    closeness = found.kernel.value
+    if space is not None:
+        centre, scale = training.mean(0), training.var(0).mean().sqrt().clamp(min=1e-12)
+        a, b = ((x.kept[:MOST_PAIRED] - centre) / scale for x in (of_samples, of_real))
+        closeness = kernel_distance(a, b).value
+    reference = FeatureMoments(where.space.sha256, data_fingerprint, of_real.moments)
+
+    measures = Measures()
+    sample_classes, real_classes = network.probabilities(samples), network.probabilities(held_out_images)
     shares = accuracy = as_asked = by_class = score = None
+    told, told_real = (where.classes_of(x.kept) for x in (of_samples, of_real))
+    if told is not None and told_real is not None:
+        score = measures.where_possible("Inception score", lambda: scores(told, told_real))
+    elif space is not None:
+        measures.left_out.append(f"Inception score ({where.space.name} tells no classes)")
     if network.facts.task == "classes":
         all_real = torch.cat([network.probabilities(train_images), real_classes])
         shares = balance(sample_classes, all_real, seed=seed)
-        score = measures.where_possible("Inception score", lambda: scores(sample_classes, real_classes))
     if held_out_labels is not None and network.facts.task == "classes":
         right = real_classes.argmax(1) == held_out_labels.cpu()
         accuracy = share(int(right.sum()), len(right))
@@ -131,23 +192,28 @@ def evaluate(
         if held_out_labels is not None:
             by_class = class_accuracy(sample_classes, sample_labels, real_classes, held_out_labels)
     pixels = (nearest(x, train_images).distance for x in (samples, held_out_images))
-    features = (nearest(x, of_training).distance for x in (of_samples, of_real))
+    learned = network.features(train_images)
+    own = [of_samples.kept, of_real.kept] if space is None else map(network.features, (samples, held_out_images))
+    features = (nearest(x, learned).distance for x in own)
     return Evaluation(
         seed=seed,
         training_images=len(train_images),
         network=network.facts,
         network_sha256=network.sha256,
+        space=where.space,
+        reference=Reference(reference.sha256, data_fingerprint, reference.count),
+        closeness=closeness,
         held_out_accuracy=accuracy,
         label_accuracy=as_asked,
-        distances=distances(of_samples, of_real),
-        real_distances=distances(of_training[alike[: len(of_real)]], of_real),
+        distances=found,
+        real_distances=distances(of_training, of_real),
         clarity=clarity(sample_classes, real_classes),
         balance=shares,
         pixel_copying=copying(*pixels),
         feature_copying=copying(*features),
         variety=measures.where_possible(
             "precision and recall",
-            lambda: variety(of_samples[mixed[0]], of_training[alike], of_real[mixed[1]], seed=seed),
+            lambda: variety(of_samples.kept[mixed[0]], training, of_real.kept[mixed[1]], seed=seed),
         ),
         inception_score=score,
         spectra=measures.where_possible(
@@ -161,6 +227,16 @@ def evaluate(
         class_accuracy=by_class,
         left_out=tuple(measures.left_out),
     )
+
+
+def _finite(*parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The same samples, refused where one is no image."""
+    for images in chain(*parts):
+        if not bool(images.isfinite().all()):
+            raise InputError(
+                "samples: some pixels are NaN or infinite; sample again from a checkpoint that did not diverge"
+            )
+        yield images.cpu()
 
 
 def copies_training_images(evaluation: Evaluation) -> bool:

@@ -30,11 +30,11 @@ def _closeness(evaluation: Evaluation) -> str:
     kernel = evaluation.distances.kernel
     if kernel.low <= 0:
         return f"cannot be told from the real data with {evaluation.distances.second} held-out images"
-    if kernel.value < VERY_CLOSE:
+    if evaluation.closeness < VERY_CLOSE:
         return "are very close to the real data"
-    if kernel.value < CLOSE:
+    if evaluation.closeness < CLOSE:
         return "are close to the real data"
-    return "are some way from the real data" if kernel.value < SOME_WAY else "are far from the real data"
+    return "are some way from the real data" if evaluation.closeness < SOME_WAY else "are far from the real data"
 
 
 def _clearness(evaluation: Evaluation) -> str:
