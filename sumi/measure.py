@@ -19,6 +19,7 @@ from sumi.evaluation.charts import loss_by_noise_level
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.feature_space import FeatureSpace
 from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
+from sumi.evaluation.loss_by_noise import LossByLogSnr, loss_by_log_snr
 from sumi.evaluation.measurements import measurements
 from sumi.evaluation.memorization import nearest
 from sumi.evaluation.open_space import LEARNED, open_space
@@ -29,7 +30,6 @@ from sumi.evaluation.seen import CHUNK
 from sumi.evaluation.summary import MOST_PAIRED, Evaluation, evaluate
 from sumi.evaluation.sweep_sections import number_of_steps, randomness
 from sumi.evaluation.verdict import verdict
-from sumi.explain.explain import held_out_loss
 from sumi.measure_vectors import measure_vectors
 from sumi.measured import Count, Measured, counting_one
 from sumi.model import DiffusionModel
@@ -42,6 +42,7 @@ from sumi.trajectory import trajectory, write_trajectory
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
+MOST_DENOISED = 500
 SHOWN = 36
 CLOSEST = (
     "The most suspicious of all samples, each with its training image; below, how near it is by that image's own "
@@ -111,7 +112,9 @@ def measure(
             swept = sweep_sampler(model, network, *real, n=len(drawn), labels=labels, seed=seed, progress=progress)
     if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
-    report = _Report(model, dataset, train, held_out, drawn, labels, evaluation, swept, seed)
+    report = _Report(
+        model, dataset, train, held_out, drawn, labels, evaluation, swept, _held_out_loss(model, held_out), seed
+    )
     made = f"{len(drawn)} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
     files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn)} more")
     return Measured(evaluation, words, model.folder / "report" / "report.html", files)
@@ -197,6 +200,16 @@ def _evaluate(
     )
 
 
+def _held_out_loss(model: GenerativeModel, held_out: ImageDataset) -> LossByLogSnr | None:
+    """The errors of a denoiser, which is told no class, on held-out images; None of other kinds of model."""
+    if not isinstance(model, DiffusionModel):
+        return None
+    # evenly spaced: files are often sorted by class
+    chosen = np.linspace(0, len(held_out) - 1, min(MOST_DENOISED, len(held_out))).round().astype(int)
+    images = PixelRange(held_out.levels).to_model(held_out.images[chosen]).to(model.device)
+    return loss_by_log_snr(model.denoiser(), images, grid=model.network_denoiser.grid, seed=model.config.seed)
+
+
 def learn_features(train: ImageDataset, progress: Count | None = None) -> FeatureNetwork:
     """The space in which distances are measured: a classifier of the training images, or of how they are turned."""
     images = PixelRange(train.levels).to_model(train.images)
@@ -219,6 +232,7 @@ class _Report:
     labels: Tensor | None
     evaluation: Evaluation | None
     swept: Sweeps | None
+    losses: LossByLogSnr | None
     seed: int
 
     def write(self, words: str, made: str) -> tuple[Path, ...]:
@@ -238,6 +252,8 @@ class _Report:
             emerging, shown_emerging = self._emerging(folder)
             if self.evaluation is not None:
                 figures = asdict(self.evaluation)
+                if self.losses is not None:
+                    figures["held_out_loss"] = asdict(self.losses)
                 if self.swept is not None:
                     figures["sweeps"] = asdict(self.swept)
                 (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
@@ -309,9 +325,20 @@ class _Report:
 
     def _learning(self, curve: str) -> Section:
         figures = [Figure(curve, "training loss")]
-        if isinstance(self.model, DiffusionModel):
-            losses = held_out_loss(self.model, self.dataset)
-            errors = {"of the noise ε̂": losses.mse_noise, "of the image x̂₀": losses.mse_clean}
-            by_noise = loss_by_noise_level(losses.log_snr, errors)
-            figures.append(Figure(by_noise, "mean squared error on held-out images by noise level"))
+        if self.losses is not None:
+            bins = self.losses.bins
+            middles = [(b.low + b.high) / 2 for b in bins]
+            errors = {
+                "of the noise ε̂": (middles, [b.mse_noise for b in bins]),
+                "of the image x̂₀": (middles, [b.mse_clean for b in bins]),
+            }
+            widest = max(
+                ((e.high - e.low) / e.value for _, line in errors.values() for e in line if e.value), default=0.0
+            )
+            caption = (
+                f"mean squared error on {self.losses.images} held-out images in {len(bins)} bins of log-SNR, each "
+                "image with a time and noise of its own in each; bands: 95 % bootstrap intervals, at most "
+                f"±{50 * widest:.1f} % here"
+            )
+            figures.append(Figure(loss_by_noise_level(errors), caption))
         return Section("How it learned", figures=figures)

@@ -1371,4 +1371,23 @@ MUTATIONS = [
         "train_images[alike]",
         "test_measure_images.py",
     ),
+    Mutation(
+        "evaluation/loss_by_noise.py",
+        "clean * torch.as_tensor(now.log_snr).exp()",
+        "clean * torch.as_tensor(now.log_snr / 2).exp()",
+        "test_explain.py",
+    ),
+    Mutation(
+        "evaluation/loss_by_noise.py",
+        "error = apart.square().mean(0).sqrt()",
+        "error = 2 * apart.square().mean(0).sqrt()",
+        "test_explain.py",
+    ),
+    Mutation(
+        "evaluation/loss_by_noise.py",
+        "images[i : i + batch_size], i, _part(now, i, batch_size)",
+        "images[i : i + batch_size], i, _part(now, 0, batch_size)",
+        "test_explain.py",
+    ),
+    Mutation("evaluation/loss_by_noise.py", "edges[1:-1], right=True", "edges[:-1], right=True", "test_explain.py"),
 ]

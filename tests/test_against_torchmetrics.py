@@ -14,7 +14,7 @@ from sumi.evaluation.kernel_distance import kernel_distance
 fid, inception, kid = (pytest.importorskip(f"torchmetrics.image.{name}") for name in ("fid", "inception", "kid"))
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features"),
-    pytest.mark.filterwarnings("ignore:std.. degrees of freedom"),  # of one split
+    pytest.mark.filterwarnings("ignore:std.*degrees of freedom"),  # of one split
 ]
 
 D = 24

@@ -14,11 +14,12 @@ from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.denoising.exact import gaussian_denoiser
 from sumi.errors import InputError
-from sumi.evaluation.loss_by_noise import loss_by_noise
+from sumi.evaluation.loss_by_noise import binned_times, bootstrapped, loss_by_log_snr, loss_by_noise
 from sumi.explain.correction import measure_remainder
 from sumi.explain.explain import SCHEDULES, explain
 from sumi.explain.noising import walk
 from sumi.process.chain import CosineBeta, LinearBeta
+from sumi.process.continuous import RectifiedFlow
 from sumi.process.schedule import level
 from sumi.sampling.solvers.ddim import DDIM
 from tests.oracles import GaussianTarget
@@ -117,6 +118,57 @@ def test_loss_by_noise_does_not_depend_on_the_batch() -> None:
     times = torch.tensor([0.3], dtype=torch.float64)
     whole, parts = (loss_by_noise(denoiser, images, times, seed=4, batch_size=b) for b in (50, 7))
     assert whole.mse_clean == pytest.approx(parts.mse_clean, rel=1e-6)
+
+
+@pytest.mark.parametrize("grid", [None, 1000])
+def test_loss_by_log_snr_of_the_exact_denoiser_is_the_mean_posterior_variance(grid: int | None) -> None:
+    """For N(m, c²) data c² sigma²/(alpha² c² + sigma²), in the mean over a bin's times: within 5 standard errors."""
+    schedule = CosineBeta().build() if grid else RectifiedFlow()
+    images = 0.2 + 0.3 * torch.randn(400, 1, 10, 10, generator=torch.Generator().manual_seed(0))
+    found = loss_by_log_snr(gaussian_denoiser(0.2, 0.3, schedule), images, grid=grid, seed=1, bins=8, batch_size=150)
+    assert found.images == 400
+    bins = binned_times(schedule, grid, 8)
+    assert len(found.bins) == len(bins) == 8
+    for one, (low, high, times) in zip(found.bins, bins, strict=True):
+        now = level(schedule, times)
+        assert (one.low, one.high) == (low, high)
+        exact = 0.09 * now.sigma**2 / (now.alpha**2 * 0.09 + now.sigma**2)
+        for estimate, errors in ((one.mse_clean, exact), (one.mse_noise, exact * now.log_snr.exp())):
+            deviation = ((errors.var(correction=0) + 2 * errors.square().mean() / 100) / 400).sqrt()
+            assert abs(estimate.value - errors.mean()) < 5 * deviation
+            assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * float(deviation), rel=0.25)
+
+
+def test_bins_are_equally_wide_in_log_snr_and_hold_every_time_once() -> None:
+    """Ladders of few levels have a bin each, and the bins between are left out; alpha = 0 has no finite log-SNR."""
+    for schedule, grid, count in ((LINEAR, 1000, 1000), (LINEAR, 4, 4), (RectifiedFlow(), None, 999)):
+        bins = binned_times(schedule, grid, 12)
+        times = torch.cat([chosen for *_, chosen in bins])
+        assert len(times.unique()) == len(times) == count
+        widths = torch.tensor([high - low for low, high, _ in bins])
+        torch.testing.assert_close(widths, widths[:1].expand(len(bins)), rtol=1e-5, atol=0)
+        for low, high, chosen in bins:
+            log_snr = schedule.log_snr(chosen)
+            assert bool(((low - 1e-9 <= log_snr) & (log_snr <= high + 1e-9)).all())
+        assert bins[0][0] < bins[-1][0]  # from noise to data
+    assert len(binned_times(LINEAR, 4, 12)) <= 4
+
+
+def test_loss_by_log_snr_does_not_depend_on_the_batch_and_its_times_not_on_the_noise() -> None:
+    images = PixelRange(17).to_model(load_data(DataConfig(source="digits")).images[:50])
+    denoiser = FunctionDenoiser(lambda x, t: x.clamp(-1, 1), LINEAR)
+    whole, parts = (loss_by_log_snr(denoiser, images, grid=1000, seed=4, batch_size=b) for b in (50, 7))
+    for one, other in zip(whole.bins, parts.bins, strict=True):
+        assert one.mse_clean.value == pytest.approx(other.mse_clean.value, rel=1e-6)
+        assert one.mse_clean.low == pytest.approx(other.mse_clean.low, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [10, 100])
+def test_a_bootstrap_interval_covers_the_mean_nineteen_times_in_twenty(count: int) -> None:
+    """Of squared normals, more skewed than losses are, 1000 times: 0.7 % is a standard error."""
+    values = torch.randn(count, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).square()
+    covered = sum(e.low <= 1 <= e.high for e in bootstrapped(values, 0)) / 1000
+    assert (0.90 if count == 10 else 0.93) < covered < 0.97
 
 
 def test_the_package_own_exact_denoiser_agrees_with_the_oracle() -> None:

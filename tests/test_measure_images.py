@@ -17,6 +17,7 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
 from sumi.evaluation import features, summary
+from sumi.evaluation import seen as seen_module
 from sumi.evaluation.kernel_distance import kernel_distance
 from sumi.evaluation.preprocessing import Preprocessing
 from sumi.evaluation.pretrained import PretrainedSpace
@@ -64,7 +65,10 @@ def measured(
     found = measure(model, n=len(samples), **options)
     assert isinstance(found.evaluation, Evaluation)
     page = found.report.read_text()
-    assert json.loads((found.report.parent / "evaluation.json").read_text())["seed"] == 0
+    told = json.loads((found.report.parent / "evaluation.json").read_text())
+    assert told["seed"] == 0
+    assert all(b["mse_noise"]["low"] <= b["mse_noise"]["value"] for b in told["held_out_loss"]["bins"])
+    assert f"{told['held_out_loss']['images']} held-out images in 12 bins of log-SNR" in page
     return found.evaluation, found.verdict, re.sub(r"<style>.*?</style>|<[^>]*>", " ", page)
 
 
@@ -148,7 +152,8 @@ def test_more_samples_than_are_kept_count_for_the_frechet_distance(
     whole, _, _ = measured(monkeypatch, model, samples)
     for module in (summary, measure_module):
         monkeypatch.setattr(module, "MOST_PAIRED", 120)
-    monkeypatch.setattr(measure_module, "CHUNK", 70)
+    for module in (seen_module, measure_module):
+        monkeypatch.setattr(module, "CHUNK", 70)
     found, _, page = measured(monkeypatch, model, samples)
     assert (found.distances.first, found.distances.second) == (120, 120)
     assert (found.distances.frechet_first, found.distances.frechet_second) == (350, len(held_out))
@@ -156,7 +161,7 @@ def test_more_samples_than_are_kept_count_for_the_frechet_distance(
     assert found.distances.frechet_plug_in == pytest.approx(whole.distances.frechet_plug_in, rel=1e-8)
     assert found.real_distances.frechet_plug_in == pytest.approx(whole.real_distances.frechet_plug_in, rel=1e-8)
     assert found.inception_score is not None
-    assert found.inception_score.samples.images == 120
+    assert (found.inception_score.samples.images, found.inception_score.real.images) == (120, 120)
     assert f"Fréchet distances: 350 samples and {len(held_out)} held-out images." in page
     assert "120 images by" in page
     assert "and 230 more" in page

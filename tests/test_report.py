@@ -215,12 +215,16 @@ def test_pictures_of_anything_else_are_refused() -> None:
 BALANCE = Balance((30, 60, 10), (40, 40, 20), 0.2, 0.05, 0.001)
 
 
+def losses(*values: float) -> tuple[list[float], list[Estimate]]:
+    return [4.0 * k for k in range(len(values))], [Estimate(v, 0.9 * v, 1.2 * v) for v in values]
+
+
 def test_charts_take_their_colours_from_the_page_and_are_the_same_every_time() -> None:
     def draw() -> list[str]:
         return [
             loss_curve(range(200), [1 / (step + 1) for step in range(200)], held_out=([0, 199], [1.0, 0.1])),
             class_shares(BALANCE, names=["zero", "one", "<two>"]),
-            loss_by_noise_level([-4.0, 0.0, 4.0], {"x": [1.0, 0.5, 0.1], "ε": [0.1, 0.5, 1.0]}),
+            loss_by_noise_level({"x": losses(1.0, 0.5, 0.1), "ε": losses(0.1, 0.5, 1.0)}),
             power_spectra({"samples": spectrum_of(9.0, 1.0, 0.1), "real": spectrum_of(9.0, 0.5, 0.2)}, fine=0.25),
         ]
 

@@ -59,11 +59,16 @@ def class_shares(balance: Balance, *, names: Sequence[str] | None = None) -> str
     return _svg(figure)
 
 
-def loss_by_noise_level(log_snr: Sequence[float], losses: Mapping[str, Sequence[float]]) -> str:
-    """Held-out losses, each named, by log-SNR (K,): noise on the left, data on the right; logarithmic."""
+def loss_by_noise_level(losses: Mapping[str, tuple[Sequence[float], Sequence[Estimate]]]) -> str:
+    """Held-out losses by log-SNR, each named: (log-SNRs (K,), losses (K,)), noise on the left, data on the right.
+
+    The axis of losses is logarithmic; bands are 95 % intervals.
+    """
     figure, axes = _blank("log-SNR   (noise ← → data)", "error")
-    for (name, values), colour in zip(losses.items(), (FIRST, SECOND, INK, FAINT), strict=False):
-        axes.plot(log_snr, values, color=colour, linewidth=2, marker="o", markersize=3.5, label=name)
+    for (name, (log_snr, line)), colour in zip(losses.items(), (FIRST, SECOND, INK, FAINT), strict=False):
+        low, high = [e.low for e in line], [e.high for e in line]
+        axes.fill_between(log_snr, low, high, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(log_snr, [e.value for e in line], color=colour, linewidth=1.6, marker="o", markersize=3, label=name)
     axes.set_yscale("log")
     if len(losses) > 1:
         _legend(axes)

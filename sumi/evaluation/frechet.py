@@ -18,8 +18,8 @@ Meijer and van der Leeden 1999), in each set separately. With F_i the distance w
 
 A jackknife's V_J estimates 4 ΔᵀSΔ + 4 tr S² where the truth is 4 ΔᵀSΔ + 2 tr S² (Efron and Stein 1981: it is biased
 upwards), while the bias is tr S. With c = V_J/F that gives V(θ) = c (θ + bias/2), the form that ``intervals`` turns
-into an interval. All this supposes more images than features: with fewer the excess does not fall like 1/N yet, and
-what is taken off is too little.
+into an interval. All this supposes at least twice as many images as features: with fewer than features the excess does
+not fall like 1/N yet, and too little is taken off; with about as many, too much.
 """
 
 import torch

@@ -3,6 +3,11 @@
 At each time the error of x̂_0 and of ε̂, per element, with the same noise for every model:
 
     mse_clean(t) = E ‖x̂_0 - x_0‖²/d,        mse_noise(t) = SNR(t) · mse_clean(t)
+
+Times mean different things to different schedules; log-SNR means the same to all. So models are compared in bins of
+equal width in log-SNR, where each image gets a time and noise of its own in every bin. The intervals are of the
+bootstrap over images, all bins resampled alike: of the studentised mean (Hall 1988), as losses are skewed, and
+percentiles of the plain mean are too short then.
 """
 
 from dataclasses import dataclass
@@ -11,9 +16,14 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
+from sumi.evaluation.intervals import Estimate
 from sumi.process.forward import add_noise
-from sumi.process.noise import Purpose, normal
-from sumi.process.schedule import levels
+from sumi.process.noise import Purpose, generator, normal
+from sumi.process.schedule import NoiseLevel, Schedule, level, levels
+
+BINS = 12
+RESAMPLES = 2000
+TIMES, BOOTSTRAP = 1, 2  # draws besides the noise's
 
 
 @dataclass(frozen=True)
@@ -38,15 +48,96 @@ def loss_by_noise(
 ) -> LossByNoise:
     """Errors on ``images`` (N, C, H, W) in [-1, 1] at ``times`` (K,) in (0, 1], averaged over images and elements."""
     rows: list[tuple[float, float, float, float]] = []
-    for k, level in enumerate(levels(denoiser.schedule, times)):
+    for k, now in enumerate(levels(denoiser.schedule, times)):
         total = 0.0
         for first in range(0, len(images), batch_size):
-            x_0 = images[first : first + batch_size]
-            indices = range(first, first + len(x_0))
-            noise = normal(seed, indices, k, Purpose.EVALUATION, x_0.shape[1:], device=x_0.device)
-            clean = denoiser(add_noise(x_0, noise, level), level).clean
-            total += float((clean - x_0).square().flatten(1).mean(1).sum())
+            part = images[first : first + batch_size]
+            total += float(_errors(denoiser, part, first, now, seed, k).sum())
         mse = total / len(images)
-        snr = float(level.alpha) ** 2 / float(level.sigma) ** 2
-        rows.append((float(level.t), float(level.log_snr), mse, snr * mse))
+        snr = float(now.alpha) ** 2 / float(now.sigma) ** 2
+        rows.append((float(now.t), float(now.log_snr), mse, snr * mse))
     return LossByNoise(*zip(*rows, strict=True))
+
+
+@dataclass(frozen=True)
+class NoiseBin:
+    """Mean squared errors at log-SNRs from ``low`` to ``high``, of as many evaluations as there are images."""
+
+    low: float
+    high: float
+    mse_clean: Estimate
+    mse_noise: Estimate
+
+
+@dataclass(frozen=True)
+class LossByLogSnr:
+    """Of ``images`` images, in bins from noise to data; bins that no time of the model lies in are left out."""
+
+    images: int
+    bins: tuple[NoiseBin, ...]
+
+
+@torch.inference_mode()
+def loss_by_log_snr(
+    denoiser: Denoiser, images: Tensor, *, grid: int | None, seed: int, bins: int = BINS, batch_size: int = 256
+) -> LossByLogSnr:
+    """Errors on ``images`` (N, C, H, W) in [-1, 1], N ≥ 1, in ``bins`` of log-SNR.
+
+    ``grid``: the steps of a chain that knows only the times i/grid; None: thousandths of time.
+    """
+    found: list[tuple[float, float, Tensor, Tensor]] = []
+    for k, (low, high, times) in enumerate(binned_times(denoiser.schedule, grid, bins)):
+        drawn = [generator(seed, i, k, Purpose.EVALUATION, TIMES).integers(len(times)) for i in range(len(images))]
+        now = level(denoiser.schedule, times[torch.tensor(drawn)])
+        clean = torch.cat(
+            [
+                _errors(denoiser, images[i : i + batch_size], i, _part(now, i, batch_size), seed, k)
+                for i in range(0, len(images), batch_size)
+            ]
+        )
+        found.append((low, high, clean, clean * torch.as_tensor(now.log_snr).exp()))
+    means = bootstrapped(torch.stack([errors for *_, clean, noise in found for errors in (clean, noise)], 1), seed)
+    ends = ((low, high) for low, high, *_ in found)
+    return LossByLogSnr(
+        len(images),
+        tuple(NoiseBin(*e, *pair) for e, *pair in zip(ends, means[::2], means[1::2], strict=True)),
+    )
+
+
+def binned_times(schedule: Schedule, grid: int | None, bins: int) -> list[tuple[float, float, Tensor]]:
+    """Ends of the bins, equally wide in log-SNR, from noise to data, and the times of the grid in each; none empty."""
+    steps = grid or 1000
+    times = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    log_snr = schedule.log_snr(times).detach()
+    times, log_snr = times[log_snr.isfinite()], log_snr[log_snr.isfinite()]
+    edges = torch.linspace(float(log_snr.min()), float(log_snr.max()), bins + 1, dtype=torch.float64)
+    place = torch.bucketize(log_snr, edges[1:-1], right=True)
+    there = [(k, times[place == k]) for k in range(bins)]
+    return [(float(edges[k]), float(edges[k + 1]), chosen) for k, chosen in there if len(chosen)]
+
+
+def bootstrapped(values: Tensor, seed: int) -> list[Estimate]:
+    """The mean of each column of ``values`` (N, K) with its 95 % interval; rows are resampled together."""
+    n, mean = len(values), values.mean(0)
+    draws = generator(seed, 0, 0, Purpose.EVALUATION, BOOTSTRAP).multinomial(n, [1 / n] * n, size=RESAMPLES)
+    weights, apart = torch.from_numpy(draws).double() / n, values - mean
+    moved = weights @ apart
+    error = (weights @ apart.square() - moved.square()).clamp(min=0).sqrt()
+    # where a resample is one value again and again there is no error to divide by, nor anything to be said
+    studentised = (moved / error).nan_to_num(0.0, 0.0, 0.0)
+    low, high = studentised.quantile(torch.tensor([0.975, 0.025], dtype=torch.float64), dim=0)
+    error = apart.square().mean(0).sqrt()
+    return [Estimate(*row) for row in torch.stack([mean, mean - low * error, mean - high * error], 1).tolist()]
+
+
+def _part(now: NoiseLevel, first: int, size: int) -> NoiseLevel:
+    """The levels number ``first`` … of a level of tensors."""
+    columns = (now.t, now.alpha, now.sigma, now.log_snr, now.alpha_slope, now.sigma_slope)
+    return NoiseLevel(*(torch.as_tensor(column)[first : first + size] for column in columns))
+
+
+def _errors(denoiser: Denoiser, x_0: Tensor, first: int, now: NoiseLevel, seed: int, k: int) -> Tensor:
+    """‖x̂_0 - x_0‖²/d of images number ``first`` …, float64 (N,) on the CPU, with the noise of place ``k``."""
+    noise = normal(seed, range(first, first + len(x_0)), k, Purpose.EVALUATION, x_0.shape[1:], device=x_0.device)
+    clean = denoiser(add_noise(x_0, noise, now), now).clean
+    return (clean - x_0).square().flatten(1).mean(1).double().cpu()

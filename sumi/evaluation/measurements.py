@@ -81,8 +81,11 @@ def measurements(evaluation: Evaluation) -> Table:
         f"Feature space: {e.space.name}, {e.space.dimension} features, sha256 {e.space.sha256[:12]}. Reference "
         f"statistics: {e.reference.images} held-out images, sha256 {e.reference.sha256[:12]}."
     )
-    if min(e.distances.frechet_first, e.distances.frechet_second) <= e.space.dimension:
-        sizes += " With no more images than features, Fréchet distances are still too large: go by the kernel distance."
+    if min(e.distances.frechet_first, e.distances.frechet_second) < 2 * e.space.dimension:
+        sizes += (
+            " With fewer than twice as many images as features Fréchet distances keep some bias: go by the kernel "
+            "distance."
+        )
     if e.space.sha256 != e.network_sha256:
         sizes += (
             " Classes, clarity and copies among features are told by the built-in network, sha256 "
