@@ -16,6 +16,7 @@ from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
+from sumi.errors import InputError
 from sumi.evaluation import features, summary
 from sumi.evaluation import seen as seen_module
 from sumi.evaluation.kernel_distance import kernel_distance
@@ -210,3 +211,11 @@ def test_a_network_from_a_file_is_the_space_that_is_measured_in(
     assert found.distances.kernel.value > 1 > found.closeness
     assert "are far from" not in words
     assert found.held_out_accuracy is not None
+
+
+def test_a_network_that_is_not_there_is_told_before_anything_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DiffusionModel, "sample", None)
+    with pytest.raises(InputError, match="nowhere.pth: no such file; get pt_inception"):
+        measure(new_model(tmp_path), features="nowhere.pth")

@@ -217,3 +217,8 @@ def test_data_of_another_kind_are_refused(tmp_path: Path) -> None:
     images = replace(model.description, items=ImageSpec(1, 8, 8, 17, ()))
     with pytest.raises(InputError, match="is a model of images, and this is for vectors"):
         measure_vectors(DiffusionModel(images, model.network_denoiser, 7, tmp_path))
+
+
+def test_vectors_are_measured_in_no_feature_space(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--features: networks see images, and this run makes vectors"):
+        measure(new_model(tmp_path, "ring-of-8"), features="weights.pth")
