@@ -217,5 +217,5 @@ def test_a_network_that_is_not_there_is_told_before_anything_is_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DiffusionModel, "sample", None)
-    with pytest.raises(InputError, match="nowhere.pth: no such file; get pt_inception"):
+    with pytest.raises(InputError, match=r"nowhere\.pth: no such file; get pt_inception"):
         measure(new_model(tmp_path), features="nowhere.pth")
