@@ -22,8 +22,11 @@ from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.noise import Purpose, SampleNoise, normal
 from sumi.process.schedule import NoiseLevel, deviation, level
 from sumi.run import ImageSpec, RunDescription
-from sumi.sampling.method import Method, build_method
+from sumi.sampling.inversion import REVERSIBLE, invert
+from sumi.sampling.method import LEAST_STD, Method, build_method
 from sumi.sampling.sample import sample
+from sumi.sampling.sdedit import at_strength, rest_of
+from sumi.sampling.spherical import slerp
 from sumi.trained import GenerativeModel, check_indices, check_range
 from sumi.tuned import load_tuned, tuned_file
 
@@ -133,6 +136,8 @@ class DiffusionModel(GenerativeModel):
         guidance: float | None = None,
         batch_size: int = 64,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
+        x: Tensor | None = None,
+        t: float = 1.0,
         on_step: OnStep | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
@@ -143,35 +148,195 @@ class DiffusionModel(GenerativeModel):
         see `method`.
         ``label``: the class of all, "all" for one class after the other, or a tensor (n,) of classes; ``condition``:
         anything else that is said of each of the n; ``guidance``: see `denoiser`. ``wrap`` makes another denoiser of
-        the model's own, such as one that is multiplied by a second distribution. ``on_step(step, level, x)`` sees each
-        batch after each step, ``progress(done, total)`` counts
+        the model's own, such as one that is multiplied by a second distribution. ``x`` (n, …): where to begin instead
+        of `start_noise`, at the time ``t``, from where the rest of the sampler's times are walked; a tuned solver walks
+        only all of them. ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts
         items. Raises InputError for values out of range.
         """
         check_indices(n, start, seed, batch_size)
-        method = self.method(steps, solver, eta, tuned=label is None and condition is None)
+        if solver == "tuned" and t < 1:
+            raise InputError("--solver tuned: walks all of its times, and this begins on the way; choose another")
+        method = self.method(steps, solver, eta, tuned=label is None and condition is None and t == 1)
+        times = method.times if t == 1 else rest_of(method.times, t)
+        said = self.said(range(start, start + n), label, condition)
+        if x is not None and x.shape != (n, *self.items.shape):
+            raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *self.items.shape)} here")
+        made = []
+        for first in range(start, start + n, batch_size):
+            indices = range(first, min(first + batch_size, start + n))
+            rows = slice(indices.start - start, indices.stop - start)
+            denoiser = self.denoiser(None if said is None else said.rows(rows), guidance)
+            denoiser = denoiser if wrap is None else wrap(denoiser)
+            noise = SampleNoise(seed, indices, self.items.shape, device=self.device)
+            begun = self.start_noise(indices, seed) if x is None else x[rows].to(self.device)
+            end = sample(denoiser, method.solver, times, begun, noise, on_step)
+            made.append((end.clamp(-1, 1) if isinstance(self.items, ImageSpec) else end).cpu())
+            if progress is not None:
+                progress(rows.stop, n)
+        return torch.cat(made)
+
+    def said(self, indices: Sequence[int], label: str | Tensor | None, condition: Condition | None) -> Condition | None:
+        """What is said of these items by a label, as of `sample`, or by a condition. Raises InputError."""
+        n = len(indices)
         if label is not None and condition is not None:
             raise InputError("label: is part of the condition, and one is given; give one of them")
         if isinstance(label, Tensor):
             if label.shape != (n,):
                 raise InputError(f"label: {tuple(label.shape)} classes for {n} items; give one for each")
-            condition = Condition(labels=label)
+            return Condition(labels=label)
         if condition is not None and {len(part) for part in condition.parts().values()} != {n}:
             raise InputError(f"condition: is not of {n} items; give one row for each")
-        made = []
-        for first in range(start, start + n, batch_size):
-            indices = range(first, min(first + batch_size, start + n))
-            if condition is not None:
-                said: Condition | None = condition.rows(slice(indices.start - start, indices.stop - start))
-            else:
-                said = self.labels_of(indices, label if isinstance(label, str) else None)
-            denoiser = self.denoiser(said, guidance)
-            denoiser = denoiser if wrap is None else wrap(denoiser)
-            noise = SampleNoise(seed, indices, self.items.shape, device=self.device)
-            x = sample(denoiser, method.solver, method.times, self.start_noise(indices, seed), noise, on_step)
-            made.append((x.clamp(-1, 1) if isinstance(self.items, ImageSpec) else x).cpu())
+        return self.labels_of(indices, label) if condition is None else condition
+
+    @torch.inference_mode()
+    def vary(
+        self,
+        images: Tensor,
+        strength: float,
+        *,
+        n: int = 4,
+        steps: int | None = None,
+        solver: str | None = None,
+        eta: float | None = None,
+        seed: int = 0,
+        start: int = 0,
+        label: str | Tensor | None = None,
+        condition: Condition | None = None,
+        guidance: float | None = None,
+        batch_size: int = 64,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Variations of an image: noised as far as ``strength`` says, and back (`sumi.sampling.sdedit`).
+
+        ``images``: one item of the model's shape, of which ``n`` variations are made, or many (N, …), of each of which
+        one is (and n is not used). ``strength`` in [0, 1]: 0 gives the image itself, 1/2 begins with as much noise as
+        data, 1 is `sample` with nothing of the image. Variation i has the noise of sample ``start + i`` of the seed.
+        All else as of `sample`. Raises InputError.
+        """
+        shape = self.items.shape
+        check_indices(n, start, seed, batch_size)
+        items = images.float().expand(n, *shape) if images.shape == shape else images.float()
+        self._check_items(items)
+        network, std = self.gaussian_denoiser(), max(self.description.data_std, LEAST_STD)
+        now = at_strength(network.schedule, strength, std, network.grid)
+        if not now.sigma:
+            return items.cpu().clone()
+        x = None
+        if strength < 1:
+            noise = normal(seed, range(start, start + len(items)), 0, Purpose.START, shape)
+            x = network.noised(items.cpu(), noise, now)
+        return self.sample(
+            len(items),
+            steps=steps,
+            solver=solver,
+            eta=eta,
+            seed=seed,
+            start=start,
+            label=label,
+            condition=condition,
+            guidance=guidance,
+            batch_size=batch_size,
+            x=x,
+            t=float(now.t),
+            progress=progress,
+        )
+
+    @torch.inference_mode()
+    def invert(
+        self,
+        images: Tensor,
+        *,
+        steps: int | None = None,
+        solver: str = REVERSIBLE[0],
+        corrections: int = 0,
+        label: str | Tensor | None = None,
+        condition: Condition | None = None,
+        guidance: float | None = None,
+        batch_size: int = 64,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """The noise at t = 1 that `decode` makes these items (N, …) of, float32 (N, …) on the CPU.
+
+        By the probability-flow ODE (`sumi.sampling.inversion`, which explains ``corrections``). ``solver``: one of
+        REVERSIBLE, or SOLVER@GRID. All else as of `sample`. Raises InputError.
+        """
+        self._check_items(images)
+        self.gaussian_denoiser()
+        method, n = self._reversible(steps, solver), len(images)
+        said = self.said(range(n), label, condition)
+        found = []
+        for first in range(0, n, batch_size):
+            rows = slice(first, min(first + batch_size, n))
+            denoiser = self.denoiser(None if said is None else said.rows(rows), guidance)
+            x_0 = images[rows].float().to(self.device)
+            found.append(invert(denoiser, method.solver, method.times, x_0, corrections).cpu())
             if progress is not None:
-                progress(indices.stop - start, n)
-        return torch.cat(made)
+                progress(rows.stop, n)
+        return torch.cat(found)
+
+    def decode(
+        self,
+        latents: Tensor,
+        *,
+        steps: int | None = None,
+        solver: str = REVERSIBLE[0],
+        label: str | Tensor | None = None,
+        condition: Condition | None = None,
+        guidance: float | None = None,
+        batch_size: int = 64,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """What is sampled of the noise ``latents`` (N, …) at t = 1: the way back from `invert`, same arguments.
+
+        Of `start_noise` it is the samples of that seed.
+        """
+        self._reversible(steps, solver)
+        return self.sample(
+            len(latents),
+            steps=steps,
+            solver=solver,
+            label=label,
+            condition=condition,
+            guidance=guidance,
+            batch_size=batch_size,
+            x=latents,
+            progress=progress,
+        )
+
+    def interpolate(
+        self,
+        a: Tensor,
+        b: Tensor,
+        n: int = 8,
+        *,
+        steps: int | None = None,
+        solver: str = REVERSIBLE[0],
+        corrections: int = 0,
+        label: str | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """``n`` items from a to b, of the model's shape each, at even places of the way between their noise.
+
+        `invert`, `sumi.sampling.spherical.slerp`, `decode`: the first and the last are a and b as they come back.
+        ``label``: the class of all. Raises InputError.
+        """
+        check_range(n=n, least=2)
+        how = {"steps": steps, "solver": solver, "label": label, "guidance": guidance}
+        latents = self.invert(torch.stack([a, b]), corrections=corrections, **how)
+        between = slerp(latents[0], latents[1], torch.linspace(0, 1, n))
+        return self.decode(between, progress=progress, **how)
+
+    def _reversible(self, steps: int | None, solver: str) -> Method:
+        """How the ODE is walked both ways. Raises InputError for a solver that goes one way only."""
+        if solver.partition("@")[0] not in REVERSIBLE:
+            raise InputError(f"--solver {solver}: leads only from noise to data; choose from {', '.join(REVERSIBLE)}")
+        return self.method(steps, solver, tuned=False)
+
+    def _check_items(self, items: Tensor) -> None:
+        shape = self.items.shape
+        if items.shape[1:] != shape or not len(items):
+            raise InputError(f"images: are of shape {tuple(items.shape)}; the model takes {shape}, or more of them")
 
     def how_sampled(self, *, labelled: bool = False) -> str:
         """Its solver and number of steps, and how far it is guided where samples are asked to be of a class."""

@@ -3,16 +3,18 @@
 import io
 import json
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.evaluation.pictures import image_grid
+from sumi.evaluation.pictures import CELL, image_grid, strip
 from sumi.run import writing
 
 
@@ -32,6 +34,19 @@ def write_images(folder: Path, images: Tensor, *, start: int, about: Mapping[str
         grid = folder / "grid.png"
         image_grid(images.numpy()).save(grid, pnginfo=_text({**about, "index": start, "count": len(images)}))
     return grid
+
+
+def write_between(folder: Path, ends: Tensor, made: Tensor, about: Mapping[str, object]) -> Path:
+    """Write ``made``, uint8 (n, C, H, W), as `write_images` does, and strip.png: them between the two images ``ends``.
+
+    Below each stands how far on the way it is. Returns the strip's path. Raises as `write_images` does.
+    """
+    write_images(folder, made, start=0, about=about)
+    words = ["a", *(f"{k / (len(made) - 1):.2f}" for k in range(len(made))), "b"]
+    row = strip(torch.cat([ends[:1], made, ends[1:]]), labels=words, scale=max(1, ceil(1.5 * CELL / made.shape[-1])))
+    with writing(folder):
+        row.save(folder / "strip.png", pnginfo=_text({**about, "index": 0, "count": len(made)}))
+    return folder / "strip.png"
 
 
 def write_vectors(folder: Path, vectors: NDArray[np.float64], picture: bytes, about: Mapping[str, object]) -> Path:

@@ -1390,4 +1390,36 @@ MUTATIONS = [
         "test_explain.py",
     ),
     Mutation("evaluation/loss_by_noise.py", "edges[1:-1], right=True", "edges[:-1], right=True", "test_explain.py"),
+    # image to image
+    Mutation(
+        "sampling/inversion.py", "float(s.sigma) / 2 * denoiser", "float(s.sigma) * denoiser", "test_image_to_image.py"
+    ),
+    Mutation(
+        "sampling/inversion.py",
+        "float(deviation(s) / deviation(t)) * (x - back)",
+        "float(deviation(t) / deviation(s)) * (x - back)",
+        "test_image_to_image.py",
+    ),
+    Mutation("sampling/inversion.py", "* (x - back)", "* (back - x)", "test_image_to_image.py"),
+    Mutation(
+        "sampling/inversion.py",
+        "x_s, s, t, self.solver.init()",
+        "x_s, t, s, self.solver.init()",
+        "test_image_to_image.py",
+    ),
+    Mutation("sampling/sample.py", "        walk[0] = DATA", "        walk[0] = walk[0]", "test_image_to_image.py"),
+    Mutation("sampling/sdedit.py", "tan(pi / 2 * strength)", "tan(pi / 4 * strength)", "test_image_to_image.py"),
+    Mutation("sampling/sdedit.py", "-2 * log(ratio)", "-log(ratio)", "test_image_to_image.py"),
+    Mutation("sampling/sdedit.py", "max(1, round(t * grid))", "round(t * grid)", "test_image_to_image.py"),
+    Mutation("sampling/sdedit.py", "times[times < t]", "times[times <= t]", "test_image_to_image.py"),
+    Mutation(
+        "sampling/spherical.py",
+        "length = (1 - w) * lengths[0] + w * lengths[1]",
+        "length = w * lengths[0] + (1 - w) * lengths[1]",
+        "test_image_to_image.py",
+    ),
+    Mutation("sampling/spherical.py", "sin(v * theta) / sin(theta)", "sin(v * theta)", "test_image_to_image.py"),
+    Mutation("sampling/solvers/adams.py", "if after < inf else", "if after <= inf else", "test_image_to_image.py"),
+    Mutation("model.py", "rest_of(method.times, t)", "method.times", "test_image_to_image.py"),
+    Mutation("model.py", "Purpose.START, shape)", "Purpose.STEP, shape)", "test_image_to_image.py"),
 ]

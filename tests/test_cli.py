@@ -106,6 +106,10 @@ def test_the_options_are_those_that_are_promised() -> None:
         "inpaint": sorted(["--mask", *restoration]),
         "upscale": sorted(["--factor", *restoration]),
         "restore": sorted(["--operator", "--noise", *restoration]),
+        "vary": sorted(["--strength", "--solver", *(option for option in restoration if option != "--method")]),
+        "interpolate": sorted(
+            ["-n", "--steps", "--solver", "--label", "--guidance", "--checkpoint", "--device", "--out", *common]
+        ),
         "evaluate": sorted(["--data", "-n", "--features", "--sweeps", "--seed", "--checkpoint", "--device", *common]),
         "compare": sorted(
             ["--solvers", "--steps", "-n", "--frechet", "--tune", "--seed", "--checkpoint", "--device", *common]

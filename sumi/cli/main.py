@@ -104,16 +104,52 @@ def _restore(parser: argparse.ArgumentParser) -> None:
     _restoration(parser)
 
 
-def _restoration(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-n", type=int, default=4, metavar="N", help="candidates (default: 4)")
+def _vary(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="0: the image itself; 1/2: as much noise as image; 1: nothing of it (default: 0.5)",
+    )
+    parser.add_argument(
+        "--solver", metavar="NAME", help="such as ddpm, or unipc@karras with a time grid (default: the configuration's)"
+    )
+    _candidates(parser)
+
+
+def _interpolate(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("a", metavar="A", help="an image file of the model's size")
+    parser.add_argument("b", metavar="B", help="another")
+    parser.add_argument("-n", type=int, default=8, metavar="N", help="images, both ends among them (default: 8)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+    parser.add_argument(
+        "--solver", default="heun", metavar="NAME", help="heun, ddim, rk4, adams or adaptive (default: heun)"
+    )
+    _told(parser)
+
+
+def _restoration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         metavar="NAME",
         help="trained, moment_matching, pigdm, dps, ddnm or repaint (default: trained where the run is, else "
         "moment_matching; dps for jpeg)",
     )
+    _candidates(parser)
+
+
+def _candidates(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", type=int, default=4, metavar="N", help="candidates (default: 4)")
+    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    _told(parser)
+
+
+def _told(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", metavar="L", help="the class of the picture, by its name, where the model knows any")
     parser.add_argument("--guidance", type=float, metavar="W", help="how much the label counts (see `sumi sample`)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
@@ -230,6 +266,8 @@ COMMANDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]
     "inpaint": ("paint what is missing of an image, with a trained model of images", _inpaint),
     "upscale": ("make an image larger, with a trained model of images", _upscale),
     "restore": ("undo blur, lost colour or compression, with a trained model of images", _restore),
+    "vary": ("noise an image as far as you say and back: variations of it", _vary),
+    "interpolate": ("the images between two, by way of the noise that they are made of", _interpolate),
     "evaluate": ("measure a trained model against held-out data and write its report", _evaluate),
     "nll": ("how probable held-out data are to a model: its bound in terms, and the ODE's likelihood", _nll),
     "compare": ("compare solvers on a trained model at equal evaluations, and tune one to it", _compare),

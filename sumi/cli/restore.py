@@ -1,4 +1,4 @@
-"""``sumi restore RUN IMAGE --operator NAME``, and what it shares with ``inpaint`` and ``upscale``."""
+"""``sumi restore RUN IMAGE --operator NAME``, and what it shares with ``inpaint``, ``upscale`` and ``vary``."""
 
 import argparse
 import hashlib
@@ -57,8 +57,9 @@ def write(
     more: Mapping[str, object],
     method: str,
     mask: Tensor | None = None,
+    place: str = "restored",
 ) -> None:
-    """Candidates in --out, or in the run folder's restored/, and what was written, said."""
+    """Candidates in --out, or in the run folder's ``place``, and what was written, said."""
     steps = model.config.sampling.steps if options.steps is None else options.steps
     given = hashlib.sha256(image.numpy().tobytes() + (b"" if mask is None else mask.numpy().tobytes())).hexdigest()
     about: dict[str, object] = {
@@ -76,7 +77,7 @@ def write(
         guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
         about |= {"label": options.label, "guidance": guidance}
         name += f"-{plain(options.label)}-guidance{guidance:g}"
-    folder = Path(options.out) if options.out else Path(options.run) / "restored" / name
+    folder = Path(options.out) if options.out else Path(options.run) / place / name
     picture = write_restored(folder, image, made, about, mask)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
     say(f"wrote {count} and {picture} ({method}, {steps} steps)")

@@ -69,7 +69,7 @@ class Adams:
         denoised = denoiser(x, t)
         epsilon = denoised.noise
         nodes = (now, *(node for node, _ in state))
-        weights = self.weights(nodes, after)[1:]
+        weights = self.weights(nodes, after)[1:] if after < inf else (0.0,) * len(state)  # DDIM to pure noise
         x_s = (denoised.clean * alpha).add_(epsilon, alpha=float(s.sigma) - alpha * sum(weights))
         for w, (_, past) in zip(weights, state, strict=True):
             x_s.add_(past, alpha=alpha * w)

@@ -51,7 +51,7 @@ class DDIM:
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: None, noise: StepNoise
     ) -> tuple[Tensor, None]:
         """One step (module docstring), x of shape (N, …). Raises InputError where η > 0 and no noise is offered."""
-        added = float(noise_fraction(s, t))  # v/sigma_t²
+        added = float(noise_fraction(s, t)) if self.eta else 0.0  # v/sigma_t²; η = 0 also goes towards noise
         posterior_std = self.eta * float(s.sigma) * sqrt(added)
         noise_std = self.eta * float(t.sigma) * sqrt(added) if self.variance == "large" else posterior_std
         of_x = sqrt(float(s.sigma) ** 2 - posterior_std**2) / float(t.sigma)

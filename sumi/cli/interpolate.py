@@ -1,0 +1,52 @@
+"""``sumi interpolate RUN A B``."""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import torch
+
+from sumi.cli.restore import prepared
+from sumi.cli.sample import plain
+from sumi.cli.terminal import counting, say
+from sumi.restore_files import BYTES, read_image
+from sumi.sample_files import write_between
+
+
+def run(options: argparse.Namespace) -> None:
+    model = prepared(options)
+    shape = model.images.shape
+    a, b = read_image(options.a, shape, "A"), read_image(options.b, shape, "B")
+    with counting("interpolating") as interpolating:
+        made = model.interpolate(
+            a,
+            b,
+            options.n,
+            steps=options.steps,
+            solver=options.solver,
+            label=options.label,
+            guidance=options.guidance,
+            progress=interpolating,
+        )
+    ends = torch.stack([a, b])
+    steps = model.config.sampling.steps if options.steps is None else options.steps
+    given = hashlib.sha256(ends.numpy().tobytes()).hexdigest()
+    about: dict[str, object] = {
+        "run": str(options.run),
+        "checkpoint": model.step,
+        "a": options.a,
+        "b": options.b,
+        "given": given,
+        "images": options.n,
+        "solver": options.solver,
+        "steps": steps,
+    }
+    name = f"{model.step:08d}-{Path(options.a).stem}-{Path(options.b).stem}-{given[:8]}-{options.n}"
+    name += f"-{options.solver}-{steps}"
+    if options.label is not None:
+        guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
+        about |= {"label": options.label, "guidance": guidance}
+        name += f"-{plain(options.label)}-guidance{guidance:g}"
+    folder = Path(options.out) if options.out else Path(options.run) / "interpolated" / name
+    picture = write_between(folder, BYTES.to_bytes(ends), BYTES.to_bytes(made), about)
+    say(f"wrote {len(made)} images and {picture} ({options.solver}, {steps} steps)")
