@@ -652,7 +652,10 @@ MUTATIONS = [
         "trained.py", "return dataset.in_units(self.items.centre, self.items.scale)", "return dataset", "test_model.py"
     ),
     Mutation(
-        "model.py", "x.clamp(-1, 1) if isinstance(self.items, ImageSpec) else x", "x.clamp(-1, 1)", "test_model.py"
+        "model.py",
+        "end.clamp(-1, 1) if isinstance(self.items, ImageSpec) else end",
+        "end.clamp(-1, 1)",
+        "test_model.py",
     ),
     Mutation("model.py", "denoiser if wrap is None else wrap(denoiser)", "denoiser", "test_model.py"),
     Mutation(
@@ -1165,8 +1168,8 @@ MUTATIONS = [
     Mutation("networks/mlp.py", "embedding + told.vector", "told.vector", "test_labels.py"),
     Mutation(
         "model.py",
-        "condition.rows(slice(indices.start - start, indices.stop - start))",
-        "condition.rows(slice(0, len(indices)))",
+        "rows = slice(indices.start - start, indices.stop - start)",
+        "rows = slice(0, len(indices))",
         "test_classifier_free.py",
     ),
     Mutation(
