@@ -1,7 +1,7 @@
 """A trained diffusion model, ready to use: what a run folder holds."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +12,7 @@ from torch import Tensor
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.configs import NoConditioning
 from sumi.conditioning.labels import LabelConditioning
+from sumi.conditioning.values import ValuesConditioning
 from sumi.config import nearest
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
@@ -65,7 +66,7 @@ class DiffusionModel(GenerativeModel):
                 raise InputError(f"guidance: {scale:g} needs a model that was also trained without labels; give 1")
             found = Extrapolation(told, network, scale)
         elif guidance is not None:
-            raise InputError("--guidance: says how much a label counts, and none is given; add --label")
+            raise InputError("--guidance: says how much a label counts, and none is given; add --label, or --value")
         return StaticThreshold(found) if self.config.sampling.threshold else found
 
     def _checked(self, condition: Condition) -> Condition:
@@ -114,6 +115,20 @@ class DiffusionModel(GenerativeModel):
         if label not in names:
             raise InputError(f"--label {label}: there is no such class; {nearest(label, (*names, 'all'))}")
         return Condition(labels=torch.full((len(indices),), names.index(label)))
+
+    def of_values(self, n: int, values: Mapping[str, float]) -> Condition:
+        """The condition of ``n`` samples that all have these ``values``, by name; of others nothing is said.
+
+        Raises InputError where the model was not told values of that name.
+        """
+        config = self.config.conditioning
+        if not isinstance(config, ValuesConditioning):
+            raise InputError("--value: this model was trained without; train with --set conditioning=values")
+        for name in values:
+            if name not in config.names:
+                raise InputError(f"--value {name}: the model knows no such value; {nearest(name, config.names)}")
+        row = torch.tensor([values.get(name, torch.nan) for name in config.names])
+        return Condition(values=row.expand(n, -1))
 
     def gaussian_denoiser(self) -> NetworkDenoiser:
         """The denoiser as it was trained. Raises InputError where the process is binomial."""

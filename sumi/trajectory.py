@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sumi.conditioning.condition import Condition
 from sumi.evaluation.pictures import animation, image_grid, png, strip
 from sumi.evaluation.vector_pictures import picture, reach_of
 from sumi.model import DiffusionModel
@@ -44,6 +45,7 @@ def trajectory(
     eta: float | None = None,
     seed: int = 0,
     label: str | None = None,
+    condition: Condition | None = None,
     guidance: float | None = None,
 ) -> Trajectory:
     """Item ``index`` of ``seed`` as `DiffusionModel.sample` makes it, with all states on the way.
@@ -67,6 +69,7 @@ def trajectory(
         seed=seed,
         start=index,
         label=label,
+        condition=condition,
         guidance=guidance,
         batch_size=count,
         on_step=record,

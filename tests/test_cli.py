@@ -94,6 +94,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--eta",
                 "--seed",
                 "--label",
+                "--value",
                 "--guidance",
                 "--batch-size",
                 "--checkpoint",

@@ -10,6 +10,7 @@ from PIL import Image
 
 from sumi import recipes
 from sumi.build import build_denoiser
+from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.configs import training_condition
 from sumi.conditioning.image import (
@@ -442,3 +443,30 @@ def test_only_the_dropout_is_no_part_of_a_models_identity() -> None:
 def test_no_condition_is_made_of_data_without_one() -> None:
     data = load_data(DataConfig(source="swiss-roll"))
     assert training_condition(MaskedConditioning(), data, None) is None
+
+
+def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
+    """Those of which nothing is said are left open; the file says what was asked, and mistakes get one line."""
+    model = model_of("ddpm", "conditioning=values", "conditioning.names=brightness,contrast")
+    said = model.of_values(3, {"contrast": 0.25}).values
+    assert said.shape == (3, 2)
+    assert bool(said[:, 0].isnan().all())
+    assert said[:, 1].tolist() == [0.25] * 3
+    model.save(tmp_path / "run")
+    command = ["sample", str(tmp_path / "run"), "-n", "2", "--out", str(tmp_path / "out")]
+    assert main([*command, "--value", "brightness=0.5", "--value", "contrast=0.25", "--guidance", "1"]) == 0
+    made = model.sample(2, condition=model.of_values(2, {"brightness": 0.5, "contrast": 0.25}), guidance=1.0)
+    first = Image.open(tmp_path / "out/00000.png")
+    assert np.array_equal(np.asarray(first), model.pixels.to_bytes(made)[0].permute(1, 2, 0).numpy())
+    told = json.loads(first.text["sumi"])
+    assert {"brightness": 0.5, "contrast": 0.25, "guidance": 1.0}.items() <= told.items()
+    capsys.readouterr()
+    for wrong, answer in (
+        ("brightness", "--value brightness: is not of the form NAME=NUMBER"),
+        ("brightness=nan", "--value brightness=nan: is not of the form NAME=NUMBER"),
+        ("brigtness=1", "--value brigtness: the model knows no such value; did you mean brightness?"),
+    ):
+        assert main([*command, "--value", wrong]) == 2
+        assert answer in capsys.readouterr().err
+    with pytest.raises(InputError, match="--value: this model was trained without"):
+        model_of("inpaint").of_values(1, {"brightness": 0.1})

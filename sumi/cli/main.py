@@ -59,6 +59,14 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--label", metavar="L", help="the class to draw, by its name, or all: one after the other")
     parser.add_argument(
+        "--value",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        dest="values",
+        help="a number that belongs to what is drawn, such as brightness=0.2; may be given again",
+    )
+    parser.add_argument(
         "--guidance", type=float, metavar="W", help="how much the label counts: 1 plain, 2 and more sharper"
     )
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")

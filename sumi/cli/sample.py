@@ -1,9 +1,11 @@
 """``sumi sample RUN``."""
 
 import argparse
+from math import isfinite, nan
 from pathlib import Path
 
 from sumi.cli.terminal import counting, say
+from sumi.errors import InputError
 from sumi.evaluation.vector_pictures import picture
 from sumi.kinds import load
 from sumi.model import DiffusionModel
@@ -14,6 +16,10 @@ from sumi.trajectory import trajectory, write_trajectory
 
 def run(options: argparse.Namespace) -> None:
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
+    values = dict(read_value(text) for text in options.values)
+    if values and options.label is not None:
+        raise InputError("--value: this and --label are of different models; give one of them")
+    condition = model.of_values(options.n, values) if values else None
     with counting("sampling") as sampling:
         made = model.sample(
             options.n,
@@ -23,16 +29,18 @@ def run(options: argparse.Namespace) -> None:
             seed=options.seed,
             start=options.start,
             label=options.label,
+            condition=condition,
             guidance=options.guidance,
             batch_size=options.batch_size,
             progress=sampling,
         )
-    method = model.method(options.steps, options.solver, options.eta, tuned=options.label is None)
+    method = model.method(options.steps, options.solver, options.eta, tuned=options.label is None and not values)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     if isinstance(model.items, VectorSpec):  # one file holds them all
         name += f"-{options.start}to{options.start + options.n - 1}"
     name += "" if options.label is None else f"-{plain(options.label)}"
+    name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {
@@ -42,9 +50,10 @@ def run(options: argparse.Namespace) -> None:
         "solver": repr(method.solver),
         "steps": method.steps,
     }
-    if options.label is not None:
+    if options.label is not None or values:
         guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
-        about |= {"label": options.label, "guidance": guidance}
+        about |= {"label": options.label} if options.label is not None else values
+        about |= {"guidance": guidance}
     how = f"({method.name}, {method.steps} steps)"
     if isinstance(model.items, VectorSpec):
         title = f"{options.n} of seed {options.seed}"
@@ -56,15 +65,17 @@ def run(options: argparse.Namespace) -> None:
         grid = write_images(folder, model.pixels.to_bytes(made), start=options.start, about=about)
         say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid} {how}")
     if options.trajectory:
+        vectors = isinstance(model.items, VectorSpec)
         way = trajectory(
             model,
             options.start,
-            n=options.n if isinstance(model.items, VectorSpec) else None,
+            n=options.n if vectors else None,
             steps=options.steps,
             solver=options.solver,
             eta=options.eta,
             seed=options.seed,
             label=options.label,
+            condition=None if condition is None else condition.rows(slice(0, options.n if vectors else 1)),
             guidance=options.guidance,
         )
         strip, animation = write_trajectory(model, way, folder)
@@ -74,3 +85,15 @@ def run(options: argparse.Namespace) -> None:
 def plain(label: str) -> str:
     """A label as part of a folder's name."""
     return "".join(c if c.isalnum() else "-" for c in label)
+
+
+def read_value(text: str) -> tuple[str, float]:
+    """NAME=NUMBER. Raises InputError."""
+    name, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = nan
+    if not name or not isfinite(value):
+        raise InputError(f"--value {text}: is not of the form NAME=NUMBER; write brightness=0.2")
+    return name, value
