@@ -596,8 +596,8 @@ MUTATIONS = [
     Mutation("networks/unet.py", "2**n * torch.pi * x", "2 * n * torch.pi * x", "test_unet.py"),
     Mutation(
         "networks/unet.py",
-        "[x, *(p.sin() for p in phases), *(p.cos() for p in phases)]",
-        "[x, *(p.sin() for p in phases), *(p.sin() for p in phases)]",
+        "[x, *(p.sin() for p in phases), *(p.cos() for p in phases), *beside]",
+        "[x, *(p.sin() for p in phases), *(p.sin() for p in phases), *beside]",
         "test_unet.py",
     ),
     Mutation(
@@ -1270,8 +1270,8 @@ MUTATIONS = [
     Mutation("conditioning/condition.py", "part[which]", "part", "test_conditions.py"),
     Mutation(
         "networks/layers.py",
-        "key, value = heads.permute(2, 0, 3, 1, 4)",
-        "value, key = heads.permute(2, 0, 3, 1, 4)",
+        "        key, value = heads.permute(2, 0, 3, 1, 4)",
+        "        value, key = heads.permute(2, 0, 3, 1, 4)",
         "test_conditions.py",
     ),
     Mutation(
