@@ -18,6 +18,7 @@ from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
 from sumi.denoising.exact import gaussian_denoiser, mixture_denoiser
 from sumi.errors import InputError
 from sumi.guidance.extrapolation import Extrapolation
+from sumi.guidance.interval import Interval
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM
@@ -43,8 +44,8 @@ def mixture(schedule: Schedule, parts: Tensor | None = None) -> FunctionDenoiser
     return mixture_denoiser(MEANS[parts], STDS[parts], SHARES[parts] / SHARES[parts].sum(), schedule)
 
 
-def guided(schedule: Schedule, scale: float, **options: float) -> Extrapolation:
-    return Extrapolation(mixture(schedule, OF_CLASS), mixture(schedule), scale, **options)
+def guided(schedule: Schedule, scale: float) -> Extrapolation:
+    return Extrapolation(mixture(schedule, OF_CLASS), mixture(schedule), scale)
 
 
 def log_densities(x_t: Tensor, t: NoiseLevel) -> tuple[Tensor, Tensor]:
@@ -215,7 +216,7 @@ def test_outside_of_the_interval_the_better_one_is_alone(schedule: Schedule) -> 
     times, points = schedule.time(-2 * ratios.log()), POINTS[: len(ratios)]
     whole, better = guided(schedule, 3.0), mixture(schedule, OF_CLASS)
     counted = Counted(better), Counted(mixture(schedule))
-    limited = Extrapolation(*counted, 3.0, low=0.3, high=2.0)
+    limited = Extrapolation(*counted, 3.0, Interval(0.3, 2.0))
     for k, t in enumerate(times.tolist()):
         clean = limited(points, t).clean
         assert torch.equal(clean, (whole if inside[k] else better)(points, t).clean)
@@ -234,7 +235,7 @@ def test_pure_noise_is_guided_too(t: Time) -> None:
     schedule = SCHEDULES["flow"]
     better, worse = (FunctionDenoiser(lambda x, _, v=v: torch.full_like(x, v), schedule) for v in (1.0, 0.0))
     for low, high, expected in ((0.0, inf, 2.0), (0.5, inf, 2.0), (0.0, 5.0, 1.0)):
-        clean = Extrapolation(better, worse, 2.0, low, high)(POINTS, t).clean
+        clean = Extrapolation(better, worse, 2.0, Interval(low, high))(POINTS, t).clean
         assert torch.equal(clean, torch.full_like(POINTS, expected))
 
 
@@ -275,8 +276,6 @@ def test_what_is_known_of_the_variance_is_the_better_ones() -> None:
     [
         ({"scale": float("nan")}, "guidance: nan is not a finite number"),
         ({"scale": inf}, "guidance: inf is not a finite number"),
-        ({"low": -1.0}, "the interval from -1.0 to inf is empty"),
-        ({"low": 2.0, "high": 2.0}, "the interval from 2.0 to 2.0 is empty"),
         ({"rescale": 1.5}, "guidance.rescale: 1.5"),
         ({"rescale": -0.1}, "guidance.rescale: -0.1"),
         ({"worse": mixture(SCHEDULES["flow"])}, "different schedules"),
@@ -286,6 +285,12 @@ def test_impossible_guidance_is_refused(options: dict, answer: str) -> None:
     plain = {"better": mixture(SCHEDULES["vp"]), "worse": mixture(VP().build()), "scale": 2.0}
     with pytest.raises(InputError, match=answer):
         Extrapolation(**plain | options)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, inf), (2.0, 2.0), (float("nan"), 1.0), (0.0, float("nan"))])
+def test_an_empty_interval_is_refused(low: float, high: float) -> None:
+    with pytest.raises(InputError, match=f"the interval from {low} to {high} is empty"):
+        Interval(low, high)
 
 
 # --- what keeps guided images in range

@@ -83,7 +83,7 @@ def test_modulation_is_one_plus_scale_and_shift_block_by_block() -> None:
 
 def test_the_pass_is_down_lowest_and_up_with_what_was_held_added() -> None:
     network, x, c_noise = stirred(SMALL, 3), images(2, 3, 8, 8), torch.tensor([0.0, 500.0])
-    modulation = network._modulation(network.noise_embedding(c_noise))
+    modulation = network.modulation.of_blocks(network.noise_embedding(c_noise))
     held = network.down[0](network.conv_in(x), modulation)
     below = network.lowest(network.shrink[0](held), modulation)
     doubled = network.enlarge[0](below).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)

@@ -12,24 +12,25 @@ In scores it is ∇ log p(x_t) + w ∇ log p(y | x_t) for the first: the score o
 These are not the noised versions of one distribution, so what comes out is not p(x) p(y | x)^w, but where the ODE that
 this field drives leads.
 
-Guidance may be limited to an interval of noise levels, outside of which the better one stands alone (Kynkäänniemi et
-al. 2024): in the noise it only costs variety, near the data it does nothing. ``rescale`` φ brings the deviation of
-x̂_0 back to the better one's, by that share of the way (Lin et al. 2024, section 3.4, there of the network's output).
+Outside of the interval of noise levels that it may be limited to (`sumi.guidance.interval`) the better one stands
+alone. ``rescale`` φ brings the deviation of x̂_0 back to the better one's, by that share of the way (Lin et al. 2024,
+section 3.4, there of the network's output).
 
 What is said of the variance of x_0 is what the better one says, as in GLIDE (Nichol et al. 2022): an extrapolation has
 none of its own.
 """
 
 from dataclasses import dataclass, field, replace
-from math import inf, isfinite
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
+from sumi.guidance.interval import ALWAYS, Interval
 from sumi.process.forward import expand
-from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
+from sumi.process.schedule import Schedule, Time, level
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,19 @@ class Extrapolation:
     """See the module docstring. One evaluation of each denoiser, of one alone where the other does not count.
 
     Where levels differ by sample, both are evaluated unless all are outside of the interval: a denoiser may hold
-    something for each row, such as a label. Raises InputError for a scale that is not finite, an interval that is
-    empty, a share that is none, and two denoisers whose schedules differ.
+    something for each row, such as a label. Raises InputError for a scale that is not finite, a share that is none, and
+    two denoisers whose schedules differ.
     """
 
     better: Denoiser
     worse: Denoiser
     scale: float = field(metadata={"help": "w: 1 is the better denoiser alone"})
-    low: float = field(default=0.0, metadata={"help": "sigma/alpha above which guidance begins, ≥ 0"})
-    high: float = field(default=inf, metadata={"help": "sigma/alpha up to which it goes"})
+    interval: Interval = ALWAYS
     rescale: float = field(default=0.0, metadata={"help": "φ in [0, 1]: 1 keeps the deviation of x̂_0"})
 
     def __post_init__(self) -> None:
         if not isfinite(self.scale):
             raise InputError(f"guidance: {self.scale} is not a finite number; 1 is none")
-        if not 0 <= self.low < self.high:
-            raise InputError(f"guidance: the interval from {self.low} to {self.high} is empty; give low below high")
         if not 0 <= self.rescale <= 1:
             raise InputError(f"guidance.rescale: {self.rescale} is not between 0 and 1")
         if not _alike(self.better.schedule, self.worse.schedule):
@@ -64,7 +62,7 @@ class Extrapolation:
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         now = level(self.schedule, t)
-        scale = self._scale(now)
+        scale = self.interval.choose(now, self.scale, 1.0)
         if isinstance(scale, float) and scale == 1:
             return self.better(x_t, now)
         if isinstance(scale, float) and scale == 0:
@@ -76,14 +74,6 @@ class Extrapolation:
             ratio = torch.where(after > 0, before / after, 1.0)
             clean = clean * expand(self.rescale * ratio + (1 - self.rescale), clean)
         return replace(better, clean=clean)
-
-    def _scale(self, now: NoiseLevel) -> Number:
-        """w at this level: 1 outside of the interval. One number where it is the same for all samples, else (N,)."""
-        ratio = torch.as_tensor(now.sigma, dtype=torch.float64) / torch.as_tensor(now.alpha, dtype=torch.float64)
-        inside = (ratio > self.low) & (ratio <= self.high) if self.low or self.high < inf else torch.tensor(True)
-        if bool(inside.all()) or not bool(inside.any()):
-            return float(self.scale) if bool(inside.all()) else 1.0
-        return torch.where(inside, self.scale, 1.0).double()
 
 
 def _alike(a: Schedule, b: Schedule) -> bool:

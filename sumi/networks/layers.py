@@ -14,13 +14,14 @@ depths. All image tensors are (N, C, H, W) in channels-last memory, where convol
 """
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 HEAD_WIDTH = 32
-"""Channels of one attention head."""
+"""Channels of one attention head, unless another number is given."""
 
 
 def group_norm(width: int, group_width: int, affine: bool = True) -> nn.GroupNorm:
@@ -30,6 +31,13 @@ def group_norm(width: int, group_width: int, affine: bool = True) -> nn.GroupNor
     vectorised from 16 channels a group, and below that costs as much as a convolution.
     """
     return nn.GroupNorm(width // group_width, width, affine=affine)
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Lay out the weights of all convolutions as the images will be."""
+    for weight in network.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 class NoiseEmbedding(nn.Module):
@@ -68,37 +76,64 @@ class NoiseEmbedding(nn.Module):
         return self.perceptron(torch.cat([phase.cos(), phase.sin()], dim=1))
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(dropout(silu(adaptive norm(conv(silu(norm(x))))))), all at one width and size.
+class Modulation(nn.Linear):
+    """(scale, shift) of every block as one matrix, from the noise embedding: one product instead of one a block.
 
-    ``forward(x: (N, C, H, W), scale: (N, C, 1, 1), shift: (N, C, 1, 1)) -> (N, C, H, W)``; ``scale`` already has its
-    1 added.
+    ``widths``: the channels of the blocks, in the order of the pass. All scales stand before all shifts.
     """
 
-    def __init__(self, width: int, group_width: int, dropout: float) -> None:
-        super().__init__()
-        self.norm_in = group_norm(width, group_width)
-        self.conv_in = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm_out = group_norm(width, group_width, affine=False)
-        self.dropout = nn.Dropout(dropout)
-        self.conv_out = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        nn.init.zeros_(self.conv_out.weight)
+    def __init__(self, embedding: int, widths: Sequence[int]) -> None:
+        super().__init__(embedding, 2 * sum(widths))
+        self.widths = list(widths)
 
-    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        h = self.conv_in(F.silu(self.norm_in(x)))
-        h = F.silu(torch.addcmul(shift, self.norm_out(h), scale))
-        return x + self.conv_out(self.dropout(h))
+    def of_blocks(self, embedding: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """(1 + scale, shift), each (N, C, 1, 1), block by block; ``embedding``: (N, width)."""
+        scales, shifts = self(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+        return zip((1 + scales).split(self.widths, dim=1), shifts.split(self.widths, dim=1), strict=True)
+
+
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """x (N, C, H, W) at the height and width ``size``: means where it shrinks, the nearest value where it grows."""
+    return F.interpolate(x, size=list(size), mode="area" if size[0] < x.shape[2] else "nearest-exact")
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(dropout(silu(adaptive norm(conv(silu(norm(x))))))).
+
+    ``forward(x: (N, C, H, W), scale: (N, C', 1, 1), shift: (N, C', 1, 1), size=None) -> (N, C', H', W')``; ``scale``
+    already has its 1 added. With ``out`` = C' other than C, x passes a 1×1 convolution; with a ``size`` = (H', W') both
+    branches are resized, the other one between its activation and its convolution (Brock et al. 2019, "BigGAN").
+    """
+
+    def __init__(self, width: int, group_width: int, dropout: float, out: int | None = None) -> None:
+        super().__init__()
+        out = width if out is None else out
+        self.norm_in = group_norm(width, group_width)
+        self.conv_in = nn.Conv2d(width, out, 3, padding=1, bias=False)
+        self.norm_out = group_norm(out, group_width, affine=False)
+        self.dropout = nn.Dropout(dropout)
+        self.conv_out = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        nn.init.zeros_(self.conv_out.weight)
+        self.skip = nn.Identity() if out == width else nn.Conv2d(width, out, 1)
+
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        h = F.silu(self.norm_in(x))
+        if size is not None:
+            h, x = resized(h, size), resized(x, size)
+        h = F.silu(torch.addcmul(shift, self.norm_out(self.conv_in(h)), scale))
+        return self.skip(x) + self.conv_out(self.dropout(h))
 
 
 class SelfAttention(nn.Module):
-    """x + attention over all positions of the image, in heads of 32 channels (Vaswani et al. 2017; Ho et al. 2020).
+    """x + attention over all positions of the image (Vaswani et al. 2017; Ho et al. 2020).
 
-    ``forward(x: (N, C, H, W)) -> (N, C, H, W)``; cost and memory grow with (H·W)², so it belongs to low resolutions.
+    ``forward(x: (N, C, H, W)) -> (N, C, H, W)``, in heads of ``head_width`` channels; cost and memory grow with
+    (H·W)², so it belongs to low resolutions.
     """
 
-    def __init__(self, width: int, group_width: int) -> None:
+    def __init__(self, width: int, group_width: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
-        self.heads = width // HEAD_WIDTH
+        self.heads = width // head_width
         self.norm = group_norm(width, group_width)
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
@@ -108,21 +143,21 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, width, height, breadth = x.shape
         tokens = self.norm(x).flatten(2).transpose(1, 2)
-        heads = self.query_key_value(tokens).view(n, height * breadth, 3, self.heads, HEAD_WIDTH)
+        heads = self.query_key_value(tokens).view(n, height * breadth, 3, self.heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return x + self.out(mixed).transpose(1, 2).view(n, width, height, breadth)
 
 
 class CrossAttention(nn.Module):
-    """x + what every position finds among tokens, in heads of 32 channels (Rombach et al. 2022, section 3.3).
+    """x + what every position finds among tokens (Rombach et al. 2022, section 3.3).
 
-    ``forward(x: (N, C, H, W), tokens: (N, L, token_width)) -> (N, C, H, W)``.
+    ``forward(x: (N, C, H, W), tokens: (N, L, token_width)) -> (N, C, H, W)``, in heads of ``head_width`` channels.
     """
 
-    def __init__(self, width: int, group_width: int, token_width: int) -> None:
+    def __init__(self, width: int, group_width: int, token_width: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
-        self.heads = width // HEAD_WIDTH
+        self.heads = width // head_width
         self.norm = group_norm(width, group_width)
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(token_width, 2 * width, bias=False)
@@ -132,8 +167,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         n, width, height, breadth = x.shape
-        query = self.query(self.norm(x).flatten(2).transpose(1, 2)).view(n, -1, self.heads, HEAD_WIDTH).transpose(1, 2)
-        heads = self.key_value(tokens).view(n, tokens.shape[1], 2, self.heads, HEAD_WIDTH)
+        query = self.query(self.norm(x).flatten(2).transpose(1, 2)).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        heads = self.key_value(tokens).unflatten(2, (2, self.heads, -1))
         key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return x + self.out(mixed).transpose(1, 2).view(n, width, height, breadth)

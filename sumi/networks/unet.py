@@ -29,96 +29,48 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.networks.layers import HEAD_WIDTH, CrossAttention, NoiseEmbedding, ResidualBlock, SelfAttention, group_norm
+from sumi.networks.layers import (
+    HEAD_WIDTH,
+    CrossAttention,
+    Modulation,
+    NoiseEmbedding,
+    ResidualBlock,
+    SelfAttention,
+    group_norm,
+    to_channels_last,
+)
+from sumi.networks.levels import LevelsConfig
 from sumi.networks.told import NOTHING, Told, ToldSpec
 
 
 @dataclass(frozen=True)
-class UNetConfig:
-    """Shape of a U-Net. Widths in multiples of 32 fill the vector units of CPUs and the matrix units of GPUs."""
+class UNetConfig(LevelsConfig):
+    """Shape of a U-Net."""
 
     name: ClassVar[str] = "unet"
 
-    widths: tuple[int, ...] = field(
-        default=(32, 64, 128), metadata={"help": "channels of each level, full resolution first; multiples of 32"}
-    )
     blocks: tuple[int, ...] = field(
         default=(1, 1, 3),
         metadata={
             "help": "residual blocks of each level, down and again up, one more up at full resolution; lowest: once"
         },
     )
-    attention: tuple[int, ...] = field(
-        default=(), metadata={"help": "levels whose blocks are followed by self-attention (0 is full resolution)"}
-    )
     cross_attention: tuple[int, ...] = field(
         default=(-1,), metadata={"help": "levels that look at tokens, where it is told any; -1 is the lowest"}
     )
-    embedding: int = field(default=192, metadata={"help": "width of the noise embedding; even"})
-    dropout: float = field(default=0.0, metadata={"help": "share of channels' values dropped in training, 0 <= p < 1"})
-    group_width: int = field(
-        default=16, metadata={"help": "channels that group norm takes together; divides every width"}
-    )
-
     fourier: tuple[int, ...] = field(
         default=(),
         metadata={"help": "n of further inputs sin(2^n π x), cos(2^n π x), which tell fine differences (VDM)"},
     )
 
     def __post_init__(self) -> None:
-        if not self.widths:
-            raise InputError("network.widths is empty: give the channels of at least one level, such as [32, 64].")
-        if self.group_width < 1:
-            raise InputError(f"network.group_width is {self.group_width}: give 1 or more, such as 16.")
-        for width in self.widths:
-            if width < 1 or width % self.group_width:
-                raise InputError(
-                    f"network.widths has {width}, which is no multiple of network.group_width = {self.group_width}: "
-                    "use multiples of 32."
-                )
-        if len(self.blocks) != len(self.widths):
-            raise InputError(
-                f"network.blocks has {len(self.blocks)} numbers for the {len(self.widths)} levels of network.widths: "
-                "give one a level."
-            )
-        if any(count < 1 for count in self.blocks):
-            raise InputError(f"network.blocks is {list(self.blocks)}: give every level 1 block or more.")
-        self._check_levels("attention", self.attention, 0)
-        self._check_levels("cross_attention", self.cross_attention, -len(self.widths))
-        if self.embedding < 2 or self.embedding % 2:
-            raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
+        super().__post_init__()
+        self.check_attention("attention", self.attention, HEAD_WIDTH)
+        if self.cross_attention != (-1,):  # which any width allows
+            self.check_attention("cross_attention", self.cross_attention, HEAD_WIDTH, -len(self.widths))
         if any(not 0 <= n <= 8 for n in self.fourier):
             raise InputError(
                 f"network.fourier is {list(self.fourier)}: give whole numbers from 0 to 8, such as [7, 8]."
-            )
-        if not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"network.dropout is {self.dropout}: give a number from 0 up to, not including, 1.")
-
-    def _check_levels(self, name: str, levels: tuple[int, ...], least: int) -> None:
-        for level in levels:
-            if not least <= level < len(self.widths):
-                raise InputError(
-                    f"network.{name} names level {level}, but network.widths has only levels {least} to "
-                    f"{len(self.widths) - 1}: name one of these."
-                )
-            if self.widths[level] % HEAD_WIDTH and (name == "attention" or levels != (-1,)):
-                raise InputError(
-                    f"network.{name} names level {level}, whose width is {self.widths[level]}: "
-                    f"attention takes multiples of {HEAD_WIDTH}."
-                )
-
-    def check_size(self, size: tuple[int, int]) -> None:
-        """Refuse an image size (height, width) with fewer pixels a side than the levels halve.
-
-        Raises:
-            InputError: naming ``network.widths`` and how many levels the size allows.
-        """
-        smallest = min(size)
-        if smallest < 2 ** (len(self.widths) - 1):
-            levels = max(smallest, 1).bit_length()
-            raise InputError(
-                f"network.widths has {len(self.widths)} levels, too many for images of {size[0]}x{size[1]}: "
-                f"give at most {levels}, or larger images."
             )
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, told: ToldSpec | None = None) -> "UNet":
@@ -129,10 +81,7 @@ class UNetConfig:
         Raises:
             InputError: if these are no images, or their size is too small, see `check_size`.
         """
-        if len(shape) != 3:
-            raise InputError(f"network=unet: takes images, not data of shape {shape}; set network=mlp")
-        channels, *size = shape
-        self.check_size((size[0], size[1]))
+        channels, _, _ = self.check_images(self.name, shape)
         return UNet(self, channels, outputs, told or ToldSpec())
 
 
@@ -193,20 +142,17 @@ class UNet(nn.Module):
         self.norm_out = group_norm(widths[0], config.group_width)
         self.conv_out = nn.Conv2d(widths[0], outputs * channels, 3, padding=1, bias=False)
         nn.init.zeros_(self.conv_out.weight)
-        # (scale, shift) of every block as one matrix: one product instead of one a block.
         down_widths = [widths[level] for level in above_lowest for _ in range(down_blocks[level])]
         up_widths = [widths[level] for level in reversed(above_lowest) for _ in range(up_blocks[level])]
-        self.block_widths = [*down_widths, *[widths[-1]] * lowest_blocks, *up_widths]
-        self.modulation = nn.Linear(config.embedding, 2 * sum(self.block_widths))
-        for weight in self.parameters():
-            if weight.dim() == 4:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        block_widths = [*down_widths, *[widths[-1]] * lowest_blocks, *up_widths]
+        self.modulation = Modulation(config.embedding, block_widths)
+        to_channels_last(self)
 
     def forward(self, x: Tensor, c_noise: Tensor, told: Told = NOTHING) -> Tensor:
         embedding = self.noise_embedding(c_noise)
         if told.vector is not None:
             embedding = embedding + told.vector
-        modulation, tokens = self._modulation(embedding), told.tokens
+        modulation, tokens = self.modulation.of_blocks(embedding), told.tokens
 
         # One-channel images and their weights have either layout, and convolution then takes the slow one.
         h = self.conv_in(self._inputs(x, told.image)).contiguous(memory_format=torch.channels_last)
@@ -228,8 +174,3 @@ class UNet(nn.Module):
         beside = [] if image is None else [image.to(x.dtype)]
         parts = [x, *(p.sin() for p in phases), *(p.cos() for p in phases), *beside]
         return torch.cat(parts, 1) if len(parts) > 1 else x
-
-    def _modulation(self, embedding: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(scale, shift), each (N, C, 1, 1), of every block in the order of the pass."""
-        scales, shifts = self.modulation(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
-        return zip((1 + scales).split(self.block_widths, dim=1), shifts.split(self.block_widths, dim=1), strict=True)
