@@ -68,6 +68,15 @@ class ConvolutionalClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What each convolution's SiLU gives, (N, C_l, H_l, W_l), from full resolution down."""
+        found: list[Tensor] = []
+        for layer in self.body:
+            x = layer(x)
+            if isinstance(layer, nn.SiLU) and x.ndim == 4:
+                found.append(x)
+        return found
+
 
 def untrained(
     channels: int, side: int, classes: int, generator: torch.Generator | None = None
@@ -126,6 +135,12 @@ class FeatureNetwork:
             return None
         raw = (features * self._scale + self._centre).float()
         return self._network.head(raw).double().softmax(1)
+
+    @torch.no_grad()
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """float32 values (N, C_l, H_l, W_l) of each convolution, of images (N, C, H, W) in [-1, 1]."""
+        batches = [self._network.maps(batch) for batch in self._batches(images)]
+        return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
     def save(self, path: Path) -> None:
         """Write the weights to ``path`` as safetensors, with ``facts`` and ``sha256`` beside them."""

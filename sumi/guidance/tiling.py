@@ -1,0 +1,145 @@
+"""Pictures larger than those a denoiser was trained on: one after the other window of them is denoised, and x̂_0 is the
+mean (MultiDiffusion, Bar-Tal et al. 2023, eq. 5).
+
+    x̂_0(x_t) = Σ_k w_k x̂_0^(k)/Σ_k w_k,        x̂_0^(k) = D(x_t in window k, t) where window k is, w_k a weight there
+
+It is the x̂_0 that all windows together are nearest to, in weighted squares. The windows lie ``stride`` apart, the last
+one flush with the border; w falls from the middle of a window to its sides as sin², so that no seam shows: where
+windows lie half their side apart, the weights add up to 1.
+
+Exact where a pixel depends on no other outside of a window of its own: for independent pixels with any stride, for
+independent blocks with a stride of their size. What is farther apart than a window agrees through what lies between
+alone. Var(x_0 | x_t), where the denoiser says it, is the same mean of its windows'.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import pi
+
+import torch
+from torch import Tensor
+
+from sumi.denoising.denoiser import Denoised, Denoiser
+from sumi.errors import InputError
+from sumi.process.forward import expand
+from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Windows of ``tile`` (height, width) on pictures of ``size`` (H, W), at most ``stride`` (down, across) apart.
+
+    Raises InputError for a picture smaller than a window, and a stride that is none or leaves gaps.
+    """
+
+    size: tuple[int, int]
+    tile: tuple[int, int]
+    stride: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        (height, width), (high, wide) = self.size, self.tile
+        if height < high or width < wide:
+            raise InputError(
+                f"size: {height} × {width} is less than the {high} × {wide} of the model; give at least as much"
+            )
+        for step, side in zip(self.stride, self.tile, strict=True):
+            if not 1 <= step <= side:
+                raise InputError(f"stride: {step} is not in 1 … {side}, the window's side")
+
+    @property
+    def count(self) -> int:
+        """K, of windows on one picture."""
+        rows, columns = self.corners
+        return len(rows) * len(columns)
+
+    @cached_property
+    def corners(self) -> tuple[list[int], list[int]]:
+        """Where windows begin, in rows and in columns."""
+        rows, columns = (
+            [*range(0, size - tile, stride), size - tile]
+            for size, tile, stride in zip(self.size, self.tile, self.stride, strict=True)
+        )
+        return rows, columns
+
+    def cut(self, x: Tensor) -> Tensor:
+        """The windows of x (N, C, H, W), as (N K, C, height, width): those of one picture side by side, by rows.
+
+        Raises InputError where x is of another size.
+        """
+        if tuple(x.shape[2:]) != self.size:
+            raise InputError(f"x: is of shape {tuple(x.shape)}, and the windows are those of {self.size}")
+        rows, columns = (places.to(x.device) for places in self._places)
+        (high, wide), channels = self.tile, x.shape[1]
+        windows = x.index_select(2, rows).index_select(3, columns)
+        windows = windows.view(len(x), channels, -1, high, columns.numel() // wide, wide)
+        return windows.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, high, wide)
+
+    def blend(self, windows: Tensor) -> Tensor:
+        """The weighted mean of windows as of `cut`: (N K, C, height, width) to (N, C, H, W)."""
+        rows, columns = (places.to(windows.device) for places in self._places)
+        down, across = (weights.to(windows) for weights in self._weights)
+        (height, width), (high, wide), channels = self.size, self.tile, windows.shape[1]
+        apart = windows.view(-1, rows.numel() // high, columns.numel() // wide, channels, high, wide)
+        apart = apart.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, rows.numel(), columns.numel())
+        apart = apart * down[:, None] * across
+        of_columns = apart.new_zeros(len(apart), channels, height, columns.numel()).index_add(2, rows, apart)
+        return apart.new_zeros(len(apart), channels, height, width).index_add(3, columns, of_columns)
+
+    @cached_property
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """The row of each row of each window, and the same of columns."""
+        rows, columns = (
+            (torch.tensor(corners)[:, None] + torch.arange(tile)).view(-1)
+            for corners, tile in zip(self.corners, self.tile, strict=True)
+        )
+        return rows, columns
+
+    @cached_property
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        """The weight of each of these, w = down · across, where all that fall on one place add up to 1: float64."""
+        shares = []
+        for places, size, tile in zip(self._places, self.size, self.tile, strict=True):
+            weights = (pi * (torch.arange(tile, dtype=torch.float64) + 0.5) / tile).sin().square()
+            weights = weights.repeat(len(places) // tile)
+            total = torch.zeros(size, dtype=torch.float64).index_add(0, places, weights)
+            shares.append(weights / total[places])
+        return shares[0], shares[1]
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """A denoiser of pictures of the tiling's size, one of N K windows being ``denoiser`` (module docstring).
+
+    What is bound to ``denoiser`` for each sample, such as a label, must be so for each window: for N pictures N K,
+    those of one side by side (`Tensor.repeat_interleave`).
+    """
+
+    denoiser: Denoiser
+    tiling: Tiling
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+        """x_t of (N, C, H, W). Raises InputError for another size."""
+        now, tiling = level(self.schedule, t), self.tiling
+        windows = tiling.cut(x_t)
+        denoised = self.denoiser(windows, _repeated(now, tiling.count))
+        variance = denoised.clean_variance
+        if isinstance(variance, Tensor):
+            variance = tiling.blend(variance.expand_as(windows))
+        clean = tiling.blend(denoised.clean)
+        return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
+
+
+def _repeated(t: NoiseLevel, count: int) -> NoiseLevel:
+    """A level of N samples as one of ``count`` times as many; of numbers, itself."""
+    if not isinstance(t.t, Tensor):
+        return t
+
+    def each(value: Number) -> Number:
+        return value.repeat_interleave(count) if isinstance(value, Tensor) else value
+
+    names = ("t", "alpha", "sigma", "log_snr", "alpha_slope", "sigma_slope")
+    return replace(t, **{name: each(getattr(t, name)) for name in names})
