@@ -3,7 +3,8 @@
     python -m benchmarks.restoration_results [-n 24] [--steps 50] [--factor 4] [--picture FILE] RUN [RUN …]
 
 Held-out images of the first run's data; the middle square of half the side painted in, and pictures made F times as
-large. A run that was trained for it is asked as it was trained, every other one by the default method. Beside them: the mean of the training images in the hole, and bicubic enlargement.
+large. A run that was trained for it is asked as it was trained, every other one by the default method. Beside them: the
+mean of the training images in the hole, and bicubic enlargement.
 
 Of each: PSNR in dB of one candidate and of the mean of four; perceptual distance (`sumi.evaluation.perceptual`, the
 built-in network on the training images) of one candidate; differences to what needs no model, paired by image, with
@@ -80,9 +81,8 @@ class Task:
 def rows(task: Task, runs: list[tuple[str, DiffusionModel]], network: FeatureNetwork, steps: int) -> list[Tensor]:
     """Print the table of one task; returns each run's candidates."""
     print(f"\n{task.name}, {len(task.truth)} images:\n")
-    print(
-        "| | PSNR, one | PSNR, mean of four | perceptual, one | gain in PSNR: one | mean of four | in perceptual | bytes |"
-    )
+    columns = ("PSNR, one", "mean of four", "perceptual, one", "gain, one", "gain, mean", "gain, perceptual", "bytes")
+    print(f"| | {' | '.join(columns)} |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     plain, plain_seen = psnr(task.plain, task.truth), perceptual_distance(network, task.plain, task.truth)
     print(f"| {task.plain_name} | {interval(plain)} | | {interval(plain_seen)} | | | | |")

@@ -365,14 +365,16 @@ class DiffusionModel(GenerativeModel):
         label = "all" if isinstance(self.config.conditioning, LabelConditioning) else None
         return self.drawn(self.sample(25, seed=self.config.seed, label=label), "")
 
-    def start_noise(self, indices: Sequence[int], seed: int) -> Tensor:
+    def start_noise(self, indices: Sequence[int], seed: int, shape: tuple[int, ...] | None = None) -> Tensor:
         """x at t = 1 of these items of a seed: (len(indices), …), with the deviation of noised data there.
+
+        ``shape`` of one item; None: the model's.
 
         The data's mean, times alpha(1), is left out: exact where the schedule ends with no data. Raises InputError for
         a negative seed.
         """
         check_range(seed=seed, least=0)
-        noise = normal(seed, indices, 0, Purpose.START, self.items.shape, device=self.device)
+        noise = normal(seed, indices, 0, Purpose.START, shape or self.items.shape, device=self.device)
         return self.network_denoiser.start(noise, self.prior_std)
 
     @property

@@ -23,6 +23,7 @@ from sumi.config import nearest
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
+from sumi.guidance.tiling import Tiled
 from sumi.model import DiffusionModel
 from sumi.process.noise import SampleNoise
 from sumi.process.schedule import level
@@ -35,6 +36,7 @@ from sumi.restoration.replacement import DataConsistency, RePaint, repaint_times
 from sumi.restoration.separable import box
 from sumi.sampling.method import LEAST_STD, Method
 from sumi.sampling.sample import sample
+from sumi.windows import denoiser_of_size
 
 AnyOperator = Operator | Callable[[Tensor], Tensor]
 
@@ -112,16 +114,16 @@ def usual_factor(model: DiffusionModel) -> int:
 def inpaint(model: DiffusionModel, image: Tensor, mask: Tensor, how: How | None = None) -> Tensor:
     """``image`` (C, H, W) in [-1, 1] with the pixels painted in where ``mask``, bool (H, W), is True.
 
-    The other pixels are the image's to the bit. The rest is as of `restore`. Raises InputError also for a mask with
-    nothing to paint, or nothing to keep.
+    It is as large as the model's or larger (`sumi.windows`). The other pixels are the image's to the bit. The rest is
+    as of `restore`. Raises InputError also for a mask with nothing to paint, or nothing to keep.
     """
-    _check_shape("image", image, model.images.shape)
-    _check_shape("mask", mask, model.images.shape[1:])
+    size = _size(model, image)
+    _check_shape("mask", mask, size)
     if not bool(mask.any()):
         raise InputError("mask: is black all over, with nothing to paint; make white what is to be painted")
     if bool(mask.all()):
         raise InputError("mask: is white all over, with nothing to keep; use `sumi sample` for a new image")
-    return restore(model, image, Mask(mask), how)
+    return restore(model, image, Mask(mask), how, size=size)
 
 
 def upscale(model: DiffusionModel, image: Tensor, factor: int | None = None, how: How | None = None) -> Tensor:
@@ -130,25 +132,33 @@ def upscale(model: DiffusionModel, image: Tensor, factor: int | None = None, how
     ``factor`` is by default what the model was trained for, else 2. The rest is as of `restore`. Raises InputError also
     for a factor that does not divide the model's sides.
     """
-    channels, height, width = model.images.shape
+    _, height, width = model.images.shape
     factor = usual_factor(model) if factor is None else factor
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"factor: {factor} does not divide {height} × {width}, the model's size; give 2, or another")
-    _check_shape("image", image, (channels, height // factor, width // factor))
-    return restore(model, image, box(height, width, factor), how)
+    size = _size(model, image, factor)
+    return restore(model, image, box(*size, factor), how, size=size)
 
 
 @torch.inference_mode()
 def restore(
-    model: DiffusionModel, image: Tensor, operator: AnyOperator, how: How | None = None, noise: float = 0.0
+    model: DiffusionModel,
+    image: Tensor,
+    operator: AnyOperator,
+    how: How | None = None,
+    noise: float = 0.0,
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     """What ``operator`` may have made ``image`` of: that is A x_0, without the batch's axis, with noise of deviation
-    ``noise``. Candidates are float32 (n, C, H, W) in [-1, 1], on the CPU.
+    ``noise``. Candidates are float32 (n, C, H, W) in [-1, 1], on the CPU. ``size`` (H, W) is that of x_0, the model's
+    or larger (`sumi.windows`); None: the model's.
 
     Raises InputError: shapes that do not fit, a method that cannot take the operator or noise ("ddnm" and "repaint"
     take none), and a model of vectors or bits.
     """
-    shape = model.images.shape
+    channels, *own = model.images.shape
+    height, width = size or own
+    shape = (channels, height, width)
     model.gaussian_denoiser()
     how = how or How()
     known = Measurement(operator, image[None].float().to(model.device), noise)
@@ -157,28 +167,30 @@ def restore(
     end = how.start + how.n
     for first in range(how.start, end, how.batch_size):
         indices = range(first, min(first + how.batch_size, end))
-        made.append(_candidates(model, known, indices, how).cpu())
+        made.append(_candidates(model, known, indices, how, shape).cpu())
         if how.progress is not None:
             how.progress(indices.stop - how.start, how.n)
     return torch.cat(made)
 
 
-def _candidates(model: DiffusionModel, known: Measurement, indices: Sequence[int], how: How) -> Tensor:
+def _candidates(
+    model: DiffusionModel, known: Measurement, indices: Sequence[int], how: How, shape: tuple[int, int, int]
+) -> Tensor:
+    size = shape[1:]
     name, said = method_for(model, known.operator, how, known.std), model.labels_of(indices, how.label)
     if name == TRAINED:
         row = condition_of(model.config.conditioning, known)
-        denoiser = model.denoiser(row.rows(torch.zeros(len(indices), dtype=torch.int64)), how.guidance)
+        row = row.rows(torch.zeros(len(indices), dtype=torch.int64))
+        denoiser = denoiser_of_size(model, size, row, how.guidance)
         method = model.method(how.steps, tuned=False)
     else:
-        denoiser = model.denoiser(said, how.guidance)
-        if isinstance(denoiser, StaticThreshold):  # no slope where it clamps: methods put one outside
-            denoiser = denoiser.denoiser
+        denoiser = unclamped(denoiser_of_size(model, size, said, how.guidance))
         method, std = model.method(how.steps, "ddpm"), model.description.data_std
         denoiser, method = prepared(name, denoiser, known, method, std)
     exact = isinstance(known.operator, Operator) and known.std == 0
     solver = DataConsistency(method.solver, known) if exact else method.solver
-    noise = SampleNoise(how.seed, indices, model.items.shape, device=model.device)
-    x = sample(denoiser, solver, with_data(model, method.times), model.start_noise(indices, how.seed), noise)
+    noise = SampleNoise(how.seed, indices, shape, device=model.device)
+    x = sample(denoiser, solver, with_data(model, method.times), model.start_noise(indices, how.seed, shape), noise)
     return within(known, x) if exact else x.clamp(-1, 1)
 
 
@@ -198,6 +210,29 @@ def prepared(
         case _:
             times = repaint_times(method.times, min(JUMP, method.steps), RESAMPLINGS)
             return StaticThreshold(denoiser), replace(method, solver=RePaint(method.solver, known), times=times)
+
+
+def unclamped(denoiser: Denoiser) -> Denoiser:
+    """The denoiser, or that of its windows, without a threshold: there is no slope where it clamps; methods put one
+    outside.
+    """
+    if isinstance(denoiser, Tiled):
+        return replace(denoiser, denoiser=unclamped(denoiser.denoiser))
+    return denoiser.denoiser if isinstance(denoiser, StaticThreshold) else denoiser
+
+
+def _size(model: DiffusionModel, image: Tensor, factor: int = 1) -> tuple[int, int]:
+    """(H, W) of what ``image`` is ``factor`` times as small as. Raises InputError for one too small."""
+    channels, height, width = model.images.shape
+    if (
+        image.ndim != 3
+        or image.shape[0] != channels
+        or factor * image.shape[1] < height
+        or factor * image.shape[2] < width
+    ):
+        wanted = (channels, height // factor, width // factor)
+        raise InputError(f"image: is of shape {tuple(image.shape)}; the model takes {wanted} here, or larger sides")
+    return factor * image.shape[1], factor * image.shape[2]
 
 
 def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:

@@ -12,11 +12,10 @@ from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from sumi.config import nearest
-from sumi.data.decode import FORMATS, Decoded, Rule, UnreadableImage, decode
+from sumi.data.decode import Decoded, Rule, UnreadableImage, decode
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 from sumi.evaluation.pictures import CELL, png, side_by_side
@@ -79,17 +78,21 @@ def find_operator(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, 
     return operator, (channels, height // factor, width // factor), 0.0
 
 
-def read_image(path: str, shape: tuple[int, int, int], what: str = "IMAGE") -> Tensor:
-    """The picture in a file, float32 of ``shape`` in [-1, 1]. Raises InputError where it is not of that shape."""
-    decoded = _read(path, shape, what)
+def read_image(path: str, shape: tuple[int, int, int], what: str = "IMAGE", *, larger: bool = False) -> Tensor:
+    """The picture in a file, float32 in [-1, 1], of ``shape`` or, where ``larger`` may be, with sides not below that.
+
+    Raises InputError where it is of another shape.
+    """
+    decoded = _read(path, shape, what, larger)
     if Rule.GREYED in decoded.rules:
         raise InputError(f"{what} {path}: has colours, and a grey image is needed; make it grey")
-    return BYTES.to_model(np.broadcast_to(decoded.pixels, shape).copy())
+    pixels = decoded.pixels
+    return BYTES.to_model(np.broadcast_to(pixels, (shape[0], *pixels.shape[1:])).copy())
 
 
 def read_mask(path: str, size: tuple[int, int]) -> Tensor:
     """Where to paint, bool of ``size``: where the file is white (module docstring). Raises InputError."""
-    decoded = _read(path, (1, *size), "--mask")
+    decoded = _read(path, (1, *size), "--mask", larger=False)
     if Rule.COMPOSITED in decoded.rules:
         raise InputError(
             f"--mask {path}: has transparent pixels, which may mean either; save it without, white where to paint"
@@ -97,21 +100,18 @@ def read_mask(path: str, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(decoded.pixels[0] >= 128)
 
 
-def _read(path: str, shape: tuple[int, int, int], what: str) -> Decoded:
+def _read(path: str, shape: tuple[int, int, int], what: str, larger: bool) -> Decoded:
     channels, height, width = shape
-    if height != width:
-        raise InputError(f"{what} {path}: only square images are read, and the model's are {width} × {height}")
     try:
-        decoded = decode(Path(path), width, channels)
-        with Image.open(path, formats=FORMATS) as image:
-            size = image.size
+        decoded = decode(Path(path), None, channels)
     except UnreadableImage as error:
         raise InputError(f"{what} {path}: {error}; give an image file") from None
     except OSError as error:
         raise InputError(f"{what} {path}: cannot be read ({error.strerror or error}); check the path") from None
-    if size != (width, height):
-        wanted = f"this takes {width} × {height}"
-        raise InputError(f"{what} {path}: is of {size[0]} × {size[1]} pixels, and {wanted}; make it that size")
+    _, high, wide = decoded.pixels.shape
+    if (high, wide) != (height, width) and not (larger and high >= height and wide >= width):
+        wanted = f"this takes {width} × {height}" + (" and more" if larger else "")
+        raise InputError(f"{what} {path}: is of {wide} × {high} pixels, and {wanted}; make it that size")
     return decoded
 
 

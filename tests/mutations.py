@@ -1425,4 +1425,27 @@ MUTATIONS = [
     Mutation("sampling/solvers/adams.py", "if after < inf else", "if after <= inf else", "test_image_to_image.py"),
     Mutation("model.py", "rest_of(method.times, t)", "method.times", "test_image_to_image.py"),
     Mutation("model.py", "Purpose.START, shape)", "Purpose.STEP, shape)", "test_image_to_image.py"),
+    # windows and perceptual distance
+    Mutation("guidance/tiling.py", "size - tile, stride), size - tile]", "size - tile, stride)]", "test_tiling.py"),
+    Mutation("guidance/tiling.py", "weights / total[places]", "weights", "test_tiling.py"),
+    Mutation("guidance/tiling.py", "variance = tiling.blend(variance.expand_as(windows))", "pass", "test_tiling.py"),
+    Mutation("windows.py", "side // factor // 2", "side // factor // 3", "test_windows.py"),
+    Mutation(
+        "windows.py",
+        "part.repeat_interleave(windows.count, 0)",
+        "part.repeat(windows.count, *[1] * (part.ndim - 1))",
+        "test_windows.py",
+    ),
+    Mutation(
+        "evaluation/perceptual.py",
+        ".square().sum(1).mean((1, 2))",
+        ".square().sum((1, 2, 3))",
+        "test_evaluation_perceptual.py",
+    ),
+    Mutation(
+        "evaluation/perceptual.py",
+        "values / (values.square()",
+        "values / (1 + 0 * values.square()",
+        "test_evaluation_perceptual.py",
+    ),
 ]

@@ -24,6 +24,7 @@ FLOORS = [
     {"tuned", "build"},
     {"model"},
     {"kinds"},
+    {"windows"},
     {"sample_files", "trajectory", "training_run", "measured", "restore"},
     {"restore_files", "report_sections", "explain", "check"},
     {"measure_vectors", "nll_figures", "sweep"},

@@ -82,7 +82,8 @@ def test_independent_pixels_are_denoised_exactly(
     torch.testing.assert_close(found.noise, whole.noise, rtol=0, atol=1e-12)
     expected = torch.as_tensor(whole.clean_variance).expand_as(x_t).double()
     torch.testing.assert_close(torch.as_tensor(found.clean_variance).expand_as(x_t).double(), expected)
-    assert found.x_t is x_t and torch.equal(torch.as_tensor(found.alpha), torch.as_tensor(whole.alpha))
+    assert found.x_t is x_t
+    assert torch.equal(torch.as_tensor(found.alpha), torch.as_tensor(whole.alpha))
 
 
 def _each(t: NoiseLevel) -> NoiseLevel:

@@ -12,7 +12,8 @@ from sumi.restore_files import read_image, read_mask
 def run(options: argparse.Namespace) -> None:
     model = prepared(options)
     shape = model.images.shape
-    image, mask = read_image(options.image, shape), read_mask(options.mask, shape[1:])
+    image = read_image(options.image, shape, larger=True)
+    mask = read_mask(options.mask, (image.shape[1], image.shape[2]))
     method = method_for(model, Mask(mask), how(options))
     with counting("painting") as painting:
         made = inpaint(model, image, mask, how(options, painting))

@@ -80,16 +80,18 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 
 def _inpaint(parser: argparse.ArgumentParser) -> None:
     _run(parser)
-    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size")
+    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size or larger")
     parser.add_argument(
-        "--mask", required=True, metavar="MASK", help="an image file of that size: white is painted, black is kept"
+        "--mask", required=True, metavar="MASK", help="an image file as large as it: white is painted, black is kept"
     )
     _restoration(parser)
 
 
 def _upscale(parser: argparse.ArgumentParser) -> None:
     _run(parser)
-    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size divided by the factor")
+    parser.add_argument(
+        "image", metavar="IMAGE", help="an image file of the model's size divided by the factor, or larger"
+    )
     parser.add_argument(
         "--factor", type=int, metavar="F", help="times as large (default: what the run was trained for, else 2)"
     )
@@ -114,7 +116,7 @@ def _restore(parser: argparse.ArgumentParser) -> None:
 
 def _vary(parser: argparse.ArgumentParser) -> None:
     _run(parser)
-    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size")
+    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size or larger")
     parser.add_argument(
         "--strength",
         type=float,
@@ -130,7 +132,7 @@ def _vary(parser: argparse.ArgumentParser) -> None:
 
 def _interpolate(parser: argparse.ArgumentParser) -> None:
     _run(parser)
-    parser.add_argument("a", metavar="A", help="an image file of the model's size")
+    parser.add_argument("a", metavar="A", help="an image file of the model's size or larger")
     parser.add_argument("b", metavar="B", help="another")
     parser.add_argument("-n", type=int, default=8, metavar="N", help="images, both ends among them (default: 8)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")

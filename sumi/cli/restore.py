@@ -17,13 +17,16 @@ from sumi.restore_files import find_operator, read_image, write_restored
 
 def run(options: argparse.Namespace) -> None:
     model = prepared(options)
-    operator, shape, noise = find_operator(options.operator, model.images.shape)
+    channels, height, width = model.images.shape
+    _, shape, _ = find_operator(options.operator, model.images.shape)
+    image = read_image(options.image, shape, larger=True)
+    size = image.shape[1] * (height // shape[1]), image.shape[2] * (width // shape[2])
+    operator, _, noise = find_operator(options.operator, (channels, *size))
     if options.noise is not None:
         noise = options.noise * 2 / 255
-    image = read_image(options.image, shape)
     method = method_for(model, operator, how(options), noise)
     with counting("restoring") as restoring:
-        made = restore(model, image, operator, how(options, restoring), noise)
+        made = restore(model, image, operator, how(options, restoring), noise, size)
     name = "restore-" + options.operator.replace(":", "-") + f"-noise{noise * 255 / 2:.2g}"
     write(model, options, name, image, made, {"operator": options.operator, "noise": noise}, method)
 

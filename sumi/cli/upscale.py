@@ -16,8 +16,9 @@ def run(options: argparse.Namespace) -> None:
     factor = usual_factor(model) if options.factor is None else options.factor
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"--factor {factor}: is none of {height} × {width}, the model's size; try 2")
-    image = read_image(options.image, (channels, height // factor, width // factor))
-    method = method_for(model, box(height, width, factor), how(options))
+    image = read_image(options.image, (channels, height // factor, width // factor), larger=True)
+    operator = box(factor * image.shape[1], factor * image.shape[2], factor)
+    method = method_for(model, operator, how(options))
     with counting("upscaling") as upscaling:
         made = upscale(model, image, factor, how(options, upscaling))
     write(model, options, f"upscale-{factor}", image, made, {"factor": factor}, method)

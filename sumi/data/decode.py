@@ -59,8 +59,10 @@ class Decoded:
     rules: frozenset[Rule]
 
 
-def decode(path: Path, size: int, channels: int | None) -> Decoded:
-    """Read one image file; ``channels`` = 1 makes it grey, 3 and None leave grey images at one channel.
+def decode(path: Path, size: int | None, channels: int | None) -> Decoded:
+    """Read one image file, fitted to a square of ``size`` or, for None, as large as it is.
+
+    ``channels`` = 1 makes it grey, 3 and None leave grey images at one channel.
 
     Raises:
         UnreadableImage: it is no image, is damaged or truncated, or is too large.
@@ -92,13 +94,14 @@ def fit(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Resampling.LANCZOS, (left, top, left + side, top + side), reducing_gap=3.0)
 
 
-def _decode(image: ImageFile, size: int, channels: int | None) -> Decoded:
+def _decode(image: ImageFile, size: int | None, channels: int | None) -> Decoded:
     rules: set[Rule] = set()
-    if image.size != (size, size):
-        rules.add(Rule.RESIZED)
-    if min(image.size) < size:
-        rules.add(Rule.ENLARGED)
-    image.draft(None, (2 * size, 2 * size))  # a JPEG's own 2, 4 or 8-fold reduction, kept above twice the final size
+    if size is not None:
+        if image.size != (size, size):
+            rules.add(Rule.RESIZED)
+        if min(image.size) < size:
+            rules.add(Rule.ENLARGED)
+        image.draft(None, (2 * size, 2 * size))  # a JPEG's own 2, 4 or 8-fold reduction, kept above twice that size
     width, height = image.size
     if width * height > LARGEST_PIXELS:
         raise UnreadableImage(
@@ -113,15 +116,15 @@ def _decode(image: ImageFile, size: int, channels: int | None) -> Decoded:
         rules.add(Rule.FIRST_FRAME)
 
     plain = _to_grey_or_rgb(image, rules)
-    square = fit(plain, size)
+    fitted = plain if size is None else fit(plain, size)
     if orientation in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[orientation])
-    pixels = np.asarray(square)
+        fitted = fitted.transpose(_UPRIGHT[orientation])
+    pixels = np.asarray(fitted)
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     if pixels.ndim == 3 and channels == 1:
         rules.add(Rule.GREYED)
-        pixels = np.asarray(square.convert("L"))
+        pixels = np.asarray(fitted.convert("L"))
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return Decoded(pixels, frozenset(rules))
 
