@@ -1099,17 +1099,17 @@ MUTATIONS = [
         "worse.clean + expand(scale - 1, x_t) * (better.clean - worse.clean)",
         "test_extrapolation.py",
     ),
-    Mutation("guidance/extrapolation.py", "(ratio <= self.high)", "(ratio >= self.high)", "test_extrapolation.py"),
+    Mutation("guidance/interval.py", "(ratio <= self.high)", "(ratio >= self.high)", "test_extrapolation.py"),
     Mutation(
-        "guidance/extrapolation.py",
+        "guidance/interval.py",
         "ratio = torch.as_tensor(now.sigma, dtype=torch.float64) / torch.as_tensor(now.alpha, dtype=torch.float64)",
         "ratio = torch.as_tensor(now.sigma, dtype=torch.float64)",
         "test_extrapolation.py",
     ),
     Mutation(
-        "guidance/extrapolation.py",
-        "torch.where(inside, self.scale, 1.0)",
-        "torch.where(inside, 1.0, self.scale)",
+        "guidance/interval.py",
+        "torch.where(counts, inside, outside)",
+        "torch.where(counts, outside, inside)",
         "test_extrapolation.py",
     ),
     Mutation("guidance/extrapolation.py", "before / after, 1.0", "after / before, 1.0", "test_extrapolation.py"),
@@ -1210,8 +1210,8 @@ MUTATIONS = [
     ),
     Mutation(
         "restore.py",
-        "made.append(_candidates(model, known, indices, how).cpu())",
-        "made.append(_candidates(model, known, range(len(indices)), how).cpu())",
+        "made.append(_candidates(model, known, indices, how, shape).cpu())",
+        "made.append(_candidates(model, known, range(len(indices)), how, shape).cpu())",
         "test_restore.py",
     ),
     Mutation(

@@ -36,7 +36,7 @@ def hole(size: tuple[int, int] = SIZE) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", [None, "dps", "ddnm", "repaint"])
 def test_a_larger_picture_of_independent_pixels_is_painted_as_a_small_one(method: str | None) -> None:
-    """The model's pixels are N(m, s²) and independent: known ones are exact, the others have that mean and deviation."""
+    """The model's pixels are N(m, s²) and independent: known ones are exact, the others as the model's."""
     model = planted(0.0)
     image, mask = 0.3 * picture(1), hole()
     made = inpaint(model, image, mask, How(n=40, steps=20, method=method))
