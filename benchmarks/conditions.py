@@ -18,8 +18,9 @@ import torch
 from benchmarks.results import SMALL
 from sumi.data.dataset import ImageDataset
 from sumi.evaluation.intervals import share
+from sumi.kinds import load
 from sumi.measure import learn_features
-from sumi.model import DiffusionModel, load
+from sumi.model import DiffusionModel
 from sumi.training_run import train
 
 FOLDER, STEPS, SAMPLES = Path("runs/conditions"), 2500, 500
@@ -28,7 +29,7 @@ FOLDER, STEPS, SAMPLES = Path("runs/conditions"), 2500, 500
 def trained(name: str, recipe: str, *settings: str) -> DiffusionModel:
     run = FOLDER / name
     train(recipe, data="digits", out=run, steps=STEPS, settings=[*SMALL, *settings], resume=True)
-    return load(run)
+    return load(run, DiffusionModel)
 
 
 def values() -> None:

@@ -35,6 +35,7 @@ from sumi.measured import Count, Measured, counting_one
 from sumi.model import DiffusionModel
 from sumi.process.noise import Purpose, generator
 from sumi.report_sections import how_it_was_made, training_curve
+from sumi.restored import restored
 from sumi.run import VectorSpec, writing
 from sumi.sweep import Sweeps, sweep_sampler
 from sumi.trained import GenerativeModel
@@ -250,6 +251,7 @@ class _Report:
             loss = folder / "loss.svg"
             loss.write_text(curve)
             emerging, shown_emerging = self._emerging(folder)
+            again = restored(model, self.held_out, folder, self.seed) if isinstance(model, DiffusionModel) else []
             if self.evaluation is not None:
                 figures = asdict(self.evaluation)
                 if self.losses is not None:
@@ -262,6 +264,7 @@ class _Report:
                     "Samples", figures=[Figure(grid, f"{made}. Nothing is chosen: images 0 to {SHOWN - 1}.", True)]
                 ),
                 *emerging,
+                *again,
                 *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
                 *(fine_detail(self.evaluation) if self.evaluation else []),
                 self._copying(beside),

@@ -26,7 +26,7 @@ FLOORS = [
     {"kinds"},
     {"windows"},
     {"sample_files", "trajectory", "training_run", "measured", "restore"},
-    {"restore_files", "report_sections", "explain", "check"},
+    {"restore_files", "restored", "report_sections", "explain", "check"},
     {"measure_vectors", "nll_figures", "sweep"},
     {"nll_by_ode"},
     {"nll"},

@@ -10,8 +10,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sumi import recipes
+from sumi import restored as restored_module
 from sumi.build import build_denoiser
 from sumi.cli.main import main
+from sumi.conditioning.configs import NoConditioning
 from sumi.conditioning.image import (
     GreyConditioning,
     ImageConditioner,
@@ -24,9 +26,11 @@ from sumi.conditioning.labels import LabelConditioning
 from sumi.conditioning.measured import condition_of, trained_for
 from sumi.config import override
 from sumi.data.config import DataConfig
+from sumi.data.load import load as load_data
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictClean
 from sumi.errors import InputError
+from sumi.evaluation.pictures import side_by_side
 from sumi.kinds import load
 from sumi.model import DiffusionModel
 from sumi.networks.told import Told
@@ -34,6 +38,7 @@ from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Grey, Mask
 from sumi.restoration.separable import bicubic, box
 from sumi.restore import How, inpaint, method_for, restore, upscale
+from sumi.restored import restored
 from sumi.run import ImageSpec, RunDescription
 from tests.test_labels import TINY, scrambled
 
@@ -213,3 +218,30 @@ def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
     for k in range(3):
         torch.testing.assert_close(inpaint(model, image(), MASK, How(n=1, start=k))[0], whole[k], rtol=1e-3, atol=1e-3)
     assert float((whole[0] - whole[1]).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("recipe", ["inpaint", "upscale", "colourise"])
+def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeypatch) -> None:
+    """Candidates measure what is given of the held-out pictures, to a level; other runs have no such section."""
+    data = load_data(DataConfig(source="digits", channels=3))
+    model, seen = echo(recipe), {}
+
+    def record(groups: list[tuple[str, Tensor]]) -> Image.Image:
+        seen.update(groups)
+        return side_by_side(groups)
+
+    monkeypatch.setattr(restored_module, "side_by_side", record)
+    (section,) = restored(model, data.subset(range(20)), tmp_path, 0)
+    assert section.title == "Restored"
+    assert list(seen) == ["given", "candidate 1", "candidate 2", "held out"]
+    truth = seen["held out"].float()
+    middle = torch.zeros(8, 8, dtype=torch.bool)
+    middle[2:6, 2:6] = True
+    operator = {"inpaint": Mask(middle), "upscale": box(8, 8, 2), "colourise": Grey()}[recipe]
+    assert len(truth) == 6
+    for name in ("candidate 1", "candidate 2"):
+        assert float((operator(seen[name].float()) - operator(truth)).abs().max()) <= 1
+    assert (tmp_path / "restored.png").exists()
+    plain = echo("inpaint")
+    object.__setattr__(plain.config, "conditioning", NoConditioning())
+    assert restored(plain, data.subset(range(20)), tmp_path, 0) == []
