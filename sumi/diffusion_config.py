@@ -20,6 +20,7 @@ from sumi.denoising.weighting import (
     WeightingConfig,
 )
 from sumi.errors import InputError
+from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.unet import UNetConfig
 from sumi.process.chain import LinearBeta
@@ -53,7 +54,7 @@ class RunConfig:
     stratified_times: bool = field(
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
-    network: UNetConfig | MLPConfig = field(default_factory=UNetConfig)
+    network: UNetConfig | ADMConfig | MLPConfig = field(default_factory=UNetConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 

@@ -30,9 +30,11 @@ from sumi.evaluation.seen import CHUNK
 from sumi.evaluation.summary import MOST_PAIRED, Evaluation, evaluate
 from sumi.evaluation.sweep_sections import number_of_steps, randomness
 from sumi.evaluation.verdict import verdict
+from sumi.measure_classifier import measure_classifier
 from sumi.measure_vectors import measure_vectors
 from sumi.measured import Count, Measured, counting_one
 from sumi.model import DiffusionModel
+from sumi.noisy_classifier import ClassifierModel
 from sumi.process.noise import Purpose, generator
 from sumi.report_sections import how_it_was_made, training_curve
 from sumi.restored import restored
@@ -52,7 +54,7 @@ CLOSEST = (
 
 
 def measure(
-    model: GenerativeModel,
+    model: GenerativeModel | ClassifierModel,
     *,
     data: str | None = None,
     n: int | None = None,
@@ -63,6 +65,7 @@ def measure(
 ) -> Measured:
     """Sample the model, compare with held-out real data, and write ``report/`` in its run folder.
 
+    Of a classifier, how much it recognises (`measure_classifier`).
     ``data``: compare with the held-out part of other images; copies are always looked for in the run's own training
     images. ``n``: how many samples (default: as many as are held out, 500 to 2000); beyond 10,000 they count for the
     Fréchet distance alone, and are not kept. ``features``: the space to measure in, "learned" or the path of a network
@@ -70,6 +73,10 @@ def measure(
     ``progress(what, done, total)``. Raises InputError for data that does not fit the model, for a network that cannot
     be read, and for ``sweeps`` of vectors or of too few images.
     """
+    if isinstance(model, ClassifierModel):
+        if features != LEARNED or sweeps or n is not None:
+            raise InputError("-n, --features, --sweeps: are of samples, and a classifier makes none; leave them out")
+        return measure_classifier(model, data=data, seed=seed, progress=progress)
     if features != LEARNED and isinstance(model.items, VectorSpec):
         raise InputError("--features: networks see images, and this run makes vectors; leave it out")
     if isinstance(model, DiffusionModel) and isinstance(model.items, VectorSpec):

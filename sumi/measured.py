@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.summary import Evaluation
+from sumi.noisy_classifier import AccuracyByNoise
 
 Count = Callable[[str, int, int], None]
 """Told what is being done, and done of total."""
@@ -31,7 +32,7 @@ class VectorEvaluation:
 class Measured:
     """What was found: the figures (None where too few data are held out), in words, and the report's files."""
 
-    evaluation: Evaluation | VectorEvaluation | None
+    evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | None
     verdict: str
     report: Path
     files: tuple[Path, ...]

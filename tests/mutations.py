@@ -556,7 +556,7 @@ MUTATIONS = [
         "lengths * (alpha / variance)",
         "test_explain_laws.py",
     ),
-    Mutation("explain/recognition.py", "(-log_snr).sigmoid().sqrt()", "(-log_snr).sigmoid()", "test_explain_laws.py"),
+    Mutation("process/schedule.py", "(-log_snr).sigmoid().sqrt()", "(-log_snr).sigmoid()", "test_explain_laws.py"),
     Mutation(
         "explain/recognition.py", "/ expand(deviation(t), images)", "/ expand(t.alpha, images)", "test_explain_laws.py"
     ),
@@ -1447,5 +1447,66 @@ MUTATIONS = [
         "values / (values.square()",
         "values / (1 + 0 * values.square()",
         "test_evaluation_perceptual.py",
+    ),
+    # the ADM U-Net, the classifier of noisy images, and its guidance
+    Mutation(
+        "networks/layers.py", "h, x = resized(h, size), resized(x, size)", "h, x = resized(h, size), x", "test_adm.py"
+    ),
+    Mutation("networks/layers.py", 'mode="area" if', 'mode="nearest" if', "test_adm.py"),
+    Mutation("networks/layers.py", "return zip((1 + scales)", "return zip((scales)", "test_adm.py"),
+    Mutation("networks/layers.py", "return self.skip(x) + self.conv_out", "return self.conv_out", "test_adm.py"),
+    Mutation("networks/adm.py", "torch.cat([h, held.pop()], 1)", "torch.cat([held.pop(), h], 1)", "test_adm.py"),
+    Mutation(
+        "networks/adm.py", "embedding = embedding + told.vector", "embedding = embedding - told.vector", "test_adm.py"
+    ),
+    Mutation("networks/adm.py", "(side + 1) // 2 for side in h", "side // 2 for side in h", "test_adm.py"),
+    Mutation(
+        "networks/classifier.py",
+        "tokens.mean(1, keepdim=True), tokens], 1) + self.place",
+        "tokens.mean(1, keepdim=True), tokens], 1)",
+        "test_adm.py",
+    ),
+    Mutation("networks/classifier.py", "tokens[:, :1]", "tokens[:, 1:2]", "test_adm.py"),
+    Mutation("guidance/classifier.py", "scale * sigma**2 / alpha", "scale * sigma**2", "test_classifier_guidance.py"),
+    Mutation(
+        "guidance/classifier.py", "scale * sigma**2 / alpha", "scale * sigma / alpha", "test_classifier_guidance.py"
+    ),
+    Mutation(
+        "guidance/classifier.py",
+        "self.interval.choose(now, self.scale, 0.0)",
+        "self.interval.choose(now, self.scale, 1.0)",
+        "test_classifier_guidance.py",
+    ),
+    Mutation("guidance/classifier.py", "x_t / expand(deviation(now), x_t)", "x_t", "test_classifier_guidance.py"),
+    Mutation("guidance/classifier.py", "(log_snr / 4)", "(log_snr / 2)", "test_classifier_guidance.py"),
+    Mutation(
+        "guidance/classifier.py",
+        "exp(-self.highest / 2), exp(-self.lowest / 2)",
+        "exp(-self.highest), exp(-self.lowest)",
+        "test_classifier_guidance.py",
+    ),
+    # the classifier of noisy images
+    Mutation(
+        "training/classification.py",
+        "(module.highest - module.lowest) * place",
+        "module.highest * place",
+        "test_noisy_classifier.py",
+    ),
+    Mutation(
+        "training/classification.py", "self.labels[items]", "self.labels[: len(items)]", "test_noisy_classifier.py"
+    ),
+    Mutation("training/classification.py", "Purpose.FLIP) < 0.5", "Purpose.FLIP) < 0.0", "test_noisy_classifier.py"),
+    Mutation(
+        "noisy_classifier.py",
+        "part.tolist(), k, Purpose.EVALUATION",
+        "part.tolist(), 0, Purpose.EVALUATION",
+        "test_noisy_classifier.py",
+    ),
+    Mutation("noisy_classifier.py", "labels.bincount().max()", "labels.bincount().min()", "test_noisy_classifier.py"),
+    Mutation(
+        "process/schedule.py",
+        "log_snr.sigmoid().sqrt(), (-log_snr)",
+        "log_snr.sigmoid(), (-log_snr)",
+        "test_noisy_classifier.py",
     ),
 ]

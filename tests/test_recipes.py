@@ -26,6 +26,7 @@ from sumi.denoising.weighting import EDMWeighting, FlowWeighting, LikelihoodWeig
 from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
 from sumi.likelihood.training import ChainBoundLoss, HybridLoss, WholeBoundLoss
+from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.nll import likelihood
 from sumi.process.chain import CosineBeta, LinearBeta
@@ -40,9 +41,11 @@ UNET = ["network.widths=32", "network.blocks=1", "network.embedding=32"]
 MLP = ["network.width=16", "network.blocks=1", "network.embedding=8"]
 QUICK = ["training.batch_size=8", "training.sample_every=0", "training.checkpoint_every=2", "training.warmup_steps=0"]
 
-OF_IMAGES = ("classifier-free", "inpaint", "upscale", "colourise")  # points have no classes, sizes or colours
+OF_IMAGES = ("classifier-free", "guided", "inpaint", "upscale", "colourise")  # points have no classes, sizes or colours
+DIFFUSION = [name for name in RECIPES if name != "noisy-classifier"]  # which has tests of its own
+ADM = ["network.attention=", "network.head_width=32"]
 RUNS = [
-    *[(name, "digits") for name in RECIPES],
+    *[(name, "digits") for name in DIFFUSION],
     ("nonequilibrium", "swiss-roll"),
     ("nonequilibrium", "heartbeat"),
     ("energy", "ring-of-8"),
@@ -68,6 +71,8 @@ def test_there_are_these() -> None:
         "ddpm",
         "improved-ddpm",
         "classifier-free",
+        "guided",
+        "noisy-classifier",
         "inpaint",
         "upscale",
         "colourise",
@@ -195,6 +200,15 @@ def test_edm() -> None:
     assert weight.tolist() == pytest.approx([1, 1, 1])
 
 
+def test_guided() -> None:
+    """Dhariwal & Nichol 2021: heads of 64 channels at several resolutions, cosine, learned variance, hybrid loss."""
+    config = recipe("guided")
+    assert isinstance(config.network, ADMConfig)
+    assert (config.network.head_width, config.network.attention) == (64, (1, 2))
+    assert (config.schedule, config.variance.name) == (CosineBeta(), "learned")
+    assert (config.conditioning.name, config.sampling.solver) == ("labels", "ddpm_learned")
+
+
 def test_flow() -> None:
     """x_t = (1 - t) x_0 + t ε, u = ε - x_0 with its plain error, log(t/(1 - t)) ~ N(0, 1)."""
     config = recipe("flow")
@@ -204,7 +218,7 @@ def test_flow() -> None:
     assert loss_of(config) == DenoisingLoss(FlowWeighting())
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_IMAGES])
+@pytest.mark.parametrize("name", [name for name in DIFFUSION if name not in OF_IMAGES])
 def test_on_vectors_the_network_is_a_perceptron_and_points_lie_anywhere(name: str) -> None:
     for source, items in (("swiss-roll", VECTORS), ("heartbeat", BITS)):
         config = recipe(name, source)
@@ -266,7 +280,7 @@ VARIANTS = [
 def test_it_trains_resumes_bit_for_bit_and_samples(name: str, source: str, settings, tmp_path: Path) -> None:
     """Two steps, as if killed then, and two more: the weights, averages and optimizer of four in one go."""
     run = tmp_path / "run"
-    network = UNET if source == "digits" else MLP
+    network = [*UNET, *(ADM if name == "guided" else [])] if source == "digits" else MLP
     langevin = SOLVERS["langevin"] == SOLVERS.get(recipe(name, source).sampling.solver)
     grid = ["sampling.solver=ddim"] if langevin else []  # the grid of samples at the end would take a minute
     given = {"data": source, "out": run, "steps": 4, "settings": [*network, *QUICK, *grid, *settings], "device": "cpu"}
@@ -307,13 +321,20 @@ def test_what_is_learned_beside_the_network_moves(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", DIFFUSION)
 def test_the_loss_falls_with_the_recipes_own_settings(name: str, tmp_path: Path) -> None:
     """150 steps on the digits: the mean of the last 50 losses is well below that of the first 10 (a fifth; a tenth
     where the bound has terms that nothing can lower)."""
     run = tmp_path / "run"
     quick = ["training.batch_size=32", "training.sample_every=0", "training.log_every=10"]
-    sumi.train(name, data="digits", out=run, steps=150, settings=[*UNET, *quick], device="cpu")
+    sumi.train(
+        name,
+        data="digits",
+        out=run,
+        steps=150,
+        settings=[*UNET, *(ADM if name == "guided" else []), *quick],
+        device="cpu",
+    )
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     assert np.mean(losses[-5:]) < 0.8 * losses[0], losses

@@ -6,11 +6,12 @@ from sumi.cli.terminal import counting_of, say
 from sumi.kinds import load
 from sumi.measure import measure
 from sumi.measured import Measured
+from sumi.noisy_classifier import ClassifierModel
 from sumi.trained import GenerativeModel
 
 
 def run(options: argparse.Namespace) -> None:
-    model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
+    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
     measured = measure_with_progress(
         model,
         data=options.data,
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def measure_with_progress(
-    model: GenerativeModel,
+    model: GenerativeModel | ClassifierModel,
     *,
     data: str | None = None,
     n: int | None = None,

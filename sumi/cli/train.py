@@ -4,6 +4,7 @@ import argparse
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
 from sumi.cli.terminal import counting, say, training_progress
+from sumi.noisy_classifier import ClassifierModel
 from sumi.trained import GenerativeModel
 from sumi.training_run import Events, train
 
@@ -22,5 +23,5 @@ def run(options: argparse.Namespace) -> None:
             events=Events(say, progress, reading),
         )
     say(f"trained {model.step} steps: {model.folder}")
-    if isinstance(model, GenerativeModel) and not options.no_report:
+    if isinstance(model, GenerativeModel | ClassifierModel) and not options.no_report:
         say_measured(measure_with_progress(model))

@@ -59,6 +59,18 @@ def class_shares(balance: Balance, *, names: Sequence[str] | None = None) -> str
     return _svg(figure)
 
 
+def accuracy_by_noise_level(log_snr: Sequence[float], accuracy: Sequence[Estimate], guess: float) -> str:
+    """Shares right by log-SNR, noise on the left, with 95 % intervals, and a line where a guess is."""
+    figure, axes = _blank("log-SNR   (noise ← → data)", "share right")
+    low, high = [a.low for a in accuracy], [a.high for a in accuracy]
+    axes.fill_between(log_snr, low, high, color=FIRST, alpha=0.25, linewidth=0)
+    axes.plot(log_snr, [a.value for a in accuracy], color=FIRST, linewidth=1.6, marker="o", markersize=3)
+    axes.axhline(guess, color=INK, linewidth=1, linestyle="--", label="the commonest class")
+    axes.set_ylim(0, 1.03)
+    _legend(axes)
+    return _svg(figure)
+
+
 def loss_by_noise_level(losses: Mapping[str, tuple[Sequence[float], Sequence[Estimate]]]) -> str:
     """Held-out losses by log-SNR, each named: (log-SNRs (K,), losses (K,)), noise on the left, data on the right.
 

@@ -23,7 +23,7 @@ from sumi.explain.figure import GREY, INK, RED, Drawn, canvas, save
 from sumi.measured import Count
 from sumi.process.forward import add_noise, expand
 from sumi.process.noise import Purpose, normal, uniform
-from sumi.process.schedule import NoiseLevel, Schedule, deviation, levels
+from sumi.process.schedule import NoiseLevel, Schedule, at_log_snr, deviation, levels
 
 HELD_OUT = 0.25
 COPIES = 8
@@ -35,12 +35,6 @@ MOST = 6_000  # images to learn from
 def noised(images: Tensor, t: NoiseLevel, noise: Tensor) -> Tensor:
     """x_t/√(alpha² + sigma²) of images (N, C, H, W), at one level or at one for each."""
     return add_noise(images, noise, t) / expand(deviation(t), images)
-
-
-def at_log_snr(log_snr: Tensor) -> NoiseLevel:
-    """The level of a variance-preserving process that has these log-SNR (N,)."""
-    zero = torch.zeros_like(log_snr)
-    return NoiseLevel(zero, log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt(), log_snr, zero, zero)
 
 
 def train_on_noised(

@@ -8,8 +8,10 @@ from typing import Any, Protocol, TypeVar, overload
 import torch
 from torch import nn
 
+from sumi.classifier_config import NoisyClassifierConfig
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError
+from sumi.kinds.classifier import Classification
 from sumi.kinds.diffusion import Diffusion
 from sumi.model import DiffusionModel
 from sumi.run import RunDescription, RunFolder
@@ -38,7 +40,10 @@ class Kind(Protocol):
 
 def kind_of(description: RunDescription) -> Kind:
     """The kind of run that was described."""
-    return Diffusion(description.config, description)
+    config = description.config
+    if isinstance(config, NoisyClassifierConfig):
+        return Classification(config, description)
+    return Diffusion(config, description)
 
 
 @overload

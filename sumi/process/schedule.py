@@ -91,6 +91,12 @@ def levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
     return (NoiseLevel(*row) for row in torch.stack([torch.as_tensor(c) for c in columns], dim=1).tolist())
 
 
+def at_log_snr(log_snr: Tensor) -> NoiseLevel:
+    """The level of variance-preserving noise that has these log-SNR (N,): of no time, and so without slopes."""
+    none = torch.full_like(log_snr, torch.nan)
+    return NoiseLevel(none, log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt(), log_snr, none, none)
+
+
 def noise_ratio(t: NoiseLevel) -> float:
     """σ̂ = sigma/alpha at a level of floats: 0 for data, infinite where (nearly) no data is left.
 

@@ -1,0 +1,77 @@
+"""Measuring a classifier of noisy images: how much it recognises, by how much noise there is, and its report."""
+
+import json
+from dataclasses import asdict
+from math import exp
+
+from sumi.data.dataset import ImageDataset
+from sumi.evaluation.charts import accuracy_by_noise_level
+from sumi.evaluation.report import Figure, Section, Table, write_report
+from sumi.measured import Count, Measured, counting_one
+from sumi.noisy_classifier import AccuracyByNoise, ClassifierModel
+from sumi.report_sections import how_it_was_made, training_curve
+from sumi.run import writing
+
+
+def measure_classifier(
+    model: ClassifierModel, *, data: str | None = None, seed: int = 0, progress: Count | None = None
+) -> Measured:
+    """Ask it for the classes of held-out images in more and less noise, and write ``report/`` in its run folder.
+
+    Raises InputError for data that does not fit.
+    """
+    dataset = model.load_images(data)
+    train, held_out = dataset.split(model.config.data.held_out)
+    found = model.accuracy_by_noise(held_out, seed=seed, progress=counting_one(progress, "classifying"))
+    words, folder = _verdict(found), model.folder / "report"
+    chart = accuracy_by_noise_level(found.log_snr, found.accuracy, found.guess)
+    header = ("log-SNR", "sigma/alpha", "right", "95 % interval")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "accuracy.svg").write_text(chart)
+        (folder / "accuracy.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
+        curve = training_curve(model)
+        sections = [
+            Section("How much it recognises", figures=[Figure(chart, "held-out images, by noise", True)]),
+            Section("How it learned", figures=[Figure(curve, "training loss: cross-entropy in nats, over all noise")]),
+            Section("Figures", tables=[Table(header, rows(found))]),
+            _how(model, train, held_out, found, seed),
+        ]
+        title = f"{model.config.recipe} on {dataset_name(model)}"
+        report = folder / "report.html"
+        write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    return Measured(found, words, report, (folder / "accuracy.svg", report))
+
+
+def dataset_name(model: ClassifierModel) -> str:
+    """The last part of where the data come from."""
+    return model.config.data.source.rstrip("/").rsplit("/", 1)[-1]
+
+
+def rows(found: AccuracyByNoise) -> list[tuple[str, str, str, str]]:
+    """log-SNR, sigma/alpha, the share right and its interval, as text."""
+    return [
+        (f"{s:g}", f"{exp(-s / 2):.3g}", f"{a.value:.3f}", f"{a.low:.3f} to {a.high:.3f}")
+        for s, a in zip(found.log_snr, found.accuracy, strict=True)
+    ]
+
+
+def _verdict(found: AccuracyByNoise) -> str:
+    middle = min(range(len(found.log_snr)), key=lambda k: abs(found.log_snr[k]))
+    most, equal, least = (f"{100 * found.accuracy[k].value:.1f} %" for k in (0, middle, -1))
+    clean = found.accuracy[-1]
+    return (
+        f"Of {found.images} held-out images it recognises {least} with hardly any noise (95 % interval "
+        f"{100 * clean.low:.1f} to {100 * clean.high:.1f} %), {equal} with about as much noise as data (log-SNR "
+        f"{found.log_snr[middle]:g}), and {most} in the most noise; the commonest class is {100 * found.guess:.1f} %."
+    )
+
+
+def _how(
+    model: ClassifierModel, train: ImageDataset, held_out: ImageDataset, found: AccuracyByNoise, seed: int
+) -> Section:
+    section = how_it_was_made(
+        model, train, held_out, made=f"{found.images} held-out images, noised", shown=found.images, seed=seed
+    )
+    again = f"sumi train {model.folder / 'config.json'} --out ANOTHER\nsumi evaluate {model.folder} --seed {seed}"
+    return Section(section.title, section.text, section.figures, section.tables, again)

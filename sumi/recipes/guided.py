@@ -1,0 +1,27 @@
+"""Guided diffusion (Dhariwal & Nichol 2021, "Diffusion models beat GANs on image synthesis").
+
+The ADM U-Net told the class, with the learned variance, hybrid loss and cosine schedule of improved DDPM. A classifier
+of noisy images (`sumi train noisy-classifier`) guides it: ``sumi sample RUN --label L --classifier CLASSIFIER``. Labels
+are left out of one sample in ten, so that it can be guided without one too, and as an unconditional model.
+"""
+
+from sumi.conditioning.labels import LabelConditioning
+from sumi.data.config import DataConfig
+from sumi.denoising.variance import LearnedVariance
+from sumi.diffusion_config import RunConfig
+from sumi.networks.adm import ADMConfig
+from sumi.process.chain import CosineBeta
+from sumi.sampling.config import SamplingConfig
+
+
+def recipe(data: DataConfig) -> RunConfig:
+    """The ADM with class labels; sampled ancestrally with the learned variance."""
+    return RunConfig(
+        recipe="guided",
+        data=data,
+        schedule=CosineBeta(),
+        variance=LearnedVariance(),
+        conditioning=LabelConditioning(),
+        network=ADMConfig(),
+        sampling=SamplingConfig(solver="ddpm_learned", steps=100),
+    )

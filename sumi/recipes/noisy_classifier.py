@@ -1,0 +1,15 @@
+"""A classifier of noisy images (Dhariwal & Nichol 2021, section 4), which guides models of any schedule.
+
+It learns by heart what it sees without noise, so its weights decay (0.05, as in the authors' code) and its learning
+rate falls.
+"""
+
+from sumi.classifier_config import NoisyClassifierConfig
+from sumi.data.config import DataConfig
+from sumi.training.config import TrainingConfig
+
+
+def recipe(data: DataConfig) -> NoisyClassifierConfig:
+    """The ADM's way down with attention pooling; cross-entropy at log-SNR spread evenly from -8 to 8."""
+    training = TrainingConfig(steps=3000, weight_decay=0.05, decay="cosine", sample_every=0)
+    return NoisyClassifierConfig(recipe="noisy-classifier", data=data, training=training)
