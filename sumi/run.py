@@ -111,7 +111,7 @@ class RunDescription:
     def identity(self) -> str:
         """sha256 of all that the weights mean nothing without: the kind, its parts (`Config.identity`), the items."""
         parts = (self.config.name, *self.config.identity, self.items)
-        return hashlib.sha256(json.dumps([to_json(part) for part in parts]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([to_json(part) for part in parts], sort_keys=True).encode()).hexdigest()
 
 
 class RunFolder:
