@@ -291,7 +291,7 @@ def test_learned_schedules_learn(tmp_path: Path) -> None:
 
 
 def test_identity_holds_all_that_has_weights_and_stays_what_it_was() -> None:
-    """Another weighting leaves the weights what they are, unless it has some itself. The hash is that of runs of format 4."""
+    """Another weighting leaves the weights what they are, unless it has some itself. The hash is that of format 4."""
     config = recipes.build("ddpm", DataConfig(source="digits"))
     images = ImageSpec(1, 8, 8, 17, ("0", "1"))
 
