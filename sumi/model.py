@@ -18,8 +18,10 @@ from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
+from sumi.guidance.classifier import ClassifierGuidance
 from sumi.guidance.extrapolation import Extrapolation
-from sumi.guidance.thresholding import StaticThreshold
+from sumi.guidance.steering import Steering
+from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
 from sumi.process.noise import Purpose, SampleNoise, normal
 from sumi.process.schedule import NoiseLevel, deviation, level
 from sumi.run import ImageSpec, RunDescription
@@ -51,23 +53,65 @@ class DiffusionModel(GenerativeModel):
     def config(self) -> RunConfig:
         return self._config
 
-    def denoiser(self, condition: Condition | None = None, guidance: float | None = None) -> Denoiser:
+    def denoiser(
+        self, condition: Condition | None = None, guidance: float | None = None, steering: Steering | None = None
+    ) -> Denoiser:
         """D(x_t, t), with x̂_0 kept in [-1, 1] where the configuration says so.
 
         ``condition``: what is said of each sample; None: nothing. ``guidance``: the scale of classifier-free guidance,
-        1 for none; None: the configuration's. Raises InputError where the model was not trained for what is said.
+        1 for none; None: the configuration's. ``steering``: that and what else guides. Raises InputError where the
+        model was not trained for what is said, and for steering that has nothing to steer by.
         """
-        found: Denoiser = self.network_denoiser
-        if condition is not None:
-            network, conditioning = self.gaussian_denoiser(), self.config.conditioning
-            told = network.told(self._checked(condition))
-            scale = self.config.sampling.guidance if guidance is None else guidance
-            if scale != 1 and not isinstance(conditioning, NoConditioning) and conditioning.dropout == 0:
-                raise InputError(f"guidance: {scale:g} needs a model that was also trained without labels; give 1")
-            found = Extrapolation(told, network, scale)
-        elif guidance is not None:
-            raise InputError("--guidance: says how much a label counts, and none is given; add --label, or --value")
-        return StaticThreshold(found) if self.config.sampling.threshold else found
+        steering = steering or Steering()
+        if guidance is not None:
+            steering = replace(steering, guidance=guidance)
+        labels = None if condition is None else condition.labels
+        if steering.classifier is not None and isinstance(self.config.conditioning, NoConditioning):
+            condition = None  # the classifier alone is told
+        found = self._extrapolated(None if condition is None else self._checked(condition), steering)
+        if steering.classifier is not None:
+            if labels is None:
+                raise InputError("--classifier: leads towards a class, and none is given; add --label")
+            log_probability = steering.classifier.of(self._classes(labels))
+            interval = steering.interval.within(steering.classifier.interval)
+            found = ClassifierGuidance(found, log_probability, steering.classifier_scale, interval)
+        match steering.threshold or ("static" if self.config.sampling.threshold else "none"):
+            case "static":
+                return StaticThreshold(found)
+            case "dynamic":
+                return DynamicThreshold(found)
+            case _:
+                return found
+
+    def _extrapolated(self, said: Condition | None, steering: Steering) -> Denoiser:
+        """The network told what is said, and led away from what it is not to be."""
+        if said is None and steering.worse is None:
+            if steering.guidance is not None or steering.negative is not None:
+                raise InputError("--guidance: says how much a label counts, and none is given; add --label, or --value")
+            return self.network_denoiser
+        network = self.gaussian_denoiser()
+        better = network if said is None else network.told(said)
+        scale = self.config.sampling.guidance if steering.guidance is None else steering.guidance
+        if steering.worse is not None:
+            if steering.guidance is None and scale == 1:
+                raise InputError("--worse: is led away from as far as --guidance says, and that is 1; add --guidance 2")
+            told = said is not None and steering.worse.conditioner is not None
+            return self._away(better, steering.worse.told(said) if told and said else steering.worse, scale, steering)
+        if steering.negative is not None:
+            if said is None or said.labels is None:
+                raise InputError(f"--negative {steering.negative}: goes with a label, and none is given; add --label")
+            unwanted = self.labels_of(range(len(said.labels)), steering.negative)
+            assert unwanted is not None
+            return self._away(better, network.told(self._checked(unwanted)), scale, steering)
+        if steering.guidance is None and steering.classifier is not None:
+            return better
+        conditioning = self.config.conditioning
+        if scale != 1 and not isinstance(conditioning, NoConditioning) and conditioning.dropout == 0:
+            raise InputError(f"guidance: {scale:g} needs a model that was also trained without labels; give 1")
+        return self._away(better, network, scale, steering)
+
+    def _away(self, better: Denoiser, worse: Denoiser, scale: float, steering: Steering) -> Denoiser:
+        return Extrapolation(better, worse, scale, steering.interval, steering.rescale)
 
     def _checked(self, condition: Condition) -> Condition:
         """The condition as the network takes it. Raises InputError where it is of another kind or shape."""
@@ -100,15 +144,19 @@ class DiffusionModel(GenerativeModel):
             raise InputError(f"label: gives no classes; give whole numbers from 0 to {count - 1}, one for each item")
         return labels.to(self.device, torch.int64)
 
-    def labels_of(self, indices: Sequence[int], label: str | None) -> Condition | None:
+    def labels_of(
+        self, indices: Sequence[int], label: str | None, steering: Steering | None = None
+    ) -> Condition | None:
         """The classes of these items for ``label``: a class's name, "all" for one after the other, or None for none.
 
-        Raises InputError where there is no such class, or the model knows none.
+        A model that knows none may be steered by a classifier that does. Raises InputError where there is no such
+        class, or the model knows none.
         """
         if label is None:
             return None
         names = self.items.label_names
-        if not isinstance(self.config.conditioning, LabelConditioning):
+        steered = steering is not None and steering.classifier is not None
+        if not isinstance(self.config.conditioning, LabelConditioning) and not steered:
             raise InputError(f"--label {label}: this model was trained without; train classifier-free")
         if label == "all":
             return Condition(labels=torch.tensor([i % len(names) for i in indices]))
@@ -149,6 +197,7 @@ class DiffusionModel(GenerativeModel):
         label: str | Tensor | None = None,
         condition: Condition | None = None,
         guidance: float | None = None,
+        steering: Steering | None = None,
         batch_size: int = 64,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
         x: Tensor | None = None,
@@ -162,25 +211,26 @@ class DiffusionModel(GenerativeModel):
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``steps``, ``solver`` and ``eta``:
         see `method`.
         ``label``: the class of all, "all" for one class after the other, or a tensor (n,) of classes; ``condition``:
-        anything else that is said of each of the n; ``guidance``: see `denoiser`. ``wrap`` makes another denoiser of
-        the model's own, such as one that is multiplied by a second distribution. ``x`` (n, …): where to begin instead
-        of `start_noise`, at the time ``t``, from where the rest of the sampler's times are walked; a tuned solver walks
-        only all of them. ``on_step(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts
-        items. Raises InputError for values out of range.
+        anything else that is said of each of the n; ``guidance``, ``steering``: see `denoiser`. ``wrap`` makes
+        another denoiser of the model's own, such as one that is multiplied by a second distribution. ``x`` (n,
+        …): where to begin instead of `start_noise`, at the time ``t``, from where the rest of the sampler's
+        times are walked; a tuned solver walks only all of them. ``on_step(step, level, x)`` sees each batch
+        after each step, ``progress(done, total)`` counts items. Raises InputError for values out of range.
         """
         check_indices(n, start, seed, batch_size)
         if solver == "tuned" and t < 1:
             raise InputError("--solver tuned: walks all of its times, and this begins on the way; choose another")
-        method = self.method(steps, solver, eta, tuned=label is None and condition is None and t == 1)
+        alone = label is None and condition is None and steering is None
+        method = self.method(steps, solver, eta, tuned=alone and t == 1)
         times = method.times if t == 1 else rest_of(method.times, t)
-        said = self.said(range(start, start + n), label, condition)
+        said = self.said(range(start, start + n), label, condition, steering)
         if x is not None and x.shape != (n, *self.items.shape):
             raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *self.items.shape)} here")
         made = []
         for first in range(start, start + n, batch_size):
             indices = range(first, min(first + batch_size, start + n))
             rows = slice(indices.start - start, indices.stop - start)
-            denoiser = self.denoiser(None if said is None else said.rows(rows), guidance)
+            denoiser = self.denoiser(None if said is None else said.rows(rows), guidance, steering)
             denoiser = denoiser if wrap is None else wrap(denoiser)
             noise = SampleNoise(seed, indices, self.items.shape, device=self.device)
             begun = self.start_noise(indices, seed) if x is None else x[rows].to(self.device)
@@ -190,7 +240,13 @@ class DiffusionModel(GenerativeModel):
                 progress(rows.stop, n)
         return torch.cat(made)
 
-    def said(self, indices: Sequence[int], label: str | Tensor | None, condition: Condition | None) -> Condition | None:
+    def said(
+        self,
+        indices: Sequence[int],
+        label: str | Tensor | None,
+        condition: Condition | None,
+        steering: Steering | None = None,
+    ) -> Condition | None:
         """What is said of these items by a label, as of `sample`, or by a condition. Raises InputError."""
         n = len(indices)
         if label is not None and condition is not None:
@@ -201,7 +257,7 @@ class DiffusionModel(GenerativeModel):
             return Condition(labels=label)
         if condition is not None and {len(part) for part in condition.parts().values()} != {n}:
             raise InputError(f"condition: is not of {n} items; give one row for each")
-        return self.labels_of(indices, label) if condition is None else condition
+        return self.labels_of(indices, label, steering) if condition is None else condition
 
     @torch.inference_mode()
     def vary(

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -18,19 +18,27 @@ from sumi.evaluation.pictures import CELL, image_grid, strip
 from sumi.run import writing
 
 
-def write_images(folder: Path, images: Tensor, *, start: int, about: Mapping[str, object]) -> Path:
+def write_images(
+    folder: Path,
+    images: Tensor,
+    *,
+    start: int,
+    about: Mapping[str, object],
+    each: Sequence[Mapping[str, object]] | None = None,
+) -> Path:
     """Write uint8 (n, C, H, W) as 00000.png … (numbered from ``start``) and grid.png; returns the grid's path.
 
-    Each file carries ``about`` and its index as JSON in the PNG text "sumi". Raises InputError for a file
-    that was made otherwise, SumiError where one cannot be written.
+    Each file carries ``about``, what ``each`` says of it alone, and its index as JSON in the PNG text "sumi". Raises
+    InputError for a file that was made otherwise, SumiError where one cannot be written.
     """
-    for index in range(start, start + len(images)):
-        _refuse_another(folder / f"{index:05d}.png", about)
+    own = [{**about, **(each[k] if each else {})} for k in range(len(images))]
+    for index, said in enumerate(own, start):
+        _refuse_another(folder / f"{index:05d}.png", said)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for index, pixels in enumerate(images.permute(0, 2, 3, 1).numpy(), start):
             picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-            picture.save(folder / f"{index:05d}.png", pnginfo=_text({**about, "index": index}))
+            picture.save(folder / f"{index:05d}.png", pnginfo=_text({**own[index - start], "index": index}))
         grid = folder / "grid.png"
         image_grid(images.numpy()).save(grid, pnginfo=_text({**about, "index": start, "count": len(images)}))
     return grid

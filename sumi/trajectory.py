@@ -11,6 +11,7 @@ from torch import Tensor
 from sumi.conditioning.condition import Condition
 from sumi.evaluation.pictures import animation, image_grid, png, strip
 from sumi.evaluation.vector_pictures import picture, reach_of
+from sumi.guidance.steering import Steering
 from sumi.model import DiffusionModel
 from sumi.process.schedule import NoiseLevel, deviation
 from sumi.process.schedule import level as level_of
@@ -47,6 +48,7 @@ def trajectory(
     label: str | None = None,
     condition: Condition | None = None,
     guidance: float | None = None,
+    steering: Steering | None = None,
 ) -> Trajectory:
     """Item ``index`` of ``seed`` as `DiffusionModel.sample` makes it, with all states on the way.
 
@@ -71,6 +73,7 @@ def trajectory(
         label=label,
         condition=condition,
         guidance=guidance,
+        steering=steering,
         batch_size=count,
         on_step=record,
     )

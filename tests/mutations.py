@@ -1509,4 +1509,17 @@ MUTATIONS = [
         "log_snr.sigmoid(), (-log_snr)",
         "test_noisy_classifier.py",
     ),
+    # steering
+    Mutation("model.py", "steering.worse.told(said) if told", "steering.worse if told", "test_steering.py"),
+    Mutation(
+        "model.py", "steering.interval.within(steering.classifier.interval)", "steering.interval", "test_steering.py"
+    ),
+    Mutation("guidance/interval.py", "max(self.low, other.low)", "min(self.low, other.low)", "test_steering.py"),
+    Mutation(
+        "guidance/classifier.py",
+        "labels.to(x_t.device).clone()",
+        "labels.to(x_t.device)",
+        "test_classifier_guidance.py",
+    ),
+    Mutation("sample_files.py", "**(each[k] if each else {})", "", "test_steering.py"),
 ]

@@ -176,7 +176,9 @@ def test_the_command_line_draws_labels(run: Path, tmp_path: Path, capsys) -> Non
     pictures = [run / "samples" / folder / "00009.png" for folder in folders]
     assert np.array_equal(*(np.asarray(Image.open(p)) for p in pictures))
     about = [json.loads(Image.open(p).text["sumi"]) for p in pictures]
-    assert [(a["label"], a["guidance"]) for a in about] == [("9", 2.0), ("all", 2.0)]
+    assert [(a["label"], a["guidance"]) for a in about] == [("9", 2.0), ("9", 2.0)]  # each says its own
+    grid = json.loads(Image.open(run / "samples" / folders[1] / "grid.png").text["sumi"])
+    assert grid["label"] == "all"
     out = tmp_path / "way"
     assert main(["sample", str(run), "-n", "1", "--label", "4", "--trajectory", "--steps", "3", "--out", str(out)]) == 0
     assert (out / "strip.png").exists()

@@ -146,6 +146,10 @@ def test_it_works_where_nothing_else_is_differentiated_and_keeps_the_variance() 
         inside = one(POINTS.clone(), 0.5)
     assert torch.equal(inside.clean, expected.clean)
     assert not expected.clean.requires_grad
+    classifier = NoisyClassifier(Recorder(), -8.0, 8.0)
+    with torch.inference_mode():  # labels made there too
+        own = ClassifierGuidance(base, classifier.of(torch.ones(16, dtype=torch.int64)), 2.0)(POINTS.clone(), 0.5)
+    torch.testing.assert_close(own.clean, expected.clean, rtol=0, atol=1e-10)
     assert expected.clean_variance == base(POINTS, 0.5).clean_variance
 
 

@@ -24,7 +24,7 @@ FLOORS = [
     {"tuned", "build"},
     {"model", "noisy_classifier"},
     {"kinds"},
-    {"windows"},
+    {"windows", "steer"},
     {"sample_files", "trajectory", "training_run", "measured", "restore"},
     {"restore_files", "restored", "report_sections", "explain", "check"},
     {"measure_vectors", "measure_classifier", "nll_figures", "sweep"},

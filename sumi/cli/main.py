@@ -69,6 +69,18 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance", type=float, metavar="W", help="how much the label counts: 1 plain, 2 and more sharper"
     )
+    parser.add_argument(
+        "--guidance-interval", metavar="LOW,HIGH", help="sigma/alpha at which guidance counts, such as 0.3,5"
+    )
+    parser.add_argument("--guidance-rescale", type=float, metavar="φ", help="0 to 1: keep the contrast (default: 0)")
+    parser.add_argument("--negative", metavar="L", help="guide away from this class, instead of from none")
+    parser.add_argument("--worse", metavar="RUN", help="guide away from this worse run (autoguidance)")
+    parser.add_argument("--worse-checkpoint", type=int, metavar="STEP", help="of --worse, or of RUN itself")
+    parser.add_argument("--classifier", metavar="RUN", help="guide by this run of `sumi train noisy-classifier`")
+    parser.add_argument("--classifier-scale", type=float, metavar="S", help="of its gradient: 0 none (default: 1)")
+    parser.add_argument(
+        "--threshold", choices=("none", "static", "dynamic"), help="what keeps pixels in range (default: the run's)"
+    )
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)

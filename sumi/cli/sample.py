@@ -7,10 +7,13 @@ from pathlib import Path
 from sumi.cli.terminal import counting, say
 from sumi.errors import InputError
 from sumi.evaluation.vector_pictures import picture
+from sumi.guidance.interval import ALWAYS
+from sumi.guidance.steering import Steering
 from sumi.kinds import load
 from sumi.model import DiffusionModel
 from sumi.run import VectorSpec
 from sumi.sample_files import write_images, write_vectors
+from sumi.steer import by_runs, read_interval
 from sumi.trajectory import trajectory, write_trajectory
 
 
@@ -20,6 +23,7 @@ def run(options: argparse.Namespace) -> None:
     if values and options.label is not None:
         raise InputError("--value: this and --label are of different models; give one of them")
     condition = model.of_values(options.n, values) if values else None
+    steering = steered(model, options)
     with counting("sampling") as sampling:
         made = model.sample(
             options.n,
@@ -31,10 +35,12 @@ def run(options: argparse.Namespace) -> None:
             label=options.label,
             condition=condition,
             guidance=options.guidance,
+            steering=steering,
             batch_size=options.batch_size,
             progress=sampling,
         )
-    method = model.method(options.steps, options.solver, options.eta, tuned=options.label is None and not values)
+    plain_samples = options.label is None and not values and steering is None
+    method = model.method(options.steps, options.solver, options.eta, tuned=plain_samples)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     if isinstance(model.items, VectorSpec):  # one file holds them all
@@ -42,6 +48,8 @@ def run(options: argparse.Namespace) -> None:
     name += "" if options.label is None else f"-{plain(options.label)}"
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
+    how_steered = said_of(options)
+    name += "".join(f"-{key}-{plain(str(value))}" for key, value in how_steered.items())
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {
         "run": str(options.run),
@@ -54,6 +62,11 @@ def run(options: argparse.Namespace) -> None:
         guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
         about |= {"label": options.label} if options.label is not None else values
         about |= {"guidance": guidance}
+    about |= how_steered
+    labels = None
+    if options.label == "all":
+        names = model.items.label_names
+        labels = [{"label": names[i % len(names)]} for i in range(options.start, options.start + options.n)]
     how = f"({method.name}, {method.steps} steps)"
     if isinstance(model.items, VectorSpec):
         title = f"{options.n} of seed {options.seed}"
@@ -62,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
         shown = write_vectors(folder, model.items.to_units(made), drawn, about)
         say(f"wrote {folder / 'vectors.npy'} and {shown} {how}")
     else:
-        grid = write_images(folder, model.pixels.to_bytes(made), start=options.start, about=about)
+        grid = write_images(folder, model.pixels.to_bytes(made), start=options.start, about=about, each=labels)
         say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid} {how}")
     if options.trajectory:
         vectors = isinstance(model.items, VectorSpec)
@@ -77,9 +90,39 @@ def run(options: argparse.Namespace) -> None:
             label=options.label,
             condition=None if condition is None else condition.rows(slice(0, options.n if vectors else 1)),
             guidance=options.guidance,
+            steering=steering,
         )
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
+
+
+def steered(model: DiffusionModel, options: argparse.Namespace) -> Steering | None:
+    """What the options say beside the label and its guidance; None: nothing. Raises InputError."""
+    if not said_of(options):
+        return None
+    steering = Steering(
+        interval=ALWAYS if options.guidance_interval is None else read_interval(options.guidance_interval),
+        rescale=options.guidance_rescale or 0.0,
+        negative=options.negative,
+        classifier_scale=1.0 if options.classifier_scale is None else options.classifier_scale,
+        threshold=options.threshold,
+    )
+    if options.classifier_scale is not None and options.classifier is None:
+        raise InputError("--classifier-scale: is that of a classifier, and none is given; add --classifier")
+    return by_runs(
+        model,
+        steering,
+        classifier=options.classifier,
+        worse=options.worse,
+        worse_checkpoint=options.worse_checkpoint,
+    )
+
+
+def said_of(options: argparse.Namespace) -> dict[str, object]:
+    """The options that steer, by name, where they are given."""
+    names = ("guidance_interval", "guidance_rescale", "negative", "worse", "worse_checkpoint", "classifier")
+    given = {name: getattr(options, name) for name in (*names, "classifier_scale", "threshold")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def plain(label: str) -> str:

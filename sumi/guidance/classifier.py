@@ -58,8 +58,8 @@ class NoisyClassifier(nn.Module):
         """log p(y | x_t) for the classes ``labels``, int64 (N,), of N samples."""
 
         def log_probability(x_t: Tensor, now: NoiseLevel) -> Tensor:
-            chosen = self.logits(x_t, now).log_softmax(1).gather(1, labels.to(x_t.device)[:, None])
-            return chosen[:, 0]
+            chosen = labels.to(x_t.device).clone()  # those of inference mode cannot be kept for a gradient
+            return self.logits(x_t, now).log_softmax(1).gather(1, chosen[:, None])[:, 0]
 
         return log_probability
 

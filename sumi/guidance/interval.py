@@ -24,6 +24,10 @@ class Interval:
         if not 0 <= self.low < self.high:
             raise InputError(f"guidance: the interval from {self.low} to {self.high} is empty; give low below high")
 
+    def within(self, other: "Interval") -> "Interval":
+        """Where both count. Raises InputError where they have nothing in common."""
+        return Interval(max(self.low, other.low), min(self.high, other.high))
+
     def choose(self, now: NoiseLevel, inside: float, outside: float) -> Number:
         """``inside`` at levels in the interval, ``outside`` elsewhere.
 
