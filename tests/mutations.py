@@ -1180,8 +1180,8 @@ MUTATIONS = [
     ),
     Mutation(
         "model.py",
-        "Extrapolation(told, network, scale)",
-        "Extrapolation(network, told, scale)",
+        "Extrapolation(better, worse, scale, steering.interval",
+        "Extrapolation(worse, better, scale, steering.interval",
         "test_classifier_free.py",
     ),
     Mutation(
