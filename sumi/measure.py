@@ -84,7 +84,7 @@ def measure(
             raise InputError("--sweeps: needs a model of images, and this one makes vectors; leave it out")
         return measure_vectors(model, data=data, n=n, seed=seed, progress=progress)
     if sweeps and not isinstance(model, DiffusionModel):
-        raise InputError(f"--sweeps: a {model.config.name} has no steps to change; leave it out")
+        raise InputError(f"--sweeps: a run of {model.config.recipe} has no steps to change; leave it out")
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     dataset = other if other is not None and other.fingerprint() == known else model.load_images()

@@ -45,7 +45,7 @@ class DiffusionModel(GenerativeModel):
         self, description: RunDescription, denoiser: NetworkDenoiser | BinomialDenoiser, step: int, folder: Path
     ) -> None:
         if not isinstance(description.config, RunConfig):
-            raise InputError(f"{folder}: holds a {description.config.name}, and this is for {self.what}")
+            raise InputError(f"{folder}: is a run of {description.config.recipe}, and this is for {self.what}")
         super().__init__(description, denoiser, step, folder)
         self._config, self.network_denoiser = description.config, denoiser
 

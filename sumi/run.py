@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sumi.classifier_config import NoisyClassifierConfig
+from sumi.baselines.config import BaselineConfig
 from sumi.config import from_json, to_json
 from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError, SumiError
 
 FORMAT = 4
 
-Config = RunConfig | NoisyClassifierConfig
+Config = RunConfig | NoisyClassifierConfig | BaselineConfig
 """What can be trained: the kinds of run, each a frozen dataclass with recipe, data, seed, training and identity."""
 
 

@@ -12,6 +12,10 @@ from sumi.classifier_config import NoisyClassifierConfig
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError
 from sumi.kinds.classifier import Classification
+from sumi.baselines.config import BaselineConfig
+from sumi.data.dataset import Dataset
+from sumi.errors import InputError
+from sumi.kinds.baseline import BaselineKind
 from sumi.kinds.diffusion import Diffusion
 from sumi.model import DiffusionModel
 from sumi.run import RunDescription, RunFolder
@@ -43,6 +47,8 @@ def kind_of(description: RunDescription) -> Kind:
     config = description.config
     if isinstance(config, NoisyClassifierConfig):
         return Classification(config, description)
+    if isinstance(config, BaselineConfig):
+        return BaselineKind(config, description)
     return Diffusion(config, description)
 
 
@@ -95,7 +101,6 @@ def load(
     module.load_state_dict(weights)
     model = kind.model(module.to(pick_device(device)), step, folder.path)
     if not isinstance(model, expected):
-        raise InputError(
-            f"{folder.path}: holds a {description.config.name}, and this is for {expected.what}; choose such a run"
-        )
+        recipe = description.config.recipe
+        raise InputError(f"{folder.path}: is a run of {recipe}, and this is for {expected.what}; choose such a run")
     return model

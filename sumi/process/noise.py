@@ -39,6 +39,8 @@ class Purpose(IntEnum):
     CONDITION_DROPOUT = 14
     LABEL = 15
     CONDITION_NOISE = 16
+    POSTERIOR = 20
+    PIXEL = 21
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

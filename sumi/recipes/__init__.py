@@ -27,6 +27,7 @@ from sumi.recipes import (
     upscale,
     vdm,
 )
+from sumi.recipes.baselines import gan, pixelcnn, vae
 from sumi.run import Config
 
 RECIPES: Final[dict[str, Callable[[DataConfig], Config]]] = {
@@ -45,6 +46,9 @@ RECIPES: Final[dict[str, Callable[[DataConfig], Config]]] = {
     "vdm": vdm.recipe,
     "edm": edm.recipe,
     "flow": flow.recipe,
+    "vae": vae.recipe,
+    "gan": gan.recipe,
+    "pixelcnn": pixelcnn.recipe,
 }
 
 

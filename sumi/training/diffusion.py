@@ -18,6 +18,7 @@ from sumi.errors import SumiError
 from sumi.likelihood.dequantize import uniform_places
 from sumi.process.noise import Purpose, generator, normal, uniform
 from sumi.process.schedule import level
+from sumi.training.mirrored import training_batch
 
 IN_TRAINING: Final = 1
 """The draw of places in a bin that is training's; 0 is that of a dequantiser that learns."""
@@ -70,10 +71,7 @@ class DiffusionTask:
         """The loss of each sample, float32 (n,): a function of (seed, step, positions, items) and the module."""
         module = _denoiser(module)
         where = positions.tolist()
-        x_0 = self.data.batch(items)
-        if self.flip:
-            mirrored = uniform(self.seed, where, step, Purpose.FLIP) < 0.5
-            x_0[mirrored] = x_0[mirrored].flip(-1)
+        x_0 = training_batch(self.data, items, flip=self.flip, seed=self.seed, step=step, positions=where)
         if self.bin_width:
             places = uniform_places(self.seed, where, step, self.data.shape, IN_TRAINING)
             x_0 += (self.bin_width * (places - 0.5)).to(x_0)

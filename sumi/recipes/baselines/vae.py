@@ -1,0 +1,15 @@
+"""VAE (Kingma & Welling 2014, "Auto-encoding variational Bayes"), to compare diffusion with.
+
+Residual convolutional networks, a Gaussian latent, and a decoder that says how sure it is of each value.
+"""
+
+from sumi.baselines.config import BaselineConfig
+from sumi.baselines.vae import VAEConfig
+from sumi.data.config import DataConfig
+from sumi.training.config import TrainingConfig
+
+
+def recipe(data: DataConfig) -> BaselineConfig:
+    """A rate that falls to 0; in bfloat16 the bound of nearly certain values would be rough."""
+    training = TrainingConfig(steps=6000, decay="cosine", precision="fp32", ema_decay=0.999)
+    return BaselineConfig(recipe="vae", data=data, network=VAEConfig(), training=training)
