@@ -40,7 +40,7 @@ class ClassifierModel(TrainedModel):
 
     def __init__(self, description: RunDescription, classifier: NoisyClassifier, step: int, folder: Path) -> None:
         if not isinstance(description.config, NoisyClassifierConfig):
-            raise InputError(f"{folder}: holds a {description.config.name}, and this is for {self.what}")
+            raise InputError(f"{folder}: is a run of {description.config.recipe}, and this is for {self.what}")
         super().__init__(description, classifier, step, folder)
         self._config, self.classifier = description.config, classifier
 

@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sumi.classifier_config import NoisyClassifierConfig
 from sumi.baselines.config import BaselineConfig
+from sumi.classifier_config import NoisyClassifierConfig
 from sumi.config import from_json, to_json
 from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError, SumiError

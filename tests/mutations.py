@@ -1495,7 +1495,7 @@ MUTATIONS = [
     Mutation(
         "training/classification.py", "self.labels[items]", "self.labels[: len(items)]", "test_noisy_classifier.py"
     ),
-    Mutation("training/classification.py", "Purpose.FLIP) < 0.5", "Purpose.FLIP) < 0.0", "test_noisy_classifier.py"),
+    Mutation("training/mirrored.py", "Purpose.FLIP) < 0.5", "Purpose.FLIP) < 0.0", "test_noisy_classifier.py"),
     Mutation(
         "noisy_classifier.py",
         "part.tolist(), k, Purpose.EVALUATION",
@@ -1522,4 +1522,38 @@ MUTATIONS = [
         "test_classifier_guidance.py",
     ),
     Mutation("sample_files.py", "**(each[k] if each else {})", "", "test_steering.py"),
+    Mutation("baselines/vae.py", "(2 * log_std).exp() - 1) / 2", "(2 * log_std).exp() + 1) / 2", "test_baselines.py"),
+    Mutation("baselines/vae.py", "log_prior - log_q", "log_prior + log_q", "test_baselines.py"),
+    Mutation("baselines/vae.py", "(mean + log_std.exp() * noise).to(x)", "(mean + noise).to(x)", "test_baselines.py"),
+    Mutation("baselines/vae.py", "draw=number", "draw=0 * number", "test_baselines.py"),
+    Mutation("baselines/gan.py", "{name: p.detach() for", "{name: p for", "test_baselines.py"),
+    Mutation("baselines/gan.py", "torch.cat([x, fake]).detach()", "torch.cat([x, fake])", "test_baselines.py"),
+    Mutation("baselines/gan.py", "F.softplus(made - real)", "F.softplus(real - made)", "test_baselines.py"),
+    Mutation("baselines/gan.py", "self.penalty / 2", "self.penalty", "test_baselines.py"),
+    Mutation("baselines/gan.py", "create_graph=True", "create_graph=False", "test_baselines.py"),
+    Mutation("baselines/pixelcnn.py", "F.pad(self.left(x), (1, -1))", "self.left(x)", "test_baselines.py"),
+    Mutation(
+        "baselines/pixelcnn.py",
+        "above = F.pad(self.rows_above(x), (0, 0, 1, -1))",
+        "above = self.rows_above(x)",
+        "test_baselines.py",
+    ),
+    Mutation(
+        "baselines/pixelcnn.py", "features, x[:, :c]], dim=1", "features, x[:, :c] * 0], dim=1", "test_baselines.py"
+    ),
+    Mutation("baselines/pixelcnn.py", "x[:, :, : i + 1]", "x[:, :, :i]", "test_baselines.py"),
+    Mutation("baselines/level_distribution.py", "x < half - 1", "x < -half - 1", "test_baselines.py"),
+    Mutation(
+        "baselines/level_distribution.py",
+        "-torch.expm1(below - above)",
+        "1 + torch.expm1(below - above)",
+        "test_baselines.py",
+    ),
+    Mutation(
+        "baselines/level_distribution.py",
+        "u[:, 1:].to(cumulative).logit()",
+        "u[:, 1:].to(cumulative)",
+        "test_baselines.py",
+    ),
+    Mutation("nll_baseline.py", "-weights[:, 0] /", "weights[:, 0] /", "test_baselines.py"),
 ]

@@ -28,7 +28,7 @@ FLOORS = [
     {"sample_files", "trajectory", "training_run", "measured", "restore"},
     {"restore_files", "restored", "report_sections", "explain", "check"},
     {"measure_vectors", "measure_classifier", "nll_figures", "sweep"},
-    {"nll_by_ode"},
+    {"nll_by_ode", "nll_baseline"},
     {"nll"},
     {"measure"},
     {"tune"},

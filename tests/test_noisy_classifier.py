@@ -130,10 +130,12 @@ def test_it_resumes_bit_for_bit(tmp_path: Path) -> None:
 
 def test_each_kind_is_refused_where_the_other_is_needed(run: Path, capsys) -> None:
     assert isinstance(load(run), ClassifierModel)
-    with pytest.raises(InputError, match="holds a classifier, and this is for diffusion models; choose such a run"):
+    with pytest.raises(
+        InputError, match="is a run of noisy-classifier, and this is for diffusion models; choose such a run"
+    ):
         load(run, DiffusionModel)
     assert main(["sample", str(run)]) == 2
-    assert "holds a classifier, and this is for diffusion models" in capsys.readouterr().err
+    assert "is a run of noisy-classifier, and this is for models that make samples" in capsys.readouterr().err
     assert main(["evaluate", str(run), "-n", "5"]) == 2
     assert "a classifier makes none; leave them out" in capsys.readouterr().err
 

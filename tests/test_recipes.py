@@ -42,7 +42,8 @@ MLP = ["network.width=16", "network.blocks=1", "network.embedding=8"]
 QUICK = ["training.batch_size=8", "training.sample_every=0", "training.checkpoint_every=2", "training.warmup_steps=0"]
 
 OF_IMAGES = ("classifier-free", "guided", "inpaint", "upscale", "colourise")  # points have no classes, sizes or colours
-DIFFUSION = [name for name in RECIPES if name != "noisy-classifier"]  # which has tests of its own
+BASELINES = ("vae", "gan", "pixelcnn")
+DIFFUSION = [name for name in RECIPES if name not in ("noisy-classifier", *BASELINES)]  # which have tests of their own
 ADM = ["network.attention=", "network.head_width=32"]
 RUNS = [
     *[(name, "digits") for name in DIFFUSION],
@@ -83,6 +84,7 @@ def test_there_are_these() -> None:
         "vdm",
         "edm",
         "flow",
+        *BASELINES,
     ]
     with pytest.raises(InputError, match=r"^recipe 'vmd': there is no such recipe; did you mean vdm\?$"):
         recipe("vmd")

@@ -7,8 +7,8 @@ A logistic's cumulative function is σ((x - m)/s), so that a bin of half width h
 
     P = σ((x + h - m)/s) - σ((x - h - m)/s) = σ(a) - σ(b) = σ(a) σ(-b) (1 - e^(b - a)),
 
-written as a product so that its logarithm is exact far away too. The bin of the lowest level reaches down to -∞, that of
-the highest up to ∞. A draw takes two uniform numbers: which component, and where in it; the nearest level is drawn.
+written as a product so that its logarithm is exact far away too. The bin of the lowest level reaches down to -∞, that
+of the highest up to ∞. A draw takes two uniform numbers: which component, and where in it; the nearest level is drawn.
 """
 
 from dataclasses import dataclass

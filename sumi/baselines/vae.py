@@ -7,7 +7,7 @@
 
 p(x | z) is a discretised Gaussian for each value of the image, with a mean and a standard deviation from the decoder,
 so that it is a probability of the levels and the bound is one of bits (`sumi.likelihood.discretised`). The loss is
--ELBO in nats a dimension, from one draw z = m + s ε. More draws together bound log p(x) more tightly (Burda et al. 2016):
+-ELBO in nats a dimension, from one draw z = m + s ε. More draws together bound log p(x) better (Burda et al. 2016):
 
     log (1/K) Σ_k w_k,    w_k = p(x | z_k) N(z_k; 0, I)/q(z_k | x),    z_k from q.
 

@@ -232,7 +232,12 @@ def _nll(parser: argparse.ArgumentParser) -> None:
         choices=("uniform", "variational", "gaussian"),
         help="how pixels become points for the ODE (default: gaussian; uniform where data.dequantize was set)",
     )
-    parser.add_argument("--draws", type=int, default=1, metavar="K", help="of it for each item (default: 1)")
+    parser.add_argument(
+        "--draws",
+        type=int,
+        metavar="K",
+        help="of it, or of a VAE's latent, for each item (default: 1; 256 of a VAE's)",
+    )
     parser.add_argument("--probes", type=int, default=1, metavar="K", help="for the ODE's trace (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")

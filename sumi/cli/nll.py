@@ -2,14 +2,35 @@
 
 import argparse
 
-from sumi.cli.terminal import counting_of, say
+from sumi.baseline_model import BaselineModel
+from sumi.cli.terminal import counting_of, refuse, say
 from sumi.kinds import load
 from sumi.model import DiffusionModel
 from sumi.nll import likelihood
+from sumi.nll_baseline import likelihood_of_baseline
+from sumi.trained import GenerativeModel
 
 
 def run(options: argparse.Namespace) -> None:
-    model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
+    model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
+    if isinstance(model, BaselineModel):
+        _of_baseline(model, options)
+    elif isinstance(model, DiffusionModel):
+        _of_diffusion(model, options)
+
+
+def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
+    refuse(model, options, "variance", "dequantize", "no_ode", probes=1, evaluations=100)
+    with counting_of() as progress:
+        found = likelihood_of_baseline(
+            model, data=options.data, n=options.n, seed=options.seed, draws=options.draws, progress=progress
+        )
+    say(f"-log p of {found.items} held-out items in {found.unit} ({found.about}), ± standard error")
+    for name, figure in found.figures:
+        say(f"{name:24} {figure}")
+
+
+def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     with counting_of() as progress:
         found, drawn = likelihood(
             model,
@@ -20,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
             variance=options.variance,
             ode=not options.no_ode,
             dequantization=options.dequantize,
-            draws=options.draws,
+            draws=1 if options.draws is None else options.draws,
             probes=options.probes,
             progress=progress,
         )

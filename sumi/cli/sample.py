@@ -4,7 +4,7 @@ import argparse
 from math import isfinite, nan
 from pathlib import Path
 
-from sumi.cli.terminal import counting, say
+from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
 from sumi.evaluation.vector_pictures import picture
 from sumi.guidance.interval import ALWAYS
@@ -14,11 +14,33 @@ from sumi.model import DiffusionModel
 from sumi.run import VectorSpec
 from sumi.sample_files import write_images, write_vectors
 from sumi.steer import by_runs, read_interval
+from sumi.trained import GenerativeModel
 from sumi.trajectory import trajectory, write_trajectory
 
 
 def run(options: argparse.Namespace) -> None:
-    model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
+    model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
+    if isinstance(model, DiffusionModel):
+        _diffusion(model, options)
+    else:
+        _plainly(model, options)
+
+
+def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
+    """Of a model whose samples can be asked for in one way alone."""
+    refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values")
+    with counting("sampling") as sampling:
+        made = model.sample(
+            options.n, seed=options.seed, start=options.start, batch_size=options.batch_size, progress=sampling
+        )
+    name = f"{model.step:08d}-seed{options.seed}"
+    folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
+    about = {"run": str(options.run), "checkpoint": model.step, "seed": options.seed}
+    grid = write_images(folder, model.pixels.to_bytes(made), start=options.start, about=about)
+    say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid} ({model.how_sampled()})")
+
+
+def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     values = dict(read_value(text) for text in options.values)
     if values and options.label is not None:
         raise InputError("--value: this and --label are of different models; give one of them")

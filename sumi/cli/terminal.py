@@ -1,13 +1,25 @@
 """What a person sees while waiting: a live line on a terminal, a line every few seconds elsewhere."""
 
 import time
+from argparse import Namespace
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from sumi.errors import InputError
+from sumi.trained import TrainedModel
 from sumi.training.trainer import Progress as TrainingProgress
+
+
+def refuse(model: TrainedModel, options: Namespace, *names: str, **defaults: object) -> None:
+    """Raises InputError where an option that this kind of model does not have was given."""
+    for name, default in {**dict.fromkeys(names), **defaults}.items():
+        given = getattr(options, name)
+        if given != default and given is not False and given != []:
+            raise InputError(f"--{name.replace('_', '-')}: a run of {model.config.recipe} has none; leave it out")
+
 
 console = Console(soft_wrap=True, highlight=False)
 SECONDS_BETWEEN_LINES = 5.0

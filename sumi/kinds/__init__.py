@@ -8,14 +8,12 @@ from typing import Any, Protocol, TypeVar, overload
 import torch
 from torch import nn
 
+from sumi.baselines.config import BaselineConfig
 from sumi.classifier_config import NoisyClassifierConfig
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError
-from sumi.kinds.classifier import Classification
-from sumi.baselines.config import BaselineConfig
-from sumi.data.dataset import Dataset
-from sumi.errors import InputError
 from sumi.kinds.baseline import BaselineKind
+from sumi.kinds.classifier import Classification
 from sumi.kinds.diffusion import Diffusion
 from sumi.model import DiffusionModel
 from sumi.run import RunDescription, RunFolder

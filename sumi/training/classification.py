@@ -16,6 +16,7 @@ from sumi.guidance.classifier import NoisyClassifier
 from sumi.process.forward import add_noise
 from sumi.process.noise import Purpose, normal, uniform
 from sumi.process.schedule import at_log_snr
+from sumi.training.mirrored import training_batch
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,8 @@ class ClassificationTask:
         """The cross-entropy of each sample in nats, float32 (n,): a function of (seed, step, positions, items)."""
         if not isinstance(module, NoisyClassifier):
             raise SumiError(f"training: a classification task trains a classifier, not a {type(module).__name__}")
-        where, x_0 = positions.tolist(), self.data.batch(items)
-        if self.flip:
-            mirrored = uniform(self.seed, where, step, Purpose.FLIP) < 0.5
-            x_0[mirrored] = x_0[mirrored].flip(-1)
+        where = positions.tolist()
+        x_0 = training_batch(self.data, items, flip=self.flip, seed=self.seed, step=step, positions=where)
         place = uniform(self.seed, where, step, Purpose.TRAINING_TIME)
         now = at_log_snr(module.lowest + (module.highest - module.lowest) * place)
         noise = normal(self.seed, where, step, Purpose.TRAINING_NOISE, self.data.shape)
