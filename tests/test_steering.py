@@ -141,7 +141,7 @@ def test_the_command_line_steers_and_each_file_says_how(folder: Path, tmp_path: 
     [
         (["--classifier", "{}/classifier"], "--classifier: leads towards a class, and none is given; add --label"),
         (["--label", "cat", "--classifier", "{}/owls"], "knows other images or classes than the model"),
-        (["--label", "cat", "--classifier", "{}/plain"], "holds a diffusion, and this is for classifiers of noisy"),
+        (["--label", "cat", "--classifier", "{}/plain"], "is a run of ddpm, and this is for classifiers of noisy"),
         (["--label", "cat", "--classifier-scale", "2"], "none is given; add --classifier"),
         (["--negative", "cat"], "none is given; add --label"),
         (["--label", "cat", "--negative", "owl"], "--label owl: there is no such class"),

@@ -28,7 +28,9 @@ def run(options: argparse.Namespace) -> None:
 
 def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     """Of a model whose samples can be asked for in one way alone."""
-    refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values")
+    refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "threshold")
+    refuse(model, options, "guidance_interval", "guidance_rescale", "negative", "worse", "worse_checkpoint")
+    refuse(model, options, "classifier", "classifier_scale")
     with counting("sampling") as sampling:
         made = model.sample(
             options.n, seed=options.seed, start=options.start, batch_size=options.batch_size, progress=sampling
