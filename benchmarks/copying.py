@@ -2,8 +2,8 @@
 
     python benchmarks/copying.py
 
-The same small network is trained for the same 1,500 steps on 16, 64, 256, 1,024 and 1,642 of the built-in digits, by
-``data.held_out``, which holds out all others. Copies are looked for as ``sumi evaluate`` does, in place and moved by one
+The same small network is trained for the same 1,500 steps on 16 to 1,642 of the built-in digits, by
+``data.held_out``, which holds out all others. Copies are looked for as ``sumi evaluate`` does, in place and moved by 1
 pixel (sumi/evaluation/copy_rate.py), with the digits that are held out as what is no copy.
 
 Can the search be trusted? It is shown honest images, half of those held out, against the other half: that is what it
@@ -141,7 +141,9 @@ def draw(rates: list[Estimate], found: list[dict[str, CopyRate]], pairs: list[tu
         ),
     ):
         for name, (colour, line) in lines.items():
-            low, middle, high = ([100 * v for v in ends] for ends in zip(*((e.low, e.value, e.high) for e in line)))
+            low, middle, high = (
+                [100 * v for v in ends] for ends in zip(*((e.low, e.value, e.high) for e in line), strict=True)
+            )
             axes.fill_between(SIZES, low, high, color=colour, alpha=0.12, linewidth=0)
             axes.plot(SIZES, middle, color=colour, marker="o", markersize=4, label=name)
         axes.set_xscale("log")
