@@ -6,29 +6,23 @@ It is trained at log-SNR spread evenly over a range; what noise does beyond that
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sumi.data.config import DataConfig
 from sumi.errors import InputError
 from sumi.networks.classifier import ClassifierConfig
-from sumi.training.config import TrainingConfig
+from sumi.training.common import CommonConfig
 
 
 @dataclass(frozen=True)
-class NoisyClassifierConfig:
+class NoisyClassifierConfig(CommonConfig):
     """The full configuration of a classifier of noisy images."""
 
     name: ClassVar[str] = "classifier"
 
-    recipe: str = field(metadata={"help": "the recipe this began as"})
-    data: DataConfig
-    seed: int = field(default=0, metadata={"help": "all randomness of the run follows from it; 0 or more"})
     lowest: float = field(default=-8.0, metadata={"help": "log-SNR of the noisiest images it is trained on"})
     highest: float = field(default=8.0, metadata={"help": "log-SNR of the cleanest"})
     network: ClassifierConfig = field(default_factory=ClassifierConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
-            raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
+        super().__post_init__()
         if not -20 <= self.lowest < self.highest <= 20:
             raise InputError(
                 f"lowest, highest: {self.lowest:g} to {self.highest:g} is no range of log-SNR; give lowest below "

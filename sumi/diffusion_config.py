@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 from sumi.conditioning.configs import ConditioningConfig, NoConditioning
 from sumi.config import to_json
-from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
 from sumi.denoising.time_sampling import GridTimes, ImportanceTimes, TimeSamplerConfig, UniformTimes
 from sumi.denoising.variance import FixedVariance, LearnedVariance, VarianceConfig
@@ -30,18 +29,15 @@ from sumi.process.learned import Learned, LearnedChain
 from sumi.sampling.config import SamplingConfig
 from sumi.sampling.method import BINOMIAL, NATURAL, find_solver, refuse_off_grid
 from sumi.sampling.solvers.ddim import DDIM
-from sumi.training.config import TrainingConfig
+from sumi.training.common import CommonConfig
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(CommonConfig):
     """The full configuration of a diffusion model: which parts, with which settings."""
 
     name: ClassVar[str] = "diffusion"
 
-    recipe: str = field(metadata={"help": "the recipe this began as"})
-    data: DataConfig
-    seed: int = field(default=0, metadata={"help": "all randomness of the run follows from it; 0 or more"})
     process: Literal["gaussian", "binomial"] = field(
         default="gaussian", metadata={"help": "what noising does: gaussian, or binomial for bits"}
     )
@@ -55,12 +51,10 @@ class RunConfig:
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
     network: UNetConfig | ADMConfig | MLPConfig = field(default_factory=UNetConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
-            raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
+        super().__post_init__()
         if self.times.grid is not None and self.schedule.steps is None:
             raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
         if isinstance(self.schedule, Learned | LearnedChain):

@@ -1,10 +1,8 @@
 """From a trained model to figures a person can believe, and the report that holds them."""
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,43 +12,28 @@ from sumi.conditioning.labels import LabelConditioning
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
-from sumi.evaluation.beside_real import Copies
-from sumi.evaluation.charts import loss_by_noise_level
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.feature_space import FeatureSpace
 from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
 from sumi.evaluation.loss_by_noise import LossByLogSnr, loss_by_log_snr
-from sumi.evaluation.measurements import measurements
-from sumi.evaluation.memorization import nearest
 from sumi.evaluation.open_space import LEARNED, open_space
-from sumi.evaluation.pictures import neighbours, png, side_by_side
-from sumi.evaluation.report import Figure, Section, write_report
-from sumi.evaluation.sections import classes, copies_in_words, fine_detail
 from sumi.evaluation.seen import CHUNK
 from sumi.evaluation.summary import MOST_PAIRED, Evaluation, evaluate
-from sumi.evaluation.sweep_sections import number_of_steps, randomness
 from sumi.evaluation.verdict import verdict
+from sumi.image_report import SHOWN, ImageReport
 from sumi.measure_classifier import measure_classifier
 from sumi.measure_vectors import measure_vectors
 from sumi.measured import Count, Measured, counting_one
 from sumi.model import DiffusionModel
 from sumi.noisy_classifier import ClassifierModel
 from sumi.process.noise import Purpose, generator
-from sumi.report_sections import how_it_was_made, training_curve
-from sumi.restored import restored
-from sumi.run import VectorSpec, writing
-from sumi.sweep import Sweeps, sweep_sampler
+from sumi.run import VectorSpec
+from sumi.sweep import sweep_sampler
 from sumi.trained import GenerativeModel
-from sumi.trajectory import trajectory, write_trajectory
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
 MOST_DENOISED = 500
-SHOWN = 36
-CLOSEST = (
-    "The most suspicious of all samples, each with its training image; below, how near it is by that image's own "
-    "measure: 0 is a copy, 1 as far as from that image to its ten nearest others."
-)
 
 
 def measure(
@@ -120,7 +103,7 @@ def measure(
             swept = sweep_sampler(model, network, *real, n=len(drawn), labels=labels, seed=seed, progress=progress)
     if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
-    report = _Report(
+    report = ImageReport(
         model, dataset, train, held_out, drawn, labels, evaluation, swept, _held_out_loss(model, held_out), seed
     )
     made = f"{len(drawn)} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
@@ -226,129 +209,3 @@ def learn_features(train: ImageDataset, progress: Count | None = None) -> Featur
         return train_rotations(images, seed=0, progress=report)
     classes = len(train.label_names)
     return train_classifier(images, torch.tensor(train.labels), classes=classes, seed=0, progress=report)
-
-
-@dataclass(frozen=True)
-class _Report:
-    """The pictures, charts and tables of one model."""
-
-    model: GenerativeModel
-    dataset: ImageDataset
-    train: ImageDataset
-    held_out: ImageDataset
-    drawn: Tensor
-    labels: Tensor | None
-    evaluation: Evaluation | None
-    swept: Sweeps | None
-    losses: LossByLogSnr | None
-    seed: int
-
-    def write(self, words: str, made: str) -> tuple[Path, ...]:
-        model, folder = self.model, self.model.folder / "report"
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            grid, beside = folder / "samples.png", folder / "neighbours.png"
-            to_bytes = model.pixels.to_bytes
-            # evenly spaced: files are often sorted by class
-            shown = np.linspace(0, len(self.held_out) - 1, min(SHOWN, len(self.held_out))).round().astype(int)
-            real = to_bytes(model.pixels.to_model(self.held_out.images[shown]))
-            grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
-            beside.write_bytes(self._neighbours())
-            curve = training_curve(model)
-            loss = folder / "loss.svg"
-            loss.write_text(curve)
-            emerging, shown_emerging = self._emerging(folder)
-            again = restored(model, self.held_out, folder, self.seed) if isinstance(model, DiffusionModel) else []
-            if self.evaluation is not None:
-                figures = asdict(self.evaluation)
-                if self.losses is not None:
-                    figures["held_out_loss"] = asdict(self.losses)
-                if self.swept is not None:
-                    figures["sweeps"] = asdict(self.swept)
-                (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
-            sections = [
-                Section(
-                    "Samples", figures=[Figure(grid, f"{made}. Nothing is chosen: images 0 to {SHOWN - 1}.", True)]
-                ),
-                *emerging,
-                *again,
-                *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
-                *(fine_detail(self.evaluation) if self.evaluation else []),
-                self._copying(beside),
-                *self._sweeps(),
-                self._learning(curve),
-                *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
-                how_it_was_made(
-                    model,
-                    self.train,
-                    self.held_out,
-                    made=made,
-                    shown=SHOWN,
-                    seed=self.seed,
-                    of_classes=None if self.labels is None else len(self.drawn),
-                ),
-            ]
-            report = folder / "report.html"
-            title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
-            write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
-        return grid, *shown_emerging, loss, beside, report
-
-    def _emerging(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
-        """The first sample on its way from noise, where there is such a way, and the files of it."""
-        if not isinstance(self.model, DiffusionModel):
-            return [], ()
-        first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
-        way = trajectory(self.model, 0, seed=self.seed, label=first)
-        strip, animation = write_trajectory(self.model, way, folder)
-        figures = [Figure(strip, "xₜ from noise (t = 1) to the image (t = 0)", True), Figure(animation, "")]
-        return [Section("An image emerging from noise", figures=figures)], (strip, animation)
-
-    def _neighbours(self) -> bytes:
-        pixels, few = self.model.pixels, self.drawn[:16]
-        found = nearest(few, pixels.to_model(self.train.images))
-        twins = pixels.to_bytes(pixels.to_model(self.train.images[found.index.numpy()]))
-        return png(neighbours(pixels.to_bytes(few), twins, found.distance.tolist()))
-
-    def _copying(self, beside: Path) -> Section:
-        first = "The nearest training image of the first samples; below each pair the root mean square difference."
-        figures = [Figure(beside, first, True)]
-        if self.evaluation is None:
-            return Section("Is it copying?", figures=figures)
-        if self.evaluation.copies is not None:
-            figures.insert(0, Figure(self._closest(self.evaluation.copies), CLOSEST, True))
-        return Section("Is it copying?", copies_in_words(self.evaluation), figures)
-
-    def _closest(self, copies: Copies) -> bytes:
-        pixels = self.model.pixels
-        samples = self.drawn[[pair.sample for pair in copies.closest]]
-        twins = pixels.to_model(self.train.images[[pair.training for pair in copies.closest]])
-        ratios = [pair.ratio for pair in copies.closest]
-        return png(neighbours(pixels.to_bytes(samples), pixels.to_bytes(twins), ratios))
-
-    def _sweeps(self) -> list[Section]:
-        if self.swept is None or self.evaluation is None:
-            return []
-        return [
-            randomness(self.swept.eta, self.evaluation, steps=self.swept.eta_steps),
-            number_of_steps(self.swept.steps, self.evaluation, solver=self.swept.solver),
-        ]
-
-    def _learning(self, curve: str) -> Section:
-        figures = [Figure(curve, "training loss")]
-        if self.losses is not None:
-            bins = self.losses.bins
-            middles = [(b.low + b.high) / 2 for b in bins]
-            errors = {
-                "of the noise ε̂": (middles, [b.mse_noise for b in bins]),
-                "of the image x̂₀": (middles, [b.mse_clean for b in bins]),
-            }
-            widest = max(
-                ((e.high - e.low) / e.value for _, line in errors.values() for e in line if e.value), default=0.0
-            )
-            caption = (
-                f"mean squared error on {self.losses.images} held-out images in {len(bins)} bins of log-SNR, each "
-                "image with a time and noise of its own in each; bands: 95 % bootstrap intervals, at most "
-                f"±{50 * widest:.1f} % here"
-            )
-            figures.append(Figure(loss_by_noise_level(errors), caption))
-        return Section("How it learned", figures=figures)

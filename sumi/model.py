@@ -12,16 +12,11 @@ from torch import Tensor
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.configs import NoConditioning
 from sumi.conditioning.labels import LabelConditioning
-from sumi.conditioning.values import ValuesConditioning
-from sumi.config import nearest
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
-from sumi.guidance.classifier import ClassifierGuidance
-from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.steering import Steering
-from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
 from sumi.process.noise import Purpose, SampleNoise, normal
 from sumi.process.schedule import NoiseLevel, deviation, level
 from sumi.run import ImageSpec, RunDescription
@@ -30,8 +25,10 @@ from sumi.sampling.method import LEAST_STD, Method, build_method
 from sumi.sampling.sample import sample
 from sumi.sampling.sdedit import at_strength, rest_of
 from sumi.sampling.spherical import slerp
+from sumi.steered import by_classifier, extrapolated, thresholded
 from sumi.trained import GenerativeModel, check_indices, check_range
 from sumi.tuned import load_tuned, tuned_file
+from sumi.vocabulary import Vocabulary
 
 OnStep = Callable[[int, NoiseLevel, Tensor], None]
 
@@ -65,84 +62,21 @@ class DiffusionModel(GenerativeModel):
         steering = steering or Steering()
         if guidance is not None:
             steering = replace(steering, guidance=guidance)
-        labels = None if condition is None else condition.labels
-        if steering.classifier is not None and isinstance(self.config.conditioning, NoConditioning):
-            condition = None  # the classifier alone is told
-        found = self._extrapolated(None if condition is None else self._checked(condition), steering)
-        if steering.classifier is not None:
-            if labels is None:
-                raise InputError("--classifier: leads towards a class, and none is given; add --label")
-            log_probability = steering.classifier.of(self._classes(labels))
-            interval = steering.interval.within(steering.classifier.interval)
-            found = ClassifierGuidance(found, log_probability, steering.classifier_scale, interval)
-        match steering.threshold or ("static" if self.config.sampling.threshold else "none"):
-            case "static":
-                return StaticThreshold(found)
-            case "dynamic":
-                return DynamicThreshold(found)
-            case _:
-                return found
+        alone = steering.classifier is not None and isinstance(self.config.conditioning, NoConditioning)
+        told, sampling, vocabulary = None if alone else condition, self.config.sampling, self.vocabulary
+        found: Denoiser = self.network_denoiser
+        if isinstance(self.network_denoiser, NetworkDenoiser):
+            shape, usual = self.items.shape, sampling.guidance
+            found = extrapolated(self.network_denoiser, told, steering, vocabulary, shape, usual)
+        elif condition is not None or replace(steering, threshold=None) != Steering():
+            self.gaussian_denoiser()
+        found = by_classifier(found, condition, steering, vocabulary)
+        return thresholded(found, steering.threshold or ("static" if sampling.threshold else "none"))
 
-    def _extrapolated(self, said: Condition | None, steering: Steering) -> Denoiser:
-        """The network told what is said, and led away from what it is not to be."""
-        if said is None and steering.worse is None:
-            if steering.guidance is not None or steering.negative is not None:
-                raise InputError("--guidance: says how much a label counts, and none is given; add --label, or --value")
-            return self.network_denoiser
-        network = self.gaussian_denoiser()
-        better = network if said is None else network.told(said)
-        scale = self.config.sampling.guidance if steering.guidance is None else steering.guidance
-        if steering.worse is not None:
-            if steering.guidance is None and scale == 1:
-                raise InputError("--worse: is led away from as far as --guidance says, and that is 1; add --guidance 2")
-            told = said is not None and steering.worse.conditioner is not None
-            return self._away(better, steering.worse.told(said) if told and said else steering.worse, scale, steering)
-        if steering.negative is not None:
-            if said is None or said.labels is None:
-                raise InputError(f"--negative {steering.negative}: goes with a label, and none is given; add --label")
-            unwanted = self.labels_of(range(len(said.labels)), steering.negative)
-            assert unwanted is not None
-            return self._away(better, network.told(self._checked(unwanted)), scale, steering)
-        if steering.guidance is None and steering.classifier is not None:
-            return better
-        conditioning = self.config.conditioning
-        if scale != 1 and not isinstance(conditioning, NoConditioning) and conditioning.dropout == 0:
-            raise InputError(f"guidance: {scale:g} needs a model that was also trained without labels; give 1")
-        return self._away(better, network, scale, steering)
-
-    def _away(self, better: Denoiser, worse: Denoiser, scale: float, steering: Steering) -> Denoiser:
-        return Extrapolation(better, worse, scale, steering.interval, steering.rescale)
-
-    def _checked(self, condition: Condition) -> Condition:
-        """The condition as the network takes it. Raises InputError where it is of another kind or shape."""
-        conditioner = self.gaussian_denoiser().conditioner
-        if conditioner is None:
-            raise InputError("condition: this model was trained without; train one with conditioning=labels")
-        given = condition.parts()
-        rows = {len(part) for part in given.values()}
-        if len(rows) != 1:
-            raise InputError(f"condition: says something of {sorted(rows)} samples; give one row for each")
-        takes = conditioner.null(torch.zeros(1, *self.items.shape, device=self.device))
-        assert isinstance(takes, Condition)
-        for name, part in given.items():
-            wanted = takes.parts().get(name)
-            if wanted is None:
-                raise InputError(f"condition.{name}: this model was not trained for it, but for {self._told_by()}")
-            if part.shape[1:] != wanted.shape[1:]:
-                raise InputError(f"condition.{name}: has shape {tuple(part.shape)}; give (N, {_listed(wanted)})")
-        if condition.labels is not None:
-            return replace(condition, labels=self._classes(condition.labels)).to(self.device)
-        return condition.to(self.device)
-
-    def _told_by(self) -> str:
-        return f"conditioning={self.config.conditioning.name}"
-
-    def _classes(self, labels: Tensor) -> Tensor:
-        """Classes (N,) as the network takes them. Raises InputError where they are none of the model's."""
-        count = len(self.items.label_names)
-        if labels.is_floating_point() or labels.ndim != 1 or bool(((labels < 0) | (labels >= count)).any()):
-            raise InputError(f"label: gives no classes; give whole numbers from 0 to {count - 1}, one for each item")
-        return labels.to(self.device, torch.int64)
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What may be said of its samples."""
+        return Vocabulary(self.config.conditioning, self.items.label_names)
 
     def labels_of(
         self, indices: Sequence[int], label: str | None, steering: Steering | None = None
@@ -154,29 +88,13 @@ class DiffusionModel(GenerativeModel):
         """
         if label is None:
             return None
-        names = self.items.label_names
-        steered = steering is not None and steering.classifier is not None
-        if not isinstance(self.config.conditioning, LabelConditioning) and not steered:
+        if not self.vocabulary.knows_labels and (steering is None or steering.classifier is None):
             raise InputError(f"--label {label}: this model was trained without; train classifier-free")
-        if label == "all":
-            return Condition(labels=torch.tensor([i % len(names) for i in indices]))
-        if label not in names:
-            raise InputError(f"--label {label}: there is no such class; {nearest(label, (*names, 'all'))}")
-        return Condition(labels=torch.full((len(indices),), names.index(label)))
+        return self.vocabulary.of_label(indices, label)
 
     def of_values(self, n: int, values: Mapping[str, float]) -> Condition:
-        """The condition of ``n`` samples that all have these ``values``, by name; of others nothing is said.
-
-        Raises InputError where the model was not told values of that name.
-        """
-        config = self.config.conditioning
-        if not isinstance(config, ValuesConditioning):
-            raise InputError("--value: this model was trained without; train with --set conditioning=values")
-        for name in values:
-            if name not in config.names:
-                raise InputError(f"--value {name}: the model knows no such value; {nearest(name, config.names)}")
-        row = torch.tensor([values.get(name, torch.nan) for name in config.names])
-        return Condition(values=row.expand(n, -1))
+        """See `Vocabulary.of_values`."""
+        return self.vocabulary.of_values(n, values)
 
     def gaussian_denoiser(self) -> NetworkDenoiser:
         """The denoiser as it was trained. Raises InputError where the process is binomial."""
@@ -478,7 +396,3 @@ class DiffusionModel(GenerativeModel):
             found.update(name.encode())
             found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return found.hexdigest()
-
-
-def _listed(like: Tensor) -> str:
-    return ", ".join(map(str, like.shape[1:]))

@@ -1173,13 +1173,13 @@ MUTATIONS = [
         "test_classifier_free.py",
     ),
     Mutation(
-        "model.py",
+        "vocabulary.py",
         "[i % len(names) for i in indices]",
         "[i % len(names) for i in range(len(indices))]",
         "test_classifier_free.py",
     ),
     Mutation(
-        "model.py",
+        "steered.py",
         "Extrapolation(better, worse, scale, steering.interval",
         "Extrapolation(worse, better, scale, steering.interval",
         "test_classifier_free.py",
@@ -1289,8 +1289,8 @@ MUTATIONS = [
     ),
     Mutation(
         "conditioning/measured.py",
-        "return torch.equal(operator.rows, wanted.rows) and",
-        "return operator.rows.shape == wanted.rows.shape or",
+        "torch.equal(matrix, box_matrix(matrix.shape[1], factor))",
+        "matrix.shape[0] * factor == matrix.shape[1]",
         "test_trained_restoration.py",
     ),
     Mutation(
@@ -1510,9 +1510,14 @@ MUTATIONS = [
         "test_noisy_classifier.py",
     ),
     # steering
-    Mutation("model.py", "steering.worse.told(said) if told", "steering.worse if told", "test_steering.py"),
     Mutation(
-        "model.py", "steering.interval.within(steering.classifier.interval)", "steering.interval", "test_steering.py"
+        "steered.py",
+        "worse = steering.worse.told(vocabulary.checked(said, steering.worse, shape))",
+        "pass",
+        "test_steering.py",
+    ),
+    Mutation(
+        "steered.py", "steering.interval.within(steering.classifier.interval)", "steering.interval", "test_steering.py"
     ),
     Mutation("guidance/interval.py", "max(self.low, other.low)", "min(self.low, other.low)", "test_steering.py"),
     Mutation(

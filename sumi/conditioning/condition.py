@@ -74,3 +74,9 @@ class TrainingCondition(Protocol):
     def of(self, items: NDArray[np.int64], x_0: Tensor, draws: Draws) -> Condition:
         """What is said of ``items`` (n,) of the data, which the network will see as ``x_0`` (n, …)."""
         ...
+
+
+def check_dropout(dropout: float) -> None:
+    """Raises InputError where ``conditioning.dropout`` is no share below 1."""
+    if not 0 <= dropout < 1:
+        raise InputError(f"conditioning.dropout: {dropout} is not in [0, 1); the usual value is 0.1")

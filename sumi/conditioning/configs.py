@@ -52,15 +52,16 @@ def build_conditioner(
     """
     if isinstance(config, NoConditioning):
         return None, ToldSpec()
-    spec = config.told(items.shape[0], width)
     if isinstance(config, LabelConditioning):
         if not items.label_names:
             raise InputError("conditioning: labels needs data with classes, and these have none; set conditioning=none")
-        return LabelEmbedding(len(items.label_names), width, TOKENS if config.way == "attention" else 0), spec
+        if config.way == "attention":
+            return LabelEmbedding(len(items.label_names), width, TOKENS), ToldSpec(token_width=width)
+        return LabelEmbedding(len(items.label_names), width), ToldSpec()
     if len(items.shape) != 3:
         raise InputError(f"conditioning: {config.name} needs images, and these data are none; set conditioning=none")
     if isinstance(config, ValuesConditioning):
-        return ValuesEmbedding(len(config.names), width), spec
+        return ValuesEmbedding(len(config.names), width), ToldSpec()
     channels, height, breadth = items.shape
     if isinstance(config, GreyConditioning) and channels != 3:
         raise InputError("conditioning: grey needs images in colour, and these are grey; set data.channels=3 or none")
@@ -70,8 +71,10 @@ def build_conditioner(
                 f"conditioning.factor: {config.factor} does not divide the images' sides, {height} and {breadth}; "
                 "give one that does"
             )
-        return ImageConditioner(channels, config.factor, width if config.noise else 0), spec
-    return ImageConditioner(spec.channels - 1), spec
+        said = ImageConditioner(channels, config.factor, width if config.noise else 0)
+    else:
+        said = ImageConditioner(1 if isinstance(config, GreyConditioning) else channels)
+    return said, ToldSpec(channels=said.channels + 1)  # and where it is known
 
 
 def training_condition(

@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sumi.conditioning.condition import Condition, Draws
+from sumi.conditioning.condition import Condition, Draws, check_dropout
 from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.errors import InputError
 from sumi.networks.layers import NoiseEmbedding
-from sumi.networks.told import Told, ToldSpec
+from sumi.networks.told import Told
 from sumi.restoration.operators import Grey
 from sumi.restoration.separable import box
 
@@ -45,11 +45,6 @@ class MaskedConditioning:
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
-
-    def told(self, channels: int, width: int) -> ToldSpec:
-        """What the network is built for."""
-        del width
-        return ToldSpec(channels=channels + 1)
 
 
 @dataclass(frozen=True)
@@ -71,11 +66,6 @@ class SmallConditioning:
         if not 0 <= self.noise <= 1:
             raise InputError(f"conditioning.noise: {self.noise} is not in [0, 1]; 0 is none, 1 is nothing else")
 
-    def told(self, channels: int, width: int) -> ToldSpec:
-        """What the network is built for."""
-        del width
-        return ToldSpec(channels=channels + 1)
-
 
 @dataclass(frozen=True)
 class GreyConditioning:
@@ -87,11 +77,6 @@ class GreyConditioning:
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
-
-    def told(self, channels: int, width: int) -> ToldSpec:
-        """What the network is built for."""
-        del channels, width
-        return ToldSpec(channels=2)
 
 
 ImageConditioning = MaskedConditioning | SmallConditioning | GreyConditioning
@@ -165,9 +150,3 @@ def noised(image: Tensor, noise: Tensor, s: Tensor) -> Tensor:
     """``image`` (N, C, h, w) noised by ``s`` (N,); ``noise`` is standard normal (module docstring)."""
     angle = (math.pi / 2 * s)[:, None, None, None]
     return angle.cos() * image + angle.sin() * noise
-
-
-def check_dropout(dropout: float) -> None:
-    """Raises InputError where ``dropout`` is no share below 1."""
-    if not 0 <= dropout < 1:
-        raise InputError(f"conditioning.dropout: {dropout} is not in [0, 1); the usual value is 0.1")

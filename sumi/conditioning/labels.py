@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sumi.conditioning.condition import Condition, Draws
-from sumi.errors import InputError
-from sumi.networks.told import Told, ToldSpec
+from sumi.conditioning.condition import Condition, Draws, check_dropout
+from sumi.networks.told import Told
 
 TOKENS: Final = 4
 """Words of a class."""
@@ -36,13 +35,7 @@ class LabelConditioning:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"conditioning.dropout: {self.dropout} is not in [0, 1); the paper's value is 0.1")
-
-    def told(self, channels: int, width: int) -> ToldSpec:
-        """What the network is built for; ``width`` is that of its embedding."""
-        del channels
-        return ToldSpec(token_width=width if self.way == "attention" else 0)
+        check_dropout(self.dropout)
 
 
 class LabelEmbedding(nn.Module):

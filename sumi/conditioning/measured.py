@@ -15,7 +15,7 @@ from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallC
 from sumi.errors import InputError
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Grey, Mask
-from sumi.restoration.separable import Separable, box
+from sumi.restoration.separable import Separable, box_matrix
 
 
 def trained_for(config: ConditioningConfig, operator: object, std: float) -> bool:
@@ -55,8 +55,7 @@ def _share(std: float) -> float:
 
 
 def _is_box(operator: Separable, factor: int) -> bool:
-    sides = operator.rows.shape[1], operator.columns.shape[1]
-    if any(side % factor for side in sides):
-        return False
-    wanted = box(*sides, factor)
-    return torch.equal(operator.rows, wanted.rows) and torch.equal(operator.columns, wanted.columns)
+    return all(
+        matrix.shape[1] % factor == 0 and torch.equal(matrix, box_matrix(matrix.shape[1], factor))
+        for matrix in (operator.rows, operator.columns)
+    )

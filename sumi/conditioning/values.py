@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sumi.conditioning.condition import Condition, Draws
+from sumi.conditioning.condition import Condition, Draws, check_dropout
 from sumi.config import nearest
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
-from sumi.networks.told import Told, ToldSpec
+from sumi.networks.told import Told
 
 FREQUENCIES: Final = tuple(pi * 2.0**k for k in range(-3, 4))
 """Radians for a deviation: the slowest turns by half a cycle over eight deviations."""
@@ -45,13 +45,7 @@ class ValuesConditioning:
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) != len(self.names):
             raise InputError(f"conditioning.names: {list(self.names)} names none, or one twice; give each once")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"conditioning.dropout: {self.dropout} is not in [0, 1); the usual value is 0.1")
-
-    def told(self, channels: int, width: int) -> ToldSpec:
-        """What the network is built for."""
-        del channels, width
-        return ToldSpec()
+        check_dropout(self.dropout)
 
 
 class ValuesEmbedding(nn.Module):

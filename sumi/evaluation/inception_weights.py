@@ -22,6 +22,7 @@ from sumi.errors import InputError, SumiError
 from sumi.evaluation.inception import DIMENSION, FID_CLASSES, IMAGENET_CLASSES, SIDE, Inception
 from sumi.evaluation.preprocessing import Preprocessing
 from sumi.evaluation.pretrained import PretrainedSpace
+from sumi.networks.layers import to_channels_last
 
 NAMES = {FID_CLASSES: "Inception-v3 of the FID", IMAGENET_CLASSES: "Inception-v3 of torchvision"}
 UNUSED = re.compile(r"AuxLogits\..*|.*\.num_batches_tracked")
@@ -50,7 +51,7 @@ def open_inception(path: Path, device: torch.device) -> PretrainedSpace:
         what = "is missing or of another shape" if wrong[0] in wanted else "is not of Inception-v3"
         raise InputError(f"{path}: the tensor {wrong[0]!r} {what}; {REMEDY}")
     network.load_state_dict(given, strict=False)  # the counts of batches are not needed
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_channels_last(network)
     return PretrainedSpace(
         NAMES[classes], network, SEEN, network, dimension=DIMENSION, device=device, logits=network.logits
     )

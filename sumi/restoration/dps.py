@@ -11,7 +11,6 @@ number of steps. It ends near y's set with a spread that ζ and the grid decide.
 """
 
 from dataclasses import dataclass
-from typing import Generic
 
 import torch
 from torch import Tensor
@@ -20,31 +19,23 @@ from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.schedule import NoiseLevel, Schedule, Time
 from sumi.restoration.measurement import Measurement
-from sumi.sampling.solvers.solver import Solver, State, StepNoise
+from sumi.sampling.solvers.solver import AroundSolver, State, StepNoise
 
 
 @dataclass(frozen=True)
-class DPS(Generic[State]):
+class DPS(AroundSolver[State]):
     """A solver with DPS's gradient (module docstring): one evaluation and one backward pass more than none.
 
     The evaluation at (x_t, t) is handed to the solver, which needs it anyway. ``zeta``: > 0, in units of the data for
     measurements of their size; the paper takes 0.3 to 1 (of its own ζ') with 1000 steps.
     """
 
-    solver: Solver[State]
     measurement: Measurement
     zeta: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.zeta > 0:
             raise InputError(f"zeta: {self.zeta} is not positive; the paper takes 0.3 to 1")
-
-    @property
-    def off_grid(self) -> bool:
-        return self.solver.off_grid
-
-    def init(self) -> State:
-        return self.solver.init()
 
     def step(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise

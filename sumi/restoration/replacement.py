@@ -15,7 +15,6 @@ be 1, the mean of the other is 0.278 too low without resampling, 0.022 with 10 �
 """
 
 from dataclasses import dataclass
-from typing import Generic
 
 from torch import Tensor
 
@@ -25,29 +24,21 @@ from sumi.process.forward import transition
 from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel
 from sumi.restoration.measurement import Measurement, replaced
-from sumi.sampling.solvers.solver import Solver, State, StepNoise
+from sumi.sampling.solvers.solver import AroundSolver, State, StepNoise
 
 
 @dataclass(frozen=True)
-class RePaint(Generic[State]):
+class RePaint(AroundSolver[State]):
     """A solver whose every step is followed by replacement; a step to a *later* time is one of the forward process.
 
     For the walk of `repaint_times`, or any times. After a step up the solver begins anew. Raises InputError for a
     measurement with noise, and for an operator that is not linear.
     """
 
-    solver: Solver[State]
     measurement: Measurement
 
     def __post_init__(self) -> None:
         self.measurement.noiseless("RePaint")
-
-    @property
-    def off_grid(self) -> bool:
-        return self.solver.off_grid
-
-    def init(self) -> State:
-        return self.solver.init()
 
     def step(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise
@@ -87,24 +78,16 @@ def repaint_times(times: Tensor, jump: int = 10, resamplings: int = 10) -> Tenso
 
 
 @dataclass(frozen=True)
-class DataConsistency(Generic[State]):
+class DataConsistency(AroundSolver[State]):
     """A solver that ends with what measures y: its last step, to the data, is followed by (I - A⁺ A) x + A⁺ y.
 
     So that known pixels are kept to the bit, whatever the method and the solver do. Raises InputError as `RePaint`.
     """
 
-    solver: Solver[State]
     measurement: Measurement
 
     def __post_init__(self) -> None:
         self.measurement.noiseless("data consistency")
-
-    @property
-    def off_grid(self) -> bool:
-        return self.solver.off_grid
-
-    def init(self) -> State:
-        return self.solver.init()
 
     def step(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise

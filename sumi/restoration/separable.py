@@ -43,11 +43,13 @@ def box(height: int, width: int, factor: int) -> Separable:
     Raises InputError where the factor does not divide both sides.
     """
 
-    def matrix(size: int) -> Tensor:
-        return torch.eye(size // factor, dtype=torch.float64).repeat_interleave(factor, 1) / factor
-
     _check(height, width, factor)
-    return Separable(matrix(height), matrix(width))
+    return Separable(box_matrix(height, factor), box_matrix(width, factor))
+
+
+def box_matrix(size: int, factor: int) -> Tensor:
+    """The means of ``factor`` neighbours among ``size``, float64 (size/factor, size)."""
+    return torch.eye(size // factor, dtype=torch.float64).repeat_interleave(factor, 1) / factor
 
 
 def bicubic(height: int, width: int, factor: int) -> Separable:

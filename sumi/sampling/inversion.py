@@ -20,7 +20,7 @@ where sigma/alpha is so large that x̂_0 is only what it is clamped to.
 """
 
 from dataclasses import dataclass, field
-from typing import Final, Generic
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -29,21 +29,20 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError, SumiError
 from sumi.process.schedule import NoiseLevel, deviation
 from sumi.sampling.sample import sample
-from sumi.sampling.solvers.solver import Solver, State, StepNoise
+from sumi.sampling.solvers.solver import AroundSolver, Solver, State, StepNoise
 
 REVERSIBLE: Final = ("heun", "ddim", "rk4", "adams", "adaptive")
 """Solvers that go both ways. Those that predict x̂_0 (dpmpp_2m, unipc …) amplify their errors on the way to noise."""
 
 
 @dataclass(frozen=True)
-class Inverse(Generic[State]):
+class Inverse(AroundSolver[State]):
     """A solver of the ODE for steps towards noise, and out of the data (module docstring).
 
     Each of ``corrections`` costs as many evaluations as a step of the solver. Raises InputError for corrections of a
     solver that remembers more than x, and SumiError where they run away.
     """
 
-    solver: Solver[State]
     corrections: int = field(default=0, metadata={"help": "fixed-point iterations of each step, 0 or more"})
 
     def __post_init__(self) -> None:
@@ -51,13 +50,6 @@ class Inverse(Generic[State]):
             raise InputError(f"corrections: {self.corrections} is not a number of iterations; give 0 or more")
         if self.corrections and self.solver.init() is not None:
             raise InputError("corrections: need a solver of single steps; choose heun, ddim or rk4")
-
-    @property
-    def off_grid(self) -> bool:
-        return self.solver.off_grid
-
-    def init(self) -> State:
-        return self.solver.init()
 
     def step(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise

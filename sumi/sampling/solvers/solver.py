@@ -1,7 +1,7 @@
 """What a solver is: one pure step from time t to the earlier time s; whatever it must remember is handed in and out."""
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -54,3 +54,19 @@ class Solver(Protocol[State]):
     ) -> tuple[Tensor, State]:
         """x at time t (shape (N, …)) carried to the earlier time s, and the next state. Levels are floats."""
         ...
+
+
+@dataclass(frozen=True)
+class AroundSolver(Generic[State]):
+    """What adds to the steps of another solver has of it: what it remembers, and where it evaluates."""
+
+    solver: Solver[State]
+
+    @property
+    def off_grid(self) -> bool:
+        """As the solver's own steps."""
+        return self.solver.off_grid
+
+    def init(self) -> State:
+        """The solver's."""
+        return self.solver.init()
