@@ -4,7 +4,6 @@ Bits per dimension of the original levels, a mean over held-out images with its 
 """
 
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 import torch
@@ -57,11 +56,8 @@ def likelihood_of_baseline(
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
     chosen = np.linspace(0, len(held_out) - 1, min(n, len(held_out))).round().astype(np.int64)
-    x, unit, counted = (
-        held_out.batch(chosen).to(model.device),
-        Unit.of(model.items),
-        counting_one(progress, "likelihood"),
-    )
+    x, unit = held_out.batch(chosen).to(model.device), Unit.of(model.items)
+    counted = counting_one(progress, "likelihood")
     rows: list[Tensor] = []
     count = draws or VAE_DRAWS
     for first in range(0, len(x), BATCH):
@@ -77,7 +73,7 @@ def likelihood_of_baseline(
             counted(first + len(part), len(x))
     weights, dimensions = torch.cat(rows).cpu(), x[0].numel()
     if isinstance(baseline, PixelCNN):
-        figures: tuple[tuple[str, Mean], ...] = (("exactly", Mean.of(-weights[:, 0] / (dimensions * log(2)))),)
+        figures: tuple[tuple[str, Mean], ...] = (("exactly", Mean.of(unit.of_nats(-weights[:, 0]))),)
     else:
         figures = (
             ("by the bound", Mean.of(bits_per_dim(weights, dimensions))),

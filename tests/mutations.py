@@ -1388,8 +1388,8 @@ MUTATIONS = [
     ),
     Mutation(
         "evaluation/loss_by_noise.py",
-        "images[i : i + batch_size], i, _part(now, i, batch_size)",
-        "images[i : i + batch_size], i, _part(now, 0, batch_size)",
+        "images[i : i + batch_size], i, now.chosen(slice(i, i + batch_size))",
+        "images[i : i + batch_size], i, now.chosen(slice(0, batch_size))",
         "test_explain.py",
     ),
     Mutation("evaluation/loss_by_noise.py", "edges[1:-1], right=True", "edges[:-1], right=True", "test_explain.py"),
@@ -1560,5 +1560,17 @@ MUTATIONS = [
         "u[:, 1:].to(cumulative)",
         "test_baselines.py",
     ),
-    Mutation("nll_baseline.py", "-weights[:, 0] /", "weights[:, 0] /", "test_baselines.py"),
+    Mutation("nll_baseline.py", "unit.of_nats(-weights[:, 0])", "unit.of_nats(weights[:, 0])", "test_baselines.py"),
+    # what stands in one place for many
+    Mutation("process/schedule.py", "v[which] if isinstance(v, Tensor) else v", "v", "test_tiling.py"),
+    Mutation("sampling/solvers/solver.py", "return self.solver.off_grid", "return False", "test_restoration.py"),
+    Mutation("steered.py", 'option="--negative"', 'option="--label"', "test_steering.py"),
+    Mutation("vocabulary.py", "values.get(name, torch.nan)", "values.get(name, 0.0)", "test_conditions.py"),
+    Mutation("training/common.py", "if not 0 <= self.seed < 2**64", "if not 0 <= self.seed", "test_config.py"),
+    Mutation(
+        "restored.py",
+        "How(n=CANDIDATES, seed=seed, start=CANDIDATES * k)",
+        "How(n=CANDIDATES)",
+        "test_trained_restoration.py",
+    ),
 ]

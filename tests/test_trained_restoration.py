@@ -231,7 +231,15 @@ def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeyp
         return side_by_side(groups)
 
     monkeypatch.setattr(restored_module, "side_by_side", record)
-    (section,) = restored(model, data.subset(range(20)), tmp_path, 0)
+    asked = []
+
+    def recorded(model, y, operator, how: How) -> Tensor:
+        asked.append((how.seed, how.start, how.n))
+        return restore(model, y, operator, how)
+
+    monkeypatch.setattr(restored_module, "restore", recorded)
+    (section,) = restored(model, data.subset(range(20)), tmp_path, 3)
+    assert asked == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
     assert section.title == "Restored"
     assert list(seen) == ["given", "candidate 1", "candidate 2", "held out"]
     truth = seen["held out"].float()

@@ -76,7 +76,7 @@ class LogisticMixture:
     def log_probability(self, parameters: Tensor, x: Tensor) -> Tensor:
         """See `LevelDistribution`."""
         logits, mean, log_std = parameters.double().chunk(3, dim=1)
-        inverse = (-_floored(log_std)).exp()
+        inverse = (-floored(log_std)).exp()
         x = x.double()[:, None]
         half = 1 / (self.levels - 1)
         above, below = (x + half - mean) * inverse, (x - half - mean) * inverse
@@ -90,7 +90,7 @@ class LogisticMixture:
         cumulative = logits.softmax(1).cumsum(1)
         which = (cumulative < u[:, :1].to(cumulative) * cumulative[:, -1:]).sum(1, keepdim=True)
         place = u[:, 1:].to(cumulative).logit()
-        x = mean.gather(1, which) + _floored(log_std).exp().gather(1, which) * place
+        x = mean.gather(1, which) + floored(log_std).exp().gather(1, which) * place
         index = ((x[:, 0] + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1)
         return ((2 * index - (self.levels - 1)) / (self.levels - 1)).to(parameters.dtype)
 
@@ -102,6 +102,6 @@ def level_distribution(levels: int, components: int) -> LevelDistribution:
     return Softmax(levels) if levels <= 32 else LogisticMixture(levels, components)
 
 
-def _floored(log_std: Tensor) -> Tensor:
-    """log s, kept above -7 without losing its gradient."""
-    return F.softplus(log_std - LOWEST_LOG_STD) + LOWEST_LOG_STD
+def floored(log_std: Tensor, lowest: float = LOWEST_LOG_STD) -> Tensor:
+    """log s, kept above ``lowest`` without losing its gradient."""
+    return F.softplus(log_std - lowest) + lowest

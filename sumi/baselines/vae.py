@@ -20,11 +20,11 @@ from math import log, pi
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.baselines.baseline import Baseline
 from sumi.baselines.convolutional import ImageToVector, VectorToImage, check_size, check_widths
+from sumi.baselines.level_distribution import floored
 from sumi.errors import InputError
 from sumi.likelihood.discretised import discretised_gaussian
 from sumi.process.noise import Purpose, normal
@@ -76,7 +76,7 @@ class VAE(Baseline):
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations of p(x | z), (N, C, H, W) each; these are above e^-6."""
         mean, log_std = self.decoder(z).chunk(2, dim=1)
-        return mean, (F.softplus(log_std - LOWEST_LOG_STD) + LOWEST_LOG_STD).exp()
+        return mean, floored(log_std, LOWEST_LOG_STD).exp()
 
     def nats(self, x: Tensor, z: Tensor) -> Tensor:
         """-log p(x | z) of each image, float64 (N,)."""

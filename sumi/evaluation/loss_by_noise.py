@@ -91,7 +91,7 @@ def loss_by_log_snr(
         now = level(denoiser.schedule, times[torch.tensor(drawn)])
         clean = torch.cat(
             [
-                _errors(denoiser, images[i : i + batch_size], i, _part(now, i, batch_size), seed, k)
+                _errors(denoiser, images[i : i + batch_size], i, now.chosen(slice(i, i + batch_size)), seed, k)
                 for i in range(0, len(images), batch_size)
             ]
         )
@@ -128,12 +128,6 @@ def bootstrapped(values: Tensor, seed: int) -> list[Estimate]:
     low, high = studentised.quantile(torch.tensor([0.975, 0.025], dtype=torch.float64), dim=0)
     error = apart.square().mean(0).sqrt()
     return [Estimate(*row) for row in torch.stack([mean, mean - low * error, mean - high * error], 1).tolist()]
-
-
-def _part(now: NoiseLevel, first: int, size: int) -> NoiseLevel:
-    """The levels number ``first`` … of a level of tensors."""
-    columns = (now.t, now.alpha, now.sigma, now.log_snr, now.alpha_slope, now.sigma_slope)
-    return NoiseLevel(*(torch.as_tensor(column)[first : first + size] for column in columns))
 
 
 def _errors(denoiser: Denoiser, x_0: Tensor, first: int, now: NoiseLevel, seed: int, k: int) -> Tensor:

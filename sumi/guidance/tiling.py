@@ -12,7 +12,7 @@ independent blocks with a stride of their size. What is farther apart than a win
 alone. Var(x_0 | x_t), where the denoiser says it, is the same mean of its windows'.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import pi
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.forward import expand
-from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
+from sumi.process.schedule import Schedule, Time, level
 
 
 @dataclass(frozen=True)
@@ -125,21 +125,10 @@ class Tiled:
         """x_t of (N, C, H, W). Raises InputError for another size."""
         now, tiling = level(self.schedule, t), self.tiling
         windows = tiling.cut(x_t)
-        denoised = self.denoiser(windows, _repeated(now, tiling.count))
+        each = torch.arange(len(x_t)).repeat_interleave(tiling.count)
+        denoised = self.denoiser(windows, now.chosen(each))
         variance = denoised.clean_variance
         if isinstance(variance, Tensor):
             variance = tiling.blend(variance.expand_as(windows))
         clean = tiling.blend(denoised.clean)
         return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
-
-
-def _repeated(t: NoiseLevel, count: int) -> NoiseLevel:
-    """A level of N samples as one of ``count`` times as many; of numbers, itself."""
-    if not isinstance(t.t, Tensor):
-        return t
-
-    def each(value: Number) -> Number:
-        return value.repeat_interleave(count) if isinstance(value, Tensor) else value
-
-    names = ("t", "alpha", "sigma", "log_snr", "alpha_slope", "sigma_slope")
-    return replace(t, **{name: each(getattr(t, name)) for name in names})

@@ -9,7 +9,7 @@ float64 on the CPU; the values meet the data's type where they multiply it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import exp, inf
 from typing import Final
 
@@ -34,6 +34,14 @@ class NoiseLevel:
     log_snr: Number
     alpha_slope: Number
     sigma_slope: Number
+
+    def columns(self) -> dict[str, Number]:
+        """Its numbers by name, in this order."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def chosen(self, which: slice | Tensor) -> "NoiseLevel":
+        """Of some of the samples of a level of tensors: a slice, or indices (M,). A level of floats is that of all."""
+        return NoiseLevel(**{k: v[which] if isinstance(v, Tensor) else v for k, v in self.columns().items()})
 
 
 Time = float | Tensor | NoiseLevel
@@ -87,8 +95,8 @@ def level(schedule: Schedule, t: Time) -> NoiseLevel:
 def levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
     """One level of floats for each of ``times`` (shape (K,)), evaluated together: what a sampler walks through."""
     table = level(schedule, times)
-    columns = (table.t, table.alpha, table.sigma, table.log_snr, table.alpha_slope, table.sigma_slope)
-    return (NoiseLevel(*row) for row in torch.stack([torch.as_tensor(c) for c in columns], dim=1).tolist())
+    columns = [torch.as_tensor(column) for column in table.columns().values()]
+    return (NoiseLevel(*row) for row in torch.stack(columns, dim=1).tolist())
 
 
 def at_log_snr(log_snr: Tensor) -> NoiseLevel:
