@@ -51,7 +51,7 @@ DIGITS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "energy": ("energy", 1500, ()),
     "score-sde, VP": ("score-sde", 4000, ()),
     "score-sde, sub-VP": ("score-sde", 4000, ("schedule=sub_vp",)),
-    "score-sde, VE": ("score-sde", 4000, ("schedule=ve", "sampling.threshold=false")),
+    "score-sde, VE": ("score-sde", 4000, ("schedule=ve", "sampling.threshold=none")),
     "score-sde, VP, g², dequantised": ("score-sde", 4000, ("weighting=likelihood", "data.dequantize=true")),
     "vdm": ("vdm", 4000, ()),
     "edm": ("edm", 4000, ()),

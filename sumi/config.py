@@ -178,6 +178,9 @@ def _convert(data: Any, hint: Any, where: str) -> Any:
             return data
         if option is float and type(data) is int:
             return float(data)
+    names = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
+    if names and isinstance(data, str):
+        raise InputError(f"{where}: there is no {data!r}; {nearest(data, names)}")
     wanted = " or ".join(_expects(option) for option in options)
     raise InputError(f"{where or 'configuration'}: {json.dumps(data)} is not {wanted}")
 

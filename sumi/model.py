@@ -53,7 +53,7 @@ class DiffusionModel(GenerativeModel):
     def denoiser(
         self, condition: Condition | None = None, guidance: float | None = None, steering: Steering | None = None
     ) -> Denoiser:
-        """D(x_t, t), with x̂_0 kept in [-1, 1] where the configuration says so.
+        """D(x_t, t), guided and with x̂_0 kept in [-1, 1] as the configuration says where nothing else is.
 
         ``condition``: what is said of each sample; None: nothing. ``guidance``: the scale of classifier-free guidance,
         1 for none; None: the configuration's. ``steering``: that and what else guides. Raises InputError where the
@@ -66,12 +66,11 @@ class DiffusionModel(GenerativeModel):
         told, sampling, vocabulary = None if alone else condition, self.config.sampling, self.vocabulary
         found: Denoiser = self.network_denoiser
         if isinstance(self.network_denoiser, NetworkDenoiser):
-            shape, usual = self.items.shape, sampling.guidance
-            found = extrapolated(self.network_denoiser, told, steering, vocabulary, shape, usual)
+            found = extrapolated(self.network_denoiser, told, steering, vocabulary, self.items.shape, sampling)
         elif condition is not None or replace(steering, threshold=None) != Steering():
             self.gaussian_denoiser()
-        found = by_classifier(found, condition, steering, vocabulary)
-        return thresholded(found, steering.threshold or ("static" if sampling.threshold else "none"))
+        found = by_classifier(found, condition, steering, vocabulary, sampling)
+        return thresholded(found, steering.threshold or sampling.threshold)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -330,8 +329,17 @@ class DiffusionModel(GenerativeModel):
     def how_sampled(self, *, labelled: bool = False) -> str:
         """Its solver and number of steps, and how far it is guided where samples are asked to be of a class."""
         method = self.method(tuned=not labelled)
-        guided = f", guidance {self.config.sampling.guidance:g}" if labelled else ""
-        return f"{method.name}, {method.steps} steps{guided}"
+        guided = f", {self._how_guided()}" if labelled else ""
+        threshold = ", dynamic threshold" if self.config.sampling.threshold == "dynamic" else ""
+        return f"{method.name}, {method.steps} steps{guided}{threshold}"
+
+    def _how_guided(self) -> str:
+        usual = self.config.sampling
+        words = f"guidance {usual.guidance:g}"
+        if usual.guidance_interval is not None:
+            low, high = usual.guidance_interval
+            words += f" at sigma/alpha from {low:g} to {high:g}"
+        return words + (f", rescaled by {usual.guidance_rescale:g}" if usual.guidance_rescale else "")
 
     def preview(self) -> bytes:
         if not isinstance(self.items, ImageSpec):
@@ -390,7 +398,7 @@ class DiffusionModel(GenerativeModel):
 
     @property
     def digest(self) -> str:
-        """sha256 of all that a sampler sees: the weights, how they are read, and whether x̂_0 is kept in range."""
+        """sha256 of all that a sampler sees: the weights, how they are read, and what keeps x̂_0 in range."""
         found = hashlib.sha256(f"{self.description.identity} {self.config.sampling.threshold}".encode())
         for name, value in sorted(self.network_denoiser.state_dict().items()):
             found.update(name.encode())

@@ -22,8 +22,8 @@ from sumi.conditioning.measured import condition_of, trained_for
 from sumi.config import nearest
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
+from sumi.guidance.steering import Steering
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.guidance.tiling import Tiled
 from sumi.model import DiffusionModel
 from sumi.process.noise import SampleNoise
 from sumi.process.schedule import level
@@ -184,7 +184,8 @@ def _candidates(
         denoiser = denoiser_of_size(model, size, row, how.guidance)
         method = model.method(how.steps, tuned=False)
     else:
-        denoiser = unclamped(denoiser_of_size(model, size, said, how.guidance))
+        free = Steering(threshold="none")  # there is no slope where x̂_0 is clamped: methods do so outside
+        denoiser = denoiser_of_size(model, size, said, how.guidance, free)
         method, std = model.method(how.steps, "ddpm"), model.description.data_std
         denoiser, method = prepared(name, denoiser, known, method, std)
     exact = isinstance(known.operator, Operator) and known.std == 0
@@ -210,15 +211,6 @@ def prepared(
         case _:
             times = repaint_times(method.times, min(JUMP, method.steps), RESAMPLINGS)
             return StaticThreshold(denoiser), replace(method, solver=RePaint(method.solver, known), times=times)
-
-
-def unclamped(denoiser: Denoiser) -> Denoiser:
-    """The denoiser, or that of its windows, without a threshold: there is no slope where it clamps; methods put one
-    outside.
-    """
-    if isinstance(denoiser, Tiled):
-        return replace(denoiser, denoiser=unclamped(denoiser.denoiser))
-    return denoiser.denoiser if isinstance(denoiser, StaticThreshold) else denoiser
 
 
 def _size(model: DiffusionModel, image: Tensor, factor: int = 1) -> tuple[int, int]:

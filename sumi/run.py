@@ -32,7 +32,7 @@ from sumi.config import from_json, to_json
 from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError, SumiError
 
-FORMAT = 4
+FORMAT = 5
 
 Config = RunConfig | NoisyClassifierConfig | BaselineConfig
 """What can be trained: the kinds of run, each a frozen dataclass with recipe, data, seed, training and identity."""

@@ -8,8 +8,10 @@ from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance
 from sumi.guidance.extrapolation import Extrapolation
-from sumi.guidance.steering import Steering, Threshold
+from sumi.guidance.interval import ALWAYS, Interval
+from sumi.guidance.steering import Steering
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
+from sumi.sampling.config import SamplingConfig, Threshold
 from sumi.vocabulary import Vocabulary
 
 
@@ -19,11 +21,11 @@ def extrapolated(
     steering: Steering,
     vocabulary: Vocabulary,
     shape: tuple[int, ...],
-    usual: float,
+    usual: SamplingConfig,
 ) -> Denoiser:
     """``network`` told what is ``said`` of samples of ``shape``, and led away from what it is not to be.
 
-    ``usual``: the scale of guidance where none is asked for. Raises InputError where there is nothing to be led away
+    ``usual``: how it is guided where nothing else is asked for. Raises InputError where there is nothing to be led away
     from, and for a condition that the network does not take.
     """
     if said is None and steering.worse is None:
@@ -31,7 +33,7 @@ def extrapolated(
             raise InputError("--guidance: says how much a label counts, and none is given; add --label, or --value")
         return network
     better: Denoiser = network if said is None else network.told(vocabulary.checked(said, network, shape))
-    scale = usual if steering.guidance is None else steering.guidance
+    scale = usual.guidance if steering.guidance is None else steering.guidance
     if steering.worse is not None:
         if steering.guidance is None and scale == 1:
             raise InputError("--worse: is led away from as far as --guidance says, and that is 1; add --guidance 2")
@@ -49,10 +51,20 @@ def extrapolated(
         if scale != 1 and getattr(vocabulary.conditioning, "dropout", None) == 0:
             raise InputError(f"guidance: {scale:g} needs a model that was also trained without labels; give 1")
         worse = network
-    return Extrapolation(better, worse, scale, steering.interval, steering.rescale)
+    rescale = usual.guidance_rescale if steering.rescale is None else steering.rescale
+    return Extrapolation(better, worse, scale, interval_of(steering, usual), rescale)
 
 
-def by_classifier(denoiser: Denoiser, said: Condition | None, steering: Steering, vocabulary: Vocabulary) -> Denoiser:
+def interval_of(steering: Steering, usual: SamplingConfig) -> Interval:
+    """The noise levels at which guidance counts."""
+    if steering.interval is not None:
+        return steering.interval
+    return ALWAYS if usual.guidance_interval is None else Interval(*usual.guidance_interval)
+
+
+def by_classifier(
+    denoiser: Denoiser, said: Condition | None, steering: Steering, vocabulary: Vocabulary, usual: SamplingConfig
+) -> Denoiser:
     """``denoiser`` led by the classifier, where there is one, at the noise levels that it knows.
 
     Raises InputError where no class is said.
@@ -62,7 +74,7 @@ def by_classifier(denoiser: Denoiser, said: Condition | None, steering: Steering
     if said is None or said.labels is None:
         raise InputError("--classifier: leads towards a class, and none is given; add --label")
     log_probability = steering.classifier.of(vocabulary.classes(said.labels))
-    interval = steering.interval.within(steering.classifier.interval)
+    interval = interval_of(steering, usual).within(steering.classifier.interval)
     return ClassifierGuidance(denoiser, log_probability, steering.classifier_scale, interval)
 
 

@@ -6,6 +6,7 @@ What is said of a picture is said of each of its windows, and an image that it i
 
 from sumi.conditioning.condition import Condition
 from sumi.denoising.denoiser import Denoiser
+from sumi.guidance.steering import Steering
 from sumi.guidance.tiling import Tiled, Tiling
 from sumi.model import DiffusionModel
 
@@ -22,15 +23,19 @@ def tiling_of(model: DiffusionModel, size: tuple[int, int], factor: int = 1) -> 
 
 
 def denoiser_of_size(
-    model: DiffusionModel, size: tuple[int, int], condition: Condition | None = None, guidance: float | None = None
+    model: DiffusionModel,
+    size: tuple[int, int],
+    condition: Condition | None = None,
+    guidance: float | None = None,
+    steering: Steering | None = None,
 ) -> Denoiser:
     """As `DiffusionModel.denoiser`, of pictures of ``size`` (H, W). Raises InputError."""
     if size == model.images.shape[1:]:
-        return model.denoiser(condition, guidance)
+        return model.denoiser(condition, guidance, steering)
     windows = tiling_of(model, size)
     if condition is not None:
         condition = _cut(model, size, windows, condition)
-    return Tiled(model.denoiser(condition, guidance), windows)
+    return Tiled(model.denoiser(condition, guidance, steering), windows)
 
 
 def _cut(model: DiffusionModel, size: tuple[int, int], windows: Tiling, condition: Condition) -> Condition:

@@ -1180,8 +1180,8 @@ MUTATIONS = [
     ),
     Mutation(
         "steered.py",
-        "Extrapolation(better, worse, scale, steering.interval",
-        "Extrapolation(worse, better, scale, steering.interval",
+        "Extrapolation(better, worse, scale",
+        "Extrapolation(worse, better, scale",
         "test_classifier_free.py",
     ),
     Mutation(
@@ -1517,7 +1517,20 @@ MUTATIONS = [
         "test_steering.py",
     ),
     Mutation(
-        "steered.py", "steering.interval.within(steering.classifier.interval)", "steering.interval", "test_steering.py"
+        "steered.py",
+        "interval_of(steering, usual).within(steering.classifier.interval)",
+        "interval_of(steering, usual)",
+        "test_steering.py",
+    ),
+    Mutation("steered.py", "return steering.interval\n", "return ALWAYS\n", "test_steering.py"),
+    Mutation("steered.py", "else Interval(*usual.guidance_interval)", "else ALWAYS", "test_steering.py"),
+    Mutation("steered.py", "usual.guidance_rescale if steering.rescale is None", "0.0 if True", "test_steering.py"),
+    Mutation("model.py", "steering.threshold or sampling.threshold", '"static"', "test_steering.py"),
+    Mutation("model.py", " {self.config.sampling.threshold}", "", "test_model.py"),
+    Mutation("restore.py", 'Steering(threshold="none")', "Steering()", "test_restore.py"),
+    Mutation("sampling/config.py", "0 <= ends[0] < ends[1]", "ends[0] < ends[1]", "test_config.py"),
+    Mutation(
+        "sampling/config.py", "not 0 <= self.guidance_rescale <= 1", "self.guidance_rescale < 0", "test_config.py"
     ),
     Mutation("guidance/interval.py", "max(self.low, other.low)", "min(self.low, other.low)", "test_steering.py"),
     Mutation(

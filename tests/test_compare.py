@@ -36,7 +36,7 @@ class Known(nn.Module):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    made = new_model(tmp_path_factory.mktemp("compare"), "sampling.threshold=false")
+    made = new_model(tmp_path_factory.mktemp("compare"), "sampling.threshold=none")
     made.network_denoiser.network = Known(made.network_denoiser.schedule)
     return made
 

@@ -13,7 +13,7 @@ from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.denoising.denoiser import Denoiser, FunctionDenoiser
 from sumi.errors import InputError
-from sumi.guidance.thresholding import StaticThreshold
+from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
 from sumi.kinds import load
 from sumi.model import DiffusionModel
 from sumi.run import ImageSpec, RunDescription, RunFolder, VectorSpec
@@ -83,10 +83,14 @@ def test_any_number_of_steps_is_exactly_that_many(model: DiffusionModel) -> None
 
 
 def test_threshold_is_part_of_the_configuration(tmp_path: Path, model: DiffusionModel) -> None:
-    free = new_model(tmp_path, "sampling.threshold=false")
+    free, dynamic = (new_model(tmp_path, f"sampling.threshold={name}") for name in ("none", "dynamic"))
     x = 3 * model.start_noise(range(4), 0)
-    assert float(model.denoiser()(x, 0.9).clean.abs().max()) <= 1
-    assert float(free.denoiser()(x, 0.9).clean.abs().max()) > 1
+    clean = free.denoiser()(x, 0.9).clean
+    assert float(clean.abs().max()) > 1
+    assert torch.equal(model.denoiser()(x, 0.9).clean, clean.clamp(-1, 1))
+    assert torch.equal(dynamic.denoiser()(x, 0.9).clean, DynamicThreshold(free.denoiser())(x, 0.9).clean)
+    assert len({made.digest for made in (model, free, dynamic)}) == 3
+    assert [made.how_sampled()[-17:] == "dynamic threshold" for made in (model, free, dynamic)] == [False, False, True]
 
 
 def test_save_and_load(model: DiffusionModel, tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel
     text = config.read_text()
     for damaged, answer in (
         (text[:-9], "not valid JSON"),
-        (text.replace('"format": 4', '"format": 9'), "has format 9"),
+        (text.replace('"format": 5', '"format": 4'), "has format 4, this version reads 5"),
         (text.replace('"widths"', '"widhts"'), "did you mean widths"),
     ):
         config.write_text(damaged)

@@ -147,7 +147,7 @@ def test_ncsn() -> None:
     assert loss_of(config) == DenoisingLoss(SNRWeighting())
     ratios = config.schedule.build().sigma(torch.arange(1, 11).double() / 10)
     torch.testing.assert_close(ratios[1:] / ratios[:-1], torch.full((9,), 100 ** (1 / 9)).double())
-    assert not config.sampling.threshold
+    assert config.sampling.threshold == "none"
 
 
 def test_energy() -> None:
@@ -225,7 +225,7 @@ def test_on_vectors_the_network_is_a_perceptron_and_points_lie_anywhere(name: st
     for source, items in (("swiss-roll", VECTORS), ("heartbeat", BITS)):
         config = recipe(name, source)
         assert config.network == MLPConfig()
-        assert not config.sampling.threshold
+        assert config.sampling.threshold == "none"
         assert (config.training.precision, config.training.decay) == ("fp32", "cosine")
         build_denoiser(config, items)
 

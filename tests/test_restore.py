@@ -30,6 +30,7 @@ from sumi.run import ImageSpec, RunDescription, VectorSpec
 
 TINY = ["network.widths=32", "network.blocks=1", "network.embedding=32", "sampling.steps=3"]
 MEAN, STD = 0.1, 0.25
+THRESHOLDS = ("none", "static", "dynamic")
 
 
 class Told:
@@ -117,6 +118,17 @@ def pixels(path: Path | str) -> np.ndarray:
 
 HOLE = torch.zeros(8, 8, dtype=torch.bool)
 HOLE[2:6, 2:6] = True
+
+
+@pytest.mark.parametrize("method", [None, "dps"])
+def test_methods_clamp_outside_of_their_slopes_however_the_run_keeps_range(method: str | None, monkeypatch) -> None:
+    """Of pixels about 0.95 much of x̂_0 is out of range: a slope taken within a clamp would be 0 there."""
+    monkeypatch.setattr("tests.test_restore.MEAN", 0.95)
+    image = 0.8 + 0.2 * torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(1))
+    runs = [planted(0.6, f"sampling.threshold={name}") for name in THRESHOLDS]
+    free, static, dynamic = (inpaint(run, image, HOLE, How(n=2, method=method)) for run in runs)
+    assert torch.equal(free, static)
+    assert torch.equal(free, dynamic)
 
 
 def test_moment_matching_draws_from_a_gaussians_posterior() -> None:

@@ -20,7 +20,7 @@ from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.interval import Interval
 from sumi.guidance.steering import Steering
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
-from sumi.kinds import kind_of
+from sumi.kinds import kind_of, load
 from sumi.model import DiffusionModel
 from sumi.noisy_classifier import ClassifierModel
 from sumi.run import ImageSpec, RunDescription
@@ -96,6 +96,36 @@ def test_the_parts_are_wrapped_in_their_order(folder: Path) -> None:
     free = model.denoiser(Condition(labels=LABELS), steering=Steering(threshold="none"))
     assert isinstance(free, Extrapolation)
     assert free.scale == 2.0  # the configuration's
+
+
+def test_guidance_is_as_the_run_is_configured_unless_said_otherwise(folder: Path, tmp_path: Path) -> None:
+    """By the denoiser, which all commands take; its words; and the command line, which records what was done."""
+    settings = ["sampling.guidance_interval=0.3,5", "sampling.guidance_rescale=0.7", "sampling.threshold=dynamic"]
+    model, classifier = new_model(folder, *settings), new_classifier(folder).classifier
+    found = model.denoiser(Condition(labels=LABELS), steering=Steering(classifier=classifier, guidance=2.0))
+    assert isinstance(found, DynamicThreshold)
+    assert isinstance(found.denoiser, ClassifierGuidance)
+    assert found.denoiser.interval == Interval(0.3, 5.0).within(classifier.interval)
+    assert isinstance(found.denoiser.denoiser, Extrapolation)
+    assert (found.denoiser.denoiser.interval, found.denoiser.denoiser.rescale) == (Interval(0.3, 5.0), 0.7)
+    other = inside(model, Steering(interval=Interval(1.0), rescale=0.0, threshold="static"))
+    assert isinstance(other, Extrapolation)
+    assert (other.scale, other.interval, other.rescale) == (2.0, Interval(1.0), 0.0)
+    words = "ddim, 4 steps, guidance 2 at sigma/alpha from 0.3 to 5, rescaled by 0.7, dynamic threshold"
+    assert model.how_sampled(labelled=True).endswith(words.removeprefix("ddim"))
+
+    model.save(tmp_path / "run")
+    again = load(tmp_path / "run", DiffusionModel)
+    assert again.config.sampling == model.config.sampling
+    assert differ(again.sample(2, label="cat"), new_model(folder).sample(2, label="cat"))
+    for extra, expected in (
+        ([], ("0.3,5", 0.7, "dynamic")),
+        (["--guidance-interval", ",3", "--guidance-rescale", "0", "--threshold", "none"], (",3", 0.0, "none")),
+    ):
+        out = tmp_path / f"out{len(extra)}"
+        assert main(["sample", str(tmp_path / "run"), "-n", "1", "--label", "cat", *extra, "--out", str(out)]) == 0
+        about = json.loads(Image.open(out / "00000.png").text["sumi"])
+        assert (about["guidance_interval"], about["guidance_rescale"], about["threshold"]) == expected
 
 
 def test_a_model_that_is_told_nothing_is_led_by_a_classifier(folder: Path) -> None:

@@ -246,7 +246,7 @@ OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn")
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in OF_IMAGES])
 def test_every_recipe_has_a_perceptron_and_no_range_for_vectors(recipe: str) -> None:
     vectors, images = (build(recipe, DataConfig(source=source)) for source in ("swiss-roll", "digits"))
-    assert (vectors.network.name, vectors.sampling.threshold) == ("mlp", False)
+    assert (vectors.network.name, vectors.sampling.threshold) == ("mlp", "none")
     assert images.network.name == ("adm" if recipe == "guided" else "unet")
 
 

@@ -70,9 +70,13 @@ def _sample(parser: argparse.ArgumentParser) -> None:
         "--guidance", type=float, metavar="W", help="how much the label counts: 1 plain, 2 and more sharper"
     )
     parser.add_argument(
-        "--guidance-interval", metavar="LOW,HIGH", help="sigma/alpha at which guidance counts, such as 0.3,5"
+        "--guidance-interval",
+        metavar="LOW,HIGH",
+        help="sigma/alpha at which guidance counts, such as 0.3,5 (default: the run's)",
     )
-    parser.add_argument("--guidance-rescale", type=float, metavar="φ", help="0 to 1: keep the contrast (default: 0)")
+    parser.add_argument(
+        "--guidance-rescale", type=float, metavar="φ", help="0 to 1: keep the contrast (default: the run's)"
+    )
     parser.add_argument("--negative", metavar="L", help="guide away from this class, instead of from none")
     parser.add_argument("--worse", metavar="RUN", help="guide away from this worse run (autoguidance)")
     parser.add_argument("--worse-checkpoint", type=int, metavar="STEP", help="of --worse, or of RUN itself")

@@ -7,7 +7,6 @@ from pathlib import Path
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
 from sumi.evaluation.vector_pictures import picture
-from sumi.guidance.interval import ALWAYS
 from sumi.guidance.steering import Steering
 from sumi.kinds import load
 from sumi.model import DiffusionModel
@@ -82,10 +81,15 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
         "solver": repr(method.solver),
         "steps": method.steps,
     }
+    usual = model.config.sampling
+    about |= {"threshold": usual.threshold}
     if options.label is not None or values:
-        guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
         about |= {"label": options.label} if options.label is not None else values
-        about |= {"guidance": guidance}
+        about |= {"guidance": usual.guidance if options.guidance is None else options.guidance}
+        if usual.guidance_interval is not None:
+            about |= {"guidance_interval": "{:g},{:g}".format(*usual.guidance_interval)}
+        if usual.guidance_rescale:
+            about |= {"guidance_rescale": usual.guidance_rescale}
     about |= how_steered
     labels = None
     if options.label == "all":
@@ -125,8 +129,8 @@ def steered(model: DiffusionModel, options: argparse.Namespace) -> Steering | No
     if not said_of(options):
         return None
     steering = Steering(
-        interval=ALWAYS if options.guidance_interval is None else read_interval(options.guidance_interval),
-        rescale=options.guidance_rescale or 0.0,
+        interval=None if options.guidance_interval is None else read_interval(options.guidance_interval),
+        rescale=options.guidance_rescale,
         negative=options.negative,
         classifier_scale=1.0 if options.classifier_scale is None else options.classifier_scale,
         threshold=options.threshold,

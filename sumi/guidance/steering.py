@@ -5,14 +5,12 @@ adds its gradient to what comes of that (`sumi.guidance.classifier`), and a thre
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.classifier import NoisyClassifier
-from sumi.guidance.interval import ALWAYS, Interval
-
-Threshold = Literal["none", "static", "dynamic"]
+from sumi.guidance.interval import Interval
+from sumi.sampling.config import Threshold
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,12 @@ class Steering:
         default=None,
         metadata={"help": "w of extrapolation, 1: none; None: as configured, or 1 with a classifier"},
     )
-    interval: Interval = field(default=ALWAYS, metadata={"help": "noise levels at which all of it counts"})
-    rescale: float = field(default=0.0, metadata={"help": "φ in [0, 1]: 1 keeps the deviation of x̂_0"})
+    interval: Interval | None = field(
+        default=None, metadata={"help": "noise levels at which all of it counts; None: the configuration's"}
+    )
+    rescale: float | None = field(
+        default=None, metadata={"help": "φ in [0, 1]: 1 keeps the deviation of x̂_0; None: the configuration's"}
+    )
     negative: str | None = field(default=None, metadata={"help": "a class to be led away from"})
     worse: NetworkDenoiser | None = field(default=None, metadata={"help": "a worse denoiser to be led away from"})
     classifier: NoisyClassifier | None = field(default=None, metadata={"help": "that leads towards the class"})

@@ -61,7 +61,7 @@ def build(name: str, data: DataConfig) -> Config:
         raise InputError(f"recipe {name!r}: there is no such recipe; {nearest(name, RECIPES)}")
     config = RECIPES[name](data)
     if isinstance(config, RunConfig) and holds_vectors(data):
-        sampling = replace(config.sampling, threshold=False)  # points may lie anywhere
+        sampling = replace(config.sampling, threshold="none")  # points may lie anywhere
         # small enough to be exact and to take many at a time; a falling rate settles fine structure
         training = replace(config.training, batch_size=256, learning_rate=3e-3, precision="fp32", decay="cosine")
         config = replace(config, network=MLPConfig(), training=training, sampling=sampling)

@@ -22,5 +22,5 @@ def recipe(data: DataConfig) -> RunConfig:
         parameterization=PredictPreconditioned(),
         weighting=EDMWeighting(),
         times=LogNormalTimes(),
-        sampling=SamplingConfig(solver="heun", steps=18, time_grid="karras", threshold=False),
+        sampling=SamplingConfig(solver="heun", steps=18, time_grid="karras", threshold="none"),
     )

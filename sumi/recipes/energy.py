@@ -22,5 +22,5 @@ def recipe(data: DataConfig) -> RunConfig:
         schedule=VE(sigma_max=3.0),
         parameterization=PredictEnergy(),
         times=UniformTimes(),
-        sampling=SamplingConfig(solver="langevin", steps=16, threshold=False),
+        sampling=SamplingConfig(solver="langevin", steps=16, threshold="none"),
     )

@@ -20,5 +20,5 @@ def recipe(data: DataConfig) -> RunConfig:
         data=data,
         schedule=Ladder(sigma_min=0.02, sigma_max=2.0),
         times=GridTimes(10),
-        sampling=SamplingConfig(solver="langevin", steps=10, threshold=False),
+        sampling=SamplingConfig(solver="langevin", steps=10, threshold="none"),
     )

@@ -31,7 +31,7 @@ def recipe(data: DataConfig) -> RunConfig:
             parameterization=PredictClean(),
             weighting=LikelihoodWeighting(),
             times=GridTimes(STEPS),
-            sampling=SamplingConfig(solver=BINOMIAL, steps=STEPS, threshold=False),
+            sampling=SamplingConfig(solver=BINOMIAL, steps=STEPS, threshold="none"),
         )
     return RunConfig(
         recipe="nonequilibrium",
