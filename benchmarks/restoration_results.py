@@ -1,18 +1,23 @@
 """How well pictures are restored, beside what needs no model: print the tables of docs/results.md, "Restoration".
 
-    python -m benchmarks.restoration_results [-n 24] [--steps 50] [--factor 4] [--picture FILE] RUN [RUN …]
+    python -m benchmarks.restoration_results RUN [RUN …] [-n 24] [--steps 50] [--task middle ×4 …] [--method NAME …]
+        [--checkpoint STEP] [--picture FILE]
 
-Held-out images of the first run's data; the middle square of half the side painted in, and pictures made F times as
-large. A run that was trained for it is asked as it was trained, every other one by the default method. Beside them: the
-mean of the training images in the hole, and bicubic enlargement.
+Held-out images of the first run's data, and what is left of them (TASKS): without the middle square of half the side,
+without what a brush went over, without the right half, and two or four times as small. A run that was trained for it is
+asked as it was trained, every other one by the default method, or by each ``--method``. Beside them: the mean of the
+training images in the hole, and bicubic enlargement.
 
-Of each: PSNR in dB of one candidate and of the mean of four; perceptual distance (`sumi.evaluation.perceptual`, the
-built-in network on the training images) of one candidate; differences to what needs no model, paired by image, with
-95 % intervals of the mean; pixels of the known part that differ from the given ones in bytes.
+Of one candidate, and of the mean of four: PSNR in dB; perceptual distance (`sumi.evaluation.perceptual`, the built-in
+network on the training images); what they gain on what needs no model, paired by image, with 95 % intervals of the
+mean. Of one candidate as files have it, in bytes: the root mean square of A x̂ - y, in levels of 255, and how many known
+pixels' bytes differ from the given ones. Seconds of processor for one candidate.
 """
 
 import argparse
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,18 +27,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sumi.conditioning.configs import NoConditioning
+from sumi.conditioning.labels import LabelConditioning
+from sumi.conditioning.masks import DRAWS, training_masks
+from sumi.conditioning.measured import trained_for
 from sumi.data.dataset import ImageDataset
+from sumi.data.pixels import PixelRange
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.perceptual import perceptual_distance
 from sumi.evaluation.pictures import png, side_by_side
 from sumi.kinds import load
 from sumi.measure import learn_features
 from sumi.model import DiffusionModel
-from sumi.restoration.operators import Mask
+from sumi.restoration.measurement import Measurement
+from sumi.restoration.operators import Mask, Operator
 from sumi.restoration.separable import box
-from sumi.restore import AnyOperator, How, inpaint, method_for, upscale
+from sumi.restore import How, candidates, method_for
 
 CANDIDATES = 4
+TOGETHER = 8
+"""Pictures at a time, each with all of its candidates."""
+TASKS = {
+    "middle": "the middle painted in",
+    "brush": "brush strokes painted in",
+    "half": "the right half painted in",
+    "×2": "two times as large",
+    "×4": "four times as large",
+}
+COLUMNS = (
+    *("PSNR, one", "of the mean", "perceptual, one", "of the mean"),
+    *("gain: PSNR, one", "of the mean", "perceptual, one", "of the mean", "levels", "bytes", "s"),
+)
 
 
 def psnr(made: Tensor, truth: Tensor) -> Tensor:
@@ -46,107 +70,143 @@ def interval(values: Tensor) -> str:
     values = values.double()
     half = 1.96 * float(values.std()) / len(values) ** 0.5
     mean = float(values.mean())
-    return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}]"
+    return f"{mean:.2f} [{mean - half:.2f}, {mean + half:.2f}]"
+
+
+def brush(height: int, width: int) -> Tensor:
+    """Four strokes, bool (H, W), as models for inpainting see them in training."""
+    u = torch.rand(1, DRAWS, generator=torch.Generator().manual_seed(7))
+    u[:, :2] = 0.99  # strokes, and as many as there may be
+    return training_masks(u, (height, width))[0]
 
 
 class Task:
     """One way to spoil pictures, and the restoration that needs no model."""
 
-    def __init__(self, name: str, truth: Tensor, mean: Tensor, factor: int | None) -> None:
-        self.name, self.truth, self.factor = name, truth, factor
+    def __init__(self, name: str, truth: Tensor, mean: Tensor) -> None:
+        self.name, self.truth = name, truth
         _, _, height, width = truth.shape
-        self.mask = torch.zeros(height, width, dtype=torch.bool)
-        self.mask[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
-        self.operator: AnyOperator
-        if factor is None:
-            self.operator, self.plain = Mask(self.mask), torch.where(self.mask, mean, truth)
-            self.given, self.plain_name = truth, "mean of the training images"
+        self.operator: Operator
+        self.mask: Tensor | None = None
+        if name.startswith("×"):
+            factor = int(name[1:])
+            self.operator, self.plain_name = box(height, width, factor), "bicubic"
+            small = self.operator(truth)
+            self.plain = F.interpolate(small, scale_factor=factor, mode="bicubic", antialias=True).clamp(-1, 1)
         else:
-            self.operator = box(height, width, factor)
-            self.given, self.plain_name = self.operator(truth), "bicubic"
-            self.plain = F.interpolate(self.given, scale_factor=factor, mode="bicubic", antialias=True).clamp(-1, 1)
+            self.mask = mask = torch.zeros(height, width, dtype=torch.bool)
+            if name == "brush":
+                mask |= brush(height, width)
+            elif name == "half":
+                mask[:, width // 2 :] = True
+            else:
+                mask[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
+            self.operator, self.plain_name = Mask(mask), "mean of the training images"
+            self.plain = torch.where(mask, mean, truth)
+        self.given = self.operator(truth)
 
-    def restored(self, model: DiffusionModel, steps: int) -> Tensor:
+    def suits(self, model: DiffusionModel) -> bool:
+        """Whether the model was trained for this, or for nothing of the kind."""
+        conditioning = model.config.conditioning
+        plain = isinstance(conditioning, NoConditioning | LabelConditioning)
+        return plain or trained_for(conditioning, self.operator, 0.0)
+
+    def restored(self, model: DiffusionModel, how: How) -> Tensor:
         """CANDIDATES of each picture: (N, CANDIDATES, C, H, W)."""
         made = []
-        for index, given in enumerate(self.given):
-            how = How(n=CANDIDATES, steps=steps, start=CANDIDATES * index)
-            if self.factor is None:
-                made.append(inpaint(model, given, self.mask, how))
-            else:
-                made.append(upscale(model, given, self.factor, how))
-        return torch.stack(made)
+        for first in range(0, len(self.given), TOGETHER):
+            given = self.given[first : first + TOGETHER].repeat_interleave(CANDIDATES, 0)
+            indices = range(CANDIDATES * first, CANDIDATES * first + len(given))
+            known = Measurement(self.operator, given.to(model.device))
+            made.append(candidates(model, known, indices, how, model.images.shape).cpu())
+        return torch.cat(made).unflatten(0, (-1, CANDIDATES))
 
 
-def rows(task: Task, runs: list[tuple[str, DiffusionModel]], network: FeatureNetwork, steps: int) -> list[Tensor]:
-    """Print the table of one task; returns each run's candidates."""
-    print(f"\n{task.name}, {len(task.truth)} images:\n")
-    columns = ("PSNR, one", "mean of four", "perceptual, one", "gain, one", "gain, mean", "gain, perceptual", "bytes")
-    print(f"| | {' | '.join(columns)} |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    plain, plain_seen = psnr(task.plain, task.truth), perceptual_distance(network, task.plain, task.truth)
-    print(f"| {task.plain_name} | {interval(plain)} | | {interval(plain_seen)} | | | | |")
+@dataclass(frozen=True)
+class Row:
+    """A model, and how it is asked."""
+
+    name: str
+    model: DiffusionModel
+    how: How
+
+
+def scores(made: Tensor, truth: Tensor, network: FeatureNetwork) -> list[Tensor]:
+    """PSNR of a candidate and of the mean, and perceptual distance of both: each (N,)."""
+    answers = made[:, 0], made.mean(1)
+    return [psnr(x, truth) for x in answers] + [perceptual_distance(network, x, truth) for x in answers]
+
+
+def table(task: Task, rows: list[Row], network: FeatureNetwork, pixels: PixelRange) -> list[Tensor]:
+    """Print the table of one task; returns each row's candidates."""
+    print(f"\n{TASKS[task.name].capitalize()}, {len(task.truth)} images:\n")
+    print(f"| | {' | '.join(COLUMNS)} |\n|{' --- |' * (len(COLUMNS) + 1)}", flush=True)
+    plain = scores(task.plain[:, None], task.truth, network)
+    print(f"| {task.plain_name} | {float(plain[0].mean()):.2f} | | {float(plain[2].mean()):.3f} |{' |' * 8}")
     found = []
-    for name, model in runs:
-        if task.factor is not None and model.config.conditioning.name == "masked":
+    for row in rows:
+        if not task.suits(row.model):
             continue
-        if task.factor is None and model.config.conditioning.name == "small":
-            continue
-        made = task.restored(model, steps)
+        begun = time.process_time()
+        made = task.restored(row.model, row.how)
+        seconds = (time.process_time() - begun) / made[:, :, 0, 0, 0].numel()
         found.append(made)
-        one, mean = psnr(made[:, 0], task.truth), psnr(made.mean(1), task.truth)
-        seen = perceptual_distance(network, made[:, 0], task.truth)
-        differing = ""
-        if task.factor is None:
-            kept, given = (model.pixels.to_bytes(x)[..., ~task.mask] for x in (made[:, 0], task.truth))
-            differing = str(int((kept != given).sum()))
-        method = method_for(model, task.operator, How())
-        gains = f"{interval(one - plain)} | {interval(mean - plain)} | {interval(plain_seen - seen)}"
-        print(
-            f"| {name}, {method} | {interval(one)} | {interval(mean)} | {interval(seen)} | {gains} | {differing} |",
-            flush=True,
-        )
+        got = scores(made, task.truth, network)
+        gains = [a - b for a, b in zip(got[:2], plain[:2], strict=True)]
+        gains += [b - a for a, b in zip(got[2:], plain[2:], strict=True)]
+        written = PixelRange().to_model(pixels.to_bytes(made[:, 0]))
+        left = float((task.operator(written) - task.given).square().mean().sqrt()) * 255 / 2
+        differ = ""
+        if task.mask is not None:
+            kept, given = (pixels.to_bytes(x)[..., ~task.mask] for x in (made[:, 0], task.truth))
+            differ = str(int((kept != given).sum()))
+        method = method_for(row.model, task.operator, row.how)
+        one, mean, one_seen, mean_seen = (float(v.mean()) for v in got)
+        alone = f"{one:.2f} | {mean:.2f} | {one_seen:.3f} | {mean_seen:.3f}"
+        gained = " | ".join(interval(v) for v in gains)
+        print(f"| {row.name}, {method} | {alone} | {gained} | {left:.2f} | {differ} | {seconds:.2f} |", flush=True)
     return found
 
 
-def picture(tasks: list[tuple[Task, list[Tensor]]], pixels) -> bytes:
-    """Four pictures of each task: given, without a model, the first candidates of each run, and the truth."""
+def picture(tasks: list[tuple[Task, list[Tensor]]], pixels: PixelRange) -> bytes:
+    """Four pictures of each task: given, without a model, two candidates and the mean of the last run, the truth."""
     panels = []
     for task, found in tasks:
-        given = task.given[:4]
-        if task.factor is None:
-            given = torch.where(task.mask, 0.0, given)
+        if task.mask is not None:
+            given = torch.where(task.mask, 0.0, task.given[:4])
         else:
-            given = given.repeat_interleave(task.factor, 2).repeat_interleave(task.factor, 3)
-        parts = [("given", given), (task.plain_name, task.plain[:4])]
-        parts += [(f"candidate {k + 1}", made[:4, k]) for made in found[-1:] for k in (0, 1)]
+            given = task.operator.pseudo_inverse(task.given[:4])
+        parts = [("given", given), ("no model", task.plain[:4])]
+        for made in found[-1:]:
+            parts += [*((f"candidate {k + 1}", made[:4, k]) for k in (0, 1)), ("mean", made[:4].mean(1))]
         panels += [(title, pixels.to_bytes(x)) for title, x in [*parts, ("truth", task.truth[:4])]]
-    return png(side_by_side(panels))
+    return png(side_by_side(panels, columns=1))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=24)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--factor", type=int, default=4)
+    parser.add_argument("--task", nargs="+", choices=TASKS, default=["middle", "×4"])
+    parser.add_argument("--method", nargs="+", default=[None])
+    parser.add_argument("--checkpoint", type=int)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("runs", nargs="+")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    runs = [(Path(run).name, load(run, DiffusionModel)) for run in options.runs]
-    first = runs[0][1]
+    rows = []
+    for run in options.runs:
+        model = load(run, DiffusionModel, checkpoint=options.checkpoint, device="cpu")
+        rows += [Row(Path(run).name, model, How(steps=options.steps, method=method)) for method in options.method]
+    first = rows[0].model
     dataset = first.load_data()
     assert isinstance(dataset, ImageDataset)
     train, held_out = dataset.split(first.config.data.held_out)
-    chosen = np.random.default_rng(0).permutation(len(held_out))[: options.n]
-    truth = held_out.batch(chosen)
+    truth = held_out.batch(np.random.default_rng(0).permutation(len(held_out))[: options.n])
     mean = train.batch(np.random.default_rng(1).permutation(len(train))[:2000]).mean(0)
     network = learn_features(train.subset(np.random.default_rng(2).permutation(len(train))[:12000]))
-    tasks = [
-        Task("The middle painted in", truth, mean, None),
-        Task(f"{options.factor} times as large", truth, mean, options.factor),
-    ]
-    done = [(task, rows(task, runs, network, options.steps)) for task in tasks]
+    tasks = [Task(name, truth, mean) for name in options.task]
+    done = [(task, table(task, rows, network, first.pixels)) for task in tasks]
     if options.picture is not None:
         options.picture.write_bytes(picture(done, first.pixels))
 

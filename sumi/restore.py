@@ -49,7 +49,8 @@ ZETA: Final = 2.0
 JUMP, RESAMPLINGS = 5, 5
 """RePaint's; with 50 steps 160 evaluations."""
 
-
+ANCESTRAL: Final = "ddpm"
+"""The solver. By the ODE candidates of photographs are much too rough (docs/results.md)."""
 TRAINED: Final = "trained"
 METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint")
 """For a model that was not trained to restore."""
@@ -63,8 +64,8 @@ class How:
     """Which candidates: ``start`` … ``start + n - 1`` of ``seed``; and how they are found.
 
     ``method``: TRAINED or one of METHODS; None: see `method_for`. ``steps``, ``label`` and ``guidance``: as of
-    `DiffusionModel.sample`; the solver is ancestral sampling, and the configuration's by "trained".
-    ``progress(done, total)`` counts candidates. Raises InputError for an unknown method, and numbers out of range.
+    `DiffusionModel.sample`; the solver is ANCESTRAL. ``progress(done, total)`` counts candidates. Raises InputError for
+    an unknown method, and numbers out of range.
     """
 
     n: int = 4
@@ -167,27 +168,29 @@ def restore(
     end = how.start + how.n
     for first in range(how.start, end, how.batch_size):
         indices = range(first, min(first + how.batch_size, end))
-        made.append(_candidates(model, known, indices, how, shape).cpu())
+        made.append(candidates(model, known, indices, how, shape).cpu())
         if how.progress is not None:
             how.progress(indices.stop - how.start, how.n)
     return torch.cat(made)
 
 
-def _candidates(
+@torch.inference_mode()
+def candidates(
     model: DiffusionModel, known: Measurement, indices: Sequence[int], how: How, shape: tuple[int, int, int]
 ) -> Tensor:
-    size = shape[1:]
+    """Candidates ``indices`` of ``how``'s seed, (n, *shape) on the model's device: of the one picture that was
+    measured, or each of its own where ``known`` has n of them. Raises InputError as `restore`.
+    """
+    size, method = shape[1:], model.method(how.steps, ANCESTRAL)
     name, said = method_for(model, known.operator, how, known.std), model.labels_of(indices, how.label)
     if name == TRAINED:
         row = condition_of(model.config.conditioning, known)
-        row = row.rows(torch.zeros(len(indices), dtype=torch.int64))
+        row = row.rows(torch.arange(len(indices)) % len(known.y))
         denoiser = denoiser_of_size(model, size, row, how.guidance)
-        method = model.method(how.steps, tuned=False)
     else:
         free = Steering(threshold="none")  # there is no slope where x̂_0 is clamped: methods do so outside
         denoiser = denoiser_of_size(model, size, said, how.guidance, free)
-        method, std = model.method(how.steps, "ddpm"), model.description.data_std
-        denoiser, method = prepared(name, denoiser, known, method, std)
+        denoiser, method = prepared(name, denoiser, known, method, model.description.data_std)
     exact = isinstance(known.operator, Operator) and known.std == 0
     solver = DataConsistency(method.solver, known) if exact else method.solver
     noise = SampleNoise(how.seed, indices, shape, device=model.device)

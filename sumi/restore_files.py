@@ -25,7 +25,7 @@ from sumi.restoration.operators import Grey
 from sumi.restoration.separable import bicubic, box
 from sumi.restore import AnyOperator
 from sumi.run import writing
-from sumi.sample_files import write_images
+from sumi.sample_files import save, write_images
 
 ROUNDING: Final = 2 / 255 / 12**0.5
 """The deviation of what rounding to bytes does to a picture in [-1, 1]."""
@@ -116,9 +116,17 @@ def _read(path: str, shape: tuple[int, int, int], what: str, larger: bool) -> De
 
 
 def write_restored(
-    folder: Path, image: Tensor, made: Tensor, about: Mapping[str, object], mask: Tensor | None = None
+    folder: Path,
+    image: Tensor,
+    made: Tensor,
+    about: Mapping[str, object],
+    mask: Tensor | None = None,
+    *,
+    mean: bool = True,
 ) -> Path:
     """Write candidates ``made`` (n, C, H, W) as `write_images` does, and before-after.png; returns its path.
+
+    Where there are more than one, also their ``mean`` as mean.png, unless it is not wanted.
 
     ``image`` (C', H', W') is what was given, shown enlarged to their size, and with what was ``mask``, bool (H, W),
     in orange. Raises InputError and SumiError as `write_images` does.
@@ -135,6 +143,8 @@ def write_restored(
     picture = side_by_side([("before", before), ("after", after)], columns=columns, scale=scale)
     with writing(folder):
         (folder / "before-after.png").write_bytes(png(picture))
+        if mean and len(made) > 1:
+            save(folder / "mean.png", BYTES.to_bytes(made.mean(0)), {**about, "index": 0, "count": len(made)})
     return folder / "before-after.png"
 
 

@@ -36,9 +36,8 @@ def write_images(
         _refuse_another(folder / f"{index:05d}.png", said)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for index, pixels in enumerate(images.permute(0, 2, 3, 1).numpy(), start):
-            picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-            picture.save(folder / f"{index:05d}.png", pnginfo=_text({**own[index - start], "index": index}))
+        for index, pixels in enumerate(images, start):
+            save(folder / f"{index:05d}.png", pixels, {**own[index - start], "index": index})
         grid = folder / "grid.png"
         image_grid(images.numpy()).save(grid, pnginfo=_text({**about, "index": start, "count": len(images)}))
     return grid
@@ -74,6 +73,12 @@ def write_vectors(folder: Path, vectors: NDArray[np.float64], picture: bytes, ab
         Image.open(io.BytesIO(picture)).save(file, pnginfo=_text({**about, "index": 0}))
         temporary.replace(numbers)
     return file
+
+
+def save(file: Path, pixels: Tensor, about: Mapping[str, object]) -> None:
+    """One image, uint8 (C, H, W), as a PNG file that carries ``about``."""
+    values = pixels.permute(1, 2, 0).numpy()
+    Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values).save(file, pnginfo=_text(about))
 
 
 def _refuse_another(file: Path, about: Mapping[str, object]) -> None:

@@ -1210,10 +1210,18 @@ MUTATIONS = [
     ),
     Mutation(
         "restore.py",
-        "made.append(_candidates(model, known, indices, how, shape).cpu())",
-        "made.append(_candidates(model, known, range(len(indices)), how, shape).cpu())",
+        "made.append(candidates(model, known, indices, how, shape).cpu())",
+        "made.append(candidates(model, known, range(len(indices)), how, shape).cpu())",
         "test_restore.py",
     ),
+    Mutation(
+        "restore.py",
+        "torch.arange(len(indices)) % len(known.y)",
+        "torch.zeros(len(indices), dtype=torch.int64)",
+        "test_trained_restoration.py",
+    ),
+    Mutation("restore.py", 'ANCESTRAL: Final = "ddpm"', 'ANCESTRAL: Final = "ddim"', "test_trained_restoration.py"),
+    Mutation("restore_files.py", "BYTES.to_bytes(made.mean(0))", "BYTES.to_bytes(made[0])", "test_restore.py"),
     Mutation(
         "restore.py",
         "MomentMatching(denoiser, known, ITERATIONS)",

@@ -23,9 +23,10 @@ from sumi.process.forward import expand
 from sumi.process.schedule import NoiseLevel, Schedule, level
 from sumi.restoration.convolution import gaussian_blur
 from sumi.restoration.jpeg import JPEG
+from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Grey
 from sumi.restoration.separable import bicubic, box
-from sumi.restore import METHODS, How, inpaint, restore, upscale
+from sumi.restore import METHODS, How, candidates, inpaint, restore, upscale
 from sumi.run import ImageSpec, RunDescription, VectorSpec
 
 TINY = ["network.widths=32", "network.blocks=1", "network.embedding=32", "sampling.steps=3"]
@@ -218,6 +219,15 @@ def test_a_candidate_is_the_same_alone_and_in_a_batch_and_again(run: Path, folde
     assert not torch.equal(together, inpaint(model, image, hole, How(n=4, steps=10, seed=1)))
 
 
+def test_several_pictures_are_restored_together_as_each_alone() -> None:
+    """Row k has the k-th picture's measurement and the noise of its own index."""
+    model, operator = planted(0.6), box(8, 8, 2)
+    given = torch.tensor([0.4, -0.3, 0.1]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
+    together = candidates(model, Measurement(operator, given), (0, 5, 2), How(), (1, 8, 8))
+    apart = torch.cat([restore(model, y, operator, How(n=1, start=i)) for y, i in zip(given, (0, 5, 2), strict=True)])
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-5)
+
+
 def test_files_say_how_they_were_made_and_stay(run: Path, folder: Path, capsys) -> None:
     command = ["inpaint", str(run), "image.png", "--mask", "mask.png", "--out", "out"]
     assert main(command) == 0
@@ -227,7 +237,11 @@ def test_files_say_how_they_were_made_and_stay(run: Path, folder: Path, capsys) 
         *(f"{i:05d}.png" for i in range(4)),
         "grid.png",
         "before-after.png",
+        "mean.png",
     }
+    mean = np.mean([pixels(f"out/{i:05d}.png") for i in range(4)], 0)
+    assert float(np.abs(pixels("out/mean.png") - mean).max()) <= 1  # of each, half a level is lost to rounding
+    assert json.loads(Image.open("out/mean.png").text["sumi"])["count"] == 4
     before = np.asarray(Image.open("out/before-after.png").convert("RGB")).reshape(-1, 3)
     assert (before == (235, 94, 40)).all(1).any()
     Image.fromarray(pixels("mask.png").astype(np.uint8).T).save("mask.png")  # other pixels of the same name

@@ -37,7 +37,7 @@ from sumi.networks.told import Told
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Grey, Mask
 from sumi.restoration.separable import bicubic, box
-from sumi.restore import How, inpaint, method_for, restore, upscale
+from sumi.restore import How, candidates, inpaint, method_for, restore, upscale
 from sumi.restored import restored
 from sumi.run import ImageSpec, RunDescription
 from tests.test_labels import TINY, scrambled
@@ -153,6 +153,13 @@ def test_a_larger_picture_is_the_networks_brought_to_the_given_means() -> None:
     torch.testing.assert_close(made, wanted.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
 
 
+def test_of_several_pictures_each_candidate_is_told_its_own() -> None:
+    model, operator = echo("upscale"), box(8, 8, 2)
+    given = torch.stack([0.5 * image(3, 4), -0.3 * image(3, 4)])
+    together = candidates(model, Measurement(operator, given), (0, 1), How(), SHAPE)
+    torch.testing.assert_close(together, torch.cat([upscale(model, y, how=How(n=1)) for y in given]))
+
+
 def test_a_grey_picture_keeps_its_luma() -> None:
     given = 0.5 * image(1)
     made = restore(echo("colourise"), given, Grey(), How(n=2))
@@ -169,6 +176,15 @@ def test_noise_is_told_and_the_means_are_not_kept() -> None:
     told = conditioner(said)
     wanted = (told.image[:, :3] + 0.1 + told.vector[:, :1, None, None]).clamp(-1, 1)
     torch.testing.assert_close(made, wanted, rtol=0, atol=1e-5)
+
+
+def test_candidates_are_ancestral_samples_of_what_the_network_is_told(tmp_path: Path) -> None:
+    """Where y is noisy nothing is projected, and they are `DiffusionModel.sample`'s."""
+    model = load(saved(tmp_path / "up", "upscale", "conditioning.noise=0.5"), DiffusionModel)
+    given, operator = 0.5 * image(3, 4), box(8, 8, 2)
+    said = condition_of(model.config.conditioning, Measurement(operator, given[None], 0.2)).rows(torch.zeros(2).long())
+    wanted = model.sample(2, steps=4, solver="ddpm", seed=3, condition=said)
+    torch.testing.assert_close(restore(model, given, operator, How(n=2, steps=4, seed=3), 0.2), wanted)
 
 
 # --- the commands

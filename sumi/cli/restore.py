@@ -61,8 +61,9 @@ def write(
     method: str,
     mask: Tensor | None = None,
     place: str = "restored",
+    mean: bool = True,
 ) -> None:
-    """Candidates in --out, or in the run folder's ``place``, and what was written, said."""
+    """Candidates, and their ``mean``, in --out, or in the run folder's ``place``, and what was written, said."""
     steps = model.config.sampling.steps if options.steps is None else options.steps
     given = hashlib.sha256(image.numpy().tobytes() + (b"" if mask is None else mask.numpy().tobytes())).hexdigest()
     about: dict[str, object] = {
@@ -81,6 +82,6 @@ def write(
         about |= {"label": options.label, "guidance": guidance}
         name += f"-{plain(options.label)}-guidance{guidance:g}"
     folder = Path(options.out) if options.out else Path(options.run) / place / name
-    picture = write_restored(folder, image, made, about, mask)
+    picture = write_restored(folder, image, made, about, mask, mean=mean)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
     say(f"wrote {count} and {picture} ({method}, {steps} steps)")

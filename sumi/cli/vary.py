@@ -24,4 +24,4 @@ def run(options: argparse.Namespace) -> None:
         )
     method = model.method(options.steps, options.solver, tuned=options.strength == 1 and options.label is None)
     name, more = f"vary{options.strength:g}", {"strength": options.strength}
-    write(model, options, name, image, made, more, method.name, place="varied")
+    write(model, options, name, image, made, more, method.name, place="varied", mean=False)
