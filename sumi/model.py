@@ -11,12 +11,14 @@ from torch import Tensor
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.configs import NoConditioning
+from sumi.conditioning.image import ImageConditioner
 from sumi.conditioning.labels import LabelConditioning
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
 from sumi.guidance.steering import Steering
+from sumi.guidance.tiling import Tiled
 from sumi.process.noise import Purpose, SampleNoise, normal
 from sumi.process.schedule import NoiseLevel, deviation, level
 from sumi.run import ImageSpec, RunDescription
@@ -29,6 +31,7 @@ from sumi.steered import by_classifier, extrapolated, thresholded
 from sumi.trained import GenerativeModel, check_indices, check_range
 from sumi.tuned import load_tuned, tuned_file
 from sumi.vocabulary import Vocabulary
+from sumi.windows import said_of_windows, tiling_of
 
 OnStep = Callable[[int, NoiseLevel, Tensor], None]
 
@@ -51,14 +54,24 @@ class DiffusionModel(GenerativeModel):
         return self._config
 
     def denoiser(
-        self, condition: Condition | None = None, guidance: float | None = None, steering: Steering | None = None
+        self,
+        condition: Condition | None = None,
+        guidance: float | None = None,
+        steering: Steering | None = None,
+        size: tuple[int, int] | None = None,
     ) -> Denoiser:
         """D(x_t, t), guided and with x̂_0 kept in [-1, 1] as the configuration says where nothing else is.
 
         ``condition``: what is said of each sample; None: nothing. ``guidance``: the scale of classifier-free guidance,
-        1 for none; None: the configuration's. ``steering``: that and what else guides. Raises InputError where the
-        model was not trained for what is said, and for steering that has nothing to steer by.
+        1 for none; None: the configuration's. ``steering``: that and what else guides. ``size``: (H, W) of
+        the pictures, larger than the model's and denoised in windows (`sumi.windows`); None: the model's. Raises
+        InputError where the model was not trained for what is said, for steering that has nothing to steer by, and for
+        a size below the model's.
         """
+        if size is not None and size != self.images.shape[1:]:
+            shape = self.images.shape
+            said = None if condition is None else said_of_windows(condition, shape, size)
+            return Tiled(self.denoiser(said, guidance, steering), tiling_of(shape, size))
         steering = steering or Steering()
         if guidance is not None:
             steering = replace(steering, guidance=guidance)
@@ -115,6 +128,7 @@ class DiffusionModel(GenerativeModel):
         condition: Condition | None = None,
         guidance: float | None = None,
         steering: Steering | None = None,
+        size: tuple[int, int] | None = None,
         batch_size: int = 64,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
         x: Tensor | None = None,
@@ -122,40 +136,57 @@ class DiffusionModel(GenerativeModel):
         on_step: OnStep | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Items ``start`` … ``start + n - 1`` of ``seed``, float32 on the CPU: images (n, C, H, W) in [-1, 1], or
-        vectors (n, D) in the model's units.
+        """Items ``start`` … ``start + n - 1`` of ``seed``, float32 on the CPU: images (n, C, H, W) in [-1, 1], of
+        ``size`` (H, W) where that is given (see `denoiser`), or vectors (n, D) in the model's units.
 
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``steps``, ``solver`` and ``eta``:
         see `method`.
         ``label``: the class of all, "all" for one class after the other, or a tensor (n,) of classes; ``condition``:
         anything else that is said of each of the n; ``guidance``, ``steering``: see `denoiser`. ``wrap`` makes
-        another denoiser of the model's own, such as one that is multiplied by a second distribution. ``x`` (n,
-        …): where to begin instead of `start_noise`, at the time ``t``, from where the rest of the sampler's
-        times are walked; a tuned solver walks only all of them. ``on_step(step, level, x)`` sees each batch
+        another denoiser of the model's own, such as one that is multiplied by a second distribution. A batch of
+        larger pictures has as many windows as ``batch_size`` says, if more than one picture. ``x`` (n, …): where to
+        begin instead of `start_noise`, at the time ``t``, from where the rest of the sampler's times are walked; a
+        tuned solver walks only all of them, and knows one size. ``on_step(step, level, x)`` sees each batch
         after each step, ``progress(done, total)`` counts items. Raises InputError for values out of range.
         """
         check_indices(n, start, seed, batch_size)
         if solver == "tuned" and t < 1:
             raise InputError("--solver tuned: walks all of its times, and this begins on the way; choose another")
-        alone = label is None and condition is None and steering is None
+        shape = self.shape_of(size)
+        larger = shape != self.items.shape
+        if size is not None and larger:
+            if solver == "tuned":
+                raise InputError("--solver tuned: was fitted to pictures of the model's own size; choose another")
+            batch_size = max(1, batch_size // tiling_of(self.images.shape, size).count)
+        alone = label is None and condition is None and steering is None and not larger
         method = self.method(steps, solver, eta, tuned=alone and t == 1)
         times = method.times if t == 1 else rest_of(method.times, t)
         said = self.said(range(start, start + n), label, condition, steering)
-        if x is not None and x.shape != (n, *self.items.shape):
-            raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *self.items.shape)} here")
+        if x is not None and x.shape != (n, *shape):
+            raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *shape)} here")
         made = []
         for first in range(start, start + n, batch_size):
             indices = range(first, min(first + batch_size, start + n))
             rows = slice(indices.start - start, indices.stop - start)
-            denoiser = self.denoiser(None if said is None else said.rows(rows), guidance, steering)
+            denoiser = self.denoiser(None if said is None else said.rows(rows), guidance, steering, size)
             denoiser = denoiser if wrap is None else wrap(denoiser)
-            noise = SampleNoise(seed, indices, self.items.shape, device=self.device)
-            begun = self.start_noise(indices, seed) if x is None else x[rows].to(self.device)
+            noise = SampleNoise(seed, indices, shape, device=self.device)
+            begun = self.start_noise(indices, seed, shape) if x is None else x[rows].to(self.device)
             end = sample(denoiser, method.solver, times, begun, noise, on_step)
             made.append((end.clamp(-1, 1) if isinstance(self.items, ImageSpec) else end).cpu())
             if progress is not None:
                 progress(rows.stop, n)
         return torch.cat(made)
+
+    def shape_of(self, size: tuple[int, int] | None) -> tuple[int, ...]:
+        """The shape of a sample of this ``size`` (H, W); None: the model's. Raises InputError where there are none."""
+        if size is None:
+            return self.items.shape
+        if not isinstance(self.items, ImageSpec):
+            raise InputError(f"--size: {self.folder} is a model of vectors, which have none; leave it out")
+        if size != self.items.shape[1:] and isinstance(self.gaussian_denoiser().conditioner, ImageConditioner):
+            raise InputError(f"--size: {self.folder} paints what it is given; use inpaint, upscale or restore")
+        return self.items.channels, *tiling_of(self.items.shape, size).size
 
     def said(
         self,

@@ -36,7 +36,6 @@ from sumi.restoration.replacement import DataConsistency, RePaint, repaint_times
 from sumi.restoration.separable import box
 from sumi.sampling.method import LEAST_STD, Method
 from sumi.sampling.sample import sample
-from sumi.windows import denoiser_of_size
 
 AnyOperator = Operator | Callable[[Tensor], Tensor]
 
@@ -186,10 +185,10 @@ def candidates(
     if name == TRAINED:
         row = condition_of(model.config.conditioning, known)
         row = row.rows(torch.arange(len(indices)) % len(known.y))
-        denoiser = denoiser_of_size(model, size, row, how.guidance)
+        denoiser = model.denoiser(row, how.guidance, size=size)
     else:
         free = Steering(threshold="none")  # there is no slope where x̂_0 is clamped: methods do so outside
-        denoiser = denoiser_of_size(model, size, said, how.guidance, free)
+        denoiser = model.denoiser(said, how.guidance, free, size)
         denoiser, method = prepared(name, denoiser, known, method, model.description.data_std)
     exact = isinstance(known.operator, Operator) and known.std == 0
     solver = DataConsistency(method.solver, known) if exact else method.solver

@@ -1,8 +1,12 @@
 """Pictures to restore, from files and names; and what became of them, on disk.
 
 Image files are read by the rules of `sumi.data.decode`, but are neither resized nor made grey. A mask is white (128 or
-more of 255) where it is to be painted and black where pixels are kept. Colours count by their luminance; a mask with
-transparent pixels is refused, since programs that make such masks differ in what a hole means.
+more of 255) where it is to be painted and black where pixels are kept; colours count by their luminance. Programs that
+make masks with transparency differ in what they mean by it. What does not vary says nothing:
+
+    alpha one value everywhere                        white is painted
+    alpha varies, one colour everywhere, also hidden  transparent (alpha below 128) is painted
+    both vary                                         refused: it may mean either
 """
 
 from collections.abc import Mapping

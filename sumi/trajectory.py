@@ -49,6 +49,7 @@ def trajectory(
     condition: Condition | None = None,
     guidance: float | None = None,
     steering: Steering | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Trajectory:
     """Item ``index`` of ``seed`` as `DiffusionModel.sample` makes it, with all states on the way.
 
@@ -74,11 +75,12 @@ def trajectory(
         condition=condition,
         guidance=guidance,
         steering=steering,
+        size=size,
         batch_size=count,
         on_step=record,
     )
     end = level_of(model.network_denoiser.schedule, 1.0)
-    start = model.start_noise(range(index, index + count), seed).cpu() / _size(end)
+    start = model.start_noise(range(index, index + count), seed, model.shape_of(size)).cpu() / _size(end)
     start = start[0] if n is None else start
     return Trajectory(torch.stack([start, *states]), (1.0, *times))
 

@@ -678,8 +678,8 @@ MUTATIONS = [
     ),
     Mutation(
         "trajectory.py",
-        "model.start_noise(range(index, index + count), seed)",
-        "model.start_noise(range(count), seed)",
+        "model.start_noise(range(index, index + count), seed,",
+        "model.start_noise(range(count), seed,",
         "test_vectors_cli.py",
     ),
     Mutation("trajectory.py", "reach_of([*path.x])", "reach_of([path.x[0]])", "test_vectors_cli.py"),
@@ -1440,9 +1440,16 @@ MUTATIONS = [
     Mutation("windows.py", "side // factor // 2", "side // factor // 3", "test_windows.py"),
     Mutation(
         "windows.py",
-        "part.repeat_interleave(windows.count, 0)",
-        "part.repeat(windows.count, *[1] * (part.ndim - 1))",
+        "part.repeat_interleave(count, 0)",
+        "part.repeat(count, *[1] * (part.ndim - 1))",
         "test_windows.py",
+    ),
+    Mutation("model.py", "steering is None and not larger", "steering is None", "test_windows.py"),
+    Mutation(
+        "model.py", "max(1, batch_size // tiling_of(self.images.shape, size).count)", "batch_size", "test_windows.py"
+    ),
+    Mutation(
+        "model.py", "Tiled(self.denoiser(said, guidance, steering)", "Tiled(self.denoiser(said)", "test_windows.py"
     ),
     Mutation(
         "evaluation/perceptual.py",

@@ -89,6 +89,7 @@ def test_the_options_are_those_that_are_promised() -> None:
             [
                 "-n",
                 "--start",
+                "--size",
                 "--steps",
                 "--solver",
                 "--eta",

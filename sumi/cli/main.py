@@ -51,6 +51,7 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     _run(parser)
     parser.add_argument("-n", type=int, default=16, metavar="N", help="how many (default: 16)")
     parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first (default: 0)")
+    parser.add_argument("--size", metavar="HxW", help="of larger pictures, made in windows (default: the model's)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
     parser.add_argument(
         "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"

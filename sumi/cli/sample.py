@@ -29,7 +29,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     """Of a model whose samples can be asked for in one way alone."""
     refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "threshold")
     refuse(model, options, "guidance_interval", "guidance_rescale", "negative", "worse", "worse_checkpoint")
-    refuse(model, options, "classifier", "classifier_scale")
+    refuse(model, options, "classifier", "classifier_scale", "size")
     with counting("sampling") as sampling:
         made = model.sample(
             options.n, seed=options.seed, start=options.start, batch_size=options.batch_size, progress=sampling
@@ -47,6 +47,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
         raise InputError("--value: this and --label are of different models; give one of them")
     condition = model.of_values(options.n, values) if values else None
     steering = steered(model, options)
+    size = None if options.size is None else read_size(options.size)
     with counting("sampling") as sampling:
         made = model.sample(
             options.n,
@@ -59,15 +60,18 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
             condition=condition,
             guidance=options.guidance,
             steering=steering,
+            size=size,
             batch_size=options.batch_size,
             progress=sampling,
         )
-    plain_samples = options.label is None and not values and steering is None
+    own = made.shape[1:] == model.items.shape
+    plain_samples = options.label is None and not values and steering is None and own
     method = model.method(options.steps, options.solver, options.eta, tuned=plain_samples)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     if isinstance(model.items, VectorSpec):  # one file holds them all
         name += f"-{options.start}to{options.start + options.n - 1}"
+    name += "" if own else f"-{options.size}"
     name += "" if options.label is None else f"-{plain(options.label)}"
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
@@ -81,6 +85,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
         "solver": repr(method.solver),
         "steps": method.steps,
     }
+    about |= {} if own else {"size": options.size}
     usual = model.config.sampling
     about |= {"threshold": usual.threshold}
     if options.label is not None or values:
@@ -119,6 +124,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
             condition=None if condition is None else condition.rows(slice(0, options.n if vectors else 1)),
             guidance=options.guidance,
             steering=steering,
+            size=size,
         )
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
@@ -156,6 +162,14 @@ def said_of(options: argparse.Namespace) -> dict[str, object]:
 def plain(label: str) -> str:
     """A label as part of a folder's name."""
     return "".join(c if c.isalnum() else "-" for c in label)
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """HxW. Raises InputError."""
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise InputError(f"--size {text}: is not of the form HxW, height first; write 48x64")
+    return int(height), int(width)
 
 
 def read_value(text: str) -> tuple[str, float]:
