@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sumi.config import nearest
-from sumi.data.decode import Decoded, Rule, UnreadableImage, decode
+from sumi.data.decode import Decoded, Layer, Rule, UnreadableImage, decode
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 from sumi.evaluation.pictures import CELL, png, side_by_side
@@ -95,19 +95,28 @@ def read_image(path: str, shape: tuple[int, int, int], what: str = "IMAGE", *, l
 
 
 def read_mask(path: str, size: tuple[int, int]) -> Tensor:
-    """Where to paint, bool of ``size``: where the file is white (module docstring). Raises InputError."""
-    decoded = _read(path, (1, *size), "--mask", larger=False)
-    if Rule.COMPOSITED in decoded.rules:
+    """Where to paint, bool of ``size``: where the file is white, or transparent (module docstring).
+
+    Raises InputError.
+    """
+    alpha = _read(path, (1, *size), "--mask", layer=Layer.ALPHA).pixels[0]
+    if not np.ptp(alpha):
+        return torch.from_numpy(_read(path, (1, *size), "--mask", layer=Layer.COLOUR).pixels[0] >= 128)
+    colours = _read(path, (3, *size), "--mask", layer=Layer.COLOUR).pixels
+    if np.ptp(colours, axis=(1, 2)).any():
         raise InputError(
-            f"--mask {path}: has transparent pixels, which may mean either; save it without, white where to paint"
+            f"--mask {path}: varies in colour and in transparency, and either may say where to paint; save it without "
+            "transparency, white where to paint"
         )
-    return torch.from_numpy(decoded.pixels[0] >= 128)
+    return torch.from_numpy(alpha < 128)
 
 
-def _read(path: str, shape: tuple[int, int, int], what: str, larger: bool) -> Decoded:
+def _read(
+    path: str, shape: tuple[int, int, int], what: str, larger: bool = False, layer: Layer = Layer.SEEN
+) -> Decoded:
     channels, height, width = shape
     try:
-        decoded = decode(Path(path), None, channels)
+        decoded = decode(Path(path), None, channels, layer)
     except UnreadableImage as error:
         raise InputError(f"{what} {path}: {error}; give an image file") from None
     except OSError as error:

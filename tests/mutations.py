@@ -1198,8 +1198,8 @@ MUTATIONS = [
     ),
     Mutation(
         "restore_files.py",
-        "decoded.pixels[0] >= 128",
-        "decoded.pixels[0] > 128",
+        ".pixels[0] >= 128",
+        ".pixels[0] > 128",
         "test_restore.py",
     ),
     Mutation(
@@ -1433,6 +1433,13 @@ MUTATIONS = [
     Mutation("sampling/solvers/adams.py", "if after < inf else", "if after <= inf else", "test_image_to_image.py"),
     Mutation("model.py", "rest_of(method.times, t)", "method.times", "test_image_to_image.py"),
     Mutation("model.py", "Purpose.START, shape)", "Purpose.STEP, shape)", "test_image_to_image.py"),
+    Mutation("restore_files.py", "alpha < 128", "alpha >= 128", "test_restore.py"),
+    Mutation("restore_files.py", "np.ptp(colours, axis=(1, 2)).any()", "np.ptp(colours[0])", "test_restore.py"),
+    Mutation("restore_files.py", "if not np.ptp(alpha):", "if alpha.min() == 255:", "test_restore.py"),
+    Mutation("data/decode.py", "if layer is not Layer.SEEN:", "if layer is Layer.ALPHA:", "test_restore.py"),
+    Mutation(
+        "data/decode.py", "np.where(values == transparent, 0, 255)", "np.where(values == 0, 0, 255)", "test_restore.py"
+    ),
     # windows and perceptual distance
     Mutation("guidance/tiling.py", "size - tile, stride), size - tile]", "size - tile, stride)]", "test_tiling.py"),
     Mutation("guidance/tiling.py", "weights / total[places]", "weights", "test_tiling.py"),

@@ -27,6 +27,7 @@ from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Grey
 from sumi.restoration.separable import bicubic, box
 from sumi.restore import METHODS, How, candidates, inpaint, restore, upscale
+from sumi.restore_files import read_mask
 from sumi.run import ImageSpec, RunDescription, VectorSpec
 
 TINY = ["network.widths=32", "network.blocks=1", "network.embedding=32", "sampling.steps=3"]
@@ -109,6 +110,69 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     Image.new("L", (8, 8), 255).save("white.png")
     Path("text.png").write_text("none")
     return tmp_path
+
+
+WHERE = np.zeros((8, 8), bool)
+WHERE[2:5, 3:7] = True
+PAINTED, KEPT = np.where(WHERE, 255, 0).astype(np.uint8), np.where(WHERE, 0, 255).astype(np.uint8)
+SOFT = np.where(WHERE, 127, 128).astype(np.uint8)
+
+
+def layers(*bands: np.ndarray | int) -> np.ndarray:
+    return np.stack([np.broadcast_to(np.uint8(band), (8, 8)) for band in bands], -1)
+
+
+def palette(*entries: tuple[int, ...], mode: str = "RGBA") -> Image.Image:
+    """Entry 1 where to paint, entry 0 elsewhere."""
+    image = Image.fromarray(WHERE.astype(np.uint8), "P")
+    image.putpalette([band for entry in entries for band in entry], mode)
+    return image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(layers(PAINTED, PAINTED, PAINTED, 255)),  # opaque
+        Image.fromarray(layers(PAINTED, PAINTED, PAINTED, 90)),  # alike everywhere
+        Image.fromarray(layers(PAINTED, PAINTED, PAINTED, 0)),
+        Image.fromarray(layers(PAINTED, 0)),
+        palette((0, 0, 0, 7), (255, 255, 255, 7)),
+        palette((20, 0, 0), (200, 190, 210), mode="RGB"),
+        Image.fromarray(layers(0, 0, 0, KEPT)),  # one colour: a hole in black
+        Image.fromarray(layers(255, 255, 255, KEPT)),  # and in white
+        Image.fromarray(layers(30, 140, 90, SOFT)),
+        Image.fromarray(layers(255, KEPT)),
+        palette((9, 9, 9, 255), (9, 9, 9, 0)),
+    ],
+)
+def test_of_a_mask_what_does_not_vary_says_nothing(image: Image.Image, tmp_path: Path) -> None:
+    image.save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(str(tmp_path / "mask.png"), (8, 8)).numpy(), WHERE)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(layers(PAINTED, PAINTED, PAINTED, KEPT)),  # white under the hole
+        Image.fromarray(layers(KEPT, KEPT, KEPT, KEPT)),
+        Image.fromarray(layers(PAINTED, KEPT)),
+        Image.fromarray(layers(PAINTED, 0, 110, KEPT)),  # colours of about one luminance are two colours
+        palette((9, 9, 9, 255), (9, 9, 10, 0)),
+    ],
+)
+def test_a_mask_that_varies_in_both_is_refused(image: Image.Image, tmp_path: Path) -> None:
+    image.save(tmp_path / "mask.png")
+    with pytest.raises(InputError, match=r"mask\.png: varies in colour and in transparency"):
+        read_mask(str(tmp_path / "mask.png"), (8, 8))
+
+
+def test_sixteen_bits_with_a_transparent_grey_are_a_mask_that_varies_in_both(tmp_path: Path) -> None:
+    file = tmp_path / "mask.png"
+    Image.fromarray(PAINTED.astype(np.uint16) * 257).save(file, transparency=0)
+    with pytest.raises(InputError, match="varies in colour and in transparency"):
+        read_mask(str(file), (8, 8))
+    Image.fromarray(PAINTED.astype(np.uint16) * 257).save(file, transparency=7)  # nowhere
+    assert np.array_equal(read_mask(str(file), (8, 8)).numpy(), WHERE)
 
 
 def pixels(path: Path | str) -> np.ndarray:
@@ -259,7 +323,7 @@ MISTAKES = [
     ("inpaint RUN image.png --mask small.png", "--mask small.png: is of 4 × 4 pixels, and this takes 8 × 8"),
     ("inpaint RUN image.png --mask black.png", "black all over"),
     ("inpaint RUN image.png --mask white.png", "white all over"),
-    ("inpaint RUN image.png --mask holes.png", "has transparent pixels"),
+    ("inpaint RUN image.png --mask holes.png", "holes.png: varies in colour and in transparency, and either may say"),
     ("inpaint RUN colour.png --mask mask.png", "has colours"),
     ("inpaint RUN text.png --mask mask.png", "is no image"),
     ("inpaint RUN nowhere.png --mask mask.png", "nowhere.png: cannot be read"),

@@ -47,6 +47,14 @@ class Rule(Enum):
     GREYED = "have colours and were made grey"
 
 
+class Layer(Enum):
+    """What is read of an image with transparency."""
+
+    SEEN = "its colours laid over white"
+    COLOUR = "its colours, those that are hidden too"
+    ALPHA = "how opaque it is: grey, 0 for transparent, 255 for opaque and where nothing says it"
+
+
 class UnreadableImage(Exception):
     """An image file that cannot be used; the message is the reason that ``Skipped`` states."""
 
@@ -59,17 +67,17 @@ class Decoded:
     rules: frozenset[Rule]
 
 
-def decode(path: Path, size: int | None, channels: int | None) -> Decoded:
+def decode(path: Path, size: int | None, channels: int | None, layer: Layer = Layer.SEEN) -> Decoded:
     """Read one image file, fitted to a square of ``size`` or, for None, as large as it is.
 
-    ``channels`` = 1 makes it grey, 3 and None leave grey images at one channel.
+    ``channels`` = 1 makes it grey, 3 and None leave grey images at one channel. ``layer``: what is read of it.
 
     Raises:
         UnreadableImage: it is no image, is damaged or truncated, or is too large.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return _decode(image, size, channels)
+            return _decode(image, size, channels, layer)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # decoders answer damage with OSError, SyntaxError, ValueError, struct.error …
@@ -94,7 +102,7 @@ def fit(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Resampling.LANCZOS, (left, top, left + side, top + side), reducing_gap=3.0)
 
 
-def _decode(image: ImageFile, size: int | None, channels: int | None) -> Decoded:
+def _decode(image: ImageFile, size: int | None, channels: int | None, layer: Layer) -> Decoded:
     rules: set[Rule] = set()
     if size is not None:
         if image.size != (size, size):
@@ -115,7 +123,7 @@ def _decode(image: ImageFile, size: int | None, channels: int | None) -> Decoded
     if image.format != "MPO" and getattr(image, "is_animated", False):
         rules.add(Rule.FIRST_FRAME)
 
-    plain = _to_grey_or_rgb(image, rules)
+    plain = _to_grey_or_rgb(image, rules, layer)
     fitted = plain if size is None else fit(plain, size)
     if orientation in _UPRIGHT:
         fitted = fitted.transpose(_UPRIGHT[orientation])
@@ -129,33 +137,39 @@ def _decode(image: ImageFile, size: int | None, channels: int | None) -> Decoded
     return Decoded(pixels, frozenset(rules))
 
 
-def _to_grey_or_rgb(image: Image.Image, rules: set[Rule]) -> Image.Image:
-    """Any mode -> "L" or "RGB", transparency laid over white."""
+def _to_grey_or_rgb(image: Image.Image, rules: set[Rule], layer: Layer) -> Image.Image:
+    """One layer of any mode -> "L" or "RGB"."""
     if image.mode.startswith("I"):
-        return _sixteen_to_eight(image, rules)
+        return _sixteen_to_eight(image, rules, layer)
     if image.mode == "F":
         raise UnreadableImage("floating-point pixels have no fixed range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
+        if layer is not Layer.SEEN:
+            return alpha if layer is Layer.ALPHA else image.convert("RGB")
         if alpha.getextrema() != (255, 255):
             rules.add(Rule.COMPOSITED)
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=alpha)
         return white
+    if layer is Layer.ALPHA:
+        return Image.new("L", image.size, 255)
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _sixteen_to_eight(image: Image.Image, rules: set[Rule]) -> Image.Image:
+def _sixteen_to_eight(image: Image.Image, rules: set[Rule], layer: Layer) -> Image.Image:
     """Modes I;16, I;16B and I (16-bit values in 32-bit integers) -> L. Pillow's own conversion only clips at 255."""
     values = np.array(image, dtype=np.int32)
     if values.min() < 0 or values.max() > 65535:
         raise UnreadableImage("32-bit pixels outside 0..65535 have no fixed range; save it with 8 or 16 bits")
     rules.add(Rule.SIXTEEN_BIT)
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int) and (values == transparent).any():
+    if layer is Layer.ALPHA:
+        return Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
+    if layer is Layer.SEEN and isinstance(transparent, int) and (values == transparent).any():
         rules.add(Rule.COMPOSITED)
         values[values == transparent] = 65535
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
