@@ -18,11 +18,13 @@ from sumi.evaluation.report import Figure, Section, write_report
 from sumi.evaluation.sections import classes, copies_in_words, fine_detail
 from sumi.evaluation.summary import Evaluation
 from sumi.evaluation.sweep_sections import number_of_steps, randomness
+from sumi.evaluation.trade_off_section import guidance
 from sumi.model import DiffusionModel
 from sumi.report_sections import how_it_was_made, training_curve
 from sumi.restored import restored
 from sumi.run import writing
 from sumi.sweep import Sweeps
+from sumi.trade_off import TradeOff
 from sumi.trained import GenerativeModel
 from sumi.trajectory import trajectory, write_trajectory
 
@@ -45,6 +47,7 @@ class ImageReport:
     labels: Tensor | None
     evaluation: Evaluation | None
     swept: Sweeps | None
+    traded: TradeOff | None
     losses: LossByLogSnr | None
     seed: int
 
@@ -66,6 +69,7 @@ class ImageReport:
             curve = training_curve(model)
             loss = folder / "loss.svg"
             loss.write_text(curve)
+            traded, shown_traded = self._trade_off(folder)
             emerging, shown_emerging = self._emerging(folder)
             again = restored(model, self.held_out, folder, self.seed) if isinstance(model, DiffusionModel) else []
             if self.evaluation is not None:
@@ -74,6 +78,8 @@ class ImageReport:
                     figures["held_out_loss"] = asdict(self.losses)
                 if self.swept is not None:
                     figures["sweeps"] = asdict(self.swept)
+                if self.traded is not None:
+                    figures["trade_off"] = asdict(self.traded)
                 (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
             sections = [
                 Section(
@@ -85,6 +91,7 @@ class ImageReport:
                 *(fine_detail(self.evaluation) if self.evaluation else []),
                 self._copying(beside),
                 *self._sweeps(),
+                *traded,
                 self._learning(curve),
                 *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
                 how_it_was_made(
@@ -100,7 +107,7 @@ class ImageReport:
             report = folder / "report.html"
             title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
             write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
-        return grid, *shown_emerging, loss, beside, report
+        return grid, *shown_emerging, loss, beside, *shown_traded, report
 
     def _emerging(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
         """The first sample on its way from noise, where there is such a way, and the files of it."""
@@ -135,12 +142,21 @@ class ImageReport:
         return png(neighbours(pixels.to_bytes(samples), pixels.to_bytes(twins), ratios))
 
     def _sweeps(self) -> list[Section]:
-        if self.swept is None or self.evaluation is None:
+        if self.swept is None:
             return []
         return [
-            randomness(self.swept.eta, self.evaluation, steps=self.swept.eta_steps),
-            number_of_steps(self.swept.steps, self.evaluation, solver=self.swept.solver),
+            randomness(self.swept.eta, steps=self.swept.eta_steps),
+            number_of_steps(self.swept.steps, solver=self.swept.solver),
         ]
+
+    def _trade_off(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
+        """What guidance costs and brings, where it was measured, and the file of its figure."""
+        if self.traded is None:
+            return [], ()
+        section, picture = guidance(self.traded.kinds, solver=self.traded.solver, steps=self.traded.steps)
+        file = folder / "trade-off.png"
+        file.write_bytes(picture)
+        return [section], (file,)
 
     def _learning(self, curve: str) -> Section:
         figures = [Figure(curve, "training loss")]

@@ -29,6 +29,7 @@ from sumi.noisy_classifier import ClassifierModel
 from sumi.process.noise import Purpose, generator
 from sumi.run import VectorSpec
 from sumi.sweep import sweep_sampler
+from sumi.trade_off import Kinds, trade_off
 from sumi.trained import GenerativeModel
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
@@ -44,6 +45,7 @@ def measure(
     seed: int = 0,
     features: str = LEARNED,
     sweeps: bool = False,
+    guidance: Kinds | None = None,
     progress: Count | None = None,
 ) -> Measured:
     """Sample the model, compare with held-out real data, and write ``report/`` in its run folder.
@@ -53,8 +55,9 @@ def measure(
     images. ``n``: how many samples (default: as many as are held out, 500 to 2000); beyond 10,000 they count for the
     Fréchet distance alone, and are not kept. ``features``: the space to measure in, "learned" or the path of a network
     (see `open_space`). ``sweeps``: also by how random sampling is, and by its number of steps, in the learned space.
+    ``guidance``: also by these kinds of guidance (`sumi.trade_off.kinds_of`), in that space.
     ``progress(what, done, total)``. Raises InputError for data that does not fit the model, for a network that cannot
-    be read, and for ``sweeps`` of vectors or of too few images.
+    be read, and for ``sweeps`` or ``guidance`` of vectors or of too few images.
     """
     if isinstance(model, ClassifierModel):
         if features != LEARNED or sweeps or n is not None:
@@ -81,15 +84,18 @@ def measure(
         f"too few to measure distances: {len(train)} to train on, {len(held_out)} held out, {count} samples; "
         f"at least {FEWEST_IMAGES}, {FEWEST_HELD_OUT} and {FEWEST_HELD_OUT} are needed"
     )
-    if sweeps and not measurable:
-        raise InputError(f"--sweeps: {too_few}")
+    for option, wanted in (("--sweeps", sweeps), ("--trade-off", guidance is not None)):
+        if wanted and not measurable:
+            raise InputError(f"{option}: {too_few}")
+    if guidance is not None and not held_out.label_names == train.label_names == model.items.label_names:
+        raise InputError("--trade-off: the images have other classes than the model knows; give those of the run")
     space = open_space(features, model.device)
     begin = time.perf_counter()
     asked = _labels(model, train, count, seed)
     drawn = _sample(model, asked, 0, min(count, MOST_PAIRED), seed, progress)
     labels = None if asked is None else asked[: len(drawn)]
     seconds = time.perf_counter() - begin
-    evaluation = swept = None
+    evaluation = swept = traded = None
     words = f"{too_few[0].upper()}{too_few[1:]}."
     if measurable:
         network = learn_features(train, progress)
@@ -98,13 +104,25 @@ def measure(
         parts = _Parts(drawn, more, count, labels, train, held_out)
         evaluation = _evaluate(parts, network, space, model.config.data.flip, seed, progress)
         words = verdict(evaluation, dataset.label_names or None)
+        real = [PixelRange(part.levels).to_model(part.images) for part in (train, held_out)]
         if sweeps and isinstance(model, DiffusionModel):
-            real = (PixelRange(part.levels).to_model(part.images) for part in (train, held_out))
             swept = sweep_sampler(model, network, *real, n=len(drawn), labels=labels, seed=seed, progress=progress)
+        if guidance is not None and isinstance(model, DiffusionModel) and labels is not None:
+            known_classes = torch.tensor(held_out.labels)
+            traded = trade_off(
+                model,
+                guidance,
+                network,
+                *real,
+                labels=labels,
+                held_out_labels=known_classes,
+                seed=seed,
+                progress=progress,
+            )
     if dataset.fingerprint() != known:
         words += " Note: the data has changed since training, so held-out images may have been trained on."
     report = ImageReport(
-        model, dataset, train, held_out, drawn, labels, evaluation, swept, _held_out_loss(model, held_out), seed
+        model, dataset, train, held_out, drawn, labels, evaluation, swept, traded, _held_out_loss(model, held_out), seed
     )
     made = f"{len(drawn)} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
     files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn)} more")

@@ -54,19 +54,20 @@ def sweep_sampler(
             f"give more than {OWN_NEIGHBOURS}, or leave it out"
         )
     config, grid = model.config.sampling, model.network_denoiser.grid
-    mixed = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(seed))]
+    alike, mixed = (in_random_order(images, seed) for images in (training, held_out))
 
     def drawn(what: str, steps: int, solver: str, eta: float | None = None) -> Tensor:
         counting = counting_one(progress, f"sampling {what}")
-        images = model.sample(n, steps=steps, solver=solver, eta=eta, seed=seed, label=labels, progress=counting)
-        return model.pixels.to_model(model.pixels.to_levels(images))  # as they would be saved
+        return as_saved(
+            model, model.sample(n, steps=steps, solver=solver, eta=eta, seed=seed, label=labels, progress=counting)
+        )
 
-    distance = Distance(network, mixed)
+    distance = Distance(network, mixed, alike)
     copies = Copies(training, mixed, samples=n * len(ETAS), mirrored=model.config.data.flip)
     by_eta = sweep(
         lambda eta: drawn(f"with η = {eta:g}", config.steps, "ddim", eta),
         ETAS,
-        (distance, Variety(network, mixed, seed=seed), copies),
+        (distance, Variety(network, mixed, alike, samples=n, seed=seed), copies),
         seed=seed,
         progress=counting_one(progress, "comparing η = 0 with η = 1"),
     )
@@ -74,8 +75,18 @@ def sweep_sampler(
     by_steps = sweep(
         lambda steps: drawn(f"in {steps:g} steps", int(steps), config.solver),
         numbers,
-        (distance, Detail(mixed)),
+        (distance, Detail(mixed, alike, samples=n)),
         seed=seed,
         progress=counting_one(progress, f"comparing {numbers[0]} steps with {numbers[-1]}"),
     )
     return Sweeps(config.steps, by_eta, config.solver, by_steps)
+
+
+def in_random_order(images: Tensor, seed: int) -> Tensor:
+    """The same images: of training ones, those that an evaluation of this seed compares with come first."""
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
+
+
+def as_saved(model: DiffusionModel, images: Tensor) -> Tensor:
+    """Samples rounded to the levels of the data."""
+    return model.pixels.to_model(model.pixels.to_levels(images))

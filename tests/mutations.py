@@ -1305,6 +1305,39 @@ MUTATIONS = [
         "conditioning/measured.py", "_share(std) <= config.noise", "std <= config.noise", "test_trained_restoration.py"
     ),
     Mutation("restore.py", "return TRAINED\n", "pass\n", "test_trained_restoration.py"),
+    # the trade-off of guidance
+    Mutation(
+        "trade_off.py", "replace(plain, classifier_scale=value)", "replace(plain, guidance=value)", "test_trade_off.py"
+    ),
+    Mutation("trade_off.py", "plain = replace(led, worse=None)", "plain = led", "test_trade_off.py"),
+    Mutation("trade_off.py", "plain = replace(led, classifier=None)", "plain = led", "test_trade_off.py"),
+    Mutation(
+        "trade_off.py", "seed=seed, label=labels, steering", "seed=1, label=labels, steering", "test_trade_off.py"
+    ),
+    Mutation("trade_off.py", "tuple(sorted(set(scales)))", "tuple(scales)", "test_trade_off.py"),
+    Mutation(
+        "evaluation/sweep_measures.py", ".argmax(1) == self._asked", ".argmax(1) != self._asked", "test_trade_off.py"
+    ),
+    Mutation("evaluation/sweep_measures.py", "training[: len(held_out)]))", "training))", "test_evaluation_sweeps.py"),
+    Mutation(
+        "evaluation/class_accuracy.py", "asked.bincount(minlength", "labels.bincount(minlength", "test_trade_off.py"
+    ),
+    Mutation("evaluation/trade_off_section.py", '("lowest", lt)', '("lowest", gt)', "test_trade_off.py"),
+    Mutation(
+        "evaluation/trade_off_section.py", "e.low <= found.high and", "e.low <= found.low and", "test_trade_off.py"
+    ),
+    Mutation(
+        "evaluation/charts.py",
+        "[a.low, a.high], [b.value, b.value]",
+        "[b.low, b.high], [b.value, b.value]",
+        "test_trade_off.py",
+    ),
+    Mutation(
+        "evaluation/charts.py",
+        "np.arcsin(np.sqrt(np.clip(share, 0, 1)))",
+        "np.arcsin(np.clip(share, 0, 1))",
+        "test_trade_off.py",
+    ),
     # sweeps over a sampler's settings
     Mutation("evaluation/exchange.py", "< 0.5", "< 0.05", "test_evaluation_exchange.py"),
     Mutation(

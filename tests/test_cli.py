@@ -120,7 +120,13 @@ def test_the_options_are_those_that_are_promised() -> None:
         "interpolate": sorted(
             ["-n", "--steps", "--solver", "--label", "--guidance", "--checkpoint", "--device", "--out", *common]
         ),
-        "evaluate": sorted(["--data", "-n", "--features", "--sweeps", "--seed", "--checkpoint", "--device", *common]),
+        "evaluate": sorted(
+            [
+                *("--data", "-n", "--features", "--sweeps", "--trade-off", "--scales", "--classifier", "--worse"),
+                *("--worse-checkpoint", "--seed", "--checkpoint", "--device"),
+                *common,
+            ]
+        ),
         "compare": sorted(
             ["--solvers", "--steps", "-n", "--frechet", "--tune", "--seed", "--checkpoint", "--device", *common]
         ),

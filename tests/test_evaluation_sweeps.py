@@ -22,7 +22,6 @@ from sumi.evaluation.spectrum import spectral_distance
 from sumi.evaluation.sweep_measures import Copies, Detail, Distance, Measure, Variety
 from sumi.evaluation.sweep_sections import number_of_steps, randomness
 from sumi.evaluation.sweeps import Sweep, sweep
-from tests.test_report import evaluated
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,12 @@ def network() -> FeatureNetwork:
 def measures(digits: dict[str, Tensor], network: FeatureNetwork) -> list[Measure]:
     training, held_out = digits["training"], digits["held out"]
     copies = Copies(training, held_out, samples=400, mirrored=False)
-    return [Distance(network, held_out), Variety(network, held_out, seed=3), copies, Detail(held_out)]
+    return [
+        Distance(network, held_out, training),
+        Variety(network, held_out, training, samples=120, seed=3),
+        copies,
+        Detail(held_out, training, samples=120),
+    ]
 
 
 def smoothed(x: Tensor) -> Tensor:
@@ -71,6 +75,14 @@ def test_each_figure_is_that_of_the_measure_alone(digits: dict[str, Tensor], net
         }
         assert {name: line[k] for name, line in found.lines.items()} == expected
     assert found.lines["copies"][2].value > 0.98
+    alike = [network.features(digits["training"][:count]) for count in (200, 120)]  # as many as held out, as samples
+    variety = precision_recall(alike[1], held_out, seed=3)
+    assert found.real == {
+        "frechet": frechet_distance(alike[0], held_out),
+        "precision": variety.precision,
+        "recall": variety.recall,
+        "detail": spectral_distance(digits["training"][:120], digits["held out"]).detail,
+    }
 
 
 def test_sets_are_compared_by_the_same_figures_without_corrections(
@@ -119,22 +131,22 @@ def test_a_measure_that_needs_more_images_is_left_out(digits: dict[str, Tensor],
 def swept_by(values: tuple[float, ...], p: float, **lines: tuple[float, ...]) -> Sweep:
     """Estimates 0.1 to either side."""
     estimates = {name: tuple(Estimate(v, v - 0.1, v + 0.1) for v in line) for name, line in lines.items()}
-    return Sweep(values, estimates, dict.fromkeys(lines, p), 300, ())
+    return Sweep(values, estimates, {}, dict.fromkeys(lines, p), 300, ())
 
 
 def test_the_words_name_what_changes_beyond_chance() -> None:
     line = {"frechet": (2.0, 1.0), "precision": (0.9, 0.95), "copies": (0.02, 0.01)}
     changed = swept_by((0.0, 1.0), 0.005, **line)
-    assert randomness(changed, evaluated(), steps=50).text.startswith(
+    assert randomness(changed, steps=50).text.startswith(
         "With noise in every step (η = 1) instead of none (η = 0), the Fréchet distance falls from 2.00 to 1.00, "
         "precision rises from 90 % to 95 % and the share of copies falls from 2 % to 1 %."
     )
     some = replace(changed, p_values={"frechet": 0.3, "precision": 0.005, "copies": 0.01})
-    assert randomness(some, evaluated(), steps=50).text.startswith(
+    assert randomness(some, steps=50).text.startswith(
         "With noise in every step (η = 1) instead of none (η = 0), precision rises from 90 % to 95 %. "
         "Beyond that, the Fréchet distance and the share of copies cannot be told to change.\n\nDDIM in 50 steps, 300"
     )
-    same = randomness(swept_by((0.0, 1.0), 0.2, **line), evaluated(), steps=50)
+    same = randomness(swept_by((0.0, 1.0), 0.2, **line), steps=50)
     assert same.text.startswith("Noise in every step makes no difference beyond chance to the Fréchet distance, ")
     (table,) = same.tables
     space = "\N{NO-BREAK SPACE}"
@@ -145,7 +157,10 @@ def test_the_words_name_what_changes_beyond_chance() -> None:
         f"90.0{space}% [80.0,{space}100.0]",
         f"2.0{space}% [-8.0,{space}12.0]",
     )
-    assert table.rows[-1][1:] == ("0.2", "0.2", "0.2")
+    assert table.rows[-1] == ("p", "0.2", "0.2", "0.2")
+    beside = replace(changed, real={"precision": Estimate(0.8, 0.7, 0.9)})
+    (table,) = randomness(beside, steps=50).tables
+    assert table.rows[-2] == ("real images", "", f"80.0{space}% [70.0,{space}90.0]", "")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +201,7 @@ def test_the_words_say_how_many_steps_are_enough(
     p: float, frechet: tuple[float, ...], detail: tuple[float, ...], said: str
 ) -> None:
     found = swept_by((5, 10, 20, 50, 100), p, frechet=frechet, detail=detail)
-    section = number_of_steps(found, evaluated(), solver="adams")
+    section = number_of_steps(found, solver="adams")
     assert section.text.startswith(said)
     assert len(section.figures) == 2
 

@@ -28,6 +28,7 @@ FLOORS = [
     {"steer"},
     {"sample_files", "trajectory", "training_run", "measured", "restore"},
     {"restore_files", "restored", "report_sections", "sweep", "explain", "check"},
+    {"trade_off"},
     {"image_report", "measure_vectors", "measure_classifier", "nll_figures"},
     {"nll_by_ode", "nll_baseline"},
     {"nll"},

@@ -87,6 +87,7 @@ def test_the_report_has_both_sweeps_where_they_are_asked_for(tmp_path: Path, mon
         figures = json.loads((report.parent / "evaluation.json").read_text())
         assert ("Does randomness help?" in page) == ("How many steps?" in page) == sweeps
         assert ("sweeps" in figures) == sweeps
+        assert "trade_off" not in figures
         if sweeps:
             assert figures["sweeps"]["steps"]["values"] == [5, 10, 20, 50, 100]
             assert len(figures["sweeps"]["eta"]["lines"]["recall"]) == 5

@@ -3,10 +3,12 @@
 import argparse
 
 from sumi.cli.terminal import counting_of, say
+from sumi.errors import InputError
 from sumi.kinds import load
 from sumi.measure import measure
 from sumi.measured import Measured
 from sumi.noisy_classifier import ClassifierModel
+from sumi.trade_off import SCALES, Kinds, kinds_of, read_scales
 from sumi.trained import GenerativeModel
 
 
@@ -19,6 +21,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         features=options.features,
         sweeps=options.sweeps,
+        guidance=guidance_of(model, options),
     )
     say_measured(measured)
 
@@ -31,10 +34,24 @@ def measure_with_progress(
     seed: int = 0,
     features: str = "learned",
     sweeps: bool = False,
+    guidance: Kinds | None = None,
 ) -> Measured:
     """Measure, showing what is going on."""
     with counting_of() as progress:
-        return measure(model, data=data, n=n, seed=seed, features=features, sweeps=sweeps, progress=progress)
+        return measure(
+            model, data=data, n=n, seed=seed, features=features, sweeps=sweeps, guidance=guidance, progress=progress
+        )
+
+
+def guidance_of(model: GenerativeModel | ClassifierModel, options: argparse.Namespace) -> Kinds | None:
+    """The kinds of guidance to measure; None: none. Raises InputError."""
+    runs = {name: getattr(options, name) for name in ("classifier", "worse", "worse_checkpoint")}
+    if options.trade_off:
+        return kinds_of(model, SCALES if options.scales is None else read_scales(options.scales), **runs)
+    for name, value in {"scales": options.scales, **runs}.items():
+        if value is not None:
+            raise InputError(f"--{name.replace('_', '-')}: is of --trade-off, which is not asked for; add it")
+    return None
 
 
 def say_measured(measured: Measured) -> None:

@@ -214,6 +214,13 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sweeps", action="store_true", help="also by how random sampling is, and by its steps (ten times the samples)"
     )
+    parser.add_argument(
+        "--trade-off", action="store_true", help="also by the scale of guidance, of a model that is told classes"
+    )
+    parser.add_argument("--scales", metavar="W,V,…", help="of --trade-off (default: 0,1,1.5,2,3,5)")
+    parser.add_argument("--classifier", metavar="RUN", help="for --trade-off by this noisy-classifier, too")
+    parser.add_argument("--worse", metavar="RUN", help="for --trade-off away from this worse run (autoguidance), too")
+    parser.add_argument("--worse-checkpoint", type=int, metavar="STEP", help="of --worse, or of RUN itself")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)

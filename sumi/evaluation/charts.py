@@ -1,4 +1,4 @@
-"""The report's charts: loss curve, shares of the classes, loss by noise level, spectra, sweeps. Each is an SVG string.
+"""The report's charts: loss, shares of the classes, loss by noise level, spectra, sweeps, trade-off. Each is SVG text.
 
 A chart names its colours by CSS variables (``--ink``, ``--faint``, ``--first``, ``--second``) that the page sets for
 light and for dark; alone, in a file, it falls back to colours for a light ground. The same numbers give the same text.
@@ -24,6 +24,7 @@ INK, FAINT, FIRST, SECOND = "#1c1b1a", "#b9b4ab", "#b5432f", "#2f6690"
 VARIABLES = {INK: "--ink", FAINT: "--faint", FIRST: "--first", SECOND: "--second"}
 SIZE = (5.2, 3.0)  # inches: words of 11 points stay legible on a telephone
 MANY_CLASSES = 20
+BESIDE = {FIRST: (5.0, 4.0), SECOND: (5.0, -11.0), INK: (-13.0, 4.0)}  # where a line's points say their scale
 
 
 def loss_curve(
@@ -141,6 +142,47 @@ def swept(
     return _svg(figure)
 
 
+def trade_off(
+    kinds: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[Estimate]]]],
+    panels: Sequence[tuple[str, str]],
+    *,
+    names: Mapping[str, str],
+    real: Mapping[str, Estimate],
+) -> tuple[str, bytes]:
+    """Two figures against each other in each of ``panels`` (x, y), a line for each kind: as SVG, and as PNG on white.
+
+    ``kinds``: (scales (K,), estimates by name, each (K,)); a point says its scale, faint lines its 95 % intervals.
+    ``real``: what real images have, a star. The axis of ``accuracy`` is that of arcsin √p, along which shares of as
+    many images are equally sure.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _empty((9.6, 4.4))
+    for one, (x, y) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _style(one, names[x], names[y])
+        for (kind, (scales, lines)), (colour, beside) in zip(kinds.items(), BESIDE.items(), strict=False):
+            _crosses(one, lines[x], lines[y], colour)
+            places = [e.value for e in lines[x]], [e.value for e in lines[y]]
+            one.plot(*places, color=colour, linewidth=1.4, marker="o", markersize=4.5, clip_on=False, label=kind)
+            for scale, *place in zip(scales, *places, strict=True):
+                one.annotate(f"{scale:g}", place, beside, textcoords="offset points", color=colour, fontsize=9.5)
+        if x in real and y in real:
+            _crosses(one, [real[x]], [real[y]], INK)
+            star = {"marker": "*", "markersize": 15, "linestyle": "none", "color": INK, "markerfacecolor": "none"}
+            one.plot(real[x].value, real[y].value, clip_on=False, label="real images", **star)
+        if x == "accuracy":
+            one.set_xscale("function", functions=(_angle, _share))
+            one.set_xticks([k / 100 for k in (0, 10, 25, 50, 75, 90, 100)])
+        for name, axis in ((x, one.xaxis), (y, one.yaxis)):
+            if name in ("precision", "recall"):
+                axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+            if name != "frechet":
+                axis.set_major_formatter("{x:.0%}")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, labelcolor=INK, fontsize=10.5)
+    return _svg(figure), _png(figure)
+
+
 def _running_median(values: np.ndarray) -> np.ndarray:
     """The median of a fiftieth of the curve around each point."""
     reach = max(1, len(values) // 100)
@@ -163,12 +205,37 @@ def _within_a_decade(values: np.ndarray) -> bool:
     return bool(len(positive)) and bool(positive.max() < 10 * positive.min())
 
 
+def _crosses(axes: "Axes", x: Sequence[Estimate], y: Sequence[Estimate], colour: str) -> None:
+    """Both intervals of each point, faintly."""
+    for a, b in zip(x, y, strict=True):
+        axes.plot([a.low, a.high], [b.value, b.value], color=colour, linewidth=0.9, alpha=0.25)
+        axes.plot([a.value, a.value], [b.low, b.high], color=colour, linewidth=0.9, alpha=0.25)
+
+
+def _angle(share: np.ndarray) -> np.ndarray:
+    return np.arcsin(np.sqrt(np.clip(share, 0, 1)))
+
+
+def _share(angle: np.ndarray) -> np.ndarray:
+    return np.sin(np.clip(angle, 0, np.pi / 2)) ** 2
+
+
 def _blank(x: str, y: str) -> "tuple[Figure, Axes]":
+    figure = _empty(SIZE)
+    axes = figure.add_subplot()
+    _style(axes, x, y)
+    return figure, axes
+
+
+def _empty(size: tuple[float, float]) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
+    return figure
+
+
+def _style(axes: "Axes", x: str, y: str) -> None:
     axes.patch.set_alpha(0)
     axes.set_xlabel(x, color=INK, fontsize=11)
     axes.set_ylabel(y, color=INK, fontsize=11)
@@ -178,7 +245,6 @@ def _blank(x: str, y: str) -> "tuple[Figure, Axes]":
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(FAINT)
-    return figure, axes
 
 
 def _legend(axes: "Axes") -> None:
@@ -198,3 +264,9 @@ def _svg(figure: "Figure") -> str:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable}, {colour})")
     return text
+
+
+def _png(figure: "Figure") -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150, facecolor="white")
+    return file.getvalue()

@@ -69,7 +69,7 @@ def class_accuracy(samples: Tensor, asked: Tensor, real: Tensor, labels: Tensor)
     right, total = table.diagonal().tolist(), table.sum(1).tolist()
     real_right, real_total = real_table.diagonal().tolist(), real_table.sum(1).tolist()
     found = share(sum(right), sum(total))
-    held_out = _weighted(real_right, real_total, [count / sum(total) for count in total])
+    held_out = _weighted(real_right, real_total, total)
     relative = ratio(found, held_out) if held_out is not None and held_out.value > 0 else None
     each = tuple(
         OneClass(c, share(right[c], total[c]) if total[c] else None, share(*pair) if pair[1] else None)
@@ -78,14 +78,24 @@ def class_accuracy(samples: Tensor, asked: Tensor, real: Tensor, labels: Tensor)
     return ClassAccuracy(found, held_out, relative, each, tuple(tuple(row) for row in table.tolist()))
 
 
+def real_accuracy(asked: Tensor, real: Tensor, labels: Tensor) -> Estimate | None:
+    """The share right of real images, by their probabilities (n, C), with classes as often as ``asked`` (m,) has them.
+
+    ``labels`` (n,): their own. None where a class asked for has no image.
+    """
+    table = _taken_for(real, labels, real.shape[1])
+    return _weighted(table.diagonal().tolist(), table.sum(1).tolist(), asked.bincount(minlength=len(table)).tolist())
+
+
 def _taken_for(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Images of class i taken for class j: int64 (C, C)."""
     answers = probabilities.argmax(1).cpu()
     return (labels.cpu().long() * classes + answers).bincount(minlength=classes**2).reshape(classes, classes)
 
 
-def _weighted(right: list[int], total: list[int], weights: list[float]) -> Estimate | None:
-    """Σ w_c right_c/total_c with its interval; None where a class with weight has no images."""
+def _weighted(right: list[int], total: list[int], asked: list[int]) -> Estimate | None:
+    """Σ w_c right_c/total_c with its interval, w_c: class c's share of ``asked``; None where one has no images."""
+    weights = [count / sum(asked) for count in asked]
     wanted = [(w, r / n, n) for w, r, n in zip(weights, right, total, strict=True) if w > 0 and n > 0]
     if len(wanted) < sum(w > 0 for w in weights):
         return None

@@ -4,11 +4,13 @@
     Variety    precision, recall   samples among real images, and the reverse       (``precision_recall``)
     Copies     copies              share of copies of training images               (``copy_rate``)
     Detail     detail              power in fine detail, of held-out images'        (``spectrum``)
+    Accuracy   accuracy            share taken for the class asked for              (``class_accuracy``)
 
 Each says what of a sample it needs (``kept``, a row a sample), so that images need not stay in memory and samples can
 be exchanged between two sets; what those rows come to, with intervals (``estimates``); and plain ``values`` to compare
 sets of equal size by: the Fréchet distance without a correction, whose bias both sets share, and how many samples are
-nearer to a training image than 1 % of real ones are.
+nearer to a training image than 1 % of real ones are. ``real`` are the figures of real images: of training images in the
+samples' place, but of held-out ones for the accuracy, as the classifier knows the others; none for copies.
 """
 
 from typing import Protocol
@@ -16,10 +18,11 @@ from typing import Protocol
 from torch import Tensor
 
 from sumi.evaluation.beside_real import MOST, search_reach
+from sumi.evaluation.class_accuracy import real_accuracy
 from sumi.evaluation.copy_rate import copy_rate, copy_ratios
 from sumi.evaluation.feature_network import FeatureNetwork
 from sumi.evaluation.frechet import frechet_distance, plug_in_frechet_distance
-from sumi.evaluation.intervals import Estimate
+from sumi.evaluation.intervals import Estimate, share
 from sumi.evaluation.memorization import copying
 from sumi.evaluation.precision_recall import figures, precision_recall
 from sumi.evaluation.spectrum import fine_power, relative_power
@@ -42,15 +45,22 @@ class Measure(Protocol):
         """The same figures, to compare sets of equal size by."""
         ...
 
+    def real(self) -> dict[str, Estimate]:
+        """The same figures of real images, where they have any. Raises InputError where they are too few."""
+        ...
+
 
 class Distance:
-    """The Fréchet distance to ``held_out`` images (n, C, H, W) in the features of ``network``."""
+    """The Fréchet distance to ``held_out`` images (n, C, H, W) in the features of ``network``.
+
+    ``training``, in random order: as many of them, or all, stand in the samples' place for what real images have.
+    """
 
     name = "Fréchet distance"
 
-    def __init__(self, network: FeatureNetwork, held_out: Tensor) -> None:
+    def __init__(self, network: FeatureNetwork, held_out: Tensor, training: Tensor) -> None:
         self._network = network
-        self._real = network.features(held_out)
+        self._real, self._alike = (network.features(x) for x in (held_out, training[: len(held_out)]))
 
     def kept(self, samples: Tensor) -> Tensor:
         return self._network.features(samples)
@@ -61,15 +71,21 @@ class Distance:
     def values(self, kept: Tensor) -> dict[str, float]:
         return {"frechet": plug_in_frechet_distance(kept, self._real)}
 
+    def real(self) -> dict[str, Estimate]:
+        return self.estimates(self._alike)
+
 
 class Variety:
-    """Precision and recall against ``held_out`` images, in random order; of no more than ``MOST`` of either kind."""
+    """Precision and recall against ``held_out`` images, in random order; of no more than ``MOST`` of either kind.
+
+    ``training``, in random order: ``samples`` of them stand in the samples' place for what real images have.
+    """
 
     name = "precision and recall"
 
-    def __init__(self, network: FeatureNetwork, held_out: Tensor, *, seed: int) -> None:
+    def __init__(self, network: FeatureNetwork, held_out: Tensor, training: Tensor, *, samples: int, seed: int) -> None:
         self._network, self._seed = network, seed
-        self._real = network.features(held_out[:MOST])
+        self._real, self._alike = (network.features(x) for x in (held_out[:MOST], training[: min(samples, MOST)]))
 
     def kept(self, samples: Tensor) -> Tensor:
         return self._network.features(samples[:MOST])
@@ -81,6 +97,9 @@ class Variety:
     def values(self, kept: Tensor) -> dict[str, float]:
         precision, recall, *_ = figures(kept, self._real).tolist()
         return {"precision": precision, "recall": recall}
+
+    def real(self) -> dict[str, Estimate]:
+        return self.estimates(self._alike)
 
 
 class Copies:
@@ -108,14 +127,20 @@ class Copies:
     def values(self, kept: Tensor) -> dict[str, float]:
         return {"copies": float((kept <= self._near).double().mean())}
 
+    def real(self) -> dict[str, Estimate]:
+        return {}
+
 
 class Detail:
-    """Power in fine detail, of that of ``held_out`` images, in random order; no more than ``MOST`` of either kind."""
+    """Power in fine detail, of that of ``held_out`` images, in random order; no more than ``MOST`` of either kind.
+
+    ``training``, in random order: ``samples`` of them stand in the samples' place for what real images have.
+    """
 
     name = "fine detail"
 
-    def __init__(self, held_out: Tensor) -> None:
-        self._real = fine_power(held_out[:MOST])
+    def __init__(self, held_out: Tensor, training: Tensor, *, samples: int) -> None:
+        self._real, self._alike = (fine_power(x) for x in (held_out[:MOST], training[: min(samples, MOST)]))
 
     def kept(self, samples: Tensor) -> Tensor:
         return fine_power(samples[:MOST])
@@ -125,3 +150,31 @@ class Detail:
 
     def values(self, kept: Tensor) -> dict[str, float]:
         return {"detail": float(kept.mean() / self._real.mean())}
+
+    def real(self) -> dict[str, Estimate]:
+        return self.estimates(self._alike)
+
+
+class Accuracy:
+    """The share of samples that ``network`` takes for the class ``asked`` for, int64 (N,).
+
+    ``held_out`` images with their classes ``labels`` (n,): how often it is right about real ones, weighted alike.
+    """
+
+    name = "class accuracy"
+
+    def __init__(self, network: FeatureNetwork, asked: Tensor, held_out: Tensor, labels: Tensor) -> None:
+        self._network, self._asked = network, asked
+        self._real = real_accuracy(asked, network.probabilities(held_out), labels)
+
+    def kept(self, samples: Tensor) -> Tensor:
+        return self._network.probabilities(samples).argmax(1) == self._asked
+
+    def estimates(self, kept: Tensor) -> dict[str, Estimate]:
+        return {"accuracy": share(int(kept.sum()), len(kept))}
+
+    def values(self, kept: Tensor) -> dict[str, float]:
+        return {"accuracy": float(kept.double().mean())}
+
+    def real(self) -> dict[str, Estimate]:
+        return {} if self._real is None else {"accuracy": self._real}

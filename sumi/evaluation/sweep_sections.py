@@ -3,12 +3,12 @@
 Words are strong only beyond chance: a change is named where exchanging pairs of one noise says so (``sweeps``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sumi.evaluation.charts import swept
 from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.report import Figure, Section, Table
-from sumi.evaluation.summary import SIGNIFICANT, Evaluation
+from sumi.evaluation.summary import SIGNIFICANT
 from sumi.evaluation.sweeps import Sweep
 
 NAMES = {
@@ -17,18 +17,19 @@ NAMES = {
     "recall": "recall",
     "copies": "the share of copies",
     "detail": "fine detail",
+    "accuracy": "class accuracy",
 }
 MOST_OF_IT = 0.95
 
 
-def randomness(sweep: Sweep, evaluation: Evaluation, *, steps: int) -> Section:
+def randomness(sweep: Sweep, *, steps: int) -> Section:
     """What noise in every step of DDIM does, from η = 0 (none) to 1 (as much as ancestral sampling adds)."""
     changed = [name for name in sweep.lines if _beyond_chance(sweep, name)]
-    alike = _listed([NAMES[name] for name in sweep.lines if name not in changed])
+    alike = listed([NAMES[name] for name in sweep.lines if name not in changed])
     if not changed:
         words = f"Noise in every step makes no difference beyond chance to {alike}."
     else:
-        changes = _listed([_change(name, sweep.lines[name]) for name in changed])
+        changes = listed([_change(name, sweep.lines[name]) for name in changed])
         words = f"With noise in every step (η = 1) instead of none (η = 0), {changes}."
         words += f" Beyond that, {alike} cannot be told to change." if alike else ""
     how = (
@@ -36,18 +37,18 @@ def randomness(sweep: Sweep, evaluation: Evaluation, *, steps: int) -> Section:
         "share η of the noise that ancestral sampling adds."
     )
     shares = [name for name in ("precision", "recall", "copies") if name in sweep.lines]
-    figures = [_chart(sweep, evaluation, names, "η") for names in (shares, ["frechet"]) if names]
-    return Section("Does randomness help?", f"{words}\n\n{how}", figures, [_table(sweep, "η")])
+    figures = [_chart(sweep, names, "η") for names in (shares, ["frechet"]) if names]
+    return Section("Does randomness help?", f"{words}\n\n{how}", figures, [table({"": sweep}, "η")])
 
 
-def number_of_steps(sweep: Sweep, evaluation: Evaluation, *, solver: str) -> Section:
+def number_of_steps(sweep: Sweep, *, solver: str) -> Section:
     """How near to real images, and how detailed, samples are by the number of steps."""
     words = [_nearness(sweep)]
     if "detail" in sweep.lines:
         words.append(_detail(sweep))
     how = f"Solver {solver}, {sweep.samples} images at each number of steps, from the same starting noise."
-    figures = [_chart(sweep, evaluation, [name], "steps", logarithmic=True) for name in sweep.lines]
-    return Section("How many steps?", f"{' '.join(words)}\n\n{how}", figures, [_table(sweep, "steps")])
+    figures = [_chart(sweep, [name], "steps", logarithmic=True) for name in sweep.lines]
+    return Section("How many steps?", f"{' '.join(words)}\n\n{how}", figures, [table({"": sweep}, "steps")])
 
 
 def _beyond_chance(sweep: Sweep, name: str) -> bool:
@@ -56,7 +57,7 @@ def _beyond_chance(sweep: Sweep, name: str) -> bool:
 
 def _nearness(sweep: Sweep) -> str:
     few, many, line = f"{sweep.values[0]:g}", f"{sweep.values[-1]:g}", sweep.lines["frechet"]
-    first, last = (_figure("frechet", e.value) for e in (line[0], line[-1]))
+    first, last = (figure_of("frechet", e.value) for e in (line[0], line[-1]))
     if not _beyond_chance(sweep, "frechet"):
         return (
             "The number of steps makes no difference beyond chance to how near the samples are to real images: the "
@@ -94,48 +95,45 @@ def _detail(sweep: Sweep) -> str:
 def _change(name: str, line: Sequence[Estimate]) -> str:
     first, last = line[0].value, line[-1].value
     verb = "rises" if last > first else "falls"
-    return f"{NAMES[name]} {verb} from {_figure(name, first)} to {_figure(name, last)}"
+    return f"{NAMES[name]} {verb} from {figure_of(name, first)} to {figure_of(name, last)}"
 
 
-def _chart(sweep: Sweep, evaluation: Evaluation, names: Sequence[str], x: str, *, logarithmic: bool = False) -> Figure:
+def _chart(sweep: Sweep, names: Sequence[str], x: str, *, logarithmic: bool = False) -> Figure:
     distance = "frechet" in names
-    real = {name: value for name, value in _of_real(evaluation).items() if name in names}
+    real = {name: of_real.value for name, of_real in sweep.real.items() if name in names}
     y = "Fréchet distance" if distance else "power, % of held-out" if "detail" in names else "share of images, %"
     lines = {name: sweep.lines[name] for name in names}
     times = 1.0 if distance else 100.0
     chart = swept(sweep.values, lines, x=x, y=y, real=real, times=times, logarithmic=logarithmic)
-    what = _listed([NAMES[name].removeprefix("the ") for name in names])
+    what = listed([NAMES[name].removeprefix("the ") for name in names])
     dashed = "; dashed: training images in the samples' place" if real else ""
     return Figure(chart, f"{what[0].upper()}{what[1:]} by {x}, with 95 % intervals{dashed}")
 
 
-def _of_real(evaluation: Evaluation) -> dict[str, float]:
-    """The same figures of training images, none of which can be told from real ones."""
-    found = {"frechet": evaluation.real_distances.frechet.value}
-    if evaluation.variety is not None:
-        real = evaluation.variety.real
-        found |= {"precision": real.precision.value, "recall": real.recall.value}
-    if evaluation.spectra is not None:
-        found["detail"] = evaluation.spectra.distance.real.detail.value
-    return found
-
-
-def _table(sweep: Sweep, x: str) -> Table:
-    header = (x, *(NAMES[name].removeprefix("the ") for name in sweep.lines))
-    rows = [
-        (f"{value:g}", *(_interval(name, line[k]) for name, line in sweep.lines.items()))
-        for k, value in enumerate(sweep.values)
-    ]
-    rows.append(("p", *(f"{sweep.p_values[name]:.2g}" for name in sweep.lines)))
-    caption = (
-        "p: whether the last row of figures differs from the first by chance, told by exchanging images of one noise. "
-        "Intervals are at 95 %, for other noise and other real images."
-    )
-    caption += f" Left out: {'; '.join(sweep.left_out)}." if sweep.left_out else ""
+def table(sweeps: Mapping[str, Sweep], x: str) -> Table:
+    """The figures of all ``sweeps``, which are of one model; the rows of each begin with its name."""
+    first = next(iter(sweeps.values()))
+    header = (x, *(NAMES[name].removeprefix("the ") for name in first.lines))
+    rows: list[tuple[str, ...]] = []
+    for kind, sweep in sweeps.items():
+        for k, value in enumerate(sweep.values):
+            cells = (_interval(name, line[k]) for name, line in sweep.lines.items())
+            rows.append((f"{kind} {value:g}".strip(), *cells))
+    if first.real:
+        of_real = (_interval(name, first.real[name]) if name in first.real else "" for name in first.lines)
+        rows.append(("real images", *of_real))
+    caption = "Intervals are at 95 %, for other noise and other real images."
+    if first.p_values:
+        rows.append(("p", *(f"{first.p_values[name]:.2g}" for name in first.lines)))
+        caption += (
+            f" p: whether the figures at {first.values[-1]:g} differ from those at {first.values[0]:g} by chance, told "
+            "by exchanging images of one noise."
+        )
+    caption += f" Left out: {'; '.join(first.left_out)}." if first.left_out else ""
     return Table(header, rows, caption)
 
 
-def _figure(name: str, value: float) -> str:
+def figure_of(name: str, value: float) -> str:
     return f"{value + 0.0:.2f}" if name == "frechet" else _percent(value)
 
 
@@ -150,5 +148,5 @@ def _percent(share: float) -> str:
     return f"{100 * share + 0.0:.0f} %"
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
