@@ -1,14 +1,14 @@
 """How well pictures are restored, beside what needs no model: print the tables of docs/results.md, "Restoration".
 
-    python -m benchmarks.restoration_results RUN [RUN …] [-n 24] [--steps 50] [--task middle ×4 …] [--method NAME …]
-        [--checkpoint STEP] [--picture FILE]
+    python -m benchmarks.restoration_results RUN [RUN …] [-n 24] [--candidates 4] [--steps 50] [--task middle ×4 …]
+        [--method NAME …] [--solver NAME …] [--checkpoint STEP] [--picture FILE]
 
 Held-out images of the first run's data, and what is left of them (TASKS): without the middle square of half the side,
 without what a brush went over, without the right half, and two or four times as small. A run that was trained for it is
-asked as it was trained, every other one by the default method, or by each ``--method``. Beside them: the mean of the
-training images in the hole, and bicubic enlargement.
+asked as it was trained, every other one by the default method, or by each ``--method``; and with each ``--solver``.
+Beside them: the mean of the training images in the hole, and bicubic enlargement.
 
-Of one candidate, and of the mean of four: PSNR in dB; perceptual distance (`sumi.evaluation.perceptual`, the built-in
+Of one candidate, and of the mean of all: PSNR in dB; perceptual distance (`sumi.evaluation.perceptual`, the built-in
 network on the training images); what they gain on what needs no model, paired by image, with 95 % intervals of the
 mean. Of one candidate as files have it, in bytes: the root mean square of A x̂ - y, in levels of 255, and how many known
 pixels' bytes differ from the given ones. Seconds of processor for one candidate.
@@ -18,6 +18,7 @@ import argparse
 import os
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -42,11 +43,10 @@ from sumi.model import DiffusionModel
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.operators import Mask, Operator
 from sumi.restoration.separable import box
-from sumi.restore import How, candidates, method_for
+from sumi.restore import ANCESTRAL, How, candidates, method_for
 
-CANDIDATES = 4
-TOGETHER = 8
-"""Pictures at a time, each with all of its candidates."""
+TOGETHER = 32
+"""Candidates at a time, about."""
 TASKS = {
     "middle": "the middle painted in",
     "brush": "brush strokes painted in",
@@ -112,14 +112,15 @@ class Task:
         return plain or trained_for(conditioning, self.operator, 0.0)
 
     def restored(self, model: DiffusionModel, how: How) -> Tensor:
-        """CANDIDATES of each picture: (N, CANDIDATES, C, H, W)."""
+        """``how.n`` candidates of each picture: (N, n, C, H, W)."""
         made = []
-        for first in range(0, len(self.given), TOGETHER):
-            given = self.given[first : first + TOGETHER].repeat_interleave(CANDIDATES, 0)
-            indices = range(CANDIDATES * first, CANDIDATES * first + len(given))
+        pictures = max(1, TOGETHER // how.n)
+        for first in range(0, len(self.given), pictures):
+            given = self.given[first : first + pictures].repeat_interleave(how.n, 0)
+            indices = range(how.n * first, how.n * first + len(given))
             known = Measurement(self.operator, given.to(model.device))
             made.append(candidates(model, known, indices, how, model.images.shape).cpu())
-        return torch.cat(made).unflatten(0, (-1, CANDIDATES))
+        return torch.cat(made).unflatten(0, (-1, how.n))
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def scores(made: Tensor, truth: Tensor, network: FeatureNetwork) -> list[Tensor]
 
 def table(task: Task, rows: list[Row], network: FeatureNetwork, pixels: PixelRange) -> list[Tensor]:
     """Print the table of one task; returns each row's candidates."""
-    print(f"\n{TASKS[task.name].capitalize()}, {len(task.truth)} images:\n")
+    how = rows[0].how
+    print(f"\n{TASKS[task.name].capitalize()}: {len(task.truth)} images, {how.n} candidates, {how.steps} steps\n")
     print(f"| | {' | '.join(COLUMNS)} |\n|{' --- |' * (len(COLUMNS) + 1)}", flush=True)
     plain = scores(task.plain[:, None], task.truth, network)
     print(f"| {task.plain_name} | {float(plain[0].mean()):.2f} | | {float(plain[2].mean()):.3f} |{' |' * 8}")
@@ -164,7 +166,10 @@ def table(task: Task, rows: list[Row], network: FeatureNetwork, pixels: PixelRan
         one, mean, one_seen, mean_seen = (float(v.mean()) for v in got)
         alone = f"{one:.2f} | {mean:.2f} | {one_seen:.3f} | {mean_seen:.3f}"
         gained = " | ".join(interval(v) for v in gains)
-        print(f"| {row.name}, {method} | {alone} | {gained} | {left:.2f} | {differ} | {seconds:.2f} |", flush=True)
+        solver = "" if row.how.solver == ANCESTRAL else f", {row.how.solver}"
+        print(
+            f"| {row.name}, {method}{solver} | {alone} | {gained} | {left:.2f} | {differ} | {seconds:.2f} |", flush=True
+        )
     return found
 
 
@@ -186,9 +191,11 @@ def picture(tasks: list[tuple[Task, list[Tensor]]], pixels: PixelRange) -> bytes
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=24)
+    parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--task", nargs="+", choices=TASKS, default=["middle", "×4"])
     parser.add_argument("--method", nargs="+", default=[None])
+    parser.add_argument("--solver", nargs="+", default=[ANCESTRAL])
     parser.add_argument("--checkpoint", type=int)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("runs", nargs="+")
@@ -197,7 +204,9 @@ def main() -> None:
     rows = []
     for run in options.runs:
         model = load(run, DiffusionModel, checkpoint=options.checkpoint, device="cpu")
-        rows += [Row(Path(run).name, model, How(steps=options.steps, method=method)) for method in options.method]
+        for method, solver in product(options.method, options.solver):
+            how = How(options.candidates, steps=options.steps, solver=solver, method=method)
+            rows += [Row(Path(run).name, model, how)]
     first = rows[0].model
     dataset = first.load_data()
     assert isinstance(dataset, ImageDataset)

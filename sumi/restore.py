@@ -49,7 +49,7 @@ JUMP, RESAMPLINGS = 5, 5
 """RePaint's; with 50 steps 160 evaluations."""
 
 ANCESTRAL: Final = "ddpm"
-"""The solver. By the ODE candidates of photographs are much too rough (docs/results.md)."""
+"""The usual solver. By the ODE candidates of photographs are much too rough (docs/results.md)."""
 TRAINED: Final = "trained"
 METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint")
 """For a model that was not trained to restore."""
@@ -63,13 +63,14 @@ class How:
     """Which candidates: ``start`` … ``start + n - 1`` of ``seed``; and how they are found.
 
     ``method``: TRAINED or one of METHODS; None: see `method_for`. ``steps``, ``label`` and ``guidance``: as of
-    `DiffusionModel.sample`; the solver is ANCESTRAL. ``progress(done, total)`` counts candidates. Raises InputError for
-    an unknown method, and numbers out of range.
+    `DiffusionModel.sample`, and ``solver`` too. ``progress(done, total)`` counts candidates. Raises InputError for an
+    unknown method, and numbers out of range.
     """
 
     n: int = 4
     seed: int = 0
     steps: int | None = None
+    solver: str = ANCESTRAL
     method: str | None = None
     start: int = 0
     label: str | None = None
@@ -180,7 +181,7 @@ def candidates(
     """Candidates ``indices`` of ``how``'s seed, (n, *shape) on the model's device: of the one picture that was
     measured, or each of its own where ``known`` has n of them. Raises InputError as `restore`.
     """
-    size, method = shape[1:], model.method(how.steps, ANCESTRAL)
+    size, method = shape[1:], model.method(how.steps, how.solver, tuned=False)
     name, said = method_for(model, known.operator, how, known.std), model.labels_of(indices, how.label)
     if name == TRAINED:
         row = condition_of(model.config.conditioning, known)

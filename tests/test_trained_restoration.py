@@ -179,12 +179,13 @@ def test_noise_is_told_and_the_means_are_not_kept() -> None:
 
 
 def test_candidates_are_ancestral_samples_of_what_the_network_is_told(tmp_path: Path) -> None:
-    """Where y is noisy nothing is projected, and they are `DiffusionModel.sample`'s."""
+    """Where y is noisy nothing is projected, and they are `DiffusionModel.sample`'s; or by another solver."""
     model = load(saved(tmp_path / "up", "upscale", "conditioning.noise=0.5"), DiffusionModel)
     given, operator = 0.5 * image(3, 4), box(8, 8, 2)
     said = condition_of(model.config.conditioning, Measurement(operator, given[None], 0.2)).rows(torch.zeros(2).long())
-    wanted = model.sample(2, steps=4, solver="ddpm", seed=3, condition=said)
-    torch.testing.assert_close(restore(model, given, operator, How(n=2, steps=4, seed=3), 0.2), wanted)
+    for solver, how in (("ddpm", How(n=2, steps=4, seed=3)), ("adams", How(n=2, steps=4, seed=3, solver="adams"))):
+        wanted = model.sample(2, steps=4, solver=solver, seed=3, condition=said)
+        torch.testing.assert_close(restore(model, given, operator, how, 0.2), wanted)
 
 
 # --- the commands
