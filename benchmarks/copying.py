@@ -16,12 +16,15 @@ Runs are kept in runs/copying and not trained again. One thread; the time is CPU
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from results import SMALL, flags
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,7 +36,8 @@ from sumi.data.pixels import PixelRange
 from sumi.evaluation.copy_rate import CopyRate, Ratios, copy_rate, copy_ratios
 from sumi.evaluation.intervals import Estimate
 from sumi.explain.figure import GREY, INK, RED, canvas, save
-from sumi.model import DiffusionModel, load
+from sumi.kinds import load
+from sumi.model import DiffusionModel
 from sumi.training_run import train
 
 FOLDER, PICTURE = Path("runs/copying"), Path("docs/copying.png")
@@ -42,6 +46,15 @@ STEPS, SAMPLES, PLANTED = 1500, 1000, 0.1
 SHOWN = 10
 MOVES = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
 COLOURS = {"exact": INK, "moved": "#2563eb", "noisy": "#15803d"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sample (H, W), the training image nearest to it, and whether it is as near as hardly any new image."""
+
+    sample: Tensor
+    twin: Tensor
+    copy: bool
 
 
 def held_out_share(size: int) -> float:
@@ -61,7 +74,7 @@ def trained(size: int) -> tuple[DiffusionModel, float]:
         train("ddpm", data="digits", out=run, steps=STEPS, settings=settings)
         seconds.write_text(f"{time.process_time() - begin:.0f}")
     print(f"sumi train ddpm --data digits --steps {STEPS} --out {run} {flags(settings)}")
-    return load(run), float(seconds.read_text())
+    return load(run, DiffusionModel), float(seconds.read_text())
 
 
 def ratios(images: Tensor, training: Tensor) -> Ratios:
@@ -100,11 +113,27 @@ def shown(estimate: Estimate) -> str:
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
+def draw_pairs(axes: Axes, pairs: list[Pair]) -> None:
+    """Each sample in a frame with the training image below it, a line from one to the other."""
+    side, gap = len(pairs[0].sample), 3
+    for k, pair in enumerate(pairs):
+        left, colour = 1.4 * side * k, RED if pair.copy else GREY
+        for top, image in ((0, pair.sample), (side + gap, pair.twin)):
+            box = (left, left + side, top + side, top)
+            axes.imshow(image.numpy(), cmap="gray", vmin=-1, vmax=1, interpolation="nearest", extent=box)
+        axes.plot([left + side / 2] * 2, [side, side + gap], color=colour, linewidth=2)
+        frame = (left - 0.7, -0.7), side + 1.4, 2 * side + gap + 1.4
+        axes.add_patch(Rectangle(*frame, fill=False, edgecolor=colour, linewidth=1.2))
+    axes.set_xlim(-8, 1.4 * side * len(pairs))
+    axes.set_ylim(2 * side + gap + 1, -1)
+    axes.set_axis_off()
+
+
 def main() -> None:
     torch.set_num_threads(1)
     rates: list[Estimate] = []
     found: list[dict[str, CopyRate]] = []
-    pairs: list[tuple[Tensor, Tensor]] = []
+    pairs: list[list[Pair]] = []
     rows: list[str] = []
     for size in SIZES:
         model, seconds = trained(size)
@@ -114,9 +143,11 @@ def main() -> None:
         training, held_out = (pixels.to_model(part.images) for part in (train_part, rest))
         samples = pixels.to_model(pixels.to_levels(model.sample(SAMPLES)))
         near = ratios(samples, training)
-        rates.append(copy_rate(near.ratio, ratios(held_out, training).ratio).rate)
+        copied = copy_rate(near.ratio, ratios(held_out, training).ratio)
+        rates.append(copied.rate)
         found.append(detector(training, held_out))
-        pairs.append((samples[:SHOWN], training[near.index[:SHOWN]]))
+        said = near.ratio <= copied.ratios.threshold
+        pairs.append([Pair(samples[i, 0], training[near.index[i], 0], bool(said[i])) for i in range(SHOWN)])
         cells = [f"{size:,}", f"{len(rest):,}", shown(rates[-1]), *(shown(one.rate) for one in found[-1].values())]
         rows.append(f"| {' | '.join(cells)} | {seconds:.0f} |")
     print("\n| to train on | held out | copies among samples, % | nothing planted | ", end="")
@@ -125,10 +156,10 @@ def main() -> None:
     draw(rates, found, pairs)
 
 
-def draw(rates: list[Estimate], found: list[dict[str, CopyRate]], pairs: list[tuple[Tensor, Tensor]]) -> None:
+def draw(rates: list[Estimate], found: list[dict[str, CopyRate]], pairs: list[list[Pair]]) -> None:
     """Above, copies by size and what the search finds; below, the first samples over their nearest training images."""
-    figure = canvas(9.0, 7.6)
-    charts, pictures = figure.subfigures(2, 1, height_ratios=(1, 1.35))
+    figure = canvas(9.0, 9.6)
+    charts, pictures = figure.subfigures(2, 1, height_ratios=(1, 2))
     left, right = charts.subplots(1, 2)
     for axes, lines in (
         (left, {"copies among samples": (RED, rates)}),
@@ -157,12 +188,13 @@ def draw(rates: list[Estimate], found: list[dict[str, CopyRate]], pairs: list[tu
     right.set_ylabel("copies found, %")
     right.set_title("what the search finds, where 10 % are planted", fontsize=9)
     right.legend(frameon=False, fontsize=8, ncols=2)
-    grid = pictures.subplots(len(SIZES), 1)
-    for axes, size, (samples, twins) in zip(grid, SIZES, pairs, strict=True):
-        row = torch.cat([torch.cat(list(F.pad(x[:, 0], (0, 1), value=1.0)), 1) for x in (samples, twins)])
-        axes.imshow(row.numpy(), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-        axes.set_axis_off()
-        axes.set_title(f"{size:,} images: samples, and below each the training image nearest to it", fontsize=8)
+    pictures.suptitle(
+        "the first samples, each tied to the training image nearest to it; red: as near as the nearest 1 % of held-out",
+        fontsize=9,
+    )
+    for axes, size, row in zip(pictures.subplots(len(SIZES), 1), SIZES, pairs, strict=True):
+        draw_pairs(axes, row)
+        axes.text(-1.5, 9.5, f"{size:,}\nimages", ha="right", va="center", fontsize=9)
     save(figure, PICTURE, "copies by the number of training images")
 
 

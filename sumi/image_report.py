@@ -14,11 +14,12 @@ from sumi.evaluation.loss_by_noise import LossByLogSnr
 from sumi.evaluation.measurements import measurements
 from sumi.evaluation.memorization import nearest
 from sumi.evaluation.pictures import neighbours, png, side_by_side
-from sumi.evaluation.report import Figure, Section, write_report
+from sumi.evaluation.report import Figure, Section, Verdict, write_report
 from sumi.evaluation.sections import classes, copies_in_words, fine_detail
 from sumi.evaluation.summary import Evaluation
 from sumi.evaluation.sweep_sections import number_of_steps, randomness
 from sumi.evaluation.trade_off_section import guidance
+from sumi.measured import Count, counting_one
 from sumi.model import DiffusionModel
 from sumi.report_sections import how_it_was_made, training_curve
 from sumi.restored import restored
@@ -30,8 +31,8 @@ from sumi.trajectory import trajectory, write_trajectory
 
 SHOWN = 36
 CLOSEST = (
-    "The most suspicious of all samples, each with its training image; below, how near it is by that image's own "
-    "measure: 0 is a copy, 1 as far as from that image to its ten nearest others."
+    "The most suspicious of all samples, each above the training image nearest to it. Below, how far apart the two "
+    "are: 0 is a copy, 1 as far as that training image is from its ten nearest others."
 )
 
 
@@ -50,8 +51,9 @@ class ImageReport:
     traded: TradeOff | None
     losses: LossByLogSnr | None
     seed: int
+    progress: Count | None = None
 
-    def write(self, words: str, made: str) -> tuple[Path, ...]:
+    def write(self, words: Verdict, made: str) -> tuple[Path, ...]:
         """Write ``report/`` in the run folder; ``words``: the verdict, ``made``: how samples were. Returns its files.
 
         Raises SumiError where it cannot be written.
@@ -71,7 +73,9 @@ class ImageReport:
             loss.write_text(curve)
             traded, shown_traded = self._trade_off(folder)
             emerging, shown_emerging = self._emerging(folder)
-            again = restored(model, self.held_out, folder, self.seed) if isinstance(model, DiffusionModel) else []
+            again: list[Section] = []
+            if isinstance(model, DiffusionModel):
+                again = restored(model, self.held_out, folder, self.seed, counting_one(self.progress, "restoring"))
             if self.evaluation is not None:
                 figures = asdict(self.evaluation)
                 if self.losses is not None:
@@ -82,9 +86,7 @@ class ImageReport:
                     figures["trade_off"] = asdict(self.traded)
                 (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
             sections = [
-                Section(
-                    "Samples", figures=[Figure(grid, f"{made}. Nothing is chosen: images 0 to {SHOWN - 1}.", True)]
-                ),
+                Section("Samples", figures=[Figure(grid, self._shown(made, len(real)), True)]),
                 *emerging,
                 *again,
                 *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
@@ -93,7 +95,7 @@ class ImageReport:
                 *self._sweeps(),
                 *traded,
                 self._learning(curve),
-                *([Section("Figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
+                *([Section("All figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
                 how_it_was_made(
                     model,
                     self.train,
@@ -109,14 +111,25 @@ class ImageReport:
             write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
         return grid, *shown_emerging, loss, beside, *shown_traded, report
 
+    def _shown(self, made: str, real: int) -> str:
+        few = min(SHOWN, len(self.drawn))
+        first = "All" if few == len(self.drawn) else f"The first {few} of"
+        return f"{first} {made}; none is chosen. Beside them {real} real images that were held out from training."
+
     def _emerging(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
         """The first sample on its way from noise, where there is such a way, and the files of it."""
         if not isinstance(self.model, DiffusionModel):
             return [], ()
         first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
+        told = counting_one(self.progress, "following one sample") or (lambda *_: None)
+        told(0, 1)
         way = trajectory(self.model, 0, seed=self.seed, label=first)
         strip, animation = write_trajectory(self.model, way, folder)
-        figures = [Figure(strip, "xₜ from noise (t = 1) to the image (t = 0)", True), Figure(animation, "")]
+        told(1, 1)
+        figures = [
+            Figure(strip, "Sample 0 on its way from noise, at t = 1, to the image, at t = 0."),
+            Figure(animation, "The same way, moving."),
+        ]
         return [Section("An image emerging from noise", figures=figures)], (strip, animation)
 
     def _neighbours(self) -> bytes:
@@ -126,7 +139,10 @@ class ImageReport:
         return png(neighbours(pixels.to_bytes(few), twins, found.distance.tolist()))
 
     def _copying(self, beside: Path) -> Section:
-        first = "The nearest training image of the first samples; below each pair the root mean square difference."
+        first = (
+            "The first samples, each above the training image nearest to it in pixels, in place. Below, the root mean "
+            "square difference of the two (pixels lie in -1 to 1)."
+        )
         figures = [Figure(beside, first, True)]
         if self.evaluation is None:
             return Section("Is it copying?", figures=figures)
@@ -159,7 +175,7 @@ class ImageReport:
         return [section], (file,)
 
     def _learning(self, curve: str) -> Section:
-        figures = [Figure(curve, "training loss")]
+        figures = [Figure(curve, "Training loss, with its running median.")]
         if self.losses is not None:
             bins = self.losses.bins
             middles = [(b.low + b.high) / 2 for b in bins]
@@ -171,9 +187,9 @@ class ImageReport:
                 ((e.high - e.low) / e.value for _, line in errors.values() for e in line if e.value), default=0.0
             )
             caption = (
-                f"mean squared error on {self.losses.images} held-out images in {len(bins)} bins of log-SNR, each "
-                "image with a time and noise of its own in each; bands: 95 % bootstrap intervals, at most "
-                f"±{50 * widest:.1f} % here"
+                f"How well it denoises: mean squared error on {self.losses.images} held-out images in {len(bins)} bins "
+                "of log-SNR, each image with a time and noise of its own in each. Bands: 95 % bootstrap intervals, at "
+                f"most ±{50 * widest:.1f} % here."
             )
             figures.append(Figure(loss_by_noise_level(errors), caption))
         return Section("How it learned", figures=figures)

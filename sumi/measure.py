@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from sumi.evaluation.feature_space import FeatureSpace
 from sumi.evaluation.features import FEWEST_IMAGES, train_classifier, train_rotations
 from sumi.evaluation.loss_by_noise import LossByLogSnr, loss_by_log_snr
 from sumi.evaluation.open_space import LEARNED, open_space
+from sumi.evaluation.report import Verdict
 from sumi.evaluation.seen import CHUNK
 from sumi.evaluation.summary import MOST_PAIRED, Evaluation, evaluate
 from sumi.evaluation.verdict import verdict
@@ -96,7 +97,7 @@ def measure(
     labels = None if asked is None else asked[: len(drawn)]
     seconds = time.perf_counter() - begin
     evaluation = swept = traded = None
-    words = f"{too_few[0].upper()}{too_few[1:]}."
+    words = Verdict(f"{too_few[0].upper()}{too_few[1:]}.")
     if measurable:
         network = learn_features(train, progress)
         starts = range(len(drawn), count, CHUNK)
@@ -120,13 +121,25 @@ def measure(
                 progress=progress,
             )
     if dataset.fingerprint() != known:
-        words += " Note: the data has changed since training, so held-out images may have been trained on."
+        note = "The data has changed since training, so held-out images may have been trained on."
+        words = replace(words, points=(*words.points, ("Note", note)))
     report = ImageReport(
-        model, dataset, train, held_out, drawn, labels, evaluation, swept, traded, _held_out_loss(model, held_out), seed
+        model,
+        dataset,
+        train,
+        held_out,
+        drawn,
+        labels,
+        evaluation,
+        swept,
+        traded,
+        _held_out_loss(model, held_out, progress),
+        seed,
+        progress,
     )
     made = f"{len(drawn)} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
     files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn)} more")
-    return Measured(evaluation, words, model.folder / "report" / "report.html", files)
+    return Measured(evaluation, str(words), model.folder / "report" / "report.html", files)
 
 
 def _sample(
@@ -185,14 +198,6 @@ def _evaluate(
     def as_saved(drawn: Tensor) -> Tensor:
         return pixels.to_model(pixels.to_levels(drawn))
 
-    looked, total = 0, parts.count + 2 * len(held_out)
-
-    def count(more: int) -> None:
-        nonlocal looked
-        looked += more
-        if progress is not None:
-            progress("taking features", min(looked, total), total)
-
     return evaluate(
         as_saved(parts.drawn),
         pixels.to_model(train.images),
@@ -200,23 +205,29 @@ def _evaluate(
         network,
         space=space,
         more=map(as_saved, parts.more),
+        more_count=parts.count - len(parts.drawn),
         held_out_labels=torch.tensor(held_out.labels) if same and held_out.labels is not None else None,
         sample_labels=parts.labels,
         mirrored=mirrored,
         data_fingerprint=held_out.fingerprint(),
         seed=seed,
-        count=count,
+        progress=progress,
     )
 
 
-def _held_out_loss(model: GenerativeModel, held_out: ImageDataset) -> LossByLogSnr | None:
+def _held_out_loss(
+    model: GenerativeModel, held_out: ImageDataset, progress: Count | None = None
+) -> LossByLogSnr | None:
     """The errors of a denoiser, which is told no class, on held-out images; None of other kinds of model."""
     if not isinstance(model, DiffusionModel):
         return None
     # evenly spaced: files are often sorted by class
     chosen = np.linspace(0, len(held_out) - 1, min(MOST_DENOISED, len(held_out))).round().astype(int)
     images = PixelRange(held_out.levels).to_model(held_out.images[chosen]).to(model.device)
-    return loss_by_log_snr(model.denoiser(), images, grid=model.network_denoiser.grid, seed=model.config.seed)
+    told = counting_one(progress, "taking the loss on held-out images")
+    return loss_by_log_snr(
+        model.denoiser(), images, grid=model.network_denoiser.grid, seed=model.config.seed, progress=told
+    )
 
 
 def learn_features(train: ImageDataset, progress: Count | None = None) -> FeatureNetwork:

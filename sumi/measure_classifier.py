@@ -6,7 +6,8 @@ from math import exp
 
 from sumi.data.dataset import ImageDataset
 from sumi.evaluation.charts import accuracy_by_noise_level
-from sumi.evaluation.report import Figure, Section, Table, write_report
+from sumi.evaluation.report import Figure, Section, Table, Verdict, write_report
+from sumi.evaluation.words import amount, percent
 from sumi.measured import Count, Measured, counting_one
 from sumi.noisy_classifier import AccuracyByNoise, ClassifierModel
 from sumi.report_sections import how_it_was_made, training_curve
@@ -32,15 +33,28 @@ def measure_classifier(
         (folder / "accuracy.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
         curve = training_curve(model)
         sections = [
-            Section("How much it recognises", figures=[Figure(chart, "held-out images, by noise", True)]),
-            Section("How it learned", figures=[Figure(curve, "training loss: cross-entropy in nats, over all noise")]),
-            Section("Figures", tables=[Table(header, rows(found))]),
+            Section(
+                "How much it recognises",
+                figures=[
+                    Figure(chart, "Held-out images told right, by how noisy they are; band: 95 % intervals.", True)
+                ],
+            ),
+            Section(
+                "How it learned",
+                figures=[
+                    Figure(
+                        curve,
+                        "Training loss, cross-entropy in nats over all noise, with its running median.",
+                    )
+                ],
+            ),
+            Section("All figures", tables=[Table(header, rows(found))]),
             _how(model, train, held_out, found, seed),
         ]
         title = f"{model.config.recipe} on {dataset_name(model)}"
         report = folder / "report.html"
         write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
-    return Measured(found, words, report, (folder / "accuracy.svg", report))
+    return Measured(found, str(words), report, (folder / "accuracy.svg", report))
 
 
 def dataset_name(model: ClassifierModel) -> str:
@@ -56,15 +70,19 @@ def rows(found: AccuracyByNoise) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _verdict(found: AccuracyByNoise) -> str:
+def _verdict(found: AccuracyByNoise) -> Verdict:
     middle = min(range(len(found.log_snr)), key=lambda k: abs(found.log_snr[k]))
-    most, equal, least = (f"{100 * found.accuracy[k].value:.1f} %" for k in (0, middle, -1))
-    clean = found.accuracy[-1]
-    return (
-        f"Of {found.images} held-out images it recognises {least} with hardly any noise (95 % interval "
-        f"{100 * clean.low:.1f} to {100 * clean.high:.1f} %), {equal} with about as much noise as data (log-SNR "
-        f"{found.log_snr[middle]:g}), and {most} in the most noise; the commonest class is {100 * found.guess:.1f} %."
+    most, equal, least = (found.accuracy[k] for k in (0, middle, -1))
+    headline = (
+        f"It recognises {percent(least.value)} of held-out images with hardly any noise, and {percent(equal.value)} "
+        f"with about as much noise as data; a guess would be right for {percent(found.guess)}."
     )
+    points = (
+        ("Hardly any noise", f"{amount(least)} of {found.images:,} held-out images are told right."),
+        ("As much as data", f"{amount(equal)}, at log-SNR {found.log_snr[middle]:g}."),
+        ("Most noise", f"{amount(most)}; the commonest class is {percent(found.guess)} of the images."),
+    )
+    return Verdict(headline, points)
 
 
 def _how(

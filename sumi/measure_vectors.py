@@ -6,7 +6,7 @@ of bits it is also told how many samples occur among the training sequences, bes
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ from sumi.errors import InputError
 from sumi.evaluation.feature_network import FEWEST
 from sumi.evaluation.intervals import Estimate, share
 from sumi.evaluation.kernel_distance import energy_distance
-from sumi.evaluation.report import Figure, Section, Table, write_report
+from sumi.evaluation.report import Figure, Section, Table, Verdict, write_report
 from sumi.evaluation.vector_pictures import picture
+from sumi.evaluation.words import amount
 from sumi.measured import Count, Measured, VectorEvaluation, counting_one
 from sumi.model import DiffusionModel
 from sumi.report_sections import how_it_was_made, training_curve
@@ -69,11 +70,13 @@ def measure_vectors(
         found = _evaluate(drawn, known, alike, real, items.levels, seed)
         words = _verdict(found)
     else:
-        words = f"Too few to measure: {count} samples and {len(real)} held out; at least {FEWEST} of each are needed."
+        few = f"Too few to measure: {count} samples and {len(real)} held out; at least {FEWEST} of each are needed."
+        words = Verdict(few)
     if dataset.fingerprint() != model.description.data_fingerprint:
-        words += " Note: the data has changed since training, so held-out vectors may have been trained on."
+        note = "The data has changed since training, so held-out vectors may have been trained on."
+        words = replace(words, points=(*words.points, ("Note", note)))
     files = _write(model, train, held_out, drawn, found, words, made, seed)
-    return Measured(found, words, files[-1], files)
+    return Measured(found, str(words), files[-1], files)
 
 
 def _load(model: DiffusionModel, data: str | None = None) -> VectorDataset:
@@ -101,22 +104,21 @@ def _evaluate(
     )
 
 
-def _verdict(found: VectorEvaluation) -> str:
+def _verdict(found: VectorEvaluation) -> Verdict:
     distance, real = found.distance, found.real
-    figures = (
-        f"energy distance {distance.value:.4f} [{distance.low:.4f}, {distance.high:.4f}] against {real.value:.4f} for "
-        "real against real"
-    )
     if distance.low <= 0:
-        words = f"The samples cannot be told from the real data with {found.held_out} held out: {figures}."
+        headline = f"With {found.held_out:,} held out the samples cannot be told from the real data."
     else:
-        words = f"The samples differ from the real data: {figures}."
+        headline = "The samples differ from the real data."
+    likeness = (
+        f"Energy distance {distance.value:.4f} [{distance.low:.4f}, {distance.high:.4f}] to {found.held_out:,} held "
+        f"out, where training data have {real.value:.4f} [{real.low:.4f}, {real.high:.4f}]; 0 is no difference."
+    )
+    points = [("Likeness", likeness)]
     if found.known is not None and found.known_real is not None:
-        words += (
-            f" {100 * found.known.value:.1f} % of the sequences occur in the training data, and "
-            f"{100 * found.known_real.value:.1f} % of held-out ones."
-        )
-    return words
+        known = f"{amount(found.known)} of the sequences occur in the training data; of held-out ones "
+        points.append(("Known", f"{known}{amount(found.known_real)}."))
+    return Verdict(headline, points)
 
 
 def _rows(found: VectorEvaluation) -> list[tuple[str, str, str]]:
@@ -136,7 +138,7 @@ def _write(
     held_out: VectorDataset,
     drawn: Tensor,
     found: VectorEvaluation | None,
-    words: str,
+    words: Verdict,
     made: str,
     seed: int,
 ) -> tuple[Path, ...]:
@@ -152,17 +154,30 @@ def _write(
         way = trajectory(model, 0, n=min(FOLLOWED, len(drawn)), seed=seed)
         strip, animation = write_trajectory(model, way, folder)
         sections = [
-            Section("Samples", figures=[Figure(beside, f"{made}. Nothing is chosen: the first {shown}.", True)]),
+            Section(
+                "Samples",
+                figures=[
+                    Figure(
+                        beside, f"The first {shown:,} of {made}; none is chosen. Beside them as many held out.", True
+                    )
+                ],
+            ),
             Section(
                 "The data emerging from noise",
-                figures=[Figure(strip, "from noise (t = 1) to the data (t = 0)", True), Figure(animation, "")],
+                figures=[
+                    Figure(strip, "Samples on their way from noise (t = 1) to the data (t = 0).", True),
+                    Figure(animation, "The same way, moving."),
+                ],
             ),
-            Section("How it learned", figures=[Figure(curve, "training loss")]),
+            Section(
+                "How it learned",
+                figures=[Figure(curve, "Training loss, with its running median.")],
+            ),
         ]
         if found is not None:
             (folder / "evaluation.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
             caption = f"{found.samples} samples, {found.held_out} held out; intervals are at 95 %."
-            sections.append(Section("Figures", tables=[Table(("", "samples", "real"), _rows(found), caption)]))
+            sections.append(Section("All figures", tables=[Table(("", "samples", "real"), _rows(found), caption)]))
         sections.append(how_it_was_made(model, train, held_out, made=made, shown=shown, seed=seed))
         title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
         write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")

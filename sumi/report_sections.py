@@ -53,6 +53,6 @@ def how_it_was_made(
         "How it was made",
         f"{len(train):,} {model.items.name} to train on, {len(held_out):,} held out (by a hash of their names). "
         f"Samples: {made}, seed {seed}. {versions}. {' '.join(train.notes)}",
-        tables=[Table(("field", "value"), rows, "the whole configuration, as in config.json")],
+        tables=[Table(("field", "value"), rows, "The whole configuration, as in config.json", folded=True)],
         code=f"{again}\n{samples}",
     )

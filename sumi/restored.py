@@ -1,5 +1,6 @@
 """The report of a run that was trained to restore: held-out pictures, what was left of them, and candidates."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +21,17 @@ SHOWN: Final = 6
 CANDIDATES: Final = 2
 
 
-def restored(model: DiffusionModel, held_out: ImageDataset, folder: Path, seed: int) -> list[Section]:
+def restored(
+    model: DiffusionModel,
+    held_out: ImageDataset,
+    folder: Path,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Section]:
     """Nothing for a run that was not trained to restore; else one section, whose picture is written to ``folder``.
 
     The middle of pictures is painted in, small ones are made larger, grey ones coloured: ``SHOWN`` of those held out.
+    ``progress(done, total)`` counts candidates.
     """
     config, shape = model.config.conditioning, model.images.shape
     operator: AnyOperator
@@ -38,14 +46,17 @@ def restored(model: DiffusionModel, held_out: ImageDataset, folder: Path, seed: 
     chosen = np.linspace(0, len(held_out) - 1, min(SHOWN, len(held_out))).round().astype(int)
     truth = held_out.batch(chosen)
     given = operator(truth)
-    made = torch.stack(
-        [restore(model, y, operator, How(n=CANDIDATES, seed=seed, start=CANDIDATES * k)) for k, y in enumerate(given)]
-    )
+    candidates: list[Tensor] = []
+    for k, y in enumerate(given):
+        candidates.append(restore(model, y, operator, How(n=CANDIDATES, seed=seed, start=CANDIDATES * k)))
+        if progress is not None:
+            progress(CANDIDATES * (k + 1), CANDIDATES * len(given))
+    made = torch.stack(candidates)
     to_bytes = model.pixels.to_bytes
     columns = [("given", _shown(given, shape)), *((f"candidate {k + 1}", made[:, k]) for k in range(CANDIDATES))]
     path = folder / "restored.png"
     path.write_bytes(png(side_by_side([(name, to_bytes(x)) for name, x in [*columns, ("held out", truth)]])))
-    caption = f"held-out images, {what}: what was given, {CANDIDATES} candidates of each, and the image itself"
+    caption = f"Held-out images, {what}: what was given, {CANDIDATES} candidates of each, and the image itself."
     return [Section("Restored", figures=[Figure(path, caption, True)])]
 
 

@@ -1253,8 +1253,27 @@ MUTATIONS = [
         "torch.argsort(ratios.ratio, stable=True, descending=True)",
         "test_evaluation_summary.py",
     ),
-    Mutation("evaluation/verdict.py", "if samples.high < real.low:", "if samples.low < real.high:", "test_report.py"),
-    Mutation("evaluation/sections.py", "if samples.high < real.low:", "if samples.low > real.high:", "test_report.py"),
+    Mutation(
+        "evaluation/verdict.py", "if pair[0].high < pair[1].low", "if pair[0].low < pair[1].high", "test_report.py"
+    ),
+    Mutation(
+        "evaluation/verdict.py", "wrong if balance.p_value < SIG", "wrong if balance.p_value > SIG", "test_report.py"
+    ),
+    Mutation("evaluation/verdict.py", "or evaluation.closeness < CLOSE", "or CLOSE > 0", "test_report.py"),
+    Mutation("evaluation/sections.py", "int(samples.low > real.high) - int", "int", "test_report.py"),
+    Mutation(
+        "evaluation/summary.py",
+        "and copies.found.ratios.p_value < SIGNIFICANT",
+        "and copies.found.rate.low > 0",
+        "test_report.py",
+    ),
+    Mutation("evaluation/report.py", "if len(cells) == 1 < columns:", "if len(cells) == 1:", "test_report.py"),
+    Mutation(
+        "evaluation/beside_real.py",
+        "2 * (2 * reach + 1) ** 2 *",
+        "(2 * reach + 1) ** 2 *",
+        "test_evaluation_summary.py",
+    ),
     Mutation("evaluation/measurements.py", "counts[other] else", "counts[one.label] else", "test_report.py"),
     # conditions
     Mutation("conditioning/masks.py", "kind < RECTANGLES, rectangle", "kind < FRAMES, rectangle", "test_conditions.py"),

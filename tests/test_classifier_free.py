@@ -24,6 +24,7 @@ from sumi.evaluation import features
 from sumi.evaluation.features import train_classifier
 from sumi.evaluation.summary import evaluate
 from sumi.evaluation.verdict import verdict
+from sumi.evaluation.words import amount
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.kinds import load
@@ -220,9 +221,8 @@ def test_label_accuracy_is_the_share_that_the_classifier_finds_right(monkeypatch
     assert 0.65 < planted.label_accuracy.value < 0.78
     assert planted.label_accuracy.low < planted.label_accuracy.value < planted.label_accuracy.high
     assert without.label_accuracy is None
-    share = f"{100 * planted.label_accuracy.value:.0f} % are the class asked for, where"
-    assert share in verdict(planted)
-    assert "asked for" not in verdict(without)
+    assert f"{amount(planted.label_accuracy)} are the class asked for, where" in str(verdict(planted))
+    assert "asked for" not in str(verdict(without))
 
 
 def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, monkeypatch) -> None:

@@ -63,19 +63,24 @@ def test_a_perfect_model_is_as_good_as_real(digits: dict[str, Tensor], network: 
     assert found.held_out_accuracy is not None
     assert found.held_out_accuracy.value > 0.95
     assert not copies_training_images(found)
-    assert verdict(found).startswith("The samples cannot be told from the real data with 397 held-out images:")
-    assert verdict(found).endswith("no sign of copying.")
+    assert verdict(found).headline == (
+        "With 397 held-out images the samples cannot be told from real ones, and none stands out as a copy."
+    )
 
 
 def test_a_model_that_copies_is_found_out(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
     """Even where only a tenth of its samples are copies."""
     all_copies = measured(digits, network, digits["training"][:400])
     assert copies_training_images(all_copies)
-    assert all_copies.pixel_copying.median_distance == 0
-    assert "100 % are near copies of training images, where 1 % would be so" in verdict(all_copies)
+    assert all_copies.copies is not None
+    assert all_copies.copies.found.ratios.median_distance == 0
+    assert "about 100\N{NO-BREAK SPACE}% are copies of training images" in verdict(all_copies).headline
     some = measured(digits, network, torch.cat([digits["perfect"][:360], digits["training"][:40]]))
     assert copies_training_images(some)
-    assert some.pixel_copying.counted >= 40
+    assert some.copies is not None
+    assert some.copies.found.ratios.counted >= 40
+    moved = measured(digits, network, torch.cat([digits["perfect"][:360], digits["training"][:40].roll(1, 3)]))
+    assert copies_training_images(moved)
 
 
 def test_worse_samples_get_worse_figures_and_words(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
@@ -91,7 +96,7 @@ def test_worse_samples_get_worse_figures_and_words(digits: dict[str, Tensor], ne
     assert frechet == sorted(frechet)
     assert clear == sorted(clear, reverse=True)
     assert found[-1].distances.kernel.low > found[0].distances.kernel.high
-    assert "are far from the real data" in verdict(found[-1])
+    assert "are far from real images" in verdict(found[-1]).headline
     assert not any(map(copies_training_images, found))
 
 
@@ -99,11 +104,11 @@ def test_missing_classes_are_named(digits: dict[str, Tensor], network: FeatureNe
     labels = digits["perfect labels"]
     few = measured(digits, network, digits["perfect"][(labels != 3) & (labels != 7)])
     assert few.balance is not None
-    assert verdict(few).endswith("Missing among the samples: class 3, 7.") == (few.balance.missing == (3, 7))
+    assert ("class 3 and 7 are missing" in verdict(few).headline) == (few.balance.missing == (3, 7))
     only = measured(digits, network, digits["perfect"][labels == 0])
-    assert verdict(only).endswith("of 10 classes are missing among the samples.")
+    assert "of 10 classes are missing" in verdict(only).headline
     rare = measured(digits, network, digits["perfect"][(labels < 5) | (torch.arange(400) % 5 == 0)])
-    assert "The shares of the classes differ from the real ones by" in verdict(rare)
+    assert "the shares of the classes differ" in verdict(rare).headline
 
 
 def test_samples_of_one_kind_vary_less_than_real_images(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
@@ -116,13 +121,13 @@ def test_samples_of_one_kind_vary_less_than_real_images(digits: dict[str, Tensor
     assert found.variety.samples.coverage.high < 0.2 < 0.8 < found.variety.real.coverage.low
     assert found.inception_score is not None
     assert found.inception_score.samples.score.high < 1.5 < 8 < found.inception_score.real.score.value
-    assert "They vary less than real images" in verdict(replace(found, balance=None))
+    assert "they vary less" in verdict(replace(found, balance=None)).headline
     perfect = measured(digits, network, digits["perfect"])
     assert perfect.variety is not None
     assert perfect.variety.samples.coverage.value == pytest.approx(perfect.variety.samples.expected_coverage, abs=0.02)
     assert perfect.variety.samples.recall.high > perfect.variety.real.recall.low
     assert (perfect.variety.samples.samples, perfect.variety.real.samples, perfect.variety.real.real) == (400, 400, 397)
-    assert "vary" not in verdict(perfect)
+    assert "vary" not in verdict(perfect).headline
 
 
 def test_blurred_samples_lack_detail(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
@@ -139,6 +144,24 @@ def test_blurred_samples_lack_detail(digits: dict[str, Tensor], network: Feature
     assert section.text.startswith("The samples have as much fine detail as real images")
 
 
+def test_what_is_going_on_is_told_to_the_end(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
+    """Each part of the work counts up to its own total: features of all images, and each way a copy may be moved."""
+    told: list[tuple[str, int, int]] = []
+    samples, more = digits["perfect"][:200], [digits["perfect"][200:300], digits["perfect"][300:]]
+    parts = samples, digits["training"], digits["held out"]
+    evaluate(*parts, network, more=more, more_count=200, progress=lambda *now: told.append(now))
+    ends = {what: (done, total) for what, done, total in told}
+    looked = 400 + 2 * 397
+    assert ends == {
+        "taking features": (looked, looked),
+        "measuring distances": (3, 3),
+        "looking for copies": (18, 18),
+    }
+    for what in ends:
+        done = [now for name, now, _ in told if name == what]
+        assert done == sorted(done)
+
+
 @pytest.mark.parametrize("disguise", ["none", "moved", "mirrored"])
 def test_half_of_the_samples_are_copies(digits: dict[str, Tensor], network: FeatureNetwork, disguise: str) -> None:
     """Found where they were moved too, and mirrored where that is asked for; the closest pairs name their sources."""
@@ -153,7 +176,7 @@ def test_half_of_the_samples_are_copies(digits: dict[str, Tensor], network: Feat
     assert [(pair.training, pair.ratio) for pair in copies.closest] == [(p.sample - 100, 0) for p in copies.closest]
     if disguise == "none":
         found = evaluate(*parts, network)
-        assert copies_in_words(found).startswith("About 50 %")
+        assert copies_in_words(found).startswith("About 50\N{NO-BREAK SPACE}%")
         assert copies_in_words(measured(digits, network, digits["perfect"])).startswith("No copies stand out")
     if disguise == "mirrored":
         missed = evaluate(*parts, network).copies
@@ -210,7 +233,7 @@ def test_with_few_images_what_cannot_be_measured_is_left_out(
     assert [reason.split(" (")[0] for reason in found.left_out] == ["precision and recall", "share of copies"]
     assert "10 images are too few for balls" in found.left_out[0]
     assert "10 images are too few for balls" in measurements(found).caption
-    assert verdict(found)
+    assert verdict(found).headline
     grey = evaluate(few["perfect"], few["training"], torch.zeros(10, 1, 8, 8), network)
     assert grey.spectra is None
     json.dumps(asdict(grey), allow_nan=False)
@@ -234,7 +257,7 @@ def test_data_without_labels_are_measured_too(digits: dict[str, Tensor], monkeyp
     assert found.inception_score is None
     assert found.variety is not None
     assert not found.left_out
-    assert "a network is sure which way up" in verdict(found)
+    assert "A network is sure which way up" in str(verdict(found))
     assert found.distances.kernel.low < 0 < found.distances.kernel.high
 
 

@@ -21,6 +21,7 @@ from sumi.data.load import load
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
 from sumi.evaluation.kernel_distance import energy_distance
+from sumi.evaluation.words import amount
 from sumi.measure import measure
 from sumi.measure_vectors import measure_vectors
 from sumi.measured import Measured, VectorEvaluation
@@ -90,7 +91,9 @@ def test_a_perfect_model_cannot_be_told_from_the_data(tmp_path: Path, draws) -> 
     shuffled = train[np.random.default_rng(3).permutation(len(train))[: len(held_out)]]
     assert found.real == energy_distance(shuffled, held_out)
     assert (found.samples, found.held_out, found.known, found.known_real) == (600, len(held_out), None, None)
-    assert measured.verdict.startswith(f"The samples cannot be told from the real data with {len(held_out)} held out")
+    assert measured.verdict.startswith(
+        f"With {len(held_out):,} held out the samples cannot be told from the real data.\n"
+    )
     assert "Note" not in measured.verdict
     assert json.loads((tmp_path / "report/evaluation.json").read_text()) == asdict(found)
 
@@ -104,7 +107,7 @@ def test_other_samples_are_told_from_the_data_and_all_is_written(tmp_path: Path,
     found = figures(measured)
     assert found.samples == found.held_out  # by default as many as are held out, where these are 500 to 2000
     assert found.distance.low > found.real.high
-    assert measured.verdict.startswith("The samples differ from the real data: energy distance 0.1")
+    assert measured.verdict.startswith("The samples differ from the real data.\nLikeness: Energy distance 0.1")
     assert {path.name for path in measured.files} == {
         "samples.png",
         "strip.png",
@@ -115,7 +118,7 @@ def test_other_samples_are_told_from_the_data_and_all_is_written(tmp_path: Path,
     page = measured.report.read_text()
     assert page.count("<img") >= 3
     assert f"{found.samples} samples, {found.held_out} held out" in page
-    assert measured.verdict.split(":")[0] in page
+    assert measured.verdict.split("\n")[0] in page
     assert f"sumi sample {tmp_path} -n {found.samples} --seed 0" in page
 
 
@@ -137,7 +140,9 @@ def test_bits_are_measured_as_they_are_saved_and_looked_for_in_training(tmp_path
     assert found.known.value == 0.75
     assert found.known_real.value == 1.0
     assert found.distance == energy_distance(near(400).sign(), split(model)[1])
-    assert "75.0 % of the sequences occur in the training data, and 100.0 % of held-out ones" in measured.verdict
+    assert (
+        f"{amount(found.known)} of the sequences occur in the training data; of held-out ones 100" in measured.verdict
+    )
 
 
 def test_other_data_are_compared_in_the_models_units(tmp_path: Path, draws) -> None:

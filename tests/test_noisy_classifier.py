@@ -17,6 +17,7 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load_images
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
+from sumi.evaluation.words import percent
 from sumi.guidance.classifier import NoisyClassifier
 from sumi.kinds import load
 from sumi.model import DiffusionModel
@@ -93,10 +94,13 @@ def test_it_recognises_much_where_there_is_little_noise_and_nothing_in_much(run:
     assert accuracy[0] < 0.22
     assert accuracy[-1] > accuracy[len(accuracy) // 2] > accuracy[0]
     page = (run / "report" / "report.html").read_text()
-    assert "held-out images it recognises" in page
+    assert "of held-out images with hardly any noise" in page
     assert f"sumi evaluate {run} --seed 0" in page
     assert main(["evaluate", str(run)]) == 0
-    assert f"{100 * accuracy[-1]:.1f} % with hardly any noise" in capsys.readouterr().out.replace("\n", " ")
+    assert (
+        f"It recognises {percent(accuracy[-1])} of held-out images with hardly any noise"
+        in capsys.readouterr().out.replace("\n", " ")
+    )
     assert main(["info", str(run)]) == 0
     assert "noisy-classifier on digits" in capsys.readouterr().out
 

@@ -27,7 +27,7 @@ from sumi.evaluation.measurements import by_class, measurements
 from sumi.evaluation.memorization import Copying
 from sumi.evaluation.pictures import animation, image_grid, neighbours, png, side_by_side, strip
 from sumi.evaluation.precision_recall import PrecisionRecall
-from sumi.evaluation.report import Figure, Section, Table, write_report
+from sumi.evaluation.report import Figure, Section, Table, Verdict, write_report
 from sumi.evaluation.sections import copies_in_words, fine_detail
 from sumi.evaluation.spectrum import SpectralDistance, Spectrum
 from sumi.evaluation.summary import Distances, Evaluation, Reference
@@ -70,7 +70,8 @@ def page(tmp_path: Path) -> tuple[str, Page]:
         Section("Three", tables=[Table(("name", NASTY), [("seed", NASTY)], "caption")], code=f"sumi {NASTY}"),
     ]
     path = tmp_path / "report.html"
-    write_report(path, title=f"T {NASTY}", verdict=f"V {NASTY}", sections=sections, subtitle=f"S {NASTY}")
+    words = Verdict(f"V {NASTY}", [(NASTY, f"P {NASTY}")])
+    write_report(path, title=f"T {NASTY}", verdict=words, sections=sections, subtitle=f"S {NASTY}")
     text = path.read_text(encoding="utf-8")
     return text, Page(text)
 
@@ -95,8 +96,8 @@ def test_all_words_are_escaped_and_shown_as_given(page: tuple[str, Page]) -> Non
     text, parsed = page
     assert "<script" not in text
     words = "".join(parsed.words)
-    # title in the head and in the page, subtitle, verdict, heading, text, caption, two cells, code
-    assert words.count(NASTY) == 10
+    # title in the head and in the page, subtitle, verdict, point and its name, heading, text, caption, two cells, code
+    assert words.count(NASTY) == 12
     assert [a["alt"] for a in parsed.every("img")] == [NASTY, "moving"]
 
 
@@ -104,7 +105,8 @@ def test_the_verdict_comes_first_and_the_sections_in_order(page: tuple[str, Page
     _, parsed = page
     words = " ".join(parsed.words)
     places = [
-        words.index(word) for word in ("T a <", "S a <", "V a <", "First", "moving", "falling", "Three", "caption")
+        words.index(word)
+        for word in ("T a <", "S a <", "V a <", "P a <", "First", "moving", "falling", "Three", "caption")
     ]
     # the title stands in the head, too
     assert places == sorted(places)
@@ -127,7 +129,7 @@ def test_what_is_no_picture_is_refused_and_the_old_page_kept(tmp_path: Path) -> 
     path.write_text("old")
     for picture in (b"no picture", "report.svg"):
         with pytest.raises(InputError, match="'here'"):
-            write_report(path, title="", verdict="", sections=[Section("", figures=[Figure(picture, "here")])])
+            write_report(path, title="", verdict=Verdict(""), sections=[Section("", figures=[Figure(picture, "here")])])
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("report.html", "old")]
 
 
@@ -292,8 +294,6 @@ def evaluated() -> Evaluation:
         real_distances=Distances(real, real, 1.15, 180, 180, 180, 180),
         clarity=Clarity(0.9, Estimate(0.91, 0.88, 0.93), Estimate(0.95, 0.92, 0.97), Estimate(0.958, 0.92, 0.99)),
         balance=BALANCE,
-        pixel_copying=copying,
-        feature_copying=copying,
         variety=Compared(
             PrecisionRecall(5, shares[0], shares[1], few, shares[2], 0.987, 180, 170),
             PrecisionRecall(5, shares[3], shares[4], many, shares[5], 0.987, 180, 170),
@@ -314,14 +314,15 @@ def evaluated() -> Evaluation:
 def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
     evaluation = evaluated()
     table = measurements(evaluation)
-    rows = {name: (samples, real) for name, samples, real in table.rows}
+    rows = {row[0]: tuple(row[1:]) for row in table.rows}
+    assert {len(row) for row in table.rows} == {1, 3}  # headings, and a figure beside its real one
     space = "\N{NO-BREAK SPACE}"
     assert rows["Kernel distance (KID)"] == (f"0.012 [-0.020,{space}0.046]", f"0.001 [-0.010,{space}0.020]")
-    assert rows["Fréchet distance, plug-in (FID)"] == ("1.25", "1.15")
+    assert rows["Fréchet distance, plug-in (FID): less of more images"] == ("1.250", "1.150")
     assert rows["Clear (top probability above 0.9)"][0] == f"91.0{space}% [88.0,{space}93.0]"
     assert rows["Clear, relative to real images"][0] == f"0.958 [0.920,{space}0.990]"
-    assert rows["Near copies, pixels"] == (f"3.0 % (p{space}={space}0.0042)", "1.1 %")
-    assert rows["Class shares, total variation"][0].startswith("0.200")
+    assert rows["Too near"] == (f"3.0{space}% (p{space}={space}0.0042)", f"1.1{space}% by chance")
+    assert rows["Would have to change class"] == (f"20.0{space}% (p{space}={space}0.001)", f"5.0{space}% by chance")
     assert rows["Of the class asked for"][0].startswith("97.0")
     assert rows["Of the class asked for"][1].startswith("100.0")
     assert rows["Inception score, of 3 classes"] == (
@@ -334,24 +335,31 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
         "Coverage, 98.7 % for a perfect model": (61, 96),
     }.items():
         assert rows[name] == tuple(f"{v}.0{space}% [{v - 2}.0,{space}{v + 1}.0]" for v in (samples, other))
-    for name in ("Density, 1 for a perfect model", "Fine detail: power from 0.25 cycles per pixel, of held-out"):
-        assert rows[name] == (f"0.700 [0.600,{space}0.800]", f"0.990 [0.890,{space}1.090]")
+    density = (f"0.700 [0.600,{space}0.800]", f"0.990 [0.890,{space}1.090]")
+    assert rows["Density, 1 for a perfect model"] == density
+    detail = (f"70.0{space}% [60.0,{space}80.0]", f"99.0{space}% [89.0,{space}109.0]")
+    assert rows["Power from 0.25 cycles per pixel, of held-out"] == detail
     assert rows["Spectral distance: log powers, squared"] == rows["Kernel distance (KID)"]
-    copies = f"2.1{space}% [0.4,{space}5.0] (p{space}={space}0.0042)"
-    assert rows["Copies, also moved by 1 pixel or mirrored"] == (copies, "0 %")
-    assert rows["Accuracy of the classifier"][1].startswith("99.0")
+    assert rows["Copies of training images, also moved by 1 pixel or mirrored"] == ()
+    assert rows["Copies, above chance"] == (f"2.1{space}% [0.4,{space}5.0]", "0 %")
+    assert rows["Told right by the classifier itself"][1].startswith("99.0")
     assert "400 samples and 180 held-out images" in table.caption
-    assert "1617 training images" in table.caption
+    assert "180 of 1,617 training images" in table.caption
     assert "built-in network, 64 features, sha256 0123456789ab" in table.caption
     assert "180 held-out images, sha256 fedcba987654" in table.caption
-    assert "Precision to coverage: 180 of each against 170 held-out images, k = 5." in table.caption
+    for said in (
+        "Precision to coverage: 180 samples and 170 held-out images, k = 5.",
+        "Fine detail: 180 samples and 170 held-out images.",
+        "Copies: 400 samples and 180 held-out images.",
+    ):
+        assert said in table.caption
     assert table.caption.endswith("Left out: Some score (3 images are too few).")
 
 
 def test_what_was_left_out_has_no_row() -> None:
     nothing = dict.fromkeys(("variety", "inception_score", "spectra", "copies", "class_accuracy"))
     names = [row[0] for row in measurements(replace(evaluated(), **nothing)).rows]
-    for word in ("Inception", "Precision", "Recall", "Density", "Coverage", "detail", "Spectral", "Copies,"):
+    for word in ("Inception", "Precision", "Recall", "Density", "Coverage", "detail", "Spectral", "Copies"):
         assert not [name for name in names if word in name]
     assert "Of the class asked for" in names
 
@@ -381,39 +389,118 @@ def test_the_sections_say_in_words_what_is_beyond_chance() -> None:
         (section,) = fine_detail(replace(evaluation, spectra=replace(spectra, distance=beside)))
         return section.text
 
-    assert detail(0.7).startswith(
-        "The samples lack fine detail: they have 70 % of its power in held-out images [65, 75]"
-    )
+    space = "\N{NO-BREAK SPACE}"
+    lacking = f"The samples lack fine detail: they have 70{space}% [65,{space}75] of its power in held-out images"
+    assert detail(0.7).startswith(lacking)
     assert detail(0.9).startswith("The samples have as much fine detail as real images")
-    assert detail(1.3).startswith("The samples have too much fine detail, or noise: 130 %")
-    assert "where training images have 99 % [89, 109]" in detail(0.7)
-    assert copies_in_words(evaluation).startswith("About 2 % [0, 5] of the samples are nearer to a training image")
-    none = replace(copies, found=replace(copies.found, rate=Estimate(0.01, -0.01, 0.03)))
-    words = copies_in_words(replace(evaluation, copies=none))
-    assert words.startswith("No copies stand out (in place or moved by 1 pixel, mirrored or not): 12 of 400 samples")
-    assert "where 4 would be by chance" in words
+    assert detail(1.3).startswith(f"The samples have too much fine detail, or noise: 130{space}%")
+    assert f"where training images have 99{space}% [89,{space}109]" in detail(0.7)
+    counted = "12 of 400 samples come as near to a training image (in place or moved by 1 pixel, mirrored or not)"
+    assert copies_in_words(evaluation).startswith(f"About 2{space}% [0,{space}5] of the samples are copies: {counted}")
+    chance = replace(copies, found=replace(copies.found, ratios=replace(copies.found.ratios, p_value=0.02)))
+    words = copies_in_words(replace(evaluation, copies=chance))
+    assert words.startswith(f"No copies stand out: {counted}")
+    assert words.endswith("by chance 4 would.")
     assert copies_in_words(replace(evaluation, copies=None)) == ""
     place = replace(copies, reach=0, mirrored=False)
-    assert "nearer to a training image (in place) than" in copies_in_words(replace(evaluation, copies=place))
-    assert "Copies, in place" in [row[0] for row in measurements(replace(evaluation, copies=place)).rows]
+    assert "near to a training image (in place) as" in copies_in_words(replace(evaluation, copies=place))
+    assert "Copies of training images, in place" in [
+        row[0] for row in measurements(replace(evaluation, copies=place)).rows
+    ]
     assert fine_detail(replace(evaluation, spectra=None)) == []
 
 
-def test_the_verdict_has_two_sentences_at_most_and_says_where_variety_lacks() -> None:
-    evaluation = evaluated()
-    assert evaluation.variety is not None
-    classes_differ = verdict(evaluation)
-    assert classes_differ.endswith("The shares of the classes differ from the real ones by 20 %.")
-    assert "97 % are the class asked for, where 100 % of real ones are told right;" in classes_differ
-    even = replace(evaluation, balance=None)
-    assert verdict(even).endswith(
-        "They vary less than real images: 52 % of held-out images lie among them, "
-        "and 93 % with training images in their place."
+def test_the_first_sentence_names_what_is_beyond_chance_and_nothing_else() -> None:
+    """Of samples unlike real images every fault; of samples that are as real ones, in all figures, none."""
+    evaluation, space = evaluated(), "\N{NO-BREAK SPACE}"
+    variety, spectra, copies = evaluation.variety, evaluation.spectra, evaluation.copies
+    assert variety is not None
+    assert spectra is not None
+    assert copies is not None
+    near = "With 180 held-out images the samples cannot be told from real ones"
+
+    def headline(**changed: object) -> str:
+        return verdict(replace(evaluation, **changed)).headline
+
+    # the interval of clarity meets that of real images
+    faults = (
+        f"the shares of the classes differ, they lack fine detail and about 2{space}% are copies of training images."
     )
-    samples, real = evaluation.variety.samples, evaluation.variety.real
-    covering = replace(even, variety=Compared(replace(samples, recall=real.recall), real))
-    assert "61 % of held-out images have one of them near, and 96 % with" in verdict(covering)
-    alike = replace(even, variety=Compared(real, real))
-    assert "vary" not in verdict(alike)
-    for found in (evaluation, even, covering, alike):
-        assert len(re.findall(r"\.(?: |$)", verdict(found))) <= 2
+    assert headline() == f"{near}, but they vary less, {faults}"
+    sure = replace(evaluation.clarity, samples=Estimate(0.8, 0.78, 0.82))
+    assert "but fewer of them are clear, they vary less" in headline(clarity=sure)
+    assert (
+        headline(balance=replace(BALANCE, p_value=0.02), copies=None)
+        == f"{near}, but they vary less and they lack fine detail."
+    )
+    smooth = replace(spectra.distance, samples=replace(spectra.distance.samples, detail=Estimate(0.5, 0.4, 0.6)))
+    assert "they lack fine detail" in headline(spectra=replace(spectra, distance=smooth))
+    rough = replace(spectra.distance, samples=replace(spectra.distance.samples, detail=Estimate(1.5, 1.4, 1.6)))
+    assert "they have too much fine detail" in headline(spectra=replace(spectra, distance=rough))
+    some = replace(BALANCE, samples=(0, 60, 40))
+    assert "class 0 is missing" in headline(balance=some)
+    many = Balance((100, 0, 0, 0, 0), (20,) * 5, 0.8, 0.05, 0.001)
+    assert "4 of 5 classes are missing" in headline(balance=many)
+    asked = replace(evaluation, label_accuracy=Estimate(0.7, 0.6, 0.8), class_accuracy=None)
+    assert "fewer are of the class asked for" in verdict(asked).headline
+    chance = replace(copies, found=replace(copies.found, ratios=replace(copies.found.ratios, p_value=0.02)))
+    alike = replace(evaluation, balance=None, spectra=None, variety=Compared(variety.real, variety.real), copies=chance)
+    assert verdict(alike).headline == f"{near}, and none stands out as a copy."
+    assert verdict(replace(alike, copies=None)).headline == f"{near}."
+
+
+def test_how_near_is_said_by_closeness_where_the_distance_is_beyond_chance() -> None:
+    apart = replace(evaluated().distances, kernel=Estimate(0.2, 0.1, 0.3))
+    for closeness, said in ((0.02, "very close to"), (0.1, "close to"), (0.3, "some way from"), (0.6, "far from")):
+        words = verdict(replace(evaluated(), distances=apart, closeness=closeness)).headline
+        joined = "but" if closeness < 0.12 else "and"
+        assert words.startswith(f"The samples are {said} real images, {joined} they vary less")
+
+
+def test_what_the_verdict_rests_on_stands_beside_real_images() -> None:
+    space = "\N{NO-BREAK SPACE}"
+    points = dict(verdict(evaluated(), ["zero", "one", "two"]).points)
+    assert list(points) == ["Likeness", "Clarity", "Asked for", "Variety", "Classes", "Fine detail", "Copies"]
+    assert points["Likeness"] == (
+        "Kernel distance 0.012 [-0.020, 0.046] to 180 held-out images, where training images have 0.001 "
+        "[-0.010, 0.020]; 0 is no difference."
+    )
+    assert points["Clarity"] == (
+        f"A classifier is sure of 91{space}% [88,{space}93], and of 95{space}% [92,{space}97] of real images."
+    )
+    assert points["Asked for"].startswith(f"97{space}% [95,{space}98] are the class asked for, where 100{space}%")
+    assert points["Variety"] == (
+        f"52{space}% [50,{space}53] of held-out images lie among them; with training images in their place "
+        f"93{space}% [91,{space}94]."
+    )
+    assert points["Classes"].startswith(f"The shares of the classes differ from the real ones: 20{space}%")
+    assert points["Copies"] == copies_in_words(evaluated())
+    missing = replace(evaluated(), balance=replace(BALANCE, samples=(0, 60, 40)))
+    assert dict(verdict(missing, ["zero", "one", "two"]).points)["Classes"].endswith("No sample is taken for zero.")
+    variety = evaluated().variety
+    assert variety is not None
+    covering = replace(
+        evaluated(), variety=Compared(replace(variety.samples, recall=variety.real.recall), variety.real)
+    )
+    assert dict(verdict(covering).points)["Variety"].startswith(
+        f"61{space}% [59,{space}62] of held-out images have one"
+    )
+    nothing = dict.fromkeys(("variety", "spectra", "copies", "balance", "label_accuracy"))
+    assert [name for name, _ in verdict(replace(evaluated(), **nothing)).points] == ["Likeness", "Clarity"]
+
+
+def test_tables_are_headed_stacked_and_folded(tmp_path: Path) -> None:
+    """A row of one word spans the columns; three columns stack on a telephone, four do not; folded ones have a name."""
+    tables = [
+        Table(("", "samples", "real"), [("Copies",), ("few", "1", "2")], "sizes"),
+        Table(("a", "b", "c", "d"), [("1", "2", "3", "4")], "wide", folded=True),
+        Table((), [("alone",)]),
+    ]
+    write_report(tmp_path / "r.html", title="", verdict=Verdict(""), sections=[Section("", tables=tables)])
+    text = (tmp_path / "r.html").read_text()
+    assert '<tr><th scope="rowgroup" colspan="3">Copies</th></tr>' in text
+    assert text.count('<table class="narrow">') == 2
+    assert '<details class="table"><summary>wide</summary><table>' in text
+    assert "<td>alone</td>" in text
+    assert text.count("<thead>") == 2
+    assert "<figcaption>sizes</figcaption>" in text

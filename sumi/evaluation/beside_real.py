@@ -9,6 +9,7 @@ A measure that needs more images than there are is left out, as None, and its ow
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Generic, TypeVar
 
 import torch
@@ -107,15 +108,30 @@ def search_reach(images: int, training: Tensor, *, mirrored: bool) -> int:
     return 1 if places * images * training.numel() <= MOST_WORK else 0
 
 
-def copies(samples: Tensor, training: Tensor, held_out: Tensor, *, mirrored: bool) -> Copies:
+def copies(
+    samples: Tensor,
+    training: Tensor,
+    held_out: Tensor,
+    *,
+    mirrored: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> Copies:
     """Of images (N, C, H, W). ``mirrored``: whether mirrored copies are looked for; ``held_out`` in random order.
 
-    Copies moved by one pixel are looked for, too, unless that takes more than ``MOST_WORK`` multiplications. Raises
-    InputError for too few training images, and where all held-out images are equally near to one.
+    Copies moved by one pixel are looked for, too, unless that takes more than ``MOST_WORK`` multiplications.
+    ``progress(done, total)`` counts the ways in which they may be. Raises InputError for too few training images, and
+    where all held-out images are equally near to one.
     """
     reach = search_reach(len(samples) + min(len(held_out), MOST), training, mirrored=mirrored)
-    ratios = copy_ratios(samples, training, reach=reach, mirrored=mirrored)
-    real = copy_ratios(held_out[:MOST], training, reach=reach, mirrored=mirrored)
+    done, ways = count(1), 2 * (2 * reach + 1) ** 2 * (1 + mirrored)
+
+    def moved() -> None:
+        if progress is not None:
+            progress(next(done), ways)
+
+    ratios, real = (
+        copy_ratios(x, training, reach=reach, mirrored=mirrored, moved=moved) for x in (samples, held_out[:MOST])
+    )
     first = torch.argsort(ratios.ratio, stable=True)[:SHOWN].tolist()
     closest = tuple(Pair(i, int(ratios.index[i]), float(ratios.ratio[i])) for i in first)
     return Copies(copy_rate(ratios.ratio, real.ratio), reach, mirrored, closest)

@@ -1,7 +1,7 @@
 """What share of the samples are copies of training images, also where they were moved, turned over or made noisy?
 
-``memorization`` asks whether samples lie nearer to training images than real ones do. Here the question is how many,
-and copies are looked for in the ways in which a model, or the augmentation of its data, may disguise them:
+Samples are copies where they lie nearer to training images than real ones do (``memorization``). How many are there?
+Copies are looked for in the ways in which a model, or the augmentation of its data, may disguise them:
 
     d(x, y) = least root mean square difference of y from x, over x as it is, mirrored, and moved by up to ``reach``
     r(x)    = d(x, y)/s(y),   y the training image nearest to x
@@ -27,6 +27,7 @@ many times over (k or more) have s = 0, and only exact copies of them are found.
 a model whose samples are plainer than real images comes too near as well. Then look at the pairs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -58,14 +59,20 @@ class CopyRate:
 
 
 def copy_ratios(
-    images: Tensor, training: Tensor, *, reach: int = 1, mirrored: bool = True, neighbours: int = OWN_NEIGHBOURS
+    images: Tensor,
+    training: Tensor,
+    *,
+    reach: int = 1,
+    mirrored: bool = True,
+    neighbours: int = OWN_NEIGHBOURS,
+    moved: Callable[[], None] = lambda: None,
 ) -> Ratios:
     """How near each of ``images`` (N, C, H, W) is to a training image (M, C, H, W), by that one's own measure.
 
     ``reach``: pixels by which a copy may have been moved; ``mirrored``: whether left and right may have been exchanged
     (turn it off where a mirrored image is another thing, as with letters); ``neighbours``: k. The search takes
-    2 (2 reach + 1)² times as long as that for copies in place. Raises InputError for shapes that do not fit, and for
-    fewer than k + 1 training images.
+    2 (2 reach + 1)² times as long as that for copies in place, and calls ``moved`` that often. Raises InputError for
+    shapes that do not fit, and for fewer than k + 1 training images.
     """
     check_images(images)
     check_images(training)
@@ -88,6 +95,7 @@ def copy_ratios(
                 found = nearest(seen[:, :, down : down + height, right : right + width], inner)
                 index = torch.where(found.distance < best, found.index, index)
                 best = torch.minimum(found.distance, best)
+                moved()
     scale = _own_distance(inner, index, neighbours)
     # 0/0: an exact copy of an image that the data holds many times
     return Ratios(index, torch.where(best > 0, best / scale, 0.0))

@@ -10,6 +10,7 @@ bootstrap over images, all bins resampled alike: of the studentised mean (Hall 1
 percentiles of the plain mean are too short then.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -79,14 +80,23 @@ class LossByLogSnr:
 
 @torch.inference_mode()
 def loss_by_log_snr(
-    denoiser: Denoiser, images: Tensor, *, grid: int | None, seed: int, bins: int = BINS, batch_size: int = 256
+    denoiser: Denoiser,
+    images: Tensor,
+    *,
+    grid: int | None,
+    seed: int,
+    bins: int = BINS,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
 ) -> LossByLogSnr:
     """Errors on ``images`` (N, C, H, W) in [-1, 1], N ≥ 1, in ``bins`` of log-SNR.
 
     ``grid``: the steps of a chain that knows only the times i/grid; None: thousandths of time.
+    ``progress(done, total)`` counts bins.
     """
     found: list[tuple[float, float, Tensor, Tensor]] = []
-    for k, (low, high, times) in enumerate(binned_times(denoiser.schedule, grid, bins)):
+    there = binned_times(denoiser.schedule, grid, bins)
+    for k, (low, high, times) in enumerate(there):
         drawn = [generator(seed, i, k, Purpose.EVALUATION, TIMES).integers(len(times)) for i in range(len(images))]
         now = level(denoiser.schedule, times[torch.tensor(drawn)])
         clean = torch.cat(
@@ -96,6 +106,8 @@ def loss_by_log_snr(
             ]
         )
         found.append((low, high, clean, clean * torch.as_tensor(now.log_snr).exp()))
+        if progress is not None:
+            progress(k + 1, len(there))
     means = bootstrapped(torch.stack([errors for *_, clean, noise in found for errors in (clean, noise)], 1), seed)
     ends = ((low, high) for low, high, *_ in found)
     return LossByLogSnr(

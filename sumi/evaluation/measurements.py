@@ -11,24 +11,20 @@ from sumi.evaluation.summary import Evaluation
 def measurements(evaluation: Evaluation) -> Table:
     """All figures of an evaluation, with intervals and with the same figure for real images."""
     e, real = evaluation, evaluation.real_distances
-    rows = [
+    rows: list[tuple[str, ...]] = [
+        ("Distance from real images: 0 is none",),
         ("Kernel distance (KID)", _interval(e.distances.kernel), _interval(real.kernel)),
         ("Fréchet distance, bias taken off", _interval(e.distances.frechet), _interval(real.frechet)),
-        ("Fréchet distance, plug-in (FID)", f"{e.distances.frechet_plug_in:.2f}", f"{real.frechet_plug_in:.2f}"),
         (
-            f"Clear (top probability above {e.clarity.threshold:g})",
-            _share(e.clarity.samples),
-            _share(e.clarity.real),
+            "Fréchet distance, plug-in (FID): less of more images",
+            f"{e.distances.frechet_plug_in:.3f}",
+            f"{real.frechet_plug_in:.3f}",
         ),
     ]
-    if e.clarity.relative is not None:
-        rows.append(("Clear, relative to real images", _interval(e.clarity.relative), "1"))
-    if e.inception_score is not None:
-        a, b = e.inception_score.samples, e.inception_score.real
-        rows.append((f"Inception score, of {a.classes} classes", _interval(a.score), _interval(b.score)))
     if e.variety is not None:
         a, b = e.variety.samples, e.variety.real
         rows += [
+            ("Quality and variety: as of real images is best",),
             ("Precision: samples among real images", _share(a.precision), _share(b.precision)),
             ("Recall: real images among samples", _share(a.recall), _share(b.recall)),
             ("Density, 1 for a perfect model", _interval(a.density), _interval(b.density)),
@@ -38,48 +34,62 @@ def measurements(evaluation: Evaluation) -> Table:
                 _share(b.coverage),
             ),
         ]
+    rows += [
+        ("To a classifier of real images",),
+        (f"Clear (top probability above {e.clarity.threshold:g})", _share(e.clarity.samples), _share(e.clarity.real)),
+    ]
+    if e.clarity.relative is not None:
+        rows.append(("Clear, relative to real images", _interval(e.clarity.relative), "1"))
+    if e.inception_score is not None:
+        a, b = e.inception_score.samples, e.inception_score.real
+        rows.append((f"Inception score, of {a.classes} classes", _interval(a.score), _interval(b.score)))
+    if e.label_accuracy is not None:
+        alike = None if e.class_accuracy is None else e.class_accuracy.real
+        rows.append(("Of the class asked for", _share(e.label_accuracy), "" if alike is None else _share(alike)))
+    if e.balance is not None:
+        samples = f"{_percent(e.balance.total_variation)} {_chance(e.balance.p_value)}"
+        rows.append(("Would have to change class", samples, f"{_percent(e.balance.by_chance)} by chance"))
+    if e.held_out_accuracy is not None:
+        rows.append(("Told right by the classifier itself", "", _share(e.held_out_accuracy)))
     if e.spectra is not None:
         a, b = e.spectra.distance.samples, e.spectra.distance.real
-        rows.append(
-            (
-                f"Fine detail: power from {a.above:g} cycles per pixel, of held-out",
-                _interval(a.detail),
-                _interval(b.detail),
-            )
-        )
+        name = f"Power from {a.above:g} cycles per pixel, of held-out"
+        rows += [("Fine detail",), (name, _share(a.detail), _share(b.detail))]
         if a.log_distance is not None and b.log_distance is not None:
             rows.append(
                 ("Spectral distance: log powers, squared", _interval(a.log_distance), _interval(b.log_distance))
             )
-    for name, c in (("pixels", e.pixel_copying), ("features", e.feature_copying)):
-        rows += [
-            (f"Near copies, {name}", f"{100 * c.share:.1f} % {_chance(c.p_value)}", f"{100 * c.expected:.1f} %"),
-            (f"Median distance to the nearest, {name}", f"{c.median_distance:.3f}", f"{c.median_distance_real:.3f}"),
-        ]
     if e.copies is not None:
-        found = e.copies.found
+        found, ratios = e.copies.found, e.copies.found.ratios
         ways = ["moved by 1 pixel"] * (e.copies.reach > 0) + ["mirrored"] * e.copies.mirrored
-        name = f"Copies, also {' or '.join(ways)}" if ways else "Copies, in place"
-        rows.append((name, f"{_share(found.rate)} {_chance(found.ratios.p_value)}", "0 %"))
-    if e.balance is not None:
-        samples = f"{e.balance.total_variation:.3f} {_chance(e.balance.p_value)}"
-        rows.append(("Class shares, total variation", samples, f"{e.balance.by_chance:.3f} by chance"))
-    if e.label_accuracy is not None:
-        alike = None if e.class_accuracy is None else e.class_accuracy.real
-        rows.append(("Of the class asked for", _share(e.label_accuracy), "" if alike is None else _share(alike)))
-    if e.held_out_accuracy is not None:
-        rows.append(("Accuracy of the classifier", "", _share(e.held_out_accuracy)))
+        rows += [
+            (
+                f"Copies of training images, also {' or '.join(ways)}"
+                if ways
+                else "Copies of training images, in place",
+            ),
+            (
+                "Too near",
+                f"{_percent(ratios.share)} {_chance(ratios.p_value)}",
+                f"{_percent(ratios.expected)} by chance",
+            ),
+            ("Copies, above chance", _share(found.rate), "0 %"),
+            (
+                "Median distance to the nearest, over its own",
+                f"{ratios.median_distance:.3f}",
+                f"{ratios.median_distance_real:.3f}",
+            ),
+        ]
     sizes = (
-        f"{e.distances.first} samples and {e.distances.second} held-out images; real against real: {real.first} of "
-        f"{e.training_images} training images and the same {real.second} held-out ones. Intervals are at 95 %. "
+        f"Distances: {_of(e.distances.first, e.distances.second)}; real images: {real.first:,} of "
+        f"{e.training_images:,} training images in the samples' place. "
     )
     if (e.distances.frechet_first, e.distances.frechet_second) != (e.distances.first, e.distances.second):
-        sizes += (
-            f"Fréchet distances: {e.distances.frechet_first} samples and {e.distances.frechet_second} held-out images. "
-        )
+        sizes += f"Fréchet distances: {_of(e.distances.frechet_first, e.distances.frechet_second)}. "
     sizes += (
+        "Intervals are at 95 %. "
         f"Feature space: {e.space.name}, {e.space.dimension} features, sha256 {e.space.sha256[:12]}. Reference "
-        f"statistics: {e.reference.images} held-out images, sha256 {e.reference.sha256[:12]}."
+        f"statistics: {e.reference.images:,} held-out images, sha256 {e.reference.sha256[:12]}."
     )
     if min(e.distances.frechet_first, e.distances.frechet_second) < 2 * e.space.dimension:
         sizes += (
@@ -87,16 +97,17 @@ def measurements(evaluation: Evaluation) -> Table:
             "distance."
         )
     if e.space.sha256 != e.network_sha256:
-        sizes += (
-            " Classes, clarity and copies among features are told by the built-in network, sha256 "
-            f"{e.network_sha256[:12]}."
-        )
+        sizes += f" Classes and clarity are told by the built-in network, sha256 {e.network_sha256[:12]}."
     if e.variety is not None:
         v = e.variety.samples
-        sizes += f" Precision to coverage: {v.samples} of each against {v.real} held-out images, k = {v.neighbours}."
+        sizes += f" Precision to coverage: {_of(v.samples, v.real)}, k = {v.neighbours}."
+    if e.spectra is not None:
+        sizes += f" Fine detail: {_of(e.spectra.distance.samples.samples, e.spectra.distance.samples.real)}."
+    if e.copies is not None:
+        sizes += f" Copies: {_of(e.copies.found.ratios.samples, e.copies.found.ratios.real)}."
     if e.left_out:
         sizes += f" Left out: {'; '.join(e.left_out)}."
-    return Table(("", "samples", "real"), rows, sizes)
+    return Table(("", "samples", "real images"), rows, sizes)
 
 
 def by_class(accuracy: ClassAccuracy, names: Sequence[str]) -> Table:
@@ -113,6 +124,10 @@ def by_class(accuracy: ClassAccuracy, names: Sequence[str]) -> Table:
     return Table(("class", "samples", "real", "else taken for"), rows, caption)
 
 
+def _of(samples: int, held_out: int) -> str:
+    return f"{samples:,} samples and {held_out:,} held-out images"
+
+
 def _interval(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f},\N{NO-BREAK SPACE}{estimate.high:.3f}]"
 
@@ -123,4 +138,8 @@ def _chance(p_value: float) -> str:
 
 def _share(estimate: Estimate) -> str:
     low, high = 100 * estimate.low, 100 * estimate.high
-    return f"{100 * estimate.value:.1f}\N{NO-BREAK SPACE}% [{low:.1f},\N{NO-BREAK SPACE}{high:.1f}]"
+    return f"{_percent(estimate.value)} [{low:.1f},\N{NO-BREAK SPACE}{high:.1f}]"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"

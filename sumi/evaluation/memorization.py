@@ -1,6 +1,6 @@
 """Has the model learned by heart? How near samples lie to training images, with real images as the yardstick.
 
-For every sample the nearest training image is found, in pixels and in features, by the root mean square difference. How
+For every sample the distance to the nearest training image is found (``copy_rate`` says which distance decides). How
 near is *too* near depends on the data: twins are common among handwritten ones, rare among photographs. So the same is
 done for held-out real images, which nobody can have copied, and the k-th smallest of their n distances, k ≈ n/100, is
 the threshold. A sample at or below it counts as a near copy.
@@ -14,8 +14,8 @@ which takes into account that the threshold itself comes from few images. ``p_va
 exact, not asymptotic. (Meehan, Chaudhuri and Dasgupta 2020, "A non-parametric test to detect data-copying in generative
 models", compare the whole of the two sets of distances by ranks; copies show first in this lower tail.)
 
-A small p-value in pixels alone is not yet copying: blurred or empty images are near to everything. Copies are near in
-pixels *and* in features; ``summary.verdict`` asks for both.
+A small p-value in plain distances is not yet copying: blurred or empty images are near to everything. By the training
+image's own distances they are not (``copy_rate``; figures in docs/evaluation.md).
 """
 
 import math
@@ -43,7 +43,7 @@ class Copying:
     """How many of ``samples`` samples are at least as near to a training image as the nearest 1 % of real images are.
 
     ``expected``: the share that new real images would have; ``p_value``: the probability that so many or more of them
-    would be counted. Distances are root mean square differences per number of the image (or of the features).
+    would be counted. ``threshold`` and the medians are distances, in the unit of those given.
     """
 
     samples: int

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sumi.errors import InputError
 
+STACKED = 3  # columns: on a telephone the first one stands above the others
 KINDS = ((b"\x89PNG", "png"), (b"RIFF", "webp"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))
 
 
@@ -29,11 +30,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of words under a header; the columns after the first are set as numbers. An empty header is left out."""
+    """Rows of words under a header, which is left out where it is empty; a row of one word is a heading of those below.
+
+    ``folded``: shown only where a reader opens it, by its caption.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,19 @@ class Section:
     code: str = ""
 
 
-def write_report(path: Path, *, title: str, verdict: str, sections: Sequence[Section], subtitle: str = "") -> None:
+@dataclass(frozen=True)
+class Verdict:
+    """``headline``: one sentence to read in ten seconds; ``points``: what it rests on, each a name and a sentence."""
+
+    headline: str
+    points: Sequence[tuple[str, str]] = ()
+
+    def __str__(self) -> str:
+        """A line for the headline and for each point."""
+        return "\n".join([self.headline, *(f"{name}: {words}" for name, words in self.points)])
+
+
+def write_report(path: Path, *, title: str, verdict: Verdict, sections: Sequence[Section], subtitle: str = "") -> None:
     """Write the page to ``path``: the title, the verdict in words, then the sections.
 
     Raises InputError for a picture that is none, OSError where the file cannot be written; an older file stays then.
@@ -67,7 +84,7 @@ def write_report(path: Path, *, title: str, verdict: str, sections: Sequence[Sec
             "<header>",
             f"<h1>{html.escape(title)}</h1>",
             f'<p class="subtitle">{html.escape(subtitle)}</p>' if subtitle else "",
-            f'<div class="verdict">{_paragraphs(verdict)}</div>',
+            _verdict(verdict),
             "</header>",
             "<main>",
             *(_section(section) for section in sections),
@@ -80,6 +97,11 @@ def write_report(path: Path, *, title: str, verdict: str, sections: Sequence[Sec
     temporary = path.with_name(f".{path.name}.partial")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
+
+
+def _verdict(verdict: Verdict) -> str:
+    points = "\n".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(words)}</dd>" for name, words in verdict.points)
+    return f'<div class="verdict"><p>{html.escape(verdict.headline)}</p>{f"<dl>{points}</dl>" if points else ""}</div>'
 
 
 def _section(section: Section) -> str:
@@ -115,13 +137,21 @@ def _figure(figure: Figure) -> str:
 
 
 def _table(table: Table) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    columns = max(map(len, [table.header, *table.rows]), default=0)
 
-    head = f"<thead>{row(table.header, 'th')}</thead>" if table.header else ""
-    body = "\n".join(row(cells, "td") for cells in table.rows)
-    caption = f"<figcaption>{html.escape(table.caption)}</figcaption>" if table.caption else ""
-    return f'<figure class="table"><table>{head}\n<tbody>{body}</tbody></table>{caption}</figure>'
+    def row(cells: Sequence[str]) -> str:
+        if len(cells) == 1 < columns:
+            return f'<tr><th scope="rowgroup" colspan="{columns}">{html.escape(cells[0])}</th></tr>'
+        return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+
+    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
+    body = "\n".join(map(row, table.rows))
+    narrow = ' class="narrow"' if columns <= STACKED else ""
+    inner = f"<table{narrow}>{f'<thead><tr>{head}</tr></thead>' if head else ''}\n<tbody>{body}</tbody></table>"
+    caption = html.escape(table.caption)
+    if table.folded:
+        return f'<details class="table"><summary>{caption}</summary>{inner}</details>'
+    return f'<figure class="table">{inner}{f"<figcaption>{caption}</figcaption>" if caption else ""}</figure>'
 
 
 STYLE = """
@@ -137,14 +167,17 @@ body { margin: 0 auto; padding: 2rem 1.1rem 4rem; max-width: 62rem; background: 
 h1 { margin: 0; font-size: clamp(1.7rem, 5vw, 2.5rem); line-height: 1.15; letter-spacing: -0.015em; }
 h2 { margin: 0 0 0.6rem; font-size: 1.3rem; line-height: 1.25; }
 p { margin: 0 0 0.8rem; max-width: 44rem; }
-.verdict p { max-width: none; }
 .subtitle { margin: 0.5rem 0 0; color: var(--soft); }
-.verdict { margin: 1.6rem 0 0; padding: 1.1rem 1.3rem 0.3rem; border-left: 4px solid var(--first);
-  background: var(--card); border-radius: 0 10px 10px 0; font-size: 1.15rem; }
+.verdict { margin: 1.6rem 0 0; padding: 1.2rem 1.4rem; border-left: 4px solid var(--first); background: var(--card);
+  border-radius: 0 10px 10px 0; }
+.verdict p { margin: 0; max-width: none; font-size: clamp(1.2rem, 3vw, 1.45rem); line-height: 1.4; font-weight: 600; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.45rem 1.2rem; margin: 1.1rem 0 0; }
+dt { color: var(--soft); font-weight: 600; }
+dd { margin: 0; }
 section { margin-top: 3rem; padding-top: 1.4rem; border-top: 1px solid var(--line); }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.2rem;
   align-items: start; margin-top: 1rem; }
-figure { margin: 0; min-width: 0; padding: 1rem; background: var(--card); border: 1px solid var(--line);
+figure, details { margin: 0; min-width: 0; padding: 1rem; background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; }
 figure.wide { grid-column: 1 / -1; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
@@ -152,11 +185,23 @@ figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { margin-top: 0.7rem; color: var(--soft); font-size: 0.92rem; line-height: 1.45; }
 .table { margin-top: 1.2rem; overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; font-size: 0.95rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.45rem 0.7rem 0.45rem 0; border-bottom: 1px solid var(--line); text-align: left;
+th, td { padding: 0.45rem 0.9rem 0.45rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: baseline; }
 th { color: var(--soft); font-weight: 600; }
+th[scope="rowgroup"] { padding-top: 1.3rem; color: var(--ink); }
 tr:last-child td { border-bottom: 0; }
+summary { cursor: pointer; color: var(--soft); }
 pre { margin: 1.2rem 0 0; padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   overflow-x: auto; font: 0.85rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+@media (max-width: 40rem) {
+  dl { grid-template-columns: 1fr; gap: 0.1rem; }
+  dd { margin-bottom: 0.6rem; }
+  .narrow tr { display: grid; grid-template-columns: 1fr 1fr; padding: 0.45rem 0;
+    border-bottom: 1px solid var(--line); }
+  .narrow :is(th, td) { padding: 0 0.6rem 0 0; border: 0; overflow-wrap: anywhere; }
+  .narrow :is(td:first-child, [scope="rowgroup"]) { grid-column: 1 / -1; }
+  .narrow thead th:first-child { display: none; }
+  .narrow th[scope="rowgroup"] { padding-top: 0.9rem; }
+}
 @media print { body { max-width: none; } figure, section { break-inside: avoid; } }
 """

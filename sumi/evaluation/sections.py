@@ -5,11 +5,19 @@ Words are strong only beyond chance: samples differ where their interval and tha
 
 from collections.abc import Sequence
 
+from sumi.evaluation.beside_real import Spectra
 from sumi.evaluation.charts import class_shares, power_spectra
-from sumi.evaluation.intervals import Estimate
+from sumi.evaluation.classes import Balance
 from sumi.evaluation.measurements import by_class
 from sumi.evaluation.report import Figure, Section
-from sumi.evaluation.summary import SIGNIFICANT, Evaluation
+from sumi.evaluation.summary import SIGNIFICANT, Evaluation, copies_training_images
+from sumi.evaluation.words import amount, listed, percent
+
+
+def detail_beyond_chance(found: Spectra) -> int:
+    """-1 where samples have less fine detail than training images, 1 where more, 0 where it may be chance."""
+    samples, real = found.distance.samples.detail, found.distance.real.detail
+    return int(samples.low > real.high) - int(samples.high < real.low)
 
 
 def fine_detail(evaluation: Evaluation) -> list[Section]:
@@ -18,17 +26,16 @@ def fine_detail(evaluation: Evaluation) -> list[Section]:
     if found is None:
         return []
     samples, real = found.distance.samples.detail, found.distance.real.detail
+    words = {
+        -1: "The samples lack fine detail: they have",
+        0: "The samples have as much fine detail as real images:",
+        1: "The samples have too much fine detail, or noise:",
+    }[detail_beyond_chance(found)]
+    text = f"{words} {amount(samples)} of its power in held-out images, where training images have {amount(real)}."
     above = found.distance.samples.above
-    amount = _percent(samples.value)
-    if samples.high < real.low:
-        words = f"The samples lack fine detail: they have {amount} of its power in held-out images"
-    elif samples.low > real.high:
-        words = f"The samples have too much fine detail, or noise: {amount} of its power in held-out images"
-    else:
-        words = f"The samples have as much fine detail as real images: {amount} of its power in held-out images"
-    text = f"{words} {_between(samples)}, where training images have {_percent(real.value)} {_between(real)}."
     caption = (
-        f"mean power of waves of each length; fine detail: waves of {1 / above:g} pixels and shorter (dashed line)"
+        f"Mean power of waves of each length; right of the dashed line is fine detail, waves of {1 / above:g} pixels "
+        "and shorter. Bands: 95 % intervals."
     )
     chart = power_spectra({"samples": found.power.samples, "real": found.power.real}, fine=above)
     return [Section("Fine detail", text, [Figure(chart, caption)])]
@@ -43,34 +50,34 @@ def copies_in_words(evaluation: Evaluation) -> str:
     where = ("in place or moved by 1 pixel" if copies.reach else "in place") + (
         ", mirrored or not" if copies.mirrored else ""
     )
-    if rate.low <= 0 or ratios.p_value >= SIGNIFICANT:
-        return (
-            f"No copies stand out ({where}): {ratios.counted} of {ratios.samples} samples are as near to a training "
-            f"image as the nearest of the real ones, where {ratios.expected * ratios.samples:.0f} would be by chance."
-        )
-    return (
-        f"About {_percent(rate.value)} {_between(rate)} of the samples are nearer to a training image ({where}) than "
-        "real images are. The nearest pairs tell copies from plain images, which are near to many."
+    counted = (
+        f"{ratios.counted} of {ratios.samples:,} samples come as near to a training image ({where}) as the nearest "
+        f"{percent(ratios.expected)} of real images do; by chance {ratios.expected * ratios.samples:.0f} would"
     )
+    if not copies_training_images(evaluation):
+        return f"No copies stand out: {counted}."
+    return (
+        f"About {amount(rate)} of the samples are copies: {counted} (p = {ratios.p_value:.2g}). The nearest pairs tell "
+        "copies from plain images, which are near to many."
+    )
+
+
+def shares_in_words(balance: Balance, names: Sequence[str]) -> str:
+    """Whether the classes' shares differ from the real ones beyond chance, and which classes are missing."""
+    differ = "differ from the real ones" if balance.p_value < SIGNIFICANT else "differ no more than by chance"
+    words = (
+        f"The shares of the classes {differ}: {percent(balance.total_variation)} of the samples would have to change "
+        f"class, {percent(balance.by_chance)} by chance alone (p = {balance.p_value:.2g})."
+    )
+    missing = [names[label] for label in balance.missing]
+    return f"{words} No sample is taken for {listed(missing)}." if missing else words
 
 
 def classes(evaluation: Evaluation, names: Sequence[str]) -> list[Section]:
     """Nothing without labels, or one section: shares of the classes, and how many samples are what was asked for."""
     if evaluation.balance is None:
         return []
-    text = "What the classifier takes the samples for, beside the held-out images."
-    chart = class_shares(evaluation.balance, names=names)
+    chart = Figure(class_shares(evaluation.balance, names=names), "What a classifier of real images takes them for.")
     accuracy = evaluation.class_accuracy
-    missing = [names[label] for label in evaluation.balance.missing]
-    if missing:
-        text += f" No sample is taken for {', '.join(missing)}."
     tables = [] if accuracy is None else [by_class(accuracy, names)]
-    return [Section("Classes", text, [Figure(chart, "share of each class")], tables)]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _between(estimate: Estimate) -> str:
-    return f"[{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
+    return [Section("Classes", shares_in_words(evaluation.balance, names), [chart], tables)]

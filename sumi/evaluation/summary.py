@@ -25,7 +25,6 @@ from sumi.evaluation.frechet import frechet_of_moments, plug_in_of_moments
 from sumi.evaluation.inception_score import InceptionScore
 from sumi.evaluation.intervals import Estimate, share
 from sumi.evaluation.kernel_distance import kernel_distance
-from sumi.evaluation.memorization import Copying, copying, nearest
 from sumi.evaluation.precision_recall import PrecisionRecall
 from sumi.evaluation.seen import SeenFeatures, look
 from sumi.evaluation.streaming_moments import FeatureMoments
@@ -68,8 +67,8 @@ class Reference:
 class Evaluation:
     """What was measured, ready for ``dataclasses.asdict`` and JSON.
 
-    Distances, variety and Inception score are in ``space``; classes, clarity and copies among features are told by
-    ``network``, with the hash ``network_sha256``, which was trained on the training images. They may be one.
+    Distances, variety and Inception score are in ``space``; classes and clarity are told by ``network``, with the hash
+    ``network_sha256``, which was trained on the training images. They may be one.
     ``closeness``: the kernel distance in features centred and scaled as that network's are, to call near or far in any
     space.
 
@@ -96,8 +95,6 @@ class Evaluation:
     real_distances: Distances
     clarity: Clarity
     balance: Balance | None
-    pixel_copying: Copying
-    feature_copying: Copying
     variety: Compared[PrecisionRecall] | None
     inception_score: Compared[InceptionScore] | None
     spectra: Spectra | None
@@ -122,21 +119,22 @@ def evaluate(
     *,
     space: FeatureSpace | None = None,
     more: Iterable[Tensor] = (),
+    more_count: int = 0,
     held_out_labels: Tensor | None = None,
     sample_labels: Tensor | None = None,
     mirrored: bool = False,
     data_fingerprint: str = "",
     seed: int = 0,
-    count: Callable[[int], None] = lambda _: None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Measure ``samples`` against held-out images, in ``space``; in that of ``network`` where it is None.
 
     All images are floats (N, C, H, W) in [-1, 1] of one size, at least 4 of each kind; ``samples`` as they would be
     saved, so rounded to the levels of the data. ``sample_labels`` (N,): the classes that samples were asked to be.
-    ``more``: further samples, in parts, which count for the Fréchet distance alone and are not kept.
+    ``more``: ``more_count`` further samples, in parts, which count for the Fréchet distance alone and are not kept.
     ``mirrored``: look for mirrored copies too, as training on mirrored images makes them. ``data_fingerprint``: of the
     held-out images. ``seed`` chooses the training images to compare with and the permutations: the same input gives the
-    same figures. ``count`` is told how many more images had their features taken.
+    same figures. ``progress(what, done, total)`` is told what is going on.
 
     Raises InputError where the images do not fit together.
     """
@@ -158,13 +156,31 @@ def evaluate(
         held_out_labels = None if held_out_labels is None else held_out_labels.cpu()[chosen[:MOST_PAIRED]]
     mixed = [torch.randperm(len(x), generator=generator) for x in (samples, held_out_images)]
 
+    progress = progress or (lambda *_: None)
+    looked, total = 0, len(samples) + more_count + 2 * len(all_held_out)
+
+    def count(images: int) -> None:
+        nonlocal looked
+        looked += images
+        progress("taking features", min(looked, total), total)
+
+    measures = Measures()
     where: FeatureSpace = network if space is None else space
     of_samples = look(where, _finite([samples], more), len(samples), count)
     of_real = look(where, [all_held_out], len(held_out_images), count)
     of_training = look(where, [train_images[alike[: len(all_held_out)]]], len(held_out_images), count)
     further = train_images[alike[len(all_held_out) : min(len(samples), MOST)]]  # variety compares as many as samples
     training = torch.cat([of_training.kept, look(where, [further], len(further), count).kept])
+    progress("measuring distances", 0, 3)
     found = distances(of_samples, of_real)
+    progress("measuring distances", 1, 3)
+    real_distances = distances(of_training, of_real)
+    progress("measuring distances", 2, 3)
+    varied = measures.where_possible(
+        "precision and recall",
+        lambda: variety(of_samples.kept[mixed[0]], training, of_real.kept[mixed[1]], seed=seed),
+    )
+    progress("measuring distances", 3, 3)
     closeness = found.kernel.value
     if space is not None:
         centre, scale = training.mean(0), training.var(0).mean().sqrt().clamp(min=1e-12)
@@ -172,7 +188,6 @@ def evaluate(
         closeness = kernel_distance(a, b).value
     reference = FeatureMoments(where.space.sha256, data_fingerprint, of_real.moments)
 
-    measures = Measures()
     sample_classes, real_classes = network.probabilities(samples), network.probabilities(held_out_images)
     shares = accuracy = as_asked = by_class = score = None
     told, told_real = (where.classes_of(x.kept) for x in (of_samples, of_real))
@@ -191,10 +206,6 @@ def evaluate(
         as_asked = share(int(right.sum()), len(right))
         if held_out_labels is not None:
             by_class = class_accuracy(sample_classes, sample_labels, real_classes, held_out_labels)
-    pixels = (nearest(x, train_images).distance for x in (samples, held_out_images))
-    learned = network.features(train_images)
-    own = [of_samples.kept, of_real.kept] if space is None else map(network.features, (samples, held_out_images))
-    features = (nearest(x, learned).distance for x in own)
     return Evaluation(
         seed=seed,
         training_images=len(train_images),
@@ -206,15 +217,10 @@ def evaluate(
         held_out_accuracy=accuracy,
         label_accuracy=as_asked,
         distances=found,
-        real_distances=distances(of_training, of_real),
+        real_distances=real_distances,
         clarity=clarity(sample_classes, real_classes),
         balance=shares,
-        pixel_copying=copying(*pixels),
-        feature_copying=copying(*features),
-        variety=measures.where_possible(
-            "precision and recall",
-            lambda: variety(of_samples.kept[mixed[0]], training, of_real.kept[mixed[1]], seed=seed),
-        ),
+        variety=varied,
         inception_score=score,
         spectra=measures.where_possible(
             "fine detail",
@@ -222,7 +228,13 @@ def evaluate(
         ),
         copies=measures.where_possible(
             "share of copies",
-            lambda: copies(samples, train_images, held_out_images[mixed[1][:MOST]], mirrored=mirrored),
+            lambda: copies(
+                samples,
+                train_images,
+                held_out_images[mixed[1][:MOST]],
+                mirrored=mirrored,
+                progress=lambda done, ways: progress("looking for copies", done, ways),
+            ),
         ),
         class_accuracy=by_class,
         left_out=tuple(measures.left_out),
@@ -240,6 +252,6 @@ def _finite(*parts: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def copies_training_images(evaluation: Evaluation) -> bool:
-    """Whether samples lie nearer to training images than chance allows, in pixels and in features alike."""
-    both = (evaluation.pixel_copying, evaluation.feature_copying)
-    return all(c.p_value < SIGNIFICANT and c.share >= 2 * c.expected for c in both)
+    """Whether more samples come too near to training images, in place, moved or mirrored, than chance allows."""
+    copies = evaluation.copies
+    return copies is not None and copies.found.ratios.p_value < SIGNIFICANT
