@@ -125,7 +125,7 @@ def alarms(case: Case, real: Near, honest: Near, planted: Near | None = None, co
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"| data | samples | in place, % of {DRAWS} draws | by own scale |\n" + "| --- " * 4 + "|")
+    print("| data | samples | in place, % | by own scale, % |\n" + "| --- " * 4 + "|")
     for case in CASES:
         _, rest = load_data(DataConfig(case.data)).split(case.held_out)
         assert isinstance(rest, ImageDataset)

@@ -137,8 +137,8 @@ def measure(
         seed,
         progress,
     )
-    made = f"{len(drawn)} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
-    files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn)} more")
+    made = f"{len(drawn):,} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
+    files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn):,} more")
     return Measured(evaluation, str(words), model.folder / "report" / "report.html", files)
 
 

@@ -64,7 +64,7 @@ def measure_vectors(
     if not bool(drawn.isfinite().all()):
         raise InputError("samples: some are NaN or infinite; sample again from a checkpoint that did not diverge")
     drawn = items.as_saved(drawn)
-    made = f"{count} by {model.how_sampled()} in {time.perf_counter() - begin:.1f} s on {model.device}"
+    made = f"{count:,} by {model.how_sampled()} in {time.perf_counter() - begin:.1f} s on {model.device}"
     found = None
     if min(len(real), count, len(alike)) >= FEWEST:
         found = _evaluate(drawn, known, alike, real, items.levels, seed)
@@ -107,7 +107,9 @@ def _evaluate(
 def _verdict(found: VectorEvaluation) -> Verdict:
     distance, real = found.distance, found.real
     if distance.low <= 0:
-        headline = f"With {found.held_out:,} held out the samples cannot be told from the real data."
+        headline = (
+            f"With {found.held_out:,} held out their energy distance does not tell the samples from the real data."
+        )
     else:
         headline = "The samples differ from the real data."
     likeness = (
@@ -153,14 +155,11 @@ def _write(
         loss.write_text(curve)
         way = trajectory(model, 0, n=min(FOLLOWED, len(drawn)), seed=seed)
         strip, animation = write_trajectory(model, way, folder)
+        first = "All" if shown == len(drawn) else f"The first {shown:,} of"
         sections = [
             Section(
                 "Samples",
-                figures=[
-                    Figure(
-                        beside, f"The first {shown:,} of {made}; none is chosen. Beside them as many held out.", True
-                    )
-                ],
+                figures=[Figure(beside, f"{first} {made}; none is chosen. Beside them as many held out.", True)],
             ),
             Section(
                 "The data emerging from noise",

@@ -1267,6 +1267,8 @@ MUTATIONS = [
         "and copies.found.rate.low > 0",
         "test_report.py",
     ),
+    Mutation("evaluation/charts.py", "if not (every <= 0).any():", "if not (every <= 0).all():", "test_report.py"),
+    Mutation("sampled_moments.py", "seed=seed, start=first", "seed=seed, start=start", "test_sampled_moments.py"),
     Mutation("evaluation/report.py", "if len(cells) == 1 < columns:", "if len(cells) == 1:", "test_report.py"),
     Mutation(
         "evaluation/beside_real.py",

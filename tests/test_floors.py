@@ -32,7 +32,7 @@ FLOORS = [
     {"image_report", "measure_vectors", "measure_classifier", "nll_figures"},
     {"nll_by_ode", "nll_baseline"},
     {"nll"},
-    {"measure"},
+    {"measure", "sampled_moments"},
     {"tune"},
     {"compare"},
     {"cli"},

@@ -92,7 +92,7 @@ def test_a_perfect_model_cannot_be_told_from_the_data(tmp_path: Path, draws) -> 
     assert found.real == energy_distance(shuffled, held_out)
     assert (found.samples, found.held_out, found.known, found.known_real) == (600, len(held_out), None, None)
     assert measured.verdict.startswith(
-        f"With {len(held_out):,} held out the samples cannot be told from the real data.\n"
+        f"With {len(held_out):,} held out their energy distance does not tell the samples from the real data.\n"
     )
     assert "Note" not in measured.verdict
     assert json.loads((tmp_path / "report/evaluation.json").read_text()) == asdict(found)

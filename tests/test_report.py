@@ -241,6 +241,18 @@ def test_charts_take_their_colours_from_the_page_and_are_the_same_every_time() -
         assert not re.findall(r"(?<!, )#(?:1c1b1a|b5432f|2f6690|b9b4ab)", chart)
 
 
+def test_losses_below_zero_stand_in_their_place() -> None:
+    """A density's loss falls through zero: equal falls are equal steps then, and no point is lost."""
+    chart = loss_curve(range(40), [2.0 - 0.1 * step for step in range(40)])
+    curve = max(
+        re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: var\(--first', chart), key=len
+    )
+    ys = [float(y) for y in re.findall(r"[ML] \S+ (\S+)", curve)]
+    assert ys[-1] > ys[0]  # SVG counts downwards
+    falls = np.diff(ys)[2:-2]
+    assert falls == pytest.approx([falls[0]] * len(falls), abs=1e-2)
+
+
 def spectrum_of(*powers: float) -> Spectrum:
     rings = tuple(Estimate(p, p / 2, 2 * p) for p in powers)
     return Spectrum(tuple(k / 8 for k in range(len(powers))), rings, 100)

@@ -167,7 +167,7 @@ def test_evaluate_measures_and_reports(trained: Path, tmp_path: Path, capsys) ->
     capsys.readouterr()
     assert main(["evaluate", str(copy), "-n", "60"]) == 0
     printed = capsys.readouterr().out
-    assert "energy distance" in printed
+    assert "Energy distance" in printed
     assert "report.html" in printed
     found = json.loads((copy / "report/evaluation.json").read_text())
     assert found["samples"] == 60

@@ -30,7 +30,10 @@ BESIDE = {FIRST: (5.0, 4.0), SECOND: (5.0, -11.0), INK: (-13.0, 4.0)}  # where a
 def loss_curve(
     steps: Sequence[int], losses: Sequence[float], *, held_out: tuple[Sequence[int], Sequence[float]] | None = None
 ) -> str:
-    """The training loss (K,) at ``steps`` (K,), logarithmic, with its running median; ``held_out``: (steps, losses)."""
+    """The training loss (K,) at ``steps`` (K,) with its running median; ``held_out``: (steps, losses).
+
+    Logarithmic where all are above zero; a density's log-likelihood need not be.
+    """
     figure, axes = _blank("step", "loss")
     values = np.asarray(losses, dtype=float)
     axes.plot(steps, values, color=FIRST, linewidth=0.7, alpha=0.35)
@@ -39,8 +42,10 @@ def loss_curve(
     if held_out is not None:
         axes.plot(*held_out, color=SECOND, linewidth=2, marker="o", markersize=3.5, label="held out")
         _legend(axes)
-    axes.set_yscale("log")
-    _tick(axes, values)
+    every = values if held_out is None else np.concatenate([values, held_out[1]])
+    if not (every <= 0).any():
+        axes.set_yscale("log")
+        _tick(axes, values)
     return _svg(figure)
 
 

@@ -6,6 +6,7 @@ from sumi.evaluation.class_accuracy import ClassAccuracy
 from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.report import Table
 from sumi.evaluation.summary import Evaluation
+from sumi.evaluation.words import chance
 
 
 def measurements(evaluation: Evaluation) -> Table:
@@ -47,7 +48,7 @@ def measurements(evaluation: Evaluation) -> Table:
         alike = None if e.class_accuracy is None else e.class_accuracy.real
         rows.append(("Of the class asked for", _share(e.label_accuracy), "" if alike is None else _share(alike)))
     if e.balance is not None:
-        samples = f"{_percent(e.balance.total_variation)} {_chance(e.balance.p_value)}"
+        samples = f"{_percent(e.balance.total_variation)} {chance(e.balance.p_value)}"
         rows.append(("Would have to change class", samples, f"{_percent(e.balance.by_chance)} by chance"))
     if e.held_out_accuracy is not None:
         rows.append(("Told right by the classifier itself", "", _share(e.held_out_accuracy)))
@@ -70,7 +71,7 @@ def measurements(evaluation: Evaluation) -> Table:
             ),
             (
                 "Too near",
-                f"{_percent(ratios.share)} {_chance(ratios.p_value)}",
+                f"{_percent(ratios.share)} {chance(ratios.p_value)}",
                 f"{_percent(ratios.expected)} by chance",
             ),
             ("Copies, above chance", _share(found.rate), "0 %"),
@@ -120,7 +121,7 @@ def by_class(accuracy: ClassAccuracy, names: Sequence[str]) -> Table:
         confused = f"{names[other]} ({counts[other]})" if counts[other] else ""
         cells = ("none" if part is None else _share(part) for part in (one.samples, one.real))
         rows.append((names[one.label], *cells, confused))
-    caption = "samples: told right of those asked to be of the class; the last column counts samples"
+    caption = "Samples: told right of those asked to be of the class; the last column counts samples."
     return Table(("class", "samples", "real", "else taken for"), rows, caption)
 
 
@@ -130,10 +131,6 @@ def _of(samples: int, held_out: int) -> str:
 
 def _interval(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f},\N{NO-BREAK SPACE}{estimate.high:.3f}]"
-
-
-def _chance(p_value: float) -> str:
-    return f"(p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p_value:.2g})"
 
 
 def _share(estimate: Estimate) -> str:

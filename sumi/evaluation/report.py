@@ -199,8 +199,8 @@ pre { margin: 1.2rem 0 0; padding: 1rem; background: var(--card); border: 1px so
   .narrow tr { display: grid; grid-template-columns: 1fr 1fr; padding: 0.45rem 0;
     border-bottom: 1px solid var(--line); }
   .narrow :is(th, td) { padding: 0 0.6rem 0 0; border: 0; overflow-wrap: anywhere; }
-  .narrow :is(td:first-child, [scope="rowgroup"]) { grid-column: 1 / -1; }
-  .narrow thead th:first-child { display: none; }
+  .narrow :is(td:first-child, th:first-child) { grid-column: 1 / -1; }
+  .narrow th:empty { display: none; }
   .narrow th[scope="rowgroup"] { padding-top: 0.9rem; }
 }
 @media print { body { max-width: none; } figure, section { break-inside: avoid; } }

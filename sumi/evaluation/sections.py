@@ -11,7 +11,7 @@ from sumi.evaluation.classes import Balance
 from sumi.evaluation.measurements import by_class
 from sumi.evaluation.report import Figure, Section
 from sumi.evaluation.summary import SIGNIFICANT, Evaluation, copies_training_images
-from sumi.evaluation.words import amount, listed, percent
+from sumi.evaluation.words import amount, chance, listed, percent
 
 
 def detail_beyond_chance(found: Spectra) -> int:
@@ -57,7 +57,7 @@ def copies_in_words(evaluation: Evaluation) -> str:
     if not copies_training_images(evaluation):
         return f"No copies stand out: {counted}."
     return (
-        f"About {amount(rate)} of the samples are copies: {counted} (p = {ratios.p_value:.2g}). The nearest pairs tell "
+        f"About {amount(rate)} of the samples are copies: {counted} {chance(ratios.p_value)}. The nearest pairs tell "
         "copies from plain images, which are near to many."
     )
 
@@ -67,7 +67,7 @@ def shares_in_words(balance: Balance, names: Sequence[str]) -> str:
     differ = "differ from the real ones" if balance.p_value < SIGNIFICANT else "differ no more than by chance"
     words = (
         f"The shares of the classes {differ}: {percent(balance.total_variation)} of the samples would have to change "
-        f"class, {percent(balance.by_chance)} by chance alone (p = {balance.p_value:.2g})."
+        f"class, {percent(balance.by_chance)} by chance alone {chance(balance.p_value)}."
     )
     missing = [names[label] for label in balance.missing]
     return f"{words} No sample is taken for {listed(missing)}." if missing else words

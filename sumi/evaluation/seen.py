@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sumi.errors import InputError
 from sumi.evaluation.feature_space import FeatureSpace
 from sumi.evaluation.moments import Moments
 
@@ -35,6 +36,15 @@ def look(space: FeatureSpace, images: Iterable[Tensor], keep: int, count: Callab
             kept = torch.cat([kept, features[: keep - len(kept)]])
         count(len(part))
     return SeenFeatures(kept, moments)
+
+
+def finite(samples: Tensor) -> Tensor:
+    """The same samples (N, C, H, W), on the CPU. Raises InputError where one is no image."""
+    if not bool(samples.isfinite().all()):
+        raise InputError(
+            "samples: some pixels are NaN or infinite; sample again from a checkpoint that did not diverge"
+        )
+    return samples.cpu()
 
 
 def chunks(images: Iterable[Tensor]) -> Iterator[Tensor]:

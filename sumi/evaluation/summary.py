@@ -8,7 +8,7 @@ Measures that look at pairs of images take no more than ``MOST_PAIRED`` of a kin
 however many, as it needs their moments alone (``seen``).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -26,7 +26,7 @@ from sumi.evaluation.inception_score import InceptionScore
 from sumi.evaluation.intervals import Estimate, share
 from sumi.evaluation.kernel_distance import kernel_distance
 from sumi.evaluation.precision_recall import PrecisionRecall
-from sumi.evaluation.seen import SeenFeatures, look
+from sumi.evaluation.seen import SeenFeatures, finite, look
 from sumi.evaluation.streaming_moments import FeatureMoments
 
 SIGNIFICANT = 0.01
@@ -166,7 +166,7 @@ def evaluate(
 
     measures = Measures()
     where: FeatureSpace = network if space is None else space
-    of_samples = look(where, _finite([samples], more), len(samples), count)
+    of_samples = look(where, map(finite, chain([samples], more)), len(samples), count)
     of_real = look(where, [all_held_out], len(held_out_images), count)
     of_training = look(where, [train_images[alike[: len(all_held_out)]]], len(held_out_images), count)
     further = train_images[alike[len(all_held_out) : min(len(samples), MOST)]]  # variety compares as many as samples
@@ -239,16 +239,6 @@ def evaluate(
         class_accuracy=by_class,
         left_out=tuple(measures.left_out),
     )
-
-
-def _finite(*parts: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The same samples, refused where one is no image."""
-    for images in chain(*parts):
-        if not bool(images.isfinite().all()):
-            raise InputError(
-                "samples: some pixels are NaN or infinite; sample again from a checkpoint that did not diverge"
-            )
-        yield images.cpu()
 
 
 def copies_training_images(evaluation: Evaluation) -> bool:

@@ -17,6 +17,11 @@ def amount(estimate: Estimate) -> str:
     )
 
 
+def chance(p_value: float) -> str:
+    """A p-value in brackets."""
+    return f"(p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p_value:.2g})"
+
+
 def listed(words: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
