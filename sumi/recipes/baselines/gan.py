@@ -13,8 +13,9 @@ from sumi.training.config import TrainingConfig
 def recipe(data: DataConfig) -> BaselineConfig:
     """Gradients are as large as the game makes them: they are clipped only where it would break."""
     training = TrainingConfig(
-        steps=6000,
-        learning_rate=2e-4,
+        steps=3000,
+        batch_size=64,
+        learning_rate=1e-3,
         beta_1=0.0,
         beta_2=0.99,
         gradient_clip=100.0,

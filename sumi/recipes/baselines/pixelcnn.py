@@ -11,5 +11,8 @@ from sumi.training.config import TrainingConfig
 
 def recipe(data: DataConfig) -> BaselineConfig:
     """A rate that falls to 0, and dropout, without which it learns small sets by heart."""
-    training = TrainingConfig(steps=4000, decay="cosine", precision="fp32", ema_decay=0.999)
-    return BaselineConfig(recipe="pixelcnn", data=data, network=PixelCNNConfig(dropout=0.3), training=training)
+    network = PixelCNNConfig(width=32, blocks=4, dropout=0.3)
+    training = TrainingConfig(
+        steps=3000, batch_size=64, learning_rate=3e-3, decay="cosine", precision="fp32", ema_decay=0.999
+    )
+    return BaselineConfig(recipe="pixelcnn", data=data, network=network, training=training)

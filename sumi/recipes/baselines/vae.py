@@ -11,5 +11,7 @@ from sumi.training.config import TrainingConfig
 
 def recipe(data: DataConfig) -> BaselineConfig:
     """A rate that falls to 0; in bfloat16 the bound of nearly certain values would be rough."""
-    training = TrainingConfig(steps=6000, decay="cosine", precision="fp32", ema_decay=0.999)
+    training = TrainingConfig(
+        steps=3000, batch_size=64, learning_rate=3e-3, decay="cosine", precision="fp32", ema_decay=0.999
+    )
     return BaselineConfig(recipe="vae", data=data, network=VAEConfig(), training=training)
