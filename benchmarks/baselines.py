@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PICTURE = Path("docs/baselines.png")
 SHOWN = 20
+LOWEST = 1.0
 
 
 def picture() -> None:
@@ -53,22 +54,23 @@ def picture() -> None:
         axes.spines[:].set_visible(False)
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     found = outcomes()
+    reached = [run.frechet for groups in found.values() for runs in groups.values() for run in runs if not run.failed]
     for axes, name in zip(below.subplots(1, len(NAMES), sharey=True), NAMES, strict=True):
-        dots(axes, name, list(found[name].values()))
+        dots(axes, name, list(found[name].values()), 1.5 * max(reached))
     save(figure, PICTURE, "samples and distances of diffusion, VAE, GAN and PixelCNN")
 
 
-def dots(axes: "Axes", name: str, groups: list[list[Outcome]]) -> None:
-    """Fréchet distances by learning rate; red where a run collapsed, a cross at the top where it failed."""
-    top = 2 * line().frechet
+def dots(axes: "Axes", name: str, groups: list[list[Outcome]], top: float) -> None:
+    """Fréchet distances by learning rate; red where a run collapsed, a cross at the ``top`` where it failed."""
     for place, runs in enumerate(groups):
         for number, run in enumerate(runs):
             x = place + 0.09 * (number - (len(runs) - 1) / 2)
             colour, mark = (RED if run.failed or line().collapsed(run) else INK), "x" if run.failed else "o"
-            axes.plot(x, top if run.failed else max(run.frechet, 0.1), mark, color=colour, markersize=5)
+            axes.plot(x, top if run.failed else max(run.frechet, LOWEST), mark, color=colour, markersize=5)
     axes.axhline(line().frechet, color=GREY, linewidth=1, linestyle="--")
     axes.set_yscale("log")
-    axes.set_ylim(0.09, 1.3 * top)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(0.9 * LOWEST, 1.2 * top)
     axes.set_xticks(range(len(groups)), list(FACTORS))
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_xlabel("learning rate ×")

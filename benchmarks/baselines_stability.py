@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from math import inf
+from math import inf, nan
 from pathlib import Path
 
 from benchmarks.baselines_systems import FOLDER, SPEEDS, SYSTEMS, digits, sampled
@@ -116,13 +116,13 @@ def stability() -> None:
     print(f"\n| | {' | '.join(heads)} |\n|{' --- |' * (len(heads) + 1)}")
     for name, by_factor in found.items():
         runs = [run for group in by_factor.values() for run in group]
-        seconds = statistics.median(run.seconds for run in runs if not run.failed)
+        seconds = statistics.median([run.seconds for run in runs if not run.failed] or [nan])
         cells = [
             f"{steps[name]:,}",
-            f"{seconds:.0f}",
+            f"{seconds:.1f}",
             of_all([run.failed for run in runs]),
             of_all([line().collapsed(run) for run in runs]),
-            *(ranged([run.frechet for run in group]) for group in by_factor.values()),
+            *(of_rate(group) for group in by_factor.values()),
         ]
         print(f"| {name} | {' | '.join(cells)} |")
 
@@ -130,6 +130,11 @@ def stability() -> None:
 def of_all(said: Sequence[bool]) -> str:
     e = share(sum(said), len(said))
     return f"{sum(said)} of {len(said)}: {100 * e.value:.0f} [{100 * e.low:.0f}, {100 * e.high:.0f}]"
+
+
+def of_rate(runs: Sequence[Outcome]) -> str:
+    lost = sum(line().collapsed(run) for run in runs)
+    return ranged([run.frechet for run in runs]) + (f", {lost} of {len(runs)} collapsed" if lost else "")
 
 
 def ranged(values: Sequence[float]) -> str:
