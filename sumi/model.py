@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from sumi.conditioning.condition import Condition
-from sumi.conditioning.configs import NoConditioning
 from sumi.conditioning.image import ImageConditioner
 from sumi.conditioning.labels import LabelConditioning
 from sumi.denoising.binomial import BinomialDenoiser
@@ -75,8 +74,10 @@ class DiffusionModel(GenerativeModel):
         steering = steering or Steering()
         if guidance is not None:
             steering = replace(steering, guidance=guidance)
-        alone = steering.classifier is not None and isinstance(self.config.conditioning, NoConditioning)
-        told, sampling, vocabulary = None if alone else condition, self.config.sampling, self.vocabulary
+        told, sampling, vocabulary = condition, self.config.sampling, self.vocabulary
+        if told is not None and steering.classifier is not None and not vocabulary.knows_labels:
+            told = replace(told, labels=None)  # they are for the classifier alone
+            told = told if told.parts() else None
         found: Denoiser = self.network_denoiser
         if isinstance(self.network_denoiser, NetworkDenoiser):
             found = extrapolated(self.network_denoiser, told, steering, vocabulary, self.items.shape, sampling)
@@ -101,7 +102,9 @@ class DiffusionModel(GenerativeModel):
         if label is None:
             return None
         if not self.vocabulary.knows_labels and (steering is None or steering.classifier is None):
-            raise InputError(f"--label {label}: this model was trained without; train classifier-free")
+            raise InputError(
+                f"--label {label}: this model was trained without; train classifier-free, or add --classifier"
+            )
         return self.vocabulary.of_label(indices, label)
 
     def of_values(self, n: int, values: Mapping[str, float]) -> Condition:
@@ -222,6 +225,7 @@ class DiffusionModel(GenerativeModel):
         label: str | Tensor | None = None,
         condition: Condition | None = None,
         guidance: float | None = None,
+        steering: Steering | None = None,
         batch_size: int = 64,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
@@ -254,6 +258,7 @@ class DiffusionModel(GenerativeModel):
             label=label,
             condition=condition,
             guidance=guidance,
+            steering=steering,
             batch_size=batch_size,
             x=x,
             t=float(now.t),

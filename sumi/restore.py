@@ -62,9 +62,9 @@ NONLINEAR: Final = "dps"
 class How:
     """Which candidates: ``start`` … ``start + n - 1`` of ``seed``; and how they are found.
 
-    ``method``: TRAINED or one of METHODS; None: see `method_for`. ``steps``, ``label`` and ``guidance``: as of
-    `DiffusionModel.sample`, and ``solver`` too. ``progress(done, total)`` counts candidates. Raises InputError for an
-    unknown method, and numbers out of range.
+    ``method``: TRAINED or one of METHODS; None: see `method_for`. ``steps``, ``solver``, ``label``, ``guidance`` and
+    ``steering``: as of `DiffusionModel.sample`; methods other than TRAINED clamp x̂_0 themselves and take no threshold.
+    ``progress(done, total)`` counts candidates. Raises InputError for an unknown method, and numbers out of range.
     """
 
     n: int = 4
@@ -75,6 +75,7 @@ class How:
     start: int = 0
     label: str | None = None
     guidance: float | None = None
+    steering: Steering | None = None
     batch_size: int = 64
     progress: Callable[[int, int], None] | None = None
 
@@ -182,13 +183,17 @@ def candidates(
     measured, or each of its own where ``known`` has n of them. Raises InputError as `restore`.
     """
     size, method = shape[1:], model.method(how.steps, how.solver, tuned=False)
-    name, said = method_for(model, known.operator, how, known.std), model.labels_of(indices, how.label)
+    name, steering = method_for(model, known.operator, how, known.std), how.steering or Steering()
+    said = model.labels_of(indices, how.label, steering)
     if name == TRAINED:
         row = condition_of(model.config.conditioning, known)
         row = row.rows(torch.arange(len(indices)) % len(known.y))
-        denoiser = model.denoiser(row, how.guidance, size=size)
+        row = row if said is None else replace(row, labels=said.labels)
+        denoiser = model.denoiser(row, how.guidance, steering, size)
     else:
-        free = Steering(threshold="none")  # there is no slope where x̂_0 is clamped: methods do so outside
+        if steering.threshold is not None:
+            raise InputError(f"--threshold {steering.threshold}: {name} keeps pixels in range itself; leave it out")
+        free = replace(steering, threshold="none")  # no slope is where x̂_0 is clamped: methods do so outside
         denoiser = model.denoiser(said, how.guidance, free, size)
         denoiser, method = prepared(name, denoiser, known, method, model.description.data_std)
     exact = isinstance(known.operator, Operator) and known.std == 0

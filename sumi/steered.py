@@ -31,6 +31,9 @@ def extrapolated(
     if said is None and steering.worse is None:
         if steering.guidance is not None or steering.negative is not None:
             raise InputError("--guidance: says how much a label counts, and none is given; add --label, or --value")
+        for option, value in (("interval", steering.interval), ("rescale", steering.rescale)):
+            if value is not None and steering.classifier is None:
+                raise InputError(f"--guidance-{option}: says how guidance counts, and nothing guides; add --label")
         return network
     better: Denoiser = network if said is None else network.told(vocabulary.checked(said, network, shape))
     scale = usual.guidance if steering.guidance is None else steering.guidance
@@ -43,6 +46,8 @@ def extrapolated(
     elif steering.negative is not None:
         if said is None or said.labels is None:
             raise InputError(f"--negative {steering.negative}: goes with a label, and none is given; add --label")
+        if steering.negative == "all":
+            raise InputError("--negative all: is led away from one class; give its name")
         unwanted = vocabulary.of_label(range(len(said.labels)), steering.negative, option="--negative")
         worse = network.told(vocabulary.checked(unwanted, network, shape))
     elif steering.guidance is None and steering.classifier is not None:

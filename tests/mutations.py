@@ -1494,6 +1494,31 @@ MUTATIONS = [
     Mutation(
         "data/decode.py", "np.where(values == transparent, 0, 255)", "np.where(values == 0, 0, 255)", "test_restore.py"
     ),
+    # restoration, steered
+    Mutation("guidance/classifier.py", "create_graph=True", "create_graph=False", "test_steered_restoration.py"),
+    Mutation(
+        "guidance/classifier.py",
+        "if torch.is_grad_enabled() and x_t.requires_grad:",
+        "if False:",
+        "test_steered_restoration.py",
+    ),
+    Mutation(
+        "restore.py",
+        "model.denoiser(said, how.guidance, free, size)",
+        "model.denoiser(said, how.guidance, Steering(threshold='none'), size)",
+        "test_steered_restoration.py",
+    ),
+    Mutation("restore.py", "replace(row, labels=said.labels)", "row", "test_steered_restoration.py"),
+    Mutation("model.py", "told = replace(told, labels=None)", "pass", "test_steered_restoration.py"),
+    Mutation("model.py", "told if told.parts() else None", "told", "test_steered_restoration.py"),
+    Mutation("steered.py", "value is not None and steering.classifier is None", "False", "test_steered_restoration.py"),
+    Mutation(
+        "cli/steering.py",
+        "scale = 1.0 if by_classifier else usual.guidance",
+        "scale = usual.guidance",
+        "test_steered_restoration.py",
+    ),
+    Mutation("cli/steering.py", "about | said_of(options)", "about", "test_steered_restoration.py"),
     # windows and perceptual distance
     Mutation("guidance/tiling.py", "size - tile, stride), size - tile]", "size - tile, stride)]", "test_tiling.py"),
     Mutation("guidance/tiling.py", "weights / total[places]", "weights", "test_tiling.py"),
@@ -1603,7 +1628,7 @@ MUTATIONS = [
     Mutation("steered.py", "usual.guidance_rescale if steering.rescale is None", "0.0 if True", "test_steering.py"),
     Mutation("model.py", "steering.threshold or sampling.threshold", '"static"', "test_steering.py"),
     Mutation("model.py", " {self.config.sampling.threshold}", "", "test_model.py"),
-    Mutation("restore.py", 'Steering(threshold="none")', "Steering()", "test_restore.py"),
+    Mutation("restore.py", 'replace(steering, threshold="none")', "steering", "test_restore.py"),
     Mutation("sampling/config.py", "0 <= ends[0] < ends[1]", "ends[0] < ends[1]", "test_config.py"),
     Mutation(
         "sampling/config.py", "not 0 <= self.guidance_rescale <= 1", "self.guidance_rescale < 0", "test_config.py"

@@ -80,7 +80,9 @@ def test_the_options_are_those_that_are_promised() -> None:
     }
     common = ["--help", "-h"]
     restoration = ["-n", "--steps", "--method", "--seed", "--label", "--guidance", "--checkpoint", "--device", "--out"]
-    restoration += common
+    steering = ["--guidance-interval", "--guidance-rescale", "--negative", "--worse", "--worse-checkpoint"]
+    steering += ["--classifier", "--classifier-scale", "--threshold"]
+    restoration += [*steering, *common]
     assert options == {
         "train": sorted(
             ["--data", "--out", "--steps", "--seed", "--device", "--set", "--resume", "--no-report", *common]
@@ -97,14 +99,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--label",
                 "--value",
                 "--guidance",
-                "--guidance-interval",
-                "--guidance-rescale",
-                "--negative",
-                "--worse",
-                "--worse-checkpoint",
-                "--classifier",
-                "--classifier-scale",
-                "--threshold",
+                *steering,
                 "--batch-size",
                 "--checkpoint",
                 "--device",

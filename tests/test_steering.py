@@ -175,6 +175,8 @@ def test_the_command_line_steers_and_each_file_says_how(folder: Path, tmp_path: 
         (["--label", "cat", "--classifier-scale", "2"], "none is given; add --classifier"),
         (["--negative", "cat"], "none is given; add --label"),
         (["--label", "cat", "--negative", "owl"], "--negative owl: there is no such class"),
+        (["--label", "cat", "--negative", "all"], "--negative all: is led away from one class; give its name"),
+        (["--guidance-interval", "0.3,5"], "--guidance-interval: says how guidance counts, and nothing guides"),
         (["--label", "cat", "--negative", "dog", "--worse", "{}/worse"], "--negative, --worse: lead away from two"),
         (["--label", "cat", "--worse", "{}/told", "--guidance", "2"], "is the model itself; give a worse run"),
         (["--label", "cat", "--guidance-interval", "3"], "--guidance-interval 3: is not of the form LOW,HIGH"),

@@ -1,6 +1,7 @@
 """``sumi inpaint RUN IMAGE --mask MASK``."""
 
 import argparse
+from dataclasses import replace
 
 from sumi.cli.restore import how, prepared, write
 from sumi.cli.terminal import counting
@@ -14,7 +15,8 @@ def run(options: argparse.Namespace) -> None:
     shape = model.images.shape
     image = read_image(options.image, shape, larger=True)
     mask = read_mask(options.mask, (image.shape[1], image.shape[2]))
-    method = method_for(model, Mask(mask), how(options))
+    asked = how(model, options)
+    method = method_for(model, Mask(mask), asked)
     with counting("painting") as painting:
-        made = inpaint(model, image, mask, how(options, painting))
+        made = inpaint(model, image, mask, replace(asked, progress=painting))
     write(model, options, "inpaint", image, made, {"mask": options.mask}, method, mask=mask)

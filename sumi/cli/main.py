@@ -70,22 +70,7 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance", type=float, metavar="W", help="how much the label counts: 1 plain, 2 and more sharper"
     )
-    parser.add_argument(
-        "--guidance-interval",
-        metavar="LOW,HIGH",
-        help="sigma/alpha at which guidance counts, such as 0.3,5 (default: the run's)",
-    )
-    parser.add_argument(
-        "--guidance-rescale", type=float, metavar="φ", help="0 to 1: keep the contrast (default: the run's)"
-    )
-    parser.add_argument("--negative", metavar="L", help="guide away from this class, instead of from none")
-    parser.add_argument("--worse", metavar="RUN", help="guide away from this worse run (autoguidance)")
-    parser.add_argument("--worse-checkpoint", type=int, metavar="STEP", help="of --worse, or of RUN itself")
-    parser.add_argument("--classifier", metavar="RUN", help="guide by this run of `sumi train noisy-classifier`")
-    parser.add_argument("--classifier-scale", type=float, metavar="S", help="of its gradient: 0 none (default: 1)")
-    parser.add_argument(
-        "--threshold", choices=("none", "static", "dynamic"), help="what keeps pixels in range (default: the run's)"
-    )
+    _steering(parser)
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)
@@ -174,6 +159,7 @@ def _candidates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     _told(parser)
+    _steering(parser)
 
 
 def _told(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +168,25 @@ def _told(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     _device(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for the images (default: inside the run folder)")
+
+
+def _steering(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--guidance-interval",
+        metavar="LOW,HIGH",
+        help="sigma/alpha at which guidance counts, such as 0.3,5 (default: the run's)",
+    )
+    parser.add_argument(
+        "--guidance-rescale", type=float, metavar="φ", help="0 to 1: keep the contrast (default: the run's)"
+    )
+    parser.add_argument("--negative", metavar="L", help="guide away from this class, instead of from none")
+    parser.add_argument("--worse", metavar="RUN", help="guide away from this worse run (autoguidance)")
+    parser.add_argument("--worse-checkpoint", type=int, metavar="STEP", help="of --worse, or of RUN itself")
+    parser.add_argument("--classifier", metavar="RUN", help="guide by this run of `sumi train noisy-classifier`")
+    parser.add_argument("--classifier-scale", type=float, metavar="S", help="of its gradient: 0 none (default: 1)")
+    parser.add_argument(
+        "--threshold", choices=("none", "static", "dynamic"), help="what keeps pixels in range (default: the run's)"
+    )
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:

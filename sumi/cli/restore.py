@@ -2,12 +2,14 @@
 
 import argparse
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from sumi.cli.sample import plain
+from sumi.cli.steering import how_guided, said_of, steered
 from sumi.cli.terminal import counting, say
 from sumi.kinds import load
 from sumi.model import DiffusionModel
@@ -24,9 +26,10 @@ def run(options: argparse.Namespace) -> None:
     operator, _, noise = find_operator(options.operator, (channels, *size))
     if options.noise is not None:
         noise = options.noise * 2 / 255
-    method = method_for(model, operator, how(options), noise)
+    asked = how(model, options)
+    method = method_for(model, operator, asked, noise)
     with counting("restoring") as restoring:
-        made = restore(model, image, operator, how(options, restoring), noise, size)
+        made = restore(model, image, operator, replace(asked, progress=restoring), noise, size)
     name = "restore-" + options.operator.replace(":", "-") + f"-noise{noise * 255 / 2:.2g}"
     write(model, options, name, image, made, {"operator": options.operator, "noise": noise}, method)
 
@@ -38,7 +41,7 @@ def prepared(options: argparse.Namespace) -> DiffusionModel:
     return model
 
 
-def how(options: argparse.Namespace, progress: Callable[[int, int], None] | None = None) -> How:
+def how(model: DiffusionModel, options: argparse.Namespace) -> How:
     """The options that all three have. Raises InputError."""
     return How(
         n=options.n,
@@ -47,7 +50,7 @@ def how(options: argparse.Namespace, progress: Callable[[int, int], None] | None
         method=options.method,
         label=options.label,
         guidance=options.guidance,
-        progress=progress,
+        steering=steered(model, options),
     )
 
 
@@ -77,10 +80,12 @@ def write(
         "steps": steps,
     }
     name = f"{model.step:08d}-{name}-{Path(options.image).stem}-{given[:8]}-{method}-{steps}-seed{options.seed}"
+    guided = how_guided(model, options, told=options.label is not None)
     if options.label is not None:
-        guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
-        about |= {"label": options.label, "guidance": guidance}
-        name += f"-{plain(options.label)}-guidance{guidance:g}"
+        about |= {"label": options.label}
+        name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
+    about |= guided
+    name += "".join(f"-{key}-{plain(str(value))}" for key, value in said_of(options).items())
     folder = Path(options.out) if options.out else Path(options.run) / place / name
     picture = write_restored(folder, image, made, about, mask, mean=mean)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"

@@ -4,15 +4,14 @@ import argparse
 from math import isfinite, nan
 from pathlib import Path
 
+from sumi.cli.steering import STEERING, how_guided, said_of, steered
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
 from sumi.evaluation.vector_pictures import picture
-from sumi.guidance.steering import Steering
 from sumi.kinds import load
 from sumi.model import DiffusionModel
 from sumi.run import VectorSpec
 from sumi.sample_files import write_images, write_vectors
-from sumi.steer import by_runs, read_interval
 from sumi.trained import GenerativeModel
 from sumi.trajectory import trajectory, write_trajectory
 
@@ -27,9 +26,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     """Of a model whose samples can be asked for in one way alone."""
-    refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "threshold")
-    refuse(model, options, "guidance_interval", "guidance_rescale", "negative", "worse", "worse_checkpoint")
-    refuse(model, options, "classifier", "classifier_scale", "size")
+    refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "size", *STEERING)
     with counting("sampling") as sampling:
         made = model.sample(
             options.n, seed=options.seed, start=options.start, batch_size=options.batch_size, progress=sampling
@@ -75,8 +72,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     name += "" if options.label is None else f"-{plain(options.label)}"
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
-    how_steered = said_of(options)
-    name += "".join(f"-{key}-{plain(str(value))}" for key, value in how_steered.items())
+    name += "".join(f"-{key}-{plain(str(value))}" for key, value in said_of(options).items())
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {
         "run": str(options.run),
@@ -86,16 +82,10 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
         "steps": method.steps,
     }
     about |= {} if own else {"size": options.size}
-    usual = model.config.sampling
-    about |= {"threshold": usual.threshold}
     if options.label is not None or values:
         about |= {"label": options.label} if options.label is not None else values
-        about |= {"guidance": usual.guidance if options.guidance is None else options.guidance}
-        if usual.guidance_interval is not None:
-            about |= {"guidance_interval": "{:g},{:g}".format(*usual.guidance_interval)}
-        if usual.guidance_rescale:
-            about |= {"guidance_rescale": usual.guidance_rescale}
-    about |= how_steered
+    about |= {"threshold": model.config.sampling.threshold}
+    about |= how_guided(model, options, told=options.label is not None or bool(values))
     labels = None
     if options.label == "all":
         names = model.items.label_names
@@ -128,35 +118,6 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
         )
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
-
-
-def steered(model: DiffusionModel, options: argparse.Namespace) -> Steering | None:
-    """What the options say beside the label and its guidance; None: nothing. Raises InputError."""
-    if not said_of(options):
-        return None
-    steering = Steering(
-        interval=None if options.guidance_interval is None else read_interval(options.guidance_interval),
-        rescale=options.guidance_rescale,
-        negative=options.negative,
-        classifier_scale=1.0 if options.classifier_scale is None else options.classifier_scale,
-        threshold=options.threshold,
-    )
-    if options.classifier_scale is not None and options.classifier is None:
-        raise InputError("--classifier-scale: is that of a classifier, and none is given; add --classifier")
-    return by_runs(
-        model,
-        steering,
-        classifier=options.classifier,
-        worse=options.worse,
-        worse_checkpoint=options.worse_checkpoint,
-    )
-
-
-def said_of(options: argparse.Namespace) -> dict[str, object]:
-    """The options that steer, by name, where they are given."""
-    names = ("guidance_interval", "guidance_rescale", "negative", "worse", "worse_checkpoint", "classifier")
-    given = {name: getattr(options, name) for name in (*names, "classifier_scale", "threshold")}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def plain(label: str) -> str:

@@ -1,6 +1,7 @@
 """``sumi upscale RUN IMAGE --factor F``."""
 
 import argparse
+from dataclasses import replace
 
 from sumi.cli.restore import how, prepared, write
 from sumi.cli.terminal import counting
@@ -18,7 +19,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--factor {factor}: is none of {height} × {width}, the model's size; try 2")
     image = read_image(options.image, (channels, height // factor, width // factor), larger=True)
     operator = box(factor * image.shape[1], factor * image.shape[2], factor)
-    method = method_for(model, operator, how(options))
+    asked = how(model, options)
+    method = method_for(model, operator, asked)
     with counting("upscaling") as upscaling:
-        made = upscale(model, image, factor, how(options, upscaling))
+        made = upscale(model, image, factor, replace(asked, progress=upscaling))
     write(model, options, f"upscale-{factor}", image, made, {"factor": factor}, method)

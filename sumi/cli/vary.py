@@ -3,13 +3,14 @@
 import argparse
 
 from sumi.cli.restore import prepared, write
+from sumi.cli.steering import steered
 from sumi.cli.terminal import counting
 from sumi.restore_files import read_image
 
 
 def run(options: argparse.Namespace) -> None:
     model = prepared(options)
-    image = read_image(options.image, model.images.shape)
+    image, steering = read_image(options.image, model.images.shape), steered(model, options)
     with counting("varying") as varying:
         made = model.vary(
             image,
@@ -20,8 +21,10 @@ def run(options: argparse.Namespace) -> None:
             seed=options.seed,
             label=options.label,
             guidance=options.guidance,
+            steering=steering,
             progress=varying,
         )
-    method = model.method(options.steps, options.solver, tuned=options.strength == 1 and options.label is None)
+    plain = options.strength == 1 and options.label is None and steering is None
+    method = model.method(options.steps, options.solver, tuned=plain)
     name, more = f"vary{options.strength:g}", {"strength": options.strength}
     write(model, options, name, image, made, more, method.name, place="varied", mean=False)

@@ -13,7 +13,8 @@ beside the data and on nothing else, so the network sees
     x_t/√(alpha² + sigma²) = √u x_0 + √(1 - u) ε,        u = sigmoid(log_snr),        told log_snr/4,
 
 and one classifier guides models of every schedule. It knows the log-SNR that it was trained at; guidance at others is
-to be left out (`NoisyClassifier.interval`). The gradient is by autograd, at one forward and one backward pass a step.
+to be left out (`NoisyClassifier.interval`). The gradient is by autograd, at one forward and one backward pass a step;
+where x_t has a gradient itself, as methods of restoration ask, its slope is part of that of x̂_0.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from math import exp, isfinite
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
@@ -102,6 +104,11 @@ class ClassifierGuidance:
 
     def _gradient(self, x_t: Tensor, now: NoiseLevel) -> Tensor:
         """∇ log p(y | x_t), shaped like x_t."""
+        if torch.is_grad_enabled() and x_t.requires_grad:
+            with sdpa_kernel(SDPBackend.MATH):  # others have no second derivative
+                log_probability = self.log_probability(x_t, now)
+            (gradient,) = torch.autograd.grad(log_probability.sum(), x_t, create_graph=True)
+            return gradient
         with torch.inference_mode(False), torch.enable_grad():
             point = x_t.detach().clone().requires_grad_()
             (gradient,) = torch.autograd.grad(self.log_probability(point, now).sum(), point)
