@@ -1326,6 +1326,16 @@ MUTATIONS = [
         "conditioning/measured.py", "_share(std) <= config.noise", "std <= config.noise", "test_trained_restoration.py"
     ),
     Mutation("restore.py", "return TRAINED\n", "pass\n", "test_trained_restoration.py"),
+    # what guided samples are not
+    Mutation("explain/guided.py", "- 2 * stds.log()", "- stds.log()", "test_explain_laws.py"),
+    Mutation("explain/guided.py", "(marginal + scale * of_class)", "(marginal + of_class)", "test_explain_laws.py"),
+    Mutation(
+        "explain/guided.py",
+        "shares[parts] / shares[parts].sum(), schedule)\n",
+        "shares[parts].flip(0), schedule)\n",
+        "test_explain_laws.py",
+    ),
+    Mutation("explain/guided.py", "(axis[1] - axis[0]) / 2", "(axis[1] - axis[0])", "test_explain_laws.py"),
     # the trade-off of guidance
     Mutation(
         "trade_off.py", "replace(plain, classifier_scale=value)", "replace(plain, guidance=value)", "test_trade_off.py"

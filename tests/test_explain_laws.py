@@ -24,16 +24,17 @@ from sumi.errors import InputError
 from sumi.evaluation import loss_by_noise as held_out
 from sumi.evaluation.feature_network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
 from sumi.evaluation.intervals import Estimate
-from sumi.explain import low_density, parameterizations, recognition, reverse_kernel, unscaled
+from sumi.explain import guided, low_density, parameterizations, recognition, reverse_kernel, unscaled
 from sumi.explain.explain import LAWS, SCHEDULES, explain
 from sumi.process.chain import CosineBeta, LinearBeta
-from sumi.process.continuous import Flow
+from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import VE
 from sumi.process.noise import Purpose, normal
 from sumi.process.schedule import Schedule, level
 from sumi.run import ImageSpec, RunDescription, RunFolder
 from sumi.training.diffusion import DiffusionTask
 from sumi.training_run import Events, build_trainer
+from tests import test_extrapolation as labelled
 from tests.oracles import GaussianTarget
 from tests.test_explain import assert_is_a_picture
 
@@ -391,11 +392,47 @@ def test_points_to_learn_from_are_the_mixture() -> None:
     assert float(noise.std()) == pytest.approx(1, abs=4 / 80_000**0.5)
 
 
+# what guided samples are not
+
+
+def test_guided_samples_are_the_tempered_distribution_at_0_and_1_alone(tmp_path: Path) -> None:
+    """Both as the tests of guidance write them, for the same mixture; apart by Kolmogorov and Smirnov's distance."""
+    axis, found = guided.compare_with_tempered()
+    assert [one.scale for one in found] == [0, 1, 2, 4]
+    for one in found:
+        mean, deviation = labelled.tempered(one.scale)
+        assert (one.mean, one.std) == pytest.approx((float(mean[0]), float(deviation[0])), abs=1e-6)
+        assert one.lattice.shape == (len(axis), len(axis))
+        assert float(one.lattice.sum(0) @ axis) == pytest.approx(float(mean[1]), abs=1e-6)
+        assert len(one.samples) == 4000
+    assert max(one.apart for one in found[:2]) < found[0].bound == pytest.approx(0.0215, abs=1e-4)
+    assert min(one.apart for one in found[2:]) > 10 * found[0].bound
+    shares, means, stds = labelled.SHARES[1:] / 0.5, labelled.MEANS[1:, 0], labelled.STDS[1:]
+    exact = stats.kstest(
+        found[1].samples[:, 0].numpy(),
+        lambda x: sum(
+            w * stats.norm.cdf(x, m, s) for w, m, s in zip(shares.numpy(), means.numpy(), stds.numpy(), strict=True)
+        ),
+    )
+    assert found[1].apart == pytest.approx(exact.statistic, abs=1e-3)  # the lattice's steps are 0.01
+    drawn = guided.draw_guided(axis, found, tmp_path / "guided.png")
+    assert_is_a_picture(drawn.path)
+    assert "w = 2: exact 0.54 ± 0.29; samples 0.71 ± 0.23; apart by 0.28" in drawn.says
+
+
+def test_guided_samples_are_those_of_the_exact_denoisers() -> None:
+    """Which follow the ODE of the guided score (`tests.test_extrapolation`), each from the same noise."""
+    start = normal(0, [0], 0, Purpose.START, (6, 2), dtype=torch.float64)[0]
+    for scale in (0.0, 4.0):
+        walked = labelled.walked(labelled.guided(VP().build(), scale), start)
+        torch.testing.assert_close(guided.guided_samples(scale, n=6), walked, rtol=0, atol=1e-12)
+
+
 # the subjects
 
 
 def test_laws_are_subjects(tmp_path: Path) -> None:
-    assert list(LAWS) == ["unscaled", "reverse-kernel", "recognition", "parameterizations", "low-density"]
+    assert list(LAWS) == ["unscaled", "reverse-kernel", "recognition", "parameterizations", "low-density", "guidance"]
     (drawn,) = explain("unscaled", out=tmp_path)
     assert "ends at 11.05" in drawn.says
     assert_is_a_picture(drawn.path)

@@ -194,7 +194,7 @@ def _explain(parser: argparse.ArgumentParser) -> None:
         "subject",
         metavar="SUBJECT",
         help="a schedule, such as linear or vp; a law: unscaled, reverse-kernel, recognition, parameterizations, "
-        "low-density; or a run folder",
+        "low-density, guidance; or a run folder",
     )
     parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of a run; default: the newest")

@@ -16,6 +16,7 @@ from sumi.errors import InputError
 from sumi.evaluation.loss_by_noise import LossByNoise, looked_at, loss_by_noise
 from sumi.explain.correction import draw_correction
 from sumi.explain.figure import Drawn
+from sumi.explain.guided import compare_with_tempered, draw_guided
 from sumi.explain.loss import draw_loss
 from sumi.explain.low_density import draw_low_density, measure_low_density
 from sumi.explain.noising import draw_noising
@@ -121,10 +122,15 @@ def _explain_low_density(_: str, folder: Path, count: Count | None) -> Iterator[
     yield draw_low_density(measure_low_density(count=count), folder / "low_density.png")
 
 
+def _explain_guidance(_: str, folder: Path, __: Count | None) -> Iterator[Drawn]:
+    yield draw_guided(*compare_with_tempered(), folder / "guided.png")
+
+
 LAWS: Final[dict[str, Callable[[str, Path, Count | None], Iterator[Drawn]]]] = {
     "unscaled": _explain_unscaled,
     "reverse-kernel": _explain_reverse_kernel,
     "recognition": _explain_recognition,
     "parameterizations": _explain_parameterizations,
     "low-density": _explain_low_density,
+    "guidance": _explain_guidance,
 }
