@@ -10,6 +10,7 @@ from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.report import Figure, Section, Table
 from sumi.evaluation.summary import SIGNIFICANT
 from sumi.evaluation.sweeps import Sweep
+from sumi.evaluation.words import listed, percent
 
 NAMES = {
     "frechet": "the Fréchet distance",
@@ -72,7 +73,7 @@ def _nearness(sweep: Sweep) -> str:
     enough = len(line) - 1
     while enough > 0 and line[0].value - line[enough - 1].value >= MOST_OF_IT * fall:
         enough -= 1
-    some = f"; {sweep.values[enough]:g} steps bring {_percent(MOST_OF_IT)} of that" if enough < len(line) - 1 else ""
+    some = f"; {sweep.values[enough]:g} steps bring {percent(MOST_OF_IT)} of that" if enough < len(line) - 1 else ""
     return (
         f"More steps bring the samples nearer to real images: the Fréchet distance falls from {first} in {few} steps "
         f"to {last} in {many}{some}."
@@ -82,8 +83,8 @@ def _nearness(sweep: Sweep) -> str:
 def _detail(sweep: Sweep) -> str:
     line = sweep.lines["detail"]
     amounts = (
-        f"{_percent(line[0].value)} of the power of held-out images in {sweep.values[0]:g} steps, "
-        f"{_percent(line[-1].value)} in {sweep.values[-1]:g}"
+        f"{percent(line[0].value)} of the power of held-out images in {sweep.values[0]:g} steps, "
+        f"{percent(line[-1].value)} in {sweep.values[-1]:g}"
     )
     if not _beyond_chance(sweep, "detail"):
         return f"Fine detail does not change beyond chance: {amounts}."
@@ -134,7 +135,7 @@ def table(sweeps: Mapping[str, Sweep], x: str) -> Table:
 
 
 def figure_of(name: str, value: float) -> str:
-    return f"{value + 0.0:.2f}" if name == "frechet" else _percent(value)
+    return f"{value + 0.0:.2f}" if name == "frechet" else percent(value)
 
 
 def _interval(name: str, estimate: Estimate) -> str:
@@ -142,11 +143,3 @@ def _interval(name: str, estimate: Estimate) -> str:
     value, low, high = (f"{times * v + 0.0:.{digits}f}" for v in (estimate.value, estimate.low, estimate.high))
     unit = "" if name == "frechet" else "\N{NO-BREAK SPACE}%"
     return f"{value}{unit} [{low},\N{NO-BREAK SPACE}{high}]"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share + 0.0:.0f} %"
-
-
-def listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

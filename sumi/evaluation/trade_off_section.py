@@ -8,8 +8,9 @@ from operator import gt, lt
 
 from sumi.evaluation.charts import trade_off
 from sumi.evaluation.report import Figure, Section
-from sumi.evaluation.sweep_sections import NAMES, figure_of, listed, table
+from sumi.evaluation.sweep_sections import NAMES, figure_of, table
 from sumi.evaluation.sweeps import Sweep
+from sumi.evaluation.words import listed
 
 PANELS = (("accuracy", "frechet"), ("recall", "precision"))
 WHAT = (
