@@ -278,8 +278,9 @@ def test_a_chart_has_each_point_in_its_place_with_its_scale() -> None:
             wanted = paths[0][0] + np.array([(x.value - 0.8) * unit[0], -(y.value - 0.7) * unit[1]])
             np.testing.assert_allclose(place, wanted, atol=1e-3)
     across, upright = [path for path in drawn if len(path) == 2][:2]
-    assert np.ptp(across[:, 0]) == pytest.approx(0.04 * unit[0], abs=1e-3)
-    assert np.ptp(upright[:, 1]) == pytest.approx(0.04 * unit[1], abs=1e-3)
+    reach = 0.02 * np.array(unit)
+    np.testing.assert_allclose(across, paths[0][0] + [[-reach[0], 0], [reach[0], 0]], atol=1e-3)
+    np.testing.assert_allclose(upright, paths[0][0] + [[0, reach[1]], [0, -reach[1]]], atol=1e-3)
     words = re.findall(r">([^<>]+)</text>", svg)
     assert [words.count(scale) for scale in ("0", "1", "3")] == [2, 2, 2]
     assert [words.count(name) for name in ("classifier-free", "autoguidance", "real images")] == [1, 1, 1]
