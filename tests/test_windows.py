@@ -138,10 +138,13 @@ def test_independent_pixels_are_sampled_on_a_large_picture_as_on_small_ones() ->
 def test_a_large_sample_is_the_same_alone_and_in_a_batch_and_has_its_own_label(tmp_path: Path) -> None:
     model, classifier = of_classes(tmp_path), new_classifier(tmp_path).classifier
     windows = tiling_of(model.images.shape, SIZE).count
+    made: list[torch.Tensor] = []
     for steering in (None, Steering(2.0, negative="dog"), Steering(classifier=classifier, classifier_scale=20.0)):
         how = {"label": "all", "steering": steering, "size": SIZE, "solver": "ddpm", "seed": 4}
         whole = model.sample(3, **how)
         assert whole.shape == (3, 1, *SIZE)
+        assert all(float((whole - other).abs().max()) > 0.01 for other in made)  # what steers is not lost
+        made.append(whole)
         torch.testing.assert_close(model.sample(3, batch_size=2 * windows, **how), whole, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(model.sample(1, start=2, **how)[0], whole[2], rtol=1e-3, atol=1e-3)
         one = model.sample(1, start=2, **(how | {"label": "cat"}))[0]
