@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sumi.errors import InputError
 from sumi.kinds import load
 from sumi.trained import GenerativeModel
 from sumi.training.trainer import Progress
@@ -60,7 +61,9 @@ class Stopwatch:
 
     @property
     def per_step(self) -> float:
-        """CPU seconds of a step."""
+        """CPU seconds of a step. Raises InputError where a training was over before it was heard of twice."""
+        if len(self.heard) < 2:
+            raise InputError("the training was over before a step of it could be timed; give it more steps")
         (first, begin), (last, end) = self.heard[0], self.heard[-1]
         return (end - begin) / (last - first)
 

@@ -34,6 +34,13 @@ def test_a_step_is_timed_between_what_is_first_and_last_heard_of() -> None:
     assert watch.per_step == 0.5
 
 
+def test_a_training_too_short_to_be_timed_says_so() -> None:
+    watch = Stopwatch(clock=lambda: 0.0)
+    watch(at(1))
+    with pytest.raises(InputError, match="more steps"):
+        watch.per_step  # noqa: B018
+
+
 def test_a_training_is_stopped_once_its_seconds_are_over() -> None:
     """Of the times 5.0, 5.5, 6.0 … that of step 6 is the first more than 2 after the first."""
     watch = Stopwatch(2.0, clock=count(5.0, 0.5).__next__)
@@ -73,7 +80,8 @@ def test_the_budget_becomes_steps_and_is_measured_anew_only_for_other_settings(t
     assert steps_for({"a": System("gan", ())}, 20.0, file) == {"a": 25}
 
 
-def test_a_run_is_trained_once_and_says_its_cpu_seconds(tmp_path: Path) -> None:
+def test_a_run_is_trained_once_and_says_its_cpu_seconds(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sumi.training.trainer._Meter.due", lambda self: True)  # however fast the steps are
     model, seconds = trained(TINY, tmp_path / "run", 12, 3, "training.learning_rate=0.01")
     assert (model.step, model.config.seed, model.config.training.learning_rate) == (12, 3, 0.01)
     (tmp_path / "run" / "cpu-seconds").write_text("7.5")
