@@ -27,9 +27,9 @@ from torch.nn import functional as F
 from benchmarks.baselines_stability import FACTORS, NAMES, Outcome, line, outcomes, stability
 from benchmarks.baselines_systems import FOLDER, SYSTEMS, digits, sampled
 from benchmarks.baselines_table import table
-from sumi.explain.figure import GREY, INK, RED, canvas, save
-from sumi.kinds import load
-from sumi.trained import GenerativeModel
+from sumi.figures.canvas import GREY, INK, RED, canvas, save
+from sumi.models.model import GenerativeModel
+from sumi.models.run import load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

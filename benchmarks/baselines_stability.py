@@ -3,7 +3,7 @@
 A run has *failed* where its training stopped because a loss or a gradient was not finite. It has *collapsed* where the
 recall of its samples is below half of that of as many real images, or they are no nearer to real images (Fréchet
 distance) than images of which every pixel comes from another image. Recall is the share of held-out images that lie
-among the samples (sumi/evaluation/precision_recall.py): it is low where kinds of images are missing, and stays high
+among the samples (sumi/metrics/precision_recall.py): it is low where kinds of images are missing, and stays high
 where samples are all of them and only blurred or noisy, as after too short a training. The second part is for samples
 that scatter so far that everything lies among them. Both lines come from real images alone: they are drawn before
 anything is trained, alike for all systems.
@@ -20,9 +20,9 @@ from pathlib import Path
 from benchmarks.baselines_systems import FOLDER, SPEEDS, SYSTEMS, digits, sampled
 from benchmarks.equal_time import System, steps_for, trained
 from sumi.errors import InputError, SumiError
-from sumi.evaluation.frechet import frechet_distance
-from sumi.evaluation.intervals import share
-from sumi.evaluation.precision_recall import figures
+from sumi.metrics.frechet import frechet_distance
+from sumi.metrics.intervals import share
+from sumi.metrics.precision_recall import figures
 from sumi.training_run import configure
 
 NAMES = ("vae", "gan", "pixelcnn", "ddpm")

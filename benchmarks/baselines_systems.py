@@ -11,10 +11,10 @@ from benchmarks.equal_time import System
 from sumi.data.builtin import load_digits
 from sumi.data.config import DataConfig
 from sumi.data.pixels import PixelRange
-from sumi.evaluation.feature_network import FeatureNetwork
-from sumi.measure import learn_features
-from sumi.model import DiffusionModel
-from sumi.trained import GenerativeModel
+from sumi.evaluation.images import learn_features
+from sumi.features.network import FeatureNetwork
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import GenerativeModel
 
 FOLDER = Path("runs/baselines")
 SPEEDS = FOLDER / "cpu-per-step.json"

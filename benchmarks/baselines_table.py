@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from benchmarks.baselines_systems import BATCH, FOLDER, SPEEDS, SYSTEMS, digits, sampled
 from benchmarks.equal_time import steps_for, trained
 from benchmarks.results import shown
-from sumi.baseline_model import BaselineModel
-from sumi.baselines.gan import GAN
-from sumi.baselines.pixelcnn import PixelCNN
-from sumi.baselines.vae import VAE
-from sumi.evaluation.beside_real import copies
-from sumi.evaluation.frechet import frechet_distance
-from sumi.evaluation.intervals import Estimate
-from sumi.evaluation.kernel_distance import kernel_distance
-from sumi.evaluation.precision_recall import precision_recall
-from sumi.model import DiffusionModel
-from sumi.nll import likelihood
-from sumi.nll_baseline import likelihood_of_baseline
-from sumi.trained import GenerativeModel
+from sumi.evaluation.measures import copies
+from sumi.metrics.frechet import frechet_distance
+from sumi.metrics.intervals import Estimate
+from sumi.metrics.kernel_distance import kernel_distance
+from sumi.metrics.precision_recall import precision_recall
+from sumi.models.baselines.gan import GAN
+from sumi.models.baselines.likelihood import likelihood_of_baseline
+from sumi.models.baselines.model import BaselineModel
+from sumi.models.baselines.pixelcnn import PixelCNN
+from sumi.models.baselines.vae import VAE
+from sumi.models.diffusion.likelihood import likelihood
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import GenerativeModel
 
 SECONDS = 30.0
 FEWER_STEPS = {"ddpm": 10}

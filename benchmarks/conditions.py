@@ -17,10 +17,10 @@ import torch
 
 from benchmarks.results import SMALL
 from sumi.data.dataset import ImageDataset
-from sumi.evaluation.intervals import share
-from sumi.kinds import load
-from sumi.measure import learn_features
-from sumi.model import DiffusionModel
+from sumi.evaluation.images import learn_features
+from sumi.metrics.intervals import share
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
 from sumi.training_run import train
 
 FOLDER, STEPS, SAMPLES = Path("runs/conditions"), 2500, 500

@@ -10,7 +10,7 @@ learned, for a short time, from none of the images in question. How often does a
 
     in place      near copies in pixels and in features, each with p < 0.01 and twice the expected share
     by own scale  copies in place, moved or mirrored, by the training image's own distances, with p < 0.01
-                  (sumi/evaluation/copy_rate.py)
+                  (sumi/metrics/copies.py)
 
 Runs are kept in runs/copy-detection and not trained again. One thread.
 """
@@ -31,13 +31,12 @@ from sumi.data.config import DataConfig
 from sumi.data.dataset import ImageDataset
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
-from sumi.evaluation.copy_rate import copy_ratios
-from sumi.evaluation.feature_network import FeatureNetwork
-from sumi.evaluation.features import train_classifier
-from sumi.evaluation.intervals import share
-from sumi.evaluation.memorization import copying, nearest
-from sumi.kinds import load
-from sumi.trained import GenerativeModel
+from sumi.features.learned import train_classifier
+from sumi.features.network import FeatureNetwork
+from sumi.metrics.copies import copy_ratios, copying, nearest
+from sumi.metrics.intervals import share
+from sumi.models.model import GenerativeModel
+from sumi.models.run import load
 from sumi.training_run import train
 
 FOLDER = Path("runs/copy-detection")

@@ -4,7 +4,7 @@
 
 The same small network is trained for the same 1,500 steps on 16 to 1,642 of the built-in digits, by
 ``data.held_out``, which holds out all others. Copies are looked for as ``sumi evaluate`` does, in place and moved by 1
-pixel (sumi/evaluation/copy_rate.py), with the digits that are held out as what is no copy.
+pixel (sumi/metrics/copies.py), with the digits that are held out as what is no copy.
 
 Can the search be trusted? It is shown honest images, half of those held out, against the other half: that is what it
 finds where there is nothing to find. Then a tenth of them are made copies: exact ones, copies moved by one pixel in any
@@ -33,11 +33,11 @@ from sumi.data.builtin import load_digits
 from sumi.data.config import DataConfig
 from sumi.data.dataset import held_out_fraction
 from sumi.data.pixels import PixelRange
-from sumi.evaluation.copy_rate import CopyRate, Ratios, copy_rate, copy_ratios
-from sumi.evaluation.intervals import Estimate
-from sumi.explain.figure import GREY, INK, RED, canvas, save
-from sumi.kinds import load
-from sumi.model import DiffusionModel
+from sumi.figures.canvas import GREY, INK, RED, canvas, save
+from sumi.metrics.copies import CopyRate, Ratios, copy_rate, copy_ratios
+from sumi.metrics.intervals import Estimate
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
 from sumi.training_run import train
 
 FOLDER, PICTURE = Path("runs/copying"), Path("docs/copying.png")

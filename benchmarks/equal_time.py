@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sumi.errors import InputError
-from sumi.kinds import load
-from sumi.trained import GenerativeModel
+from sumi.models.model import GenerativeModel
+from sumi.models.run import load
 from sumi.training.trainer import Progress
 from sumi.training_run import Events, train
 

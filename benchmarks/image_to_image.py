@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sumi.evaluation.intervals import Z, share
-from sumi.evaluation.pictures import image_grid
-from sumi.kinds import load
-from sumi.measure import learn_features
-from sumi.model import DiffusionModel
+from sumi.evaluation.images import learn_features
+from sumi.figures.pictures import image_grid
+from sumi.metrics.intervals import Z, share
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
 
 WAYS = [
     ("ddim", 10, 0),

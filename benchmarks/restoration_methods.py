@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sumi.kinds import load
-from sumi.model import DiffusionModel
-from sumi.process.noise import SampleNoise
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.restoration import METHODS, prepared, with_data, within
+from sumi.models.run import load
+from sumi.operators.linear import Mask, Operator
+from sumi.operators.separable import box
+from sumi.randomness import SampleNoise
 from sumi.restoration.measurement import Measurement
-from sumi.restoration.operators import Mask, Operator
-from sumi.restoration.separable import box
-from sumi.restore import METHODS, prepared, with_data, within
 from sumi.sampling.sample import sample
 
 IMAGES, CANDIDATES, STEPS = 32, 4, 50

@@ -8,7 +8,7 @@ without what a brush went over, without the right half, and two or four times as
 asked as it was trained, every other one by the default method, or by each ``--method``; and with each ``--solver``.
 Beside them: the mean of the training images in the hole, and bicubic enlargement.
 
-Of one candidate, and of the mean of all: PSNR in dB; perceptual distance (`sumi.evaluation.perceptual`, the built-in
+Of one candidate, and of the mean of all: PSNR in dB; perceptual distance (`sumi.metrics.perceptual`, the built-in
 network on the training images); what they gain on what needs no model, paired by image, with 95 % intervals of the
 mean. Of one candidate as files have it, in bytes: the root mean square of A x̂ - y, in levels of 255, and how many known
 pixels' bytes differ from the given ones. Seconds of processor for one candidate.
@@ -28,22 +28,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sumi.conditioning.configs import NoConditioning
+from sumi.conditioning.conditioner import NoConditioning
 from sumi.conditioning.labels import LabelConditioning
 from sumi.conditioning.masks import DRAWS, training_masks
-from sumi.conditioning.measured import trained_for
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
-from sumi.evaluation.feature_network import FeatureNetwork
-from sumi.evaluation.perceptual import perceptual_distance
-from sumi.evaluation.pictures import png, side_by_side
-from sumi.kinds import load
-from sumi.measure import learn_features
-from sumi.model import DiffusionModel
+from sumi.evaluation.images import learn_features
+from sumi.features.network import FeatureNetwork
+from sumi.figures.pictures import png, side_by_side
+from sumi.metrics.perceptual import perceptual_distance
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.restoration import ANCESTRAL, How, candidates, method_for
+from sumi.models.run import load
+from sumi.operators.linear import Mask, Operator
+from sumi.operators.separable import box
+from sumi.restoration.condition import trained_for
 from sumi.restoration.measurement import Measurement
-from sumi.restoration.operators import Mask, Operator
-from sumi.restoration.separable import box
-from sumi.restore import ANCESTRAL, How, candidates, method_for
 
 TOGETHER = 32
 """Candidates at a time, about."""

@@ -22,14 +22,15 @@ from sumi.data.builtin.vectors import POINTS, load_ring_of_8, ring_log_density
 from sumi.data.config import DataConfig
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
-from sumi.evaluation.feature_network import FeatureNetwork
-from sumi.evaluation.frechet import frechet_distance
-from sumi.evaluation.intervals import Estimate
-from sumi.kinds import load
-from sumi.measure import learn_features, measure
-from sumi.measured import VectorEvaluation
-from sumi.model import DiffusionModel
-from sumi.nll import likelihood
+from sumi.evaluation.images import learn_features
+from sumi.evaluation.result import VectorEvaluation
+from sumi.features.network import FeatureNetwork
+from sumi.metrics.frechet import frechet_distance
+from sumi.metrics.intervals import Estimate
+from sumi.models.diffusion.likelihood import likelihood
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
+from sumi.report.evaluate import measure
 from sumi.training_run import train
 
 FOLDER = Path("runs/results")

@@ -26,8 +26,8 @@ from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictNoise, PredictVelocity
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.chain import LinearBeta
-from sumi.sampling.method import build_method
 from sumi.sampling.sample import sample
+from sumi.sampling.sampler import build_method
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import snap, uniform
 

@@ -8,14 +8,14 @@ images = model.sample(16, steps=50, seed=0)
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sumi.kinds import load
-    from sumi.model import DiffusionModel
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.run import load
     from sumi.training_run import train
 
 __version__ = "0.1.0"
 __all__ = ["DiffusionModel", "load", "train"]
 
-_HOMES = {"DiffusionModel": "sumi.model", "load": "sumi.kinds", "train": "sumi.training_run"}
+_HOMES = {"DiffusionModel": "sumi.models.diffusion.model", "load": "sumi.models.run", "train": "sumi.training_run"}
 
 
 def __getattr__(name: str) -> Any:

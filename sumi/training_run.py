@@ -15,12 +15,13 @@ from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, ImageDataset
 from sumi.data.load import anywhere
 from sumi.data.load import load as load_data
+from sumi.data.spec import ImageSpec, ItemSpec, VectorSpec
 from sumi.data.vectors import VectorDataset
-from sumi.errors import InputError
-from sumi.kinds import kind_of, load
-from sumi.model import DiffusionModel
-from sumi.run import Config, ImageSpec, ItemSpec, RunDescription, RunFolder, VectorSpec, writing
-from sumi.trained import pick_device
+from sumi.errors import InputError, writing
+from sumi.models.description import Config, RunDescription, RunFolder
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import pick_device
+from sumi.models.run import kind_of, load
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.trainer import Progress, Trainer
 

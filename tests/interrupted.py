@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sumi.diffusion_config import RunConfig
-from sumi.model import DiffusionModel
+from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.model import DiffusionModel
 from sumi.training.checkpoint import Checkpoint, load_checkpoint
 from sumi.training.trainer import Trainer
 from sumi.training_run import train

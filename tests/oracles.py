@@ -14,8 +14,8 @@ from scipy import integrate
 from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
-from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel, Schedule
+from sumi.randomness import Purpose
 from sumi.sampling.sample import sample
 
 

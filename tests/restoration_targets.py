@@ -14,13 +14,13 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser, FunctionDenoiser
+from sumi.operators.linear import Linear, Mask
 from sumi.process.continuous import VP
-from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel, Schedule
+from sumi.randomness import Purpose
 from sumi.restoration.dps import DPS
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.null_space import DDNM
-from sumi.restoration.operators import Linear, Mask
 from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance
 from sumi.restoration.replacement import RePaint, repaint_times
 from sumi.restoration.twisted import TwistedSMC

@@ -7,8 +7,8 @@ import pytest
 from sumi import recipes
 from sumi.config import describe, differences, from_json, override, to_json
 from sumi.data.config import DataConfig
-from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
+from sumi.models.diffusion.config import RunConfig
 
 
 @pytest.fixture

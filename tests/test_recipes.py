@@ -13,27 +13,27 @@ import torch
 from safetensors.torch import load_file
 
 import sumi
-from sumi.build import build_denoiser, build_loss, build_times
 from sumi.cli.main import main
 from sumi.config import describe, from_json, override, to_json
 from sumi.data.builtin.vectors import ring_log_density
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
+from sumi.data.spec import ImageSpec, VectorSpec
 from sumi.denoising.binomial import BinomialLoss
-from sumi.denoising.objective import DenoisingLoss
-from sumi.denoising.schedule_learning import VarianceMinimisingLoss
 from sumi.denoising.weighting import EDMWeighting, FlowWeighting, LikelihoodWeighting, SNRWeighting, StepLikelihood
-from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
-from sumi.likelihood.training import ChainBoundLoss, HybridLoss, WholeBoundLoss
+from sumi.models.diffusion.build import build_denoiser, build_loss, build_times
+from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.likelihood import likelihood
 from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
-from sumi.nll import likelihood
+from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
+from sumi.objectives.denoising import DenoisingLoss
+from sumi.objectives.schedule import VarianceMinimisingLoss
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.recipes import RECIPES, build
-from sumi.run import ImageSpec, VectorSpec
 from sumi.sampling.solvers import SOLVERS
 
 DIGITS, VECTORS, BITS = ImageSpec(1, 8, 8, 17, ()), VectorSpec(2, None), VectorSpec(20, 2)

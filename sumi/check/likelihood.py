@@ -15,11 +15,10 @@ from sumi.likelihood.trace import ExactTrace
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
 from sumi.process.binomial import bernoulli_kl, kept
 from sumi.process.chain import LinearBeta
-from sumi.process.continuous import VP, Flow
-from sumi.process.erasing import Erasing
+from sumi.process.continuous import VP, Erasing, Flow
 from sumi.process.exploding import EDM
-from sumi.process.noise import Purpose, SampleNoise
 from sumi.process.schedule import Schedule, level
+from sumi.randomness import Purpose, SampleNoise
 
 STD = 0.3
 

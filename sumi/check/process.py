@@ -11,10 +11,10 @@ from sumi.check.law import Law
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import ParameterizationConfig
 from sumi.process.chain import CosineBeta, LinearBeta
-from sumi.process.configs import ScheduleConfig
-from sumi.process.forward import add_noise, posterior, transition
-from sumi.process.noise import Purpose, normal
+from sumi.process.gaussian import add_noise, posterior, transition
 from sumi.process.schedule import level, levels
+from sumi.process.schedules import ScheduleConfig
+from sumi.randomness import Purpose, normal
 
 SCHEDULES = [config().build() for config in get_args(ScheduleConfig)]
 TIMES = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)

@@ -13,8 +13,8 @@ from sumi.denoising.exact import gaussian_denoiser, mixture_denoiser
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM
-from sumi.process.noise import Purpose
 from sumi.process.schedule import Schedule, level, levels
+from sumi.randomness import Purpose
 from sumi.sampling.gaussian import Gaussian
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS

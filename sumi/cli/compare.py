@@ -7,11 +7,11 @@ from pathlib import Path
 from rich.table import Table
 
 from sumi.cli.terminal import console, counting, counting_of, say
-from sumi.compare import DEFAULT_SOLVERS, Comparison, compare, write_comparison
 from sumi.errors import InputError
-from sumi.kinds import load
-from sumi.model import DiffusionModel
-from sumi.tune import tune
+from sumi.evaluation.solvers import DEFAULT_SOLVERS, Comparison, compare, write_comparison
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.tuning import tune
+from sumi.models.run import load
 
 
 def run(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import torch
 from sumi.cli.evaluate import measure_with_progress, say_measured
 from sumi.cli.terminal import say, training_progress
 from sumi.errors import InputError
-from sumi.run import Config, RunFolder
+from sumi.models.description import Config, RunFolder
 from sumi.training_run import Events, configure, train
 
 # a small network for 8x8 images, a high rate that falls to 0, and the sampler that suits few pixels
@@ -27,7 +27,7 @@ SETTINGS: Final = (
     "sampling.steps=100",
 )
 
-# what a run folder may hold (`sumi.run`)
+# what a run folder may hold (`sumi.models.description`)
 PARTS: Final = {"config.json", "metrics.jsonl", "checkpoints", "samples", "report", "explain", "compare", "tuned"} | {
     ".config.json.new"
 }

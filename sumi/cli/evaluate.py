@@ -4,12 +4,12 @@ import argparse
 
 from sumi.cli.terminal import counting_of, say
 from sumi.errors import InputError
-from sumi.kinds import load
-from sumi.measure import measure
-from sumi.measured import Measured
-from sumi.noisy_classifier import ClassifierModel
-from sumi.trade_off import SCALES, Kinds, kinds_of, read_scales
-from sumi.trained import GenerativeModel
+from sumi.evaluation.guidance import SCALES, Kinds, kinds_of, read_scales
+from sumi.evaluation.result import Measured
+from sumi.models.classifier import ClassifierModel
+from sumi.models.model import GenerativeModel
+from sumi.models.run import load
+from sumi.report.evaluate import measure
 
 
 def run(options: argparse.Namespace) -> None:

@@ -5,8 +5,8 @@ import argparse
 from sumi.cli.terminal import say
 from sumi.config import describe
 from sumi.errors import InputError
-from sumi.kinds import kind_of
-from sumi.run import RunFolder
+from sumi.models.description import RunFolder
+from sumi.models.run import kind_of
 from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
 from sumi.training.metrics_log import read
 from sumi.training_run import parameters

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from sumi.cli.restore import how, prepared, write
 from sumi.cli.terminal import counting
-from sumi.restoration.operators import Mask
-from sumi.restore import inpaint, method_for
-from sumi.restore_files import read_image, read_mask
+from sumi.models.diffusion.pictures import read_image, read_mask
+from sumi.models.diffusion.restoration import inpaint, method_for
+from sumi.operators.linear import Mask
 
 
 def run(options: argparse.Namespace) -> None:

@@ -9,8 +9,8 @@ import torch
 from sumi.cli.restore import prepared
 from sumi.cli.sample import plain
 from sumi.cli.terminal import counting, say
-from sumi.restore_files import BYTES, read_image
-from sumi.sample_files import write_between
+from sumi.data.files import write_between
+from sumi.models.diffusion.pictures import BYTES, read_image
 
 
 def run(options: argparse.Namespace) -> None:

@@ -2,13 +2,13 @@
 
 import argparse
 
-from sumi.baseline_model import BaselineModel
 from sumi.cli.terminal import counting_of, refuse, say
-from sumi.kinds import load
-from sumi.model import DiffusionModel
-from sumi.nll import likelihood
-from sumi.nll_baseline import likelihood_of_baseline
-from sumi.trained import GenerativeModel
+from sumi.models.baselines.likelihood import likelihood_of_baseline
+from sumi.models.baselines.model import BaselineModel
+from sumi.models.diffusion.likelihood import likelihood
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import GenerativeModel
+from sumi.models.run import load
 
 
 def run(options: argparse.Namespace) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sumi.cli.guidance import how_guided, said_of, steered
 from sumi.cli.sample import plain
-from sumi.cli.steering import how_guided, said_of, steered
 from sumi.cli.terminal import counting, say
-from sumi.kinds import load
-from sumi.model import DiffusionModel
-from sumi.restore import How, method_for, restore
-from sumi.restore_files import find_operator, read_image, write_restored
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.pictures import find_operator, read_image, write_restored
+from sumi.models.diffusion.restoration import How, method_for, restore
+from sumi.models.run import load
 
 
 def run(options: argparse.Namespace) -> None:

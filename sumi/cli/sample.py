@@ -4,16 +4,16 @@ import argparse
 from math import isfinite, nan
 from pathlib import Path
 
-from sumi.cli.steering import STEERING, how_guided, said_of, steered
+from sumi.cli.guidance import STEERING, how_guided, said_of, steered
 from sumi.cli.terminal import counting, refuse, say
+from sumi.data.files import write_images, write_vectors
+from sumi.data.spec import VectorSpec
 from sumi.errors import InputError
-from sumi.evaluation.vector_pictures import picture
-from sumi.kinds import load
-from sumi.model import DiffusionModel
-from sumi.run import VectorSpec
-from sumi.sample_files import write_images, write_vectors
-from sumi.trained import GenerativeModel
-from sumi.trajectory import trajectory, write_trajectory
+from sumi.figures.vectors import picture
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.trajectory import trajectory, write_trajectory
+from sumi.models.model import GenerativeModel
+from sumi.models.run import load
 
 
 def run(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from sumi.errors import InputError
-from sumi.trained import TrainedModel
+from sumi.models.model import TrainedModel
 from sumi.training.trainer import Progress as TrainingProgress
 
 

@@ -4,8 +4,8 @@ import argparse
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
 from sumi.cli.terminal import counting, say, training_progress
-from sumi.noisy_classifier import ClassifierModel
-from sumi.trained import GenerativeModel
+from sumi.models.classifier import ClassifierModel
+from sumi.models.model import GenerativeModel
 from sumi.training_run import Events, train
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from sumi.cli.restore import how, prepared, write
 from sumi.cli.terminal import counting
 from sumi.errors import InputError
-from sumi.restoration.separable import box
-from sumi.restore import method_for, upscale, usual_factor
-from sumi.restore_files import read_image
+from sumi.models.diffusion.pictures import read_image
+from sumi.models.diffusion.restoration import method_for, upscale, usual_factor
+from sumi.operators.separable import box
 
 
 def run(options: argparse.Namespace) -> None:

@@ -2,10 +2,10 @@
 
 import argparse
 
+from sumi.cli.guidance import steered
 from sumi.cli.restore import prepared, write
-from sumi.cli.steering import steered
 from sumi.cli.terminal import counting
-from sumi.restore_files import read_image
+from sumi.models.diffusion.pictures import read_image
 
 
 def run(options: argparse.Namespace) -> None:

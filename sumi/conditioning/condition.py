@@ -1,6 +1,6 @@
 """What is said of samples, before any network has heard of it.
 
-    Condition ── conditioner (`sumi.conditioning`, trained with the network) ──▶ Told (`sumi.networks.told`)
+    Condition ── conditioner (`sumi.conditioning`, trained with the network) ──▶ Told (`sumi.networks.condition`)
 
 A condition is data: labels, images, numbers, one row a sample. A conditioner knows which parts of it its network was
 trained for, and which condition says nothing (``null``): the unconditional branch is part of every model whose

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from sumi.conditioning.condition import Condition, Draws, check_dropout
 from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.errors import InputError
+from sumi.networks.condition import Told
 from sumi.networks.layers import NoiseEmbedding
-from sumi.networks.told import Told
-from sumi.restoration.operators import Grey
-from sumi.restoration.separable import box
+from sumi.operators.linear import Grey
+from sumi.operators.separable import box
 
 CLEAN: Final = 0.5
 """Share of training images that are not noised where the others are."""

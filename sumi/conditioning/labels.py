@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sumi.conditioning.condition import Condition, Draws, check_dropout
-from sumi.networks.told import Told
+from sumi.networks.condition import Told
 
 TOKENS: Final = 4
 """Words of a class."""

@@ -22,7 +22,7 @@ from sumi.config import nearest
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
-from sumi.networks.told import Told
+from sumi.networks.condition import Told
 
 FREQUENCIES: Final = tuple(pi * 2.0**k for k in range(-3, 4))
 """Radians for a deviation: the slowest turns by half a cycle over eight deviations."""

@@ -28,7 +28,7 @@ from torch.nn.functional import logsigmoid
 from sumi.denoising.denoiser import Denoised
 from sumi.errors import InputError
 from sumi.process.binomial import draw, flip, kept, log_odds, transition
-from sumi.process.forward import expand
+from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, Time, level
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sumi.denoising.parameterization import Coefficients, Parameterization
 from sumi.denoising.variance import clean_variance
 from sumi.errors import InputError
-from sumi.process.forward import add_noise, expand
+from sumi.process.gaussian import add_noise, expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
 
 

@@ -13,7 +13,7 @@ For a mixture Σ_k π_k N(m_k, c_k²) it is the mean of these, weighted by how p
 from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
-from sumi.process.forward import expand
+from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule
 
 

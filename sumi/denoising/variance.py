@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.forward import expand, posterior, transition
+from sumi.process.gaussian import expand, posterior, transition
 from sumi.process.schedule import NoiseLevel, Schedule, level
 
 

@@ -16,7 +16,7 @@ what is predicted, whatever the network itself predicts:
 | truncated_snr | max(SNR, 1)                   | the larger of the errors of ε and x_0          |
 | min_snr       | min(SNR, γ)                   | the smaller, where γ = 1                       |
 | likelihood    | -½ dSNR/dt                    | the variational bound                          |
-| uncertainty   | e^-u(t)/c_out²                | u is learned (`sumi.denoising.uncertainty`)    |
+| uncertainty   | e^-u(t)/c_out²                | u is learned (`sumi.objectives.uncertainty`)    |
 
 With score = -ε/sigma the two weights of score matching in use are among them: sigma² ‖score error‖² is snr, and
 g² ‖score error‖² (Song et al. 2021, "Maximum likelihood training", eq. 7) is likelihood, times 2.
@@ -180,7 +180,7 @@ class OutputWeighting:
 
 @dataclass(frozen=True)
 class LearnedUncertainty:
-    """loss = ‖F - target‖² e^-u + u with u(t) learned: `sumi.denoising.uncertainty`.
+    """loss = ‖F - target‖² e^-u + u with u(t) learned: `sumi.objectives.uncertainty`.
 
     At the best u the weight is divided by the error that is left, so every noise level counts alike (Kendall et al.
     2018; Karras et al. 2024, "EDM2", eqs. 14-16, where F is EDM's and its plain error EDM's own weight).

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.evaluation.intervals import Estimate
-from sumi.process.forward import add_noise
-from sumi.process.noise import Purpose, generator, normal
+from sumi.metrics.intervals import Estimate
+from sumi.process.gaussian import add_noise
 from sumi.process.schedule import NoiseLevel, Schedule, level, levels
+from sumi.randomness import Purpose, generator, normal
 
 BINS = 12
 RESAMPLES = 2000

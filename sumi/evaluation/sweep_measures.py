@@ -17,15 +17,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sumi.evaluation.beside_real import MOST, search_reach
-from sumi.evaluation.class_accuracy import real_accuracy
-from sumi.evaluation.copy_rate import copy_rate, copy_ratios
-from sumi.evaluation.feature_network import FeatureNetwork
-from sumi.evaluation.frechet import frechet_distance, plug_in_frechet_distance
-from sumi.evaluation.intervals import Estimate, share
-from sumi.evaluation.memorization import copying
-from sumi.evaluation.precision_recall import figures, precision_recall
-from sumi.evaluation.spectrum import fine_power, relative_power
+from sumi.evaluation.measures import MOST, search_reach
+from sumi.features.network import FeatureNetwork
+from sumi.metrics.classes import real_accuracy
+from sumi.metrics.copies import copy_rate, copy_ratios, copying
+from sumi.metrics.frechet import frechet_distance, plug_in_frechet_distance
+from sumi.metrics.intervals import Estimate, share
+from sumi.metrics.precision_recall import figures, precision_recall
+from sumi.metrics.spectrum import fine_power, relative_power
 
 
 class Measure(Protocol):

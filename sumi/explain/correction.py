@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.exact import gaussian_denoiser
-from sumi.explain.figure import INK, RED, Drawn, canvas, save
-from sumi.process.noise import Purpose
+from sumi.figures.canvas import INK, RED, Drawn, canvas, save
 from sumi.process.schedule import NoiseLevel, Schedule
+from sumi.randomness import Purpose
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.solver import Solver, State

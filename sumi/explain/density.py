@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
-from sumi.explain.figure import INK, RED, Drawn, canvas, save
-from sumi.likelihood.integrator import integrator
+from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.likelihood.grid_flow import integrator
 from sumi.likelihood.partition import (
     LogPartition,
     anneal,
@@ -29,10 +29,10 @@ from sumi.likelihood.partition import (
 from sumi.likelihood.plane import Interval, Plane, density_on_plane
 from sumi.likelihood.probability_flow import Flow
 from sumi.likelihood.trace import ExactTrace
-from sumi.model import DiffusionModel
-from sumi.process.forward import add_noise
-from sumi.process.noise import Purpose, normal
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.process.gaussian import add_noise
 from sumi.process.schedule import NoiseLevel
+from sumi.randomness import Purpose, normal
 
 POINTS: Final = 129
 FEWER_POINTS: Final = 49

@@ -15,24 +15,23 @@ from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
 from sumi.evaluation.loss_by_noise import LossByNoise, looked_at, loss_by_noise
 from sumi.explain.correction import draw_correction
-from sumi.explain.figure import Drawn
 from sumi.explain.guided import compare_with_tempered, draw_guided
-from sumi.explain.loss import draw_loss
 from sumi.explain.low_density import draw_low_density, measure_low_density
 from sumi.explain.noising import draw_noising
 from sumi.explain.parameterizations import STEPS, compare, draw_parameterizations
 from sumi.explain.recognition import draw_recognition, recognise
-from sumi.explain.reverse import draw_reverse
+from sumi.explain.reverse import draw_loss, draw_reverse
 from sumi.explain.reverse_kernel import draw_one_step, draw_reverse_kernel
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.unscaled import carries_unit_variance, draw_unscaled
 from sumi.explain.vectors import explain_vectors
-from sumi.kinds import load
-from sumi.measured import Count
-from sumi.model import DiffusionModel
+from sumi.figures.canvas import Drawn
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
 from sumi.process.chain import LinearBeta
-from sumi.process.configs import ScheduleConfig
 from sumi.process.schedule import Schedule
+from sumi.process.schedules import ScheduleConfig
+from sumi.progress import Count
 
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
 MOST_KNOWN: Final = 2_000  # images that an exact denoiser compares with at every step

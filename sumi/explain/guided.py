@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.exact import mixture_denoiser
-from sumi.explain.figure import GREY, INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.process.continuous import VP
-from sumi.process.noise import Purpose, normal
+from sumi.randomness import Purpose, normal
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.time_grid import TIME_GRIDS

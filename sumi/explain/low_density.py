@@ -23,16 +23,16 @@ from torch import Tensor, nn
 
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.exact import mixture_denoiser
-from sumi.denoising.objective import DenoisingLoss, Loss
 from sumi.denoising.parameterization import PredictPreconditioned
 from sumi.denoising.weighting import SNRWeighting
 from sumi.errors import SumiError
-from sumi.explain.figure import GREY, INK, RED, Drawn, canvas, save
-from sumi.measured import Count
+from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
 from sumi.networks.mlp import MLPConfig
+from sumi.objectives.denoising import DenoisingLoss, Loss
 from sumi.process.exploding import Ladder
-from sumi.process.noise import Purpose, generator, normal, uniform
 from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.progress import Count
+from sumi.randomness import Purpose, generator, normal, uniform
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.langevin import AnnealedLangevin
 from sumi.training.config import TrainingConfig

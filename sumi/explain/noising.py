@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.explain.figure import Drawn, canvas, save
-from sumi.process.forward import add_noise, transition
-from sumi.process.noise import Purpose, normal
+from sumi.figures.canvas import Drawn, canvas, save
+from sumi.process.gaussian import add_noise, transition
 from sumi.process.schedule import NoiseLevel, Schedule, deviation, levels
+from sumi.randomness import Purpose, normal
 
 SHOWN = 10
 

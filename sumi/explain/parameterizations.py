@@ -28,15 +28,15 @@ from sumi.data.load import load_images
 from sumi.data.pixels import PixelRange
 from sumi.denoising.parameterization import ParameterizationConfig, PredictClean, PredictNoise, PredictVelocity
 from sumi.denoising.weighting import ConstantWeighting, SNRWeighting, VelocityWeighting, WeightingConfig
-from sumi.diffusion_config import RunConfig
-from sumi.evaluation.feature_network import FeatureNetwork
-from sumi.evaluation.features import train_classifier, train_rotations
-from sumi.evaluation.frechet import frechet_distance
-from sumi.evaluation.intervals import Estimate
 from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
-from sumi.explain.figure import INK, RED, Drawn, canvas, save
-from sumi.measured import Count
+from sumi.features.learned import train_classifier, train_rotations
+from sumi.features.network import FeatureNetwork
+from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.metrics.frechet import frechet_distance
+from sumi.metrics.intervals import Estimate
+from sumi.models.diffusion.config import RunConfig
 from sumi.networks.unet import UNetConfig
+from sumi.progress import Count
 from sumi.training.config import TrainingConfig
 from sumi.training.trainer import Progress
 from sumi.training_run import Events, train

@@ -16,14 +16,14 @@ from torch import Tensor
 from sumi.data.dataset import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
-from sumi.evaluation.feature_network import FeatureNetwork
-from sumi.evaluation.features import train_classifier
-from sumi.evaluation.intervals import Estimate, share
-from sumi.explain.figure import GREY, INK, RED, Drawn, canvas, save
-from sumi.measured import Count
-from sumi.process.forward import add_noise, expand
-from sumi.process.noise import Purpose, normal, uniform
+from sumi.features.learned import train_classifier
+from sumi.features.network import FeatureNetwork
+from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
+from sumi.metrics.intervals import Estimate, share
+from sumi.process.gaussian import add_noise, expand
 from sumi.process.schedule import NoiseLevel, Schedule, at_log_snr, deviation, levels
+from sumi.progress import Count
+from sumi.randomness import Purpose, normal, uniform
 
 HELD_OUT = 0.25
 COPIES = 8

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
-from sumi.explain.figure import GREY, INK, RED, Drawn, canvas, save
-from sumi.process.forward import transition
-from sumi.process.noise import Purpose, SampleNoise, normal
+from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
+from sumi.process.gaussian import transition
 from sumi.process.schedule import NoiseLevel, Schedule, deviation, level, levels
+from sumi.randomness import Purpose, SampleNoise, normal
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import uniform

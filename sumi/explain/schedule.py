@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from sumi.explain.figure import INK, Drawn, canvas, save
+from sumi.figures.canvas import INK, Drawn, canvas, save
 from sumi.process.schedule import Schedule
 
 

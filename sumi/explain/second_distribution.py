@@ -1,7 +1,7 @@
 """The model's distribution multiplied by a second one: what is known is kept, and the rest follows.
 
-For points, the first number is known to lie near a value (`sumi.guidance.product`); for bits, one bit is known to be 1
-(`sumi.guidance.bits`). Nothing is trained for it (Sohl-Dickstein et al. 2015, section 2.5).
+For points, the first number is known to lie near a value (`sumi.restoration.product`); for bits, one bit is known to
+be 1 (`sumi.restoration.bits`). Nothing is trained for it (Sohl-Dickstein et al. 2015, section 2.5).
 """
 
 from pathlib import Path
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.evaluation.vector_pictures import draw
-from sumi.explain.figure import GREY, RED, Drawn, canvas, save
-from sumi.guidance.bits import ConditionedBits, known_bits
-from sumi.guidance.product import Conditioned, KnownValues
+from sumi.figures.canvas import GREY, RED, Drawn, canvas, save
+from sumi.figures.vectors import draw
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.model import DiffusionModel
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.restoration.bits import ConditionedBits, known_bits
+from sumi.restoration.product import Conditioned, KnownValues
 
 SAMPLES: Final = 500
 WIDTH: Final = 0.05

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sumi.explain.figure import INK, RED, Drawn, canvas, save
-from sumi.process.noise import Purpose, normal
+from sumi.figures.canvas import INK, RED, Drawn, canvas, save
 from sumi.process.schedule import Schedule
+from sumi.randomness import Purpose, normal
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure

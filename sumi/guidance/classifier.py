@@ -27,8 +27,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
-from sumi.guidance.interval import ALWAYS, Interval
-from sumi.process.forward import expand
+from sumi.guidance.extrapolation import ALWAYS, Interval
+from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, Time, deviation, level
 
 LogProbability = Callable[[Tensor, NoiseLevel], Tensor]

@@ -12,25 +12,61 @@ In scores it is ∇ log p(x_t) + w ∇ log p(y | x_t) for the first: the score o
 These are not the noised versions of one distribution, so what comes out is not p(x) p(y | x)^w, but where the ODE that
 this field drives leads.
 
-Outside of the interval of noise levels that it may be limited to (`sumi.guidance.interval`) the better one stands
+Outside of the interval of noise levels that it may be limited to (`sumi.guidance.extrapolation`) the better one stands
 alone. ``rescale`` φ brings the deviation of x̂_0 back to the better one's, by that share of the way (Lin et al. 2024,
 section 3.4, there of the network's output).
 
 What is said of the variance of x_0 is what the better one says, as in GLIDE (Nichol et al. 2022): an extrapolation has
 none of its own.
+
+Guidance limited to an interval of noise levels, low < sigma/alpha ≤ high (Kynkäänniemi et al. 2024).
+
+In much noise guidance costs variety, near the data it does nothing.
 """
 
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import inf, isfinite
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
-from sumi.guidance.interval import ALWAYS, Interval
-from sumi.process.forward import expand
-from sumi.process.schedule import Schedule, Time, level
+from sumi.process.gaussian import expand
+from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The noise levels at which guidance counts. Raises InputError for an interval that is empty."""
+
+    low: float = field(default=0.0, metadata={"help": "sigma/alpha above which guidance begins, ≥ 0"})
+    high: float = field(default=inf, metadata={"help": "sigma/alpha up to which it goes"})
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high:
+            raise InputError(f"guidance: the interval from {self.low} to {self.high} is empty; give low below high")
+
+    def within(self, other: "Interval") -> "Interval":
+        """Where both count. Raises InputError where they have nothing in common."""
+        return Interval(max(self.low, other.low), min(self.high, other.high))
+
+    def choose(self, now: NoiseLevel, inside: float, outside: float) -> Number:
+        """``inside`` at levels in the interval, ``outside`` elsewhere.
+
+        One number where it is the same for all samples, else float64 (N,).
+        """
+        if self.low == 0 and self.high == inf:
+            return float(inside)
+        ratio = torch.as_tensor(now.sigma, dtype=torch.float64) / torch.as_tensor(now.alpha, dtype=torch.float64)
+        counts = (ratio > self.low) & (ratio <= self.high)
+        if bool(counts.all()) or not bool(counts.any()):
+            return float(inside if bool(counts.all()) else outside)
+        return torch.where(counts, inside, outside).double()
+
+
+ALWAYS: Final = Interval()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
-from sumi.process.forward import expand
+from sumi.process.gaussian import expand
 from sumi.process.schedule import Schedule, Time, level
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from sumi.denoising.binomial import BitDenoiser, before, bound_term
 from sumi.errors import InputError
 from sumi.process.binomial import bernoulli_kl, flip, kept
-from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel, levels
+from sumi.randomness import Purpose
 from sumi.sampling.solvers.solver import Noise
 
 

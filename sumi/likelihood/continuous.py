@@ -24,9 +24,9 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.denoising.weighting import LikelihoodWeighting
 from sumi.errors import InputError
 from sumi.likelihood.discretised import check_levels, posterior_of_levels
-from sumi.likelihood.information import Strata, information, informed_time
+from sumi.likelihood.estimate import Strata, information, informed_time
 from sumi.likelihood.variational import check_prior, prior_kl
-from sumi.process.forward import add_noise
+from sumi.process.gaussian import add_noise
 from sumi.process.schedule import NoiseLevel, Schedule, level
 
 

@@ -11,7 +11,7 @@ per dimension of x, the original data.
     uniform     q is even over x's bin, P(x | z) = 1                         w = p(z) · bin^D
     gaussian    z = x + σ̂ ε, x_t/alpha at the flow's first level;            P(x | z) from the discretised Gaussian
                                                                              around x̂_0(z) (Ho et al. 2020, eq. 13)
-    learned     q is fitted within x's bin: `sumi.likelihood.learned_dequantizer`
+    learned     q is fitted within x's bin: `sumi.models.diffusion.dequantizer`
 
 The uniform one costs what log p varies within a bin. With the gaussian one z is data with noise, as the model knows it.
 Where p is all in peaks at the levels, as wide as that noise, it costs nothing. Where p is smooth over a bin the noise
@@ -31,8 +31,8 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.likelihood.discretised import check_levels, discretised_gaussian
-from sumi.process.noise import Purpose, generator, normal
 from sumi.process.schedule import NoiseLevel, noise_ratio
+from sumi.randomness import Purpose, generator, normal
 
 Density = Callable[[Tensor, int], Tensor]
 """log p(z) in nats, float64 (N,) on the CPU, of z (N, …), which is the draw of this number."""

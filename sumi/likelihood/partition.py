@@ -40,8 +40,8 @@ from sumi.errors import InputError
 from sumi.likelihood.plane import Interval, Plane, density_on_plane
 from sumi.likelihood.probability_flow import Flow
 from sumi.likelihood.trace import Trace
-from sumi.process.noise import Purpose, normal, uniform
 from sumi.process.schedule import NoiseLevel, Schedule, deviation, level, levels
+from sumi.randomness import Purpose, normal, uniform
 from sumi.sampling.solvers.runge_kutta import angle, at_angle
 
 

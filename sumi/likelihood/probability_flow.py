@@ -34,7 +34,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.trace import Trace
-from sumi.process.forward import expand
+from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, deviation, level
 from sumi.sampling.dormand_prince import State, Stuck, Tolerance, Walk, integrate
 from sumi.sampling.solvers.runge_kutta import angle, at_angle

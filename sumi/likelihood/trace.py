@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.noise import Purpose, normal
+from sumi.randomness import Purpose, normal
 
 Function = Callable[[Tensor], Tensor]
 

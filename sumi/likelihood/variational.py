@@ -33,9 +33,8 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.likelihood.discretised import check_levels, discretised_gaussian
-from sumi.likelihood.information import Strata, information
-from sumi.process.divergence import gaussian_kl
-from sumi.process.forward import add_noise, expand, posterior, transition
+from sumi.likelihood.estimate import Strata, information
+from sumi.process.gaussian import add_noise, expand, gaussian_kl, posterior, transition
 from sumi.process.schedule import NoiseLevel, Number, Schedule, level
 
 
@@ -105,7 +104,7 @@ def _clean_variance(denoised: Denoised) -> Number:
     if denoised.clean_variance is None:
         raise InputError(
             "variance: this denoiser has learned none; choose small or large, or measure it with "
-            "sumi.likelihood.measured_variance"
+            "sumi.likelihood.fitted_variance"
         )
     return denoised.clean_variance
 

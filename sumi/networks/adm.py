@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.errors import InputError
+from sumi.networks.condition import NOTHING, Told, ToldSpec
 from sumi.networks.layers import (
     CrossAttention,
     Modulation,
@@ -35,8 +36,7 @@ from sumi.networks.layers import (
     group_norm,
     to_channels_last,
 )
-from sumi.networks.levels import LevelsConfig
-from sumi.networks.told import NOTHING, Told, ToldSpec
+from sumi.networks.resolution import LevelsConfig
 
 
 @dataclass(frozen=True)

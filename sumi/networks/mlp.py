@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.errors import InputError
+from sumi.networks.condition import NOTHING, Told, ToldSpec
 from sumi.networks.layers import NoiseEmbedding
-from sumi.networks.told import NOTHING, Told, ToldSpec
 
 
 @dataclass(frozen=True)

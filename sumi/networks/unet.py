@@ -14,8 +14,8 @@ what the level held on the way down. The way up has one block more at full resol
 and where a block costs most time and fewest weights. The noise level enters every block (`layers.ResidualBlock`).
 
 With ``fourier`` the network also sees sin(2^n π x) and cos(2^n π x) of its input. What else it is told
-(`sumi.networks.told`) enters in three ways: a vector with the noise level, an image beside the input, and tokens by
-cross-attention after the blocks of the levels named ``cross_attention``.
+(`sumi.networks.condition`) enters in three ways: a vector with the noise level, an image beside the input, and tokens
+by cross-attention after the blocks of the levels named ``cross_attention``.
 
 At the start the network is exactly zero: its last convolution, and the last one of every block, start there.
 """
@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.errors import InputError
+from sumi.networks.condition import NOTHING, Told, ToldSpec
 from sumi.networks.layers import (
     HEAD_WIDTH,
     CrossAttention,
@@ -39,8 +40,7 @@ from sumi.networks.layers import (
     group_norm,
     to_channels_last,
 )
-from sumi.networks.levels import LevelsConfig
-from sumi.networks.told import NOTHING, Told, ToldSpec
+from sumi.networks.resolution import LevelsConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ probability 1 - β and otherwise draws it from a fair coin, so with a = Π (1 - 
 
 The last, Bayes' rule (b x_t + a_s x_0)/(1 + a_t x_t x_0) where (x_t x_0)² = 1, is affine in x_0: the mean over what is
 not known of x_0 is the same formula at E[x_0 | x_t]. The three means are those of the Gaussian kernels
-(`sumi.process.forward`) with alpha = a and sigma² = 1 - a², the variance of x_t. Any schedule whose alpha falls serves
+(`sumi.process.gaussian`) with alpha = a and sigma² = 1 - a², the variance of x_t. Any schedule whose alpha falls serves
 both processes; where it preserves variance, sigma² is the share of bits drawn afresh.
 
 The log-odds of a bit add: seeing x_t adds x_t λ(a_t) to those of x_0, with λ(m) = 2 artanh m = log((1 + m)/(1 - m)).
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sumi.process.forward import expand
+from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Number
 
 

@@ -12,7 +12,7 @@ so is ᾱ_T. What of -log ᾱ_T is left is shared among the steps 2 … T:
     log ᾱ_i = log ᾱ_1 + (log ᾱ_T - log ᾱ_1) Σ_{2 ≤ k ≤ i} softmax(logits)_k
 
 The ends say which likelihood is bounded, and the interior how well it is estimated or bounded. A chain's are fixed;
-gamma_min and gamma_max are fixed or learned too, from the whole bound. `sumi.denoising.schedule_learning` trains them.
+gamma_min and gamma_max are fixed or learned too, from the whole bound. `sumi.objectives.schedule` trains them.
 Parameters are float32, as the network's are and as every device has; what they say is computed from them in float64 on
 the CPU, and carries gradients there.
 """

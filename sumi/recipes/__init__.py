@@ -7,8 +7,9 @@ from typing import Final
 from sumi.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.load import holds_vectors
-from sumi.diffusion_config import RunConfig
 from sumi.errors import InputError
+from sumi.models.description import Config
+from sumi.models.diffusion.config import RunConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.recipes import (
     classifier_free,
@@ -17,18 +18,19 @@ from sumi.recipes import (
     edm,
     energy,
     flow,
+    gan,
     guided,
     improved_ddpm,
     inpaint,
     ncsn,
     noisy_classifier,
     nonequilibrium,
+    pixelcnn,
     score_sde,
     upscale,
+    vae,
     vdm,
 )
-from sumi.recipes.baselines import gan, pixelcnn, vae
-from sumi.run import Config
 
 RECIPES: Final[dict[str, Callable[[DataConfig], Config]]] = {
     "ddpm": ddpm.recipe,

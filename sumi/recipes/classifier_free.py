@@ -6,9 +6,9 @@ denoiser is extrapolated away from the unconditional one; ``--guidance 1`` is th
 
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.config import DataConfig
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

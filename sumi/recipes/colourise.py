@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sumi.conditioning.image import GreyConditioning
 from sumi.data.config import DataConfig
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
 
 

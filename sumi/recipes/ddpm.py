@@ -5,7 +5,7 @@ times), exponentially averaged weights; sampled by `adams` or, as in the paper, 
 """
 
 from sumi.data.config import DataConfig
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

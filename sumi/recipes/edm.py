@@ -6,11 +6,11 @@ levels of noise seen in training by a log-normal distribution, and Heun's second
 
 from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import PredictPreconditioned
-from sumi.denoising.time_sampling import LogNormalTimes
 from sumi.denoising.weighting import EDMWeighting
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
+from sumi.objectives.times import LogNormalTimes
 from sumi.process.exploding import EDM
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

@@ -8,10 +8,10 @@ its density at every level. Sampled as `ncsn` is, on 16 levels.
 
 from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import PredictEnergy
-from sumi.denoising.time_sampling import UniformTimes
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
+from sumi.objectives.times import UniformTimes
 from sumi.process.exploding import VE
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

@@ -6,11 +6,11 @@ drawn most often from the middle of the way.
 
 from sumi.data.config import DataConfig
 from sumi.denoising.parameterization import PredictFlow
-from sumi.denoising.time_sampling import LogitNormalTimes
 from sumi.denoising.weighting import FlowWeighting
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
+from sumi.objectives.times import LogitNormalTimes
 from sumi.process.continuous import Flow
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

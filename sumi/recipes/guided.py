@@ -8,10 +8,10 @@ are left out of one sample in ten, so that it can be guided without one too, and
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.config import DataConfig
 from sumi.denoising.variance import LearnedVariance
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
 from sumi.networks.adm import ADMConfig
 from sumi.process.chain import CosineBeta
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

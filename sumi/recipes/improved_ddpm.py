@@ -7,9 +7,9 @@ is the paper's L_vlb, whose times are drawn as often as their losses are large.
 
 from sumi.data.config import DataConfig
 from sumi.denoising.variance import LearnedVariance
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

@@ -6,7 +6,7 @@ masks of all kinds. ``sumi inpaint`` samples it; with all masked it is a plain m
 
 from sumi.conditioning.image import MaskedConditioning
 from sumi.data.config import DataConfig
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
 
 

@@ -7,10 +7,10 @@ so that what it gives is of unit size at every level. `energy` is the same with 
 """
 
 from sumi.data.config import DataConfig
-from sumi.denoising.time_sampling import GridTimes
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
+from sumi.objectives.times import GridTimes
 from sumi.process.exploding import Ladder
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

@@ -4,8 +4,8 @@ It learns by heart what it sees without noise, so its weights decay (0.05, as in
 rate falls.
 """
 
-from sumi.classifier_config import NoisyClassifierConfig
 from sumi.data.config import DataConfig
+from sumi.models.classifier_config import NoisyClassifierConfig
 from sumi.training.config import TrainingConfig
 
 

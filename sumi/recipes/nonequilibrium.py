@@ -9,13 +9,12 @@ same share of the information in every step. (The paper learns variances too; he
 from sumi.data.config import DataConfig
 from sumi.data.load import holds_bits
 from sumi.denoising.parameterization import PredictClean
-from sumi.denoising.time_sampling import GridTimes
 from sumi.denoising.weighting import LikelihoodWeighting
-from sumi.diffusion_config import RunConfig
-from sumi.process.erasing import Erasing
+from sumi.models.diffusion.config import RunConfig
+from sumi.objectives.times import GridTimes
+from sumi.process.continuous import Erasing
 from sumi.process.learned import LearnedChain
-from sumi.sampling.config import SamplingConfig
-from sumi.sampling.method import BINOMIAL
+from sumi.sampling.sampler import BINOMIAL, SamplingConfig
 
 STEPS = 40
 

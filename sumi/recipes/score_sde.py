@@ -6,10 +6,10 @@ the likelihood instead (Song, Durkan, Murray & Ermon 2021). The probability-flow
 """
 
 from sumi.data.config import DataConfig
-from sumi.denoising.time_sampling import UniformTimes
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
+from sumi.objectives.times import UniformTimes
 from sumi.process.continuous import VP
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

@@ -6,7 +6,7 @@ noised in training, so that the model can follow one whose images are not perfec
 
 from sumi.conditioning.image import SmallConditioning
 from sumi.data.config import DataConfig
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
 
 

@@ -7,12 +7,12 @@ and the network sees high frequencies of its input, without which the last bits 
 
 from sumi.data.config import DataConfig
 from sumi.data.load import coarse_levels
-from sumi.denoising.time_sampling import UniformTimes
 from sumi.denoising.weighting import LikelihoodWeighting
-from sumi.diffusion_config import RunConfig
+from sumi.models.diffusion.config import RunConfig
 from sumi.networks.unet import UNetConfig
+from sumi.objectives.times import UniformTimes
 from sumi.process.learned import Learned
-from sumi.sampling.config import SamplingConfig
+from sumi.sampling.sampler import SamplingConfig
 
 
 def recipe(data: DataConfig) -> RunConfig:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.restoration.operators import Operator, linear
+from sumi.operators.linear import Operator, linear
 
 
 @dataclass(frozen=True)

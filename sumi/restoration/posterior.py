@@ -22,10 +22,11 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
-from sumi.guidance.product import level_with_data, solve, with_covariance
-from sumi.process.forward import expand
+from sumi.operators.linear import solve
+from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule, Time
 from sumi.restoration.measurement import Measurement
+from sumi.restoration.product import level_with_data, with_covariance
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.forward import transition
-from sumi.process.noise import Purpose
+from sumi.process.gaussian import transition
 from sumi.process.schedule import NoiseLevel
+from sumi.randomness import Purpose
 from sumi.restoration.measurement import Measurement, replaced
 from sumi.sampling.solvers.solver import AroundSolver, State, StepNoise
 

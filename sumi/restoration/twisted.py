@@ -27,9 +27,9 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.forward import posterior
-from sumi.process.noise import Purpose
+from sumi.process.gaussian import posterior
 from sumi.process.schedule import NoiseLevel
+from sumi.randomness import Purpose
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.posterior import check_guidance, clean_variance, guided, weighed
 from sumi.sampling.solvers.solver import StepNoise

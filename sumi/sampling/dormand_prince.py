@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import SumiError
-from sumi.process.forward import expand
+from sumi.process.gaussian import expand
 
 Row = tuple[float, ...]
 State = tuple[Tensor, ...]

@@ -17,9 +17,18 @@ comes to rest (Pan et al. 2023, "Effective real image editing with accelerated i
 al. 2024, "ReNoise"). An iteration leaves 1 - |s|/|t| ∂Φ/∂x_s of what is off, which is small where steps are short. Two
 steps stay beyond it for a real network: the sampler's last, which is x̂_0 and leads from many x to one, and its first
 where sigma/alpha is so large that x̂_0 is only what it is clamped to.
+
+Interpolation between two draws of noise, on the sphere that both are on (Shoemake 1985; Song et al. 2021, "DDIM").
+
+    z(w) = |z(w)| (sin((1 - w) θ) a/|a| + sin(w θ) b/|b|)/sin θ,      |z(w)| = (1 - w)|a| + w|b|
+
+with θ the angle between a and b. Noise in many dimensions has one length, and the mean of two draws would be shorter,
+with less noise than a sampler expects. Two draws are nearly orthogonal, so that the weights are a cosine and a sine and
+z(w) a draw of the same normal distribution.
 """
 
 from dataclasses import dataclass, field
+from math import atan2, pi, sin
 from typing import Final
 
 import torch
@@ -76,3 +85,28 @@ def out_of_data(denoiser: Denoiser, x_0: Tensor, s: NoiseLevel) -> Tensor:
 def invert(denoiser: Denoiser, solver: Solver[State], times: Tensor, x_0: Tensor, corrections: int = 0) -> Tensor:
     """The noise at ``times[0]`` that `sample` with the same solver and falling times makes x_0 (N, …) of."""
     return sample(denoiser, Inverse(solver, corrections), times.flip(0), x_0)
+
+
+LEAST: Final = 1e-4
+"""Radians from parallel or opposite, from where the formula has no digits left."""
+
+
+def slerp(a: Tensor, b: Tensor, parts: Tensor) -> Tensor:
+    """z(w) for each w in [0, 1] of ``parts`` (P,): shape (P, …) from a and b of shape (…), exact at both ends.
+
+    Raises InputError for a and b that are opposite, where no way is the shortest, and for noise that is 0.
+    """
+    one, other = a.double(), b.double()
+    lengths = float(one.norm()), float(other.norm())
+    if not all(lengths):
+        raise InputError("interpolation: noise that is 0 everywhere has no direction; give other latents")
+    directions = one / lengths[0], other / lengths[1]
+    theta = 2 * atan2(float((directions[0] - directions[1]).norm()), float((directions[0] + directions[1]).norm()))
+    if theta > pi - LEAST:
+        raise InputError("interpolation: the two are opposite, and no way between them is the shortest; give others")
+    rows = []
+    for w in parts.double().tolist():
+        length = (1 - w) * lengths[0] + w * lengths[1]
+        of_one, of_other = (sin(v * theta) / sin(theta) if theta > LEAST else v for v in (1 - w, w))
+        rows.append(length * of_one / lengths[0] * one + length * of_other / lengths[1] * other)
+    return torch.stack(rows).to(a.dtype)

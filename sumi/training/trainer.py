@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.errors import InputError, SumiError
-from sumi.process.noise import Purpose, generator, permutation
+from sumi.randomness import Purpose, generator, permutation
 from sumi.training.checkpoint import JSON, Checkpoint, checkpoint_step, find_checkpoints, load_latest, save_checkpoint
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sumi.data.arrays import from_grey_array
 from sumi.data.builtin.vectors import load_heartbeat, load_ring_of_8, load_swiss_roll
 from sumi.data.config import DataConfig
 from sumi.data.dataset import ImageDataset, Progress
+from sumi.data.idx import from_grey_array
 from sumi.data.vectors import VectorDataset
 
 FASHION_LABELS = (

@@ -17,8 +17,8 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.process.binomial import draw, posterior
-from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel
+from sumi.randomness import Purpose
 from sumi.sampling.solvers.solver import StepNoise
 
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
-from sumi.process.forward import noise_fraction
-from sumi.process.noise import Purpose
+from sumi.process.gaussian import noise_fraction
 from sumi.process.schedule import NoiseLevel, Number
+from sumi.randomness import Purpose
 from sumi.sampling.solvers.solver import StepNoise
 
 

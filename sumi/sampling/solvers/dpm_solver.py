@@ -25,17 +25,9 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel
-from sumi.sampling.solvers.exponential import (
-    Base,
-    Evaluations,
-    Slope,
-    added_noise,
-    advance,
-    check_slope,
-    half_log_snr,
-)
+from sumi.randomness import Purpose
+from sumi.sampling.solvers.exponential import Base, Evaluations, Slope, added_noise, advance, check_slope, half_log_snr
 from sumi.sampling.solvers.solver import StepNoise
 
 

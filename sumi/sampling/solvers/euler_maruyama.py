@@ -20,8 +20,8 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.noise import Purpose
 from sumi.process.schedule import NoiseLevel, wronskian
+from sumi.randomness import Purpose
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.solver import StepNoise
 

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.forward import transition
-from sumi.process.noise import Purpose
+from sumi.process.gaussian import transition
 from sumi.process.schedule import NoiseLevel, level, noise_ratio
+from sumi.randomness import Purpose
 from sumi.sampling.solvers.solver import Solver, State, StepNoise
 
 LARGEST: Final = 1000.0

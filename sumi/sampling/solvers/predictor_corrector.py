@@ -27,9 +27,9 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.forward import expand
-from sumi.process.noise import Purpose
+from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel
+from sumi.randomness import Purpose
 from sumi.sampling.solvers.solver import Solver, State, StepNoise
 
 

@@ -1,0 +1,34 @@
+"""What measuring a model gives, whatever it makes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sumi.evaluation.images import Evaluation
+from sumi.metrics.intervals import Estimate
+from sumi.models.classifier import AccuracyByNoise
+
+
+@dataclass(frozen=True)
+class VectorEvaluation:
+    """What was measured. ``distance``: samples to held-out data; ``real``: as many others of the same data.
+
+    ``known`` and ``known_real``: of bits, how many samples and held-out sequences occur in training; else None.
+    """
+
+    seed: int
+    samples: int
+    held_out: int
+    distance: Estimate
+    real: Estimate
+    known: Estimate | None
+    known_real: Estimate | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found: the figures (None where too few data are held out), in words, and the report's files."""
+
+    evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | None
+    verdict: str
+    report: Path
+    files: tuple[Path, ...]

@@ -1,0 +1,280 @@
+"""Solvers beside each other on one model, at equal numbers of network evaluations.
+
+Two measures. The distance of each image to where the model's own probability-flow ODE leads from the same noise, found
+with many steps: all that a deterministic solver gets wrong, image by image, relative to the data's standard deviation.
+And the Fréchet distance of the images to held-out real ones, which also tells of samplers that go another way there.
+
+By default every solver is on the grid of its paper, and UniPC, the best of the others, on ours as well.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sumi.data.pixels import PixelRange
+from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
+from sumi.errors import InputError, writing
+from sumi.evaluation.images import learn_features
+from sumi.features.network import FEWEST, FeatureNetwork
+from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.metrics.frechet import frechet_distance
+from sumi.metrics.intervals import Estimate
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.tuning import fine_method
+from sumi.process.schedule import Schedule, Time
+from sumi.progress import Count
+from sumi.randomness import Purpose, SampleNoise
+from sumi.sampling.sample import sample
+from sumi.sampling.sampler import LEAST_STD, Method
+from sumi.sampling.tuning import distance
+
+COLOURS = ("#2563eb", "#15803d", "#a16207", "#7e22ce", "#0e7490", "#be185d")
+BATCH = 64
+REFERENCE_STEPS = 1000
+DEFAULT_SOLVERS = ("adams", "unipc", "unipc@log_snr", "dpmpp_2m@log_snr", "heun@karras", "ddim", "ddpm")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solver at one number of evaluations, with ``seconds`` an image.
+
+    ``median`` and ``percentile_95`` of the distance to the ODE's end are NaN for a solver that draws noise; ``frechet``
+    is None where it was not asked for.
+    """
+
+    solver: str
+    evaluations: int
+    steps: int
+    median: float
+    percentile_95: float
+    frechet: Estimate | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows; ``held_out``: how many real images the Fréchet distances are to, ``images`` how many were sampled."""
+
+    rows: tuple[Row, ...]
+    images: int
+    held_out: int
+
+
+class CountingDenoiser:
+    """A denoiser that counts its evaluations of whole batches."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.evaluations = denoiser, 0
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+        self.evaluations += 1
+        return self.denoiser(x_t, t)
+
+
+def compare(
+    model: DiffusionModel,
+    solvers: Sequence[str] = DEFAULT_SOLVERS,
+    evaluations: Sequence[int] = (5, 10, 20, 50),
+    *,
+    n: int = 64,
+    frechet: bool = False,
+    seed: int = 0,
+    progress: Count | None = None,
+) -> Comparison:
+    """Sample ``n`` images with each solver at each number of evaluations.
+
+    The first `BATCH` of them are followed along the ODE, which takes as long as all the rest together. A solver that
+    needs several evaluations a step takes as many steps as fit, and one where not even that does; its row says how many
+    it took. ``tuned`` is sampled at the numbers of steps that it was tuned to. ``frechet``: also measure against the
+    run's held-out images, with features learned on its training images. ``progress(what, done, total)``. Raises
+    InputError.
+    """
+    if n < 2:
+        raise InputError(f"-n {n}: too few to compare; give 2 or more")
+    solvers, evaluations = tuple(dict.fromkeys(solvers)), tuple(dict.fromkeys(evaluations))
+    if not solvers or not evaluations:
+        raise InputError("--solvers, --steps: there is nothing to compare; name one or more")
+    known = model.gaussian_denoiser().grid
+    if known is not None and 4 * max(evaluations) > known:
+        raise InputError(
+            f"--steps {max(evaluations)}: the network knows only {known} times, too few to follow its ODE beside that; "
+            f"give at most {known // 4}"
+        )
+    jobs = [(name, count) for name in solvers for count in evaluations if name != "tuned" or model.is_tuned(count)]
+    methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
+    if "tuned" in solvers and all(name != "tuned" for name, _ in jobs):
+        model.method(evaluations[0], "tuned")
+    network, real = _features(model, progress) if frechet else (None, torch.empty(0))
+    if frechet and min(n, len(real)) < FEWEST:
+        raise InputError(f"-n {n}: with {len(real)} held out; the Fréchet distance needs {FEWEST} of each")
+    rows: list[Row] = []
+    with torch.inference_mode():
+        ends = _ends(model, min(n, BATCH), seed, progress)
+        for done, ((name, _), method) in enumerate(zip(jobs, methods, strict=True)):
+            rows.append(_row(model, name, method, n, ends, seed, network, real))
+            if progress is not None:
+                progress("comparing", done + 1, len(jobs))
+    return Comparison(tuple(rows), n, len(real))
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
+    """Write comparison.json and comparison.png into ``folder``. Raises SumiError where it cannot."""
+    file = folder / "comparison.json"
+    content = [{key: _plain(value) for key, value in asdict(row).items()} for row in comparison.rows]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"images": comparison.images, "rows": content}, indent=2) + "\n")
+    return file, draw_comparison(comparison, folder / "comparison.png").path
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and isnan(value) else value
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> Drawn:
+    """Distance to the ODE's end over evaluations, a line for each deterministic solver."""
+    figure = canvas(6.0, 4.0)
+    axes = figure.add_subplot()
+    lines: dict[str, list[Row]] = {}
+    for row in comparison.rows:
+        if not isnan(row.median):
+            lines.setdefault(row.solver, []).append(row)
+    for k, (name, rows) in enumerate(lines.items()):
+        places = [row.evaluations for row in rows]
+        colour = {"adams": INK, "tuned": RED}.get(name, COLOURS[k % len(COLOURS)])
+        width = 2.2 if name in ("adams", "tuned") else 1.3
+        axes.plot(
+            places, [row.median for row in rows], marker="o", markersize=4, label=name, color=colour, linewidth=width
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ticks = _ticks([row.evaluations for rows in lines.values() for row in rows])
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("network evaluations")
+    axes.set_ylabel("median distance to the ODE's end / data std")
+    axes.spines[["top", "right"]].set_visible(False)
+    if lines:
+        axes.legend(frameon=False)
+    return save(figure, path, "how far each solver lands from where the model's ODE leads")
+
+
+def _ticks(numbers: list[int]) -> list[int]:
+    """The numbers that occur most, without others that would stand too near."""
+    kept: list[int] = []
+    for number in sorted(set(numbers), key=lambda number: (-numbers.count(number), number)):
+        if all(max(number / other, other / number) > 1.2 for other in kept):
+            kept.append(number)
+    return sorted(kept)
+
+
+def _method(model: DiffusionModel, name: str, evaluations: int) -> Method:
+    """As many steps as the evaluations allow, at least one: found by halving, on a denoiser that costs nothing."""
+    method = model.method(evaluations, name)
+    if _evaluations(model, method) <= evaluations:
+        return method
+    fewest, too_many = 1, evaluations
+    while too_many - fewest > 1:
+        middle = (fewest + too_many) // 2
+        fits = _evaluations(model, model.method(middle, name)) <= evaluations
+        fewest, too_many = (middle, too_many) if fits else (fewest, middle)
+    return model.method(fewest, name)
+
+
+@torch.inference_mode()
+def _evaluations(model: DiffusionModel, method: Method) -> int:
+    """How often this method evaluates the denoiser (an adaptive one: on a trivial problem)."""
+    nothing = FunctionDenoiser(lambda x_t, _: torch.zeros_like(x_t), model.network_denoiser.schedule)
+    counting = CountingDenoiser(nothing)
+    noise = SampleNoise(0, range(1), (1,))
+    sample(counting, method.solver, method.times, torch.ones(1, 1), noise)
+    return counting.evaluations
+
+
+def _ends(model: DiffusionModel, n: int, seed: int, progress: Count | None) -> Tensor:
+    """Where the model's ODE leads from the noise of images 0 … n - 1: (n, C, H, W)."""
+    method = fine_method(model, REFERENCE_STEPS)
+
+    def report(step: int, *_: Any) -> None:
+        if progress is not None:
+            progress("following the ODE", step + 1, method.steps)
+
+    return sample(model.denoiser(), method.solver, method.times, model.start_noise(range(n), seed), callback=report)
+
+
+def _batches(n: int) -> list[range]:
+    return [range(first, min(first + BATCH, n)) for first in range(0, n, BATCH)]
+
+
+def _features(model: DiffusionModel, progress: Count | None) -> tuple[FeatureNetwork, Tensor]:
+    """The network that looks at images, and what it sees in the run's held-out ones."""
+    train, held_out = model.load_images().split(model.config.data.held_out)
+    network = learn_features(train, progress)
+    return network, network.features(PixelRange(held_out.levels).to_model(held_out.images))
+
+
+class _WatchedNoise:
+    """Noise that knows whether anybody asked for it."""
+
+    def __init__(self, noise: SampleNoise) -> None:
+        self.noise, self.drawn = noise, False
+
+    def __call__(self, step: int, purpose: Purpose, draw: int = 0, /) -> Tensor:
+        self.drawn = True
+        return self.noise(step, purpose, draw)
+
+
+def _row(
+    model: DiffusionModel,
+    name: str,
+    method: Method,
+    n: int,
+    ends: Tensor,
+    seed: int,
+    network: FeatureNetwork | None,
+    real: Tensor,
+) -> Row:
+    denoiser, drawn = CountingDenoiser(model.denoiser()), False
+    made: list[Tensor] = []
+    batches = _batches(n)
+    begin = _now(model.device)
+    for indices in batches:
+        noise = _WatchedNoise(SampleNoise(seed, indices, model.items.shape, device=model.device))
+        made.append(sample(denoiser, method.solver, method.times, model.start_noise(indices, seed), noise))
+        drawn = drawn or noise.drawn
+    seconds = (_now(model.device) - begin) / n
+    images = torch.cat(made)
+    away = distance(images[: len(ends)], ends) / max(model.description.data_std, LEAST_STD)
+    median, high = (float(away.quantile(q)) for q in (0.5, 0.95))
+    frechet = None
+    if network is not None:
+        saved = model.pixels.to_model(model.pixels.to_levels(images.clamp(-1, 1).cpu()))
+        frechet = frechet_distance(network.features(saved), real)
+    return Row(
+        solver=name,
+        evaluations=round(denoiser.evaluations / len(batches)),
+        steps=method.steps,
+        median=nan if drawn else median,
+        percentile_95=nan if drawn else high,
+        frechet=frechet,
+        seconds=seconds,
+    )
+
+
+def _now(device: torch.device) -> float:
+    """The time when the device has done all that it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

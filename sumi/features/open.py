@@ -1,0 +1,27 @@
+"""A feature space by name: the built-in one, or that of a network in a file or folder that the user has."""
+
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from sumi.features.space import FeatureSpace
+
+LEARNED: Final = "learned"
+"""The built-in space: that of a classifier that is trained on the training images."""
+
+
+def open_space(name: str, device: torch.device) -> FeatureSpace | None:
+    """The network in ``name``: a file of Inception weights, or a folder in Hugging Face's format; None for LEARNED.
+
+    Raises InputError, with the way out, where there is no such network.
+    """
+    if name == LEARNED:
+        return None
+    if Path(name).is_dir():
+        from sumi.features.hugging_face import open_folder
+
+        return open_folder(Path(name), device)
+    from sumi.features.inception import open_inception
+
+    return open_inception(Path(name), device)

@@ -1,0 +1,103 @@
+"""The feature space of a network that others trained: its features as they come, of images as it wants to see them.
+
+Images as a network from elsewhere wants to see them: resized, cut out, shifted and scaled; in torch alone.
+
+A network says how its training images were prepared, and only such images have the features that others measured. The
+trap is the resizing (Parmar, Zhang and Zhu 2022): the same images, made smaller by libraries that skip pixels and by
+those that average, are some points of FID apart. Here whatever is made smaller is smoothed first (``antialias``; what
+is made larger is the same with and without), and nothing is rounded on the way.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sumi.errors import InputError
+from sumi.features.network import check_images
+from sumi.features.space import SpaceFacts, hash_of
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize to ``size``, cut the middle ``crop`` out, subtract ``mean`` and divide by ``std`` in the range [0, 1].
+
+    ``size``: (height, width), or the length of the shorter side alone; ``crop``: (height, width), None for all.
+    ``interpolation``: "bilinear" or "bicubic" (of a = -1/2, as Pillow has it). ``mean`` and ``std``: of red, green and
+    blue.
+    """
+
+    size: tuple[int, int] | int
+    crop: tuple[int, int] | None
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float32 (N, 3, h, w) of images (N, 1 or 3, H, W) in [-1, 1], grey ones in three equal channels.
+
+        Raises InputError for another number of channels.
+        """
+        check_images(images)
+        if images.shape[1] not in (1, 3):
+            raise InputError(
+                f"images with {images.shape[1]} channels: this feature network sees grey (1) or colour (3); "
+                "measure with --features learned"
+            )
+        x = (images.float() + 1) / 2
+        # torch's plain bicubic is another (a = -3/4): the smoothing one is used for larger images too
+        x = F.interpolate(x, self._resized(x), mode=self.interpolation, antialias=True).clamp(0, 1)
+        if self.crop is not None:
+            top, left = ((have - want) // 2 for have, want in zip(x.shape[2:], self.crop, strict=True))
+            x = x[:, :, top : top + self.crop[0], left : left + self.crop[1]]
+        mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (self.mean, self.std))
+        return (x - mean) / std
+
+    def _resized(self, x: Tensor) -> list[int]:
+        if not isinstance(self.size, int):
+            return list(self.size)
+        height, width = x.shape[2:]
+        shorter = min(height, width)
+        return [self.size * height // shorter, self.size * width // shorter]
+
+
+BATCH = 32
+
+
+class PretrainedSpace:
+    """The space of a network that others trained, its features as they come.
+
+    ``embed``: features (N, D) of prepared images, and ``logits``, where the network knows classes, of features; both by
+    ``network``, all of whose weights make the hash.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        seen: Preprocessing,
+        embed: Callable[[Tensor], Tensor],
+        *,
+        dimension: int,
+        device: torch.device,
+        logits: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        network.eval().requires_grad_(False)
+        self.space = SpaceFacts(name, hash_of(str(seen), network.state_dict()), dimension)
+        self._seen, self._embed, self._logits, self._device = seen, embed, logits, device
+        network.to(device)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """float64 (N, D) of images (N, 1 or 3, H, W) in [-1, 1]."""
+        found = [self._embed(self._seen(batch.to(self._device))).cpu() for batch in images.split(BATCH)]
+        return torch.cat(found).double()
+
+    @torch.no_grad()
+    def classes_of(self, features: Tensor) -> Tensor | None:
+        """float64 (N, classes) of features (N, D); None where the network knows no classes."""
+        if self._logits is None:
+            return None
+        return self._logits(features.float().to(self._device)).cpu().double().softmax(1)

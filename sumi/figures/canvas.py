@@ -1,0 +1,35 @@
+"""What every figure shares: a canvas without global state, one look, and its file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sumi.errors import writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, RED, GREY = "#1f2937", "#c2410c", "#9ca3af"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on disk, and what it shows in a line or two."""
+
+    path: Path
+    says: str
+
+
+def canvas(width: float, height: float) -> "Figure":
+    """An empty figure of that size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def save(figure: "Figure", path: Path, says: str) -> Drawn:
+    """Write the figure as PNG. Raises SumiError where it cannot be written."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    return Drawn(path, says)

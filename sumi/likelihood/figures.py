@@ -1,0 +1,146 @@
+"""What a likelihood is told as: figures with standard errors in a stated unit, their file, and a plot of the bound."""
+
+import json
+from dataclasses import asdict, dataclass
+from math import log
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from sumi.data.spec import ImageSpec, ItemSpec
+from sumi.errors import writing
+from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.likelihood.dequantize import mean_with_error
+from sumi.likelihood.estimate import BoundEstimate
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How nats of an item become the figure that is told: nats/per_item + shift."""
+
+    name: str
+    about: str
+    per_item: float
+    shift: float = 0.0
+
+    @staticmethod
+    def of(items: ItemSpec) -> "Unit":
+        """Bits per dimension of pixels, bits per sequence of bits, nats per dimension of points."""
+        dimensions = int(np.prod(items.shape))
+        if isinstance(items, ImageSpec):
+            about = f"{dimensions} dimensions, bins of width 2/{items.levels - 1} in [-1, 1]"
+            return Unit("bits/dim", about, dimensions * log(2))
+        if items.levels is not None:
+            return Unit("bits/sequence", f"{dimensions} bits each", log(2))
+        return Unit(
+            "nats/dim", f"a density of {dimensions} numbers in the data's own units", dimensions, log(items.scale)
+        )
+
+    def of_nats(self, nats: Tensor) -> Tensor:
+        """-log p of items, nats (N,), in this unit: float64 (N,)."""
+        return nats.double() / self.per_item + self.shift
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over items and its standard error, NaN for a single one."""
+
+    value: float
+    error: float
+
+    @staticmethod
+    def of(values: Tensor) -> "Mean":
+        """Of one value an item, (N,)."""
+        return Mean(*mean_with_error(values))
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ± {self.error:.4f}"
+
+
+@dataclass(frozen=True)
+class BoundFigures:
+    """The bound, how it came about in words, and its terms, which add up to it."""
+
+    how: str
+    total: Mean
+    prior: Mean
+    between: Mean
+    decoder: Mean
+
+    @staticmethod
+    def of(estimate: BoundEstimate, unit: Unit, how: str) -> "BoundFigures":
+        """Units' shift, where there is one, belongs to the decoder, which is where the data's own scale is."""
+        scale = unit.per_item
+        return BoundFigures(
+            how,
+            Mean.of(unit.of_nats(estimate.total)),
+            Mean.of(estimate.prior / scale),
+            Mean.of(estimate.between / scale),
+            Mean.of(unit.of_nats(estimate.decoder)),
+        )
+
+
+@dataclass(frozen=True)
+class OdeFigures:
+    """What the ODE says, how in words, and the mean number of the network's evaluations for an item."""
+
+    how: str
+    total: Mean
+    evaluations: float
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """All that was found of ``items`` held-out items of ``data``; ``note``: what to know of them.
+
+    ``by_ode`` is None where that was not asked for, or is none.
+    """
+
+    unit: str
+    about: str
+    data: str
+    note: str
+    items: int
+    seed: int
+    checkpoint: int
+    bound: BoundFigures
+    by_ode: OdeFigures | None
+
+    def write(self, folder: Path) -> Path:
+        """Write nll.json in ``folder``. Raises SumiError where it cannot be written."""
+        file = folder / "nll.json"
+        with writing(file):
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        return file
+
+
+def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path: Path, *, steps: bool) -> Drawn:
+    """Left, the bound's rate over t with its standard error; right, how it adds up from the data to the noise.
+
+    ``steps``: whether the rate is for one step of a chain, and not for a unit of continuous time.
+    """
+    figure = canvas(11, 3.8)
+    left, right = figure.subplots(1, 2)
+    rate, error = estimate.rate / unit.per_item, estimate.rate_error / unit.per_item
+    t = estimate.centres.clamp(min=1e-9)
+    least = float(rate.clamp(min=1e-12).min())
+    left.fill_between(t, (rate - error).clamp(min=least / 3), rate + error, color=INK, alpha=0.2, linewidth=0)
+    left.plot(t, rate.clamp(min=least / 3), color=INK, marker=".", markersize=3, linewidth=1)
+    left.set_xscale("log")
+    left.set_yscale("log")
+    left.set_title(f"{unit.name} of a step" if steps else f"{unit.name} for each unit of t", fontsize=10)
+    total = (estimate.lengths * rate).cumsum(0) + figures.decoder.value
+    right.plot(estimate.times[1:], total, color=INK, label="decoder and the steps up to t")
+    right.axhline(figures.total.value, color=RED, linewidth=1, label=f"the bound: {figures.total}")
+    right.axhline(figures.decoder.value, color=INK, linewidth=1, linestyle=":", label=f"decoder: {figures.decoder}")
+    right.set_xscale("log")
+    right.set_title(f"{unit.name}, added up from the data", fontsize=10)
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.set_xlabel("t   (0 data, 1 noise)")
+        axes.grid(alpha=0.25, which="both")
+    shares = rate * estimate.lengths
+    half = estimate.centres[int((shares.cumsum(0) < shares.sum() / 2).sum())]
+    return save(figure, path, f"half of what lies between decoder and prior comes from t below {float(half):.3g}")

@@ -1,0 +1,82 @@
+"""How probable a VAE or a PixelCNN holds data: by the bound and by many draws together, or exactly.
+
+Bits per dimension of the original levels, a mean over held-out images with its standard error. A GAN has no likelihood.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sumi.errors import InputError
+from sumi.likelihood.dequantize import bits_per_dim, importance_weighted_bits
+from sumi.likelihood.figures import Mean, Unit
+from sumi.models.baselines.model import BaselineModel
+from sumi.models.baselines.pixelcnn import PixelCNN
+from sumi.models.baselines.vae import VAE, importance_draws
+from sumi.progress import Count, counting_one
+
+BATCH = 64
+VAE_DRAWS = 256
+
+
+@dataclass(frozen=True)
+class BaselineLikelihood:
+    """Of ``items`` held-out images: each figure with its name, in the unit that ``about`` states."""
+
+    items: int
+    unit: str
+    about: str
+    figures: tuple[tuple[str, Mean], ...]
+
+
+def likelihood_of_baseline(
+    model: BaselineModel,
+    *,
+    data: str | None = None,
+    n: int = 256,
+    seed: int = 0,
+    draws: int | None = None,
+    progress: Count | None = None,
+) -> BaselineLikelihood:
+    """Of up to ``n`` held-out images of ``data`` (the run's own), evenly spaced.
+
+    ``draws`` of a VAE's latent for each image (256). Raises InputError, and for a GAN always.
+    """
+    if n < 2 or (draws is not None and draws < 1):
+        raise InputError(f"-n {n}, --draws {draws}: are too few; give 2 or more items, and 1 draw or more")
+    baseline = model.baseline
+    if not isinstance(baseline, VAE | PixelCNN):
+        raise InputError(f"{model.folder}: a GAN has no likelihood; measure it with `sumi evaluate`")
+    if draws is not None and not isinstance(baseline, VAE):
+        raise InputError("--draws: the likelihood of a pixelcnn is exact; leave it out")
+    dataset = model.load_images(data)
+    _, held_out = dataset.split(model.config.data.held_out)
+    if len(held_out) < 2:
+        raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
+    chosen = np.linspace(0, len(held_out) - 1, min(n, len(held_out))).round().astype(np.int64)
+    x, unit = held_out.batch(chosen).to(model.device), Unit.of(model.items)
+    counted = counting_one(progress, "likelihood")
+    rows: list[Tensor] = []
+    count = draws or VAE_DRAWS
+    for first in range(0, len(x), BATCH):
+        part = x[first : first + BATCH]
+        indices = range(first, first + len(part))
+        with torch.inference_mode():
+            rows.append(
+                importance_draws(baseline, part, seed=seed, indices=indices, draws=count)
+                if isinstance(baseline, VAE)
+                else baseline.log_probability(part)[:, None]
+            )
+        if counted is not None:
+            counted(first + len(part), len(x))
+    weights, dimensions = torch.cat(rows).cpu(), x[0].numel()
+    if isinstance(baseline, PixelCNN):
+        figures: tuple[tuple[str, Mean], ...] = (("exactly", Mean.of(unit.of_nats(-weights[:, 0]))),)
+    else:
+        figures = (
+            ("by the bound", Mean.of(bits_per_dim(weights, dimensions))),
+            (f"by {count} draws together", Mean.of(importance_weighted_bits(weights, dimensions))),
+        )
+    return BaselineLikelihood(len(x), unit.name, unit.about, figures)

@@ -1,0 +1,104 @@
+"""The run folder: everything that a training run is, as files.
+
+runs/NAME/
+  config.json        what to train: recipe, data, parts, training; and what the data turned out to be
+  metrics.jsonl      one object a line
+  checkpoints/       one folder a checkpoint (`sumi.training.checkpoint`)
+  samples/           a grid of samples, by step
+  report/            report.html and its figures
+  tuned/             samplers fitted to a checkpoint (`sumi.models.diffusion.tuned`)
+
+What it trains is of one of several kinds, each with a configuration of its own (`Config`; `sumi.models.run` says what
+each does).
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sumi.config import from_json, to_json
+from sumi.data.spec import ItemSpec
+from sumi.errors import InputError, writing
+from sumi.models.baselines.config import BaselineConfig
+from sumi.models.classifier_config import NoisyClassifierConfig
+from sumi.models.diffusion.config import RunConfig
+
+FORMAT = 5
+
+Config = RunConfig | NoisyClassifierConfig | BaselineConfig
+"""What can be trained: the kinds of run, each a frozen dataclass with recipe, data, seed, training and identity."""
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What config.json holds.
+
+    ``data_std``: the standard deviation of the data in the model's range, a scale that samplers go by.
+    """
+
+    config: Config
+    items: ItemSpec
+    data_fingerprint: str
+    data_std: float
+    format: int = FORMAT
+
+    @property
+    def identity(self) -> str:
+        """sha256 of all that the weights mean nothing without: the kind, its parts (`Config.identity`), the items."""
+        parts = (self.config.name, *self.config.identity, self.items)
+        return hashlib.sha256(json.dumps([to_json(part) for part in parts], sort_keys=True).encode()).hexdigest()
+
+
+class RunFolder:
+    """The paths of a run, and its description on disk."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.report = self.path / "report"
+
+    def write(self, description: RunDescription) -> None:
+        """Make the folder and write config.json, all at once or not at all. Raises SumiError where it cannot."""
+        temporary = self.path / ".config.json.new"
+        with writing(self.config_file):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w") as file:
+                file.write(json.dumps(to_json(description), indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.config_file)
+
+    def write_skipped(self, lines: Sequence[str]) -> None:
+        """Write skipped.txt, which names every file of the data that is not used; nothing where all are."""
+        if lines:
+            with writing(self.path / "skipped.txt"):
+                text = "\n".join(lines) + "\n"
+                (self.path / "skipped.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+
+    def read(self) -> RunDescription:
+        """The description. Raises InputError where this is no run folder or config.json is not understood."""
+        try:
+            data = json.loads(self.config_file.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"{self.path}: is not a run folder (it has no config.json); give a folder that `sumi train` made"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{self.config_file}: cannot be read ({error.strerror}); restore it") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.config_file}: is not valid JSON ({error}); restore it or train anew") from None
+        if isinstance(data, dict) and data.get("format") != FORMAT:
+            raise InputError(
+                f"{self.config_file}: has format {data.get('format')}, this version reads {FORMAT}; "
+                "use the version of sumi that wrote it"
+            )
+        try:
+            return from_json(RunDescription, data)
+        except InputError as error:
+            raise InputError(f"{self.config_file}: is not what `sumi train` wrote ({error}); restore it") from None

@@ -1,0 +1,188 @@
+"""The configuration of a diffusion model: its process, what the network learns of it, and how it is sampled.
+
+Parts that do not fit each other are refused here, by name, before anything is read or trained.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from sumi.conditioning.conditioner import ConditioningConfig, NoConditioning
+from sumi.config import to_json
+from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
+from sumi.denoising.variance import FixedVariance, LearnedVariance, VarianceConfig
+from sumi.denoising.weighting import (
+    FlowWeighting,
+    LearnedUncertainty,
+    LikelihoodWeighting,
+    SNRWeighting,
+    WeightingConfig,
+)
+from sumi.errors import InputError
+from sumi.models.common import CommonConfig
+from sumi.networks.adm import ADMConfig
+from sumi.networks.mlp import MLPConfig
+from sumi.networks.unet import UNetConfig
+from sumi.objectives.times import GridTimes, ImportanceTimes, TimeSamplerConfig, UniformTimes
+from sumi.process.chain import LinearBeta
+from sumi.process.continuous import Erasing
+from sumi.process.learned import Learned, LearnedChain
+from sumi.process.schedules import ScheduleConfig
+from sumi.sampling.sampler import BINOMIAL, NATURAL, SamplingConfig, find_solver, refuse_off_grid
+from sumi.sampling.solvers.ddim import DDIM
+
+
+@dataclass(frozen=True)
+class RunConfig(CommonConfig):
+    """The full configuration of a diffusion model: which parts, with which settings."""
+
+    name: ClassVar[str] = "diffusion"
+
+    process: Literal["gaussian", "binomial"] = field(
+        default="gaussian", metadata={"help": "what noising does: gaussian, or binomial for bits"}
+    )
+    schedule: ScheduleConfig = field(default_factory=LinearBeta)
+    parameterization: ParameterizationConfig = field(default_factory=PredictNoise)
+    weighting: WeightingConfig = field(default_factory=SNRWeighting)
+    conditioning: ConditioningConfig = field(default_factory=NoConditioning)
+    variance: VarianceConfig = field(default_factory=FixedVariance)
+    times: TimeSamplerConfig = field(default_factory=GridTimes)
+    stratified_times: bool = field(
+        default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
+    )
+    network: UNetConfig | ADMConfig | MLPConfig = field(default_factory=UNetConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.times.grid is not None and self.schedule.steps is None:
+            raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
+        if isinstance(self.schedule, Learned | LearnedChain):
+            self._check_learned()
+        if isinstance(self.weighting, LearnedUncertainty) and isinstance(self.times, ImportanceTimes):
+            raise InputError("times: weighting=uncertainty makes all times count alike; set times=grid")
+        if isinstance(self.schedule, Erasing):
+            self._check_erasing()
+        if not isinstance(self.conditioning, NoConditioning):
+            self._check_guidance(self.conditioning.dropout)
+        if isinstance(self.variance, LearnedVariance):
+            self._check_variance()
+        else:
+            self._check_solver()
+        if not isinstance(self.conditioning, NoConditioning) and isinstance(self.parameterization, PredictEnergy):
+            raise InputError("conditioning: parameterization=energy takes none; set conditioning=none")
+        if self.process == "binomial":
+            self._check_binomial()
+        elif self.sampling.solver == BINOMIAL:
+            raise InputError(f"sampling.solver: {BINOMIAL} draws bits; choose another, or set process=binomial")
+        if self.times.grid is not None:
+            self._check_grid(self.times.grid)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that the weights mean nothing without: process, schedule, parameterization, times, network …
+
+        And the weighting and the conditioning, where they have weights of their own.
+        """
+        parts: tuple[object, ...] = (
+            self.process,
+            self.schedule,
+            self.parameterization,
+            self.variance,
+            self.times,
+            self.network,
+        )
+        if isinstance(self.weighting, LearnedUncertainty):
+            parts = (*parts, self.weighting)
+        if not isinstance(self.conditioning, NoConditioning):
+            told = to_json(self.conditioning)
+            parts = (*parts, {name: value for name, value in told.items() if name != "dropout"})
+        return parts
+
+    def _check_grid(self, grid: int) -> None:
+        """A network that learns a chain's own times is trained on all of them, and sampled at no others."""
+        steps = self.schedule.steps
+        if grid != steps:
+            fewer = f" and sampling.steps={min(steps or grid, 50)}" if self.sampling.steps > (steps or grid) else ""
+            raise InputError(
+                f"times.steps: {grid} differs from schedule.steps = {steps}; a chain is trained on its own grid: "
+                f"set times.steps={steps}{fewer}, or times=uniform"
+            )
+        if self.sampling.steps > grid:
+            raise InputError(
+                f"sampling.steps: {self.sampling.steps} is more than times.steps = {grid}, the times the network will "
+                "know; set it lower"
+            )
+        _, solver, _ = find_solver(self.sampling.solver, "sampling.solver")
+        refuse_off_grid(self.sampling.solver, solver, grid, "sampling.solver")
+
+    def _check_erasing(self) -> None:
+        """At t = 1 alpha falls without bound, and what counts its slope is infinite or says nothing."""
+        if isinstance(self.parameterization, PredictFlow):
+            raise InputError(
+                "parameterization: schedule=erasing ends with an infinite slope, and so does flow; set "
+                "parameterization=velocity"
+            )
+        if isinstance(self.weighting, FlowWeighting):
+            raise InputError(
+                "weighting: schedule=erasing ends with an infinite slope, and flow weighs it; set weighting=velocity"
+            )
+        if isinstance(self.weighting, LikelihoodWeighting) and self.times.grid is None:
+            raise InputError("times: weighting=likelihood has for schedule=erasing a bound of steps; set times=grid")
+
+    def _check_guidance(self, dropout: float) -> None:
+        """Guidance needs a network that has learned to do with nothing said, too."""
+        if not dropout and self.sampling.guidance != 1:
+            raise InputError(
+                f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {self.sampling.guidance} "
+                "needs; set sampling.guidance=1, or a dropout such as 0.1"
+            )
+
+    def _check_variance(self) -> None:
+        """A variance is learned for the steps of a chain, from the bound, beside a plain mean."""
+        if self.times.grid is None:
+            raise InputError("variance: learned is that of a chain's steps; set a schedule of steps and times=grid")
+        if isinstance(self.parameterization, PredictEnergy):
+            raise InputError("variance: parameterization=energy gives a gradient and no variance; set variance=fixed")
+        if isinstance(self.weighting, LearnedUncertainty):
+            raise InputError("variance: weighting=uncertainty learns its own; set variance=fixed")
+        if isinstance(self.schedule, LearnedChain):
+            raise InputError("variance: schedule=learned_chain is learned with fixed variances; set variance=fixed")
+
+    def _check_solver(self) -> None:
+        """A solver that asks for a learned variance fails at the first samples of a network that learns none."""
+        _, solver, _ = find_solver(self.sampling.solver, "sampling.solver")
+        if isinstance(solver, DDIM) and solver.variance == "learned":
+            raise InputError(
+                f"sampling.solver: {self.sampling.solver} takes a learned variance, and variance=fixed learns none; "
+                "set sampling.solver=ddpm, or variance=learned"
+            )
+
+    def _check_binomial(self) -> None:
+        """Bits are noised on a chain's grid, x_0 is predicted, and the bound is the loss."""
+        wanted = {
+            "parameterization": (self.parameterization.name, "clean"),
+            "weighting": (self.weighting.name, "likelihood"),
+            "variance": (self.variance.name, "fixed"),
+            "conditioning": (self.conditioning.name, "none"),
+            "times": (self.times.name, "grid"),
+            "sampling.solver": (self.sampling.solver, BINOMIAL),
+            "sampling.time_grid": (self.sampling.time_grid, NATURAL),
+        }
+        for name, (value, only) in wanted.items():
+            if value != only:
+                raise InputError(f"{name}: process=binomial has no {value}; set {name}={only}")
+        if isinstance(self.schedule, LearnedChain):
+            raise InputError("schedule: process=binomial does not learn its schedule; set schedule=erasing")
+
+    def _check_learned(self) -> None:
+        """A schedule is learned by the bound alone, each kind from the times at which it is known how."""
+        name = self.schedule.name
+        if not isinstance(self.weighting, LikelihoodWeighting):
+            raise InputError(
+                f"weighting: schedule={name} is learned by the bound, not by {self.weighting.name}; "
+                "set weighting=likelihood"
+            )
+        if self.schedule.steps is None and not isinstance(self.times, UniformTimes):
+            raise InputError(f"times: schedule={name} is learned from uniform times; set times=uniform")
+        if self.schedule.steps is not None and self.times.grid is None:
+            raise InputError(f"times: schedule={name} is learned on its own grid; set times=grid")

@@ -1,0 +1,338 @@
+"""How probable a model holds data: by its variational bound and by its probability-flow ODE, beside each other.
+
+A probability is told as bits per dimension of the original discrete data, whose bins are stated. Points of a continuum
+have a density instead, told as nats per dimension in the data's own units; it may be negative. Every figure is a mean
+over held-out items with its standard error, which holds whatever was drawn for them too: noise, times, probes.
+
+A network that knows only the times of its chain has the chain's bound, any other the one of continuous time. The ODE
+gives a density; discrete data are dequantised for it, so that its figure is a bound as well.
+
+The probability-flow ODE of a trained model as a likelihood: which integrator, which trace, which dequantiser.
+
+A model that was trained on discrete values has a density that is all in narrow peaks at them. Evenly spread over their
+bins, values lie mostly between the peaks; with Gaussian noise of an eighth of a bin they lie where the peak of that
+noise level is. So that is the default, and the even one for a model that was trained on values so spread
+(``data.dequantize``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, log, prod
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sumi.denoising.binomial import BinomialDenoiser
+from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
+from sumi.denoising.weighting import StepLikelihood
+from sumi.errors import InputError
+from sumi.figures.canvas import Drawn
+from sumi.likelihood.binomial import binomial_bound
+from sumi.likelihood.continuous import ContinuousBound
+from sumi.likelihood.dequantize import (
+    Dequantizer,
+    GaussianDequantizer,
+    UniformDequantizer,
+    importance_weighted_bits,
+    log_weights,
+)
+from sumi.likelihood.estimate import BoundEstimate, estimate_bound
+from sumi.likelihood.figures import BoundFigures, Likelihood, Mean, OdeFigures, Unit, draw_bound
+from sumi.likelihood.fitted_variance import measure_variance
+from sumi.likelihood.grid_flow import GridFlow, integrator
+from sumi.likelihood.probability_flow import SMALLEST, Flow
+from sumi.likelihood.trace import ExactTrace, draw_probes
+from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
+from sumi.models.diffusion.dequantizer import LearnedDequantizer, train_dequantizer
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.objectives.times import GridTimes
+from sumi.process.schedule import NoiseLevel, level
+from sumi.progress import Count, counting_one
+from sumi.randomness import SampleNoise
+from sumi.sampling.time_grid import log_snr, snap
+
+Dequantization = Literal["uniform", "variational", "gaussian"]
+
+EXACT_TRACE: Final = 16
+"""Up to so many dimensions the trace is exact."""
+BATCH: Final = 64
+DEQUANTIZER_STEPS: Final = 400
+LONG_CHAIN: Final = 500
+"""A chain of so many steps is walked in every second of its times."""
+BINS_IN_NOISE: Final = 8
+
+
+@dataclass(frozen=True)
+class OdeLikelihood:
+    """-log p by the ODE of ``model``; all randomness follows from ``seed``.
+
+    ``start``: the level that the density is of. ``dequantizer`` None: the data are points. ``draws`` of it are taken
+    together (importance weighted) where the trace is exact; else they are averaged, since with ``probes`` that only
+    estimate the trace the weights' mean would be no bound.
+    """
+
+    model: DiffusionModel
+    flow: Flow
+    start: NoiseLevel
+    dequantizer: Dequantizer | None
+    how: str
+    seed: int = 0
+    draws: int = 1
+    probes: int = 1
+
+    def figures(self, x_0: Tensor, unit: Unit, progress: Callable[[int, int], None] | None = None) -> OdeFigures:
+        """The mean over items x_0 (M, …), on the model's device, in ``unit``. ``progress`` counts items."""
+        values: list[Tensor] = []
+        evaluations: list[Tensor] = []
+        for first in range(0, len(x_0), BATCH):
+            x = x_0[first : first + BATCH]
+            indices = range(first, first + len(x))
+
+            def log_density(z: Tensor, number: int, indices: range = indices) -> Tensor:
+                exact = z[0].numel() <= EXACT_TRACE
+                trace = ExactTrace() if exact else draw_probes(self.seed, indices, z, self.probes, step=number)
+                denoiser = self.model.gaussian_denoiser()  # unclamped: a clamp has no slope
+                found = self.flow.log_density(denoiser, z, trace, start=self.start, prior_std=self.model.prior_std)
+                evaluations.append(found.evaluations)
+                return found.log_density
+
+            if self.dequantizer is None:
+                nats = -log_density(x, 0)
+            else:
+                weights = log_weights(
+                    self.dequantizer, log_density, x, seed=self.seed, indices=indices, draws=self.draws
+                )
+                exact = x[0].numel() <= EXACT_TRACE
+                nats = importance_weighted_nats(weights) if exact else -weights.mean(1)
+            values.append(unit.of_nats(nats))
+            if progress is not None:
+                progress(indices.stop, len(x_0))
+        asked = float(torch.cat(evaluations).double().sum()) / len(x_0)
+        return OdeFigures(self.how, Mean.of(torch.cat(values)), asked)
+
+
+def first_time(network: NetworkDenoiser, levels: int | None) -> float:
+    """Where the network's part ends: at sigma/alpha of an eighth of a bin, 0.001 for points, or the schedule's least.
+
+    The next time of its chain, where it knows no others.
+    """
+    ratio = SMALLEST if levels is None else 2 / (levels - 1) / BINS_IN_NOISE
+    t = float(network.schedule.time(-2 * torch.tensor(ratio, dtype=torch.float64).log()))
+    return t if network.grid is None else max(1, ceil(t * network.grid - 1e-9)) / network.grid
+
+
+def importance_weighted_nats(weights: Tensor) -> Tensor:
+    """-log of the mean weight, nats (N,), of log weights (N, K)."""
+    return importance_weighted_bits(weights, 1) * log(2)
+
+
+def ode_likelihood(
+    model: DiffusionModel,
+    known: Tensor,
+    *,
+    dequantization: Dequantization | None = None,
+    seed: int = 0,
+    draws: int = 1,
+    probes: int = 1,
+    progress: Count | None = None,
+) -> OdeLikelihood:
+    """How the ODE of ``model`` tells a likelihood; a variational dequantiser is trained on ``known`` items (M, …).
+
+    ``dequantization`` None: gaussian, or uniform where the model was trained on values so spread. Raises InputError
+    where points are to be dequantised.
+    """
+    network, levels = model.gaussian_denoiser(), model.items.levels
+    if probes > 1 and prod(model.items.shape) <= EXACT_TRACE:
+        raise InputError(f"--probes {probes}: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
+    flow = integrator(network.grid, stride=2 if (network.grid or 0) >= LONG_CHAIN else 1)
+    walk = f"{len(flow.times()) - 1} steps on the chain's times" if isinstance(flow, GridFlow) else "adaptive steps"
+    dequantizer: Dequantizer | None = None
+    start = flow.first(network.schedule)
+    if levels is None:
+        if dequantization is not None:
+            raise InputError(f"--dequantize {dequantization}: the data are points of a continuum; leave it out")
+        if draws > 1:
+            raise InputError(f"--draws {draws}: the data are points of a continuum, and nothing is drawn; leave it out")
+        how = walk
+    else:
+        name = dequantization or ("uniform" if model.config.data.dequantize else "gaussian")
+        if name == "gaussian":
+            start = level(network.schedule, first_time(network, levels))
+        dequantizer = _dequantizer(name, model, network, start, levels, known, seed, progress)
+        how = f"{walk}, {name} dequantisation" + (f", {draws} draws" if draws > 1 else "")
+    return OdeLikelihood(model, flow, start, dequantizer, how, seed, draws, probes)
+
+
+def _dequantizer(
+    name: Dequantization,
+    model: DiffusionModel,
+    network: NetworkDenoiser,
+    start: NoiseLevel,
+    levels: int,
+    known: Tensor,
+    seed: int,
+    progress: Count | None,
+) -> Dequantizer:
+    if name == "uniform":
+        return UniformDequantizer(levels)
+    if name == "gaussian":
+        return GaussianDequantizer(model.denoiser(), start, levels)
+    learned = LearnedDequantizer(model.items.shape, levels, seed=seed).to(model.device)
+    on_grid = network.grid is not None
+    counted = counting_one(progress, "learning to dequantise")
+    train_dequantizer(
+        learned,
+        network,
+        known,
+        steps=DEQUANTIZER_STEPS,
+        seed=seed,
+        times=GridTimes(network.grid or 1) if on_grid else None,
+        weighting=StepLikelihood(network.schedule, network.grid or 1) if on_grid else None,
+        progress=None if counted is None else lambda step, _: counted(step, DEQUANTIZER_STEPS),
+    )
+    return learned
+
+
+Variance = Literal["small", "large", "learned", "measured"]
+KNOWN: Final = 4096
+"""At most so many training items are looked at, where something is fitted to them."""
+MEASURED_ON: Final = 256
+MEASURED_AT: Final = 100
+"""At most so many of a chain's times have their variance measured: evenly spaced in log-SNR."""
+
+
+def likelihood(
+    model: DiffusionModel,
+    *,
+    data: str | None = None,
+    n: int = 256,
+    seed: int = 0,
+    evaluations: int = 100,
+    variance: Variance | None = None,
+    ode: bool = True,
+    dequantization: Dequantization | None = None,
+    draws: int = 1,
+    probes: int = 1,
+    progress: Count | None = None,
+) -> tuple[Likelihood, Drawn]:
+    """The likelihood of up to ``n`` held-out items of ``data`` (the run's own), and a plot of the bound by noise level.
+
+    Both are written to ``nll/`` in the run folder. ``evaluations``: noise levels for the bound of an item; as many as
+    the chain has steps evaluate each once. ``variance`` of a chain's steps: the learned one where there is one, else
+    small. ``dequantization``, ``draws`` and ``probes``: see the module docstring; ``ode`` False leaves it all out.
+    ``progress(what, done, total)``. Raises InputError.
+    """
+    _check_numbers(n, seed, evaluations, draws, probes)
+    of_ode = dequantization is not None or draws > 1 or probes > 1
+    if isinstance(model.network_denoiser, BinomialDenoiser) and (variance is not None or of_ode):
+        raise InputError("--variance, --dequantize, --draws, --probes: bits have none of them; leave them out")
+    if not ode and of_ode:
+        raise InputError("--no-ode: leaves out what --dequantize, --draws and --probes are for; leave these out too")
+    if model.network_denoiser.grid == 1:
+        raise InputError(f"{model.folder}: is a chain of one step, nothing between prior and decoder; train a longer")
+    dataset = model.load_data(data)
+    changed = data is None and dataset.fingerprint() != model.description.data_fingerprint
+    train, held_out = dataset.split(model.config.data.held_out)
+    if len(held_out) < 2:
+        raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
+    x_0 = held_out.batch(_spread(len(held_out), n)).to(model.device)
+    known = train.batch(_spread(len(train), KNOWN)).to(model.device)
+    unit, by_ode = Unit.of(model.items), None
+    if isinstance(model.network_denoiser, BinomialDenoiser):
+        estimate, how = _of_bits(model, model.network_denoiser, x_0, seed, evaluations)
+    else:
+        bound, denoiser, how = _bound(model, model.network_denoiser, variance, known, seed, progress)
+        walk = (
+            ode_likelihood(
+                model, known, dequantization=dequantization, seed=seed, draws=draws, probes=probes, progress=progress
+            )
+            if ode
+            else None
+        )
+        estimate = estimate_bound(
+            denoiser,
+            bound,
+            x_0,
+            seed=seed,
+            evaluations=evaluations,
+            data_std=model.description.data_std,
+            progress=counting_one(progress, "the bound"),
+        )
+        by_ode = None if walk is None else walk.figures(x_0, unit, counting_one(progress, "the ODE"))
+    figures = BoundFigures.of(estimate, unit, how)
+    source = model.config.data.source if data is None else data
+    note = "the data has changed since training: held-out items may have been trained on" if changed else ""
+    found = Likelihood(unit.name, unit.about, source, note, len(x_0), seed, model.step, figures, by_ode)
+    folder = model.folder / "nll"
+    found.write(folder)
+    steps = model.network_denoiser.grid is not None
+    return found, draw_bound(estimate, figures, unit, folder / "bound.png", steps=steps)
+
+
+def _check_numbers(n: int, seed: int, evaluations: int, draws: int, probes: int) -> None:
+    """Raises InputError, before anything takes time."""
+    if n < 2:
+        raise InputError(f"-n {n}: too few for a standard error; give 2 or more")
+    if not 0 <= seed < 2**64:
+        raise InputError(f"--seed {seed}: is not a whole number from 0 to 2^64 - 1")
+    for name, value in (("evaluations", evaluations), ("draws", draws), ("probes", probes)):
+        if value < 1:
+            raise InputError(f"--{name} {value}: is too few; give 1 or more")
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` places of ``count``, all different, evenly spaced: data may lie in the order of classes."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
+
+
+def _bound(
+    model: DiffusionModel,
+    network: NetworkDenoiser,
+    variance: Variance | None,
+    known: Tensor,
+    seed: int,
+    progress: Count | None,
+) -> tuple[VariationalBound | ContinuousBound, Denoiser, str]:
+    """The model's bound, the denoiser that it is of, and what it is in words."""
+    schedule, levels, denoiser = network.schedule, model.items.levels, model.denoiser()
+    if network.grid is None:
+        if variance is not None:
+            raise InputError(f"--variance {variance}: the steps of a chain have one, and time is continuous here")
+        start = first_time(network, levels)
+        how = "continuous time" + (f" from t = {start:.2g}" if start else "")
+        return ContinuousBound(schedule, start, levels, model.prior_std), denoiser, how
+    variance = variance or ("learned" if network.learned_variance else "small")
+    if variance == "learned" and not network.learned_variance:
+        raise InputError("--variance learned: this model has learned none; choose small, large or measured")
+    if variance == "measured":
+        times = snap(log_snr(schedule, min(network.grid, MEASURED_AT)), network.grid)[:-1]  # the last is the data
+        counted = counting_one(progress, "measuring the variance")
+        some = known[torch.from_numpy(_spread(len(known), MEASURED_ON))]
+        denoiser = measure_variance(denoiser, some, times, seed=seed, progress=counted)
+    step = VARIANCES["learned" if variance == "measured" else variance]
+    bound = VariationalBound(schedule, even_times(network.grid), step, levels, model.prior_std)
+    return bound, denoiser, f"chain of {network.grid} steps, variance {variance}"
+
+
+def _of_bits(
+    model: DiffusionModel, denoiser: BinomialDenoiser, x_0: Tensor, seed: int, evaluations: int
+) -> tuple[BoundEstimate, str]:
+    """Every step of the chain for each sequence, as many draws of it as ``evaluations`` allow."""
+    steps = denoiser.grid or 1
+    rows = []
+    with torch.inference_mode():
+        for first in range(0, len(x_0), BATCH):
+            x = x_0[first : first + BATCH]
+            noise = SampleNoise(seed, range(first, first + len(x)), model.items.shape, device=model.device)
+            rows.append(binomial_bound(denoiser, x, steps, noise, draws=max(1, evaluations // steps)))
+    prior, between, decoder = (
+        torch.cat([getattr(row, name) for row in rows]).double().cpu() for name in ("prior", "steps", "decoder")
+    )
+    error = between.std(0) / len(x_0) ** 0.5
+    times = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    lengths = torch.ones(steps - 1, dtype=torch.float64)
+    estimate = BoundEstimate(prior, between.sum(1), decoder, times, lengths, between.mean(0), error)
+    return estimate, f"binomial chain of {steps} steps"

@@ -1,0 +1,55 @@
+"""Methods that were tuned to a model, as files of its run folder.
+
+runs/NAME/tuned/00003000-5.json: the times and coefficients for 5 steps of the checkpoint of step 3000.
+"""
+
+import json
+from math import isfinite
+from pathlib import Path
+
+import torch
+
+from sumi.errors import InputError, writing
+from sumi.sampling.sampler import Method
+from sumi.sampling.solvers.tuned import Tuned
+
+FORMAT = 1
+
+
+def tuned_file(run: Path, checkpoint: int, steps: int) -> Path:
+    """Where the method for this many steps of a checkpoint is kept."""
+    return run / "tuned" / f"{checkpoint:08d}-{steps}.json"
+
+
+def save_tuned(file: Path, method: Method, digest: str, about: dict[str, float | int]) -> None:
+    """Write the method, at once or not at all. ``digest``: of the model; ``about``: what is known. Raises SumiError."""
+    assert isinstance(method.solver, Tuned)
+    content = {
+        "format": FORMAT,
+        "model": digest,
+        "about": about,
+        "times": method.times.tolist(),
+        "weights": [list(row) for row in method.solver.weights],
+    }
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.new")
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.replace(file)
+
+
+def load_tuned(file: Path, digest: str, steps: int) -> Method:
+    """The method in ``file``. Raises InputError: damaged, for another model, or for another number of steps."""
+    try:
+        content = json.loads(file.read_text())
+        model, times = content["model"], torch.tensor(content["times"], dtype=torch.float64)
+        solver = Tuned(tuple(tuple(map(float, row)) for row in content["weights"]))
+        whole = content["format"] == FORMAT and len(times) - 1 == len(solver.weights) == steps
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, InputError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); remove it, or tune again") from None
+    finite = all(isfinite(w) for row in solver.weights for w in row)
+    if not (whole and finite and bool((times.diff() <= 0).all()) and times[0] == 1 and times[-1] == 0):
+        raise InputError(f"{file}: is not what `sumi compare --tune` wrote; remove it, or tune again")
+    if model != digest:
+        raise InputError(f"{file}: was tuned to other weights or settings than this model's; remove it, or tune again")
+    return Method("tuned", solver, times)

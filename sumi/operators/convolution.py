@@ -1,0 +1,81 @@
+"""Blur: convolution with a kernel, where the picture goes on beyond each side with the opposite one (circular).
+
+With that boundary the discrete Fourier transform makes A a product with the kernel's transform K, so that
+
+    A = F* K F,      A* = F* K̄ F,      A⁺ = F* K⁺ F,      K⁺ = K̄/|K|², or 0 where K = 0.
+
+A frequency that passes with less than ``least`` of the strongest is taken to be removed, in A itself: what comes back
+of it is rounding and noise, 1/``least`` times larger, and so A⁺ stays the pseudo-inverse of A.
+"""
+
+from math import ceil, cos, radians, sin
+
+import torch
+from torch import Tensor
+
+from sumi.errors import InputError
+from sumi.operators.linear import refuse_shape
+
+
+class Convolution:
+    """``kernel`` (h, w), centred at (h // 2, w // 2), on every channel of x (N, C, H, W). It may be wider than x."""
+
+    def __init__(self, kernel: Tensor, least: float = 1e-3) -> None:
+        if not 0 < least < 1:
+            raise InputError(f"least: {least} is not between 0 and 1; give the part below which a frequency is lost")
+        if kernel.ndim != 2:
+            raise InputError(f"kernel: is of shape {tuple(kernel.shape)}; give one of (height, width)")
+        self.kernel, self.least = kernel.double().cpu(), least
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._filtered("x", x, self._transfer(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._filtered("y", y, self._transfer(y).conj())
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        transfer = self._transfer(y)
+        return self._filtered("y", y, torch.where(transfer != 0, 1 / transfer, 0.0))
+
+    def _transfer(self, x: Tensor) -> Tensor:
+        """K, complex128 (H, W // 2 + 1), on the CPU."""
+        height, width = x.shape[-2:]
+        rows, columns = (torch.arange(n) - n // 2 for n in self.kernel.shape)
+        wrapped = torch.zeros(height, width, dtype=torch.float64)
+        place = (rows % height)[:, None] * width + columns % width
+        wrapped.view(-1).index_add_(0, place.reshape(-1), self.kernel.reshape(-1))
+        transfer = torch.fft.rfft2(wrapped)
+        size = transfer.abs()
+        return torch.where(size < self.least * size.max(), 0.0, transfer)
+
+    @staticmethod
+    def _filtered(name: str, x: Tensor, transfer: Tensor) -> Tensor:
+        if x.ndim != 4:
+            raise refuse_shape(name, x, "(N, C, H, W)")
+        spectrum = torch.fft.rfft2(x)
+        return torch.fft.irfft2(spectrum * transfer.to(spectrum), s=x.shape[-2:])
+
+
+def gaussian_blur(std: float, least: float = 1e-3) -> Convolution:
+    """A Gaussian of ``std`` pixels, > 0, cut off at four of them. Raises InputError for another std."""
+    if not std > 0:
+        raise InputError(f"std: {std} is not a positive number of pixels")
+    radius = ceil(4 * std)
+    line = (-torch.arange(-radius, radius + 1, dtype=torch.float64).square() / (2 * std**2)).exp()
+    line = line / line.sum()
+    return Convolution(torch.outer(line, line), least)
+
+
+def motion_blur(length: float, angle: float, least: float = 1e-3) -> Convolution:
+    """A straight path of ``length`` pixels, > 0, at ``angle`` degrees, counted from the right, anticlockwise.
+
+    Its light is shared out to the four pixels round each point of it. Raises InputError for another length.
+    """
+    if not length > 0:
+        raise InputError(f"length: {length} is not a positive number of pixels")
+    radius, points = ceil(length / 2) + 1, 64 * ceil(length)
+    along = ((torch.arange(points, dtype=torch.float64) + 0.5) / points - 0.5) * length
+    across, down = along * cos(radians(angle)) + radius, radius - along * sin(radians(angle))
+    pixels = torch.arange(2 * radius + 1, dtype=torch.float64)
+    of_rows, of_columns = ((1 - (pixels[:, None] - v).abs()).clamp(min=0) for v in (down, across))
+    return Convolution(of_rows @ of_columns.T / points, least)

@@ -1,0 +1,25 @@
+"""GAN (Goodfellow et al. 2014, "Generative adversarial nets"), to compare diffusion with.
+
+With the loss and the penalties of R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!"), and its optimizer:
+no average of the gradient, a short one of its square.
+"""
+
+from sumi.data.config import DataConfig
+from sumi.models.baselines.config import BaselineConfig
+from sumi.models.baselines.gan import GANConfig
+from sumi.training.config import TrainingConfig
+
+
+def recipe(data: DataConfig) -> BaselineConfig:
+    """Gradients are as large as the game makes them: they are clipped only where it would break."""
+    training = TrainingConfig(
+        steps=3000,
+        batch_size=64,
+        learning_rate=1e-3,
+        beta_1=0.0,
+        beta_2=0.99,
+        gradient_clip=100.0,
+        precision="fp32",
+        ema_decay=0.999,
+    )
+    return BaselineConfig(recipe="gan", data=data, network=GANConfig(), training=training)

@@ -1,0 +1,194 @@
+"""The report of a model of images: its pictures, charts and tables, in the order of what a person asks first."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from sumi.data.dataset import ImageDataset
+from sumi.errors import writing
+from sumi.evaluation.guidance import TradeOff
+from sumi.evaluation.images import Evaluation
+from sumi.evaluation.loss_by_noise import LossByLogSnr
+from sumi.evaluation.measures import Copies
+from sumi.evaluation.sweeps import Sweeps
+from sumi.figures.charts import loss_by_noise_level
+from sumi.figures.pictures import neighbours, png, side_by_side
+from sumi.metrics.copies import nearest
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.trajectory import trajectory, write_trajectory
+from sumi.models.model import GenerativeModel
+from sumi.progress import Count, counting_one
+from sumi.report.made import how_it_was_made, training_curve
+from sumi.report.page import Figure, Section, Verdict, write_report
+from sumi.report.restoration import restored
+from sumi.report.sections import classes, copies_in_words, fine_detail
+from sumi.report.sweeps import guidance, number_of_steps, randomness
+from sumi.report.tables import measurements
+
+SHOWN = 36
+CLOSEST = (
+    "The most suspicious of all samples, each above the training image nearest to it. Below, how far apart the two "
+    "are: 0 is a copy, 1 as far as that training image is from its ten nearest others."
+)
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """The pictures, charts and tables of one model."""
+
+    model: GenerativeModel
+    dataset: ImageDataset
+    train: ImageDataset
+    held_out: ImageDataset
+    drawn: Tensor
+    labels: Tensor | None
+    evaluation: Evaluation | None
+    swept: Sweeps | None
+    traded: TradeOff | None
+    losses: LossByLogSnr | None
+    seed: int
+    progress: Count | None = None
+
+    def write(self, words: Verdict, made: str) -> tuple[Path, ...]:
+        """Write ``report/`` in the run folder; ``words``: the verdict, ``made``: how samples were. Returns its files.
+
+        Raises SumiError where it cannot be written.
+        """
+        model, folder = self.model, self.model.folder / "report"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            grid, beside = folder / "samples.png", folder / "neighbours.png"
+            to_bytes = model.pixels.to_bytes
+            # evenly spaced: files are often sorted by class
+            shown = np.linspace(0, len(self.held_out) - 1, min(SHOWN, len(self.held_out))).round().astype(int)
+            real = to_bytes(model.pixels.to_model(self.held_out.images[shown]))
+            grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
+            beside.write_bytes(self._neighbours())
+            curve = training_curve(model)
+            loss = folder / "loss.svg"
+            loss.write_text(curve)
+            traded, shown_traded = self._trade_off(folder)
+            emerging, shown_emerging = self._emerging(folder)
+            again: list[Section] = []
+            if isinstance(model, DiffusionModel):
+                again = restored(model, self.held_out, folder, self.seed, counting_one(self.progress, "restoring"))
+            if self.evaluation is not None:
+                figures = asdict(self.evaluation)
+                if self.losses is not None:
+                    figures["held_out_loss"] = asdict(self.losses)
+                if self.swept is not None:
+                    figures["sweeps"] = asdict(self.swept)
+                if self.traded is not None:
+                    figures["trade_off"] = asdict(self.traded)
+                (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+            sections = [
+                Section("Samples", figures=[Figure(grid, self._shown(made, len(real)), True)]),
+                *emerging,
+                *again,
+                *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
+                *(fine_detail(self.evaluation) if self.evaluation else []),
+                self._copying(beside),
+                *self._sweeps(),
+                *traded,
+                self._learning(curve),
+                *([Section("All figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
+                how_it_was_made(
+                    model,
+                    self.train,
+                    self.held_out,
+                    made=made,
+                    shown=SHOWN,
+                    seed=self.seed,
+                    of_classes=None if self.labels is None else len(self.drawn),
+                ),
+            ]
+            report = folder / "report.html"
+            title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
+            write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+        return grid, *shown_emerging, loss, beside, *shown_traded, report
+
+    def _shown(self, made: str, real: int) -> str:
+        few = min(SHOWN, len(self.drawn))
+        first = "All" if few == len(self.drawn) else f"The first {few} of"
+        return f"{first} {made}; none is chosen. Beside them {real} real images that were held out from training."
+
+    def _emerging(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
+        """The first sample on its way from noise, where there is such a way, and the files of it."""
+        if not isinstance(self.model, DiffusionModel):
+            return [], ()
+        first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
+        told = counting_one(self.progress, "following one sample") or (lambda *_: None)
+        told(0, 1)
+        way = trajectory(self.model, 0, seed=self.seed, label=first)
+        strip, animation = write_trajectory(self.model, way, folder)
+        told(1, 1)
+        figures = [
+            Figure(strip, "Sample 0 on its way from noise, at t = 1, to the image, at t = 0."),
+            Figure(animation, "The same way, moving."),
+        ]
+        return [Section("An image emerging from noise", figures=figures)], (strip, animation)
+
+    def _neighbours(self) -> bytes:
+        pixels, few = self.model.pixels, self.drawn[:16]
+        found = nearest(few, pixels.to_model(self.train.images))
+        twins = pixels.to_bytes(pixels.to_model(self.train.images[found.index.numpy()]))
+        return png(neighbours(pixels.to_bytes(few), twins, found.distance.tolist()))
+
+    def _copying(self, beside: Path) -> Section:
+        first = (
+            "The first samples, each above the training image nearest to it in pixels, in place. Below, the root mean "
+            "square difference of the two (pixels lie in -1 to 1)."
+        )
+        figures = [Figure(beside, first, True)]
+        if self.evaluation is None:
+            return Section("Is it copying?", figures=figures)
+        if self.evaluation.copies is not None:
+            figures.insert(0, Figure(self._closest(self.evaluation.copies), CLOSEST, True))
+        return Section("Is it copying?", copies_in_words(self.evaluation), figures)
+
+    def _closest(self, copies: Copies) -> bytes:
+        pixels = self.model.pixels
+        samples = self.drawn[[pair.sample for pair in copies.closest]]
+        twins = pixels.to_model(self.train.images[[pair.training for pair in copies.closest]])
+        ratios = [pair.ratio for pair in copies.closest]
+        return png(neighbours(pixels.to_bytes(samples), pixels.to_bytes(twins), ratios))
+
+    def _sweeps(self) -> list[Section]:
+        if self.swept is None:
+            return []
+        return [
+            randomness(self.swept.eta, steps=self.swept.eta_steps),
+            number_of_steps(self.swept.steps, solver=self.swept.solver),
+        ]
+
+    def _trade_off(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
+        """What guidance costs and brings, where it was measured, and the file of its figure."""
+        if self.traded is None:
+            return [], ()
+        section, picture = guidance(self.traded.kinds, solver=self.traded.solver, steps=self.traded.steps)
+        file = folder / "trade-off.png"
+        file.write_bytes(picture)
+        return [section], (file,)
+
+    def _learning(self, curve: str) -> Section:
+        figures = [Figure(curve, "Training loss, with its running median.")]
+        if self.losses is not None:
+            bins = self.losses.bins
+            middles = [(b.low + b.high) / 2 for b in bins]
+            errors = {
+                "of the noise ε̂": (middles, [b.mse_noise for b in bins]),
+                "of the image x̂₀": (middles, [b.mse_clean for b in bins]),
+            }
+            widest = max(
+                ((e.high - e.low) / e.value for _, line in errors.values() for e in line if e.value), default=0.0
+            )
+            caption = (
+                f"How well it denoises: mean squared error on {self.losses.images} held-out images in {len(bins)} bins "
+                "of log-SNR, each image with a time and noise of its own in each. Bands: 95 % bootstrap intervals, at "
+                f"most ±{50 * widest:.1f} % here."
+            )
+            figures.append(Figure(loss_by_noise_level(errors), caption))
+        return Section("How it learned", figures=figures)

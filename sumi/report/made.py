@@ -1,0 +1,58 @@
+"""What the reports of images and of vectors share: the curve of the training loss, and how the run was made."""
+
+import platform
+
+import torch
+
+from sumi import __version__
+from sumi.config import describe
+from sumi.data.dataset import Dataset
+from sumi.figures.charts import loss_curve
+from sumi.models.description import RunFolder
+from sumi.models.model import TrainedModel
+from sumi.report.page import Section, Table
+from sumi.training.metrics_log import read as read_metrics
+
+
+def training_curve(model: TrainedModel) -> str:
+    """The loss over the steps of metrics.jsonl, as an SVG."""
+    log = RunFolder(model.folder).metrics_file
+    steps: list[int] = []
+    values: list[float] = []
+    for line in read_metrics(log) if log.exists() else []:
+        step, loss = line["step"], line["loss"]
+        if isinstance(step, int) and isinstance(loss, float):
+            steps.append(step)
+            values.append(loss)
+    return loss_curve(steps, values)
+
+
+def how_it_was_made(
+    model: TrainedModel,
+    train: Dataset,
+    held_out: Dataset,
+    *,
+    made: str,
+    shown: int,
+    seed: int,
+    of_classes: int | None = None,
+) -> Section:
+    """The data, the samples, the versions, the whole configuration and the commands that do it again.
+
+    ``of_classes``: how many samples were asked to be of classes, as often as the data have them; measuring does.
+    """
+    again = f"sumi train {model.folder / 'config.json'} --out ANOTHER"
+    samples = f"sumi sample {model.folder} -n {shown} --seed {seed}"
+    if of_classes is not None:
+        samples = f"sumi evaluate {model.folder} -n {of_classes} --seed {seed}"
+    rows = [(name, value) for name, value, _ in describe(model.config)]
+    versions = (
+        f"sumi {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
+    )
+    return Section(
+        "How it was made",
+        f"{len(train):,} {model.items.name} to train on, {len(held_out):,} held out (by a hash of their names). "
+        f"Samples: {made}, seed {seed}. {versions}. {' '.join(train.notes)}",
+        tables=[Table(("field", "value"), rows, "The whole configuration, as in config.json", folded=True)],
+        code=f"{again}\n{samples}",
+    )

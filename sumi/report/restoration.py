@@ -1,0 +1,75 @@
+"""The report of a run that was trained to restore: held-out pictures, what was left of them, and candidates."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
+from sumi.data.dataset import ImageDataset
+from sumi.figures.pictures import png, side_by_side
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.restoration import AnyOperator, How, restore
+from sumi.operators.linear import Grey, Mask
+from sumi.operators.separable import box
+from sumi.report.page import Figure, Section
+
+SHOWN: Final = 6
+CANDIDATES: Final = 2
+
+
+def restored(
+    model: DiffusionModel,
+    held_out: ImageDataset,
+    folder: Path,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Section]:
+    """Nothing for a run that was not trained to restore; else one section, whose picture is written to ``folder``.
+
+    The middle of pictures is painted in, small ones are made larger, grey ones coloured: ``SHOWN`` of those held out.
+    ``progress(done, total)`` counts candidates.
+    """
+    config, shape = model.config.conditioning, model.images.shape
+    operator: AnyOperator
+    if isinstance(config, MaskedConditioning):
+        operator, what = Mask(_middle(shape)), "the middle painted in"
+    elif isinstance(config, SmallConditioning):
+        operator, what = box(*shape[1:], config.factor), f"made {config.factor} times as large"
+    elif isinstance(config, GreyConditioning):
+        operator, what = Grey(), "coloured"
+    else:
+        return []
+    chosen = np.linspace(0, len(held_out) - 1, min(SHOWN, len(held_out))).round().astype(int)
+    truth = held_out.batch(chosen)
+    given = operator(truth)
+    candidates: list[Tensor] = []
+    for k, y in enumerate(given):
+        candidates.append(restore(model, y, operator, How(n=CANDIDATES, seed=seed, start=CANDIDATES * k)))
+        if progress is not None:
+            progress(CANDIDATES * (k + 1), CANDIDATES * len(given))
+    made = torch.stack(candidates)
+    to_bytes = model.pixels.to_bytes
+    columns = [("given", _shown(given, shape)), *((f"candidate {k + 1}", made[:, k]) for k in range(CANDIDATES))]
+    path = folder / "restored.png"
+    path.write_bytes(png(side_by_side([(name, to_bytes(x)) for name, x in [*columns, ("held out", truth)]])))
+    caption = f"Held-out images, {what}: what was given, {CANDIDATES} candidates of each, and the image itself."
+    return [Section("Restored", figures=[Figure(path, caption, True)])]
+
+
+def _middle(shape: tuple[int, int, int]) -> Tensor:
+    """A mask, bool (H, W): the middle square of half the sides."""
+    _, height, width = shape
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
+    return mask
+
+
+def _shown(given: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """What is given (N, C', h, w) as pictures of ``shape``: its pixels repeated, in all channels."""
+    channels, height, width = shape
+    large = given.repeat_interleave(height // given.shape[2], 2).repeat_interleave(width // given.shape[3], 3)
+    return large.expand(-1, channels, -1, -1)

@@ -1,0 +1,193 @@
+"""Sections of the report on sweeps: what randomness and the number of steps do, in words, charts and a table.
+
+Words are strong only beyond chance: a change is named where exchanging pairs of one noise says so (``sweeps``).
+
+Section of the report on guidance: what it costs and brings, in words, two charts and a table.
+
+Beside the best of each figure stands how many other settings cannot be told from it: whose intervals meet its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from operator import gt, lt
+
+from sumi.evaluation.images import SIGNIFICANT
+from sumi.evaluation.sweeps import Sweep
+from sumi.figures.charts import swept, trade_off
+from sumi.metrics.intervals import Estimate
+from sumi.report.page import Figure, Section, Table
+from sumi.report.words import listed, percent
+
+NAMES = {
+    "frechet": "the Fréchet distance",
+    "precision": "precision",
+    "recall": "recall",
+    "copies": "the share of copies",
+    "detail": "fine detail",
+    "accuracy": "class accuracy",
+}
+MOST_OF_IT = 0.95
+
+
+def randomness(sweep: Sweep, *, steps: int) -> Section:
+    """What noise in every step of DDIM does, from η = 0 (none) to 1 (as much as ancestral sampling adds)."""
+    changed = [name for name in sweep.lines if _beyond_chance(sweep, name)]
+    alike = listed([NAMES[name] for name in sweep.lines if name not in changed])
+    if not changed:
+        words = f"Noise in every step makes no difference beyond chance to {alike}."
+    else:
+        changes = listed([_change(name, sweep.lines[name]) for name in changed])
+        words = f"With noise in every step (η = 1) instead of none (η = 0), {changes}."
+        words += f" Beyond that, {alike} cannot be told to change." if alike else ""
+    how = (
+        f"DDIM in {steps} steps, {sweep.samples} images at each η from the same starting noise; each step adds the "
+        "share η of the noise that ancestral sampling adds."
+    )
+    shares = [name for name in ("precision", "recall", "copies") if name in sweep.lines]
+    figures = [_chart(sweep, names, "η") for names in (shares, ["frechet"]) if names]
+    return Section("Does randomness help?", f"{words}\n\n{how}", figures, [table({"": sweep}, "η")])
+
+
+def number_of_steps(sweep: Sweep, *, solver: str) -> Section:
+    """How near to real images, and how detailed, samples are by the number of steps."""
+    words = [_nearness(sweep)]
+    if "detail" in sweep.lines:
+        words.append(_detail(sweep))
+    how = f"Solver {solver}, {sweep.samples} images at each number of steps, from the same starting noise."
+    figures = [_chart(sweep, [name], "steps", logarithmic=True) for name in sweep.lines]
+    return Section("How many steps?", f"{' '.join(words)}\n\n{how}", figures, [table({"": sweep}, "steps")])
+
+
+def _beyond_chance(sweep: Sweep, name: str) -> bool:
+    return sweep.p_values[name] < SIGNIFICANT
+
+
+def _nearness(sweep: Sweep) -> str:
+    few, many, line = f"{sweep.values[0]:g}", f"{sweep.values[-1]:g}", sweep.lines["frechet"]
+    first, last = (figure_of("frechet", e.value) for e in (line[0], line[-1]))
+    if not _beyond_chance(sweep, "frechet"):
+        return (
+            "The number of steps makes no difference beyond chance to how near the samples are to real images: the "
+            f"Fréchet distance is {first} in {few} steps and {last} in {many}."
+        )
+    if line[-1].value >= line[0].value:
+        return (
+            f"More steps take the samples further from real images: the Fréchet distance rises from {first} in {few} "
+            f"steps to {last} in {many}."
+        )
+    fall = line[0].value - line[-1].value
+    enough = len(line) - 1
+    while enough > 0 and line[0].value - line[enough - 1].value >= MOST_OF_IT * fall:
+        enough -= 1
+    some = f"; {sweep.values[enough]:g} steps bring {percent(MOST_OF_IT)} of that" if enough < len(line) - 1 else ""
+    return (
+        f"More steps bring the samples nearer to real images: the Fréchet distance falls from {first} in {few} steps "
+        f"to {last} in {many}{some}."
+    )
+
+
+def _detail(sweep: Sweep) -> str:
+    line = sweep.lines["detail"]
+    amounts = (
+        f"{percent(line[0].value)} of the power of held-out images in {sweep.values[0]:g} steps, "
+        f"{percent(line[-1].value)} in {sweep.values[-1]:g}"
+    )
+    if not _beyond_chance(sweep, "detail"):
+        return f"Fine detail does not change beyond chance: {amounts}."
+    if line[-1].value > line[0].value:
+        return f"They bring fine detail: {amounts}."
+    return f"They take fine detail, or noise, away: {amounts}."
+
+
+def _change(name: str, line: Sequence[Estimate]) -> str:
+    first, last = line[0].value, line[-1].value
+    verb = "rises" if last > first else "falls"
+    return f"{NAMES[name]} {verb} from {figure_of(name, first)} to {figure_of(name, last)}"
+
+
+def _chart(sweep: Sweep, names: Sequence[str], x: str, *, logarithmic: bool = False) -> Figure:
+    distance = "frechet" in names
+    real = {name: of_real.value for name, of_real in sweep.real.items() if name in names}
+    y = "Fréchet distance" if distance else "power, % of held-out" if "detail" in names else "share of images, %"
+    lines = {name: sweep.lines[name] for name in names}
+    times = 1.0 if distance else 100.0
+    chart = swept(sweep.values, lines, x=x, y=y, real=real, times=times, logarithmic=logarithmic)
+    what = listed([NAMES[name].removeprefix("the ") for name in names])
+    dashed = "; dashed: training images in the samples' place" if real else ""
+    return Figure(chart, f"{what[0].upper()}{what[1:]} by {x}, with 95 % intervals{dashed}")
+
+
+def table(sweeps: Mapping[str, Sweep], x: str) -> Table:
+    """The figures of all ``sweeps``, which are of one model; the rows of each begin with its name."""
+    first = next(iter(sweeps.values()))
+    header = (x, *(NAMES[name].removeprefix("the ") for name in first.lines))
+    rows: list[tuple[str, ...]] = []
+    for kind, sweep in sweeps.items():
+        for k, value in enumerate(sweep.values):
+            cells = (_interval(name, line[k]) for name, line in sweep.lines.items())
+            rows.append((f"{kind} {value:g}".strip(), *cells))
+    if first.real:
+        of_real = (_interval(name, first.real[name]) if name in first.real else "" for name in first.lines)
+        rows.append(("real images", *of_real))
+    caption = "Intervals are at 95 %, for other noise and other real images."
+    if first.p_values:
+        rows.append(("p", *(f"{first.p_values[name]:.2g}" for name in first.lines)))
+        caption += (
+            f" p: whether the figures at {first.values[-1]:g} differ from those at {first.values[0]:g} by chance, told "
+            "by exchanging images of one noise."
+        )
+    caption += f" Left out: {'; '.join(first.left_out)}." if first.left_out else ""
+    return Table(header, rows, caption)
+
+
+def figure_of(name: str, value: float) -> str:
+    return f"{value + 0.0:.2f}" if name == "frechet" else percent(value)
+
+
+def _interval(name: str, estimate: Estimate) -> str:
+    times, digits = (1, 2) if name == "frechet" else (100, 1)
+    value, low, high = (f"{times * v + 0.0:.{digits}f}" for v in (estimate.value, estimate.low, estimate.high))
+    unit = "" if name == "frechet" else "\N{NO-BREAK SPACE}%"
+    return f"{value}{unit} [{low},\N{NO-BREAK SPACE}{high}]"
+
+
+PANELS = (("accuracy", "frechet"), ("recall", "precision"))
+WHAT = (
+    "Scale 1 of classifier-free guidance and of autoguidance and 0 of a classifier are no guidance: the same samples. "
+    "More class accuracy or precision than real images have is no merit: such samples are plainer than real ones."
+)
+CAPTION = "Points say their scale; faint lines: 95 % intervals. Left, best is below and right; right, above and right."
+
+
+def guidance(kinds: Mapping[str, Sweep], *, solver: str, steps: int) -> tuple[Section, bytes]:
+    """The section, and its figure as PNG."""
+    first = next(iter(kinds.values()))
+    best = [_best(kinds, name) for name in first.lines]
+    words = f"{'; '.join(best)}."
+    how = f"Solver {solver}, {steps} steps, {first.samples} images at each setting, of one noise and the same labels."
+    panels = [(x, y) for x, y in PANELS if x in first.lines and y in first.lines]
+    lines = {kind: (sweep.values, sweep.lines) for kind, sweep in kinds.items()}
+    names = {name: said.removeprefix("the ") for name, said in NAMES.items()}
+    chart, picture = trade_off(lines, panels, names=names, real=first.real)
+    figures = [Figure(chart, CAPTION, wide=True)]
+    text = f"{words[0].upper()}{words[1:]}\n\n{WHAT}\n\n{how}"
+    return Section("What does guidance cost and bring?", text, figures, [table(kinds, "guidance")]), picture
+
+
+def _best(kinds: Mapping[str, Sweep], name: str) -> str:
+    """Where the figure called ``name`` is best, what real images have, and how many others may be as good."""
+    every = {
+        f"{kind} at {scale:g}": estimate
+        for kind, sweep in kinds.items()
+        for scale, estimate in zip(sweep.values, sweep.lines[name], strict=True)
+    }
+    word, beats = ("lowest", lt) if name == "frechet" else ("highest", gt)
+    where, found = next(iter(every.items()))
+    for other, estimate in every.items():
+        if beats(estimate.value, found.value):
+            where, found = other, estimate
+    alike = sum(e.low <= found.high and found.low <= e.high for e in every.values()) - 1
+    beside = [f"not told from it in {alike} of the {len(every) - 1} other settings"]
+    real = next(iter(kinds.values())).real
+    if name in real:
+        beside.insert(0, f"real images {figure_of(name, real[name].value)}")
+    return f"{NAMES[name]} is {word}, {figure_of(name, found.value)}, {where} ({listed(beside)})"

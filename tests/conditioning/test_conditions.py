@@ -1,0 +1,473 @@
+"""Images, numbers and words as conditions: what is said of which sample, and how a network hears it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sumi import recipes
+from sumi.cli.main import main
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import training_condition
+from sumi.conditioning.image import (
+    CLEAN,
+    GreyConditioning,
+    ImageConditioner,
+    MaskedConditioning,
+    SmallConditioning,
+    TrainingImages,
+    known,
+    masked,
+    noised,
+)
+from sumi.conditioning.labels import TOKENS
+from sumi.conditioning.masks import DRAWS, training_masks
+from sumi.conditioning.values import TrainingValues, ValuesEmbedding, values_of
+from sumi.config import override
+from sumi.data.config import DataConfig
+from sumi.data.load import load as load_data
+from sumi.data.pixels import PixelRange
+from sumi.data.spec import ImageSpec
+from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.errors import InputError
+from sumi.models.description import RunDescription
+from sumi.models.diffusion.build import build_denoiser
+from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.task import ConditionDraws
+from sumi.networks.condition import ToldSpec
+from sumi.networks.layers import HEAD_WIDTH, CrossAttention
+from sumi.networks.unet import UNetConfig
+from sumi.operators.separable import box
+from sumi.training_run import build_trainer, item_spec
+from tests.conditioning.test_labels import TINY, scrambled
+from tests.interrupted import killed_and_resumed
+
+ITEMS = np.arange(64)
+RGB = ImageSpec(3, 8, 8, 256, ("a", "b", "c"))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(n: int = 64, channels: int = 3, side: int = 8) -> torch.Tensor:
+    return 2 * torch.rand(n, channels, side, side, generator=generator()) - 1
+
+
+def config_of(recipe: str, *settings: str) -> RunConfig:
+    return override(recipes.build(recipe, DataConfig(source="digits")), [*TINY, *settings])
+
+
+def denoiser_of(*settings: str, spec: ImageSpec = RGB) -> NetworkDenoiser:
+    denoiser = build_denoiser(config_of("inpaint", *settings), spec)
+    assert isinstance(denoiser, NetworkDenoiser)
+    return scrambled(denoiser).requires_grad_(False)
+
+
+# --- masks
+
+
+def test_masks_are_rectangles_frames_and_strokes_as_often_as_stated() -> None:
+    """By their first number; a rectangle fills its bounding box, a frame's complement does, strokes do neither."""
+    u = torch.rand(4000, DRAWS, dtype=torch.float64, generator=generator())
+    masks = training_masks(u, (16, 12))
+    assert masks.shape == (4000, 16, 12)
+    assert masks.dtype == torch.bool
+
+    def filled(mask: torch.Tensor) -> bool:
+        rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+        return bool(mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all())
+
+    kind = u[:, 0]
+    assert all(filled(mask) for mask in masks[kind < 0.4])
+    assert all(filled(~mask) for mask in masks[(kind >= 0.4) & (kind < 0.6)])
+    strokes = masks[kind >= 0.6]
+    assert sum(filled(mask) for mask in strokes if mask.any()) < 0.05 * len(strokes)
+    assert bool(masks[kind < 0.4].flatten(1).any(1).all())
+
+
+def test_a_rectangles_sides_are_a_quarter_to_all_and_it_lies_anywhere() -> None:
+    """With its numbers given: the exact pixels whose centres lie inside."""
+
+    def mask(high: float, wide: float, top: float, left: float) -> torch.Tensor:
+        u = torch.zeros(1, DRAWS, dtype=torch.float64)
+        u[0, 2:6] = torch.tensor([high, wide, top, left])
+        return training_masks(u, (8, 16))[0]
+
+    assert bool(mask(1, 1, 0.3, 0.7).all())
+    small = mask(0, 0, 1 - 1e-9, 0)  # a quarter of each side, at the bottom left
+    assert small.nonzero().tolist() == [[i, j] for i in (6, 7) for j in range(4)]
+    middle = mask(1 / 3, 1 / 3, 0.5, 0.5)  # half of each side, in the middle
+    assert middle.nonzero().tolist() == [[i, j] for i in range(2, 6) for j in range(4, 12)]
+
+
+def test_a_stroke_is_all_that_is_near_its_segment() -> None:
+    """A horizontal one across the middle: the rows within half its breadth, between its ends and round beyond."""
+    u = torch.zeros(1, DRAWS, dtype=torch.float64)
+    u[0, 0] = 0.9  # strokes, and one of them
+    u[0, 7:12] = torch.tensor([0.5, 0.25, 0.5, 0.75, 1.0])  # from (0.5, 0.25) to (0.5, 0.75), a quarter broad
+    size = 64
+    found = training_masks(u, (size, size))[0]
+    place = (torch.arange(size) + 0.5) / size
+    beyond = (0.25 - place).clamp(min=0) + (place - 0.75).clamp(min=0)
+    wanted = (place[:, None] - 0.5).square() + beyond.square() <= 0.125**2
+    assert torch.equal(found, wanted)
+
+
+# --- what is said in training
+
+
+@pytest.mark.parametrize(
+    "config", [MaskedConditioning(0.3), SmallConditioning(2, 0.6, 0.3), GreyConditioning(0.3)], ids=lambda c: c.name
+)
+def test_what_is_said_depends_on_seed_step_and_position_alone(config) -> None:
+    """The same alone as in the batch; another at another step; left out where the first number is below dropout."""
+    x_0, training = images(), TrainingImages(config, (8, 8))
+    whole = training.of(ITEMS, x_0, ConditionDraws(3, 5, range(64)))
+    for k in (0, 9, 63):
+        alone = training.of(ITEMS[k : k + 1], x_0[k : k + 1], ConditionDraws(3, 5, [k]))
+        for name, part in alone.parts().items():
+            assert torch.equal(part, whole.rows(slice(k, k + 1)).parts()[name])
+    left_out = ConditionDraws(3, 5, range(64)).uniform(1)[:, 0] < 0.3
+    assert 5 < int(left_out.sum()) < 40
+    silent = (whole.image == 0).flatten(1).all(1)
+    assert bool(silent[left_out].all())
+    if config.name != "masked":  # where a mask may cover all
+        assert torch.equal(silent, left_out)
+    other = training.of(ITEMS, x_0, ConditionDraws(3, 6, range(64)))
+    assert config.name != "masked" or not torch.equal(other.image, whole.image)
+
+
+def test_a_masked_image_is_its_known_pixels_and_where_they_are() -> None:
+    x_0 = images()
+    said = TrainingImages(MaskedConditioning(0.0), (8, 8)).of(ITEMS, x_0, ConditionDraws(0, 1, range(64)))
+    there = said.image[:, 3:]
+    assert set(there.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(said.image[:, :3], x_0 * there)
+    masks = training_masks(ConditionDraws(0, 1, range(64)).uniform(2 + DRAWS)[:, 2:], (8, 8))
+    assert torch.equal(said.image, masked(x_0, masks))
+    assert torch.equal(there[:, 0] == 1, ~masks)
+
+
+def test_a_small_image_has_the_means_of_squares_and_a_grey_one_the_luma() -> None:
+    x_0 = images()
+    small = TrainingImages(SmallConditioning(4, dropout=0.0), (8, 8)).of(ITEMS, x_0, ConditionDraws(0, 1, range(64)))
+    torch.testing.assert_close(small.image[:, :3], x_0.unfold(2, 4, 4).unfold(3, 4, 4).mean((4, 5)))
+    grey = TrainingImages(GreyConditioning(0.0), (8, 8)).of(ITEMS, x_0, ConditionDraws(0, 1, range(64)))
+    luma = 0.299 * x_0[:, 0] + 0.587 * x_0[:, 1] + 0.114 * x_0[:, 2]
+    torch.testing.assert_close(grey.image[:, 0], luma)
+    assert bool((small.image[:, 3] == 1).all())
+    assert bool((grey.image[:, 1] == 1).all())
+    assert small.noise is None
+
+
+def test_a_small_image_is_noised_by_what_the_network_is_told() -> None:
+    """Half of all not at all, the others evenly up to the most; the variance is that of the formula."""
+    n, x_0 = 20_000, torch.full((20_000, 1, 2, 2), 0.8)
+    config = SmallConditioning(2, noise=0.6, dropout=0.0)
+    said = TrainingImages(config, (2, 2)).of(np.arange(n), x_0, ConditionDraws(0, 1, range(n)))
+    s = said.noise
+    clean = s == 0
+    assert abs(float(clean.double().mean()) - CLEAN) <= 4 * 0.5 / n**0.5
+    assert bool(torch.isclose(said.image[clean][:, 0], torch.tensor(0.8)).all())
+    noisy, angle = s[~clean], torch.pi / 2 * s[~clean].double()
+    assert 0.59 < float(noisy.max()) <= 0.6
+    assert abs(float(noisy.mean()) - 0.3) <= 4 * 0.6 / 12**0.5 / len(noisy) ** 0.5
+    rest = (said.image[~clean][:, 0, 0, 0].double() - angle.cos() * 0.8) / angle.sin()  # standard normal
+    assert abs(float(rest.mean())) <= 4 / len(rest) ** 0.5
+    assert abs(float(rest.var()) - 1) <= 4 * (2 / len(rest)) ** 0.5
+
+
+def test_noising_begins_with_the_image_and_ends_with_noise() -> None:
+    y, noise = images(2), torch.randn(2, 3, 8, 8, generator=generator(1))
+    assert torch.equal(noised(y, noise, torch.tensor([0.0, 0.0])), y)
+    torch.testing.assert_close(noised(y, noise, torch.tensor([1.0, 1.0])), noise, atol=1e-6, rtol=0)
+
+
+# --- how a network hears it
+
+
+@pytest.mark.parametrize("kind", ["masked", "small", "grey"])
+def test_a_network_hears_each_samples_own_image_and_zeros_say_nothing(kind: str) -> None:
+    denoiser = denoiser_of(f"conditioning={kind}")
+    x, side = images(3), 4 if kind == "small" else 8
+    said = known(images(3, 1 if kind == "grey" else 3, side))
+    together = denoiser.told(Condition(image=said))(x, 0.5).clean
+    for k in range(3):
+        alone = denoiser.told(Condition(image=said[k : k + 1]))(x[k : k + 1], 0.5).clean
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-5, atol=1e-5)
+    assert all(float((together[k] - denoiser(x, 0.5).clean[k]).abs().max()) > 1e-2 for k in range(3))
+    nothing = denoiser.told(Condition(image=torch.zeros_like(said)))(x, 0.5).clean
+    assert torch.equal(nothing, denoiser(x, 0.5).clean)
+    assert torch.equal(denoiser.conditioner.null(x).image, torch.zeros_like(said))
+
+
+def test_a_small_image_lies_over_the_large_one() -> None:
+    """Enlarged by Keys' kernel a linear ramp stays that ramp, away from the rim; what is known is known all over."""
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8) / 8
+    told = ImageConditioner(1, 2)(Condition(image=known(ramp))).image
+    assert told.shape == (1, 2, 16, 16)
+    torch.testing.assert_close(told[0, 0, 5, 4:12], (torch.arange(4.0, 12.0) - 0.5) / 16, rtol=0, atol=1e-6)
+    torch.testing.assert_close(told[0, 1], torch.ones(16, 16))
+
+
+def test_how_noisy_the_image_is_is_heard_too() -> None:
+    denoiser = denoiser_of("conditioning=small", "conditioning.noise=0.5")
+    x, said = images(2), known(images(2, 3, 4))
+    answers = [denoiser.told(Condition(image=said, noise=torch.tensor([s, s])))(x, 0.5).clean for s in (0.0, 0.1, 0.5)]
+    assert all(float((answers[a] - answers[b]).abs().max()) > 1e-3 for a, b in ((0, 1), (1, 2), (0, 2)))
+    assert torch.equal(denoiser.told(Condition(image=said))(x, 0.5).clean, answers[0])
+
+
+def test_cross_attention_is_the_formula() -> None:
+    """x + W_o Σ_l softmax_l(q·k_l/√d) v_l in heads of 32, against loops; nothing at the start."""
+    layer, x = CrossAttention(64, 16, 12), torch.randn(2, 64, 2, 3, generator=generator())
+    tokens = torch.randn(2, 5, 12, generator=generator(1))
+    assert torch.equal(layer(x, tokens), x)
+    torch.nn.init.normal_(layer.out.weight, generator=generator(2))
+    q = layer.query(layer.norm(x).flatten(2).transpose(1, 2))
+    k, v = layer.key_value(tokens).chunk(2, 2)
+    wanted = torch.empty(2, 6, 64)
+    for n in range(2):
+        for p in range(6):
+            for h in range(2):
+                part = slice(h * HEAD_WIDTH, (h + 1) * HEAD_WIDTH)
+                weights = (k[n, :, part] @ q[n, p, part] / HEAD_WIDTH**0.5).softmax(0)
+                wanted[n, p, part] = weights @ v[n, :, part]
+    wanted = x + layer.out(wanted).transpose(1, 2).view_as(x)
+    torch.testing.assert_close(layer(x, tokens), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_words_of_a_class_are_heard_at_the_levels_named() -> None:
+    """A label by attention is `TOKENS` tokens; each sample hears its own; other levels have no such layer."""
+    denoiser = denoiser_of("conditioning=labels", "conditioning.way=attention")
+    assert denoiser.conditioner(Condition(labels=torch.tensor([0, 3]))).tokens.shape == (2, TOKENS, 32)
+    x, labels = images(3), torch.tensor([0, 1, 2])
+    together = denoiser.told(Condition(labels=labels))(x, 0.5).clean
+    for k in range(3):
+        alone = denoiser.told(Condition(labels=labels[k : k + 1]))(x[k : k + 1], 0.5).clean
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-5, atol=1e-5)
+    assert float((together - denoiser(x, 0.5).clean).abs().amax((1, 2, 3)).min()) > 1e-3
+    config = UNetConfig(widths=(32, 64), blocks=(1, 2))
+    for levels, layers in (((-1,), 2), ((0,), 3), ((0, 1), 5), ((), 0)):
+        network = UNetConfig(**{**vars(config), "cross_attention": levels}).build((1, 8, 8), 1, ToldSpec(0, 12))
+        assert sum(isinstance(m, CrossAttention) for m in network.modules()) == layers
+    assert not any(isinstance(m, CrossAttention) for m in config.build((1, 8, 8)).modules())
+
+
+# --- numbers
+
+
+def test_values_are_heard_each_for_itself_and_nan_says_nothing() -> None:
+    denoiser = denoiser_of("conditioning=values", "conditioning.names=brightness,contrast")
+    x = images(2)
+    base = torch.tensor([[0.1, 0.5], [0.1, 0.5]])
+
+    def heard(values: torch.Tensor) -> torch.Tensor:
+        return denoiser.told(Condition(values=values))(x, 0.5).clean
+
+    for other in ([0.2, 0.5], [0.1, 0.6], [torch.nan, 0.5], [0.1, torch.nan]):
+        changed = base.clone()
+        changed[1] = torch.tensor(other)
+        assert torch.equal(heard(changed)[0], heard(base)[0])
+        assert float((heard(changed)[1] - heard(base)[1]).abs().max()) > 1e-3
+    assert torch.equal(heard(torch.full((2, 2), torch.nan)), denoiser(x, 0.5).clean)
+    mean = denoiser.conditioner.mean.expand(2, 2)
+    assert float((heard(mean) - denoiser(x, 0.5).clean).abs().max()) > 1e-3  # to be average is something said
+
+
+def test_values_are_told_in_deviations_of_the_training_data() -> None:
+    """The same to rounding whatever the unit: 100 + 20 v of data 100 + 20 z is heard as v of z; constants too."""
+    torch.manual_seed(0)
+    plain, scaled = ValuesEmbedding(2, 16), ValuesEmbedding(2, 16)
+    scaled.load_state_dict(plain.state_dict())
+    data = torch.randn(500, 2, generator=generator(), dtype=torch.float64)
+    data[7, 0] = torch.nan
+    plain.fit(data)
+    scaled.fit(100 + 20 * data)
+    v = torch.tensor([[0.3, -1.2], [2.0, torch.nan]])
+    torch.testing.assert_close(
+        plain(Condition(values=v)).vector, scaled(Condition(values=100 + 20 * v)).vector, rtol=1e-4, atol=1e-5
+    )
+    there = data[~data[:, 0].isnan(), 0]
+    torch.testing.assert_close(plain.mean[0].double(), there.mean(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(plain.std[0].double(), there.std(correction=0), rtol=0, atol=1e-6)
+    plain.fit(torch.ones(4, 2))
+    assert plain.std.tolist() == [1, 1]
+
+
+def test_values_come_from_metadata_and_from_pixels(tmp_path: Path) -> None:
+    """Columns by their names, nan where a line has none; brightness and contrast are of the pixels in [-1, 1]."""
+    lines = []
+    for k in range(4):
+        Image.fromarray(np.full((8, 8), 60 * k, np.uint8)).save(tmp_path / f"{k}.png")
+        numbers = {"age": 10 * k, "weight": 0.5} if k != 2 else {"age": True, "weight": "heavy"}
+        lines.append(json.dumps({"file_name": f"{k}.png", **numbers}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    data = load_data(DataConfig(source=str(tmp_path), size=8))
+    found = values_of(data, ("age", "brightness", "contrast"))
+    np.testing.assert_equal(found[:, 0], np.array([0, 10, np.nan, 30], np.float32))
+    np.testing.assert_allclose(found[:, 1], np.array([0, 60, 120, 180]) * 2 / 255 - 1, atol=1e-6)
+    np.testing.assert_allclose(found[:, 2], 0, atol=1e-6)
+    assert sorted(data.values) == ["age", "weight"]
+    assert data.subset([3, 0]).values["age"].tolist() == [30, 0]
+    with pytest.raises(InputError, match=r"conditioning.names: the data have no values 'agge'; did you mean age\?"):
+        values_of(data, ("agge",))
+    aged = (tmp_path / "metadata.jsonl").read_text().replace('"age": 30', '"age": 31')
+    (tmp_path / "metadata.jsonl").write_text(aged)
+    assert load_data(DataConfig(source=str(tmp_path), size=8)).fingerprint() != data.fingerprint()
+
+
+def test_a_samples_values_are_left_out_together() -> None:
+    values = np.stack([np.arange(1000), -np.arange(1000)], 1).astype(np.float32)
+    draws = ConditionDraws(0, 2, range(200))
+    said = TrainingValues(values, 0.4).of(np.arange(200, 400), torch.zeros(0), draws).values
+    left_out = draws.uniform(1)[:, 0] < 0.4
+    assert bool(said[left_out].isnan().all())
+    assert torch.equal(said[~left_out], torch.from_numpy(values[200:400])[~left_out])
+
+
+# --- training and sampling
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [
+        ("inpaint", ()),
+        ("upscale", ("conditioning.noise=0.5",)),
+        ("classifier-free", ("conditioning.way=attention",)),
+        ("ddpm", ("conditioning=values",)),
+    ],
+)
+def test_a_killed_run_resumes_bit_for_bit(recipe: str, settings, tmp_path: Path, monkeypatch) -> None:
+    """Conditions are functions of (seed, step, position); the scale of values is in the checkpoint."""
+    model, whole = killed_and_resumed(config_of(recipe, *settings), tmp_path, monkeypatch, at=7)
+    if recipe == "ddpm":
+        data = PixelRange(17).to_model(load_data(DataConfig(source="digits")).split(0.1)[0].images)
+        torch.testing.assert_close(whole.ema["conditioner.mean"], data.mean((1, 2, 3)).mean()[None], rtol=1e-4, atol=0)
+    assert bool(model.sample(2).isfinite().all())
+
+
+def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path, monkeypatch) -> None:
+    """Mirrored images have mirrored conditions."""
+    data = load_data(DataConfig(source="digits", flip=True))
+    config = config_of("upscale", "data.flip=true", "conditioning.dropout=0")
+    seen: list[tuple[Condition, torch.Tensor]] = []
+    of = TrainingImages.of
+
+    def record(self, items, x_0, draws):
+        seen.append((of(self, items, x_0, draws), x_0.clone()))
+        return seen[-1][0]
+
+    monkeypatch.setattr(TrainingImages, "of", record)
+    from sumi.models.description import RunFolder
+    from sumi.training_run import Events
+
+    description = RunDescription(config, item_spec(data), "", 0.5)
+    trainer, kept = build_trainer(description, data, RunFolder(tmp_path), "cpu", Events())
+    items = np.arange(32)
+    trainer.task.loss(trainer.module, 1, items, items)
+    said, x_0 = seen[0]
+    torch.testing.assert_close(said.image[:, :1], box(8, 8, 2)(x_0))
+    plain = kept.batch(items)
+    mirrored = [k for k in range(32) if torch.equal(x_0[k], plain[k].flip(-1)) and not torch.equal(x_0[k], plain[k])]
+    assert 5 < len(mirrored) < 27
+
+
+def model_of(recipe: str, *settings: str, spec: ImageSpec = RGB) -> DiffusionModel:
+    config = config_of(recipe, *settings)
+    denoiser = build_denoiser(config, spec)
+    return DiffusionModel(RunDescription(config, spec, "none", 0.5), scrambled(denoiser), 1, Path("none"))
+
+
+def test_a_sample_is_told_its_own_condition_whatever_the_batch() -> None:
+    model = model_of("inpaint")
+    said = Condition(image=masked(images(3), torch.rand(3, 8, 8, generator=generator()) < 0.5))
+    whole = model.sample(3, condition=said)
+    parts = torch.cat([model.sample(1, start=k, condition=said.rows(slice(k, k + 1))) for k in range(3)])
+    torch.testing.assert_close(whole, parts, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(model.sample(3, condition=said, batch_size=2), whole, rtol=1e-3, atol=1e-3)
+    assert float((whole - model.sample(3)).abs().amax((1, 2, 3)).min()) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("recipe", "condition", "answer"),
+    [
+        ("ddpm", Condition(labels=torch.zeros(2).long()), "condition: this model was trained without"),
+        (
+            "inpaint",
+            Condition(labels=torch.zeros(2).long()),
+            "condition.labels: this model was not trained for it, but for conditioning=masked",
+        ),
+        (
+            "inpaint",
+            Condition(image=torch.zeros(2, 3, 8, 8)),
+            r"condition.image: has shape \(2, 3, 8, 8\); give \(N, 4",
+        ),
+        ("inpaint", Condition(image=torch.zeros(3, 4, 8, 8)), "condition: is not of 2 items; give one row for each"),
+        ("inpaint", Condition(), "condition: is not of 2 items"),
+    ],
+)
+def test_a_condition_that_does_not_fit_is_refused(recipe: str, condition: Condition, answer: str) -> None:
+    with pytest.raises(InputError, match=answer):
+        model_of(recipe).sample(2, condition=condition)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "answer"),
+    [
+        ("upscale", ("conditioning.factor=1",), "conditioning.factor: 1 makes nothing smaller"),
+        ("upscale", ("conditioning.factor=3",), "conditioning.factor: 3 does not divide the images' sides, 8 and 8"),
+        ("upscale", ("conditioning.noise=1.5",), r"conditioning.noise: 1.5 is not in \[0, 1\]"),
+        ("inpaint", ("conditioning.dropout=1",), r"conditioning.dropout: 1.0 is not in \[0, 1\)"),
+        ("ddpm", ("conditioning=values", "conditioning.names=a,a"), "conditioning.names: .* names none, or one twice"),
+        ("colourise", (), "conditioning: grey needs images in colour"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(recipe: str, settings, answer: str) -> None:
+    with pytest.raises(InputError, match=answer):
+        build_denoiser(config_of(recipe, *settings), ImageSpec(1, 8, 8, 17, ()))
+
+
+def test_only_the_dropout_is_no_part_of_a_models_identity() -> None:
+    def identity(*settings: str) -> str:
+        return RunDescription(config_of("upscale", *settings), RGB, "", 0.5).identity
+
+    assert identity() == identity("conditioning.dropout=0.2")
+    assert len({identity(), identity("conditioning.factor=4"), identity("conditioning.noise=0.1")}) == 3
+
+
+def test_no_condition_is_made_of_data_without_one() -> None:
+    data = load_data(DataConfig(source="swiss-roll"))
+    assert training_condition(MaskedConditioning(), data, None) is None
+
+
+def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
+    """Those of which nothing is said are left open; the file says what was asked, and mistakes get one line."""
+    model = model_of("ddpm", "conditioning=values", "conditioning.names=brightness,contrast")
+    said = model.of_values(3, {"contrast": 0.25}).values
+    assert said.shape == (3, 2)
+    assert bool(said[:, 0].isnan().all())
+    assert said[:, 1].tolist() == [0.25] * 3
+    model.save(tmp_path / "run")
+    command = ["sample", str(tmp_path / "run"), "-n", "2", "--out", str(tmp_path / "out")]
+    assert main([*command, "--value", "brightness=0.5", "--value", "contrast=0.25", "--guidance", "1"]) == 0
+    made = model.sample(2, condition=model.of_values(2, {"brightness": 0.5, "contrast": 0.25}), guidance=1.0)
+    first = Image.open(tmp_path / "out/00000.png")
+    assert np.array_equal(np.asarray(first), model.pixels.to_bytes(made)[0].permute(1, 2, 0).numpy())
+    told = json.loads(first.text["sumi"])
+    assert {"brightness": 0.5, "contrast": 0.25, "guidance": 1.0}.items() <= told.items()
+    capsys.readouterr()
+    for wrong, answer in (
+        ("brightness", "--value brightness: is not of the form NAME=NUMBER"),
+        ("brightness=nan", "--value brightness=nan: is not of the form NAME=NUMBER"),
+        ("brigtness=1", "--value brigtness: the model knows no such value; did you mean brightness?"),
+    ):
+        assert main([*command, "--value", wrong]) == 2
+        assert answer in capsys.readouterr().err
+    with pytest.raises(InputError, match="--value: this model was trained without"):
+        model_of("inpaint").of_values(1, {"brightness": 0.1})

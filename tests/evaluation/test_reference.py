@@ -1,0 +1,61 @@
+"""The example of docs/evaluation.md, as it stands but for the numbers: parts of samples, merged, are the whole."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sumi.errors import InputError
+from sumi.evaluation.images import learn_features
+from sumi.evaluation.reference import held_out_moments, sampled_moments
+from sumi.features import learned as features
+from sumi.metrics.frechet import moments_frechet_distance
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.report.evaluate import measure
+from tests.report.test_images import new_model
+
+GUIDE = Path(__file__).parents[2] / "docs" / "evaluation.md"
+
+
+def test_the_guides_parts_are_the_evaluation_of_all_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four parts of 30 samples, each by itself, give the plug-in distance of one evaluation of 120, to rounding."""
+    monkeypatch.setattr(features, "FEWEST_STEPS", 30)
+    monkeypatch.setattr("sumi.evaluation.reference.CHUNK", 20)
+    monkeypatch.chdir(tmp_path)
+    model = new_model(tmp_path / "runs/vae")
+    model.save(model.folder)
+    part, whole = (
+        code.replace("250_000", "30") for code in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
+    )
+    for k in range(4):
+        monkeypatch.setattr(sys, "argv", ["part.py", str(k)])
+        exec(part, {})
+    names: dict[str, object] = {}
+    exec(whole, names)
+    count, printed = capsys.readouterr().out.split(" ", 1)
+    assert count == "120"
+    found = measure(model, n=120).evaluation
+    assert found is not None
+    value = float(re.findall(r"value=(\S+),", printed)[0])
+    assert value == pytest.approx(found.distances.frechet.value, rel=0.2)  # bias taken off by other groups
+    samples, space = names["samples"], learn_features(names["train"])
+    one = sampled_moments(model, space, 120)
+    assert one.network_sha256 == samples.network_sha256 == found.space.sha256
+    torch.testing.assert_close(samples.moments.whole.mean, one.moments.whole.mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(samples.moments.whole.covariance, one.moments.whole.covariance, rtol=1e-10, atol=1e-12)
+    assert moments_frechet_distance(one, held_out_moments(model, space)).value == found.distances.frechet.value
+    with pytest.raises(InputError, match="only parts of the same data"):
+        samples.merged(sampled_moments(model, space, 10, seed=1))
+
+
+def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "FEWEST_STEPS", 1)
+    model = new_model(tmp_path)
+    train, _ = model.load_images().split(0.1)
+    monkeypatch.setattr(DiffusionModel, "sample", lambda self, n, **_: torch.full((n, 1, 8, 8), torch.nan))
+    with pytest.raises(InputError, match="some pixels are NaN"):
+        sampled_moments(model, learn_features(train), 10)

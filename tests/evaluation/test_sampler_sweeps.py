@@ -1,0 +1,104 @@
+"""Which samples a sweep asks a model for, and how its words come into the report."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from sumi.errors import InputError
+from sumi.evaluation.sweeps import sweep_sampler
+from sumi.features import learned as features
+from sumi.features.network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.report.evaluate import measure
+from tests.report.test_images import new_model, training_part
+
+
+def drawing(monkeypatch: pytest.MonkeyPatch, samples: Tensor) -> list[dict]:
+    """Models draw ``samples``; what each set was asked for (but an image that is shown emerging)."""
+    asked: list[dict] = []
+    own = DiffusionModel.sample
+
+    def sample(self: DiffusionModel, n: int = 16, **options) -> Tensor:
+        if options.get("on_step"):
+            return own(self, n, **options)
+        asked.append({"n": n, **options})
+        progress = options.get("progress")
+        if progress is not None:
+            progress(n, n)
+        return samples[:n]
+
+    monkeypatch.setattr(DiffusionModel, "sample", sample)
+    return asked
+
+
+def random_features() -> FeatureNetwork:
+    network = untrained(1, 8, 10, torch.Generator().manual_seed(0))
+    facts = FeatureFacts("classes", 10, 1, 8, 0.0, 0)
+    return FeatureNetwork(network, torch.zeros(DIMENSION).double(), torch.ones(()).double(), facts)
+
+
+def test_every_set_is_of_one_noise_and_of_the_labels_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """η by DDIM in the run's steps, then the run's solver in 5 to 20 steps, as many as its network knows."""
+    model = new_model(tmp_path, "sampling.solver=unipc", "sampling.steps=7", "schedule.steps=20", "times.steps=20")
+    images, _, _, held_out = training_part(model)
+    asked = drawing(monkeypatch, held_out)
+    told: list[tuple[str, int, int]] = []
+    labels = torch.arange(40) % 10
+    found = sweep_sampler(
+        model,
+        random_features(),
+        images,
+        held_out,
+        n=40,
+        labels=labels,
+        seed=6,
+        progress=lambda *count: told.append(count),
+    )
+    ways = [(one["solver"], one["steps"], one["eta"]) for one in asked]
+    assert ways[:5] == [("ddim", 7, eta) for eta in (0, 0.25, 0.5, 0.75, 1)]
+    assert ways[5:] == [("unipc", steps, None) for steps in (5, 10, 20)]
+    for one in asked:
+        assert (one["n"], one["seed"]) == (40, 6)
+        assert one["label"] is labels
+    assert (found.eta_steps, found.solver) == (7, "unipc")
+    assert (found.eta.values, found.steps.values) == ((0, 0.25, 0.5, 0.75, 1), (5, 10, 20))
+    assert found.eta.lines.keys() == {"frechet", "precision", "recall", "copies"}
+    assert found.steps.lines.keys() == {"frechet", "detail"}
+    for sweep in (found.eta, found.steps):
+        assert set(sweep.p_values.values()) == {1}  # the same samples every time
+    named = list(dict.fromkeys(what for what, *_ in told))
+    assert named[:2] == ["sampling with η = 0", "sampling with η = 0.25"]
+    assert named[5:7] == ["comparing η = 0 with η = 1", "sampling in 5 steps"]
+    assert told[-1] == ("comparing 5 steps with 20", 199, 199)
+
+
+def test_the_report_has_both_sweeps_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model(tmp_path)
+    _, _, _, held_out = training_part(model)
+    drawing(monkeypatch, held_out)
+    monkeypatch.setattr(features, "FEWEST_STEPS", 20)
+    for sweeps in (True, False):
+        report = measure(model, n=40, sweeps=sweeps).report
+        page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", report.read_text())
+        figures = json.loads((report.parent / "evaluation.json").read_text())
+        assert ("Does randomness help?" in page) == ("How many steps?" in page) == sweeps
+        assert ("sweeps" in figures) == sweeps
+        assert "trade_off" not in figures
+        if sweeps:
+            assert figures["sweeps"]["steps"]["values"] == [5, 10, 20, 50, 100]
+            assert len(figures["sweeps"]["eta"]["lines"]["recall"]) == 5
+
+
+def test_too_few_images_for_sweeps_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model(tmp_path)
+    images, _, _, held_out = training_part(model)
+    asked = drawing(monkeypatch, held_out)
+    with pytest.raises(InputError, match=r"^--sweeps: too few to measure distances: .*, 5 samples; at least 10, 10"):
+        measure(model, n=5, sweeps=True)
+    with pytest.raises(InputError, match=r"^--sweeps: 10 images to train on are too few to look for copies of"):
+        sweep_sampler(model, random_features(), images[:10], held_out, n=40)
+    assert asked == []

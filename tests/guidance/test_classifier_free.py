@@ -1,0 +1,294 @@
+"""Classifier-free guidance from end to end: what is drawn for a label, how it is asked for, whether it is learned."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sumi import recipes
+from sumi.cli.main import main
+from sumi.conditioning.condition import Condition
+from sumi.config import override
+from sumi.data.config import DataConfig
+from sumi.data.load import load as load_data
+from sumi.data.pixels import PixelRange
+from sumi.data.spec import ImageSpec
+from sumi.denoising.denoiser import NetworkDenoiser, ToldDenoiser
+from sumi.errors import InputError
+from sumi.evaluation.images import evaluate
+from sumi.features import learned as features
+from sumi.features.learned import train_classifier
+from sumi.guidance.extrapolation import Extrapolation
+from sumi.guidance.thresholding import StaticThreshold
+from sumi.models.description import RunDescription
+from sumi.models.diffusion.build import build_denoiser
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
+from sumi.report import evaluate as measuring
+from sumi.report.evaluate import measure
+from sumi.report.verdict import verdict
+from sumi.report.words import amount
+from sumi.training_run import train
+from tests.conditioning.test_labels import TINY, scrambled
+
+NAMES = ("cat", "dog", "fox")
+
+
+def new_model(folder: Path, *settings: str, recipe: str = "classifier-free") -> DiffusionModel:
+    """An untrained model of three classes whose answers depend on its label."""
+    config = override(recipes.build(recipe, DataConfig(source="digits")), [*TINY, "sampling.steps=4", *settings])
+    images = ImageSpec(1, 8, 8, 17, NAMES)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        denoiser = build_denoiser(config, images)
+    assert isinstance(denoiser, NetworkDenoiser)
+    return DiffusionModel(RunDescription(config, images, "none", 0.5), scrambled(denoiser), 7, folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> DiffusionModel:
+    return new_model(tmp_path_factory.mktemp("model"))
+
+
+def differ(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return float((a - b).abs().max()) > 1e-2
+
+
+# --- what is drawn
+
+
+def test_a_labels_sample_is_the_same_alone_or_in_a_batch(model: DiffusionModel) -> None:
+    """Up to rounding of the network (1e-4), and so are those of "all" and of a list of classes, in any parts."""
+    together = model.sample(10, label="all", seed=3)
+    parts = model.sample(10, label="all", seed=3, batch_size=4)
+    later = model.sample(6, label="all", seed=3, start=4)
+    listed = model.sample(10, label=torch.arange(10) % 3, seed=3, batch_size=4)
+    for other in (parts, listed):
+        torch.testing.assert_close(other, together, rtol=0, atol=1e-4)
+    torch.testing.assert_close(later, together[4:], rtol=0, atol=1e-4)
+    for k in (0, 4, 8):
+        alone = model.sample(1, label=NAMES[k % 3], seed=3, start=k)
+        torch.testing.assert_close(alone[0], together[k], rtol=0, atol=1e-4)
+        assert differ(model.sample(1, label=NAMES[(k + 1) % 3], seed=3, start=k), alone)
+        assert differ(model.sample(1, seed=3, start=k), alone)
+
+
+def test_the_scale_is_the_configurations_unless_another_is_given(model: DiffusionModel) -> None:
+    """The recipe's 2 by default; 1 is the conditional model alone, 0 the unconditional one."""
+    by = {w: model.sample(3, label="dog", guidance=w) for w in (0.0, 1.0, 2.0, None)}
+    torch.testing.assert_close(by[None], by[2.0], rtol=0, atol=0)
+    assert differ(by[1.0], by[2.0])
+    torch.testing.assert_close(by[0.0], model.sample(3), rtol=0, atol=1e-6)
+    denoiser = model.denoiser(Condition(labels=torch.tensor([1, 1])))
+    assert isinstance(denoiser, StaticThreshold)
+    assert isinstance(denoiser.denoiser, Extrapolation)
+    assert denoiser.denoiser.scale == 2.0
+    x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    told = model.network_denoiser.told(Condition(labels=torch.tensor([1, 1])))
+    assert isinstance(told, ToldDenoiser)
+    one, other = told(x, 0.5).clean, model.network_denoiser(x, 0.5).clean
+    torch.testing.assert_close(denoiser(x, 0.5).clean, (2 * one - other).clamp(-1, 1), rtol=1e-4, atol=1e-5)
+    assert torch.equal(model.denoiser(Condition(labels=torch.tensor([1, 1])), 1.0)(x, 0.5).clean, one.clamp(-1, 1))
+
+
+def test_autoguidance_and_another_classs_absence_from_python(model: DiffusionModel, tmp_path: Path) -> None:
+    """As docs/guidance.md shows: away from another model told the same, and away from another class."""
+    labels, network = Condition(labels=torch.tensor([0, 2])), model.gaussian_denoiser()
+    smaller = new_model(tmp_path, "network.embedding=16")
+    x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for worse in (smaller.gaussian_denoiser().told(labels), network.told(Condition(labels=torch.tensor([1, 1])))):
+        guided = Extrapolation(network.told(labels), worse, 1.5)
+        one, other = network.told(labels)(x, 0.7).clean, worse(x, 0.7).clean
+        torch.testing.assert_close(guided(x, 0.7).clean, 1.5 * one - 0.5 * other, rtol=1e-4, atol=1e-4)
+        made = model.sample(2, wrap=lambda _, guided=guided: guided)
+        assert made.shape == (2, 1, 8, 8)
+
+
+def test_a_learned_variance_is_kept_under_guidance(tmp_path: Path) -> None:
+    """The network's own for the label, so the solver that asks for it works at any scale."""
+    model = new_model(tmp_path, "variance=learned", "sampling.solver=ddpm_learned")
+    for guidance in (0.0, 1.0, 3.0):
+        assert bool(model.sample(3, label="all", guidance=guidance).isfinite().all())
+
+
+def test_a_tuned_solver_is_for_what_it_was_tuned_to(model: DiffusionModel, monkeypatch) -> None:
+    """Samples of a label are made by the configured one."""
+    monkeypatch.setattr(DiffusionModel, "is_tuned", lambda *_: True)
+    assert bool(model.sample(1, label="cat").isfinite().all())
+    assert model.method(tuned=False).name == model.config.sampling.solver
+    with pytest.raises(InputError):  # the tuned one, of which there is no file
+        model.sample(1)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ({"label": "dgo"}, "--label dgo: there is no such class; did you mean dog?"),
+        ({"label": "zzz"}, "--label zzz: there is no such class; choose from cat, dog, fox, all"),
+        ({"guidance": 2.0}, "--guidance: says how much a label counts, and none is given; add --label"),
+        ({"label": "cat", "guidance": float("nan")}, "guidance: nan is not a finite number"),
+        ({"label": torch.tensor([0, 3])}, "label: gives no classes; give whole numbers from 0 to 2"),
+        ({"label": torch.tensor([0, -1])}, "label: gives no classes"),
+        ({"label": torch.tensor([0.0, 1.0])}, "label: gives no classes"),
+        ({"label": torch.tensor([0])}, r"label: \(1,\) classes for 2 items"),
+    ],
+)
+def test_impossible_labels_are_refused(model: DiffusionModel, options: dict, answer: str) -> None:
+    with pytest.raises(InputError, match=answer):
+        model.sample(2, **options)
+
+
+def test_a_model_without_classes_refuses_them(tmp_path: Path) -> None:
+    plain = new_model(tmp_path, recipe="ddpm")
+    with pytest.raises(InputError, match="--label cat: this model was trained without; train classifier-free"):
+        plain.sample(1, label="cat")
+    with pytest.raises(InputError, match="condition: this model was trained without"):
+        plain.sample(1, label=torch.tensor([0]))
+
+
+def test_guidance_needs_labels_that_were_left_out(tmp_path: Path) -> None:
+    """With dropout 0 nothing was learned without labels: the conditional model alone is all there is."""
+    model = new_model(tmp_path, "conditioning.dropout=0.0", "sampling.guidance=1")
+    assert bool(model.sample(1, label="cat", guidance=1.0).isfinite().all())
+    with pytest.raises(InputError, match="guidance: 2 needs a model that was also trained without labels; give 1"):
+        model.sample(1, label="cat", guidance=2.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run of 12 steps on the digits, trained through the command line."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    arguments = ["train", "classifier-free", "--data", "digits", "--out", str(out), "--no-report"]
+    assert main([*arguments, *(f"--set={setting}" for setting in TINY)]) == 0
+    return out
+
+
+def test_the_command_line_draws_labels(run: Path, tmp_path: Path, capsys) -> None:
+    assert main(["sample", str(run), "-n", "3", "--label", "all", "--start", "8", "--steps", "3"]) == 0
+    assert main(["sample", str(run), "-n", "1", "--label", "9", "--start", "9", "--guidance", "2", "--steps", "3"]) == 0
+    folders = sorted(p.name for p in (run / "samples").iterdir() if p.is_dir())
+    assert folders == ["00000012-adams-3-seed0-9-guidance2", "00000012-adams-3-seed0-all"]
+    pictures = [run / "samples" / folder / "00009.png" for folder in folders]
+    assert np.array_equal(*(np.asarray(Image.open(p)) for p in pictures))
+    about = [json.loads(Image.open(p).text["sumi"]) for p in pictures]
+    assert [(a["label"], a["guidance"]) for a in about] == [("9", 2.0), ("9", 2.0)]  # each says its own
+    grid = json.loads(Image.open(run / "samples" / folders[1] / "grid.png").text["sumi"])
+    assert grid["label"] == "all"
+    out = tmp_path / "way"
+    assert main(["sample", str(run), "-n", "1", "--label", "4", "--trajectory", "--steps", "3", "--out", str(out)]) == 0
+    assert (out / "strip.png").exists()
+    capsys.readouterr()
+    for options, answer in (
+        (["--label", "ten"], "--label ten: there is no such class; choose from 0, 1, 2"),
+        (["--guidance", "2"], "--guidance: says how much a label counts, and none is given; add --label"),
+        (["--label", "3", "--guidance", "nan"], "guidance: nan is not a finite number"),
+    ):
+        assert main(["sample", str(run), *options]) == 2
+        printed = capsys.readouterr().err
+        assert answer in printed
+        assert len(printed.strip().splitlines()) == 1
+
+
+# --- what is measured
+
+
+def test_label_accuracy_is_the_share_that_the_classifier_finds_right(monkeypatch) -> None:
+    """Real digits as samples: told right they count as the classifier's own accuracy; one in four told wrong, less."""
+    monkeypatch.setattr(features, "FEWEST_STEPS", 200)
+    data = load_data(DataConfig(source="digits"))
+    order = np.random.default_rng(0).permutation(len(data))
+    images, labels = PixelRange(17).to_model(data.images[order]), torch.from_numpy(data.labels[order])
+    network = train_classifier(images[:1000], labels[:1000], classes=10, seed=0)
+    right = network.probabilities(images[1000:1400]).argmax(1) == labels[1000:1400]
+    assert float(right.double().mean()) > 0.9
+    asked = labels[1000:1400].clone()
+    asked[:100] = (asked[:100] + 1) % 10
+    expected = int((network.probabilities(images[1000:1400]).argmax(1) == asked).sum())
+
+    def measured(sample_labels: torch.Tensor | None):
+        parts = images[1000:1400], images[:1000], images[1400:]
+        return evaluate(*parts, network, held_out_labels=labels[1400:], sample_labels=sample_labels)
+
+    exact, planted, without = (measured(v) for v in (labels[1000:1400], asked, None))
+    assert exact.label_accuracy.value == pytest.approx(int(right.sum()) / 400)
+    assert planted.label_accuracy.value == pytest.approx(expected / 400)
+    assert 0.65 < planted.label_accuracy.value < 0.78
+    assert planted.label_accuracy.low < planted.label_accuracy.value < planted.label_accuracy.high
+    assert without.label_accuracy is None
+    assert f"{amount(planted.label_accuracy)} are the class asked for, where" in str(verdict(planted))
+    assert "asked for" not in str(verdict(without))
+
+
+def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, monkeypatch) -> None:
+    """The samples are of those labels, the first of them is the one shown emerging, and the report says how."""
+    model, asked = load(run), []
+    sample_of = DiffusionModel.sample
+
+    def record(self: DiffusionModel, n: int = 16, **options):
+        asked.append(options.get("label"))
+        return sample_of(self, n, **options)
+
+    monkeypatch.setattr(DiffusionModel, "sample", record)
+    monkeypatch.setattr(features, "FEWEST_STEPS", 20)
+    measured = measure(model, n=300, seed=4)
+    train_part, _ = model.load_images().split(model.config.data.held_out)
+    labels = measuring._labels(model, train_part, 300, 4)
+    assert torch.equal(asked[0], labels)
+    assert asked[1] == str(int(labels[0]))
+    uneven = replace(train_part, labels=np.where(train_part.labels < 5, 0, train_part.labels))
+    many = torch.bincount(measuring._labels(model, uneven, 20_000, 1), minlength=10) / 20_000
+    shares = torch.bincount(torch.from_numpy(uneven.labels), minlength=10) / len(uneven)
+    assert float(shares[0]) > 0.4
+    torch.testing.assert_close(many, shares, rtol=0, atol=0.015)
+    assert not torch.equal(measuring._labels(model, train_part, 300, 5), labels)
+    page = (run / "report/report.html").read_text()
+    assert "guidance 2" in page
+    assert "Of the class asked for" in page
+    assert "else taken for" in page
+    assert f"sumi evaluate {run} -n 300 --seed 4" in page
+    assert "are the class asked for" in measured.verdict
+
+
+def test_a_model_that_is_told_nothing_is_measured_as_before(tmp_path: Path, model: DiffusionModel) -> None:
+    train_part, _ = load_data(DataConfig(source="digits")).split(0.1)
+    assert measuring._labels(new_model(tmp_path, recipe="ddpm"), train_part, 10, 0) is None
+    assert measuring._labels(model, train_part, 10, 0) is None  # of other classes than the data have now
+
+
+# --- whether it is learned
+
+
+@pytest.mark.slow
+def test_guidance_makes_samples_of_their_class(tmp_path: Path) -> None:
+    """1000 steps on the digits; 500 samples by a classifier that tells real ones: 10 % by chance."""
+    settings = ["network.widths=32,64", "network.blocks=1,1", "training.batch_size=64", "training.sample_every=0"]
+    model = train("classifier-free", data="digits", out=tmp_path / "run", steps=1000, settings=settings)
+    data = model.load_images()
+    images, labels = PixelRange(17).to_model(data.images), torch.from_numpy(data.labels)
+    network = train_classifier(images, labels, classes=10, seed=0)
+    asked = torch.arange(500) % 10
+
+    def accuracy(guidance: float) -> float:
+        made = model.sample(500, label="all", guidance=guidance, steps=20, batch_size=250)
+        return float((network.probabilities(made).argmax(1) == asked).double().mean())
+
+    none, plain, guided = (accuracy(w) for w in (0.0, 1.0, 2.0))
+    print(f"label accuracy at guidance 0, 1, 2: {none:.3f}, {plain:.3f}, {guided:.3f}")
+    assert none < 0.2
+    assert guided > plain > 0.5
+    assert guided > 0.85
+
+
+@pytest.mark.parametrize("settings", [("conditioning.dropout=0",), ("sampling.guidance=1e999",)])
+def test_a_guidance_that_cannot_be_used_is_refused_before_training(settings: tuple[str, ...]) -> None:
+    config = recipes.build("classifier-free", DataConfig(source="digits"))
+    with pytest.raises(InputError, match=r"conditioning\.dropout|sampling\.guidance|finite"):
+        override(config, settings)
+    assert override(config, ("conditioning.dropout=0", "sampling.guidance=1")).sampling.guidance == 1

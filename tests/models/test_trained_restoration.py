@@ -1,0 +1,273 @@
+"""Models that were trained to restore: told the measurement and sampled, by the same commands."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sumi import recipes
+from sumi.cli.main import main
+from sumi.conditioning.conditioner import NoConditioning
+from sumi.conditioning.image import (
+    GreyConditioning,
+    ImageConditioner,
+    MaskedConditioning,
+    SmallConditioning,
+    known,
+    masked,
+)
+from sumi.conditioning.labels import LabelConditioning
+from sumi.config import override
+from sumi.data.config import DataConfig
+from sumi.data.load import load as load_data
+from sumi.data.spec import ImageSpec
+from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.parameterization import PredictClean
+from sumi.errors import InputError
+from sumi.figures.pictures import side_by_side
+from sumi.models.description import RunDescription
+from sumi.models.diffusion.build import build_denoiser
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.restoration import How, candidates, inpaint, method_for, restore, upscale
+from sumi.models.run import load
+from sumi.networks.condition import Told
+from sumi.operators.linear import Grey, Mask
+from sumi.operators.separable import bicubic, box
+from sumi.report import restoration as restored_module
+from sumi.report.restoration import restored
+from sumi.restoration.condition import condition_of, trained_for
+from sumi.restoration.measurement import Measurement
+from tests.conditioning.test_labels import TINY, scrambled
+
+SHAPE = (3, 8, 8)
+MASK = torch.zeros(8, 8, dtype=torch.bool)
+MASK[2:6, 3:7] = True
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def image(channels: int = 3, side: int = 8) -> Tensor:
+    return 1.6 * torch.rand(channels, side, side, generator=generator()) - 0.8
+
+
+class Echo(nn.Module):
+    """Says that x_0 is what it was told plus a tenth, and at the unknown places a quarter: whatever x_t is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, c_noise: Tensor, told: Told) -> Tensor:
+        there = told.image[:, -1:]
+        shown = told.image[:, :-1].expand(-1, x.shape[1], -1, -1)
+        answer = torch.where(there > 0.5, shown + 0.1, 0.25)
+        return answer if told.vector is None else answer + told.vector[:, :1, None, None]
+
+
+def echo(recipe: str, *settings: str) -> DiffusionModel:
+    config = override(
+        recipes.build(recipe, DataConfig(source="digits")), ["parameterization=clean", "sampling.steps=4", *settings]
+    )
+    conditioner = build_denoiser(config, ImageSpec(*SHAPE, 256, ())).conditioner
+    denoiser = NetworkDenoiser(Echo(), config.schedule.build(), PredictClean(), config.times.grid, False, conditioner)
+    return DiffusionModel(RunDescription(config, ImageSpec(*SHAPE, 256, ()), "none", 0.5), denoiser, 1, Path("none"))
+
+
+# --- what is told
+
+
+@pytest.mark.parametrize(
+    ("config", "operator", "std", "fits"),
+    [
+        (MaskedConditioning(), Mask(MASK), 0.0, True),
+        (MaskedConditioning(), Mask(MASK), 0.1, False),
+        (MaskedConditioning(), Mask(torch.rand(3, 8, 8, generator=generator()) < 0.5), 0.0, False),
+        (MaskedConditioning(), box(8, 8, 2), 0.0, False),
+        (SmallConditioning(2), box(8, 8, 2), 0.0, True),
+        (SmallConditioning(4), box(8, 8, 2), 0.0, False),
+        (SmallConditioning(2), bicubic(8, 8, 2), 0.0, False),
+        (SmallConditioning(2), box(8, 8, 2), 0.1, False),
+        (SmallConditioning(2, noise=0.5), box(8, 8, 2), 0.1, True),
+        (SmallConditioning(2, noise=0.5), box(8, 8, 2), 0.99, True),
+        (SmallConditioning(2, noise=0.5), box(8, 8, 2), 1.01, False),
+        (GreyConditioning(), Grey(), 0.0, True),
+        (GreyConditioning(), Mask(MASK), 0.0, False),
+        (LabelConditioning(), Mask(MASK), 0.0, False),
+    ],
+)
+def test_a_network_is_told_only_what_it_was_trained_for(config, operator, std: float, fits: bool) -> None:
+    assert trained_for(config, operator, std) == fits
+    if not fits:
+        y = operator(image()[None])
+        with pytest.raises(InputError, match="was not trained for this measurement"):
+            condition_of(config, Measurement(operator, y, std))
+
+
+def test_a_measurement_is_said_as_in_training() -> None:
+    x_0 = image()[None]
+    mask = Mask(MASK)
+    said = condition_of(MaskedConditioning(), Measurement(mask, x_0))
+    assert torch.equal(said.image, masked(x_0, MASK))
+    for config, operator in ((SmallConditioning(2), box(8, 8, 2)), (GreyConditioning(), Grey())):
+        said = condition_of(config, Measurement(operator, operator(x_0)))
+        torch.testing.assert_close(said.image, known(operator(x_0)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_noisy_small_image_is_scaled_to_the_noise_of_training() -> None:
+    """cos φ (y + s n) = cos φ y + sin φ n: that of the share 2φ/π, with tan φ = s."""
+    y, std = box(8, 8, 2)(image()[None]), 0.3
+    said = condition_of(SmallConditioning(2, noise=0.5), Measurement(box(8, 8, 2), y, std))
+    share = float(said.noise)
+    assert share == pytest.approx(2 / math.pi * math.atan(std), rel=1e-6)
+    angle = math.pi / 2 * share
+    torch.testing.assert_close(said.image[:, :3], math.cos(angle) * y)
+    assert math.sin(angle) / math.cos(angle) == pytest.approx(std, rel=1e-6)
+
+
+# --- what comes out
+
+
+def test_what_is_painted_in_is_the_networks_and_the_rest_the_pictures() -> None:
+    """The answer of Echo is known: a quarter where nothing is known; the known pixels are exact despite its tenth."""
+    given = image()
+    made = inpaint(echo("inpaint"), given, MASK, How(n=3, seed=5))
+    assert torch.equal(made[:, :, ~MASK], given[:, ~MASK].expand(3, -1, -1))
+    torch.testing.assert_close(made[:, :, MASK], torch.full((3, 3, 16), 0.25))
+
+
+def test_a_larger_picture_is_the_networks_brought_to_the_given_means() -> None:
+    """Echo answers the enlarged picture plus a tenth; the nearest with the given means is what comes out."""
+    model, given = echo("upscale"), 0.5 * image(3, 4)
+    made = upscale(model, given, how=How(n=2))
+    operator = box(8, 8, 2)
+    torch.testing.assert_close(operator(made), given.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
+    conditioner = model.network_denoiser.conditioner
+    assert isinstance(conditioner, ImageConditioner)
+    answer = conditioner(condition_of(SmallConditioning(2), Measurement(operator, given[None]))).image[:, :3] + 0.1
+    wanted = answer - operator.pseudo_inverse(operator(answer)) + operator.pseudo_inverse(given[None])
+    torch.testing.assert_close(made, wanted.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
+
+
+def test_of_several_pictures_each_candidate_is_told_its_own() -> None:
+    model, operator = echo("upscale"), box(8, 8, 2)
+    given = torch.stack([0.5 * image(3, 4), -0.3 * image(3, 4)])
+    together = candidates(model, Measurement(operator, given), (0, 1), How(), SHAPE)
+    torch.testing.assert_close(together, torch.cat([upscale(model, y, how=How(n=1)) for y in given]))
+
+
+def test_a_grey_picture_keeps_its_luma() -> None:
+    given = 0.5 * image(1)
+    made = restore(echo("colourise"), given, Grey(), How(n=2))
+    torch.testing.assert_close(Grey()(made), given.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
+
+
+def test_noise_is_told_and_the_means_are_not_kept() -> None:
+    """Where y is noisy, the answer is the network's alone."""
+    model, given = echo("upscale", "conditioning.noise=0.5"), 0.5 * image(3, 4)
+    operator = box(8, 8, 2)
+    made = restore(model, given, operator, How(n=1), noise=0.2)
+    conditioner = model.network_denoiser.conditioner
+    said = condition_of(SmallConditioning(2, noise=0.5), Measurement(operator, given[None], 0.2))
+    told = conditioner(said)
+    wanted = (told.image[:, :3] + 0.1 + told.vector[:, :1, None, None]).clamp(-1, 1)
+    torch.testing.assert_close(made, wanted, rtol=0, atol=1e-5)
+
+
+def test_candidates_are_ancestral_samples_of_what_the_network_is_told(tmp_path: Path) -> None:
+    """Where y is noisy nothing is projected, and they are `DiffusionModel.sample`'s; or by another solver."""
+    model = load(saved(tmp_path / "up", "upscale", "conditioning.noise=0.5"), DiffusionModel)
+    given, operator = 0.5 * image(3, 4), box(8, 8, 2)
+    said = condition_of(model.config.conditioning, Measurement(operator, given[None], 0.2)).rows(torch.zeros(2).long())
+    for solver, how in (("ddpm", How(n=2, steps=4, seed=3)), ("adams", How(n=2, steps=4, seed=3, solver="adams"))):
+        wanted = model.sample(2, steps=4, solver=solver, seed=3, condition=said)
+        torch.testing.assert_close(restore(model, given, operator, how, 0.2), wanted)
+
+
+# --- the commands
+
+
+def saved(folder: Path, recipe: str, *settings: str) -> Path:
+    spec = ImageSpec(*SHAPE, 256, ())
+    config = override(recipes.build(recipe, DataConfig(source="digits")), [*TINY, *settings])
+    torch.manual_seed(0)
+    denoiser = scrambled(build_denoiser(config, spec))
+    DiffusionModel(RunDescription(config, spec, "none", 0.5), denoiser, 1, folder).save(folder)
+    return folder
+
+
+def test_the_same_commands_use_a_run_that_was_trained_for_them(tmp_path: Path, capsys) -> None:
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(random.integers(0, 256, (2, 2, 3), dtype=np.uint8)).save(tmp_path / "small.png")
+    Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray((255 * MASK.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
+    out = str(tmp_path / "out")
+    painted = saved(tmp_path / "in", "inpaint")
+    assert main(["inpaint", str(painted), f"{tmp_path}/a.png", "--mask", f"{tmp_path}/mask.png", "--out", out]) == 0
+    assert "(trained, 2 steps)" in capsys.readouterr().out
+    for k in range(4):
+        found = np.asarray(Image.open(tmp_path / f"out/{k:05d}.png"))
+        assert np.array_equal(found[~MASK.numpy()], picture[~MASK.numpy()])
+    larger = saved(tmp_path / "up", "upscale", "conditioning.factor=4")
+    assert main(["upscale", str(larger), f"{tmp_path}/small.png", "--out", f"{out}2"]) == 0
+    assert "(trained, 2 steps)" in capsys.readouterr().out
+    coloured = saved(tmp_path / "col", "colourise")
+    assert main(["restore", str(coloured), f"{tmp_path}/grey.png", "--operator", "grey", "--out", f"{out}3"]) == 0
+    assert "(trained, 2 steps)" in capsys.readouterr().out
+    asked = ["upscale", str(painted), f"{tmp_path}/small.png", "--factor", "4", "--method", "trained"]
+    assert main([*asked, "--out", f"{out}4"]) == 2
+    assert "--method trained: this run was not trained for that" in capsys.readouterr().err
+    assert not Path(f"{out}4").exists()
+    assert main([*asked[:-2], "-n", "1", "--out", f"{out}4"]) == 0  # without being trained for it
+    assert "(moment_matching, 2 steps)" in capsys.readouterr().out
+
+
+def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
+    model = load(saved(tmp_path / "in", "inpaint"))
+    whole = inpaint(model, image(), MASK, How(n=3))
+    assert method_for(model, Mask(MASK), How()) == "trained"
+    for k in range(3):
+        torch.testing.assert_close(inpaint(model, image(), MASK, How(n=1, start=k))[0], whole[k], rtol=1e-3, atol=1e-3)
+    assert float((whole[0] - whole[1]).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("recipe", ["inpaint", "upscale", "colourise"])
+def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeypatch) -> None:
+    """Candidates measure what is given of the held-out pictures, to a level; other runs have no such section."""
+    data = load_data(DataConfig(source="digits", channels=3))
+    model, seen = echo(recipe), {}
+
+    def record(groups: list[tuple[str, Tensor]]) -> Image.Image:
+        seen.update(groups)
+        return side_by_side(groups)
+
+    monkeypatch.setattr(restored_module, "side_by_side", record)
+    asked = []
+
+    def recorded(model, y, operator, how: How) -> Tensor:
+        asked.append((how.seed, how.start, how.n))
+        return restore(model, y, operator, how)
+
+    monkeypatch.setattr(restored_module, "restore", recorded)
+    (section,) = restored(model, data.subset(range(20)), tmp_path, 3)
+    assert asked == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
+    assert section.title == "Restored"
+    assert list(seen) == ["given", "candidate 1", "candidate 2", "held out"]
+    truth = seen["held out"].float()
+    middle = torch.zeros(8, 8, dtype=torch.bool)
+    middle[2:6, 2:6] = True
+    operator = {"inpaint": Mask(middle), "upscale": box(8, 8, 2), "colourise": Grey()}[recipe]
+    assert len(truth) == 6
+    for name in ("candidate 1", "candidate 2"):
+        assert float((operator(seen[name].float()) - operator(truth)).abs().max()) <= 1
+    assert (tmp_path / "restored.png").exists()
+    plain = echo("inpaint")
+    object.__setattr__(plain.config, "conditioning", NoConditioning())
+    assert restored(plain, data.subset(range(20)), tmp_path, 0) == []

@@ -1,0 +1,85 @@
+"""The promise of counter-based noise: a pure function of (seed, index, step, purpose)."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sumi.randomness import Purpose, SampleNoise, generator, normal, permutation, uniform
+
+WORDS = st.integers(0, 2**64 - 1)
+
+
+def test_alone_or_in_any_batch_in_any_order_bit_identical() -> None:
+    batch = normal(7, range(64), 3, Purpose.STEP, (1, 8, 8))
+    order = np.random.default_rng(0).permutation(64).tolist()
+    shuffled = normal(7, order, 3, Purpose.STEP, (1, 8, 8))
+    for position, index in enumerate(order):
+        alone = normal(7, [index], 3, Purpose.STEP, (1, 8, 8))
+        assert torch.equal(alone[0], batch[index])
+        assert torch.equal(alone[0], shuffled[position])
+
+
+def test_golden_values() -> None:
+    """NumPy's Philox stream: if a release changes it, this says so (old images could then not be made again)."""
+    values = normal(0, [0], 0, Purpose.START, (3,))[0].tolist()
+    assert values == pytest.approx([0.059911035001277924, 0.015559634193778038, -1.1644384860992432], rel=1e-6)
+
+
+@given(
+    st.tuples(WORDS, WORDS, WORDS, st.sampled_from(Purpose)), st.tuples(WORDS, WORDS, WORDS, st.sampled_from(Purpose))
+)
+def test_any_two_different_keys_give_different_noise(a, b) -> None:
+    same = np.array_equal(generator(*a).standard_normal(4), generator(*b).standard_normal(4))
+    assert same == (a == b)
+
+
+def test_neighbouring_keys_are_independent_and_normal() -> None:
+    """4,000 draws along each of seed, index, step and purpose: normal, and uncorrelated with their neighbours."""
+    draws = {
+        "seed": [generator(k, 0, 0, Purpose.START).standard_normal() for k in range(4000)],
+        "index": normal(1, range(4000), 0, Purpose.START, (1,))[:, 0].tolist(),
+        "step": [generator(1, 0, k, Purpose.STEP).standard_normal() for k in range(4000)],
+    }
+    for name, values in draws.items():
+        assert stats.kstest(values, "norm").pvalue > 1e-4, name
+        assert abs(np.corrcoef(values[:-1], values[1:])[0, 1]) < 4 / np.sqrt(4000), name
+    purposes = [[generator(k, 0, 0, p).standard_normal() for k in range(1000)] for p in Purpose]
+    correlation = np.corrcoef(purposes) - np.eye(len(Purpose))
+    assert np.abs(correlation).max() < 4.5 / np.sqrt(1000)
+
+
+def test_uniform_and_permutation() -> None:
+    u = uniform(5, range(5000), 2, Purpose.TRAINING_TIME)
+    assert u.dtype == torch.float64
+    assert stats.kstest(u.numpy(), "uniform").pvalue > 1e-4
+    assert torch.equal(u[17:19], uniform(5, [17, 18], 2, Purpose.TRAINING_TIME))
+    first, second = permutation(5, 0, 100), permutation(5, 1, 100)
+    assert sorted(first) == list(range(100))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, permutation(5, 0, 100))
+
+
+def test_sample_noise_is_normal_by_another_name() -> None:
+    noise = SampleNoise(9, [4, 2], (1, 2, 2), torch.float64)
+    assert torch.equal(noise(6, Purpose.STEP), normal(9, [4, 2], 6, Purpose.STEP, (1, 2, 2), dtype=torch.float64))
+
+
+def test_the_global_generators_are_untouched() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    normal(1, range(3), 0, Purpose.START, (4,))
+    permutation(1, 0, 10)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_draws_of_one_step_differ_and_the_first_is_the_plain_one() -> None:
+    plain, again, second = (normal(3, [5], 2, Purpose.CORRECTOR, (6,), draw=draw) for draw in (0, 0, 1))
+    assert torch.equal(plain, normal(3, [5], 2, Purpose.CORRECTOR, (6,)))
+    assert torch.equal(plain, again)
+    assert not bool((plain == second).any())
+    noise = SampleNoise(3, [5], (6,))
+    assert torch.equal(noise(2, Purpose.CORRECTOR, 1), second)

@@ -1,0 +1,456 @@
+"""The loop: a run is a function of its configuration, resumed anywhere it is the same run, bit for bit."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sumi import recipes
+from sumi.config import override
+from sumi.data.config import DataConfig
+from sumi.errors import InputError, SumiError
+from sumi.models.diffusion.config import RunConfig
+from sumi.training.checkpoint import find_checkpoints, load_checkpoint
+from sumi.training.config import TrainingConfig
+from sumi.training.ema import EMA
+from sumi.training.interruption import Interrupted, StopRequest
+from sumi.training.precision import resolve_precision
+from sumi.training.trainer import Trainer
+from sumi.training_run import Events, train
+
+SMALL = [
+    "network.widths=32",
+    "network.blocks=1",
+    "network.embedding=32",
+    "training.batch_size=8",
+    "training.steps=40",
+    "training.checkpoint_every=10",
+    "training.log_every=5",
+    "training.sample_every=0",
+    "training.warmup_steps=10",
+    "training.decay=cosine",
+    "sampling.steps=2",
+    "data.flip=true",
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def config_of(*settings: str) -> RunConfig:
+    return override(recipes.build("ddpm", DataConfig(source="digits")), [*SMALL, *settings])
+
+
+def state_of(run: Path, step: int = 40):
+    return load_checkpoint(run / "checkpoints" / f"{step:08d}")
+
+
+def assert_same(a, b) -> None:
+    """Weights, averaged weights and optimizer state, bit for bit."""
+    for name in ("model", "ema", "optimizer"):
+        mine, other = getattr(a, name), getattr(b, name)
+        assert mine.keys() == other.keys()
+        for key in mine:
+            assert torch.equal(mine[key], other[key]), (name, key)
+
+
+class Crash(BaseException):
+    """An end that no handler of errors sees; the real kill -9 is in test_cli.py."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """An uninterrupted run of 40 steps."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    torch.set_num_threads(1)
+    train(config_of(), out=run)
+    return run
+
+
+@pytest.mark.parametrize("crash_at", [1, 9, 10, 11, 25, 39])
+def test_killed_at_any_step_and_resumed_is_the_same_run(
+    whole: Path, tmp_path: Path, monkeypatch, crash_at: int
+) -> None:
+    crash_at_step(monkeypatch, crash_at)
+    with pytest.raises(Crash):
+        train(config_of(), out=tmp_path / "run")
+    monkeypatch.undo()
+    torch.manual_seed(crash_at)  # what happened in the global generator must not matter
+    train(config_of(), out=tmp_path / "run", resume=True)
+    assert_same(state_of(tmp_path / "run"), state_of(whole))
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 40
+
+
+def crash_at_step(monkeypatch, crash_at: int) -> None:
+    step_of = Trainer._take_step
+
+    def crash(self: Trainer, step: int):
+        if step == crash_at:
+            raise Crash
+        return step_of(self, step)
+
+    monkeypatch.setattr(Trainer, "_take_step", crash)
+
+
+@pytest.mark.slow
+def test_killed_at_every_step_with_dropout(tmp_path: Path, monkeypatch) -> None:
+    """All forty steps, one after the other, with dropout inside the network."""
+    train(config_of("network.dropout=0.2"), out=tmp_path / "whole")
+    for crash_at in range(1, 41):
+        run = tmp_path / f"{crash_at}"
+        crash_at_step(monkeypatch, crash_at)
+        with pytest.raises(Crash):
+            train(config_of("network.dropout=0.2"), out=run)
+        monkeypatch.undo()
+        train(config_of("network.dropout=0.2"), out=run, resume=True)
+        assert_same(state_of(run), state_of(tmp_path / "whole"))
+
+
+def test_dropout_is_resumed_exactly_too(tmp_path: Path, monkeypatch) -> None:
+    settings = ("network.dropout=0.2", "training.steps=20")
+    train(config_of(*settings), out=tmp_path / "whole")
+    crash_at_step(monkeypatch, 15)
+    with pytest.raises(Crash):
+        train(config_of(*settings), out=tmp_path / "run")
+    monkeypatch.undo()
+    train(config_of(*settings), out=tmp_path / "run", resume=True)
+    assert_same(state_of(tmp_path / "run", 20), state_of(tmp_path / "whole", 20))
+    plain = train(config_of("training.steps=20"), out=tmp_path / "plain")
+    assert plain.step == 20
+    weights = (state_of(tmp_path / name, 20).model["network.conv_in.weight"] for name in ("plain", "whole"))
+    assert not torch.equal(*weights)  # and dropout did something
+
+
+def test_a_second_interrupt_stops_at_once() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal_number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_in_the_last_step_is_answered_too(tmp_path: Path, monkeypatch) -> None:
+    step_of = Trainer._take_step
+
+    def signalled(self: Trainer, step: int):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step_of(self, step)
+
+    monkeypatch.setattr(Trainer, "_take_step", signalled)
+    with pytest.raises(Interrupted):
+        train(config_of("training.steps=3"), out=tmp_path / "run")
+    assert state_of(tmp_path / "run", 3).step == 3
+
+
+def test_whatever_sampling_does_the_step_is_saved_first(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sumi.models.diffusion.model.DiffusionModel.sample", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(config_of("training.steps=3"), out=tmp_path / "run")
+    assert state_of(tmp_path / "run", 3).step == 3
+
+
+def test_another_set_up_is_said(whole: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    train(config_of("training.steps=12"), out=tmp_path / "run")
+    torch.set_num_threads(2)
+    train(config_of("training.steps=14"), out=tmp_path / "run", resume=True, events=Events(said.append))
+    assert any(line.startswith("threads was 1, is 2") for line in said)
+
+
+def test_a_fresh_start_does_not_keep_an_old_log(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics.jsonl").write_text('{"step": 7, "loss": 1.0}\n')
+    train(config_of("training.steps=5"), out=tmp_path / "run")
+    assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()] == [5]
+
+
+def test_options_are_applied_to_a_configuration_too(tmp_path: Path) -> None:
+    model = train(config_of(), out=tmp_path / "run", steps=2, seed=5)
+    assert (model.step, model.config.seed) == (2, 5)
+
+
+def test_more_steps_extend_a_finished_run_and_as_many_do_nothing(whole: Path, tmp_path: Path) -> None:
+    train(config_of("training.decay=constant", "training.steps=20"), out=tmp_path / "run")
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    train(config_of("training.decay=constant", "training.steps=20"), out=tmp_path / "run", resume=True)
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+    train(config_of("training.decay=constant"), out=tmp_path / "run", resume=True)
+    train(config_of("training.decay=constant"), out=tmp_path / "straight")
+    assert_same(state_of(tmp_path / "run"), state_of(tmp_path / "straight"))
+
+
+def test_resume_where_there_is_nothing_starts(tmp_path: Path, whole: Path) -> None:
+    train(config_of(), out=tmp_path / "run", resume=True)
+    assert_same(state_of(tmp_path / "run"), state_of(whole))
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "answer"),
+    [
+        (("training.learning_rate=0.1",), None, "training.learning_rate: 0.001 → 0.1"),
+        (("training.steps=39",), None, "--steps 39"),
+        (("network.widths=64",), None, "network.widths[0]"),
+    ],
+)
+def test_a_changed_configuration_is_refused(whole: Path, settings, data, answer: str) -> None:
+    before = {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()}
+    with pytest.raises(InputError) as error:
+        train(config_of(*settings), out=whole, resume=True)
+    assert answer.replace("[0]", "") in str(error.value)
+    assert {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_is_not_overwritten(whole: Path) -> None:
+    before = {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match="already holds a run"):
+        train(config_of(), out=whole)
+    assert {p: p.read_bytes() for p in whole.rglob("*") if p.is_file()} == before
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(whole: Path, tmp_path: Path) -> None:
+    train(config_of(), out=tmp_path / "run")
+    newest = tmp_path / "run/checkpoints/00000040/model.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    said: list[str] = []
+    train(config_of(), out=tmp_path / "run", resume=True, events=Events(said.append))
+    assert any("damaged" in line and "00000040" in line for line in said)
+    assert_same(state_of(tmp_path / "run"), state_of(whole))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_and_saves(whole: Path, tmp_path: Path, number: int, code: int, monkeypatch) -> None:
+    step_of = Trainer._take_step
+
+    def signalled(self: Trainer, step: int):
+        if step == 13:
+            os.kill(os.getpid(), number)
+        return step_of(self, step)
+
+    monkeypatch.setattr(Trainer, "_take_step", signalled)
+    previous = signal.getsignal(number)
+    with pytest.raises(Interrupted) as stopped:
+        train(config_of(), out=tmp_path / "run")
+    assert stopped.value.exit_code == code
+    assert signal.getsignal(number) is previous
+    assert int(find_checkpoints(tmp_path / "run/checkpoints")[0][-1].name) == 13
+    monkeypatch.undo()
+    train(config_of(), out=tmp_path / "run", resume=True)
+    assert_same(state_of(tmp_path / "run"), state_of(whole))
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    seen = []
+
+    def enter() -> None:
+        with StopRequest() as stop:
+            seen.append(stop.signal_number)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [None]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path: Path) -> None:
+    with pytest.raises(SumiError, match="no longer finite at step"):
+        train(
+            config_of("training.learning_rate=1e30", "training.warmup_steps=25", "network.dropout=0.0"),
+            out=tmp_path / "r",
+        )
+    for path in find_checkpoints(tmp_path / "r/checkpoints")[0]:
+        assert all(bool(v.isfinite().all()) for v in load_checkpoint(path).model.values())
+
+
+def test_accumulation_changes_only_rounding(whole: Path, tmp_path: Path) -> None:
+    train(config_of("training.accumulation=4", "training.precision=fp32"), out=tmp_path / "four")
+    train(config_of("training.precision=fp32"), out=tmp_path / "one")
+    logged = [json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[0]) for run in ("four", "one")]
+    for name in ("loss", "gradient_norm"):
+        assert logged[0][name] == pytest.approx(logged[1][name], rel=1e-3)
+    four, one = state_of(tmp_path / "four").model, state_of(tmp_path / "one").model
+    start = {k: float(v.abs().max()) for k, v in one.items()}
+    for key, value in one.items():
+        # Adam divides by the root of the squared gradient, so rounding of tiny gradients shows in the weights
+        assert float((value - four[key]).abs().max()) < 1e-3 * max(start[key], 0.1), key
+
+
+def test_every_item_comes_once_an_epoch() -> None:
+    class Counting:
+        items = 20
+
+        def beside(self, module):
+            return []
+
+    trainer = Trainer(TrainingConfig(batch_size=8), torch.nn.Linear(1, 1), Counting(), 3, Path("unused"))
+    seen = np.concatenate([trainer._items(step, np.arange(8)) for step in range(1, 6)])
+    assert sorted(seen[:20]) == list(range(20))
+    assert sorted(seen[20:40]) == list(range(20))
+    assert not np.array_equal(seen[:20], seen[20:40])
+    # the part of a batch that another process would take is the same part
+    assert np.array_equal(trainer._items(3, np.arange(4, 8)), trainer._items(3, np.arange(8))[4:])
+
+
+def test_adamw_ema_and_learning_rate_follow_their_formulas(tmp_path: Path) -> None:
+    """Three steps of the loop against the same arithmetic written out."""
+
+    class Quadratic:
+        items = 1
+
+        def loss(self, module, step, positions, items):
+            return (module.weight - 3.0).square().sum().expand(len(positions))
+
+        def beside(self, module):
+            return []
+
+    config = TrainingConfig(
+        steps=3, batch_size=2, learning_rate=0.1, warmup_steps=2, weight_decay=0.5, gradient_clip=1.0, ema_decay=0.3
+    )
+    module = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(1.0)
+    trainer = Trainer(config, module, Quadratic(), 0, tmp_path)
+    trainer.run()
+    w, ema, m, v = 1.0, 1.0, 0.0, 0.0
+    for step, rate in ((1, 0.05), (2, 0.1), (3, 0.1)):
+        g = 2 * (w - 3)
+        g = g / max(1.0, abs(g))
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        w = w * (1 - rate * 0.5) - rate * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)) ** 0.5 + 1e-8)
+        decay = min(0.3, (1 + step) / (10 + step))
+        ema = decay * ema + (1 - decay) * w
+    assert module.weight.item() == pytest.approx(w, rel=1e-5)
+    assert trainer.ema.module.weight.item() == pytest.approx(ema, rel=1e-5)
+
+
+class Halves(torch.nn.Module):
+    """The part beside the network comes first in the module, and last in the optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = torch.nn.Linear(3, 1, bias=False)
+        self.network = torch.nn.Linear(2, 1, bias=False)
+        self.counter = torch.nn.BatchNorm1d(1, affine=False)  # has buffers and no parameters
+        for parameter in self.parameters():
+            torch.nn.init.constant_(parameter, 1.0)
+
+
+class Steep:
+    """Sums of weights, of which the other's is ``slope`` times as steep as the network's 5."""
+
+    items = 1
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def beside(self, module: Halves) -> list[torch.nn.Module]:
+        return [module.other, module.counter]
+
+    def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
+        total = 3 * module.network.weight[0, 0] + 4 * module.network.weight[0, 1]
+        return (total + 5 * self.slope * module.other.weight.sum()).expand(len(positions))
+
+
+def test_each_part_is_clipped_for_itself_and_the_norm_logged_is_the_networks(tmp_path: Path) -> None:
+    trainer = Trainer(TrainingConfig(batch_size=1, gradient_clip=2.0), Halves(), Steep(100.0), 0, tmp_path)
+    _, norms = trainer._take_step(1)
+    assert norms.tolist() == pytest.approx([5.0, 500 * 3**0.5])
+    assert trainer.module.network.weight.grad.tolist()[0] == pytest.approx([3 * 2 / 5, 4 * 2 / 5], rel=1e-5)
+    assert trainer.module.other.weight.grad.tolist()[0] == pytest.approx([2 / 3**0.5] * 3, rel=1e-5)
+    trainer = Trainer(TrainingConfig(steps=3, batch_size=1), Halves(), Steep(100.0), 0, tmp_path)
+    trainer.run()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["gradient_norm"] == pytest.approx(5.0)
+
+
+def test_what_stands_beside_the_network_does_not_decay(tmp_path: Path) -> None:
+    """A gradient of 0 leaves AdamW its decay alone."""
+
+    class Flat(Steep):
+        def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
+            return 0 * super().loss(module, step, positions, items)
+
+    config = TrainingConfig(steps=1, batch_size=1, learning_rate=0.1, warmup_steps=0, weight_decay=0.5)
+    trainer = Trainer(config, Halves(), Flat(1.0), 0, tmp_path)
+    trainer.run()
+    assert trainer.module.network.weight.tolist()[0] == pytest.approx([0.95, 0.95])
+    assert trainer.module.other.weight.tolist()[0] == [1.0, 1.0, 1.0]
+
+
+def test_a_gradient_beside_the_network_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
+    """√|w - 1| is 0 at w = 1, where its slope is none."""
+
+    class Root(Steep):
+        def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
+            return super().loss(module, step, positions, items) + (module.other.weight - 1).abs().sum().sqrt()
+
+    trainer = Trainer(TrainingConfig(steps=1, batch_size=1), Halves(), Root(1.0), 0, tmp_path)
+    with pytest.raises(SumiError, match="no longer finite"):
+        trainer.run()
+    assert not find_checkpoints(tmp_path / "checkpoints")[0]
+
+
+def test_the_optimizer_is_resumed_by_name_whatever_the_order_of_its_parts(tmp_path: Path) -> None:
+    def run(folder: Path, steps: int) -> None:
+        folder.mkdir(exist_ok=True)
+        trainer = Trainer(TrainingConfig(steps=steps, batch_size=1), Halves(), Steep(7.0), 0, folder)
+        trainer.resume()
+        trainer.run()
+
+    run(tmp_path / "halted", 3)
+    run(tmp_path / "halted", 6)
+    run(tmp_path / "whole", 6)
+    assert_same(*(load_checkpoint(tmp_path / name / "checkpoints/00000006") for name in ("halted", "whole")))
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [("constant", [0.5, 1, 1, 1, 1]), ("linear", [0.5, 1, 1, 2 / 3, 1 / 3]), ("cosine", [0.5, 1, 1, 0.75, 0.25])],
+)
+def test_learning_rate_warms_up_and_decays(decay, expected: list[float]) -> None:
+    config = TrainingConfig(steps=5, warmup_steps=2, learning_rate=1.0, decay=decay)
+    assert [config.learning_rate_at(step) for step in range(1, 6)] == pytest.approx(expected)
+
+
+def test_ema_of_a_constant_is_the_constant() -> None:
+    layer = torch.nn.Linear(2, 2)
+    ema = EMA(layer)
+    for _ in range(10):
+        ema.update(0.9)
+    assert torch.equal(ema.module.weight, layer.weight)
+    assert not ema.module.weight.requires_grad
+
+
+def test_buffers_are_copied_into_the_average() -> None:
+    """Counts and running means are those of the source after every update, not an average, and not before it."""
+    source = torch.nn.BatchNorm1d(2)
+    ema = EMA(source)
+    for step in (1, 2):
+        source(torch.tensor([[1.0, 2.0], [3.0, 5.0]]) * step)
+        assert int(ema.module.num_batches_tracked) == step - 1
+        ema.update(0.9)
+        assert int(ema.module.num_batches_tracked) == step
+        assert torch.equal(ema.module.running_mean, source.running_mean)
+        assert torch.equal(ema.module.running_var, source.running_var)
+
+
+def test_precision_is_taken_as_given_and_otherwise_from_the_device(monkeypatch) -> None:
+    cpu = torch.device("cpu")
+    for supported, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda answer=supported: answer)
+        assert resolve_precision("auto", cpu) == expected
+        assert resolve_precision("fp32", cpu) == "fp32"
+        assert resolve_precision("bf16", cpu) == "bf16"
