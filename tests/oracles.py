@@ -115,3 +115,15 @@ def linear_probe(denoiser, solver, times: Tensor, start_mean: float, start_varia
 def reference_alpha_bar(betas: np.ndarray) -> np.ndarray:
     """ᾱ_0 … ᾱ_T by plain products in extended precision."""
     return np.concatenate([[1.0], np.cumprod(1 - betas.astype(np.longdouble))]).astype(np.longdouble)
+
+
+def random_mixture(seed: int, dimension: int = 64, components: int = 10) -> tuple[MixtureTarget, float]:
+    """Isotropic components inside [-1, 1] with deviations from 0.02 to 0.1; and the data's standard deviation."""
+    draw = torch.Generator().manual_seed(seed)
+    means = torch.rand(components, dimension, generator=draw, dtype=torch.float64) - 0.5
+    stds = 0.02 * 5 ** torch.rand(components, generator=draw, dtype=torch.float64)
+    shares = torch.rand(components, generator=draw, dtype=torch.float64) + 0.3
+    shares /= shares.sum()
+    spread = means - shares @ means
+    std = float((shares @ (stds[:, None] ** 2 + spread**2)).mean().sqrt())
+    return MixtureTarget(means, stds, shares), std

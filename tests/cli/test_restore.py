@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
-from sumi import recipes
 from sumi.cli.main import main
-from sumi.config import override
-from sumi.data.config import DataConfig
 from sumi.data.spec import ImageSpec, VectorSpec
-from sumi.denoising.denoiser import NetworkDenoiser
-from sumi.denoising.parameterization import Coefficients
 from sumi.errors import InputError
-from sumi.models.description import RunDescription
-from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.pictures import read_mask
 from sumi.models.diffusion.restoration import METHODS, How, candidates, inpaint, restore, upscale
@@ -27,62 +19,10 @@ from sumi.operators.convolution import gaussian_blur
 from sumi.operators.jpeg import JPEG
 from sumi.operators.linear import Grey
 from sumi.operators.separable import bicubic, box
-from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, level
 from sumi.restoration.measurement import Measurement
+from tests.tiny_models import HOLE, MEAN, STD, planted, untrained
 
-TINY = ["network.widths=32", "network.blocks=1", "network.embedding=32", "sampling.steps=3"]
-MEAN, STD = 0.1, 0.25
 THRESHOLDS = ("none", "static", "dynamic")
-
-
-class Told:
-    """The network returns x̂_0 itself, and is told t."""
-
-    def coefficients(self, t: NoiseLevel) -> Coefficients:
-        return Coefficients(1.0, 0.0 * t.alpha, 0.0 * t.alpha + 1.0, t.t)
-
-
-class Equicorrelated(nn.Module):
-    """E[x_0 | x_t] of pixels N(MEAN, STD²), any two of which have the same correlation."""
-
-    def __init__(self, schedule: Schedule, correlation: float) -> None:
-        super().__init__()
-        self.schedule, self.correlation = schedule, correlation
-        self.anchor = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        x_t, now = x.double(), level(self.schedule, t)
-        alpha, sigma = (torch.as_tensor(expand(v, x_t)) for v in (now.alpha, now.sigma))
-        common = (x_t - alpha * MEAN).flatten(1).mean(1).view(-1, 1, 1, 1)
-        apart = STD**2 * (1 - self.correlation)
-        together = apart + STD**2 * self.correlation * x_t[0].numel()
-
-        def gain(variance: float) -> Tensor:
-            return alpha * variance / (alpha**2 * variance + sigma**2)
-
-        return (MEAN + gain(together) * common + gain(apart) * (x_t - alpha * MEAN - common)).to(x)
-
-
-def planted(correlation: float, *settings: str) -> DiffusionModel:
-    config = override(recipes.build("ddpm", DataConfig(source="digits")), ["sampling.steps=30", *settings])
-    schedule = config.schedule.build()
-    network = Equicorrelated(schedule, correlation)
-    denoiser = NetworkDenoiser(network, schedule, Told(), config.times.grid)
-    return DiffusionModel(RunDescription(config, ImageSpec(1, 8, 8, 17, ()), "none", STD), denoiser, 1, Path("none"))
-
-
-def untrained(folder: Path, items: ImageSpec | VectorSpec, recipe: str = "ddpm", source: str = "digits") -> Path:
-    """A run folder of a model that has learnt nothing."""
-    settings = TINY if isinstance(items, ImageSpec) else []
-    config = override(recipes.build(recipe, DataConfig(source=source)), settings)
-    torch.manual_seed(0)
-    denoiser = build_denoiser(config, items)
-    for parameter in denoiser.parameters():  # the last layer is zero at first, and no gradient would pass
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.02)
-    DiffusionModel(RunDescription(config, items, "none", 0.5), denoiser, 1, folder).save(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +121,6 @@ def pixels(path: Path | str) -> np.ndarray:
 
 
 # the posterior
-
-HOLE = torch.zeros(8, 8, dtype=torch.bool)
-HOLE[2:6, 2:6] = True
 
 
 @pytest.mark.parametrize("method", [None, "dps"])

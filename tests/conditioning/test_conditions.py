@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from sumi import recipes
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import training_condition
@@ -26,7 +25,6 @@ from sumi.conditioning.image import (
 from sumi.conditioning.labels import TOKENS
 from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.conditioning.values import TrainingValues, ValuesEmbedding, values_of
-from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
@@ -35,19 +33,16 @@ from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
 from sumi.models.description import RunDescription
 from sumi.models.diffusion.build import build_denoiser
-from sumi.models.diffusion.config import RunConfig
-from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.task import ConditionDraws
 from sumi.networks.condition import ToldSpec
 from sumi.networks.layers import HEAD_WIDTH, CrossAttention
 from sumi.networks.unet import UNetConfig
 from sumi.operators.separable import box
 from sumi.training_run import build_trainer, item_spec
-from tests.conditioning.test_labels import TINY, scrambled
 from tests.interrupted import killed_and_resumed
+from tests.tiny_models import RGB, conditioned_model, config_with, scrambled
 
 ITEMS = np.arange(64)
-RGB = ImageSpec(3, 8, 8, 256, ("a", "b", "c"))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -58,12 +53,8 @@ def images(n: int = 64, channels: int = 3, side: int = 8) -> torch.Tensor:
     return 2 * torch.rand(n, channels, side, side, generator=generator()) - 1
 
 
-def config_of(recipe: str, *settings: str) -> RunConfig:
-    return override(recipes.build(recipe, DataConfig(source="digits")), [*TINY, *settings])
-
-
 def denoiser_of(*settings: str, spec: ImageSpec = RGB) -> NetworkDenoiser:
-    denoiser = build_denoiser(config_of("inpaint", *settings), spec)
+    denoiser = build_denoiser(config_with("inpaint", *settings), spec)
     assert isinstance(denoiser, NetworkDenoiser)
     return scrambled(denoiser).requires_grad_(False)
 
@@ -345,7 +336,7 @@ def test_a_samples_values_are_left_out_together() -> None:
 )
 def test_a_killed_run_resumes_bit_for_bit(recipe: str, settings, tmp_path: Path, monkeypatch) -> None:
     """Conditions are functions of (seed, step, position); the scale of values is in the checkpoint."""
-    model, whole = killed_and_resumed(config_of(recipe, *settings), tmp_path, monkeypatch, at=7)
+    model, whole = killed_and_resumed(config_with(recipe, *settings), tmp_path, monkeypatch, at=7)
     if recipe == "ddpm":
         data = PixelRange(17).to_model(load_data(DataConfig(source="digits")).split(0.1)[0].images)
         torch.testing.assert_close(whole.ema["conditioner.mean"], data.mean((1, 2, 3)).mean()[None], rtol=1e-4, atol=0)
@@ -355,7 +346,7 @@ def test_a_killed_run_resumes_bit_for_bit(recipe: str, settings, tmp_path: Path,
 def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path, monkeypatch) -> None:
     """Mirrored images have mirrored conditions."""
     data = load_data(DataConfig(source="digits", flip=True))
-    config = config_of("upscale", "data.flip=true", "conditioning.dropout=0")
+    config = config_with("upscale", "data.flip=true", "conditioning.dropout=0")
     seen: list[tuple[Condition, torch.Tensor]] = []
     of = TrainingImages.of
 
@@ -378,14 +369,8 @@ def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path,
     assert 5 < len(mirrored) < 27
 
 
-def model_of(recipe: str, *settings: str, spec: ImageSpec = RGB) -> DiffusionModel:
-    config = config_of(recipe, *settings)
-    denoiser = build_denoiser(config, spec)
-    return DiffusionModel(RunDescription(config, spec, "none", 0.5), scrambled(denoiser), 1, Path("none"))
-
-
 def test_a_sample_is_told_its_own_condition_whatever_the_batch() -> None:
-    model = model_of("inpaint")
+    model = conditioned_model("inpaint")
     said = Condition(image=masked(images(3), torch.rand(3, 8, 8, generator=generator()) < 0.5))
     whole = model.sample(3, condition=said)
     parts = torch.cat([model.sample(1, start=k, condition=said.rows(slice(k, k + 1))) for k in range(3)])
@@ -414,7 +399,7 @@ def test_a_sample_is_told_its_own_condition_whatever_the_batch() -> None:
 )
 def test_a_condition_that_does_not_fit_is_refused(recipe: str, condition: Condition, answer: str) -> None:
     with pytest.raises(InputError, match=answer):
-        model_of(recipe).sample(2, condition=condition)
+        conditioned_model(recipe).sample(2, condition=condition)
 
 
 @pytest.mark.parametrize(
@@ -430,12 +415,12 @@ def test_a_condition_that_does_not_fit_is_refused(recipe: str, condition: Condit
 )
 def test_what_cannot_be_told_is_refused(recipe: str, settings, answer: str) -> None:
     with pytest.raises(InputError, match=answer):
-        build_denoiser(config_of(recipe, *settings), ImageSpec(1, 8, 8, 17, ()))
+        build_denoiser(config_with(recipe, *settings), ImageSpec(1, 8, 8, 17, ()))
 
 
 def test_only_the_dropout_is_no_part_of_a_models_identity() -> None:
     def identity(*settings: str) -> str:
-        return RunDescription(config_of("upscale", *settings), RGB, "", 0.5).identity
+        return RunDescription(config_with("upscale", *settings), RGB, "", 0.5).identity
 
     assert identity() == identity("conditioning.dropout=0.2")
     assert len({identity(), identity("conditioning.factor=4"), identity("conditioning.noise=0.1")}) == 3
@@ -448,7 +433,7 @@ def test_no_condition_is_made_of_data_without_one() -> None:
 
 def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
     """Those of which nothing is said are left open; the file says what was asked, and mistakes get one line."""
-    model = model_of("ddpm", "conditioning=values", "conditioning.names=brightness,contrast")
+    model = conditioned_model("ddpm", "conditioning=values", "conditioning.names=brightness,contrast")
     said = model.of_values(3, {"contrast": 0.25}).values
     assert said.shape == (3, 2)
     assert bool(said[:, 0].isnan().all())
@@ -470,4 +455,4 @@ def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
         assert main([*command, "--value", wrong]) == 2
         assert answer in capsys.readouterr().err
     with pytest.raises(InputError, match="--value: this model was trained without"):
-        model_of("inpaint").of_values(1, {"brightness": 0.1})
+        conditioned_model("inpaint").of_values(1, {"brightness": 0.1})

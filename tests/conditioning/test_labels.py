@@ -31,21 +31,11 @@ from sumi.randomness import Purpose, uniform
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, build_trainer, item_spec, train
 from tests.interrupted import killed_and_resumed
+from tests.tiny_models import TINY, scrambled
 
 SCHEDULE = VP().build()
 DATA = load_data(DataConfig(source="digits"))
 NO_PIXELS = torch.zeros(0)  # labels do not depend on them
-TINY = [
-    "network.widths=32",
-    "network.blocks=1",
-    "network.embedding=32",
-    "training.batch_size=16",
-    "training.steps=12",
-    "training.checkpoint_every=4",
-    "training.sample_every=0",
-    "training.warmup_steps=2",
-    "sampling.steps=2",
-]
 
 
 def config_of(*settings: str) -> RunConfig:
@@ -56,14 +46,6 @@ def trainer_of(folder: Path, *settings: str, seed: int = 0) -> Trainer:
     config = replace(config_of(*settings), seed=seed)
     description = RunDescription(config, item_spec(DATA), "", 0.5)
     return build_trainer(description, DATA, RunFolder(folder), "cpu", Events())[0]
-
-
-def scrambled(denoiser: NetworkDenoiser) -> NetworkDenoiser:
-    """With weights that make every input count."""
-    generator = torch.Generator().manual_seed(0)
-    for p in denoiser.parameters():
-        torch.nn.init.normal_(p, std=0.2, generator=generator)
-    return denoiser
 
 
 @pytest.fixture(params=["unet", "mlp"])

@@ -27,20 +27,17 @@ from sumi.metrics.intervals import Estimate
 from sumi.metrics.precision_recall import precision_recall
 from sumi.report.evaluate import measure
 from sumi.report.sweeps import guidance
-from tests.evaluation.test_sampler_sweeps import drawing, random_features
-from tests.guidance import test_classifier_free as labelled
-from tests.guidance.test_guidance import new_classifier
-from tests.report.test_images import new_model, training_part
+from tests.tiny_models import class_model, digits_model, drawing, new_classifier, random_features, training_part
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Run folders of three classes: models told them, a worse one, one never without, one told nothing; classifiers."""
     place = tmp_path_factory.mktemp("trade-off")
-    labelled.new_model(place).save(place / "told")
-    labelled.new_model(place, "network.embedding=16").save(place / "worse")
-    labelled.new_model(place, "conditioning.dropout=0", "sampling.guidance=1").save(place / "always")
-    labelled.new_model(place, recipe="ddpm").save(place / "plain")
+    class_model(place).save(place / "told")
+    class_model(place, "network.embedding=16").save(place / "worse")
+    class_model(place, "conditioning.dropout=0", "sampling.guidance=1").save(place / "always")
+    class_model(place, recipe="ddpm").save(place / "plain")
     new_classifier(place).save(place / "classifier")
     new_classifier(place, ("cat", "dog", "owl")).save(place / "owls")
     return place
@@ -48,7 +45,7 @@ def folder(tmp_path_factory) -> Path:
 
 def test_each_kind_is_steered_by_its_own_scale(folder: Path) -> None:
     """Where no guidance is, all kinds are the one conditional denoiser; at 0, what is led away from."""
-    model = labelled.new_model(folder / "told")
+    model = class_model(folder / "told")
     runs = {"classifier": str(folder / "classifier"), "worse": str(folder / "worse")}
     kinds = kinds_of(model, (3, 0, 1, 3), **runs)
     assert kinds.scales == (0, 1, 3)
@@ -68,7 +65,7 @@ def test_each_kind_is_steered_by_its_own_scale(folder: Path) -> None:
     assert torch.equal(answers("by a classifier", 0), plain)
     assert torch.equal(answers("autoguidance", 1), plain)
     assert torch.equal(answers("classifier-free", 0), model.denoiser()(x, 0.5).clean)
-    worse = labelled.new_model(folder, "network.embedding=16").denoiser(said, guidance=1.0)
+    worse = class_model(folder, "network.embedding=16").denoiser(said, guidance=1.0)
     assert torch.equal(answers("autoguidance", 0), worse(x, 0.5).clean)
     far = [answers(kind, 2) for kind in kinds.steering]
     assert all(not torch.equal(a, b) for a, b in zip(far, [plain, *far[:2]], strict=True))
@@ -78,7 +75,7 @@ def test_each_kind_is_steered_by_its_own_scale(folder: Path) -> None:
 
 def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At each scale of each kind in turn; the figures and those of real images are the measures' own."""
-    model = new_model(tmp_path, "conditioning=labels", "sampling.solver=unipc", "sampling.steps=7")
+    model = digits_model(tmp_path, "conditioning=labels", "sampling.solver=unipc", "sampling.steps=7")
     images, _, order, held_out = training_part(model)
     known = torch.from_numpy(model.load_images().split(0.1)[1].labels)
     asked, network = drawing(monkeypatch, held_out), random_features()
@@ -143,7 +140,7 @@ def test_the_accuracy_is_of_each_sample_for_its_own_class() -> None:
 
 
 def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = new_model(tmp_path, "conditioning=labels")
+    model = digits_model(tmp_path, "conditioning=labels")
     _, _, _, held_out = training_part(model)
     drawing(monkeypatch, held_out)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
@@ -195,11 +192,11 @@ def test_what_cannot_be_measured_is_refused_in_a_line(
 def test_other_classes_and_too_few_images_are_refused_at_once(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = new_model(tmp_path, "conditioning=labels")
+    model = digits_model(tmp_path, "conditioning=labels")
     asked = drawing(monkeypatch, training_part(model)[3])
     with pytest.raises(InputError, match=r"^--trade-off: too few to measure distances: .*, 5 samples; at least 10, 10"):
         measure(model, n=5, guidance=kinds_of(model))
-    three = labelled.new_model(folder / "told")  # classes that the digits do not have
+    three = class_model(folder / "told")  # classes that the digits do not have
     with pytest.raises(InputError, match=r"^--trade-off: the images have other classes than the model knows"):
         measure(three, n=40, guidance=kinds_of(three))
     assert asked == []

@@ -14,7 +14,7 @@ from sumi.features import learned as features
 from sumi.metrics.frechet import moments_frechet_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.report.evaluate import measure
-from tests.report.test_images import new_model
+from tests.tiny_models import digits_model
 
 GUIDE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 
@@ -26,7 +26,7 @@ def test_the_guides_parts_are_the_evaluation_of_all_samples(
     monkeypatch.setattr(features, "FEWEST_STEPS", 30)
     monkeypatch.setattr("sumi.evaluation.reference.CHUNK", 20)
     monkeypatch.chdir(tmp_path)
-    model = new_model(tmp_path / "runs/vae")
+    model = digits_model(tmp_path / "runs/vae")
     model.save(model.folder)
     part, whole = (
         code.replace("250_000", "30") for code in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
@@ -54,7 +54,7 @@ def test_the_guides_parts_are_the_evaluation_of_all_samples(
 
 def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "FEWEST_STEPS", 1)
-    model = new_model(tmp_path)
+    model = digits_model(tmp_path)
     train, _ = model.load_images().split(0.1)
     monkeypatch.setattr(DiffusionModel, "sample", lambda self, n, **_: torch.full((n, 1, 8, 8), torch.nan))
     with pytest.raises(InputError, match="some pixels are NaN"):

@@ -6,44 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.evaluation.sweeps import sweep_sampler
 from sumi.features import learned as features
-from sumi.features.network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
-from sumi.models.diffusion.model import DiffusionModel
 from sumi.report.evaluate import measure
-from tests.report.test_images import new_model, training_part
-
-
-def drawing(monkeypatch: pytest.MonkeyPatch, samples: Tensor) -> list[dict]:
-    """Models draw ``samples``; what each set was asked for (but an image that is shown emerging)."""
-    asked: list[dict] = []
-    own = DiffusionModel.sample
-
-    def sample(self: DiffusionModel, n: int = 16, **options) -> Tensor:
-        if options.get("on_step"):
-            return own(self, n, **options)
-        asked.append({"n": n, **options})
-        progress = options.get("progress")
-        if progress is not None:
-            progress(n, n)
-        return samples[:n]
-
-    monkeypatch.setattr(DiffusionModel, "sample", sample)
-    return asked
-
-
-def random_features() -> FeatureNetwork:
-    network = untrained(1, 8, 10, torch.Generator().manual_seed(0))
-    facts = FeatureFacts("classes", 10, 1, 8, 0.0, 0)
-    return FeatureNetwork(network, torch.zeros(DIMENSION).double(), torch.ones(()).double(), facts)
+from tests.tiny_models import digits_model, drawing, random_features, training_part
 
 
 def test_every_set_is_of_one_noise_and_of_the_labels_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """η by DDIM in the run's steps, then the run's solver in 5 to 20 steps, as many as its network knows."""
-    model = new_model(tmp_path, "sampling.solver=unipc", "sampling.steps=7", "schedule.steps=20", "times.steps=20")
+    model = digits_model(tmp_path, "sampling.solver=unipc", "sampling.steps=7", "schedule.steps=20", "times.steps=20")
     images, _, _, held_out = training_part(model)
     asked = drawing(monkeypatch, held_out)
     told: list[tuple[str, int, int]] = []
@@ -77,7 +50,7 @@ def test_every_set_is_of_one_noise_and_of_the_labels_asked_for(tmp_path: Path, m
 
 
 def test_the_report_has_both_sweeps_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = new_model(tmp_path)
+    model = digits_model(tmp_path)
     _, _, _, held_out = training_part(model)
     drawing(monkeypatch, held_out)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
@@ -94,7 +67,7 @@ def test_the_report_has_both_sweeps_where_they_are_asked_for(tmp_path: Path, mon
 
 
 def test_too_few_images_for_sweeps_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = new_model(tmp_path)
+    model = digits_model(tmp_path)
     images, _, _, held_out = training_part(model)
     asked = drawing(monkeypatch, held_out)
     with pytest.raises(InputError, match=r"^--sweeps: too few to measure distances: .*, 5 samples; at least 10, 10"):

@@ -18,7 +18,7 @@ from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import karras, log_ratio, snap, uniform
-from tests.models.test_model import new_model
+from tests.tiny_models import random_model
 
 
 class Known(nn.Module):
@@ -36,7 +36,7 @@ class Known(nn.Module):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    made = new_model(tmp_path_factory.mktemp("compare"), "sampling.threshold=none")
+    made = random_model(tmp_path_factory.mktemp("compare"), "sampling.threshold=none")
     made.network_denoiser.network = Known(made.network_denoiser.schedule)
     return made
 
@@ -134,7 +134,7 @@ def test_impossible_wishes_are_refused(model, call, answer: str) -> None:
 
 
 def test_the_command(tmp_path: Path, capsys) -> None:
-    untrained = new_model(tmp_path / "run")
+    untrained = random_model(tmp_path / "run")
     untrained.save(untrained.folder)
     run = str(untrained.folder)
     assert main(["compare", run, "--steps", "3,6", "-n", "4", "--solvers", "adams,ddim"]) == 0

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,16 +21,11 @@ from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import RectifiedFlow
 from sumi.process.schedule import level
 from sumi.sampling.solvers.ddim import DDIM
-from tests.models.test_model import new_model
+from tests.explain.pictures import assert_is_a_picture
 from tests.oracles import GaussianTarget
+from tests.tiny_models import random_model
 
 LINEAR = LinearBeta().build()
-
-
-def assert_is_a_picture(path: Path) -> None:
-    picture = np.asarray(Image.open(path).convert("L"), dtype=float)
-    assert picture.shape[0] > 200
-    assert picture.std() > 5  # something is drawn
 
 
 @pytest.fixture
@@ -84,7 +78,7 @@ def test_the_walk_spreads_as_the_marginal() -> None:
 
 
 def test_a_run_is_explained(tmp_path: Path) -> None:
-    new_model(tmp_path / "run").save(tmp_path / "run")
+    random_model(tmp_path / "run").save(tmp_path / "run")
     drawn = list(explain(str(tmp_path / "run")))
     assert [d.path.name for d in drawn][3:] == ["unscaled.png", "reverse.png", "loss_by_noise.png"]
     for d in drawn:

@@ -35,8 +35,8 @@ from sumi.process.exploding import VE
 from sumi.process.schedule import Schedule, level
 from sumi.randomness import Purpose, normal
 from sumi.training_run import Events, build_trainer
-from tests.explain.test_explain import assert_is_a_picture
-from tests.guidance import test_extrapolation as labelled
+from tests import labelled_mixture
+from tests.explain.pictures import assert_is_a_picture
 from tests.oracles import GaussianTarget
 
 LINEAR = LinearBeta().build()
@@ -401,14 +401,14 @@ def test_guided_samples_are_the_tempered_distribution_at_0_and_1_alone(tmp_path:
     axis, found = guided.compare_with_tempered()
     assert [one.scale for one in found] == [0, 1, 2, 4]
     for one in found:
-        mean, deviation = labelled.tempered(one.scale)
+        mean, deviation = labelled_mixture.tempered(one.scale)
         assert (one.mean, one.std) == pytest.approx((float(mean[0]), float(deviation[0])), abs=1e-6)
         assert one.lattice.shape == (len(axis), len(axis))
         assert float(one.lattice.sum(0) @ axis) == pytest.approx(float(mean[1]), abs=1e-6)
         assert len(one.samples) == 4000
     assert max(one.apart for one in found[:2]) < found[0].bound == pytest.approx(0.0215, abs=1e-4)
     assert min(one.apart for one in found[2:]) > 10 * found[0].bound
-    shares, means, stds = labelled.SHARES[1:] / 0.5, labelled.MEANS[1:, 0], labelled.STDS[1:]
+    shares, means, stds = labelled_mixture.SHARES[1:] / 0.5, labelled_mixture.MEANS[1:, 0], labelled_mixture.STDS[1:]
     exact = stats.kstest(
         found[1].samples[:, 0].numpy(),
         lambda x: sum(
@@ -425,7 +425,7 @@ def test_guided_samples_are_those_of_the_exact_denoisers() -> None:
     """Which follow the ODE of the guided score (`tests.guidance.test_extrapolation`), each from the same noise."""
     start = normal(0, [0], 0, Purpose.START, (6, 2), dtype=torch.float64)[0]
     for scale in (0.0, 4.0):
-        walked = labelled.walked(labelled.guided(VP().build(), scale), start)
+        walked = labelled_mixture.walked(labelled_mixture.guided(VP().build(), scale), start)
         torch.testing.assert_close(guided.guided_samples(scale, n=6), walked, rtol=0, atol=1e-12)
 
 

@@ -22,7 +22,7 @@ from sumi.process.exploding import EDM
 from sumi.process.schedule import NoiseLevel, Schedule, Time, level
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
-from tests.guidance.test_extrapolation import (
+from tests.labelled_mixture import (
     MEANS,
     OF_CLASS,
     POINTS,

@@ -16,16 +16,13 @@ from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import ImageSpec
-from sumi.denoising.denoiser import NetworkDenoiser, ToldDenoiser
+from sumi.denoising.denoiser import ToldDenoiser
 from sumi.errors import InputError
 from sumi.evaluation.images import evaluate
 from sumi.features import learned as features
 from sumi.features.learned import train_classifier
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.models.description import RunDescription
-from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.report import evaluate as measuring
@@ -33,29 +30,12 @@ from sumi.report.evaluate import measure
 from sumi.report.verdict import verdict
 from sumi.report.words import amount
 from sumi.training_run import train
-from tests.conditioning.test_labels import TINY, scrambled
-
-NAMES = ("cat", "dog", "fox")
-
-
-def new_model(folder: Path, *settings: str, recipe: str = "classifier-free") -> DiffusionModel:
-    """An untrained model of three classes whose answers depend on its label."""
-    config = override(recipes.build(recipe, DataConfig(source="digits")), [*TINY, "sampling.steps=4", *settings])
-    images = ImageSpec(1, 8, 8, 17, NAMES)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        denoiser = build_denoiser(config, images)
-    assert isinstance(denoiser, NetworkDenoiser)
-    return DiffusionModel(RunDescription(config, images, "none", 0.5), scrambled(denoiser), 7, folder)
+from tests.tiny_models import NAMES, TINY, class_model, differ
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> DiffusionModel:
-    return new_model(tmp_path_factory.mktemp("model"))
-
-
-def differ(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return float((a - b).abs().max()) > 1e-2
+    return class_model(tmp_path_factory.mktemp("model"))
 
 
 # --- what is drawn
@@ -98,7 +78,7 @@ def test_the_scale_is_the_configurations_unless_another_is_given(model: Diffusio
 def test_autoguidance_and_another_classs_absence_from_python(model: DiffusionModel, tmp_path: Path) -> None:
     """As docs/guidance.md shows: away from another model told the same, and away from another class."""
     labels, network = Condition(labels=torch.tensor([0, 2])), model.gaussian_denoiser()
-    smaller = new_model(tmp_path, "network.embedding=16")
+    smaller = class_model(tmp_path, "network.embedding=16")
     x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     for worse in (smaller.gaussian_denoiser().told(labels), network.told(Condition(labels=torch.tensor([1, 1])))):
         guided = Extrapolation(network.told(labels), worse, 1.5)
@@ -110,7 +90,7 @@ def test_autoguidance_and_another_classs_absence_from_python(model: DiffusionMod
 
 def test_a_learned_variance_is_kept_under_guidance(tmp_path: Path) -> None:
     """The network's own for the label, so the solver that asks for it works at any scale."""
-    model = new_model(tmp_path, "variance=learned", "sampling.solver=ddpm_learned")
+    model = class_model(tmp_path, "variance=learned", "sampling.solver=ddpm_learned")
     for guidance in (0.0, 1.0, 3.0):
         assert bool(model.sample(3, label="all", guidance=guidance).isfinite().all())
 
@@ -146,7 +126,7 @@ def test_impossible_labels_are_refused(model: DiffusionModel, options: dict, ans
 
 
 def test_a_model_without_classes_refuses_them(tmp_path: Path) -> None:
-    plain = new_model(tmp_path, recipe="ddpm")
+    plain = class_model(tmp_path, recipe="ddpm")
     with pytest.raises(InputError, match="--label cat: this model was trained without; train classifier-free"):
         plain.sample(1, label="cat")
     with pytest.raises(InputError, match="condition: this model was trained without"):
@@ -155,7 +135,7 @@ def test_a_model_without_classes_refuses_them(tmp_path: Path) -> None:
 
 def test_guidance_needs_labels_that_were_left_out(tmp_path: Path) -> None:
     """With dropout 0 nothing was learned without labels: the conditional model alone is all there is."""
-    model = new_model(tmp_path, "conditioning.dropout=0.0", "sampling.guidance=1")
+    model = class_model(tmp_path, "conditioning.dropout=0.0", "sampling.guidance=1")
     assert bool(model.sample(1, label="cat", guidance=1.0).isfinite().all())
     with pytest.raises(InputError, match="guidance: 2 needs a model that was also trained without labels; give 1"):
         model.sample(1, label="cat", guidance=2.0)
@@ -258,7 +238,7 @@ def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, mon
 
 def test_a_model_that_is_told_nothing_is_measured_as_before(tmp_path: Path, model: DiffusionModel) -> None:
     train_part, _ = load_data(DataConfig(source="digits")).split(0.1)
-    assert measuring._labels(new_model(tmp_path, recipe="ddpm"), train_part, 10, 0) is None
+    assert measuring._labels(class_model(tmp_path, recipe="ddpm"), train_part, 10, 0) is None
     assert measuring._labels(model, train_part, 10, 0) is None  # of other classes than the data have now
 
 

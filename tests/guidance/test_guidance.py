@@ -9,51 +9,28 @@ import pytest
 import torch
 from PIL import Image
 
-from sumi import recipes
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
-from sumi.config import override
-from sumi.data.config import DataConfig
-from sumi.data.spec import ImageSpec
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance
 from sumi.guidance.extrapolation import Extrapolation, Interval
 from sumi.guidance.guidance import Steering
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
-from sumi.models.classifier import ClassifierModel
-from sumi.models.description import RunDescription
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.guides import by_runs, read_interval
-from sumi.models.run import kind_of, load
-from tests.guidance.test_classifier_free import NAMES, differ, new_model
+from sumi.models.run import load
+from tests.tiny_models import class_model, differ, new_classifier
 
-CLASSIFIER = [
-    *("network.widths=32", "network.blocks=1", "network.attention=", "network.head_width=32", "network.embedding=16"),
-]
 LABELS = torch.tensor([1, 1, 2])
-
-
-def new_classifier(folder: Path, names: tuple[str, ...] = NAMES) -> ClassifierModel:
-    """An untrained classifier of three classes whose answers depend on everything."""
-    config = override(recipes.build("noisy-classifier", DataConfig(source="digits")), CLASSIFIER)
-    description = RunDescription(config, ImageSpec(1, 8, 8, 17, names), "none", 0.5)
-    module = kind_of(description).build()
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
-    made = kind_of(description).model(module, 5, folder)
-    assert isinstance(made, ClassifierModel)
-    return made
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Run folders: a model told labels, another of the same, one told nothing, and a classifier."""
     place = tmp_path_factory.mktemp("steering")
-    new_model(place).save(place / "told")
-    new_model(place, "network.embedding=16").save(place / "worse")
-    new_model(place, recipe="ddpm").save(place / "plain")
+    class_model(place).save(place / "told")
+    class_model(place, "network.embedding=16").save(place / "worse")
+    class_model(place, recipe="ddpm").save(place / "plain")
     new_classifier(place).save(place / "classifier")
     new_classifier(place, ("cat", "dog", "owl")).save(place / "owls")
     return place
@@ -68,7 +45,7 @@ def inside(model: DiffusionModel, steering: Steering | None = None, **options):
 
 def test_the_parts_are_wrapped_in_their_order(folder: Path) -> None:
     """Extrapolation of the asked two, at the asked levels; a classifier on top, in what it knows; then a threshold."""
-    model, classifier = new_model(folder), new_classifier(folder)
+    model, classifier = class_model(folder), new_classifier(folder)
     interval = Interval(0.001, 3.0)
     away = inside(model, Steering(3.0, interval, 0.5, negative="cat"))
     assert isinstance(away, Extrapolation)
@@ -79,7 +56,7 @@ def test_the_parts_are_wrapped_in_their_order(folder: Path) -> None:
     told = network.told(Condition(labels=LABELS))
     assert torch.equal(away.better(x, 0.5).clean, told(x, 0.5).clean)
 
-    worse = new_model(folder, "network.embedding=16").gaussian_denoiser()
+    worse = class_model(folder, "network.embedding=16").gaussian_denoiser()
     auto = inside(model, Steering(2.0, worse=worse))
     assert isinstance(auto, Extrapolation)
     assert torch.equal(auto.worse(x, 0.5).clean, worse.told(Condition(labels=LABELS))(x, 0.5).clean)
@@ -101,7 +78,7 @@ def test_the_parts_are_wrapped_in_their_order(folder: Path) -> None:
 def test_guidance_is_as_the_run_is_configured_unless_said_otherwise(folder: Path, tmp_path: Path) -> None:
     """By the denoiser, which all commands take; its words; and the command line, which records what was done."""
     settings = ["sampling.guidance_interval=0.3,5", "sampling.guidance_rescale=0.7", "sampling.threshold=dynamic"]
-    model, classifier = new_model(folder, *settings), new_classifier(folder).classifier
+    model, classifier = class_model(folder, *settings), new_classifier(folder).classifier
     found = model.denoiser(Condition(labels=LABELS), steering=Steering(classifier=classifier, guidance=2.0))
     assert isinstance(found, DynamicThreshold)
     assert isinstance(found.denoiser, ClassifierGuidance)
@@ -117,7 +94,7 @@ def test_guidance_is_as_the_run_is_configured_unless_said_otherwise(folder: Path
     model.save(tmp_path / "run")
     again = load(tmp_path / "run", DiffusionModel)
     assert again.config.sampling == model.config.sampling
-    assert differ(again.sample(2, label="cat"), new_model(folder).sample(2, label="cat"))
+    assert differ(again.sample(2, label="cat"), class_model(folder).sample(2, label="cat"))
     for extra, expected in (
         ([], ("0.3,5", 0.7, "dynamic")),
         (["--guidance-interval", ",3", "--guidance-rescale", "0", "--threshold", "none"], (",3", 0.0, "none")),
@@ -129,7 +106,7 @@ def test_guidance_is_as_the_run_is_configured_unless_said_otherwise(folder: Path
 
 
 def test_a_model_that_is_told_nothing_is_led_by_a_classifier(folder: Path) -> None:
-    plain, classifier = new_model(folder, recipe="ddpm"), new_classifier(folder)
+    plain, classifier = class_model(folder, recipe="ddpm"), new_classifier(folder)
     steering = Steering(classifier=classifier.classifier, classifier_scale=50.0)
     made = plain.sample(3, label="all", steering=steering)
     assert differ(made, plain.sample(3))
@@ -141,7 +118,7 @@ def test_a_model_that_is_told_nothing_is_led_by_a_classifier(folder: Path) -> No
 
 
 def test_autoguidance_needs_no_label(folder: Path) -> None:
-    model, worse = new_model(folder), new_model(folder, "network.embedding=16").gaussian_denoiser()
+    model, worse = class_model(folder), class_model(folder, "network.embedding=16").gaussian_denoiser()
     found = model.denoiser(steering=Steering(1.5, worse=worse))
     assert isinstance(found, StaticThreshold)
     assert isinstance(found.denoiser, Extrapolation)
@@ -202,4 +179,4 @@ def test_an_interval_is_read_with_either_end_left_out() -> None:
 
 def test_a_worse_model_of_the_same_run_is_an_earlier_checkpoint(folder: Path) -> None:
     with pytest.raises(InputError, match="--checkpoint 3: there is none"):
-        by_runs(new_model(folder / "told"), Steering(), worse_checkpoint=3)
+        by_runs(class_model(folder / "told"), Steering(), worse_checkpoint=3)

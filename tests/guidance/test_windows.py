@@ -23,11 +23,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.restoration import How, inpaint, upscale
 from sumi.models.run import kind_of, load
 from sumi.operators.separable import box
-from tests.cli.test_restore import planted, untrained
-from tests.conditioning.test_conditions import model_of
-from tests.guidance.test_classifier_free import new_model as of_classes
-from tests.guidance.test_guidance import new_classifier
-from tests.models.test_trained_restoration import echo, generator, saved
+from tests.tiny_models import class_model, conditioned_model, echo, generator, new_classifier, planted, saved, untrained
 
 SIZE = (13, 21)
 
@@ -114,7 +110,7 @@ def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
 
 
 def test_a_pictures_label_is_that_of_its_own_windows() -> None:
-    model = model_of("classifier-free")
+    model = conditioned_model("classifier-free")
     x, labels = picture().expand(2, -1, -1, -1), torch.tensor([0, 2])
     together = model.denoiser(Condition(labels=labels), 1.0, size=SIZE)(x, 0.5).clean
     for k in range(2):
@@ -137,7 +133,7 @@ def test_independent_pixels_are_sampled_on_a_large_picture_as_on_small_ones() ->
 
 
 def test_a_large_sample_is_the_same_alone_and_in_a_batch_and_has_its_own_label(tmp_path: Path) -> None:
-    model, classifier = of_classes(tmp_path), new_classifier(tmp_path).classifier
+    model, classifier = class_model(tmp_path), new_classifier(tmp_path).classifier
     windows = tiling_of(model.images.shape, SIZE).count
     made: list[torch.Tensor] = []
     for steering in (None, Steering(2.0, negative="dog"), Steering(classifier=classifier, classifier_scale=20.0)):
@@ -156,7 +152,7 @@ def test_a_large_sample_is_the_same_alone_and_in_a_batch_and_has_its_own_label(t
 
 
 def test_a_tuned_solver_is_for_the_models_own_size_alone(tmp_path: Path, monkeypatch) -> None:
-    model = of_classes(tmp_path)
+    model = class_model(tmp_path)
     assert torch.equal(model.sample(2, size=(8, 8)), model.sample(2))
     monkeypatch.setattr(DiffusionModel, "is_tuned", lambda self, steps: True)
     assert model.sample(1, size=SIZE).shape == (1, 1, *SIZE)
@@ -166,7 +162,7 @@ def test_a_tuned_solver_is_for_the_models_own_size_alone(tmp_path: Path, monkeyp
 
 
 def test_large_samples_are_files_that_say_their_size(tmp_path: Path) -> None:
-    of_classes(tmp_path).save(tmp_path / "run")
+    class_model(tmp_path).save(tmp_path / "run")
     command = ["sample", str(tmp_path / "run"), "-n", "2", "--label", "fox", "--trajectory"]
     assert main([*command, "--size", "12x20"]) == 0
     folder = tmp_path / "run/samples/00000007-adams-4-seed0-12x20-fox"
@@ -203,7 +199,7 @@ def test_a_size_that_cannot_be_is_refused_in_a_line(
         case "inpaint":
             saved(tmp_path / "run", "inpaint")
         case _:
-            of_classes(tmp_path).save(tmp_path / "run")
+            class_model(tmp_path).save(tmp_path / "run")
     assert main(["sample", str(tmp_path / "run"), "-n", "1", "--size", *size.split()]) == 2
     printed = capsys.readouterr().err
     assert answer in printed

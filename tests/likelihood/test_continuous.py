@@ -23,7 +23,7 @@ from sumi.process.gaussian import add_noise
 from sumi.process.learned import Learned, MonotoneSchedule
 from sumi.process.schedule import Schedule, Time, level
 from sumi.randomness import Purpose, normal
-from tests.likelihood.test_variational import UNEVEN, ExactGaussian, float64, least, prior_std
+from tests.likelihood.gaussian import UNEVEN, ExactGaussian, float64, least, prior_std
 
 STARTS = {
     "vp": (VP().build(), 1e-4),

@@ -36,30 +36,12 @@ from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.process.gaussian import add_noise, expand, gaussian_kl, log_ratio
 from sumi.process.learned import LearnedChain
-from sumi.process.schedule import NoiseLevel, Schedule, Time, deviation, level
+from sumi.process.schedule import NoiseLevel, Schedule, Time, level
+from tests.likelihood.gaussian import UNEVEN, ExactGaussian, float64, least, prior_std
 
 SCHEDULES = {
     c.name: c.build() for c in (LinearBeta(), CosineBeta(), VP(), SubVP(), Cosine(), Flow(), VE(), EDM(), Ladder())
 }
-UNEVEN = torch.tensor([0.0, 0.01, 0.013, 0.2, 0.75, 1.0], dtype=torch.float64)
-
-
-def float64(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-class ExactGaussian:
-    """E[x_0 | x_t] + ``bias`` and Var(x_0 | x_t) of data N(mean, std²)."""
-
-    def __init__(self, mean: float, std: float, schedule: Schedule, bias: float = 0.0) -> None:
-        self.mean, self.std, self.schedule, self.bias = mean, std, schedule, bias
-
-    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        now = level(self.schedule, t)
-        alpha, sigma = expand(now.alpha, x_t), expand(now.sigma, x_t)
-        power = alpha**2 * self.std**2 + sigma**2
-        clean = self.mean + alpha * self.std**2 / power * (x_t - alpha * self.mean)
-        return Denoised(clean + self.bias, x_t, alpha, sigma, self.std**2 * sigma**2 / power)
 
 
 class ExactMixture:
@@ -98,10 +80,6 @@ class ExactMixture:
         return self.shares, self.means, self.stds
 
 
-def prior_std(schedule: Schedule, data_std: float) -> float:
-    return float(deviation(level(schedule, 1.0), data_std))
-
-
 def whole(bound: VariationalBound, denoiser, x_0: Tensor, noise: Tensor) -> Tensor:
     """prior + Σ steps, for rows (N, D), every step at once: (N,)."""
     index = torch.arange(1, bound.steps + 1).repeat_interleave(len(x_0))
@@ -113,13 +91,6 @@ def mean_bound(bound: VariationalBound, denoiser, mean: float, std: float) -> fl
     """Exact over x_0 ~ N(mean, std²) and ε (module docstring)."""
     x_0 = mean + std * float64(-1, -1, 1, 1)[:, None]
     return whole(bound, denoiser, x_0, float64(-1, 1, -1, 1)[:, None]).mean().item()
-
-
-def least(schedule: Schedule, mean: float, std: float, prior: float) -> float:
-    """The entropy of N(mean, std²) and KL(q(x_1) ‖ N(0, prior²))."""
-    end = level(schedule, 1.0)
-    ratio = (end.alpha**2 * std**2 + end.sigma**2) / prior**2
-    return 0.5 * log(2 * pi * e * std**2) + (ratio - 1 - log(ratio) + (end.alpha * mean / prior) ** 2) / 2
 
 
 # KL of Gaussians

@@ -28,11 +28,8 @@ from sumi.operators.linear import Mask
 from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, level
 from sumi.restoration.posterior import MomentMatching
-from tests.cli.test_restore import HOLE, Told
-from tests.guidance.test_classifier_free import new_model
-from tests.guidance.test_guidance import new_classifier
-from tests.models.test_trained_restoration import echo
 from tests.restoration_targets import MODES, SCHEDULE, Case, gaussian
+from tests.tiny_models import HOLE, CleanGivenTime, class_model, echo, new_classifier
 
 STD, APART = 0.1, 0.5
 
@@ -119,7 +116,7 @@ CLASSES = ("low", "high")
 def halves(only: int | None = None) -> DiffusionModel:
     config = override(recipes.build("ddpm", DataConfig(source="digits")), ["sampling.steps=50"])
     schedule = config.schedule.build()
-    denoiser = NetworkDenoiser(Halves(schedule, only), schedule, Told(), config.times.grid)
+    denoiser = NetworkDenoiser(Halves(schedule, only), schedule, CleanGivenTime(), config.times.grid)
     spec = ImageSpec(1, 8, 8, 17, CLASSES)
     return DiffusionModel(RunDescription(config, spec, "none", 0.3), denoiser, 1, Path("none"))
 
@@ -182,9 +179,9 @@ def test_methods_that_keep_range_themselves_take_no_threshold() -> None:
 def place(tmp_path_factory) -> Path:
     """Run folders and files: a model told labels, a worse one, one told nothing, a classifier; a picture, its mask."""
     place = tmp_path_factory.mktemp("steered")
-    new_model(place).save(place / "told")
-    new_model(place, "network.embedding=16").save(place / "worse")
-    new_model(place, recipe="ddpm").save(place / "plain")
+    class_model(place).save(place / "told")
+    class_model(place, "network.embedding=16").save(place / "worse")
+    class_model(place, recipe="ddpm").save(place / "plain")
     new_classifier(place).save(place / "classifier")
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(place / "image.png")

@@ -24,9 +24,9 @@ from sumi.sampling.sdedit import at_strength, rest_of
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import karras, log_ratio, uniform
-from tests.cli.test_restore import planted, untrained
 from tests.convergence import orders
 from tests.oracles import GaussianTarget, MixtureTarget, linear_probe
+from tests.tiny_models import planted, untrained
 
 SCHEDULES = {config.name: config.build() for config in (VP(), SubVP(), Cosine(), Flow(), VE(), EDM())}
 SCHEDULES |= {"linear chain": LinearBeta().build(), "cosine chain": CosineBeta().build()}

@@ -10,7 +10,7 @@ import sumi
 from sumi import recipes
 from sumi.config import override
 from sumi.data.config import DataConfig
-from sumi.data.spec import ImageSpec, VectorSpec
+from sumi.data.spec import VectorSpec
 from sumi.denoising.denoiser import Denoiser, FunctionDenoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
@@ -19,26 +19,12 @@ from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.sampling.solvers.ddim import DDIM
-
-
-def new_model(folder: Path, *settings: str, shape: tuple[int, int, int] = (1, 8, 8)) -> DiffusionModel:
-    """An untrained model whose output depends on its input, with the weights of a fixed seed."""
-    config = override(
-        recipes.build("ddpm", DataConfig(source="digits")),
-        ["network.widths=32,32", "network.blocks=1,1", "network.embedding=32", "sampling.steps=5", *settings],
-    )
-    images = ImageSpec(*shape, 17, ("0", "1"))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        denoiser = build_denoiser(config, images)
-        for p in denoiser.parameters():
-            torch.nn.init.normal_(p, std=0.1)
-    return DiffusionModel(RunDescription(config, images, "none", 0.5), denoiser, 7, folder)
+from tests.tiny_models import random_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> DiffusionModel:
-    return new_model(tmp_path_factory.mktemp("model"))
+    return random_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.mark.parametrize("solver", ["ddim", "ddpm"])
@@ -84,7 +70,7 @@ def test_any_number_of_steps_is_exactly_that_many(model: DiffusionModel) -> None
 
 
 def test_threshold_is_part_of_the_configuration(tmp_path: Path, model: DiffusionModel) -> None:
-    free, dynamic = (new_model(tmp_path, f"sampling.threshold={name}") for name in ("none", "dynamic"))
+    free, dynamic = (random_model(tmp_path, f"sampling.threshold={name}") for name in ("none", "dynamic"))
     x = 3 * model.start_noise(range(4), 0)
     clean = free.denoiser()(x, 0.9).clean
     assert float(clean.abs().max()) > 1
@@ -147,12 +133,12 @@ def test_impossible_options_are_refused(model: DiffusionModel, options, answer: 
 
 
 def test_colour_and_other_sizes(tmp_path: Path) -> None:
-    images = new_model(tmp_path, shape=(3, 10, 14)).sample(2)
+    images = random_model(tmp_path, shape=(3, 10, 14)).sample(2)
     assert images.shape == (2, 3, 10, 14)
 
 
 def vector_model(folder: Path, spec: VectorSpec, source: str = "ring-of-8") -> DiffusionModel:
-    """As `new_model`, for vectors."""
+    """As `random_model`, for vectors."""
     config = override(
         recipes.build("ddpm", DataConfig(source=source)),
         ["network.width=16", "network.blocks=1", "network.embedding=16", "sampling.steps=5"],
@@ -213,7 +199,7 @@ def test_vectors_are_saved_and_loaded_with_their_units(tmp_path: Path) -> None:
 @pytest.mark.parametrize("vectors", [False, True])
 def test_a_wrapped_denoiser_is_the_one_that_is_sampled(tmp_path: Path, vectors: bool) -> None:
     """One that always believes in 0.25 ends there; it is given the model's own, which keeps images in range."""
-    model = vector_model(tmp_path, VectorSpec(2, None)) if vectors else new_model(tmp_path)
+    model = vector_model(tmp_path, VectorSpec(2, None)) if vectors else random_model(tmp_path)
     given: list[Denoiser] = []
 
     def wrap(denoiser: Denoiser) -> Denoiser:

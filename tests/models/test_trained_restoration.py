@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from sumi import recipes
 from sumi.cli.main import main
 from sumi.conditioning.conditioner import NoConditioning
 from sumi.conditioning.image import (
@@ -21,62 +20,27 @@ from sumi.conditioning.image import (
     masked,
 )
 from sumi.conditioning.labels import LabelConditioning
-from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
-from sumi.data.spec import ImageSpec
-from sumi.denoising.denoiser import NetworkDenoiser
-from sumi.denoising.parameterization import PredictClean
 from sumi.errors import InputError
 from sumi.figures.pictures import side_by_side
-from sumi.models.description import RunDescription
-from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.restoration import How, candidates, inpaint, method_for, restore, upscale
 from sumi.models.run import load
-from sumi.networks.condition import Told
 from sumi.operators.linear import Grey, Mask
 from sumi.operators.separable import bicubic, box
 from sumi.report import restoration as restored_module
 from sumi.report.restoration import restored
 from sumi.restoration.condition import condition_of, trained_for
 from sumi.restoration.measurement import Measurement
-from tests.conditioning.test_labels import TINY, scrambled
+from tests.tiny_models import SHAPE, echo, generator, saved
 
-SHAPE = (3, 8, 8)
 MASK = torch.zeros(8, 8, dtype=torch.bool)
 MASK[2:6, 3:7] = True
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def image(channels: int = 3, side: int = 8) -> Tensor:
     return 1.6 * torch.rand(channels, side, side, generator=generator()) - 0.8
-
-
-class Echo(nn.Module):
-    """Says that x_0 is what it was told plus a tenth, and at the unknown places a quarter: whatever x_t is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor, c_noise: Tensor, told: Told) -> Tensor:
-        there = told.image[:, -1:]
-        shown = told.image[:, :-1].expand(-1, x.shape[1], -1, -1)
-        answer = torch.where(there > 0.5, shown + 0.1, 0.25)
-        return answer if told.vector is None else answer + told.vector[:, :1, None, None]
-
-
-def echo(recipe: str, *settings: str) -> DiffusionModel:
-    config = override(
-        recipes.build(recipe, DataConfig(source="digits")), ["parameterization=clean", "sampling.steps=4", *settings]
-    )
-    conditioner = build_denoiser(config, ImageSpec(*SHAPE, 256, ())).conditioner
-    denoiser = NetworkDenoiser(Echo(), config.schedule.build(), PredictClean(), config.times.grid, False, conditioner)
-    return DiffusionModel(RunDescription(config, ImageSpec(*SHAPE, 256, ()), "none", 0.5), denoiser, 1, Path("none"))
 
 
 # --- what is told
@@ -190,15 +154,6 @@ def test_candidates_are_ancestral_samples_of_what_the_network_is_told(tmp_path: 
 
 
 # --- the commands
-
-
-def saved(folder: Path, recipe: str, *settings: str) -> Path:
-    spec = ImageSpec(*SHAPE, 256, ())
-    config = override(recipes.build(recipe, DataConfig(source="digits")), [*TINY, *settings])
-    torch.manual_seed(0)
-    denoiser = scrambled(build_denoiser(config, spec))
-    DiffusionModel(RunDescription(config, spec, "none", 0.5), denoiser, 1, folder).save(folder)
-    return folder
 
 
 def test_the_same_commands_use_a_run_that_was_trained_for_them(tmp_path: Path, capsys) -> None:

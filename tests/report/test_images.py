@@ -9,11 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sumi import recipes
-from sumi.config import override
-from sumi.data.config import DataConfig
-from sumi.data.load import load
-from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 from sumi.evaluation import images as seen_module
 from sumi.evaluation import images as summary
@@ -21,34 +16,10 @@ from sumi.evaluation.images import Evaluation
 from sumi.features import learned as features
 from sumi.features.pretrained import Preprocessing, PretrainedSpace
 from sumi.metrics.kernel_distance import kernel_distance
-from sumi.models.description import RunDescription
-from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.report import evaluate as measure_module
 from sumi.report.evaluate import measure
-from sumi.training_run import item_spec
-from tests.conditioning.test_labels import TINY
-
-
-def new_model(folder: Path, *settings: str) -> DiffusionModel:
-    """An untrained model of the digits."""
-    config = override(recipes.build("ddpm", DataConfig(source="digits")), [*TINY, "sampling.steps=4", *settings])
-    dataset = load(config.data)
-    spec = item_spec(dataset)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        denoiser = build_denoiser(config, spec)
-    return DiffusionModel(RunDescription(config, spec, dataset.fingerprint(), dataset.std()), denoiser, 7, folder)
-
-
-def training_part(model: DiffusionModel) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training images and their labels, a random order of them, and the held-out images."""
-    dataset = model.load_images()
-    train, held_out = dataset.split(model.config.data.held_out)
-    assert train.labels is not None
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    pixels = PixelRange(dataset.levels)
-    return pixels.to_model(train.images), torch.from_numpy(train.labels), order, pixels.to_model(held_out.images)
+from tests.tiny_models import digits_model, training_part
 
 
 def measured(
@@ -77,7 +48,7 @@ def test_samples_half_of_which_are_copies_are_shown_beside_their_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quarter in place, a quarter moved by one pixel; the others are real images that were not trained on."""
-    model = new_model(tmp_path, "data.held_out=0.3")
+    model = digits_model(tmp_path, "data.held_out=0.3")
     images, _, order, held_out = training_part(model)
     source = images[order[:100]]
     samples = torch.cat([held_out[:200], source, source.roll(1, 3)])
@@ -91,7 +62,7 @@ def test_samples_half_of_which_are_copies_are_shown_beside_their_sources(
 
 
 def test_blurred_samples_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = new_model(tmp_path)
+    model = digits_model(tmp_path)
     images, _, order, _ = training_part(model)
     blurred = F.avg_pool2d(F.pad(images[order[:300]], (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     evaluation, _, page = measured(monkeypatch, model, blurred)
@@ -102,7 +73,7 @@ def test_blurred_samples_are_called_so(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_class_without_samples_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the verdict and beside the chart of the classes, unless the network takes some other image for it."""
-    model = new_model(tmp_path)
+    model = digits_model(tmp_path)
     images, labels, order, _ = training_part(model)
     kept = order[(labels[order] != 4) & (labels[order] != 9)]
     evaluation, words, page = measured(monkeypatch, model, images[kept[:300]])
@@ -115,7 +86,7 @@ def test_a_class_without_samples_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_samples_of_one_mode_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = new_model(tmp_path)
+    model = digits_model(tmp_path)
     images, *_ = training_part(model)
     noise = 0.2 * torch.randn((100, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     evaluation, words, page = measured(monkeypatch, model, (images[:1] + noise).clamp(-1, 1))
@@ -130,7 +101,7 @@ def test_with_ten_and_some_images_held_out_the_report_is_shorter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mirrored copies are looked for where the training images were mirrored."""
-    model = new_model(tmp_path, "data.held_out=0.008", "data.flip=true")
+    model = digits_model(tmp_path, "data.held_out=0.008", "data.flip=true")
     images, _, order, held_out = training_part(model)
     assert 10 <= len(held_out) < 36
     evaluation, _, page = measured(monkeypatch, model, images[order[:50]].flip(3))
@@ -147,7 +118,7 @@ def test_more_samples_than_are_kept_count_for_the_frechet_distance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if all were kept: the plug-in distance is the same, of as many samples and held-out images."""
-    model = new_model(tmp_path)
+    model = digits_model(tmp_path)
     images, _, order, held_out = training_part(model)
     samples = images[order[:350]]
     whole, _, _ = measured(monkeypatch, model, samples)
@@ -170,7 +141,7 @@ def test_more_samples_than_are_kept_count_for_the_frechet_distance(
 
 def test_the_space_and_the_reference_have_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference is the same for other samples, another one for other held-out images."""
-    model = new_model(tmp_path, "data.held_out=0.2")
+    model = digits_model(tmp_path, "data.held_out=0.2")
     images, _, order, held_out = training_part(model)
     one, _, page = measured(monkeypatch, model, images[order[:100]])
     other, _, _ = measured(monkeypatch, model, images[order[100:220]])
@@ -194,7 +165,7 @@ def test_a_network_from_a_file_is_the_space_that_is_measured_in(
     seen = Preprocessing((8, 8), None, "bilinear", (0.5,) * 3, (0.5,) * 3)
     space = PretrainedSpace("Quarters", Quarters(), seen, Quarters(), dimension=12, device=torch.device("cpu"))
     monkeypatch.setattr(measure_module, "open_space", lambda name, device: space if name == "quarters" else None)
-    model = new_model(tmp_path)
+    model = digits_model(tmp_path)
     images, _, order, held_out = training_part(model)
     darker = (images[order[:200]] - 0.125).clamp(-1, 1)  # by one of its 16 levels
     found, words, page = measured(monkeypatch, model, darker, features="quarters")
@@ -218,4 +189,4 @@ def test_a_network_that_is_not_there_is_told_before_anything_is_sampled(
 ) -> None:
     monkeypatch.setattr(DiffusionModel, "sample", None)
     with pytest.raises(InputError, match=r"nowhere\.pth: no such file; get pt_inception"):
-        measure(new_model(tmp_path), features="nowhere.pth")
+        measure(digits_model(tmp_path), features="nowhere.pth")

@@ -24,7 +24,7 @@ from sumi.sampling.sample import sample
 from sumi.sampling.solvers.binomial import BinomialAncestral
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.runge_kutta import RungeKutta
-from tests.denoising.test_binomial import Exact, are_heartbeats, grid, heartbeats, law_of, random_distribution, states
+from tests.bits import Exact, are_heartbeats, grid, heartbeats, law_of, random_distribution, states
 from tests.oracles import GaussianTarget, linear_probe
 
 SCHEDULE, ERASING = VP().build(), Erasing().build()

@@ -23,22 +23,10 @@ from sumi.sampling.solvers.gaussian_adams import GaussianAdams
 from sumi.sampling.solvers.solver import StepNoise
 from sumi.sampling.time_grid import log_ratio, snap, uniform
 from tests.convergence import errors, orders
-from tests.oracles import GaussianTarget, MixtureTarget, linear_probe
+from tests.oracles import GaussianTarget, MixtureTarget, linear_probe, random_mixture
 
 SCHEDULES = {c.name: c.build() for c in (VP(), SubVP(), Cosine(), Flow(), VE(), EDM())}
 GAUSS = GaussianTarget(0.5, 0.3)
-
-
-def mixture(seed: int, dimension: int = 64, components: int = 10) -> tuple[MixtureTarget, float]:
-    """Isotropic components inside [-1, 1] with deviations from 0.02 to 0.1; and the data's standard deviation."""
-    draw = torch.Generator().manual_seed(seed)
-    means = torch.rand(components, dimension, generator=draw, dtype=torch.float64) - 0.5
-    stds = 0.02 * 5 ** torch.rand(components, generator=draw, dtype=torch.float64)
-    shares = torch.rand(components, generator=draw, dtype=torch.float64) + 0.3
-    shares /= shares.sum()
-    spread = means - shares @ means
-    std = float((shares @ (stds[:, None] ** 2 + spread**2)).mean().sqrt())
-    return MixtureTarget(means, stds, shares), std
 
 
 def between(schedule, place: str):
@@ -79,7 +67,7 @@ def test_converges_at_its_order(order: int, name: str, place: str) -> None:
 
 @pytest.mark.parametrize("order", [2, 4])
 def test_converges_at_its_order_on_a_mixture(order: int) -> None:
-    target, std = mixture(3, dimension=4, components=3)
+    target, std = random_mixture(3, dimension=4, components=3)
     schedule = SCHEDULES["vp"]
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(4, 4, generator=draw, dtype=torch.float64)
@@ -186,7 +174,7 @@ def test_gaussian_data_with_its_moments_given_takes_one_step(name: str, steps: i
 
 def test_with_infinite_variances_the_carried_part_vanishes() -> None:
     """λ → ∞ carries nothing, and what is left is plain Adams: to the digits that λ = 1e12 leaves."""
-    target, std = mixture(5, dimension=3, components=2)
+    target, std = random_mixture(5, dimension=3, components=2)
     schedule = SCHEDULES["edm"]
     x = 80 * torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     wide = Gaussian(torch.zeros(3).double(), torch.eye(3).double(), torch.full((3,), 1e12).double(), 0.0)
@@ -219,7 +207,7 @@ def test_lands_near_on_mixtures(name: str, steps: int, bound: float) -> None:
     schedule = SCHEDULES[name]
     end = level(schedule, 1.0)
     for seed in (31, 32):
-        target, std = mixture(seed)
+        target, std = random_mixture(seed)
         z = torch.randn(24, 64, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         x = z * (end.alpha**2 + end.sigma**2) ** 0.5
         exact = sample(target.denoiser(schedule), Adams(6, std), log_ratio(schedule, 400, std), x)
@@ -229,7 +217,7 @@ def test_lands_near_on_mixtures(name: str, steps: int, bound: float) -> None:
 
 def test_the_reference_above_is_the_exact_flow() -> None:
     schedule = SCHEDULES["vp"]
-    target, std = mixture(31)
+    target, std = random_mixture(31)
     x = torch.randn(2, 64, generator=torch.Generator().manual_seed(31), dtype=torch.float64)
     got = sample(target.denoiser(schedule), Adams(6, std), log_ratio(schedule, 400, std), x)
     first, last = levels(schedule, torch.tensor([1.0, 0.0], dtype=torch.float64))
@@ -238,7 +226,7 @@ def test_the_reference_above_is_the_exact_flow() -> None:
 
 def test_scales_with_the_data() -> None:
     """Data, noise and ``data_std`` twice as large: everything twice as large, to rounding."""
-    target, std = mixture(2, dimension=3, components=3)
+    target, std = random_mixture(2, dimension=3, components=3)
     double = MixtureTarget(2 * target.means, 2 * target.stds, target.weights)
     small, large = EDM().build(), EDM(sigma_min=0.004, sigma_max=160.0).build()
     x = 80 * torch.randn(3, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)

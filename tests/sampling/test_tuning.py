@@ -15,8 +15,7 @@ from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.tuned import Tuned
 from sumi.sampling.time_grid import log_ratio
 from sumi.sampling.tuning import Reference, distance, fit, reference
-from tests.oracles import GaussianTarget
-from tests.sampling.test_adams import mixture
+from tests.oracles import GaussianTarget, random_mixture
 
 SCHEDULE = VP().build()
 GAUSS = GaussianTarget(0.5, 0.3)
@@ -63,7 +62,7 @@ def test_on_gaussian_data_the_fit_is_all_but_exact() -> None:
 
 
 def test_on_a_mixture_the_fit_helps_on_paths_it_has_not_seen() -> None:
-    target, std = mixture(3, dimension=32)
+    target, std = random_mixture(3, dimension=32)
     denoiser, adams = target.denoiser(SCHEDULE), Adams(data_std=std)
     known = reference(denoiser, adams, log_ratio(SCHEDULE, 200, std), start(96, 32, 4))
     seen, unseen = Reference(known.times, known.states[:, :48]), Reference(known.times, known.states[:, 48:])
