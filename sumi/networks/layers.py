@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sumi.networks.dropout import Dropout
+
 HEAD_WIDTH = 32
 """Channels of one attention head, unless another number is given."""
 
@@ -111,7 +113,7 @@ class ResidualBlock(nn.Module):
         self.norm_in = group_norm(width, group_width)
         self.conv_in = nn.Conv2d(width, out, 3, padding=1, bias=False)
         self.norm_out = group_norm(out, group_width, affine=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv_out = nn.Conv2d(out, out, 3, padding=1, bias=False)
         nn.init.zeros_(self.conv_out.weight)
         self.skip = nn.Identity() if out == width else nn.Conv2d(width, out, 1)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.errors import InputError, SumiError
+from sumi.networks.dropout import masks_by_position
 from sumi.randomness import Purpose, generator, permutation
 from sumi.training.checkpoint import JSON, Checkpoint, checkpoint_step, find_checkpoints, load_latest, save_checkpoint
 from sumi.training.config import TrainingConfig
@@ -171,12 +172,15 @@ class Trainer:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)
-        # dropout inside the network draws from torch's own generator
+        # for a network of one's own that draws from torch's generator; the layers here do not
         torch.manual_seed(int(generator(self.seed, 0, step, Purpose.DROPOUT).integers(2**62)))
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for positions in np.split(np.arange(config.batch_size), config.accumulation):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            with (
+                torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+                masks_by_position(self.seed, step, positions.tolist()),
+            ):
                 losses = self.task.loss(self.module, step, positions, self._items(step, positions))
             loss = losses.sum() / config.batch_size
             loss.backward()

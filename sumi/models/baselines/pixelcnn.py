@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from sumi.errors import InputError
 from sumi.models.baselines.baseline import Baseline
+from sumi.networks.dropout import Dropout
 from sumi.randomness import Purpose, generator
 
 LOWEST_LOG_STD = -7.0
@@ -233,7 +234,7 @@ class GatedBlock(nn.Module):
         super().__init__()
         self.first = Past(width, width, 2, breadth)
         self.told = nn.Conv2d(width, width, 1) if told else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.second = Past(width, 2 * width, 2, breadth)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:

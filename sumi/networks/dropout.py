@@ -1,0 +1,69 @@
+"""Dropout (Srivastava et al. 2014) whose masks do not depend on how a training batch is divided.
+
+    y = x · m / (1 - p),   m = 1 with probability 1 - p, else 0, for each value by itself
+
+PyTorch draws m for a whole tensor from one generator, so a sample's mask depends on who shares its tensor: on
+gradient accumulation and on the number of processes. Here the mask of each row is a function of (seed, step, position
+in the step's batch, place of the layer in the pass) alone. Sixteen random bits decide about a value, so p is met to
+2⁻¹⁷.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sumi.randomness import Purpose, generator
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """The masks of one pass: a stream of random bits for each row, from which its dropout layers take in turn."""
+
+    seed: int
+    step: int
+    positions: Sequence[int]
+
+    @cached_property
+    def streams(self) -> list[np.random.BitGenerator]:
+        """Made by the first layer that drops anything: without one a pass costs nothing."""
+        return [generator(self.seed, index, self.step, Purpose.DROPOUT).bit_generator for index in self.positions]
+
+    def next(self, x: Tensor, p: float) -> Tensor:
+        """What the next layer keeps of x (N, C, …): bool, of x's shape, with channels last in memory as x has them."""
+        if len(x) != len(self.positions):
+            raise ValueError(f"dropout: {len(x)} rows for {len(self.positions)} positions of the batch")
+        values = prod(x.shape[1:])
+        words = np.stack([stream.random_raw(-(-values // 4)) for stream in self.streams])  # of 64 bits
+        bits = words.astype("<u8", copy=False).view("<u2")[:, :values]
+        kept = torch.from_numpy(bits >= round(p * 2**16)).to(x.device)
+        return kept.view(len(x), *x.shape[2:], x.shape[1]).movedim(-1, 1)
+
+
+_MASKS: ContextVar[_Masks | None] = ContextVar("masks", default=None)
+
+
+@contextmanager
+def masks_by_position(seed: int, step: int, positions: Sequence[int]) -> Generator[None]:
+    """Within, row k of every `Dropout` is masked by (seed, step, positions[k]) and its place in the pass."""
+    token = _MASKS.set(_Masks(seed, step, positions))
+    try:
+        yield
+    finally:
+        _MASKS.reset(token)
+
+
+class Dropout(nn.Dropout):
+    """As `torch.nn.Dropout`, and exactly that outside `masks_by_position`. ``forward(x: (N, C, …))``, same shape."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        masks = _MASKS.get()
+        if masks is None or not self.training or self.p == 0:
+            return super().forward(input)
+        return torch.where(masks.next(input, self.p), input * (1 / (1 - self.p)), 0.0)
