@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset
+from sumi.data.images import ImageDataset
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.features.learned import train_classifier

@@ -31,7 +31,7 @@ from torch import Tensor
 from sumi.conditioning.conditioner import NoConditioning
 from sumi.conditioning.labels import LabelConditioning
 from sumi.conditioning.masks import DRAWS, training_masks
-from sumi.data.dataset import ImageDataset
+from sumi.data.images import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.images import learn_features
 from sumi.features.network import FeatureNetwork

@@ -20,7 +20,7 @@ import torch
 
 from sumi.data.builtin.vectors import POINTS, load_ring_of_8, ring_log_density
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset
+from sumi.data.images import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.result import VectorEvaluation

@@ -11,12 +11,11 @@ from torch import nn
 
 from sumi import recipes
 from sumi.config import differences, from_json, override
-from sumi.data.config import DataConfig
-from sumi.data.dataset import Dataset, ImageDataset
+from sumi.data.config import MEMORY, DataConfig
+from sumi.data.dataset import Dataset
 from sumi.data.load import anywhere
-from sumi.data.load import load as load_data
-from sumi.data.spec import ImageSpec, ItemSpec, VectorSpec
-from sumi.data.vectors import VectorDataset
+from sumi.data.open import materialised, open_data, outline_of
+from sumi.data.spec import DataSpec
 from sumi.errors import InputError, writing
 from sumi.models.description import Config, RunDescription, RunFolder
 from sumi.models.diffusion.model import DiffusionModel
@@ -35,27 +34,39 @@ class Events:
     reading: Callable[[int, int], None] | None = None
 
 
+@dataclass(frozen=True)
+class _OnlyData:
+    """The data section by itself."""
+
+    data: DataConfig
+
+
 def configure(
     recipe: str | Config,
     *,
-    data: str | None = None,
+    data: object = None,
     steps: int | None = None,
     seed: int | None = None,
     settings: Iterable[str] = (),
 ) -> Config:
     """The configuration of a run: a recipe's name, a JSON file, or a configuration, with what is given replaced.
 
-    Raises InputError naming the recipe, file or field.
+    ``data``: a name, a path or anything that `sumi.data.open_data` takes. Raises InputError naming the recipe, file or
+    field.
     """
+    settings = tuple(settings)
+    source = str(data) if isinstance(data, str | Path) else MEMORY
     if isinstance(recipe, str) and not recipe.endswith(".json"):
         if data is None:
             raise InputError(
                 "--data: is missing; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
             )
-        config = recipes.build(recipe, DataConfig(source=data))
+        of_data = (setting for setting in settings if setting.strip().startswith("data."))
+        section = override(_OnlyData(DataConfig(source)), of_data).data
+        config = recipes.build(recipe, section, outline_of(section.source if source != MEMORY else data, section))
     else:
         config = _read_config(Path(recipe)) if isinstance(recipe, str) else recipe
-        config = config if data is None else replace(config, data=replace(config.data, source=data))
+        config = config if data is None else replace(config, data=replace(config.data, source=source))
     if seed is not None:
         config = replace(config, seed=seed)
     if steps is not None:
@@ -66,7 +77,7 @@ def configure(
 def train(
     recipe: str | Config,
     *,
-    data: str | None = None,
+    data: object = None,
     out: Path | str | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -77,24 +88,31 @@ def train(
 ) -> DiffusionModel | Any:
     """Train a model and return it; everything is kept in the run folder ``out`` (``runs/RECIPE-DATA`` by default).
 
-    ``settings``: "section.field=value" strings. With ``resume`` the run goes on from its newest whole checkpoint,
-    starts where there is none, and may be given more steps. Raises InputError (a bad field, path or image folder; a run
-    that exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
+    ``data``: a name, a path, an array, a list of images or a set of (image, label): all that `sumi.data.open_data`
+    takes. ``settings``: "section.field=value" strings. With ``resume`` the run goes on from its newest whole
+    checkpoint, starts where there is none, and may be given more steps. Raises InputError (a bad field, path or image
+    folder; a run that exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on
+    the way.
     """
     events = events or Events()
     pick_device(device)  # a wrong name is told before the images are read
     if resume and out is not None and isinstance(recipe, str) and RunFolder(out).config_file.exists():
         recipe = _begun(RunFolder(out), recipe)
+    data = materialised(data)
     config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings)
     config = replace(config, data=anywhere(config.data))
     run = RunFolder(out or default_folder(config))
     _refuse_existing(run, resume)
-    dataset = load_data(config.data, progress=events.reading)
+    given = config.data.source if data is None or config.data.source != MEMORY else data
+    dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
-    description = RunDescription(config, item_spec(dataset), dataset.fingerprint(), dataset.std())
-    if resume and run.config_file.exists():
-        _refuse_changes(run.read(), description, events)
+    before = run.read() if resume and run.config_file.exists() else None
+    if before is not None:
+        dataset = as_begun(dataset, before.items)
+    description = RunDescription.of(config, dataset)
+    if before is not None:
+        _refuse_changes(before, description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
     lines = trainer.resume()  # before anything is written: it may refuse
     run.write(description)
@@ -149,11 +167,12 @@ def default_folder(config: Config) -> Path:
     return Path("runs") / f"{config.recipe}-{Path(config.data.source).resolve().name}"
 
 
-def item_spec(dataset: ImageDataset | VectorDataset) -> ItemSpec:
-    """What the data turned out to be."""
-    if isinstance(dataset, VectorDataset):
-        return VectorSpec(*dataset.shape, dataset.levels, dataset.centre, dataset.scale)
-    return ImageSpec(*dataset.shape, dataset.levels, dataset.label_names)
+def as_begun(dataset: Dataset, spec: DataSpec) -> Dataset:
+    """The data as the run began with them: bits were points once. Itself where they are other data altogether."""
+    try:
+        return dataset.fitted_to(spec, "")
+    except InputError:
+        return dataset
 
 
 def parameters(module: nn.Module) -> int:

@@ -17,8 +17,9 @@ from sumi.cli.main import main
 from sumi.config import describe, from_json, override, to_json
 from sumi.data.builtin.vectors import ring_log_density
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
-from sumi.data.spec import ImageSpec, VectorSpec
+from sumi.data.vectors import VectorSpec
 from sumi.denoising.binomial import BinomialLoss
 from sumi.denoising.weighting import EDMWeighting, FlowWeighting, LikelihoodWeighting, SNRWeighting, StepLikelihood
 from sumi.errors import InputError

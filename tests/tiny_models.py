@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from sumi import recipes
 from sumi.config import override
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import ImageSpec, VectorSpec
+from sumi.data.vectors import VectorSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients, PredictClean
 from sumi.features import network as features
@@ -24,7 +25,6 @@ from sumi.models.run import kind_of
 from sumi.networks.condition import Told
 from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, level
-from sumi.training_run import item_spec
 
 TINY = [
     "network.widths=32",
@@ -66,7 +66,7 @@ def digits_model(folder: Path, *settings: str) -> DiffusionModel:
     """An untrained model of the digits."""
     config = override(recipes.build("ddpm", DataConfig(source="digits")), [*TINY, "sampling.steps=4", *settings])
     dataset = load(config.data)
-    spec = item_spec(dataset)
+    spec = dataset.spec
     with torch.random.fork_rng():
         torch.manual_seed(0)
         denoiser = build_denoiser(config, spec)

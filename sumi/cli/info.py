@@ -17,10 +17,7 @@ def run(options: argparse.Namespace) -> None:
     description = folder.read()
     config, items = description.config, description.items
     say(f"{folder.path}: {config.recipe} on {config.data.source}")
-    size = "x".join(map(str, items.shape))
-    levels = f", {items.levels} levels" if items.levels else ""
-    classes = f", classes {', '.join(items.label_names)}" if items.label_names else ""
-    say(f"{items.name:12} {size}{levels}{classes}")
+    say(f"{items.name:12} {items.describe()}")
     say(f"network      {parameters(kind_of(description).build()):,} parameters")
     found, skipped = find_checkpoints(folder.checkpoints)
     steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"

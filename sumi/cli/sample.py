@@ -6,10 +6,7 @@ from pathlib import Path
 
 from sumi.cli.guidance import STEERING, how_guided, said_of, steered
 from sumi.cli.terminal import counting, refuse, say
-from sumi.data.files import write_images, write_vectors
-from sumi.data.spec import VectorSpec
 from sumi.errors import InputError
-from sumi.figures.vectors import picture
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.model import GenerativeModel
@@ -34,8 +31,8 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     name = f"{model.step:08d}-seed{options.seed}"
     folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
     about = {"run": str(options.run), "checkpoint": model.step, "seed": options.seed}
-    grid = write_images(folder, model.pixels.to_bytes(made), start=options.start, about=about)
-    say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid} ({model.how_sampled()})")
+    wrote = model.items.write(folder, made, title=title(options), start=options.start, about=about)
+    say(f"wrote {wrote} ({model.how_sampled()})")
 
 
 def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
@@ -66,7 +63,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     method = model.method(options.steps, options.solver, options.eta, tuned=plain_samples)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
-    if isinstance(model.items, VectorSpec):  # one file holds them all
+    if model.items.together:  # one file holds them all
         name += f"-{options.start}to{options.start + options.n - 1}"
     name += "" if own else f"-{options.size}"
     name += "" if options.label is None else f"-{plain(options.label)}"
@@ -91,33 +88,31 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
         names = model.items.label_names
         labels = [{"label": names[i % len(names)]} for i in range(options.start, options.start + options.n)]
     how = f"({method.name}, {method.steps} steps)"
-    if isinstance(model.items, VectorSpec):
-        title = f"{options.n} of seed {options.seed}"
-        drawn = picture([(title, model.items.as_saved(made))], model.items.levels)
-        about |= {"start": options.start, "count": options.n}
-        shown = write_vectors(folder, model.items.to_units(made), drawn, about)
-        say(f"wrote {folder / 'vectors.npy'} and {shown} {how}")
-    else:
-        grid = write_images(folder, model.pixels.to_bytes(made), start=options.start, about=about, each=labels)
-        say(f"wrote {options.n} image{'s' if options.n != 1 else ''} and {grid} {how}")
+    wrote = model.items.write(folder, made, title=title(options), start=options.start, about=about, each=labels)
+    say(f"wrote {wrote} {how}")
     if options.trajectory:
-        vectors = isinstance(model.items, VectorSpec)
+        shown = options.n if model.items.together else None
         way = trajectory(
             model,
             options.start,
-            n=options.n if vectors else None,
+            n=shown,
             steps=options.steps,
             solver=options.solver,
             eta=options.eta,
             seed=options.seed,
             label=options.label,
-            condition=None if condition is None else condition.rows(slice(0, options.n if vectors else 1)),
+            condition=None if condition is None else condition.rows(slice(0, shown or 1)),
             guidance=options.guidance,
             steering=steering,
             size=size,
         )
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
+
+
+def title(options: argparse.Namespace) -> str:
+    """What samples are called, where their picture has a title."""
+    return f"{options.n} of seed {options.seed}"
 
 
 def plain(label: str) -> str:

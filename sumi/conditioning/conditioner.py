@@ -16,7 +16,7 @@ from sumi.conditioning.image import (
 )
 from sumi.conditioning.labels import TOKENS, LabelConditioning, LabelEmbedding, TrainingLabels
 from sumi.conditioning.values import TrainingValues, ValuesConditioning, ValuesEmbedding, values_of
-from sumi.data.dataset import Dataset, ImageDataset
+from sumi.data.dataset import Dataset, every_label
 from sumi.errors import InputError
 from sumi.networks.condition import ToldSpec
 
@@ -84,11 +84,10 @@ def training_condition(
 
     Raises InputError where the data have not the values asked for.
     """
-    if isinstance(config, NoConditioning) or not isinstance(data, ImageDataset):
+    if isinstance(config, NoConditioning):
         return None
     if isinstance(config, LabelConditioning):
-        assert data.labels is not None  # build_conditioner has refused data without classes
-        return TrainingLabels(data.labels, len(data.label_names), config.dropout)
+        return TrainingLabels(every_label(data).numpy(), len(data.label_names), config.dropout)
     if isinstance(config, ValuesConditioning):
         values = values_of(data, config.names)
         if isinstance(conditioner, ValuesEmbedding):

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from sumi.conditioning.condition import Condition, Draws, check_dropout
 from sumi.config import nearest
-from sumi.data.dataset import ImageDataset
-from sumi.data.pixels import PixelRange
+from sumi.data.dataset import Dataset
 from sumi.errors import InputError
 from sumi.networks.condition import Told
 
@@ -96,21 +95,21 @@ class TrainingValues:
         return Condition(values=torch.where(left_out, torch.nan, torch.from_numpy(self.values[items])))
 
 
-def values_of(data: ImageDataset, names: tuple[str, ...]) -> NDArray[np.float32]:
+def values_of(data: Dataset, names: tuple[str, ...]) -> NDArray[np.float32]:
     """The values called ``names`` of every image, (N, K). Raises InputError where the data have none of that name."""
     columns = []
     for name in names:
-        if name in data.values:
-            columns.append(data.values[name])
+        if name in data.columns:
+            columns.append(data.column(name))
         elif name in MEASURED:
             columns.append(_measured(data, name))
         else:
-            known = (*MEASURED, *data.values)
+            known = (*MEASURED, *data.columns)
             raise InputError(f"conditioning.names: the data have no values {name!r}; {nearest(name, known)}")
     return np.stack(columns, 1).astype(np.float32)
 
 
-def _measured(data: ImageDataset, name: str) -> NDArray[np.float64]:
-    pixels, parts = PixelRange(data.levels), np.split(data.images, range(1024, len(data), 1024))
+def _measured(data: Dataset, name: str) -> NDArray[np.float64]:
+    parts = np.split(np.arange(len(data)), range(1024, len(data), 1024))
     measure = torch.Tensor.mean if MEASURED[name] == "mean" else torch.Tensor.std
-    return np.concatenate([measure(pixels.to_model(part).double().flatten(1), 1).numpy() for part in parts])
+    return np.concatenate([measure(data.batch(part).double().flatten(1), 1).numpy() for part in parts])

@@ -1,12 +1,30 @@
-"""Data sets: from files to one array, of pixel levels or of vectors, and from there to the model's range and back.
+"""Data sets: from files or memory to items of one kind, and from there to the model's range and back.
 
+    open_data(anything) -> Dataset          open.py
     load(DataConfig) -> Dataset             load.py, config.py, dataset.py
         a built-in set                      builtin/
-        an array of vectors                 vectors.py
-        MNIST's idx files                   idx.py, arrays.py
+        arrays of images, vectors or bits   arrays.py, vectors.py
+        MNIST's idx files                   idx.py
         a folder of images                  listing.py, metadata.py, decode.py, folder.py
+    DataSpec: what one item is              spec.py, specs.py; images.py and vectors.py: one file a kind of data
     PixelRange: levels <-> [-1, 1]          pixels.py
 
-Loading holds no randomness and needs no torch (only ``PixelRange`` does): the same files give the same array, keys
-and split everywhere. What was not used is named in ``ImageDataset.skipped``, what was done to the rest in ``notes``.
+Loading holds no randomness: the same files give the same items, keys and split everywhere. What was not used is named
+by ``Dataset.skipped_report``, what was done to the rest in ``notes``.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sumi.data.open import open_data
+
+__all__ = ["open_data"]
+
+
+def __getattr__(name: str) -> Any:
+    """Torch is imported with the first name that needs it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'sumi.data' has no attribute {name!r}")
+    from sumi.data.open import open_data
+
+    return open_data

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from sumi.errors import InputError
 
 SMALLEST_SIZE, LARGEST_SIZE = 4, 1024
+MEMORY = "memory"
+"""The source of data that were given in memory."""
 
 
 @dataclass(frozen=True)

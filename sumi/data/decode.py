@@ -123,6 +123,21 @@ def _decode(image: ImageFile, size: int | None, channels: int | None, layer: Lay
     if image.format != "MPO" and getattr(image, "is_animated", False):
         rules.add(Rule.FIRST_FRAME)
 
+    return _fitted(image, size, channels, layer, rules, orientation)
+
+
+def from_picture(image: Image.Image, size: int | None, channels: int | None) -> Decoded:
+    """An image in memory, by the rules of `decode`. Raises UnreadableImage for floating-point pixels."""
+    rules: set[Rule] = set()
+    if size is not None and image.size != (size, size):
+        rules |= {Rule.RESIZED} | ({Rule.ENLARGED} if min(image.size) < size else set())
+    return _fitted(image, size, channels, Layer.SEEN, rules, image.getexif().get(_ORIENTATION_TAG))
+
+
+def _fitted(
+    image: Image.Image, size: int | None, channels: int | None, layer: Layer, rules: set[Rule], orientation: int | None
+) -> Decoded:
+    """What is seen of an image, in the size and channels asked for and upright."""
     plain = _to_grey_or_rgb(image, rules, layer)
     fitted = plain if size is None else fit(plain, size)
     if orientation in _UPRIGHT:

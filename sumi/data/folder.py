@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset, Progress, Skipped
+from sumi.data.dataset import Progress, Skipped
 from sumi.data.decode import Rule, try_decode
+from sumi.data.images import ImageDataset, ImageSpec, indexed
 from sumi.data.listing import list_images
 from sumi.data.memory import require_memory
 from sumi.data.metadata import FILE_NAME, Description, read_metadata
@@ -67,6 +68,12 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     )
 
 
+def outline(config: DataConfig) -> ImageSpec:
+    """What a folder's images will be, as far as that is known unread: in colour, if nothing else is configured."""
+    size = config.size or DEFAULT_SIZE
+    return ImageSpec(config.channels or 3, size, size, 256, ())
+
+
 def _decode_all(
     files: Sequence[tuple[str, Path]], size: int, channels: int | None, progress: Progress | None
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], Counter[Rule], list[Skipped]]:
@@ -112,7 +119,7 @@ def _require_two(count: int, skipped: Sequence[Skipped], folder: Path) -> None:
 def _classes(
     keys: Sequence[str], described: dict[str, Description]
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
-    """(labels, label names, notes). Whole numbers are ordered as numbers, everything else as text."""
+    """(labels, label names, notes)."""
     stated = [described[key].label for key in keys if key in described and described[key].label is not None]
     notes: tuple[str, ...] = ()
     if len(stated) == len(keys):
@@ -129,13 +136,10 @@ def _classes(
             return None, (), notes
         classes = [key.split("/", 1)[0] for key in keys]
         source = "sub-folder"
-    names = sorted({str(name) for name in classes})
-    if all(isinstance(name, int) for name in classes):
-        names.sort(key=int)
-    if len(names) == 1:
-        return None, (), (*notes, f"all images have the same {source} ({names[0]}): there are no classes")
-    index = {name: i for i, name in enumerate(names)}
-    return np.array([index[str(name)] for name in classes], np.int64), tuple(names), notes
+    labels, names = indexed(classes)
+    if labels is None:
+        return None, (), (*notes, f"all images have the same {source} ({classes[0]}): there are no classes")
+    return labels, names, notes
 
 
 def _values(keys: Sequence[str], described: dict[str, Description]) -> dict[str, NDArray[np.float64]]:

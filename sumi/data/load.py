@@ -1,19 +1,51 @@
-"""From a data configuration to a data set in memory: a built-in set, an array, idx files, or a folder of images."""
+"""From a data configuration to a data set: a built-in set, or files of one of the formats in `LOADERS`."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from sumi.config import nearest
-from sumi.data.builtin import BUILTIN, BUILTIN_VECTORS
-from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset, Progress
-from sumi.data.folder import load_folder
+from sumi.data.arrays import load_array, outline_of_file
+from sumi.data.builtin import BUILTIN
+from sumi.data.config import MEMORY, DataConfig
+from sumi.data.dataset import Dataset, Progress
+from sumi.data.folder import load_folder, outline
 from sumi.data.idx import find_idx, load_idx
-from sumi.data.vectors import VectorDataset, load_array
+from sumi.data.images import ImageSpec
+from sumi.data.spec import DataSpec, expect
 from sumi.errors import InputError
 
 
-def load(config: DataConfig, *, progress: Progress | None = None) -> ImageDataset | VectorDataset:
+@dataclass(frozen=True)
+class Loader:
+    """One format of files: whether a path holds it, what its items will be as far as known unread, and reading it."""
+
+    reads: Callable[[Path], bool]
+    outline: Callable[[Path, DataConfig], DataSpec]
+    load: Callable[[Path, DataConfig, Progress | None], Dataset]
+
+
+LOADERS: Final = (
+    Loader(
+        lambda path: path.suffix == ".npy" and path.is_file(),
+        lambda path, _: outline_of_file(path),
+        lambda path, config, progress: load_array(path, config, progress=progress),
+    ),
+    Loader(
+        lambda path: find_idx(path) is not None,
+        lambda _, config: outline(config),
+        lambda path, config, progress: load_idx(find_idx(path) or path, config, progress=progress),
+    ),
+    Loader(
+        lambda path: path.is_dir(),
+        lambda _, config: outline(config),
+        lambda path, config, progress: load_folder(path, config, progress=progress),
+    ),
+)
+
+
+def load(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
     """Read the whole set that ``config.source`` names; ``progress(done, total)`` counts files or images.
 
     Raises:
@@ -22,56 +54,58 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> ImageDatase
     """
     if config.source in BUILTIN:
         return BUILTIN[config.source](config, progress)
+    if config.source == MEMORY:
+        raise InputError("data: this run's data were in memory, of which no copy is kept; give them again: data=…")
     path = Path(config.source).expanduser()
     try:
         exists = path.exists()
-        array = holds_vectors(config) and path.is_file()
-        images = find_idx(path) if exists and not array else None
+        loader = _loader(path) if exists else None
     except OSError as error:
         raise InputError(f"data.source: {path} cannot be read ({error.strerror}); check the path") from error
     if not exists:
         raise InputError(f"data.source: {path} does not exist; check the path, or {nearest(config.source, BUILTIN)}")
-    if array:
-        return load_array(path, config)
-    if images is not None:
-        return load_idx(images, config, progress=progress)
-    if path.is_file():
+    if loader is None:
         raise InputError(
             f"data.source: {path} is one file; give the folder of images or idx files that holds it, or a .npy"
         )
-    return load_folder(path, config, progress=progress)
+    return loader.load(path, config, progress)
 
 
-def load_images(config: DataConfig, *, progress: Progress | None = None) -> ImageDataset:
+def peek(config: DataConfig) -> DataSpec:
+    """What the items of ``config.source`` will be, as far as that is known without reading all of it.
+
+    Images in files may turn out to be grey or to have classes. Of a source that is not there, as of a folder; it is
+    refused where it is read. Raises InputError for a damaged .npy file.
+    """
+    if config.source in BUILTIN:
+        return BUILTIN[config.source](config, None).spec
+    path = Path(config.source).expanduser()
+    try:
+        loader = _loader(path) if path.exists() else None
+    except OSError:
+        loader = None
+    return outline(config) if loader is None else loader.outline(path, config)
+
+
+def load_images(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
     """As `load`, where only images will do. Raises InputError where the source holds vectors."""
     dataset = load(config, progress=progress)
-    if not isinstance(dataset, ImageDataset):
-        raise InputError(f"data.source: {config.source} holds vectors, and images are needed here; give a set of those")
+    why = f"{config.source} holds {dataset.spec.name}, and images are needed here; give a set of those"
+    expect(dataset.spec, ImageSpec, f"data.source: {why}")
     return dataset
 
 
-def holds_vectors(config: DataConfig) -> bool:
-    """Whether the source is, by its name, a set of vectors: a built-in one or a .npy file."""
-    return config.source in BUILTIN_VECTORS or Path(config.source).suffix == ".npy"
-
-
-def holds_bits(config: DataConfig) -> bool:
-    """Whether the source is a set of sequences of bits."""
-    return config.source == "heartbeat"
-
-
-def coarse_levels(config: DataConfig) -> bool:
-    """Whether pixels are the digits' 17 levels and not 256: the built-in set at its own size."""
-    return config.source == "digits" and config.size in (None, 8)
-
-
 def anywhere(config: DataConfig) -> DataConfig:
-    """The same data with its path made absolute, so that it is found from any folder; a built-in name stays."""
-    if config.source in BUILTIN or not is_there(config):
+    """The same data with its path made absolute, so that it is found from any folder; a name stays."""
+    if config.source in (*BUILTIN, MEMORY) or not is_there(config):
         return config
     return replace(config, source=str(Path(config.source).expanduser().resolve()))
 
 
 def is_there(config: DataConfig) -> bool:
-    """Whether the source is a built-in set or an existing path."""
-    return config.source in BUILTIN or Path(config.source).expanduser().exists()
+    """Whether the source is a built-in set, data in memory (if they still are) or an existing path."""
+    return config.source in (*BUILTIN, MEMORY) or Path(config.source).expanduser().exists()
+
+
+def _loader(path: Path) -> Loader | None:
+    return next((loader for loader in LOADERS if loader.reads(path)), None)

@@ -1,55 +1,150 @@
-"""What one item of the data is: an image of a size, or a vector, and how its values read."""
+"""What one item of the data is: all that differs between images, vectors and whatever else is modelled.
 
+A dataset makes its own spec, a run folder keeps it, and everything that treats one kind of data in another way than the
+next asks the spec: how values are clamped and rounded, drawn, written, in which unit their likelihood is, and which
+settings suit a model of them. A new kind of data is one file with a frozen dataclass of this shape and its dataset, and
+one line in `sumi.data.specs`.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from sumi.errors import InputError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True)
-class ImageSpec:
-    """What a model of images makes."""
+    from sumi.data.config import DataConfig
 
-    name: ClassVar[str] = "images"
-
-    channels: int
-    height: int
-    width: int
-    levels: int
-    label_names: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.channels, self.height, self.width
+Wanted = TypeVar("Wanted")
 
 
 @dataclass(frozen=True)
-class VectorSpec:
-    """What a model of vectors makes; x = centre + scale · value in the user's units (`sumi.data.vectors`)."""
+class Unit:
+    """How nats of an item become the figure that is reported: nats/per_item + shift."""
 
-    name: ClassVar[str] = "vectors"
+    name: str
+    about: str
+    per_item: float
+    shift: float = 0.0
 
-    dimensions: int
-    levels: int | None
-    centre: tuple[float, ...] = ()
-    scale: float = 1.0
-    label_names: tuple[str, ...] = ()
+    def of_nats(self, nats: "Tensor") -> "Tensor":
+        """-log p of items, nats (N,), in this unit: float64 (N,)."""
+        return nats.double() / self.per_item + self.shift
+
+
+class DataSpec(Protocol):
+    """One item of the data, and what is particular to its kind.
+
+    Attributes:
+        name: how the items are called; also the ``type`` in config.json.
+        defaults: "section.field=value" settings that suit a diffusion model of such data.
+        together: whether many items share one picture and one file, as points do and images do not.
+        previewed: how many samples a preview during training shows.
+    """
+
+    name: ClassVar[str]
+    defaults: ClassVar[tuple[str, ...]]
+    together: ClassVar[bool]
+    previewed: ClassVar[int]
 
     @property
-    def shape(self) -> tuple[int]:
-        return (self.dimensions,)
+    def shape(self) -> tuple[int, ...]:
+        """Of one item."""
+        ...
 
-    def as_saved(self, values: Tensor) -> Tensor:
-        """Values (N, D) of the model: points as they are, of bits the nearer of -1 and 1."""
-        return torch.where(values > 0, 1.0, -1.0).to(values) if self.levels == 2 else values
+    @property
+    def levels(self) -> int | None:
+        """How many values an element may take; None for real numbers."""
+        ...
 
-    def to_units(self, values: Tensor) -> NDArray[np.float64]:
-        """Values (N, D) of the model, as saved, in the user's units: float64, as an offset may be large."""
-        centre = torch.tensor(self.centre or (0.0,) * self.dimensions, dtype=torch.float64)
-        return (centre + self.scale * self.as_saved(values).double()).numpy()
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """One name a class; () where there are none."""
+        ...
+
+    @property
+    def unit(self) -> Unit:
+        """What a likelihood of such items is reported in."""
+        ...
+
+    def describe(self) -> str:
+        """Shape, levels and classes in words."""
+        ...
+
+    def clamp(self, x: "Tensor") -> "Tensor":
+        """``x`` (N, …) with its values in the range of the data, where they have one."""
+        ...
+
+    def finish(self, x: "Tensor") -> "Tensor":
+        """``x`` (N, …) rounded to what a file holds, in the model's units still."""
+        ...
+
+    def picture(self, x: "Tensor", title: str) -> bytes:
+        """A PNG of items (N, …); where pictures have titles it is called ``title``."""
+        ...
+
+    def strip(self, t: Sequence[float], x: "Tensor") -> bytes:
+        """A PNG of up to ten states ``x`` (K, …) on the way from noise to data, and their times."""
+        ...
+
+    def animation(self, t: Sequence[float], x: "Tensor") -> bytes:
+        """A WebP of the states ``x`` (K, …) on the way from noise to data."""
+        ...
+
+    def write(
+        self,
+        folder: Path,
+        x: "Tensor",
+        *,
+        title: str,
+        start: int,
+        about: Mapping[str, object],
+        each: Sequence[Mapping[str, object]] | None = None,
+    ) -> str:
+        """Write items ``start`` … of a seed with what is known ``about`` them; returns what was written, in words.
+
+        ``each``: what is known of one item alone. Raises InputError for files that were made otherwise, SumiError
+        where one cannot be written.
+        """
+        ...
+
+    def reading(self, config: "DataConfig") -> "DataConfig":
+        """How other data are read so that they fit this spec."""
+        ...
 
 
-ItemSpec = ImageSpec | VectorSpec
+def expect(spec: object, wanted: type[Wanted], why: str) -> Wanted:
+    """``spec``, where it is of the kind that is ``wanted``. Raises InputError with the message ``why`` elsewhere."""
+    if not isinstance(spec, wanted):
+        raise InputError(why)
+    return spec
+
+
+def unlike(data: DataSpec, model: DataSpec, source: str) -> InputError:
+    """The error for data that a model cannot take."""
+    return InputError(
+        f"data.source: {source} has {_kind(data)}, the model makes {_kind(model)}; give data of that kind"
+    )
+
+
+def states(t: Sequence[float], x: "Tensor", count: int) -> "tuple[list[float], Tensor]":
+    """Up to ``count`` of the states ``x`` (K, …) and their times, evenly spaced and with both ends."""
+    import torch
+
+    chosen = torch.linspace(0, len(x) - 1, min(count, len(x))).round().long()
+    return [t[k] for k in chosen.tolist()], x[chosen]
+
+
+def describe(spec: DataSpec) -> str:
+    """Shape, levels and classes, where there are any."""
+    parts = ["x".join(map(str, spec.shape))]
+    parts += [f"{spec.levels} levels"] if spec.levels else []
+    parts += [f"classes {', '.join(spec.label_names)}"] if spec.label_names else []
+    return ", ".join(parts)
+
+
+def _kind(spec: DataSpec) -> str:
+    return f"{spec.name} {spec.shape}" + ("" if spec.levels is None else f" of {spec.levels} levels")

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import LabelConditioning
-from sumi.data.spec import ImageSpec
 from sumi.errors import InputError
 from sumi.evaluation.sweep_measures import Accuracy, Distance, Variety
-from sumi.evaluation.sweeps import Sweep, as_saved, in_random_order, sweep
+from sumi.evaluation.sweeps import Sweep, in_random_order, sweep
 from sumi.features.network import FeatureNetwork
 from sumi.guidance.guidance import Steering
 from sumi.models.classifier import ClassifierModel
@@ -63,8 +62,7 @@ def kinds_of(
     Raises InputError for a model of images that is told no classes, or of none; for runs that do not fit it; and for
     scales that are below 0, no numbers or fewer than two.
     """
-    told = isinstance(model, DiffusionModel) and isinstance(model.config.conditioning, LabelConditioning)
-    if not isinstance(model, DiffusionModel) or not told or not isinstance(model.items, ImageSpec):
+    if not isinstance(model, DiffusionModel) or not isinstance(model.config.conditioning, LabelConditioning):
         raise InputError(
             "--trade-off: is of a model of images that is told their classes, and this one is not; train "
             "classifier-free or guided"
@@ -116,7 +114,7 @@ def trade_off(
         def drawn(scale: float) -> Tensor:
             counting = counting_one(progress, f"sampling {kind} at {scale:g}")
             made = model.sample(len(labels), seed=seed, label=labels, steering=steering[scale], progress=counting)
-            return as_saved(model, made)
+            return model.items.finish(made)
 
         return sweep(drawn, kinds.scales, measures, compare_ends=False)
 

@@ -20,8 +20,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from sumi.data.dataset import ImageDataset
-from sumi.data.pixels import PixelRange
+from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation.measures import MOST, Compared, Copies, Measures, Spectra, copies, scores, spectra, variety
 from sumi.features.learned import train_classifier, train_rotations
@@ -293,11 +292,11 @@ def copies_training_images(evaluation: Evaluation) -> bool:
     return copies is not None and copies.found.ratios.p_value < SIGNIFICANT
 
 
-def learn_features(train: ImageDataset, progress: Count | None = None) -> FeatureNetwork:
+def learn_features(train: Dataset, progress: Count | None = None, *, seed: int = 0) -> FeatureNetwork:
     """The space in which distances are measured: a classifier of the training images, or of how they are turned."""
-    images = PixelRange(train.levels).to_model(train.images)
+    images = everything(train)
     report = counting_one(progress, "learning to tell real images apart")
-    if train.labels is None:
-        return train_rotations(images, seed=0, progress=report)
+    if not train.label_names:
+        return train_rotations(images, seed=seed, progress=report)
     classes = len(train.label_names)
-    return train_classifier(images, torch.tensor(train.labels), classes=classes, seed=0, progress=report)
+    return train_classifier(images, every_label(train), classes=classes, seed=seed, progress=report)

@@ -6,7 +6,7 @@ in docs/evaluation.md runs as it stands.
 
 from torch import Tensor
 
-from sumi.data.pixels import PixelRange
+from sumi.data.dataset import everything
 from sumi.evaluation.images import CHUNK, finite
 from sumi.features.space import FeatureSpace
 from sumi.metrics.moments import FeatureMoments, Moments
@@ -23,7 +23,7 @@ def sampled_moments(
 
     def features(first: int) -> Tensor:
         drawn = finite(model.sample(min(CHUNK, start + n - first), seed=seed, start=first))
-        return space.features(model.pixels.to_model(model.pixels.to_levels(drawn)))
+        return space.features(model.images.finish(drawn))
 
     moments = Moments.of(map(features, range(start, start + n, CHUNK)), space.space.dimension)
     what = f"samples of {model.description.identity} after {model.step} steps, seed {seed}"
@@ -33,6 +33,5 @@ def sampled_moments(
 def held_out_moments(model: GenerativeModel, space: FeatureSpace) -> FeatureMoments:
     """Of the images of the run's own data that are held out."""
     _, held_out = model.load_images().split(model.config.data.held_out)
-    images = PixelRange(held_out.levels).to_model(held_out.images)
-    moments = Moments.of(map(space.features, images.split(CHUNK)), space.space.dimension)
+    moments = Moments.of(map(space.features, everything(held_out).split(CHUNK)), space.space.dimension)
     return FeatureMoments(space.space.sha256, held_out.fingerprint(), moments)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sumi.data.pixels import PixelRange
+from sumi.data.dataset import everything
 from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
 from sumi.errors import InputError, writing
 from sumi.evaluation.images import learn_features
@@ -222,7 +222,7 @@ def _features(model: DiffusionModel, progress: Count | None) -> tuple[FeatureNet
     """The network that looks at images, and what it sees in the run's held-out ones."""
     train, held_out = model.load_images().split(model.config.data.held_out)
     network = learn_features(train, progress)
-    return network, network.features(PixelRange(held_out.levels).to_model(held_out.images))
+    return network, network.features(everything(held_out))
 
 
 class _WatchedNoise:

@@ -129,8 +129,8 @@ def sweep_sampler(
 
     def drawn(what: str, steps: int, solver: str, eta: float | None = None) -> Tensor:
         counting = counting_one(progress, f"sampling {what}")
-        return as_saved(
-            model, model.sample(n, steps=steps, solver=solver, eta=eta, seed=seed, label=labels, progress=counting)
+        return model.items.finish(
+            model.sample(n, steps=steps, solver=solver, eta=eta, seed=seed, label=labels, progress=counting)
         )
 
     distance = Distance(network, mixed, alike)
@@ -156,8 +156,3 @@ def sweep_sampler(
 def in_random_order(images: Tensor, seed: int) -> Tensor:
     """The same images: of training ones, those that an evaluation of this seed compares with come first."""
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
-
-
-def as_saved(model: DiffusionModel, images: Tensor) -> Tensor:
-    """Samples rounded to the levels of the data."""
-    return model.pixels.to_model(model.pixels.to_levels(images))

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, get_args
 
+import numpy as np
 import torch
 
 from sumi.config import nearest
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset
+from sumi.data.dataset import Dataset
 from sumi.data.load import load_images
-from sumi.data.pixels import PixelRange
-from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
 from sumi.evaluation.loss_by_noise import LossByNoise, looked_at, loss_by_noise
 from sumi.explain.correction import draw_correction
@@ -57,33 +56,34 @@ def explain(
         config, images = SCHEDULES[subject], load_images(DataConfig(source=data or "digits"))
         folder = out or Path("explain") / subject
         yield from _explain_schedule(config.build(), config.steps or 1000, images, folder)
-        if images.labels is not None:
+        if images.label_names:
             yield _recognition(images, config.build(), folder, count)
         return
     if not Path(subject).exists():
         raise InputError(f"{subject}: is no run folder, schedule or law; {nearest(subject, (*SCHEDULES, *LAWS))}")
     model = load(subject, DiffusionModel, checkpoint=checkpoint)
     dataset, folder = model.load_data(data), out or model.folder / "explain"
-    if isinstance(dataset, VectorDataset):
-        yield from explain_vectors(model, dataset, folder, count)
-        return
+    yield from RUNS[dataset.spec.name](model, dataset, folder, count)
+
+
+def _explain_images(model: DiffusionModel, dataset: Dataset, folder: Path, _: Count | None) -> Iterator[Drawn]:
     schedule = model.network_denoiser.schedule  # as it was learned, where it was
     yield from _explain_schedule(schedule, model.config.schedule.steps or 1000, dataset, folder)
     yield draw_reverse(model, folder / "reverse.png")
     yield draw_loss(held_out_loss(model, dataset), folder / "loss_by_noise.png")
 
 
-def held_out_loss(model: DiffusionModel, dataset: ImageDataset, *, limit: int = 500) -> LossByNoise:
+def held_out_loss(model: DiffusionModel, dataset: Dataset, *, limit: int = 500) -> LossByNoise:
     """The model's errors on up to ``limit`` held-out images at 20 times."""
     _, held_out = dataset.split(model.config.data.held_out)
-    images = PixelRange(held_out.levels).to_model(held_out.images[:limit]).to(model.device)
+    images = held_out.batch(np.arange(min(limit, len(held_out)))).to(model.device)
     times = looked_at(model.network_denoiser.grid)
     return loss_by_noise(model.denoiser(), images, times, seed=model.config.seed)
 
 
 @torch.no_grad()
-def _explain_schedule(schedule: Schedule, steps: int, dataset: ImageDataset, folder: Path) -> Iterator[Drawn]:
-    image = PixelRange(dataset.levels).to_model(dataset.images[0])
+def _explain_schedule(schedule: Schedule, steps: int, dataset: Dataset, folder: Path) -> Iterator[Drawn]:
+    image = dataset.batch(np.arange(1))[0]
     yield draw_schedule(schedule, steps, folder / "schedule.png")
     yield draw_noising(image, schedule, steps, folder / "noising.png")
     yield draw_correction(schedule, folder / "correction.png")
@@ -92,20 +92,20 @@ def _explain_schedule(schedule: Schedule, steps: int, dataset: ImageDataset, fol
 
 
 @torch.no_grad()
-def _recognition(images: ImageDataset, schedule: Schedule, folder: Path, count: Count | None) -> Drawn:
+def _recognition(images: Dataset, schedule: Schedule, folder: Path, count: Count | None) -> Drawn:
     return draw_recognition(recognise(images, schedule, count=count), schedule, folder / "recognition.png")
 
 
 def _explain_unscaled(data: str, folder: Path, _: Count | None) -> Iterator[Drawn]:
     images = load_images(DataConfig(source=data))
-    image = PixelRange(images.levels).to_model(images.images[0])
+    image = images.batch(np.arange(1))[0]
     yield draw_unscaled(image, LinearBeta().build(), LinearBeta().steps, folder / "unscaled.png")
 
 
 def _explain_reverse_kernel(data: str, folder: Path, _: Count | None) -> Iterator[Drawn]:
     images, schedule = load_images(DataConfig(source=data)), LinearBeta().build()
     yield draw_reverse_kernel(schedule, folder / "reverse_kernel.png")
-    known = PixelRange(images.levels).to_model(images.images[:MOST_KNOWN])
+    known = images.batch(np.arange(min(MOST_KNOWN, len(images))))
     yield draw_one_step(known, schedule, folder / "one_step.png")
 
 
@@ -133,3 +133,8 @@ LAWS: Final[dict[str, Callable[[str, Path, Count | None], Iterator[Drawn]]]] = {
     "low-density": _explain_low_density,
     "guidance": _explain_guidance,
 }
+RUNS: Final[dict[str, Callable[[DiffusionModel, Dataset, Path, Count | None], Iterator[Drawn]]]] = {
+    "images": _explain_images,
+    "vectors": explain_vectors,
+}
+"""By the name of what a run makes."""

@@ -20,16 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset
 from sumi.data.load import load_images
-from sumi.data.pixels import PixelRange
 from sumi.denoising.parameterization import ParameterizationConfig, PredictClean, PredictNoise, PredictVelocity
 from sumi.denoising.weighting import ConstantWeighting, SNRWeighting, VelocityWeighting, WeightingConfig
+from sumi.evaluation.images import learn_features
 from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
-from sumi.features.learned import train_classifier, train_rotations
 from sumi.features.network import FeatureNetwork
 from sumi.figures.canvas import INK, RED, Drawn, canvas, save
 from sumi.metrics.frechet import frechet_distance
@@ -107,8 +106,8 @@ def compare(
     count = count or (lambda *_: None)
     dataset = load_images(DataConfig(source=source, held_out=HELD_OUT))
     learned, held_out = dataset.split(HELD_OUT)
-    network = _features(learned, seed, count)
-    images = PixelRange(dataset.levels).to_model(held_out.images[:SAMPLES])
+    network = learn_features(learned, count, seed=seed)
+    images = held_out.batch(np.arange(min(SAMPLES, len(held_out))))
     real = network.features(images)
     return [
         _measure(configuration(plan, source, steps=steps, seed=seed), plan, images, network, real, samples, count)
@@ -135,18 +134,6 @@ def _measure(
         losses = loss_by_noise(model.network_denoiser, images, times, seed=config.seed)
         made = model.sample(samples, steps=50, seed=config.seed)
     return Measured(plan, losses, frechet_distance(network.features(made), real))
-
-
-def _features(learned: ImageDataset, seed: int, count: Count) -> FeatureNetwork:
-    images = PixelRange(learned.levels).to_model(learned.images)
-
-    def progress(done: int, total: int) -> None:
-        count("learning features", done, total)
-
-    if learned.labels is None:
-        return train_rotations(images, seed=seed, progress=progress)
-    labels = torch.from_numpy(learned.labels)
-    return train_classifier(images, labels, classes=len(learned.label_names), seed=seed, progress=progress)
 
 
 def excess(measured: list[Measured]) -> list[list[float]]:

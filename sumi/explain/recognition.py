@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.data.dataset import ImageDataset
-from sumi.data.pixels import PixelRange
+from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
 from sumi.features.learned import train_classifier
 from sumi.features.network import FeatureNetwork
@@ -67,17 +66,17 @@ class Recognition:
 
 
 def recognise(
-    dataset: ImageDataset, schedule: Schedule, *, seed: int = 0, copies: int = COPIES, count: Count | None = None
+    dataset: Dataset, schedule: Schedule, *, seed: int = 0, copies: int = COPIES, count: Count | None = None
 ) -> Recognition:
     """Train both classifiers and ask them at 21 times from 0 to 1. Raises InputError where the data has no labels."""
-    if dataset.labels is None:
+    if not dataset.label_names:
         raise InputError("data.source: has no classes to recognise; give labelled images, such as digits")
     count = count or (lambda *_: None)
     learned, held_out = dataset.split(HELD_OUT)
     learned = learned.subset(range(min(MOST, len(learned))))
-    pixels, classes = PixelRange(dataset.levels), len(dataset.label_names)
-    images, labels = pixels.to_model(learned.images), torch.from_numpy(learned.labels)
-    shown, answers = pixels.to_model(held_out.images), torch.from_numpy(held_out.labels)
+    classes = len(dataset.label_names)
+    images, labels = everything(learned), every_label(learned)
+    shown, answers = everything(held_out), every_label(held_out)
     knows_clean = train_classifier(
         images, labels, classes=classes, seed=seed, progress=lambda done, all_: count("learning clean", done, all_)
     )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sumi.data.vectors import VectorDataset
+from sumi.data.dataset import Dataset, everything
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.evaluation.loss_by_noise import looked_at, loss_by_noise
 from sumi.explain.density import draw_density, draw_energy, is_energy
@@ -72,12 +72,10 @@ def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> D
 LOSSES_OF = 1000
 
 
-def explain_vectors(
-    model: DiffusionModel, dataset: VectorDataset, folder: Path, count: Count | None
-) -> Iterator[Drawn]:
+def explain_vectors(model: DiffusionModel, dataset: Dataset, folder: Path, count: Count | None) -> Iterator[Drawn]:
     """The schedule as it was learned, both ways, the second distribution; of points also loss and density."""
     train, held_out = dataset.split(model.config.data.held_out)
-    x_0 = torch.from_numpy(train.values)
+    x_0 = everything(train)
     schedule, bits = model.network_denoiser.schedule, isinstance(model.network_denoiser, BinomialDenoiser)
     with torch.no_grad():
         yield draw_schedule(schedule, model.config.schedule.steps or 1000, folder / "schedule.png")

@@ -2,44 +2,15 @@
 
 import json
 from dataclasses import asdict, dataclass
-from math import log
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
-from sumi.data.spec import ImageSpec, ItemSpec
+from sumi.data.spec import Unit
 from sumi.errors import writing
 from sumi.figures.canvas import INK, RED, Drawn, canvas, save
 from sumi.likelihood.dequantize import mean_with_error
 from sumi.likelihood.estimate import BoundEstimate
-
-
-@dataclass(frozen=True)
-class Unit:
-    """How nats of an item become the figure that is told: nats/per_item + shift."""
-
-    name: str
-    about: str
-    per_item: float
-    shift: float = 0.0
-
-    @staticmethod
-    def of(items: ItemSpec) -> "Unit":
-        """Bits per dimension of pixels, bits per sequence of bits, nats per dimension of points."""
-        dimensions = int(np.prod(items.shape))
-        if isinstance(items, ImageSpec):
-            about = f"{dimensions} dimensions, bins of width 2/{items.levels - 1} in [-1, 1]"
-            return Unit("bits/dim", about, dimensions * log(2))
-        if items.levels is not None:
-            return Unit("bits/sequence", f"{dimensions} bits each", log(2))
-        return Unit(
-            "nats/dim", f"a density of {dimensions} numbers in the data's own units", dimensions, log(items.scale)
-        )
-
-    def of_nats(self, nats: Tensor) -> Tensor:
-        """-log p of items, nats (N,), in this unit: float64 (N,)."""
-        return nats.double() / self.per_item + self.shift
 
 
 @dataclass(frozen=True)

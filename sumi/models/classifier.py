@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 import torch
 
-from sumi.data.dataset import ImageDataset
+from sumi.data.dataset import Dataset
 from sumi.errors import InputError
 from sumi.guidance.classifier import NoisyClassifier
 from sumi.metrics.intervals import Estimate, share
@@ -48,23 +48,27 @@ class ClassifierModel(TrainedModel):
     def config(self) -> NoisyClassifierConfig:
         return self._config
 
+    @property
+    def evaluated_as(self) -> str:
+        return "classifiers"
+
     def preview(self) -> bytes | None:
         """None: a classifier draws nothing."""
         return None
 
     @torch.inference_mode()
     def accuracy_by_noise(
-        self, held_out: ImageDataset, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
+        self, held_out: Dataset, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
     ) -> AccuracyByNoise:
         """How much of the held-out images it recognises at log-SNR from its lowest to its highest.
 
         Of more than 2000 images, so many are looked at, evenly spaced. Raises InputError where they are none, or have
         other classes than it knows.
         """
-        if held_out.labels is None or held_out.label_names != self.items.label_names or not len(held_out):
+        if not held_out.label_names or held_out.label_names != self.items.label_names or not len(held_out):
             raise InputError("data.source: has no held-out images of the classes it knows; give the data of the run")
         chosen = torch.linspace(0, len(held_out) - 1, min(MOST, len(held_out))).round().long()
-        labels = torch.from_numpy(held_out.labels)[chosen]
+        labels = held_out.labels_of(chosen.numpy())
         points = torch.linspace(self.classifier.lowest, self.classifier.highest, POINTS, dtype=torch.float64)
         found = []
         for k, log_snr in enumerate(points):
@@ -74,7 +78,7 @@ class ClassifierModel(TrainedModel):
                 now = at_log_snr(log_snr.expand(len(part)))
                 noise = normal(seed, part.tolist(), k, Purpose.EVALUATION, held_out.shape)
                 logits = self.classifier.logits(add_noise(x_0, noise, now).to(self.device), now)
-                right += int((logits.argmax(1).cpu() == torch.from_numpy(held_out.labels)[part]).sum())
+                right += int((logits.argmax(1).cpu() == held_out.labels_of(part.numpy())).sum())
             found.append(share(right, len(chosen)))
             if progress is not None:
                 progress(k + 1, POINTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sumi.data.dataset import Dataset, ImageDataset
+from sumi.data.dataset import Dataset, every_label
 from sumi.errors import InputError, SumiError
 from sumi.guidance.classifier import NoisyClassifier
 from sumi.models.classifier import ClassifierModel
@@ -32,10 +32,9 @@ class Classification:
     def task(self, module: nn.Module, data: Dataset, device: torch.device) -> ClassificationTask:
         """Tell the classes of noised ``data`` apart. Raises InputError where they have none."""
         del module
-        if not isinstance(data, ImageDataset) or data.labels is None:
+        if not data.label_names:
             raise InputError(f"data.source: {self.config.data.source} has no labelled images; give some")
-        labels = torch.from_numpy(data.labels)
-        return ClassificationTask(data, labels, self.config.seed, device, flip=self.config.data.flip)
+        return ClassificationTask(data, every_label(data), self.config.seed, device, flip=self.config.data.flip)
 
     def model(self, module: nn.Module, step: int, folder: Path) -> ClassifierModel:
         """The classifier, ready to guide."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sumi.data.dataset import ImageDataset
+from sumi.data.dataset import Dataset
 from sumi.errors import SumiError
 from sumi.guidance.classifier import NoisyClassifier
 from sumi.process.gaussian import add_noise
@@ -23,7 +23,7 @@ from sumi.training.batch import training_batch
 class ClassificationTask:
     """Labelled images, noised by the counter. ``flip``: mirror images left to right, half of the time."""
 
-    data: ImageDataset
+    data: Dataset
     labels: Tensor
     seed: int
     device: torch.device

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sumi.config import from_json, to_json
-from sumi.data.spec import ItemSpec
+from sumi.data.dataset import Dataset
+from sumi.data.spec import expect
+from sumi.data.specs import SPECS
 from sumi.errors import InputError, writing
 from sumi.models.baselines.config import BaselineConfig
 from sumi.models.classifier_config import NoisyClassifierConfig
@@ -40,10 +42,16 @@ class RunDescription:
     """
 
     config: Config
-    items: ItemSpec
+    items: SPECS
     data_fingerprint: str
     data_std: float
     format: int = FORMAT
+
+    @classmethod
+    def of(cls, config: Config, dataset: Dataset) -> "RunDescription":
+        """That of a run on this data. Raises InputError for data of a kind that no run folder holds."""
+        spec = expect(dataset.spec, SPECS, f"data: {dataset.spec.name} are not in sumi.data.specs; add their spec")
+        return cls(config, spec, dataset.fingerprint(), dataset.std())
 
     @property
     def identity(self) -> str:

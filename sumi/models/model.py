@@ -2,22 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sumi.data.dataset import ImageDataset
+from sumi.data.config import MEMORY
+from sumi.data.dataset import Dataset
+from sumi.data.images import ImageSpec
 from sumi.data.load import is_there
-from sumi.data.load import load as load_data
+from sumi.data.open import open_data
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import ImageSpec, VectorSpec
-from sumi.data.vectors import VectorDataset
+from sumi.data.spec import expect
 from sumi.errors import InputError
-from sumi.figures.pictures import image_grid, png
-from sumi.figures.vectors import picture
 from sumi.models.description import Config, RunDescription, RunFolder
 from sumi.training.checkpoint import JSON, Checkpoint, save_checkpoint
 
@@ -55,51 +53,45 @@ class TrainedModel(ABC):
         """What was configured."""
 
     @property
+    def evaluated_as(self) -> str:
+        """In which way it is evaluated (`sumi.report.evaluate.EVALUATIONS`): in that of what it makes."""
+        return self.items.name
+
+    @property
     def images(self) -> ImageSpec:
-        """What its images are. Raises InputError where it is of vectors."""
-        if not isinstance(self.items, ImageSpec):
-            raise InputError(f"{self.folder}: is a model of vectors, and this is for images; choose such a run")
-        return self.items
+        """What its images are. Raises InputError where it makes something else."""
+        why = f"{self.folder}: is a model of {self.items.name}, and this is for images; choose such a run"
+        return expect(self.items, ImageSpec, why)
 
     @property
     def pixels(self) -> PixelRange:
-        """How its images become pixels. Raises InputError where it is of vectors."""
-        return PixelRange(self.images.levels)
+        """How its images become pixels. Raises InputError where it makes something else."""
+        return self.images.pixels
 
     @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
-    def load_data(self, source: str | None = None) -> ImageDataset | VectorDataset:
-        """The run's own data, or other data (``source``), where images are made to the model's size and channels, and
-        vectors told in the model's units.
+    def load_data(self, data: object = None) -> Dataset:
+        """The run's own data, or other ``data`` (a path, a name or what `sumi.data.open_data` takes) made to fit the
+        model: images in its size and channels, vectors in its units.
 
         Raises InputError where they are not of the model's kind, or cannot be found.
         """
         config = self.config.data
-        if source is not None:
-            config = replace(config, source=source)
-        if source is not None and isinstance(self.items, ImageSpec):
-            side = self.items.height if self.items.height == self.items.width else None
-            config = replace(config, size=side, channels=self.items.channels)
-        if source is None and not is_there(config):
-            raise InputError(f"{config.source}: the run's own data are gone from there; say where with --data")
-        dataset = load_data(config)
-        if (*dataset.shape, dataset.levels) != (*self.items.shape, self.items.levels):
-            raise InputError(
-                f"data.source: {config.source} has {_kind(dataset.shape, dataset.levels)}, the model makes "
-                f"{_kind(self.items.shape, self.items.levels)}; give data of that kind"
-            )
-        if isinstance(dataset, VectorDataset) and isinstance(self.items, VectorSpec):
-            return dataset.in_units(self.items.centre, self.items.scale)
-        return dataset
+        if data is None:
+            if not is_there(config):
+                raise InputError(f"{config.source}: the run's own data are gone from there; say where with --data")
+            dataset, source = open_data(config.source, config), config.source
+        else:
+            dataset = open_data(data, self.items.reading(config))
+            source = str(data) if isinstance(data, str | Path) else MEMORY
+        return dataset.fitted_to(self.items, source)
 
-    def load_images(self, source: str | None = None) -> ImageDataset:
-        """As `load_data`. Raises InputError where the model is of vectors."""
-        dataset = self.load_data(source)
-        if not isinstance(dataset, ImageDataset):
-            raise InputError(f"{self.folder}: is a model of vectors, and this is for images; choose such a run")
-        return dataset
+    def load_images(self, data: object = None) -> Dataset:
+        """As `load_data`. Raises InputError where the model makes something else than images."""
+        _ = self.images
+        return self.load_data(data)
 
     def save(self, folder: Path | str) -> None:
         """Write the model as a run folder with one checkpoint, which `load` reads. Raises SumiError."""
@@ -141,10 +133,8 @@ class GenerativeModel(TrainedModel):
         """How `sample` makes them when nothing more is said, in words."""
 
     def drawn(self, made: Tensor, title: str) -> bytes:
-        """A PNG of samples ``made``: a grid of images, or a plot of vectors called ``title``."""
-        if isinstance(self.items, VectorSpec):
-            return picture([(title, made)], self.items.levels)
-        return png(image_grid(self.pixels.to_bytes(made).numpy()))
+        """A PNG of samples ``made``; where pictures have titles it is called ``title``."""
+        return self.items.picture(made, title)
 
 
 def check_indices(n: int, start: int, seed: int, batch_size: int) -> None:
@@ -159,8 +149,3 @@ def check_range(*, least: int, **values: int) -> None:
     for name, value in values.items():
         if not least <= value < 2**64:
             raise InputError(f"{name}: {value} is out of range; give {least} or more, below 2^64")
-
-
-def _kind(shape: tuple[int, ...], levels: int | None) -> str:
-    what = "images" if len(shape) == 3 else "vectors"
-    return f"{what} {shape}" + ("" if levels is None else f" of {levels} levels")

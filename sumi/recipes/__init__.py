@@ -1,16 +1,15 @@
 """Recipes by name: each is one file that names the parts of one paper's system."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
-from sumi.config import nearest
+from sumi.config import describe, nearest, override
 from sumi.data.config import DataConfig
-from sumi.data.load import holds_vectors
+from sumi.data.load import peek
+from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.description import Config
 from sumi.models.diffusion.config import RunConfig
-from sumi.networks.mlp import MLPConfig
 from sumi.recipes import (
     classifier_free,
     colourise,
@@ -32,7 +31,7 @@ from sumi.recipes import (
     vdm,
 )
 
-RECIPES: Final[dict[str, Callable[[DataConfig], Config]]] = {
+RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], Config]]] = {
     "ddpm": ddpm.recipe,
     "improved-ddpm": improved_ddpm.recipe,
     "classifier-free": classifier_free.recipe,
@@ -54,17 +53,22 @@ RECIPES: Final[dict[str, Callable[[DataConfig], Config]]] = {
 }
 
 
-def build(name: str, data: DataConfig) -> Config:
-    """The configuration of the recipe called ``name`` for this data; on vectors its network is a perceptron.
+def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> Config:
+    """The configuration of the recipe called ``name`` for this data, with what suits data of ``spec``.
 
-    Raises InputError where there is none.
+    ``spec`` None: as `peek` finds it. Raises InputError where there is no such recipe.
     """
     if name not in RECIPES:
         raise InputError(f"recipe {name!r}: there is no such recipe; {nearest(name, RECIPES)}")
-    config = RECIPES[name](data)
-    if isinstance(config, RunConfig) and holds_vectors(data):
-        sampling = replace(config.sampling, threshold="none")  # points may lie anywhere
-        # small enough to be exact and to take many at a time; a falling rate settles fine structure
-        training = replace(config.training, batch_size=256, learning_rate=3e-3, precision="fp32", decay="cosine")
-        config = replace(config, network=MLPConfig(), training=training, sampling=sampling)
-    return config
+    spec = spec or peek(data)
+    config = RECIPES[name](data, spec)
+    return _suited(config, spec) if isinstance(config, RunConfig) else config
+
+
+def _suited(config: RunConfig, spec: DataSpec) -> RunConfig:
+    """With the defaults of the data where the recipe has those of all; the network is the data's own in any case."""
+    own, usual = (
+        {name: value for name, value, _ in describe(c)} for c in (config, RunConfig(config.recipe, config.data))
+    )
+    fields = {setting.partition("=")[0]: setting for setting in spec.defaults}
+    return override(config, [s for name, s in fields.items() if name == "network" or own[name] == usual[name]])

@@ -6,12 +6,13 @@ denoiser is extrapolated away from the unconditional one; ``--guidance 1`` is th
 
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
 from sumi.sampling.sampler import SamplingConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """Class labels with dropout 0.1 and the cosine schedule; guided by 2 unless told otherwise."""
     return RunConfig(
         recipe="classifier-free",

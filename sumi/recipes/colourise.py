@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from sumi.conditioning.image import GreyConditioning
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """The image without its colours as a condition, and the cosine schedule; images have three channels."""
     data = replace(data, channels=data.channels or 3)
     return RunConfig(recipe="colourise", data=data, schedule=CosineBeta(), conditioning=GreyConditioning())

@@ -5,9 +5,10 @@ times), exponentially averaged weights; sampled by `adams` or, as in the paper, 
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.models.diffusion.config import RunConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """The paper's process, parameterization and loss; a network and a learning rate that two CPU cores can train."""
     return RunConfig(recipe="ddpm", data=data)

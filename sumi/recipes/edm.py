@@ -5,6 +5,7 @@ levels of noise seen in training by a log-normal distribution, and Heun's second
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictPreconditioned
 from sumi.denoising.weighting import EDMWeighting
 from sumi.models.diffusion.config import RunConfig
@@ -13,7 +14,7 @@ from sumi.process.exploding import EDM
 from sumi.sampling.sampler import SamplingConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """Table 1 of the paper; 18 steps of Heun are 35 evaluations, as there for CIFAR-10."""
     return RunConfig(
         recipe="edm",

@@ -7,6 +7,7 @@ its density at every level. Sampled as `ncsn` is, on 16 levels.
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictEnergy
 from sumi.models.diffusion.config import RunConfig
 from sumi.objectives.times import UniformTimes
@@ -14,7 +15,7 @@ from sumi.process.exploding import VE
 from sumi.sampling.sampler import SamplingConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """Geometric noise, the loss of `ncsn`, a scalar network, and annealed Langevin dynamics."""
     return RunConfig(
         recipe="energy",

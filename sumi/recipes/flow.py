@@ -5,6 +5,7 @@ drawn most often from the middle of the way.
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictFlow
 from sumi.denoising.weighting import FlowWeighting
 from sumi.models.diffusion.config import RunConfig
@@ -13,7 +14,7 @@ from sumi.process.continuous import Flow
 from sumi.sampling.sampler import SamplingConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """The line, the velocity, logit-normal times; sampled along the ODE."""
     return RunConfig(
         recipe="flow",

@@ -5,12 +5,13 @@ no average of the gradient, a short one of its square.
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.models.baselines.config import BaselineConfig
 from sumi.models.baselines.gan import GANConfig
 from sumi.training.config import TrainingConfig
 
 
-def recipe(data: DataConfig) -> BaselineConfig:
+def recipe(data: DataConfig, _: DataSpec) -> BaselineConfig:
     """Gradients are as large as the game makes them: they are clipped only where it would break."""
     training = TrainingConfig(
         steps=3000,

@@ -7,6 +7,7 @@ are left out of one sample in ten, so that it can be guided without one too, and
 
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.denoising.variance import LearnedVariance
 from sumi.models.diffusion.config import RunConfig
 from sumi.networks.adm import ADMConfig
@@ -14,7 +15,7 @@ from sumi.process.chain import CosineBeta
 from sumi.sampling.sampler import SamplingConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """The ADM with class labels; sampled ancestrally with the learned variance."""
     return RunConfig(
         recipe="guided",

@@ -6,13 +6,14 @@ is the paper's L_vlb, whose times are drawn as often as their losses are large.
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.denoising.variance import LearnedVariance
 from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
 from sumi.sampling.sampler import SamplingConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """The paper's schedule, variance and hybrid loss; sampled ancestrally with the learned variance."""
     return RunConfig(
         recipe="improved-ddpm",

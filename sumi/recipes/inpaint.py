@@ -6,10 +6,11 @@ masks of all kinds. ``sumi inpaint`` samples it; with all masked it is a plain m
 
 from sumi.conditioning.image import MaskedConditioning
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """The kept pixels and their mask as a condition, and the cosine schedule."""
     return RunConfig(recipe="inpaint", data=data, schedule=CosineBeta(), conditioning=MaskedConditioning())

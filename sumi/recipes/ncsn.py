@@ -7,13 +7,14 @@ so that what it gives is of unit size at every level. `energy` is the same with 
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.models.diffusion.config import RunConfig
 from sumi.objectives.times import GridTimes
 from sumi.process.exploding import Ladder
 from sumi.sampling.sampler import SamplingConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
     """The paper's ladder, loss and sampler."""
     return RunConfig(
         recipe="ncsn",

@@ -5,11 +5,12 @@ rate falls.
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.models.classifier_config import NoisyClassifierConfig
 from sumi.training.config import TrainingConfig
 
 
-def recipe(data: DataConfig) -> NoisyClassifierConfig:
+def recipe(data: DataConfig, _: DataSpec) -> NoisyClassifierConfig:
     """The ADM's way down with attention pooling; cross-entropy at log-SNR spread evenly from -8 to 8."""
     training = TrainingConfig(steps=3000, weight_decay=0.05, decay="cosine", sample_every=0)
     return NoisyClassifierConfig(recipe="noisy-classifier", data=data, training=training)

@@ -7,7 +7,7 @@ same share of the information in every step. (The paper learns variances too; he
 """
 
 from sumi.data.config import DataConfig
-from sumi.data.load import holds_bits
+from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictClean
 from sumi.denoising.weighting import LikelihoodWeighting
 from sumi.models.diffusion.config import RunConfig
@@ -19,9 +19,9 @@ from sumi.sampling.sampler import BINOMIAL, SamplingConfig
 STEPS = 40
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, spec: DataSpec) -> RunConfig:
     """The paper's two processes, each trained on its bound; sampled as the chain that the bound is of."""
-    if holds_bits(data):
+    if spec.levels == 2:
         return RunConfig(
             recipe="nonequilibrium",
             data=data,

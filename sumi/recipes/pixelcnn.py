@@ -4,12 +4,13 @@ Gated, without a blind spot, and with a mixture of logistics for many levels (Sa
 """
 
 from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
 from sumi.models.baselines.config import BaselineConfig
 from sumi.models.baselines.pixelcnn import PixelCNNConfig
 from sumi.training.config import TrainingConfig
 
 
-def recipe(data: DataConfig) -> BaselineConfig:
+def recipe(data: DataConfig, _: DataSpec) -> BaselineConfig:
     """A rate that falls to 0, and dropout, without which it learns small sets by heart."""
     network = PixelCNNConfig(width=32, blocks=4, dropout=0.3)
     training = TrainingConfig(

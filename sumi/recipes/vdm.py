@@ -5,8 +5,10 @@ monotone network between them so that the estimate of the bound varies least. Ti
 and the network sees high frequencies of its input, without which the last bits of a pixel cannot be told.
 """
 
+from math import log2
+
 from sumi.data.config import DataConfig
-from sumi.data.load import coarse_levels
+from sumi.data.spec import DataSpec
 from sumi.denoising.weighting import LikelihoodWeighting
 from sumi.models.diffusion.config import RunConfig
 from sumi.networks.unet import UNetConfig
@@ -15,9 +17,9 @@ from sumi.process.learned import Learned
 from sumi.sampling.sampler import SamplingConfig
 
 
-def recipe(data: DataConfig) -> RunConfig:
+def recipe(data: DataConfig, spec: DataSpec) -> RunConfig:
     """The paper's bound, schedule and Fourier features, whose periods are two levels of a pixel and one."""
-    fourier = (3, 4) if coarse_levels(data) else (7, 8)
+    bits = round(log2(spec.levels or 256))
     return RunConfig(
         recipe="vdm",
         data=data,
@@ -25,6 +27,6 @@ def recipe(data: DataConfig) -> RunConfig:
         weighting=LikelihoodWeighting(),
         times=UniformTimes(start=1e-5),
         stratified_times=True,
-        network=UNetConfig(fourier=fourier),
+        network=UNetConfig(fourier=(bits - 1, bits)),
         sampling=SamplingConfig(solver="adams", steps=50),
     )

@@ -4,25 +4,26 @@ import json
 from dataclasses import asdict
 from math import exp
 
-from sumi.data.dataset import ImageDataset
+from sumi.data.dataset import Dataset
 from sumi.errors import writing
+from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.figures.charts import accuracy_by_noise_level
 from sumi.models.classifier import AccuracyByNoise, ClassifierModel
-from sumi.progress import Count, counting_one
+from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import amount, percent
 
 
-def measure_classifier(
-    model: ClassifierModel, *, data: str | None = None, seed: int = 0, progress: Count | None = None
-) -> Measured:
+def measure_classifier(model: ClassifierModel, options: Options) -> Measured:
     """Ask it for the classes of held-out images in more and less noise, and write ``report/`` in its run folder.
 
     Raises InputError for data that does not fit.
     """
-    dataset = model.load_images(data)
+    options.refuse(model, "n", "features", "sweeps", "guidance")
+    seed, progress = options.seed, options.progress
+    dataset = model.load_images(options.data)
     train, held_out = dataset.split(model.config.data.held_out)
     found = model.accuracy_by_noise(held_out, seed=seed, progress=counting_one(progress, "classifying"))
     words, folder = _verdict(found), model.folder / "report"
@@ -86,9 +87,7 @@ def _verdict(found: AccuracyByNoise) -> Verdict:
     return Verdict(headline, points)
 
 
-def _how(
-    model: ClassifierModel, train: ImageDataset, held_out: ImageDataset, found: AccuracyByNoise, seed: int
-) -> Section:
+def _how(model: ClassifierModel, train: Dataset, held_out: Dataset, found: AccuracyByNoise, seed: int) -> Section:
     section = how_it_was_made(
         model, train, held_out, made=f"{found.images} held-out images, noised", shown=found.images, seed=seed
     )

@@ -1,30 +1,27 @@
 """From a trained model to figures a person can believe, and the report that holds them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from sumi.conditioning.labels import LabelConditioning
-from sumi.data.dataset import ImageDataset
-from sumi.data.pixels import PixelRange
-from sumi.data.spec import VectorSpec
+from sumi.data.dataset import Dataset, evenly, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation.guidance import Kinds, trade_off
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, evaluate, learn_features
 from sumi.evaluation.loss_by_noise import LossByLogSnr, loss_by_log_snr
+from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.evaluation.sweeps import sweep_sampler
 from sumi.features.learned import FEWEST_IMAGES
 from sumi.features.network import FeatureNetwork
 from sumi.features.open import LEARNED, open_space
 from sumi.features.space import FeatureSpace
-from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.model import GenerativeModel
+from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.progress import Count, counting_one
 from sumi.randomness import Purpose, generator
 from sumi.report.classifier import measure_classifier
@@ -39,9 +36,9 @@ MOST_DENOISED = 500
 
 
 def measure(
-    model: GenerativeModel | ClassifierModel,
+    model: TrainedModel,
     *,
-    data: str | None = None,
+    data: object = None,
     n: int | None = None,
     seed: int = 0,
     features: str = LEARNED,
@@ -49,29 +46,28 @@ def measure(
     guidance: Kinds | None = None,
     progress: Count | None = None,
 ) -> Measured:
+    """Evaluate the model in the way of what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
+
+    The options are those of `Options`. Raises InputError for data that does not fit the model, and for an option that
+    its evaluation does not have.
+    """
+    if model.evaluated_as not in EVALUATIONS:
+        raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
+    return EVALUATIONS[model.evaluated_as](model, Options(data, n, seed, features, sweeps, guidance, progress))
+
+
+def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     """Sample the model, compare with held-out real data, and write ``report/`` in its run folder.
 
-    Of a classifier, how much it recognises (`measure_classifier`).
-    ``data``: compare with the held-out part of other images; copies are always looked for in the run's own training
-    images. ``n``: how many samples (default: as many as are held out, 500 to 2000); beyond 10,000 they count for the
-    Fréchet distance alone, and are not kept. ``features``: the space to measure in, "learned" or the path of a network
-    (see `open_space`). ``sweeps``: also by how random sampling is, and by its number of steps, in the learned space.
-    ``guidance``: also by these kinds of guidance (`sumi.evaluation.guidance.kinds_of`), in that space.
-    ``progress(what, done, total)``. Raises InputError for data that does not fit the model, for a network that cannot
-    be read, and for ``sweeps`` or ``guidance`` of vectors or of too few images.
+    Copies are always looked for in the run's own training images. Samples are by default as many as are held out, 500
+    to 2000; beyond 10,000 they count for the Fréchet distance alone, and are not kept. Sweeps and guidance are measured
+    in the learned space. Raises InputError for data that does not fit the model, for a network that cannot be read, and
+    for ``sweeps`` or ``guidance`` of too few images.
     """
-    if isinstance(model, ClassifierModel):
-        if features != LEARNED or sweeps or n is not None:
-            raise InputError("-n, --features, --sweeps: are of samples, and a classifier makes none; leave them out")
-        return measure_classifier(model, data=data, seed=seed, progress=progress)
-    if features != LEARNED and isinstance(model.items, VectorSpec):
-        raise InputError("--features: networks see images, and this run makes vectors; leave it out")
-    if isinstance(model, DiffusionModel) and isinstance(model.items, VectorSpec):
-        if sweeps:
-            raise InputError("--sweeps: needs a model of images, and this one makes vectors; leave it out")
-        return measure_vectors(model, data=data, n=n, seed=seed, progress=progress)
-    if sweeps and not isinstance(model, DiffusionModel):
-        raise InputError(f"--sweeps: a run of {model.config.recipe} has no steps to change; leave it out")
+    data, n, seed, progress = options.data, options.n, options.seed, options.progress
+    sweeps, guidance = options.sweeps, options.guidance
+    if not isinstance(model, DiffusionModel):
+        options.refuse(model, "sweeps", "guidance")
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     dataset = other if other is not None and other.fingerprint() == known else model.load_images()
@@ -90,7 +86,7 @@ def measure(
             raise InputError(f"{option}: {too_few}")
     if guidance is not None and not held_out.label_names == train.label_names == model.items.label_names:
         raise InputError("--trade-off: the images have other classes than the model knows; give those of the run")
-    space = open_space(features, model.device)
+    space = open_space(options.features, model.device)
     begin = time.perf_counter()
     asked = _labels(model, train, count, seed)
     drawn = _sample(model, asked, 0, min(count, MOST_PAIRED), seed, progress)
@@ -105,11 +101,11 @@ def measure(
         parts = _Parts(drawn, more, count, labels, train, held_out)
         evaluation = _evaluate(parts, network, space, model.config.data.flip, seed, progress)
         words = verdict(evaluation, dataset.label_names or None)
-        real = [PixelRange(part.levels).to_model(part.images) for part in (train, held_out)]
+        real = [everything(part) for part in (train, held_out)]
         if sweeps and isinstance(model, DiffusionModel):
             swept = sweep_sampler(model, network, *real, n=len(drawn), labels=labels, seed=seed, progress=progress)
         if guidance is not None and isinstance(model, DiffusionModel) and labels is not None:
-            known_classes = torch.tensor(held_out.labels)
+            known_classes = every_label(held_out)
             traded = trade_off(
                 model,
                 guidance,
@@ -159,16 +155,16 @@ def _how(model: GenerativeModel, labels: Tensor | None) -> str:
     return model.how_sampled(labelled=True)
 
 
-def _labels(model: GenerativeModel, train: ImageDataset, count: int, seed: int) -> Tensor | None:
+def _labels(model: GenerativeModel, train: Dataset, count: int, seed: int) -> Tensor | None:
     """Classes to ask for, as often as training images have them; None where the model is told of none."""
-    if not isinstance(model, DiffusionModel) or train.labels is None:
+    if not isinstance(model, DiffusionModel) or not train.label_names:
         return None
     if not isinstance(model.config.conditioning, LabelConditioning):
         return None
     if train.label_names != model.items.label_names:  # the data have changed since
         return None
     chosen = generator(seed, 0, 0, Purpose.LABEL).integers(len(train), size=count)
-    return torch.from_numpy(train.labels[chosen])
+    return train.labels_of(chosen)
 
 
 @dataclass(frozen=True)
@@ -179,8 +175,8 @@ class _Parts:
     more: Iterator[Tensor]
     count: int
     labels: Tensor | None
-    train: ImageDataset
-    held_out: ImageDataset
+    train: Dataset
+    held_out: Dataset
 
 
 def _evaluate(
@@ -192,21 +188,16 @@ def _evaluate(
     progress: Count | None,
 ) -> Evaluation:
     train, held_out = parts.train, parts.held_out
-    pixels = PixelRange(train.levels)
-    same = train.labels is not None and held_out.label_names == train.label_names
-
-    def as_saved(drawn: Tensor) -> Tensor:
-        return pixels.to_model(pixels.to_levels(drawn))
-
+    same = bool(train.label_names) and held_out.label_names == train.label_names
     return evaluate(
-        as_saved(parts.drawn),
-        pixels.to_model(train.images),
-        pixels.to_model(held_out.images),
+        train.spec.finish(parts.drawn),
+        everything(train),
+        everything(held_out),
         network,
         space=space,
-        more=map(as_saved, parts.more),
+        more=map(train.spec.finish, parts.more),
         more_count=parts.count - len(parts.drawn),
-        held_out_labels=torch.tensor(held_out.labels) if same and held_out.labels is not None else None,
+        held_out_labels=every_label(held_out) if same else None,
         sample_labels=parts.labels,
         mirrored=mirrored,
         data_fingerprint=held_out.fingerprint(),
@@ -215,16 +206,20 @@ def _evaluate(
     )
 
 
-def _held_out_loss(
-    model: GenerativeModel, held_out: ImageDataset, progress: Count | None = None
-) -> LossByLogSnr | None:
+def _held_out_loss(model: GenerativeModel, held_out: Dataset, progress: Count | None = None) -> LossByLogSnr | None:
     """The errors of a denoiser, which is told no class, on held-out images; None of other kinds of model."""
     if not isinstance(model, DiffusionModel):
         return None
-    # evenly spaced: files are often sorted by class
-    chosen = np.linspace(0, len(held_out) - 1, min(MOST_DENOISED, len(held_out))).round().astype(int)
-    images = PixelRange(held_out.levels).to_model(held_out.images[chosen]).to(model.device)
+    images = held_out.batch(evenly(len(held_out), MOST_DENOISED)).to(model.device)
     told = counting_one(progress, "taking the loss on held-out images")
     return loss_by_log_snr(
         model.denoiser(), images, grid=model.network_denoiser.grid, seed=model.config.seed, progress=told
     )
+
+
+EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
+    "images": evaluate_images,
+    "vectors": measure_vectors,
+    "classifiers": measure_classifier,
+}
+"""By `TrainedModel.evaluated_as`."""

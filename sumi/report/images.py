@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sumi.data.dataset import ImageDataset
+from sumi.data.dataset import Dataset, evenly, everything
 from sumi.errors import writing
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
@@ -40,9 +40,9 @@ class ImageReport:
     """The pictures, charts and tables of one model."""
 
     model: GenerativeModel
-    dataset: ImageDataset
-    train: ImageDataset
-    held_out: ImageDataset
+    dataset: Dataset
+    train: Dataset
+    held_out: Dataset
     drawn: Tensor
     labels: Tensor | None
     evaluation: Evaluation | None
@@ -62,9 +62,7 @@ class ImageReport:
             folder.mkdir(parents=True, exist_ok=True)
             grid, beside = folder / "samples.png", folder / "neighbours.png"
             to_bytes = model.pixels.to_bytes
-            # evenly spaced: files are often sorted by class
-            shown = np.linspace(0, len(self.held_out) - 1, min(SHOWN, len(self.held_out))).round().astype(int)
-            real = to_bytes(model.pixels.to_model(self.held_out.images[shown]))
+            real = to_bytes(self.held_out.batch(evenly(len(self.held_out), SHOWN)))
             grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
             beside.write_bytes(self._neighbours())
             curve = training_curve(model)
@@ -133,8 +131,8 @@ class ImageReport:
 
     def _neighbours(self) -> bytes:
         pixels, few = self.model.pixels, self.drawn[:16]
-        found = nearest(few, pixels.to_model(self.train.images))
-        twins = pixels.to_bytes(pixels.to_model(self.train.images[found.index.numpy()]))
+        found = nearest(few, everything(self.train))
+        twins = pixels.to_bytes(self.train.batch(found.index.numpy()))
         return png(neighbours(pixels.to_bytes(few), twins, found.distance.tolist()))
 
     def _copying(self, beside: Path) -> Section:
@@ -152,7 +150,7 @@ class ImageReport:
     def _closest(self, copies: Copies) -> bytes:
         pixels = self.model.pixels
         samples = self.drawn[[pair.sample for pair in copies.closest]]
-        twins = pixels.to_model(self.train.images[[pair.training for pair in copies.closest]])
+        twins = self.train.batch(np.array([pair.training for pair in copies.closest], np.int64))
         ratios = [pair.ratio for pair in copies.closest]
         return png(neighbours(pixels.to_bytes(samples), pixels.to_bytes(twins), ratios))
 

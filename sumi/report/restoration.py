@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
-from sumi.data.dataset import ImageDataset
+from sumi.data.dataset import Dataset, evenly
 from sumi.figures.pictures import png, side_by_side
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.restoration import AnyOperator, How, restore
@@ -23,7 +22,7 @@ CANDIDATES: Final = 2
 
 def restored(
     model: DiffusionModel,
-    held_out: ImageDataset,
+    held_out: Dataset,
     folder: Path,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
@@ -43,7 +42,7 @@ def restored(
         operator, what = Grey(), "coloured"
     else:
         return []
-    chosen = np.linspace(0, len(held_out) - 1, min(SHOWN, len(held_out))).round().astype(int)
+    chosen = evenly(len(held_out), SHOWN)
     truth = held_out.batch(chosen)
     given = operator(truth)
     candidates: list[Tensor] = []

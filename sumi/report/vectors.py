@@ -10,13 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from sumi.data.spec import VectorSpec
-from sumi.data.vectors import VectorDataset
+from sumi.data.dataset import Dataset, evenly, everything
 from sumi.errors import InputError, writing
+from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured, VectorEvaluation
 from sumi.features.network import FEWEST
 from sumi.figures.vectors import picture
@@ -24,7 +22,7 @@ from sumi.metrics.intervals import Estimate, share
 from sumi.metrics.kernel_distance import energy_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
-from sumi.progress import Count, counting_one
+from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import amount
@@ -34,37 +32,29 @@ MOST_HELD_OUT = 10_000  # every pair is looked at
 FOLLOWED = 1000
 
 
-def measure_vectors(
-    model: DiffusionModel,
-    *,
-    data: str | None = None,
-    n: int | None = None,
-    seed: int = 0,
-    progress: Count | None = None,
-) -> Measured:
+def measure_vectors(model: DiffusionModel, options: Options) -> Measured:
     """Sample the model, compare with held-out vectors, and write ``report/``; as `sumi.report.evaluate.measure`.
 
     With other data real is compared with real among those; known sequences are always those of the run's own training.
     """
-    items = model.items
-    if not isinstance(items, VectorSpec):
-        raise InputError(f"{model.folder}: is a model of images, and this is for vectors; choose such a run")
-    other = None if data is None else _load(model, data)
+    options.refuse(model, "features", "sweeps", "guidance")
+    n, seed, progress, items = options.n, options.seed, options.progress, model.items
+    other = None if options.data is None else model.load_data(options.data)
     same = other is not None and other.fingerprint() == model.description.data_fingerprint
-    dataset = other if other is not None and same else _load(model)
+    dataset = other if other is not None and same else model.load_data()
     train, held_out = dataset.split(model.config.data.held_out)
-    known = torch.from_numpy(train.values)
+    known = everything(train)
     alike = known
     if other is not None:
         beside, held_out = other.split(model.config.data.held_out)
-        alike = torch.from_numpy(beside.values)
-    real = torch.from_numpy(_evenly(held_out, MOST_HELD_OUT))
+        alike = everything(beside)
+    real = held_out.batch(evenly(len(held_out), MOST_HELD_OUT))
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(real)), MOST_SAMPLES)
     begin = time.perf_counter()
     drawn = model.sample(count, seed=seed, batch_size=1000, progress=counting_one(progress, "sampling"))
     if not bool(drawn.isfinite().all()):
         raise InputError("samples: some are NaN or infinite; sample again from a checkpoint that did not diverge")
-    drawn = items.as_saved(drawn)
+    drawn = items.finish(drawn)
     made = f"{count:,} by {model.how_sampled()} in {time.perf_counter() - begin:.1f} s on {model.device}"
     found = None
     if min(len(real), count, len(alike)) >= FEWEST:
@@ -78,18 +68,6 @@ def measure_vectors(
         words = replace(words, points=(*words.points, ("Note", note)))
     files = _write(model, train, held_out, drawn, found, words, made, seed)
     return Measured(found, str(words), files[-1], files)
-
-
-def _load(model: DiffusionModel, data: str | None = None) -> VectorDataset:
-    dataset = model.load_data(data)
-    if not isinstance(dataset, VectorDataset):
-        raise InputError(f"data.source: {data} holds images, and the model makes vectors; give a set of those")
-    return dataset
-
-
-def _evenly(dataset: VectorDataset, most: int) -> NDArray[np.float32]:
-    """Up to so many of its vectors, evenly spaced: files are often sorted."""
-    return dataset.values[np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(np.int64)]
 
 
 def _evaluate(
@@ -137,8 +115,8 @@ def _rows(found: VectorEvaluation) -> list[tuple[str, str, str]]:
 
 def _write(
     model: DiffusionModel,
-    train: VectorDataset,
-    held_out: VectorDataset,
+    train: Dataset,
+    held_out: Dataset,
     drawn: Tensor,
     found: VectorEvaluation | None,
     words: Verdict,
@@ -150,7 +128,7 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         beside, loss, report = folder / "samples.png", folder / "loss.svg", folder / "report.html"
         shown = min(len(drawn), len(held_out))
-        real = torch.from_numpy(_evenly(held_out, shown))
+        real = held_out.batch(evenly(len(held_out), shown))
         beside.write_bytes(picture([("samples", drawn[:shown]), ("real, held out", real)], levels))
         curve = training_curve(model)
         loss.write_text(curve)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from sumi.cli.main import main
-from sumi.data.spec import ImageSpec, VectorSpec
+from sumi.data.images import ImageSpec
+from sumi.data.vectors import VectorSpec
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.pictures import read_mask

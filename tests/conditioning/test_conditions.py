@@ -26,9 +26,9 @@ from sumi.conditioning.labels import TOKENS
 from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.conditioning.values import TrainingValues, ValuesEmbedding, values_of
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
 from sumi.models.description import RunDescription
@@ -38,7 +38,7 @@ from sumi.networks.condition import ToldSpec
 from sumi.networks.layers import HEAD_WIDTH, CrossAttention
 from sumi.networks.unet import UNetConfig
 from sumi.operators.separable import box
-from sumi.training_run import build_trainer, item_spec
+from sumi.training_run import build_trainer
 from tests.interrupted import killed_and_resumed
 from tests.tiny_models import RGB, conditioned_model, config_with, scrambled
 
@@ -358,7 +358,7 @@ def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path,
     from sumi.models.description import RunFolder
     from sumi.training_run import Events
 
-    description = RunDescription(config, item_spec(data), "", 0.5)
+    description = RunDescription(config, data.spec, "", 0.5)
     trainer, kept = build_trainer(description, data, RunFolder(tmp_path), "cpu", Events())
     items = np.arange(32)
     trainer.task.loss(trainer.module, 1, items, items)

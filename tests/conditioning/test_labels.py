@@ -13,8 +13,9 @@ from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import LabelConditioning, LabelEmbedding, TrainingLabels
 from sumi.config import override
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
-from sumi.data.spec import ImageSpec, VectorSpec
+from sumi.data.vectors import VectorSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictVelocity
 from sumi.errors import InputError
@@ -29,7 +30,7 @@ from sumi.process.continuous import VP
 from sumi.process.schedule import level
 from sumi.randomness import Purpose, uniform
 from sumi.training.trainer import Trainer
-from sumi.training_run import Events, build_trainer, item_spec, train
+from sumi.training_run import Events, build_trainer, train
 from tests.interrupted import killed_and_resumed
 from tests.tiny_models import TINY, scrambled
 
@@ -44,7 +45,7 @@ def config_of(*settings: str) -> RunConfig:
 
 def trainer_of(folder: Path, *settings: str, seed: int = 0) -> Trainer:
     config = replace(config_of(*settings), seed=seed)
-    description = RunDescription(config, item_spec(DATA), "", 0.5)
+    description = RunDescription(config, DATA.spec, "", 0.5)
     return build_trainer(description, DATA, RunFolder(folder), "cpu", Events())[0]
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sumi.data.dataset import ImageDataset, Skipped, held_out_fraction
+from sumi.data.dataset import Skipped, held_out_fraction
+from sumi.data.images import ImageDataset
 from sumi.errors import InputError
 
 

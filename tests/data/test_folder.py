@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset, Skipped
+from sumi.data.dataset import Skipped
+from sumi.data.images import ImageDataset
 from sumi.data.load import load
 from sumi.errors import InputError
 

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from sumi.data.builtin.vectors import WIDTH, ring_centres, ring_log_density
 from sumi.data.config import DataConfig
 from sumi.data.dataset import held_out_fraction
-from sumi.data.load import holds_vectors, load, load_images
-from sumi.data.spec import VectorSpec
-from sumi.data.vectors import VectorDataset
+from sumi.data.load import load, load_images, peek
+from sumi.data.vectors import VectorDataset, VectorSpec
 from sumi.errors import InputError
 
 
@@ -154,7 +153,7 @@ def test_built_in_sets_are_the_same_every_time() -> None:
         one, other = vectors(DataConfig(name)), vectors(DataConfig(name))
         assert one.fingerprint() == other.fingerprint()
         assert (one.centre, one.scale) == ((), 1.0)
-        assert holds_vectors(DataConfig(name))
+        assert peek(DataConfig(name)) == one.spec
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32, ">f4", np.float16, np.int32, np.uint8])

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from sumi.config import differences
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset
+from sumi.data.images import ImageDataset, ImageSpec
 from sumi.data.load import load_images
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.exact import mixture_denoiser
 from sumi.denoising.parameterization import Parameterization

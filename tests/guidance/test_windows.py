@@ -14,7 +14,8 @@ from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import masked
 from sumi.data.config import DataConfig
-from sumi.data.spec import ImageSpec, VectorSpec
+from sumi.data.images import ImageSpec
+from sumi.data.vectors import VectorSpec
 from sumi.errors import InputError
 from sumi.guidance.guidance import Steering
 from sumi.guidance.windows import tiling_of

@@ -19,10 +19,9 @@ from sumi import recipes
 from sumi.cli.main import main
 from sumi.config import override
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset
+from sumi.data.images import ImageDataset, ImageSpec
 from sumi.data.load import load
-from sumi.data.spec import ImageSpec, VectorSpec
-from sumi.data.vectors import VectorDataset
+from sumi.data.vectors import VectorDataset, VectorSpec
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients
@@ -34,7 +33,6 @@ from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.process.gaussian import expand, posterior, transition
 from sumi.process.schedule import NoiseLevel, Schedule, level
-from sumi.training_run import item_spec
 
 Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """E[x_0 | x_t] and Var(x_0 | x_t) of each element, from x_t, alpha and sigma."""
@@ -145,7 +143,7 @@ def cloud_model(folder: Path, data: DataConfig, recipe: str, *settings: str) -> 
     dataset = load(data)
     centre = torch.tensor(dataset.centre, dtype=torch.float64)
     rule = gaussian((torch.tensor(CENTRE, dtype=torch.float64) - centre) / dataset.scale, DEVIATION / dataset.scale)
-    model = exact_model(folder, recipe, data, item_spec(dataset), rule, *settings, std=dataset.std())
+    model = exact_model(folder, recipe, data, dataset.spec, rule, *settings, std=dataset.std())
     held_out = model.items.to_units(dataset.split(0.5)[1].batch(np.arange(len(dataset.split(0.5)[1]))))
     return model, float(-stats.norm(CENTRE, DEVIATION).logpdf(held_out).mean())
 
@@ -187,7 +185,7 @@ def test_a_scale_moves_the_figure_by_its_logarithm(tmp_path: Path, cloud) -> Non
         tmp_path / "larger",
         "score-sde",
         DataConfig(source=str(tmp_path / "larger.npy"), held_out=0.5),
-        item_spec(load(DataConfig(source=str(tmp_path / "larger.npy")))),
+        load(DataConfig(source=str(tmp_path / "larger.npy"))).spec,
         model.network_denoiser.network.rule,
         std=0.5,
     )
@@ -221,7 +219,7 @@ def pixel_model(
     shown = dataset or images(LEVELS, CHANCES)
     monkeypatch.setattr("sumi.models.model.load_data", lambda _: shown)
     data = DataConfig(source="digits", held_out=0.5)
-    return exact_model(folder, recipe, data, item_spec(shown), rule, *settings, std=shown.std())
+    return exact_model(folder, recipe, data, shown.spec, rule, *settings, std=shown.std())
 
 
 def true_bits(chances: Tensor, dataset: ImageDataset) -> float:
@@ -385,7 +383,7 @@ def bit_model(folder: Path, monkeypatch, chance: float, count: int = 400, length
             return (log(chance / (1 - chance)) + x * 2 * torch.atanh(a)[:, None]).to(x)
 
     denoiser = BinomialDenoiser(LogOdds(), schedule, config.times.grid)
-    return DiffusionModel(RunDescription(config, item_spec(shown), "none", 1.0), denoiser, 7, folder)
+    return DiffusionModel(RunDescription(config, shown.spec, "none", 1.0), denoiser, 7, folder)
 
 
 def test_the_bits_of_a_sequence_are_its_own(tmp_path: Path, monkeypatch) -> None:

@@ -10,9 +10,9 @@ import torch
 from sumi import recipes
 from sumi.config import override
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictClean, PredictNoise
 from sumi.denoising.weighting import ConstantWeighting, LikelihoodWeighting, SNRWeighting
@@ -35,7 +35,7 @@ from sumi.process.gaussian import add_noise
 from sumi.process.schedule import level
 from sumi.randomness import Purpose, normal, uniform
 from sumi.training.checkpoint import load_checkpoint
-from sumi.training_run import Events, build_trainer, item_spec, train
+from sumi.training_run import Events, build_trainer, train
 from tests.interrupted import killed_and_resumed
 
 SCHEDULE = LinearBeta().build()
@@ -235,7 +235,7 @@ def test_killed_and_resumed_is_the_same_run(system: str, tmp_path: Path, monkeyp
 def test_which_loss_is_divided_and_over_what_times_are_spread(settings, loss, divide, stratify, tmp_path: Path) -> None:
     """Importance sampling and the likelihood divide by the density of the times; the papers' other weights do not."""
     config = override(recipes.build("ddpm", DataConfig(source="digits")), settings)
-    description = RunDescription(config, item_spec(DATA), "", 0.5)
+    description = RunDescription(config, DATA.spec, "", 0.5)
     trainer, _ = build_trainer(description, DATA, RunFolder(tmp_path), "cpu", Events())
     task = trainer.task
     assert (task.loss_function, task.divide, task.stratify) == (loss, divide, stratify)
@@ -265,7 +265,7 @@ def test_beside_the_network_are_a_learned_schedule_and_the_companions(tmp_path: 
     """Each is clipped for itself and none decays; of the default recipe there is the network alone."""
 
     def parts(config) -> list[tuple[set[str], float]]:
-        description = RunDescription(config, item_spec(DATA), "", 0.5)
+        description = RunDescription(config, DATA.spec, "", 0.5)
         trainer, _ = build_trainer(description, DATA, RunFolder(tmp_path), "cpu", Events())
         names = {parameter: name for name, parameter in trainer.module.named_parameters()}
         return [

@@ -16,7 +16,7 @@ from sumi import recipes
 from sumi.cli.main import main
 from sumi.config import override
 from sumi.data.config import DataConfig
-from sumi.data.spec import ImageSpec
+from sumi.data.images import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance, NoisyClassifier

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.cli.main import main
-from sumi.data.spec import ImageSpec, VectorSpec
+from sumi.data.images import ImageSpec
+from sumi.data.vectors import VectorSpec
 from sumi.errors import InputError, SumiError
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP

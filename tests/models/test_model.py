@@ -10,7 +10,7 @@ import sumi
 from sumi import recipes
 from sumi.config import override
 from sumi.data.config import DataConfig
-from sumi.data.spec import VectorSpec
+from sumi.data.vectors import VectorSpec
 from sumi.denoising.denoiser import Denoiser, FunctionDenoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.exact import gaussian_denoiser
 from sumi.denoising.parameterization import Coefficients, PredictNoise
@@ -376,13 +376,13 @@ def test_mirrored_images_are_spread_after_they_are_mirrored() -> None:
 def test_values_spread_over_bins_are_real_numbers_to_the_decoder(tmp_path) -> None:
     """A decoder of levels would be asked for a level's probability at a value that is none."""
     from sumi.models.description import RunDescription, RunFolder
-    from sumi.training_run import Events, build_trainer, item_spec
+    from sumi.training_run import Events, build_trainer
 
     dataset = load(DataConfig(source="digits"))
     tiny = ["network.widths=32", "network.blocks=1", "network.embedding=32"]
     for settings, levels in (((), 17), (("data.dequantize=true",), None)):
         config = configured(*tiny, *settings)
-        description = RunDescription(config, item_spec(dataset), dataset.fingerprint(), dataset.std())
+        description = RunDescription.of(config, dataset)
         trainer, _ = build_trainer(description, dataset, RunFolder(tmp_path), "cpu", Events())
         assert trainer.task.loss_function.bound.levels == levels
         assert trainer.task.bin_width == (0.0 if levels else WIDTH)

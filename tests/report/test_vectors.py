@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from sumi.config import override
 from sumi.data.builtin.vectors import WIDTH, ring_centres
 from sumi.data.config import DataConfig
 from sumi.data.load import load
-from sumi.data.spec import ImageSpec
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
 from sumi.evaluation.result import Measured, VectorEvaluation
@@ -26,9 +25,7 @@ from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.report import vectors as module
 from sumi.report.evaluate import measure
-from sumi.report.vectors import measure_vectors
 from sumi.report.words import amount
-from sumi.training_run import item_spec
 
 TINY = ["network.width=16", "network.blocks=1", "network.embedding=16", "sampling.steps=2"]
 
@@ -37,7 +34,7 @@ def new_model(folder: Path, source: str) -> DiffusionModel:
     """An untrained model of the data at ``source``."""
     config = override(recipes.build("ddpm", DataConfig(source=source)), TINY)
     dataset = load(config.data)
-    spec = item_spec(dataset)
+    spec = dataset.spec
     with torch.random.fork_rng():
         torch.manual_seed(0)
         denoiser = build_denoiser(config, spec)
@@ -220,11 +217,8 @@ def test_data_of_another_kind_are_refused(tmp_path: Path) -> None:
     for source, kind in (("heartbeat", r"vectors \(20,\) of 2 levels"), ("digits", r"images \(1, 8, 8\) of 17 levels")):
         with pytest.raises(InputError, match=rf"{source} has {kind}, the model makes vectors \(2,\); give"):
             measure(model, data=source)
-    images = replace(model.description, items=ImageSpec(1, 8, 8, 17, ()))
-    with pytest.raises(InputError, match="is a model of images, and this is for vectors"):
-        measure_vectors(DiffusionModel(images, model.network_denoiser, 7, tmp_path))
 
 
 def test_vectors_are_measured_in_no_feature_space(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--features: networks see images, and this run makes vectors"):
+    with pytest.raises(InputError, match="features: the evaluation of vectors has none; leave it out"):
         measure(new_model(tmp_path, "ring-of-8"), features="weights.pth")

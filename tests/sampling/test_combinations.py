@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sumi.data.config import DataConfig
-from sumi.data.spec import ImageSpec
+from sumi.data.images import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import ParameterizationConfig
 from sumi.denoising.variance import LearnedVariance

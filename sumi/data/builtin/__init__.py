@@ -17,9 +17,8 @@ from PIL import Image
 
 from sumi.data.builtin.vectors import load_heartbeat, load_ring_of_8, load_swiss_roll
 from sumi.data.config import DataConfig
-from sumi.data.dataset import ImageDataset, Progress
-from sumi.data.idx import from_grey_array
-from sumi.data.vectors import VectorDataset
+from sumi.data.dataset import Dataset, Progress
+from sumi.data.images import ImageDataset, from_images
 
 FASHION_LABELS = (
     "t-shirt/top",
@@ -42,7 +41,7 @@ def load_digits(config: DataConfig, progress: Progress | None = None) -> ImageDa
         images, labels = file["images"], file["labels"]
     keys = tuple(f"digits/{i:05d}" for i in range(len(images)))
     names = tuple(str(i) for i in range(10))
-    return from_grey_array(images, labels, names, keys, config, levels=17, progress=progress)
+    return from_images(images[:, None], labels, names, keys, config, levels=17, progress=progress)
 
 
 def load_fashion(config: DataConfig, progress: Progress | None = None) -> ImageDataset:
@@ -51,7 +50,8 @@ def load_fashion(config: DataConfig, progress: Progress | None = None) -> ImageD
         index, labels = file["index"], file["labels"]
     order = np.argsort(index)
     keys = tuple(f"train/{i:05d}" for i in index[order])
-    return from_grey_array(_fashion_tiles()[order], labels[order], FASHION_LABELS, keys, config, progress=progress)
+    images = _fashion_tiles()[order, None]
+    return from_images(images, labels[order], FASHION_LABELS, keys, config, progress=progress)
 
 
 def _fashion_tiles() -> NDArray[np.uint8]:
@@ -62,13 +62,10 @@ def _fashion_tiles() -> NDArray[np.uint8]:
     return mosaic.reshape(rows, 28, columns, 28).swapaxes(1, 2).reshape(rows * columns, 28, 28)
 
 
-BUILTIN_VECTORS: dict[str, Callable[[DataConfig, Progress | None], VectorDataset]] = {
+BUILTIN: dict[str, Callable[[DataConfig, Progress | None], Dataset]] = {
+    "digits": load_digits,
+    "fashion": load_fashion,
     "swiss-roll": load_swiss_roll,
     "ring-of-8": load_ring_of_8,
     "heartbeat": load_heartbeat,
-}
-BUILTIN: dict[str, Callable[[DataConfig, Progress | None], ImageDataset | VectorDataset]] = {
-    "digits": load_digits,
-    "fashion": load_fashion,
-    **BUILTIN_VECTORS,
 }

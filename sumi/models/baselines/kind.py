@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from sumi.data.dataset import Dataset
-from sumi.data.spec import ImageSpec
-from sumi.errors import InputError
+from sumi.data.images import ImageSpec
+from sumi.data.spec import expect
 from sumi.models.baselines.baseline import Baseline
 from sumi.models.baselines.config import BaselineConfig
 from sumi.models.baselines.model import BaselineModel
@@ -25,11 +25,9 @@ class BaselineKind:
 
     def build(self) -> Baseline:
         """The configured network. Raises InputError for data that it cannot take."""
-        items = self.description.items
-        if not isinstance(items, ImageSpec):
-            raise InputError(
-                f"data.source: {self.config.data.source} has vectors; a {self.config.network.name} takes images"
-            )
+        items, network = self.description.items, self.config.network.name
+        why = f"data.source: {self.config.data.source} has {items.name}; a {network} takes images"
+        items = expect(items, ImageSpec, why)
         return self.config.network.build(items.shape, items.levels)
 
     def task(self, module: nn.Module, data: Dataset, device: torch.device) -> BaselineTask:

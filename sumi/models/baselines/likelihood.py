@@ -5,13 +5,13 @@ Bits per dimension of the original levels, a mean over held-out images with its 
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from sumi.data.dataset import evenly
 from sumi.errors import InputError
 from sumi.likelihood.dequantize import bits_per_dim, importance_weighted_bits
-from sumi.likelihood.figures import Mean, Unit
+from sumi.likelihood.figures import Mean
 from sumi.models.baselines.model import BaselineModel
 from sumi.models.baselines.pixelcnn import PixelCNN
 from sumi.models.baselines.vae import VAE, importance_draws
@@ -55,8 +55,8 @@ def likelihood_of_baseline(
     _, held_out = dataset.split(model.config.data.held_out)
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
-    chosen = np.linspace(0, len(held_out) - 1, min(n, len(held_out))).round().astype(np.int64)
-    x, unit = held_out.batch(chosen).to(model.device), Unit.of(model.items)
+    chosen = evenly(len(held_out), n)
+    x, unit = held_out.batch(chosen).to(model.device), model.items.unit
     counted = counting_one(progress, "likelihood")
     rows: list[Tensor] = []
     count = draws or VAE_DRAWS

@@ -53,4 +53,4 @@ class BaselineModel(GenerativeModel):
         return f"the {self.config.network.name}"
 
     def preview(self) -> bytes:
-        return self.drawn(self.sample(25, seed=self.config.seed), "")
+        return self.drawn(self.sample(self.items.previewed, seed=self.config.seed), "")

@@ -5,7 +5,7 @@ from typing import Any, Final
 import torch
 
 from sumi.conditioning.conditioner import build_conditioner
-from sumi.data.spec import ImageSpec, ItemSpec
+from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
@@ -32,7 +32,7 @@ from sumi.process.schedule import level
 LARGEST_COEFFICIENT: Final = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
 
-def build_denoiser(config: RunConfig, items: ItemSpec) -> NetworkDenoiser | BinomialDenoiser:
+def build_denoiser(config: RunConfig, items: DataSpec) -> NetworkDenoiser | BinomialDenoiser:
     """A new, untrained denoiser: network, schedule and parameterization as configured.
 
     What is trained or kept count of beside them (`NetworkDenoiser.companions`) is there too. Raises InputError where
@@ -41,7 +41,7 @@ def build_denoiser(config: RunConfig, items: ItemSpec) -> NetworkDenoiser | Bino
     """
     schedule = config.schedule.build()
     if config.process == "binomial":
-        if items.levels != 2 or isinstance(items, ImageSpec):
+        if items.levels != 2 or len(items.shape) != 1:
             raise InputError("process: binomial noises bits, and these data are none; set process=gaussian")
         return BinomialDenoiser(config.network.build(items.shape), schedule, config.times.grid)
     with torch.no_grad():

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from math import ceil, log, prod
 from typing import Final, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from sumi.data.dataset import evenly
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.weighting import StepLikelihood
@@ -238,9 +237,9 @@ def likelihood(
     train, held_out = dataset.split(model.config.data.held_out)
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
-    x_0 = held_out.batch(_spread(len(held_out), n)).to(model.device)
-    known = train.batch(_spread(len(train), KNOWN)).to(model.device)
-    unit, by_ode = Unit.of(model.items), None
+    x_0 = held_out.batch(evenly(len(held_out), n)).to(model.device)
+    known = train.batch(evenly(len(train), KNOWN)).to(model.device)
+    unit, by_ode = model.items.unit, None
     if isinstance(model.network_denoiser, BinomialDenoiser):
         estimate, how = _of_bits(model, model.network_denoiser, x_0, seed, evaluations)
     else:
@@ -283,11 +282,6 @@ def _check_numbers(n: int, seed: int, evaluations: int, draws: int, probes: int)
             raise InputError(f"--{name} {value}: is too few; give 1 or more")
 
 
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` places of ``count``, all different, evenly spaced: data may lie in the order of classes."""
-    return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
-
-
 def _bound(
     model: DiffusionModel,
     network: NetworkDenoiser,
@@ -310,7 +304,7 @@ def _bound(
     if variance == "measured":
         times = snap(log_snr(schedule, min(network.grid, MEASURED_AT)), network.grid)[:-1]  # the last is the data
         counted = counting_one(progress, "measuring the variance")
-        some = known[torch.from_numpy(_spread(len(known), MEASURED_ON))]
+        some = known[torch.from_numpy(evenly(len(known), MEASURED_ON))]
         denoiser = measure_variance(denoiser, some, times, seed=seed, progress=counted)
     step = VARIANCES["learned" if variance == "measured" else variance]
     bound = VariationalBound(schedule, even_times(network.grid), step, levels, model.prior_std)

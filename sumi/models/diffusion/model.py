@@ -12,7 +12,8 @@ from torch import Tensor
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import ImageConditioner
 from sumi.conditioning.labels import LabelConditioning
-from sumi.data.spec import ImageSpec
+from sumi.data.images import ImageSpec
+from sumi.data.spec import expect
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
@@ -176,7 +177,7 @@ class DiffusionModel(GenerativeModel):
             noise = SampleNoise(seed, indices, shape, device=self.device)
             begun = self.start_noise(indices, seed, shape) if x is None else x[rows].to(self.device)
             end = sample(denoiser, method.solver, times, begun, noise, on_step)
-            made.append((end.clamp(-1, 1) if isinstance(self.items, ImageSpec) else end).cpu())
+            made.append(self.items.clamp(end).cpu())
             if progress is not None:
                 progress(rows.stop, n)
         return torch.cat(made)
@@ -185,11 +186,11 @@ class DiffusionModel(GenerativeModel):
         """The shape of a sample of this ``size`` (H, W); None: the model's. Raises InputError where there are none."""
         if size is None:
             return self.items.shape
-        if not isinstance(self.items, ImageSpec):
-            raise InputError(f"--size: {self.folder} is a model of vectors, which have none; leave it out")
-        if size != self.items.shape[1:] and isinstance(self.gaussian_denoiser().conditioner, ImageConditioner):
+        why = f"--size: {self.folder} is a model of {self.items.name}, which have none; leave it out"
+        images = expect(self.items, ImageSpec, why)
+        if size != images.shape[1:] and isinstance(self.gaussian_denoiser().conditioner, ImageConditioner):
             raise InputError(f"--size: {self.folder} paints what it is given; use inpaint, upscale or restore")
-        return self.items.channels, *tiling_of(self.items.shape, size).size
+        return images.channels, *tiling_of(images.shape, size).size
 
     def said(
         self,
@@ -378,10 +379,8 @@ class DiffusionModel(GenerativeModel):
         return words + (f", rescaled by {usual.guidance_rescale:g}" if usual.guidance_rescale else "")
 
     def preview(self) -> bytes:
-        if not isinstance(self.items, ImageSpec):
-            return self.drawn(self.sample(1000, seed=self.config.seed, batch_size=1000), f"step {self.step}")
-        label = "all" if isinstance(self.config.conditioning, LabelConditioning) else None
-        return self.drawn(self.sample(25, seed=self.config.seed, label=label), "")
+        label, n = "all" if isinstance(self.config.conditioning, LabelConditioning) else None, self.items.previewed
+        return self.drawn(self.sample(n, seed=self.config.seed, label=label, batch_size=n), f"step {self.step}")
 
     def start_noise(self, indices: Sequence[int], seed: int, shape: tuple[int, ...] | None = None) -> Tensor:
         """x at t = 1 of these items of a seed: (len(indices), …), with the deviation of noised data there.

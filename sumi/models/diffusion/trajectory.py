@@ -1,18 +1,13 @@
 """Samples emerging from noise: every state of the sampler on the way, of one image or of a cloud of vectors."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from sumi.conditioning.condition import Condition
-from sumi.data.spec import ImageSpec
 from sumi.errors import writing
-from sumi.figures.pictures import animation, image_grid, png, strip
-from sumi.figures.vectors import picture, reach_of
 from sumi.guidance.guidance import Steering
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.process.schedule import NoiseLevel, deviation
@@ -30,11 +25,6 @@ class Trajectory:
 
     x: Tensor
     t: tuple[float, ...]
-
-    def states(self, count: int) -> tuple[list[float], Tensor]:
-        """Up to ``count`` states, evenly spaced and with both ends, and their times."""
-        chosen = torch.linspace(0, len(self.x) - 1, min(count, len(self.x))).round().long()
-        return [self.t[k] for k in chosen.tolist()], self.x[chosen]
 
 
 def trajectory(
@@ -92,32 +82,11 @@ def _size(level: NoiseLevel) -> float:
 
 def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> tuple[Path, Path]:
     """Write strip.png (ten states side by side) and emerging.webp (an animation of up to 60); returns their paths."""
-    if isinstance(model.items, ImageSpec):
-        times, few = path.states(10)
-        many = model.pixels.to_bytes(path.states(60)[1])
-        beside = png(strip(model.pixels.to_bytes(few), labels=[f"{t:.2f}" for t in times]))
-        frames = [image_grid(frame[None], columns=1, scale=_scale(many)) for frame in many]
-    else:
-        beside = _panels(path, model.items.levels, 10)
-        reach = reach_of([*path.x])
-        frames = [
-            Image.open(io.BytesIO(picture([(f"t = {t:.2f}", x)], model.items.levels, reach=reach)))
-            for t, x in zip(*path.states(30), strict=True)
-        ]
+    items = model.items
+    strip, moving = items.strip(path.t, path.x), items.animation(path.t, path.x)
     strip_file, animation_file = folder / "strip.png", folder / "emerging.webp"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        strip_file.write_bytes(beside)
-        animation_file.write_bytes(animation(frames))
+        strip_file.write_bytes(strip)
+        animation_file.write_bytes(moving)
     return strip_file, animation_file
-
-
-def _panels(path: Trajectory, levels: int | None, count: int) -> bytes:
-    times, states = path.states(count)
-    panels = [(f"t = {t:.2f}", x) for t, x in zip(times, states, strict=True)]
-    return picture(panels, levels, columns=(count + 1) // 2, together=False)
-
-
-def _scale(frames: Tensor) -> int:
-    """The whole factor that makes an image about 256 pixels wide."""
-    return max(1, 256 // frames.shape[-1])

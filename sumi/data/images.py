@@ -1,0 +1,316 @@
+"""Images: what one is, a set of them in memory, and arrays that hold them."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import log, prod
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from sumi.data.config import DataConfig
+from sumi.data.dataset import Progress, Skipped, divide, no_column, no_labels
+from sumi.data.decode import fit
+from sumi.data.files import write_images
+from sumi.data.memory import require_memory
+from sumi.data.pixels import PixelRange
+from sumi.data.spec import DataSpec, Unit, describe, states, unlike
+from sumi.errors import InputError
+from sumi.figures.pictures import animation, image_grid, png, strip
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Images (C, H, W) of ``levels`` values a pixel, in [-1, 1]."""
+
+    name: ClassVar[str] = "images"
+    defaults: ClassVar[tuple[str, ...]] = ()  # what recipes name is for images
+    together: ClassVar[bool] = False
+    previewed: ClassVar[int] = 25
+
+    channels: int
+    height: int
+    width: int
+    levels: int
+    label_names: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.height, self.width
+
+    @property
+    def pixels(self) -> PixelRange:
+        """How images become pixels."""
+        return PixelRange(self.levels)
+
+    @property
+    def unit(self) -> Unit:
+        """Bits per dimension of pixels."""
+        dimensions = prod(self.shape)
+        about = f"{dimensions} dimensions, bins of width 2/{self.levels - 1} in [-1, 1]"
+        return Unit("bits/dim", about, dimensions * log(2))
+
+    def describe(self) -> str:
+        return describe(self)
+
+    def clamp(self, x: Tensor) -> Tensor:
+        """To [-1, 1]."""
+        return x.clamp(-1, 1)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """To the levels of the data."""
+        return self.pixels.to_model(self.pixels.to_levels(x))
+
+    def picture(self, x: Tensor, title: str) -> bytes:
+        """A grid, which has no title."""
+        del title
+        return png(image_grid(self.pixels.to_bytes(x).numpy()))
+
+    def strip(self, t: Sequence[float], x: Tensor) -> bytes:
+        """States (K, C, H, W) of one image, its times below."""
+        times, few = states(t, x, 10)
+        return png(strip(self.pixels.to_bytes(few), labels=[f"{time:.2f}" for time in times]))
+
+    def animation(self, t: Sequence[float], x: Tensor) -> bytes:
+        """Up to 60 states (K, C, H, W) of one image, enlarged to about 256 pixels."""
+        many = self.pixels.to_bytes(states(t, x, 60)[1])
+        scale = max(1, 256 // many.shape[-1])
+        return animation([image_grid(frame[None], columns=1, scale=scale) for frame in many])
+
+    def write(
+        self,
+        folder: Path,
+        x: Tensor,
+        *,
+        title: str,
+        start: int,
+        about: Mapping[str, object],
+        each: Sequence[Mapping[str, object]] | None = None,
+    ) -> str:
+        """One PNG an image, and grid.png. See `DataSpec.write`."""
+        del title
+        grid = write_images(folder, self.pixels.to_bytes(x), start=start, about=about, each=each)
+        return f"{len(x)} image{'s' if len(x) != 1 else ''} and {grid}"
+
+    def reading(self, config: DataConfig) -> DataConfig:
+        """In the size and the channels of the model, which square images can be made to have."""
+        side = self.height if self.height == self.width else None
+        return replace(config, size=side, channels=self.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """N images of one size, with what is known about each.
+
+    Attributes:
+        images: uint8 (N, C, H, W), values 0..levels-1, C = 1 or 3.
+        labels: int64 (N,), indices into ``label_names``; None where the data has no classes.
+        label_names: one name a class; () where there are none.
+        captions: one text an item ("" where it has none); None where no item has one.
+        keys: one name an item, the same everywhere, all different.
+        levels: how many values a pixel may take: 256, or 17 for the built-in digits.
+        skipped: every file that was not used, and why.
+        notes: what was done to the data that a person should know.
+        values: float64 (N,) by name: numbers that belong to each item, nan where it has none.
+
+    Raises:
+        InputError: the fields do not agree with each other.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    label_names: tuple[str, ...]
+    captions: tuple[str, ...] | None
+    keys: tuple[str, ...]
+    levels: int = 256
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+            raise InputError(
+                f"images: {self.images.dtype} {self.images.shape} is not uint8 (N, C, H, W), C = 1 or 3; convert them"
+            )
+        if count and int(self.images.max()) >= self.levels:
+            raise InputError(f"images: hold {int(self.images.max())}, above the {self.levels} levels stated; mend one")
+        if len(self.keys) != count or len(set(self.keys)) != count:
+            raise InputError(f"keys: {len(set(self.keys))} different ones for {count} images; give each image its own")
+        if self.captions is not None and len(self.captions) != count:
+            raise InputError(f"captions: {len(self.captions)} for {count} images; give one an image, or None")
+        for name, column in self.values.items():
+            if column.shape != (count,):
+                raise InputError(
+                    f"values: {name} has shape {column.shape} for {count} images; give one number an image"
+                )
+        if (self.labels is None) != (not self.label_names):
+            raise InputError("labels: labels and label_names come together; give both or neither")
+        if self.labels is not None:
+            if self.labels.shape != (count,):
+                raise InputError(f"labels: shape {self.labels.shape} for {count} images; give one label an image")
+            if count and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.label_names):
+                raise InputError(f"labels: outside 0..{len(self.label_names) - 1}; give each an index into label_names")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @property
+    def spec(self) -> ImageSpec:
+        return ImageSpec(*self.shape, self.levels, self.label_names)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "ImageDataset":
+        """The items at ``indices`` (all different), in that order. ``skipped`` stays with the loaded whole."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            images=self.images[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            captions=None if self.captions is None else tuple(self.captions[i] for i in chosen),
+            keys=tuple(self.keys[i] for i in chosen),
+            skipped=(),
+            values={name: column[chosen] for name, column in self.values.items()},
+        )
+
+    def split(self, held_out: float) -> "tuple[ImageDataset, ImageDataset]":
+        """(train, held out), as `divide` says. Raises InputError."""
+        train, held = divide(self.keys, held_out)
+        return self.subset(train), self.subset(held)
+
+    def batch(self, items: NDArray[np.int64]) -> Tensor:
+        """These images in [-1, 1]: float32 (len(items), C, H, W), on the CPU."""
+        return PixelRange(self.levels).to_model(self.images[items])
+
+    def labels_of(self, items: NDArray[np.int64]) -> Tensor:
+        """See `Dataset.labels_of`."""
+        if self.labels is None:
+            raise no_labels()
+        return torch.from_numpy(self.labels[items])
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """See `Dataset.column`."""
+        if name not in self.values:
+            raise no_column(name, self.columns)
+        return self.values[name]
+
+    def fitted_to(self, spec: DataSpec, source: str) -> "ImageDataset":
+        """Itself. Raises InputError where the model's images are others."""
+        if (self.shape, self.levels) != (spec.shape, spec.levels):
+            raise unlike(self.spec, spec, source)
+        return self
+
+    def std(self) -> float:
+        """The standard deviation of the data in [-1, 1]: the root of the mean over all places in an image of their
+        variance over the images, float64. One image, or all alike, have 0.
+        """
+        total = np.zeros(self.shape)
+        squares = np.zeros(self.shape)
+        for first in range(0, len(self), 1024):
+            part = self.images[first : first + 1024].astype(np.float64)
+            total += part.sum(0)
+            squares += np.square(part).sum(0)
+        variance = squares / len(self) - np.square(total / len(self))
+        return float(np.sqrt(max(variance.mean(), 0.0)) * 2 / (self.levels - 1))
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of pixels, labels, values, levels and keys: equal exactly when the same would be trained on."""
+        digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())
+        names = "\0".join((*self.keys, "", *self.label_names))  # keys decide which side of the split an item is on
+        digest.update(names.encode("utf-8", "surrogateescape"))
+        digest.update(np.ascontiguousarray(self.images).data)
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i8").tobytes())
+        for name, column in sorted(self.values.items()):
+            digest.update(name.encode())
+            digest.update(column.astype("<f8").tobytes())
+        return digest.hexdigest()
+
+    def skipped_report(self, limit: int | None = None) -> tuple[str, ...]:
+        """What a person should see about the files that were not used, one line each; () where all were.
+
+        The first line counts them; ``limit`` (at least 1) cuts the list and says how many more there are.
+        """
+        if not self.skipped:
+            return ()
+        used, missed = len(self), len(self.skipped)
+        lines = [f"used {used} of {used + missed} files; skipped {missed}:"]
+        lines += [f"  {item}" for item in self.skipped[:limit]]
+        if limit is not None and missed > limit:
+            lines.append(f"  and {missed - limit} more")
+        return tuple(lines)
+
+
+def from_images(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer] | None,
+    label_names: tuple[str, ...],
+    keys: tuple[str, ...],
+    config: DataConfig,
+    *,
+    levels: int = 256,
+    notes: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> ImageDataset:
+    """uint8 (N, C, H, W) of ``levels`` values, C = 1 or 3 -> a data set in the size and channels of ``config``.
+
+    With ``config.size`` the images are fitted to that square as files are; in-between values then arise, so a set of
+    fewer levels is spread over 256 first. Grey is repeated where 3 channels are wanted; colours become their luminance
+    where 1 is.
+
+    Raises:
+        InputError: the result does not fit into memory.
+    """
+    count, channels, height, width = images.shape
+    side, wanted = config.size, config.channels or channels
+    require_memory(count, (wanted, side or height, side or width), config.source)
+    resized = side is not None and (height, width) != (side, side)
+    if resized or wanted < channels:
+        shape = (side, side) if resized else (height, width)
+        spread = np.round(np.arange(levels) * 255 / (levels - 1)).astype(np.uint8)
+        fitted = np.empty((count, wanted, *shape), np.uint8)
+        for i, image in enumerate(images):
+            picture = Image.fromarray(spread[image[0] if channels == 1 else image.transpose(1, 2, 0)])
+            picture = picture.convert("L") if wanted < channels else picture
+            pixels = np.asarray(fit(picture, side) if side else picture)
+            fitted[i] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+            if progress is not None and ((i + 1) % 1000 == 0 or i + 1 == count):
+                progress(i + 1, count)
+        done = f"resized from {width}x{height} to {side}x{side}" if resized else "made grey"
+        note = f"all {count} images were {done}"
+        notes = (*notes, note if levels == 256 else f"{note}, which makes their {levels} levels 256")
+        images, levels = fitted, 256
+    return ImageDataset(
+        images=np.repeat(images, wanted, axis=1) if images.shape[1] < wanted else images,
+        labels=None if labels is None else labels.astype(np.int64),
+        label_names=label_names,
+        captions=None,
+        keys=keys,
+        levels=levels,
+        notes=notes,
+    )
+
+
+def indexed(classes: Sequence[str | int | None]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """(labels, label names) of one class an item: whole numbers in their order, all else as text; one class is none."""
+    names = sorted({str(name) for name in classes})
+    if all(isinstance(name, int) for name in classes):
+        names.sort(key=int)
+    if len(names) < 2:
+        return None, ()
+    index = {name: i for i, name in enumerate(names)}
+    return np.array([index[str(name)] for name in classes], np.int64), tuple(names)

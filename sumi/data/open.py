@@ -1,0 +1,199 @@
+"""The door for data of any form: names and paths, arrays and tensors, lists of pictures, any set of (image, label).
+
+    a name or a path                                         `sumi.data.load`
+    an array or tensor, uint8 (N, H, W), (N, H, W, C), (N, C, H, W)       images
+    (such an array, labels)                                  images with classes, by number or name
+    an array or tensor (N, D) of numbers                     vectors, or bits
+    anything with a length and items by number, or a generator: each item an image (PIL, or an array
+        (H, W), (H, W, C) or (C, H, W) of uint8, or of floats k/255), or (image, label); or the numbers of a vector
+
+What was in memory is in config.json as ``memory``, with its fingerprint: to go on with such a run, or to evaluate it,
+the same data are given again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from sumi.data import vectors
+from sumi.data.arrays import channels_first, from_array, outline
+from sumi.data.config import MEMORY, DataConfig
+from sumi.data.dataset import Dataset, Progress
+from sumi.data.decode import Rule, UnreadableImage, from_picture
+from sumi.data.folder import DEFAULT_SIZE
+from sumi.data.images import ImageDataset, indexed
+from sumi.data.load import load, peek
+from sumi.data.spec import DataSpec
+from sumi.errors import InputError
+
+WHAT: Final = "the array"
+
+
+def open_data(data: object, config: DataConfig | None = None, *, progress: Progress | None = None) -> Dataset:
+    """The data set of ``data`` (module docstring), read as ``config`` says, whose source does not count.
+
+    ``progress(done, total)`` counts items. A data set of Sumi's own is itself. Raises InputError for data of no such
+    form, fewer than two items, and items that differ in kind.
+    """
+    if isinstance(data, str | Path):
+        return load(replace(config, source=str(data)) if config else DataConfig(str(data)), progress=progress)
+    if isinstance(data, Dataset):
+        return data
+    config = replace(config, source=MEMORY) if config else DataConfig(MEMORY)
+    pair = _with_labels(data)
+    if pair is not None:
+        return from_array(pair[0], config, WHAT, labels=pair[1], progress=progress)
+    if hasattr(data, "__array__"):
+        return from_array(_numbers(data), config, WHAT, progress=progress)
+    return _from_items(_items(data), config, getattr(data, "classes", None), progress)
+
+
+def outline_of(data: object, config: DataConfig) -> DataSpec:
+    """What the items of ``data`` will be, as far as that is known unread (`sumi.data.load.peek`)."""
+    if isinstance(data, str | Path):
+        return peek(replace(config, source=str(data)))
+    if hasattr(data, "__array__"):
+        return outline(_numbers(data), WHAT)
+    return open_data(data, config).spec
+
+
+def materialised(data: object) -> object:
+    """``data``, which can be read more than once: of a generator, a list of what it gave."""
+    again = isinstance(data, str | Path | Dataset) or hasattr(data, "__array__") or hasattr(data, "__getitem__")
+    return data if again or not isinstance(data, Iterable) else list(data)
+
+
+def _with_labels(data: object) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """(images, labels) of such a pair; None of anything else."""
+    if not isinstance(data, tuple) or len(data) != 2 or not all(hasattr(part, "__array__") for part in data):
+        return None
+    images, labels = map(_numbers, data)
+    return (images, labels) if images.ndim > 2 and labels.shape == images.shape[:1] else None
+
+
+def _numbers(value: Any) -> NDArray[Any]:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+
+
+def _items(data: Any) -> list[Any]:
+    """All items, in their order."""
+    try:
+        if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+            found = [data[i] for i in range(len(data))]
+        else:
+            found = list(data)
+    except (TypeError, KeyError):
+        raise InputError(
+            f"data: a {type(data).__name__} has no items by number; give a path, an array, a list of images, or an "
+            "object with __len__ and __getitem__"
+        ) from None
+    if len(found) < 2:
+        used = "; a generator gives its items once: make a new one" if not found else ""
+        raise InputError(f"data: gives {len(found)} item(s), and at least 2 are needed{used}")
+    return found
+
+
+def _from_items(
+    items: Sequence[Any], config: DataConfig, classes: Sequence[object] | None, progress: Progress | None
+) -> Dataset:
+    """``classes``: the names of labels that are numbers, as torchvision's sets have them."""
+    pairs = [_divided(item) for item in items]
+    pictures = [_picture(value, i) for i, (value, _) in enumerate(pairs)]
+    if any(picture is None for picture in pictures):
+        if any(picture is not None for picture in pictures):
+            raise InputError("data: some items are images and some are not; give items of one kind")
+        return vectors.from_numbers(_stacked([value for value, _ in pairs]), config, "the list")
+    return _from_pictures(
+        [p for p in pictures if p is not None], [label for _, label in pairs], config, classes, progress
+    )
+
+
+def _divided(item: Any) -> tuple[Any, Any]:
+    """(value, label) of an item; the label is None where there is none, and with a vector, which has no class."""
+    if isinstance(item, Sequence) and len(item) and not isinstance(item, str):
+        value, label = item[0], item[1] if len(item) > 1 else None
+        if _is_image(value):
+            return value, label
+        if hasattr(value, "__array__") and _numbers(value).ndim == 1:
+            return value, None
+    return item, None
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, Image.Image) or (hasattr(value, "__array__") and _numbers(value).ndim in (2, 3))
+
+
+def _picture(value: Any, place: int) -> Image.Image | None:
+    """A picture of one item; None where it is none."""
+    if isinstance(value, Image.Image) or not _is_image(value):
+        return value if isinstance(value, Image.Image) else None
+    array = _numbers(value)
+    if array.dtype.kind == "f":
+        levels = np.round(array * 255)
+        if not (np.abs(levels - array * 255) <= 1e-3).all() or levels.min() < 0 or levels.max() > 255:
+            raise InputError(
+                f"data: item {place} holds floats that are no 255ths of 0 to 1, which no pixel stands for; give uint8"
+            )
+        array = levels.astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise InputError(f"data: item {place} holds {array.dtype} pixels; give uint8, 0 to 255")
+    pixels = channels_first(array[None], f"item {place}")[0]
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def _stacked(values: Sequence[Any]) -> NDArray[Any]:
+    try:
+        return np.stack([_numbers(value) for value in values])
+    except (ValueError, TypeError):
+        raise InputError("data: items are neither images nor equally long rows of numbers; give one of these") from None
+
+
+def _from_pictures(
+    pictures: Sequence[Image.Image],
+    labels: Sequence[Any],
+    config: DataConfig,
+    classes: Sequence[object] | None,
+    progress: Progress | None,
+) -> ImageDataset:
+    sizes = {picture.size for picture in pictures}
+    size = config.size or (None if len(sizes) == 1 else DEFAULT_SIZE)
+    rules: Counter[Rule] = Counter()
+    found = []
+    for i, picture in enumerate(pictures):
+        try:
+            decoded = from_picture(picture, size, config.channels)
+        except UnreadableImage as error:
+            raise InputError(f"data: item {i}: {error}") from None
+        rules.update(decoded.rules)
+        found.append(decoded.pixels)
+        if progress is not None and ((i + 1) % 1000 == 0 or i + 1 == len(pictures)):
+            progress(i + 1, len(pictures))
+    channels = config.channels or max(len(pixels) for pixels in found)
+    images = np.stack([np.broadcast_to(pixels, (channels, *pixels.shape[1:])) for pixels in found])
+    fitted = () if config.size or size is None else (f"data.size was not given: images are fitted to {size}x{size}",)
+    notes = tuple(
+        f"{rules[rule]} of {len(found)} images {rule.value.format(size=size)}" for rule in Rule if rules[rule]
+    )
+    index, names = _classes(labels, classes)
+    keys = tuple(f"item/{i:07d}" for i in range(len(found)))
+    return ImageDataset(images, index, names, None, keys, notes=(*fitted, *notes))
+
+
+def _classes(
+    labels: Sequence[Any], classes: Sequence[object] | None
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """(labels, label names); none where an item has no label."""
+    if any(label is None for label in labels):
+        return None, ()
+    plain = [label if isinstance(label, str) else int(label) for label in labels]
+    numbers = [label for label in plain if isinstance(label, int)]
+    if classes and len(numbers) == len(plain) and 0 <= min(numbers) <= max(numbers) < len(classes):
+        return np.array(numbers, np.int64), tuple(map(str, classes))
+    return indexed(plain)

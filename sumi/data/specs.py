@@ -1,0 +1,6 @@
+"""All kinds of data: what the ``items`` of a run folder may be."""
+
+from sumi.data.images import ImageSpec
+from sumi.data.vectors import VectorSpec
+
+SPECS = ImageSpec | VectorSpec
