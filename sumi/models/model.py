@@ -1,5 +1,6 @@
 """A trained model, of whatever kind: the module, what it is a model of, and the run folder it came from."""
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,9 @@ from sumi.data.load import is_there
 from sumi.data.open import open_data
 from sumi.data.pixels import PixelRange
 from sumi.data.spec import expect
-from sumi.errors import InputError
+from sumi.errors import InputError, writing
 from sumi.models.description import Config, RunDescription, RunFolder
-from sumi.training.checkpoint import JSON, Checkpoint, save_checkpoint
+from sumi.training.checkpoint import JSON, Checkpoint, save_checkpoint, sync_folder
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -94,12 +95,30 @@ class TrainedModel(ABC):
         return self.load_data(data)
 
     def save(self, folder: Path | str) -> None:
-        """Write the model as a run folder with one checkpoint, which `load` reads. Raises SumiError."""
-        run = RunFolder(folder)
-        run.write(self.description)
+        """Write the model as a new run folder with one checkpoint, which `load` reads; all at once or not at all.
+
+        Training can go on from it, with a new optimizer. Raises InputError where ``folder`` holds anything already,
+        SumiError where it cannot be written.
+        """
+        final = Path(folder).resolve()
+        if final.exists() and not final.is_dir():
+            raise InputError(f"{folder}: is a file; save into a new folder")
+        if final.exists() and (held := sorted(path.name for path in final.iterdir())):
+            what = "a run" if RunFolder(final).config_file.name in held else held[0]
+            raise InputError(f"{folder}: holds {what} already, which is left as it is; save into a new or empty folder")
+        saving = RunFolder(final.with_name(f".{final.name}.saving"))
         weights = self.module.state_dict()
         state: dict[str, JSON] = {"identity": self.description.identity}
-        save_checkpoint(run.checkpoints, Checkpoint(self.step, weights, weights, {}, state), keep=1)
+        with writing(final):
+            shutil.rmtree(saving.path, ignore_errors=True)  # of a save that was killed
+            try:
+                saving.write(self.description)
+                save_checkpoint(saving.checkpoints, Checkpoint(self.step, weights, weights, {}, state), keep=1)
+                sync_folder(saving.path)
+                saving.path.rename(final)
+                sync_folder(final.parent)
+            finally:
+                shutil.rmtree(saving.path, ignore_errors=True)
 
     @abstractmethod
     def preview(self) -> bytes | None:

@@ -103,7 +103,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     with _writing(folder):
         if not folder.is_dir():
             folder.mkdir(parents=True)
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
         try:
             _settle(folder)
             saving = folder / f".{final.name}.saving"
@@ -253,7 +253,7 @@ def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:
     stamps = {name: _write(folder / name, stream(part)) for name, part in zip(TENSOR_FILES, tensors, strict=True)}
     stamps["state.json"] = _write(folder / "state.json", [state])
     _write(folder / MANIFEST, [Manifest(checkpoint.step, stamps).render()])
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _state_text(state: dict[str, JSON]) -> bytes:
@@ -300,7 +300,7 @@ def _put_in_place(saving: Path, final: Path) -> None:
     elif final.exists():
         _remove(final)
     saving.rename(final)
-    _sync_folder(final.parent)
+    sync_folder(final.parent)
     if replaced.exists():
         shutil.rmtree(replaced)
 
@@ -325,7 +325,8 @@ def _settle(folder: Path) -> None:
             shutil.rmtree(entry)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in ``folder`` to the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -103,14 +103,15 @@ class Trainer:
     def resume(self) -> list[str]:
         """Continue from the newest whole checkpoint, or start where there is none; metrics.jsonl is cut back to it.
 
-        Returns what a person should know, a line each: damaged checkpoints that were passed over, and a set-up on
-        which the run is no longer the same bit for bit. Raises InputError where the checkpoint was trained in another
-        precision or is of another network.
+        A saved model (`TrainedModel.save`) holds weights alone: both the weights and their average begin there, with a
+        new optimizer. Returns what a person should know, a line each: damaged checkpoints that were passed over, a new
+        optimizer, and a set-up on which the run is no longer the same bit for bit. Raises InputError where the
+        checkpoint was trained in another precision or is of another network.
         """
         checkpoint, skipped = load_latest(self.checkpoints)
         said = [f"passed over a damaged checkpoint: {line}" for line in skipped]
         if checkpoint is not None:
-            before = checkpoint.state["precision"]
+            before = checkpoint.state.get("precision", self.precision)
             if before != self.precision:
                 raise InputError(
                     f"training.precision: the run was trained in {before}, here it would go on in {self.precision}; "
@@ -129,12 +130,15 @@ class Trainer:
                 raise InputError(
                     f"{self.checkpoints}: is of another network ({reason}); train in a new --out"
                 ) from None
-            _load_optimizer(self.optimizer, self.module, checkpoint.optimizer)
+            if checkpoint.optimizer:
+                _load_optimizer(self.optimizer, self.module, checkpoint.optimizer)
+            else:
+                said.append("the run holds weights alone, as a saved model does: the optimizer starts anew")
             self.step = checkpoint.step
             said += [
                 f"{name} was {checkpoint.state[name]}, is {now}: the run goes on, but not bit for bit as it was begun"
                 for name, now in self._setup().items()
-                if checkpoint.state[name] != now
+                if checkpoint.state.get(name, now) != now
             ]
         self.log.cut_back(self.step)
         return said

@@ -12,7 +12,7 @@ from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.vectors import VectorSpec
 from sumi.denoising.denoiser import Denoiser, FunctionDenoiser
-from sumi.errors import InputError
+from sumi.errors import InputError, SumiError
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
 from sumi.models.description import RunDescription, RunFolder
 from sumi.models.diffusion.build import build_denoiser
@@ -86,6 +86,42 @@ def test_save_and_load(model: DiffusionModel, tmp_path: Path) -> None:
     assert again.config == model.config
     assert (again.step, again.images) == (7, model.images)
     assert torch.equal(again.sample(2), model.sample(2))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_saving_loses_nothing_that_is_there(model: DiffusionModel, tmp_path: Path) -> None:
+    """Neither a run, its own nor another, nor any file: one line, and the disk stays as it is."""
+    model.save(tmp_path / "run")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/plan.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    before = contents(tmp_path)
+    for place, answer in (
+        ("run", "holds a run already, which is left as it is; save into a new or empty folder"),
+        ("notes", "holds plan.txt already"),
+        ("file", "is a file; save into a new folder"),
+    ):
+        with pytest.raises(InputError, match=answer):
+            load(tmp_path / "run").save(tmp_path / place)
+    assert contents(tmp_path) == before
+
+
+def test_saving_is_all_or_nothing(model: DiffusionModel, tmp_path: Path, monkeypatch) -> None:
+    """Fails the rename or the writing, nothing is left; what a killed save left is no hindrance."""
+    for broken in ("rename", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, broken, lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            with pytest.raises(SumiError, match="No space left on device"):
+                model.save(tmp_path / "new/run")
+        assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "new/.run.saving/checkpoints").mkdir(parents=True)
+    (tmp_path / "new/run").mkdir()  # empty
+    model.save(tmp_path / "new/run")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["run"]
+    assert torch.equal(load(tmp_path / "new/run").sample(1), model.sample(1))
 
 
 def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel, tmp_path: Path) -> None:

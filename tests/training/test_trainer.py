@@ -15,6 +15,7 @@ from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.errors import InputError, SumiError
 from sumi.models.diffusion.config import RunConfig
+from sumi.models.run import load
 from sumi.training.checkpoint import find_checkpoints, load_checkpoint
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
@@ -131,6 +132,26 @@ def test_dropout_is_resumed_exactly_too(tmp_path: Path, monkeypatch) -> None:
     assert plain.step == 20
     weights = (state_of(tmp_path / name, 20).model["network.conv_in.weight"] for name in ("plain", "whole"))
     assert not torch.equal(*weights)  # and dropout did something
+
+
+def test_a_saved_model_is_trained_on_from_its_weights(whole: Path, tmp_path: Path) -> None:
+    """Weights and average begin at what was saved; the optimizer is new, which one line says."""
+    load(whole).save(tmp_path / "saved")
+    said: list[str] = []
+    arguments = {"out": tmp_path / "saved", "steps": 41, "resume": True, "events": Events(said.append)}
+    with pytest.raises(InputError, match="add --resume"):
+        train(config_of(), out=tmp_path / "saved")
+    train(str(tmp_path / "saved/config.json"), **arguments)
+    assert "the run holds weights alone, as a saved model does: the optimizer starts anew" in said
+    assert "goes on from step 40" in said
+    before, after = state_of(whole), state_of(tmp_path / "saved", 41)
+    rate = config_of("training.steps=41").training.learning_rate_at(41)
+    for name, weight in before.ema.items():
+        assert float((after.model[name] - weight).abs().max()) <= 1.01 * rate + 1e-6  # one step of a new AdamW
+    assert all(float(value) == 1 for name, value in after.optimizer.items() if name.endswith(".step"))
+    said.clear()
+    train(str(tmp_path / "saved/config.json"), **arguments)  # what is trained by now is resumed as ever
+    assert not any("weights alone" in line for line in said)
 
 
 def test_a_second_interrupt_stops_at_once() -> None:
