@@ -148,6 +148,11 @@ def evenly(count: int, most: int) -> NDArray[np.int64]:
     return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
 
 
+def evenly_spaced(data: Dataset, most: int) -> "Tensor":
+    """Up to ``most`` items of ``data``, evenly spaced, as a model sees them."""
+    return data.batch(evenly(len(data), most))
+
+
 def no_labels() -> InputError:
     """The error for classes that data have not."""
     return InputError("labels: the data have no classes; give labelled data")

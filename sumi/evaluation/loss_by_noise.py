@@ -22,6 +22,7 @@ from sumi.process.gaussian import add_noise
 from sumi.process.schedule import NoiseLevel, Schedule, level, levels
 from sumi.randomness import Purpose, generator, normal
 
+ITEMS = 500  # of the held-out data, where a loss is taken of a run
 BINS = 12
 RESAMPLES = 2000
 TIMES, BOOTSTRAP = 1, 2  # draws besides the noise's

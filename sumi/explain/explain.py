@@ -9,17 +9,16 @@ import torch
 
 from sumi.config import nearest
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Dataset
+from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.data.load import load_images
 from sumi.errors import InputError
-from sumi.evaluation.loss_by_noise import LossByNoise, looked_at, loss_by_noise
 from sumi.explain.correction import draw_correction
 from sumi.explain.guided import compare_with_tempered, draw_guided
 from sumi.explain.low_density import draw_low_density, measure_low_density
 from sumi.explain.noising import draw_noising
 from sumi.explain.parameterizations import STEPS, compare, draw_parameterizations
 from sumi.explain.recognition import draw_recognition, recognise
-from sumi.explain.reverse import draw_loss, draw_reverse
+from sumi.explain.reverse import draw_loss, draw_reverse, held_out_loss
 from sumi.explain.reverse_kernel import draw_one_step, draw_reverse_kernel
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.unscaled import carries_unit_variance, draw_unscaled
@@ -73,14 +72,6 @@ def _explain_images(model: DiffusionModel, dataset: Dataset, folder: Path, _: Co
     yield draw_loss(held_out_loss(model, dataset), folder / "loss_by_noise.png")
 
 
-def held_out_loss(model: DiffusionModel, dataset: Dataset, *, limit: int = 500) -> LossByNoise:
-    """The model's errors on up to ``limit`` held-out images at 20 times."""
-    _, held_out = dataset.split(model.config.data.held_out)
-    images = held_out.batch(np.arange(min(limit, len(held_out)))).to(model.device)
-    times = looked_at(model.network_denoiser.grid)
-    return loss_by_noise(model.denoiser(), images, times, seed=model.config.seed)
-
-
 @torch.no_grad()
 def _explain_schedule(schedule: Schedule, steps: int, dataset: Dataset, folder: Path) -> Iterator[Drawn]:
     image = dataset.batch(np.arange(1))[0]
@@ -105,7 +96,7 @@ def _explain_unscaled(data: str, folder: Path, _: Count | None) -> Iterator[Draw
 def _explain_reverse_kernel(data: str, folder: Path, _: Count | None) -> Iterator[Drawn]:
     images, schedule = load_images(DataConfig(source=data)), LinearBeta().build()
     yield draw_reverse_kernel(schedule, folder / "reverse_kernel.png")
-    known = images.batch(np.arange(min(MOST_KNOWN, len(images))))
+    known = evenly_spaced(images, MOST_KNOWN)
     yield draw_one_step(known, schedule, folder / "one_step.png")
 
 

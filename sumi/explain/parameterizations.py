@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 
 from sumi.data.config import DataConfig
+from sumi.data.dataset import evenly_spaced
 from sumi.data.load import load_images
 from sumi.denoising.parameterization import ParameterizationConfig, PredictClean, PredictNoise, PredictVelocity
 from sumi.denoising.weighting import ConstantWeighting, SNRWeighting, VelocityWeighting, WeightingConfig
@@ -107,7 +107,7 @@ def compare(
     dataset = load_images(DataConfig(source=source, held_out=HELD_OUT))
     learned, held_out = dataset.split(HELD_OUT)
     network = learn_features(learned, count, seed=seed)
-    images = held_out.batch(np.arange(min(SAMPLES, len(held_out))))
+    images = evenly_spaced(held_out, SAMPLES)
     real = network.features(images)
     return [
         _measure(configuration(plan, source, steps=steps, seed=seed), plan, images, network, real, samples, count)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from sumi.evaluation.loss_by_noise import LossByNoise
+from sumi.data.dataset import Dataset, evenly_spaced
+from sumi.evaluation.loss_by_noise import ITEMS, LossByNoise, looked_at, loss_by_noise
 from sumi.figures.canvas import INK, RED, Drawn, canvas, save
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory
@@ -35,6 +36,13 @@ def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int
     axes[0][0].set_ylabel("xₜ", fontsize=9)
     axes[1][0].set_ylabel("x̂₀", fontsize=9)
     return save(figure, path, f"image {index} of seed {seed} in {len(way.x) - 1} steps")
+
+
+def held_out_loss(model: DiffusionModel, dataset: Dataset) -> LossByNoise:
+    """The model's errors on held-out items of ``dataset`` at about 20 times."""
+    _, held_out = dataset.split(model.config.data.held_out)
+    x_0, times = evenly_spaced(held_out, ITEMS).to(model.device), looked_at(model.network_denoiser.grid)
+    return loss_by_noise(model.denoiser(), x_0, times, seed=model.config.seed)
 
 
 def draw_loss(losses: LossByNoise, path: Path) -> Drawn:

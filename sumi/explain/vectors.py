@@ -6,15 +6,13 @@ A cloud of vectors noised, and made from noise: what the pictures of one image a
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sumi.data.dataset import Dataset, everything
 from sumi.denoising.binomial import BinomialDenoiser
-from sumi.evaluation.loss_by_noise import looked_at, loss_by_noise
 from sumi.explain.density import draw_density, draw_energy, is_energy
-from sumi.explain.reverse import draw_loss
+from sumi.explain.reverse import draw_loss, held_out_loss
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.second_distribution import draw_second_distribution
 from sumi.figures.canvas import Drawn, canvas, save
@@ -69,12 +67,9 @@ def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> D
     return save(figure, path, f"{len(way.x[0])} samples of seed {seed} in {len(way.x) - 1} steps")
 
 
-LOSSES_OF = 1000
-
-
 def explain_vectors(model: DiffusionModel, dataset: Dataset, folder: Path, count: Count | None) -> Iterator[Drawn]:
     """The schedule as it was learned, both ways, the second distribution; of points also loss and density."""
-    train, held_out = dataset.split(model.config.data.held_out)
+    train, _ = dataset.split(model.config.data.held_out)
     x_0 = everything(train)
     schedule, bits = model.network_denoiser.schedule, isinstance(model.network_denoiser, BinomialDenoiser)
     with torch.no_grad():
@@ -85,9 +80,7 @@ def explain_vectors(model: DiffusionModel, dataset: Dataset, folder: Path, count
         yield draw_second_distribution(model, x_0, folder / "second_distribution.png")
     if bits:
         return
-    times = looked_at(model.network_denoiser.grid)
-    some = held_out.batch(np.arange(min(len(held_out), LOSSES_OF))).to(model.device)
-    yield draw_loss(loss_by_noise(model.denoiser(), some, times, seed=model.config.seed), folder / "loss_by_noise.png")
+    yield draw_loss(held_out_loss(model, dataset), folder / "loss_by_noise.png")
     if dataset.shape != (2,):
         return
     yield draw_density(model, x_0, folder / "density.png", progress=counting_one(count, "the density"))

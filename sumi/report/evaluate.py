@@ -8,11 +8,11 @@ from typing import Any, Final
 from torch import Tensor
 
 from sumi.conditioning.labels import LabelConditioning
-from sumi.data.dataset import Dataset, evenly, every_label, everything
+from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation.guidance import Kinds, trade_off
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, evaluate, learn_features
-from sumi.evaluation.loss_by_noise import LossByLogSnr, loss_by_log_snr
+from sumi.evaluation.loss_by_noise import ITEMS, LossByLogSnr, loss_by_log_snr
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.evaluation.sweeps import sweep_sampler
@@ -32,7 +32,6 @@ from sumi.report.verdict import verdict
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
-MOST_DENOISED = 500
 
 
 def measure(
@@ -210,7 +209,7 @@ def _held_out_loss(model: GenerativeModel, held_out: Dataset, progress: Count | 
     """The errors of a denoiser, which is told no class, on held-out images; None of other kinds of model."""
     if not isinstance(model, DiffusionModel):
         return None
-    images = held_out.batch(evenly(len(held_out), MOST_DENOISED)).to(model.device)
+    images = evenly_spaced(held_out, ITEMS).to(model.device)
     told = counting_one(progress, "taking the loss on held-out images")
     return loss_by_log_snr(
         model.denoiser(), images, grid=model.network_denoiser.grid, seed=model.config.seed, progress=told

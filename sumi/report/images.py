@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sumi.data.dataset import Dataset, evenly, everything
+from sumi.data.dataset import Dataset, evenly_spaced, everything
 from sumi.errors import writing
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
@@ -62,7 +62,7 @@ class ImageReport:
             folder.mkdir(parents=True, exist_ok=True)
             grid, beside = folder / "samples.png", folder / "neighbours.png"
             to_bytes = model.pixels.to_bytes
-            real = to_bytes(self.held_out.batch(evenly(len(self.held_out), SHOWN)))
+            real = to_bytes(evenly_spaced(self.held_out, SHOWN))
             grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
             beside.write_bytes(self._neighbours())
             curve = training_curve(model)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
-from sumi.data.dataset import Dataset, evenly
+from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.figures.pictures import png, side_by_side
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.restoration import AnyOperator, How, restore
@@ -42,8 +42,7 @@ def restored(
         operator, what = Grey(), "coloured"
     else:
         return []
-    chosen = evenly(len(held_out), SHOWN)
-    truth = held_out.batch(chosen)
+    truth = evenly_spaced(held_out, SHOWN)
     given = operator(truth)
     candidates: list[Tensor] = []
     for k, y in enumerate(given):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sumi.data.dataset import Dataset, evenly, everything
+from sumi.data.dataset import Dataset, evenly_spaced, everything
 from sumi.errors import InputError, writing
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured, VectorEvaluation
@@ -48,7 +48,7 @@ def measure_vectors(model: DiffusionModel, options: Options) -> Measured:
     if other is not None:
         beside, held_out = other.split(model.config.data.held_out)
         alike = everything(beside)
-    real = held_out.batch(evenly(len(held_out), MOST_HELD_OUT))
+    real = evenly_spaced(held_out, MOST_HELD_OUT)
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(real)), MOST_SAMPLES)
     begin = time.perf_counter()
     drawn = model.sample(count, seed=seed, batch_size=1000, progress=counting_one(progress, "sampling"))
@@ -128,7 +128,7 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         beside, loss, report = folder / "samples.png", folder / "loss.svg", folder / "report.html"
         shown = min(len(drawn), len(held_out))
-        real = held_out.batch(evenly(len(held_out), shown))
+        real = evenly_spaced(held_out, shown)
         beside.write_bytes(picture([("samples", drawn[:shown]), ("real, held out", real)], levels))
         curve = training_curve(model)
         loss.write_text(curve)

@@ -1,22 +1,27 @@
 """The numbers that the explaining figures state are those of the theory, and every figure is a real picture."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from sumi.data.config import DataConfig
+from sumi.data.dataset import every_label, everything
+from sumi.data.images import ImageDataset
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.denoising.exact import gaussian_denoiser
 from sumi.errors import InputError
-from sumi.evaluation.loss_by_noise import binned_times, bootstrapped, loss_by_log_snr, loss_by_noise
+from sumi.evaluation.loss_by_noise import ITEMS, binned_times, bootstrapped, loss_by_log_snr, loss_by_noise
 from sumi.explain.correction import measure_remainder
 from sumi.explain.explain import SCHEDULES, explain
 from sumi.explain.noising import walk
+from sumi.explain.reverse import held_out_loss
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import RectifiedFlow
 from sumi.process.schedule import level
@@ -84,6 +89,28 @@ def test_a_run_is_explained(tmp_path: Path) -> None:
     for d in drawn:
         assert d.path.parent == tmp_path / "run" / "explain"
         assert_is_a_picture(d.path)
+
+
+def test_the_loss_is_taken_on_held_out_images_of_all_classes(tmp_path: Path, monkeypatch) -> None:
+    """Of 2,000 images sorted by class some 1,000 are held out, more than are looked at: ten classes are seen."""
+    digits = load_data(DataConfig(source="digits"))
+    assert isinstance(digits, ImageDataset)
+    model, seen = random_model(tmp_path, "data.held_out=0.5"), []
+    order = np.argsort(digits.labels, kind="stable")
+    ordered = replace(digits, images=digits.images[order], labels=digits.labels[order])
+    _, held_out = ordered.split(0.5)
+    assert len(held_out) > ITEMS
+
+    def record(denoiser, images, times, *, seed):
+        seen.extend(images)
+        return loss_by_noise(denoiser, images[:2], times[:1], seed=seed)
+
+    monkeypatch.setattr("sumi.explain.reverse.loss_by_noise", record)
+    held_out_loss(model, ordered)
+    known = zip(everything(held_out), every_label(held_out), strict=True)
+    classes = {x.numpy().tobytes(): int(label) for x, label in known}
+    assert len(seen) == ITEMS
+    assert {classes[x.numpy().tobytes()] for x in seen} == set(range(10))
 
 
 def test_a_subject_that_is_none_is_answered() -> None:
