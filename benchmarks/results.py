@@ -30,7 +30,7 @@ from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
-from sumi.report.evaluate import measure
+from sumi.report.evaluate import evaluate
 from sumi.training_run import train
 
 FOLDER = Path("runs/results")
@@ -137,7 +137,7 @@ def vectors(wanted: list[str]) -> None:
         if wanted and name not in wanted:
             continue
         model, seconds = trained(name, recipe, data, steps, settings)
-        measured = measure(model).evaluation
+        measured = evaluate(model).evaluation
         assert isinstance(measured, VectorEvaluation)
         found, _ = likelihood(model, n=1000)
         ode = str(found.by_ode.total) if found.by_ode is not None else ""

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.run import load
+    from sumi.report.evaluate import evaluate
     from sumi.training_run import train
 
 __version__ = "0.1.0"
-__all__ = ["DiffusionModel", "load", "train"]
+__all__ = ["DiffusionModel", "evaluate", "load", "train"]
 
-_HOMES = {"DiffusionModel": "sumi.models.diffusion.model", "load": "sumi.models.run", "train": "sumi.training_run"}
+_HOMES = {
+    "DiffusionModel": "sumi.models.diffusion.model",
+    "load": "sumi.models.run",
+    "evaluate": "sumi.report.evaluate",
+    "train": "sumi.training_run",
+}
 
 
 def __getattr__(name: str) -> Any:

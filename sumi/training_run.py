@@ -214,6 +214,8 @@ def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) ->
         raise InputError(f"--resume: the configuration differs ({'; '.join(changed)}); undo that or give another --out")
     if old.data_fingerprint != new.data_fingerprint:
         where = new.config.data.source
+        if where == MEMORY:
+            raise InputError("data: is not what the run was begun with; give the same data")
         if where == old.config.data.source:
             raise InputError(f"data.source: {where} has changed since the run was begun; restore it")
         raise InputError(f"data.source: {where} is not the data the run was begun with ({old.config.data.source})")

@@ -9,7 +9,7 @@ from sumi.evaluation.result import Measured
 from sumi.models.classifier import ClassifierModel
 from sumi.models.model import GenerativeModel
 from sumi.models.run import load
-from sumi.report.evaluate import measure
+from sumi.report.evaluate import evaluate
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,7 +38,7 @@ def measure_with_progress(
 ) -> Measured:
     """Measure, showing what is going on."""
     with counting_of() as progress:
-        return measure(
+        return evaluate(
             model, data=data, n=n, seed=seed, features=features, sweeps=sweeps, guidance=guidance, progress=progress
         )
 

@@ -37,7 +37,7 @@ def _bar(*columns: str) -> Progress:
 
 @contextmanager
 def training_progress() -> Generator[Callable[[TrainingProgress], None]]:
-    """Steps, images/s, loss and time left."""
+    """Steps, items/s, loss and time left."""
     if not console.is_terminal:
         last = [time.monotonic()]
 
@@ -45,17 +45,17 @@ def training_progress() -> Generator[Callable[[TrainingProgress], None]]:
             if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
                 last[0] = time.monotonic()
                 say(
-                    f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.images_per_second:,.0f} images/s  "
+                    f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.items_per_second:,.0f} items/s  "
                     f"{p.seconds_left:.0f} s left"
                 )
 
         yield line
         return
-    with _bar("loss {task.fields[loss]:.4f}", "{task.fields[speed]:,.0f} images/s") as bar:
+    with _bar("loss {task.fields[loss]:.4f}", "{task.fields[speed]:,.0f} items/s") as bar:
         task = bar.add_task("training", total=None, loss=float("nan"), speed=0.0, visible=False)
 
         def update(p: TrainingProgress) -> None:
-            bar.update(task, visible=True, total=p.steps, completed=p.step, loss=p.loss, speed=p.images_per_second)
+            bar.update(task, visible=True, total=p.steps, completed=p.step, loss=p.loss, speed=p.items_per_second)
 
         yield update
 

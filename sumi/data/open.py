@@ -91,7 +91,7 @@ def _items(data: Any) -> list[Any]:
             found = list(data)
     except (TypeError, KeyError):
         raise InputError(
-            f"data: a {type(data).__name__} has no items by number; give a path, an array, a list of images, or an "
+            f"data: {type(data).__name__} has no items by number; give a path, an array, a list of images, or an "
             "object with __len__ and __getitem__"
         ) from None
     if len(found) < 2:

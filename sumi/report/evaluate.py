@@ -10,8 +10,9 @@ from torch import Tensor
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.errors import InputError
+from sumi.evaluation import images
 from sumi.evaluation.guidance import Kinds, trade_off
-from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, evaluate, learn_features
+from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, learn_features
 from sumi.evaluation.loss_by_noise import ITEMS, LossByLogSnr, loss_by_log_snr
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
@@ -34,7 +35,7 @@ FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
 
 
-def measure(
+def evaluate(
     model: TrainedModel,
     *,
     data: object = None,
@@ -188,7 +189,7 @@ def _evaluate(
 ) -> Evaluation:
     train, held_out = parts.train, parts.held_out
     same = bool(train.label_names) and held_out.label_names == train.label_names
-    return evaluate(
+    return images.evaluate(
         train.spec.finish(parts.drawn),
         everything(train),
         everything(held_out),

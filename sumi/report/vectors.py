@@ -33,7 +33,7 @@ FOLLOWED = 1000
 
 
 def measure_vectors(model: DiffusionModel, options: Options) -> Measured:
-    """Sample the model, compare with held-out vectors, and write ``report/``; as `sumi.report.evaluate.measure`.
+    """Sample the model, compare with held-out vectors, and write ``report/``; as `sumi.report.evaluate.evaluate`.
 
     With other data real is compared with real among those; known sequences are always those of the run's own training.
     """

@@ -13,11 +13,13 @@ import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from sumi.errors import InputError, SumiError
 
 Value: TypeAlias = float | int | str | bool | None
+RENAMED: Final = {"images_per_second": "items_per_second"}
+"""Names that logs have had, and what they are called now."""
 
 
 class MetricsLog:
@@ -70,12 +72,12 @@ class MetricsLog:
 
 
 def read(path: Path) -> list[dict[str, Value]]:
-    """The lines of a log as they were written, without a torn last one.
+    """The lines of a log as they were written, without a torn last one, by the names of today (`RENAMED`).
 
     Raises:
         InputError: the file is missing, or a line is not one of this log; the message names file and line.
     """
-    return [metrics for _, metrics in _lines(path)]
+    return [{RENAMED.get(name, name): value for name, value in metrics.items()} for _, metrics in _lines(path)]
 
 
 def _line(metrics: Mapping[str, Value]) -> bytes:

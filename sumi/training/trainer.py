@@ -58,7 +58,7 @@ class Progress:
     step: int
     steps: int
     loss: float
-    images_per_second: float
+    items_per_second: float
     seconds_left: float
 
 
@@ -262,7 +262,7 @@ class _Meter:
             "loss": self.loss,
             "gradient_norm": norm,
             "learning_rate": rate,
-            "images_per_second": self.speed,
+            "items_per_second": self.speed,
         }
 
     def due(self) -> bool:

@@ -25,7 +25,7 @@ from sumi.metrics.classes import class_accuracy
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.precision_recall import precision_recall
-from sumi.report.evaluate import measure
+from sumi.report.evaluate import evaluate
 from sumi.report.sweeps import guidance
 from tests.tiny_models import class_model, digits_model, drawing, new_classifier, random_features, training_part
 
@@ -144,7 +144,7 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
     _, _, _, held_out = training_part(model)
     drawing(monkeypatch, held_out)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
-    found = measure(model, n=40, guidance=kinds_of(model, (0, 2)))
+    found = evaluate(model, n=40, guidance=kinds_of(model, (0, 2)))
     page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", found.report.read_text())
     figures = json.loads((found.report.parent / "evaluation.json").read_text())
     assert "What does guidance cost and bring?" in page
@@ -195,10 +195,10 @@ def test_other_classes_and_too_few_images_are_refused_at_once(
     model = digits_model(tmp_path, "conditioning=labels")
     asked = drawing(monkeypatch, training_part(model)[3])
     with pytest.raises(InputError, match=r"^--trade-off: too few to measure distances: .*, 5 samples; at least 10, 10"):
-        measure(model, n=5, guidance=kinds_of(model))
+        evaluate(model, n=5, guidance=kinds_of(model))
     three = class_model(folder / "told")  # classes that the digits do not have
     with pytest.raises(InputError, match=r"^--trade-off: the images have other classes than the model knows"):
-        measure(three, n=40, guidance=kinds_of(three))
+        evaluate(three, n=40, guidance=kinds_of(three))
     assert asked == []
     assert read_scales("0,1.5") == (0, 1.5)
 

@@ -13,7 +13,7 @@ from sumi.evaluation.reference import held_out_moments, sampled_moments
 from sumi.features import learned as features
 from sumi.metrics.frechet import moments_frechet_distance
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.report.evaluate import measure
+from sumi.report.evaluate import evaluate
 from tests.tiny_models import digits_model
 
 GUIDE = Path(__file__).parents[2] / "docs" / "evaluation.md"
@@ -38,7 +38,7 @@ def test_the_guides_parts_are_the_evaluation_of_all_samples(
     exec(whole, names)
     count, printed = capsys.readouterr().out.split(" ", 1)
     assert count == "120"
-    found = measure(model, n=120).evaluation
+    found = evaluate(model, n=120).evaluation
     assert found is not None
     value = float(re.findall(r"value=(\S+),", printed)[0])
     assert value == pytest.approx(found.distances.frechet.value, rel=0.2)  # bias taken off by other groups

@@ -10,7 +10,7 @@ import torch
 from sumi.errors import InputError
 from sumi.evaluation.sweeps import sweep_sampler
 from sumi.features import learned as features
-from sumi.report.evaluate import measure
+from sumi.report.evaluate import evaluate
 from tests.tiny_models import digits_model, drawing, random_features, training_part
 
 
@@ -55,7 +55,7 @@ def test_the_report_has_both_sweeps_where_they_are_asked_for(tmp_path: Path, mon
     drawing(monkeypatch, held_out)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
     for sweeps in (True, False):
-        report = measure(model, n=40, sweeps=sweeps).report
+        report = evaluate(model, n=40, sweeps=sweeps).report
         page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", report.read_text())
         figures = json.loads((report.parent / "evaluation.json").read_text())
         assert ("Does randomness help?" in page) == ("How many steps?" in page) == sweeps
@@ -71,7 +71,7 @@ def test_too_few_images_for_sweeps_are_refused_at_once(tmp_path: Path, monkeypat
     images, _, _, held_out = training_part(model)
     asked = drawing(monkeypatch, held_out)
     with pytest.raises(InputError, match=r"^--sweeps: too few to measure distances: .*, 5 samples; at least 10, 10"):
-        measure(model, n=5, sweeps=True)
+        evaluate(model, n=5, sweeps=True)
     with pytest.raises(InputError, match=r"^--sweeps: 10 images to train on are too few to look for copies of"):
         sweep_sampler(model, random_features(), images[:10], held_out, n=40)
     assert asked == []

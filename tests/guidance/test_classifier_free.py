@@ -18,7 +18,7 @@ from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import ToldDenoiser
 from sumi.errors import InputError
-from sumi.evaluation.images import evaluate
+from sumi.evaluation.images import evaluate as evaluate_samples
 from sumi.features import learned as features
 from sumi.features.learned import train_classifier
 from sumi.guidance.extrapolation import Extrapolation
@@ -26,7 +26,7 @@ from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.report import evaluate as measuring
-from sumi.report.evaluate import measure
+from sumi.report.evaluate import evaluate
 from sumi.report.verdict import verdict
 from sumi.report.words import amount
 from sumi.training_run import train
@@ -194,7 +194,7 @@ def test_label_accuracy_is_the_share_that_the_classifier_finds_right(monkeypatch
 
     def measured(sample_labels: torch.Tensor | None):
         parts = images[1000:1400], images[:1000], images[1400:]
-        return evaluate(*parts, network, held_out_labels=labels[1400:], sample_labels=sample_labels)
+        return evaluate_samples(*parts, network, held_out_labels=labels[1400:], sample_labels=sample_labels)
 
     exact, planted, without = (measured(v) for v in (labels[1000:1400], asked, None))
     assert exact.label_accuracy.value == pytest.approx(int(right.sum()) / 400)
@@ -217,7 +217,7 @@ def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, mon
 
     monkeypatch.setattr(DiffusionModel, "sample", record)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
-    measured = measure(model, n=300, seed=4)
+    measured = evaluate(model, n=300, seed=4)
     train_part, _ = model.load_images().split(model.config.data.held_out)
     labels = measuring._labels(model, train_part, 300, 4)
     assert torch.equal(asked[0], labels)

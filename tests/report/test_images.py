@@ -18,7 +18,7 @@ from sumi.features.pretrained import Preprocessing, PretrainedSpace
 from sumi.metrics.kernel_distance import kernel_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.report import evaluate as measure_module
-from sumi.report.evaluate import measure
+from sumi.report.evaluate import evaluate
 from tests.tiny_models import digits_model, training_part
 
 
@@ -34,7 +34,7 @@ def measured(
 
     monkeypatch.setattr(DiffusionModel, "sample", sample)
     monkeypatch.setattr(features, "FEWEST_STEPS", 150)
-    found = measure(model, n=len(samples), **options)
+    found = evaluate(model, n=len(samples), **options)
     assert isinstance(found.evaluation, Evaluation)
     page = found.report.read_text()
     told = json.loads((found.report.parent / "evaluation.json").read_text())
@@ -189,4 +189,4 @@ def test_a_network_that_is_not_there_is_told_before_anything_is_sampled(
 ) -> None:
     monkeypatch.setattr(DiffusionModel, "sample", None)
     with pytest.raises(InputError, match=r"nowhere\.pth: no such file; get pt_inception"):
-        measure(digits_model(tmp_path), features="nowhere.pth")
+        evaluate(digits_model(tmp_path), features="nowhere.pth")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,14 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
+from sumi.evaluation.guidance import Kinds
 from sumi.evaluation.result import Measured, VectorEvaluation
 from sumi.metrics.kernel_distance import energy_distance
 from sumi.models.description import RunDescription
 from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.report import vectors as module
-from sumi.report.evaluate import measure
+from sumi.report.evaluate import evaluate
 from sumi.report.words import amount
 
 TINY = ["network.width=16", "network.blocks=1", "network.embedding=16", "sampling.steps=2"]
@@ -82,7 +84,7 @@ def test_a_perfect_model_cannot_be_told_from_the_data(tmp_path: Path, draws) -> 
     model = new_model(tmp_path, "ring-of-8")
     train, held_out = split(model)
     draws(fresh_ring)
-    measured = measure(model, n=600, seed=3)
+    measured = evaluate(model, n=600, seed=3)
     found = figures(measured)
     assert found.distance == energy_distance(fresh_ring(600), held_out)
     assert found.distance.low <= 0 < found.distance.high
@@ -101,7 +103,7 @@ def test_other_samples_are_told_from_the_data_and_all_is_written(tmp_path: Path,
     model = new_model(tmp_path, "ring-of-8")
     draws(lambda n: (x := fresh_ring(2 * n))[x[:, 0] < 0.4][:n])
     counted: list[tuple[str, int, int]] = []
-    measured = measure(model, progress=lambda *now: counted.append(now))
+    measured = evaluate(model, progress=lambda *now: counted.append(now))
     found = figures(measured)
     assert found.samples == found.held_out  # by default as many as are held out, where these are 500 to 2000
     assert found.distance.low > found.real.high
@@ -131,7 +133,7 @@ def test_bits_are_measured_as_they_are_saved_and_looked_for_in_training(tmp_path
         return x * 0.8
 
     draws(near)
-    measured = measure(model, n=400)
+    measured = evaluate(model, n=400)
     found = figures(measured)
     assert found.known is not None
     assert found.known_real is not None
@@ -150,9 +152,9 @@ def test_other_data_are_compared_in_the_models_units(tmp_path: Path, draws) -> N
     moved = saved(tmp_path / "b.npy", rows + 6)  # by 2 of 3 deviations, which is 1 in the model's units
     wide = saved(tmp_path / "c.npy", 2 * rows)
     draws(lambda n: split(model)[0][:n])
-    assert figures(measure(model)).distance.value < 0.02
+    assert figures(evaluate(model)).distance.value < 0.02
     for file in (moved, wide):
-        measured = measure(model, data=file)
+        measured = evaluate(model, data=file)
         assert figures(measured).distance.low > 0.1
         assert figures(measured).real.value < 0.02  # those data beside themselves
         assert "Note" not in measured.verdict
@@ -166,7 +168,7 @@ def test_changed_data_are_told(tmp_path: Path, draws) -> None:
     train = split(model)[0]
     draws(lambda n: train[:n])
     saved(tmp_path / "a.npy", rows + 5)
-    measured = measure(model)
+    measured = evaluate(model)
     assert measured.verdict.endswith("held-out vectors may have been trained on.")
     assert figures(measured).distance.low > 0.5
 
@@ -176,20 +178,20 @@ def test_data_that_were_moved_are_found_with_data(tmp_path: Path) -> None:
     model = new_model(tmp_path, saved(tmp_path / "a.npy", rows))
     (tmp_path / "a.npy").rename(tmp_path / "b.npy")
     with pytest.raises(InputError, match=r"a\.npy: the run's own data are gone from there; say where with --data"):
-        measure(model)
-    assert "Note" not in measure(model, data=str(tmp_path / "b.npy")).verdict
+        evaluate(model)
+    assert "Note" not in evaluate(model, data=str(tmp_path / "b.npy")).verdict
 
 
 def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, draws) -> None:
     for source, dimensions in (("ring-of-8", 2), ("heartbeat", 20)):
         draws(lambda n, d=dimensions: torch.full((n, d), torch.nan))
         with pytest.raises(InputError, match="some are NaN or infinite; sample again"):
-            measure(new_model(tmp_path, source))
+            evaluate(new_model(tmp_path, source))
 
 
 def test_too_few_are_not_measured_but_shown(tmp_path: Path) -> None:
     model = new_model(tmp_path, saved(tmp_path / "a.npy", np.arange(20.0)))
-    measured = measure(model, n=5)
+    measured = evaluate(model, n=5)
     assert measured.evaluation is None
     assert measured.verdict.startswith("Too few to measure: 5 samples and 2 held out; at least 4 of each are needed")
     assert measured.report.exists()
@@ -205,7 +207,7 @@ def test_a_sorted_file_is_shown_and_measured_from_end_to_end(tmp_path: Path, mon
     monkeypatch.setattr(module, "picture", lambda groups, _: shown.append(groups[1][1]) or b"")
     monkeypatch.setattr(module, "write_report", lambda *_, **__: None)
     draws(lambda n: split(model)[0][torch.randperm(1800, generator=torch.Generator().manual_seed(0))[:n]])
-    found = figures(measure(model, n=60))
+    found = figures(evaluate(model, n=60))
     assert (found.held_out, len(shown[0])) == (50, 60)
     held_out = split(model)[1]
     assert (float(shown[0].min()), float(shown[0].max())) == (float(held_out.min()), float(held_out.max()))
@@ -216,9 +218,12 @@ def test_data_of_another_kind_are_refused(tmp_path: Path) -> None:
     model = new_model(tmp_path, "ring-of-8")
     for source, kind in (("heartbeat", r"vectors \(20,\) of 2 levels"), ("digits", r"images \(1, 8, 8\) of 17 levels")):
         with pytest.raises(InputError, match=rf"{source} has {kind}, the model makes vectors \(2,\); give"):
-            measure(model, data=source)
+            evaluate(model, data=source)
 
 
-def test_vectors_are_measured_in_no_feature_space(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="features: the evaluation of vectors has none; leave it out"):
-        measure(new_model(tmp_path, "ring-of-8"), features="weights.pth")
+@pytest.mark.parametrize(
+    ("name", "value"), [("features", "weights.pth"), ("sweeps", True), ("guidance", Kinds((0.0, 1.0), {}))]
+)
+def test_what_only_images_are_measured_by_is_refused_by_name(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=rf"^{name}: the evaluation of vectors has none; leave it out"):
+        evaluate(new_model(tmp_path, "ring-of-8"), **{name: value})

@@ -201,3 +201,10 @@ def test_a_kill_costs_at_most_the_line_being_written(path: Path) -> None:
         assert steps == list(range(len(steps)))
         assert len(steps) > int(reported[-1])
         start = len(steps)
+
+
+def test_a_name_of_old_logs_is_read_as_what_it_is_called_now(path: Path) -> None:
+    """Runs of points and bits have no images; a log that speaks of them is left as it is, and goes on."""
+    MetricsLog(path).append({"step": 1, "images_per_second": 5.0})
+    MetricsLog(path).append({"step": 2, "items_per_second": 6.0})
+    assert read(path) == [{"step": 1, "items_per_second": 5.0}, {"step": 2, "items_per_second": 6.0}]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sumi.data.dataset import evenly
+from sumi.data.dataset import evenly_spaced
 from sumi.errors import InputError
 from sumi.likelihood.dequantize import bits_per_dim, importance_weighted_bits
 from sumi.likelihood.figures import Mean
@@ -55,8 +55,7 @@ def likelihood_of_baseline(
     _, held_out = dataset.split(model.config.data.held_out)
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
-    chosen = evenly(len(held_out), n)
-    x, unit = held_out.batch(chosen).to(model.device), model.items.unit
+    x, unit = evenly_spaced(held_out, n).to(model.device), model.items.unit
     counted = counting_one(progress, "likelihood")
     rows: list[Tensor] = []
     count = draws or VAE_DRAWS

@@ -23,7 +23,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from sumi.data.dataset import evenly
+from sumi.data.dataset import evenly, evenly_spaced
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.weighting import StepLikelihood
@@ -237,8 +237,8 @@ def likelihood(
     train, held_out = dataset.split(model.config.data.held_out)
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
-    x_0 = held_out.batch(evenly(len(held_out), n)).to(model.device)
-    known = train.batch(evenly(len(train), KNOWN)).to(model.device)
+    x_0 = evenly_spaced(held_out, n).to(model.device)
+    known = evenly_spaced(train, KNOWN).to(model.device)
     unit, by_ode = model.items.unit, None
     if isinstance(model.network_denoiser, BinomialDenoiser):
         estimate, how = _of_bits(model, model.network_denoiser, x_0, seed, evaluations)
