@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     CONDITION_DROPOUT = 14
     LABEL = 15
     CONDITION_NOISE = 16
+    # 17 to 19 are reserved
     POSTERIOR = 20
     PIXEL = 21
 

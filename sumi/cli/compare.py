@@ -2,7 +2,6 @@
 
 import argparse
 from math import isnan
-from pathlib import Path
 
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from sumi.evaluation.solvers import DEFAULT_SOLVERS, Comparison, compare, write_
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuning import tune
 from sumi.models.run import load
+from sumi.training.run_folder import RunPaths
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
         )
     _show(comparison)
     if options.tune is None:
-        for file in write_comparison(comparison, Path(options.run) / "compare"):
+        for file in write_comparison(comparison, RunPaths(options.run).compare):
             say(f"wrote {file}")
 
 

@@ -27,11 +27,6 @@ SETTINGS: Final = (
     "sampling.steps=100",
 )
 
-# what a run folder may hold (`sumi.models.description`)
-PARTS: Final = {"config.json", "metrics.jsonl", "checkpoints", "samples", "report", "explain", "compare", "tuned"} | {
-    ".config.json.new"
-}
-
 
 def run(options: argparse.Namespace) -> None:
     # on 8x8 images a second thread waits more than it works, and on a busy machine it makes the first one wait too
@@ -52,14 +47,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _clear(folder: RunFolder) -> None:
-    """Remove an earlier demo, and nothing else: anything that a demo did not write is refused."""
+    """Remove an earlier demo with what was made of it, and nothing else: what no run holds is refused."""
     if not folder.path.exists():
         return
     if not folder.path.is_dir():
         raise InputError(f"--out {folder.path}: is a file; give a folder")
-    strange = sorted({path.name for path in folder.path.iterdir()} - PARTS)
-    if strange:
-        raise InputError(f"--out {folder.path}: holds {strange[0]}, which no demo wrote; give another folder")
+    if foreign := folder.foreign():
+        raise InputError(f"--out {folder.path}: holds {foreign[0]}, which no demo wrote; give another folder")
     if folder.config_file.exists() and not _is_demo(folder.read().config):
         raise InputError(f"--out {folder.path}: holds another run; give another folder")
     shutil.rmtree(folder.path)

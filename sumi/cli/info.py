@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
             say(f"last line    step {line['step']}, loss {line['loss']}")
     except InputError as error:
         say(f"log          {error}")
-    tuned = sorted(path.stem for path in (folder.path / "tuned").glob("*.json"))
+    tuned = sorted(path.stem for path in folder.tuned.glob("*.json"))
     if tuned:
         say(f"tuned        {', '.join(tuned)} (checkpoint-steps)")
     if (folder.report / "report.html").exists():

@@ -15,6 +15,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.pictures import find_operator, read_image, write_restored
 from sumi.models.diffusion.restoration import How, method_for, restore
 from sumi.models.run import load
+from sumi.training.run_folder import RunPaths
 
 
 def run(options: argparse.Namespace) -> None:
@@ -63,10 +64,10 @@ def write(
     more: Mapping[str, object],
     method: str,
     mask: Tensor | None = None,
-    place: str = "restored",
+    place: Path | None = None,
     mean: bool = True,
 ) -> None:
-    """Candidates, and their ``mean``, in --out, or in the run folder's ``place``, and what was written, said."""
+    """Candidates, and their ``mean``, in --out or ``place`` (None: the run's ``restored/``); says what it wrote."""
     steps = model.config.sampling.steps if options.steps is None else options.steps
     given = hashlib.sha256(image.numpy().tobytes() + (b"" if mask is None else mask.numpy().tobytes())).hexdigest()
     about: dict[str, object] = {
@@ -86,7 +87,7 @@ def write(
         name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
     about |= guided
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in said_of(options).items())
-    folder = Path(options.out) if options.out else Path(options.run) / place / name
+    folder = Path(options.out) if options.out else (place or RunPaths(options.run).restored) / name
     picture = write_restored(folder, image, made, about, mask, mean=mean)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
     say(f"wrote {count} and {picture} ({method}, {steps} steps)")

@@ -11,6 +11,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.model import GenerativeModel
 from sumi.models.run import load
+from sumi.training.run_folder import RunPaths
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,7 +30,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
             options.n, seed=options.seed, start=options.start, batch_size=options.batch_size, progress=sampling
         )
     name = f"{model.step:08d}-seed{options.seed}"
-    folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
+    folder = Path(options.out) if options.out else RunPaths(options.run).samples / name
     about = {"run": str(options.run), "checkpoint": model.step, "seed": options.seed}
     wrote = model.items.write(folder, made, title=title(options), start=options.start, about=about)
     say(f"wrote {wrote} ({model.how_sampled()})")
@@ -70,7 +71,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in said_of(options).items())
-    folder = Path(options.out) if options.out else Path(options.run) / "samples" / name
+    folder = Path(options.out) if options.out else RunPaths(options.run).samples / name
     about = {
         "run": str(options.run),
         "checkpoint": model.step,

@@ -6,6 +6,7 @@ from sumi.cli.guidance import steered
 from sumi.cli.restore import prepared, write
 from sumi.cli.terminal import counting
 from sumi.models.diffusion.pictures import read_image
+from sumi.training.run_folder import RunPaths
 
 
 def run(options: argparse.Namespace) -> None:
@@ -27,4 +28,4 @@ def run(options: argparse.Namespace) -> None:
     plain = options.strength == 1 and options.label is None and steering is None
     method = model.method(options.steps, options.solver, tuned=plain)
     name, more = f"vary{options.strength:g}", {"strength": options.strength}
-    write(model, options, name, image, made, more, method.name, place="varied", mean=False)
+    write(model, options, name, image, made, more, method.name, place=RunPaths(options.run).varied, mean=False)

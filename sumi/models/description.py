@@ -1,12 +1,4 @@
-"""The run folder: everything that a training run is, as files.
-
-runs/NAME/
-  config.json        what to train: recipe, data, parts, training; and what the data turned out to be
-  metrics.jsonl      one object a line
-  checkpoints/       one folder a checkpoint (`sumi.training.checkpoint`)
-  samples/           a grid of samples, by step
-  report/            report.html and its figures
-  tuned/             samplers fitted to a checkpoint (`sumi.models.diffusion.tuned`)
+"""The run folder (`sumi.training.run_folder` names its parts) and config.json, which says what the run is.
 
 What it trains is of one of several kinds, each with a configuration of its own (`Config`; `sumi.models.run` says what
 each does).
@@ -17,7 +9,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sumi.config import from_json, to_json
 from sumi.data.dataset import Dataset
@@ -27,6 +18,7 @@ from sumi.errors import InputError, writing
 from sumi.models.baselines.config import BaselineConfig
 from sumi.models.classifier_config import NoisyClassifierConfig
 from sumi.models.diffusion.config import RunConfig
+from sumi.training.run_folder import RunPaths
 
 FORMAT = 5
 
@@ -60,34 +52,25 @@ class RunDescription:
         return hashlib.sha256(json.dumps([to_json(part) for part in parts], sort_keys=True).encode()).hexdigest()
 
 
-class RunFolder:
+class RunFolder(RunPaths):
     """The paths of a run, and its description on disk."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.config_file = self.path / "config.json"
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.checkpoints = self.path / "checkpoints"
-        self.samples = self.path / "samples"
-        self.report = self.path / "report"
 
     def write(self, description: RunDescription) -> None:
         """Make the folder and write config.json, all at once or not at all. Raises SumiError where it cannot."""
-        temporary = self.path / ".config.json.new"
         with writing(self.config_file):
             self.path.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w") as file:
+            with self.unfinished_config_file.open("w") as file:
                 file.write(json.dumps(to_json(description), indent=2) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(self.config_file)
+            self.unfinished_config_file.replace(self.config_file)
 
     def write_skipped(self, lines: Sequence[str]) -> None:
         """Write skipped.txt, which names every file of the data that is not used; nothing where all are."""
         if lines:
-            with writing(self.path / "skipped.txt"):
+            with writing(self.skipped_file):
                 text = "\n".join(lines) + "\n"
-                (self.path / "skipped.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+                self.skipped_file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def read(self) -> RunDescription:
         """The description. Raises InputError where this is no run folder or config.json is not understood."""

@@ -30,6 +30,7 @@ from sumi.report.images import SHOWN, ImageReport
 from sumi.report.page import Verdict
 from sumi.report.vectors import measure_vectors
 from sumi.report.verdict import verdict
+from sumi.training.run_folder import RunPaths
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
@@ -135,7 +136,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     )
     made = f"{len(drawn):,} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
     files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn):,} more")
-    return Measured(evaluation, str(words), model.folder / "report" / "report.html", files)
+    return Measured(evaluation, str(words), RunPaths(model.folder).report / "report.html", files)
 
 
 def _sample(

@@ -32,6 +32,7 @@ from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.metrics_log import MetricsLog
 from sumi.training.precision import resolve_precision
+from sumi.training.run_folder import RunPaths
 
 
 class Task(Protocol):
@@ -83,7 +84,8 @@ class Trainer:
         on_sample: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
         self.config, self.module, self.task, self.seed = config, module, task, seed
-        self.checkpoints, self.log = folder / "checkpoints", MetricsLog(folder / "metrics.jsonl")
+        paths = RunPaths(folder)
+        self.checkpoints, self.log = paths.checkpoints, MetricsLog(paths.metrics_file)
         self.identity, self.on_progress, self.on_sample = identity, on_progress, on_sample
         self.device = next(module.parameters()).device
         self.precision = resolve_precision(config.precision, self.device)

@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sumi.cli.demo import SETTINGS
 from sumi.cli.main import COMMANDS, build_parser, main
+from sumi.data.images import ImageSpec
+from sumi.models.description import RunDescription, RunFolder
+from sumi.training_run import configure
 
 RECIPES = ["ddpm"]
 TINY = [
@@ -307,6 +311,22 @@ def test_the_demo_removes_only_a_demo(trained: Path, tmp_path: Path, capsys) -> 
         assert main(["demo", "--out", str(folder)]) == 2
         assert answer in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_demo_is_made_anew_after_any_command(tmp_path: Path, monkeypatch) -> None:
+    """Whatever a run folder holds is removed with it; a file of a person's own keeps all of it."""
+    monkeypatch.setattr("sumi.cli.demo.train", lambda *_, **__: 1 / 0)
+    demo = RunFolder(tmp_path / "demo")
+    demo.write(RunDescription(configure("ddpm", data="digits", settings=SETTINGS), ImageSpec(1, 8, 8, 17, ()), "", 1.0))
+    demo.write_skipped(["a file"])
+    for folder in (demo.nll, demo.explain, demo.compare, demo.tuned, demo.restored, demo.varied, demo.interpolated):
+        folder.mkdir()
+    (demo.path / "mine.txt").write_text("mine")
+    assert main(["demo", "--out", str(demo.path)]) == 2
+    assert len(list(demo.path.iterdir())) == 10
+    (demo.path / "mine.txt").unlink()
+    assert main(["demo", "--out", str(demo.path)]) == 1  # division by zero, after the clearing
+    assert not demo.path.exists()
 
 
 def test_a_renamed_folder_goes_on_but_changed_data_does_not(photos: Path, tmp_path: Path, capsys) -> None:

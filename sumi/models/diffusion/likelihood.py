@@ -52,6 +52,7 @@ from sumi.process.schedule import NoiseLevel, level
 from sumi.progress import Count, counting_one
 from sumi.randomness import SampleNoise
 from sumi.sampling.time_grid import log_snr, snap
+from sumi.training.run_folder import RunPaths
 
 Dequantization = Literal["uniform", "variational", "gaussian"]
 
@@ -265,7 +266,7 @@ def likelihood(
     source = model.config.data.source if data is None else data
     note = "the data has changed since training: held-out items may have been trained on" if changed else ""
     found = Likelihood(unit.name, unit.about, source, note, len(x_0), seed, model.step, figures, by_ode)
-    folder = model.folder / "nll"
+    folder = RunPaths(model.folder).nll
     found.write(folder)
     steps = model.network_denoiser.grid is not None
     return found, draw_bound(estimate, figures, unit, folder / "bound.png", steps=steps)
