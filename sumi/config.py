@@ -45,14 +45,14 @@ def from_json(cls: Any, data: object, where: str = "") -> Any:
     return _convert(data, cls, where)
 
 
-def override(config: Config, assignments: Iterable[str]) -> Config:
-    """``config`` with each "section.field=value" applied in order, checked when all are.
+def override(config: Config, assignments: str | Iterable[str]) -> Config:
+    """``config`` with each "section.field=value", or the one that is given, applied in order, checked when all are.
 
     Values are JSON, or bare text for text; "none" is None; lists may be written 32,64 or a,b. A field that takes one of
     several classes is set by its name (``schedule=cosine``), which gives that class's defaults. Raises InputError.
     """
     data = to_json(config)
-    for assignment in assignments:
+    for assignment in [assignments] if isinstance(assignments, str) else assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment}: there is no '='; write section.field=value")

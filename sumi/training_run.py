@@ -47,14 +47,14 @@ def configure(
     data: object = None,
     steps: int | None = None,
     seed: int | None = None,
-    settings: Iterable[str] = (),
+    settings: str | Iterable[str] = (),
 ) -> Config:
     """The configuration of a run: a recipe's name, a JSON file, or a configuration, with what is given replaced.
 
     ``data``: a name, a path or anything that `sumi.data.open_data` takes. Raises InputError naming the recipe, file or
     field.
     """
-    settings = tuple(settings)
+    settings = (settings,) if isinstance(settings, str) else tuple(settings)
     source = str(data) if isinstance(data, str | Path) else MEMORY
     if isinstance(recipe, str) and not recipe.endswith(".json"):
         if data is None:
@@ -81,7 +81,7 @@ def train(
     out: Path | str | None = None,
     steps: int | None = None,
     seed: int | None = None,
-    settings: Iterable[str] = (),
+    settings: str | Iterable[str] = (),
     device: str | None = None,
     resume: bool = False,
     events: Events | None = None,
@@ -89,7 +89,7 @@ def train(
     """Train a model and return it; everything is kept in the run folder ``out`` (``runs/RECIPE-DATA`` by default).
 
     ``data``: a name, a path, an array, a list of images or a set of (image, label): all that `sumi.data.open_data`
-    takes. ``settings``: "section.field=value" strings. With ``resume`` the run goes on from its newest whole
+    takes. ``settings``: one "section.field=value" or several. With ``resume`` the run goes on from its newest whole
     checkpoint, starts where there is none, and may be given more steps. Raises InputError (a bad field, path or image
     folder; a run that exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on
     the way.

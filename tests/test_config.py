@@ -9,6 +9,7 @@ from sumi.config import describe, differences, from_json, override, to_json
 from sumi.data.config import DataConfig
 from sumi.errors import InputError
 from sumi.models.diffusion.config import RunConfig
+from sumi.training_run import configure
 
 
 @pytest.fixture
@@ -42,6 +43,12 @@ def test_json_both_ways(config: RunConfig) -> None:
 )
 def test_values_are_read_as_their_fields_type(config: RunConfig, setting: str, expected) -> None:
     assert expected(override(config, [setting]))
+
+
+def test_one_setting_needs_no_list(config: RunConfig) -> None:
+    """A string is one setting, not as many as it has letters."""
+    assert override(config, "data.size=8") == override(config, ["data.size=8"])
+    assert configure("ddpm", data="digits", settings="data.size=8").data.size == 8
 
 
 def test_settings_that_need_each_other_are_checked_together(config: RunConfig) -> None:
