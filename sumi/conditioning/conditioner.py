@@ -84,7 +84,7 @@ def training_condition(
 
     Raises InputError where the data have not the values asked for.
     """
-    if isinstance(config, NoConditioning):
+    if isinstance(config, NoConditioning) or len(data.shape) != 3:
         return None
     if isinstance(config, LabelConditioning):
         return TrainingLabels(every_label(data).numpy(), len(data.label_names), config.dropout)

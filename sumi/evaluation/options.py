@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from sumi.errors import InputError
 from sumi.evaluation.guidance import Kinds
 from sumi.features.open import LEARNED
-from sumi.models.model import TrainedModel
 from sumi.progress import Count
 
 
@@ -27,8 +26,8 @@ class Options:
     guidance: Kinds | None = None
     progress: Count | None = None
 
-    def refuse(self, model: TrainedModel, *names: str) -> None:
-        """Raises InputError where an option called one of ``names`` is given, which this model's evaluation lacks."""
+    def refuse(self, what: str, *names: str) -> None:
+        """Raises InputError where an option of ``names`` is given, which the evaluation of ``what`` does not have."""
         for name in names:
             if getattr(self, name) != getattr(Options, name):
-                raise InputError(f"{name}: the evaluation of {model.evaluated_as} has none; leave it out")
+                raise InputError(f"{name}: the evaluation of {what} has none; leave it out")

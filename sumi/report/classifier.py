@@ -22,7 +22,7 @@ def measure_classifier(model: ClassifierModel, options: Options) -> Measured:
 
     Raises InputError for data that does not fit.
     """
-    options.refuse(model, "n", "features", "sweeps", "guidance")
+    options.refuse("classifiers", "n", "features", "sweeps", "guidance")
     seed, progress = options.seed, options.progress
     dataset = model.load_images(options.data)
     train, held_out = dataset.split(model.config.data.held_out)

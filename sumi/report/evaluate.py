@@ -67,8 +67,9 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     """
     data, n, seed, progress = options.data, options.n, options.seed, options.progress
     sweeps, guidance = options.sweeps, options.guidance
-    if not isinstance(model, DiffusionModel):
-        options.refuse(model, "sweeps", "guidance")
+    diffusion = model if isinstance(model, DiffusionModel) else None
+    if diffusion is None:
+        options.refuse(f"a {model.config.recipe}", "sweeps", "guidance")
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     dataset = other if other is not None and other.fingerprint() == known else model.load_images()
@@ -89,31 +90,38 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         raise InputError("--trade-off: the images have other classes than the model knows; give those of the run")
     space = open_space(options.features, model.device)
     begin = time.perf_counter()
-    asked = _labels(model, train, count, seed)
-    drawn = _sample(model, asked, 0, min(count, MOST_PAIRED), seed, progress)
-    labels = None if asked is None else asked[: len(drawn)]
+    classes = None if diffusion is None else _labels(diffusion, train, count, seed)
+
+    def sample(start: int, n: int, progress: Count | None = None) -> Tensor:
+        counted = counting_one(progress, "sampling")
+        if diffusion is None or classes is None:
+            return model.sample(n, seed=seed, start=start, progress=counted)
+        return diffusion.sample(n, seed=seed, start=start, label=classes[start : start + n], progress=counted)
+
+    drawn = sample(0, min(count, MOST_PAIRED), progress)
+    labels = None if classes is None else classes[: len(drawn)]
     seconds = time.perf_counter() - begin
     evaluation = swept = traded = None
     words = Verdict(f"{too_few[0].upper()}{too_few[1:]}.")
     if measurable:
         network = learn_features(train, progress)
         starts = range(len(drawn), count, CHUNK)
-        more = (_sample(model, asked, start, min(CHUNK, count - start), seed, None) for start in starts)
+        more = (sample(start, min(CHUNK, count - start)) for start in starts)
         parts = _Parts(drawn, more, count, labels, train, held_out)
         evaluation = _evaluate(parts, network, space, model.config.data.flip, seed, progress)
         words = verdict(evaluation, dataset.label_names or None)
         real = [everything(part) for part in (train, held_out)]
-        if sweeps and isinstance(model, DiffusionModel):
-            swept = sweep_sampler(model, network, *real, n=len(drawn), labels=labels, seed=seed, progress=progress)
-        if guidance is not None and isinstance(model, DiffusionModel) and labels is not None:
-            known_classes = every_label(held_out)
+        if diffusion is not None and sweeps:
+            swept = sweep_sampler(diffusion, network, *real, n=len(drawn), labels=labels, seed=seed, progress=progress)
+        if diffusion is not None and guidance is not None and labels is not None:
+            of_real = every_label(held_out)
             traded = trade_off(
-                model,
+                diffusion,
                 guidance,
                 network,
                 *real,
                 labels=labels,
-                held_out_labels=known_classes,
+                held_out_labels=of_real,
                 seed=seed,
                 progress=progress,
             )
@@ -130,39 +138,23 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         evaluation,
         swept,
         traded,
-        _held_out_loss(model, held_out, progress),
+        None if diffusion is None else _held_out_loss(diffusion, held_out, progress),
         seed,
         progress,
     )
-    made = f"{len(drawn):,} images by {_how(model, labels)} in {seconds:.1f} s on {model.device}"
+    guided = diffusion is not None and labels is not None
+    how = diffusion.how_sampled(labelled=True) if guided else model.how_sampled()
+    made = f"{len(drawn):,} images by {how} in {seconds:.1f} s on {model.device}"
     files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn):,} more")
     return Measured(evaluation, str(words), RunPaths(model.folder).report / "report.html", files)
 
 
-def _sample(
-    model: GenerativeModel, labels: Tensor | None, start: int, n: int, seed: int, progress: Count | None
-) -> Tensor:
-    """Samples ``start`` … ``start + n - 1``; ``labels``: the classes that all samples are asked to be, if any."""
-    counted = counting_one(progress, "sampling")
-    if labels is None or not isinstance(model, DiffusionModel):
-        return model.sample(n, seed=seed, start=start, progress=counted)
-    return model.sample(n, seed=seed, start=start, label=labels[start : start + n], progress=counted)
-
-
-def _how(model: GenerativeModel, labels: Tensor | None) -> str:
-    """How samples were made, in words."""
-    if labels is None or not isinstance(model, DiffusionModel):
-        return model.how_sampled()
-    return model.how_sampled(labelled=True)
-
-
-def _labels(model: GenerativeModel, train: Dataset, count: int, seed: int) -> Tensor | None:
-    """Classes to ask for, as often as training images have them; None where the model is told of none."""
-    if not isinstance(model, DiffusionModel) or not train.label_names:
-        return None
-    if not isinstance(model.config.conditioning, LabelConditioning):
-        return None
-    if train.label_names != model.items.label_names:  # the data have changed since
+def _labels(model: DiffusionModel, train: Dataset, count: int, seed: int) -> Tensor | None:
+    """Classes to ask for, as often as training images have them; None where the model is conditioned on none."""
+    conditioned = isinstance(model.config.conditioning, LabelConditioning)
+    if (
+        not conditioned or not train.label_names or train.label_names != model.items.label_names
+    ):  # the data changed since
         return None
     chosen = generator(seed, 0, 0, Purpose.LABEL).integers(len(train), size=count)
     return train.labels_of(chosen)
@@ -207,14 +199,12 @@ def _evaluate(
     )
 
 
-def _held_out_loss(model: GenerativeModel, held_out: Dataset, progress: Count | None = None) -> LossByLogSnr | None:
-    """The errors of a denoiser, which is told no class, on held-out images; None of other kinds of model."""
-    if not isinstance(model, DiffusionModel):
-        return None
+def _held_out_loss(model: DiffusionModel, held_out: Dataset, progress: Count | None = None) -> LossByLogSnr:
+    """The errors of the denoiser on held-out images, with no class given."""
     images = evenly_spaced(held_out, ITEMS).to(model.device)
-    told = counting_one(progress, "taking the loss on held-out images")
+    counted = counting_one(progress, "taking the loss on held-out images")
     return loss_by_log_snr(
-        model.denoiser(), images, grid=model.network_denoiser.grid, seed=model.config.seed, progress=told
+        model.denoiser(), images, grid=model.network_denoiser.grid, seed=model.config.seed, progress=counted
     )
 
 

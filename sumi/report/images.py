@@ -53,6 +53,11 @@ class ImageReport:
     seed: int
     progress: Count | None = None
 
+    @property
+    def diffusion(self) -> DiffusionModel | None:
+        """The model where it is one of diffusion, whose samples emerge from noise."""
+        return self.model if isinstance(self.model, DiffusionModel) else None
+
     def write(self, words: Verdict, made: str) -> tuple[Path, ...]:
         """Write ``report/`` in the run folder; ``words``: the verdict, ``made``: how samples were. Returns its files.
 
@@ -72,8 +77,10 @@ class ImageReport:
             traded, shown_traded = self._trade_off(folder)
             emerging, shown_emerging = self._emerging(folder)
             again: list[Section] = []
-            if isinstance(model, DiffusionModel):
-                again = restored(model, self.held_out, folder, self.seed, counting_one(self.progress, "restoring"))
+            if self.diffusion is not None:
+                again = restored(
+                    self.diffusion, self.held_out, folder, self.seed, counting_one(self.progress, "restoring")
+                )
             if self.evaluation is not None:
                 figures = asdict(self.evaluation)
                 if self.losses is not None:
@@ -116,13 +123,13 @@ class ImageReport:
 
     def _emerging(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
         """The first sample on its way from noise, where there is such a way, and the files of it."""
-        if not isinstance(self.model, DiffusionModel):
+        if self.diffusion is None:
             return [], ()
         first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
         told = counting_one(self.progress, "following one sample") or (lambda *_: None)
         told(0, 1)
-        way = trajectory(self.model, 0, seed=self.seed, label=first)
-        strip, animation = write_trajectory(self.model, way, folder)
+        way = trajectory(self.diffusion, 0, seed=self.seed, label=first)
+        strip, animation = write_trajectory(self.diffusion, way, folder)
         told(1, 1)
         figures = [
             Figure(strip, "Sample 0 on its way from noise, at t = 1, to the image, at t = 0."),

@@ -38,7 +38,7 @@ def measure_vectors(model: DiffusionModel, options: Options) -> Measured:
 
     With other data real is compared with real among those; known sequences are always those of the run's own training.
     """
-    options.refuse(model, "features", "sweeps", "guidance")
+    options.refuse("vectors", "features", "sweeps", "guidance")
     n, seed, progress, items = options.n, options.seed, options.progress, model.items
     other = None if options.data is None else model.load_data(options.data)
     same = other is not None and other.fingerprint() == model.description.data_fingerprint

@@ -296,7 +296,7 @@ def test_a_comparison_is_a_function_of_its_seed_and_leaves_no_folder(
         torch.ones(()).double(),
         FeatureFacts("classes", 10, 1, 8, 0.0, 0),
     )
-    monkeypatch.setattr(parameterizations, "_features", lambda *_: features)
+    monkeypatch.setattr(parameterizations, "learn_features", lambda *_, seed: features)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     told: list[str] = []

@@ -217,7 +217,7 @@ def pixel_model(
 ) -> DiffusionModel:
     """An exact model of five levels, or of other images; its data are these, whatever their source is called."""
     shown = dataset or images(LEVELS, CHANCES)
-    monkeypatch.setattr("sumi.models.model.load_data", lambda _: shown)
+    monkeypatch.setattr("sumi.models.model.open_data", lambda *_: shown)
     data = DataConfig(source="digits", held_out=0.5)
     return exact_model(folder, recipe, data, shown.spec, rule, *settings, std=shown.std())
 
@@ -369,7 +369,7 @@ def bit_model(folder: Path, monkeypatch, chance: float, count: int = 400, length
     """Independent bits that are +1 with this probability, and their exact log-odds."""
     values = np.where(np.random.default_rng(3).random((count, length)) < chance, 1.0, -1.0).astype(np.float32)
     shown = VectorDataset(values, tuple(f"bits/{k}" for k in range(count)), 2)
-    monkeypatch.setattr("sumi.models.model.load_data", lambda _: shown)
+    monkeypatch.setattr("sumi.models.model.open_data", lambda *_: shown)
     config = recipes.build("nonequilibrium", DataConfig(source="heartbeat", held_out=0.5))
     schedule = config.schedule.build()
 
