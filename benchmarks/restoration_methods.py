@@ -31,8 +31,9 @@ IMAGES, CANDIDATES, STEPS = 32, 4, 50
 def row(model: DiffusionModel, name: str, operator: Operator, truth: Tensor) -> str:
     """A line of the table."""
     known = Measurement(operator, operator(truth))
-    method, std = model.method(STEPS, "ddpm"), model.description.data_std
-    denoiser, method = prepared(name, model.network_denoiser, known, method, std)
+    method, std = model.method(steps=STEPS, solver="ddpm"), model.description.data_std
+    wrap, method = prepared(name, known, method, std)
+    denoiser = wrap(model.network_denoiser)
     made, left = [], []
     begun = time.perf_counter()
     for seed in range(CANDIDATES):

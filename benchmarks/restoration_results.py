@@ -38,7 +38,8 @@ from sumi.features.network import FeatureNetwork
 from sumi.figures.pictures import png, side_by_side
 from sumi.metrics.perceptual import perceptual_distance
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.restoration import ANCESTRAL, How, candidates, method_for
+from sumi.models.diffusion.options import SampleOptions
+from sumi.models.diffusion.restoration import ANCESTRAL, candidates, method_for
 from sumi.models.run import load
 from sumi.operators.linear import Mask, Operator
 from sumi.operators.separable import box
@@ -111,25 +112,28 @@ class Task:
         plain = isinstance(conditioning, NoConditioning | LabelConditioning)
         return plain or trained_for(conditioning, self.operator, 0.0)
 
-    def restored(self, model: DiffusionModel, how: How) -> Tensor:
-        """``how.n`` candidates of each picture: (N, n, C, H, W)."""
-        made = []
-        pictures = max(1, TOGETHER // how.n)
+    def restored(self, row: "Row") -> Tensor:
+        """``row.candidates`` of each picture: (N, n, C, H, W)."""
+        made, n = [], row.candidates
+        pictures = max(1, TOGETHER // n)
         for first in range(0, len(self.given), pictures):
-            given = self.given[first : first + pictures].repeat_interleave(how.n, 0)
-            indices = range(how.n * first, how.n * first + len(given))
-            known = Measurement(self.operator, given.to(model.device))
-            made.append(candidates(model, known, indices, how, model.images.shape).cpu())
-        return torch.cat(made).unflatten(0, (-1, how.n))
+            given = self.given[first : first + pictures].repeat_interleave(n, 0)
+            known, count = Measurement(self.operator, given.to(row.model.device)), len(given)
+            options: SampleOptions = {"steps": row.steps, "solver": row.solver, "start": n * first, "batch_size": count}
+            made.append(candidates(row.model, known, count, row.method, options))
+        return torch.cat(made).unflatten(0, (-1, n))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model, and how it is asked."""
+    """A model, and how it restores."""
 
     name: str
     model: DiffusionModel
-    how: How
+    candidates: int
+    steps: int
+    solver: str
+    method: str | None
 
 
 def scores(made: Tensor, truth: Tensor, network: FeatureNetwork) -> list[Tensor]:
@@ -140,8 +144,9 @@ def scores(made: Tensor, truth: Tensor, network: FeatureNetwork) -> list[Tensor]
 
 def table(task: Task, rows: list[Row], network: FeatureNetwork, pixels: PixelRange) -> list[Tensor]:
     """Print the table of one task; returns each row's candidates."""
-    how = rows[0].how
-    print(f"\n{TASKS[task.name].capitalize()}: {len(task.truth)} images, {how.n} candidates, {how.steps} steps\n")
+    first = rows[0]
+    what = f"{len(task.truth)} images, {first.candidates} candidates, {first.steps} steps"
+    print(f"\n{TASKS[task.name].capitalize()}: {what}\n")
     print(f"| | {' | '.join(COLUMNS)} |\n|{' --- |' * (len(COLUMNS) + 1)}", flush=True)
     plain = scores(task.plain[:, None], task.truth, network)
     print(f"| {task.plain_name} | {float(plain[0].mean()):.2f} | | {float(plain[2].mean()):.3f} |{' |' * 8}")
@@ -150,7 +155,7 @@ def table(task: Task, rows: list[Row], network: FeatureNetwork, pixels: PixelRan
         if not task.suits(row.model):
             continue
         begun = time.process_time()
-        made = task.restored(row.model, row.how)
+        made = task.restored(row)
         seconds = (time.process_time() - begun) / made[:, :, 0, 0, 0].numel()
         found.append(made)
         got = scores(made, task.truth, network)
@@ -162,11 +167,11 @@ def table(task: Task, rows: list[Row], network: FeatureNetwork, pixels: PixelRan
         if task.mask is not None:
             kept, given = (pixels.to_bytes(x)[..., ~task.mask] for x in (made[:, 0], task.truth))
             differ = str(int((kept != given).sum()))
-        method = method_for(row.model, task.operator, row.how)
+        method = method_for(row.model, task.operator, row.method)
         one, mean, one_seen, mean_seen = (float(v.mean()) for v in got)
         alone = f"{one:.2f} | {mean:.2f} | {one_seen:.3f} | {mean_seen:.3f}"
         gained = " | ".join(interval(v) for v in gains)
-        solver = "" if row.how.solver == ANCESTRAL else f", {row.how.solver}"
+        solver = "" if row.solver == ANCESTRAL else f", {row.solver}"
         print(
             f"| {row.name}, {method}{solver} | {alone} | {gained} | {left:.2f} | {differ} | {seconds:.2f} |", flush=True
         )
@@ -205,8 +210,7 @@ def main() -> None:
     for run in options.runs:
         model = load(run, DiffusionModel, checkpoint=options.checkpoint, device="cpu")
         for method, solver in product(options.method, options.solver):
-            how = How(options.candidates, steps=options.steps, solver=solver, method=method)
-            rows += [Row(Path(run).name, model, how)]
+            rows += [Row(Path(run).name, model, options.candidates, options.steps, solver, method)]
     first = rows[0].model
     dataset = first.load_data()
     assert isinstance(dataset, ImageDataset)

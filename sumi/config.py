@@ -6,6 +6,9 @@ takes one of several classes is written with the class's ``name`` as ``type``:
 
     {"schedule": {"type": "cosine", "steps": 1000, "s": 0.008, "max_beta": 0.999}}
 
+A field whose metadata have ``stored=False`` holds something of one session, such as a loaded model: it is neither
+written nor read. A class with a ``shorthand`` is set by that field where none is named: ``sampling.guidance=2``.
+
 Own code rather than a library for two reasons: the errors are one line with the nearest right name, and a machine that
 only trains needs no further package.
 """
@@ -27,7 +30,7 @@ def to_json(config: object) -> Any:
     """Plain dicts, lists, numbers, strings, booleans and None; the inverse of `from_json`."""
     if dataclasses.is_dataclass(config):
         tag = {"type": config.name} if hasattr(config, "name") else {}
-        return tag | {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return tag | {f.name: to_json(getattr(config, f.name)) for f in _stored(config)}
     if isinstance(config, tuple):
         return [to_json(item) for item in config]
     return config
@@ -75,7 +78,7 @@ def differences(old: object, new: object) -> list[str]:
 def describe(config: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """(name, value, meaning) of every field, nested ones as section.field."""
     hints = get_type_hints(type(config))
-    for f in dataclasses.fields(config):
+    for f in _stored(config):
         value, name = getattr(config, f.name), f"{prefix}{f.name}"
         help_text = str(f.metadata.get("help", ""))
         if dataclasses.is_dataclass(value):
@@ -92,6 +95,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
     words = list(words)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(words)}"
+
+
+def _stored(cls: Any) -> list[dataclasses.Field[Any]]:
+    """The fields that are written to files."""
+    return [f for f in dataclasses.fields(cls) if f.metadata.get("stored", True)]
 
 
 def _leaves(data: object, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -112,11 +120,15 @@ def _assign(cls: Any, data: dict[str, Any], path: str, text: str) -> None:
             raise InputError(f"{path}: {section!r} has no fields of its own; set {'.'.join(sections[: i + 1])} itself")
         data = data[section]
         cls = _choose(classes, data, path)
-    data[name] = _parse(text, _hint(cls, name, path))
+    hint = _hint(cls, name, path)
+    if hasattr(hint, "shorthand"):
+        _assign(hint, data[name], hint.shorthand, text)
+    else:
+        data[name] = _parse(text, hint)
 
 
 def _hint(cls: Any, name: str, path: str) -> Any:
-    names = [f.name for f in dataclasses.fields(cls)]
+    names = [f.name for f in _stored(cls)]
     if name not in names:
         raise InputError(f"{path}: there is no field {name!r}; {nearest(name, names)}")
     return get_type_hints(cls)[name]
@@ -166,6 +178,8 @@ def _convert(data: Any, hint: Any, where: str) -> Any:
     classes = [option for option in options if dataclasses.is_dataclass(option)]
     if classes and isinstance(data, dict):
         return _build(_choose(classes, data, where), data, where)
+    if classes and hasattr(classes[0], "shorthand"):
+        return _build(classes[0], {classes[0].shorthand: data}, where)
     for option in options:
         origin = get_origin(option)
         if origin is Literal and data in get_args(option):
@@ -201,9 +215,18 @@ def _choose(classes: list[Any], data: dict[str, Any], where: str) -> Any:
     return by_name[tag]
 
 
+def _with_sections(message: str, fields: Iterable[str], where: str) -> str:
+    """``message`` of a value at ``where``, beginning with one of its ``fields`` or its own name, with the full path."""
+    first = message.partition(":")[0].partition(".")[0]
+    sections, _, own = where.rpartition(".")
+    if first in fields and where:
+        return f"{where}.{message}"
+    return f"{sections}.{message}" if first == own and sections else message
+
+
 def _build(cls: Any, data: dict[str, Any], where: str) -> Any:
     hints = get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    fields = {f.name: f for f in _stored(cls)}
     prefix = f"{where}." if where else ""
     values = {}
     for key, value in data.items():
@@ -215,4 +238,7 @@ def _build(cls: Any, data: dict[str, Any], where: str) -> Any:
     for name, f in fields.items():
         if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise InputError(f"{prefix}{name}: is missing; add it")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except InputError as error:
+        raise InputError(_with_sections(str(error), fields, where)) from error

@@ -17,7 +17,7 @@ from sumi.data.load import anywhere
 from sumi.data.open import materialised, open_data, outline_of
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError, writing
-from sumi.models.description import Config, RunDescription, RunFolder
+from sumi.models.description import Config, RunDescription, RunFolder, upgraded
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import pick_device
 from sumi.models.run import kind_of, load
@@ -187,6 +187,7 @@ def _read_config(path: Path) -> Config:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a recipe's name or a JSON file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not valid JSON ({error})") from None
+    data = upgraded(data)
     config = data.get("config", data) if isinstance(data, dict) else data  # a run's own config.json works too
     try:
         return from_json(Config, config)

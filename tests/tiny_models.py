@@ -89,7 +89,7 @@ def drawing(monkeypatch: pytest.MonkeyPatch, samples: Tensor) -> list[dict]:
     own = DiffusionModel.sample
 
     def sample(self: DiffusionModel, n: int = 16, **options) -> Tensor:
-        if options.get("on_step"):
+        if options.get("callback"):
             return own(self, n, **options)
         asked.append({"n": n, **options})
         progress = options.get("progress")

@@ -4,9 +4,10 @@ import argparse
 
 from sumi.cli.terminal import counting_of, say
 from sumi.errors import InputError
-from sumi.evaluation.guidance import SCALES, Kinds, kinds_of, read_scales
+from sumi.evaluation.guidance import SCALES, GuidanceSweep, guidance_sweep, read_scales
 from sumi.evaluation.result import Measured
 from sumi.models.classifier import ClassifierModel
+from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel
 from sumi.models.run import load
 from sumi.report.evaluate import evaluate
@@ -34,7 +35,7 @@ def measure_with_progress(
     seed: int = 0,
     features: str = "learned",
     sweeps: bool = False,
-    guidance: Kinds | None = None,
+    guidance: GuidanceSweep | None = None,
 ) -> Measured:
     """Measure, showing what is going on."""
     with counting_of() as progress:
@@ -43,15 +44,21 @@ def measure_with_progress(
         )
 
 
-def guidance_of(model: GenerativeModel | ClassifierModel, options: argparse.Namespace) -> Kinds | None:
+def guidance_of(model: GenerativeModel | ClassifierModel, options: argparse.Namespace) -> GuidanceSweep | None:
     """The kinds of guidance to measure; None: none. Raises InputError."""
     runs = {name: getattr(options, name) for name in ("classifier", "worse", "worse_checkpoint")}
-    if options.trade_off:
-        return kinds_of(model, SCALES if options.scales is None else read_scales(options.scales), **runs)
-    for name, value in {"scales": options.scales, **runs}.items():
-        if value is not None:
-            raise InputError(f"--{name.replace('_', '-')}: is of --trade-off, which is not asked for; add it")
-    return None
+    if not options.trade_off:
+        for name, value in {"scales": options.scales, **runs}.items():
+            if value is not None:
+                raise InputError(f"{name}: is of --trade-off, which is not asked for; add it")
+        return None
+    worse = options.worse
+    if options.worse_checkpoint is not None:
+        worse = load(
+            worse or model.folder, DiffusionModel, checkpoint=options.worse_checkpoint, device=str(model.device)
+        )
+    scales = SCALES if options.scales is None else read_scales(options.scales)
+    return guidance_sweep(model, scales, classifier=options.classifier, worse=worse)
 
 
 def say_measured(measured: Measured) -> None:

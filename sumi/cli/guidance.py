@@ -1,58 +1,96 @@
-"""What the options say of how samples are steered: the steering itself, and the words for it in files."""
+"""What the options say of guidance: the `Guidance` itself, and the words for it in files."""
 
 import argparse
-from typing import Final
+from dataclasses import replace
+from math import inf
+from typing import Any, Final, cast
 
 from sumi.errors import InputError
-from sumi.guidance.guidance import Steering
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.guides import by_runs, read_interval
+from sumi.models.diffusion.options import SampleOptions
+from sumi.models.run import load
+from sumi.sampling.sampler import Guidance, SamplingOptions
 
-STEERING: Final = (
-    *("guidance_interval", "guidance_rescale", "negative", "worse", "worse_checkpoint", "classifier"),
-    *("classifier_scale", "threshold"),
-)
-"""The options that steer, beside the label and its guidance."""
+GUIDANCE: Final = {
+    "guidance": "scale",
+    "guidance_interval": "interval",
+    "guidance_rescale": "rescale",
+    "negative": "negative",
+    "worse": "worse",
+    "worse_checkpoint": "worse",
+    "classifier": "classifier",
+    "classifier_scale": "classifier_scale",
+}
+"""The field of `Guidance` that each option is of."""
+BESIDES: Final = (*(name for name in GUIDANCE if name != "guidance"), "threshold")
+"""The options that are named in files where they are given, beside the label and its scale."""
 
 
-def steered(model: DiffusionModel, options: argparse.Namespace) -> Steering | None:
-    """What the options say beside the label and its guidance; None: nothing. Raises InputError."""
-    if not said_of(options):
+def sample_options(model: DiffusionModel, options: argparse.Namespace) -> SampleOptions:
+    """The seed, the label, and what the options replace of the run's `Sampling`. Raises InputError."""
+    settings = sampling_options(model, options)
+    return {"seed": options.seed, "label": options.label, **cast(SampleOptions, settings)}
+
+
+def sampling_options(model: DiffusionModel, options: argparse.Namespace) -> SamplingOptions:
+    """What the options replace of the run's `Sampling`. Raises InputError."""
+    return {
+        "steps": options.steps,
+        "solver": getattr(options, "solver", None),
+        "eta": getattr(options, "eta", None),
+        "guidance": _guidance(model, options),
+        "threshold": getattr(options, "threshold", None),
+    }
+
+
+def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | None:
+    """The run's own with what the options say of it; None where they say nothing."""
+    given = {GUIDANCE[name]: value for name, value in given_of(options, tuple(GUIDANCE)).items()}
+    if not given:
         return None
-    steering = Steering(
-        interval=None if options.guidance_interval is None else read_interval(options.guidance_interval),
-        rescale=options.guidance_rescale,
-        negative=options.negative,
-        classifier_scale=1.0 if options.classifier_scale is None else options.classifier_scale,
-        threshold=options.threshold,
-    )
-    if options.classifier_scale is not None and options.classifier is None:
-        raise InputError("--classifier-scale: is that of a classifier, and none is given; add --classifier")
-    return by_runs(
-        model,
-        steering,
-        classifier=options.classifier,
-        worse=options.worse,
-        worse_checkpoint=options.worse_checkpoint,
-    )
+    own = model.config.sampling.guidance
+    if "classifier_scale" in given and "classifier" not in given:
+        raise InputError("classifier_scale: is that of a classifier, and none is given; add --classifier")
+    if "interval" in given:
+        given["interval"] = read_interval(options.guidance_interval)
+    if "worse" in given:
+        if "scale" not in given and own.scale == 1:
+            raise InputError("worse: is guided away from as far as --guidance says, and that is 1; add --guidance 2")
+        given.setdefault("negative", None)
+    if options.worse_checkpoint is not None:
+        run = options.worse or model.folder
+        given["worse"] = load(run, DiffusionModel, checkpoint=options.worse_checkpoint, device=str(model.device))
+    if "classifier" in given and not given.keys() & {"worse", "negative"}:
+        given.setdefault("scale", 1.0)  # the classifier alone guides
+    return replace(own, **cast(dict[str, Any], given))
 
 
-def said_of(options: argparse.Namespace) -> dict[str, object]:
-    """The options that steer, by name, where they are given."""
-    return {name: getattr(options, name) for name in STEERING if getattr(options, name) is not None}
+def given_of(options: argparse.Namespace, names: tuple[str, ...] = BESIDES) -> dict[str, object]:
+    """The options of these names that are given."""
+    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
 
 
-def how_guided(model: DiffusionModel, options: argparse.Namespace, *, told: bool) -> dict[str, object]:
-    """How samples were guided, by the options or as the run is configured where anything was ``told`` of them."""
-    usual, about = model.config.sampling, dict[str, object]()
-    by_classifier = options.classifier is not None and not (
-        options.negative or options.worse or options.worse_checkpoint is not None
-    )
-    if told:
-        scale = 1.0 if by_classifier else usual.guidance
-        about["guidance"] = scale if options.guidance is None else options.guidance
-        if usual.guidance_interval is not None:
-            about["guidance_interval"] = "{:g},{:g}".format(*usual.guidance_interval)
-        if usual.guidance_rescale:
-            about["guidance_rescale"] = usual.guidance_rescale
-    return about | said_of(options)
+def about_guidance(model: DiffusionModel, options: argparse.Namespace, *, conditioned: bool) -> dict[str, object]:
+    """How samples are guided, by the options, or as the run is configured where they have a condition."""
+    guidance, about = _guidance(model, options) or model.config.sampling.guidance, dict[str, object]()
+    if conditioned:
+        about["guidance"] = guidance.scale
+        if guidance.interval is not None:
+            about["guidance_interval"] = "{:g},{:g}".format(*guidance.interval)
+        if guidance.rescale:
+            about["guidance_rescale"] = guidance.rescale
+        if guidance.negative is not None:
+            about["negative"] = guidance.negative
+    return about | given_of(options)
+
+
+def read_interval(text: str) -> tuple[float, float]:
+    """LOW,HIGH in sigma/alpha; either may be left out. Raises InputError."""
+    low, comma, high = text.partition(",")
+    try:
+        ends = (float(low or 0), float(high or inf)) if comma else None
+    except ValueError:
+        ends = None
+    if ends is None:
+        raise InputError(f"guidance_interval: {text} is not of the form LOW,HIGH; write 0.3,5")
+    return ends

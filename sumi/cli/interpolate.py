@@ -17,7 +17,7 @@ from sumi.training.run_folder import RunPaths
 def run(options: argparse.Namespace) -> None:
     model = prepared(options)
     shape = model.images.shape
-    a, b = read_image(options.a, shape, "A"), read_image(options.b, shape, "B")
+    a, b = read_image(options.a, shape, "A", larger=True), read_image(options.b, shape, "B", larger=True)
     with counting("interpolating") as interpolating:
         made = model.interpolate(
             a,
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     name = f"{model.step:08d}-{Path(options.a).stem}-{Path(options.b).stem}-{given[:8]}-{options.n}"
     name += f"-{options.solver}-{steps}"
     if options.label is not None:
-        guidance = model.config.sampling.guidance if options.guidance is None else options.guidance
+        guidance = model.config.sampling.guidance.scale if options.guidance is None else options.guidance
         about |= {"label": options.label, "guidance": guidance}
         name += f"-{plain(options.label)}-guidance{guidance:g}"
     folder = Path(options.out) if options.out else RunPaths(options.run).interpolated / name

@@ -323,6 +323,12 @@ COMMANDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]
 }
 
 
+NO_OPTIONS: Final = {"run", "recipe", "image", "a", "b", "subject", "command", "debug", "version"}
+"""What a command is given without an option's name."""
+OPTIONS: Final = {"settings": "set", "values": "value"}
+"""Options that are not called as what they set."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = _Parser(prog="sumi", description="Train, sample, measure and explain diffusion models.")
@@ -356,7 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         else:
-            print(f"sumi: {error}", file=sys.stderr)
+            print(f"sumi: {with_option(str(error), options)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("sumi: interrupted", file=sys.stderr)
@@ -373,6 +379,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return 1
     return 0
+
+
+def with_option(message: str, options: argparse.Namespace) -> str:
+    """An error of the library, which begins with a field, with the command's option for that field instead.
+
+    guidance.interval: … → --guidance-interval: …, where the command has such an option.
+    """
+    field, colon, rest = message.partition(":")
+    section, _, own = field.rpartition(".")
+    names = [own] if not section else [f"{section}_{own}", own, section] if section == "guidance" else []
+    for name in names:
+        if hasattr(options, name) and name not in NO_OPTIONS:
+            return f"{'-' if len(name) == 1 else '--'}{OPTIONS.get(name, name).replace('_', '-')}{colon}{rest}"
+    return message
 
 
 def _first_line(error: Exception) -> str:

@@ -4,10 +4,11 @@ import argparse
 from math import isfinite, nan
 from pathlib import Path
 
-from sumi.cli.guidance import STEERING, how_guided, said_of, steered
+from sumi.cli.guidance import BESIDES, about_guidance, given_of, sample_options, sampling_options
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.model import GenerativeModel
 from sumi.models.run import load
@@ -24,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     """Of a model whose samples can be asked for in one way alone."""
-    refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "size", *STEERING)
+    refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "size", *BESIDES)
     with counting("sampling") as sampling:
         made = model.sample(
             options.n, seed=options.seed, start=options.start, batch_size=options.batch_size, progress=sampling
@@ -41,27 +42,19 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     if values and options.label is not None:
         raise InputError("--value: this and --label are of different models; give one of them")
     condition = model.of_values(options.n, values) if values else None
-    steering = steered(model, options)
+    settings = sampling_options(model, options)
     size = None if options.size is None else read_size(options.size)
+    given: SampleOptions = {**sample_options(model, options), "condition": condition, "size": size}
     with counting("sampling") as sampling:
-        made = model.sample(
-            options.n,
-            steps=options.steps,
-            solver=options.solver,
-            eta=options.eta,
-            seed=options.seed,
-            start=options.start,
-            label=options.label,
-            condition=condition,
-            guidance=options.guidance,
-            steering=steering,
-            size=size,
-            batch_size=options.batch_size,
-            progress=sampling,
-        )
+        whole: SampleOptions = {
+            **given,
+            "start": options.start,
+            "batch_size": options.batch_size,
+            "progress": sampling,
+        }
+        made = model.sample(options.n, **whole)
     own = made.shape[1:] == model.items.shape
-    plain_samples = options.label is None and not values and steering is None and own
-    method = model.method(options.steps, options.solver, options.eta, tuned=plain_samples)
+    method = model.method(tuned=options.label is None and not values and own, **settings)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     if model.items.together:  # one file holds them all
@@ -70,7 +63,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     name += "" if options.label is None else f"-{plain(options.label)}"
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
-    name += "".join(f"-{key}-{plain(str(value))}" for key, value in said_of(options).items())
+    name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
     folder = Path(options.out) if options.out else RunPaths(options.run).samples / name
     about = {
         "run": str(options.run),
@@ -83,7 +76,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     if options.label is not None or values:
         about |= {"label": options.label} if options.label is not None else values
     about |= {"threshold": model.config.sampling.threshold}
-    about |= how_guided(model, options, told=options.label is not None or bool(values))
+    about |= about_guidance(model, options, conditioned=options.label is not None or bool(values))
     labels = None
     if options.label == "all":
         names = model.items.label_names
@@ -93,20 +86,8 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     say(f"wrote {wrote} {how}")
     if options.trajectory:
         shown = options.n if model.items.together else None
-        way = trajectory(
-            model,
-            options.start,
-            n=shown,
-            steps=options.steps,
-            solver=options.solver,
-            eta=options.eta,
-            seed=options.seed,
-            label=options.label,
-            condition=None if condition is None else condition.rows(slice(0, shown or 1)),
-            guidance=options.guidance,
-            steering=steering,
-            size=size,
-        )
+        given["condition"] = None if condition is None else condition.rows(slice(0, shown or 1))
+        way = trajectory(model, options.start, n=shown, **given)
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
 

@@ -1,13 +1,14 @@
 """``sumi upscale RUN IMAGE --factor F``."""
 
 import argparse
-from dataclasses import replace
 
-from sumi.cli.restore import how, prepared, write
+from sumi.cli.guidance import sample_options
+from sumi.cli.restore import prepared, write
 from sumi.cli.terminal import counting
 from sumi.errors import InputError
+from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.pictures import read_image
-from sumi.models.diffusion.restoration import method_for, upscale, usual_factor
+from sumi.models.diffusion.restoration import method_for, usual_factor
 from sumi.operators.separable import box
 
 
@@ -19,8 +20,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--factor {factor}: is none of {height} × {width}, the model's size; try 2")
     image = read_image(options.image, (channels, height // factor, width // factor), larger=True)
     operator = box(factor * image.shape[1], factor * image.shape[2], factor)
-    asked = how(model, options)
-    method = method_for(model, operator, asked)
+    method = method_for(model, operator, options.method)
     with counting("upscaling") as upscaling:
-        made = upscale(model, image, factor, replace(asked, progress=upscaling))
+        given: SampleOptions = {**sample_options(model, options), "progress": upscaling}
+        made = model.upscale(image, factor, options.n, method=options.method, **given)
     write(model, options, f"upscale-{factor}", image, made, {"factor": factor}, method)

@@ -2,30 +2,24 @@
 
 import argparse
 
-from sumi.cli.guidance import steered
+from sumi.cli.guidance import sample_options, sampling_options
 from sumi.cli.restore import prepared, write
 from sumi.cli.terminal import counting
+from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.pictures import read_image
+from sumi.sampling.sdedit import rest_of
 from sumi.training.run_folder import RunPaths
 
 
 def run(options: argparse.Namespace) -> None:
     model = prepared(options)
-    image, steering = read_image(options.image, model.images.shape), steered(model, options)
+    image, settings = read_image(options.image, model.images.shape, larger=True), sampling_options(model, options)
     with counting("varying") as varying:
-        made = model.vary(
-            image,
-            options.strength,
-            n=options.n,
-            steps=options.steps,
-            solver=options.solver,
-            seed=options.seed,
-            label=options.label,
-            guidance=options.guidance,
-            steering=steering,
-            progress=varying,
-        )
-    plain = options.strength == 1 and options.label is None and steering is None
-    method = model.method(options.steps, options.solver, tuned=plain)
+        given: SampleOptions = {**sample_options(model, options), "progress": varying}
+        made = model.vary(image, options.strength, options.n, **given)
+    own = image.shape == model.images.shape
+    method = model.method(tuned=options.strength == 1 and options.label is None and own, **settings)
+    steps = len(rest_of(method.times, float(model.at_strength(options.strength).t))) - 1 if options.strength else 0
     name, more = f"vary{options.strength:g}", {"strength": options.strength}
-    write(model, options, name, image, made, more, method.name, place=RunPaths(options.run).varied, mean=False)
+    place = RunPaths(options.run).varied
+    write(model, options, name, image, made, more, method.name, steps, place=place, mean=False)

@@ -1,8 +1,8 @@
 """What guidance costs and brings: one model sampled at many scales of each kind of guidance, from the same noise.
 
-    classifier-free   extrapolated from what it says without a label: 0 is no label, 1 no guidance
-    by a classifier   told the label, and led by a classifier's gradient: 0 is no guidance
-    autoguidance      extrapolated from a worse model told the same label: 0 is that model, 1 no guidance
+    classifier-free   extrapolated from the model without a label: 0 is no label, 1 no guidance
+    by a classifier   given the label, and guided by a classifier's gradient: 0 is no guidance
+    autoguidance      extrapolated from a worse model with the same label: 0 is that model, 1 no guidance
 
 Ho & Salimans 2022, section 4; Dhariwal & Nichol 2021, section 4.3; Karras et al. 2024. Stronger guidance shows the
 class more surely (accuracy, precision) and shows less of it (recall, and so the Fréchet distance).
@@ -11,6 +11,7 @@ class more surely (accuracy, precision) and shows less of it (recall, and so the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -22,22 +23,22 @@ from sumi.errors import InputError
 from sumi.evaluation.sweep_measures import Accuracy, Distance, Variety
 from sumi.evaluation.sweeps import Sweep, in_random_order, sweep
 from sumi.features.network import FeatureNetwork
-from sumi.guidance.guidance import Steering
 from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.guides import by_runs
+from sumi.models.guides import loaded
 from sumi.models.model import GenerativeModel
 from sumi.progress import Count, counting_one
+from sumi.sampling.sampler import Guidance
 
 SCALES: Final = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0)
 
 
 @dataclass(frozen=True)
-class Kinds:
-    """How a model is to be steered: at each of ``scales``, by each kind of guidance."""
+class GuidanceSweep:
+    """How a model is to be guided: by each kind of guidance, one setting for each of ``scales``."""
 
     scales: tuple[float, ...]
-    steering: Mapping[str, tuple[Steering, ...]]
+    settings: Mapping[str, tuple[Guidance, ...]]
 
 
 @dataclass(frozen=True)
@@ -49,44 +50,42 @@ class TradeOff:
     kinds: Mapping[str, Sweep]
 
 
-def kinds_of(
+def guidance_sweep(
     model: GenerativeModel | ClassifierModel,
     scales: Sequence[float] = SCALES,
     *,
-    classifier: str | None = None,
-    worse: str | None = None,
-    worse_checkpoint: int | None = None,
-) -> Kinds:
-    """Classifier-free guidance, and what the classifier and the worse model in these run folders allow.
+    classifier: ClassifierModel | Path | str | None = None,
+    worse: DiffusionModel | Path | str | None = None,
+) -> GuidanceSweep:
+    """Classifier-free guidance, and what the classifier and the worse model, or run folders of them, allow.
 
-    Raises InputError for a model of images that is told no classes, or of none; for runs that do not fit it; and for
-    scales that are below 0, no numbers or fewer than two.
+    Raises InputError for anything but a model of images with classes as its condition; for runs that do not fit it; and
+    for scales that are below 0, no numbers or fewer than two.
     """
     if not isinstance(model, DiffusionModel) or not isinstance(model.config.conditioning, LabelConditioning):
         raise InputError(
-            "--trade-off: is of a model of images that is told their classes, and this one is not; train "
-            "classifier-free or guided"
+            "trade_off: needs a model of images that is conditioned on their classes; train classifier-free or guided"
         )
     values = tuple(sorted(set(scales)))
     if len(values) < 2 or not all(isfinite(value) and value >= 0 for value in values):
-        raise InputError("--scales: are at least two different numbers from 0 upwards; write 0,1,2,5")
-    led = by_runs(model, Steering(), classifier=classifier, worse=worse, worse_checkpoint=worse_checkpoint)
-    steering = {"classifier-free": tuple(Steering(guidance=value) for value in values)}
-    if led.classifier is not None:
-        plain = replace(led, worse=None)
-        steering["by a classifier"] = tuple(replace(plain, classifier_scale=value) for value in values)
-    if led.worse is not None:
-        plain = replace(led, classifier=None)
-        steering["autoguidance"] = tuple(replace(plain, guidance=value) for value in values)
+        raise InputError("scales: are at least two different numbers from 0 upwards; write 0,1,2,5")
+    own = replace(model.config.sampling.guidance, negative=None)
+    loading = loaded(model, replace(own, classifier=classifier, worse=worse))
+    settings = {"classifier-free": tuple(replace(own, scale=value) for value in values)}
+    if classifier is not None:
+        plain = replace(own, scale=1.0, classifier=loading.classifier)
+        settings["by a classifier"] = tuple(replace(plain, classifier_scale=value) for value in values)
+    if worse is not None:
+        settings["autoguidance"] = tuple(replace(own, scale=value, worse=loading.worse) for value in values)
     some = Condition(labels=torch.zeros(1, dtype=torch.int64))
-    for one in (one for each in steering.values() for one in each):
-        model.denoiser(some, steering=one)  # refuses what it was not trained for, before anything is sampled
-    return Kinds(values, steering)
+    for one in (one for each in settings.values() for one in each):
+        model.denoiser(some, guidance=one)  # refuses what it was not trained for, before anything is sampled
+    return GuidanceSweep(values, settings)
 
 
 def trade_off(
     model: DiffusionModel,
-    kinds: Kinds,
+    guidance: GuidanceSweep,
     network: FeatureNetwork,
     training: Tensor,
     held_out: Tensor,
@@ -109,17 +108,17 @@ def trade_off(
     )
 
     def by(kind: str) -> Sweep:
-        steering = dict(zip(kinds.scales, kinds.steering[kind], strict=True))
+        settings = dict(zip(guidance.scales, guidance.settings[kind], strict=True))
 
         def drawn(scale: float) -> Tensor:
             counting = counting_one(progress, f"sampling {kind} at {scale:g}")
-            made = model.sample(len(labels), seed=seed, label=labels, steering=steering[scale], progress=counting)
+            made = model.sample(len(labels), seed=seed, label=labels, guidance=settings[scale], progress=counting)
             return model.items.finish(made)
 
-        return sweep(drawn, kinds.scales, measures, compare_ends=False)
+        return sweep(drawn, guidance.scales, measures, compare_ends=False)
 
     method = model.method(tuned=False)
-    return TradeOff(method.name, method.steps, {kind: by(kind) for kind in kinds.steering})
+    return TradeOff(method.name, method.steps, {kind: by(kind) for kind in guidance.settings})
 
 
 def read_scales(text: str) -> tuple[float, ...]:
@@ -127,4 +126,4 @@ def read_scales(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--scales {text}: are not numbers; write 0,1,2,5") from None
+        raise InputError(f"scales: {text} are not numbers; write 0,1,2,5") from None

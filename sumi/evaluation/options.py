@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sumi.errors import InputError
-from sumi.evaluation.guidance import Kinds
+from sumi.evaluation.guidance import GuidanceSweep
 from sumi.features.open import LEARNED
 from sumi.progress import Count
 
@@ -15,7 +15,7 @@ class Options:
     ``data``: compare with the held-out part of other data (all that `sumi.data.open_data` takes). ``n``: how many
     samples. ``features``: the space to measure images in, "learned" or the path of a network (see `open_space`).
     ``sweeps``: also by how random sampling is, and by its number of steps. ``guidance``: also by these kinds of
-    guidance (`sumi.evaluation.guidance.kinds_of`). ``progress(what, done, total)``.
+    guidance (`sumi.evaluation.guidance.guidance_sweep`). ``progress(what, done, total)``.
     """
 
     data: object = None
@@ -23,7 +23,7 @@ class Options:
     seed: int = 0
     features: str = LEARNED
     sweeps: bool = False
-    guidance: Kinds | None = None
+    guidance: GuidanceSweep | None = None
     progress: Count | None = None
 
     def refuse(self, what: str, *names: str) -> None:

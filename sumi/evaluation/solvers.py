@@ -114,7 +114,7 @@ def compare(
     jobs = [(name, count) for name in solvers for count in evaluations if name != "tuned" or model.is_tuned(count)]
     methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
     if "tuned" in solvers and all(name != "tuned" for name, _ in jobs):
-        model.method(evaluations[0], "tuned")
+        model.method(steps=evaluations[0], solver="tuned")
     network, real = _features(model, progress) if frechet else (None, torch.empty(0))
     if frechet and min(n, len(real)) < FEWEST:
         raise InputError(f"-n {n}: with {len(real)} held out; the Fréchet distance needs {FEWEST} of each")
@@ -182,15 +182,15 @@ def _ticks(numbers: list[int]) -> list[int]:
 
 def _method(model: DiffusionModel, name: str, evaluations: int) -> Method:
     """As many steps as the evaluations allow, at least one: found by halving, on a denoiser that costs nothing."""
-    method = model.method(evaluations, name)
+    method = model.method(steps=evaluations, solver=name)
     if _evaluations(model, method) <= evaluations:
         return method
     fewest, too_many = 1, evaluations
     while too_many - fewest > 1:
         middle = (fewest + too_many) // 2
-        fits = _evaluations(model, model.method(middle, name)) <= evaluations
+        fits = _evaluations(model, model.method(steps=middle, solver=name)) <= evaluations
         fewest, too_many = (middle, too_many) if fits else (fewest, middle)
-    return model.method(fewest, name)
+    return model.method(steps=fewest, solver=name)
 
 
 @torch.inference_mode()

@@ -49,7 +49,7 @@ def _told_a_bit(model: DiffusionModel, x_0: Tensor, place: int) -> tuple[Tensor,
     known = torch.zeros(x_0.shape[1:], dtype=torch.bool)
     known[place] = True
     table = known_bits(torch.ones_like(x_0[0]), known).to(model.device)
-    told = model.sample(SAMPLES, batch_size=SAMPLES, wrap=lambda denoiser: ConditionedBits(denoiser, table))
+    told = model.walk(SAMPLES, {"batch_size": SAMPLES}, wrap=lambda denoiser: ConditionedBits(denoiser, table))
     seen = {row.numpy().tobytes() for row in x_0}
     valid = sum(row.numpy().tobytes() in seen for row in told) / SAMPLES
     kept = float((told[:, place] == 1).double().mean())
@@ -65,7 +65,7 @@ def _told_a_number(model: DiffusionModel, x_0: Tensor, value: float) -> tuple[Te
     def wrap(denoiser: Denoiser) -> Denoiser:
         return StaticThreshold(Conditioned(denoiser, second, 2), -reach, reach)
 
-    told = model.sample(SAMPLES, batch_size=SAMPLES, wrap=wrap)
+    told = model.walk(SAMPLES, {"batch_size": SAMPLES}, wrap=wrap)
     return told, _against_data(x_0, told, value)
 
 

@@ -10,6 +10,8 @@ windows lie half their side apart, the weights add up to 1.
 Exact where a pixel depends on no other outside of a window of its own: for independent pixels with any stride, for
 independent blocks with a stride of their size. What is farther apart than a window agrees through what lies between
 alone. Var(x_0 | x_t), where the denoiser says it, is the same mean of its windows'.
+
+The condition of a picture holds for each of its windows; an image in the condition is cut as the picture is.
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from math import pi
 import torch
 from torch import Tensor
 
+from sumi.conditioning.condition import Condition
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import expand
@@ -132,3 +135,24 @@ class Tiled:
             variance = tiling.blend(variance.expand_as(windows))
         clean = tiling.blend(denoised.clean)
         return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
+
+
+def tiling_of(shape: tuple[int, int, int], size: tuple[int, int], factor: int = 1) -> Tiling:
+    """The windows of ``shape`` (C, H, W), half a side apart, on pictures of ``size`` (H, W), all ``factor`` times as
+    small.
+
+    Raises InputError where the size is less than the shape's.
+    """
+    _, height, width = shape
+    stride = tuple(max(side // factor // 2, 1) for side in (height, width))
+    small = size[0] // factor, size[1] // factor
+    return Tiling(small, (height // factor, width // factor), (stride[0], stride[1]))
+
+
+def condition_of_windows(condition: Condition, shape: tuple[int, int, int], size: tuple[int, int]) -> Condition:
+    """The condition of pictures of ``size`` as that of each of their windows of ``shape``. Raises InputError."""
+    count = tiling_of(shape, size).count
+    parts = {name: part.repeat_interleave(count, 0) for name, part in condition.parts().items()}
+    if condition.image is not None:
+        parts["image"] = tiling_of(shape, size, size[0] // condition.image.shape[2]).cut(condition.image)
+    return Condition(**parts)

@@ -22,16 +22,16 @@ class Vocabulary:
     conditioning: ConditioningConfig
     label_names: tuple[str, ...]
 
-    def of_label(self, indices: Sequence[int], label: str, *, option: str = "--label") -> Condition:
+    def of_label(self, indices: Sequence[int], label: str, *, field: str = "label") -> Condition:
         """The classes of these items: ``label`` for all, or "all" for one class after the other.
 
-        Raises InputError, which names ``option``, where there is no such class.
+        Raises InputError, which names ``field``, where there is no such class.
         """
         names = self.label_names
         if label == "all":
             return Condition(labels=torch.tensor([i % len(names) for i in indices]))
         if label not in names:
-            raise InputError(f"{option} {label}: there is no such class; {nearest(label, (*names, 'all'))}")
+            raise InputError(f"{field}: there is no class {label}; {nearest(label, (*names, 'all'))}")
         return Condition(labels=torch.full((len(indices),), names.index(label)))
 
     @property
@@ -46,10 +46,10 @@ class Vocabulary:
         """
         config = self.conditioning
         if not isinstance(config, ValuesConditioning):
-            raise InputError("--value: this model was trained without; train with --set conditioning=values")
+            raise InputError("values: this model was trained without; train with conditioning=values")
         for name in values:
             if name not in config.names:
-                raise InputError(f"--value {name}: the model knows no such value; {nearest(name, config.names)}")
+                raise InputError(f"values: the model knows no {name}; {nearest(name, config.names)}")
         row = torch.tensor([values.get(name, torch.nan) for name in config.names])
         return Condition(values=row.expand(n, -1))
 

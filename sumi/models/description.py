@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sumi.config import from_json, to_json
 from sumi.data.dataset import Dataset
@@ -20,7 +21,7 @@ from sumi.models.classifier_config import NoisyClassifierConfig
 from sumi.models.diffusion.config import RunConfig
 from sumi.training.run_folder import RunPaths
 
-FORMAT = 5
+FORMAT = 6
 
 Config = RunConfig | NoisyClassifierConfig | BaselineConfig
 """What can be trained: the kinds of run, each a frozen dataclass with recipe, data, seed, training and identity."""
@@ -50,6 +51,22 @@ class RunDescription:
         """sha256 of all that the weights mean nothing without: the kind, its parts (`Config.identity`), the items."""
         parts = (self.config.name, *self.config.identity, self.items)
         return hashlib.sha256(json.dumps([to_json(part) for part in parts], sort_keys=True).encode()).hexdigest()
+
+
+def upgraded(data: Any) -> Any:
+    """The JSON of a run of format 5 as that of FORMAT; all else as it is."""
+    if not isinstance(data, dict) or data.get("format") != 5:
+        return data
+    config = data.get("config")
+    if not isinstance(config, dict):
+        return data
+    sampling = config.get("sampling")
+    if isinstance(sampling, dict):
+        names = {"guidance": "scale", "guidance_interval": "interval", "guidance_rescale": "rescale"}
+        guidance = {names[name]: value for name, value in sampling.items() if name in names}
+        others = {name: value for name, value in sampling.items() if name not in names}
+        config = config | {"sampling": others | {"guidance": guidance}}
+    return data | {"config": config, "format": FORMAT}
 
 
 class RunFolder(RunPaths):
@@ -84,12 +101,12 @@ class RunFolder(RunPaths):
             raise InputError(f"{self.config_file}: cannot be read ({error.strerror}); restore it") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{self.config_file}: is not valid JSON ({error}); restore it or train anew") from None
-        if isinstance(data, dict) and data.get("format") != FORMAT:
+        if isinstance(data, dict) and data.get("format") not in (5, FORMAT):
             raise InputError(
-                f"{self.config_file}: has format {data.get('format')}, this version reads {FORMAT}; "
+                f"{self.config_file}: has format {data.get('format')}, this version reads 5 and {FORMAT}; "
                 "use the version of sumi that wrote it"
             )
         try:
-            return from_json(RunDescription, data)
+            return from_json(RunDescription, upgraded(data))
         except InputError as error:
             raise InputError(f"{self.config_file}: is not what `sumi train` wrote ({error}); restore it") from None

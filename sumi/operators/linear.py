@@ -41,6 +41,10 @@ def refuse_shape(name: str, x: Tensor, takes: str) -> InputError:
     return InputError(f"{name}: is of shape {tuple(x.shape)}, and this operator takes {takes}; give it that")
 
 
+AnyOperator = Operator | Callable[[Tensor], Tensor]
+"""A linear one, or any differentiable function of pictures (N, C, H, W)."""
+
+
 @dataclass(frozen=True)
 class Mask:
     """A x is x where it is known and 0 where ``mask`` is True: to be painted. A = A* = A⁺, to the bit.

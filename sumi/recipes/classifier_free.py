@@ -9,7 +9,7 @@ from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Guidance, Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
@@ -19,5 +19,5 @@ def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
         data=data,
         schedule=CosineBeta(),
         conditioning=LabelConditioning(),
-        sampling=SamplingConfig(guidance=2.0),
+        sampling=Sampling(guidance=Guidance(2.0)),
     )

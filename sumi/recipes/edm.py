@@ -11,7 +11,7 @@ from sumi.denoising.weighting import EDMWeighting
 from sumi.models.diffusion.config import RunConfig
 from sumi.objectives.times import LogNormalTimes
 from sumi.process.exploding import EDM
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
@@ -23,5 +23,5 @@ def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
         parameterization=PredictPreconditioned(),
         weighting=EDMWeighting(),
         times=LogNormalTimes(),
-        sampling=SamplingConfig(solver="heun", steps=18, time_grid="karras", threshold="none"),
+        sampling=Sampling(solver="heun", steps=18, time_grid="karras", threshold="none"),
     )

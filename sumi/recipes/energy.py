@@ -12,7 +12,7 @@ from sumi.denoising.parameterization import PredictEnergy
 from sumi.models.diffusion.config import RunConfig
 from sumi.objectives.times import UniformTimes
 from sumi.process.exploding import VE
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
@@ -23,5 +23,5 @@ def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
         schedule=VE(sigma_max=3.0),
         parameterization=PredictEnergy(),
         times=UniformTimes(),
-        sampling=SamplingConfig(solver="langevin", steps=16, threshold="none"),
+        sampling=Sampling(solver="langevin", steps=16, threshold="none"),
     )

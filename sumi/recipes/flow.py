@@ -11,7 +11,7 @@ from sumi.denoising.weighting import FlowWeighting
 from sumi.models.diffusion.config import RunConfig
 from sumi.objectives.times import LogitNormalTimes
 from sumi.process.continuous import Flow
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
@@ -23,5 +23,5 @@ def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
         parameterization=PredictFlow(),
         weighting=FlowWeighting(),
         times=LogitNormalTimes(),
-        sampling=SamplingConfig(solver="adams", steps=50),
+        sampling=Sampling(solver="adams", steps=50),
     )

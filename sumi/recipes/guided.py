@@ -12,7 +12,7 @@ from sumi.denoising.variance import LearnedVariance
 from sumi.models.diffusion.config import RunConfig
 from sumi.networks.adm import ADMConfig
 from sumi.process.chain import CosineBeta
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
@@ -24,5 +24,5 @@ def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
         variance=LearnedVariance(),
         conditioning=LabelConditioning(),
         network=ADMConfig(),
-        sampling=SamplingConfig(solver="ddpm_learned", steps=100),
+        sampling=Sampling(solver="ddpm_learned", steps=100),
     )

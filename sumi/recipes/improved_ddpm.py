@@ -10,7 +10,7 @@ from sumi.data.spec import DataSpec
 from sumi.denoising.variance import LearnedVariance
 from sumi.models.diffusion.config import RunConfig
 from sumi.process.chain import CosineBeta
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
@@ -20,5 +20,5 @@ def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
         data=data,
         schedule=CosineBeta(),
         variance=LearnedVariance(),
-        sampling=SamplingConfig(solver="ddpm_learned", steps=100),
+        sampling=Sampling(solver="ddpm_learned", steps=100),
     )

@@ -11,7 +11,7 @@ from sumi.data.spec import DataSpec
 from sumi.models.diffusion.config import RunConfig
 from sumi.objectives.times import GridTimes
 from sumi.process.exploding import Ladder
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
@@ -21,5 +21,5 @@ def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
         data=data,
         schedule=Ladder(sigma_min=0.02, sigma_max=2.0),
         times=GridTimes(10),
-        sampling=SamplingConfig(solver="langevin", steps=10, threshold="none"),
+        sampling=Sampling(solver="langevin", steps=10, threshold="none"),
     )

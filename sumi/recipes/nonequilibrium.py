@@ -14,7 +14,7 @@ from sumi.models.diffusion.config import RunConfig
 from sumi.objectives.times import GridTimes
 from sumi.process.continuous import Erasing
 from sumi.process.learned import LearnedChain
-from sumi.sampling.sampler import BINOMIAL, SamplingConfig
+from sumi.sampling.sampler import BINOMIAL, Sampling
 
 STEPS = 40
 
@@ -30,7 +30,7 @@ def recipe(data: DataConfig, spec: DataSpec) -> RunConfig:
             parameterization=PredictClean(),
             weighting=LikelihoodWeighting(),
             times=GridTimes(STEPS),
-            sampling=SamplingConfig(solver=BINOMIAL, steps=STEPS, threshold="none"),
+            sampling=Sampling(solver=BINOMIAL, steps=STEPS, threshold="none"),
         )
     return RunConfig(
         recipe="nonequilibrium",
@@ -38,5 +38,5 @@ def recipe(data: DataConfig, spec: DataSpec) -> RunConfig:
         schedule=LearnedChain(steps=STEPS, beta_start=1e-3, beta_end=0.2),
         weighting=LikelihoodWeighting(),
         times=GridTimes(STEPS),
-        sampling=SamplingConfig(solver="ddpm", steps=STEPS),
+        sampling=Sampling(solver="ddpm", steps=STEPS),
     )

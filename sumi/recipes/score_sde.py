@@ -10,7 +10,7 @@ from sumi.data.spec import DataSpec
 from sumi.models.diffusion.config import RunConfig
 from sumi.objectives.times import UniformTimes
 from sumi.process.continuous import VP
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
@@ -21,5 +21,5 @@ def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
         schedule=VP(),
         times=UniformTimes(start=1e-5),
         stratified_times=True,
-        sampling=SamplingConfig(solver="adams", steps=50),
+        sampling=Sampling(solver="adams", steps=50),
     )

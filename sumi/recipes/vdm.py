@@ -14,7 +14,7 @@ from sumi.models.diffusion.config import RunConfig
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import UniformTimes
 from sumi.process.learned import Learned
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, spec: DataSpec) -> RunConfig:
@@ -28,5 +28,5 @@ def recipe(data: DataConfig, spec: DataSpec) -> RunConfig:
         times=UniformTimes(start=1e-5),
         stratified_times=True,
         network=UNetConfig(fourier=(bits - 1, bits)),
-        sampling=SamplingConfig(solver="adams", steps=50),
+        sampling=Sampling(solver="adams", steps=50),
     )

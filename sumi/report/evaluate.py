@@ -11,7 +11,7 @@ from sumi.conditioning.labels import LabelConditioning
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation import images
-from sumi.evaluation.guidance import Kinds, trade_off
+from sumi.evaluation.guidance import GuidanceSweep, trade_off
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, learn_features
 from sumi.evaluation.loss_by_noise import ITEMS, LossByLogSnr, loss_by_log_snr
 from sumi.evaluation.options import Options
@@ -44,7 +44,7 @@ def evaluate(
     seed: int = 0,
     features: str = LEARNED,
     sweeps: bool = False,
-    guidance: Kinds | None = None,
+    guidance: GuidanceSweep | None = None,
     progress: Count | None = None,
 ) -> Measured:
     """Evaluate the model in the way of what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.

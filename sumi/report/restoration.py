@@ -11,8 +11,7 @@ from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallC
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.figures.pictures import png, side_by_side
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.restoration import AnyOperator, How, restore
-from sumi.operators.linear import Grey, Mask
+from sumi.operators.linear import AnyOperator, Grey, Mask
 from sumi.operators.separable import box
 from sumi.report.page import Figure, Section
 
@@ -46,7 +45,7 @@ def restored(
     given = operator(truth)
     candidates: list[Tensor] = []
     for k, y in enumerate(given):
-        candidates.append(restore(model, y, operator, How(n=CANDIDATES, seed=seed, start=CANDIDATES * k)))
+        candidates.append(model.restore(y, operator, n=CANDIDATES, seed=seed, start=CANDIDATES * k))
         if progress is not None:
             progress(CANDIDATES * (k + 1), CANDIDATES * len(given))
     made = torch.stack(candidates)

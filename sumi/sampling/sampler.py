@@ -1,11 +1,12 @@
-"""How samples are made: a solver and the times at which it stops, chosen by name.
+"""How samples are made: a solver and the times at which it stops, chosen by name, and how each x̂_0 is guided.
 
-How a run's model is sampled unless the caller says otherwise.
+A `Sampling` is the ``sampling`` section of a run's configuration. Whatever samples takes its fields as options, which
+replace the run's own for once (`SamplingOptions`).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import isfinite
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypedDict, cast, get_args
 
 from torch import Tensor
 
@@ -26,6 +27,8 @@ NATURAL_GRIDS: Final = dict.fromkeys(
 """The grid of a solver that is none of its own: where its paper has it. All others take `log_ratio`."""
 BINOMIAL: Final = "binomial"
 """The one solver of bits."""
+TUNED: Final = "tuned"
+"""The solver that was fitted to one model and number of steps (`sumi.sampling.tuning`)."""
 LEAST_STD: Final = 1e-3  # images that are all alike have none
 
 
@@ -84,17 +87,19 @@ def build_method(
     InputError: an unknown name, too many steps or fewer than 1, an η for a solver that has none, a solver of the other
     process, and one that needs times which the network does not know.
     """
-    wanted, solver, other_grid = find_solver(name, f"--solver {name}")
+    wanted, solver, other_grid = find_solver(name, "solver")
     if bits != (wanted in BIT_SOLVERS):
-        takes = f"bits take {', '.join(BIT_SOLVERS)}" if bits else "for bits; choose one for Gaussian noise, as adams"
-        raise InputError(f"--solver {name}: {takes}")
+        takes = (
+            f"bits take {', '.join(BIT_SOLVERS)}" if bits else "is for bits; choose one for Gaussian noise, as adams"
+        )
+        raise InputError(f"solver: {name}: {takes}")
     if isinstance(solver, Adams):
         solver = replace(solver, data_std=max(data_std, LEAST_STD))
     if eta is not None:
-        if not isinstance(solver, DDIM) or wanted != "ddim":
-            raise InputError(f"--eta: {name} has its own; leave it out, or choose ddim")
+        check_eta(name)
+        assert isinstance(solver, DDIM)
         solver = replace(solver, eta=eta)
-    refuse_off_grid(name, solver, grid, f"--solver {name}")
+    refuse_off_grid(name, solver, grid, "solver")
     if time_grid == NATURAL:
         time_grid = NATURAL_GRIDS.get(wanted, "log_ratio")
     times = TIME_GRIDS[other_grid or time_grid](schedule, steps, max(data_std, LEAST_STD))
@@ -107,40 +112,124 @@ Threshold = Literal["none", "static", "dynamic"]
 _GRIDS = (NATURAL, *TIME_GRIDS)
 
 
+def check_eta(solver: str) -> None:
+    """Raises InputError for a solver whose η cannot be chosen."""
+    if solver == TUNED:
+        raise InputError("eta: tuned draws no noise; leave it out, or choose ddim")
+    if solver.partition("@")[0] != "ddim":
+        raise InputError(f"eta: {solver} has its own; leave it out, or choose ddim")
+
+
 @dataclass(frozen=True)
-class SamplingConfig:
-    """The defaults of ``sample``."""
+class Guidance:
+    """How samples are guided towards a condition, or away from a worse denoiser (`sumi.guidance.guidance`).
+
+    ``negative``: a class to guide away from, instead of from no class. ``worse``: a worse denoiser to guide away from:
+    a run folder, a model of one, or a `NetworkDenoiser`. ``classifier``: a run folder of a noisy classifier, a model of
+    one, or a `NoisyClassifier`. ``interval`` holds for both kinds of guidance. Raises InputError for values out of
+    range, and for both a negative class and a worse denoiser.
+    """
+
+    shorthand: ClassVar[str] = "scale"
+
+    scale: float = field(
+        default=1.0, metadata={"help": "of classifier-free guidance (w) where a condition is given; 1: none"}
+    )
+    interval: tuple[float, ...] | None = field(
+        default=None, metadata={"help": "LOW,HIGH in sigma/alpha at which guidance counts, such as 0.3,5; none: all"}
+    )
+    rescale: float = field(
+        default=0.0, metadata={"help": "0 to 1: how far guided x̂_0 keep the contrast of unguided ones"}
+    )
+    negative: str | None = field(default=None, metadata={"help": "a class to guide away from, instead of from none"})
+    classifier_scale: float = field(default=1.0, metadata={"help": "of a classifier's gradient (s); 0: none"})
+    worse: object = field(default=None, metadata={"stored": False})
+    classifier: object = field(default=None, metadata={"stored": False})
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.scale):
+            raise InputError(f"guidance.scale: {self.scale} is not a finite number; 1 is no guidance")
+        if self.interval is not None and not _is_interval(self.interval):
+            given = ",".join(f"{end:g}" for end in self.interval)
+            raise InputError(f"guidance.interval: {given} is not LOW,HIGH with 0 ≤ LOW < HIGH; write 0.3,5")
+        if not 0 <= self.rescale <= 1:
+            raise InputError(f"guidance.rescale: {self.rescale} is not between 0 and 1; 0 is none")
+        if not isfinite(self.classifier_scale):
+            raise InputError(f"guidance.classifier_scale: {self.classifier_scale} is not a finite number; 0 is none")
+        if self.negative is not None and self.worse is not None:
+            raise InputError("guidance.negative: worse is given too, and both say what to guide away from; give one")
+
+
+def _is_interval(ends: tuple[float, ...]) -> bool:
+    return len(ends) == 2 and 0 <= ends[0] < ends[1]
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Fields of `Sampling` that replace those of a run, or a whole one; None: the run's.
+
+    ``guidance``: a number is its scale. ``eta`` alone chooses DDIM.
+    """
+
+    sampling: "Sampling | None"
+    solver: str | None
+    steps: int | None
+    time_grid: str | None
+    eta: float | None
+    guidance: float | Guidance | None
+    threshold: Threshold | None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are made. Raises InputError for unknown names and values out of range.
+
+    ``solver``: one of SOLVERS, SOLVER@GRID for another ``time_grid``, or "tuned". ``eta``: η of DDIM; None: the
+    solver's own.
+    """
 
     solver: str = field(default="adams", metadata={"help": f"one of {', '.join(SOLVERS)}"})
     steps: int = field(default=50, metadata={"help": "intervals of the time grid, 1 or more"})
     time_grid: str = field(default=NATURAL, metadata={"help": f"one of {', '.join(_GRIDS)} (the solver's own)"})
-    guidance: float = field(
-        default=1.0, metadata={"help": "scale of classifier-free guidance where a label is given; 1: none"}
+    eta: float | None = field(
+        default=None, metadata={"help": "noise of ddim: 0 deterministic, 1 ancestral; none: the solver's own"}
     )
-    guidance_interval: tuple[float, ...] | None = field(
-        default=None, metadata={"help": "LOW,HIGH in sigma/alpha at which guidance counts, such as 0.3,5; none: all"}
-    )
-    guidance_rescale: float = field(
-        default=0.0, metadata={"help": "0 to 1: how far guided x̂_0 keep the contrast of unguided ones"}
-    )
+    guidance: Guidance = field(default_factory=Guidance)
     threshold: Threshold = field(
         default="static", metadata={"help": "what keeps every x̂_0 in [-1, 1] while sampling: none, static or dynamic"}
     )
 
     def __post_init__(self) -> None:
-        find_solver(self.solver, "sampling.solver")
+        if self.solver != TUNED:
+            find_solver(self.solver, "solver")
         if self.time_grid not in _GRIDS:
-            raise InputError(f"sampling.time_grid: there is no {self.time_grid!r}; {nearest(self.time_grid, _GRIDS)}")
-        if not isfinite(self.guidance):
-            raise InputError(f"sampling.guidance: {self.guidance} is not a finite number; 1 is no guidance")
-        if self.guidance_interval is not None and not _is_interval(self.guidance_interval):
-            given = ",".join(f"{end:g}" for end in self.guidance_interval)
-            raise InputError(f"sampling.guidance_interval: {given} is not LOW,HIGH with 0 ≤ LOW < HIGH; write 0.3,5")
-        if not 0 <= self.guidance_rescale <= 1:
-            raise InputError(f"sampling.guidance_rescale: {self.guidance_rescale} is not between 0 and 1; 0 is none")
+            raise InputError(f"time_grid: there is no {self.time_grid!r}; {nearest(self.time_grid, _GRIDS)}")
+        if self.eta is not None:
+            check_eta(self.solver)
+        if self.threshold not in get_args(Threshold):
+            raise InputError(
+                f"threshold: there is no {self.threshold!r}; {nearest(self.threshold, get_args(Threshold))}"
+            )
         if self.steps < 1:
-            raise InputError(f"sampling.steps: {self.steps} is not a number of steps; give 1 or more")
+            raise InputError(f"steps: {self.steps} is not a number of steps; give 1 or more")
+
+    def replaced(self, options: SamplingOptions) -> "Sampling":
+        """This with ``options``. Raises InputError for unknown ones, naming the nearest, and as the class does."""
+        given = given_options(options)
+        own = cast("Sampling", given.pop("sampling", self))
+        if "eta" in given:
+            given.setdefault("solver", "ddim")
+        elif str(given.get("solver", own.solver)).partition("@")[0] != "ddim":
+            given["eta"] = None  # the run's is that of its own solver
+        guidance = given.get("guidance")
+        if guidance is not None and not isinstance(guidance, Guidance):
+            given["guidance"] = replace(own.guidance, scale=cast(float, guidance))
+        return replace(own, **cast(dict[str, Any], given))
 
 
-def _is_interval(ends: tuple[float, ...]) -> bool:
-    return len(ends) == 2 and 0 <= ends[0] < ends[1]
+def given_options(options: SamplingOptions) -> dict[str, object]:
+    """The options that are not None. Raises InputError for a name that is none."""
+    known = ("sampling", *(f.name for f in fields(Sampling)))
+    for name in options:
+        if name not in known:
+            raise InputError(f"{name}: there is no such option; {nearest(name, known)}")
+    return {name: value for name, value in options.items() if value is not None}

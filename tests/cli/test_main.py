@@ -164,7 +164,7 @@ def test_a_run_folder_has_its_parts(trained: Path) -> None:
         "manifest.json",
     }
     config = json.loads((trained / "config.json").read_text())
-    assert config["format"] == 5
+    assert config["format"] == 6
     assert config["items"] | {"label_names": []} == {
         "type": "images",
         "channels": 1,

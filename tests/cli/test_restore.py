@@ -15,7 +15,7 @@ from sumi.data.vectors import VectorSpec
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.pictures import read_mask
-from sumi.models.diffusion.restoration import METHODS, How, candidates, inpaint, restore, upscale
+from sumi.models.diffusion.restoration import METHODS, candidates
 from sumi.operators.convolution import gaussian_blur
 from sumi.operators.jpeg import JPEG
 from sumi.operators.linear import Grey
@@ -130,7 +130,7 @@ def test_methods_clamp_outside_of_their_slopes_however_the_run_keeps_range(metho
     monkeypatch.setattr("tests.cli.test_restore.MEAN", 0.95)
     image = 0.8 + 0.2 * torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(1))
     runs = [planted(0.6, f"sampling.threshold={name}") for name in THRESHOLDS]
-    free, static, dynamic = (inpaint(run, image, HOLE, How(n=2, method=method)) for run in runs)
+    free, static, dynamic = (run.inpaint(image, HOLE, 2, method=method) for run in runs)
     assert torch.equal(free, static)
     assert torch.equal(free, dynamic)
 
@@ -142,7 +142,7 @@ def test_moment_matching_draws_from_a_gaussians_posterior() -> None:
     """
     rho, known = 0.6, 48
     image = MEAN + STD * (1 + torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(1)))
-    made = inpaint(planted(rho), image, HOLE, How(n=256, steps=300, batch_size=256))
+    made = planted(rho).inpaint(image, HOLE, 256, steps=300, batch_size=256)
     above = float((image[0] - MEAN)[~HOLE].mean())
     mean = MEAN + rho * known / (1 - rho + rho * known) * above
     common = STD**2 * rho * (1 - rho) / (1 - rho + rho * known)
@@ -155,8 +155,7 @@ def test_moment_matching_draws_from_a_gaussians_posterior() -> None:
 def test_noise_of_the_measurement_is_reckoned_with(method: str) -> None:
     """Independent pixels, squares of four known with noise as large as their own deviation: half-way to the mean."""
     image = torch.full((1, 4, 4), MEAN + 2 * STD)
-    how = How(n=32, steps=200, method=method)
-    made = restore(planted(0.0), image, box(8, 8, 2), how, noise=STD / 2)
+    made = planted(0.0).restore(image, box(8, 8, 2), STD / 2, 32, steps=200, method=method)
     averages = box(8, 8, 2)(made)
     deviation = STD / 2 / 2**0.5
     assert float(averages.mean()) == pytest.approx(MEAN + STD, abs=4 * deviation / (32 * 16) ** 0.5)
@@ -202,7 +201,7 @@ def test_a_blur_is_undone(settings: list[str]) -> None:
     """Even where the schedule ends with no data at all (flow). What a Gaussian of half a pixel keeps, comes back."""
     truth = MEAN + STD * torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(2))
     blurred = gaussian_blur(0.5)(truth[None])[0]
-    made = restore(planted(0.3, *settings), blurred, gaussian_blur(0.5), How(n=4), noise=0.002)
+    made = planted(0.3, *settings).restore(blurred, gaussian_blur(0.5), 0.002)
     assert float((gaussian_blur(0.5)(made) - blurred).square().mean().sqrt()) < 0.02
     assert float((made - truth).square().mean().sqrt()) < STD / 2
 
@@ -214,20 +213,20 @@ def test_a_candidate_is_the_same_alone_and_in_a_batch_and_again(run: Path, folde
     assert (pixels("one/00000.png") == pixels("five/00000.png")).all()
     model = planted(0.5)
     image, hole = torch.full((1, 8, 8), 0.1), HOLE
-    together = inpaint(model, image, hole, How(n=4, steps=10))
-    apart = torch.cat([inpaint(model, image, hole, How(n=1, steps=10, start=i)) for i in range(4)])
-    in_pairs = inpaint(model, image, hole, How(n=4, steps=10, batch_size=2))
+    together = model.inpaint(image, hole, steps=10)
+    apart = torch.cat([model.inpaint(image, hole, 1, steps=10, start=i) for i in range(4)])
+    in_pairs = model.inpaint(image, hole, steps=10, batch_size=2)
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-5)
     torch.testing.assert_close(together, in_pairs, rtol=0, atol=1e-5)
-    assert not torch.equal(together, inpaint(model, image, hole, How(n=4, steps=10, seed=1)))
+    assert not torch.equal(together, model.inpaint(image, hole, steps=10, seed=1))
 
 
 def test_several_pictures_are_restored_together_as_each_alone() -> None:
     """Row k has the k-th picture's measurement and the noise of its own index."""
     model, operator = planted(0.6), box(8, 8, 2)
     given = torch.tensor([0.4, -0.3, 0.1]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
-    together = candidates(model, Measurement(operator, given), (0, 5, 2), How(), (1, 8, 8))
-    apart = torch.cat([restore(model, y, operator, How(n=1, start=i)) for y, i in zip(given, (0, 5, 2), strict=True)])
+    together = candidates(model, Measurement(operator, given), 3)
+    apart = torch.cat([model.restore(y, operator, n=1, start=i) for i, y in enumerate(given)])
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-5)
 
 
@@ -311,12 +310,12 @@ def test_vectors_and_bits_are_refused(recipe: str, source: str, width: int, fold
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda model: inpaint(model, torch.zeros(1, 8, 7), HOLE),
-        lambda model: inpaint(model, torch.zeros(1, 8, 8), HOLE[:7]),
-        lambda model: upscale(model, torch.zeros(1, 3, 8), 2),
-        lambda model: restore(model, torch.zeros(1, 8, 8), bicubic(8, 8, 2)),
-        lambda model: restore(model, torch.zeros(1, 8, 8), JPEG(20), How(method="pigdm")),
-        lambda _: How(batch_size=0),
+        lambda model: model.inpaint(torch.zeros(1, 8, 7), HOLE),
+        lambda model: model.inpaint(torch.zeros(1, 8, 8), HOLE[:7]),
+        lambda model: model.upscale(torch.zeros(1, 3, 8), 2),
+        lambda model: model.restore(torch.zeros(1, 8, 8), bicubic(8, 8, 2)),
+        lambda model: model.restore(torch.zeros(1, 8, 8), JPEG(20), method="pigdm"),
+        lambda model: model.inpaint(torch.zeros(1, 8, 8), HOLE, batch_size=0),
     ],
 )
 def test_shapes_and_numbers_that_do_not_fit(ask: Callable[[DiffusionModel], object]) -> None:

@@ -15,18 +15,18 @@ from torch import Tensor
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.errors import InputError
-from sumi.evaluation.guidance import SCALES, Kinds, kinds_of, read_scales, trade_off
+from sumi.evaluation.guidance import SCALES, GuidanceSweep, guidance_sweep, read_scales, trade_off
 from sumi.evaluation.sweep_measures import Accuracy
 from sumi.evaluation.sweeps import Sweep
 from sumi.features import learned as features
 from sumi.figures.charts import trade_off as chart
-from sumi.guidance.guidance import Steering
 from sumi.metrics.classes import class_accuracy
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.precision_recall import precision_recall
 from sumi.report.evaluate import evaluate
 from sumi.report.sweeps import guidance
+from sumi.sampling.sampler import Guidance
 from tests.tiny_models import class_model, digits_model, drawing, new_classifier, random_features, training_part
 
 
@@ -43,23 +43,25 @@ def folder(tmp_path_factory) -> Path:
     return place
 
 
-def test_each_kind_is_steered_by_its_own_scale(folder: Path) -> None:
+def test_each_kind_has_its_own_scale(folder: Path) -> None:
     """Where no guidance is, all kinds are the one conditional denoiser; at 0, what is led away from."""
     model = class_model(folder / "told")
     runs = {"classifier": str(folder / "classifier"), "worse": str(folder / "worse")}
-    kinds = kinds_of(model, (3, 0, 1, 3), **runs)
+    kinds = guidance_sweep(model, (3, 0, 1, 3), **runs)
     assert kinds.scales == (0, 1, 3)
-    assert list(kinds.steering) == ["classifier-free", "by a classifier", "autoguidance"]
-    assert kinds.steering["classifier-free"] == tuple(Steering(guidance=w) for w in (0, 1, 3))
-    led, auto = kinds.steering["by a classifier"], kinds.steering["autoguidance"]
-    assert [(one.guidance, one.classifier_scale, one.worse) for one in led] == [(None, s, None) for s in (0, 1, 3)]
+    assert list(kinds.settings) == ["classifier-free", "by a classifier", "autoguidance"]
+    assert kinds.settings["classifier-free"] == tuple(
+        replace(model.config.sampling.guidance, scale=w) for w in (0, 1, 3)
+    )
+    led, auto = kinds.settings["by a classifier"], kinds.settings["autoguidance"]
+    assert [(one.scale, one.classifier_scale, one.worse) for one in led] == [(1, s, None) for s in (0, 1, 3)]
     assert all(one.classifier is not None for one in led)
-    assert [(one.guidance, one.classifier) for one in auto] == [(w, None) for w in (0, 1, 3)]
+    assert [(one.scale, one.classifier) for one in auto] == [(w, None) for w in (0, 1, 3)]
     assert all(one.worse is not None for one in auto)
     said, x = Condition(labels=torch.tensor([1, 1, 2])), torch.randn(3, 1, 8, 8)
 
     def answers(kind: str, k: int) -> Tensor:
-        return model.denoiser(said, steering=kinds.steering[kind][k])(x, 0.5).clean
+        return model.denoiser(said, guidance=kinds.settings[kind][k])(x, 0.5).clean
 
     plain = answers("classifier-free", 1)
     assert torch.equal(answers("by a classifier", 0), plain)
@@ -67,10 +69,10 @@ def test_each_kind_is_steered_by_its_own_scale(folder: Path) -> None:
     assert torch.equal(answers("classifier-free", 0), model.denoiser()(x, 0.5).clean)
     worse = class_model(folder, "network.embedding=16").denoiser(said, guidance=1.0)
     assert torch.equal(answers("autoguidance", 0), worse(x, 0.5).clean)
-    far = [answers(kind, 2) for kind in kinds.steering]
+    far = [answers(kind, 2) for kind in kinds.settings]
     assert all(not torch.equal(a, b) for a, b in zip(far, [plain, *far[:2]], strict=True))
-    assert list(kinds_of(model).steering) == ["classifier-free"]
-    assert kinds_of(model).scales == SCALES
+    assert list(guidance_sweep(model).settings) == ["classifier-free"]
+    assert guidance_sweep(model).scales == SCALES
 
 
 def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +82,9 @@ def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypat
     known = torch.from_numpy(model.load_images().split(0.1)[1].labels)
     asked, network = drawing(monkeypatch, held_out), random_features()
     labels, told = torch.arange(60) % 10, list[tuple[str, int, int]]()
-    kinds = Kinds(
+    kinds = GuidanceSweep(
         (0.0, 2.0),
-        {kind: tuple(Steering(guidance=w) for w in scales) for kind, scales in (("a", (0.0, 2.0)), ("b", (5.0, 7.0)))},
+        {kind: tuple(Guidance(w) for w in scales) for kind, scales in (("a", (0.0, 2.0)), ("b", (5.0, 7.0)))},
     )
     found = trade_off(
         model,
@@ -95,7 +97,7 @@ def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypat
         seed=0,
         progress=lambda *count: told.append(count),
     )
-    assert [one["steering"] for one in asked] == [Steering(guidance=w) for w in (0, 2, 5, 7)]
+    assert [one["guidance"] for one in asked] == [Guidance(w) for w in (0, 2, 5, 7)]
     assert {(one["n"], one["seed"]) for one in asked} == {(60, 0)}
     assert all(one["label"] is labels for one in asked)
     assert list(dict.fromkeys(what for what, *_ in told)) == [
@@ -144,7 +146,7 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
     _, _, _, held_out = training_part(model)
     drawing(monkeypatch, held_out)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
-    found = evaluate(model, n=40, guidance=kinds_of(model, (0, 2)))
+    found = evaluate(model, n=40, guidance=guidance_sweep(model, (0, 2)))
     page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", found.report.read_text())
     figures = json.loads((found.report.parent / "evaluation.json").read_text())
     assert "What does guidance cost and bring?" in page
@@ -166,15 +168,19 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("run", "options", "answer"),
     [
-        ("plain", ["--trade-off"], "--trade-off: is of a model of images that is told their classes, and this one is"),
-        ("classifier", ["--trade-off"], "--trade-off: is of a model of images that is told their classes, and this"),
-        ("always", ["--trade-off"], "guidance: 0 needs a model that was also trained without labels; give 1"),
-        ("told", ["--trade-off", "--scales", "0,strong"], "--scales 0,strong: are not numbers; write 0,1,2,5"),
+        ("plain", ["--trade-off"], "--trade-off: needs a model of images that is conditioned on their classes; train"),
+        (
+            "classifier",
+            ["--trade-off"],
+            "--trade-off: needs a model of images that is conditioned on their classes; train",
+        ),
+        ("always", ["--trade-off"], "guidance: 0 needs a model also trained without its condition; give 1"),
+        ("told", ["--trade-off", "--scales", "0,strong"], "--scales: 0,strong are not numbers; write 0,1,2,5"),
         ("told", ["--trade-off", "--scales", "1,1"], "--scales: are at least two different numbers from 0 upwards"),
         ("told", ["--trade-off", "--scales=-1,1"], "--scales: are at least two different numbers from 0 upwards"),
         ("told", ["--trade-off", "--scales", "1,inf"], "--scales: are at least two different numbers from 0 upwards"),
         ("told", ["--trade-off", "--classifier", "{}/owls"], "knows other images or classes than the model"),
-        ("told", ["--trade-off", "--worse", "{}/told"], "is the model itself; give a worse run"),
+        ("told", ["--trade-off", "--worse", "{}/told"], "is the model itself; choose a worse run"),
         ("told", ["--scales", "1,2"], "--scales: is of --trade-off, which is not asked for; add it"),
         ("told", ["--worse-checkpoint", "2"], "--worse-checkpoint: is of --trade-off, which is not asked for; add it"),
     ],
@@ -195,10 +201,10 @@ def test_other_classes_and_too_few_images_are_refused_at_once(
     model = digits_model(tmp_path, "conditioning=labels")
     asked = drawing(monkeypatch, training_part(model)[3])
     with pytest.raises(InputError, match=r"^--trade-off: too few to measure distances: .*, 5 samples; at least 10, 10"):
-        evaluate(model, n=5, guidance=kinds_of(model))
+        evaluate(model, n=5, guidance=guidance_sweep(model))
     three = class_model(folder / "told")  # classes that the digits do not have
     with pytest.raises(InputError, match=r"^--trade-off: the images have other classes than the model knows"):
-        evaluate(three, n=40, guidance=kinds_of(three))
+        evaluate(three, n=40, guidance=guidance_sweep(three))
     assert asked == []
     assert read_scales("0,1.5") == (0, 1.5)
 

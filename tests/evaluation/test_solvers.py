@@ -95,16 +95,16 @@ def test_what_is_tuned_is_kept_and_used(model) -> None:
     tuning = tune(model, 4, trajectories=8)
     assert tuning.file is not None
     assert tuning.after < tuning.before
-    assert model.method(4).name == "tuned"
-    assert model.method(5).name == "adams"
-    assert model.method(4, eta=0.0).name == "ddim"  # an η asks for DDIM
+    assert model.method(steps=4).name == "tuned"
+    assert model.method(steps=5).name == "adams"
+    assert model.method(steps=4, eta=0.0).name == "ddim"  # an η asks for DDIM
     assert torch.equal(model.sample(2, steps=4, seed=9), model.sample(2, steps=4, solver="tuned", seed=9))
     assert not torch.equal(model.sample(2, steps=4, seed=9), plain)
     assert torch.equal(model.sample(2, steps=4, solver="adams", seed=9), plain)
-    grid = model.method(4).times * 1000
+    grid = model.method(steps=4).times * 1000
     assert torch.equal(grid.round(), grid)  # times that the network knows
     with pytest.raises(InputError, match="there is none for 6 steps"):
-        model.method(6, "tuned")
+        model.method(steps=6, solver="tuned")
 
 
 def test_a_picture_of_a_comparison(model, tmp_path: Path) -> None:
@@ -118,13 +118,13 @@ def test_a_picture_of_a_comparison(model, tmp_path: Path) -> None:
         (lambda m: compare(m, ["ddimm"], [5]), "did you mean ddim"),
         (lambda m: compare(m, ["ddim"], [0]), "steps: 0"),
         (lambda m: compare(m, ["ddim"], [5], n=1), "-n 1: too few"),
-        (lambda m: compare(m, ["rk4"], [8]), "--solver rk4: rk4 evaluates between the times"),
+        (lambda m: compare(m, ["rk4"], [8]), "^solver: rk4 evaluates between the times"),
         (lambda m: tune(m, 1), "--tune 1: give"),
         (lambda m: tune(m, 500), "--tune 500: give"),
         (lambda m: m.start_noise([0], -1), "seed: -1"),
         (lambda m: compare(m, ["adams"], [600], n=2), "--steps 600: the network knows only 1000 times"),
-        (lambda m: m.method(5, "adams@"), "there is no time grid ''"),
-        (lambda m: m.method(4, "tuned", 0.5), "--eta: tuned draws no noise"),
+        (lambda m: m.method(steps=5, solver="adams@"), "there is no time grid ''"),
+        (lambda m: m.method(steps=4, solver="tuned", eta=0.5), "eta: tuned draws no noise"),
         (lambda m: tune(m, 4, trajectories=1), "trajectories: 1"),
     ],
 )
@@ -153,9 +153,9 @@ def test_the_command(tmp_path: Path, capsys) -> None:
 
 def test_a_solver_on_another_grid(model) -> None:
     schedule = model.network_denoiser.schedule
-    method = model.method(8, "unipc@karras")
+    method = model.method(steps=8, solver="unipc@karras")
     assert torch.equal(method.times, snap(karras(schedule, 8), 1000))
     assert method.name == "unipc@karras"
-    assert method.solver == model.method(8, "unipc").solver
-    with pytest.raises(InputError, match=r"--solver unipc@karas: there is no time grid 'karas'; did you mean karras"):
-        model.method(8, "unipc@karas")
+    assert method.solver == model.method(steps=8, solver="unipc").solver
+    with pytest.raises(InputError, match=r"^solver: there is no time grid 'karas'; did you mean karras"):
+        model.method(steps=8, solver="unipc@karas")

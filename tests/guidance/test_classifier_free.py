@@ -72,7 +72,9 @@ def test_the_scale_is_the_configurations_unless_another_is_given(model: Diffusio
     assert isinstance(told, ToldDenoiser)
     one, other = told(x, 0.5).clean, model.network_denoiser(x, 0.5).clean
     torch.testing.assert_close(denoiser(x, 0.5).clean, (2 * one - other).clamp(-1, 1), rtol=1e-4, atol=1e-5)
-    assert torch.equal(model.denoiser(Condition(labels=torch.tensor([1, 1])), 1.0)(x, 0.5).clean, one.clamp(-1, 1))
+    assert torch.equal(
+        model.denoiser(Condition(labels=torch.tensor([1, 1])), guidance=1.0)(x, 0.5).clean, one.clamp(-1, 1)
+    )
 
 
 def test_autoguidance_and_another_classs_absence_from_python(model: DiffusionModel, tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_autoguidance_and_another_classs_absence_from_python(model: DiffusionMod
         guided = Extrapolation(network.told(labels), worse, 1.5)
         one, other = network.told(labels)(x, 0.7).clean, worse(x, 0.7).clean
         torch.testing.assert_close(guided(x, 0.7).clean, 1.5 * one - 0.5 * other, rtol=1e-4, atol=1e-4)
-        made = model.sample(2, wrap=lambda _, guided=guided: guided)
+        made = model.walk(2, wrap=lambda _, guided=guided: guided)
         assert made.shape == (2, 1, 8, 8)
 
 
@@ -110,10 +112,10 @@ def test_a_tuned_solver_is_for_what_it_was_tuned_to(model: DiffusionModel, monke
 @pytest.mark.parametrize(
     ("options", "answer"),
     [
-        ({"label": "dgo"}, "--label dgo: there is no such class; did you mean dog?"),
-        ({"label": "zzz"}, "--label zzz: there is no such class; choose from cat, dog, fox, all"),
-        ({"guidance": 2.0}, "--guidance: says how much a label counts, and none is given; add --label"),
-        ({"label": "cat", "guidance": float("nan")}, "guidance: nan is not a finite number"),
+        ({"label": "dgo"}, "label: there is no class dgo; did you mean dog?"),
+        ({"label": "zzz"}, "label: there is no class zzz; choose from cat, dog, fox, all"),
+        ({"guidance": 2.0}, "guidance.scale: guides towards a condition, and none is given; give a label"),
+        ({"label": "cat", "guidance": float("nan")}, "guidance.scale: nan is not a finite number"),
         ({"label": torch.tensor([0, 3])}, "label: gives no classes; give whole numbers from 0 to 2"),
         ({"label": torch.tensor([0, -1])}, "label: gives no classes"),
         ({"label": torch.tensor([0.0, 1.0])}, "label: gives no classes"),
@@ -127,7 +129,7 @@ def test_impossible_labels_are_refused(model: DiffusionModel, options: dict, ans
 
 def test_a_model_without_classes_refuses_them(tmp_path: Path) -> None:
     plain = class_model(tmp_path, recipe="ddpm")
-    with pytest.raises(InputError, match="--label cat: this model was trained without; train classifier-free"):
+    with pytest.raises(InputError, match="label: this model was trained without; train classifier-free"):
         plain.sample(1, label="cat")
     with pytest.raises(InputError, match="condition: this model was trained without"):
         plain.sample(1, label=torch.tensor([0]))
@@ -137,7 +139,7 @@ def test_guidance_needs_labels_that_were_left_out(tmp_path: Path) -> None:
     """With dropout 0 nothing was learned without labels: the conditional model alone is all there is."""
     model = class_model(tmp_path, "conditioning.dropout=0.0", "sampling.guidance=1")
     assert bool(model.sample(1, label="cat", guidance=1.0).isfinite().all())
-    with pytest.raises(InputError, match="guidance: 2 needs a model that was also trained without labels; give 1"):
+    with pytest.raises(InputError, match="guidance: 2 needs a model also trained without its condition; give 1"):
         model.sample(1, label="cat", guidance=2.0)
 
 
@@ -166,9 +168,9 @@ def test_the_command_line_draws_labels(run: Path, tmp_path: Path, capsys) -> Non
     assert (out / "strip.png").exists()
     capsys.readouterr()
     for options, answer in (
-        (["--label", "ten"], "--label ten: there is no such class; choose from 0, 1, 2"),
-        (["--guidance", "2"], "--guidance: says how much a label counts, and none is given; add --label"),
-        (["--label", "3", "--guidance", "nan"], "guidance: nan is not a finite number"),
+        (["--label", "ten"], "--label: there is no class ten; choose from 0, 1, 2"),
+        (["--guidance", "2"], "--guidance: guides towards a condition, and none is given; give a label"),
+        (["--label", "3", "--guidance", "nan"], "--guidance: nan is not a finite number"),
     ):
         assert main(["sample", str(run), *options]) == 2
         printed = capsys.readouterr().err
@@ -269,6 +271,6 @@ def test_guidance_makes_samples_of_their_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize("settings", [("conditioning.dropout=0",), ("sampling.guidance=1e999",)])
 def test_a_guidance_that_cannot_be_used_is_refused_before_training(settings: tuple[str, ...]) -> None:
     config = recipes.build("classifier-free", DataConfig(source="digits"))
-    with pytest.raises(InputError, match=r"conditioning\.dropout|sampling\.guidance|finite"):
+    with pytest.raises(InputError, match=r"conditioning\.dropout|sampling\.guidance"):
         override(config, settings)
-    assert override(config, ("conditioning.dropout=0", "sampling.guidance=1")).sampling.guidance == 1
+    assert override(config, ("conditioning.dropout=0", "sampling.guidance=1")).sampling.guidance.scale == 1

@@ -1,7 +1,6 @@
 """Pictures larger than the model's: sampled, painted in, made larger and told about window by window."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,12 @@ from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.data.vectors import VectorSpec
 from sumi.errors import InputError
-from sumi.guidance.guidance import Steering
-from sumi.guidance.windows import tiling_of
+from sumi.guidance.tiling import tiling_of
 from sumi.models.description import RunDescription
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.restoration import How, inpaint, upscale
 from sumi.models.run import kind_of, load
 from sumi.operators.separable import box
+from sumi.sampling.sampler import Guidance
 from tests.tiny_models import class_model, conditioned_model, echo, generator, new_classifier, planted, saved, untrained
 
 SIZE = (13, 21)
@@ -44,7 +42,7 @@ def test_a_larger_picture_of_independent_pixels_is_painted_as_a_small_one(method
     """The model's pixels are N(m, s²) and independent: known ones are exact, the others as the model's."""
     model = planted(0.0)
     image, mask = 0.3 * picture(1), hole()
-    made = inpaint(model, image, mask, How(n=40, steps=20, method=method))
+    made = model.inpaint(image, mask, 40, steps=20, method=method)
     assert made.shape == (40, 1, *SIZE)
     assert torch.equal(made[:, :, ~mask], image[:, ~mask].expand(40, -1, -1))
     plain = model.sample(200, steps=20, solver="ddpm").flatten().double()
@@ -57,14 +55,14 @@ def test_a_larger_picture_of_independent_pixels_is_painted_as_a_small_one(method
 def test_each_window_is_told_its_own_part_of_the_picture() -> None:
     """A network that echoes what it is told gives the picture back wherever it is known, at any size."""
     image, mask = picture(), hole()
-    made = inpaint(echo("inpaint"), image, mask, How(n=2))
+    made = echo("inpaint").inpaint(image, mask, 2)
     assert torch.equal(made[:, :, ~mask], image[:, ~mask].expand(2, -1, -1))
     torch.testing.assert_close(made[:, :, mask], torch.full((2, 3, int(mask.sum())), 0.25))
     denoiser = echo("inpaint").denoiser(Condition(image=masked(image[None], mask)), size=SIZE)
     told = denoiser(torch.zeros(1, 3, *SIZE), 0.5).clean[0]
     torch.testing.assert_close(told[:, ~mask], (image[:, ~mask] + 0.1).clamp(-1, 1))
     given = 0.5 * picture(3, (6, 10))
-    larger = upscale(echo("upscale"), given, how=How(n=1))
+    larger = echo("upscale").upscale(given, n=1)
     torch.testing.assert_close(box(12, 20, 2)(larger)[0], given, rtol=0, atol=1e-5)
 
 
@@ -103,19 +101,18 @@ def test_files_of_any_larger_size_are_restored(tmp_path: Path, capsys) -> None:
 
 def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
     model = load(saved(tmp_path / "run", "inpaint"), DiffusionModel)
-    how = How(n=3)
-    whole = inpaint(model, picture(), hole(), how)
+    whole = model.inpaint(picture(), hole(), 3)
     for k in range(3):
-        alone = inpaint(model, picture(), hole(), replace(how, n=1, start=k))[0]
+        alone = model.inpaint(picture(), hole(), 1, start=k)[0]
         torch.testing.assert_close(alone, whole[k], rtol=1e-3, atol=1e-3)
 
 
 def test_a_pictures_label_is_that_of_its_own_windows() -> None:
     model = conditioned_model("classifier-free")
     x, labels = picture().expand(2, -1, -1, -1), torch.tensor([0, 2])
-    together = model.denoiser(Condition(labels=labels), 1.0, size=SIZE)(x, 0.5).clean
+    together = model.denoiser(Condition(labels=labels), guidance=1.0, size=SIZE)(x, 0.5).clean
     for k in range(2):
-        alone = model.denoiser(Condition(labels=labels[k : k + 1]), 1.0, size=SIZE)(x[k : k + 1], 0.5).clean
+        alone = model.denoiser(Condition(labels=labels[k : k + 1]), guidance=1.0, size=SIZE)(x[k : k + 1], 0.5).clean
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-4, atol=1e-4)
     assert float((together[0] - together[1]).abs().max()) > 0.01
 
@@ -128,7 +125,8 @@ def test_independent_pixels_are_sampled_on_a_large_picture_as_on_small_ones() ->
     model = planted(0.0)
     x = model.start_noise(range(4), 5)
     canvas = torch.cat([torch.cat([x[0], x[1]], 2), torch.cat([x[2], x[3]], 2)], 1)[None]
-    small, large = model.sample(4, solver="ddim", x=x), model.sample(1, solver="ddim", x=canvas, size=(16, 16))
+    small = model.walk(4, {"solver": "ddim"}, x=x)
+    large = model.walk(1, {"solver": "ddim", "size": (16, 16)}, x=canvas)
     torch.testing.assert_close(large[0, :, :8], torch.cat([small[0], small[1]], 2), rtol=0, atol=1e-5)
     torch.testing.assert_close(large[0, :, 8:], torch.cat([small[2], small[3]], 2), rtol=0, atol=1e-5)
 
@@ -137,18 +135,18 @@ def test_a_large_sample_is_the_same_alone_and_in_a_batch_and_has_its_own_label(t
     model, classifier = class_model(tmp_path), new_classifier(tmp_path).classifier
     windows = tiling_of(model.images.shape, SIZE).count
     made: list[torch.Tensor] = []
-    for steering in (None, Steering(2.0, negative="dog"), Steering(classifier=classifier, classifier_scale=20.0)):
-        how = {"label": "all", "steering": steering, "size": SIZE, "solver": "ddpm", "seed": 4}
+    for guidance in (None, Guidance(2.0, negative="dog"), Guidance(classifier=classifier, classifier_scale=20.0)):
+        how = {"label": "all", "guidance": guidance, "size": SIZE, "solver": "ddpm", "seed": 4}
         whole = model.sample(3, **how)
         assert whole.shape == (3, 1, *SIZE)
-        assert all(float((whole - other).abs().max()) > 0.01 for other in made)  # what steers is not lost
+        assert all(float((whole - other).abs().max()) > 0.01 for other in made)  # what guides is not lost
         made.append(whole)
         torch.testing.assert_close(model.sample(3, batch_size=2 * windows, **how), whole, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(model.sample(1, start=2, **how)[0], whole[2], rtol=1e-3, atol=1e-3)
         one = model.sample(1, start=2, **(how | {"label": "cat"}))[0]
         assert float((one - whole[2]).abs().max()) > 0.01
     seen: list[int] = []
-    model.sample(3, size=SIZE, batch_size=2 * windows + 1, on_step=lambda step, now, x: seen.append(len(x)))
+    model.sample(3, size=SIZE, batch_size=2 * windows + 1, callback=lambda step, now, x: seen.append(len(x)))
     assert set(seen) == {1, 2}
 
 
@@ -180,10 +178,10 @@ def test_large_samples_are_files_that_say_their_size(tmp_path: Path) -> None:
     [
         ("classifier-free", "6x20", "size: 6 × 20 is less than the 8 × 8 of the model; give at least as much"),
         ("classifier-free", "6,20", "--size 6,20: is not of the form HxW, height first; write 48x64"),
-        ("inpaint", "16x16", "paints what it is given; use inpaint, upscale or restore"),
+        ("inpaint", "16x16", "fills in what it is given; use inpaint, upscale or restore"),
         ("vae", "16x16", "--size: a run of vae has none; leave it out"),
         ("vectors", "16x16", "is a model of vectors, which have none; leave it out"),
-        ("classifier-free", "16x16 --solver tuned", "--solver tuned: was fitted to pictures of the model's own size"),
+        ("classifier-free", "16x16 --solver tuned", "--solver: tuned was fitted to pictures of the model's own size"),
     ],
 )
 def test_a_size_that_cannot_be_is_refused_in_a_line(

@@ -20,14 +20,14 @@ from sumi.data.images import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance, NoisyClassifier
-from sumi.guidance.guidance import Steering
 from sumi.models.description import RunDescription
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.restoration import METHODS, How, inpaint, restore
+from sumi.models.diffusion.restoration import METHODS
 from sumi.operators.linear import Mask
 from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, level
 from sumi.restoration.posterior import MomentMatching
+from sumi.sampling.sampler import Guidance
 from tests.restoration_targets import MODES, SCHEDULE, Case, gaussian
 from tests.tiny_models import HOLE, CleanGivenTime, class_model, echo, new_classifier
 
@@ -126,17 +126,18 @@ def test_candidates_are_of_the_label_that_an_exact_classifier_leads_to(method: s
     """What is known says nothing of the class, so that about half of the candidates are of each (16 to 48 of 64: four
     standard errors); led, they are those of a model of the label alone, to what float32 and a gradient leave."""
     image = STD * torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(1))
-    model, how = halves(), How(n=64, method=method)
-    free = inpaint(model, image, HOLE, how)[:, 0, HOLE]
+    model, exact = halves(), Guidance(classifier=EXACT)
+    free = model.inpaint(image, HOLE, 64, method=method)[:, 0, HOLE]
     assert 16 <= int((free.mean(1) > 0).sum()) <= 48
     for label, sign in (("high", 1), ("low", -1)):
-        led = inpaint(model, image, HOLE, replace(how, label=label, steering=Steering(classifier=EXACT)))
-        alone = inpaint(halves(sign), image, HOLE, how)
+        led = model.inpaint(image, HOLE, 64, method=method, label=label, guidance=exact)
+        alone = halves(sign).inpaint(image, HOLE, 64, method=method)
         torch.testing.assert_close(led, alone, rtol=0, atol=2e-3)
         assert float(led[:, 0, HOLE].mean()) == pytest.approx(sign * APART, abs=0.015)
-    off = Steering(classifier=EXACT, classifier_scale=0.0)
-    torch.testing.assert_close(inpaint(model, image, HOLE, replace(how, label="low", steering=off))[:, 0, HOLE], free)
-    mixed = inpaint(model, image, HOLE, replace(how, n=4, label="all", steering=Steering(classifier=EXACT)))
+    off = replace(exact, classifier_scale=0.0)
+    unguided = model.inpaint(image, HOLE, 64, method=method, label="low", guidance=off)
+    torch.testing.assert_close(unguided[:, 0, HOLE], free)
+    mixed = model.inpaint(image, HOLE, 4, method=method, label="all", guidance=exact)
     assert (mixed[:, 0, HOLE].mean(1) > 0).tolist() == [False, True, False, True]
 
 
@@ -155,21 +156,23 @@ def test_a_run_that_was_trained_to_restore_is_led_by_a_classifier_alone() -> Non
     description = replace(plain.description, items=replace(plain.images, label_names=CLASSES))
     model = DiffusionModel(description, plain.gaussian_denoiser(), 1, Path("none"))
     image = 0.5 * torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1))
-    steering, found = Steering(classifier=NoisyClassifier(Brightness(), -20.0, 20.0), classifier_scale=1000.0), {}
+    guidance, found = Guidance(classifier=NoisyClassifier(Brightness(), -20.0, 20.0), classifier_scale=1000.0), {}
     for label in CLASSES:
-        made = inpaint(model, image, HOLE, How(n=2, label=label, steering=steering))
+        made = model.inpaint(image, HOLE, 2, label=label, guidance=guidance)
         assert torch.equal(made[:, :, ~HOLE], image[:, ~HOLE].expand(2, -1, -1))
         found[label] = float(made[:, :, HOLE].mean())
     assert found["low"] < 0.2 < 0.3 < found["high"]  # alone it says 0.25
-    with pytest.raises(InputError, match="this model was trained without; train classifier-free, or add --classifier"):
-        inpaint(model, image, HOLE, How(label="low"))
+    with pytest.raises(
+        InputError, match="this model was trained without; train classifier-free, or guide by a classifier"
+    ):
+        model.inpaint(image, HOLE, label="low")
 
 
 def test_methods_that_keep_range_themselves_take_no_threshold() -> None:
     image = torch.zeros(1, 8, 8)
-    with pytest.raises(InputError, match="--threshold dynamic: ddnm keeps pixels in range itself; leave it out"):
-        inpaint(halves(), image, HOLE, How(method="ddnm", steering=Steering(threshold="dynamic")))
-    assert restore(echo("inpaint"), torch.zeros(3, 8, 8), Mask(HOLE), How(steering=Steering(threshold="none"))).any()
+    with pytest.raises(InputError, match="threshold: ddnm keeps pixels in range itself; leave it out"):
+        halves().inpaint(image, HOLE, method="ddnm", threshold="dynamic")
+    assert echo("inpaint").restore(torch.zeros(3, 8, 8), Mask(HOLE), threshold="none").any()
 
 
 # the command line
@@ -222,7 +225,7 @@ def asked(place: Path, command: str, run: str, options: str) -> list[str]:
         ("plain", "", {}),
     ],
 )
-def test_every_command_steers_and_says_how(
+def test_every_command_guides_and_says_how(
     place: Path, command: str, run: str, options: str, expected: dict[str, object], tmp_path: Path
 ) -> None:
     assert main([*asked(place, command, run, options), "--out", str(tmp_path / "out")]) == 0
@@ -231,7 +234,7 @@ def test_every_command_steers_and_says_how(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_steers_changes_what_is_made(place: Path, command: str, tmp_path: Path) -> None:
+def test_what_guides_changes_what_is_made(place: Path, command: str, tmp_path: Path) -> None:
     for name, scale in (("strong", "1000"), ("off", "0")):
         by = f"--label cat --classifier {{}}/classifier --classifier-scale {scale}"
         assert main([*asked(place, command, "plain", by), "--out", str(tmp_path / name)]) == 0
@@ -247,16 +250,16 @@ def test_what_steers_changes_what_is_made(place: Path, command: str, tmp_path: P
 @pytest.mark.parametrize(
     ("run", "options", "answer"),
     [
-        ("told", "--classifier {}/classifier", "--classifier: leads towards a class, and none is given; add --label"),
+        ("told", "--classifier {}/classifier", "--classifier: guides towards a class, and none is given; give a label"),
         ("told", "--label cat --classifier-scale 2", "none is given; add --classifier"),
-        ("told", "--label cat --worse {}/told --guidance 2", "is the model itself; give a worse run"),
-        ("told", "--negative cat", "none is given; add --label"),
-        ("plain", "--guidance-interval 0.3,5", "--guidance-interval: says how guidance counts, and nothing guides"),
-        ("plain", "--guidance-rescale 0.5", "--guidance-rescale: says how guidance counts, and nothing guides"),
-        ("plain", "--label cat", "this model was trained without; train classifier-free, or add --classifier"),
+        ("told", "--label cat --worse {}/told --guidance 2", "is the model itself; choose a worse run"),
+        ("told", "--negative cat", "--negative: guides towards a condition, and none is given"),
+        ("plain", "--guidance-interval 0.3,5", "--guidance-interval: guides towards a condition, and none is given"),
+        ("plain", "--guidance-rescale 0.5", "--guidance-rescale: guides towards a condition, and none is given"),
+        ("plain", "--label cat", "this model was trained without; train classifier-free, or guide by a classifier"),
     ],
 )
-def test_steering_that_cannot_be_is_refused_in_a_line(
+def test_guidance_that_cannot_be_is_refused_in_a_line(
     place: Path, command: str, run: str, options: str, answer: str, tmp_path: Path, capsys
 ) -> None:
     assert main([*asked(place, command, run, options), "--out", str(tmp_path / "out")]) == 2

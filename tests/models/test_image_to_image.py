@@ -284,12 +284,12 @@ def test_images_come_back() -> None:
     [
         (lambda m, x: m.vary(x, 1.5), "strength: 1.5"),
         (lambda m, x: m.vary(x[:, :7], 0.5), "images: are of shape"),
-        (lambda m, x: m.vary(x, 0.5, solver="tuned"), "--solver tuned"),
+        (lambda m, x: m.vary(x, 0.5, solver="tuned"), "solver: tuned walks all"),
         (lambda m, x: m.vary(x, 0.5, label="3"), "was trained without"),
         (lambda m, x: m.invert(x), "images: are of shape"),
         (lambda m, x: m.invert(x[None], solver="ddpm"), "leads only from noise to data"),
         (lambda m, x: m.decode(x[None], solver="unipc"), "leads only from noise to data"),
-        (lambda m, x: m.decode(x), "x: is of shape"),
+        (lambda m, x: m.decode(x), "latents: are of shape"),
         (lambda m, x: m.interpolate(x, x, 1), "n: 1"),
     ],
 )

@@ -54,7 +54,7 @@ def test_samples_are_images(model: DiffusionModel) -> None:
 
 def test_eta_and_solver_are_one_family(model: DiffusionModel) -> None:
     assert torch.equal(model.sample(2, solver="ddim", eta=1.0), model.sample(2, solver="ddpm"))
-    with pytest.raises(InputError, match="--eta: ddpm has its own"):
+    with pytest.raises(InputError, match="eta: ddpm has its own"):
         model.method(solver="ddpm", eta=0.5)
     assert model.method(solver="ddpm_large").solver == DDIM(1.0, "large")
 
@@ -63,10 +63,10 @@ def test_any_number_of_steps_is_exactly_that_many(model: DiffusionModel) -> None
     for steps in (1, 2, 7, 1000):
         seen: list[float] = []
         if steps <= 7:
-            model.sample(1, steps=steps, on_step=lambda k, s, x, seen=seen: seen.append(s.t))
+            model.sample(1, steps=steps, callback=lambda k, s, x, seen=seen: seen.append(s.t))
             assert len(seen) == steps
             assert seen[-1] == 0.0
-        assert model.method(steps).steps == steps
+        assert model.method(steps=steps).steps == steps
 
 
 def test_threshold_is_part_of_the_configuration(tmp_path: Path, model: DiffusionModel) -> None:
@@ -141,7 +141,7 @@ def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel
     text = config.read_text()
     for damaged, answer in (
         (text[:-9], "not valid JSON"),
-        (text.replace('"format": 5', '"format": 4'), "has format 4, this version reads 5"),
+        (text.replace('"format": 6', '"format": 4'), "has format 4, this version reads 5"),
         (text.replace('"widths"', '"widhts"'), "did you mean widths"),
     ):
         config.write_text(damaged)
@@ -243,7 +243,7 @@ def test_a_wrapped_denoiser_is_the_one_that_is_sampled(tmp_path: Path, vectors: 
         return FunctionDenoiser(lambda x_t, _: torch.full_like(x_t, 0.25), denoiser.schedule)
 
     expected = torch.full((3, *model.items.shape), 0.25)
-    torch.testing.assert_close(model.sample(3, wrap=wrap), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.walk(3, wrap=wrap), expected, rtol=0, atol=1e-5)
     assert isinstance(given[0], StaticThreshold) != vectors
 
 

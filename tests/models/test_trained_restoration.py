@@ -25,7 +25,7 @@ from sumi.data.load import load as load_data
 from sumi.errors import InputError
 from sumi.figures.pictures import side_by_side
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.restoration import How, candidates, inpaint, method_for, restore, upscale
+from sumi.models.diffusion.restoration import candidates, method_for
 from sumi.models.run import load
 from sumi.operators.linear import Grey, Mask
 from sumi.operators.separable import bicubic, box
@@ -33,7 +33,7 @@ from sumi.report import restoration as restored_module
 from sumi.report.restoration import restored
 from sumi.restoration.condition import condition_of, trained_for
 from sumi.restoration.measurement import Measurement
-from tests.tiny_models import SHAPE, echo, generator, saved
+from tests.tiny_models import echo, generator, saved
 
 MASK = torch.zeros(8, 8, dtype=torch.bool)
 MASK[2:6, 3:7] = True
@@ -100,7 +100,7 @@ def test_a_noisy_small_image_is_scaled_to_the_noise_of_training() -> None:
 def test_what_is_painted_in_is_the_networks_and_the_rest_the_pictures() -> None:
     """The answer of Echo is known: a quarter where nothing is known; the known pixels are exact despite its tenth."""
     given = image()
-    made = inpaint(echo("inpaint"), given, MASK, How(n=3, seed=5))
+    made = echo("inpaint").inpaint(given, MASK, 3, seed=5)
     assert torch.equal(made[:, :, ~MASK], given[:, ~MASK].expand(3, -1, -1))
     torch.testing.assert_close(made[:, :, MASK], torch.full((3, 3, 16), 0.25))
 
@@ -108,7 +108,7 @@ def test_what_is_painted_in_is_the_networks_and_the_rest_the_pictures() -> None:
 def test_a_larger_picture_is_the_networks_brought_to_the_given_means() -> None:
     """Echo answers the enlarged picture plus a tenth; the nearest with the given means is what comes out."""
     model, given = echo("upscale"), 0.5 * image(3, 4)
-    made = upscale(model, given, how=How(n=2))
+    made = model.upscale(given, n=2)
     operator = box(8, 8, 2)
     torch.testing.assert_close(operator(made), given.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
     conditioner = model.network_denoiser.conditioner
@@ -121,13 +121,13 @@ def test_a_larger_picture_is_the_networks_brought_to_the_given_means() -> None:
 def test_of_several_pictures_each_candidate_is_told_its_own() -> None:
     model, operator = echo("upscale"), box(8, 8, 2)
     given = torch.stack([0.5 * image(3, 4), -0.3 * image(3, 4)])
-    together = candidates(model, Measurement(operator, given), (0, 1), How(), SHAPE)
-    torch.testing.assert_close(together, torch.cat([upscale(model, y, how=How(n=1)) for y in given]))
+    together = candidates(model, Measurement(operator, given), 2)
+    torch.testing.assert_close(together, torch.cat([model.upscale(y, n=1) for y in given]))
 
 
 def test_a_grey_picture_keeps_its_luma() -> None:
     given = 0.5 * image(1)
-    made = restore(echo("colourise"), given, Grey(), How(n=2))
+    made = echo("colourise").restore(given, Grey(), n=2)
     torch.testing.assert_close(Grey()(made), given.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
 
 
@@ -135,7 +135,7 @@ def test_noise_is_told_and_the_means_are_not_kept() -> None:
     """Where y is noisy, the answer is the network's alone."""
     model, given = echo("upscale", "conditioning.noise=0.5"), 0.5 * image(3, 4)
     operator = box(8, 8, 2)
-    made = restore(model, given, operator, How(n=1), noise=0.2)
+    made = model.restore(given, operator, 0.2, 1)
     conditioner = model.network_denoiser.conditioner
     said = condition_of(SmallConditioning(2, noise=0.5), Measurement(operator, given[None], 0.2))
     told = conditioner(said)
@@ -148,9 +148,9 @@ def test_candidates_are_ancestral_samples_of_what_the_network_is_told(tmp_path: 
     model = load(saved(tmp_path / "up", "upscale", "conditioning.noise=0.5"), DiffusionModel)
     given, operator = 0.5 * image(3, 4), box(8, 8, 2)
     said = condition_of(model.config.conditioning, Measurement(operator, given[None], 0.2)).rows(torch.zeros(2).long())
-    for solver, how in (("ddpm", How(n=2, steps=4, seed=3)), ("adams", How(n=2, steps=4, seed=3, solver="adams"))):
+    for solver, named in (("ddpm", None), ("adams", "adams")):
         wanted = model.sample(2, steps=4, solver=solver, seed=3, condition=said)
-        torch.testing.assert_close(restore(model, given, operator, how, 0.2), wanted)
+        torch.testing.assert_close(model.restore(given, operator, 0.2, 2, steps=4, seed=3, solver=named), wanted)
 
 
 # --- the commands
@@ -178,7 +178,7 @@ def test_the_same_commands_use_a_run_that_was_trained_for_them(tmp_path: Path, c
     assert "(trained, 2 steps)" in capsys.readouterr().out
     asked = ["upscale", str(painted), f"{tmp_path}/small.png", "--factor", "4", "--method", "trained"]
     assert main([*asked, "--out", f"{out}4"]) == 2
-    assert "--method trained: this run was not trained for that" in capsys.readouterr().err
+    assert "--method: this run was not trained for that" in capsys.readouterr().err
     assert not Path(f"{out}4").exists()
     assert main([*asked[:-2], "-n", "1", "--out", f"{out}4"]) == 0  # without being trained for it
     assert "(moment_matching, 2 steps)" in capsys.readouterr().out
@@ -186,10 +186,10 @@ def test_the_same_commands_use_a_run_that_was_trained_for_them(tmp_path: Path, c
 
 def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
     model = load(saved(tmp_path / "in", "inpaint"))
-    whole = inpaint(model, image(), MASK, How(n=3))
-    assert method_for(model, Mask(MASK), How()) == "trained"
+    whole = model.inpaint(image(), MASK, 3)
+    assert method_for(model, Mask(MASK)) == "trained"
     for k in range(3):
-        torch.testing.assert_close(inpaint(model, image(), MASK, How(n=1, start=k))[0], whole[k], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(model.inpaint(image(), MASK, 1, start=k)[0], whole[k], rtol=1e-3, atol=1e-3)
     assert float((whole[0] - whole[1]).abs().max()) > 0.01
 
 
@@ -206,11 +206,13 @@ def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(restored_module, "side_by_side", record)
     asked = []
 
-    def recorded(model, y, operator, how: How) -> Tensor:
-        asked.append((how.seed, how.start, how.n))
-        return restore(model, y, operator, how)
+    own = DiffusionModel.restore
 
-    monkeypatch.setattr(restored_module, "restore", recorded)
+    def recorded(model: DiffusionModel, y: Tensor, operator, *, n: int, seed: int, start: int) -> Tensor:
+        asked.append((seed, start, n))
+        return own(model, y, operator, n=n, seed=seed, start=start)
+
+    monkeypatch.setattr(DiffusionModel, "restore", recorded)
     (section,) = restored(model, data.subset(range(20)), tmp_path, 3)
     assert asked == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
     assert section.title == "Restored"

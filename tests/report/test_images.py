@@ -30,7 +30,7 @@ def measured(
 
     def sample(self: DiffusionModel, n: int = 16, **options) -> Tensor:
         start = options.get("start", 0)
-        return own(self, n, **options) if options.get("on_step") else samples[start : start + n]
+        return own(self, n, **options) if options.get("callback") else samples[start : start + n]
 
     monkeypatch.setattr(DiffusionModel, "sample", sample)
     monkeypatch.setattr(features, "FEWEST_STEPS", 150)

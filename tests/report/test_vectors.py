@@ -19,7 +19,7 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
-from sumi.evaluation.guidance import Kinds
+from sumi.evaluation.guidance import GuidanceSweep
 from sumi.evaluation.result import Measured, VectorEvaluation
 from sumi.metrics.kernel_distance import energy_distance
 from sumi.models.description import RunDescription
@@ -63,7 +63,7 @@ def draws(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], Tensor]]
 
     def give(vectors: Callable[[int], Tensor]) -> None:
         def sample(self: DiffusionModel, n: int = 16, **options) -> Tensor:
-            return own(self, n, **options) if options.get("on_step") else vectors(n)
+            return own(self, n, **options) if options.get("callback") else vectors(n)
 
         monkeypatch.setattr(DiffusionModel, "sample", sample)
 
@@ -222,7 +222,7 @@ def test_data_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("features", "weights.pth"), ("sweeps", True), ("guidance", Kinds((0.0, 1.0), {}))]
+    ("name", "value"), [("features", "weights.pth"), ("sweeps", True), ("guidance", GuidanceSweep((0.0, 1.0), {}))]
 )
 def test_what_only_images_are_measured_by_is_refused_by_name(tmp_path: Path, name: str, value: Any) -> None:
     with pytest.raises(InputError, match=rf"^{name}: the evaluation of vectors has none; leave it out"):

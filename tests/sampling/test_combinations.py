@@ -26,7 +26,7 @@ from sumi.objectives.times import GridTimes, ImportanceTimes, TimeSamplerConfig
 from sumi.process.gaussian import add_noise
 from sumi.process.schedule import NoiseLevel, level
 from sumi.process.schedules import ScheduleConfig
-from sumi.sampling.sampler import SamplingConfig
+from sumi.sampling.sampler import Sampling
 
 MEAN, STD = 0.3, 0.6
 IMAGES = ImageSpec(1, 2, 2, 256, ())
@@ -139,7 +139,7 @@ def configured(schedule, parameterization, weighting, times: type, **parts) -> t
         parameterization=parameterization,
         weighting=weighting,
         times=times(steps=schedule.steps or 1000) if on_grid else times(),
-        sampling=SamplingConfig(steps=1),
+        sampling=Sampling(steps=1),
         **parts,
     )
     return config, build_denoiser(config, IMAGES)

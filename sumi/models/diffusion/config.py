@@ -27,7 +27,7 @@ from sumi.process.chain import LinearBeta
 from sumi.process.continuous import Erasing
 from sumi.process.learned import Learned, LearnedChain
 from sumi.process.schedules import ScheduleConfig
-from sumi.sampling.sampler import BINOMIAL, NATURAL, SamplingConfig, find_solver, refuse_off_grid
+from sumi.sampling.sampler import BINOMIAL, NATURAL, TUNED, Sampling, find_solver, refuse_off_grid
 from sumi.sampling.solvers.ddim import DDIM
 
 
@@ -50,10 +50,12 @@ class RunConfig(CommonConfig):
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
     network: UNetConfig | ADMConfig | MLPConfig = field(default_factory=UNetConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.sampling.solver == TUNED:
+            raise InputError("sampling.solver: tuned is chosen by itself once fitted; set another, such as adams")
         if self.times.grid is not None and self.schedule.steps is None:
             raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
         if isinstance(self.schedule, Learned | LearnedChain):
@@ -131,9 +133,10 @@ class RunConfig(CommonConfig):
 
     def _check_guidance(self, dropout: float) -> None:
         """Guidance needs a network that has learned to do with nothing said, too."""
-        if not dropout and self.sampling.guidance != 1:
+        scale = self.sampling.guidance.scale
+        if not dropout and scale != 1:
             raise InputError(
-                f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {self.sampling.guidance} "
+                f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {scale} "
                 "needs; set sampling.guidance=1, or a dropout such as 0.1"
             )
 

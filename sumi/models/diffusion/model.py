@@ -1,10 +1,14 @@
-"""A trained diffusion model, ready to use: what a run folder holds."""
+"""A trained diffusion model, ready to use: what a run folder holds.
+
+All that samples goes one way, `DiffusionModel.walk`: which items, from where, with which solver, how guided. What is
+left out is as the run was configured; options replace it for once (`sumi.sampling.sampler.SamplingOptions`).
+"""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack, cast
 
 import torch
 from torch import Tensor
@@ -17,23 +21,31 @@ from sumi.data.spec import expect
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
-from sumi.guidance.guidance import Steering
-from sumi.guidance.guided import by_classifier, extrapolated, thresholded
-from sumi.guidance.tiling import Tiled
+from sumi.guidance.guidance import guided, thresholded
+from sumi.guidance.tiling import Tiled, condition_of_windows, tiling_of
 from sumi.guidance.vocabulary import Vocabulary
-from sumi.guidance.windows import said_of_windows, tiling_of
 from sumi.models.description import RunDescription
+from sumi.models.diffusion import restoration
 from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
 from sumi.models.model import GenerativeModel, check_indices, check_range
+from sumi.operators.linear import AnyOperator
 from sumi.process.schedule import NoiseLevel, deviation, level
 from sumi.randomness import Purpose, SampleNoise, normal
 from sumi.sampling.inversion import REVERSIBLE, invert, slerp
-from sumi.sampling.sample import sample
-from sumi.sampling.sampler import LEAST_STD, Method, build_method
+from sumi.sampling.sample import Callback, sample
+from sumi.sampling.sampler import (
+    LEAST_STD,
+    TUNED,
+    Guidance,
+    Method,
+    Sampling,
+    SamplingOptions,
+    build_method,
+    given_options,
+)
 from sumi.sampling.sdedit import at_strength, rest_of
-
-OnStep = Callable[[int, NoiseLevel, Tensor], None]
 
 
 class DiffusionModel(GenerativeModel):
@@ -56,36 +68,45 @@ class DiffusionModel(GenerativeModel):
     def denoiser(
         self,
         condition: Condition | None = None,
-        guidance: float | None = None,
-        steering: Steering | None = None,
+        *,
         size: tuple[int, int] | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Denoiser:
-        """D(x_t, t), guided and with x̂_0 kept in [-1, 1] as the configuration says where nothing else is.
+        """D(x_t, t), guided and with x̂_0 kept in [-1, 1] as the run is configured, or as ``options`` say.
 
-        ``condition``: what is said of each sample; None: nothing. ``guidance``: the scale of classifier-free guidance,
-        1 for none; None: the configuration's. ``steering``: that and what else guides. ``size``: (H, W) of
-        the pictures, larger than the model's and denoised in windows (`sumi.guidance.windows`); None: the model's.
-        Raises InputError where the model was not trained for what is said, for steering that has nothing to steer by,
-        and for a size below the model's.
+        ``condition``: of each sample; None: none. ``size``: (H, W) of the pictures, larger than the model's and
+        denoised in windows (`sumi.guidance.tiling`); None: the model's. Raises InputError for a condition that the
+        model was not trained for, for guidance without anything to guide by, and for a size below the model's.
         """
+        sampling, shape = self._sampling(options, conditioned=condition is not None), self.items.shape
+        tiling = None
         if size is not None and size != self.images.shape[1:]:
-            shape = self.images.shape
-            said = None if condition is None else said_of_windows(condition, shape, size)
-            return Tiled(self.denoiser(said, guidance, steering), tiling_of(shape, size))
-        steering = steering or Steering()
-        if guidance is not None:
-            steering = replace(steering, guidance=guidance)
-        told, sampling, vocabulary = condition, self.config.sampling, self.vocabulary
-        if told is not None and steering.classifier is not None and not vocabulary.knows_labels:
-            told = replace(told, labels=None)  # they are for the classifier alone
-            told = told if told.parts() else None
-        found: Denoiser = self.network_denoiser
+            tiling = tiling_of(self.images.shape, size)
+            condition = None if condition is None else condition_of_windows(condition, self.images.shape, size)
         if isinstance(self.network_denoiser, NetworkDenoiser):
-            found = extrapolated(self.network_denoiser, told, steering, vocabulary, self.items.shape, sampling)
-        elif condition is not None or replace(steering, threshold=None) != Steering():
-            self.gaussian_denoiser()
-        found = by_classifier(found, condition, steering, vocabulary, sampling)
-        return thresholded(found, steering.threshold or sampling.threshold)
+            found = guided(self.network_denoiser, condition, sampling, self.vocabulary, shape)
+        else:
+            if condition is not None or sampling.guidance.worse is not None or sampling.guidance.classifier is not None:
+                self.gaussian_denoiser()
+            found = thresholded(self.network_denoiser, sampling.threshold)
+        return found if tiling is None else Tiled(found, tiling)
+
+    def _sampling(self, options: SamplingOptions, *, conditioned: bool) -> Sampling:
+        """The run's own with ``options``, and with the runs that are to guide loaded. Raises InputError."""
+        sampling = self.config.sampling.replaced(options)
+        guidance = sampling.guidance
+        if guidance.worse is not None or guidance.classifier is not None:
+            from sumi.models.guides import loaded  # it loads runs, which hold models such as this
+
+            return replace(sampling, guidance=loaded(self, guidance))
+        if options.get("guidance") is not None and not conditioned:
+            own = self.config.sampling.guidance
+            names = (f.name for f in fields(Guidance) if getattr(own, f.name) != getattr(guidance, f.name))
+            field = next(names, "scale")
+            raise InputError(
+                f"guidance.{field}: guides towards a condition, and none is given; give a label, or values"
+            )
+        return sampling
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -93,19 +114,17 @@ class DiffusionModel(GenerativeModel):
         return Vocabulary(self.config.conditioning, self.items.label_names)
 
     def labels_of(
-        self, indices: Sequence[int], label: str | None, steering: Steering | None = None
+        self, indices: Sequence[int], label: str | None, guidance: Guidance | None = None
     ) -> Condition | None:
         """The classes of these items for ``label``: a class's name, "all" for one after the other, or None for none.
 
-        A model that knows none may be steered by a classifier that does. Raises InputError where there is no such
+        A model that knows none may be guided by a classifier that does. Raises InputError where there is no such
         class, or the model knows none.
         """
         if label is None:
             return None
-        if not self.vocabulary.knows_labels and (steering is None or steering.classifier is None):
-            raise InputError(
-                f"--label {label}: this model was trained without; train classifier-free, or add --classifier"
-            )
+        if not self.vocabulary.knows_labels and (guidance is None or guidance.classifier is None):
+            raise InputError("label: this model was trained without; train classifier-free, or guide by a classifier")
         return self.vocabulary.of_label(indices, label)
 
     def of_values(self, n: int, values: Mapping[str, float]) -> Condition:
@@ -118,88 +137,139 @@ class DiffusionModel(GenerativeModel):
             raise InputError(f"{self.folder}: noises bits, and this is for Gaussian noise; choose another run")
         return self.network_denoiser
 
-    @torch.inference_mode()
     def sample(
         self,
         n: int = 16,
         *,
-        steps: int | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
         seed: int = 0,
         start: int = 0,
         label: str | Tensor | None = None,
         condition: Condition | None = None,
-        guidance: float | None = None,
-        steering: Steering | None = None,
         size: tuple[int, int] | None = None,
         batch_size: int = 64,
-        wrap: Callable[[Denoiser], Denoiser] | None = None,
-        x: Tensor | None = None,
-        t: float = 1.0,
-        on_step: OnStep | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        callback: Callback | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Tensor:
         """Items ``start`` … ``start + n - 1`` of ``seed``, float32 on the CPU: images (n, C, H, W) in [-1, 1], of
         ``size`` (H, W) where that is given (see `denoiser`), or vectors (n, D) in the model's units.
 
-        Item i of a seed has bit-identical noise whatever n, start and batch_size. ``steps``, ``solver`` and ``eta``:
-        see `method`.
-        ``label``: the class of all, "all" for one class after the other, or a tensor (n,) of classes; ``condition``:
-        anything else that is said of each of the n; ``guidance``, ``steering``: see `denoiser`. ``wrap`` makes
-        another denoiser of the model's own, such as one that is multiplied by a second distribution. A batch of
-        larger pictures has as many windows as ``batch_size`` says, if more than one picture. ``x`` (n, …): where to
-        begin instead of `start_noise`, at the time ``t``, from where the rest of the sampler's times are walked; a
-        tuned solver walks only all of them, and knows one size. ``on_step(step, level, x)`` sees each batch
-        after each step, ``progress(done, total)`` counts items. Raises InputError for values out of range.
+        Item i of a seed has bit-identical noise whatever n, start and batch_size. ``label``: the class of all, "all"
+        for one class after the other, or a tensor (n,) of classes; ``condition``: any other condition, of n rows.
+        ``callback(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts items.
+        ``options`` replace fields of the run's `Sampling`: solver, steps, time_grid, eta, guidance (its scale, or a
+        whole `Guidance`), threshold. A batch of larger pictures has as many windows as ``batch_size`` says, if more
+        than one picture. Raises InputError for values out of range.
         """
+        self._check_size(size)
+        given: SampleOptions = {
+            **cast(SampleOptions, options),
+            "seed": seed,
+            "start": start,
+            "label": label,
+            "condition": condition,
+            "size": size,
+            "batch_size": batch_size,
+            "progress": progress,
+            "callback": callback,
+        }
+        return self.walk(n, given)
+
+    @torch.inference_mode()
+    def walk(
+        self,
+        n: int,
+        options: SampleOptions | None = None,
+        *,
+        x: Tensor | None = None,
+        t: float = 1.0,
+        method: Method | None = None,
+        wrap: Callable[[Denoiser], Denoiser] | None = None,
+        finish: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """`sample` with its ``options``, from anywhere and of another denoiser.
+
+        ``x`` (n, …): where to begin instead of `start_noise`, at the time ``t``, from where the rest of the method's
+        times are walked; a tuned solver walks only all of them, and only pictures of the model's size. ``method``:
+        instead of the one that the options name. ``wrap`` makes another denoiser of the model's own, such as one that
+        is multiplied by a second distribution. ``finish(x)`` makes samples of the end of a batch, before the clamp to
+        [-1, 1] of images. Raises InputError as `sample`.
+        """
+        options = options or {}
+        seed, start, size, batch_size = (
+            options.get("seed", 0),
+            options.get("start", 0),
+            options.get("size"),
+            options.get("batch_size", 64),
+        )
+        label, condition, settings = options.get("label"), options.get("condition"), sampling_options(options)
         check_indices(n, start, seed, batch_size)
-        if solver == "tuned" and t < 1:
-            raise InputError("--solver tuned: walks all of its times, and this begins on the way; choose another")
         shape = self.shape_of(size)
         larger = shape != self.items.shape
-        if size is not None and larger:
-            if solver == "tuned":
-                raise InputError("--solver tuned: was fitted to pictures of the model's own size; choose another")
-            batch_size = max(1, batch_size // tiling_of(self.images.shape, size).count)
-        alone = label is None and condition is None and steering is None and not larger
-        method = self.method(steps, solver, eta, tuned=alone and t == 1)
+        sampling = self._sampling(settings, conditioned=label is not None or condition is not None)
+        if sampling.solver == TUNED and t < 1:
+            raise InputError("solver: tuned walks all of its times, and this begins on the way; choose another")
+        if sampling.solver == TUNED and larger:
+            raise InputError("solver: tuned was fitted to pictures of the model's own size; choose another")
+        if method is None:
+            free = label is None and condition is None and not larger and t == 1
+            method = self.method(tuned=free, **settings)
         times = method.times if t == 1 else rest_of(method.times, t)
-        said = self.said(range(start, start + n), label, condition, steering)
         if x is not None and x.shape != (n, *shape):
             raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *shape)} here")
+        given = self.condition_of(range(start, start + n), label, condition, sampling.guidance)
         made = []
-        for first in range(start, start + n, batch_size):
-            indices = range(first, min(first + batch_size, start + n))
-            rows = slice(indices.start - start, indices.stop - start)
-            denoiser = self.denoiser(None if said is None else said.rows(rows), guidance, steering, size)
-            denoiser = denoiser if wrap is None else wrap(denoiser)
+        for rows, denoiser in self._batches(n, given, size, batch_size, sampling, options.get("progress")):
+            indices = range(start + rows.start, start + rows.stop)
             noise = SampleNoise(seed, indices, shape, device=self.device)
             begun = self.start_noise(indices, seed, shape) if x is None else x[rows].to(self.device)
-            end = sample(denoiser, method.solver, times, begun, noise, on_step)
+            wrapped = denoiser if wrap is None else wrap(denoiser)
+            end = sample(wrapped, method.solver, times, begun, noise, options.get("callback"))
+            end = end if finish is None else finish(end)
             made.append(self.items.clamp(end).cpu())
+        return torch.cat(made)
+
+    def _batches(
+        self,
+        n: int,
+        condition: Condition | None,
+        size: tuple[int, int] | None,
+        batch_size: int,
+        sampling: Sampling,
+        progress: Progress | None,
+    ) -> Iterator[tuple[slice, Denoiser]]:
+        """The rows of each batch of n, and the denoiser with their condition; what is done is counted."""
+        if size is not None and size != self.images.shape[1:]:
+            batch_size = max(1, batch_size // tiling_of(self.images.shape, size).count)
+        for first in range(0, n, batch_size):
+            rows = slice(first, min(first + batch_size, n))
+            own = None if condition is None else condition.rows(rows)
+            yield rows, self.denoiser(own, size=size, sampling=sampling)
             if progress is not None:
                 progress(rows.stop, n)
-        return torch.cat(made)
 
     def shape_of(self, size: tuple[int, int] | None) -> tuple[int, ...]:
         """The shape of a sample of this ``size`` (H, W); None: the model's. Raises InputError where there are none."""
         if size is None:
             return self.items.shape
-        why = f"--size: {self.folder} is a model of {self.items.name}, which have none; leave it out"
+        why = f"size: {self.folder} is a model of {self.items.name}, which have none; leave it out"
         images = expect(self.items, ImageSpec, why)
-        if size != images.shape[1:] and isinstance(self.gaussian_denoiser().conditioner, ImageConditioner):
-            raise InputError(f"--size: {self.folder} paints what it is given; use inpaint, upscale or restore")
         return images.channels, *tiling_of(images.shape, size).size
 
-    def said(
+    def _check_size(self, size: tuple[int, int] | None) -> None:
+        """Raises InputError for a size of its own where the model fills in pictures that it is given."""
+        larger = self.shape_of(size) != self.items.shape
+        if larger and isinstance(self.gaussian_denoiser().conditioner, ImageConditioner):
+            raise InputError(f"size: {self.folder} fills in what it is given; use inpaint, upscale or restore")
+
+    def condition_of(
         self,
         indices: Sequence[int],
         label: str | Tensor | None,
-        condition: Condition | None,
-        steering: Steering | None = None,
+        condition: Condition | None = None,
+        guidance: Guidance | None = None,
     ) -> Condition | None:
-        """What is said of these items by a label, as of `sample`, or by a condition. Raises InputError."""
+        """The condition of these items: of their label, as of `sample`, or the one given. Raises InputError."""
         n = len(indices)
         if label is not None and condition is not None:
             raise InputError("label: is part of the condition, and one is given; give one of them")
@@ -209,124 +279,86 @@ class DiffusionModel(GenerativeModel):
             return Condition(labels=label)
         if condition is not None and {len(part) for part in condition.parts().values()} != {n}:
             raise InputError(f"condition: is not of {n} items; give one row for each")
-        return self.labels_of(indices, label, steering) if condition is None else condition
+        return self.labels_of(indices, label, guidance) if condition is None else condition
 
-    @torch.inference_mode()
-    def vary(
-        self,
-        images: Tensor,
-        strength: float,
-        *,
-        n: int = 4,
-        steps: int | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
-        seed: int = 0,
-        start: int = 0,
-        label: str | Tensor | None = None,
-        condition: Condition | None = None,
-        guidance: float | None = None,
-        steering: Steering | None = None,
-        batch_size: int = 64,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Tensor:
+    def vary(self, images: Tensor, strength: float, n: int = 4, **options: Unpack[SampleOptions]) -> Tensor:
         """Variations of an image: noised as far as ``strength`` says, and back (`sumi.sampling.sdedit`).
 
-        ``images``: one item of the model's shape, of which ``n`` variations are made, or many (N, …), of each of which
-        one is (and n is not used). ``strength`` in [0, 1]: 0 gives the image itself, 1/2 begins with as much noise as
-        data, 1 is `sample` with nothing of the image. Variation i has the noise of sample ``start + i`` of the seed.
-        All else as of `sample`. Raises InputError.
+        ``images``: one item of the model's shape or larger, of which ``n`` variations are made, or many (N, …), of each
+        of which one is (and n is not used). ``strength`` in [0, 1]: 0 gives the image itself, 1/2 begins with as much
+        noise as data, 1 is `sample` with nothing of the image. Variation i has the noise of sample ``start + i`` of the
+        seed. ``options``: as of `sample`. Raises InputError.
         """
-        shape = self.items.shape
-        check_indices(n, start, seed, batch_size)
-        items = images.float().expand(n, *shape) if images.shape == shape else images.float()
-        self._check_items(items)
-        network, std = self.gaussian_denoiser(), max(self.description.data_std, LEAST_STD)
-        now = at_strength(network.schedule, strength, std, network.grid)
+        seed, start = options.get("seed", 0), options.get("start", 0)
+        check_indices(n, start, seed, options.get("batch_size", 64))
+        items = images.float()
+        items = items.expand(n, *items.shape) if images.ndim == len(self.items.shape) else items
+        size = self._size_of(items)
+        now = self.at_strength(strength)
         if not now.sigma:
             return items.cpu().clone()
         x = None
         if strength < 1:
+            shape = self.shape_of(size)
             noise = normal(seed, range(start, start + len(items)), 0, Purpose.START, shape)
-            x = network.noised(items.cpu(), noise, now)
-        return self.sample(
-            len(items),
-            steps=steps,
-            solver=solver,
-            eta=eta,
-            seed=seed,
-            start=start,
-            label=label,
-            condition=condition,
-            guidance=guidance,
-            steering=steering,
-            batch_size=batch_size,
-            x=x,
-            t=float(now.t),
-            progress=progress,
-        )
+            x = self.gaussian_denoiser().noised(items.cpu(), noise, now)
+        return self.walk(len(items), {**options, "size": size}, x=x, t=float(now.t))
+
+    def at_strength(self, strength: float) -> NoiseLevel:
+        """The noise level from which `vary` goes back. Raises InputError."""
+        network, std = self.gaussian_denoiser(), max(self.description.data_std, LEAST_STD)
+        return at_strength(network.schedule, strength, std, network.grid)
 
     @torch.inference_mode()
     def invert(
         self,
         images: Tensor,
         *,
-        steps: int | None = None,
-        solver: str = REVERSIBLE[0],
         corrections: int = 0,
         label: str | Tensor | None = None,
         condition: Condition | None = None,
-        guidance: float | None = None,
         batch_size: int = 64,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Tensor:
         """The noise at t = 1 that `decode` makes these items (N, …) of, float32 (N, …) on the CPU.
 
         By the probability-flow ODE (`sumi.sampling.inversion`, which explains ``corrections``). ``solver``: one of
         REVERSIBLE, or SOLVER@GRID. All else as of `sample`. Raises InputError.
         """
-        self._check_items(images)
+        size, method, n = self._size_of(images), self._reversible(options), len(images)
         self.gaussian_denoiser()
-        method, n = self._reversible(steps, solver), len(images)
-        said = self.said(range(n), label, condition)
+        sampling = self._sampling(options, conditioned=label is not None or condition is not None)
+        given = self.condition_of(range(n), label, condition, sampling.guidance)
         found = []
-        for first in range(0, n, batch_size):
-            rows = slice(first, min(first + batch_size, n))
-            denoiser = self.denoiser(None if said is None else said.rows(rows), guidance)
+        for rows, denoiser in self._batches(n, given, size, batch_size, sampling, progress):
             x_0 = images[rows].float().to(self.device)
             found.append(invert(denoiser, method.solver, method.times, x_0, corrections).cpu())
-            if progress is not None:
-                progress(rows.stop, n)
         return torch.cat(found)
 
     def decode(
         self,
         latents: Tensor,
         *,
-        steps: int | None = None,
-        solver: str = REVERSIBLE[0],
         label: str | Tensor | None = None,
         condition: Condition | None = None,
-        guidance: float | None = None,
         batch_size: int = 64,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Tensor:
         """What is sampled of the noise ``latents`` (N, …) at t = 1: the way back from `invert`, same arguments.
 
         Of `start_noise` it is the samples of that seed.
         """
-        self._reversible(steps, solver)
-        return self.sample(
-            len(latents),
-            steps=steps,
-            solver=solver,
-            label=label,
-            condition=condition,
-            guidance=guidance,
-            batch_size=batch_size,
-            x=latents,
-            progress=progress,
-        )
+        given: SampleOptions = {
+            **cast(SampleOptions, options),
+            "label": label,
+            "condition": condition,
+            "size": self._size_of(latents, "latents"),
+            "batch_size": batch_size,
+            "progress": progress,
+        }
+        return self.walk(len(latents), given, x=latents, method=self._reversible(options))
 
     def interpolate(
         self,
@@ -334,34 +366,74 @@ class DiffusionModel(GenerativeModel):
         b: Tensor,
         n: int = 8,
         *,
-        steps: int | None = None,
-        solver: str = REVERSIBLE[0],
         corrections: int = 0,
         label: str | None = None,
-        guidance: float | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Tensor:
-        """``n`` items from a to b, of the model's shape each, at even places of the way between their noise.
+        """``n`` items from a to b, of the model's shape or larger each, at even places of the way between their noise.
 
         `invert`, `sumi.sampling.inversion.slerp`, `decode`: the first and the last are a and b as they come back.
         ``label``: the class of all. Raises InputError.
         """
         check_range(n=n, least=2)
-        how = {"steps": steps, "solver": solver, "label": label, "guidance": guidance}
-        latents = self.invert(torch.stack([a, b]), corrections=corrections, **how)
+        if a.shape != b.shape:
+            raise InputError(f"b: is of shape {tuple(b.shape)}, and a of {tuple(a.shape)}; give two of one size")
+        given = {"label": label, "condition": None, "batch_size": 64}
+        latents = self.invert(torch.stack([a, b]), corrections=corrections, progress=None, **given, **options)
         between = slerp(latents[0], latents[1], torch.linspace(0, 1, n))
-        return self.decode(between, progress=progress, **how)
+        return self.decode(between, progress=progress, **given, **options)
 
-    def _reversible(self, steps: int | None, solver: str) -> Method:
+    def _reversible(self, options: SamplingOptions) -> Method:
         """How the ODE is walked both ways. Raises InputError for a solver that goes one way only."""
-        if solver.partition("@")[0] not in REVERSIBLE:
-            raise InputError(f"--solver {solver}: leads only from noise to data; choose from {', '.join(REVERSIBLE)}")
-        return self.method(steps, solver, tuned=False)
+        usual = Sampling(solver=REVERSIBLE[0], steps=self.config.sampling.steps)
+        usual = replace(usual, time_grid=self.config.sampling.time_grid).replaced(options)
+        if usual.solver.partition("@")[0] not in REVERSIBLE:
+            raise InputError(
+                f"solver: {usual.solver} leads only from noise to data; choose from {', '.join(REVERSIBLE)}"
+            )
+        return self.method(tuned=False, sampling=usual)
 
-    def _check_items(self, items: Tensor) -> None:
-        shape = self.items.shape
-        if items.shape[1:] != shape or not len(items):
-            raise InputError(f"images: are of shape {tuple(items.shape)}; the model takes {shape}, or more of them")
+    def _size_of(self, items: Tensor, name: str = "images") -> tuple[int, int] | None:
+        """(H, W) of images (N, C, H, W); None for vectors. Raises InputError for what the model cannot take."""
+        shape, given = self.items.shape, tuple(items.shape[1:])
+        larger = len(given) == len(shape) == 3 and given[0] == shape[0] and all(map(int.__ge__, given, shape))
+        if not (given == shape or larger) or not len(items):
+            raise InputError(f"{name}: are of shape {tuple(items.shape)}; the model takes {shape}, or more of them")
+        size = (given[1], given[2]) if len(given) == 3 else None
+        self._check_size(size)
+        return size
+
+    def inpaint(
+        self, image: Tensor, mask: Tensor, n: int = 4, *, method: str | None = None, **options: Unpack[SampleOptions]
+    ) -> Tensor:
+        """``n`` times ``image`` with new pixels where ``mask`` is True; see `sumi.models.diffusion.restoration`."""
+        return restoration.inpaint(self, image, mask, n, method=method, **options)
+
+    def upscale(
+        self,
+        image: Tensor,
+        factor: int | None = None,
+        n: int = 4,
+        *,
+        method: str | None = None,
+        **options: Unpack[SampleOptions],
+    ) -> Tensor:
+        """``n`` images ``factor`` times as large as ``image``; see `sumi.models.diffusion.restoration`."""
+        return restoration.upscale(self, image, factor, n, method=method, **options)
+
+    def restore(
+        self,
+        image: Tensor,
+        operator: AnyOperator,
+        noise: float = 0.0,
+        n: int = 4,
+        *,
+        method: str | None = None,
+        **options: Unpack[SampleOptions],
+    ) -> Tensor:
+        """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration`."""
+        return restoration.restore(self, image, operator, noise, n, method=method, **options)
 
     def how_sampled(self, *, labelled: bool = False) -> str:
         """Its solver and number of steps, and how far it is guided where samples are asked to be of a class."""
@@ -371,12 +443,13 @@ class DiffusionModel(GenerativeModel):
         return f"{method.name}, {method.steps} steps{guided}{threshold}"
 
     def _how_guided(self) -> str:
-        usual = self.config.sampling
-        words = f"guidance {usual.guidance:g}"
-        if usual.guidance_interval is not None:
-            low, high = usual.guidance_interval
+        usual = self.config.sampling.guidance
+        words = f"guidance {usual.scale:g}"
+        if usual.interval is not None:
+            low, high = usual.interval
             words += f" at sigma/alpha from {low:g} to {high:g}"
-        return words + (f", rescaled by {usual.guidance_rescale:g}" if usual.guidance_rescale else "")
+        words += f", rescaled by {usual.rescale:g}" if usual.rescale else ""
+        return words if usual.negative is None else f"{words}, away from {usual.negative}"
 
     def preview(self) -> bytes:
         label, n = "all" if isinstance(self.config.conditioning, LabelConditioning) else None, self.items.previewed
@@ -399,31 +472,27 @@ class DiffusionModel(GenerativeModel):
         """The deviation of x at t = 1, where sampling begins: √(alpha² s² + sigma²), with s that of the data."""
         return float(deviation(level(self.network_denoiser.schedule, 1.0), self.description.data_std))
 
-    def method(
-        self, steps: int | None = None, solver: str | None = None, eta: float | None = None, *, tuned: bool = True
-    ) -> Method:
-        """How it samples: the configuration's solver and steps where none are named, DDIM where only its η is.
+    def method(self, *, tuned: bool = True, **options: Unpack[SamplingOptions]) -> Method:
+        """How it samples: as the run is configured, or as ``options`` say.
 
-        Where no solver is named and one was tuned to this model and number of steps, it is that one; ``tuned`` demands
-        it as a solver, and False as an argument leaves it out: what is guided is another field. Raises InputError for
-        what `build_method` refuses, and where nothing was tuned.
+        Where nothing but the number of steps is named and a solver was tuned to this model and number, it is that one;
+        ``tuned`` = False leaves it out: what is guided is another field. Raises InputError for what `build_method`
+        refuses, and where a tuned solver is named and there is none.
         """
-        config = self.config.sampling
-        steps = config.steps if steps is None else steps
-        if solver == "tuned" and eta is not None:
-            raise InputError("--eta: tuned draws no noise; leave it out, or choose ddim")
-        if solver == "tuned" and not self.is_tuned(steps):
-            raise InputError(f"--solver tuned: there is none for {steps} steps; run `sumi compare --tune {steps}`")
-        if solver == "tuned" or (solver is None and eta is None and tuned and self.is_tuned(steps)):
+        sampling = self.config.sampling.replaced(options)
+        steps, named = sampling.steps, given_options(options).keys() - {"steps"}
+        if sampling.solver == TUNED and not self.is_tuned(steps):
+            raise InputError(f"solver: tuned: there is none for {steps} steps; run `sumi compare --tune {steps}`")
+        if sampling.solver == TUNED or (tuned and not named and self.is_tuned(steps)):
             return load_tuned(tuned_file(self.folder, self.step, steps), self.digest, steps)
         return build_method(
-            solver or (config.solver if eta is None else "ddim"),
+            sampling.solver,
             steps,
             self.network_denoiser.schedule,
-            time_grid=config.time_grid,
+            time_grid=sampling.time_grid,
             data_std=self.description.data_std,
             grid=self.network_denoiser.grid,
-            eta=eta,
+            eta=sampling.eta,
             bits=isinstance(self.network_denoiser, BinomialDenoiser),
         )
 

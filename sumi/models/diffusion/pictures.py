@@ -24,10 +24,9 @@ from sumi.data.files import save, write_images
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError, writing
 from sumi.figures.pictures import CELL, png, side_by_side
-from sumi.models.diffusion.restoration import AnyOperator
 from sumi.operators.convolution import gaussian_blur, motion_blur
 from sumi.operators.jpeg import JPEG
-from sumi.operators.linear import Grey
+from sumi.operators.linear import AnyOperator, Grey
 from sumi.operators.separable import bicubic, box
 
 ROUNDING: Final = 2 / 255 / 12**0.5

@@ -10,34 +10,36 @@ and this one goes on by turns with that on [-1, 1] until both hold (von Neumann'
 convex, and meet where y comes of a picture). For a mask one turn does, and known pixels are the picture's to the bit.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, Unpack
 
 import torch
 from torch import Tensor
 
+from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import SmallConditioning
 from sumi.config import nearest
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.guidance.guidance import Steering
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.models.diffusion.model import DiffusionModel
-from sumi.operators.linear import Mask, Operator
+from sumi.models.diffusion.options import SampleOptions, sampling_options
+from sumi.operators.linear import AnyOperator, Mask, Operator
 from sumi.operators.separable import box
 from sumi.process.schedule import level
-from sumi.randomness import SampleNoise
 from sumi.restoration.condition import condition_of, trained_for
 from sumi.restoration.dps import DPS
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.null_space import DDNM
 from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance
 from sumi.restoration.replacement import DataConsistency, RePaint, repaint_times
-from sumi.sampling.sample import sample
-from sumi.sampling.sampler import LEAST_STD, Method
+from sumi.sampling.sampler import LEAST_STD, Guidance, Method
 
-AnyOperator = Operator | Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from sumi.models.diffusion.model import DiffusionModel
 
 TURNS: Final = 1000
 """Of alternating projections, at most."""
@@ -58,53 +60,23 @@ DEFAULT: Final = "moment_matching"
 NONLINEAR: Final = "dps"
 
 
-@dataclass(frozen=True)
-class How:
-    """Which candidates: ``start`` … ``start + n - 1`` of ``seed``; and how they are found.
+def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None = None, noise: float = 0.0) -> str:
+    """The name of the method: ``method``, or else "trained" where the model is, DEFAULT, or NONLINEAR, the only one for
+    an operator that is not linear.
 
-    ``method``: TRAINED or one of METHODS; None: see `method_for`. ``steps``, ``solver``, ``label``, ``guidance`` and
-    ``steering``: as of `DiffusionModel.sample`; methods other than TRAINED clamp x̂_0 themselves and take no threshold.
-    ``progress(done, total)`` counts candidates. Raises InputError for an unknown method, and numbers out of range.
+    Raises InputError for an unknown method, and where "trained" is named and the model is not.
     """
-
-    n: int = 4
-    seed: int = 0
-    steps: int | None = None
-    solver: str = ANCESTRAL
-    method: str | None = None
-    start: int = 0
-    label: str | None = None
-    guidance: float | None = None
-    steering: Steering | None = None
-    batch_size: int = 64
-    progress: Callable[[int, int], None] | None = None
-
-    def __post_init__(self) -> None:
-        names = (TRAINED, *METHODS)
-        if self.method is not None and self.method not in names:
-            raise InputError(f"--method {self.method}: there is none of that name; {nearest(self.method, names)}")
-        for name, value, least in (("-n", self.n, 1), ("seed", self.seed, 0), ("start", self.start, 0)):
-            if not least <= value < 2**64:
-                raise InputError(f"{name}: {value} is out of range; give {least} or more, below 2^64")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size: {self.batch_size} is out of range; give 1 or more")
-
-
-def method_for(model: DiffusionModel, operator: AnyOperator, how: How, noise: float = 0.0) -> str:
-    """The name of the method: "trained" where the model is, else DEFAULT, or NONLINEAR, the only one for an operator
-    that is not linear.
-
-    Raises InputError where "trained" is asked for and it is not.
-    """
+    names = (TRAINED, *METHODS)
+    if method is not None and method not in names:
+        raise InputError(f"method: there is no {method}; {nearest(method, names)}")
     trained = trained_for(model.config.conditioning, operator, noise)
-    if how.method == TRAINED and not trained:
+    if method == TRAINED and not trained:
         raise InputError(
-            f"--method {TRAINED}: this run was not trained for that; train inpaint, upscale or colourise, or leave "
-            "--method out"
+            f"method: this run was not {TRAINED} for that; train inpaint, upscale or colourise, or name no method"
         )
-    if how.method is None and trained:
+    if method is None and trained:
         return TRAINED
-    return how.method or (DEFAULT if isinstance(operator, Operator) else NONLINEAR)
+    return method or (DEFAULT if isinstance(operator, Operator) else NONLINEAR)
 
 
 def usual_factor(model: DiffusionModel) -> int:
@@ -113,10 +85,17 @@ def usual_factor(model: DiffusionModel) -> int:
     return conditioning.factor if isinstance(conditioning, SmallConditioning) else 2
 
 
-def inpaint(model: DiffusionModel, image: Tensor, mask: Tensor, how: How | None = None) -> Tensor:
+def inpaint(
+    model: DiffusionModel,
+    image: Tensor,
+    mask: Tensor,
+    n: int = 4,
+    method: str | None = None,
+    **options: Unpack[SampleOptions],
+) -> Tensor:
     """``image`` (C, H, W) in [-1, 1] with the pixels painted in where ``mask``, bool (H, W), is True.
 
-    It is as large as the model's or larger (`sumi.guidance.windows`). The other pixels are the image's to the bit.
+    It is as large as the model's or larger (`sumi.guidance.tiling`). The other pixels are the image's to the bit.
     The rest is as of `restore`. Raises InputError also for a mask with nothing to paint, or nothing to keep.
     """
     size = _size(model, image)
@@ -125,10 +104,17 @@ def inpaint(model: DiffusionModel, image: Tensor, mask: Tensor, how: How | None 
         raise InputError("mask: is black all over, with nothing to paint; make white what is to be painted")
     if bool(mask.all()):
         raise InputError("mask: is white all over, with nothing to keep; use `sumi sample` for a new image")
-    return restore(model, image, Mask(mask), how, size=size)
+    return _restored(model, image, Mask(mask), 0.0, n, method, {**options, "size": size})
 
 
-def upscale(model: DiffusionModel, image: Tensor, factor: int | None = None, how: How | None = None) -> Tensor:
+def upscale(
+    model: DiffusionModel,
+    image: Tensor,
+    factor: int | None = None,
+    n: int = 4,
+    method: str | None = None,
+    **options: Unpack[SampleOptions],
+) -> Tensor:
     """Images ``factor`` times as large as ``image`` (C, H/factor, W/factor), whose squares have its pixels as means.
 
     ``factor`` is by default what the model was trained for, else 2. The rest is as of `restore`. Raises InputError also
@@ -139,86 +125,97 @@ def upscale(model: DiffusionModel, image: Tensor, factor: int | None = None, how
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"factor: {factor} does not divide {height} × {width}, the model's size; give 2, or another")
     size = _size(model, image, factor)
-    return restore(model, image, box(*size, factor), how, size=size)
+    return _restored(model, image, box(*size, factor), 0.0, n, method, {**options, "size": size})
 
 
-@torch.inference_mode()
 def restore(
     model: DiffusionModel,
     image: Tensor,
     operator: AnyOperator,
-    how: How | None = None,
     noise: float = 0.0,
-    size: tuple[int, int] | None = None,
+    n: int = 4,
+    method: str | None = None,
+    **options: Unpack[SampleOptions],
 ) -> Tensor:
     """What ``operator`` may have made ``image`` of: that is A x_0, without the batch's axis, with noise of deviation
-    ``noise``. Candidates are float32 (n, C, H, W) in [-1, 1], on the CPU. ``size`` (H, W) is that of x_0, the model's
-    or larger (`sumi.guidance.windows`); None: the model's.
+    ``noise``. ``n`` candidates, float32 (n, C, H, W) in [-1, 1], on the CPU. ``size`` (H, W) is that of x_0, the
+    model's or larger (`sumi.guidance.tiling`); None: the model's.
 
-    Raises InputError: shapes that do not fit, a method that cannot take the operator or noise ("ddnm" and "repaint"
-    take none), and a model of vectors or bits.
+    ``method``: see `method_for`. Other options are those of `DiffusionModel.sample`; methods other than TRAINED clamp
+    x̂_0 themselves and take no threshold, and the usual solver is ANCESTRAL. Raises InputError: shapes that do not fit,
+    a method that cannot take the operator or noise ("ddnm" and "repaint" take none), and a model of vectors or bits.
     """
-    channels, *own = model.images.shape
-    height, width = size or own
-    shape = (channels, height, width)
-    model.gaussian_denoiser()
-    how = how or How()
-    known = Measurement(operator, image[None].float().to(model.device), noise)
-    known.residual(torch.zeros(1, *shape, device=model.device))
-    made: list[Tensor] = []
-    end = how.start + how.n
-    for first in range(how.start, end, how.batch_size):
-        indices = range(first, min(first + how.batch_size, end))
-        made.append(candidates(model, known, indices, how, shape).cpu())
-        if how.progress is not None:
-            how.progress(indices.stop - how.start, how.n)
-    return torch.cat(made)
+    return _restored(model, image, operator, noise, n, method, options)
 
 
-@torch.inference_mode()
-def candidates(
-    model: DiffusionModel, known: Measurement, indices: Sequence[int], how: How, shape: tuple[int, int, int]
+def _restored(
+    model: DiffusionModel,
+    image: Tensor,
+    operator: AnyOperator,
+    noise: float,
+    n: int,
+    method: str | None,
+    options: SampleOptions,
 ) -> Tensor:
-    """Candidates ``indices`` of ``how``'s seed, (n, *shape) on the model's device: of the one picture that was
-    measured, or each of its own where ``known`` has n of them. Raises InputError as `restore`.
+    channels, *own = model.images.shape
+    height, width = options.get("size") or own
+    model.gaussian_denoiser()
+    known = Measurement(operator, image[None].float().to(model.device), noise)
+    known.residual(torch.zeros(1, channels, height, width, device=model.device))
+    return candidates(model, known, n, method, options)
+
+
+def candidates(
+    model: DiffusionModel, known: Measurement, n: int, method: str | None = None, options: SampleOptions | None = None
+) -> Tensor:
+    """``n`` candidates of the one picture that was measured; or one of each, where ``known`` has n of them and they are
+    made in one batch. As of `restore`.
     """
-    size, method = shape[1:], model.method(how.steps, how.solver, tuned=False)
-    name, steering = method_for(model, known.operator, how, known.std), how.steering or Steering()
-    said = model.labels_of(indices, how.label, steering)
+    given: SampleOptions = {**(options or {})}
+    if not any(given.get(name) is not None for name in ("solver", "eta", "sampling")):
+        given["solver"] = ANCESTRAL
+    name = method_for(model, known.operator, method, known.std)
+    how, wrap = model.method(tuned=False, **sampling_options(given)), None
     if name == TRAINED:
-        row = condition_of(model.config.conditioning, known)
-        row = row.rows(torch.arange(len(indices)) % len(known.y))
-        row = row if said is None else replace(row, labels=said.labels)
-        denoiser = model.denoiser(row, how.guidance, steering, size)
+        given["condition"], given["label"] = _with_label(model, known, n, given), None
     else:
-        if steering.threshold is not None:
-            raise InputError(f"--threshold {steering.threshold}: {name} keeps pixels in range itself; leave it out")
-        free = replace(steering, threshold="none")  # no slope is where x̂_0 is clamped: methods do so outside
-        denoiser = model.denoiser(said, how.guidance, free, size)
-        denoiser, method = prepared(name, denoiser, known, method, model.description.data_std)
+        if given.get("threshold") is not None:
+            raise InputError(f"threshold: {name} keeps pixels in range itself; leave it out")
+        given["threshold"] = "none"  # no slope is where x̂_0 is clamped: methods do so outside
+        wrap, how = prepared(name, known, how, model.description.data_std)
     exact = isinstance(known.operator, Operator) and known.std == 0
-    solver = DataConsistency(method.solver, known) if exact else method.solver
-    noise = SampleNoise(how.seed, indices, shape, device=model.device)
-    x = sample(denoiser, solver, with_data(model, method.times), model.start_noise(indices, how.seed, shape), noise)
-    return within(known, x) if exact else x.clamp(-1, 1)
+    solver = DataConsistency(how.solver, known) if exact else how.solver
+    how = replace(how, solver=solver, times=with_data(model, how.times))
+    return model.walk(n, given, method=how, wrap=wrap, finish=partial(within, known) if exact else None)
+
+
+def _with_label(model: DiffusionModel, known: Measurement, n: int, options: SampleOptions) -> Condition:
+    """What was measured as the condition of n candidates, with their label where there is one."""
+    row = condition_of(model.config.conditioning, known).rows(torch.arange(n) % len(known.y))
+    start, guidance = options.get("start", 0), options.get("guidance")
+    given = model.condition_of(
+        range(start, start + n), options.get("label"), None, guidance if isinstance(guidance, Guidance) else None
+    )
+    return row if given is None else replace(row, labels=given.labels)
 
 
 def prepared(
-    name: str, denoiser: Denoiser, known: Measurement, method: Method, data_std: float
-) -> tuple[Denoiser, Method]:
-    """What to sample, and how, for the method called ``name``: x̂_0 stays in [-1, 1]. Raises InputError."""
+    name: str, known: Measurement, method: Method, data_std: float
+) -> tuple[Callable[[Denoiser], Denoiser], Method]:
+    """What to sample instead of a denoiser, and how, for the restoration called ``name``: x̂_0 stays in [-1, 1]."""
     match name:
         case "moment_matching":
-            return StaticThreshold(MomentMatching(denoiser, known, ITERATIONS)), method
+            return lambda denoiser: StaticThreshold(MomentMatching(denoiser, known, ITERATIONS)), method
         case "pigdm":
-            return StaticThreshold(PseudoinverseGuidance(denoiser, known, max(data_std, LEAST_STD))), method
+            std = max(data_std, LEAST_STD)
+            return lambda denoiser: StaticThreshold(PseudoinverseGuidance(denoiser, known, std)), method
         case "ddnm":
-            return DDNM(StaticThreshold(denoiser), known), method
+            return lambda denoiser: DDNM(StaticThreshold(denoiser), known), method
         case "dps":
-            return StaticThreshold(denoiser), replace(method, solver=DPS(method.solver, known, ZETA))
+            return StaticThreshold, replace(method, solver=DPS(method.solver, known, ZETA))
         case _:
             times = repaint_times(method.times, min(JUMP, method.steps), RESAMPLINGS)
-            return StaticThreshold(denoiser), replace(method, solver=RePaint(method.solver, known), times=times)
+            return StaticThreshold, replace(method, solver=RePaint(method.solver, known), times=times)
 
 
 def _size(model: DiffusionModel, image: Tensor, factor: int = 1) -> tuple[int, int]:

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from sumi.conditioning.condition import Condition
 from sumi.errors import writing
-from sumi.guidance.guidance import Steering
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.options import SampleOptions
 from sumi.process.schedule import NoiseLevel, deviation
 from sumi.process.schedule import level as level_of
 
@@ -28,23 +28,11 @@ class Trajectory:
 
 
 def trajectory(
-    model: DiffusionModel,
-    index: int,
-    *,
-    n: int | None = None,
-    steps: int | None = None,
-    solver: str | None = None,
-    eta: float | None = None,
-    seed: int = 0,
-    label: str | None = None,
-    condition: Condition | None = None,
-    guidance: float | None = None,
-    steering: Steering | None = None,
-    size: tuple[int, int] | None = None,
+    model: DiffusionModel, index: int, *, n: int | None = None, **options: Unpack[SampleOptions]
 ) -> Trajectory:
-    """Item ``index`` of ``seed`` as `DiffusionModel.sample` makes it, with all states on the way.
+    """Item ``index`` of a seed as `DiffusionModel.sample` makes it, with all states on the way.
 
-    ``n``: that many items from ``index`` on, together; None: one, by itself.
+    ``n``: that many items from ``index`` on, together; None: one, by itself. ``options``: those of `sample`.
     """
     states: list[Tensor] = []
     times: list[float] = []
@@ -54,24 +42,11 @@ def trajectory(
         states.append((x[0] if n is None else x).cpu() / _size(level))
         times.append(float(level.t))
 
-    count = n or 1
-    model.sample(
-        count,
-        steps=steps,
-        solver=solver,
-        eta=eta,
-        seed=seed,
-        start=index,
-        label=label,
-        condition=condition,
-        guidance=guidance,
-        steering=steering,
-        size=size,
-        batch_size=count,
-        on_step=record,
-    )
+    count, seed, shape = n or 1, options.get("seed", 0), model.shape_of(options.get("size"))
+    given: SampleOptions = {**options, "start": index, "batch_size": count, "callback": record}
+    model.sample(count, **given)
     end = level_of(model.network_denoiser.schedule, 1.0)
-    start = model.start_noise(range(index, index + count), seed, model.shape_of(size)).cpu() / _size(end)
+    start = model.start_noise(range(index, index + count), seed, shape).cpu() / _size(end)
     start = start[0] if n is None else start
     return Trajectory(torch.stack([start, *states]), (1.0, *times))
 

@@ -1,0 +1,31 @@
+"""The options of all that samples: which items, on what condition, and how (`SamplingOptions`)."""
+
+from collections.abc import Callable
+from typing import cast
+
+from torch import Tensor
+
+from sumi.conditioning.condition import Condition
+from sumi.sampling.sample import Callback
+from sumi.sampling.sampler import SamplingOptions
+
+Progress = Callable[[int, int], None]
+
+
+class SampleOptions(SamplingOptions, total=False):
+    """What `DiffusionModel.sample` takes, but for n."""
+
+    seed: int
+    start: int
+    label: str | Tensor | None
+    condition: Condition | None
+    size: tuple[int, int] | None
+    batch_size: int
+    progress: Progress | None
+    callback: Callback | None
+
+
+def sampling_options(options: SampleOptions) -> SamplingOptions:
+    """Those of ``options`` that are fields of `Sampling`, and unknown ones, which are refused there."""
+    own = SampleOptions.__annotations__.keys() - SamplingOptions.__annotations__.keys()
+    return cast(SamplingOptions, {name: value for name, value in options.items() if name not in own})

@@ -1,0 +1,75 @@
+"""Runs that an earlier version wrote: they are read, sampled and trained further as if it had."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sumi.errors import InputError
+from sumi.models.description import FORMAT, upgraded
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
+from sumi.sampling.sampler import Guidance, Sampling
+from sumi.training_run import train
+
+OLD = Path(__file__).parents[1] / "data" / "format5"
+"""Six steps of classifier-free on digits, and what the version that wrote it sampled of it."""
+
+
+def expected(name: str) -> torch.Tensor:
+    return torch.from_numpy(np.load(OLD / "samples.npz")[name])
+
+
+@pytest.fixture(scope="module")
+def model() -> DiffusionModel:
+    return load(OLD / "run", DiffusionModel, device="cpu")
+
+
+def test_the_sampling_of_format_5_is_read(model: DiffusionModel) -> None:
+    guidance = Guidance(2.0, interval=(0.3, 5.0), rescale=0.7)
+    assert model.config.sampling == Sampling("ddpm", 5, guidance=guidance, threshold="dynamic")
+    assert model.description.format == FORMAT
+
+
+def test_samples_of_format_5_are_the_same(model: DiffusionModel) -> None:
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[:, :4] = True
+    free = model.sample(2, seed=1)
+    away = Guidance(2.0, interval=(0.3, 5.0), rescale=0.7, negative="5")
+    made = {
+        "labelled": model.sample(3, label="all", seed=1),
+        "free": free,
+        "guidance": model.sample(2, label="3", guidance=3.0, steps=4, solver="ddim", eta=0.5, seed=2),
+        "negative": model.sample(2, label="3", guidance=away, seed=2),
+        "varied": model.vary(free[0], 0.5, n=2, label="7"),
+        "inpainted": model.inpaint(free[0], mask, n=2, label="1"),
+    }
+    for name, x in made.items():  # the order of sums differs from processor to processor
+        torch.testing.assert_close(x, expected(name), rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("recipe", ["classifier-free", "config.json"])
+def test_a_run_of_format_5_is_trained_further(recipe: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(OLD / "run", run)
+    config = str(run / "config.json") if recipe == "config.json" else recipe
+    model = train(config, out=run, resume=True, steps=9, device="cpu")
+    torch.testing.assert_close(model.sample(2, label="3"), expected("resumed"), rtol=0, atol=1e-4)
+    assert json.loads((run / "config.json").read_text())["format"] == FORMAT
+
+
+def test_what_is_not_of_format_5_is_left_as_it_is() -> None:
+    assert upgraded([1]) == [1]
+    for data in ({"format": FORMAT, "config": {"sampling": {"guidance": {}}}}, {"format": 5, "config": None}):
+        assert upgraded(data) == data
+    bare = {"format": 5, "config": {"type": "vae"}}
+    assert upgraded(bare) == {"format": FORMAT, "config": {"type": "vae"}}
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"format": 4}')
+    with pytest.raises(InputError, match=f"has format 4, this version reads 5 and {FORMAT}"):
+        load(tmp_path)
