@@ -116,7 +116,7 @@ def digits(wanted: list[str]) -> None:
             alike = network.features(PixelRange(held_out.levels).to_model(train_part.images[some]))
             print(f"| real images | {shown(frechet_distance(alike, real))} | | | | | | | |")
 
-        sampling, grid = model.config.sampling, model.network_denoiser.grid
+        sampling, grid = model.config.sampling, model.network_denoiser.trained_steps
         own = f"{distance(model, sampling.solver, sampling.steps, network, real)} `{sampling.solver}`, {sampling.steps}"
         by_steps = [distance(model, "adams", k, network, real) if grid is None or k <= grid else "" for k in STEPS]
         found, _ = likelihood(model, n=155)

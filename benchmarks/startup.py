@@ -21,7 +21,7 @@ from sumi import recipes
 from sumi.data.config import DataConfig
 from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.description import ImageSpec, RunDescription
+from sumi.models.model import ImageSpec, RunDescription
 config, images = recipes.build("ddpm", DataConfig(source="photos")), ImageSpec(3, 32, 32, 256, ())
 folder = Path({folder!r})
 DiffusionModel(RunDescription(config, images, "", 0.5), build_denoiser(config, images), 1, folder).save(folder)

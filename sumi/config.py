@@ -18,6 +18,7 @@ import difflib
 import json
 import types
 from collections.abc import Iterable, Iterator
+from inspect import isabstract
 from math import isfinite
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
@@ -37,15 +38,16 @@ def to_json(config: object) -> Any:
 
 
 @overload
-def from_json(cls: type[Config], data: object, where: str = "") -> Config: ...
+def from_json(cls: type[Config], data: object, where: str = "", known: Iterable[type] = ()) -> Config: ...
 @overload
-def from_json(cls: types.UnionType, data: object, where: str = "") -> Any: ...
-def from_json(cls: Any, data: object, where: str = "") -> Any:
+def from_json(cls: types.UnionType, data: object, where: str = "", known: Iterable[type] = ()) -> Any: ...
+def from_json(cls: Any, data: object, where: str = "", known: Iterable[type] = ()) -> Any:
     """The configuration that ``data`` describes; of a union of classes, the one that its ``type`` names.
 
-    Raises InputError naming the field (below ``where``): unknown, missing, of the wrong type or out of its range.
+    ``known``: classes that ``type`` may name besides those of the union, and that stand for an abstract one. Raises
+    InputError naming the field (below ``where``): unknown, missing, of the wrong type or out of its range.
     """
-    return _convert(data, cls, where)
+    return _convert(data, cls, where, tuple(known))
 
 
 def override(config: Config, assignments: str | Iterable[str]) -> Config:
@@ -81,6 +83,11 @@ def describe(config: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     for f in _stored(config):
         value, name = getattr(config, f.name), f"{prefix}{f.name}"
         help_text = str(f.metadata.get("help", ""))
+        if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            yield name, ",".join(item.name for item in value), help_text
+            for item in value:
+                yield from describe(item, f"{name}.{item.name}.")
+            continue
         if dataclasses.is_dataclass(value):
             choices = [c.name for c in _options(hints[f.name]) if hasattr(c, "name")]
             if choices:
@@ -113,13 +120,23 @@ def _leaves(data: object, prefix: str = "") -> Iterator[tuple[str, str]]:
 def _assign(cls: Any, data: dict[str, Any], path: str, text: str) -> None:
     """Put ``text``, read as its field's type, at ``path`` of ``data``, the JSON of a ``cls``."""
     *sections, name = path.split(".")
-    for i, section in enumerate(sections):
+    while sections:
+        section = sections.pop(0)
         hint = _hint(cls, section, path)
+        data = data[section]
+        if isinstance(data, list):  # of configurations: NAME.field, or the field of the only one
+            hint = get_args(hint)[0]
+            named = [item for item in data if isinstance(item, dict) and sections[:1] == [item.get("type")]]
+            sections = sections[1:] if named else sections
+            chosen = named or data
+            if len(chosen) != 1:
+                names = ", ".join(str(item["type"]) for item in data) or "none"
+                raise InputError(f"{path}: {section} is {names}; write {section}.NAME.{name}, or set {section} itself")
+            data = chosen[0]
         classes = [option for option in _options(hint) if dataclasses.is_dataclass(option)]
         if not classes:
-            raise InputError(f"{path}: {section!r} has no fields of its own; set {'.'.join(sections[: i + 1])} itself")
-        data = data[section]
-        cls = _choose(classes, data, path)
+            raise InputError(f"{path}: {section!r} has no fields of its own; set {section} itself")
+        cls = _choose(classes, data, path, ())
     hint = _hint(cls, name, path)
     if hasattr(hint, "shorthand"):
         _assign(hint, data[name], hint.shorthand, text)
@@ -151,8 +168,12 @@ def _parse(text: str, hint: Any) -> object:
         return {"type": text}
     tuples = [option for option in options if get_origin(option) is tuple]
     if tuples and not text.startswith("["):
-        if get_args(tuples[0])[0] is str:
-            return [word.strip() for word in text.split(",")]
+        item = get_args(tuples[0])[0]
+        words = [word.strip() for word in text.split(",")]
+        if item is str:
+            return words
+        if dataclasses.is_dataclass(_options(item)[0]):
+            return [{"type": word} for word in words if word != "none"]
         text = f"[{text}]"
     if bool in options:
         text = {"yes": "true", "no": "false"}.get(text.lower(), text.lower())
@@ -173,20 +194,20 @@ def _expects(hint: Any) -> str:
     return _WORDS.get(hint, "a table of fields")
 
 
-def _convert(data: Any, hint: Any, where: str) -> Any:
+def _convert(data: Any, hint: Any, where: str, known: tuple[type, ...]) -> Any:
     options = _options(hint)
     classes = [option for option in options if dataclasses.is_dataclass(option)]
     if classes and isinstance(data, dict):
-        return _build(_choose(classes, data, where), data, where)
+        return _build(_choose(classes, data, where, known), data, where, known)
     if classes and hasattr(classes[0], "shorthand"):
-        return _build(classes[0], {classes[0].shorthand: data}, where)
+        return _build(classes[0], {classes[0].shorthand: data}, where, known)
     for option in options:
         origin = get_origin(option)
         if origin is Literal and data in get_args(option):
             return data
         if origin is tuple and isinstance(data, list):
             item = get_args(option)[0]
-            return tuple(_convert(value, item, f"{where}[{i}]") for i, value in enumerate(data))
+            return tuple(_convert(value, item, f"{where}[{i}]", known) for i, value in enumerate(data))
         if origin is None and option in _WORDS and type(data) is option:
             _check_finite(data, where)
             return data
@@ -204,10 +225,12 @@ def _check_finite(value: object, where: str) -> None:
         raise InputError(f"{where}: {value} is not a finite number")
 
 
-def _choose(classes: list[Any], data: dict[str, Any], where: str) -> Any:
-    if not any(hasattr(cls, "name") for cls in classes):
-        return classes[0]
-    by_name = {cls.name: cls for cls in classes}
+def _choose(classes: list[Any], data: dict[str, Any], where: str, known: tuple[type, ...]) -> Any:
+    concrete = [cls for cls in classes if not isabstract(cls)]
+    if concrete and not any(hasattr(cls, "name") for cls in concrete):
+        return concrete[0]
+    others = [cls for cls in known if concrete or issubclass(cls, tuple(classes))]
+    by_name = {cls.name: cls for cls in (*others, *concrete)}
     tag = data.get("type")
     if not isinstance(tag, str) or tag not in by_name:
         wrong = "'type' is missing" if tag is None else f"there is no {tag!r}"
@@ -224,7 +247,7 @@ def _with_sections(message: str, fields: Iterable[str], where: str) -> str:
     return f"{sections}.{message}" if first == own and sections else message
 
 
-def _build(cls: Any, data: dict[str, Any], where: str) -> Any:
+def _build(cls: Any, data: dict[str, Any], where: str, known: tuple[type, ...]) -> Any:
     hints = get_type_hints(cls)
     fields = {f.name: f for f in _stored(cls)}
     prefix = f"{where}." if where else ""
@@ -234,7 +257,7 @@ def _build(cls: Any, data: dict[str, Any], where: str) -> Any:
             continue
         if key not in fields:
             raise InputError(f"{prefix}{key}: there is no such field; {nearest(key, fields)}")
-        values[key] = _convert(value, hints[key], f"{prefix}{key}")
+        values[key] = _convert(value, hints[key], f"{prefix}{key}", known)
     for name, f in fields.items():
         if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise InputError(f"{prefix}{name}: is missing; add it")

@@ -10,18 +10,19 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.config import differences, from_json, override
+from sumi.config import differences, override, to_json
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.load import anywhere
 from sumi.data.open import materialised, open_data, outline_of
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError, writing
-from sumi.models.description import Config, RunDescription, RunFolder, upgraded
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.model import pick_device
-from sumi.models.run import kind_of, load
+from sumi.models.formats import upgraded
+from sumi.models.model import RunDescription, SystemConfig, pick_device
+from sumi.models.run import load, read_config, read_run
 from sumi.training.checkpoint import find_checkpoints
+from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Progress, Trainer
 
 
@@ -42,13 +43,13 @@ class _OnlyData:
 
 
 def configure(
-    recipe: str | Config,
+    recipe: str | SystemConfig,
     *,
     data: object = None,
     steps: int | None = None,
     seed: int | None = None,
     settings: str | Iterable[str] = (),
-) -> Config:
+) -> SystemConfig:
     """The configuration of a run: a recipe's name, a JSON file, or a configuration, with what is given replaced.
 
     ``data``: a name, a path or anything that `sumi.data.open_data` takes. Raises InputError naming the recipe, file or
@@ -75,7 +76,7 @@ def configure(
 
 
 def train(
-    recipe: str | Config,
+    recipe: str | SystemConfig,
     *,
     data: object = None,
     out: Path | str | None = None,
@@ -107,7 +108,7 @@ def train(
     dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
-    before = run.read() if resume and run.config_file.exists() else None
+    before = read_run(run) if resume and run.config_file.exists() else None
     if before is not None:
         dataset = as_begun(dataset, before.items)
     description = RunDescription.of(config, dataset)
@@ -115,7 +116,7 @@ def train(
         _refuse_changes(before, description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
     lines = trainer.resume()  # before anything is written: it may refuse
-    run.write(description)
+    run.write_config(to_json(description))
     run.write_skipped(dataset.skipped_report())
     if resume:
         lines.append(f"goes on from step {trainer.step}" if trainer.step else "there is no checkpoint; starts anew")
@@ -124,7 +125,7 @@ def train(
     events.say(
         f"{len(kept)} {description.items.name} {description.items.shape} to train on, {len(dataset) - len(kept)} held "
         f"out; "
-        f"{parameters(trainer.module):,} parameters; {trainer.device}, {trainer.precision}"
+        f"{parameters(trainer.model):,} parameters; {trainer.device}, {trainer.precision}"
     )
     trainer.run()
     return load(run.path, device=str(trainer.device))
@@ -134,27 +135,29 @@ def build_trainer(
     description: RunDescription, dataset: Dataset, run: RunFolder, device: str | None, events: Events
 ) -> tuple[Trainer, Dataset]:
     """The trainer of a run and the part of the data that it trains on. Raises InputError."""
-    config, kind = description.config, kind_of(description)
+    config = description.config
     place = pick_device(device)
     kept, _ = dataset.split(config.data.held_out)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed % 2**63)  # the first weights are drawn on the CPU
-        module = kind.build()
-    module = module.to(place)
+        objective = config.build(description.items)
+    objective.fit(kept)
+    objective = objective.to(place)
 
     def write_preview(averaged: nn.Module, step: int) -> None:
-        drawn = kind.model(averaged, step, run.path).preview()
-        if drawn is not None:
+        preview = config.wrap(description, averaged, step, run.path).preview()
+        if preview is not None:
             with writing(run.samples):
                 run.samples.mkdir(exist_ok=True)
-                (run.samples / f"{step:08d}.png").write_bytes(drawn)
+                (run.samples / f"{step:08d}.png").write_bytes(preview)
 
     trainer = Trainer(
         config.training,
-        module,
-        kind.task(module, kept, place),
+        objective,
+        kept,
         config.seed,
         run.path,
+        flip=config.data.flip,
         identity=description.identity,
         on_progress=events.progress,
         on_sample=write_preview,
@@ -162,7 +165,7 @@ def build_trainer(
     return trainer, kept
 
 
-def default_folder(config: Config) -> Path:
+def default_folder(config: SystemConfig) -> Path:
     """runs/RECIPE-DATA."""
     return Path("runs") / f"{config.recipe}-{Path(config.data.source).resolve().name}"
 
@@ -180,7 +183,7 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _read_config(path: Path) -> Config:
+def _read_config(path: Path) -> SystemConfig:
     try:
         data = json.loads(path.read_text())
     except OSError as error:
@@ -190,7 +193,7 @@ def _read_config(path: Path) -> Config:
     data = upgraded(data)
     config = data.get("config", data) if isinstance(data, dict) else data  # a run's own config.json works too
     try:
-        return from_json(Config, config)
+        return read_config(config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -226,9 +229,9 @@ def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) ->
         )
 
 
-def _begun(run: RunFolder, recipe: str) -> Config:
+def _begun(run: RunFolder, recipe: str) -> SystemConfig:
     """The configuration that a run was begun with: on --resume, what is not said again stays as it was."""
-    config = run.read().config
+    config = read_run(run).config
     if not recipe.endswith(".json") and recipe != config.recipe:
         raise InputError(f"recipe {recipe!r}: the run was begun as {config.recipe}; say so, or give another --out")
     return config if not recipe.endswith(".json") else _read_config(Path(recipe))

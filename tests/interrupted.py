@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sumi.models.diffusion.config import RunConfig
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.training.checkpoint import Checkpoint, load_checkpoint
 from sumi.training.trainer import Trainer
 from sumi.training_run import train
@@ -17,7 +17,7 @@ class Crash(BaseException):
 
 
 def killed_and_resumed(
-    config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, at: int
+    config: DiffusionConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, at: int
 ) -> tuple[DiffusionModel, Checkpoint]:
     """The whole run's model and last checkpoint, after showing that the one killed before step ``at`` ends the same."""
     model = train(config, out=folder / "whole")

@@ -8,18 +8,18 @@ from sumi import recipes
 from sumi.config import describe, differences, from_json, override, to_json
 from sumi.data.config import DataConfig
 from sumi.errors import InputError
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.training_run import configure
 
 
 @pytest.fixture
-def config() -> RunConfig:
+def config() -> DiffusionConfig:
     return recipes.build("ddpm", DataConfig(source="digits"))
 
 
-def test_json_both_ways(config: RunConfig) -> None:
+def test_json_both_ways(config: DiffusionConfig) -> None:
     changed = override(config, ["schedule=cosine", "network.attention=[2]", "weighting=min_snr", "data.size=16"])
-    assert from_json(RunConfig, json.loads(json.dumps(to_json(changed)))) == changed
+    assert from_json(DiffusionConfig, json.loads(json.dumps(to_json(changed)))) == changed
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,17 @@ def test_json_both_ways(config: RunConfig) -> None:
         ("schedule.beta_end=0.03", lambda c: c.schedule.beta_end == 0.03),
     ],
 )
-def test_values_are_read_as_their_fields_type(config: RunConfig, setting: str, expected) -> None:
+def test_values_are_read_as_their_fields_type(config: DiffusionConfig, setting: str, expected) -> None:
     assert expected(override(config, [setting]))
 
 
-def test_one_setting_needs_no_list(config: RunConfig) -> None:
+def test_one_setting_needs_no_list(config: DiffusionConfig) -> None:
     """A string is one setting, not as many as it has letters."""
     assert override(config, "data.size=8") == override(config, ["data.size=8"])
     assert configure("ddpm", data="digits", settings="data.size=8").data.size == 8
 
 
-def test_settings_that_need_each_other_are_checked_together(config: RunConfig) -> None:
+def test_settings_that_need_each_other_are_checked_together(config: DiffusionConfig) -> None:
     changed = override(config, ["schedule.steps=500", "times.steps=500", "network.widths=32,64", "network.blocks=1,2"])
     assert (changed.schedule.steps, changed.times.grid, changed.network.blocks) == (500, 500, (1, 2))
     changed = override(config, ["schedule=cosine", "schedule.s=0.01"])
@@ -92,7 +92,7 @@ def test_settings_that_need_each_other_are_checked_together(config: RunConfig) -
         ("data.size=-4", "data.size"),
     ],
 )
-def test_mistakes_are_answered_in_one_line_with_the_field(config: RunConfig, setting: str, answer: str) -> None:
+def test_mistakes_are_answered_in_one_line_with_the_field(config: DiffusionConfig, setting: str, answer: str) -> None:
     with pytest.raises(InputError) as error:
         override(config, [setting])
     assert answer in str(error.value)
@@ -109,15 +109,15 @@ def test_mistakes_are_answered_in_one_line_with_the_field(config: RunConfig, set
         (lambda d: d["network"].update(widths=[32, "64", 128]), 'network.widths[1]: "64" is not a whole number'),
     ],
 )
-def test_a_damaged_file_is_refused_by_field(config: RunConfig, change, answer: str) -> None:
+def test_a_damaged_file_is_refused_by_field(config: DiffusionConfig, change, answer: str) -> None:
     data = to_json(config)
     change(data)
     with pytest.raises(InputError) as error:
-        from_json(RunConfig, data)
+        from_json(DiffusionConfig, data)
     assert answer in str(error.value)
 
 
-def test_differences_name_the_fields(config: RunConfig) -> None:
+def test_differences_name_the_fields(config: DiffusionConfig) -> None:
     assert differences(config, config) == []
     changed = override(config, ["training.learning_rate=0.1", "schedule=constant"])
     lines = differences(config, changed)
@@ -125,12 +125,12 @@ def test_differences_name_the_fields(config: RunConfig) -> None:
     assert "training.learning_rate: 0.001 → 0.1" in lines
 
 
-def test_every_field_has_a_meaning(config: RunConfig) -> None:
+def test_every_field_has_a_meaning(config: DiffusionConfig) -> None:
     for name, value, meaning in describe(config):
         assert meaning, name
         assert value, name
 
 
-def test_a_misspelt_recipe_is_answered(config: RunConfig) -> None:
+def test_a_misspelt_recipe_is_answered(config: DiffusionConfig) -> None:
     with pytest.raises(InputError, match=r"did you mean ddpm\?"):
         recipes.build("dpdm", DataConfig(source="digits"))

@@ -24,8 +24,8 @@ from sumi.denoising.binomial import BinomialLoss
 from sumi.denoising.weighting import EDMWeighting, FlowWeighting, LikelihoodWeighting, SNRWeighting, StepLikelihood
 from sumi.errors import InputError
 from sumi.models.diffusion.build import build_denoiser, build_loss, build_times
-from sumi.models.diffusion.config import RunConfig
 from sumi.models.diffusion.likelihood import likelihood
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
@@ -56,11 +56,11 @@ RUNS = [
 ]
 
 
-def recipe(name: str, source: str = "digits", *settings: str) -> RunConfig:
+def recipe(name: str, source: str = "digits", *settings: str) -> DiffusionConfig:
     return override(build(name, DataConfig(source=source)), settings)
 
 
-def loss_of(config: RunConfig, items=DIGITS):
+def loss_of(config: DiffusionConfig, items=DIGITS):
     tiny = override(config, UNET if isinstance(items, ImageSpec) else MLP)
     return build_loss(tiny, build_denoiser(tiny, items), items.levels)
 
@@ -121,7 +121,7 @@ def test_nonequilibrium() -> None:
     process, erasing the same share of the information each step (section 2.4.1)."""
     for source, items in (("digits", DIGITS), ("swiss-roll", VECTORS)):
         config = recipe("nonequilibrium", source)
-        assert (config.process, config.schedule.name, config.weighting.name) == (
+        assert (config.process.name, config.schedule.name, config.weighting.name) == (
             "gaussian",
             "learned_chain",
             "likelihood",
@@ -131,7 +131,7 @@ def test_nonequilibrium() -> None:
         assert isinstance(loss.weighting, StepLikelihood)
         assert loss.weighting.schedule.logits.requires_grad
     config = recipe("nonequilibrium", "heartbeat")
-    assert (config.process, config.schedule.name, config.sampling.solver) == ("binomial", "erasing", "binomial")
+    assert (config.process.name, config.schedule.name, config.sampling.solver) == ("binomial", "erasing", "binomial")
     assert loss_of(config, BITS) == BinomialLoss(40)
     betas = config.schedule.build().betas(40)
     torch.testing.assert_close(betas, 1 / torch.arange(40, 0, -1, dtype=torch.float64), rtol=1e-12, atol=0)
@@ -209,7 +209,7 @@ def test_guided() -> None:
     assert isinstance(config.network, ADMConfig)
     assert (config.network.head_width, config.network.attention) == (64, (1, 2))
     assert (config.schedule, config.variance.name) == (CosineBeta(), "learned")
-    assert (config.conditioning.name, config.sampling.solver) == ("labels", "ddpm_learned")
+    assert ([c.name for c in config.conditioning], config.sampling.solver) == (["labels"], "ddpm_learned")
 
 
 def test_flow() -> None:
@@ -240,7 +240,7 @@ def test_every_field_has_a_meaning_and_comes_back_from_json(name: str, source: s
     fields = list(describe(config))
     assert all(meaning for _, _, meaning in fields), [field for field, _, meaning in fields if not meaning]
     assert len({field for field, _, _ in fields}) == len(fields)
-    assert from_json(RunConfig, json.loads(json.dumps(to_json(config)))) == config
+    assert from_json(DiffusionConfig, json.loads(json.dumps(to_json(config)))) == config
     if source == "digits":
         assert main(["recipes", name]) == 0
         told = capsys.readouterr().out

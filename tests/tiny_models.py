@@ -17,12 +17,11 @@ from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients, PredictClean
 from sumi.features import network as features
 from sumi.models.classifier import ClassifierModel
-from sumi.models.description import RunDescription
 from sumi.models.diffusion.build import build_denoiser
-from sumi.models.diffusion.config import RunConfig
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.run import kind_of
-from sumi.networks.condition import Told
+from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.model import RunDescription
+from sumi.networks.condition import NetworkCondition
 from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, level
 
@@ -134,12 +133,12 @@ def new_classifier(folder: Path, names: tuple[str, ...] = NAMES) -> ClassifierMo
     """An untrained classifier of three classes whose answers depend on everything."""
     config = override(recipes.build("noisy-classifier", DataConfig(source="digits")), CLASSIFIER)
     description = RunDescription(config, ImageSpec(1, 8, 8, 17, names), "none", 0.5)
-    module = kind_of(description).build()
+    module = config.build(description.items).model
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for weight in module.parameters():
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
-    made = kind_of(description).model(module, 5, folder)
+    made = config.wrap(description, module, 5, folder)
     assert isinstance(made, ClassifierModel)
     return made
 
@@ -147,7 +146,7 @@ def new_classifier(folder: Path, names: tuple[str, ...] = NAMES) -> ClassifierMo
 RGB = ImageSpec(3, 8, 8, 256, ("a", "b", "c"))
 
 
-def config_with(recipe: str, *settings: str) -> RunConfig:
+def config_with(recipe: str, *settings: str) -> DiffusionConfig:
     return override(recipes.build(recipe, DataConfig(source="digits")), [*TINY, *settings])
 
 
@@ -171,7 +170,7 @@ class Echo(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, c_noise: Tensor, told: Told) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, told: NetworkCondition) -> Tensor:
         there = told.image[:, -1:]
         shown = told.image[:, :-1].expand(-1, x.shape[1], -1, -1)
         answer = torch.where(there > 0.5, shown + 0.1, 0.25)

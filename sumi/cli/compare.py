@@ -11,7 +11,7 @@ from sumi.evaluation.solvers import DEFAULT_SOLVERS, Comparison, compare, write_
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuning import tune
 from sumi.models.run import load
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
         )
     _show(comparison)
     if options.tune is None:
-        for file in write_comparison(comparison, RunPaths(options.run).compare):
+        for file in write_comparison(comparison, RunFolder(options.run).compare):
             say(f"wrote {file}")
 
 

@@ -9,7 +9,9 @@ import torch
 from sumi.cli.evaluate import measure_with_progress, say_measured
 from sumi.cli.terminal import say, training_progress
 from sumi.errors import InputError
-from sumi.models.description import Config, RunFolder
+from sumi.models.model import SystemConfig
+from sumi.models.run import read_run
+from sumi.training.run_folder import RunFolder
 from sumi.training_run import Events, configure, train
 
 # a small network for 8x8 images, a high rate that falls to 0, and the sampler that suits few pixels
@@ -54,10 +56,10 @@ def _clear(folder: RunFolder) -> None:
         raise InputError(f"--out {folder.path}: is a file; give a folder")
     if foreign := folder.foreign():
         raise InputError(f"--out {folder.path}: holds {foreign[0]}, which no demo wrote; give another folder")
-    if folder.config_file.exists() and not _is_demo(folder.read().config):
+    if folder.config_file.exists() and not _is_demo(read_run(folder).config):
         raise InputError(f"--out {folder.path}: holds another run; give another folder")
     shutil.rmtree(folder.path)
 
 
-def _is_demo(config: Config) -> bool:
+def _is_demo(config: SystemConfig) -> bool:
     return config == configure("ddpm", data="digits", settings=SETTINGS)

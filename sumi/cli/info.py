@@ -5,20 +5,20 @@ import argparse
 from sumi.cli.terminal import say
 from sumi.config import describe
 from sumi.errors import InputError
-from sumi.models.description import RunFolder
-from sumi.models.run import kind_of
+from sumi.models.run import read_run
 from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
 from sumi.training.metrics_log import read
+from sumi.training.run_folder import RunFolder
 from sumi.training_run import parameters
 
 
 def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.run)
-    description = folder.read()
+    description = read_run(folder)
     config, items = description.config, description.items
     say(f"{folder.path}: {config.recipe} on {config.data.source}")
     say(f"{items.name:12} {items.describe()}")
-    say(f"network      {parameters(kind_of(description).build()):,} parameters")
+    say(f"network      {parameters(config.build(items).model):,} parameters")
     found, skipped = find_checkpoints(folder.checkpoints)
     steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
     say(f"checkpoints  {steps} of {config.training.steps} steps")

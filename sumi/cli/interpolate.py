@@ -11,7 +11,7 @@ from sumi.cli.sample import plain
 from sumi.cli.terminal import counting, say
 from sumi.data.files import write_between
 from sumi.models.diffusion.pictures import BYTES, read_image
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,6 +48,6 @@ def run(options: argparse.Namespace) -> None:
         guidance = model.config.sampling.guidance.scale if options.guidance is None else options.guidance
         about |= {"label": options.label, "guidance": guidance}
         name += f"-{plain(options.label)}-guidance{guidance:g}"
-    folder = Path(options.out) if options.out else RunPaths(options.run).interpolated / name
+    folder = Path(options.out) if options.out else RunFolder(options.run).interpolated / name
     picture = write_between(folder, BYTES.to_bytes(ends), BYTES.to_bytes(made), about)
     say(f"wrote {len(made)} images and {picture} ({options.solver}, {steps} steps)")

@@ -15,7 +15,7 @@ from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.pictures import find_operator, read_image, write_restored
 from sumi.models.diffusion.restoration import method_for
 from sumi.models.run import load
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 
 def run(options: argparse.Namespace) -> None:
@@ -79,7 +79,7 @@ def write(
         name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
     about |= guided
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
-    folder = Path(options.out) if options.out else (place or RunPaths(options.run).restored) / name
+    folder = Path(options.out) if options.out else (place or RunFolder(options.run).restored) / name
     picture = write_restored(folder, image, made, about, mask, mean=mean)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
     say(f"wrote {count} and {picture} ({method}, {steps} steps)")

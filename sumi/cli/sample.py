@@ -12,7 +12,7 @@ from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.model import GenerativeModel
 from sumi.models.run import load
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 
 def run(options: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
             options.n, seed=options.seed, start=options.start, batch_size=options.batch_size, progress=sampling
         )
     name = f"{model.step:08d}-seed{options.seed}"
-    folder = Path(options.out) if options.out else RunPaths(options.run).samples / name
+    folder = Path(options.out) if options.out else RunFolder(options.run).samples / name
     about = {"run": str(options.run), "checkpoint": model.step, "seed": options.seed}
     wrote = model.items.write(folder, made, title=title(options), start=options.start, about=about)
     say(f"wrote {wrote} ({model.how_sampled()})")
@@ -64,7 +64,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
-    folder = Path(options.out) if options.out else RunPaths(options.run).samples / name
+    folder = Path(options.out) if options.out else RunFolder(options.run).samples / name
     about = {
         "run": str(options.run),
         "checkpoint": model.step,

@@ -8,7 +8,7 @@ from sumi.cli.terminal import counting
 from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.pictures import read_image
 from sumi.sampling.sdedit import rest_of
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 
 def run(options: argparse.Namespace) -> None:
@@ -21,5 +21,5 @@ def run(options: argparse.Namespace) -> None:
     method = model.method(tuned=options.strength == 1 and options.label is None and own, **settings)
     steps = len(rest_of(method.times, float(model.at_strength(options.strength).t))) - 1 if options.strength else 0
     name, more = f"vary{options.strength:g}", {"strength": options.strength}
-    place = RunPaths(options.run).varied
+    place = RunFolder(options.run).varied
     write(model, options, name, image, made, more, method.name, steps, place=place, mean=False)

@@ -4,32 +4,35 @@
     small    the picture at a fraction of its size        (Saharia et al. 2021, "SR3": super-resolution)
     grey     the picture without its colours              (Palette: colourisation)
 
-All are told as one image and one channel more that is 1 where it is known. Where nothing is known both are 0, and that
+Each is one image and one channel more that is 1 where it is known. Where nothing is known both are 0, and that
 is also what says nothing: a network for inpainting with all of the picture masked is an unconditional model.
 
-A small image may be noised in training, and the network told by how much (Ho et al. 2022, "Cascaded diffusion models",
+A small image may be noised in training, and the network is given how much (Ho et al. 2022, "Cascaded diffusion models",
 section 4.2): it then trusts it less, and forgives what another model got wrong in it,
 
     z = cos(π s/2) y + sin(π s/2) ε,        s in [0, 1]; s = 0 is the image itself.
 """
 
 import math
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from sumi.conditioning.condition import Condition, Draws, check_dropout
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.conditioning.masks import DRAWS, training_masks
+from sumi.data.batch import Batch
 from sumi.errors import InputError
-from sumi.networks.condition import Told
+from sumi.networks.condition import ConditionShape, NetworkCondition
 from sumi.networks.layers import NoiseEmbedding
 from sumi.operators.linear import Grey
 from sumi.operators.separable import box
+from sumi.randomness import Purpose
 
 CLEAN: Final = 0.5
 """Share of training images that are not noised where the others are."""
@@ -37,19 +40,24 @@ CLEAN: Final = 0.5
 
 @dataclass(frozen=True)
 class MaskedConditioning:
-    """The network is told some of the pixels of the image that it denoises."""
+    """The network is given some of the pixels of the image that it denoises."""
 
     name: ClassVar[str] = "masked"
 
-    dropout: float = field(default=0.1, metadata={"help": "share of training images of which nothing is told, [0, 1)"})
+    dropout: float = field(default=0.1, metadata={"help": "share of training images that go without, [0, 1)"})
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
 
+    def build(self, items: Items, width: int) -> "MaskedConditioner":
+        """A new conditioner. Raises InputError for data that are no images."""
+        del width
+        return MaskedConditioner(self, check_images(self.name, items)[0])
+
 
 @dataclass(frozen=True)
 class SmallConditioning:
-    """The network is told the image at a fraction of its size."""
+    """The network is given the image at a fraction of its size."""
 
     name: ClassVar[str] = "small"
 
@@ -57,7 +65,7 @@ class SmallConditioning:
     noise: float = field(
         default=0.0, metadata={"help": "most noise s on the small image in training, [0, 1]; half of all have none"}
     )
-    dropout: float = field(default=0.1, metadata={"help": "share of training images of which nothing is told, [0, 1)"})
+    dropout: float = field(default=0.1, metadata={"help": "share of training images that go without, [0, 1)"})
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
@@ -66,74 +74,134 @@ class SmallConditioning:
         if not 0 <= self.noise <= 1:
             raise InputError(f"conditioning.noise: {self.noise} is not in [0, 1]; 0 is none, 1 is nothing else")
 
+    def build(self, items: Items, width: int) -> "SmallConditioner":
+        """A new conditioner. Raises InputError for data that are no images whose sides the factor divides."""
+        channels, height, breadth = check_images(self.name, items)
+        if height % self.factor or breadth % self.factor:
+            raise InputError(
+                f"conditioning.factor: {self.factor} does not divide the images' sides, {height} and {breadth}; "
+                "give one that does"
+            )
+        return SmallConditioner(self, (channels, height, breadth), width)
+
 
 @dataclass(frozen=True)
 class GreyConditioning:
-    """The network is told the image without its colours."""
+    """The network is given the image without its colours."""
 
     name: ClassVar[str] = "grey"
 
-    dropout: float = field(default=0.1, metadata={"help": "share of training images of which nothing is told, [0, 1)"})
+    dropout: float = field(default=0.1, metadata={"help": "share of training images that go without, [0, 1)"})
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
+
+    def build(self, items: Items, width: int) -> "GreyConditioner":
+        """A new conditioner. Raises InputError for data that are no images in colour."""
+        del width
+        if check_images(self.name, items)[0] != 3:
+            raise InputError(
+                "conditioning: grey needs images in colour, and these are grey; set data.channels=3 or none"
+            )
+        return GreyConditioner(self, 1)
 
 
 ImageConditioning = MaskedConditioning | SmallConditioning | GreyConditioning
 
 
-class ImageConditioner(nn.Module):
-    """An image (N, C' + 1, h, w), of which the network sees (N, C' + 1, H, W): ``factor`` times as large.
+class ImageConditioner(Conditioner):
+    """An image (N, C' + 1, h, w) of which the network is given (N, C' + 1, H, W): ``factor`` times as large.
 
-    It is enlarged by bicubic interpolation (Keys 1981, a = -½). With ``embedding`` > 0 it also says how noisy the image
-    is, as a vector of that width.
+    It is enlarged by bicubic interpolation (Keys 1981, a = -½).
     """
 
-    def __init__(self, channels: int, factor: int = 1, embedding: int = 0) -> None:
+    factor = 1
+
+    def __init__(self, config: ImageConditioning, channels: int) -> None:
         super().__init__()
-        self.channels, self.factor = channels, factor
-        self.noise_embedding = NoiseEmbedding(embedding) if embedding else None
+        self.name, self.dropout, self.channels = config.name, config.dropout, channels
+        self.shape = ConditionShape(channels=channels + 1)  # and where it is known
+
+    def parse(self, given: object, indices: Sequence[int]) -> Condition:
+        """``given``: a tensor (n, C' + 1, h, w). Raises InputError."""
+        if not isinstance(given, Tensor) or len(given) != len(indices):
+            raise InputError(f"condition.{self.name}: is no tensor of {len(indices)} images; give one for each sample")
+        return Condition({self.name: given})
+
+    @abstractmethod
+    def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
+        """What is kept of ``x_0`` (n, C, H, W); ``u``: uniform numbers (n, 1 + DRAWS)."""
+
+    def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
+        """Of ``x_0`` (n, C, H, W) as the network is to make it, mirrored or not."""
+        u = batch.uniforms(Purpose.CONDITION_DROPOUT, 2 + DRAWS, draw).to(x_0.device)
+        kept = (u[:, 0] >= self.dropout).to(x_0)
+        parts = self.of_images(x_0, u[:, 1:], batch, draw)
+        return Condition({name: kept.reshape(-1, *(1,) * (part.ndim - 1)) * part for name, part in parts.items()})
 
     def null(self, like: Tensor) -> Condition:
         """Nothing is known of images of the size of ``like`` (N, C, H, W)."""
         count, _, height, width = like.shape
         known = like.new_zeros(count, self.channels + 1, height // self.factor, width // self.factor)
-        return Condition(image=known, noise=like.new_zeros(count))
+        return Condition({self.name: known})
 
-    def forward(self, condition: Condition) -> Told:
-        image = condition.require("image")
+    def forward(self, condition: Condition) -> NetworkCondition:
+        image = condition[self.name]
         if self.factor > 1:
             image = F.interpolate(image, scale_factor=self.factor, mode="bicubic", antialias=True)
-        if self.noise_embedding is None:
-            return Told(image=image)
-        noise = image.new_zeros(len(image)) if condition.noise is None else condition.noise
-        return Told(self.noise_embedding(1000 * noise), image)
+        return NetworkCondition(image=image)
 
 
-class TrainingImages:
-    """What is told of the images, of ``size`` (H, W), that a network is trained on.
+class MaskedConditioner(ImageConditioner):
+    """The pixels outside of a random mask."""
 
-    Raises InputError where the factor of small images does not divide their sides.
-    """
+    def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
+        del batch, draw
+        return Condition(masked=masked(x_0, training_masks(u[:, 1:], (x_0.shape[2], x_0.shape[3]))))
 
-    def __init__(self, config: ImageConditioning, size: tuple[int, int]) -> None:
-        self.config = config
-        self.operator = box(*size, config.factor) if isinstance(config, SmallConditioning) else Grey()
 
-    def of(self, items: NDArray[np.int64], x_0: Tensor, draws: Draws) -> Condition:
-        """Of ``x_0`` (n, C, H, W) as the network is to make it, mirrored or not."""
-        del items
-        config = self.config
-        u = draws.uniform(2 + DRAWS).to(x_0.device)
-        told = (u[:, 0] >= config.dropout).to(x_0)[:, None, None, None]
-        if isinstance(config, MaskedConditioning):
-            return Condition(image=told * masked(x_0, training_masks(u[:, 2:], (x_0.shape[2], x_0.shape[3]))))
+class GreyConditioner(ImageConditioner):
+    """The luma."""
+
+    def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
+        del u, batch, draw
+        return Condition(grey=known(Grey()(x_0)))
+
+
+class SmallConditioner(ImageConditioner):
+    """The means of squares; where it is noised in training, the network is also given the noise as a vector."""
+
+    def __init__(self, config: SmallConditioning, shape: tuple[int, int, int], width: int) -> None:
+        super().__init__(config, shape[0])
+        self.factor, self.noise = config.factor, config.noise
+        self.operator = box(shape[1], shape[2], config.factor)
+        self.noise_embedding = NoiseEmbedding(width) if config.noise else None
+
+    def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
         image = self.operator(x_0)
-        if isinstance(config, GreyConditioning) or not config.noise:
-            return Condition(image=told * known(image))
-        s = config.noise * ((u[:, 1] - CLEAN) / (1 - CLEAN)).clamp(min=0).to(x_0)
-        image = noised(image, draws.normal(tuple(image.shape[1:])).to(x_0), s)
-        return Condition(image=told * known(image), noise=s * told[:, 0, 0, 0])
+        if not self.noise:
+            return Condition(small=known(image))
+        s = self.noise * ((u[:, 0] - CLEAN) / (1 - CLEAN)).clamp(min=0).to(x_0)
+        image = noised(image, batch.normal(Purpose.CONDITION_NOISE, tuple(image.shape[1:]), draw).to(x_0), s)
+        return Condition(small=known(image), small_noise=s)
+
+    def null(self, like: Tensor) -> Condition:
+        found = super().null(like)
+        return found if self.noise_embedding is None else Condition({**found, "small_noise": like.new_zeros(len(like))})
+
+    def forward(self, condition: Condition) -> NetworkCondition:
+        found = super().forward(condition)
+        if self.noise_embedding is None:
+            return found
+        return NetworkCondition(self.noise_embedding(1000 * condition["small_noise"]), found.image)
+
+
+def check_images(name: str, items: Items) -> tuple[int, int, int]:
+    """(C, H, W). Raises InputError where the data are no images."""
+    if len(items.shape) != 3:
+        raise InputError(f"conditioning: {name} needs images, and these data are none; set conditioning=none")
+    channels, height, width = items.shape
+    return channels, height, width
 
 
 def known(image: Tensor) -> Tensor:

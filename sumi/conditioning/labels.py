@@ -1,21 +1,25 @@
-"""Class labels as a condition: one learned vector a class, or a few tokens, and one for "nothing said".
+"""Class labels as a condition: one learned vector a class, or a few tokens, and one for "no label".
 
 In training a label is left out with probability p, at random and for each sample, so that one network learns both
 p(x | y) and p(x) (Ho & Salimans 2022, "Classifier-free diffusion guidance", algorithm 1). By ``way=norm`` the vector is
 added to the network's embedding of the noise level (Dhariwal & Nichol 2021, section 3.1); by ``way=attention`` a class
-is a short text of learned words, and every position of the image looks at them (Rombach et al. 2022, section 3.3).
+is a short text of learned words, and every position of the image attends to them (Rombach et al. 2022, section 3.3).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sumi.conditioning.condition import Condition, Draws, check_dropout
-from sumi.networks.condition import Told
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
+from sumi.config import nearest
+from sumi.data.batch import Batch
+from sumi.errors import InputError
+from sumi.networks.condition import ConditionShape, NetworkCondition
+from sumi.randomness import Purpose
 
 TOKENS: Final = 4
 """Words of a class."""
@@ -23,7 +27,7 @@ TOKENS: Final = 4
 
 @dataclass(frozen=True)
 class LabelConditioning:
-    """The network is told the class of what it denoises."""
+    """The network is given the class of what it denoises."""
 
     name: ClassVar[str] = "labels"
 
@@ -31,44 +35,76 @@ class LabelConditioning:
         default=0.1, metadata={"help": "share of training labels that are left out, in [0, 1); guidance needs some"}
     )
     way: Literal["norm", "attention"] = field(
-        default="norm", metadata={"help": "how it is told: norm (as the noise level is), or attention to learned words"}
+        default="norm", metadata={"help": "how it enters: norm (as the noise level), or attention to learned words"}
     )
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
 
+    def build(self, items: Items, width: int) -> "LabelConditioner":
+        """A new conditioner. Raises InputError for data without classes."""
+        if not items.label_names:
+            raise InputError("conditioning: labels needs data with classes, and these have none; set conditioning=none")
+        return LabelConditioner(items.label_names, width, TOKENS if self.way == "attention" else 0, self.dropout)
 
-class LabelEmbedding(nn.Module):
-    """Labels (N,) -> one vector (N, width), or with ``tokens`` > 0 that many tokens (N, tokens, width).
 
-    The label ``classes`` (`null`) says nothing.
+class LabelConditioner(Conditioner):
+    """``labels`` (N,) -> one vector (N, width), or with ``tokens`` > 0 that many tokens (N, tokens, width).
+
+    The label ``len(names)`` (`null`) says nothing.
     """
 
-    def __init__(self, classes: int, width: int, tokens: int = 0) -> None:
+    def __init__(self, names: Sequence[str], width: int, tokens: int = 0, dropout: float = 0.1) -> None:
         super().__init__()
-        self.classes, self.tokens = classes, tokens
-        self.table = nn.Embedding(classes + 1, width * max(tokens, 1))
+        self.names, self.tokens, self.dropout = tuple(names), tokens, dropout
+        self.shape = ConditionShape(token_width=width if tokens else 0)
+        self.table = nn.Embedding(len(self.names) + 1, width * max(tokens, 1))
         nn.init.normal_(self.table.weight, std=0.02 if not tokens else 1.0)
 
-    def null(self, like: Tensor) -> Condition:
-        """Nothing is said of as many samples as ``like`` (N, …) has, on its device."""
-        return Condition(labels=torch.full((len(like),), self.classes, dtype=torch.int64, device=like.device))
+    def parse(self, given: object, indices: Sequence[int]) -> Condition:
+        """As `labels_of`."""
+        return Condition(labels=labels_of(given, self.names, indices))
 
-    def forward(self, condition: Condition) -> Told:
-        rows = self.table(condition.require("labels"))
-        return Told(tokens=rows.unflatten(1, (self.tokens, -1))) if self.tokens else Told(vector=rows)
-
-
-@dataclass(frozen=True)
-class TrainingLabels:
-    """The class of each item of the data, int64 (M,), some of which are left out in training."""
-
-    labels: NDArray[np.int64]
-    classes: int
-    dropout: float
-
-    def of(self, items: NDArray[np.int64], x_0: Tensor, draws: Draws) -> Condition:
-        """The labels of ``items`` (n,); nothing is said where the uniform draw is below ``dropout``."""
+    def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
+        """The batch's labels; none where the uniform number is below the dropout."""
         del x_0
-        left_out = draws.uniform(1)[:, 0] < self.dropout
-        return Condition(labels=torch.where(left_out, self.classes, torch.from_numpy(self.labels[items])))
+        left_out = batch.uniforms(Purpose.CONDITION_DROPOUT, 1, draw)[:, 0] < self.dropout
+        return Condition(labels=torch.where(left_out, len(self.names), batch.data.labels_of(batch.items)))
+
+    def null(self, like: Tensor) -> Condition:
+        return Condition(labels=torch.full((len(like),), len(self.names), dtype=torch.int64, device=like.device))
+
+    def forward(self, condition: Condition) -> NetworkCondition:
+        rows = self.table(condition["labels"])
+        if self.tokens:
+            return NetworkCondition(tokens=rows.unflatten(1, (self.tokens, -1)))
+        return NetworkCondition(vector=rows)
+
+    def checked(self, condition: Condition) -> Condition:
+        if "labels" not in condition:
+            return condition
+        return Condition({**condition, "labels": classes(condition["labels"], len(self.names))})
+
+
+def labels_of(given: object, names: Sequence[str], indices: Sequence[int], field: str = "label") -> Tensor:
+    """int64 (n,): the classes of samples ``indices`` that ``given`` names.
+
+    A class's name for all, "all" for one class after the other, or a tensor (n,) of their numbers. Raises InputError,
+    which names ``field``, where there is no such class.
+    """
+    if isinstance(given, Tensor):
+        if given.shape != (len(indices),):
+            raise InputError(f"{field}: {tuple(given.shape)} classes for {len(indices)} samples; give one for each")
+        return classes(given, len(names))
+    if given == "all":
+        return torch.tensor([i % len(names) for i in indices])
+    if given not in names:
+        raise InputError(f"{field}: there is no class {given}; {nearest(str(given), (*names, 'all'))}")
+    return torch.full((len(indices),), list(names).index(str(given)))
+
+
+def classes(labels: Tensor, count: int) -> Tensor:
+    """Classes (N,) as int64. Raises InputError where they are none of ``count``."""
+    if labels.is_floating_point() or labels.ndim != 1 or bool(((labels < 0) | (labels >= count)).any()):
+        raise InputError(f"label: gives no classes; give whole numbers from 0 to {count - 1}, one for each sample")
+    return labels.to(torch.int64)

@@ -1,27 +1,29 @@
 """Numbers as a condition: of each image how bright it is, how old, how far away; whatever is known of it.
 
-A value v is told as sines and cosines of (v - mean)/std at `FREQUENCIES`, and whether anything is said of it at all;
-a small perceptron makes a vector of all, which is added to the embedding of the noise level. Mean and deviation are
+A value v becomes sines and cosines of (v - mean)/std at `FREQUENCIES`, and a flag that it is known; a small perceptron
+makes a vector of all, which is added to the embedding of the noise level. Mean and deviation are
 those of the training data and stay with the weights. In training each sample's values are left out with probability p,
 as labels are (Ho & Salimans 2022).
 
 Columns of numbers in ``metadata.jsonl`` are values by their names; brightness and contrast are measured.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import pi
 from typing import ClassVar, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sumi.conditioning.condition import Condition, Draws, check_dropout
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.config import nearest
+from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError
-from sumi.networks.condition import Told
+from sumi.networks.condition import NetworkCondition
+from sumi.randomness import Purpose
 
 FREQUENCIES: Final = tuple(pi * 2.0**k for k in range(-3, 4))
 """Radians for a deviation: the slowest turns by half a cycle over eight deviations."""
@@ -31,7 +33,7 @@ MEASURED: Final = {"brightness": "mean", "contrast": "std"}
 
 @dataclass(frozen=True)
 class ValuesConditioning:
-    """The network is told numbers that belong to what it denoises."""
+    """The network is given numbers that belong to what it denoises."""
 
     name: ClassVar[str] = "values"
 
@@ -39,77 +41,81 @@ class ValuesConditioning:
         default=("brightness",),
         metadata={"help": "brightness, contrast, or columns of numbers in the folder's metadata.jsonl"},
     )
-    dropout: float = field(default=0.1, metadata={"help": "share of training images of which nothing is told, [0, 1)"})
+    dropout: float = field(default=0.1, metadata={"help": "share of training images that go without, [0, 1)"})
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) != len(self.names):
             raise InputError(f"conditioning.names: {list(self.names)} names none, or one twice; give each once")
         check_dropout(self.dropout)
 
+    def build(self, items: Items, width: int) -> "ValuesConditioner":
+        """A new conditioner. Raises InputError for data that are no images."""
+        if len(items.shape) != 3:
+            raise InputError(f"conditioning: {self.name} needs images, and these data are none; set conditioning=none")
+        return ValuesConditioner(self.names, width, self.dropout)
 
-class ValuesEmbedding(nn.Module):
-    """``values`` (N, K), nan where nothing is said, -> one vector (N, width)."""
+
+class ValuesConditioner(Conditioner):
+    """``values`` (N, K), nan where unknown, -> one vector (N, width)."""
 
     mean: Tensor
     std: Tensor
     frequencies: Tensor
 
-    def __init__(self, count: int, width: int) -> None:
+    def __init__(self, names: Sequence[str], width: int, dropout: float = 0.1) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(count))
-        self.register_buffer("std", torch.ones(count))
+        self.names, self.dropout = tuple(names), dropout
+        self.register_buffer("mean", torch.zeros(len(self.names)))
+        self.register_buffer("std", torch.ones(len(self.names)))
         self.register_buffer("frequencies", torch.tensor(FREQUENCIES), persistent=False)
-        inputs = count * (2 * len(FREQUENCIES) + 1)
+        inputs = len(self.names) * (2 * len(FREQUENCIES) + 1)
         self.perceptron = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
 
-    def fit(self, values: Tensor) -> None:
-        """Take mean and deviation from training data (M, K), nan where unknown."""
-        for k, column in enumerate(values.unbind(1)):
+    def fit(self, data: Dataset) -> None:
+        """Take mean and deviation of the values in the training data, nan where unknown."""
+        self.columns = torch.stack([column_of(data, name) for name in self.names], 1).float()
+        for k, column in enumerate(self.columns.unbind(1)):
             there = column[~column.isnan()]
             self.mean[k], std = there.mean(), there.std(correction=0)
             self.std[k] = std if std > 0 else 1.0
 
+    def parse(self, given: object, indices: Sequence[int]) -> Condition:
+        """``given``: a mapping of numbers by name for all samples; others stay unknown. Raises InputError."""
+        if not isinstance(given, Mapping):
+            raise InputError(f"values: {given!r} is no table of names and numbers; write {{{self.names[0]!r}: 0.2}}")
+        for name in given:
+            if name not in self.names:
+                raise InputError(f"values: the model knows no {name}; {nearest(str(name), self.names)}")
+        row = torch.tensor([float(given.get(name, torch.nan)) for name in self.names])
+        return Condition(values=row.expand(len(indices), -1))
+
+    def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
+        """The batch's values; unknown where the uniform number is below the dropout."""
+        del x_0
+        left_out = batch.uniforms(Purpose.CONDITION_DROPOUT, 1, draw) < self.dropout
+        return Condition(values=torch.where(left_out, torch.nan, self.columns[torch.from_numpy(batch.items)]))
+
     def null(self, like: Tensor) -> Condition:
-        """Nothing is said of as many samples as ``like`` (N, …) has."""
         return Condition(values=like.new_full((len(like), len(self.mean)), torch.nan))
 
-    def forward(self, condition: Condition) -> Told:
-        values = condition.require("values").to(self.mean)
-        said = ~values.isnan()
-        phase = torch.where(said, (values - self.mean) / self.std, 0.0)[..., None] * self.frequencies
-        features = torch.cat([phase.sin(), phase.cos(), torch.ones_like(phase[..., :1])], 2) * said[..., None]
-        return Told(vector=self.perceptron(features.flatten(1)))
+    def forward(self, condition: Condition) -> NetworkCondition:
+        values = condition["values"].to(self.mean)
+        known = ~values.isnan()
+        phase = torch.where(known, (values - self.mean) / self.std, 0.0)[..., None] * self.frequencies
+        features = torch.cat([phase.sin(), phase.cos(), torch.ones_like(phase[..., :1])], 2) * known[..., None]
+        return NetworkCondition(vector=self.perceptron(features.flatten(1)))
 
 
-@dataclass(frozen=True)
-class TrainingValues:
-    """The values of each item of the data, float32 (M, K)."""
+def column_of(data: Dataset, name: str) -> Tensor:
+    """The value called ``name`` of every item, float64 (N,): a column of the data, or measured of its pixels.
 
-    values: NDArray[np.float32]
-    dropout: float
-
-    def of(self, items: NDArray[np.int64], x_0: Tensor, draws: Draws) -> Condition:
-        """The values of ``items`` (n,); nothing is said where the uniform draw is below ``dropout``."""
-        del x_0
-        left_out = draws.uniform(1) < self.dropout
-        return Condition(values=torch.where(left_out, torch.nan, torch.from_numpy(self.values[items])))
-
-
-def values_of(data: Dataset, names: tuple[str, ...]) -> NDArray[np.float32]:
-    """The values called ``names`` of every image, (N, K). Raises InputError where the data have none of that name."""
-    columns = []
-    for name in names:
-        if name in data.columns:
-            columns.append(data.column(name))
-        elif name in MEASURED:
-            columns.append(_measured(data, name))
-        else:
-            known = (*MEASURED, *data.columns)
-            raise InputError(f"conditioning.names: the data have no values {name!r}; {nearest(name, known)}")
-    return np.stack(columns, 1).astype(np.float32)
-
-
-def _measured(data: Dataset, name: str) -> NDArray[np.float64]:
-    parts = np.split(np.arange(len(data)), range(1024, len(data), 1024))
+    Raises InputError where there is none of that name.
+    """
+    if name in data.columns:
+        return torch.from_numpy(data.column(name)).double()
+    if name not in MEASURED:
+        known = (*MEASURED, *data.columns)
+        raise InputError(f"conditioning.names: the data have no values {name!r}; {nearest(name, known)}")
     measure = torch.Tensor.mean if MEASURED[name] == "mean" else torch.Tensor.std
-    return np.concatenate([measure(data.batch(part).double().flatten(1), 1).numpy() for part in parts])
+    parts = torch.arange(len(data)).split(1024)
+    return torch.cat([measure(data.batch(part.numpy()).double().flatten(1), 1) for part in parts])

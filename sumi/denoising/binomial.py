@@ -27,7 +27,7 @@ from torch.nn.functional import logsigmoid
 
 from sumi.denoising.denoiser import Denoised
 from sumi.errors import InputError
-from sumi.process.binomial import draw, flip, kept, log_odds, transition
+from sumi.process.binomial import Binomial, flip, kept, log_odds, transition
 from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, Time, level
 
@@ -46,34 +46,28 @@ class BitDenoiser(Protocol):
 class BinomialDenoiser(nn.Module):
     """A network F(x_t, c_noise) read as logits; c_noise = 1000 t - 1.
 
-    ``grid`` and ``companions`` are those of `sumi.denoising.denoiser.NetworkDenoiser`. Raises InputError for a schedule
-    that erases nothing.
+    ``trained_steps`` and ``auxiliary`` are those of `sumi.denoising.denoiser.NetworkDenoiser`. Raises
+    InputError for a schedule that erases nothing.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, grid: int | None = None) -> None:
+    process = Binomial()
+    conditioner: None = None
+
+    def __init__(self, network: nn.Module, schedule: Schedule, trained_steps: int | None = None) -> None:
         super().__init__()
         if level(schedule, 1.0).alpha == 1:
             raise InputError("schedule: alpha(1) = 1 leaves every bit as it is; take one that falls, as erasing")
         self.network = network
         self.schedule = schedule
-        self.grid = grid
-        self.companions = nn.ModuleDict()
-
-    def start(self, noise: Tensor, std: float) -> Tensor:
-        """x at t = 1, where sampling begins: fair coins, thrown with standard normal ``noise`` (N, …)."""
-        del std  # a bit has no other size
-        return draw(torch.zeros_like(noise), noise)
-
-    def noised(self, x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
-        """A draw of q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
-        return flip(x_0, noise, t)
+        self.trained_steps = trained_steps
+        self.auxiliary = nn.ModuleDict()
 
     def logits(self, x_t: Tensor, t: Time) -> Tensor:
         """Log-odds of each bit of x_0, in x_t's type and shape (N, …)."""
         c_noise = 1000.0 * torch.as_tensor(level(self.schedule, t).t) - 1.0
         return self.network(x_t, c_noise.to(x_t.device, x_t.dtype).expand(len(x_t)))
 
-    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+    def forward(self, x_t: Tensor, t: Time) -> Denoised:
         """x̂_0; ``alpha`` and ``sigma`` beside it are a and √(1 - a²): x_t has mean a x_0 and variance 1 - a²."""
         clean = torch.tanh(self.logits(x_t, t) / 2)
         a = expand(kept(level(self.schedule, t)), x_t)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from sumi.denoising.parameterization import Coefficients, Parameterization
 from sumi.denoising.variance import clean_variance
 from sumi.errors import InputError
-from sumi.process.gaussian import add_noise, expand
+from sumi.networks.condition import NetworkCondition
+from sumi.process.gaussian import Gaussian, expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
 
 
@@ -79,19 +80,27 @@ class FunctionDenoiser:
 
 
 class Condition(Protocol):
-    """What is said of N samples; only a conditioner knows what (`sumi.conditioning`)."""
+    """What N samples are to be; only the conditioners know what (`sumi.conditioning`)."""
 
     def to(self, device: torch.device, /) -> "Condition": ...
 
 
 class Conditioner(Protocol):
-    """A module that makes of a condition what a network is told; both are its own kinds."""
+    """A module that turns a condition into what a network is given besides its input."""
 
     def null(self, like: Tensor, /) -> Condition:
-        """The condition of as many samples as ``like`` (N, …), and of their shape, of which nothing is said."""
+        """The condition that says nothing of as many samples as ``like`` (N, …), for their shape."""
         ...
 
-    def __call__(self, condition: Any, /) -> Any: ...
+    def fit(self, data: Any, /) -> None:
+        """Take what must be known of the training data."""
+        ...
+
+    def of_data(self, batch: Any, x_0: Tensor, /) -> Condition:
+        """The condition of a training batch that the network sees as ``x_0`` (n, …)."""
+        ...
+
+    def __call__(self, condition: Any, /) -> NetworkCondition: ...
 
 
 class ReadDenoiser(Protocol):
@@ -109,27 +118,27 @@ class ReadDenoiser(Protocol):
 
 
 class NetworkDenoiser(nn.Module):
-    """A network F(x, c_noise) read through a parameterization.
+    """A network F(x, c_noise, condition) read through a parameterization.
 
-    A module, since it has weights; its call is its own, since a sampler needs no module's hooks at every step.
+    ``trained_steps``: the number T of steps of the chain the network was trained on, when it knows only the times i/T;
+    None when it takes any time. ``learned_variance``: the network gives twice as many channels, of which the second
+    half says the variance of the chain's steps (`sumi.denoising.variance`).
 
-    ``grid``: the number T of steps of the chain the network was trained on, when it knows only the times i/T; None when
-    it takes any time. ``learned_variance``: the network gives twice as many channels, of which the second half says the
-    variance of the chain's steps (`sumi.denoising.variance`).
+    ``conditioner``: turns a condition of the samples into what the network is given besides; a condition of None is its
+    ``null``. A condition is bound before a sampler sees the denoiser: `bind`.
 
-    ``conditioner``: makes of a condition of the samples what the network is told besides; a condition of None is its
-    ``null``. A condition is bound before a sampler sees the denoiser: `told`.
-
-    ``companions``: modules that are trained, or keep count, beside the network and are no part of its output; they are
+    ``auxiliary``: modules that are trained, or keep count, beside the network and are no part of its output; they are
     here because optimizer, averaging and checkpoints take this module whole.
     """
+
+    process = Gaussian()
 
     def __init__(
         self,
         network: nn.Module,
         schedule: Schedule,
         parameterization: Parameterization,
-        grid: int | None = None,
+        trained_steps: int | None = None,
         learned_variance: bool = False,
         conditioner: Conditioner | None = None,
     ) -> None:
@@ -137,24 +146,16 @@ class NetworkDenoiser(nn.Module):
         self.network = network
         self.schedule = schedule
         self.parameterization = parameterization
-        self.grid = grid
+        self.trained_steps = trained_steps
         self.learned_variance = learned_variance
         self.conditioner = conditioner
-        self.companions = nn.ModuleDict()
+        self.auxiliary = nn.ModuleDict()
 
-    def start(self, noise: Tensor, std: float) -> Tensor:
-        """x at t = 1, where sampling begins: standard normal ``noise`` (N, …) brought to the deviation ``std``."""
-        return noise * std
-
-    def noised(self, x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
-        """A draw of q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
-        return add_noise(x_0, noise, t)
-
-    def told(self, condition: Condition) -> "ToldDenoiser":
-        """This denoiser, told ``condition`` of the N samples. Raises InputError where it takes none."""
+    def bind(self, condition: Condition) -> "ConditionedDenoiser":
+        """This denoiser with ``condition``, a row for each of N samples. Raises InputError where it takes none."""
         if self.conditioner is None:
             raise InputError("condition: this model was trained without; train one with conditioning=labels")
-        return ToldDenoiser(self, condition)
+        return ConditionedDenoiser(self, condition)
 
     def predict(self, x_t: Tensor, c: Coefficients, condition: Condition | None = None) -> Tensor:
         """F(c_in x_t, c_noise, condition), in x_t's type and shape."""
@@ -169,16 +170,16 @@ class NetworkDenoiser(nn.Module):
             c_noise = x_t.new_full((len(x_t),), c.c_noise)
         if self.conditioner is None:
             return self.network(scaled, c_noise)
-        told = self.conditioner.null(x_t) if condition is None else condition.to(x_t.device)
-        return self.network(scaled, c_noise, self.conditioner(told))
+        given = self.conditioner.null(x_t) if condition is None else condition.to(x_t.device)
+        return self.network(scaled, c_noise, self.conditioner(given))
 
-    def __call__(self, x_t: Tensor, t: Time, condition: Condition | None = None) -> Denoised:
+    def forward(self, x_t: Tensor, t: Time, condition: Condition | None = None) -> Denoised:
         now = level(self.schedule, t)
         c = self.parameterization.coefficients(now)
         output, variance = self._output(x_t, c, condition), None
         if self.learned_variance:
-            output, said = output.chunk(2, 1)
-            variance = clean_variance(said, now, self.schedule, self.grid or 1)
+            output, fraction = output.chunk(2, 1)
+            variance = clean_variance(fraction, now, self.schedule, self.trained_steps or 1)
         clean = x_t * expand(c.c_skip, x_t)
         c_out = expand(c.c_out, x_t)
         # one pass over the image where the coefficient is a number, as in a sampler
@@ -187,8 +188,8 @@ class NetworkDenoiser(nn.Module):
 
 
 @dataclass(frozen=True)
-class ToldDenoiser:
-    """A network's denoiser with the condition of each sample bound to it: a denoiser as any other, of N samples."""
+class ConditionedDenoiser:
+    """A network's denoiser with the condition of each of N samples bound to it: a denoiser as any other."""
 
     denoiser: NetworkDenoiser
     condition: Condition

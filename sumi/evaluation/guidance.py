@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from sumi.conditioning.condition import Condition
-from sumi.conditioning.labels import LabelConditioning
 from sumi.errors import InputError
 from sumi.evaluation.sweep_measures import Accuracy, Distance, Variety
 from sumi.evaluation.sweeps import Sweep, in_random_order, sweep
@@ -62,7 +61,7 @@ def guidance_sweep(
     Raises InputError for anything but a model of images with classes as its condition; for runs that do not fit it; and
     for scales that are below 0, no numbers or fewer than two.
     """
-    if not isinstance(model, DiffusionModel) or not isinstance(model.config.conditioning, LabelConditioning):
+    if not isinstance(model, DiffusionModel) or model.config.condition("labels") is None:
         raise InputError(
             "trade_off: needs a model of images that is conditioned on their classes; train classifier-free or guided"
         )

@@ -105,7 +105,7 @@ def compare(
     solvers, evaluations = tuple(dict.fromkeys(solvers)), tuple(dict.fromkeys(evaluations))
     if not solvers or not evaluations:
         raise InputError("--solvers, --steps: there is nothing to compare; name one or more")
-    known = model.gaussian_denoiser().grid
+    known = model.gaussian_denoiser().trained_steps
     if known is not None and 4 * max(evaluations) > known:
         raise InputError(
             f"--steps {max(evaluations)}: the network knows only {known} times, too few to follow its ODE beside that; "

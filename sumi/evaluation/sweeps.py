@@ -124,7 +124,7 @@ def sweep_sampler(
             f"--sweeps: {len(training)} images to train on are too few to look for copies of; "
             f"give more than {OWN_NEIGHBOURS}, or leave it out"
         )
-    config, grid = model.config.sampling, model.network_denoiser.grid
+    config, grid = model.config.sampling, model.network_denoiser.trained_steps
     alike, mixed = (in_random_order(images, seed) for images in (training, held_out))
 
     def drawn(what: str, steps: int, solver: str, eta: float | None = None) -> Tensor:

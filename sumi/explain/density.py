@@ -47,7 +47,7 @@ Count = Callable[[int, int], None]
 
 def flow_of(denoiser: NetworkDenoiser) -> tuple[Flow, NoiseLevel]:
     """The ODE's integrator for this network, and the level whose density it gives."""
-    flow = integrator(denoiser.grid, smallest=LEAST_NOISE)
+    flow = integrator(denoiser.trained_steps, smallest=LEAST_NOISE)
     return flow, flow.first(denoiser.schedule)
 
 
@@ -116,7 +116,7 @@ def constants(model: DiffusionModel, x_0: Tensor) -> Constants:
     flow, start = flow_of(denoiser)
     noise = normal(model.config.seed, range(len(x_0)), 0, Purpose.EVALUATION, x_0.shape[1:], device=x_0.device)
     x_t = add_noise(x_0, noise, start)
-    steps = denoiser.grid
+    steps = denoiser.trained_steps
     down = (
         torch.arange(steps, 0, -1, dtype=torch.float64) / steps
         if steps

@@ -30,7 +30,7 @@ from sumi.process.chain import LinearBeta
 from sumi.process.schedule import Schedule
 from sumi.process.schedules import ScheduleConfig
 from sumi.progress import Count
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
 MOST_KNOWN: Final = 2_000  # images that an exact denoiser compares with at every step
@@ -62,7 +62,7 @@ def explain(
     if not Path(subject).exists():
         raise InputError(f"{subject}: is no run folder, schedule or law; {nearest(subject, (*SCHEDULES, *LAWS))}")
     model = load(subject, DiffusionModel, checkpoint=checkpoint)
-    dataset, folder = model.load_data(data), out or RunPaths(model.folder).explain
+    dataset, folder = model.load_data(data), out or RunFolder(model.folder).explain
     yield from RUNS[dataset.spec.name](model, dataset, folder, count)
 
 

@@ -12,23 +12,25 @@ is, in proportion. To tell the sampler's fault from the network's, everything is
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sumi.data.batch import Batch
+from sumi.data.vectors import VectorDataset
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.exact import mixture_denoiser
 from sumi.denoising.parameterization import PredictPreconditioned
 from sumi.denoising.weighting import SNRWeighting
-from sumi.errors import SumiError
 from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
 from sumi.networks.mlp import MLPConfig
-from sumi.objectives.denoising import DenoisingLoss, Loss
+from sumi.objectives.denoising import DenoisingLoss
+from sumi.objectives.objective import Objective
 from sumi.process.exploding import Ladder
 from sumi.process.schedule import NoiseLevel, Schedule, level
 from sumi.progress import Count
@@ -62,40 +64,33 @@ def log_density(x: Tensor, sigma: float) -> Tensor:
     return (shares.log() - squares / (2 * variance)).logsumexp(1) - float(np.log(2 * np.pi * variance))
 
 
-@dataclass(frozen=True)
-class PointsTask:
-    """Denoising score matching on fresh draws of the mixture, at levels drawn evenly from ``times`` (K,)."""
+BATCH: Final = 256
 
-    times: Tensor
-    seed: int
-    loss_function: Loss[NetworkDenoiser] = field(default_factory=lambda: DenoisingLoss(SNRWeighting()))
 
-    @property
-    def items(self) -> int:
-        """The data has no end: what the trainer counts as an epoch means nothing here."""
-        return 2**16
+class PointsObjective(Objective[NetworkDenoiser]):
+    """Denoising score matching on fresh draws of the mixture, at levels drawn evenly from ``times`` (K,).
 
-    def loss(self, module: nn.Module, step: int, positions: np.ndarray, items: np.ndarray) -> Tensor:
-        """The loss of each sample (n,) of a step's batch, taken in one part; draws are functions of (seed, step)."""
-        del items
-        random, count = generator(self.seed, 0, step, Purpose.TRAINING_TIME), len(positions)
+    A batch is taken whole, and only counts: its draws are functions of (seed, step).
+    """
+
+    def __init__(self, denoiser: NetworkDenoiser, times: Tensor) -> None:
+        super().__init__(denoiser)
+        self.points_at, self.loss = times, DenoisingLoss(SNRWeighting())
+
+    def forward(self, batch: Batch) -> Tensor:
+        random, count = generator(batch.seed, 0, batch.step, Purpose.TRAINING_TIME), len(batch.items)
         x_0 = torch.from_numpy(random.standard_normal((count, 2)))
         x_0 += torch.tensor(MEANS)[torch.from_numpy(random.choice(2, count, p=SHARES))]
-        t = self.times[torch.from_numpy(random.integers(len(self.times), size=count))]
-        noise = normal(self.seed, [0], step, Purpose.TRAINING_NOISE, (count, 2))[0]
-        return self.loss_function(_denoiser(module), x_0.float(), t, noise)
-
-    def beside(self, module: nn.Module) -> Sequence[nn.Module]:
-        """Nothing is trained beside the network."""
-        del module
-        return ()
+        t = self.points_at[torch.from_numpy(random.integers(len(self.points_at), size=count))]
+        noise = normal(batch.seed, [0], batch.step, Purpose.TRAINING_NOISE, (count, 2))[0]
+        return self.loss(self.model, x_0.float(), t, noise)
 
 
 def learn(times: Tensor, *, steps: int, seed: int = 0, progress: Callable[[Progress], None] | None = None) -> Denoiser:
     """A perceptron trained at these times of the ladder; its averaged weights."""
     config = TrainingConfig(
         steps=steps,
-        batch_size=256,
+        batch_size=BATCH,
         learning_rate=3e-3,
         decay="cosine",
         precision="fp32",
@@ -106,15 +101,13 @@ def learn(times: Tensor, *, steps: int, seed: int = 0, progress: Callable[[Progr
         torch.manual_seed(seed)
         network = MLPConfig(width=64, blocks=2, embedding=32).build((2,))
         denoiser = NetworkDenoiser(network, LADDER.build(), PredictPreconditioned(SPREAD))
-        trainer = Trainer(config, denoiser, PointsTask(times, seed), seed, Path(folder), on_progress=progress)
+        counted = VectorDataset(np.zeros((BATCH, 2), np.float32), tuple(map(str, range(BATCH))))
+        objective = PointsObjective(denoiser, times)
+        trainer = Trainer(config, objective, counted, seed, Path(folder), on_progress=progress)
         trainer.run()
-    return _denoiser(trainer.ema.module).eval().requires_grad_(False)
-
-
-def _denoiser(module: nn.Module) -> NetworkDenoiser:
-    if not isinstance(module, NetworkDenoiser):
-        raise SumiError(f"training: this task trains a NetworkDenoiser, not a {type(module).__name__}")
-    return module
+    averaged = trainer.ema.module
+    assert isinstance(averaged, NetworkDenoiser)
+    return averaged.eval().requires_grad_(False)
 
 
 def rungs() -> Tensor:

@@ -33,7 +33,7 @@ from sumi.features.network import FeatureNetwork
 from sumi.figures.canvas import INK, RED, Drawn, canvas, save
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.unet import UNetConfig
 from sumi.progress import Count
 from sumi.training.config import TrainingConfig
@@ -69,9 +69,9 @@ PLANS: Final = (
 COLOURS: Final = {"ε": INK, "x₀": RED, "v": BLUE}
 
 
-def configuration(plan: Plan, source: str, *, steps: int = STEPS, seed: int = 0) -> RunConfig:
+def configuration(plan: Plan, source: str, *, steps: int = STEPS, seed: int = 0) -> DiffusionConfig:
     """The run of a plan: a small U-Net and batches of 64, in float32, alike for all but output and weight."""
-    return RunConfig(
+    return DiffusionConfig(
         recipe="parameterizations",
         data=DataConfig(source=source, held_out=HELD_OUT),
         seed=seed,
@@ -116,7 +116,7 @@ def compare(
 
 
 def _measure(
-    config: RunConfig,
+    config: DiffusionConfig,
     plan: Plan,
     images: torch.Tensor,
     network: FeatureNetwork,

@@ -35,7 +35,7 @@ def draw_noised_cloud(model: DiffusionModel, x_0: Tensor, path: Path) -> Drawn:
     times = torch.linspace(0, 1, SHOWN, dtype=torch.float64)
     figure = canvas(2.3 * SHOWN, 2.6)
     for axes, t in zip(figure.subplots(1, SHOWN), levels(schedule, times), strict=True):
-        x_t = x_0 if t.t == 0 else model.network_denoiser.noised(x_0, noise, t)
+        x_t = x_0 if t.t == 0 else model.network_denoiser.process.noised(x_0, noise, t)
         size = max(1.0, float(deviation(t)))
         draw(axes, x_t / size, levels_of, 3.0)
         axes.set_title(f"t = {float(t.t):.1f}", fontsize=9)

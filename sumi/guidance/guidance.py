@@ -6,8 +6,6 @@ Classifier-free guidance, a negative class and autoguidance extrapolate (`sumi.g
 adds its gradient to what comes of that (`sumi.guidance.classifier`), and a threshold keeps x̂_0 in range at last.
 """
 
-from dataclasses import replace
-
 from sumi.conditioning.condition import Condition
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
@@ -32,8 +30,7 @@ def guided(
     """
     guidance, own = sampling.guidance, condition
     if own is not None and guidance.classifier is not None and not vocabulary.knows_labels:
-        own = replace(own, labels=None)  # they are for the classifier alone
-        own = own if own.parts() else None
+        own = own.without("labels") or None  # they are for the classifier alone
     denoiser = _extrapolated(network, own, guidance, vocabulary, shape)
     if guidance.classifier is not None:
         denoiser = _by_classifier(denoiser, condition, guidance, vocabulary)
@@ -50,7 +47,7 @@ def _extrapolated(
     """``network`` with its condition, and away from a worse one, a negative class, or the network without condition."""
 
     def bound(denoiser: NetworkDenoiser, condition: Condition) -> Denoiser:
-        return denoiser.told(vocabulary.checked(condition, denoiser, shape))
+        return denoiser.bind(vocabulary.checked(condition, denoiser, shape))
 
     better: Denoiser = network if condition is None else bound(network, condition)
     if guidance.worse is not None:
@@ -62,16 +59,16 @@ def _extrapolated(
     elif condition is None:
         return network
     elif guidance.negative is not None:
-        if condition.labels is None:
+        if "labels" not in condition:
             raise InputError(f"guidance.negative: {guidance.negative} is of use with a label alone; give a label")
         if guidance.negative == "all":
             raise InputError("guidance.negative: all is no class; give the name of one")
-        unwanted = vocabulary.of_label(range(len(condition.labels)), guidance.negative, field="guidance.negative")
+        unwanted = vocabulary.of_label(range(len(condition["labels"])), guidance.negative, field="guidance.negative")
         worse = bound(network, unwanted)
     elif guidance.scale == 1:
         return better
     else:
-        if getattr(vocabulary.conditioning, "dropout", None) == 0:
+        if vocabulary.without_dropout:
             raise InputError(f"guidance: {guidance.scale:g} needs a model also trained without its condition; give 1")
         worse = network
     return Extrapolation(better, worse, guidance.scale, _interval(guidance), guidance.rescale)
@@ -84,9 +81,9 @@ def _by_classifier(
     classifier = guidance.classifier
     if not isinstance(classifier, NoisyClassifier):
         raise InputError(f"guidance.classifier: a {type(classifier).__name__} is none; give a run or a model")
-    if condition is None or condition.labels is None:
+    if condition is None or "labels" not in condition:
         raise InputError("guidance.classifier: guides towards a class, and none is given; give a label")
-    log_probability = classifier.of(vocabulary.classes(condition.labels))
+    log_probability = classifier.of(vocabulary.classes(condition["labels"]))
     interval = _interval(guidance).within(classifier.interval)
     return ClassifierGuidance(denoiser, log_probability, guidance.classifier_scale, interval)
 

@@ -152,7 +152,10 @@ def tiling_of(shape: tuple[int, int, int], size: tuple[int, int], factor: int = 
 def condition_of_windows(condition: Condition, shape: tuple[int, int, int], size: tuple[int, int]) -> Condition:
     """The condition of pictures of ``size`` as that of each of their windows of ``shape``. Raises InputError."""
     count = tiling_of(shape, size).count
-    parts = {name: part.repeat_interleave(count, 0) for name, part in condition.parts().items()}
-    if condition.image is not None:
-        parts["image"] = tiling_of(shape, size, size[0] // condition.image.shape[2]).cut(condition.image)
-    return Condition(**parts)
+
+    def of_windows(part: Tensor) -> Tensor:
+        if part.ndim == 4:  # an image is cut as the pictures are
+            return tiling_of(shape, size, size[0] // part.shape[2]).cut(part)
+        return part.repeat_interleave(count, 0)
+
+    return Condition({name: of_windows(part) for name, part in condition.items()})

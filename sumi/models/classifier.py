@@ -1,19 +1,29 @@
-"""A trained classifier of noisy images: what guides, and how well it recognises held-out images in so much noise."""
+"""Classifiers of noisy images, which guide diffusion models of whatever schedule (Dhariwal & Nichol 2021, section 4.1).
+
+    x_t = √u x_0 + √(1 - u) ε,      u = sigmoid(log_snr),      log_snr uniform over what the classifier is to know
+
+The objective is the cross-entropy of the class given x_t. What noise does beyond the range of log-SNR tells no classes
+apart, or hides none.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
+from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.guidance.classifier import NoisyClassifier
 from sumi.metrics.intervals import Estimate, share
-from sumi.models.classifier_config import NoisyClassifierConfig
-from sumi.models.description import RunDescription
-from sumi.models.model import TrainedModel
+from sumi.models.model import RunDescription, SystemConfig, TrainedModel
+from sumi.networks.classifier import ClassifierConfig
+from sumi.objectives.objective import Objective
 from sumi.process.gaussian import add_noise
 from sumi.process.schedule import at_log_snr
 from sumi.randomness import Purpose, normal
@@ -21,6 +31,54 @@ from sumi.randomness import Purpose, normal
 POINTS: Final = 17
 BATCH: Final = 256
 MOST: Final = 2000
+
+
+@dataclass(frozen=True)
+class NoisyClassifierConfig(SystemConfig):
+    """The full configuration of a classifier of noisy images."""
+
+    name: ClassVar[str] = "classifier"
+
+    lowest: float = field(default=-8.0, metadata={"help": "log-SNR of the noisiest images it is trained on"})
+    highest: float = field(default=8.0, metadata={"help": "log-SNR of the cleanest"})
+    network: ClassifierConfig = field(default_factory=ClassifierConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not -20 <= self.lowest < self.highest <= 20:
+            raise InputError(
+                f"lowest, highest: {self.lowest:g} to {self.highest:g} is no range of log-SNR; give lowest below "
+                "highest, between -20 and 20"
+            )
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that the weights mean nothing without."""
+        return self.lowest, self.highest, self.network
+
+    def build(self, items: DataSpec) -> "ClassifierObjective":
+        """A new network that takes all classes to be alike. Raises InputError for data without classes."""
+        if not items.label_names:
+            raise InputError(f"data.source: {self.data.source} has no classes to tell apart; give labelled images")
+        network = self.network.build(items.shape, len(items.label_names))
+        return ClassifierObjective(NoisyClassifier(network, self.lowest, self.highest))
+
+    def wrap(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> "ClassifierModel":
+        """The classifier, ready to guide."""
+        assert isinstance(module, NoisyClassifier)
+        return ClassifierModel(description, module, step, folder)
+
+
+class ClassifierObjective(Objective[NoisyClassifier]):
+    """The cross-entropy of each image's class in nats, at a noise level of its own."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        model = self.model
+        now = at_log_snr(model.lowest + (model.highest - model.lowest) * batch.uniform(Purpose.TRAINING_TIME))
+        noise = batch.normal(Purpose.TRAINING_NOISE, batch.data.shape)
+        x_t = add_noise(batch.x, noise, now).to(self.device, non_blocking=True)
+        labels = batch.data.labels_of(batch.items).to(self.device)
+        return F.cross_entropy(model.logits(x_t, now), labels, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -33,20 +91,14 @@ class AccuracyByNoise:
     images: int
 
 
-class ClassifierModel(TrainedModel):
+class ClassifierModel(TrainedModel[NoisyClassifierConfig, NoisyClassifier]):
     """A noisy classifier with what it was trained for."""
 
     what: ClassVar[str] = "classifiers of noisy images"
 
-    def __init__(self, description: RunDescription, classifier: NoisyClassifier, step: int, folder: Path) -> None:
-        if not isinstance(description.config, NoisyClassifierConfig):
-            raise InputError(f"{folder}: is a run of {description.config.recipe}, and this is for {self.what}")
-        super().__init__(description, classifier, step, folder)
-        self._config, self.classifier = description.config, classifier
-
     @property
-    def config(self) -> NoisyClassifierConfig:
-        return self._config
+    def classifier(self) -> NoisyClassifier:
+        return self.module
 
     @property
     def evaluated_as(self) -> str:

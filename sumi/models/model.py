@@ -1,24 +1,96 @@
-"""A trained model, of whatever kind: the module, what it is a model of, and the run folder it came from."""
+"""What every system has: its configuration, the description of a run of it, and the trained model that comes of it.
 
+    SystemConfig ── build(items) ──▶ Objective ── training ──▶ weights ── wrap ──▶ TrainedModel
+
+A system is one file in `sumi.models` and one line in `sumi.models.run`.
+"""
+
+import hashlib
+import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
-from sumi.data.config import MEMORY
+from sumi.config import to_json
+from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.images import ImageSpec
 from sumi.data.load import is_there
 from sumi.data.open import open_data
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import expect
+from sumi.data.spec import DataSpec, expect
+from sumi.data.specs import SPECS
 from sumi.errors import InputError, writing
-from sumi.models.description import Config, RunDescription, RunFolder
+from sumi.models.formats import FORMAT
+from sumi.objectives.objective import Objective
 from sumi.training.checkpoint import JSON, Checkpoint, save_checkpoint, sync_folder
+from sumi.training.config import TrainingConfig
+from sumi.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class SystemConfig(ABC):
+    """The configuration of a system: the data, the seed, the training, and the parts that its subclass adds.
+
+    Raises InputError for a seed that is none.
+    """
+
+    name: ClassVar[str]
+
+    recipe: str = field(metadata={"help": "the recipe this began as"})
+    data: DataConfig
+    seed: int = field(default=0, metadata={"help": "all randomness of the run follows from it; 0 or more"})
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**64:
+            raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
+
+    @property
+    @abstractmethod
+    def identity(self) -> tuple[object, ...]:
+        """All that the weights mean nothing without."""
+
+    @abstractmethod
+    def build(self, items: DataSpec) -> Objective:
+        """The untrained model of such data, with what it is trained on. Raises InputError where they do not fit."""
+
+    @abstractmethod
+    def wrap(self, description: "RunDescription", module: nn.Module, step: int, folder: Path) -> "TrainedModel":
+        """``module`` (`Objective.model`) ready to use, trained for ``step`` steps in the run ``folder``."""
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What config.json holds.
+
+    ``data_std``: the standard deviation of the data in the model's range, a scale that samplers go by.
+    """
+
+    config: SystemConfig
+    items: SPECS
+    data_fingerprint: str
+    data_std: float
+    format: int = FORMAT
+
+    @classmethod
+    def of(cls, config: SystemConfig, dataset: Dataset) -> "RunDescription":
+        """That of a run on this data. Raises InputError for data of a kind that no run folder holds."""
+        spec = expect(dataset.spec, SPECS, f"data: {dataset.spec.name} are not in sumi.data.specs; add their spec")
+        return cls(config, spec, dataset.fingerprint(), dataset.std())
+
+    @property
+    def identity(self) -> str:
+        """sha256 of all that the weights mean nothing without: the system, its parts and what the data are."""
+        parts = (self.config.name, *self.config.identity, self.items)
+        return hashlib.sha256(json.dumps([to_json(part) for part in parts], sort_keys=True).encode()).hexdigest()
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -35,7 +107,11 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-class TrainedModel(ABC):
+ConfigT = TypeVar("ConfigT", bound=SystemConfig, default=Any)
+ModuleT = TypeVar("ModuleT", bound=nn.Module, default=Any)
+
+
+class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
     """What every kind of run gives when it is loaded: weights that are trained no more.
 
     ``folder`` is the run folder it came from; ``step`` how long it was trained; ``what`` how such models are called.
@@ -43,15 +119,11 @@ class TrainedModel(ABC):
 
     what: ClassVar[str] = "trained models"
 
-    def __init__(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> None:
+    def __init__(self, description: RunDescription, module: ModuleT, step: int, folder: Path) -> None:
         self.description, self.items = description, description.items
-        self.module = module.eval().requires_grad_(False)
+        self.config: ConfigT = cast("ConfigT", description.config)
+        self.module: ModuleT = module.eval().requires_grad_(False)
         self.step, self.folder = step, folder
-
-    @property
-    @abstractmethod
-    def config(self) -> Config:
-        """What was configured."""
 
     @property
     def evaluated_as(self) -> str:
@@ -112,7 +184,7 @@ class TrainedModel(ABC):
         with writing(final):
             shutil.rmtree(saving.path, ignore_errors=True)  # of a save that was killed
             try:
-                saving.write(self.description)
+                saving.write_config(to_json(self.description))
                 save_checkpoint(saving.checkpoints, Checkpoint(self.step, weights, weights, {}, state), keep=1)
                 sync_folder(saving.path)
                 saving.path.rename(final)
@@ -125,7 +197,7 @@ class TrainedModel(ABC):
         """A PNG of what it has learned, to look at while it is trained; None where there is none."""
 
 
-class GenerativeModel(TrainedModel):
+class GenerativeModel(TrainedModel[ConfigT, ModuleT]):
     """A model that makes samples, and can be measured by them."""
 
     what: ClassVar[str] = "models that make samples"

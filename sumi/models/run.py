@@ -1,53 +1,41 @@
-"""The kinds of run: what is built, learned and loaded for each configuration. To add a kind: its configuration in
-`sumi.models.description.Config`, a file here that says the three things of `Kind`, and a line in `kind_of`.
-"""
+"""The systems that can be trained, one line each, and what reads their run folders: `read_run` and `load`."""
 
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, TypeVar, get_args, overload
 
-import torch
-from torch import nn
-
-from sumi.data.dataset import Dataset
+from sumi.config import from_json
 from sumi.errors import InputError
-from sumi.models.baselines.config import BaselineConfig
-from sumi.models.baselines.kind import BaselineKind
-from sumi.models.classifier_config import NoisyClassifierConfig
-from sumi.models.classifier_kind import Classification
-from sumi.models.description import RunDescription, RunFolder
-from sumi.models.diffusion.kind import Diffusion
+from sumi.models.baselines.model import BaselineConfig
+from sumi.models.classifier import NoisyClassifierConfig
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.model import TrainedModel, pick_device
+from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.formats import FORMAT, upgraded
+from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
 from sumi.training.checkpoint import checkpoint_step, find_checkpoints, load_state, load_weights
-from sumi.training.trainer import Task
+from sumi.training.run_folder import RunFolder
+
+SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig
 
 Model = TypeVar("Model", bound=TrainedModel)
 
 
-class Kind(Protocol):
-    """What differs between runs of one kind and another, of one description."""
-
-    def build(self) -> nn.Module:
-        """A new, untrained module: all that is trained or kept with the weights. Raises InputError."""
-        ...
-
-    def task(self, module: nn.Module, data: Dataset, device: torch.device) -> Task:
-        """What ``module``, which `build` made and is on ``device``, learns of ``data``. Raises InputError."""
-        ...
-
-    def model(self, module: nn.Module, step: int, folder: Path) -> TrainedModel:
-        """``module`` ready to use, trained for ``step`` steps in the run ``folder``."""
-        ...
+def read_config(data: object) -> SystemConfig:
+    """The configuration that this JSON describes. Raises InputError naming the field."""
+    return from_json(SYSTEMS, data)
 
 
-def kind_of(description: RunDescription) -> Kind:
-    """The kind of run that was described."""
-    config = description.config
-    if isinstance(config, NoisyClassifierConfig):
-        return Classification(config, description)
-    if isinstance(config, BaselineConfig):
-        return BaselineKind(config, description)
-    return Diffusion(config, description)
+def read_run(folder: RunFolder) -> RunDescription:
+    """The description in a run folder. Raises InputError where it is none, or its config.json is not understood."""
+    data = folder.read_config()
+    if data.get("format") not in (5, FORMAT):
+        raise InputError(
+            f"{folder.config_file}: has format {data.get('format')}, this version reads 5 and {FORMAT}; "
+            "use the version of sumi that wrote it"
+        )
+    try:
+        return from_json(RunDescription, upgraded(data), known=get_args(SYSTEMS))
+    except InputError as error:
+        raise InputError(f"{folder.config_file}: is not what `sumi train` wrote ({error}); restore it") from None
 
 
 @overload
@@ -71,7 +59,7 @@ def load(
     or a file is damaged (every hash is verified).
     """
     folder = RunFolder(run)
-    description = folder.read()
+    description = read_run(folder)
     found, skipped = find_checkpoints(folder.checkpoints)
     by_step = {checkpoint_step(path): path for path in found}
     if not by_step:
@@ -83,8 +71,7 @@ def load(
     if step not in by_step:
         raise InputError(f"--checkpoint {step}: there is none; there are {', '.join(map(str, sorted(by_step)))}")
     path = by_step[step]
-    kind = kind_of(description)
-    module = kind.build()
+    module = description.config.build(description.items).model
     try:
         weights, state = load_weights(path, "ema"), load_state(path)
     except InputError as error:
@@ -97,7 +84,7 @@ def load(
             "times, network or kind of data); restore it"
         )
     module.load_state_dict(weights)
-    model = kind.model(module.to(pick_device(device)), step, folder.path)
+    model = description.config.wrap(description, module.to(pick_device(device)), step, folder.path)
     if not isinstance(model, expected):
         recipe = description.config.recipe
         raise InputError(f"{folder.path}: is a run of {recipe}, and this is for {expected.what}; choose such a run")

@@ -9,7 +9,7 @@
 Against the U-Net of `sumi.networks.unet`: *everything* held on the way down, after the first convolution and after
 every block, is concatenated to the input of a block on the way up, so a level has one block more up than down;
 resolution changes inside residual blocks, in both branches (Brock et al. 2019); and attention, in heads of 64 channels,
-is at several resolutions. The noise level and what else it is told enter every block by adaptive group norm. With the
+is at several resolutions. The noise level and the condition enter every block by adaptive group norm. With the
 same widths a training step takes two to three times as long.
 
 The way down and the middle, which a classifier has too (`sumi.networks.classifier`), are `Encoder`.
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.networks.condition import NOTHING, Told, ToldSpec
+from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
 from sumi.networks.layers import (
     CrossAttention,
     Modulation,
@@ -67,20 +67,20 @@ class ADMConfig(EncoderConfig):
 
     name: ClassVar[str] = "adm"
 
-    def build(self, shape: tuple[int, ...], outputs: int = 1, told: ToldSpec | None = None) -> "ADM":
+    def build(self, shape: tuple[int, ...], outputs: int = 1, condition: ConditionShape | None = None) -> "ADM":
         """A new network for images of ``shape`` = (C, H, W), with ``outputs`` numbers for each of their values.
 
-        ``told``: what it is told besides a vector.
+        ``condition``: the shapes of what it is given besides a vector.
 
         Raises:
             InputError: if these are no images, or their size is too small, see `check_size`.
         """
         channels, _, _ = self.check_images(self.name, shape)
-        return ADM(self, channels, outputs, told or ToldSpec())
+        return ADM(self, channels, outputs, condition or ConditionShape())
 
 
 class Block(nn.Module):
-    """A residual block, and attention after it where asked for: to all positions, and then to tokens where told any.
+    """A residual block, and attention after it where asked for: to all positions, then to any tokens.
 
     ``forward(x: (N, C, H, W), modulation, tokens=None, size=None) -> (N, C', H', W')``.
     """
@@ -155,20 +155,22 @@ class Encoder(nn.Module):
 
 
 class ADM(nn.Module):
-    """An ADM U-Net told its noise level.
+    """An ADM U-Net conditioned on the noise level.
 
-    ``forward(x: (N, C, H, W), c_noise: (N,), told) -> (N, outputs · C, H, W)``, any H and W that
+    ``forward(x: (N, C, H, W), c_noise: (N,), condition) -> (N, outputs · C, H, W)``, any H and W that
     `LevelsConfig.check_size` accepts (odd and unequal ones too). ``c_noise`` is what the parameterization calls so, in
-    one of the ranges named at `layers.NoiseEmbedding`. An image and tokens must be told where it was built for them;
+    one of the ranges named at `layers.NoiseEmbedding`. An image and tokens must be given where it was built for them;
     tokens are looked at wherever there is self-attention. The output has the dtype of ``x``, under autocast too.
     """
 
-    def __init__(self, config: ADMConfig, channels: int, outputs: int = 1, told: ToldSpec | None = None) -> None:
+    def __init__(
+        self, config: ADMConfig, channels: int, outputs: int = 1, condition: ConditionShape | None = None
+    ) -> None:
         super().__init__()
-        told = told or ToldSpec()
+        condition = condition or ConditionShape()
         self.config = config
         self.noise_embedding = NoiseEmbedding(config.embedding)
-        self.encoder = Encoder(config, channels + told.channels, told.token_width)
+        self.encoder = Encoder(config, channels + condition.channels, condition.token_width)
         self.levels, self.enlarge = nn.ModuleList(), nn.ModuleList()
         held, width = list(self.encoder.held_widths), config.widths[-1]
         up_widths: list[int] = []
@@ -176,7 +178,7 @@ class ADM(nn.Module):
             out, attends = config.widths[level], level in config.attention
             blocks = nn.ModuleList()
             for _ in range(config.blocks[level] + 1):
-                blocks.append(Block(config, width + held.pop(), out, attends, told.token_width))
+                blocks.append(Block(config, width + held.pop(), out, attends, condition.token_width))
                 width = out
             self.levels.append(blocks)
             up_widths += [out] * len(blocks)
@@ -189,16 +191,16 @@ class ADM(nn.Module):
         self.modulation = Modulation(config.embedding, [*self.encoder.block_widths, *up_widths])
         to_channels_last(self)
 
-    def forward(self, x: Tensor, c_noise: Tensor, told: Told = NOTHING) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition = NOTHING) -> Tensor:
         embedding = self.noise_embedding(c_noise)
-        if told.vector is not None:
-            embedding = embedding + told.vector
+        if condition.vector is not None:
+            embedding = embedding + condition.vector
         modulation = self.modulation.of_blocks(embedding)
-        inputs = x if told.image is None else torch.cat([x, told.image.to(x.dtype)], 1)
-        h, held = self.encoder(inputs, modulation, told.tokens)
+        inputs = x if condition.image is None else torch.cat([x, condition.image.to(x.dtype)], 1)
+        h, held = self.encoder(inputs, modulation, condition.tokens)
         for index, blocks in enumerate(self.levels):
             if index:
                 h = self.enlarge[index - 1](h, modulation, size=held[-1].shape[2:])
             for block in blocks.children():
-                h = block(torch.cat([h, held.pop()], 1), modulation, told.tokens)
+                h = block(torch.cat([h, held.pop()], 1), modulation, condition.tokens)
         return self.conv_out(F.silu(self.norm_out(h))).to(x.dtype)

@@ -3,8 +3,8 @@
     image ─ `adm.Encoder` ─ norm, silu ─ attention pooling ─ logits
 
 The pooling is CLIP's (Radford et al. 2021): a query made of the mean of all positions looks at all positions and at
-that mean, in heads as wide as the other layers'; every place has a learned vector of its own. It is told the noise
-level as the U-Net is. At the start all classes are alike: the last layer is zero.
+that mean, in heads as wide as the other layers'; every place has a learned vector of its own. It is conditioned on the
+noise level as the U-Net is. At the start all classes are alike: the last layer is zero.
 """
 
 from dataclasses import dataclass, field

@@ -1,21 +1,24 @@
-"""What a network is told besides its input and the noise level: three ways in, which every condition is made into.
+"""What a network is given besides its input and the noise level: three ways in, which every condition is made into.
 
 - a *vector* is added to the embedding of the noise level, and so scales and shifts every block's channels (adaptive
   group norm; Dhariwal & Nichol 2021, section 3);
 - an *image* of the input's size is concatenated to the input (Saharia et al. 2022, "Palette", section 3);
-- *tokens* are looked at from every position by cross-attention (Rombach et al. 2022, section 3.3).
+- *tokens* are attended to from every position by cross-attention (Rombach et al. 2022, section 3.3).
 
-What the condition was (a class, a small image, a text) is known to the conditioner alone (`sumi.conditioning`).
+What the condition was (a class, a small image, a text) is known to its conditioner alone (`sumi.conditioning`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Told:
-    """Of N samples: ``vector`` (N, embedding), ``image`` (N, C', H, W), ``tokens`` (N, L, width); None: not told."""
+class NetworkCondition:
+    """Of N samples: ``vector`` (N, embedding), ``image`` (N, C', H, W), ``tokens`` (N, L, width); None: absent."""
 
     vector: Tensor | None = None
     image: Tensor | None = None
@@ -23,11 +26,26 @@ class Told:
 
 
 @dataclass(frozen=True)
-class ToldSpec:
-    """What a network is built for: ``channels`` C' of the image, and ``token_width``; 0: takes none."""
+class ConditionShape:
+    """What a network is built for: ``channels`` C' of the image, and ``token_width``; 0: absent."""
 
     channels: int = 0
     token_width: int = 0
 
 
-NOTHING = Told()
+NOTHING: Final = NetworkCondition()
+
+
+def combined(conditions: Sequence[NetworkCondition]) -> NetworkCondition:
+    """Several conditions as one: vectors added, channels of images and tokens concatenated."""
+    if len(conditions) == 1:
+        return conditions[0]
+    vectors, images, tokens = (
+        [part for condition in conditions if (part := getattr(condition, name)) is not None]
+        for name in ("vector", "image", "tokens")
+    )
+    return NetworkCondition(
+        sum(vectors[1:], vectors[0]) if vectors else None,
+        torch.cat(images, 1) if images else None,
+        torch.cat(tokens, 1) if tokens else None,
+    )

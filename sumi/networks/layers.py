@@ -1,7 +1,7 @@
 """The few layers that the networks here are made of.
 
-An image network in diffusion is a residual network told how noisy its input is. Here that knowledge enters as an
-*adaptive group norm* (Dhariwal & Nichol 2021, section 3): after a norm without weights of its own, every channel c
+An image network in diffusion is a residual network conditioned on how noisy its input is. Here that knowledge enters as
+an *adaptive group norm* (Dhariwal & Nichol 2021, section 3): after a norm without weights of its own, every channel c
 of every sample is scaled and shifted by numbers made from the noise embedding e,
 
     h = (1 + scale_c(e)) · norm(h) + shift_c(e).

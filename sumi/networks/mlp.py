@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.networks.condition import NOTHING, Told, ToldSpec
+from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
 from sumi.networks.layers import NoiseEmbedding
 
 
@@ -36,21 +36,21 @@ class MLPConfig:
         if self.embedding < 2 or self.embedding % 2:
             raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
 
-    def build(self, shape: tuple[int, ...], outputs: int = 1, told: ToldSpec | None = None) -> "MLP":
+    def build(self, shape: tuple[int, ...], outputs: int = 1, condition: ConditionShape | None = None) -> "MLP":
         """A new network for vectors of ``shape`` = (D,), with ``outputs`` numbers for each of their elements.
 
         Raises:
-            InputError: ``shape`` is no vector's, or it is to be told more than a vector.
+            InputError: ``shape`` is no vector's, or its condition is more than a vector.
         """
-        if told not in (None, ToldSpec()):
-            raise InputError("network=mlp: is told vectors alone, no images and no tokens; set network=unet")
+        if condition not in (None, ConditionShape()):
+            raise InputError("network=mlp: takes no images or tokens as conditions; set network=unet")
         if len(shape) != 1:
             raise InputError(f"network=mlp: takes vectors, not data of shape {shape}; set network=unet")
         return MLP(self, shape[0], outputs)
 
 
 class MLP(nn.Module):
-    """``forward(x: (N, D), c_noise: (N,), told) -> (N, outputs · D)``, in x's type; it is told vectors alone."""
+    """``forward(x: (N, D), c_noise: (N,), condition) -> (N, outputs · D)``, in x's type."""
 
     def __init__(self, config: MLPConfig, dimensions: int, outputs: int) -> None:
         super().__init__()
@@ -65,10 +65,10 @@ class MLP(nn.Module):
         for last in (*self.second.parameters(), *self.linear_out.parameters()):
             nn.init.zeros_(last)
 
-    def forward(self, x: Tensor, c_noise: Tensor, told: Told = NOTHING) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition = NOTHING) -> Tensor:
         embedding = self.noise_embedding(c_noise)
-        if told.vector is not None:
-            embedding = embedding + told.vector
+        if condition.vector is not None:
+            embedding = embedding + condition.vector
         scales, shifts = self.modulation(F.silu(embedding)).chunk(2, dim=1)
         h = self.linear_in(x)
         width = h.shape[1:]

@@ -13,7 +13,7 @@ to the level's width by a 1×1 convolution (before enlarging, where it costs a q
 what the level held on the way down. The way up has one block more at full resolution: that is where detail is decided,
 and where a block costs most time and fewest weights. The noise level enters every block (`layers.ResidualBlock`).
 
-With ``fourier`` the network also sees sin(2^n π x) and cos(2^n π x) of its input. What else it is told
+With ``fourier`` the network also sees sin(2^n π x) and cos(2^n π x) of its input. The condition
 (`sumi.networks.condition`) enters in three ways: a vector with the noise level, an image beside the input, and tokens
 by cross-attention after the blocks of the levels named ``cross_attention``.
 
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.networks.condition import NOTHING, Told, ToldSpec
+from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
 from sumi.networks.layers import (
     HEAD_WIDTH,
     CrossAttention,
@@ -56,7 +56,7 @@ class UNetConfig(LevelsConfig):
         },
     )
     cross_attention: tuple[int, ...] = field(
-        default=(-1,), metadata={"help": "levels that look at tokens, where it is told any; -1 is the lowest"}
+        default=(-1,), metadata={"help": "levels that look at tokens, where the condition has any; -1 is the lowest"}
     )
     fourier: tuple[int, ...] = field(
         default=(),
@@ -73,16 +73,16 @@ class UNetConfig(LevelsConfig):
                 f"network.fourier is {list(self.fourier)}: give whole numbers from 0 to 8, such as [7, 8]."
             )
 
-    def build(self, shape: tuple[int, ...], outputs: int = 1, told: ToldSpec | None = None) -> "UNet":
+    def build(self, shape: tuple[int, ...], outputs: int = 1, condition: ConditionShape | None = None) -> "UNet":
         """A new network for images of ``shape`` = (C, H, W), with ``outputs`` numbers for each of their values.
 
-        ``told``: what it is told besides a vector.
+        ``condition``: the shapes of what it is given besides a vector.
 
         Raises:
             InputError: if these are no images, or their size is too small, see `check_size`.
         """
         channels, _, _ = self.check_images(self.name, shape)
-        return UNet(self, channels, outputs, told or ToldSpec())
+        return UNet(self, channels, outputs, condition or ConditionShape())
 
 
 class Level(nn.Module):
@@ -115,30 +115,32 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """A U-Net told its noise level.
+    """A U-Net conditioned on the noise level.
 
-    ``forward(x: (N, C, H, W), c_noise: (N,), told) -> (N, outputs · C, H, W)``, any H and W that
+    ``forward(x: (N, C, H, W), c_noise: (N,), condition) -> (N, outputs · C, H, W)``, any H and W that
     `UNetConfig.check_size` accepts (odd and unequal ones too). ``c_noise`` is what the parameterization calls so, in
-    one of the ranges named at `layers.NoiseEmbedding`. An image and tokens must be told where it was built for them.
+    one of the ranges named at `layers.NoiseEmbedding`. An image and tokens must be given where it was built for them.
     The output has the dtype of ``x``, under autocast too.
     """
 
-    def __init__(self, config: UNetConfig, channels: int, outputs: int = 1, told: ToldSpec | None = None) -> None:
+    def __init__(
+        self, config: UNetConfig, channels: int, outputs: int = 1, condition: ConditionShape | None = None
+    ) -> None:
         super().__init__()
-        told = told or ToldSpec()
-        self.config, self.told = config, told
+        condition = condition or ConditionShape()
+        self.config, self.condition = config, condition
         widths = config.widths
         above_lowest = range(len(widths) - 1)
         *down_blocks, lowest_blocks = config.blocks
         up_blocks = [count + (level == 0) for level, count in enumerate(down_blocks)]
         self.noise_embedding = NoiseEmbedding(config.embedding)
-        inputs = channels * (1 + 2 * len(config.fourier)) + told.channels
+        inputs = channels * (1 + 2 * len(config.fourier)) + condition.channels
         self.conv_in = nn.Conv2d(inputs, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(Level(config, i, down_blocks[i], told.token_width) for i in above_lowest)
+        self.down = nn.ModuleList(Level(config, i, down_blocks[i], condition.token_width) for i in above_lowest)
         self.shrink = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1) for i in above_lowest)
-        self.lowest = Level(config, len(widths) - 1, lowest_blocks, told.token_width)
+        self.lowest = Level(config, len(widths) - 1, lowest_blocks, condition.token_width)
         self.enlarge = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in above_lowest)
-        self.up = nn.ModuleList(Level(config, i, up_blocks[i], told.token_width) for i in above_lowest)
+        self.up = nn.ModuleList(Level(config, i, up_blocks[i], condition.token_width) for i in above_lowest)
         self.norm_out = group_norm(widths[0], config.group_width)
         self.conv_out = nn.Conv2d(widths[0], outputs * channels, 3, padding=1, bias=False)
         nn.init.zeros_(self.conv_out.weight)
@@ -148,14 +150,14 @@ class UNet(nn.Module):
         self.modulation = Modulation(config.embedding, block_widths)
         to_channels_last(self)
 
-    def forward(self, x: Tensor, c_noise: Tensor, told: Told = NOTHING) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition = NOTHING) -> Tensor:
         embedding = self.noise_embedding(c_noise)
-        if told.vector is not None:
-            embedding = embedding + told.vector
-        modulation, tokens = self.modulation.of_blocks(embedding), told.tokens
+        if condition.vector is not None:
+            embedding = embedding + condition.vector
+        modulation, tokens = self.modulation.of_blocks(embedding), condition.tokens
 
         # One-channel images and their weights have either layout, and convolution then takes the slow one.
-        h = self.conv_in(self._inputs(x, told.image)).contiguous(memory_format=torch.channels_last)
+        h = self.conv_in(self._inputs(x, condition.image)).contiguous(memory_format=torch.channels_last)
         held: list[Tensor] = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             h = blocks(h, modulation, tokens)
@@ -169,8 +171,8 @@ class UNet(nn.Module):
         return self.conv_out(F.silu(self.norm_out(h))).to(x.dtype)
 
     def _inputs(self, x: Tensor, image: Tensor | None) -> Tensor:
-        """x, the sines and cosines of it that are asked for (Kingma et al. 2021, appendix C), and the image told."""
+        """x, the configured sines and cosines of it (Kingma et al. 2021, appendix C), and the condition's image."""
         phases = [2**n * torch.pi * x for n in self.config.fourier]
-        beside = [] if image is None else [image.to(x.dtype)]
-        parts = [x, *(p.sin() for p in phases), *(p.cos() for p in phases), *beside]
+        known = [] if image is None else [image.to(x.dtype)]
+        parts = [x, *(p.sin() for p in phases), *(p.cos() for p in phases), *known]
         return torch.cat(parts, 1) if len(parts) > 1 else x

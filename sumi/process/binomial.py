@@ -18,6 +18,7 @@ A draw is a threshold on one standard normal number a bit, so the noise of the G
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -65,6 +66,22 @@ def draw(mean: Tensor, noise: Tensor) -> Tensor:
 def flip(x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
     """A draw of the marginal: bits x_t of x_0 and standard normal noise, shapes (N, …)."""
     return draw(expand(kept(t), x_0) * x_0, noise)
+
+
+@dataclass(frozen=True)
+class Binomial:
+    """The binomial process: bits that are kept or drawn afresh."""
+
+    name: ClassVar[str] = "binomial"
+
+    def noised(self, x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
+        """A draw of q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
+        return flip(x_0, noise, t)
+
+    def start(self, noise: Tensor, std: float) -> Tensor:
+        """x at t = 1, where sampling begins: fair coins, thrown with standard normal ``noise`` (N, …)."""
+        del std  # a bit has no other size
+        return draw(torch.zeros_like(noise), noise)
 
 
 def log_odds(mean: Tensor) -> Tensor:

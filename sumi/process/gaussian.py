@@ -23,6 +23,7 @@ where nothing nearly equal is subtracted a second time: what d keeps, its logari
 
 from dataclasses import dataclass
 from math import expm1, log1p
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -75,6 +76,21 @@ def posterior(s: NoiseLevel, t: NoiseLevel) -> Posterior:
     """The kernel back from time t to the earlier time s where x_0 is known."""
     fraction = noise_fraction(s, t)
     return Posterior(t.alpha / s.alpha * (s.sigma / t.sigma) ** 2, s.alpha * fraction, s.sigma**2 * fraction)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The Gaussian process: x_t = alpha x_0 + sigma ε."""
+
+    name: ClassVar[str] = "gaussian"
+
+    def noised(self, x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
+        """A draw of q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
+        return add_noise(x_0, noise, t)
+
+    def start(self, noise: Tensor, std: float) -> Tensor:
+        """x at t = 1, where sampling begins: standard normal ``noise`` (N, …) brought to the deviation ``std``."""
+        return noise * std
 
 
 def gaussian_kl(mean_difference: Number, variance_q: Number, variance_p: Number) -> Number:

@@ -8,8 +8,8 @@ from sumi.data.config import DataConfig
 from sumi.data.load import peek
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
-from sumi.models.description import Config
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.model import SystemConfig
 from sumi.recipes import (
     classifier_free,
     colourise,
@@ -31,7 +31,7 @@ from sumi.recipes import (
     vdm,
 )
 
-RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], Config]]] = {
+RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], SystemConfig]]] = {
     "ddpm": ddpm.recipe,
     "improved-ddpm": improved_ddpm.recipe,
     "classifier-free": classifier_free.recipe,
@@ -53,7 +53,7 @@ RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], Config]]] = {
 }
 
 
-def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> Config:
+def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> SystemConfig:
     """The configuration of the recipe called ``name`` for this data, with what suits data of ``spec``.
 
     ``spec`` None: as `peek` finds it. Raises InputError where there is no such recipe.
@@ -62,13 +62,13 @@ def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> Config:
         raise InputError(f"recipe {name!r}: there is no such recipe; {nearest(name, RECIPES)}")
     spec = spec or peek(data)
     config = RECIPES[name](data, spec)
-    return _suited(config, spec) if isinstance(config, RunConfig) else config
+    return _suited(config, spec) if isinstance(config, DiffusionConfig) else config
 
 
-def _suited(config: RunConfig, spec: DataSpec) -> RunConfig:
+def _suited(config: DiffusionConfig, spec: DataSpec) -> DiffusionConfig:
     """With the defaults of the data where the recipe has those of all; the network is the data's own in any case."""
     own, usual = (
-        {name: value for name, value, _ in describe(c)} for c in (config, RunConfig(config.recipe, config.data))
+        {name: value for name, value, _ in describe(c)} for c in (config, DiffusionConfig(config.recipe, config.data))
     )
     fields = {setting.partition("=")[0]: setting for setting in spec.defaults}
     return override(config, [s for name, s in fields.items() if name == "network" or own[name] == usual[name]])

@@ -7,17 +7,17 @@ denoiser is extrapolated away from the unconditional one; ``--guidance 1`` is th
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.process.chain import CosineBeta
 from sumi.sampling.sampler import Guidance, Sampling
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """Class labels with dropout 0.1 and the cosine schedule; guided by 2 unless told otherwise."""
-    return RunConfig(
+    return DiffusionConfig(
         recipe="classifier-free",
         data=data,
         schedule=CosineBeta(),
-        conditioning=LabelConditioning(),
+        conditioning=(LabelConditioning(),),
         sampling=Sampling(guidance=Guidance(2.0)),
     )

@@ -8,11 +8,11 @@ from dataclasses import replace
 from sumi.conditioning.image import GreyConditioning
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.process.chain import CosineBeta
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The image without its colours as a condition, and the cosine schedule; images have three channels."""
     data = replace(data, channels=data.channels or 3)
-    return RunConfig(recipe="colourise", data=data, schedule=CosineBeta(), conditioning=GreyConditioning())
+    return DiffusionConfig(recipe="colourise", data=data, schedule=CosineBeta(), conditioning=(GreyConditioning(),))

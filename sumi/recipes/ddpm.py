@@ -6,9 +6,9 @@ times), exponentially averaged weights; sampled by `adams` or, as in the paper, 
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The paper's process, parameterization and loss; a network and a learning rate that two CPU cores can train."""
-    return RunConfig(recipe="ddpm", data=data)
+    return DiffusionConfig(recipe="ddpm", data=data)

@@ -9,15 +9,15 @@ its density at every level. Sampled as `ncsn` is, on 16 levels.
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictEnergy
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.objectives.times import UniformTimes
 from sumi.process.exploding import VE
 from sumi.sampling.sampler import Sampling
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """Geometric noise, the loss of `ncsn`, a scalar network, and annealed Langevin dynamics."""
-    return RunConfig(
+    return DiffusionConfig(
         recipe="energy",
         data=data,
         schedule=VE(sigma_max=3.0),

@@ -8,15 +8,15 @@ from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictFlow
 from sumi.denoising.weighting import FlowWeighting
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.objectives.times import LogitNormalTimes
 from sumi.process.continuous import Flow
 from sumi.sampling.sampler import Sampling
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The line, the velocity, logit-normal times; sampled along the ODE."""
-    return RunConfig(
+    return DiffusionConfig(
         recipe="flow",
         data=data,
         schedule=Flow(),

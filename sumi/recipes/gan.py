@@ -6,8 +6,8 @@ no average of the gradient, a short one of its square.
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.baselines.config import BaselineConfig
 from sumi.models.baselines.gan import GANConfig
+from sumi.models.baselines.model import BaselineConfig
 from sumi.training.config import TrainingConfig
 
 

@@ -9,20 +9,20 @@ from sumi.conditioning.labels import LabelConditioning
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.denoising.variance import LearnedVariance
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.adm import ADMConfig
 from sumi.process.chain import CosineBeta
 from sumi.sampling.sampler import Sampling
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The ADM with class labels; sampled ancestrally with the learned variance."""
-    return RunConfig(
+    return DiffusionConfig(
         recipe="guided",
         data=data,
         schedule=CosineBeta(),
         variance=LearnedVariance(),
-        conditioning=LabelConditioning(),
+        conditioning=(LabelConditioning(),),
         network=ADMConfig(),
         sampling=Sampling(solver="ddpm_learned", steps=100),
     )

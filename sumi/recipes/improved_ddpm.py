@@ -8,14 +8,14 @@ is the paper's L_vlb, whose times are drawn as often as their losses are large.
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.denoising.variance import LearnedVariance
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.process.chain import CosineBeta
 from sumi.sampling.sampler import Sampling
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The paper's schedule, variance and hybrid loss; sampled ancestrally with the learned variance."""
-    return RunConfig(
+    return DiffusionConfig(
         recipe="improved-ddpm",
         data=data,
         schedule=CosineBeta(),

@@ -7,10 +7,10 @@ masks of all kinds. ``sumi inpaint`` samples it; with all masked it is a plain m
 from sumi.conditioning.image import MaskedConditioning
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.process.chain import CosineBeta
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The kept pixels and their mask as a condition, and the cosine schedule."""
-    return RunConfig(recipe="inpaint", data=data, schedule=CosineBeta(), conditioning=MaskedConditioning())
+    return DiffusionConfig(recipe="inpaint", data=data, schedule=CosineBeta(), conditioning=(MaskedConditioning(),))

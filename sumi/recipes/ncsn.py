@@ -8,15 +8,15 @@ so that what it gives is of unit size at every level. `energy` is the same with 
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.objectives.times import GridTimes
 from sumi.process.exploding import Ladder
 from sumi.sampling.sampler import Sampling
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The paper's ladder, loss and sampler."""
-    return RunConfig(
+    return DiffusionConfig(
         recipe="ncsn",
         data=data,
         schedule=Ladder(sigma_min=0.02, sigma_max=2.0),

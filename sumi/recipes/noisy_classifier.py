@@ -6,7 +6,7 @@ rate falls.
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.classifier_config import NoisyClassifierConfig
+from sumi.models.classifier import NoisyClassifierConfig
 from sumi.training.config import TrainingConfig
 
 

@@ -10,8 +10,9 @@ from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictClean
 from sumi.denoising.weighting import LikelihoodWeighting
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.objectives.times import GridTimes
+from sumi.process.binomial import Binomial
 from sumi.process.continuous import Erasing
 from sumi.process.learned import LearnedChain
 from sumi.sampling.sampler import BINOMIAL, Sampling
@@ -19,20 +20,20 @@ from sumi.sampling.sampler import BINOMIAL, Sampling
 STEPS = 40
 
 
-def recipe(data: DataConfig, spec: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
     """The paper's two processes, each trained on its bound; sampled as the chain that the bound is of."""
     if spec.levels == 2:
-        return RunConfig(
+        return DiffusionConfig(
             recipe="nonequilibrium",
             data=data,
-            process="binomial",
+            process=Binomial(),
             schedule=Erasing(steps=STEPS),
             parameterization=PredictClean(),
             weighting=LikelihoodWeighting(),
             times=GridTimes(STEPS),
             sampling=Sampling(solver=BINOMIAL, steps=STEPS, threshold="none"),
         )
-    return RunConfig(
+    return DiffusionConfig(
         recipe="nonequilibrium",
         data=data,
         schedule=LearnedChain(steps=STEPS, beta_start=1e-3, beta_end=0.2),

@@ -5,7 +5,7 @@ Gated, without a blind spot, and with a mixture of logistics for many levels (Sa
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.baselines.config import BaselineConfig
+from sumi.models.baselines.model import BaselineConfig
 from sumi.models.baselines.pixelcnn import PixelCNNConfig
 from sumi.training.config import TrainingConfig
 

@@ -7,15 +7,15 @@ the likelihood instead (Song, Durkan, Murray & Ermon 2021). The probability-flow
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.objectives.times import UniformTimes
 from sumi.process.continuous import VP
 from sumi.sampling.sampler import Sampling
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The variance preserving SDE from t = 1e-5, sampled along its ODE; the paper's predictor-corrector by name."""
-    return RunConfig(
+    return DiffusionConfig(
         recipe="score-sde",
         data=data,
         schedule=VP(),

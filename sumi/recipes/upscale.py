@@ -7,10 +7,10 @@ noised in training, so that the model can follow one whose images are not perfec
 from sumi.conditioning.image import SmallConditioning
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.process.chain import CosineBeta
 
 
-def recipe(data: DataConfig, _: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
     """The image at half its size as a condition, and the cosine schedule."""
-    return RunConfig(recipe="upscale", data=data, schedule=CosineBeta(), conditioning=SmallConditioning())
+    return DiffusionConfig(recipe="upscale", data=data, schedule=CosineBeta(), conditioning=(SmallConditioning(),))

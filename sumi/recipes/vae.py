@@ -5,7 +5,7 @@ Residual convolutional networks, a Gaussian latent, and a decoder that says how 
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.models.baselines.config import BaselineConfig
+from sumi.models.baselines.model import BaselineConfig
 from sumi.models.baselines.vae import VAEConfig
 from sumi.training.config import TrainingConfig
 

@@ -10,17 +10,17 @@ from math import log2
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.denoising.weighting import LikelihoodWeighting
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import UniformTimes
 from sumi.process.learned import Learned
 from sumi.sampling.sampler import Sampling
 
 
-def recipe(data: DataConfig, spec: DataSpec) -> RunConfig:
+def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
     """The paper's bound, schedule and Fourier features, whose periods are two levels of a pixel and one."""
     bits = round(log2(spec.levels or 256))
-    return RunConfig(
+    return DiffusionConfig(
         recipe="vdm",
         data=data,
         schedule=Learned(learn_ends=True),

@@ -14,7 +14,7 @@ from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import amount, percent
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 
 def measure_classifier(model: ClassifierModel, options: Options) -> Measured:
@@ -27,7 +27,7 @@ def measure_classifier(model: ClassifierModel, options: Options) -> Measured:
     dataset = model.load_images(options.data)
     train, held_out = dataset.split(model.config.data.held_out)
     found = model.accuracy_by_noise(held_out, seed=seed, progress=counting_one(progress, "classifying"))
-    words, folder = _verdict(found), RunPaths(model.folder).report
+    words, folder = _verdict(found), RunFolder(model.folder).report
     chart = accuracy_by_noise_level(found.log_snr, found.accuracy, found.guess)
     header = ("log-SNR", "sigma/alpha", "right", "95 % interval")
     with writing(folder):

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from sumi.conditioning.labels import LabelConditioning
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation import images
@@ -30,7 +29,7 @@ from sumi.report.images import SHOWN, ImageReport
 from sumi.report.page import Verdict
 from sumi.report.vectors import measure_vectors
 from sumi.report.verdict import verdict
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
@@ -146,12 +145,12 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     how = diffusion.how_sampled(labelled=True) if guided else model.how_sampled()
     made = f"{len(drawn):,} images by {how} in {seconds:.1f} s on {model.device}"
     files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn):,} more")
-    return Measured(evaluation, str(words), RunPaths(model.folder).report / "report.html", files)
+    return Measured(evaluation, str(words), RunFolder(model.folder).report / "report.html", files)
 
 
 def _labels(model: DiffusionModel, train: Dataset, count: int, seed: int) -> Tensor | None:
     """Classes to ask for, as often as training images have them; None where the model is conditioned on none."""
-    conditioned = isinstance(model.config.conditioning, LabelConditioning)
+    conditioned = model.config.condition("labels") is not None
     if (
         not conditioned or not train.label_names or train.label_names != model.items.label_names
     ):  # the data changed since
@@ -204,7 +203,11 @@ def _held_out_loss(model: DiffusionModel, held_out: Dataset, progress: Count | N
     images = evenly_spaced(held_out, ITEMS).to(model.device)
     counted = counting_one(progress, "taking the loss on held-out images")
     return loss_by_log_snr(
-        model.denoiser(), images, grid=model.network_denoiser.grid, seed=model.config.seed, progress=counted
+        model.denoiser(),
+        images,
+        grid=model.network_denoiser.trained_steps,
+        seed=model.config.seed,
+        progress=counted,
     )
 
 

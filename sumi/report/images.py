@@ -27,7 +27,7 @@ from sumi.report.restoration import restored
 from sumi.report.sections import classes, copies_in_words, fine_detail
 from sumi.report.sweeps import guidance, number_of_steps, randomness
 from sumi.report.tables import measurements
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 SHOWN = 36
 CLOSEST = (
@@ -63,7 +63,7 @@ class ImageReport:
 
         Raises SumiError where it cannot be written.
         """
-        model, folder = self.model, RunPaths(self.model.folder).report
+        model, folder = self.model, RunFolder(self.model.folder).report
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             grid, beside = folder / "samples.png", folder / "neighbours.png"

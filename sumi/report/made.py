@@ -8,8 +8,7 @@ from sumi import __version__
 from sumi.config import describe
 from sumi.data.dataset import Dataset
 from sumi.figures.charts import loss_curve
-from sumi.models.description import RunFolder
-from sumi.models.model import TrainedModel
+from sumi.models.model import RunFolder, TrainedModel
 from sumi.report.page import Section, Table
 from sumi.training.metrics_log import read as read_metrics
 

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
+from sumi.conditioning.image import SmallConditioning
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.figures.pictures import png, side_by_side
 from sumi.models.diffusion.model import DiffusionModel
@@ -31,13 +31,13 @@ def restored(
     The middle of pictures is painted in, small ones are made larger, grey ones coloured: ``SHOWN`` of those held out.
     ``progress(done, total)`` counts candidates.
     """
-    config, shape = model.config.conditioning, model.images.shape
+    shape, small = model.images.shape, model.config.condition("small")
     operator: AnyOperator
-    if isinstance(config, MaskedConditioning):
+    if model.config.condition("masked") is not None:
         operator, what = Mask(_middle(shape)), "the middle painted in"
-    elif isinstance(config, SmallConditioning):
-        operator, what = box(*shape[1:], config.factor), f"made {config.factor} times as large"
-    elif isinstance(config, GreyConditioning):
+    elif isinstance(small, SmallConditioning):
+        operator, what = box(*shape[1:], small.factor), f"made {small.factor} times as large"
+    elif model.config.condition("grey") is not None:
         operator, what = Grey(), "coloured"
     else:
         return []

@@ -26,7 +26,7 @@ from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import amount
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 MOST_HELD_OUT = 10_000  # every pair is looked at
@@ -124,7 +124,7 @@ def _write(
     made: str,
     seed: int,
 ) -> tuple[Path, ...]:
-    folder, levels = RunPaths(model.folder).report, model.items.levels
+    folder, levels = RunFolder(model.folder).report, model.items.levels
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         beside, loss, report = folder / "samples.png", folder / "loss.svg", folder / "report.html"

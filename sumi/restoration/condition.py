@@ -6,11 +6,12 @@ A small image with noise, y + s n, is the one of training after a change of scal
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
 from sumi.conditioning.condition import Condition
-from sumi.conditioning.conditioner import ConditioningConfig
+from sumi.conditioning.conditioners import ConditioningConfig
 from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning, known, masked
 from sumi.errors import InputError
 from sumi.operators.linear import Grey, Mask
@@ -18,8 +19,12 @@ from sumi.operators.separable import Separable, box_matrix
 from sumi.restoration.measurement import Measurement
 
 
-def trained_for(config: ConditioningConfig, operator: object, std: float) -> bool:
-    """Whether a network trained by ``config`` can be told what ``operator`` leaves, with noise of deviation ``std``."""
+def trained_for(conditioning: Sequence[ConditioningConfig], operator: object, std: float) -> bool:
+    """Whether one of the conditions is what ``operator`` leaves of an image, with noise of deviation ``std``."""
+    return any(_fits(config, operator, std) for config in conditioning)
+
+
+def _fits(config: ConditioningConfig, operator: object, std: float) -> bool:
     match config:
         case MaskedConditioning():  # one mask for all channels
             return isinstance(operator, Mask) and std == 0 and all(side == 1 for side in operator.mask.shape[:-2])
@@ -31,22 +36,24 @@ def trained_for(config: ConditioningConfig, operator: object, std: float) -> boo
             return False
 
 
-def condition_of(config: ConditioningConfig, measured: Measurement) -> Condition:
-    """What a network trained by ``config`` is told of ``measured``: a row for each of y.
+def condition_of(conditioning: Sequence[ConditioningConfig], measured: Measurement) -> Condition:
+    """``measured`` as the condition of a network with this ``conditioning``: a row for each of y.
 
     Raises InputError where it was not trained for that.
     """
     operator, y, std = measured.operator, measured.y, measured.std
-    if not trained_for(config, operator, std):
-        raise InputError(
-            f"condition: conditioning={config.name} was not trained for this measurement; choose another run"
-        )
+    config = next((config for config in conditioning if _fits(config, operator, std)), None)
+    if config is None:
+        names = ",".join(config.name for config in conditioning) or "none"
+        raise InputError(f"condition: conditioning={names} was not trained for this measurement; choose another run")
     if isinstance(operator, Mask):
-        return Condition(image=masked(y, operator.mask.to(y.device).reshape(operator.mask.shape[-2:])))
+        return Condition(masked=masked(y, operator.mask.to(y.device).reshape(operator.mask.shape[-2:])))
     if isinstance(operator, Grey):
-        return Condition(image=known(y))
+        return Condition(grey=known(y))
     s = _share(std)
-    return Condition(image=known(math.cos(math.pi / 2 * s) * y), noise=y.new_full((len(y),), s))
+    small = Condition(small=known(math.cos(math.pi / 2 * s) * y))
+    noisy = isinstance(config, SmallConditioning) and config.noise > 0
+    return Condition(small, small_noise=y.new_full((len(y),), s)) if noisy else small
 
 
 def _share(std: float) -> float:

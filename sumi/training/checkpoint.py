@@ -29,7 +29,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -54,6 +54,15 @@ JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | Non
 
 _STEP = re.compile(r"\d{8,}", re.ASCII)
 _UNFINISHED = re.compile(r"\.(\d{8,})\.(saving|replaced|removing)", re.ASCII)
+
+
+OLDER_NAMES: Final = (
+    (r"^companions\.", "auxiliary."),
+    (r"^conditioner\.table\.", "conditioner.labels.table."),
+    (r"^conditioner\.(mean|std|perceptron)\b", r"conditioner.values.\1"),
+    (r"^conditioner\.noise_embedding\.", "conditioner.small.noise_embedding."),
+)
+"""How run folders of format 5 called tensors, and what they are called now."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +253,10 @@ def _verify_all(path: Path) -> Manifest:
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
     with reading(file):
-        return load_file(file)
+        tensors = load_file(file)
+    for older, newer in OLDER_NAMES:
+        tensors = {re.sub(older, newer, name): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:

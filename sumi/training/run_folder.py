@@ -16,11 +16,17 @@ runs/NAME/
   interpolated/      what interpolate makes
 """
 
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from sumi.errors import InputError, writing
 
 
-class RunPaths:
-    """The paths of a run."""
+class RunFolder:
+    """The paths of a run, and config.json as plain values."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -42,3 +48,36 @@ class RunPaths:
     def foreign(self) -> list[str]:
         """The names in the folder that are none of a run's, sorted."""
         return sorted({path.name for path in self.path.iterdir()} - {path.name for path in vars(self).values()})
+
+    def write_config(self, values: dict[str, Any]) -> None:
+        """Make the folder and write config.json, all at once or not at all. Raises SumiError where it cannot."""
+        with writing(self.config_file):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.unfinished_config_file.open("w") as file:
+                file.write(json.dumps(values, indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            self.unfinished_config_file.replace(self.config_file)
+
+    def read_config(self) -> dict[str, Any]:
+        """What config.json holds. Raises InputError where this is no run folder, or that is no JSON object."""
+        try:
+            data = json.loads(self.config_file.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"{self.path}: is not a run folder (it has no config.json); give a folder that `sumi train` made"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{self.config_file}: cannot be read ({error.strerror}); restore it") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.config_file}: is not valid JSON ({error}); restore it or train anew") from None
+        if not isinstance(data, dict):
+            raise InputError(f"{self.config_file}: is not what `sumi train` wrote (no table of fields); restore it")
+        return data
+
+    def write_skipped(self, lines: Sequence[str]) -> None:
+        """Write skipped.txt, which names every file of the data that is not used; nothing where all are."""
+        if lines:
+            with writing(self.skipped_file):
+                text = "\n".join(lines) + "\n"
+                (self.skipped_file).write_text(text, encoding="utf-8", errors="backslashreplace")

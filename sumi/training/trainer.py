@@ -1,30 +1,32 @@
 """The training loop, one for every recipe.
 
-A *task* says what is learned: it turns (step, positions in the batch, items of the data) into a loss a sample. All of
+An *objective* (`sumi.objectives.objective`) says what is learned: it turns a batch into a loss for each item. All of
 its randomness is a function of (seed, step, position), and so is the order of the data here. A run is therefore a
 function of its configuration and data alone: stopped anywhere and resumed from a checkpoint it takes the same steps,
 bit for bit on the same number of threads, and there is no generator's state to save.
 
     for each step:  loss of the batch, in `accumulation` parts → clip → AdamW → EMA → log, sample, save
 
-What a task trains beside its network is clipped for itself, so that neither decides how far the other's gradient is
-shrunk, and its weights do not decay. The norm that is logged is that of the network's gradient.
+Auxiliary parts of the model are clipped separately, so that neither decides how far the other's gradient is shrunk, and
+their weights do not decay. The norm that is logged is that of the network's gradient.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sumi.data.batch import batch_of
+from sumi.data.dataset import Dataset
 from sumi.errors import InputError, SumiError
 from sumi.networks.dropout import masks_by_position
+from sumi.objectives.objective import Objective
 from sumi.randomness import Purpose, generator, permutation
 from sumi.training.checkpoint import JSON, Checkpoint, checkpoint_step, find_checkpoints, load_latest, save_checkpoint
 from sumi.training.config import TrainingConfig
@@ -32,24 +34,7 @@ from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.metrics_log import MetricsLog
 from sumi.training.precision import resolve_precision
-from sumi.training.run_folder import RunPaths
-
-
-class Task(Protocol):
-    """What is learned."""
-
-    @property
-    def items(self) -> int:
-        """How many items the data has."""
-        ...
-
-    def loss(self, module: nn.Module, step: int, positions: np.ndarray, items: np.ndarray) -> Tensor:
-        """The loss of each sample (n,): ``items[k]`` of the data stands at ``positions[k]`` of the step's batch."""
-        ...
-
-    def beside(self, module: nn.Module) -> Sequence[nn.Module]:
-        """The parts of ``module`` that are trained beside its network; they have no parameter in common."""
-        ...
+from sumi.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -64,43 +49,46 @@ class Progress:
 
 
 class Trainer:
-    """Trains ``module`` on ``task`` and keeps ``folder`` (metrics.jsonl, checkpoints/) up to date.
+    """Trains ``objective`` on ``data`` and keeps ``folder`` (metrics.jsonl, checkpoints/) up to date.
 
+    ``flip``: mirror images left to right, half of the time.
     ``identity`` says what the weights belong to; a checkpoint of another is refused.
-    ``on_sample(module, step)`` is called with the averaged weights every ``sample_every`` steps and at the end;
+    ``on_sample(model, step)`` is called with the averaged weights every ``sample_every`` steps and at the end;
     ``on_progress`` about ten times a second.
     """
 
     def __init__(
         self,
         config: TrainingConfig,
-        module: nn.Module,
-        task: Task,
+        objective: Objective,
+        data: Dataset,
         seed: int,
         folder: Path,
         *,
+        flip: bool = False,
         identity: str = "",
         on_progress: Callable[[Progress], None] | None = None,
         on_sample: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
-        self.config, self.module, self.task, self.seed = config, module, task, seed
-        paths = RunPaths(folder)
+        self.config, self.objective, self.model = config, objective, objective.model
+        self.data, self.seed, self.flip = data, seed, flip
+        paths = RunFolder(folder)
         self.checkpoints, self.log = paths.checkpoints, MetricsLog(paths.metrics_file)
         self.identity, self.on_progress, self.on_sample = identity, on_progress, on_sample
-        self.device = next(module.parameters()).device
+        self.device = objective.device
         self.precision = resolve_precision(config.precision, self.device)
         self.step = 0
-        self.ema = EMA(module)
-        self.parts = _parts(module, task.beside(module))
-        network, *beside = self.parts
+        self.ema = EMA(self.model)
+        self.parts = objective.parameter_groups()
+        network, *auxiliary = self.parts
         self.optimizer = torch.optim.AdamW(
-            [{"params": network}, *({"params": part, "weight_decay": 0.0} for part in beside)],
+            [{"params": network}, *({"params": part, "weight_decay": 0.0} for part in auxiliary)],
             lr=config.learning_rate,
             betas=(config.beta_1, config.beta_2),
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self._order = lru_cache(maxsize=2)(partial(permutation, seed, count=task.items))
+        self._order = lru_cache(maxsize=2)(partial(permutation, seed, count=len(data)))
 
     def resume(self) -> list[str]:
         """Continue from the newest whole checkpoint, or start where there is none; metrics.jsonl is cut back to it.
@@ -125,7 +113,7 @@ class Trainer:
                     "image than is asked for now; restore config.json, or train in a new --out"
                 )
             try:
-                self.module.load_state_dict(checkpoint.model)
+                self.model.load_state_dict(checkpoint.model)
                 self.ema.module.load_state_dict(checkpoint.ema)
             except RuntimeError as error:
                 reason = str(error).splitlines()[-1].strip()
@@ -133,7 +121,7 @@ class Trainer:
                     f"{self.checkpoints}: is of another network ({reason}); train in a new --out"
                 ) from None
             if checkpoint.optimizer:
-                _load_optimizer(self.optimizer, self.module, checkpoint.optimizer)
+                _load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
             else:
                 said.append("the run holds weights alone, as a saved model does: the optimizer starts anew")
             self.step = checkpoint.step
@@ -152,7 +140,7 @@ class Trainer:
         finite (nothing is saved then: the last good checkpoint stays the last).
         """
         config, meter = self.config, _Meter(self.config, len(self.parts), self.device)
-        self.module.train()
+        self.objective.train()
         with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)):
             while self.step < config.steps:
                 loss, norms = self._take_step(self.step + 1)
@@ -183,11 +171,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for positions in np.split(np.arange(config.batch_size), config.accumulation):
+            items = self._items(step, positions)
+            batch = batch_of(self.data, items, positions, step=step, seed=self.seed, flip=self.flip)
             with (
                 torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
                 masks_by_position(self.seed, step, positions.tolist()),
             ):
-                losses = self.task.loss(self.module, step, positions, self._items(step, positions))
+                losses = self.objective(batch)
             loss = losses.sum() / config.batch_size
             loss.backward()
             total += loss.detach()
@@ -200,7 +190,8 @@ class Trainer:
     def _items(self, step: int, positions: np.ndarray) -> np.ndarray:
         """Which items stand at these positions of a step's batch: an endless line of epochs, each in its own order."""
         place = (step - 1) * self.config.batch_size + positions
-        return np.array([self._order(int(p) // self.task.items)[int(p) % self.task.items] for p in place])
+        count = len(self.data)
+        return np.array([self._order(int(p) // count)[int(p) % count] for p in place])
 
     def _where(self) -> str:
         found, _ = find_checkpoints(self.checkpoints)
@@ -219,9 +210,9 @@ class Trainer:
     def _save(self) -> None:
         checkpoint = Checkpoint(
             step=self.step,
-            model=self.module.state_dict(),
+            model=self.model.state_dict(),
             ema=self.ema.module.state_dict(),
-            optimizer=_optimizer_tensors(self.optimizer, self.module),
+            optimizer=_optimizer_tensors(self.optimizer, self.model),
             state={**self._setup(), "identity": self.identity},
         )
         save_checkpoint(self.checkpoints, checkpoint, keep=self.config.keep_checkpoints)
@@ -286,13 +277,6 @@ class _Meter:
 
 def _generators_of(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
-
-
-def _parts(module: nn.Module, beside: Sequence[nn.Module]) -> list[list[nn.Parameter]]:
-    """The parameters of the network, then those of each module beside it that has any."""
-    others = [found for part in beside if (found := list(part.parameters()))]
-    apart = {parameter for part in others for parameter in part}
-    return [[parameter for parameter in module.parameters() if parameter not in apart], *others]
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:

@@ -15,8 +15,10 @@ from PIL import Image
 
 from sumi.cli.demo import SETTINGS
 from sumi.cli.main import COMMANDS, build_parser, main
+from sumi.config import to_json
 from sumi.data.images import ImageSpec
-from sumi.models.description import RunDescription, RunFolder
+from sumi.models.model import RunDescription
+from sumi.training.run_folder import RunFolder
 from sumi.training_run import configure
 
 RECIPES = ["ddpm"]
@@ -317,7 +319,8 @@ def test_the_demo_is_made_anew_after_any_command(tmp_path: Path, monkeypatch) ->
     """Whatever a run folder holds is removed with it; a file of a person's own keeps all of it."""
     monkeypatch.setattr("sumi.cli.demo.train", lambda *_, **__: 1 / 0)
     demo = RunFolder(tmp_path / "demo")
-    demo.write(RunDescription(configure("ddpm", data="digits", settings=SETTINGS), ImageSpec(1, 8, 8, 17, ()), "", 1.0))
+    config = configure("ddpm", data="digits", settings=SETTINGS)
+    demo.write_config(to_json(RunDescription(config, ImageSpec(1, 8, 8, 17, ()), "", 1.0)))
     demo.write_skipped(["a file"])
     for folder in (demo.nll, demo.explain, demo.compare, demo.tuned, demo.restored, demo.varied, demo.interpolated):
         folder.mkdir()

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from sumi.cli.main import main
 from sumi.data.config import DataConfig
 from sumi.data.vectors import VectorSpec
-from sumi.models.description import RunFolder
 from sumi.models.diffusion.trajectory import trajectory
-from sumi.models.run import load
+from sumi.models.run import load, read_run
 from sumi.recipes import RECIPES, build
+from sumi.training.run_folder import RunFolder
 
 TINY = [
     "--set=network.width=32",
@@ -65,10 +65,10 @@ def refused(arguments: list[str], capsys) -> str:
 
 
 def test_a_run_of_vectors_says_what_it_makes(trained: Path, on_rows: Path, rows: NDArray[np.float64], capsys) -> None:
-    description = RunFolder(trained).read()
+    description = read_run(RunFolder(trained))
     assert description.items == VectorSpec(2, None)
     assert json.loads((trained / "config.json").read_text())["items"]["type"] == "vectors"
-    items = RunFolder(on_rows).read().items
+    items = read_run(RunFolder(on_rows)).items
     assert isinstance(items, VectorSpec)
     assert items.centre == pytest.approx(rows.mean(0))
     assert items.scale == pytest.approx(2 * np.sqrt(rows.var(0).mean()))

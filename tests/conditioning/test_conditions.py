@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,34 +11,34 @@ from PIL import Image
 
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
-from sumi.conditioning.conditioner import training_condition
 from sumi.conditioning.image import (
     CLEAN,
     GreyConditioning,
     ImageConditioner,
     MaskedConditioning,
+    SmallConditioner,
     SmallConditioning,
-    TrainingImages,
     known,
     masked,
     noised,
 )
 from sumi.conditioning.labels import TOKENS
 from sumi.conditioning.masks import DRAWS, training_masks
-from sumi.conditioning.values import TrainingValues, ValuesEmbedding, values_of
+from sumi.conditioning.values import ValuesConditioner, column_of
+from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
-from sumi.models.description import RunDescription
 from sumi.models.diffusion.build import build_denoiser
-from sumi.models.diffusion.task import ConditionDraws
-from sumi.networks.condition import ToldSpec
+from sumi.models.model import RunDescription
+from sumi.networks.condition import ConditionShape
 from sumi.networks.layers import HEAD_WIDTH, CrossAttention
 from sumi.networks.unet import UNetConfig
 from sumi.operators.separable import box
+from sumi.randomness import Purpose
 from sumi.training_run import build_trainer
 from tests.interrupted import killed_and_resumed
 from tests.tiny_models import RGB, conditioned_model, config_with, scrambled
@@ -53,10 +54,30 @@ def images(n: int = 64, channels: int = 3, side: int = 8) -> torch.Tensor:
     return 2 * torch.rand(n, channels, side, side, generator=generator()) - 1
 
 
+def differs(a: Condition, b: Condition) -> bool:
+    return any(not torch.equal(part, b[name]) for name, part in a.items())
+
+
+def columns(values: torch.Tensor) -> SimpleNamespace:
+    """Data of two columns, (N, 2)."""
+    named = dict(zip("ab", values.numpy().T, strict=True))
+    return SimpleNamespace(columns=("a", "b"), column=named.__getitem__)
+
+
 def denoiser_of(*settings: str, spec: ImageSpec = RGB) -> NetworkDenoiser:
     denoiser = build_denoiser(config_with("inpaint", *settings), spec)
     assert isinstance(denoiser, NetworkDenoiser)
     return scrambled(denoiser).requires_grad_(False)
+
+
+def batch(n: int = 64, step: int = 1, seed: int = 0, start: int = 0) -> Batch:
+    """Positions ``start`` … of a step, whose items have no data of their own."""
+    places = np.arange(start, start + n)
+    return Batch(None, torch.zeros(0), places, places, step, seed)
+
+
+def conditioner_of(config, x_0: torch.Tensor) -> ImageConditioner:
+    return config.build(ImageSpec(*x_0.shape[1:], 256, ()), 16)
 
 
 # --- masks
@@ -117,58 +138,60 @@ def test_a_stroke_is_all_that_is_near_its_segment() -> None:
 )
 def test_what_is_said_depends_on_seed_step_and_position_alone(config) -> None:
     """The same alone as in the batch; another at another step; left out where the first number is below dropout."""
-    x_0, training = images(), TrainingImages(config, (8, 8))
-    whole = training.of(ITEMS, x_0, ConditionDraws(3, 5, range(64)))
+    x_0 = images()
+    training = conditioner_of(config, x_0)
+    whole = training.of_data(batch(step=5, seed=3), x_0, 0)
     for k in (0, 9, 63):
-        alone = training.of(ITEMS[k : k + 1], x_0[k : k + 1], ConditionDraws(3, 5, [k]))
-        for name, part in alone.parts().items():
-            assert torch.equal(part, whole.rows(slice(k, k + 1)).parts()[name])
-    left_out = ConditionDraws(3, 5, range(64)).uniform(1)[:, 0] < 0.3
+        alone = training.of_data(batch(1, 5, 3, start=k), x_0[k : k + 1], 0)
+        for name, part in alone.items():
+            assert torch.equal(part, whole.rows(slice(k, k + 1))[name])
+    left_out = batch(step=5, seed=3).uniforms(Purpose.CONDITION_DROPOUT, 1)[:, 0] < 0.3
     assert 5 < int(left_out.sum()) < 40
-    silent = (whole.image == 0).flatten(1).all(1)
+    silent = (whole[config.name] == 0).flatten(1).all(1)
     assert bool(silent[left_out].all())
     if config.name != "masked":  # where a mask may cover all
         assert torch.equal(silent, left_out)
-    other = training.of(ITEMS, x_0, ConditionDraws(3, 6, range(64)))
-    assert config.name != "masked" or not torch.equal(other.image, whole.image)
+    assert config.name != "masked" or differs(training.of_data(batch(step=6, seed=3), x_0, 0), whole)
+    assert config.name != "masked" or differs(training.of_data(batch(step=5, seed=3), x_0, 1), whole)
 
 
 def test_a_masked_image_is_its_known_pixels_and_where_they_are() -> None:
     x_0 = images()
-    said = TrainingImages(MaskedConditioning(0.0), (8, 8)).of(ITEMS, x_0, ConditionDraws(0, 1, range(64)))
-    there = said.image[:, 3:]
+    said = conditioner_of(MaskedConditioning(0.0), x_0).of_data(batch(), x_0, 0)["masked"]
+    there = said[:, 3:]
     assert set(there.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(said.image[:, :3], x_0 * there)
-    masks = training_masks(ConditionDraws(0, 1, range(64)).uniform(2 + DRAWS)[:, 2:], (8, 8))
-    assert torch.equal(said.image, masked(x_0, masks))
+    assert torch.equal(said[:, :3], x_0 * there)
+    masks = training_masks(batch().uniforms(Purpose.CONDITION_DROPOUT, 2 + DRAWS)[:, 2:], (8, 8))
+    assert torch.equal(said, masked(x_0, masks))
     assert torch.equal(there[:, 0] == 1, ~masks)
 
 
 def test_a_small_image_has_the_means_of_squares_and_a_grey_one_the_luma() -> None:
     x_0 = images()
-    small = TrainingImages(SmallConditioning(4, dropout=0.0), (8, 8)).of(ITEMS, x_0, ConditionDraws(0, 1, range(64)))
-    torch.testing.assert_close(small.image[:, :3], x_0.unfold(2, 4, 4).unfold(3, 4, 4).mean((4, 5)))
-    grey = TrainingImages(GreyConditioning(0.0), (8, 8)).of(ITEMS, x_0, ConditionDraws(0, 1, range(64)))
+    parts = conditioner_of(SmallConditioning(4, dropout=0.0), x_0).of_data(batch(), x_0, 0)
+    small = parts["small"]
+    torch.testing.assert_close(small[:, :3], x_0.unfold(2, 4, 4).unfold(3, 4, 4).mean((4, 5)))
+    grey = conditioner_of(GreyConditioning(0.0), x_0).of_data(batch(), x_0, 0)["grey"]
     luma = 0.299 * x_0[:, 0] + 0.587 * x_0[:, 1] + 0.114 * x_0[:, 2]
-    torch.testing.assert_close(grey.image[:, 0], luma)
-    assert bool((small.image[:, 3] == 1).all())
-    assert bool((grey.image[:, 1] == 1).all())
-    assert small.noise is None
+    torch.testing.assert_close(grey[:, 0], luma)
+    assert bool((small[:, 3] == 1).all())
+    assert bool((grey[:, 1] == 1).all())
+    assert list(parts) == ["small"]
 
 
 def test_a_small_image_is_noised_by_what_the_network_is_told() -> None:
     """Half of all not at all, the others evenly up to the most; the variance is that of the formula."""
     n, x_0 = 20_000, torch.full((20_000, 1, 2, 2), 0.8)
     config = SmallConditioning(2, noise=0.6, dropout=0.0)
-    said = TrainingImages(config, (2, 2)).of(np.arange(n), x_0, ConditionDraws(0, 1, range(n)))
-    s = said.noise
+    said = conditioner_of(config, x_0).of_data(batch(n), x_0, 0)
+    s, image = said["small_noise"], said["small"]
     clean = s == 0
     assert abs(float(clean.double().mean()) - CLEAN) <= 4 * 0.5 / n**0.5
-    assert bool(torch.isclose(said.image[clean][:, 0], torch.tensor(0.8)).all())
+    assert bool(torch.isclose(image[clean][:, 0], torch.tensor(0.8)).all())
     noisy, angle = s[~clean], torch.pi / 2 * s[~clean].double()
     assert 0.59 < float(noisy.max()) <= 0.6
     assert abs(float(noisy.mean()) - 0.3) <= 4 * 0.6 / 12**0.5 / len(noisy) ** 0.5
-    rest = (said.image[~clean][:, 0, 0, 0].double() - angle.cos() * 0.8) / angle.sin()  # standard normal
+    rest = (image[~clean][:, 0, 0, 0].double() - angle.cos() * 0.8) / angle.sin()  # standard normal
     assert abs(float(rest.mean())) <= 4 / len(rest) ** 0.5
     assert abs(float(rest.var()) - 1) <= 4 * (2 / len(rest)) ** 0.5
 
@@ -187,20 +210,20 @@ def test_a_network_hears_each_samples_own_image_and_zeros_say_nothing(kind: str)
     denoiser = denoiser_of(f"conditioning={kind}")
     x, side = images(3), 4 if kind == "small" else 8
     said = known(images(3, 1 if kind == "grey" else 3, side))
-    together = denoiser.told(Condition(image=said))(x, 0.5).clean
+    together = denoiser.bind(Condition({kind: said}))(x, 0.5).clean
     for k in range(3):
-        alone = denoiser.told(Condition(image=said[k : k + 1]))(x[k : k + 1], 0.5).clean
+        alone = denoiser.bind(Condition({kind: said[k : k + 1]}))(x[k : k + 1], 0.5).clean
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-5, atol=1e-5)
     assert all(float((together[k] - denoiser(x, 0.5).clean[k]).abs().max()) > 1e-2 for k in range(3))
-    nothing = denoiser.told(Condition(image=torch.zeros_like(said)))(x, 0.5).clean
+    nothing = denoiser.bind(Condition({kind: torch.zeros_like(said)}))(x, 0.5).clean
     assert torch.equal(nothing, denoiser(x, 0.5).clean)
-    assert torch.equal(denoiser.conditioner.null(x).image, torch.zeros_like(said))
+    assert torch.equal(denoiser.conditioner.null(x)[kind], torch.zeros_like(said))
 
 
 def test_a_small_image_lies_over_the_large_one() -> None:
     """Enlarged by Keys' kernel a linear ramp stays that ramp, away from the rim; what is known is known all over."""
     ramp = torch.arange(8.0).expand(1, 1, 8, 8) / 8
-    told = ImageConditioner(1, 2)(Condition(image=known(ramp))).image
+    told = conditioner_of(SmallConditioning(2), torch.zeros(1, 1, 16, 16))(Condition(small=known(ramp))).image
     assert told.shape == (1, 2, 16, 16)
     torch.testing.assert_close(told[0, 0, 5, 4:12], (torch.arange(4.0, 12.0) - 0.5) / 16, rtol=0, atol=1e-6)
     torch.testing.assert_close(told[0, 1], torch.ones(16, 16))
@@ -209,9 +232,12 @@ def test_a_small_image_lies_over_the_large_one() -> None:
 def test_how_noisy_the_image_is_is_heard_too() -> None:
     denoiser = denoiser_of("conditioning=small", "conditioning.noise=0.5")
     x, said = images(2), known(images(2, 3, 4))
-    answers = [denoiser.told(Condition(image=said, noise=torch.tensor([s, s])))(x, 0.5).clean for s in (0.0, 0.1, 0.5)]
+
+    def answer(s: float) -> torch.Tensor:
+        return denoiser.bind(Condition(small=said, small_noise=torch.tensor([s, s])))(x, 0.5).clean
+
+    answers = [answer(s) for s in (0.0, 0.1, 0.5)]
     assert all(float((answers[a] - answers[b]).abs().max()) > 1e-3 for a, b in ((0, 1), (1, 2), (0, 2)))
-    assert torch.equal(denoiser.told(Condition(image=said))(x, 0.5).clean, answers[0])
 
 
 def test_cross_attention_is_the_formula() -> None:
@@ -238,14 +264,14 @@ def test_words_of_a_class_are_heard_at_the_levels_named() -> None:
     denoiser = denoiser_of("conditioning=labels", "conditioning.way=attention")
     assert denoiser.conditioner(Condition(labels=torch.tensor([0, 3]))).tokens.shape == (2, TOKENS, 32)
     x, labels = images(3), torch.tensor([0, 1, 2])
-    together = denoiser.told(Condition(labels=labels))(x, 0.5).clean
+    together = denoiser.bind(Condition(labels=labels))(x, 0.5).clean
     for k in range(3):
-        alone = denoiser.told(Condition(labels=labels[k : k + 1]))(x[k : k + 1], 0.5).clean
+        alone = denoiser.bind(Condition(labels=labels[k : k + 1]))(x[k : k + 1], 0.5).clean
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-5, atol=1e-5)
     assert float((together - denoiser(x, 0.5).clean).abs().amax((1, 2, 3)).min()) > 1e-3
     config = UNetConfig(widths=(32, 64), blocks=(1, 2))
     for levels, layers in (((-1,), 2), ((0,), 3), ((0, 1), 5), ((), 0)):
-        network = UNetConfig(**{**vars(config), "cross_attention": levels}).build((1, 8, 8), 1, ToldSpec(0, 12))
+        network = UNetConfig(**{**vars(config), "cross_attention": levels}).build((1, 8, 8), 1, ConditionShape(0, 12))
         assert sum(isinstance(m, CrossAttention) for m in network.modules()) == layers
     assert not any(isinstance(m, CrossAttention) for m in config.build((1, 8, 8)).modules())
 
@@ -259,7 +285,7 @@ def test_values_are_heard_each_for_itself_and_nan_says_nothing() -> None:
     base = torch.tensor([[0.1, 0.5], [0.1, 0.5]])
 
     def heard(values: torch.Tensor) -> torch.Tensor:
-        return denoiser.told(Condition(values=values))(x, 0.5).clean
+        return denoiser.bind(Condition(values=values))(x, 0.5).clean
 
     for other in ([0.2, 0.5], [0.1, 0.6], [torch.nan, 0.5], [0.1, torch.nan]):
         changed = base.clone()
@@ -267,19 +293,19 @@ def test_values_are_heard_each_for_itself_and_nan_says_nothing() -> None:
         assert torch.equal(heard(changed)[0], heard(base)[0])
         assert float((heard(changed)[1] - heard(base)[1]).abs().max()) > 1e-3
     assert torch.equal(heard(torch.full((2, 2), torch.nan)), denoiser(x, 0.5).clean)
-    mean = denoiser.conditioner.mean.expand(2, 2)
+    mean = denoiser.conditioner["values"].mean.expand(2, 2)
     assert float((heard(mean) - denoiser(x, 0.5).clean).abs().max()) > 1e-3  # to be average is something said
 
 
 def test_values_are_told_in_deviations_of_the_training_data() -> None:
     """The same to rounding whatever the unit: 100 + 20 v of data 100 + 20 z is heard as v of z; constants too."""
     torch.manual_seed(0)
-    plain, scaled = ValuesEmbedding(2, 16), ValuesEmbedding(2, 16)
+    plain, scaled = ValuesConditioner("ab", 16), ValuesConditioner("ab", 16)
     scaled.load_state_dict(plain.state_dict())
     data = torch.randn(500, 2, generator=generator(), dtype=torch.float64)
     data[7, 0] = torch.nan
-    plain.fit(data)
-    scaled.fit(100 + 20 * data)
+    plain.fit(columns(data))
+    scaled.fit(columns(100 + 20 * data))
     v = torch.tensor([[0.3, -1.2], [2.0, torch.nan]])
     torch.testing.assert_close(
         plain(Condition(values=v)).vector, scaled(Condition(values=100 + 20 * v)).vector, rtol=1e-4, atol=1e-5
@@ -287,7 +313,7 @@ def test_values_are_told_in_deviations_of_the_training_data() -> None:
     there = data[~data[:, 0].isnan(), 0]
     torch.testing.assert_close(plain.mean[0].double(), there.mean(), rtol=0, atol=1e-6)
     torch.testing.assert_close(plain.std[0].double(), there.std(correction=0), rtol=0, atol=1e-6)
-    plain.fit(torch.ones(4, 2))
+    plain.fit(columns(torch.ones(4, 2)))
     assert plain.std.tolist() == [1, 1]
 
 
@@ -300,14 +326,14 @@ def test_values_come_from_metadata_and_from_pixels(tmp_path: Path) -> None:
         lines.append(json.dumps({"file_name": f"{k}.png", **numbers}))
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
     data = load_data(DataConfig(source=str(tmp_path), size=8))
-    found = values_of(data, ("age", "brightness", "contrast"))
+    found = np.stack([column_of(data, name).float().numpy() for name in ("age", "brightness", "contrast")], 1)
     np.testing.assert_equal(found[:, 0], np.array([0, 10, np.nan, 30], np.float32))
     np.testing.assert_allclose(found[:, 1], np.array([0, 60, 120, 180]) * 2 / 255 - 1, atol=1e-6)
     np.testing.assert_allclose(found[:, 2], 0, atol=1e-6)
     assert sorted(data.values) == ["age", "weight"]
     assert data.subset([3, 0]).values["age"].tolist() == [30, 0]
     with pytest.raises(InputError, match=r"conditioning.names: the data have no values 'agge'; did you mean age\?"):
-        values_of(data, ("agge",))
+        column_of(data, "agge")
     aged = (tmp_path / "metadata.jsonl").read_text().replace('"age": 30', '"age": 31')
     (tmp_path / "metadata.jsonl").write_text(aged)
     assert load_data(DataConfig(source=str(tmp_path), size=8)).fingerprint() != data.fingerprint()
@@ -315,9 +341,12 @@ def test_values_come_from_metadata_and_from_pixels(tmp_path: Path) -> None:
 
 def test_a_samples_values_are_left_out_together() -> None:
     values = np.stack([np.arange(1000), -np.arange(1000)], 1).astype(np.float32)
-    draws = ConditionDraws(0, 2, range(200))
-    said = TrainingValues(values, 0.4).of(np.arange(200, 400), torch.zeros(0), draws).values
-    left_out = draws.uniform(1)[:, 0] < 0.4
+    conditioner = ValuesConditioner("ab", 16, dropout=0.4)
+    conditioner.fit(columns(torch.from_numpy(values)))
+    places = np.arange(200)
+    chosen = Batch(None, torch.zeros(0), places + 200, places, 2, 0)
+    said = conditioner.of_data(chosen, torch.zeros(0), 0)["values"]
+    left_out = chosen.uniforms(Purpose.CONDITION_DROPOUT, 1)[:, 0] < 0.4
     assert bool(said[left_out].isnan().all())
     assert torch.equal(said[~left_out], torch.from_numpy(values[200:400])[~left_out])
 
@@ -339,7 +368,9 @@ def test_a_killed_run_resumes_bit_for_bit(recipe: str, settings, tmp_path: Path,
     model, whole = killed_and_resumed(config_with(recipe, *settings), tmp_path, monkeypatch, at=7)
     if recipe == "ddpm":
         data = PixelRange(17).to_model(load_data(DataConfig(source="digits")).split(0.1)[0].images)
-        torch.testing.assert_close(whole.ema["conditioner.mean"], data.mean((1, 2, 3)).mean()[None], rtol=1e-4, atol=0)
+        torch.testing.assert_close(
+            whole.ema["conditioner.values.mean"], data.mean((1, 2, 3)).mean()[None], rtol=1e-4, atol=0
+        )
     assert bool(model.sample(2).isfinite().all())
 
 
@@ -348,22 +379,22 @@ def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path,
     data = load_data(DataConfig(source="digits", flip=True))
     config = config_with("upscale", "data.flip=true", "conditioning.dropout=0")
     seen: list[tuple[Condition, torch.Tensor]] = []
-    of = TrainingImages.of
+    of_data = SmallConditioner.of_data
 
-    def record(self, items, x_0, draws):
-        seen.append((of(self, items, x_0, draws), x_0.clone()))
+    def record(self, batch, x_0, draw):
+        seen.append((of_data(self, batch, x_0, draw), x_0.clone()))
         return seen[-1][0]
 
-    monkeypatch.setattr(TrainingImages, "of", record)
-    from sumi.models.description import RunFolder
+    monkeypatch.setattr(SmallConditioner, "of_data", record)
+    from sumi.training.run_folder import RunFolder
     from sumi.training_run import Events
 
     description = RunDescription(config, data.spec, "", 0.5)
     trainer, kept = build_trainer(description, data, RunFolder(tmp_path), "cpu", Events())
     items = np.arange(32)
-    trainer.task.loss(trainer.module, 1, items, items)
+    trainer.objective(batch_of(kept, items, items, step=1, seed=0, flip=True))
     said, x_0 = seen[0]
-    torch.testing.assert_close(said.image[:, :1], box(8, 8, 2)(x_0))
+    torch.testing.assert_close(said["small"][:, :1], box(8, 8, 2)(x_0))
     plain = kept.batch(items)
     mirrored = [k for k in range(32) if torch.equal(x_0[k], plain[k].flip(-1)) and not torch.equal(x_0[k], plain[k])]
     assert 5 < len(mirrored) < 27
@@ -371,7 +402,7 @@ def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path,
 
 def test_a_sample_is_told_its_own_condition_whatever_the_batch() -> None:
     model = conditioned_model("inpaint")
-    said = Condition(image=masked(images(3), torch.rand(3, 8, 8, generator=generator()) < 0.5))
+    said = Condition(masked=masked(images(3), torch.rand(3, 8, 8, generator=generator()) < 0.5))
     whole = model.sample(3, condition=said)
     parts = torch.cat([model.sample(1, start=k, condition=said.rows(slice(k, k + 1))) for k in range(3)])
     torch.testing.assert_close(whole, parts, rtol=1e-3, atol=1e-3)
@@ -390,10 +421,10 @@ def test_a_sample_is_told_its_own_condition_whatever_the_batch() -> None:
         ),
         (
             "inpaint",
-            Condition(image=torch.zeros(2, 3, 8, 8)),
-            r"condition.image: has shape \(2, 3, 8, 8\); give \(N, 4",
+            Condition(masked=torch.zeros(2, 3, 8, 8)),
+            r"condition.masked: has shape \(2, 3, 8, 8\); give \(N, 4",
         ),
-        ("inpaint", Condition(image=torch.zeros(3, 4, 8, 8)), "condition: is not of 2 items; give one row for each"),
+        ("inpaint", Condition(masked=torch.zeros(3, 4, 8, 8)), "condition: is not of 2 items; give one row for each"),
         ("inpaint", Condition(), "condition: is not of 2 items"),
     ],
 )
@@ -426,15 +457,10 @@ def test_only_the_dropout_is_no_part_of_a_models_identity() -> None:
     assert len({identity(), identity("conditioning.factor=4"), identity("conditioning.noise=0.1")}) == 3
 
 
-def test_no_condition_is_made_of_data_without_one() -> None:
-    data = load_data(DataConfig(source="swiss-roll"))
-    assert training_condition(MaskedConditioning(), data, None) is None
-
-
 def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
     """Those of which nothing is said are left open; the file says what was asked, and mistakes get one line."""
     model = conditioned_model("ddpm", "conditioning=values", "conditioning.names=brightness,contrast")
-    said = model.of_values(3, {"contrast": 0.25}).values
+    said = model.of_values(3, {"contrast": 0.25})["values"]
     assert said.shape == (3, 2)
     assert bool(said[:, 0].isnan().all())
     assert said[:, 1].tolist() == [0.25] * 3
@@ -450,9 +476,9 @@ def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
     for wrong, answer in (
         ("brightness", "--value brightness: is not of the form NAME=NUMBER"),
         ("brightness=nan", "--value brightness=nan: is not of the form NAME=NUMBER"),
-        ("brigtness=1", "--value brigtness: the model knows no such value; did you mean brightness?"),
+        ("brigtness=1", "--value: the model knows no brigtness; did you mean brightness?"),
     ):
         assert main([*command, "--value", wrong]) == 2
         assert answer in capsys.readouterr().err
-    with pytest.raises(InputError, match="--value: this model was trained without"):
+    with pytest.raises(InputError, match="values: this model was trained without"):
         conditioned_model("inpaint").of_values(1, {"brightness": 0.1})

@@ -10,8 +10,10 @@ from PIL import Image
 
 from sumi import recipes
 from sumi.conditioning.condition import Condition
-from sumi.conditioning.labels import LabelConditioning, LabelEmbedding, TrainingLabels
+from sumi.conditioning.conditioner import Conditioners
+from sumi.conditioning.labels import LabelConditioner, LabelConditioning
 from sumi.config import override
+from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
@@ -19,16 +21,17 @@ from sumi.data.vectors import VectorSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictVelocity
 from sumi.errors import InputError
-from sumi.models.description import RunDescription, RunFolder
 from sumi.models.diffusion.build import build_denoiser
-from sumi.models.diffusion.config import RunConfig
-from sumi.models.diffusion.task import ConditionDraws
-from sumi.networks.condition import Told
+from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.model import RunDescription
+from sumi.networks.condition import NetworkCondition
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.unet import UNetConfig
+from sumi.process.binomial import Binomial
 from sumi.process.continuous import VP
 from sumi.process.schedule import level
 from sumi.randomness import Purpose, uniform
+from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, build_trainer, train
 from tests.interrupted import killed_and_resumed
@@ -39,7 +42,20 @@ DATA = load_data(DataConfig(source="digits"))
 NO_PIXELS = torch.zeros(0)  # labels do not depend on them
 
 
-def config_of(*settings: str) -> RunConfig:
+class Counted:
+    """Data whose item i is of class i % 10, and nothing else."""
+
+    def labels_of(self, items: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(items % 10)
+
+
+def labelled_batch(items, step: int, seed: int = 0) -> Batch:
+    """Items at the positions of the same numbers."""
+    numbers = np.array(items, dtype=np.int64)
+    return Batch(Counted(), NO_PIXELS, numbers, numbers, step, seed)
+
+
+def config_of(*settings: str) -> DiffusionConfig:
     return override(recipes.build("classifier-free", DataConfig(source="digits")), [*TINY, *settings])
 
 
@@ -58,7 +74,9 @@ def labelled(request: pytest.FixtureRequest) -> tuple[NetworkDenoiser, tuple[int
     else:
         shape = (5,)
         network = MLPConfig(width=16, blocks=2, embedding=32).build(shape)
-    denoiser = NetworkDenoiser(network, SCHEDULE, PredictVelocity(), conditioner=LabelEmbedding(3, 32))
+    denoiser = NetworkDenoiser(
+        network, SCHEDULE, PredictVelocity(), conditioner=Conditioners({"labels": LabelConditioner("abc", 32)})
+    )
     return scrambled(denoiser).requires_grad_(False), shape
 
 
@@ -71,15 +89,15 @@ def test_each_sample_is_told_its_own_label(labelled) -> None:
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([2, 0, 1, 2])
     for t in (0.4, torch.tensor([0.1, 0.4, 0.6, 0.9]).double()):
-        together = denoiser.told(Condition(labels=labels))(x, t).clean
+        together = denoiser.bind(Condition(labels=labels))(x, t).clean
         for k in range(4):
             one = t if isinstance(t, float) else t[k : k + 1]
-            alone = [denoiser.told(Condition(labels=torch.tensor([y])))(x[k : k + 1], one).clean for y in range(3)]
+            alone = [denoiser.bind(Condition(labels=torch.tensor([y])))(x[k : k + 1], one).clean for y in range(3)]
             torch.testing.assert_close(together[k : k + 1], alone[labels[k]], rtol=1e-5, atol=1e-5)
             assert all(float((alone[a] - alone[b]).abs().max()) > 1e-3 for a, b in ((0, 1), (0, 2), (1, 2)))
         c = denoiser.parameterization.coefficients(level(SCHEDULE, t))
         said = Condition(labels=labels)
-        assert torch.equal(denoiser.told(said).predict(x, c), denoiser.predict(x, c, said))
+        assert torch.equal(denoiser.bind(said).predict(x, c), denoiser.predict(x, c, said))
 
 
 def test_saying_nothing_is_the_null_label(labelled) -> None:
@@ -87,9 +105,9 @@ def test_saying_nothing_is_the_null_label(labelled) -> None:
     denoiser, shape = labelled
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     said_nothing = denoiser(x, 0.5).clean
-    assert torch.equal(denoiser.told(Condition(labels=torch.tensor([3, 3])))(x, 0.5).clean, said_nothing)
-    assert denoiser.conditioner.null(x).labels.tolist() == [3, 3]
-    denoiser.conditioner.table.weight[:3] = 7.0
+    assert torch.equal(denoiser.bind(Condition(labels=torch.tensor([3, 3])))(x, 0.5).clean, said_nothing)
+    assert denoiser.conditioner.null(x)["labels"].tolist() == [3, 3]
+    denoiser.conditioner["labels"].table.weight[:3] = 7.0
     assert torch.equal(denoiser(x, 0.5).clean, said_nothing)
 
 
@@ -97,11 +115,11 @@ def test_the_label_is_added_to_the_embedding_of_the_noise_level(labelled) -> Non
     """A label whose vector is zero changes nothing, to the bit, of a network that is told nothing."""
     denoiser, shape = labelled
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
-    denoiser.conditioner.table.weight[1] = 0.0
+    denoiser.conditioner["labels"].table.weight[1] = 0.0
     plain = NetworkDenoiser(denoiser.network, SCHEDULE, PredictVelocity())
-    assert torch.equal(denoiser.told(Condition(labels=torch.tensor([1, 1])))(x, 0.5).clean, plain(x, 0.5).clean)
+    assert torch.equal(denoiser.bind(Condition(labels=torch.tensor([1, 1])))(x, 0.5).clean, plain(x, 0.5).clean)
     with pytest.raises(InputError, match="condition: this model was trained without"):
-        plain.told(Condition(labels=torch.tensor([1, 1])))
+        plain.bind(Condition(labels=torch.tensor([1, 1])))
 
 
 # --- labels are left out
@@ -109,11 +127,11 @@ def test_the_label_is_added_to_the_embedding_of_the_noise_level(labelled) -> Non
 
 def test_a_label_is_left_out_by_seed_step_and_position_alone() -> None:
     """u(seed, step, position) < p: the same in any batch, in any order, whatever the item."""
-    labels = TrainingLabels(np.arange(1000, dtype=np.int64) % 10, 10, 0.3)
+    labels = LabelConditioner("0123456789", 4, dropout=0.3)
     places = uniform(5, range(64), 7, Purpose.CONDITION_DROPOUT)
-    told = labels.of(np.arange(64), NO_PIXELS, ConditionDraws(5, 7, range(64))).labels
+    told = labels.of_data(labelled_batch(range(64), 7, seed=5), NO_PIXELS, 0)["labels"]
     for k in (0, 13, 63):
-        alone = labels.of(np.array([k]), NO_PIXELS, ConditionDraws(5, 7, [k])).labels
+        alone = labels.of_data(labelled_batch([k], 7, seed=5), NO_PIXELS, 0)["labels"]
         assert torch.equal(alone, told[k : k + 1])
     assert torch.equal(told == 10, places < 0.3)
     assert torch.equal(told[places >= 0.3], torch.arange(64)[places >= 0.3] % 10)
@@ -123,30 +141,30 @@ def test_a_label_is_left_out_by_seed_step_and_position_alone() -> None:
 @pytest.mark.parametrize("dropout", [0.0, 0.1, 0.5])
 def test_the_share_that_is_left_out_is_the_one_asked_for(dropout: float) -> None:
     """Of 10,000, within four standard deviations; none at 0."""
-    labels = TrainingLabels(np.zeros(10_000, dtype=np.int64), 4, dropout)
-    told = labels.of(np.arange(10_000), NO_PIXELS, ConditionDraws(0, 1, range(10_000)))
-    share = float((told.labels == 4).double().mean())
+    labels = LabelConditioner("0123456789", 4, dropout=dropout)
+    told = labels.of_data(labelled_batch(range(10_000), 1), NO_PIXELS, 0)["labels"]
+    share = float((told == 10).double().mean())
     assert abs(share - dropout) <= 4 * (dropout * (1 - dropout) / 10_000) ** 0.5
 
 
 def test_what_training_tells_the_network(tmp_path: Path, monkeypatch) -> None:
     """Each item's own class, left out by the counter: in any parts of the batch, and others at another step or seed."""
     seen: list[torch.Tensor] = []
-    forward = LabelEmbedding.forward
+    forward = LabelConditioner.forward
 
-    def record(self: LabelEmbedding, condition: Condition) -> Told:
-        seen.append(condition.labels)
+    def record(self: LabelConditioner, condition: Condition) -> NetworkCondition:
+        seen.append(condition["labels"])
         return forward(self, condition)
 
-    monkeypatch.setattr(LabelEmbedding, "forward", record)
+    monkeypatch.setattr(LabelConditioner, "forward", record)
 
     def told(step: int, positions: list[int], seed: int = 0) -> torch.Tensor:
         trainer = trainer_of(tmp_path, "conditioning.dropout=0.5", seed=seed)
         items = np.array(positions) * 3
         seen.clear()
-        trainer.task.loss(trainer.module, step, np.array(positions), items)
+        trainer.objective(batch_of(trainer.data, items, np.array(positions), step=step, seed=seed))
         dropped = uniform(seed, positions, step, Purpose.CONDITION_DROPOUT) < 0.5
-        assert torch.equal(seen[0], torch.where(dropped, 10, torch.from_numpy(trainer.task.data.labels[items])))
+        assert torch.equal(seen[0], torch.where(dropped, 10, torch.from_numpy(trainer.data.labels[items])))
         return seen[0]
 
     whole = told(3, list(range(32)))
@@ -159,12 +177,11 @@ def test_the_null_vector_learns_from_what_is_left_out_and_the_classes_from_the_r
     """Gradients of the table's rows: those of the labels told, and no other. With dropout 0 never the null's."""
     for dropout in (0.0, 0.5):
         trainer = trainer_of(tmp_path, f"conditioning.dropout={dropout}", "sampling.guidance=1")
-        module = scrambled(trainer.module)
-        positions, items = np.arange(16), np.arange(16)
-        trainer.task.loss(module, 1, positions, items).sum().backward()
+        module, items = scrambled(trainer.model), np.arange(16)
+        trainer.objective(batch_of(trainer.data, items, items, step=1, seed=0)).sum().backward()
         left_out = uniform(0, range(16), 1, Purpose.CONDITION_DROPOUT) < dropout
-        told = torch.where(left_out, 10, torch.from_numpy(trainer.task.data.labels[items]))
-        moved = module.conditioner.table.weight.grad.abs().sum(1) > 0
+        told = torch.where(left_out, 10, torch.from_numpy(trainer.data.labels[items]))
+        moved = module.conditioner["labels"].table.weight.grad.abs().sum(1) > 0
         assert torch.equal(moved, torch.isin(torch.arange(11), told))
         assert bool(moved[10]) == (dropout > 0)
 
@@ -174,7 +191,7 @@ def test_the_labels_vectors_belong_to_the_network(tmp_path: Path) -> None:
 
     def groups(*settings: str) -> list[tuple[set[str], float]]:
         trainer = trainer_of(tmp_path, "training.weight_decay=0.1", *settings)
-        names = {parameter: name for name, parameter in trainer.module.named_parameters()}
+        names = {parameter: name for name, parameter in trainer.model.named_parameters()}
         assert [len(p) for p in trainer.parts] == [len(g["params"]) for g in trainer.optimizer.param_groups]
         return [
             ({names[p].split(".")[0] for p in group["params"]}, group["weight_decay"])
@@ -183,7 +200,7 @@ def test_the_labels_vectors_belong_to_the_network(tmp_path: Path) -> None:
 
     own = ({"network", "conditioner"}, 0.1)
     assert groups() == [own]
-    assert groups("weighting=uncertainty") == [own, ({"companions"}, 0.0)]
+    assert groups("weighting=uncertainty") == [own, ({"auxiliary"}, 0.0)]
     learned = ("schedule=learned", "schedule.width=8", "weighting=likelihood", "times=uniform")
     assert groups(*learned) == [own, ({"schedule"}, 0.0)]
 
@@ -203,7 +220,7 @@ def test_every_loss_takes_labels_and_a_killed_run_resumes_bit_for_bit(settings, 
     """The table is trained, averaged and kept; samples of a class can be drawn of what was trained."""
     config = config_of(*settings)
     model, whole = killed_and_resumed(config, tmp_path, monkeypatch, at=7)
-    table = "conditioner.table.weight"
+    table = "conditioner.labels.table.weight"
     assert table in whole.ema
     assert f"{table}.exp_avg" in whole.optimizer
     assert whole.model[table].shape == (11, 32)
@@ -232,7 +249,7 @@ def test_energies_and_bits_take_no_labels() -> None:
     with pytest.raises(InputError, match="conditioning: parameterization=energy takes none; set conditioning=none"):
         config_of("parameterization=energy", "schedule=linear")
     bits = recipes.build("nonequilibrium", DataConfig(source="heartbeat"))
-    assert bits.process == "binomial"
+    assert bits.process == Binomial()
     with pytest.raises(InputError, match="conditioning: process=binomial has no labels; set conditioning=none"):
         override(bits, ["conditioning=labels"])
 

@@ -241,8 +241,8 @@ def test_a_network_is_read_as_log_odds() -> None:
         a = torch.tensor([0.7, 1 - told[1] / 1000 - 1e-3])[:, None]
         torch.testing.assert_close(denoised.alpha * x_t, a * x_t)
         torch.testing.assert_close(denoised.sigma * x_t, (1 - a**2).sqrt() * x_t)
-    assert denoiser.grid == 10
-    assert isinstance(denoiser.companions, nn.ModuleDict)
+    assert denoiser.trained_steps == 10
+    assert isinstance(denoiser.auxiliary, nn.ModuleDict)
 
 
 def test_a_schedule_that_erases_nothing_is_refused() -> None:

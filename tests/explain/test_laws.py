@@ -13,6 +13,7 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 
 from sumi.config import differences
+from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset, ImageSpec
 from sumi.data.load import load_images
@@ -26,13 +27,14 @@ from sumi.explain import guided, low_density, parameterizations, recognition, re
 from sumi.explain.explain import LAWS, SCHEDULES, explain
 from sumi.features.network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
 from sumi.metrics.intervals import Estimate
-from sumi.models.description import RunDescription, RunFolder
-from sumi.models.diffusion.task import DiffusionTask
+from sumi.models.model import RunDescription
+from sumi.objectives.denoising import DenoisingObjective
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import VE
 from sumi.process.schedule import Schedule, level
 from sumi.randomness import Purpose, normal
+from sumi.training.run_folder import RunFolder
 from sumi.training_run import Events, build_trainer
 from tests import labelled_mixture
 from tests.explain.pictures import assert_is_a_picture
@@ -273,15 +275,16 @@ def test_plans_share_first_weights_data_times_and_noise(digits: ImageDataset, tm
         }
         description = RunDescription(config, ImageSpec(1, 8, 8, 17, digits.label_names), "", 0.5)
         trainer, _ = build_trainer(description, digits, RunFolder(tmp_path), "cpu", Events())
-        first.append(trainer.module.state_dict())
-        task = trainer.task
-        assert isinstance(task, DiffusionTask)
+        first.append(trainer.model.state_dict())
+        objective = trainer.objective
+        assert isinstance(objective, DenoisingObjective)
 
         def record(_, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
             seen.append((x_0, t, noise))
             return torch.zeros(len(x_0))
 
-        replace(task, loss_function=record).loss(trainer.module, 2, np.arange(6), np.arange(10, 16))
+        objective.loss = record
+        objective(batch_of(trainer.data, np.arange(10, 16), np.arange(6), step=2, seed=0))
     for weights, draws in zip(first, seen, strict=True):
         assert all(torch.equal(weights[name], value) for name, value in first[0].items())
         assert all(torch.equal(a, b) for a, b in zip(draws, seen[0], strict=True))
@@ -378,10 +381,12 @@ def test_points_to_learn_from_are_the_mixture() -> None:
             seen.extend((x_0, t, noise))
             return torch.zeros(len(x_0))
 
-    task = low_density.PointsTask(low_density.rungs(), 0, Recording())
-    network = NetworkDenoiser(nn.Identity(), LINEAR, parameterizations.PLANS[0].parameterization)
+    network = NetworkDenoiser(nn.Linear(1, 1), LINEAR, parameterizations.PLANS[0].parameterization)
+    objective = low_density.PointsObjective(network, low_density.rungs())
+    objective.loss = Recording()
+    places = np.arange(20_000)
     for _ in range(2):
-        task.loss(network, 7, np.arange(20_000), np.zeros(20_000))
+        objective(Batch(None, torch.zeros(0), places, places, 7, 0))
     x_0, t, noise = seen[:3]
     assert all(torch.equal(a, b) for a, b in zip(seen[:3], seen[3:], strict=True))
     smaller = x_0.sum(1) < 0

@@ -16,7 +16,7 @@ from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
-from sumi.denoising.denoiser import ToldDenoiser
+from sumi.denoising.denoiser import ConditionedDenoiser
 from sumi.errors import InputError
 from sumi.evaluation.images import evaluate as evaluate_samples
 from sumi.features import learned as features
@@ -68,8 +68,8 @@ def test_the_scale_is_the_configurations_unless_another_is_given(model: Diffusio
     assert isinstance(denoiser.denoiser, Extrapolation)
     assert denoiser.denoiser.scale == 2.0
     x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    told = model.network_denoiser.told(Condition(labels=torch.tensor([1, 1])))
-    assert isinstance(told, ToldDenoiser)
+    told = model.network_denoiser.bind(Condition(labels=torch.tensor([1, 1])))
+    assert isinstance(told, ConditionedDenoiser)
     one, other = told(x, 0.5).clean, model.network_denoiser(x, 0.5).clean
     torch.testing.assert_close(denoiser(x, 0.5).clean, (2 * one - other).clamp(-1, 1), rtol=1e-4, atol=1e-5)
     assert torch.equal(
@@ -82,9 +82,9 @@ def test_autoguidance_and_another_classs_absence_from_python(model: DiffusionMod
     labels, network = Condition(labels=torch.tensor([0, 2])), model.gaussian_denoiser()
     smaller = class_model(tmp_path, "network.embedding=16")
     x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    for worse in (smaller.gaussian_denoiser().told(labels), network.told(Condition(labels=torch.tensor([1, 1])))):
-        guided = Extrapolation(network.told(labels), worse, 1.5)
-        one, other = network.told(labels)(x, 0.7).clean, worse(x, 0.7).clean
+    for worse in (smaller.gaussian_denoiser().bind(labels), network.bind(Condition(labels=torch.tensor([1, 1])))):
+        guided = Extrapolation(network.bind(labels), worse, 1.5)
+        one, other = network.bind(labels)(x, 0.7).clean, worse(x, 0.7).clean
         torch.testing.assert_close(guided(x, 0.7).clean, 1.5 * one - 0.5 * other, rtol=1e-4, atol=1e-4)
         made = model.walk(2, wrap=lambda _, guided=guided: guided)
         assert made.shape == (2, 1, 8, 8)

@@ -52,15 +52,15 @@ def test_the_parts_are_wrapped_in_their_order(folder: Path) -> None:
     assert isinstance(away, Extrapolation)
     assert (away.scale, away.interval, away.rescale) == (3.0, Interval(*interval), 0.5)
     network, x = model.gaussian_denoiser(), 0.3 * torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    cat = network.told(Condition(labels=torch.zeros(3, dtype=torch.int64)))
+    cat = network.bind(Condition(labels=torch.zeros(3, dtype=torch.int64)))
     assert torch.equal(away.worse(x, 0.5).clean, cat(x, 0.5).clean)
-    told = network.told(Condition(labels=LABELS))
+    told = network.bind(Condition(labels=LABELS))
     assert torch.equal(away.better(x, 0.5).clean, told(x, 0.5).clean)
 
     worse = class_model(folder, "network.embedding=16").gaussian_denoiser()
     auto = inside(model, Guidance(2.0, worse=worse))
     assert isinstance(auto, Extrapolation)
-    assert torch.equal(auto.worse(x, 0.5).clean, worse.told(Condition(labels=LABELS))(x, 0.5).clean)
+    assert torch.equal(auto.worse(x, 0.5).clean, worse.bind(Condition(labels=LABELS))(x, 0.5).clean)
 
     led = inside(model, Guidance(interval=interval, classifier=classifier, classifier_scale=4.0))
     assert isinstance(led, ClassifierGuidance)

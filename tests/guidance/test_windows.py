@@ -17,9 +17,9 @@ from sumi.data.images import ImageSpec
 from sumi.data.vectors import VectorSpec
 from sumi.errors import InputError
 from sumi.guidance.tiling import tiling_of
-from sumi.models.description import RunDescription
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.run import kind_of, load
+from sumi.models.model import RunDescription
+from sumi.models.run import load
 from sumi.operators.separable import box
 from sumi.sampling.sampler import Guidance
 from tests.tiny_models import class_model, conditioned_model, echo, generator, new_classifier, planted, saved, untrained
@@ -58,7 +58,7 @@ def test_each_window_is_told_its_own_part_of_the_picture() -> None:
     made = echo("inpaint").inpaint(image, mask, 2)
     assert torch.equal(made[:, :, ~mask], image[:, ~mask].expand(2, -1, -1))
     torch.testing.assert_close(made[:, :, mask], torch.full((2, 3, int(mask.sum())), 0.25))
-    denoiser = echo("inpaint").denoiser(Condition(image=masked(image[None], mask)), size=SIZE)
+    denoiser = echo("inpaint").denoiser(Condition(masked=masked(image[None], mask)), size=SIZE)
     told = denoiser(torch.zeros(1, 3, *SIZE), 0.5).clean[0]
     torch.testing.assert_close(told[:, ~mask], (image[:, ~mask] + 0.1).clamp(-1, 1))
     given = 0.5 * picture(3, (6, 10))
@@ -193,8 +193,8 @@ def test_a_size_that_cannot_be_is_refused_in_a_line(
         case "vae":
             config = recipes.build("vae", DataConfig(source="digits"))
             description = RunDescription(config, ImageSpec(1, 8, 8, 17, ()), "none", 0.5)
-            kind = kind_of(description)
-            kind.model(kind.build(), 1, tmp_path / "run").save(tmp_path / "run")
+            module = config.build(description.items).model
+            config.wrap(description, module, 1, tmp_path / "run").save(tmp_path / "run")
         case "inpaint":
             saved(tmp_path / "run", "inpaint")
         case _:

@@ -28,9 +28,9 @@ from sumi.denoising.parameterization import Coefficients
 from sumi.errors import InputError
 from sumi.likelihood.figures import Unit
 from sumi.likelihood.variational import VARIANCES
-from sumi.models.description import RunDescription
 from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import RunDescription
 from sumi.process.gaussian import expand, posterior, transition
 from sumi.process.schedule import NoiseLevel, Schedule, level
 

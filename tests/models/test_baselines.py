@@ -12,11 +12,12 @@ from torch import nn
 from sumi import recipes
 from sumi.cli.main import main
 from sumi.config import override
+from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.errors import InputError
 from sumi.likelihood.dequantize import bits_per_dim, importance_weighted_bits
 from sumi.models.baselines.gan import GAN, GANConfig, squared_gradient
-from sumi.models.baselines.model import BaselineModel
+from sumi.models.baselines.model import BaselineModel, BaselineObjective
 from sumi.models.baselines.pixelcnn import LogisticMixture, PixelCNN, PixelCNNConfig, Softmax
 from sumi.models.baselines.vae import VAE, VAEConfig, importance_draws
 from sumi.models.diffusion.model import DiffusionModel
@@ -314,12 +315,10 @@ def test_a_diffusion_model_is_expected_where_it_is_asked_for(runs: Path) -> None
 
 def test_the_loss_is_of_the_steps_own_noise(runs: Path) -> None:
     """Training noise is that of (seed, step, position), and half of the images are mirrored where that is asked for."""
-    from sumi.models.baselines.task import BaselineTask
-
     model = load(runs / "vae", BaselineModel)
     data = model.load_images()
     items = np.arange(4)
-    task = BaselineTask(data, 5, torch.device("cpu"))
+    objective = BaselineObjective(model.module)
     noise = normal(5, [0, 1, 2, 3], 9, Purpose.TRAINING_NOISE, (4,))
     expected = model.module.losses(data.batch(items), noise)
-    torch.testing.assert_close(task.loss(model.module, 9, np.arange(4), items), expected, rtol=0, atol=0)
+    torch.testing.assert_close(objective(batch_of(data, items, items, step=9, seed=5)), expected, rtol=0, atol=0)

@@ -1,6 +1,7 @@
 """Classifiers of noisy images from end to end: what they learn from, how they resume, and what is said of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,13 @@ from torch import Tensor, nn
 from sumi import recipes
 from sumi.cli.main import main
 from sumi.config import from_json, override, to_json
+from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.load import load_images
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 from sumi.guidance.classifier import NoisyClassifier
-from sumi.models.classifier import ClassifierModel
-from sumi.models.classifier_config import NoisyClassifierConfig
-from sumi.models.classifier_task import ClassificationTask
+from sumi.models.classifier import ClassifierModel, ClassifierObjective, NoisyClassifierConfig
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.networks.adm import ADMConfig
@@ -44,11 +44,11 @@ class Linear(nn.Module):
 def test_the_loss_is_the_cross_entropy_of_noised_images_of_even_log_snr() -> None:
     """Written out for each sample: the same alone and in a batch, and a function of the counter."""
     data = load_images(DataConfig(source="digits"))
-    labels = torch.from_numpy(data.labels) % 3
-    task = ClassificationTask(data, labels, 5, torch.device("cpu"))
-    module = NoisyClassifier(Linear(), -6.0, 4.0)
+    data = replace(data, labels=data.labels % 3)
+    labels = torch.from_numpy(data.labels)
+    objective = ClassifierObjective(NoisyClassifier(Linear(), -6.0, 4.0))
     positions, items = np.arange(8), np.array([3, 1, 4, 1, 5, 9, 2, 6])
-    losses = task.loss(module, 7, positions, items)
+    losses = objective(batch_of(data, items, positions, step=7, seed=5))
     x_0 = PixelRange(17).to_model(data.images[items])
     u = uniform(5, positions.tolist(), 7, Purpose.TRAINING_TIME)
     noise = normal(5, positions.tolist(), 7, Purpose.TRAINING_NOISE, (1, 8, 8))
@@ -57,10 +57,10 @@ def test_the_loss_is_the_cross_entropy_of_noised_images_of_even_log_snr() -> Non
     x_t = (share.sqrt() * x_0 + (1 - share).sqrt() * noise).float()
     logits = torch.stack([x_t[:, 0, 3, 2], x_t[:, 0, 3, 4], (log_snr / 4).float()], 1)
     torch.testing.assert_close(losses, F.cross_entropy(logits, labels[items], reduction="none"), rtol=1e-5, atol=1e-5)
-    alone = task.loss(module, 7, positions[4:5], items[4:5])
+    alone = objective(batch_of(data, items[4:5], positions[4:5], step=7, seed=5))
     torch.testing.assert_close(alone, losses[4:5], rtol=1e-5, atol=1e-6)
-    assert task.beside(module) == []
-    flipped = ClassificationTask(data, labels, 5, torch.device("cpu"), flip=True).loss(module, 7, positions, items)
+    assert objective.auxiliary() == []
+    flipped = objective(batch_of(data, items, positions, step=7, seed=5, flip=True))
     mirrored = uniform(5, positions.tolist(), 7, Purpose.FLIP) < 0.5
     torch.testing.assert_close(flipped[~mirrored], losses[~mirrored])
     assert 0 < int(mirrored.sum()) < 8

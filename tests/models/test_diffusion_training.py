@@ -1,6 +1,5 @@
 """The diffusion task: what a training step sees is a function of (seed, step, position), and nothing is missing."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 
 from sumi import recipes
 from sumi.config import override
+from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.data.load import load
@@ -16,11 +16,11 @@ from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictClean, PredictNoise
 from sumi.denoising.weighting import ConstantWeighting, LikelihoodWeighting, SNRWeighting
-from sumi.errors import InputError, SumiError
-from sumi.models.description import RunDescription, RunFolder
+from sumi.errors import InputError
 from sumi.models.diffusion.build import build_denoiser
-from sumi.models.diffusion.task import DiffusionTask
-from sumi.objectives.denoising import DenoisingLoss
+from sumi.models.model import RunDescription
+from sumi.objectives.denoising import DenoisingLoss, DenoisingObjective
+from sumi.objectives.objective import Objective
 from sumi.objectives.schedule import VarianceMinimisingLoss
 from sumi.objectives.times import (
     GridTimes,
@@ -35,6 +35,7 @@ from sumi.process.gaussian import add_noise
 from sumi.process.schedule import level
 from sumi.randomness import Purpose, normal, uniform
 from sumi.training.checkpoint import load_checkpoint
+from sumi.training.run_folder import RunFolder
 from sumi.training_run import Events, build_trainer, train
 from tests.interrupted import killed_and_resumed
 
@@ -54,23 +55,28 @@ class Recorder(torch.nn.Module):
         return x * self.weight
 
 
-def task_and_denoiser(flip: bool = False, seed: int = 5) -> tuple[DiffusionTask, NetworkDenoiser]:
-    loss = DenoisingLoss(SNRWeighting())
-    task = DiffusionTask(DATA, loss, GridTimes(), seed, torch.device("cpu"), flip)
-    return task, NetworkDenoiser(Recorder(), SCHEDULE, PredictNoise(), 1000)
+def objective_of(**options) -> DenoisingObjective:
+    denoiser = NetworkDenoiser(Recorder(), SCHEDULE, PredictNoise(), 1000)
+    return DenoisingObjective(denoiser, DenoisingLoss(SNRWeighting()), **{"times": GridTimes(), **options})
+
+
+def losses_of(
+    objective: Objective, step: int, positions: list[int], items: list[int], flip: bool = False, seed: int = 5
+) -> torch.Tensor:
+    return objective(batch_of(DATA, np.array(items), np.array(positions), step=step, seed=seed, flip=flip))
 
 
 def shown(step: int, positions: list[int], items: list[int], **options) -> tuple[torch.Tensor, torch.Tensor]:
-    task, denoiser = task_and_denoiser(**options)
-    task.loss(denoiser, step, np.array(positions), np.array(items))
-    return denoiser.network.x, denoiser.network.c_noise
+    objective = objective_of()
+    losses_of(objective, step, positions, items, **options)
+    return objective.model.network.x, objective.model.network.c_noise
 
 
 def test_the_step_written_out() -> None:
     """x_t, the time told to the network and the loss, from the counters by hand."""
-    task, denoiser = task_and_denoiser()
-    positions, items = [3, 4, 9], [7, 0, 31]
-    losses = task.loss(denoiser, 12, np.array(positions), np.array(items))
+    objective = objective_of()
+    denoiser, positions, items = objective.model, [3, 4, 9], [7, 0, 31]
+    losses = losses_of(objective, 12, positions, items)
     t = (uniform(5, positions, 12, Purpose.TRAINING_TIME) * 1000).floor().add(1) / 1000
     noise = normal(5, positions, 12, Purpose.TRAINING_NOISE, (1, 8, 8))
     x_0 = PixelRange(17).to_model(DATA.images[items])
@@ -102,22 +108,14 @@ def test_half_of_the_images_are_mirrored_left_to_right() -> None:
     assert 160 < int(changed.sum()) < 240  # 400 fair coins: four standard deviations
 
 
-def test_it_trains_denoisers_only() -> None:
-    with pytest.raises(SumiError, match="trains a denoiser of a network"):
-        task_and_denoiser()[0].loss(torch.nn.Linear(1, 1), 1, np.array([0]), np.array([0]))
-    with pytest.raises(SumiError, match="trains a denoiser of a network"):
-        task_and_denoiser()[0].beside(torch.nn.Linear(1, 1))
-
-
 @pytest.mark.parametrize("times", [GridTimes(), UniformTimes(), LogitNormalTimes()], ids=repr)
 def test_stratified_times_are_of_the_whole_batch_whatever_its_parts(times) -> None:
     """One u_0 a step, u_i = u_0 + i/n at position i; every step has another u_0."""
-    task, denoiser = task_and_denoiser()
-    task = replace(task, times=times, stratify=16)
+    objective = objective_of(times=times, stratify=16)
 
     def told(step: int, positions: list[int]) -> torch.Tensor:
-        task.loss(denoiser, step, np.array(positions), np.array(positions))
-        return denoiser.network.c_noise
+        losses_of(objective, step, positions, positions)
+        return objective.model.network.c_noise
 
     whole = told(3, list(range(16)))
     first = uniform(5, [0], 3, Purpose.TRAINING_TIME).item()
@@ -132,22 +130,22 @@ def test_divided_losses_estimate_the_integral_over_uniform_times() -> None:
 
     By stratified times, whose mean over 4,000 has an error of 1/4000 for a density that falls to 0 at the ends.
     """
-    task, _ = task_and_denoiser()
-    denoiser = NetworkDenoiser(Recorder(), SCHEDULE, PredictClean())
-    task = replace(
-        task, loss_function=DenoisingLoss(ConstantWeighting()), stratify=4000, times=LogitNormalTimes(0.3, 2)
+    denoiser, times = NetworkDenoiser(Recorder(), SCHEDULE, PredictClean()), LogitNormalTimes(0.3, 2)
+    plain, divided = (
+        losses_of(
+            DenoisingObjective(denoiser, DenoisingLoss(ConstantWeighting()), times, stratify=4000, divide=divide),
+            1,
+            list(range(4000)),
+            [0] * 4000,
+        )
+        for divide in (False, True)
     )
-    positions, items = np.arange(4000), np.zeros(4000, dtype=np.int64)
-    plain = task.loss(denoiser, 1, positions, items)
-    divided = replace(task, divide=True).loss(denoiser, 1, positions, items)
     assert plain.std() < 1e-6
     now = level(
         SCHEDULE,
-        task.times.times(
-            stratified(uniform(5, [0], 1, Purpose.TRAINING_TIME).item(), torch.arange(4000), 4000), SCHEDULE
-        ),
+        times.times(stratified(uniform(5, [0], 1, Purpose.TRAINING_TIME).item(), torch.arange(4000), 4000), SCHEDULE),
     )
-    torch.testing.assert_close(divided, (plain / task.times.density(now, SCHEDULE)).float())
+    torch.testing.assert_close(divided, (plain / times.density(now, SCHEDULE)).float())
     assert divided.mean().item() == pytest.approx(plain.mean().item(), rel=0.02)
 
 
@@ -156,13 +154,12 @@ def test_importance_sampling_sees_the_whole_batch_alike_in_any_parts() -> None:
     histories, times = [], []
     for parts in (1, 4):
         sampler = ImportanceTimes(steps=4, history=2).sampler()
-        task, _ = task_and_denoiser()
-        task = replace(task, times=sampler, divide=True)
         denoiser = NetworkDenoiser(Recorder(), LinearBeta(steps=4, beta_end=0.3).build(), PredictNoise(), 4)
+        objective = DenoisingObjective(denoiser, DenoisingLoss(SNRWeighting()), sampler, divide=True)
         seen = []
         for step in (1, 2, 3):
             for positions in np.split(np.arange(32), parts):
-                losses = task.loss(denoiser, step, positions, positions)
+                losses = losses_of(objective, step, positions, positions)
                 seen.append(denoiser.network.c_noise)
                 t = (seen[-1].double() + 1) / 1000
                 undivided = losses * sampler.density(level(denoiser.schedule, t), denoiser.schedule)
@@ -237,15 +234,15 @@ def test_which_loss_is_divided_and_over_what_times_are_spread(settings, loss, di
     config = override(recipes.build("ddpm", DataConfig(source="digits")), settings)
     description = RunDescription(config, DATA.spec, "", 0.5)
     trainer, _ = build_trainer(description, DATA, RunFolder(tmp_path), "cpu", Events())
-    task = trainer.task
-    assert (task.loss_function, task.divide, task.stratify) == (loss, divide, stratify)
+    objective = trainer.objective
+    assert (objective.loss, objective.divide, objective.stratify) == (loss, divide, stratify)
 
 
 def test_what_stands_beside_the_network_is_trained_and_kept(tmp_path: Path) -> None:
     """u moves and is averaged; the history counts every loss and is copied, into a saved model too."""
     train(config_of("uncertainty"), out=tmp_path / "uncertainty")
     checkpoint = load_checkpoint(tmp_path / "uncertainty/checkpoints/00000016")
-    series = "companions.uncertainty.series"
+    series = "auxiliary.uncertainty.series"
     assert float(checkpoint.model[series].abs().sum()) > 0
     assert 0 < float(checkpoint.ema[series].abs().sum()) != float(checkpoint.model[series].abs().sum())
     assert f"{series}.exp_avg" in checkpoint.optimizer
@@ -253,12 +250,12 @@ def test_what_stands_beside_the_network_is_trained_and_kept(tmp_path: Path) -> N
     checkpoint = load_checkpoint(tmp_path / "importance/checkpoints/00000016")
     model.save(tmp_path / "saved")
     saved = load_checkpoint(tmp_path / "saved/checkpoints/00000016")
-    assert int(checkpoint.model["companions.times.counts"].sum()) == 16 * 16
-    assert bool((checkpoint.model["companions.times.losses"] > 0).all())
-    for name in ("companions.times.counts", "companions.times.losses"):
+    assert int(checkpoint.model["auxiliary.times.counts"].sum()) == 16 * 16
+    assert bool((checkpoint.model["auxiliary.times.losses"] > 0).all())
+    for name in ("auxiliary.times.counts", "auxiliary.times.losses"):
         assert torch.equal(checkpoint.ema[name], checkpoint.model[name])
         assert torch.equal(saved.model[name], checkpoint.model[name])
-    assert isinstance(model.network_denoiser.companions["times"], ImportanceSampler)
+    assert isinstance(model.network_denoiser.auxiliary["times"], ImportanceSampler)
 
 
 def test_beside_the_network_are_a_learned_schedule_and_the_companions(tmp_path: Path) -> None:
@@ -267,7 +264,7 @@ def test_beside_the_network_are_a_learned_schedule_and_the_companions(tmp_path: 
     def parts(config) -> list[tuple[set[str], float]]:
         description = RunDescription(config, DATA.spec, "", 0.5)
         trainer, _ = build_trainer(description, DATA, RunFolder(tmp_path), "cpu", Events())
-        names = {parameter: name for name, parameter in trainer.module.named_parameters()}
+        names = {parameter: name for name, parameter in trainer.model.named_parameters()}
         return [
             ({names[p].split(".")[0] for p in group["params"]}, group["weight_decay"])
             for group in trainer.optimizer.param_groups
@@ -277,7 +274,7 @@ def test_beside_the_network_are_a_learned_schedule_and_the_companions(tmp_path: 
         return parts(override(config_of(system), ["training.weight_decay=0.1"]))
 
     assert decaying("importance") == [({"network"}, 0.1)]
-    assert decaying("uncertainty") == [({"network"}, 0.1), ({"companions"}, 0.0)]
+    assert decaying("uncertainty") == [({"network"}, 0.1), ({"auxiliary"}, 0.0)]
     assert decaying("learned") == decaying("learned_chain") == [({"network"}, 0.1), ({"schedule"}, 0.0)]
 
 

@@ -20,9 +20,9 @@ from sumi.data.images import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance, NoisyClassifier
-from sumi.models.description import RunDescription
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.restoration import METHODS
+from sumi.models.model import RunDescription
 from sumi.operators.linear import Mask
 from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Schedule, level

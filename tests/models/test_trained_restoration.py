@@ -10,10 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.cli.main import main
-from sumi.conditioning.conditioner import NoConditioning
+from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.image import (
     GreyConditioning,
-    ImageConditioner,
     MaskedConditioning,
     SmallConditioning,
     known,
@@ -66,31 +65,31 @@ def image(channels: int = 3, side: int = 8) -> Tensor:
     ],
 )
 def test_a_network_is_told_only_what_it_was_trained_for(config, operator, std: float, fits: bool) -> None:
-    assert trained_for(config, operator, std) == fits
+    assert trained_for((config,), operator, std) == fits
     if not fits:
         y = operator(image()[None])
         with pytest.raises(InputError, match="was not trained for this measurement"):
-            condition_of(config, Measurement(operator, y, std))
+            condition_of((config,), Measurement(operator, y, std))
 
 
 def test_a_measurement_is_said_as_in_training() -> None:
     x_0 = image()[None]
     mask = Mask(MASK)
-    said = condition_of(MaskedConditioning(), Measurement(mask, x_0))
-    assert torch.equal(said.image, masked(x_0, MASK))
+    said = condition_of((MaskedConditioning(),), Measurement(mask, x_0))
+    assert torch.equal(said["masked"], masked(x_0, MASK))
     for config, operator in ((SmallConditioning(2), box(8, 8, 2)), (GreyConditioning(), Grey())):
-        said = condition_of(config, Measurement(operator, operator(x_0)))
-        torch.testing.assert_close(said.image, known(operator(x_0)), rtol=1e-5, atol=1e-6)
+        said = condition_of((config,), Measurement(operator, operator(x_0)))
+        torch.testing.assert_close(said[config.name], known(operator(x_0)), rtol=1e-5, atol=1e-6)
 
 
 def test_a_noisy_small_image_is_scaled_to_the_noise_of_training() -> None:
     """cos φ (y + s n) = cos φ y + sin φ n: that of the share 2φ/π, with tan φ = s."""
     y, std = box(8, 8, 2)(image()[None]), 0.3
-    said = condition_of(SmallConditioning(2, noise=0.5), Measurement(box(8, 8, 2), y, std))
-    share = float(said.noise)
+    said = condition_of((SmallConditioning(2, noise=0.5),), Measurement(box(8, 8, 2), y, std))
+    share = float(said["small_noise"])
     assert share == pytest.approx(2 / math.pi * math.atan(std), rel=1e-6)
     angle = math.pi / 2 * share
-    torch.testing.assert_close(said.image[:, :3], math.cos(angle) * y)
+    torch.testing.assert_close(said["small"][:, :3], math.cos(angle) * y)
     assert math.sin(angle) / math.cos(angle) == pytest.approx(std, rel=1e-6)
 
 
@@ -112,8 +111,8 @@ def test_a_larger_picture_is_the_networks_brought_to_the_given_means() -> None:
     operator = box(8, 8, 2)
     torch.testing.assert_close(operator(made), given.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
     conditioner = model.network_denoiser.conditioner
-    assert isinstance(conditioner, ImageConditioner)
-    answer = conditioner(condition_of(SmallConditioning(2), Measurement(operator, given[None]))).image[:, :3] + 0.1
+    assert isinstance(conditioner, Conditioners)
+    answer = conditioner(condition_of((SmallConditioning(2),), Measurement(operator, given[None]))).image[:, :3] + 0.1
     wanted = answer - operator.pseudo_inverse(operator(answer)) + operator.pseudo_inverse(given[None])
     torch.testing.assert_close(made, wanted.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
 
@@ -137,7 +136,7 @@ def test_noise_is_told_and_the_means_are_not_kept() -> None:
     operator = box(8, 8, 2)
     made = model.restore(given, operator, 0.2, 1)
     conditioner = model.network_denoiser.conditioner
-    said = condition_of(SmallConditioning(2, noise=0.5), Measurement(operator, given[None], 0.2))
+    said = condition_of((SmallConditioning(2, noise=0.5),), Measurement(operator, given[None], 0.2))
     told = conditioner(said)
     wanted = (told.image[:, :3] + 0.1 + told.vector[:, :1, None, None]).clamp(-1, 1)
     torch.testing.assert_close(made, wanted, rtol=0, atol=1e-5)
@@ -226,5 +225,5 @@ def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeyp
         assert float((operator(seen[name].float()) - operator(truth)).abs().max()) <= 1
     assert (tmp_path / "restored.png").exists()
     plain = echo("inpaint")
-    object.__setattr__(plain.config, "conditioning", NoConditioning())
+    object.__setattr__(plain.config, "conditioning", ())
     assert restored(plain, data.subset(range(20)), tmp_path, 0) == []

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sumi.errors import InputError
 from sumi.networks.adm import ADM, ADMConfig, EncoderConfig
 from sumi.networks.classifier import AttentionPool, Classifier, ClassifierConfig
-from sumi.networks.condition import Told, ToldSpec
+from sumi.networks.condition import ConditionShape, NetworkCondition
 from sumi.networks.layers import CrossAttention, ResidualBlock, SelfAttention, resized
 
 SMALL = ADMConfig(widths=(32, 64), blocks=(1, 2), attention=(1,), embedding=32)
@@ -29,7 +29,7 @@ def stir(network: nn.Module) -> None:
             weight.add_(0.05 * torch.randn(weight.shape))
 
 
-def stirred(config: ADMConfig, channels: int = 3, told: ToldSpec | None = None) -> ADM:
+def stirred(config: ADMConfig, channels: int = 3, told: ConditionShape | None = None) -> ADM:
     network = config.build((channels, 8, 8), told=told)
     stir(network)
     return network
@@ -155,9 +155,9 @@ def test_output_has_the_shape_of_any_input_and_every_pixel_sees_it_all(channels:
 
 def test_what_it_is_told_enters_by_all_three_ways() -> None:
     """A vector as the noise level does; an image as further channels; tokens wherever there is attention."""
-    spec = ToldSpec(channels=2, token_width=24)
+    spec = ConditionShape(channels=2, token_width=24)
     network, x, c_noise = stirred(SMALL, told=spec), images(2, 3), torch.tensor([3.0, 700.0])
-    told = Told(numbers(2, 32), images(2, 2), numbers(2, 5, 24))
+    told = NetworkCondition(numbers(2, 32), images(2, 2), numbers(2, 5, 24))
     output = network(x, c_noise, told)
     for name in ("vector", "image", "tokens"):
         part = getattr(told, name)

@@ -10,9 +10,10 @@ from sumi import recipes
 from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
-from sumi.models.description import RunDescription, RunFolder
+from sumi.models.model import RunDescription
 from sumi.networks.dropout import Dropout, masks_by_position
-from sumi.training_run import Events, build_trainer, item_spec
+from sumi.training.run_folder import RunFolder
+from sumi.training_run import Events, build_trainer
 
 
 def masks(
@@ -88,12 +89,12 @@ def first_step(folder: Path, recipe: str, *settings: str) -> list[float]:
         ["training.batch_size=8", "training.precision=fp32", *settings],
     )
     data = load_data(config.data)
-    description = RunDescription(config, item_spec(data), data.fingerprint(), data.std())
+    description = RunDescription.of(config, data)
     trainer, _ = build_trainer(description, data, RunFolder(folder), "cpu", Events())
-    trainer.module.train()
+    trainer.model.train()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for weight in trainer.module.parameters():
+        for weight in trainer.model.parameters():
             nn.init.normal_(weight, std=0.1)
         loss, norms = trainer._take_step(1)
     return [float(loss), *norms.tolist()]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.data.load import load
@@ -22,9 +23,8 @@ from sumi.denoising.weighting import LikelihoodWeighting, SNRWeighting, Velocity
 from sumi.likelihood.continuous import ContinuousBound
 from sumi.likelihood.variational import CleanVariance, VariationalBound, even_times
 from sumi.models.diffusion.build import build_loss
-from sumi.models.diffusion.task import IN_TRAINING, DiffusionTask
 from sumi.objectives.bound import DECODED, ChainBoundLoss, HybridLoss, WholeBoundLoss
-from sumi.objectives.denoising import DenoisingLoss
+from sumi.objectives.denoising import IN_TRAINING, DenoisingLoss, DenoisingObjective
 from sumi.objectives.times import GridTimes
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.gaussian import expand, posterior
@@ -334,9 +334,9 @@ class Seen:
 
 def spread(step: int, positions: list[int], items: list[int], seed: int = 5, flip: bool = False) -> Tensor:
     seen = Seen()
-    task = DiffusionTask(DIGITS, seen, GridTimes(), seed, torch.device("cpu"), flip=flip, bin_width=WIDTH)
-    denoiser = NetworkDenoiser(nn.Identity(), CosineBeta().build(), PredictNoise(), 1000)
-    task.loss(denoiser, step, np.array(positions), np.array(items))
+    denoiser = NetworkDenoiser(nn.Linear(1, 1), CosineBeta().build(), PredictNoise(), 1000)
+    objective = DenoisingObjective(denoiser, seen, GridTimes(), bin_width=WIDTH)
+    objective(batch_of(DIGITS, np.array(items), np.array(positions), step=step, seed=seed, flip=flip))
     return seen.x_0
 
 
@@ -375,7 +375,8 @@ def test_mirrored_images_are_spread_after_they_are_mirrored() -> None:
 
 def test_values_spread_over_bins_are_real_numbers_to_the_decoder(tmp_path) -> None:
     """A decoder of levels would be asked for a level's probability at a value that is none."""
-    from sumi.models.description import RunDescription, RunFolder
+    from sumi.models.model import RunDescription
+    from sumi.training.run_folder import RunFolder
     from sumi.training_run import Events, build_trainer
 
     dataset = load(DataConfig(source="digits"))
@@ -384,8 +385,8 @@ def test_values_spread_over_bins_are_real_numbers_to_the_decoder(tmp_path) -> No
         config = configured(*tiny, *settings)
         description = RunDescription.of(config, dataset)
         trainer, _ = build_trainer(description, dataset, RunFolder(tmp_path), "cpu", Events())
-        assert trainer.task.loss_function.bound.levels == levels
-        assert trainer.task.bin_width == (0.0 if levels else WIDTH)
+        assert trainer.objective.loss.bound.levels == levels
+        assert trainer.objective.bin_width == (0.0 if levels else WIDTH)
 
 
 def test_the_network_may_have_any_shape_of_data() -> None:

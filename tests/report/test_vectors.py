@@ -22,9 +22,9 @@ from sumi.errors import InputError
 from sumi.evaluation.guidance import GuidanceSweep
 from sumi.evaluation.result import Measured, VectorEvaluation
 from sumi.metrics.kernel_distance import energy_distance
-from sumi.models.description import RunDescription
 from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import RunDescription
 from sumi.report import vectors as module
 from sumi.report.evaluate import evaluate
 from sumi.report.words import amount

@@ -20,7 +20,7 @@ from sumi.denoising.variance import LearnedVariance
 from sumi.denoising.weighting import WeightingConfig
 from sumi.errors import InputError
 from sumi.models.diffusion.build import build_denoiser, build_loss, build_times
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import GridTimes, ImportanceTimes, TimeSamplerConfig
 from sumi.process.gaussian import add_noise
@@ -130,9 +130,9 @@ def expected_weight(weighting: str, now: NoiseLevel, schedule, grid: int | None)
     }[weighting]
 
 
-def configured(schedule, parameterization, weighting, times: type, **parts) -> tuple[RunConfig, NetworkDenoiser]:
+def configured(schedule, parameterization, weighting, times: type, **parts) -> tuple[DiffusionConfig, NetworkDenoiser]:
     on_grid = times in (GridTimes, ImportanceTimes)
-    config = RunConfig(
+    config = DiffusionConfig(
         recipe="",
         data=DataConfig(source="digits"),
         schedule=schedule,
@@ -145,7 +145,7 @@ def configured(schedule, parameterization, weighting, times: type, **parts) -> t
     return config, build_denoiser(config, IMAGES)
 
 
-def check(config: RunConfig, denoiser: NetworkDenoiser, exact: Exact, t: torch.Tensor) -> None:
+def check(config: DiffusionConfig, denoiser: NetworkDenoiser, exact: Exact, t: torch.Tensor) -> None:
     """The denoiser, the loss and its gradient at the times t, for a network that is exact and for one half as large."""
     schedule = denoiser.schedule
     with torch.no_grad():
@@ -187,7 +187,7 @@ def test_refused_by_name_or_exact(schedule, parameterization, monkeypatch) -> No
     exact = Exact(parameterization.name)
     monkeypatch.setattr(UNetConfig, "build", lambda *_: exact)
     for weighting in WEIGHTINGS:
-        accepted: dict[int | None, tuple[RunConfig, NetworkDenoiser, list[torch.Tensor]]] = {}
+        accepted: dict[int | None, tuple[DiffusionConfig, NetworkDenoiser, list[torch.Tensor]]] = {}
         for times in TIME_SAMPLERS:
             message = refusal(schedule.name, parameterization.name, weighting.name, times.name)
             if message is not None:

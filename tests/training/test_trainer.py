@@ -12,10 +12,13 @@ import torch
 
 from sumi import recipes
 from sumi.config import override
+from sumi.data.batch import Batch
 from sumi.data.config import DataConfig
+from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError, SumiError
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.run import load
+from sumi.objectives.objective import Objective
 from sumi.training.checkpoint import find_checkpoints, load_checkpoint
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
@@ -48,7 +51,7 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def config_of(*settings: str) -> RunConfig:
+def config_of(*settings: str) -> DiffusionConfig:
     return override(recipes.build("ddpm", DataConfig(source="digits")), [*SMALL, *settings])
 
 
@@ -310,33 +313,38 @@ def test_accumulation_changes_only_rounding(whole: Path, tmp_path: Path) -> None
         assert float((value - four[key]).abs().max()) < 1e-3 * max(start[key], 0.1), key
 
 
-def test_every_item_comes_once_an_epoch() -> None:
-    class Counting:
-        items = 20
+def numbers(count: int) -> VectorDataset:
+    """So many items, of which nothing is used."""
+    return VectorDataset(np.zeros((count, 1), np.float32), tuple(map(str, range(count))))
 
-        def beside(self, module):
-            return []
 
-    trainer = Trainer(TrainingConfig(batch_size=8), torch.nn.Linear(1, 1), Counting(), 3, Path("unused"))
-    seen = np.concatenate([trainer._items(step, np.arange(8)) for step in range(1, 6)])
-    assert sorted(seen[:20]) == list(range(20))
-    assert sorted(seen[20:40]) == list(range(20))
-    assert not np.array_equal(seen[:20], seen[20:40])
-    # the part of a batch that another process would take is the same part
-    assert np.array_equal(trainer._items(3, np.arange(4, 8)), trainer._items(3, np.arange(8))[4:])
+def test_every_item_comes_once_an_epoch(tmp_path: Path) -> None:
+    """In another order each, and whatever the parts of a batch."""
+    orders = []
+    for accumulation in (1, 2):
+        seen: list[int] = []
+
+        class Counting(Objective):
+            def forward(self, batch: Batch) -> torch.Tensor:
+                seen.extend(batch.items.tolist())  # noqa: B023
+                return self.model.weight.sum().expand(len(batch.items))
+
+        config = TrainingConfig(steps=5, batch_size=8, accumulation=accumulation)
+        folder = tmp_path / str(accumulation)
+        folder.mkdir()
+        Trainer(config, Counting(torch.nn.Linear(1, 1)), numbers(20), 3, folder).run()
+        orders.append(seen)
+    assert sorted(orders[0][:20]) == sorted(orders[0][20:]) == list(range(20))
+    assert orders[0][:20] != orders[0][20:]
+    assert orders[0] == orders[1]
 
 
 def test_adamw_ema_and_learning_rate_follow_their_formulas(tmp_path: Path) -> None:
     """Three steps of the loop against the same arithmetic written out."""
 
-    class Quadratic:
-        items = 1
-
-        def loss(self, module, step, positions, items):
-            return (module.weight - 3.0).square().sum().expand(len(positions))
-
-        def beside(self, module):
-            return []
+    class Quadratic(Objective):
+        def forward(self, batch: Batch) -> torch.Tensor:
+            return (self.model.weight - 3.0).square().sum().expand(len(batch.items))
 
     config = TrainingConfig(
         steps=3, batch_size=2, learning_rate=0.1, warmup_steps=2, weight_decay=0.5, gradient_clip=1.0, ema_decay=0.3
@@ -344,7 +352,7 @@ def test_adamw_ema_and_learning_rate_follow_their_formulas(tmp_path: Path) -> No
     module = torch.nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         module.weight.fill_(1.0)
-    trainer = Trainer(config, module, Quadratic(), 0, tmp_path)
+    trainer = Trainer(config, Quadratic(module), numbers(1), 0, tmp_path)
     trainer.run()
     w, ema, m, v = 1.0, 1.0, 0.0, 0.0
     for step, rate in ((1, 0.05), (2, 0.1), (3, 0.1)):
@@ -370,29 +378,28 @@ class Halves(torch.nn.Module):
             torch.nn.init.constant_(parameter, 1.0)
 
 
-class Steep:
+class Steep(Objective[Halves]):
     """Sums of weights, of which the other's is ``slope`` times as steep as the network's 5."""
 
-    items = 1
-
     def __init__(self, slope: float) -> None:
+        super().__init__(Halves())
         self.slope = slope
 
-    def beside(self, module: Halves) -> list[torch.nn.Module]:
-        return [module.other, module.counter]
+    def auxiliary(self) -> list[torch.nn.Module]:
+        return [self.model.other, self.model.counter]
 
-    def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
-        total = 3 * module.network.weight[0, 0] + 4 * module.network.weight[0, 1]
-        return (total + 5 * self.slope * module.other.weight.sum()).expand(len(positions))
+    def forward(self, batch: Batch) -> torch.Tensor:
+        total = 3 * self.model.network.weight[0, 0] + 4 * self.model.network.weight[0, 1]
+        return (total + 5 * self.slope * self.model.other.weight.sum()).expand(len(batch.items))
 
 
 def test_each_part_is_clipped_for_itself_and_the_norm_logged_is_the_networks(tmp_path: Path) -> None:
-    trainer = Trainer(TrainingConfig(batch_size=1, gradient_clip=2.0), Halves(), Steep(100.0), 0, tmp_path)
+    trainer = Trainer(TrainingConfig(batch_size=1, gradient_clip=2.0), Steep(100.0), numbers(1), 0, tmp_path)
     _, norms = trainer._take_step(1)
     assert norms.tolist() == pytest.approx([5.0, 500 * 3**0.5])
-    assert trainer.module.network.weight.grad.tolist()[0] == pytest.approx([3 * 2 / 5, 4 * 2 / 5], rel=1e-5)
-    assert trainer.module.other.weight.grad.tolist()[0] == pytest.approx([2 / 3**0.5] * 3, rel=1e-5)
-    trainer = Trainer(TrainingConfig(steps=3, batch_size=1), Halves(), Steep(100.0), 0, tmp_path)
+    assert trainer.model.network.weight.grad.tolist()[0] == pytest.approx([3 * 2 / 5, 4 * 2 / 5], rel=1e-5)
+    assert trainer.model.other.weight.grad.tolist()[0] == pytest.approx([2 / 3**0.5] * 3, rel=1e-5)
+    trainer = Trainer(TrainingConfig(steps=3, batch_size=1), Steep(100.0), numbers(1), 0, tmp_path)
     trainer.run()
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["gradient_norm"] == pytest.approx(5.0)
 
@@ -401,24 +408,24 @@ def test_what_stands_beside_the_network_does_not_decay(tmp_path: Path) -> None:
     """A gradient of 0 leaves AdamW its decay alone."""
 
     class Flat(Steep):
-        def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
-            return 0 * super().loss(module, step, positions, items)
+        def forward(self, batch: Batch) -> torch.Tensor:
+            return 0 * super().forward(batch)
 
     config = TrainingConfig(steps=1, batch_size=1, learning_rate=0.1, warmup_steps=0, weight_decay=0.5)
-    trainer = Trainer(config, Halves(), Flat(1.0), 0, tmp_path)
+    trainer = Trainer(config, Flat(1.0), numbers(1), 0, tmp_path)
     trainer.run()
-    assert trainer.module.network.weight.tolist()[0] == pytest.approx([0.95, 0.95])
-    assert trainer.module.other.weight.tolist()[0] == [1.0, 1.0, 1.0]
+    assert trainer.model.network.weight.tolist()[0] == pytest.approx([0.95, 0.95])
+    assert trainer.model.other.weight.tolist()[0] == [1.0, 1.0, 1.0]
 
 
 def test_a_gradient_beside_the_network_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
     """√|w - 1| is 0 at w = 1, where its slope is none."""
 
     class Root(Steep):
-        def loss(self, module: Halves, step, positions, items) -> torch.Tensor:
-            return super().loss(module, step, positions, items) + (module.other.weight - 1).abs().sum().sqrt()
+        def forward(self, batch: Batch) -> torch.Tensor:
+            return super().forward(batch) + (self.model.other.weight - 1).abs().sum().sqrt()
 
-    trainer = Trainer(TrainingConfig(steps=1, batch_size=1), Halves(), Root(1.0), 0, tmp_path)
+    trainer = Trainer(TrainingConfig(steps=1, batch_size=1), Root(1.0), numbers(1), 0, tmp_path)
     with pytest.raises(SumiError, match="no longer finite"):
         trainer.run()
     assert not find_checkpoints(tmp_path / "checkpoints")[0]
@@ -427,7 +434,7 @@ def test_a_gradient_beside_the_network_that_is_not_finite_is_never_saved(tmp_pat
 def test_the_optimizer_is_resumed_by_name_whatever_the_order_of_its_parts(tmp_path: Path) -> None:
     def run(folder: Path, steps: int) -> None:
         folder.mkdir(exist_ok=True)
-        trainer = Trainer(TrainingConfig(steps=steps, batch_size=1), Halves(), Steep(7.0), 0, folder)
+        trainer = Trainer(TrainingConfig(steps=steps, batch_size=1), Steep(7.0), numbers(1), 0, folder)
         trainer.resume()
         trainer.run()
 

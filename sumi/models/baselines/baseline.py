@@ -26,6 +26,6 @@ class Baseline(nn.Module, ABC):
     def generate(self, seed: int, indices: Sequence[int]) -> Tensor:
         """Images ``indices`` of ``seed``, (N, C, H, W) in [-1, 1] on the module's device."""
 
-    def beside(self) -> list[nn.Module]:
-        """Parts whose gradients are clipped for themselves (`sumi.training.trainer.Task.beside`)."""
+    def auxiliary(self) -> list[nn.Module]:
+        """Parts whose gradients are clipped for themselves (`sumi.objectives.objective.Objective.auxiliary`)."""
         return []

@@ -64,7 +64,7 @@ class GAN(Baseline):
         self.latent, self.penalty = latent, penalty
         self.noise_shape = (latent,)
 
-    def beside(self) -> list[nn.Module]:
+    def auxiliary(self) -> list[nn.Module]:
         """The discriminator."""
         return [self.discriminator]
 

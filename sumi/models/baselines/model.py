@@ -1,33 +1,79 @@
-"""A trained VAE, GAN or PixelCNN, ready to use as a diffusion model is: what a run folder holds."""
+"""VAEs, GANs and PixelCNNs as a system, for the comparison with diffusion: configuration, objective, trained model."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sumi.data.batch import Batch
+from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.baselines.baseline import Baseline
-from sumi.models.baselines.config import BaselineConfig
-from sumi.models.description import RunDescription
-from sumi.models.model import GenerativeModel, check_indices
+from sumi.models.baselines.gan import GANConfig
+from sumi.models.baselines.pixelcnn import PixelCNNConfig
+from sumi.models.baselines.vae import VAEConfig
+from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, check_indices
+from sumi.objectives.objective import Objective
+from sumi.randomness import Purpose
+
+NetworkConfig = VAEConfig | GANConfig | PixelCNNConfig
 
 
-class BaselineModel(GenerativeModel):
-    """One of `sumi.baselines` with all that is needed to make images of it."""
+@dataclass(frozen=True)
+class BaselineConfig(SystemConfig):
+    """A VAE, a GAN or a PixelCNN, and how it is trained."""
+
+    name: ClassVar[str] = "baseline"
+
+    network: NetworkConfig = field(default_factory=VAEConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data.dequantize:
+            raise InputError(f"data.dequantize: network={self.network.name} takes levels as they are; set it false")
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that the weights mean nothing without."""
+        return (self.network,)
+
+    def build(self, items: DataSpec) -> "BaselineObjective":
+        """The configured network with its own loss. Raises InputError for data that it cannot take."""
+        if len(items.shape) != 3 or items.levels is None:
+            raise InputError(f"data.source: {self.data.source} has vectors; a {self.network.name} takes images")
+        channels, height, width = items.shape
+        return BaselineObjective(self.network.build((channels, height, width), items.levels))
+
+    def wrap(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> "BaselineModel":
+        """The module with all that is needed to sample."""
+        assert isinstance(module, Baseline)
+        return BaselineModel(description, module, step, folder)
+
+
+class BaselineObjective(Objective[Baseline]):
+    """The module's own loss of each image, with noise from the counter."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        noise = batch.normal(Purpose.TRAINING_NOISE, self.model.noise_shape)
+        x, noise = (v.to(self.device, non_blocking=True) for v in (batch.x, noise))
+        return self.model.losses(x, noise)
+
+    def auxiliary(self) -> list[nn.Module]:
+        """A discriminator."""
+        return self.model.auxiliary()
+
+
+class BaselineModel(GenerativeModel[BaselineConfig, Baseline]):
+    """A VAE, a GAN or a PixelCNN with all that is needed to make images of it."""
 
     what: ClassVar[str] = "VAEs, GANs and PixelCNNs"
 
-    def __init__(self, description: RunDescription, baseline: Baseline, step: int, folder: Path) -> None:
-        if not isinstance(description.config, BaselineConfig):
-            raise InputError(f"{folder}: is a run of {description.config.recipe}, and this is for {self.what}")
-        super().__init__(description, baseline, step, folder)
-        self._config, self.baseline = description.config, baseline
-
     @property
-    def config(self) -> BaselineConfig:
-        return self._config
+    def baseline(self) -> Baseline:
+        return self.module
 
     @torch.inference_mode()
     def sample(

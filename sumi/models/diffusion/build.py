@@ -1,10 +1,11 @@
-"""From a configuration to an untrained denoiser, its loss and its times: which parts a run is made of."""
+"""From settings to an untrained denoiser, its loss and its times: which parts a diffusion model is made of."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
 
-from sumi.conditioning.conditioner import build_conditioner
+from sumi.conditioning.conditioners import build_conditioners
 from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
 from sumi.denoising.denoiser import NetworkDenoiser
@@ -20,30 +21,37 @@ from sumi.denoising.weighting import (
 )
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.config import DiffusionSettings
 from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
-from sumi.objectives.denoising import DenoisingLoss, Loss
+from sumi.objectives.denoising import DenoisingLoss, DenoisingObjective, Loss
 from sumi.objectives.schedule import VarianceMinimisingLoss
 from sumi.objectives.times import ImportanceSampler, ImportanceTimes, TimeSampler
 from sumi.objectives.uncertainty import UncertainLoss, Uncertainty
+from sumi.process.binomial import Binomial
 from sumi.process.learned import Learned
 from sumi.process.schedule import level
 
 LARGEST_COEFFICIENT: Final = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
 
-def build_denoiser(config: RunConfig, items: DataSpec) -> NetworkDenoiser | BinomialDenoiser:
+def build_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoiser | BinomialDenoiser:
     """A new, untrained denoiser: network, schedule and parameterization as configured.
 
-    What is trained or kept count of beside them (`NetworkDenoiser.companions`) is there too. Raises InputError where
+    What is trained or kept count of beside them (`NetworkDenoiser.auxiliary`) is there too. Raises InputError where
     they do not fit: data that the network or the process cannot take, or a schedule that ends with so little data that
     what the network predicts there says nothing of it in float32.
     """
+    return DENOISERS[config.process.name](config, items)
+
+
+def _binomial_denoiser(config: DiffusionSettings, items: DataSpec) -> BinomialDenoiser:
+    if items.levels != 2 or len(items.shape) == 3:
+        raise InputError("process: binomial noises bits, and these data are none; set process=gaussian")
+    return BinomialDenoiser(config.network.build(items.shape), config.schedule.build(), config.times.grid)
+
+
+def _gaussian_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoiser:
     schedule = config.schedule.build()
-    if config.process == "binomial":
-        if items.levels != 2 or len(items.shape) != 1:
-            raise InputError("process: binomial noises bits, and these data are none; set process=gaussian")
-        return BinomialDenoiser(config.network.build(items.shape), schedule, config.times.grid)
     with torch.no_grad():
         end = level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
     c = config.parameterization.coefficients(end)
@@ -54,27 +62,51 @@ def build_denoiser(config: RunConfig, items: DataSpec) -> NetworkDenoiser | Bino
             "parameterization=velocity, or end the schedule with less noise"
         )
     learned_variance = isinstance(config.variance, LearnedVariance)
-    conditioner, told = build_conditioner(config.conditioning, items, config.network.embedding)
-    network = config.network.build(items.shape, 2 if learned_variance else 1, told)
+    conditioner = build_conditioners(config.conditioning, items, config.network.embedding)
+    shape = None if conditioner is None else conditioner.shape
+    network = config.network.build(items.shape, 2 if learned_variance else 1, shape)
     if isinstance(config.parameterization, PredictEnergy):
         network = EnergyGradient(network)
     denoiser = NetworkDenoiser(
         network, schedule, config.parameterization, config.times.grid, learned_variance, conditioner
     )
     if isinstance(config.weighting, LearnedUncertainty):
-        denoiser.companions["uncertainty"] = Uncertainty()
+        denoiser.auxiliary["uncertainty"] = Uncertainty()
     if isinstance(config.times, ImportanceTimes):
-        denoiser.companions["times"] = config.times.sampler()
+        denoiser.auxiliary["times"] = config.times.sampler()
     return denoiser
 
 
-def build_loss(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser, levels: int | None = None) -> Loss[Any]:
+DENOISERS: Final[dict[str, Callable[[DiffusionSettings, DataSpec], NetworkDenoiser | BinomialDenoiser]]] = {
+    "gaussian": _gaussian_denoiser,
+    "binomial": _binomial_denoiser,
+}
+"""By process."""
+
+
+def build_objective(config: DiffusionSettings, items: DataSpec) -> DenoisingObjective:
+    """A new denoiser with the loss and the times that it is trained on. Raises InputError as `build_denoiser`."""
+    denoiser, levels = build_denoiser(config, items), items.levels
+    times = build_times(config, denoiser)
+    return DenoisingObjective(
+        denoiser,
+        build_loss(config, denoiser, None if config.data.dequantize else levels),
+        times,
+        bin_width=2 / (levels - 1) if config.data.dequantize and levels else 0.0,
+        divide=times.divides or isinstance(config.weighting, LikelihoodWeighting),
+        stratify=config.training.batch_size if config.stratified_times else None,
+    )
+
+
+def build_loss(
+    config: DiffusionSettings, denoiser: NetworkDenoiser | BinomialDenoiser, levels: int | None = None
+) -> Loss[Any]:
     """The loss with the configured weighting; on a grid, a likelihood is that of the chain's steps.
 
     ``levels``: how many values an element of the data takes, for losses that have a decoder; None for real numbers,
     which values spread over their bins are too.
     """
-    if isinstance(denoiser, BinomialDenoiser):
+    if denoiser.process == Binomial():
         return BinomialLoss(config.times.grid or 1)
     if isinstance(config.schedule, Learned):
         return WholeBoundLoss(levels) if config.schedule.learn_ends else VarianceMinimisingLoss()
@@ -84,9 +116,9 @@ def build_loss(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser, 
             return ChainBoundLoss(bound)
         if not isinstance(config.weighting, LearnedUncertainty):
             return HybridLoss(config.weighting, bound, config.variance.bound_weight)
-    for companion in denoiser.companions.values():
-        if isinstance(companion, Uncertainty):
-            return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), companion)
+    for part in denoiser.auxiliary.values():
+        if isinstance(part, Uncertainty):
+            return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), part)
     if isinstance(config.weighting, LearnedUncertainty):
         raise SumiError("training: weighting=uncertainty needs a denoiser that holds it; make it with build_denoiser")
     weighting: Weighting = config.weighting
@@ -95,11 +127,11 @@ def build_loss(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser, 
     return DenoisingLoss(weighting)
 
 
-def build_times(config: RunConfig, denoiser: NetworkDenoiser | BinomialDenoiser) -> TimeSampler:
+def build_times(config: DiffusionSettings, denoiser: NetworkDenoiser | BinomialDenoiser) -> TimeSampler:
     """The configured time sampler, or the denoiser's module that is one. Raises InputError where it has no times."""
-    for companion in denoiser.companions.values():
-        if isinstance(companion, ImportanceSampler):
-            return companion
+    for part in denoiser.auxiliary.values():
+        if isinstance(part, ImportanceSampler):
+            return part
     if isinstance(config.times, ImportanceTimes):
         return config.times.sampler()
     config.times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)

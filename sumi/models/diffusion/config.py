@@ -1,12 +1,13 @@
-"""The configuration of a diffusion model: its process, what the network learns of it, and how it is sampled.
+"""The settings of a diffusion model: its process, what the network learns of it, and how it is sampled.
 
 Parts that do not fit each other are refused here, by name, before anything is read or trained.
 """
 
+from abc import ABC
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from sumi.conditioning.conditioner import ConditioningConfig, NoConditioning
+from sumi.conditioning.conditioners import ConditioningConfig
 from sumi.config import to_json
 from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
 from sumi.denoising.variance import FixedVariance, LearnedVariance, VarianceConfig
@@ -18,32 +19,36 @@ from sumi.denoising.weighting import (
     WeightingConfig,
 )
 from sumi.errors import InputError
-from sumi.models.common import CommonConfig
+from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import GridTimes, ImportanceTimes, TimeSamplerConfig, UniformTimes
+from sumi.process.binomial import Binomial
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import Erasing
+from sumi.process.gaussian import Gaussian
 from sumi.process.learned import Learned, LearnedChain
+from sumi.process.process import ProcessConfig
 from sumi.process.schedules import ScheduleConfig
 from sumi.sampling.sampler import BINOMIAL, NATURAL, TUNED, Sampling, find_solver, refuse_off_grid
 from sumi.sampling.solvers.ddim import DDIM
 
 
 @dataclass(frozen=True)
-class RunConfig(CommonConfig):
-    """The full configuration of a diffusion model: which parts, with which settings."""
+class DiffusionSettings(SystemConfig, ABC):
+    """The parts of a diffusion model, each with its settings; `sumi.models.diffusion.system` builds them."""
 
     name: ClassVar[str] = "diffusion"
 
-    process: Literal["gaussian", "binomial"] = field(
-        default="gaussian", metadata={"help": "what noising does: gaussian, or binomial for bits"}
-    )
+    process: ProcessConfig = field(default_factory=Gaussian)
     schedule: ScheduleConfig = field(default_factory=LinearBeta)
     parameterization: ParameterizationConfig = field(default_factory=PredictNoise)
     weighting: WeightingConfig = field(default_factory=SNRWeighting)
-    conditioning: ConditioningConfig = field(default_factory=NoConditioning)
+    conditioning: tuple[ConditioningConfig, ...] = field(
+        default=(),
+        metadata={"help": "what the network is conditioned on: none, or labels, values, masked, small, grey"},
+    )
     variance: VarianceConfig = field(default_factory=FixedVariance)
     times: TimeSamplerConfig = field(default_factory=GridTimes)
     stratified_times: bool = field(
@@ -64,15 +69,14 @@ class RunConfig(CommonConfig):
             raise InputError("times: weighting=uncertainty makes all times count alike; set times=grid")
         if isinstance(self.schedule, Erasing):
             self._check_erasing()
-        if not isinstance(self.conditioning, NoConditioning):
-            self._check_guidance(self.conditioning.dropout)
+        self._check_conditioning()
         if isinstance(self.variance, LearnedVariance):
             self._check_variance()
         else:
             self._check_solver()
-        if not isinstance(self.conditioning, NoConditioning) and isinstance(self.parameterization, PredictEnergy):
+        if self.conditioning and isinstance(self.parameterization, PredictEnergy):
             raise InputError("conditioning: parameterization=energy takes none; set conditioning=none")
-        if self.process == "binomial":
+        if self.process == Binomial():
             self._check_binomial()
         elif self.sampling.solver == BINOMIAL:
             raise InputError(f"sampling.solver: {BINOMIAL} draws bits; choose another, or set process=binomial")
@@ -86,7 +90,7 @@ class RunConfig(CommonConfig):
         And the weighting and the conditioning, where they have weights of their own.
         """
         parts: tuple[object, ...] = (
-            self.process,
+            self.process.name,
             self.schedule,
             self.parameterization,
             self.variance,
@@ -95,9 +99,9 @@ class RunConfig(CommonConfig):
         )
         if isinstance(self.weighting, LearnedUncertainty):
             parts = (*parts, self.weighting)
-        if not isinstance(self.conditioning, NoConditioning):
-            told = to_json(self.conditioning)
-            parts = (*parts, {name: value for name, value in told.items() if name != "dropout"})
+        for condition in self.conditioning:
+            fields = to_json(condition)
+            parts = (*parts, {name: value for name, value in fields.items() if name != "dropout"})
         return parts
 
     def _check_grid(self, grid: int) -> None:
@@ -131,10 +135,16 @@ class RunConfig(CommonConfig):
         if isinstance(self.weighting, LikelihoodWeighting) and self.times.grid is None:
             raise InputError("times: weighting=likelihood has for schedule=erasing a bound of steps; set times=grid")
 
-    def _check_guidance(self, dropout: float) -> None:
-        """Guidance needs a network that has learned to do with nothing said, too."""
-        scale = self.sampling.guidance.scale
-        if not dropout and scale != 1:
+    def condition(self, name: str) -> ConditioningConfig | None:
+        """The condition of that name; None where the network is not given it."""
+        return next((condition for condition in self.conditioning if condition.name == name), None)
+
+    def _check_conditioning(self) -> None:
+        """Guidance needs a network that was also trained without its conditions."""
+        names, scale = [condition.name for condition in self.conditioning], self.sampling.guidance.scale
+        if len(set(names)) != len(names):
+            raise InputError(f"conditioning: {','.join(names)} names one twice; give each once")
+        if any(not condition.dropout for condition in self.conditioning) and scale != 1:
             raise InputError(
                 f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {scale} "
                 "needs; set sampling.guidance=1, or a dropout such as 0.1"
@@ -166,7 +176,7 @@ class RunConfig(CommonConfig):
             "parameterization": (self.parameterization.name, "clean"),
             "weighting": (self.weighting.name, "likelihood"),
             "variance": (self.variance.name, "fixed"),
-            "conditioning": (self.conditioning.name, "none"),
+            "conditioning": (",".join(c.name for c in self.conditioning) or "none", "none"),
             "times": (self.times.name, "grid"),
             "sampling.solver": (self.sampling.solver, BINOMIAL),
             "sampling.time_grid": (self.sampling.time_grid, NATURAL),

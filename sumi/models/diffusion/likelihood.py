@@ -52,7 +52,7 @@ from sumi.process.schedule import NoiseLevel, level
 from sumi.progress import Count, counting_one
 from sumi.randomness import SampleNoise
 from sumi.sampling.time_grid import log_snr, snap
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 Dequantization = Literal["uniform", "variational", "gaussian"]
 
@@ -121,7 +121,9 @@ def first_time(network: NetworkDenoiser, levels: int | None) -> float:
     """
     ratio = SMALLEST if levels is None else 2 / (levels - 1) / BINS_IN_NOISE
     t = float(network.schedule.time(-2 * torch.tensor(ratio, dtype=torch.float64).log()))
-    return t if network.grid is None else max(1, ceil(t * network.grid - 1e-9)) / network.grid
+    return (
+        t if network.trained_steps is None else max(1, ceil(t * network.trained_steps - 1e-9)) / network.trained_steps
+    )
 
 
 def importance_weighted_nats(weights: Tensor) -> Tensor:
@@ -147,7 +149,7 @@ def ode_likelihood(
     network, levels = model.gaussian_denoiser(), model.items.levels
     if probes > 1 and prod(model.items.shape) <= EXACT_TRACE:
         raise InputError(f"--probes {probes}: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
-    flow = integrator(network.grid, stride=2 if (network.grid or 0) >= LONG_CHAIN else 1)
+    flow = integrator(network.trained_steps, stride=2 if (network.trained_steps or 0) >= LONG_CHAIN else 1)
     walk = f"{len(flow.times()) - 1} steps on the chain's times" if isinstance(flow, GridFlow) else "adaptive steps"
     dequantizer: Dequantizer | None = None
     start = flow.first(network.schedule)
@@ -181,7 +183,7 @@ def _dequantizer(
     if name == "gaussian":
         return GaussianDequantizer(model.denoiser(), start, levels)
     learned = LearnedDequantizer(model.items.shape, levels, seed=seed).to(model.device)
-    on_grid = network.grid is not None
+    on_grid = network.trained_steps is not None
     counted = counting_one(progress, "learning to dequantise")
     train_dequantizer(
         learned,
@@ -189,8 +191,8 @@ def _dequantizer(
         known,
         steps=DEQUANTIZER_STEPS,
         seed=seed,
-        times=GridTimes(network.grid or 1) if on_grid else None,
-        weighting=StepLikelihood(network.schedule, network.grid or 1) if on_grid else None,
+        times=GridTimes(network.trained_steps or 1) if on_grid else None,
+        weighting=StepLikelihood(network.schedule, network.trained_steps or 1) if on_grid else None,
         progress=None if counted is None else lambda step, _: counted(step, DEQUANTIZER_STEPS),
     )
     return learned
@@ -231,7 +233,7 @@ def likelihood(
         raise InputError("--variance, --dequantize, --draws, --probes: bits have none of them; leave them out")
     if not ode and of_ode:
         raise InputError("--no-ode: leaves out what --dequantize, --draws and --probes are for; leave these out too")
-    if model.network_denoiser.grid == 1:
+    if model.network_denoiser.trained_steps == 1:
         raise InputError(f"{model.folder}: is a chain of one step, nothing between prior and decoder; train a longer")
     dataset = model.load_data(data)
     changed = data is None and dataset.fingerprint() != model.description.data_fingerprint
@@ -266,9 +268,9 @@ def likelihood(
     source = model.config.data.source if data is None else data
     note = "the data has changed since training: held-out items may have been trained on" if changed else ""
     found = Likelihood(unit.name, unit.about, source, note, len(x_0), seed, model.step, figures, by_ode)
-    folder = RunPaths(model.folder).nll
+    folder = RunFolder(model.folder).nll
     found.write(folder)
-    steps = model.network_denoiser.grid is not None
+    steps = model.network_denoiser.trained_steps is not None
     return found, draw_bound(estimate, figures, unit, folder / "bound.png", steps=steps)
 
 
@@ -293,7 +295,7 @@ def _bound(
 ) -> tuple[VariationalBound | ContinuousBound, Denoiser, str]:
     """The model's bound, the denoiser that it is of, and what it is in words."""
     schedule, levels, denoiser = network.schedule, model.items.levels, model.denoiser()
-    if network.grid is None:
+    if network.trained_steps is None:
         if variance is not None:
             raise InputError(f"--variance {variance}: the steps of a chain have one, and time is continuous here")
         start = first_time(network, levels)
@@ -303,20 +305,22 @@ def _bound(
     if variance == "learned" and not network.learned_variance:
         raise InputError("--variance learned: this model has learned none; choose small, large or measured")
     if variance == "measured":
-        times = snap(log_snr(schedule, min(network.grid, MEASURED_AT)), network.grid)[:-1]  # the last is the data
+        times = snap(log_snr(schedule, min(network.trained_steps, MEASURED_AT)), network.trained_steps)[
+            :-1
+        ]  # the last is the data
         counted = counting_one(progress, "measuring the variance")
         some = known[torch.from_numpy(evenly(len(known), MEASURED_ON))]
         denoiser = measure_variance(denoiser, some, times, seed=seed, progress=counted)
     step = VARIANCES["learned" if variance == "measured" else variance]
-    bound = VariationalBound(schedule, even_times(network.grid), step, levels, model.prior_std)
-    return bound, denoiser, f"chain of {network.grid} steps, variance {variance}"
+    bound = VariationalBound(schedule, even_times(network.trained_steps), step, levels, model.prior_std)
+    return bound, denoiser, f"chain of {network.trained_steps} steps, variance {variance}"
 
 
 def _of_bits(
     model: DiffusionModel, denoiser: BinomialDenoiser, x_0: Tensor, seed: int, evaluations: int
 ) -> tuple[BoundEstimate, str]:
     """Every step of the chain for each sequence, as many draws of it as ``evaluations`` allow."""
-    steps = denoiser.grid or 1
+    steps = denoiser.trained_steps or 1
     rows = []
     with torch.inference_mode():
         for first in range(0, len(x_0), BATCH):

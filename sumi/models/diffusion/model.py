@@ -7,15 +7,14 @@ left out is as the run was configured; options replace it for once (`sumi.sampli
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import ClassVar, Unpack, cast
 
 import torch
 from torch import Tensor
 
 from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.image import ImageConditioner
-from sumi.conditioning.labels import LabelConditioning
 from sumi.data.images import ImageSpec
 from sumi.data.spec import expect
 from sumi.denoising.binomial import BinomialDenoiser
@@ -24,9 +23,8 @@ from sumi.errors import InputError
 from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, condition_of_windows, tiling_of
 from sumi.guidance.vocabulary import Vocabulary
-from sumi.models.description import RunDescription
 from sumi.models.diffusion import restoration
-from sumi.models.diffusion.config import RunConfig
+from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
 from sumi.models.model import GenerativeModel, check_indices, check_range
@@ -48,22 +46,15 @@ from sumi.sampling.sampler import (
 from sumi.sampling.sdedit import at_strength, rest_of
 
 
-class DiffusionModel(GenerativeModel):
+class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | BinomialDenoiser]):
     """A denoiser with all that is needed to make images, or vectors, of it."""
 
     what: ClassVar[str] = "diffusion models"
 
-    def __init__(
-        self, description: RunDescription, denoiser: NetworkDenoiser | BinomialDenoiser, step: int, folder: Path
-    ) -> None:
-        if not isinstance(description.config, RunConfig):
-            raise InputError(f"{folder}: is a run of {description.config.recipe}, and this is for {self.what}")
-        super().__init__(description, denoiser, step, folder)
-        self._config, self.network_denoiser = description.config, denoiser
-
     @property
-    def config(self) -> RunConfig:
-        return self._config
+    def network_denoiser(self) -> NetworkDenoiser | BinomialDenoiser:
+        """The denoiser as it was trained."""
+        return self.module
 
     def denoiser(
         self,
@@ -111,7 +102,8 @@ class DiffusionModel(GenerativeModel):
     @property
     def vocabulary(self) -> Vocabulary:
         """What may be said of its samples."""
-        return Vocabulary(self.config.conditioning, self.items.label_names)
+        conditioner = self.network_denoiser.conditioner
+        return Vocabulary(conditioner if isinstance(conditioner, Conditioners) else None, self.items.label_names)
 
     def labels_of(
         self, indices: Sequence[int], label: str | None, guidance: Guidance | None = None
@@ -259,7 +251,8 @@ class DiffusionModel(GenerativeModel):
     def _check_size(self, size: tuple[int, int] | None) -> None:
         """Raises InputError for a size of its own where the model fills in pictures that it is given."""
         larger = self.shape_of(size) != self.items.shape
-        if larger and isinstance(self.gaussian_denoiser().conditioner, ImageConditioner):
+        given = self.network_denoiser.conditioner
+        if larger and isinstance(given, Conditioners) and any(isinstance(one, ImageConditioner) for one in given):
             raise InputError(f"size: {self.folder} fills in what it is given; use inpaint, upscale or restore")
 
     def condition_of(
@@ -277,7 +270,7 @@ class DiffusionModel(GenerativeModel):
             if label.shape != (n,):
                 raise InputError(f"label: {tuple(label.shape)} classes for {n} items; give one for each")
             return Condition(labels=label)
-        if condition is not None and {len(part) for part in condition.parts().values()} != {n}:
+        if condition is not None and condition.sizes() != {n}:
             raise InputError(f"condition: is not of {n} items; give one row for each")
         return self.labels_of(indices, label, guidance) if condition is None else condition
 
@@ -301,13 +294,13 @@ class DiffusionModel(GenerativeModel):
         if strength < 1:
             shape = self.shape_of(size)
             noise = normal(seed, range(start, start + len(items)), 0, Purpose.START, shape)
-            x = self.gaussian_denoiser().noised(items.cpu(), noise, now)
+            x = self.gaussian_denoiser().process.noised(items.cpu(), noise, now)
         return self.walk(len(items), {**options, "size": size}, x=x, t=float(now.t))
 
     def at_strength(self, strength: float) -> NoiseLevel:
         """The noise level from which `vary` goes back. Raises InputError."""
         network, std = self.gaussian_denoiser(), max(self.description.data_std, LEAST_STD)
-        return at_strength(network.schedule, strength, std, network.grid)
+        return at_strength(network.schedule, strength, std, network.trained_steps)
 
     @torch.inference_mode()
     def invert(
@@ -452,7 +445,7 @@ class DiffusionModel(GenerativeModel):
         return words if usual.negative is None else f"{words}, away from {usual.negative}"
 
     def preview(self) -> bytes:
-        label, n = "all" if isinstance(self.config.conditioning, LabelConditioning) else None, self.items.previewed
+        label, n = "all" if self.config.condition("labels") else None, self.items.previewed
         return self.drawn(self.sample(n, seed=self.config.seed, label=label, batch_size=n), f"step {self.step}")
 
     def start_noise(self, indices: Sequence[int], seed: int, shape: tuple[int, ...] | None = None) -> Tensor:
@@ -465,7 +458,7 @@ class DiffusionModel(GenerativeModel):
         """
         check_range(seed=seed, least=0)
         noise = normal(seed, indices, 0, Purpose.START, shape or self.items.shape, device=self.device)
-        return self.network_denoiser.start(noise, self.prior_std)
+        return self.network_denoiser.process.start(noise, self.prior_std)
 
     @property
     def prior_std(self) -> float:
@@ -491,7 +484,7 @@ class DiffusionModel(GenerativeModel):
             self.network_denoiser.schedule,
             time_grid=sampling.time_grid,
             data_std=self.description.data_std,
-            grid=self.network_denoiser.grid,
+            grid=self.network_denoiser.trained_steps,
             eta=sampling.eta,
             bits=isinstance(self.network_denoiser, BinomialDenoiser),
         )

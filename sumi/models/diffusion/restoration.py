@@ -81,8 +81,8 @@ def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None 
 
 def usual_factor(model: DiffusionModel) -> int:
     """How many times as large a picture is made: what the model was trained for, else twice."""
-    conditioning = model.config.conditioning
-    return conditioning.factor if isinstance(conditioning, SmallConditioning) else 2
+    small = model.config.condition("small")
+    return small.factor if isinstance(small, SmallConditioning) else 2
 
 
 def inpaint(
@@ -196,7 +196,7 @@ def _with_label(model: DiffusionModel, known: Measurement, n: int, options: Samp
     given = model.condition_of(
         range(start, start + n), options.get("label"), None, guidance if isinstance(guidance, Guidance) else None
     )
-    return row if given is None else replace(row, labels=given.labels)
+    return row if given is None else Condition({**row, **given})
 
 
 def prepared(

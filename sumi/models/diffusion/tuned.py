@@ -12,14 +12,14 @@ import torch
 from sumi.errors import InputError, writing
 from sumi.sampling.sampler import Method
 from sumi.sampling.solvers.tuned import Tuned
-from sumi.training.run_folder import RunPaths
+from sumi.training.run_folder import RunFolder
 
 FORMAT = 1
 
 
 def tuned_file(run: Path, checkpoint: int, steps: int) -> Path:
     """Where the method for this many steps of a checkpoint is kept."""
-    return RunPaths(run).tuned / f"{checkpoint:08d}-{steps}.json"
+    return RunFolder(run).tuned / f"{checkpoint:08d}-{steps}.json"
 
 
 def save_tuned(file: Path, method: Method, digest: str, about: dict[str, float | int]) -> None:

@@ -45,7 +45,7 @@ def tune(
         raise InputError(f"trajectories: {trajectories} are too few; give 2 or more")
     if not 2 <= steps <= REFERENCE_STEPS // 4:
         raise InputError(f"--tune {steps}: give a number of steps from 2 to {REFERENCE_STEPS // 4}")
-    known = model.gaussian_denoiser().grid
+    known = model.gaussian_denoiser().trained_steps
     if known is not None and 4 * steps > known:
         raise InputError(f"--tune {steps}: the network knows only {known} times; give at most {known // 4}")
     plain, fine = fine_method(model, steps), fine_method(model, REFERENCE_STEPS)
@@ -73,7 +73,7 @@ def _keep(model: DiffusionModel, found: Fit, before: float, after: float, trajec
 def fine_method(model: DiffusionModel, steps: int) -> Method:
     """`adams` in this many steps, or as many as the network knows times for."""
     denoiser = model.network_denoiser
-    known = denoiser.grid
+    known = denoiser.trained_steps
     return build_method(
         "adams",
         steps if known is None else min(steps, known),

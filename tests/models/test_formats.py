@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sumi.errors import InputError
-from sumi.models.description import FORMAT, upgraded
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.formats import FORMAT, upgraded
 from sumi.models.run import load
 from sumi.sampling.sampler import Guidance, Sampling
 from sumi.training_run import train

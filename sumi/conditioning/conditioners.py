@@ -1,0 +1,24 @@
+"""The conditions that a network can be trained with, by name: one line a conditioner."""
+
+from collections.abc import Sequence
+
+from sumi.conditioning.conditioner import Conditioner, ConditionerConfig, Conditioners, Items
+from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
+from sumi.conditioning.labels import LabelConditioning
+from sumi.conditioning.values import ValuesConditioning
+from sumi.errors import InputError
+
+ConditioningConfig = LabelConditioning | ValuesConditioning | MaskedConditioning | SmallConditioning | GreyConditioning
+
+
+def build_conditioners(configs: Sequence[ConditionerConfig], items: Items, width: int) -> Conditioners | None:
+    """New conditioners for a network whose embedding is ``width`` wide; None where there are none.
+
+    Raises InputError for data without what is to condition on, and for a conditioner that stands there twice.
+    """
+    built: dict[str, Conditioner] = {}
+    for config in configs:
+        if config.name in built:
+            raise InputError(f"conditioning: {config.name} stands there twice; give it once")
+        built[config.name] = config.build(items, width)
+    return Conditioners(built) if built else None
