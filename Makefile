@@ -1,4 +1,5 @@
-# make demo: from nothing to a trained, sampled and measured model.  make test: the tests.  Each sets up what it needs.
+# make demo: from nothing to a trained, sampled and measured model.  make test: the tests.  make docs: the documentation.
+# Each sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # Without a GPU the CPU build of torch is enough, and gigabytes smaller. Where pip knows of none, it is PyTorch's own index.
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-all lint format types setup peers clean
+.PHONY: demo test test-all docs lint format types setup peers clean
 
 demo: $(STAMP)
 	$(BIN)/sumi demo
@@ -18,6 +19,16 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+
+# the site, site/index.html: the reference is written first, links and blocks are checked, then the pages are built
+docs: $(VENV)/.docs
+	$(BIN)/python -m scripts.reference
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python .ci/documents.py --check
+
+$(VENV)/.docs: $(STAMP)
+	$(PIP) -e '.[docs]'
+	touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

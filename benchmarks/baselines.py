@@ -1,4 +1,4 @@
-"""Diffusion beside a VAE, a GAN and a PixelCNN, for equal CPU time: for docs/results.md, with docs/baselines.png.
+"""Diffusion beside a VAE, a GAN and a PixelCNN, for equal CPU time: for docs/results/baselines.md.
 
     python -m benchmarks.baselines [table] [stability] [picture]
 
@@ -34,7 +34,7 @@ from sumi.models.run import load
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PICTURE = Path("docs/baselines.png")
+PICTURE = Path("docs/images/baselines.png")
 SHOWN = 20
 LOWEST = 1.0
 

@@ -1,4 +1,4 @@
-"""What a condition brings, by each way in: print the tables of docs/conditioning.md.
+"""What a condition brings, by each way in: print the tables of docs/results/conditioning.md.
 
     python -m benchmarks.conditions [values] [labels]
 

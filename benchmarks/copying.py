@@ -1,4 +1,4 @@
-"""How many samples are copies of training images, by how many images there were to train on; docs/copying.png.
+"""How many samples are copies of training images, by how many images there were to train on; docs/images/copying.png.
 
     python benchmarks/copying.py
 
@@ -40,7 +40,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.training_run import train
 
-FOLDER, PICTURE = Path("runs/copying"), Path("docs/copying.png")
+FOLDER, PICTURE = Path("runs/copying"), Path("docs/images/copying.png")
 SIZES = (16, 64, 256, 1024, 1642)
 STEPS, SAMPLES, PLANTED = 1500, 1000, 0.1
 SHOWN = 10

@@ -1,4 +1,4 @@
-"""How well pictures are restored, beside what needs no model: print the tables of docs/results.md, "Restoration".
+"""How well pictures are restored, beside what needs no model: print the tables of docs/results/restoration.md.
 
     python -m benchmarks.restoration_results RUN [RUN …] [-n 24] [--candidates 4] [--steps 50] [--task middle ×4 …]
         [--method NAME …] [--solver NAME …] [--checkpoint STEP] [--picture FILE]

@@ -1,4 +1,4 @@
-"""Train every recipe on the built-in data, measure it, and print the rows of docs/results.md.
+"""Train every recipe on the built-in data, measure it, and print the rows of docs/results/systems.md.
 
     python benchmarks/results.py digits [NAME …]     systems on handwritten digits: Fréchet distance by steps, bits/dim
     python benchmarks/results.py vectors [NAME …]    points and bits: energy distance, nats or bits, log Z

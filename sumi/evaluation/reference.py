@@ -1,7 +1,7 @@
 """The moments of a model's samples, part by part: a million can be divided among processes, or machines.
 
 Each measures samples of its own numbers and saves what it found. Merged, that is what one would have found. The example
-in docs/evaluation.md runs as it stands.
+in docs/how-to/evaluate.md runs as it stands.
 """
 
 from torch import Tensor

@@ -43,7 +43,7 @@ exact, not asymptotic. (Meehan, Chaudhuri and Dasgupta 2020, "A non-parametric t
 models", compare the whole of the two sets of distances by ranks; copies show first in this lower tail.)
 
 A small p-value in plain distances is not yet copying: blurred or empty images are near to everything. By the training
-image's own distances they are not (``copy_rate``; figures in docs/evaluation.md).
+image's own distances they are not (``copy_rate``; figures in docs/results/copies.md).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The example of docs/evaluation.md, as it stands but for the numbers: parts of samples, merged, are the whole."""
+"""The example of docs/how-to/evaluate.md, as it stands but for the numbers: parts of samples, merged, are the whole."""
 
 import re
 import sys

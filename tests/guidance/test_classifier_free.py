@@ -78,7 +78,7 @@ def test_the_scale_is_the_configurations_unless_another_is_given(model: Diffusio
 
 
 def test_autoguidance_and_another_classs_absence_from_python(model: DiffusionModel, tmp_path: Path) -> None:
-    """As docs/guidance.md shows: away from another model told the same, and away from another class."""
+    """As docs/how-to/guidance.md shows: away from another model told the same, and away from another class."""
     labels, network = Condition(labels=torch.tensor([0, 2])), model.gaussian_denoiser()
     smaller = class_model(tmp_path, "network.embedding=16")
     x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -51,12 +51,12 @@ JUMP, RESAMPLINGS = 5, 5
 """RePaint's; with 50 steps 160 evaluations."""
 
 ANCESTRAL: Final = "ddpm"
-"""The usual solver. By the ODE candidates of photographs are much too rough (docs/results.md)."""
+"""The usual solver. By the ODE candidates of photographs are much too rough (docs/results/restoration.md)."""
 TRAINED: Final = "trained"
 METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint")
 """For a model that was not trained to restore."""
 DEFAULT: Final = "moment_matching"
-"""For linear operators, as measured (docs/restoration.md)."""
+"""For linear operators, as measured (docs/results/restoration.md)."""
 NONLINEAR: Final = "dps"
 
 
