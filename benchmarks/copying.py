@@ -31,8 +31,7 @@ from torch.nn import functional as F
 
 from sumi.data.builtin import load_digits
 from sumi.data.config import DataConfig
-from sumi.data.dataset import held_out_fraction
-from sumi.data.pixels import PixelRange
+from sumi.data.dataset import everything, held_out_fraction
 from sumi.figures.canvas import GREY, INK, RED, canvas, save
 from sumi.metrics.copies import CopyRate, Ratios, copy_rate, copy_ratios
 from sumi.metrics.intervals import Estimate
@@ -139,9 +138,8 @@ def main() -> None:
         model, seconds = trained(size)
         train_part, rest = model.load_images().split(model.config.data.held_out)
         assert len(train_part) == size
-        pixels = PixelRange(train_part.levels)
-        training, held_out = (pixels.to_model(part.images) for part in (train_part, rest))
-        samples = pixels.to_model(pixels.to_levels(model.sample(SAMPLES)))
+        training, held_out = everything(train_part), everything(rest)
+        samples = model.items.finish(model.sample(SAMPLES))
         near = ratios(samples, training)
         copied = copy_rate(near.ratio, ratios(held_out, training).ratio)
         rates.append(copied.rate)

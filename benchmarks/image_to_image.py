@@ -64,7 +64,7 @@ def main(run: str, figure: str | None = None) -> None:
     model = load(run, DiffusionModel, device="cpu")
     train, held_out = model.load_images().split(model.config.data.held_out)
     chosen = np.arange(min(MOST, len(held_out)))
-    images, labels = held_out.batch(chosen), torch.as_tensor(held_out.labels)[chosen]
+    images, labels = held_out.batch(chosen), held_out.labels_of(chosen)
     if figure is not None:
         draw(model, images, labels, Path(figure))
     print(f"{len(images)} held-out images\n")

@@ -28,8 +28,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sumi.conditioning.conditioner import NoConditioning
-from sumi.conditioning.labels import LabelConditioning
 from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.data.images import ImageDataset
 from sumi.data.pixels import PixelRange
@@ -109,8 +107,7 @@ class Task:
     def suits(self, model: DiffusionModel) -> bool:
         """Whether the model was trained for this, or for nothing of the kind."""
         conditioning = model.config.conditioning
-        plain = isinstance(conditioning, NoConditioning | LabelConditioning)
-        return plain or trained_for(conditioning, self.operator, 0.0)
+        return {c.name for c in conditioning} <= {"labels"} or trained_for(conditioning, self.operator, 0.0)
 
     def restored(self, row: "Row") -> Tensor:
         """``row.candidates`` of each picture: (N, n, C, H, W)."""

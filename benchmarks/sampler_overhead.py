@@ -61,7 +61,7 @@ def floor(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]:
 
 def ours(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]:
     for label, parameterization in (("ε", PredictNoise()), ("v", PredictVelocity())):
-        denoiser = NetworkDenoiser(Fixed(e), LinearBeta().build(), parameterization, grid=1000)
+        denoiser = NetworkDenoiser(Fixed(e), LinearBeta().build(), parameterization, trained_steps=1000)
         for name, wrapped in ((label, denoiser), (f"{label}, thresholded", StaticThreshold(denoiser))):
 
             @torch.inference_mode()
@@ -70,7 +70,7 @@ def ours(e: Tensor, x_0: Tensor, steps: int) -> Iterator[tuple[str, Run]]:
 
             yield f"sumi DDIM ({name})", run
     schedule = LinearBeta().build()
-    denoiser = NetworkDenoiser(Fixed(e), schedule, PredictNoise(), grid=1000)
+    denoiser = NetworkDenoiser(Fixed(e), schedule, PredictNoise(), trained_steps=1000)
     for name in ("adams", "dpmpp_2m", "unipc"):
         method = build_method(name, steps, schedule, grid=1000)
 

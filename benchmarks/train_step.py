@@ -302,9 +302,10 @@ def main() -> None:
         images = scaled(np.load(arguments.data))
     else:
         from sumi.data.config import DataConfig
+        from sumi.data.dataset import everything
         from sumi.data.load import load
 
-        images = scaled(load(DataConfig(source="fashion")).images)
+        images = everything(load(DataConfig(source="fashion"))).numpy()
     names = installed(wanted, images.shape[1], images.shape[2])
     print_losses(names, images, arguments.loss, arguments.batch)
 
