@@ -305,7 +305,8 @@ def main() -> None:
         from sumi.data.dataset import everything
         from sumi.data.load import load
 
-        images = everything(load(DataConfig(source="fashion"))).numpy()
+        pixels = everything(load(DataConfig(source="fashion")))
+        images = scaled(((pixels + 1) * 127.5).round().to(torch.uint8).numpy())
     names = installed(wanted, images.shape[1], images.shape[2])
     print_losses(names, images, arguments.loss, arguments.batch)
 
