@@ -26,7 +26,6 @@ from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients
 from sumi.errors import InputError
-from sumi.likelihood.figures import Unit
 from sumi.likelihood.variational import VARIANCES
 from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.diffusion.model import DiffusionModel
@@ -470,9 +469,9 @@ def test_the_plot_says_what_the_rate_is_of_and_adds_up(
 def test_the_units() -> None:
     """Nats of a whole item to the figure that is told."""
     nats = torch.tensor([log(2) * 12], dtype=torch.float64)
-    assert Unit.of(ImageSpec(3, 2, 2, 256, ())).of_nats(nats).item() == pytest.approx(1)
-    assert Unit.of(VectorSpec(12, 2)).of_nats(nats).item() == pytest.approx(12)
-    scaled = Unit.of(VectorSpec(4, None, (0.0,) * 4, 2.5))
+    assert ImageSpec(3, 2, 2, 256, ()).unit.of_nats(nats).item() == pytest.approx(1)
+    assert VectorSpec(12, 2).unit.of_nats(nats).item() == pytest.approx(12)
+    scaled = VectorSpec(4, None, (0.0,) * 4, 2.5).unit
     assert scaled.of_nats(nats).item() == pytest.approx(3 * log(2) + log(2.5))
 
 
