@@ -11,13 +11,12 @@ from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
 from sumi.denoising.parameterization import PredictEnergy
-from sumi.denoising.variance import LearnedVariance
+from sumi.denoising.variance import FixedVariance, LearnedVariance
 from sumi.denoising.weighting import (
     LearnedUncertainty,
     LikelihoodWeighting,
     OutputWeighting,
     StepLikelihood,
-    Weighting,
 )
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
@@ -29,7 +28,7 @@ from sumi.objectives.times import ImportanceSampler, ImportanceTimes, TimeSample
 from sumi.objectives.uncertainty import UncertainLoss, Uncertainty
 from sumi.process.binomial import Binomial
 from sumi.process.learned import Learned
-from sumi.process.schedule import level
+from sumi.process.schedule import Schedule, level
 
 LARGEST_COEFFICIENT: Final = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
@@ -61,19 +60,22 @@ def _gaussian_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDen
             f"{float(end.sigma):.1e}), and parameterization={config.parameterization.name} is singular there; set "
             "parameterization=velocity, or end the schedule with less noise"
         )
-    learned_variance = isinstance(config.variance, LearnedVariance)
+    learned_variance = config.variance != FixedVariance()
     conditioner = build_conditioners(config.conditioning, items, config.network.embedding)
     shape = None if conditioner is None else conditioner.shape
     network = config.network.build(items.shape, 2 if learned_variance else 1, shape)
-    if isinstance(config.parameterization, PredictEnergy):
+    if config.parameterization == PredictEnergy():
         network = EnergyGradient(network)
     denoiser = NetworkDenoiser(
         network, schedule, config.parameterization, config.times.grid, learned_variance, conditioner
     )
-    if isinstance(config.weighting, LearnedUncertainty):
-        denoiser.auxiliary["uncertainty"] = Uncertainty()
-    if isinstance(config.times, ImportanceTimes):
-        denoiser.auxiliary["times"] = config.times.sampler()
+    match config.weighting, config.times:
+        case LearnedUncertainty(), _:
+            denoiser.auxiliary["uncertainty"] = Uncertainty()
+        case _, ImportanceTimes() as times:
+            denoiser.auxiliary["times"] = times.sampler()
+        case _:
+            pass
     return denoiser
 
 
@@ -93,7 +95,7 @@ def build_objective(config: DiffusionSettings, items: DataSpec) -> DenoisingObje
         build_loss(config, denoiser, None if config.data.dequantize else levels),
         times,
         bin_width=2 / (levels - 1) if config.data.dequantize and levels else 0.0,
-        divide=times.divides or isinstance(config.weighting, LikelihoodWeighting),
+        divide=times.divides or config.weighting == LikelihoodWeighting(),
         stratify=config.training.batch_size if config.stratified_times else None,
     )
 
@@ -106,25 +108,35 @@ def build_loss(
     ``levels``: how many values an element of the data takes, for losses that have a decoder; None for real numbers,
     which values spread over their bins are too.
     """
+    grid = config.times.grid
     if denoiser.process == Binomial():
-        return BinomialLoss(config.times.grid or 1)
-    if isinstance(config.schedule, Learned):
-        return WholeBoundLoss(levels) if config.schedule.learn_ends else VarianceMinimisingLoss()
-    if isinstance(config.variance, LearnedVariance) and config.times.grid is not None:
-        bound = VariationalBound(denoiser.schedule, even_times(config.times.grid), VARIANCES["learned"], levels)
-        if isinstance(config.weighting, LikelihoodWeighting):
-            return ChainBoundLoss(bound)
-        if not isinstance(config.weighting, LearnedUncertainty):
-            return HybridLoss(config.weighting, bound, config.variance.bound_weight)
+        return BinomialLoss(grid or 1)
+    match config.schedule, config.variance, config.weighting:
+        case Learned(learn_ends=True), _, _:
+            return WholeBoundLoss(levels)
+        case Learned(), _, _:
+            return VarianceMinimisingLoss()
+        case _, LearnedVariance(), LikelihoodWeighting() if grid is not None:
+            return ChainBoundLoss(_bound(denoiser.schedule, grid, levels))
+        case _, _, LearnedUncertainty():
+            return _uncertain_loss(config, denoiser)
+        case _, LearnedVariance(bound_weight=weight), weighting if grid is not None:
+            return HybridLoss(weighting, _bound(denoiser.schedule, grid, levels), weight)
+        case _, _, LikelihoodWeighting() if grid is not None:
+            return DenoisingLoss(StepLikelihood(denoiser.schedule, grid))
+        case _, _, weighting:
+            return DenoisingLoss(weighting)
+
+
+def _bound(schedule: Schedule, grid: int, levels: int | None) -> VariationalBound:
+    return VariationalBound(schedule, even_times(grid), VARIANCES["learned"], levels)
+
+
+def _uncertain_loss(config: DiffusionSettings, denoiser: NetworkDenoiser | BinomialDenoiser) -> UncertainLoss:
     for part in denoiser.auxiliary.values():
         if isinstance(part, Uncertainty):
             return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), part)
-    if isinstance(config.weighting, LearnedUncertainty):
-        raise SumiError("training: weighting=uncertainty needs a denoiser that holds it; make it with build_denoiser")
-    weighting: Weighting = config.weighting
-    if isinstance(weighting, LikelihoodWeighting) and config.times.grid is not None:
-        weighting = StepLikelihood(denoiser.schedule, config.times.grid)
-    return DenoisingLoss(weighting)
+    raise SumiError("training: weighting=uncertainty needs a denoiser that holds it; make it with build_denoiser")
 
 
 def build_times(config: DiffusionSettings, denoiser: NetworkDenoiser | BinomialDenoiser) -> TimeSampler:
@@ -132,7 +144,9 @@ def build_times(config: DiffusionSettings, denoiser: NetworkDenoiser | BinomialD
     for part in denoiser.auxiliary.values():
         if isinstance(part, ImportanceSampler):
             return part
-    if isinstance(config.times, ImportanceTimes):
-        return config.times.sampler()
-    config.times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)
-    return config.times
+    match config.times:
+        case ImportanceTimes() as times:
+            return times.sampler()
+        case times:
+            times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)
+            return times

@@ -10,7 +10,7 @@ from typing import ClassVar
 from sumi.conditioning.conditioners import ConditioningConfig
 from sumi.config import to_json
 from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
-from sumi.denoising.variance import FixedVariance, LearnedVariance, VarianceConfig
+from sumi.denoising.variance import FixedVariance, VarianceConfig
 from sumi.denoising.weighting import (
     FlowWeighting,
     LearnedUncertainty,
@@ -63,19 +63,20 @@ class DiffusionSettings(SystemConfig, ABC):
             raise InputError("sampling.solver: tuned is chosen by itself once fitted; set another, such as adams")
         if self.times.grid is not None and self.schedule.steps is None:
             raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
-        if isinstance(self.schedule, Learned | LearnedChain):
-            self._check_learned()
-        if isinstance(self.weighting, LearnedUncertainty) and isinstance(self.times, ImportanceTimes):
+        match self.schedule:
+            case Learned() | LearnedChain():
+                self._check_learned()
+            case Erasing():
+                self._check_erasing()
+            case _:
+                pass
+        if self.weighting == LearnedUncertainty() and self.times.name == ImportanceTimes.name:
             raise InputError("times: weighting=uncertainty makes all times count alike; set times=grid")
-        if isinstance(self.schedule, Erasing):
-            self._check_erasing()
         self._check_conditioning()
-        if isinstance(self.variance, LearnedVariance):
-            self._check_variance()
-        else:
+        if self.variance == FixedVariance():
             self._check_solver()
-        if self.conditioning and isinstance(self.parameterization, PredictEnergy):
-            raise InputError("conditioning: parameterization=energy takes none; set conditioning=none")
+        else:
+            self._check_variance()
         if self.process == Binomial():
             self._check_binomial()
         elif self.sampling.solver == BINOMIAL:
@@ -97,7 +98,7 @@ class DiffusionSettings(SystemConfig, ABC):
             self.times,
             self.network,
         )
-        if isinstance(self.weighting, LearnedUncertainty):
+        if self.weighting == LearnedUncertainty():
             parts = (*parts, self.weighting)
         for condition in self.conditioning:
             fields = to_json(condition)
@@ -123,16 +124,16 @@ class DiffusionSettings(SystemConfig, ABC):
 
     def _check_erasing(self) -> None:
         """At t = 1 alpha falls without bound, and what counts its slope is infinite or says nothing."""
-        if isinstance(self.parameterization, PredictFlow):
+        if self.parameterization == PredictFlow():
             raise InputError(
                 "parameterization: schedule=erasing ends with an infinite slope, and so does flow; set "
                 "parameterization=velocity"
             )
-        if isinstance(self.weighting, FlowWeighting):
+        if self.weighting == FlowWeighting():
             raise InputError(
                 "weighting: schedule=erasing ends with an infinite slope, and flow weighs it; set weighting=velocity"
             )
-        if isinstance(self.weighting, LikelihoodWeighting) and self.times.grid is None:
+        if self.weighting == LikelihoodWeighting() and self.times.grid is None:
             raise InputError("times: weighting=likelihood has for schedule=erasing a bound of steps; set times=grid")
 
     def condition(self, name: str) -> ConditioningConfig | None:
@@ -144,6 +145,8 @@ class DiffusionSettings(SystemConfig, ABC):
         names, scale = [condition.name for condition in self.conditioning], self.sampling.guidance.scale
         if len(set(names)) != len(names):
             raise InputError(f"conditioning: {','.join(names)} names one twice; give each once")
+        if self.conditioning and self.parameterization == PredictEnergy():
+            raise InputError("conditioning: parameterization=energy takes none; set conditioning=none")
         if any(not condition.dropout for condition in self.conditioning) and scale != 1:
             raise InputError(
                 f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {scale} "
@@ -154,17 +157,17 @@ class DiffusionSettings(SystemConfig, ABC):
         """A variance is learned for the steps of a chain, from the bound, beside a plain mean."""
         if self.times.grid is None:
             raise InputError("variance: learned is that of a chain's steps; set a schedule of steps and times=grid")
-        if isinstance(self.parameterization, PredictEnergy):
+        if self.parameterization == PredictEnergy():
             raise InputError("variance: parameterization=energy gives a gradient and no variance; set variance=fixed")
-        if isinstance(self.weighting, LearnedUncertainty):
+        if self.weighting == LearnedUncertainty():
             raise InputError("variance: weighting=uncertainty learns its own; set variance=fixed")
-        if isinstance(self.schedule, LearnedChain):
+        if self.schedule.name == LearnedChain.name:
             raise InputError("variance: schedule=learned_chain is learned with fixed variances; set variance=fixed")
 
     def _check_solver(self) -> None:
         """A solver that asks for a learned variance fails at the first samples of a network that learns none."""
         _, solver, _ = find_solver(self.sampling.solver, "sampling.solver")
-        if isinstance(solver, DDIM) and solver.variance == "learned":
+        if solver == DDIM(eta=1.0, variance="learned"):
             raise InputError(
                 f"sampling.solver: {self.sampling.solver} takes a learned variance, and variance=fixed learns none; "
                 "set sampling.solver=ddpm, or variance=learned"
@@ -184,18 +187,18 @@ class DiffusionSettings(SystemConfig, ABC):
         for name, (value, only) in wanted.items():
             if value != only:
                 raise InputError(f"{name}: process=binomial has no {value}; set {name}={only}")
-        if isinstance(self.schedule, LearnedChain):
+        if self.schedule.name == LearnedChain.name:
             raise InputError("schedule: process=binomial does not learn its schedule; set schedule=erasing")
 
     def _check_learned(self) -> None:
         """A schedule is learned by the bound alone, each kind from the times at which it is known how."""
         name = self.schedule.name
-        if not isinstance(self.weighting, LikelihoodWeighting):
+        if self.weighting != LikelihoodWeighting():
             raise InputError(
                 f"weighting: schedule={name} is learned by the bound, not by {self.weighting.name}; "
                 "set weighting=likelihood"
             )
-        if self.schedule.steps is None and not isinstance(self.times, UniformTimes):
+        if self.schedule.steps is None and self.times.name != UniformTimes.name:
             raise InputError(f"times: schedule={name} is learned from uniform times; set times=uniform")
         if self.schedule.steps is not None and self.times.grid is None:
             raise InputError(f"times: schedule={name} is learned on its own grid; set times=grid")
