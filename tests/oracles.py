@@ -84,6 +84,13 @@ class MixtureTarget:
         return torch.from_numpy(solution.y[:, -1].copy()).view(x_t.shape) * s.alpha
 
 
+MIXTURE = MixtureTarget(
+    torch.tensor([[-0.6, 0.2], [0.7, -0.1]], dtype=torch.float64),
+    torch.tensor([0.1, 0.2]).double(),
+    torch.tensor([0.3, 0.7]).double(),
+)
+
+
 def linear_probe(denoiser, solver, times: Tensor, start_mean: float, start_variance: float) -> tuple[float, float]:
     """Mean and variance of the output of the real sampler, from its response to zero and to a unit of each noise.
 

@@ -30,7 +30,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuning import fine_method
 from sumi.process.schedule import Schedule, Time
 from sumi.progress import Count
-from sumi.randomness import Purpose, SampleNoise
+from sumi.randomness import SampleNoise
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import LEAST_STD, Method
 from sumi.sampling.tuning import distance
@@ -225,17 +225,6 @@ def _features(model: DiffusionModel, progress: Count | None) -> tuple[FeatureNet
     return network, network.features(everything(held_out))
 
 
-class _WatchedNoise:
-    """Noise that knows whether anybody asked for it."""
-
-    def __init__(self, noise: SampleNoise) -> None:
-        self.noise, self.drawn = noise, False
-
-    def __call__(self, step: int, purpose: Purpose, draw: int = 0, /) -> Tensor:
-        self.drawn = True
-        return self.noise(step, purpose, draw)
-
-
 def _row(
     model: DiffusionModel,
     name: str,
@@ -246,14 +235,13 @@ def _row(
     network: FeatureNetwork | None,
     real: Tensor,
 ) -> Row:
-    denoiser, drawn = CountingDenoiser(model.denoiser()), False
+    denoiser = CountingDenoiser(model.denoiser())
     made: list[Tensor] = []
     batches = _batches(n)
     begin = _now(model.device)
     for indices in batches:
-        noise = _WatchedNoise(SampleNoise(seed, indices, model.items.shape, device=model.device))
+        noise = SampleNoise(seed, indices, model.items.shape, device=model.device)
         made.append(sample(denoiser, method.solver, method.times, model.start_noise(indices, seed), noise))
-        drawn = drawn or noise.drawn
     seconds = (_now(model.device) - begin) / n
     images = torch.cat(made)
     away = distance(images[: len(ends)], ends) / max(model.description.data_std, LEAST_STD)
@@ -266,8 +254,8 @@ def _row(
         solver=name,
         evaluations=round(denoiser.evaluations / len(batches)),
         steps=method.steps,
-        median=nan if drawn else median,
-        percentile_95=nan if drawn else high,
+        median=nan if method.solver.draws_noise else median,
+        percentile_95=nan if method.solver.draws_noise else high,
         frechet=frechet,
         seconds=seconds,
     )

@@ -32,6 +32,7 @@ class DPS(AroundSolver[State]):
 
     measurement: Measurement
     zeta: float = 1.0
+    order = 0
 
     def __post_init__(self) -> None:
         if not self.zeta > 0:

@@ -36,6 +36,8 @@ class RePaint(AroundSolver[State]):
     """
 
     measurement: Measurement
+    order = 0
+    draws_noise = True
 
     def __post_init__(self) -> None:
         self.measurement.noiseless("RePaint")

@@ -56,6 +56,8 @@ class TwistedSMC:
     """
 
     off_grid = False
+    order = 0
+    draws_noise = True
 
     measurement: Measurement
     particles: int

@@ -184,16 +184,6 @@ def test_one_bit_is_sampled_exactly_with_any_number_of_steps(steps: int) -> None
         np.testing.assert_allclose(law_of(denoiser, start, steps, 1), p, atol=1e-13)
 
 
-def test_dependent_bits_are_sampled_at_first_order() -> None:
-    """Total variation over all 16 states of four bits: 0.0105 with 32 steps, 0.0053 with 64, the exponent -0.996."""
-    p = random_distribution(4)
-    errors = [
-        np.abs(law_of(Exact(states(4), p), np.full(16, 1 / 16), steps, 4) - p).sum() / 2 for steps in (8, 16, 32, 64)
-    ]
-    assert log(errors[2] / errors[3], 2) == pytest.approx(1, abs=0.05)
-    assert errors[3] < 0.02
-
-
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_the_bound_of_independent_bits_is_their_entropy(steps: int) -> None:
     """Where nothing is left at t = 1; else it is above by what KL(q(x_T) ‖ fair coin) says of the data."""
@@ -314,10 +304,6 @@ def test_the_last_bits_are_drawn_or_the_more_probable_ones() -> None:
             even, torch.ones_like(noise), level(ERASING, 1.0), level(ERASING, 0.5), None, StepNoise(lambda *_: noise, 0)
         )
         assert float((half > 0).double().mean()) == pytest.approx(0.575, abs=0.01)  # a = 0.5, x̂_0 = 0.3
-    with pytest.raises(InputError, match=r"^last: 'most' is not one of"):
-        BinomialAncestral("most")  # pyrefly: ignore
-    with pytest.raises(InputError, match=r"^noise: "):
-        sample(even, BinomialAncestral(), grid(2), torch.ones(3, 1).double())
 
 
 def test_what_cannot_be_bounded_is_refused() -> None:

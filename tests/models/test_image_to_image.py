@@ -26,17 +26,12 @@ from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import karras, log_ratio, uniform
 from tests.convergence import orders
-from tests.oracles import GaussianTarget, MixtureTarget, linear_probe
+from tests.oracles import MIXTURE, GaussianTarget, linear_probe
 from tests.tiny_models import planted, untrained
 
 SCHEDULES = {config.name: config.build() for config in (VP(), SubVP(), Cosine(), Flow(), VE(), EDM())}
 SCHEDULES |= {"linear chain": LinearBeta().build(), "cosine chain": CosineBeta().build()}
 GAUSSIAN = GaussianTarget(mean=0.5, std=0.3)
-MIXTURE = MixtureTarget(
-    torch.tensor([[-0.6, 0.2], [0.7, -0.1]], dtype=torch.float64),
-    torch.tensor([0.1, 0.2]).double(),
-    torch.tensor([0.3, 0.7]).double(),
-)
 STEPS = (20, 40, 80)
 
 

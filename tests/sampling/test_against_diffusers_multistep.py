@@ -27,14 +27,9 @@ from sumi.sampling.solvers.dpm_solver import DPMSolverMultistep, DPMSolverSingle
 from sumi.sampling.solvers.unipc import UniPC
 from sumi.sampling.time_grid import TIME_GRIDS
 from tests.convergence import errors, orders
-from tests.oracles import MixtureTarget
+from tests.oracles import MIXTURE
 
 SCHEDULE = VP().build()
-MIXTURE = MixtureTarget(
-    torch.tensor([[-0.6, 0.2], [0.7, -0.1]], dtype=torch.float64),
-    torch.tensor([0.1, 0.2]).double(),
-    torch.tensor([0.3, 0.7]).double(),
-)
 X = torch.from_numpy(np.random.default_rng(3).standard_normal((4, 2)))
 FLOAT32 = 3e-6  # of states around 1, after up to 50 roundings of 6e-8
 

@@ -62,22 +62,6 @@ def test_output_is_the_exact_recursion(config, steps: int, eta: float, variance:
     assert got == pytest.approx(exact_recursion(alpha_bar, eta, variance == "large"), abs=1e-10)
 
 
-def test_ddim_is_first_order() -> None:
-    """Halving the steps' size halves the error, on an interval with sigma bounded away from 0: order 1 ± 0.05."""
-    start, end = 0.8, 0.1
-    std = [TARGET.marginal(level(LINEAR, t))[1] ** 0.5 for t in (start, end)]
-    errors = []
-    for steps in (400, 800, 1600):
-        times = start + (end - start) * torch.arange(steps + 1, dtype=torch.float64) / steps
-        mean, _ = TARGET.marginal(level(LINEAR, start))
-        x = torch.tensor([[mean + std[0]]], dtype=torch.float64)  # one standard deviation off stays so under the ODE
-        end_mean, _ = TARGET.marginal(level(LINEAR, end))
-        got = sample(TARGET.denoiser(LINEAR), DDIM(), times, x)
-        errors.append(abs(got.item() - (end_mean + std[1])))
-    orders = np.log2(np.array(errors[:-1]) / errors[1:])
-    assert orders == pytest.approx([1, 1], abs=0.05)
-
-
 @pytest.mark.parametrize("name", ["ddim", "ddpm"])
 def test_samples_converge_to_the_data(name: str) -> None:
     """Started from the true marginal at t = 1: the mean is exact, the error of the standard deviation halves."""
@@ -231,27 +215,6 @@ def test_a_mixture_is_sampled_in_its_proportions() -> None:
         assert x[side].std(0).tolist() == pytest.approx([std, std], rel=4 / (2 * count) ** 0.5 + 0.02)
 
 
-def test_a_sampler_without_noise_draws_none_and_one_with_noise_asks_for_it() -> None:
-    x = torch.zeros(1, 1, dtype=torch.float64)
-
-    def refuse(step: int, purpose: Purpose, draw: int = 0) -> torch.Tensor:
-        raise AssertionError("drew noise")
-
-    sample(TARGET.denoiser(LINEAR), DDIM(), uniform(5), x, refuse)
-    with pytest.raises(InputError, match=r"^noise: "):
-        sample(TARGET.denoiser(LINEAR), DDIM(eta=1.0), uniform(5), x)
-
-
-def test_the_loop_visits_each_time_once() -> None:
-    seen = []
-    asked = []
-    denoiser = FunctionDenoiser(lambda x, t: asked.append(t.t) or x * 0, LINEAR)
-    times = snap(uniform(7), 1000)
-    sample(denoiser, DDIM(), times, torch.ones(1, 1), callback=lambda step, s, x: seen.append((step, s.t)))
-    assert asked == times[:-1].tolist()
-    assert seen == list(enumerate(times[1:].tolist()))
-
-
 def test_static_threshold_keeps_the_noise_consistent() -> None:
     wild = FunctionDenoiser(lambda x, t: 5 * torch.ones_like(x), LINEAR)
     x = torch.zeros(2, 1, dtype=torch.float64)
@@ -259,9 +222,3 @@ def test_static_threshold_keeps_the_noise_consistent() -> None:
     assert denoised.clean.tolist() == [[1.0], [1.0]]
     torch.testing.assert_close(denoised.alpha * denoised.clean + denoised.sigma * denoised.noise, x)
     assert sample(StaticThreshold(wild), DDIM(), uniform(3), x).tolist() == [[1.0], [1.0]]
-
-
-@pytest.mark.parametrize("make", [lambda: DDIM(eta=1.5), lambda: DDIM(eta=-0.1), lambda: DDIM(variance="huge")])
-def test_impossible_values_are_refused_by_name(make) -> None:
-    with pytest.raises(InputError, match=r"^\w+: "):
-        make()

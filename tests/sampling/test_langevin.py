@@ -11,7 +11,6 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from sumi.errors import InputError
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE, Ladder
@@ -236,18 +235,6 @@ def test_a_step_is_at_most_the_noises_variance() -> None:
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-13)
 
 
-def test_a_sample_does_not_depend_on_its_batch() -> None:
-    """Bit for bit: images 2 … 4 alone and among eight."""
-    schedule = SCHEDULES["vp"]
-    solver = PredictorCorrector(EulerMaruyama(), corrections=2)
-
-    def images(indices: range) -> Tensor:
-        noise = SampleNoise(0, indices, (3, 5, 5), dtype=torch.float64)
-        return sample(TARGET.denoiser(schedule), solver, uniform(12), noise(0, Purpose.START), noise)
-
-    assert torch.equal(images(range(2, 5)), images(range(8))[2:5])
-
-
 @pytest.mark.parametrize("name", ["vp", "flow", "edm"])
 def test_corrections_are_evaluations_at_the_grids_times_but_never_at_the_data(name: str) -> None:
     """K predictions and two corrections at each time between: 3 K - 2, for every K; the predictor's state passes."""
@@ -322,7 +309,7 @@ def test_a_mixture_is_sampled_with_any_predictor(predictor) -> None:
         assert stats.kstest(standard, "norm").pvalue > 1e-6
 
 
-def test_data_are_not_corrected_and_noise_is_asked_for() -> None:
+def test_data_are_not_corrected() -> None:
     schedule = CosineBeta().build()
     x = torch.ones(2, 3, dtype=torch.float64)
     t = level(schedule, 0.1)
@@ -330,22 +317,3 @@ def test_data_are_not_corrected_and_noise_is_asked_for() -> None:
     plain, _ = DDIM().step(TARGET.denoiser(schedule), x, t, DATA, None, StepNoise(None, 0))
     got, _ = solver.step(TARGET.denoiser(schedule), x, t, DATA, None, StepNoise(None, 0))
     assert torch.equal(got, plain)
-    for needy in (solver, AnnealedLangevin()):
-        with pytest.raises(InputError, match=r"^noise: "):
-            sample(TARGET.denoiser(schedule), needy, uniform(2), x)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: PredictorCorrector(DDIM(), corrections=0),
-        lambda: PredictorCorrector(DDIM(), snr=0.0),
-        lambda: PredictorCorrector(DDIM(), snr=float("nan")),
-        lambda: AnnealedLangevin(corrections=0),
-        lambda: AnnealedLangevin(step_size=0.0),
-        lambda: AnnealedLangevin(step_size=4.0),
-    ],
-)
-def test_impossible_values_are_refused_by_name(make) -> None:
-    with pytest.raises(InputError, match=r"^\w+: "):
-        make()

@@ -30,13 +30,13 @@ SOLVERS: Final[dict[str, Solver[Any]]] = {
     "heun_churn": Churn(Heun()),
     "rk4": RungeKutta(order=4),
     "adaptive": Adaptive(),
-    "dpmpp_2m": DPMSolverMultistep(order=2),
-    "dpmpp_3m": DPMSolverMultistep(order=3),
-    "dpmpp_2m_sde": DPMSolverMultistep(order=2, eta=1.0),
+    "dpmpp_2m": DPMSolverMultistep(evaluations=2),
+    "dpmpp_3m": DPMSolverMultistep(evaluations=3),
+    "dpmpp_2m_sde": DPMSolverMultistep(evaluations=2, eta=1.0),
     "dpmpp_2s": DPMSolverSinglestep(order=2),
     "dpmpp_3s": DPMSolverSinglestep(order=3),
-    "unipc": UniPC(order=2),
-    "unipc_3": UniPC(order=3),
+    "unipc": UniPC(predictor_order=2),
+    "unipc_3": UniPC(predictor_order=3),
 }
 
 BIT_SOLVERS: Final[dict[str, Solver[Any]]] = {"binomial": BinomialAncestral()}

@@ -43,6 +43,7 @@ class Adams:
     """
 
     off_grid = False
+    draws_noise = False
 
     order: int = field(default=4, metadata={"help": "evaluations that a step uses, 1 to 8"})
     data_std: float = field(default=0.5, metadata={"help": "the data's standard deviation, > 0"})

@@ -37,10 +37,13 @@ class AdaptiveState:
 class Adaptive:
     """Steps of their own between the grid's times, as many as the tolerances ask for. One step of the grid is enough.
 
-    One evaluation and then six for every step tried; state.evaluations counts each sample's.
+    One evaluation and then six for every step tried; state.evaluations counts each sample's. ``order`` is that of its
+    own steps, which the grid's intervals are where they are short.
     """
 
     off_grid = True
+    order = 5
+    draws_noise = False
 
     rtol: float = field(default=1e-3, metadata={"help": "error of a step allowed for each unit of |x|, > 0"})
     atol: float = field(default=1e-3, metadata={"help": "error of a step allowed besides, > 0"})

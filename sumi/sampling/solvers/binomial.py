@@ -27,6 +27,8 @@ class BinomialAncestral:
     """The reverse chain, for any two times. x: bits ±1; the first of them a fair coin's where alpha(1) = 0."""
 
     off_grid = False
+    order = 1
+    draws_noise = True
 
     last: Literal["draw", "sign"] = field(
         default="draw", metadata={"help": "the bits at data: drawn with mean x̂_0, or the more probable of the two"}

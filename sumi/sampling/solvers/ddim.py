@@ -44,6 +44,16 @@ class DDIM:
         if self.variance not in ("small", "large", "learned"):
             raise InputError(f"variance: {self.variance!r} is not one of small, large, learned")
 
+    @property
+    def order(self) -> int:
+        """1; 2 with the learned variance, with which x_s has its true mean and variance given x_t."""
+        return 2 if self.draws_noise and self.variance == "learned" else 1
+
+    @property
+    def draws_noise(self) -> bool:
+        """For η > 0."""
+        return self.eta > 0
+
     def init(self) -> None:
         return None
 

@@ -33,20 +33,30 @@ from sumi.sampling.solvers.solver import StepNoise
 
 @dataclass(frozen=True)
 class DPMSolverMultistep:
-    """DPM-Solver++ of the last ``order`` evaluations (module docstring)."""
+    """DPM-Solver++ of the last ``evaluations`` (module docstring), which are its order, and 2 at most with η > 0."""
 
     off_grid = False
 
-    order: int = field(default=2, metadata={"help": "evaluations that a step uses: 1 (DDIM), 2 or 3"})
+    evaluations: int = field(default=2, metadata={"help": "evaluations that a step uses: 1 (DDIM), 2 or 3"})
     eta: float = field(default=0.0, metadata={"help": "0 is the probability-flow ODE, 1 the reverse SDE, in [0, 1]"})
     slope: Slope = field(default="bh2", metadata={"help": "of two evaluations: exact, bh2 (as the paper) or bh1"})
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3):
-            raise InputError(f"order: {self.order} is not 1, 2 or 3")
+        if self.evaluations not in (1, 2, 3):
+            raise InputError(f"evaluations: {self.evaluations} is not 1, 2 or 3")
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta: {self.eta} is not between 0 (the ODE) and 1 (the reverse SDE)")
         check_slope(self.slope)
+
+    @property
+    def order(self) -> int:
+        """As many as evaluations; of weak order 2 at most where η > 0."""
+        return min(self.evaluations, 2) if self.draws_noise else self.evaluations
+
+    @property
+    def draws_noise(self) -> bool:
+        """For η > 0."""
+        return self.eta > 0
 
     def init(self) -> Evaluations:
         return ()
@@ -60,7 +70,7 @@ class DPMSolverMultistep:
         x_s = advance(x, t, s, evaluations if s.sigma else (now,), self.slope, self.eta)
         if s.sigma and self.eta:
             x_s.add_(noise(Purpose.STEP), alpha=added_noise(t, s, self.eta))
-        return x_s, evaluations[: self.order - 1] if t.log_snr != -inf else ()
+        return x_s, evaluations[: self.evaluations - 1] if t.log_snr != -inf else ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,7 @@ class DPMSolverSinglestep:
     """
 
     off_grid = False
+    draws_noise = False
 
     order: Literal[2, 3] = field(default=2, metadata={"help": "of a step, and intervals that it spans: 2 or 3"})
     slope: Slope = field(default="exact", metadata={"help": "of two evaluations: exact, bh2 (as the paper) or bh1"})

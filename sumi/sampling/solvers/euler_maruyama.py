@@ -31,12 +31,18 @@ class EulerMaruyama:
     """The reverse SDE in steps of t, one evaluation each. Wants hundreds of steps: DDIM's family needs fewer."""
 
     off_grid = False
+    order = 1
 
     stochasticity: float = field(default=1.0, metadata={"help": "λ: 1 is the reverse SDE, 0 its ODE, in [0, 1]"})
 
     def __post_init__(self) -> None:
         if not 0 <= self.stochasticity <= 1:
             raise InputError(f"stochasticity: {self.stochasticity} is not between 0 (the ODE) and 1 (the reverse SDE)")
+
+    @property
+    def draws_noise(self) -> bool:
+        """For λ > 0."""
+        return self.stochasticity > 0
 
     def init(self) -> None:
         return None

@@ -29,9 +29,15 @@ class GaussianAdams:
     """``adams`` on what is left when the flow of ``gaussian`` is taken out."""
 
     off_grid = False
+    draws_noise = False
 
     gaussian: Gaussian
     adams: Adams = field(default_factory=Adams)
+
+    @property
+    def order(self) -> int:
+        """As that of ``adams``."""
+        return self.adams.order
 
     def init(self) -> History:
         return ()

@@ -38,6 +38,8 @@ class Heun:
     """Heun's method in σ̂ (module docstring): order 2; two evaluations a step, one in the last."""
 
     off_grid = False
+    order = 2
+    draws_noise = False
 
     def init(self) -> None:
         return None
@@ -80,6 +82,16 @@ class Churn(Generic[State]):
             raise InputError(f"churn_min: {self.churn_min} is not between 0 and churn_max = {self.churn_max}")
         if not self.noise_scale > 0:
             raise InputError(f"noise_scale: {self.noise_scale} is not positive; give 1, or slightly more")
+
+    @property
+    def order(self) -> int:
+        """The solver's, where γ falls with the number of steps as the paper's S_churn/K does."""
+        return self.solver.order
+
+    @property
+    def draws_noise(self) -> bool:
+        """For γ > 0."""
+        return self.churn > 0 or self.solver.draws_noise
 
     def init(self) -> State:
         return self.solver.init()

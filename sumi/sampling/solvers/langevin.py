@@ -28,9 +28,14 @@ from sumi.sampling.solvers.solver import StepNoise
 @dataclass(frozen=True)
 class AnnealedLangevin:
     """Langevin iterations at every level of the grid but the data's: ``corrections`` evaluations a step, one more at
-    the end with ``denoise``. Nothing but the iterations moves x between levels, so their σ̂ must be near each other."""
+    the end with ``denoise``. Nothing but the iterations moves x between levels, so their σ̂ must be near each other.
+
+    ``order`` 0: at levels ever nearer to each other it comes to rest at V/(1 - δ/4V) (module docstring).
+    """
 
     off_grid = False
+    order = 0
+    draws_noise = True
 
     corrections: int = field(default=100, metadata={"help": "iterations at each level, the paper's T, ≥ 1"})
     step_size: float = field(default=0.2, metadata={"help": "c = δ/σ̂² of an iteration, in (0, 4)"})

@@ -35,7 +35,13 @@ from sumi.sampling.solvers.solver import Solver, State, StepNoise
 
 @dataclass(frozen=True)
 class PredictorCorrector(Generic[State]):
-    """A solver followed by Langevin steps; 1 + corrections evaluations a step if the predictor's own are 1."""
+    """A solver followed by Langevin steps; 1 + corrections evaluations a step if the predictor's own are 1.
+
+    ``order`` 0: whatever the predictor's, the corrections come to rest at 1 + r² times the variance.
+    """
+
+    order = 0
+    draws_noise = True
 
     predictor: Solver[State]
     corrections: int = field(default=1, metadata={"help": "Langevin steps after each step of the predictor, ≥ 1"})

@@ -63,6 +63,7 @@ class RungeKutta:
     """
 
     off_grid = True
+    draws_noise = False
 
     order: Literal[2, 3, 4] = field(default=4, metadata={"help": "of convergence, and evaluations a step: 2, 3 or 4"})
 

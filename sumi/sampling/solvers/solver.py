@@ -38,6 +38,21 @@ class Solver(Protocol[State]):
     """A solver never asks which schedule, parameterization or guidance it has."""
 
     @property
+    def order(self) -> int:
+        """Of convergence: n steps of a smooth grid, between two times of 0 < sigma, 0 < alpha, err like n^-order.
+
+        Without noise of steps that is the error of x_s itself, and a multistep solver has it when its first steps are
+        exact. With noise it is the error of the distribution's mean and variance (weak order). 0: more steps alone do
+        not bring it to the exact answer.
+        """
+        ...
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether its steps draw noise: `sample` must then be given some. If not, x_s is a function of x_t."""
+        ...
+
+    @property
     def off_grid(self) -> bool:
         """Whether it evaluates the denoiser between the times of the grid.
 
@@ -58,9 +73,19 @@ class Solver(Protocol[State]):
 
 @dataclass(frozen=True)
 class AroundSolver(Generic[State]):
-    """What adds to the steps of another solver has of it: what it remembers, and where it evaluates."""
+    """What adds to the steps of another solver has of it: its order, its noise, its state, and where it evaluates."""
 
     solver: Solver[State]
+
+    @property
+    def order(self) -> int:
+        """As the solver's own steps."""
+        return self.solver.order
+
+    @property
+    def draws_noise(self) -> bool:
+        """As the solver's own steps."""
+        return self.solver.draws_noise
 
     @property
     def off_grid(self) -> bool:

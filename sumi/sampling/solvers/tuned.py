@@ -21,9 +21,14 @@ Evaluations = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Tuned:
-    """``weights[k]``: k numbers, the w_j of step k for the k evaluations before its own, newest first."""
+    """``weights[k]``: k numbers, the w_j of step k for the k evaluations before its own, newest first.
+
+    ``order`` 0: it is fitted to one number of steps, and there are no more to take.
+    """
 
     off_grid = False
+    order = 0
+    draws_noise = False
 
     weights: tuple[tuple[float, ...], ...]
 

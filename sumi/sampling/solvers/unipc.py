@@ -28,17 +28,23 @@ from sumi.sampling.solvers.solver import StepNoise
 
 @dataclass(frozen=True)
 class UniPC:
-    """UniPC-``order``: of order ``order`` + 1, with one evaluation a step (module docstring)."""
+    """UniPC-p of p = ``predictor_order``: of order p + 1, with one evaluation a step (module docstring)."""
 
     off_grid = False
+    draws_noise = False
 
-    order: int = field(default=2, metadata={"help": "of the predictor, the corrector has one more: 1, 2 or 3"})
+    predictor_order: int = field(default=2, metadata={"help": "p; the corrector has one more: 1, 2 or 3"})
     slope: Slope = field(default="bh2", metadata={"help": "of two evaluations: exact, or the paper's bh2 or bh1"})
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3):
-            raise InputError(f"order: {self.order} is not 1, 2 or 3")
+        if self.predictor_order not in (1, 2, 3):
+            raise InputError(f"predictor_order: {self.predictor_order} is not 1, 2 or 3")
         check_slope(self.slope)
+
+    @property
+    def order(self) -> int:
+        """The corrector's."""
+        return self.predictor_order + 1
 
     def init(self) -> Base | None:
         return None
@@ -53,6 +59,6 @@ class UniPC:
         if state is not None:
             x = advance(state.x, state.t, t, (*state.evaluations, now), self.slope)
             if state.t.log_snr != -inf:
-                known = (now, *state.evaluations)[: self.order]
+                known = (now, *state.evaluations)[: self.predictor_order]
         x_s = advance(x, t, s, known if s.sigma else (now,), self.slope)
         return x_s, Base(x, t, known)
