@@ -346,7 +346,7 @@ def test_a_network_of_a_chain_is_evaluated_at_its_own_times_or_the_solver_refuse
     schedule, asked = ALL["linear"], list[float]()
     if EVERY[name].off_grid:
         if name in SOLVERS:
-            with pytest.raises(InputError, match=rf"^--solver {name}: {name} evaluates between the times"):
+            with pytest.raises(InputError, match=rf"^solver: {name} evaluates between the times"):
                 build_method(name, 7, schedule, grid=1000)
         return
     solver, times = times_of(name, schedule, 7)
