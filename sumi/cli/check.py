@@ -4,13 +4,18 @@ import argparse
 
 from rich.table import Table
 
-from sumi.check.check import check
-from sumi.check.peer import installed
 from sumi.cli.terminal import console, counting, say
 from sumi.errors import SumiError
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
 def run(options: argparse.Namespace) -> None:
+    from sumi.check.check import check
+    from sumi.check.peer import installed
+
     del options
     table = Table("law", box=None, pad_edge=False)
     for name in ("deviation", "bound", "", "diffusers"):

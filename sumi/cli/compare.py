@@ -1,20 +1,46 @@
 """``sumi compare RUN``."""
 
+from __future__ import annotations
+
 import argparse
 from math import isnan
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from sumi.cli.options import add_device, add_run
 from sumi.cli.terminal import console, counting, counting_of, say
 from sumi.errors import InputError
-from sumi.evaluation.solvers import DEFAULT_SOLVERS, Comparison, compare, write_comparison
-from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.tuning import tune
-from sumi.models.run import load
-from sumi.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from sumi.evaluation.solvers import Comparison
+    from sumi.models.diffusion.model import DiffusionModel
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument(
+        "--solvers", metavar="A,B,…", help="solvers, or SOLVER@GRID (default: adams and six known ones)"
+    )
+    parser.add_argument("--steps", metavar="K,L,…", help="numbers of network evaluations (default: 5,10,20,50)")
+    parser.add_argument("-n", type=int, default=64, metavar="N", help="images of each (default: 64)")
+    parser.add_argument(
+        "--frechet", action="store_true", help="also the Fréchet distance to held-out images (needs the run's data)"
+    )
+    parser.add_argument(
+        "--tune", type=int, metavar="K", help="fit a grid and coefficients for K steps, which `sample` then uses"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.evaluation.solvers import DEFAULT_SOLVERS, compare, write_comparison
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.run import load
+    from sumi.training.run_folder import RunFolder
+
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     evaluations = _numbers(options.steps) if options.steps else None
     solvers = DEFAULT_SOLVERS if options.solvers is None else tuple(filter(None, options.solvers.split(",")))
@@ -40,6 +66,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _tune(model: DiffusionModel, steps: int, checkpoint: int | None) -> bool:
     """Tune, say what it brought, and whether it is kept."""
+    from sumi.models.diffusion.tuning import tune
+
     with counting("tuning") as progress:
         tuning = tune(model, steps, progress=progress)
     say(

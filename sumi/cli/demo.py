@@ -1,18 +1,19 @@
 """``sumi demo``: from nothing to a trained, sampled and measured model of handwritten digits."""
 
+from __future__ import annotations
+
 import argparse
 import shutil
-from typing import Final
-
-import torch
+from typing import TYPE_CHECKING, Final
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
+from sumi.cli.options import add_device
 from sumi.cli.terminal import say, training_progress
 from sumi.errors import InputError
-from sumi.models.model import SystemConfig
-from sumi.models.run import read_run
-from sumi.training.run_folder import RunFolder
-from sumi.training_run import Events, configure, train
+
+if TYPE_CHECKING:
+    from sumi.models.model import SystemConfig
+    from sumi.training.run_folder import RunFolder
 
 # a small network for 8x8 images, a high rate that falls to 0, and the sampler that suits few pixels
 SETTINGS: Final = (
@@ -30,8 +31,18 @@ SETTINGS: Final = (
 )
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="runs/demo", metavar="RUN", help="run folder, made anew (default: runs/demo)")
+    add_device(parser)
+
+
 def run(options: argparse.Namespace) -> None:
     # on 8x8 images a second thread waits more than it works, and on a busy machine it makes the first one wait too
+    import torch
+
+    from sumi.training.run_folder import RunFolder
+    from sumi.training_run import Events, train
+
     torch.set_num_threads(1)
     folder = RunFolder(options.out)
     _clear(folder)
@@ -50,6 +61,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _clear(folder: RunFolder) -> None:
     """Remove an earlier demo with what was made of it, and nothing else: what no run holds is refused."""
+    from sumi.models.run import read_run
+
     if not folder.path.exists():
         return
     if not folder.path.is_dir():
@@ -62,4 +75,6 @@ def _clear(folder: RunFolder) -> None:
 
 
 def _is_demo(config: SystemConfig) -> bool:
+    from sumi.training_run import configure
+
     return config == configure("ddpm", data="digits", settings=SETTINGS)

@@ -1,19 +1,59 @@
 """``sumi evaluate RUN``, and the end of ``sumi train``."""
 
-import argparse
+from __future__ import annotations
 
+import argparse
+from typing import TYPE_CHECKING
+
+from sumi.cli.options import add_device, add_run
 from sumi.cli.terminal import counting_of, say
 from sumi.errors import InputError
-from sumi.evaluation.guidance import SCALES, GuidanceSweep, guidance_sweep, read_scales
-from sumi.evaluation.result import Measured
-from sumi.models.classifier import ClassifierModel
-from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.model import GenerativeModel
-from sumi.models.run import load
-from sumi.report.evaluate import evaluate
+
+if TYPE_CHECKING:
+    from sumi.evaluation.guidance import GuidanceSweep
+    from sumi.evaluation.result import Measured
+    from sumi.models.classifier import ClassifierModel
+    from sumi.models.model import GenerativeModel
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
+    parser.add_argument(
+        "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 500 to 2000)"
+    )
+    parser.add_argument(
+        "--features",
+        default="learned",
+        metavar="PATH",
+        help="the space to measure in: a file of Inception-v3 weights, a folder with DINOv2 or CLIP in Hugging Face's "
+        "format, or learned: a network trained on the data (default)",
+    )
+    parser.add_argument(
+        "--sweeps", action="store_true", help="also by how random sampling is, and by its steps (ten times the samples)"
+    )
+    parser.add_argument(
+        "--trade-off",
+        action="store_true",
+        help="also by the scale of guidance, of a model that is conditioned on classes",
+    )
+    parser.add_argument("--scales", metavar="W,V,…", help="of --trade-off (default: 0,1,1.5,2,3,5)")
+    parser.add_argument("--classifier", metavar="RUN", help="for --trade-off by this noisy-classifier, too")
+    parser.add_argument("--worse", metavar="RUN", help="for --trade-off away from this worse run (autoguidance), too")
+    parser.add_argument(
+        "--worse-checkpoint",
+        type=int,
+        metavar="STEP",
+        help="which checkpoint of --worse (or of RUN) to guide away from",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.run import load
+
     model = load(options.run, checkpoint=options.checkpoint, device=options.device)
     measured = measure_with_progress(
         model,
@@ -38,6 +78,8 @@ def measure_with_progress(
     guidance: GuidanceSweep | None = None,
 ) -> Measured:
     """Measure, showing what is going on."""
+    from sumi.report.evaluate import evaluate
+
     with counting_of() as progress:
         return evaluate(
             model, data=data, n=n, seed=seed, features=features, sweeps=sweeps, guidance=guidance, progress=progress
@@ -46,6 +88,10 @@ def measure_with_progress(
 
 def guidance_of(model: GenerativeModel | ClassifierModel, options: argparse.Namespace) -> GuidanceSweep | None:
     """The kinds of guidance to measure; None: none. Raises InputError."""
+    from sumi.evaluation.guidance import SCALES, guidance_sweep, read_scales
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.run import load
+
     runs = {name: getattr(options, name) for name in ("classifier", "worse", "worse_checkpoint")}
     if not options.trade_off:
         for name, value in {"scales": options.scales, **runs}.items():

@@ -2,17 +2,23 @@
 
 import argparse
 
+from sumi.cli.options import add_run
 from sumi.cli.terminal import say
-from sumi.config import describe
 from sumi.errors import InputError
-from sumi.models.run import read_run
-from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
-from sumi.training.metrics_log import read
-from sumi.training.run_folder import RunFolder
-from sumi.training_run import parameters
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.config import describe
+    from sumi.models.run import read_run
+    from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
+    from sumi.training.metrics_log import read
+    from sumi.training.run_folder import RunFolder
+    from sumi.training_run import parameters
+
     folder = RunFolder(options.run)
     description = read_run(folder)
     config, items = description.config, description.items

@@ -1,17 +1,33 @@
 """``sumi inpaint RUN IMAGE --mask MASK``."""
 
-import argparse
+from __future__ import annotations
 
-from sumi.cli.guidance import sample_options
-from sumi.cli.restore import prepared, write
+import argparse
+from typing import TYPE_CHECKING
+
+from sumi.cli.candidates import prepared, write
+from sumi.cli.options import add_restoration, add_run
+from sumi.cli.sampling import sample_options
 from sumi.cli.terminal import counting
-from sumi.models.diffusion.options import SampleOptions
-from sumi.models.diffusion.pictures import read_image, read_mask
-from sumi.models.diffusion.restoration import method_for
-from sumi.operators.linear import Mask
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.options import SampleOptions
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size or larger")
+    parser.add_argument(
+        "--mask", required=True, metavar="MASK", help="an image file as large as it: white is painted, black is kept"
+    )
+    add_restoration(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.pictures import read_image, read_mask
+    from sumi.models.diffusion.restoration import method_for
+    from sumi.operators.linear import Mask
+
     model = prepared(options)
     shape = model.images.shape
     image = read_image(options.image, shape, larger=True)

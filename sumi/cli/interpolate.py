@@ -4,17 +4,31 @@ import argparse
 import hashlib
 from pathlib import Path
 
-import torch
-
-from sumi.cli.restore import prepared
-from sumi.cli.sample import plain
+from sumi.cli.candidates import prepared
+from sumi.cli.options import add_label, add_run
+from sumi.cli.sampling import plain
 from sumi.cli.terminal import counting, say
-from sumi.data.files import write_between
-from sumi.models.diffusion.pictures import BYTES, read_image
-from sumi.training.run_folder import RunFolder
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("a", metavar="A", help="an image file of the model's size or larger")
+    parser.add_argument("b", metavar="B", help="another")
+    parser.add_argument("-n", type=int, default=8, metavar="N", help="images, both ends among them (default: 8)")
+    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+    parser.add_argument(
+        "--solver", default="heun", metavar="NAME", help="heun, ddim, rk4, adams or adaptive (default: heun)"
+    )
+    add_label(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    import torch
+
+    from sumi.data.files import write_between
+    from sumi.models.diffusion.pictures import BYTES, read_image
+    from sumi.training.run_folder import RunFolder
+
     model = prepared(options)
     shape = model.images.shape
     a, b = read_image(options.a, shape, "A", larger=True), read_image(options.b, shape, "B", larger=True)

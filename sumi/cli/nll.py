@@ -1,17 +1,54 @@
 """``sumi nll RUN``."""
 
-import argparse
+from __future__ import annotations
 
+import argparse
+from typing import TYPE_CHECKING
+
+from sumi.cli.options import add_device, add_run
 from sumi.cli.terminal import counting_of, refuse, say
-from sumi.models.baselines.likelihood import likelihood_of_baseline
-from sumi.models.baselines.model import BaselineModel
-from sumi.models.diffusion.likelihood import likelihood
-from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.model import GenerativeModel
-from sumi.models.run import load
+
+if TYPE_CHECKING:
+    from sumi.models.baselines.model import BaselineModel
+    from sumi.models.diffusion.model import DiffusionModel
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
+    parser.add_argument("-n", type=int, default=256, metavar="N", help="held-out items (default: up to 256)")
+    parser.add_argument(
+        "--evaluations", type=int, default=100, metavar="K", help="noise levels for the bound of an item (default: 100)"
+    )
+    parser.add_argument(
+        "--variance",
+        choices=("small", "large", "learned", "measured"),
+        help="of a chain's steps (default: learned where it is, else small)",
+    )
+    parser.add_argument("--no-ode", action="store_true", help="the bound alone")
+    parser.add_argument(
+        "--dequantize",
+        choices=("uniform", "variational", "gaussian"),
+        help="how pixels become points for the ODE (default: gaussian; uniform where data.dequantize was set)",
+    )
+    parser.add_argument(
+        "--draws",
+        type=int,
+        metavar="K",
+        help="of it, or of a VAE's latent, for each item (default: 1; 256 of a VAE's)",
+    )
+    parser.add_argument("--probes", type=int, default=1, metavar="K", help="for the ODE's trace (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.baselines.model import BaselineModel
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.model import GenerativeModel
+    from sumi.models.run import load
+
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
     if isinstance(model, BaselineModel):
         _of_baseline(model, options)
@@ -20,6 +57,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
+    from sumi.models.baselines.likelihood import likelihood_of_baseline
+
     refuse(model, options, "variance", "dequantize", "no_ode", probes=1, evaluations=100)
     with counting_of() as progress:
         found = likelihood_of_baseline(
@@ -31,6 +70,8 @@ def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
 
 
 def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.likelihood import likelihood
+
     with counting_of() as progress:
         found, drawn = likelihood(
             model,

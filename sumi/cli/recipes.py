@@ -6,12 +6,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from sumi.cli.terminal import console, say
-from sumi.config import describe
-from sumi.data.config import DataConfig
-from sumi.recipes import RECIPES, build
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", metavar="NAME", help="print every field of this recipe")
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.config import describe
+    from sumi.data.config import DataConfig
+    from sumi.recipes import RECIPES, build
+
     if options.recipe is None:
         for name, recipe in RECIPES.items():
             title = (__import__(recipe.__module__, fromlist=["recipe"]).__doc__ or "").splitlines()[0]

@@ -1,24 +1,39 @@
-"""``sumi restore RUN IMAGE --operator NAME``, and what it shares with ``inpaint``, ``upscale`` and ``vary``."""
+"""``sumi restore RUN IMAGE --operator NAME``."""
+
+from __future__ import annotations
 
 import argparse
-import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from sumi.cli.candidates import prepared, write
+from sumi.cli.options import add_restoration, add_run
+from sumi.cli.sampling import sample_options
+from sumi.cli.terminal import counting
 
-from sumi.cli.guidance import about_guidance, given_of, sample_options
-from sumi.cli.sample import plain
-from sumi.cli.terminal import counting, say
-from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.options import SampleOptions
-from sumi.models.diffusion.pictures import find_operator, read_image, write_restored
-from sumi.models.diffusion.restoration import method_for
-from sumi.models.run import load
-from sumi.training.run_folder import RunFolder
+if TYPE_CHECKING:
+    from sumi.models.diffusion.options import SampleOptions
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("image", metavar="IMAGE", help="an image file: what is left of the picture")
+    parser.add_argument(
+        "--operator",
+        required=True,
+        metavar="NAME",
+        help="what was done to it: blur:STD, motion:LENGTH:ANGLE, grey, box:FACTOR, bicubic:FACTOR, or jpeg:QUALITY "
+        "(numbers may be left out)",
+    )
+    parser.add_argument(
+        "--noise", type=float, metavar="S", help="its noise, of 255 (default: that of rounding for blurs, else 0)"
+    )
+    add_restoration(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.pictures import find_operator, read_image
+    from sumi.models.diffusion.restoration import method_for
+
     model = prepared(options)
     channels, height, width = model.images.shape
     _, shape, _ = find_operator(options.operator, model.images.shape)
@@ -33,53 +48,3 @@ def run(options: argparse.Namespace) -> None:
         made = model.restore(image, operator, noise, options.n, method=options.method, **given)
     name = "restore-" + options.operator.replace(":", "-") + f"-noise{noise * 255 / 2:.2g}"
     write(model, options, name, image, made, {"operator": options.operator, "noise": noise}, method)
-
-
-def prepared(options: argparse.Namespace) -> DiffusionModel:
-    """The model. Raises InputError where it makes no images."""
-    model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
-    _ = model.images, model.gaussian_denoiser()
-    return model
-
-
-def write(
-    model: DiffusionModel,
-    options: argparse.Namespace,
-    name: str,
-    image: Tensor,
-    made: Tensor,
-    more: Mapping[str, object],
-    method: str,
-    steps: int | None = None,
-    mask: Tensor | None = None,
-    place: Path | None = None,
-    mean: bool = True,
-) -> None:
-    """Candidates, and their ``mean``, in --out or ``place`` (None: the run's ``restored/``); says what it wrote.
-
-    ``steps``: those that were walked; None: all that the options or the run name.
-    """
-    named = model.config.sampling.steps if options.steps is None else options.steps
-    steps = named if steps is None else steps
-    given = hashlib.sha256(image.numpy().tobytes() + (b"" if mask is None else mask.numpy().tobytes())).hexdigest()
-    about: dict[str, object] = {
-        "run": str(options.run),
-        "checkpoint": model.step,
-        "image": options.image,
-        "given": given,
-        **more,
-        "seed": options.seed,
-        "method": method,
-        "steps": steps,
-    }
-    name = f"{model.step:08d}-{name}-{Path(options.image).stem}-{given[:8]}-{method}-{named}-seed{options.seed}"
-    guided = about_guidance(model, options, conditioned=options.label is not None)
-    if options.label is not None:
-        about |= {"label": options.label}
-        name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
-    about |= guided
-    name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
-    folder = Path(options.out) if options.out else (place or RunFolder(options.run).restored) / name
-    picture = write_restored(folder, image, made, about, mask, mean=mean)
-    count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
-    say(f"wrote {count} and {picture} ({method}, {steps} steps)")

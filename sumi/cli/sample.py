@@ -1,21 +1,61 @@
 """``sumi sample RUN``."""
 
+from __future__ import annotations
+
 import argparse
 from math import isfinite, nan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sumi.cli.guidance import BESIDES, about_guidance, given_of, sample_options, sampling_options
+from sumi.cli.options import add_device, add_guidance, add_run
+from sumi.cli.sampling import BESIDES, about_guidance, given_of, plain, sample_options, sampling_options
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
-from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.options import SampleOptions
-from sumi.models.diffusion.trajectory import trajectory, write_trajectory
-from sumi.models.model import GenerativeModel
-from sumi.models.run import load
-from sumi.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.diffusion.options import SampleOptions
+    from sumi.models.model import GenerativeModel
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("-n", type=int, default=16, metavar="N", help="how many (default: 16)")
+    parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first (default: 0)")
+    parser.add_argument("--size", metavar="HxW", help="of larger pictures, made in windows (default: the model's)")
+    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+    parser.add_argument(
+        "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"
+    )
+    parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--label", metavar="L", help="the class to draw, by its name, or all: one after the other")
+    parser.add_argument(
+        "--value",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        dest="values",
+        help="a number that belongs to what is drawn, such as brightness=0.2; may be given again",
+    )
+    parser.add_argument(
+        "--guidance", type=float, metavar="W", help="how much the label counts: 1 plain, 2 and more sharper"
+    )
+    add_guidance(parser)
+    parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    add_device(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder for the samples (default: inside the run folder)")
+    parser.add_argument(
+        "--trajectory", action="store_true", help="also a strip and an animation of image START emerging"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.model import GenerativeModel
+    from sumi.models.run import load
+
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
     if isinstance(model, DiffusionModel):
         _diffusion(model, options)
@@ -25,6 +65,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     """Of a model whose samples can be asked for in one way alone."""
+    from sumi.training.run_folder import RunFolder
+
     refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "size", *BESIDES)
     with counting("sampling") as sampling:
         made = model.sample(
@@ -38,6 +80,9 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
 
 
 def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.trajectory import trajectory, write_trajectory
+    from sumi.training.run_folder import RunFolder
+
     values = dict(read_value(text) for text in options.values)
     if values and options.label is not None:
         raise InputError("--value: this and --label are of different models; give one of them")
@@ -95,11 +140,6 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
 def title(options: argparse.Namespace) -> str:
     """What samples are called, where their picture has a title."""
     return f"{options.n} of seed {options.seed}"
-
-
-def plain(label: str) -> str:
-    """A label as part of a folder's name."""
-    return "".join(c if c.isalnum() else "-" for c in label)
 
 
 def read_size(text: str) -> tuple[int, int]:

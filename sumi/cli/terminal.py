@@ -1,16 +1,21 @@
 """What a person sees while waiting: a live line on a terminal, a line every few seconds elsewhere."""
 
+from __future__ import annotations
+
 import time
 from argparse import Namespace
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from sumi.errors import InputError
-from sumi.models.model import TrainedModel
-from sumi.training.trainer import Progress as TrainingProgress
+
+if TYPE_CHECKING:
+    from sumi.models.model import TrainedModel
+    from sumi.training.trainer import Progress as TrainingProgress
 
 
 def refuse(model: TrainedModel, options: Namespace, *names: str, **defaults: object) -> None:
@@ -38,6 +43,7 @@ def _bar(*columns: str) -> Progress:
 @contextmanager
 def training_progress() -> Generator[Callable[[TrainingProgress], None]]:
     """Steps, items/s, loss and time left."""
+
     if not console.is_terminal:
         last = [time.monotonic()]
 

@@ -3,13 +3,40 @@
 import argparse
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
+from sumi.cli.options import add_device
 from sumi.cli.terminal import counting, say, training_progress
-from sumi.models.classifier import ClassifierModel
-from sumi.models.model import GenerativeModel
-from sumi.training_run import Events, train
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe (see `sumi recipes`), or a JSON configuration file")
+    parser.add_argument(
+        "--data",
+        metavar="PATH|NAME",
+        help="digits, fashion, swiss-roll, ring-of-8, heartbeat, a folder of images, idx files, or a .npy file",
+    )
+    parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/RECIPE-DATA)")
+    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (training.steps)")
+    parser.add_argument("--seed", type=int, metavar="S", help="all randomness follows from it (default: 0)")
+    add_device(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="section.field=value",
+        help="any field of the configuration; may be repeated (`sumi recipes NAME` lists them)",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
+    parser.add_argument(
+        "--no-report", action="store_true", help="do not measure the model and write report.html at the end"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.classifier import ClassifierModel
+    from sumi.models.model import GenerativeModel
+    from sumi.training_run import Events, train
+
     with counting("reading images") as reading, training_progress() as progress:
         model = train(
             options.recipe,

@@ -1,18 +1,36 @@
 """``sumi upscale RUN IMAGE --factor F``."""
 
-import argparse
+from __future__ import annotations
 
-from sumi.cli.guidance import sample_options
-from sumi.cli.restore import prepared, write
+import argparse
+from typing import TYPE_CHECKING
+
+from sumi.cli.candidates import prepared, write
+from sumi.cli.options import add_restoration, add_run
+from sumi.cli.sampling import sample_options
 from sumi.cli.terminal import counting
 from sumi.errors import InputError
-from sumi.models.diffusion.options import SampleOptions
-from sumi.models.diffusion.pictures import read_image
-from sumi.models.diffusion.restoration import method_for, usual_factor
-from sumi.operators.separable import box
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.options import SampleOptions
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument(
+        "image", metavar="IMAGE", help="an image file of the model's size divided by the factor, or larger"
+    )
+    parser.add_argument(
+        "--factor", type=int, metavar="F", help="times as large (default: what the run was trained for, else 2)"
+    )
+    add_restoration(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.pictures import read_image
+    from sumi.models.diffusion.restoration import method_for, usual_factor
+    from sumi.operators.separable import box
+
     model = prepared(options)
     channels, height, width = model.images.shape
     factor = usual_factor(model) if options.factor is None else options.factor

@@ -1,17 +1,40 @@
 """``sumi vary RUN IMAGE --strength S``."""
 
-import argparse
+from __future__ import annotations
 
-from sumi.cli.guidance import sample_options, sampling_options
-from sumi.cli.restore import prepared, write
+import argparse
+from typing import TYPE_CHECKING
+
+from sumi.cli.candidates import prepared, write
+from sumi.cli.options import add_candidates, add_run
+from sumi.cli.sampling import sample_options, sampling_options
 from sumi.cli.terminal import counting
-from sumi.models.diffusion.options import SampleOptions
-from sumi.models.diffusion.pictures import read_image
-from sumi.sampling.sdedit import rest_of
-from sumi.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.options import SampleOptions
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size or larger")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="0: the image itself; 1/2: as much noise as image; 1: nothing of it (default: 0.5)",
+    )
+    parser.add_argument(
+        "--solver", metavar="NAME", help="such as ddpm, or unipc@karras with a time grid (default: the configuration's)"
+    )
+    add_candidates(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.pictures import read_image
+    from sumi.sampling.sdedit import rest_of
+    from sumi.training.run_folder import RunFolder
+
     model = prepared(options)
     image, settings = read_image(options.image, model.images.shape, larger=True), sampling_options(model, options)
     with counting("varying") as varying:

@@ -71,11 +71,11 @@ def test_a_wrong_coefficient_is_found(monkeypatch, place: str, what: str, wrong:
 
 
 def test_the_command_says_what_fails(monkeypatch, capsys) -> None:
-    monkeypatch.setattr("sumi.cli.check.check", lambda: iter([("part", [Law("two is one", 1.0, 0.5, 0.25)])]))
+    monkeypatch.setattr("sumi.check.check.check", lambda: iter([("part", [Law("two is one", 1.0, 0.5, 0.25)])]))
     assert main(["check"]) == 1
     printed = capsys.readouterr()
     assert "FAILS" in printed.out
     assert printed.err.startswith("sumi: 1 of 1 laws fail here")
-    monkeypatch.setattr("sumi.cli.check.check", lambda: iter([("part", [Law("one is one", 0.0, 0.5)])]))
+    monkeypatch.setattr("sumi.check.check.check", lambda: iter([("part", [Law("one is one", 0.0, 0.5)])]))
     assert main(["check"]) == 0
     assert "all 1 laws hold" in capsys.readouterr().out

@@ -66,14 +66,14 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys; from sumi.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    done = subprocess.run(
-        [sys.executable, "-c", code + "print('torch' in sys.modules, 'numpy' in sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines()[-1] == "False False"
+    """That of the program, and in turn that of each command, whose module is imported for it."""
+    code = "import sys; from sumi.cli.main import main\n"
+    for arguments in (["--help"], *([command, "--help"] for command in COMMANDS)):
+        code += f"try: main({arguments})\nexcept SystemExit: pass\n"
+        code += "print('torch' in sys.modules, 'numpy' in sys.modules, 'sumi.cli.train' in sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = [line for line in done.stdout.splitlines() if line.startswith(("True", "False"))]
+    assert loaded == ["False False False", *["False False True"] * len(COMMANDS)]
     for command in COMMANDS:
         assert command in done.stdout
 
@@ -86,9 +86,9 @@ def test_the_options_are_those_that_are_promised() -> None:
     }
     common = ["--help", "-h"]
     restoration = ["-n", "--steps", "--method", "--seed", "--label", "--guidance", "--checkpoint", "--device", "--out"]
-    steering = ["--guidance-interval", "--guidance-rescale", "--negative", "--worse", "--worse-checkpoint"]
-    steering += ["--classifier", "--classifier-scale", "--threshold"]
-    restoration += [*steering, *common]
+    guidance = ["--guidance-interval", "--guidance-rescale", "--negative", "--worse", "--worse-checkpoint"]
+    guidance += ["--classifier", "--classifier-scale", "--threshold"]
+    restoration += [*guidance, *common]
     assert options == {
         "train": sorted(
             ["--data", "--out", "--steps", "--seed", "--device", "--set", "--resume", "--no-report", *common]
@@ -105,7 +105,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--label",
                 "--value",
                 "--guidance",
-                *steering,
+                *guidance,
                 "--batch-size",
                 "--checkpoint",
                 "--device",
@@ -317,7 +317,7 @@ def test_the_demo_removes_only_a_demo(trained: Path, tmp_path: Path, capsys) -> 
 
 def test_the_demo_is_made_anew_after_any_command(tmp_path: Path, monkeypatch) -> None:
     """Whatever a run folder holds is removed with it; a file of a person's own keeps all of it."""
-    monkeypatch.setattr("sumi.cli.demo.train", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("sumi.training_run.train", lambda *_, **__: 1 / 0)
     demo = RunFolder(tmp_path / "demo")
     config = configure("ddpm", data="digits", settings=SETTINGS)
     demo.write_config(to_json(RunDescription(config, ImageSpec(1, 8, 8, 17, ()), "", 1.0)))

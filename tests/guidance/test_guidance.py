@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sumi.cli.guidance import read_interval
 from sumi.cli.main import main
+from sumi.cli.sampling import read_interval
 from sumi.conditioning.condition import Condition
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance

@@ -1,15 +1,18 @@
-"""What the options say of guidance: the `Guidance` itself, and the words for it in files."""
+"""From options to `Sampling`: what they replace of the run's own, and the words for it in files."""
+
+from __future__ import annotations
 
 import argparse
 from dataclasses import replace
 from math import inf
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sumi.errors import InputError
-from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.options import SampleOptions
-from sumi.models.run import load
-from sumi.sampling.sampler import Guidance, SamplingOptions
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.diffusion.options import SampleOptions
+    from sumi.sampling.sampler import Guidance, SamplingOptions
 
 GUIDANCE: Final = {
     "guidance": "scale",
@@ -28,6 +31,8 @@ BESIDES: Final = (*(name for name in GUIDANCE if name != "guidance"), "threshold
 
 def sample_options(model: DiffusionModel, options: argparse.Namespace) -> SampleOptions:
     """The seed, the label, and what the options replace of the run's `Sampling`. Raises InputError."""
+    from sumi.models.diffusion.options import SampleOptions
+
     settings = sampling_options(model, options)
     return {"seed": options.seed, "label": options.label, **cast(SampleOptions, settings)}
 
@@ -45,6 +50,9 @@ def sampling_options(model: DiffusionModel, options: argparse.Namespace) -> Samp
 
 def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | None:
     """The run's own with what the options say of it; None where they say nothing."""
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.run import load
+
     given = {GUIDANCE[name]: value for name, value in given_of(options, tuple(GUIDANCE)).items()}
     if not given:
         return None
@@ -94,3 +102,8 @@ def read_interval(text: str) -> tuple[float, float]:
     if ends is None:
         raise InputError(f"guidance_interval: {text} is not of the form LOW,HIGH; write 0.3,5")
     return ends
+
+
+def plain(label: str) -> str:
+    """A label as part of a folder's name."""
+    return "".join(c if c.isalnum() else "-" for c in label)

@@ -1,0 +1,73 @@
+"""What the commands that start from pictures share: the model, and candidates as files."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sumi.cli.sampling import about_guidance, given_of, plain
+from sumi.cli.terminal import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sumi.models.diffusion.model import DiffusionModel
+
+
+def prepared(options: argparse.Namespace) -> DiffusionModel:
+    """The model. Raises InputError where it makes no images."""
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.run import load
+
+    model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
+    _ = model.images, model.gaussian_denoiser()
+    return model
+
+
+def write(
+    model: DiffusionModel,
+    options: argparse.Namespace,
+    name: str,
+    image: Tensor,
+    made: Tensor,
+    more: Mapping[str, object],
+    method: str,
+    steps: int | None = None,
+    mask: Tensor | None = None,
+    place: Path | None = None,
+    mean: bool = True,
+) -> None:
+    """Candidates, and their ``mean``, in --out or ``place`` (None: the run's ``restored/``); says what it wrote.
+
+    ``steps``: those that were walked; None: all that the options or the run name.
+    """
+    from sumi.models.diffusion.pictures import write_restored
+    from sumi.training.run_folder import RunFolder
+
+    named = model.config.sampling.steps if options.steps is None else options.steps
+    steps = named if steps is None else steps
+    given = hashlib.sha256(image.numpy().tobytes() + (b"" if mask is None else mask.numpy().tobytes())).hexdigest()
+    about: dict[str, object] = {
+        "run": str(options.run),
+        "checkpoint": model.step,
+        "image": options.image,
+        "given": given,
+        **more,
+        "seed": options.seed,
+        "method": method,
+        "steps": steps,
+    }
+    name = f"{model.step:08d}-{name}-{Path(options.image).stem}-{given[:8]}-{method}-{named}-seed{options.seed}"
+    guided = about_guidance(model, options, conditioned=options.label is not None)
+    if options.label is not None:
+        about |= {"label": options.label}
+        name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
+    about |= guided
+    name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
+    folder = Path(options.out) if options.out else (place or RunFolder(options.run).restored) / name
+    picture = write_restored(folder, image, made, about, mask, mean=mean)
+    count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
+    say(f"wrote {count} and {picture} ({method}, {steps} steps)")

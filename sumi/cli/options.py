@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+import argparse
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """RUN, and nothing more."""
+    parser.add_argument("run", metavar="RUN", help="run folder that `sumi train` made")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU where there is one)")
+
+
+def add_restoration(parser: argparse.ArgumentParser) -> None:
+    """Of inpaint, upscale and restore."""
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="trained, moment_matching, pigdm, dps, ddnm or repaint (default: trained where the run is, else "
+        "moment_matching; dps for jpeg)",
+    )
+    add_candidates(parser)
+
+
+def add_candidates(parser: argparse.ArgumentParser) -> None:
+    """Which candidates, and how they are sampled."""
+    parser.add_argument("-n", type=int, default=4, metavar="N", help="candidates (default: 4)")
+    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    add_label(parser)
+    add_guidance(parser)
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """The condition, the checkpoint and where to write."""
+    parser.add_argument("--label", metavar="L", help="the class of the picture, by its name, where the model knows any")
+    parser.add_argument("--guidance", type=float, metavar="W", help="how much the label counts (see `sumi sample`)")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    add_device(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder for the images (default: inside the run folder)")
+
+
+def add_guidance(parser: argparse.ArgumentParser) -> None:
+    """The fields of `sumi.sampling.sampler.Guidance` but its scale, and the threshold (`sumi.cli.sampling`)."""
+    parser.add_argument(
+        "--guidance-interval",
+        metavar="LOW,HIGH",
+        help="sigma/alpha at which guidance counts, such as 0.3,5 (default: the run's)",
+    )
+    parser.add_argument(
+        "--guidance-rescale", type=float, metavar="φ", help="0 to 1: keep the contrast (default: the run's)"
+    )
+    parser.add_argument("--negative", metavar="L", help="guide away from this class, instead of from none")
+    parser.add_argument("--worse", metavar="RUN", help="guide away from this worse run (autoguidance)")
+    parser.add_argument(
+        "--worse-checkpoint",
+        type=int,
+        metavar="STEP",
+        help="which checkpoint of --worse (or of RUN) to guide away from",
+    )
+    parser.add_argument("--classifier", metavar="RUN", help="guide by this run of `sumi train noisy-classifier`")
+    parser.add_argument("--classifier-scale", type=float, metavar="S", help="of its gradient: 0 none (default: 1)")
+    parser.add_argument(
+        "--threshold", choices=("none", "static", "dynamic"), help="what keeps pixels in range (default: the run's)"
+    )
