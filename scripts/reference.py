@@ -216,6 +216,8 @@ def _default(f: Any) -> str:
     if f.default is not dataclasses.MISSING:
         return re.sub(r"<function .*?>|<.*? at 0x.*?>", "…", repr(f.default))
     if f.default_factory is not dataclasses.MISSING:
+        if hasattr(f.default_factory, "name"):
+            return f.default_factory.name
         return getattr(f.default_factory, "__name__", "…").replace("<lambda>", "…") + "()"
     return ""
 
@@ -236,7 +238,7 @@ def documented_module(name: str) -> str:
             if "overload" in _decorators(statement):
                 continue
             parts.append(documented_function(statement, functions, 3))
-    return "\n\n".join(part for part in parts if part.strip())
+    return "\n\n".join(part for part in parts if part.strip()) if len(parts) > 2 or parts[1] else ""
 
 
 def rooms() -> dict[str, list[str]]:
@@ -253,7 +255,7 @@ def room_page(room: str, names: list[str]) -> str:
     what = "the top of the package" if room == "sumi" else f"`sumi.{room}`"
     title = "sumi" if room == "sumi" else f"sumi.{room}"
     head = f"# {title}\n\nLook up every public class, function and constant of {what}, module by module.\n"
-    return head + "\n" + "\n\n".join(documented_module(name) for name in names) + "\n"
+    return head + "\n" + "\n\n".join(filter(None, map(documented_module, names))) + "\n"
 
 
 def face_page() -> str:

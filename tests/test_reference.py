@@ -41,7 +41,7 @@ def headings(text: str) -> set[str]:
 def test_every_public_class_method_and_function_has_a_heading(module: str) -> None:
     room = module.split(".")[1]
     name = f"python/{room}.md" if f"python/{room}.md" in all_pages() else "python/sumi.md"
-    text = sections_of(page(name))[module]
+    text = sections_of(page(name)).get(module, "")  # an empty module has no section
     found = headings(text)
     for key, value in vars(import_module(module)).items():
         if key.startswith("_") or getattr(value, "__module__", None) != module:
@@ -78,7 +78,7 @@ def test_every_field_of_every_configuration_is_listed_with_a_default_and_a_meani
             _, takes, default, meaning = (cell.strip() for cell in row[1:-1].replace(r"\|", "/").split("|"))
             assert takes
             assert default
-            assert meaning or "](#" in takes, f"{section.cls.__name__}.{field.name}: add metadata={{'help': …}}"
+            assert meaning, f"{section.cls.__name__}.{field.name}: add metadata={{'help': …}}"
 
 
 def test_every_recipe_schedule_solver_and_time_grid_is_listed() -> None:

@@ -41,7 +41,7 @@ class NoisyClassifierConfig(SystemConfig):
 
     lowest: float = field(default=-8.0, metadata={"help": "log-SNR of the noisiest images it is trained on"})
     highest: float = field(default=8.0, metadata={"help": "log-SNR of the cleanest"})
-    network: ClassifierConfig = field(default_factory=ClassifierConfig)
+    network: ClassifierConfig = field(default_factory=ClassifierConfig, metadata={"help": "the backbone"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

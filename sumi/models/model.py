@@ -45,9 +45,9 @@ class SystemConfig(ABC):
     name: ClassVar[str]
 
     recipe: str = field(metadata={"help": "the recipe this began as"})
-    data: DataConfig
+    data: DataConfig = field(metadata={"help": "what it is trained on"})
     seed: int = field(default=0, metadata={"help": "all randomness of the run follows from it; 0 or more"})
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig, metadata={"help": "how it is trained"})
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**64:

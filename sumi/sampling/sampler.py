@@ -193,7 +193,9 @@ class Sampling:
     eta: float | None = field(
         default=None, metadata={"help": "noise of ddim: 0 deterministic, 1 ancestral; none: the solver's own"}
     )
-    guidance: Guidance = field(default_factory=Guidance)
+    guidance: Guidance = field(
+        default_factory=Guidance, metadata={"help": "how a condition, or a worse model, guides sampling"}
+    )
     threshold: Threshold = field(
         default="static", metadata={"help": "what keeps every x̂_0 in [-1, 1] while sampling: none, static or dynamic"}
     )

@@ -28,7 +28,9 @@ class BaselineConfig(SystemConfig):
 
     name: ClassVar[str] = "baseline"
 
-    network: NetworkConfig = field(default_factory=VAEConfig)
+    network: NetworkConfig = field(
+        default_factory=VAEConfig, metadata={"help": "the model: a VAE, a GAN or a PixelCNN"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -41,21 +41,29 @@ class DiffusionSettings(SystemConfig, ABC):
 
     name: ClassVar[str] = "diffusion"
 
-    process: ProcessConfig = field(default_factory=Gaussian)
-    schedule: ScheduleConfig = field(default_factory=LinearBeta)
-    parameterization: ParameterizationConfig = field(default_factory=PredictNoise)
-    weighting: WeightingConfig = field(default_factory=SNRWeighting)
+    process: ProcessConfig = field(
+        default_factory=Gaussian, metadata={"help": "what noising does: Gaussian noise, or flipped bits"}
+    )
+    schedule: ScheduleConfig = field(
+        default_factory=LinearBeta, metadata={"help": "how much data and noise there is at each time"}
+    )
+    parameterization: ParameterizationConfig = field(
+        default_factory=PredictNoise, metadata={"help": "what the network predicts"}
+    )
+    weighting: WeightingConfig = field(
+        default_factory=SNRWeighting, metadata={"help": "how much each noise level counts in the loss"}
+    )
     conditioning: tuple[ConditioningConfig, ...] = field(
         default=(),
         metadata={"help": "what the network is conditioned on: none, or labels, values, masked, small, grey"},
     )
-    variance: VarianceConfig = field(default_factory=FixedVariance)
-    times: TimeSamplerConfig = field(default_factory=GridTimes)
+    variance: VarianceConfig = field(default_factory=FixedVariance, metadata={"help": "of the steps of a chain"})
+    times: TimeSamplerConfig = field(default_factory=GridTimes, metadata={"help": "which times a training step sees"})
     stratified_times: bool = field(
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
-    network: UNetConfig | ADMConfig | MLPConfig = field(default_factory=UNetConfig)
-    sampling: Sampling = field(default_factory=Sampling)
+    network: UNetConfig | ADMConfig | MLPConfig = field(default_factory=UNetConfig, metadata={"help": "the backbone"})
+    sampling: Sampling = field(default_factory=Sampling, metadata={"help": "how samples are made"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
