@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, cast
+from typing import Any, ClassVar, Generic, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,11 @@ class SystemConfig(ABC):
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**64:
             raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
+
+    def suited(self, spec: DataSpec) -> Self:
+        """With what suits data of ``spec`` (`DataSpec.defaults`); itself, where the system has nothing to choose."""
+        del spec
+        return self
 
     @property
     @abstractmethod

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Final
 
-from sumi.config import describe, nearest, override
+from sumi.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.load import peek
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
-from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import SystemConfig
 from sumi.recipes import (
     classifier_free,
@@ -61,14 +60,4 @@ def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> SystemCo
     if name not in RECIPES:
         raise InputError(f"recipe {name!r}: there is no such recipe; {nearest(name, RECIPES)}")
     spec = spec or peek(data)
-    config = RECIPES[name](data, spec)
-    return _suited(config, spec) if isinstance(config, DiffusionConfig) else config
-
-
-def _suited(config: DiffusionConfig, spec: DataSpec) -> DiffusionConfig:
-    """With the defaults of the data where the recipe has those of all; the network is the data's own in any case."""
-    own, usual = (
-        {name: value for name, value, _ in describe(c)} for c in (config, DiffusionConfig(config.recipe, config.data))
-    )
-    fields = {setting.partition("=")[0]: setting for setting in spec.defaults}
-    return override(config, [s for name, s in fields.items() if name == "network" or own[name] == usual[name]])
+    return RECIPES[name](data, spec).suited(spec)

@@ -97,7 +97,7 @@ def test_an_array_of_zeros_and_ones_or_of_signs_is_bits(tmp_path: Path, zero: in
     assert isinstance(found.spec, VectorSpec)
     assert (found.spec.to_units(x) == rows).all()
     nonequilibrium = recipes.build("nonequilibrium", config)
-    assert (nonequilibrium.process, nonequilibrium.network.name) == ("binomial", "mlp")
+    assert (nonequilibrium.process.name, nonequilibrium.network.name) == ("binomial", "mlp")
 
 
 def test_one_other_number_makes_points_of_bits(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_one_other_number_makes_points_of_bits(tmp_path: Path) -> None:
     rows[-1, 0] = 2
     config = saved(tmp_path / "points.npy", rows)
     assert load(config).spec.levels is peek(config).levels is None
-    assert recipes.build("nonequilibrium", config).process == "gaussian"
+    assert recipes.build("nonequilibrium", config).process.name == "gaussian"
 
 
 def test_bits_are_still_points_to_a_run_that_was_begun_with_points(tmp_path: Path) -> None:
@@ -131,9 +131,8 @@ def test_what_suits_vectors_replaces_a_recipes_network_and_no_choice_of_its_own(
     config = recipes.build("edm", DataConfig("swiss-roll"))
     assert (config.network.name, config.training.batch_size, config.training.decay) == ("mlp", 256, "cosine")
     assert config.sampling.threshold == "none"
-    own = recipes._suited(
-        override(recipes.RECIPES["edm"](DataConfig("swiss-roll"), POINTS), ["training.batch_size=32"]), POINTS
-    )
+    chosen = override(recipes.RECIPES["edm"](DataConfig("swiss-roll"), POINTS), ["training.batch_size=32"])
+    own = chosen.suited(POINTS)
     assert (own.training.batch_size, own.training.learning_rate) == (32, 3e-3)
 
 

@@ -5,10 +5,11 @@ Parts that do not fit each other are refused here, by name, before anything is r
 
 from abc import ABC
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from sumi.conditioning.conditioners import ConditioningConfig
-from sumi.config import to_json
+from sumi.config import describe, override, to_json
+from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
 from sumi.denoising.variance import FixedVariance, VarianceConfig
 from sumi.denoising.weighting import (
@@ -91,6 +92,13 @@ class DiffusionSettings(SystemConfig, ABC):
             raise InputError(f"sampling.solver: {BINOMIAL} draws bits; choose another, or set process=binomial")
         if self.times.grid is not None:
             self._check_grid(self.times.grid)
+
+    def suited(self, spec: DataSpec) -> Self:
+        """With the data's defaults for fields that are at those of all runs; the network is the data's own always."""
+        plain = type(self)(self.recipe, self.data)
+        own, usual = ({name: value for name, value, _ in describe(config)} for config in (self, plain))
+        fields = {setting.partition("=")[0]: setting for setting in spec.defaults}
+        return override(self, [s for name, s in fields.items() if name == "network" or own[name] == usual[name]])
 
     @property
     def identity(self) -> tuple[object, ...]:
