@@ -21,7 +21,7 @@ from pathlib import Path
 from sumi.errors import InputError
 from sumi.models.model import GenerativeModel
 from sumi.models.run import load
-from sumi.training.trainer import Progress
+from sumi.progress import Progress
 from sumi.training_run import Events, train
 
 TURNS, TURN = 3, 1.0  # turns of each system, of so many CPU seconds

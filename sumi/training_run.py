@@ -1,7 +1,8 @@
 """Training a model of some data, from a recipe to a finished run folder."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.formats import upgraded
 from sumi.models.model import RunDescription, SystemConfig, pick_device
 from sumi.models.run import load, read_config, read_run
+from sumi.progress import Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.run_folder import RunFolder
-from sumi.training.trainer import Progress, Trainer
+from sumi.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,18 @@ class Events:
     say: Callable[[str], None] = lambda _: None
     progress: Callable[[Progress], None] | None = None
     reading: Callable[[int, int], None] | None = None
+
+
+@contextmanager
+def _events_shown(progress: Callable[[Progress], None] | bool | None) -> Generator[Events]:
+    """What the value of a ``progress`` argument stands for (`sumi.progress`)."""
+    if callable(progress):
+        yield Events(progress=progress)
+    elif in_notebook() if progress is None else progress:
+        with counting_of() as reading, training_progress() as training:
+            yield Events(print, training, counting_one(reading, "reading images"))
+    else:
+        yield Events()
 
 
 @dataclass(frozen=True)
@@ -85,17 +99,18 @@ def train(
     settings: str | Iterable[str] = (),
     device: str | None = None,
     resume: bool = False,
+    progress: Callable[[Progress], None] | bool | None = None,
     events: Events | None = None,
 ) -> DiffusionModel | Any:
     """Train a model and return it; everything is kept in the run folder ``out`` (``runs/RECIPE-DATA`` by default).
 
     ``data``: a name, a path, an array, a list of images or a set of (image, label): all that `sumi.data.open_data`
     takes. ``settings``: one "section.field=value" or several. With ``resume`` the run goes on from its newest whole
-    checkpoint, starts where there is none, and may be given more steps. Raises InputError (a bad field, path or image
-    folder; a run that exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on
-    the way.
+    checkpoint, starts where there is none, and may be given more steps. ``progress``: a callback, or True to show it
+    with what a person should know; None does so in a notebook alone. ``events``: a callback for each instead. Raises
+    InputError (a bad field, path or image folder; a run that exists; a changed configuration), Interrupted after SIGINT
+    or SIGTERM, SumiError for a failure on the way.
     """
-    events = events or Events()
     pick_device(device)  # a wrong name is told before the images are read
     if resume and out is not None and isinstance(recipe, str) and RunFolder(out).config_file.exists():
         recipe = _begun(RunFolder(out), recipe)
@@ -105,6 +120,13 @@ def train(
     run = RunFolder(out or default_folder(config))
     _refuse_existing(run, resume)
     given = config.data.source if data is None or config.data.source != MEMORY else data
+    with _events_shown(progress) if events is None else nullcontext(events) as events:
+        return _train(config, given, run, device, resume, events)
+
+
+def _train(
+    config: SystemConfig, given: object, run: RunFolder, device: str | None, resume: bool, events: Events
+) -> DiffusionModel | Any:
     dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)

@@ -35,6 +35,10 @@ BLIND = {
 LEVEL = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 
 
+# a model can evaluate itself by way of `sumi`, which knows all floors; what it is given and gives back, for types alone
+FACE = {("models", "sumi.evaluation.guidance"), ("models", "sumi.evaluation.result")}
+
+
 def floor_of(module: str) -> str:
     return module.split(".")[1]
 
@@ -60,7 +64,9 @@ def test_a_file_imports_only_floors_below_its_own(path: Path) -> None:
     own = path.relative_to(ROOT).with_suffix("").parts[0]
     assert own in LEVEL, f"{own} has no floor: say in FLOORS where it stands"
     for module in imports(path):
-        if module == "sumi":  # its version
+        if module == "sumi":  # its version, and its lazy names
+            continue
+        if (own, module) in FACE and module in for_types_only(path):
             continue
         other = floor_of(module)
         assert other == own or LEVEL[other] < LEVEL[own], f"{path.name} imports {module}"

@@ -1,5 +1,6 @@
 """What measuring a model gives, whatever it makes."""
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class VectorEvaluation:
     known_real: Estimate | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measured:
     """What was found: the figures (None where too few data are held out), in words, and the report's files."""
 
@@ -32,3 +33,13 @@ class Measured:
     verdict: str
     report: Path
     files: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        return f"{self.verdict}\nreport: {self.report}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict, and where the report is."""
+        headline, *points = map(html.escape, self.verdict.splitlines())
+        listed = "".join(f"<li>{point}</li>" for point in points)
+        report = html.escape(str(self.report))
+        return f'<p><b>{headline}</b></p><ul>{listed}</ul><p><a href="{report}">{report}</a></p>'

@@ -33,12 +33,12 @@ from sumi.objectives.denoising import DenoisingLoss
 from sumi.objectives.objective import Objective
 from sumi.process.exploding import Ladder
 from sumi.process.schedule import NoiseLevel, Schedule, level
-from sumi.progress import Count
+from sumi.progress import Count, Progress
 from sumi.randomness import Purpose, generator, normal, uniform
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.langevin import AnnealedLangevin
 from sumi.training.config import TrainingConfig
-from sumi.training.trainer import Progress, Trainer
+from sumi.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

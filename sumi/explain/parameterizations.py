@@ -35,9 +35,8 @@ from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.unet import UNetConfig
-from sumi.progress import Count
+from sumi.progress import Count, Progress
 from sumi.training.config import TrainingConfig
-from sumi.training.trainer import Progress
 from sumi.training_run import Events, train
 
 STEPS, SAMPLES, HELD_OUT = 600, 500, 0.25

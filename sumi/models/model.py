@@ -6,13 +6,15 @@ A system is one file in `sumi.models` and one line in `sumi.models.run`.
 """
 
 import hashlib
+import html
 import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, cast
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +32,14 @@ from sumi.data.specs import SPECS
 from sumi.errors import InputError, writing
 from sumi.models.formats import FORMAT
 from sumi.objectives.objective import Objective
+from sumi.progress import Count
 from sumi.training.checkpoint import JSON, Checkpoint, save_checkpoint, sync_folder
 from sumi.training.config import TrainingConfig
 from sumi.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from sumi.evaluation.guidance import GuidanceSweep
+    from sumi.evaluation.result import Measured
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,51 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         self.module: ModuleT = module.eval().requires_grad_(False)
         self.step, self.folder = step, folder
 
+    def facts(self) -> dict[str, str]:
+        """What it is, in words, by name."""
+        data, count = Path(self.config.data.source).name, sum(p.numel() for p in self.module.parameters())
+        return {
+            "recipe": self.config.recipe,
+            "data": shorten(f"{data}: {self.items.name} {self.items.describe()}", 120, placeholder=" …"),
+            "size": f"{count:,} parameters",
+            "training": f"{self.step:,} steps",
+            "folder": str(self.folder),
+        }
+
+    def __repr__(self) -> str:
+        recipe, data, size, training, folder = self.facts().values()
+        return f"{type(self).__name__}: {recipe} of {data}\n{size}, after {training}, in {folder}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        rows = (f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self.facts().items())
+        return f"<table><caption>{type(self).__name__}</caption>{''.join(rows)}</table>"
+
+    def evaluate(
+        self,
+        *,
+        data: object = None,
+        n: int | None = None,
+        seed: int = 0,
+        features: str = "learned",
+        sweeps: bool = False,
+        guidance: "GuidanceSweep | None" = None,
+        progress: Count | bool | None = None,
+    ) -> "Measured":
+        """Measure it, and write ``report/`` in its run folder: `sumi.evaluate`, with the same options."""
+        from sumi import evaluate  # which knows all models
+
+        return evaluate(
+            self,
+            data=data,
+            n=n,
+            seed=seed,
+            features=features,
+            sweeps=sweeps,
+            guidance=guidance,
+            progress=progress,
+        )
+
     @property
     def evaluated_as(self) -> str:
         """In which way it is evaluated (`sumi.report.evaluate.EVALUATIONS`): in that of what it makes."""
@@ -215,13 +267,13 @@ class GenerativeModel(TrainedModel[ConfigT, ModuleT]):
         seed: int = 0,
         start: int = 0,
         batch_size: int = 64,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | bool | None = None,
     ) -> Tensor:
         """Items ``start`` … ``start + n - 1`` of ``seed``, float32 on the CPU: images (n, C, H, W) in [-1, 1], or
         vectors (n, D) in the model's units.
 
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``progress(done, total)`` counts
-        items. Raises InputError for values out of range.
+        items, True shows it, and None does so in a notebook alone. Raises InputError for values out of range.
         """
 
     @abstractmethod

@@ -5,6 +5,26 @@ from sumi.process.continuous import VP, Cosine, Erasing, Flow, SubVP
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.process.learned import Learned, LearnedChain
 
+__all__ = [
+    "EDM",
+    "VE",
+    "VP",
+    "ConstantBeta",
+    "Cosine",
+    "CosineBeta",
+    "Erasing",
+    "Flow",
+    "Ladder",
+    "Learned",
+    "LearnedChain",
+    "LinearBeta",
+    "ListedBeta",
+    "QuadraticBeta",
+    "ScheduleConfig",
+    "SigmoidBeta",
+    "SubVP",
+]
+
 ScheduleConfig = (
     LinearBeta
     | ConstantBeta

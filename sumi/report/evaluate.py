@@ -22,7 +22,7 @@ from sumi.features.open import LEARNED, open_space
 from sumi.features.space import FeatureSpace
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
-from sumi.progress import Count, counting_one
+from sumi.progress import Count, count_shown, counting_one
 from sumi.randomness import Purpose, generator
 from sumi.report.classifier import measure_classifier
 from sumi.report.images import SHOWN, ImageReport
@@ -44,16 +44,17 @@ def evaluate(
     features: str = LEARNED,
     sweeps: bool = False,
     guidance: GuidanceSweep | None = None,
-    progress: Count | None = None,
+    progress: Count | bool | None = None,
 ) -> Measured:
     """Evaluate the model in the way of what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
 
-    The options are those of `Options`. Raises InputError for data that does not fit the model, and for an option that
-    its evaluation does not have.
+    The options are those of `Options`; ``progress`` True shows it, and None does so in a notebook alone. Raises
+    InputError for data that does not fit the model, and for an option that its evaluation does not have.
     """
     if model.evaluated_as not in EVALUATIONS:
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
-    return EVALUATIONS[model.evaluated_as](model, Options(data, n, seed, features, sweeps, guidance, progress))
+    with count_shown(progress) as count:
+        return EVALUATIONS[model.evaluated_as](model, Options(data, n, seed, features, sweeps, guidance, count))
 
 
 def evaluate_images(model: GenerativeModel, options: Options) -> Measured:

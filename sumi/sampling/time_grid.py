@@ -16,6 +16,8 @@ from torch import Tensor
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule, level, noise_ratio
 
+__all__ = ["TIME_GRIDS", "TimeGrid", "karras", "log_ratio", "log_snr", "quadratic", "snap", "uniform"]
+
 TimeGrid = Callable[[Schedule, int, float], Tensor]
 """Times (steps + 1,) for a schedule, a number of steps and the data's standard deviation."""
 

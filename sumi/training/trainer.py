@@ -13,7 +13,6 @@ their weights do not decay. The norm that is logged is that of the network's gra
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
@@ -27,6 +26,7 @@ from sumi.data.dataset import Dataset
 from sumi.errors import InputError, SumiError
 from sumi.networks.dropout import masks_by_position
 from sumi.objectives.objective import Objective
+from sumi.progress import Progress
 from sumi.randomness import Purpose, generator, permutation
 from sumi.training.checkpoint import JSON, Checkpoint, checkpoint_step, find_checkpoints, load_latest, save_checkpoint
 from sumi.training.config import TrainingConfig
@@ -35,17 +35,6 @@ from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.metrics_log import MetricsLog
 from sumi.training.precision import resolve_precision
 from sumi.training.run_folder import RunFolder
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is, as shown to a person."""
-
-    step: int
-    steps: int
-    loss: float
-    items_per_second: float
-    seconds_left: float
 
 
 class Trainer:

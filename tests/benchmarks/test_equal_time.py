@@ -17,7 +17,7 @@ from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.precision_recall import figures
-from sumi.training.trainer import Progress
+from sumi.progress import Progress
 
 TINY = System("vae", ("network.widths=16", "network.latent=2", "training.batch_size=8", "training.sample_every=0"))
 

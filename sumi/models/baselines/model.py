@@ -16,7 +16,9 @@ from sumi.models.baselines.gan import GANConfig
 from sumi.models.baselines.pixelcnn import PixelCNNConfig
 from sumi.models.baselines.vae import VAEConfig
 from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, check_indices
+from sumi.models.samples import Samples
 from sumi.objectives.objective import Objective
+from sumi.progress import one_shown
 from sumi.randomness import Purpose
 
 NetworkConfig = VAEConfig | GANConfig | PixelCNNConfig
@@ -85,17 +87,18 @@ class BaselineModel(GenerativeModel[BaselineConfig, Baseline]):
         seed: int = 0,
         start: int = 0,
         batch_size: int = 64,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | bool | None = None,
     ) -> Tensor:
         """See `GenerativeModel.sample`."""
         check_indices(n, start, seed, batch_size)
         made = []
-        for first in range(start, start + n, batch_size):
-            indices = range(first, min(first + batch_size, start + n))
-            made.append(self.baseline.generate(seed, indices).cpu())
-            if progress is not None:
-                progress(indices.stop - start, n)
-        return torch.cat(made)
+        with one_shown(progress, "sampling") as count:
+            for first in range(start, start + n, batch_size):
+                indices = range(first, min(first + batch_size, start + n))
+                made.append(self.baseline.generate(seed, indices).cpu())
+                if count is not None:
+                    count(indices.stop - start, n)
+        return Samples.of(torch.cat(made), self.items)
 
     def how_sampled(self) -> str:
         return f"the {self.config.network.name}"

@@ -15,10 +15,12 @@ noise level is. So that is the default, and the even one for a model that was tr
 (``data.dequantize``).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log, prod
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 from torch import Tensor
@@ -46,13 +48,15 @@ from sumi.likelihood.probability_flow import SMALLEST, Flow
 from sumi.likelihood.trace import ExactTrace, draw_probes
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
 from sumi.models.diffusion.dequantizer import LearnedDequantizer, train_dequantizer
-from sumi.models.diffusion.model import DiffusionModel
 from sumi.objectives.times import GridTimes
 from sumi.process.schedule import NoiseLevel, level
 from sumi.progress import Count, counting_one
 from sumi.randomness import SampleNoise
 from sumi.sampling.time_grid import log_snr, snap
 from sumi.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.model import DiffusionModel
 
 Dequantization = Literal["uniform", "variational", "gaussian"]
 
@@ -85,6 +89,11 @@ class OdeLikelihood:
 
     def figures(self, x_0: Tensor, unit: Unit, progress: Callable[[int, int], None] | None = None) -> OdeFigures:
         """The mean over items x_0 (M, …), on the model's device, in ``unit``. ``progress`` counts items."""
+        nats, evaluations = self.nats(x_0, progress)
+        return OdeFigures(self.how, Mean.of(unit.of_nats(nats)), evaluations)
+
+    def nats(self, x_0: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, float]:
+        """-log p of items x_0 (M, …), nats (M,), and how many evaluations of the network an item took."""
         values: list[Tensor] = []
         evaluations: list[Tensor] = []
         for first in range(0, len(x_0), BATCH):
@@ -100,18 +109,16 @@ class OdeLikelihood:
                 return found.log_density
 
             if self.dequantizer is None:
-                nats = -log_density(x, 0)
+                values.append(-log_density(x, 0))
             else:
                 weights = log_weights(
                     self.dequantizer, log_density, x, seed=self.seed, indices=indices, draws=self.draws
                 )
                 exact = x[0].numel() <= EXACT_TRACE
-                nats = importance_weighted_nats(weights) if exact else -weights.mean(1)
-            values.append(unit.of_nats(nats))
+                values.append(importance_weighted_nats(weights) if exact else -weights.mean(1))
             if progress is not None:
                 progress(indices.stop, len(x_0))
-        asked = float(torch.cat(evaluations).double().sum()) / len(x_0)
-        return OdeFigures(self.how, Mean.of(torch.cat(values)), asked)
+        return torch.cat(values), float(torch.cat(evaluations).double().sum()) / len(x_0)
 
 
 def first_time(network: NetworkDenoiser, levels: int | None) -> float:
@@ -272,6 +279,49 @@ def likelihood(
     found.write(folder)
     steps = model.network_denoiser.trained_steps is not None
     return found, draw_bound(estimate, figures, unit, folder / "bound.png", steps=steps)
+
+
+def bits_per_dim(
+    model: DiffusionModel,
+    images: Tensor,
+    *,
+    method: Literal["bound", "ode"] = "bound",
+    seed: int = 0,
+    evaluations: int = 100,
+    progress: Count | None = None,
+) -> Tensor:
+    """-log₂ p of each of ``images`` (N, …) for each of its dimensions: float64 (N,), on the CPU.
+
+    They are in the model's range, and rounded to the levels of its data first. ``method``: "bound" of
+    ``evaluations`` noise levels an item, or "ode", the density by the probability-flow ODE, which for discrete data is
+    a bound as well (module docstring). Of points it is a density in the data's own units, and may be negative. Raises
+    InputError for items of another shape, an unknown method, and for "ode" of bits.
+    """
+    _check_numbers(2, seed, evaluations, 1, 1)
+    shape, network, unit = model.items.shape, model.network_denoiser, model.items.unit
+    if tuple(images.shape[1:]) != shape or not len(images):
+        raise InputError(
+            f"images: are of shape {tuple(images.shape)}; the model takes (N, {', '.join(map(str, shape))})"
+        )
+    if method not in ("bound", "ode"):
+        raise InputError(f"method: there is no {method!r}; choose bound or ode")
+    x_0 = model.items.finish(images.float()).to(model.device)
+    if method == "ode":
+        nats, _ = ode_likelihood(model, x_0, seed=seed).nats(x_0, counting_one(progress, "the ODE"))
+    elif isinstance(network, BinomialDenoiser):
+        nats = _of_bits(model, network, x_0, seed, evaluations)[0].total
+    else:
+        bound, denoiser, _ = _bound(model, network, None, x_0, seed, None)
+        nats = estimate_bound(
+            denoiser,
+            bound,
+            x_0,
+            seed=seed,
+            evaluations=evaluations,
+            data_std=model.description.data_std,
+            progress=counting_one(progress, "the bound"),
+        ).total
+    return unit.of_nats(nats).cpu() * unit.per_item / (prod(shape) * log(2))
 
 
 def _check_numbers(n: int, seed: int, evaluations: int, draws: int, probes: int) -> None:

@@ -7,7 +7,7 @@ left out is as the run was configured; options replace it for once (`sumi.sampli
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import ClassVar, Unpack, cast
+from typing import ClassVar, Literal, Unpack, cast
 
 import torch
 from torch import Tensor
@@ -28,8 +28,10 @@ from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
 from sumi.models.model import GenerativeModel, check_indices, check_range
+from sumi.models.samples import Samples
 from sumi.operators.linear import AnyOperator
 from sumi.process.schedule import NoiseLevel, deviation, level
+from sumi.progress import Count, count_shown, one_shown
 from sumi.randomness import Purpose, SampleNoise, normal
 from sumi.sampling.inversion import REVERSIBLE, invert, slerp
 from sumi.sampling.sample import Callback, sample
@@ -148,7 +150,8 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``label``: the class of all, "all"
         for one class after the other, or a tensor (n,) of classes; ``condition``: any other condition, of n rows.
-        ``callback(step, level, x)`` sees each batch after each step, ``progress(done, total)`` counts items.
+        ``callback(step, level, x)`` sees each batch after each step. ``progress(done, total)`` counts items; True shows
+        it, and None does so in a notebook alone.
         ``options`` replace fields of the run's `Sampling`: solver, steps, time_grid, eta, guidance (its scale, or a
         whole `Guidance`), threshold. A batch of larger pictures has as many windows as ``batch_size`` says, if more
         than one picture. Raises InputError for values out of range.
@@ -219,7 +222,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             end = sample(wrapped, method.solver, times, begun, noise, options.get("callback"))
             end = end if finish is None else finish(end)
             made.append(self.items.clamp(end).cpu())
-        return torch.cat(made)
+        return Samples.of(torch.cat(made), self.items)
 
     def _batches(
         self,
@@ -233,12 +236,13 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """The rows of each batch of n, and the denoiser with their condition; what is done is counted."""
         if size is not None and size != self.images.shape[1:]:
             batch_size = max(1, batch_size // tiling_of(self.images.shape, size).count)
-        for first in range(0, n, batch_size):
-            rows = slice(first, min(first + batch_size, n))
-            own = None if condition is None else condition.rows(rows)
-            yield rows, self.denoiser(own, size=size, sampling=sampling)
-            if progress is not None:
-                progress(rows.stop, n)
+        with one_shown(progress, "sampling") as count:
+            for first in range(0, n, batch_size):
+                rows = slice(first, min(first + batch_size, n))
+                own = None if condition is None else condition.rows(rows)
+                yield rows, self.denoiser(own, size=size, sampling=sampling)
+                if count is not None:
+                    count(rows.stop, n)
 
     def shape_of(self, size: tuple[int, int] | None) -> tuple[int, ...]:
         """The shape of a sample of this ``size`` (H, W); None: the model's. Raises InputError where there are none."""
@@ -427,6 +431,24 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
     ) -> Tensor:
         """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration`."""
         return restoration.restore(self, image, operator, noise, n, method=method, **options)
+
+    def bits_per_dim(
+        self,
+        images: Tensor,
+        *,
+        method: Literal["bound", "ode"] = "bound",
+        seed: int = 0,
+        evaluations: int = 100,
+        progress: Count | bool | None = None,
+    ) -> Tensor:
+        """How probable each of ``images`` (N, …) is: bits per dimension of the data, float64 (N,).
+
+        Less is more probable; see `sumi.models.diffusion.likelihood.bits_per_dim`. Raises InputError.
+        """
+        from sumi.models.diffusion.likelihood import bits_per_dim  # its figures are drawn
+
+        with count_shown(progress) as count:
+            return bits_per_dim(self, images, method=method, seed=seed, evaluations=evaluations, progress=count)
 
     def how_sampled(self, *, labelled: bool = False) -> str:
         """Its solver and number of steps, and how far it is guided where samples are asked to be of a class."""

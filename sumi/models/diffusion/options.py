@@ -9,7 +9,8 @@ from sumi.conditioning.condition import Condition
 from sumi.sampling.sample import Callback
 from sumi.sampling.sampler import SamplingOptions
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None] | bool
+"""Counts items; True shows how many are done, False does not, and None does so in a notebook alone."""
 
 
 class SampleOptions(SamplingOptions, total=False):

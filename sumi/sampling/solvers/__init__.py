@@ -16,6 +16,25 @@ from sumi.sampling.solvers.runge_kutta import RungeKutta
 from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.solvers.unipc import UniPC
 
+__all__ = [
+    "BIT_SOLVERS",
+    "DDIM",
+    "SOLVERS",
+    "Adams",
+    "Adaptive",
+    "AnnealedLangevin",
+    "BinomialAncestral",
+    "Churn",
+    "DPMSolverMultistep",
+    "DPMSolverSinglestep",
+    "EulerMaruyama",
+    "Heun",
+    "PredictorCorrector",
+    "RungeKutta",
+    "Solver",
+    "UniPC",
+]
+
 SOLVERS: Final[dict[str, Solver[Any]]] = {
     "adams": Adams(),
     "lms": Adams(near=inf, far=inf),

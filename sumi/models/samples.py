@@ -1,0 +1,38 @@
+"""What models make: a tensor that a notebook shows as a picture."""
+
+from copy import deepcopy
+from typing import Any, Self, SupportsIndex
+
+import torch
+from torch import Tensor
+
+from sumi.data.spec import DataSpec
+
+
+class Samples(Tensor):
+    """Samples (N, …) of data of ``spec``. Whatever is computed from them is a plain tensor, and so is a copy."""
+
+    spec: DataSpec
+    __torch_function__: Any = torch._C._disabled_torch_function_impl
+
+    @classmethod
+    def of(cls, x: Tensor, spec: DataSpec) -> Self:
+        """``x`` (N, …) itself, without a copy."""
+        made = x.as_subclass(cls)
+        made.spec = spec
+        return made
+
+    def plain(self) -> Tensor:
+        """The same as a plain tensor, without a copy."""
+        return self.as_subclass(Tensor)
+
+    def _repr_png_(self) -> bytes:
+        """For notebooks."""
+        return self.spec.picture(self.plain(), "samples")
+
+    def __reduce_ex__(self, proto: SupportsIndex) -> Any:
+        """A file holds a plain tensor, which needs no sumi to be read."""
+        return self.plain().__reduce_ex__(proto)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return deepcopy(self.plain(), memo)
