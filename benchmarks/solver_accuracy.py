@@ -30,7 +30,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.process.continuous import VP
 from sumi.process.exploding import EDM
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 from sumi.sampling.gaussian import Gaussian
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
@@ -64,7 +64,7 @@ def of_chain(t: float) -> float:
 
 def own(schedule: Schedule, solver: Callable[[Mixture], Solver], grid: str, cost: int = 1) -> Sampler:
     def run(mixture: Mixture, noise: Tensor, evaluations: int) -> tuple[Tensor, Paths]:
-        end = level(schedule, 1.0)
+        end = noise_level(schedule, 1.0)
         begin = paths(mixture, len(noise), float(end.sigma) / float(end.alpha), float(end.sigma) <= 1)
 
         def clean(x_t: Tensor, t: NoiseLevel) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoised
 from sumi.process.continuous import Erasing
-from sumi.process.schedule import DATA, Schedule, Time, level, levels
+from sumi.process.schedule import DATA, Schedule, Time, noise_level, noise_levels
 from sumi.sampling.solvers.binomial import BinomialAncestral
 from sumi.sampling.solvers.solver import StepNoise
 
@@ -47,7 +47,7 @@ class Exact:
         self.schedule = schedule
 
     def logits(self, x_t: Tensor, t: Time) -> Tensor:
-        a = torch.as_tensor(level(self.schedule, t).alpha ** 2, dtype=torch.float64).reshape(-1, 1, 1)
+        a = torch.as_tensor(noise_level(self.schedule, t).alpha ** 2, dtype=torch.float64).reshape(-1, 1, 1)
         each = ((1 + a * x_t[:, None] * self.sequences) / 2).log().sum(-1) + self.log_probabilities  # (N, K)
         up = self.sequences > 0
         each = each[..., None]
@@ -69,7 +69,7 @@ def law_of(denoiser, start: np.ndarray, steps: int, dimensions: int) -> np.ndarr
     In one step bits are thresholds on their own noise; the thresholds are found by bisection.
     """
     every = torch.from_numpy(states(dimensions))
-    walk = [*levels(denoiser.schedule, grid(steps)[:-1]), DATA]
+    walk = [*noise_levels(denoiser.schedule, grid(steps)[:-1]), DATA]
     for t, s in pairwise(walk):
         low, high = torch.full_like(every, -DRAWN), torch.full_like(every, DRAWN)
         for _ in range(60):

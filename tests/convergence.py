@@ -9,7 +9,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from sumi.process.schedule import NoiseLevel, Schedule, levels
+from sumi.process.schedule import NoiseLevel, Schedule, noise_levels
 from sumi.sampling.solvers.exponential import Base
 
 Flow = Callable[[Tensor, NoiseLevel, NoiseLevel], Tensor]
@@ -22,7 +22,7 @@ def run(denoiser, solver, times: Tensor, x: Tensor, flow: Flow, exact_steps: int
     of the way that the state remembers: a multistep method is then started at its own order. Any last time is kept as
     it is: no step to sigma = 0.
     """
-    walk = list(levels(denoiser.schedule, times))
+    walk = list(noise_levels(denoiser.schedule, times))
     state, start = solver.init(), x
     for k, (t, s) in enumerate(pairwise(walk)):
         after, state = solver.step(denoiser, x, t, s, state, None)
@@ -40,7 +40,7 @@ def errors(
     found = []
     for n in steps:
         times = grid(n)
-        first, *_, last = levels(denoiser.schedule, times)
+        first, *_, last = noise_levels(denoiser.schedule, times)
         end = run(denoiser, solver, times, x, flow, exact_steps)
         found.append(float((end - flow(x, first, last)).abs().max()))
     return found

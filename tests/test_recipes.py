@@ -198,7 +198,7 @@ def test_edm() -> None:
     assert (config.sampling.solver, config.sampling.steps, config.sampling.time_grid) == ("heun", 18, "karras")
     assert loss_of(config) == DenoisingLoss(EDMWeighting(0.5))
     sigma = torch.tensor([0.002, 0.5, 80.0], dtype=torch.float64)
-    now = config.schedule.build().level(config.schedule.build().time(-2 * sigma.log()))
+    now = config.schedule.build().noise_level(config.schedule.build().time(-2 * sigma.log()))
     weight = config.weighting.weight(now) * config.parameterization.coefficients(now).c_out ** 2
     assert weight.tolist() == pytest.approx([1, 1, 1])
 

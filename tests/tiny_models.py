@@ -23,7 +23,7 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import RunDescription
 from sumi.networks.condition import NetworkCondition
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 
 TINY = [
     "network.widths=32",
@@ -214,7 +214,7 @@ class Equicorrelated(nn.Module):
         self.anchor = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        x_t, now = x.double(), level(self.schedule, t)
+        x_t, now = x.double(), noise_level(self.schedule, t)
         alpha, sigma = (torch.as_tensor(expand(v, x_t)) for v in (now.alpha, now.sigma))
         common = (x_t - alpha * MEAN).flatten(1).mean(1).view(-1, 1, 1, 1)
         apart = STD**2 * (1 - self.correlation)

@@ -17,7 +17,7 @@ from sumi.process.binomial import bernoulli_kl, kept
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP, Erasing, Flow
 from sumi.process.exploding import EDM
-from sumi.process.schedule import Schedule, level
+from sumi.process.schedule import Schedule, noise_level
 from sumi.randomness import Purpose, SampleNoise
 
 STD = 0.3
@@ -56,7 +56,7 @@ def _entropy() -> float:
     """The bound is a quadratic form in x_0 and ε, whose mean over their signs is its mean."""
     worst = 0.0
     for schedule in (LinearBeta().build(), VP().build(), EDM().build(), Flow().build()):
-        last = level(schedule, 1.0)
+        last = noise_level(schedule, 1.0)
         variance = (float(last.alpha) * STD) ** 2 + float(last.sigma) ** 2
         prior_std = max(1.0, float(last.sigma))
         to_prior = (variance / prior_std**2 - 1 - log(variance / prior_std**2)) / 2
@@ -80,10 +80,10 @@ def _bit() -> float:
     x_t = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)[:, None]
     of_data = 0.5 + 0.3 * x_0
     for steps in (1, 4, 8):
-        a = float(kept(level(schedule, 1.0)))
+        a = float(kept(noise_level(schedule, 1.0)))
         total = float((of_data / 2 * bernoulli_kl(a * x_0, torch.zeros_like(x_0))).sum())
         for i in range(1, steps + 1):
-            now = level(schedule, torch.full((4,), i / steps, dtype=torch.float64))
+            now = noise_level(schedule, torch.full((4,), i / steps, dtype=torch.float64))
             keeps = torch.as_tensor(kept(now))[:, None]
             logits = log(0.8 / 0.2) + x_t * torch.log((1 + keeps) / (1 - keeps))
             term = bound_term(logits, x_t, x_0, before(schedule, now, steps), now)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sumi.denoising.exact import mixture_denoiser
 from sumi.process.chain import LinearBeta
-from sumi.process.schedule import NoiseLevel, levels
+from sumi.process.schedule import NoiseLevel, noise_levels
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.time_grid import log_ratio
@@ -30,7 +30,7 @@ def _scheduler(name: str, **options: Any) -> Any:
 
 def _level_of(timestep: float) -> NoiseLevel:
     """The noise that a network of the chain has learned to expect at timestep 0 … 999 of diffusers."""
-    return next(levels(LinearBeta().build(), torch.tensor([(timestep + 1) / 1000], dtype=torch.float64)))
+    return next(noise_levels(LinearBeta().build(), torch.tensor([(timestep + 1) / 1000], dtype=torch.float64)))
 
 
 def _gaussian_noise(x: Tensor, t: NoiseLevel, mean: float, std: float) -> Tensor:

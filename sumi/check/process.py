@@ -12,7 +12,7 @@ from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import ParameterizationConfig
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.gaussian import add_noise, posterior, transition
-from sumi.process.schedule import level, levels
+from sumi.process.schedule import noise_level, noise_levels
 from sumi.process.schedules import ScheduleConfig
 from sumi.randomness import Purpose, normal
 
@@ -36,7 +36,7 @@ def _step_by_step() -> float:
     """Mean and variance of a point through 25 transitions, against the marginal at the end."""
     worst = 0.0
     for schedule in SCHEDULES:
-        walk = list(levels(schedule, TIMES[::2]))
+        walk = list(noise_levels(schedule, TIMES[::2]))
         mean, variance = walk[0].alpha, walk[0].sigma ** 2
         for s, t in pairwise(walk):
             kernel = transition(s, t)
@@ -51,7 +51,7 @@ def _bayes() -> float:
     worst = 0.0
     x_t, x_0 = 0.7, -0.4
     for schedule in SCHEDULES:
-        for s, t in pairwise(levels(schedule, TIMES)):
+        for s, t in pairwise(noise_levels(schedule, TIMES)):
             kernel, reverse = transition(s, t), posterior(s, t)
             precision = 1 / s.sigma**2 + kernel.scale**2 / kernel.variance
             mean = (s.alpha * x_0 / s.sigma**2 + kernel.scale * x_t / kernel.variance) / precision
@@ -90,7 +90,7 @@ def _round_trips() -> float:
     for schedule in SCHEDULES:
         for config in get_args(ParameterizationConfig):
             for t in (0.05, 0.5, 0.95):
-                now = level(schedule, t)
+                now = noise_level(schedule, t)
                 x_t = add_noise(x_0, noise, now)
                 c = config().coefficients(now)
                 denoiser = NetworkDenoiser(_Answer((x_0 - c.c_skip * x_t) / c.c_out), schedule, config())

@@ -13,7 +13,7 @@ from sumi.denoising.exact import gaussian_denoiser, mixture_denoiser
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM
-from sumi.process.schedule import Schedule, level, levels
+from sumi.process.schedule import Schedule, noise_level, noise_levels
 from sumi.randomness import Purpose
 from sumi.sampling.gaussian import Gaussian
 from sumi.sampling.sample import sample
@@ -40,7 +40,7 @@ def probe(schedule: Schedule, solver: Solver[Any], times: Tensor) -> tuple[float
     Zero, a unit at the start, and a unit of each noise that the sampler draws go through the real sampler side by side.
     """
     steps = len(times) - 1
-    end = level(schedule, 1.0)
+    end = noise_level(schedule, 1.0)
     mean, variance = float(end.alpha) * MEAN, (float(end.alpha) * STD) ** 2 + float(end.sigma) ** 2
     x = torch.full((2 + steps, 1), mean, dtype=torch.float64)
     x[1] += 1
@@ -78,7 +78,7 @@ def _order_of_deviation(schedule: Schedule, solver: Solver[Any]) -> float:
     errors = []
     for steps in (1000, 2000):
         times = torch.linspace(1, 0.5, steps + 1, dtype=torch.float64)
-        last = level(schedule, 0.5)
+        last = noise_level(schedule, 0.5)
         exact = sqrt((float(last.alpha) * STD) ** 2 + float(last.sigma) ** 2)
         errors.append(abs(probe(schedule, solver, times)[1] - exact))
     return log(errors[0] / errors[1], 2)
@@ -109,7 +109,7 @@ def observed_order(schedule: Schedule, solver: Solver[Any], order: int) -> float
 def _error(schedule: Schedule, solver: Solver[Any], steps: int, exact_steps: int) -> float:
     ends = torch.tensor([2.0, 0.2], dtype=torch.float64).log()
     noise = torch.lerp(ends[0], ends[1], torch.arange(steps + 1, dtype=torch.float64) / steps)
-    walk = list(levels(schedule, schedule.time(-2 * noise)))
+    walk = list(noise_levels(schedule, schedule.time(-2 * noise)))
     denoiser, state = gaussian_denoiser(MEAN, STD, schedule), solver.init()
     start = torch.tensor([[1.3], [-0.4]], dtype=torch.float64)
 
@@ -127,7 +127,7 @@ def _error(schedule: Schedule, solver: Solver[Any], steps: int, exact_steps: int
 def _exactness() -> list[Law]:
     worst, counts = 0.0, 0.0
     for schedule in (VP().build(), EDM().build(), Flow().build()):
-        end = level(schedule, 1.0)
+        end = noise_level(schedule, 1.0)
         variance = torch.tensor([0.3**2], dtype=torch.float64)
         gaussian = Gaussian(torch.tensor([MEAN]).double(), torch.eye(1).double(), variance, 0.0)
         z = torch.tensor([[-1.5], [0.2], [2.0]], dtype=torch.float64)
@@ -166,7 +166,7 @@ def _mixtures() -> list[Law]:
     z = torch.randn(32, 64, generator=draw, dtype=torch.float64)
     found = []
     for name, schedule in (("variance preserving", VP().build()), ("EDM", EDM().build())):
-        end = level(schedule, 1.0)
+        end = noise_level(schedule, 1.0)
         x = z * sqrt(float(end.alpha) ** 2 + float(end.sigma) ** 2)
         denoiser = mixture_denoiser(means, stds, shares, schedule)
         exact = sample(denoiser, Adams(6, std), log_ratio(schedule, 400, std), x)

@@ -29,7 +29,7 @@ from sumi.denoising.denoiser import Denoised
 from sumi.errors import InputError
 from sumi.process.binomial import Binomial, flip, kept, log_odds, transition
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, Time, level
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_level
 
 
 class BitDenoiser(Protocol):
@@ -55,7 +55,7 @@ class BinomialDenoiser(nn.Module):
 
     def __init__(self, network: nn.Module, schedule: Schedule, trained_steps: int | None = None) -> None:
         super().__init__()
-        if level(schedule, 1.0).alpha == 1:
+        if noise_level(schedule, 1.0).alpha == 1:
             raise InputError("schedule: alpha(1) = 1 leaves every bit as it is; take one that falls, as erasing")
         self.network = network
         self.schedule = schedule
@@ -64,20 +64,20 @@ class BinomialDenoiser(nn.Module):
 
     def logits(self, x_t: Tensor, t: Time) -> Tensor:
         """Log-odds of each bit of x_0, in x_t's type and shape (N, …)."""
-        c_noise = 1000.0 * torch.as_tensor(level(self.schedule, t).t) - 1.0
+        c_noise = 1000.0 * torch.as_tensor(noise_level(self.schedule, t).t) - 1.0
         return self.network(x_t, c_noise.to(x_t.device, x_t.dtype).expand(len(x_t)))
 
     def forward(self, x_t: Tensor, t: Time) -> Denoised:
         """x̂_0; ``alpha`` and ``sigma`` beside it are a and √(1 - a²): x_t has mean a x_0 and variance 1 - a²."""
         clean = torch.tanh(self.logits(x_t, t) / 2)
-        a = expand(kept(level(self.schedule, t)), x_t)
+        a = expand(kept(noise_level(self.schedule, t)), x_t)
         return Denoised(clean, x_t, a, (1 - a**2) ** 0.5, 1 - clean**2)
 
 
 def before(schedule: Schedule, t: NoiseLevel, steps: int) -> NoiseLevel:
     """The level one step of 1/``steps`` nearer the data than ``t``; the data itself, alpha = 1, for the first step."""
     i = (torch.as_tensor(t.t, dtype=torch.float64) * steps).round() - 1
-    s = level(schedule, i / steps)
+    s = noise_level(schedule, i / steps)
     return replace(s, alpha=torch.where(i == 0, 1.0, s.alpha))
 
 
@@ -105,7 +105,7 @@ class BinomialLoss:
 
     def __call__(self, denoiser: BinomialDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type. x_0: bits ±1 (N, …); t: (N,) of the grid; noise: normal."""
-        now = level(denoiser.schedule, t)
+        now = noise_level(denoiser.schedule, t)
         x_t = flip(x_0, noise, now)
         term = bound_term(denoiser.logits(x_t, now), x_t, x_0, before(denoiser.schedule, now, self.steps), now)
         return self.steps * term.flatten(1).mean(1)

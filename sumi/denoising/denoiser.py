@@ -16,7 +16,7 @@ from sumi.denoising.variance import clean_variance
 from sumi.errors import InputError
 from sumi.networks.condition import NetworkCondition
 from sumi.process.gaussian import Gaussian, expand
-from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
+from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, noise_level
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class FunctionDenoiser:
         self.clean_variance = clean_variance
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         variance = None if self.clean_variance is None else expand(self.clean_variance(now), x_t)
         return Denoised(self.f(x_t, now), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
 
@@ -174,7 +174,7 @@ class NetworkDenoiser(nn.Module):
         return self.network(scaled, c_noise, self.conditioner(given))
 
     def forward(self, x_t: Tensor, t: Time, condition: Condition | None = None) -> Denoised:
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         c = self.parameterization.coefficients(now)
         output, variance = self._output(x_t, c, condition), None
         if self.learned_variance:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.process.gaussian import expand, posterior, transition
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def clean_variance(said: Tensor, t: NoiseLevel, schedule: Schedule, steps: int) 
     ``t``: floats or tensors (N,), times i/steps of the chain.
     """
     time = torch.as_tensor(t.t, dtype=torch.float64).reshape(-1)
-    now = level(schedule, time)
+    now = noise_level(schedule, time)
     # two steps' worth of levels where t is the first: the second step's β̃ is needed there
     first = time * steps < 1.5
-    later = level(schedule, torch.where(first, time + 1 / steps, time).clamp(max=1.0))
-    earlier = level(schedule, torch.where(first, time, time - 1 / steps))
+    later = noise_level(schedule, torch.where(first, time + 1 / steps, time).clamp(max=1.0))
+    earlier = noise_level(schedule, torch.where(first, time, time - 1 / steps))
     lower = torch.as_tensor(posterior(earlier, later).variance)
     lower = torch.where(lower > 0, lower, torch.as_tensor(now.sigma) ** 2)  # a chain of one step has no second
     upper = torch.where(first, torch.as_tensor(now.sigma) ** 2, torch.as_tensor(transition(earlier, later).variance))

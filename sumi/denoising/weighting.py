@@ -31,7 +31,7 @@ from torch import Tensor
 
 from sumi.denoising.parameterization import Parameterization
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule, level, wronskian
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level, wronskian
 
 
 class Weighting(Protocol):
@@ -161,9 +161,9 @@ class StepLikelihood:
     def weight(self, t: NoiseLevel) -> Tensor:
         time, log_snr = torch.as_tensor(t.t), torch.as_tensor(t.log_snr)
         before = (time - 1 / self.steps).clamp(min=0.0)
-        from_data = (before == 0) & (level(self.schedule, 0.0).sigma == 0)
+        from_data = (before == 0) & (noise_level(self.schedule, 0.0).sigma == 0)
         # log-SNR is not asked for where it is infinite: it may be learned, and has no gradient there
-        earlier = torch.as_tensor(level(self.schedule, torch.where(from_data, time, before)).log_snr)
+        earlier = torch.as_tensor(noise_level(self.schedule, torch.where(from_data, time, before)).log_snr)
         earlier = torch.where(from_data, log_snr + log(2), earlier)
         return -self.steps / 2 * earlier.exp() * torch.expm1(log_snr - earlier)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.metrics.intervals import Estimate
 from sumi.process.gaussian import add_noise
-from sumi.process.schedule import NoiseLevel, Schedule, level, levels
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level, noise_levels
 from sumi.randomness import Purpose, generator, normal
 
 ITEMS = 500  # of the held-out data, where a loss is taken of a run
@@ -50,7 +50,7 @@ def loss_by_noise(
 ) -> LossByNoise:
     """Errors on ``images`` (N, C, H, W) in [-1, 1] at ``times`` (K,) in (0, 1], averaged over images and elements."""
     rows: list[tuple[float, float, float, float]] = []
-    for k, now in enumerate(levels(denoiser.schedule, times)):
+    for k, now in enumerate(noise_levels(denoiser.schedule, times)):
         total = 0.0
         for first in range(0, len(images), batch_size):
             part = images[first : first + batch_size]
@@ -99,7 +99,7 @@ def loss_by_log_snr(
     there = binned_times(denoiser.schedule, grid, bins)
     for k, (low, high, times) in enumerate(there):
         drawn = [generator(seed, i, k, Purpose.EVALUATION, TIMES).integers(len(times)) for i in range(len(images))]
-        now = level(denoiser.schedule, times[torch.tensor(drawn)])
+        now = noise_level(denoiser.schedule, times[torch.tensor(drawn)])
         clean = torch.cat(
             [
                 _errors(denoiser, images[i : i + batch_size], i, now.chosen(slice(i, i + batch_size)), seed, k)

@@ -23,7 +23,7 @@ from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
 from sumi.errors import InputError, writing
 from sumi.evaluation.images import learn_features
 from sumi.features.network import FEWEST, FeatureNetwork
-from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
@@ -143,7 +143,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and isnan(value) else value
 
 
-def draw_comparison(comparison: Comparison, path: Path) -> Drawn:
+def draw_comparison(comparison: Comparison, path: Path) -> SavedFigure:
     """Distance to the ODE's end over evaluations, a line for each deterministic solver."""
     figure = canvas(6.0, 4.0)
     axes = figure.add_subplot()

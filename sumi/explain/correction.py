@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.exact import gaussian_denoiser
-from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.process.schedule import NoiseLevel, Schedule
 from sumi.randomness import Purpose
 from sumi.sampling.sample import sample
@@ -55,7 +55,7 @@ def measure_remainder(
     return Remainder(tuple(at), tuple(left))
 
 
-def draw_correction(schedule: Schedule, path: Path) -> Drawn:
+def draw_correction(schedule: Schedule, path: Path) -> SavedFigure:
     """The remainder of a kick at t = 0.5 on its way to the data, for DDIM (the ODE) and ancestral sampling."""
     figure = canvas(6.5, 3.4)
     axes = figure.subplots()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
-from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.likelihood.grid_flow import integrator
 from sumi.likelihood.partition import (
     LogPartition,
@@ -74,7 +74,7 @@ def learned_density(
     )
 
 
-def draw_density(model: DiffusionModel, x_0: Tensor, path: Path, *, progress: Count | None = None) -> Drawn:
+def draw_density(model: DiffusionModel, x_0: Tensor, path: Path, *, progress: Count | None = None) -> SavedFigure:
     """The learned density as a map, with the data x_0 (M, 2) beside it. Raises InputError."""
     points = FEWER_POINTS if is_energy(model) else POINTS
     plane = learned_density(model, x_0, points=points, progress=progress)
@@ -135,7 +135,7 @@ def is_energy(model: DiffusionModel) -> bool:
     return isinstance(model.gaussian_denoiser().network, EnergyGradient)
 
 
-def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> Drawn:
+def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
     """-U at the least noise beside log p of the ODE along the diagonal of the plane, and log Z three ways."""
     found = constants(model, x_0)
     denoiser = model.gaussian_denoiser()

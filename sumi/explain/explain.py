@@ -23,7 +23,7 @@ from sumi.explain.reverse_kernel import draw_one_step, draw_reverse_kernel
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.unscaled import carries_unit_variance, draw_unscaled
 from sumi.explain.vectors import explain_vectors
-from sumi.figures.canvas import Drawn
+from sumi.figures.canvas import SavedFigure
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.process.chain import LinearBeta
@@ -43,7 +43,7 @@ def explain(
     out: Path | None = None,
     checkpoint: int | None = None,
     count: Count | None = None,
-) -> Iterator[Drawn]:
+) -> Iterator[SavedFigure]:
     """Draw what there is to see of a schedule or a law (by name) or a run (its folder), one figure after the other.
 
     ``data``: where the noised image comes from; the digits, or the run's own; ``checkpoint``: of a run, the
@@ -66,7 +66,7 @@ def explain(
     yield from RUNS[dataset.spec.name](model, dataset, folder, count)
 
 
-def _explain_images(model: DiffusionModel, dataset: Dataset, folder: Path, _: Count | None) -> Iterator[Drawn]:
+def _explain_images(model: DiffusionModel, dataset: Dataset, folder: Path, _: Count | None) -> Iterator[SavedFigure]:
     schedule = model.network_denoiser.schedule  # as it was learned, where it was
     yield from _explain_schedule(schedule, model.config.schedule.steps or 1000, dataset, folder)
     yield draw_reverse(model, folder / "reverse.png")
@@ -74,7 +74,7 @@ def _explain_images(model: DiffusionModel, dataset: Dataset, folder: Path, _: Co
 
 
 @torch.no_grad()
-def _explain_schedule(schedule: Schedule, steps: int, dataset: Dataset, folder: Path) -> Iterator[Drawn]:
+def _explain_schedule(schedule: Schedule, steps: int, dataset: Dataset, folder: Path) -> Iterator[SavedFigure]:
     image = dataset.batch(np.arange(1))[0]
     yield draw_schedule(schedule, steps, folder / "schedule.png")
     yield draw_noising(image, schedule, steps, folder / "noising.png")
@@ -84,40 +84,40 @@ def _explain_schedule(schedule: Schedule, steps: int, dataset: Dataset, folder: 
 
 
 @torch.no_grad()
-def _recognition(images: Dataset, schedule: Schedule, folder: Path, count: Count | None) -> Drawn:
+def _recognition(images: Dataset, schedule: Schedule, folder: Path, count: Count | None) -> SavedFigure:
     return draw_recognition(recognise(images, schedule, count=count), schedule, folder / "recognition.png")
 
 
-def _explain_unscaled(data: str, folder: Path, _: Count | None) -> Iterator[Drawn]:
+def _explain_unscaled(data: str, folder: Path, _: Count | None) -> Iterator[SavedFigure]:
     images = load_images(DataConfig(source=data))
     image = images.batch(np.arange(1))[0]
     yield draw_unscaled(image, LinearBeta().build(), LinearBeta().steps, folder / "unscaled.png")
 
 
-def _explain_reverse_kernel(data: str, folder: Path, _: Count | None) -> Iterator[Drawn]:
+def _explain_reverse_kernel(data: str, folder: Path, _: Count | None) -> Iterator[SavedFigure]:
     images, schedule = load_images(DataConfig(source=data)), LinearBeta().build()
     yield draw_reverse_kernel(schedule, folder / "reverse_kernel.png")
     known = evenly_spaced(images, MOST_KNOWN)
     yield draw_one_step(known, schedule, folder / "one_step.png")
 
 
-def _explain_recognition(data: str, folder: Path, count: Count | None) -> Iterator[Drawn]:
+def _explain_recognition(data: str, folder: Path, count: Count | None) -> Iterator[SavedFigure]:
     yield _recognition(load_images(DataConfig(source=data)), LinearBeta().build(), folder, count)
 
 
-def _explain_parameterizations(data: str, folder: Path, count: Count | None) -> Iterator[Drawn]:
+def _explain_parameterizations(data: str, folder: Path, count: Count | None) -> Iterator[SavedFigure]:
     yield draw_parameterizations(compare(data, count=count), STEPS, folder / "parameterizations.png")
 
 
-def _explain_low_density(_: str, folder: Path, count: Count | None) -> Iterator[Drawn]:
+def _explain_low_density(_: str, folder: Path, count: Count | None) -> Iterator[SavedFigure]:
     yield draw_low_density(measure_low_density(count=count), folder / "low_density.png")
 
 
-def _explain_guidance(_: str, folder: Path, __: Count | None) -> Iterator[Drawn]:
+def _explain_guidance(_: str, folder: Path, __: Count | None) -> Iterator[SavedFigure]:
     yield draw_guided(*compare_with_tempered(), folder / "guided.png")
 
 
-LAWS: Final[dict[str, Callable[[str, Path, Count | None], Iterator[Drawn]]]] = {
+LAWS: Final[dict[str, Callable[[str, Path, Count | None], Iterator[SavedFigure]]]] = {
     "unscaled": _explain_unscaled,
     "reverse-kernel": _explain_reverse_kernel,
     "recognition": _explain_recognition,
@@ -125,7 +125,7 @@ LAWS: Final[dict[str, Callable[[str, Path, Count | None], Iterator[Drawn]]]] = {
     "low-density": _explain_low_density,
     "guidance": _explain_guidance,
 }
-RUNS: Final[dict[str, Callable[[DiffusionModel, Dataset, Path, Count | None], Iterator[Drawn]]]] = {
+RUNS: Final[dict[str, Callable[[DiffusionModel, Dataset, Path, Count | None], Iterator[SavedFigure]]]] = {
     "images": _explain_images,
     "vectors": explain_vectors,
 }

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.exact import mixture_denoiser
-from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.process.continuous import VP
 from sumi.randomness import Purpose, normal
@@ -96,7 +96,7 @@ def compare_with_tempered(
     return axis, found
 
 
-def draw_guided(axis: Tensor, found: Sequence[Guided], path: Path) -> Drawn:
+def draw_guided(axis: Tensor, found: Sequence[Guided], path: Path) -> SavedFigure:
     """Above: samples on the tempered distribution; below: the first coordinates of both."""
     figure = canvas(3.1 * len(found), 5.6)
     above, below = figure.subplots(2, len(found), sharex=True, sharey="row", height_ratios=(2, 1))

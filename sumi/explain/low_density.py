@@ -27,12 +27,12 @@ from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.exact import mixture_denoiser
 from sumi.denoising.parameterization import PredictPreconditioned
 from sumi.denoising.weighting import SNRWeighting
-from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
 from sumi.networks.mlp import MLPConfig
 from sumi.objectives.denoising import DenoisingLoss
 from sumi.objectives.objective import Objective
 from sumi.process.exploding import Ladder
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 from sumi.progress import Count, Progress
 from sumi.randomness import Purpose, generator, normal, uniform
 from sumi.sampling.sample import sample
@@ -226,7 +226,7 @@ def measure_low_density(
             ("ten levels, learned score", many, all_levels),
         )
     }
-    first, last = (level(one.schedule, float(rungs()[k])) for k in (0, -1))
+    first, last = (noise_level(one.schedule, float(rungs()[k])) for k in (0, -1))
     return LowDensity(score_error(one, first), score_error(many, last), ends)
 
 
@@ -235,7 +235,7 @@ def annealing() -> Tensor:
     return torch.cat([rungs().flip(0), torch.zeros(1, dtype=torch.float64)])
 
 
-def draw_low_density(found: LowDensity, path: Path) -> Drawn:
+def draw_low_density(found: LowDensity, path: Path) -> SavedFigure:
     """Above: score fields and errors on the square; below: where chains end, with the exact score and a learned one."""
     figure = canvas(13, 7)
     above, below = figure.subplots(2, 4, sharex="row", sharey="row")

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.figures.canvas import Drawn, canvas, save
+from sumi.figures.canvas import SavedFigure, canvas, save
 from sumi.process.gaussian import add_noise, transition
-from sumi.process.schedule import NoiseLevel, Schedule, deviation, levels
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_levels
 from sumi.randomness import Purpose, normal
 
 SHOWN = 10
@@ -16,7 +16,7 @@ SHOWN = 10
 
 def walk(x_0: Tensor, schedule: Schedule, steps: int, seed: int) -> list[tuple[NoiseLevel, Tensor]]:
     """x_0 (C, H, W) taken through all ``steps`` transitions: every level with its state, from t = 0."""
-    grid = list(levels(schedule, torch.arange(steps + 1, dtype=torch.float64) / steps))
+    grid = list(noise_levels(schedule, torch.arange(steps + 1, dtype=torch.float64) / steps))
     x = x_0
     states = [(grid[0], x)]
     for k, (s, t) in enumerate(pairwise(grid)):
@@ -27,7 +27,7 @@ def walk(x_0: Tensor, schedule: Schedule, steps: int, seed: int) -> list[tuple[N
     return states
 
 
-def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, seed: int = 0) -> Drawn:
+def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, seed: int = 0) -> SavedFigure:
     """Ten times of one image (C, H, W) in [-1, 1]: above by single steps, below by one jump each.
 
     Where noise explodes, states are shown at unit size.

@@ -30,7 +30,7 @@ from sumi.denoising.weighting import ConstantWeighting, SNRWeighting, VelocityWe
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
 from sumi.features.network import FeatureNetwork
-from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.system import DiffusionConfig
@@ -141,7 +141,7 @@ def excess(measured: list[Measured]) -> list[list[float]]:
     return (table / table.amin(0)).tolist()
 
 
-def draw_parameterizations(measured: list[Measured], steps: int, path: Path) -> Drawn:
+def draw_parameterizations(measured: list[Measured], steps: int, path: Path) -> SavedFigure:
     """Held-out errors over log-SNR, their ratio to the best, and the distance of samples with its 95 % interval."""
     figure = canvas(13, 4.2)
     errors, ratios, distances = figure.subplots(1, 3, width_ratios=[1, 1, 0.8])

@@ -17,10 +17,10 @@ from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
 from sumi.features.learned import train_classifier
 from sumi.features.network import FeatureNetwork
-from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
 from sumi.metrics.intervals import Estimate, share
 from sumi.process.gaussian import add_noise, expand
-from sumi.process.schedule import NoiseLevel, Schedule, at_log_snr, deviation, levels
+from sumi.process.schedule import NoiseLevel, Schedule, at_log_snr, deviation, noise_levels
 from sumi.progress import Count
 from sumi.randomness import Purpose, normal, uniform
 
@@ -82,7 +82,7 @@ def recognise(
     )
     knows_noised = train_on_noised(images, labels, classes=classes, seed=seed, count=count, copies=copies)
     rows: list[tuple[float, float, Estimate, Estimate]] = []
-    for k, now in enumerate(levels(schedule, torch.linspace(0, 1, TIMES, dtype=torch.float64))):
+    for k, now in enumerate(noise_levels(schedule, torch.linspace(0, 1, TIMES, dtype=torch.float64))):
         x_t = noised(shown, now, normal(seed, range(len(shown)), k, Purpose.EVALUATION, shown.shape[1:]))
         by_clean, by_noised = (_right(network, x_t, answers) for network in (knows_clean, knows_noised))
         rows.append((float(now.t), float(now.log_snr), by_clean, by_noised))
@@ -108,7 +108,7 @@ def half_way(t: tuple[float, ...], accuracy: tuple[Estimate, ...], guess: float)
     return 1.0
 
 
-def draw_recognition(recognition: Recognition, schedule: Schedule, path: Path) -> Drawn:
+def draw_recognition(recognition: Recognition, schedule: Schedule, path: Path) -> SavedFigure:
     """Accuracy over t with 95 % intervals, log-SNR above; where each is half way to guessing."""
     t, guess = recognition.t, recognition.guess
     figure = canvas(7.5, 4.2)

@@ -9,14 +9,14 @@ import torch
 
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.evaluation.loss_by_noise import ITEMS, LossByNoise, looked_at, loss_by_noise
-from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory
 
 SHOWN = 11
 
 
-def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int = 0) -> Drawn:
+def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int = 0) -> SavedFigure:
     """Eleven states of image ``index``: above x_t, below x̂_0 = E[x_0 | x_t]."""
     way = trajectory(model, index, seed=seed)
     chosen = torch.linspace(0, len(way.x) - 1, min(SHOWN, len(way.x))).round().long().tolist()
@@ -45,7 +45,7 @@ def held_out_loss(model: DiffusionModel, dataset: Dataset) -> LossByNoise:
     return loss_by_noise(model.denoiser(), x_0, times, seed=model.config.seed)
 
 
-def draw_loss(losses: LossByNoise, path: Path) -> Drawn:
+def draw_loss(losses: LossByNoise, path: Path) -> SavedFigure:
     """Held-out mean squared errors of x̂_0 and ε̂ over t."""
     figure = canvas(6.5, 3.4)
     axes = figure.subplots()

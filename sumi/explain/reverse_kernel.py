@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
-from sumi.figures.canvas import GREY, INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
 from sumi.process.gaussian import transition
-from sumi.process.schedule import NoiseLevel, Schedule, deviation, level, levels
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_level, noise_levels
 from sumi.randomness import Purpose, SampleNoise, normal
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
@@ -103,7 +103,7 @@ def measure_step(s: NoiseLevel, t: NoiseLevel) -> Step:
 
 def worst_step(schedule: Schedule, steps: int) -> Step:
     """Of ``steps`` even steps from t = 1 to 0 the one whose kernels are farthest from Gaussian."""
-    grid = levels(schedule, uniform(steps).flip(0))
+    grid = noise_levels(schedule, uniform(steps).flip(0))
     return max((measure_step(s, t) for s, t in pairwise(grid)), key=lambda step: step.distance)
 
 
@@ -112,7 +112,7 @@ def order(far: Step, near: Step) -> float:
     return log(far.distance / near.distance) / log(far.beta / near.beta)
 
 
-def draw_reverse_kernel(schedule: Schedule, path: Path) -> Drawn:
+def draw_reverse_kernel(schedule: Schedule, path: Path) -> SavedFigure:
     """The least Gaussian kernel of chains of 1, 10, 100 and 1000 steps, and the distance over the number of steps."""
     found = {steps: worst_step(schedule, steps) for steps in MEASURED}
     figure = canvas(13, 3.6)
@@ -159,7 +159,9 @@ def empirical_denoiser(images: Tensor, schedule: Schedule) -> FunctionDenoiser:
 def generate(images: Tensor, schedule: Schedule, steps: int, count: int, *, seed: int = 0) -> Tensor:
     """``count`` images by ancestral sampling in ``steps`` even steps, with the exact denoiser of ``images``."""
     noise = SampleNoise(seed, range(count), tuple(images.shape[1:]))
-    start = normal(seed, range(count), 0, Purpose.START, images.shape[1:]) * float(deviation(level(schedule, 1.0), 0.5))
+    start = normal(seed, range(count), 0, Purpose.START, images.shape[1:]) * float(
+        deviation(noise_level(schedule, 1.0), 0.5)
+    )
     return sample(empirical_denoiser(images, schedule), DDIM(eta=1.0), uniform(steps), start, noise)
 
 
@@ -168,7 +170,7 @@ def variety(images: Tensor) -> float:
     return float(images.double().var(0).mean())
 
 
-def draw_one_step(images: Tensor, schedule: Schedule, path: Path, *, count: int = 200, seed: int = 0) -> Drawn:
+def draw_one_step(images: Tensor, schedule: Schedule, path: Path, *, count: int = 200, seed: int = 0) -> SavedFigure:
     """Images (K, C, H, W) in [-1, 1] made in one step, in ten, in a hundred: a blur that becomes sharp."""
     kept: dict[int, float] = {}
     rows: list[tuple[str, Tensor]] = []

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from sumi.figures.canvas import INK, Drawn, canvas, save
+from sumi.figures.canvas import INK, SavedFigure, canvas, save
 from sumi.process.schedule import Schedule
 
 
-def draw_schedule(schedule: Schedule, steps: int, path: Path) -> Drawn:
+def draw_schedule(schedule: Schedule, steps: int, path: Path) -> SavedFigure:
     """Three panels over t: β of each of the ``steps``, ᾱ = alpha², and log10 of SNR = alpha²/sigma².
 
     Where alpha stays 1 and β is 0, sigma and its square stand in their places.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.figures.canvas import GREY, RED, Drawn, canvas, save
+from sumi.figures.canvas import GREY, RED, SavedFigure, canvas, save
 from sumi.figures.vectors import draw
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.model import DiffusionModel
@@ -23,7 +23,7 @@ WIDTH: Final = 0.05
 REACH: Final = 1.2
 
 
-def draw_second_distribution(model: DiffusionModel, x_0: Tensor, path: Path) -> Drawn:
+def draw_second_distribution(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
     """Samples of the model, and of its product with a second distribution; x_0 (M, D) are the data."""
     figure = canvas(9.5, 4.2)
     plain_axes, told_axes = figure.subplots(1, 2)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.process.schedule import Schedule
 from sumi.randomness import Purpose, normal
 
@@ -67,7 +67,7 @@ def walk_points(betas: Tensor, *, points: int = POINTS, seed: int = 0) -> Walked
     return Walked(*found, error=(2 / points) ** 0.5)
 
 
-def draw_unscaled(image: Tensor, schedule: Schedule, steps: int, path: Path, *, seed: int = 0) -> Drawn:
+def draw_unscaled(image: Tensor, schedule: Schedule, steps: int, path: Path, *, seed: int = 0) -> SavedFigure:
     """The variance over t, walked and exact, and one image (C, H, W) in [-1, 1] on both walks."""
     betas = schedule.betas(steps)
     walked = walk_points(betas, seed=seed)

@@ -15,11 +15,11 @@ from sumi.explain.density import draw_density, draw_energy, is_energy
 from sumi.explain.reverse import draw_loss, held_out_loss
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.second_distribution import draw_second_distribution
-from sumi.figures.canvas import Drawn, canvas, save
+from sumi.figures.canvas import SavedFigure, canvas, save
 from sumi.figures.vectors import draw
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory
-from sumi.process.schedule import deviation, level, levels
+from sumi.process.schedule import deviation, noise_level, noise_levels
 from sumi.progress import Count, counting_one
 from sumi.randomness import Purpose, normal
 
@@ -27,14 +27,14 @@ SHOWN = 6
 POINTS = 1000
 
 
-def draw_noised_cloud(model: DiffusionModel, x_0: Tensor, path: Path) -> Drawn:
+def draw_noised_cloud(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
     """The data (N, D) at six times from data to noise, one jump each."""
     schedule, levels_of = model.network_denoiser.schedule, model.items.levels
     x_0 = x_0[:POINTS]
     noise = normal(model.config.seed, range(len(x_0)), 0, Purpose.START, x_0.shape[1:])
     times = torch.linspace(0, 1, SHOWN, dtype=torch.float64)
     figure = canvas(2.3 * SHOWN, 2.6)
-    for axes, t in zip(figure.subplots(1, SHOWN), levels(schedule, times), strict=True):
+    for axes, t in zip(figure.subplots(1, SHOWN), noise_levels(schedule, times), strict=True):
         x_t = x_0 if t.t == 0 else model.network_denoiser.process.noised(x_0, noise, t)
         size = max(1.0, float(deviation(t)))
         draw(axes, x_t / size, levels_of, 3.0)
@@ -46,7 +46,7 @@ def draw_noised_cloud(model: DiffusionModel, x_0: Tensor, path: Path) -> Drawn:
     return save(figure, path, f"at t = 1 the mean is {mean:.3f} and the deviation {std:.3f} of what noise would have")
 
 
-def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> Drawn:
+def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> SavedFigure:
     """Six states of samples on their way: above x_t, below what the network believes, x̂_0."""
     way = trajectory(model, 0, n=POINTS, seed=seed)
     chosen = torch.linspace(0, len(way.x) - 1, SHOWN).round().long().tolist()
@@ -57,7 +57,7 @@ def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> D
     for column, k in enumerate(chosen):
         x_t, t = way.x[k], way.t[k]
         with torch.inference_mode():
-            size = max(1.0, float(deviation(level(schedule, t))))
+            size = max(1.0, float(deviation(noise_level(schedule, t))))
             clean = denoiser((x_t * size).to(model.device), t).clean.cpu() if t > 0 else x_t
         draw(axes[0][column], x_t, model.items.levels, max(reach, 3.0 * t))
         draw(axes[1][column], clean, model.items.levels, reach)
@@ -67,7 +67,9 @@ def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> D
     return save(figure, path, f"{len(way.x[0])} samples of seed {seed} in {len(way.x) - 1} steps")
 
 
-def explain_vectors(model: DiffusionModel, dataset: Dataset, folder: Path, count: Count | None) -> Iterator[Drawn]:
+def explain_vectors(
+    model: DiffusionModel, dataset: Dataset, folder: Path, count: Count | None
+) -> Iterator[SavedFigure]:
     """The schedule as it was learned, both ways, the second distribution; of points also loss and density."""
     train, _ = dataset.split(model.config.data.held_out)
     x_0 = everything(train)

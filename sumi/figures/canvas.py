@@ -13,7 +13,7 @@ INK, RED, GREY = "#1f2937", "#c2410c", "#9ca3af"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SavedFigure:
     """A figure on disk, and what it shows in a line or two."""
 
     path: Path
@@ -27,9 +27,9 @@ def canvas(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def save(figure: "Figure", path: Path, says: str) -> Drawn:
+def save(figure: "Figure", path: Path, says: str) -> SavedFigure:
     """Write the figure as PNG. Raises SumiError where it cannot be written."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
-    return Drawn(path, says)
+    return SavedFigure(path, says)

@@ -29,7 +29,7 @@ from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.guidance.extrapolation import ALWAYS, Interval
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, Time, deviation, level
+from sumi.process.schedule import NoiseLevel, Schedule, Time, deviation, noise_level
 
 LogProbability = Callable[[Tensor, NoiseLevel], Tensor]
 """log p(y_i | x_t,i) of each sample's own class, (N,), of x_t (N, …) at a noise level."""
@@ -88,7 +88,7 @@ class ClassifierGuidance:
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         """Raises InputError where it is to count at alpha = 0, where x_t holds nothing to be classified."""
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         denoised = self.denoiser(x_t, now)
         scale = self.interval.choose(now, self.scale, 0.0)
         if isinstance(scale, float) and scale == 0:

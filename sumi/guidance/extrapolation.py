@@ -34,7 +34,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, level
+from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, noise_level
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Extrapolation:
         return self.better.schedule
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         scale = self.interval.choose(now, self.scale, 1.0)
         if isinstance(scale, float) and scale == 1:
             return self.better(x_t, now)
@@ -117,7 +117,7 @@ def _alike(a: Schedule, b: Schedule) -> bool:
     if a is b:
         return True
     with torch.no_grad():
-        one, other = (level(s, torch.linspace(0, 1, 9, dtype=torch.float64)) for s in (a, b))
+        one, other = (noise_level(s, torch.linspace(0, 1, 9, dtype=torch.float64)) for s in (a, b))
     return all(
         torch.allclose(torch.as_tensor(getattr(one, name)), torch.as_tensor(getattr(other, name)), rtol=1e-6, atol=1e-9)
         for name in ("alpha", "sigma")

@@ -25,7 +25,7 @@ from sumi.conditioning.condition import Condition
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import expand
-from sumi.process.schedule import Schedule, Time, level
+from sumi.process.schedule import Schedule, Time, noise_level
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Tiled:
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         """x_t of (N, C, H, W). Raises InputError for another size."""
-        now, tiling = level(self.schedule, t), self.tiling
+        now, tiling = noise_level(self.schedule, t), self.tiling
         windows = tiling.cut(x_t)
         each = torch.arange(len(x_t)).repeat_interleave(tiling.count)
         denoised = self.denoiser(windows, now.chosen(each))

@@ -19,7 +19,7 @@ from torch import Tensor
 from sumi.denoising.binomial import BitDenoiser, before, bound_term
 from sumi.errors import InputError
 from sumi.process.binomial import bernoulli_kl, flip, kept
-from sumi.process.schedule import NoiseLevel, levels
+from sumi.process.schedule import NoiseLevel, noise_levels
 from sumi.randomness import Purpose
 from sumi.sampling.solvers.solver import Noise
 
@@ -58,7 +58,7 @@ def binomial_bound(denoiser: BitDenoiser, x_0: Tensor, steps: int, noise: Noise,
         term = bound_term(denoiser.logits(x_t, now), x_t, x_0, before(denoiser.schedule, now, steps), now)
         return term.flatten(1).double().sum(1)
 
-    walk = list(levels(denoiser.schedule, torch.arange(1, steps + 1, dtype=torch.float64) / steps))
+    walk = list(noise_levels(denoiser.schedule, torch.arange(1, steps + 1, dtype=torch.float64) / steps))
     terms = [torch.stack([estimate(i, now, k) for k in range(draws)]).mean(0) for i, now in enumerate(walk, 1)]
     end = torch.full((), float(kept(walk[-1])), dtype=torch.float64)
     prior = bernoulli_kl(end, torch.zeros_like(end)) * x_0[0].numel()

@@ -27,7 +27,7 @@ from sumi.likelihood.discretised import check_levels, posterior_of_levels
 from sumi.likelihood.estimate import Strata, information, informed_time
 from sumi.likelihood.variational import check_prior, prior_kl
 from sumi.process.gaussian import add_noise
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,24 @@ class ContinuousBound:
         check_prior(self.prior_std)
         if not 0 <= self.start < 1:
             raise InputError(f"start: {self.start} is no time before the end; give 0 or a little more")
-        if level(self.schedule, self.start).sigma == 0:
+        if noise_level(self.schedule, self.start).sigma == 0:
             raise InputError(f"start: there is no noise at t = {self.start}, where the bound is infinite; give 1e-5")
 
     def prior(self, x_0: Tensor) -> Tensor:
         """KL(q(x_1 | x_0) ‖ N(0, prior_std²)): nats (N,)."""
-        return prior_kl(x_0, level(self.schedule, 1.0), self.prior_std)
+        return prior_kl(x_0, noise_level(self.schedule, 1.0), self.prior_std)
 
     def diffusion(self, denoiser: Denoiser, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """-½ dSNR/dt ‖x̂_0 - x_0‖² at x_t made with ``noise``: nats per unit of time, (N,) in x_0's type.
 
         x_0 and noise: (N, …). t: (N,) in [start, 1].
         """
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         return LikelihoodWeighting().weight(now).to(x_0) * _squared_error(denoiser, x_0, now, noise)
 
     def reconstruction(self, x_0: Tensor, noise: Tensor) -> Tensor:
         """-log P(x_0 | z) at z made with ``noise`` (N, …): nats (N,), in x_0's type."""
-        now = level(self.schedule, self.start)
+        now = noise_level(self.schedule, self.start)
         nats = posterior_of_levels(add_noise(x_0, noise, now), now.alpha, now.sigma, x_0, self.levels)
         return nats.flatten(1).sum(1).to(x_0)
 
@@ -78,14 +78,14 @@ class ContinuousBound:
     def strata(self, count: int, data_std: float) -> Strata:
         """``count`` strata from the start to 1."""
         ends = torch.tensor([self.start, 1.0], dtype=torch.float64)
-        first, last = information(level(self.schedule, ends), data_std).tolist()
+        first, last = information(noise_level(self.schedule, ends), data_std).tolist()
         edges = torch.linspace(first, last, count + 1, dtype=torch.float64)
         times = torch.cat([ends[:1], informed_time(self.schedule, edges[1:-1], data_std), ends[1:]])
         return Strata(edges, times, times.diff())
 
     def rate(self, denoiser: Denoiser, x_0: Tensor, place: Tensor, noise: Tensor, data_std: float) -> Tensor:
         """Nats for each nat of I where I is ``place`` (N,): (SNR + 1/s²) ‖x̂_0 - x_0‖², (N,)."""
-        now = level(self.schedule, informed_time(self.schedule, place, data_std))
+        now = noise_level(self.schedule, informed_time(self.schedule, place, data_std))
         snr = torch.as_tensor(now.log_snr).exp()
         return (snr + 1 / data_std**2).to(x_0) * _squared_error(denoiser, x_0, now, noise)
 

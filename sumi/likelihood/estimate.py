@@ -35,7 +35,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, Time, level
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_level
 from sumi.randomness import Purpose, generator, normal
 
 
@@ -180,7 +180,7 @@ class _InFloat64:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         said = self.denoiser(x_t.to(self.like), now)
         variance = said.clean_variance
         if isinstance(variance, Tensor):

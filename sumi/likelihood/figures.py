@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sumi.data.spec import Unit
 from sumi.errors import writing
-from sumi.figures.canvas import INK, RED, Drawn, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.likelihood.dequantize import mean_with_error
 from sumi.likelihood.estimate import BoundEstimate
 
@@ -87,7 +87,7 @@ class Likelihood:
         return file
 
 
-def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path: Path, *, steps: bool) -> Drawn:
+def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path: Path, *, steps: bool) -> SavedFigure:
     """Left, the bound's rate over t with its standard error; right, how it adds up from the data to the noise.
 
     ``steps``: whether the rate is for one step of a chain, and not for a unit of continuous time.

@@ -20,7 +20,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import add_noise, expand
-from sumi.process.schedule import Number, Schedule, Time, level, levels
+from sumi.process.schedule import Number, Schedule, Time, noise_level, noise_levels
 from sumi.randomness import Purpose, normal
 
 _DRAW: Final = 1  # other noise than that of an evaluation of the same seed
@@ -56,7 +56,7 @@ class MeasuredVariance:
         return (log_error - (wanted - self.log_snr[-1]).clamp(min=0)).exp()
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         error = self.error_at(now.log_snr)
         variance = expand(error, x_t) if error.ndim else float(error)
         return replace(self.denoiser(x_t, now), clean_variance=variance)
@@ -82,7 +82,7 @@ def measure_variance(
         raise InputError("variance: there is nothing to measure it on; give images and times")
     logs: list[float] = []
     errors: list[float] = []
-    for k, now in enumerate(levels(denoiser.schedule, times)):
+    for k, now in enumerate(noise_levels(denoiser.schedule, times)):
         total = 0.0
         for first in range(0, len(images), batch_size):
             x_0 = images[first : first + batch_size]

@@ -36,7 +36,7 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.likelihood.probability_flow import SMALLEST, Flow, LogDensity, ProbabilityFlow, finish, outside_inference_mode
 from sumi.likelihood.trace import Trace
-from sumi.process.schedule import NoiseLevel, Schedule, deviation, level, levels
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_level, noise_levels
 from sumi.sampling.dormand_prince import State
 from sumi.sampling.solvers.runge_kutta import angle
 
@@ -61,7 +61,7 @@ class GridFlow:
 
     def first(self, schedule: Schedule, /) -> NoiseLevel:
         """The level of t = 1/T."""
-        return level(schedule, 1 / self.grid)
+        return noise_level(schedule, 1 / self.grid)
 
     def times(self, start: float = 0.0) -> Tensor:
         """The times of the walk, rising from ``start`` (or 1/T where that is more) to 1: float64."""
@@ -88,7 +88,7 @@ class GridFlow:
             return of_data * y - clean, of_data - traces / dimensions
 
         with outside_inference_mode():
-            walk = list(levels(denoiser.schedule, self.times(float(start.t) if start else 0.0)))
+            walk = list(noise_levels(denoiser.schedule, self.times(float(start.t) if start else 0.0)))
             here = angle(walk[0])
             y = x.clone() * cos(here)
             places = [log(tan(angle(now) / 2)) for now in walk]

@@ -40,7 +40,7 @@ from sumi.errors import InputError
 from sumi.likelihood.plane import Interval, Plane, density_on_plane
 from sumi.likelihood.probability_flow import Flow
 from sumi.likelihood.trace import Trace
-from sumi.process.schedule import NoiseLevel, Schedule, deviation, level, levels
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_level, noise_levels
 from sumi.randomness import Purpose, normal, uniform
 from sumi.sampling.solvers.runge_kutta import angle, at_angle
 
@@ -98,7 +98,7 @@ def annealing_times(schedule: Schedule, t: float, count: int) -> Tensor:
     """
     if count < 2:
         raise InputError(f"levels: {count} is too few to go from the noise to t = {t}; give 2 or more")
-    first, last = (log(tan(angle(level(schedule, time)) / 2)) for time in (1.0, t))
+    first, last = (log(tan(angle(noise_level(schedule, time)) / 2)) for time in (1.0, t))
     places = torch.linspace(first, last, count, dtype=torch.float64).tolist()
     inner = [float(at_angle(schedule, 2 * atan(exp(place))).t) for place in places[1:-1]]
     return torch.tensor([1.0, *inner, t], dtype=torch.float64)
@@ -139,7 +139,7 @@ def anneal(
             (slope,) = torch.autograd.grad(u.sum(), point)
         return point[0].numel() * log(size) - u.detach().to("cpu", torch.float64), -slope
 
-    walk = list(levels(denoiser.schedule, times))
+    walk = list(noise_levels(denoiser.schedule, times))
     std = (float(walk[0].sigma) if prior_std is None else prior_std) / float(deviation(walk[0]))
     y = std * normal(seed, rows, 0, Purpose.START, shape, dtype=dtype, device=device)
     dimensions = y[0].numel()

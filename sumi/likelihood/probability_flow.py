@@ -35,7 +35,7 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.trace import Trace
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, deviation, level
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_level
 from sumi.sampling.dormand_prince import State, Stuck, Tolerance, Walk, integrate
 from sumi.sampling.solvers.runge_kutta import angle, at_angle
 
@@ -138,7 +138,7 @@ class ProbabilityFlow:
         def slopes(phi: Tensor, state: State) -> State:
             """v̂ and, for each estimate of the trace, div v̂ per dimension."""
             y, _ = state
-            now = level(schedule, schedule.time(-2 * phi.tan().log()))
+            now = noise_level(schedule, schedule.time(-2 * phi.tan().log()))
             size = expand(deviation(now), y)
             clean, traces = trace(lambda y: denoiser(size * y, now).clean, y)
             of_data, of_noise = phi.cos(), phi.sin()
@@ -146,7 +146,7 @@ class ProbabilityFlow:
             return velocity, (of_data[:, None] - traces / dimensions) / of_noise[:, None]
 
         with outside_inference_mode():
-            first, last = start or self.first(schedule), level(schedule, 1.0)
+            first, last = start or self.first(schedule), noise_level(schedule, 1.0)
             here, end = angle(first), angle(last)
             y = x.clone() * cos(here)
             step = torch.full((len(x),), min(here, LONGEST_FIRST_STEP), dtype=torch.float64)

@@ -35,7 +35,7 @@ from sumi.errors import InputError
 from sumi.likelihood.discretised import check_levels, discretised_gaussian
 from sumi.likelihood.estimate import Strata, information
 from sumi.process.gaussian import add_noise, expand, gaussian_kl, posterior, transition
-from sumi.process.schedule import NoiseLevel, Number, Schedule, level
+from sumi.process.schedule import NoiseLevel, Number, Schedule, noise_level
 
 
 class StepVariance(Protocol):
@@ -166,11 +166,11 @@ class VariationalBound:
 
     def prior(self, x_0: Tensor) -> Tensor:
         """L_T, (N,)."""
-        return prior_kl(x_0, level(self.schedule, 1.0), self.prior_std)
+        return prior_kl(x_0, noise_level(self.schedule, 1.0), self.prior_std)
 
     def step(self, denoiser: Denoiser, x_0: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         """L_{i-1} for i = ``index`` (N,) in 1 … T, each sample its own, at x_i made with ``noise`` (N, …): (N,)."""
-        t = level(self.schedule, self.times[index])
+        t = noise_level(self.schedule, self.times[index])
         return self.of_denoised(denoiser(add_noise(x_0, noise, t), t), x_0, index)
 
     def of_denoised(self, denoised: Denoised, x_0: Tensor, index: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class VariationalBound:
             variance = self.variance.of_data(said, self._before_last())
             nats[last] = decoder_nats(said, x_0[last], variance, self.levels)
         if not bool(last.all()):
-            s, t = (level(self.schedule, self.times[index[~last] - back]) for back in (1, 0))
+            s, t = (noise_level(self.schedule, self.times[index[~last] - back]) for back in (1, 0))
             nats[~last] = step_kl(_rows(denoised, ~last), x_0[~last], s, t, self.variance)
         return nats
 
@@ -194,10 +194,10 @@ class VariationalBound:
 
     def _before_last(self) -> Number:
         """β̃ of the step from t_2 to t_1, or what stands for it (module docstring)."""
-        first = level(self.schedule, self.times[1:2])
-        if self.steps == 1 or level(self.schedule, 0.0).sigma != 0:
+        first = noise_level(self.schedule, self.times[1:2])
+        if self.steps == 1 or noise_level(self.schedule, 0.0).sigma != 0:
             return first.sigma**2 / (first.alpha**2 + first.sigma**2)
-        return posterior(first, level(self.schedule, self.times[2:3])).variance
+        return posterior(first, noise_level(self.schedule, self.times[2:3])).variance
 
     # what `sumi.likelihood.estimate` asks
 
@@ -223,7 +223,7 @@ class VariationalBound:
 
     def _information(self, data_std: float) -> Tensor:
         """I at t_1 … t_T, falling: (T,)."""
-        return information(level(self.schedule, self.times[1:]), data_std)
+        return information(noise_level(self.schedule, self.times[1:]), data_std)
 
 
 def check_prior(std: float) -> None:

@@ -21,7 +21,7 @@ from sumi.likelihood.discretised import posterior_of_levels
 from sumi.likelihood.variational import VariationalBound
 from sumi.objectives.schedule import VarianceMinimisingLoss
 from sumi.process.gaussian import add_noise, gaussian_kl
-from sumi.process.schedule import Time, level
+from sumi.process.schedule import Time, noise_level
 
 DECODED: Final = 8
 """How many samples of a batch the decoder is asked about: as many levels as there are for every element take time."""
@@ -37,7 +37,7 @@ class HybridLoss:
 
     def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type. x_0 and noise: (N, …); t: (N,), times of the chain."""
-        now = level(denoiser.schedule, t)
+        now = noise_level(denoiser.schedule, t)
         denoised = denoiser(add_noise(x_0, noise, now), now)
         weight = self.weighting.weight(now).to(x_0)
         error = weight * (denoised.clean - x_0).square().flatten(1).mean(1)
@@ -55,7 +55,7 @@ class ChainBoundLoss:
 
     def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type. x_0 and noise: (N, …); t: (N,), times of the chain."""
-        index = self.bound.index(torch.as_tensor(level(denoiser.schedule, t).t))
+        index = self.bound.index(torch.as_tensor(noise_level(denoiser.schedule, t).t))
         return self.bound.step(denoiser, x_0, index, noise) * (self.bound.steps / x_0[0].numel())
 
 
@@ -74,7 +74,7 @@ class WholeBoundLoss:
         The decoder is asked about the first `DECODED` samples, each for N/`DECODED` of them.
         """
         losses = VarianceMinimisingLoss()(denoiser, x_0, t, noise)
-        first, end = (level(denoiser.schedule, torch.full((1,), v, dtype=torch.float64)) for v in (0.0, 1.0))
+        first, end = (noise_level(denoiser.schedule, torch.full((1,), v, dtype=torch.float64)) for v in (0.0, 1.0))
         prior = torch.as_tensor(gaussian_kl(_at(end.alpha, x_0) * x_0, _at(end.sigma, x_0) ** 2, 1.0))
         losses = losses + prior.flatten(1).mean(1)
         few = min(DECODED, len(x_0))

@@ -24,7 +24,7 @@ from sumi.likelihood.dequantize import uniform_places
 from sumi.objectives.objective import Objective
 from sumi.objectives.times import TimeSampler, stratified
 from sumi.process.gaussian import add_noise, expand
-from sumi.process.schedule import Time, level
+from sumi.process.schedule import Time, noise_level
 from sumi.randomness import Purpose, uniform
 
 IN_TRAINING: Final = 1
@@ -51,7 +51,7 @@ class DenoisingLoss:
 
         x_0 and noise: (N, …). t: (N,) in (0, 1], or the level there, whose gradients are kept.
         """
-        now = level(denoiser.schedule, t)
+        now = noise_level(denoiser.schedule, t)
         c = denoiser.parameterization.coefficients(now)
         output = denoiser.predict(add_noise(x_0, noise, now), c)
         of_clean = expand((1 - c.c_skip * now.alpha) / c.c_out, x_0)
@@ -102,7 +102,7 @@ class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
         self.times.record(t, losses)
         if self.divide:
             with torch.no_grad():
-                density = self.times.density(level(model.schedule, t), model.schedule)
+                density = self.times.density(noise_level(model.schedule, t), model.schedule)
             losses = losses / density.to(losses)
         return losses
 

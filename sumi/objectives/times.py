@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule, level, wronskian
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level, wronskian
 
 SMALLEST_U, LARGEST_U = 2.0**-54, 1 - 2.0**-53  # a normal quantile is infinite at 0 and at 1
 
@@ -304,7 +304,7 @@ def _normal_density(x: Tensor, mean: float, std: float) -> Tensor:
 
 def _log_snr_range(schedule: Schedule) -> tuple[float, float]:
     """log-SNR at t = 0 and at t = 1; infinite where a schedule ends without noise or without data."""
-    high, low = torch.as_tensor(level(schedule, torch.tensor([0.0, 1.0])).log_snr).tolist()
+    high, low = torch.as_tensor(noise_level(schedule, torch.tensor([0.0, 1.0])).log_snr).tolist()
     return high, low
 
 

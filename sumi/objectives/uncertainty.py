@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sumi.denoising.denoiser import ReadDenoiser
 from sumi.objectives.denoising import DenoisingLoss
-from sumi.process.schedule import NoiseLevel, Time, level
+from sumi.process.schedule import NoiseLevel, Time, noise_level
 
 TERMS = 32
 LARGEST = 10.0
@@ -49,7 +49,7 @@ class UncertainLoss:
 
     def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type, on its device. x_0 and noise: (N, …); t: (N,) in (0, 1]."""
-        now = level(denoiser.schedule, t)
+        now = noise_level(denoiser.schedule, t)
         losses = self.loss(denoiser, x_0, now, noise)
         u = self.uncertainty(now).to(losses)
         return losses * (-u).exp() + u

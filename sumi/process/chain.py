@@ -39,7 +39,7 @@ class Chain(Schedule, ABC):
         start, end = log_alpha_bar[left], log_alpha_bar[left + 1]
         return torch.lerp(start, end, position - left), end - start
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         log_alpha_squared, rise = self._log_alpha_squared(t)
         half_rate = rise * (self.steps / 2)  # d log alpha / dt
         alpha = (log_alpha_squared / 2).exp()

@@ -52,7 +52,7 @@ class VariancePreserving(Schedule):
     def __init__(self, beta_min: float, beta_max: float) -> None:
         self.beta = _LinearRate(beta_min, beta_max)
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         beta, integral = self.beta(t)
         alpha = (-integral / 2).exp()
         variance = -(-integral).expm1()
@@ -70,7 +70,7 @@ class SubVariancePreserving(Schedule):
     def __init__(self, beta_min: float, beta_max: float) -> None:
         self.beta = _LinearRate(beta_min, beta_max)
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         beta, integral = self.beta(t)
         alpha, sigma = (-integral / 2).exp(), -(-integral).expm1()
         return NoiseLevel(t, alpha, sigma, -integral - 2 * sigma.log(), -beta / 2 * alpha, beta * alpha**2)
@@ -83,7 +83,7 @@ class SubVariancePreserving(Schedule):
 class CosineNoise(Schedule):
     """alpha = cos(πt/2), sigma = sin(πt/2)."""
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         quarter = torch.pi / 2
         alpha, sigma = (quarter * (1 - t)).sin(), (quarter * t).sin()
         return NoiseLevel(t, alpha, sigma, 2 * (alpha.log() - sigma.log()), -quarter * sigma, quarter * alpha)
@@ -95,7 +95,7 @@ class CosineNoise(Schedule):
 class RectifiedFlow(Schedule):
     """alpha = 1 - t, sigma = t."""
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         one = torch.ones_like(t)
         return NoiseLevel(t, 1 - t, t, 2 * ((-t).log1p() - t.log()), -one, one)
 
@@ -164,7 +164,7 @@ class Flow:
 class ConstantErasing(Schedule):
     """alpha = √(1 - t), sigma = √t."""
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         alpha, sigma = (1 - t).sqrt(), t.sqrt()
         return NoiseLevel(t, alpha, sigma, (-t).log1p() - t.log(), -0.5 / alpha, 0.5 / sigma)
 

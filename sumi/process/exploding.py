@@ -30,7 +30,7 @@ class GeometricNoise(Schedule):
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
         self.rate = log(sigma_max / sigma_min)
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         sigma = self.sigma_min ** (1 - t) * self.sigma_max**t
         return _level(t, sigma, self.rate * sigma)
 
@@ -45,7 +45,7 @@ class KarrasNoise(Schedule):
         self.first, self.rho = sigma_min ** (1 / rho), rho
         self.rise = sigma_max ** (1 / rho) - self.first
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         root = self.first + self.rise * t
         sigma = root**self.rho
         return _level(t, sigma, self.rho * self.rise * sigma / root)
@@ -61,7 +61,7 @@ class NoiseLadder(Schedule):
         self.sigma_min, self.sigma_max, self.levels = sigma_min, sigma_max, levels
         self.step = log(sigma_max / sigma_min) / (levels - 1)
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         rung = t * self.levels
         part = (rung - 1) / (self.levels - 1)
         sigma = torch.where(rung > 1, self.sigma_min ** (1 - part) * self.sigma_max**part, self.sigma_min * rung)

@@ -75,7 +75,7 @@ class MonotoneSchedule(nn.Module, Schedule):
         first, last = self.gamma_ends()
         return torch.lerp(first, last, height), (last - first) * rate
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         return self.level_at(t, *self.rise(t))
 
     def level_at(self, t: Tensor, height: Tensor, rate: Tensor) -> NoiseLevel:

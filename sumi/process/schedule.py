@@ -2,9 +2,9 @@
 
     x_t = alpha(t) x_0 + sigma(t) ε,      t = 0 is data, t = 1 is noise,      log_snr(t) = log(alpha² / sigma²)
 
-A schedule is one function of time, `Schedule.level`, and one of log-SNR, its inverse `Schedule.time`. It comes from a
-chain of β (`chain`), is given by formulas in t (`continuous`, `exploding`), or is learned (`learned`). Everything is
-float64 on the CPU; the values meet the data's type where they multiply it.
+A schedule gives the noise level at a time, `Schedule.noise_level`, and its inverse: the time of a log-SNR,
+`Schedule.time`. It is a chain of β (`chain`), formulas in t (`continuous`, `exploding`), or learned (`learned`).
+Everything is float64 on the CPU and cast where it multiplies the data.
 """
 
 from abc import ABC, abstractmethod
@@ -58,7 +58,7 @@ class Schedule(ABC):
     """
 
     @abstractmethod
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         """The noise level at the times t in [0, 1], a float64 tensor on the CPU."""
 
     @abstractmethod
@@ -67,15 +67,15 @@ class Schedule(ABC):
 
     def alpha(self, t: Tensor) -> Tensor:
         """The signal's coefficient; ``alpha(t)**2`` is ᾱ of the DDPM paper."""
-        return torch.as_tensor(level(self, t).alpha)
+        return torch.as_tensor(noise_level(self, t).alpha)
 
     def sigma(self, t: Tensor) -> Tensor:
         """The noise's standard deviation, 0 or more and rising."""
-        return torch.as_tensor(level(self, t).sigma)
+        return torch.as_tensor(noise_level(self, t).sigma)
 
     def log_snr(self, t: Tensor) -> Tensor:
         """log(alpha² / sigma²), decreasing in t; +inf where sigma is 0, -inf where alpha is."""
-        return torch.as_tensor(level(self, t).log_snr)
+        return torch.as_tensor(noise_level(self, t).log_snr)
 
     def betas(self, steps: int) -> Tensor:
         """β_1 … β_steps of the chain on the grid i/steps: 1 - alpha(t_i)² / alpha(t_{i-1})², shape (steps,)."""
@@ -83,18 +83,18 @@ class Schedule(ABC):
         return 1 - (alpha[1:] / alpha[:-1]) ** 2
 
 
-def level(schedule: Schedule, t: Time) -> NoiseLevel:
+def noise_level(schedule: Schedule, t: Time) -> NoiseLevel:
     """The noise level at time t: floats for a float, tensors for a tensor; a level is returned as it is."""
     if isinstance(t, NoiseLevel):
         return t
     if isinstance(t, Tensor):
-        return schedule.level(t.detach().to("cpu", torch.float64))
-    return next(levels(schedule, torch.tensor([t], dtype=torch.float64)))
+        return schedule.noise_level(t.detach().to("cpu", torch.float64))
+    return next(noise_levels(schedule, torch.tensor([t], dtype=torch.float64)))
 
 
-def levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
+def noise_levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
     """One level of floats for each of ``times`` (shape (K,)), evaluated together: what a sampler walks through."""
-    table = level(schedule, times)
+    table = noise_level(schedule, times)
     columns = [torch.as_tensor(column) for column in table.columns().values()]
     return (NoiseLevel(*row) for row in torch.stack(columns, dim=1).tolist())
 

@@ -28,7 +28,7 @@ from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.binomial import kept
 from sumi.process.gaussian import expand
-from sumi.process.schedule import Schedule, Time, level
+from sumi.process.schedule import Schedule, Time, noise_level
 
 LEAST_EIGENVALUE = 1e-3  # of the told bits' covariance, to its largest: what is below are bits that say the same
 
@@ -108,7 +108,7 @@ class ConditionedBits:
         flipped = x.clone()
         flipped[:, k].neg_()
         change = clean - self.denoiser(flipped.view_as(x_t), t).clean.flatten(1)
-        kept_bits = torch.as_tensor(kept(level(self.schedule, t)), dtype=torch.float64)
+        kept_bits = torch.as_tensor(kept(noise_level(self.schedule, t)), dtype=torch.float64)
         a = torch.as_tensor(expand(kept_bits, x))
         bit, sure = x[:, k, None], clean[:, k, None]
         scale = torch.where(a > 0, (1 + a**2 - 2 * a * bit * sure) / (2 * a), 0.0)

@@ -30,12 +30,12 @@ from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.operators.linear import solve
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, Time, level
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_level
 
 
 def level_with_data(schedule: Schedule, t: Time) -> NoiseLevel:
     """The noise level at time t. Raises InputError where alpha = 0."""
-    now = level(schedule, t)
+    now = noise_level(schedule, t)
     if bool((torch.as_tensor(now.alpha) == 0).any()):
         raise InputError("times: at t = 1 no data is left (alpha = 0) to be steered; start the grid below 1")
     return now

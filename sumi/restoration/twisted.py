@@ -81,7 +81,7 @@ class TwistedSMC:
         measurement = self._for_particles(x)
         if state is None:
             state = self._look(denoiser, x, t, measurement, x.new_zeros(len(x)))
-        x, state = self._drawn_anew(x, t, state, bool(s.sigma == 0), noise)
+        x, state = self._resampled(x, t, state, bool(s.sigma == 0), noise)
         z, spread = noise(Purpose.STEP), float(clean_variance(t, self.data_std))
         if s.sigma == 0:
             return self._end(state.clean + spread**0.5 * z, spread, measurement, noise), state
@@ -109,7 +109,7 @@ class TwistedSMC:
         log_weight = (before + log_likelihood).view(-1, self.particles)
         return Particles(log_weight, denoised.clean, shift, log_likelihood)
 
-    def _drawn_anew(
+    def _resampled(
         self, x: Tensor, t: NoiseLevel, state: Particles, last: bool, noise: StepNoise
     ) -> tuple[Tensor, Particles]:
         """Particles of equal weight where the effective number is too small, and in the last step."""

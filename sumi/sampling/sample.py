@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.process.schedule import DATA, NoiseLevel, levels
+from sumi.process.schedule import DATA, NoiseLevel, noise_levels
 from sumi.sampling.solvers.solver import Noise, Solver, State, StepNoise
 
 Callback = Callable[[int, NoiseLevel, Tensor], None]
@@ -33,7 +33,7 @@ def sample(
     together.
     """
     state = solver.init()
-    walk = list(levels(denoiser.schedule, times))
+    walk = list(noise_levels(denoiser.schedule, times))
     if walk[-1].t == 0:
         walk[-1] = DATA
     elif walk[0].t == 0:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.schedule import DATA, NoiseLevel, Schedule, level
+from sumi.process.schedule import DATA, NoiseLevel, Schedule, noise_level
 
 
 def at_strength(schedule: Schedule, strength: float, data_std: float, grid: int | None = None) -> NoiseLevel:
@@ -33,12 +33,12 @@ def at_strength(schedule: Schedule, strength: float, data_std: float, grid: int 
     if strength == 0:
         return DATA
     if strength == 1:
-        return level(schedule, 1.0)
+        return noise_level(schedule, 1.0)
     ratio = data_std * tan(pi / 2 * strength)
     t = float(schedule.time(torch.tensor(-2 * log(ratio), dtype=torch.float64)))
     if grid is not None:
         t = max(1, round(t * grid)) / grid
-    now = level(schedule, t)
+    now = noise_level(schedule, t)
     return now if now.sigma else DATA
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.schedule import Schedule, level, noise_ratio
+from sumi.process.schedule import Schedule, noise_level, noise_ratio
 
 __all__ = ["TIME_GRIDS", "TimeGrid", "karras", "log_ratio", "log_snr", "quadratic", "snap", "uniform"]
 
@@ -43,7 +43,7 @@ def quadratic(steps: int) -> Tensor:
 
 def noise_range(schedule: Schedule) -> tuple[float, float]:
     """The largest and the smallest σ̂ of a grid (module docstring)."""
-    end, start = level(schedule, 1.0), level(schedule, 0.0)
+    end, start = noise_level(schedule, 1.0), noise_level(schedule, 0.0)
     largest = max(LARGEST, float(end.sigma))
     return min(noise_ratio(end), largest), noise_ratio(start) or SMALLEST
 
@@ -58,7 +58,7 @@ def log_ratio(
     but one ends there. The companion of `sumi.sampling.solvers.adams`.
     """
     near, far = near * data_std, far * data_std
-    end, start = (noise_ratio(level(schedule, t)) for t in (1.0, 0.0))
+    end, start = (noise_ratio(noise_level(schedule, t)) for t in (1.0, 0.0))
     first = log1p((near - far) / (end + far))
     part = 1 - _positions(steps)
     noise = _undo(first + part * (log(near / far) - first), near, far)[:-1]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.process.schedule import DATA, NoiseLevel, levels, noise_ratio
+from sumi.process.schedule import DATA, NoiseLevel, noise_levels, noise_ratio
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.solver import StepNoise
@@ -106,7 +106,7 @@ def _indices(known: Tensor, times: Tensor) -> list[int]:
 
 def _fit_weights(denoiser: Denoiser, adams: Adams, known: Reference, indices: list[int]) -> Fit:
     times = known.times[indices]
-    walk = list(levels(denoiser.schedule, times))
+    walk = list(noise_levels(denoiser.schedule, times))
     walk[-1] = DATA
     rows: list[tuple[float, ...]] = []
     x, state = known.at(0), ()

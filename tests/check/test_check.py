@@ -41,7 +41,7 @@ def test_a_law_without_a_number_does_not_hold() -> None:
 def test_the_probe_agrees_with_the_tests_own() -> None:
     schedule = VP().build()
     target = GaussianTarget(sampling.MEAN, sampling.STD)
-    end = schedule.level(torch.ones(1, dtype=torch.float64))
+    end = schedule.noise_level(torch.ones(1, dtype=torch.float64))
     start = float(end.alpha) * 0.5, (float(end.alpha) * 0.3) ** 2 + float(end.sigma) ** 2
     mean, variance = linear_probe(target.denoiser(schedule), DDIM(eta=0.6), uniform(9), *start)
     assert sampling.probe(schedule, DDIM(eta=0.6), uniform(9)) == pytest.approx((mean, variance**0.5), abs=1e-12)

@@ -29,7 +29,7 @@ from sumi.networks.mlp import MLPConfig
 from sumi.networks.unet import UNetConfig
 from sumi.process.binomial import Binomial
 from sumi.process.continuous import VP
-from sumi.process.schedule import level
+from sumi.process.schedule import noise_level
 from sumi.randomness import Purpose, uniform
 from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
@@ -95,7 +95,7 @@ def test_each_sample_is_told_its_own_label(labelled) -> None:
             alone = [denoiser.bind(Condition(labels=torch.tensor([y])))(x[k : k + 1], one).clean for y in range(3)]
             torch.testing.assert_close(together[k : k + 1], alone[labels[k]], rtol=1e-5, atol=1e-5)
             assert all(float((alone[a] - alone[b]).abs().max()) > 1e-3 for a, b in ((0, 1), (0, 2), (1, 2)))
-        c = denoiser.parameterization.coefficients(level(SCHEDULE, t))
+        c = denoiser.parameterization.coefficients(noise_level(SCHEDULE, t))
         said = Condition(labels=labels)
         assert torch.equal(denoiser.bind(said).predict(x, c), denoiser.predict(x, c, said))
 

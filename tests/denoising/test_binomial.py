@@ -20,7 +20,7 @@ from sumi.process.chain import BetaSchedule, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import VE
 from sumi.process.learned import Learned
-from sumi.process.schedule import DATA, level, levels
+from sumi.process.schedule import DATA, noise_level, noise_levels
 from sumi.randomness import Purpose, SampleNoise
 from sumi.restoration.bits import ConditionedBits, known_bits
 from sumi.sampling.sample import sample
@@ -54,7 +54,7 @@ def exact_bound(denoiser, probabilities: np.ndarray, steps: int, dimensions: int
     pairs = [(x_0, x_t) for x_0 in every for x_t in every]
     x_0, x_t = (torch.from_numpy(np.array(column)) for column in zip(*pairs, strict=True))
     bound = binomial_bound(denoiser, x_0, steps, lambda *_: -DRAWN * x_t)
-    a = [t.alpha**2 for t in levels(denoiser.schedule, torch.arange(1, steps + 1).double() / steps)]
+    a = [t.alpha**2 for t in noise_levels(denoiser.schedule, torch.arange(1, steps + 1).double() / steps)]
     weights = np.stack([(probabilities[:, None] * redraw(1 - v, dimensions)).reshape(-1) for v in a], 1)
     terms = torch.cat([bound.decoder[:, None], bound.steps], 1).numpy()
     return float((weights * terms).sum() + bound.prior[0])
@@ -75,7 +75,7 @@ def entropy(probabilities: np.ndarray) -> float:
 )
 def test_steps_multiplied_are_the_jump(schedule, betas: np.ndarray) -> None:
     """As matrices over all states of three bits: each step, the jump, and the jump's mean for every x_0."""
-    walk = list(levels(schedule, torch.arange(len(betas) + 1, dtype=torch.float64) / len(betas)))
+    walk = list(noise_levels(schedule, torch.arange(len(betas) + 1, dtype=torch.float64) / len(betas)))
     jump = np.eye(8)
     for (s, t), beta in zip(pairwise(walk), betas, strict=True):
         assert transition(s, t) == pytest.approx(1 - beta, abs=1e-14)
@@ -88,7 +88,7 @@ def test_steps_multiplied_are_the_jump(schedule, betas: np.ndarray) -> None:
 @given(times=st.tuples(st.floats(0, 1), st.floats(1e-3, 1)).filter(lambda pair: pair[0] < pair[1] - 1e-3))
 def test_the_posterior_is_bayes_rule(name: str, times: tuple[float, float]) -> None:
     """To within the rounding of 1 - a, whose quotients the posterior is made of; for the data as x_s too."""
-    for s, t in (tuple(level(SCHEDULES[name], u) for u in times), (DATA, level(SCHEDULES[name], times[1]))):
+    for s, t in (tuple(noise_level(SCHEDULES[name], u) for u in times), (DATA, noise_level(SCHEDULES[name], times[1]))):
         a_s, a_t = s.alpha**2, t.alpha**2
         kernel = posterior(s, t)
         joint = redraw(1 - a_s)[:, :, None] * redraw(1 - a_t / a_s)  # q(x_s, x_t | x_0), by x_0, x_s, x_t
@@ -100,10 +100,13 @@ def test_the_posterior_is_bayes_rule(name: str, times: tuple[float, float]) -> N
 
 def test_the_posterior_at_the_ends() -> None:
     """At data it is x_0 itself; from t = 1, where nothing is left, the marginal."""
-    at_data, from_noise = posterior(DATA, level(ERASING, 0.4)), posterior(level(ERASING, 0.4), level(ERASING, 1.0))
+    at_data, from_noise = (
+        posterior(DATA, noise_level(ERASING, 0.4)),
+        posterior(noise_level(ERASING, 0.4), noise_level(ERASING, 1.0)),
+    )
     assert (at_data.noisy, at_data.clean) == (0.0, 1.0)
     assert (from_noise.noisy, from_noise.clean) == (0.0, pytest.approx(0.6, abs=1e-15))
-    together = level(ERASING, torch.tensor([0.1, 0.4])), level(ERASING, torch.tensor([0.4, 1.0]))
+    together = noise_level(ERASING, torch.tensor([0.1, 0.4])), noise_level(ERASING, torch.tensor([0.4, 1.0]))
     torch.testing.assert_close(posterior(*together).clean[1], torch.tensor(0.6, dtype=torch.float64))
 
 
@@ -130,9 +133,9 @@ def test_flipping_has_one_level_a_sample() -> None:
     """t = 0 flips nothing, t = 1 half of the bits, whatever they were."""
     noise = torch.from_numpy(stats.norm.ppf((np.arange(1000) + 0.5) / 1000)).expand(3, 1000)
     x_0 = torch.ones(3, 1000, dtype=torch.float64)
-    x_t = flip(x_0, noise, level(ERASING, torch.tensor([0.0, 0.5, 1.0])))
+    x_t = flip(x_0, noise, noise_level(ERASING, torch.tensor([0.0, 0.5, 1.0])))
     assert x_t.mean(1).tolist() == [1.0, pytest.approx(0.5), pytest.approx(0.0)]
-    assert torch.equal(flip(-x_0, noise, level(ERASING, 0.0)), -x_0)
+    assert torch.equal(flip(-x_0, noise, noise_level(ERASING, 0.0)), -x_0)
 
 
 @given(mean=st.floats(-1, 1), other=st.floats(-0.999, 0.999))
@@ -148,10 +151,10 @@ def test_the_bounds_term_is_the_kl_of_the_two_kernels(name: str) -> None:
     schedule = SCHEDULES[name]
     logits = torch.tensor([-30.0, -3.0, -0.2, 0.0, 1.0, 8.0], dtype=torch.float64)
     for s, t in (
-        (DATA, level(schedule, 0.05)),
-        (DATA, level(schedule, 1.0)),
-        (level(schedule, 0.5), level(schedule, 0.55)),
-        (level(schedule, 0.95), level(schedule, 1.0)),
+        (DATA, noise_level(schedule, 0.05)),
+        (DATA, noise_level(schedule, 1.0)),
+        (noise_level(schedule, 0.5), noise_level(schedule, 0.55)),
+        (noise_level(schedule, 0.95), noise_level(schedule, 1.0)),
     ):
         a_s, a_t = s.alpha**2, t.alpha**2
         joint = redraw(1 - a_s)[:, :, None] * redraw(1 - a_t / a_s)
@@ -167,9 +170,11 @@ def test_the_bounds_term_is_the_kl_of_the_two_kernels(name: str) -> None:
 def test_the_term_at_data_is_the_log_probability_of_the_truth_for_every_logit() -> None:
     """In float32, where a probability would long be 0 or 1."""
     logits = torch.tensor([[-80.0, -20.0, 0.0, 20.0, 80.0]])
-    term = bound_term(logits, torch.ones(1, 5), torch.ones(1, 5), DATA, level(ERASING, 0.01))
+    term = bound_term(logits, torch.ones(1, 5), torch.ones(1, 5), DATA, noise_level(ERASING, 0.01))
     assert term[0].tolist() == pytest.approx([80, 20, log(2), 2.06e-9, 0], rel=1e-3)
-    wrong = bound_term(logits.requires_grad_(), torch.ones(1, 5), -torch.ones(1, 5), DATA, level(ERASING, 0.01)).sum()
+    wrong = bound_term(
+        logits.requires_grad_(), torch.ones(1, 5), -torch.ones(1, 5), DATA, noise_level(ERASING, 0.01)
+    ).sum()
     wrong.backward()
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad, logits.sigmoid())
@@ -180,7 +185,7 @@ def test_one_bit_is_sampled_exactly_with_any_number_of_steps(steps: int) -> None
     for name, mean in (("erasing", 0.3), ("erasing", -0.99), ("chain", 0.3)):
         p = np.array([1 + mean, 1 - mean]) / 2
         denoiser = Exact(states(1), p, SCHEDULES[name])
-        start = p @ redraw(1 - level(SCHEDULES[name], 1.0).alpha ** 2)  # fair where nothing is left
+        start = p @ redraw(1 - noise_level(SCHEDULES[name], 1.0).alpha ** 2)  # fair where nothing is left
         np.testing.assert_allclose(law_of(denoiser, start, steps, 1), p, atol=1e-13)
 
 
@@ -190,7 +195,7 @@ def test_the_bound_of_independent_bits_is_their_entropy(steps: int) -> None:
     p = np.array([0.65, 0.35])
     assert exact_bound(Exact(states(1), p), p, steps, 1) == pytest.approx(entropy(p), abs=1e-13)
     schedule = SCHEDULES["chain"]
-    at_end = p @ redraw(1 - level(schedule, 1.0).alpha ** 2)
+    at_end = p @ redraw(1 - noise_level(schedule, 1.0).alpha ** 2)
     surplus = special.rel_entr(at_end, 0.5).sum()
     assert exact_bound(Exact(states(1), p, schedule), p, steps, 1) == pytest.approx(entropy(p) + surplus, abs=1e-13)
     three = np.kron(np.kron(p, p), p)
@@ -220,7 +225,7 @@ class Table(nn.Module):
 
 def test_a_network_is_read_as_log_odds() -> None:
     """x̂_0 = tanh(logit/2), told 1000 t - 1; beside it the mean and deviation of x_t, and Var(x_0 | x_t)."""
-    denoiser = BinomialDenoiser(Table(torch.tensor([-2.0, 0.0, 50.0])), ERASING, grid=10)
+    denoiser = BinomialDenoiser(Table(torch.tensor([-2.0, 0.0, 50.0])), ERASING, trained_steps=10)
     x_t = torch.ones(2, 3)
     for t, told in ((0.3, [299.0, 299.0]), (torch.tensor([0.3, 1.0]), [299.0, 999.0])):
         denoised = denoiser(x_t, t)
@@ -283,13 +288,13 @@ def test_the_losss_gradient_is_its_central_difference() -> None:
 
 def test_the_level_before_the_first_step_is_the_data() -> None:
     """Also on a schedule whose alpha(0) is not 1; elsewhere one step nearer to it."""
-    earlier = before(ERASING, level(ERASING, torch.tensor([0.1, 0.3, 1.0])), 10)
+    earlier = before(ERASING, noise_level(ERASING, torch.tensor([0.1, 0.3, 1.0])), 10)
     torch.testing.assert_close(earlier.t, torch.tensor([0.0, 0.2, 0.9], dtype=torch.float64))
     assert kept(earlier)[0] == 1
     learned = Learned(width=4).build()
     with torch.no_grad():
-        assert level(learned, 0.0).alpha < 1
-        assert before(learned, level(learned, torch.tensor([0.1])), 10).alpha.tolist() == [1.0]
+        assert noise_level(learned, 0.0).alpha < 1
+        assert before(learned, noise_level(learned, torch.tensor([0.1])), 10).alpha.tolist() == [1.0]
 
 
 def test_the_last_bits_are_drawn_or_the_more_probable_ones() -> None:
@@ -297,11 +302,16 @@ def test_the_last_bits_are_drawn_or_the_more_probable_ones() -> None:
     noise = torch.from_numpy(stats.norm.ppf((np.arange(100) + 0.5) / 100))[:, None]
     for last, share in (("draw", 0.65), ("sign", 1.0)):
         end, _ = BinomialAncestral(last).step(
-            even, torch.ones_like(noise), level(ERASING, 1.0), DATA, None, StepNoise(lambda *_: noise, 0)
+            even, torch.ones_like(noise), noise_level(ERASING, 1.0), DATA, None, StepNoise(lambda *_: noise, 0)
         )
         assert float((end > 0).double().mean()) == pytest.approx(share)
         half, _ = BinomialAncestral(last).step(
-            even, torch.ones_like(noise), level(ERASING, 1.0), level(ERASING, 0.5), None, StepNoise(lambda *_: noise, 0)
+            even,
+            torch.ones_like(noise),
+            noise_level(ERASING, 1.0),
+            noise_level(ERASING, 0.5),
+            None,
+            StepNoise(lambda *_: noise, 0),
         )
         assert float((half > 0).double().mean()) == pytest.approx(0.575, abs=0.01)  # a = 0.5, x̂_0 = 0.3
 

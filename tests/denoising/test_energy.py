@@ -13,7 +13,7 @@ from sumi.networks.unet import UNetConfig
 from sumi.objectives.denoising import DenoisingLoss
 from sumi.process.chain import LinearBeta
 from sumi.process.exploding import EDM
-from sumi.process.schedule import level
+from sumi.process.schedule import noise_level
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import uniform
@@ -90,7 +90,7 @@ def test_every_mode_of_autograd_gives_the_same_field(mode) -> None:
 def test_the_energy_of_a_gaussian_is_its_log_density(schedule) -> None:
     """A network with which E is the exact energy: so is the denoiser, and log p = -E/(c_in sigma) + constant."""
     target = GaussianTarget(mean=0.4, std=0.3)
-    now = level(schedule, 0.6)
+    now = noise_level(schedule, 0.6)
     mean, variance = target.marginal(now)
     c_in = (now.alpha**2 + now.sigma**2) ** -0.5
 

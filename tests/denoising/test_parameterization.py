@@ -22,7 +22,7 @@ from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, CosineNoise, Flow, RectifiedFlow, SubVP
 from sumi.process.exploding import EDM, VE
 from sumi.process.gaussian import add_noise, expand
-from sumi.process.schedule import NoiseLevel, level
+from sumi.process.schedule import NoiseLevel, noise_level
 
 SCHEDULES = [LinearBeta().build(), CosineBeta().build()]
 ALL = {c.name: c.build() for c in (LinearBeta(), CosineBeta(), VP(), SubVP(), Flow(), VE(), EDM())}
@@ -78,7 +78,7 @@ def _example():
 def test_the_right_output_gives_back_the_data(parameterization, schedule) -> None:
     """With F as the paper defines it, x̂_0 = x_0, and noise, score and velocity are those of the pair (x_0, ε)."""
     x_0, noise = _example()
-    now = level(schedule, TIMES)
+    now = noise_level(schedule, TIMES)
     alpha, sigma = expand(now.alpha, x_0), expand(now.sigma, x_0)
     x_t = add_noise(x_0, noise, now)
     network = Fixed(MEANING[parameterization](x_0, noise, shaped(now, x_0)))
@@ -130,7 +130,7 @@ def test_velocity_without_variance_preservation() -> None:
 def test_any_callable_is_a_denoiser() -> None:
     x, _ = _example()
     denoiser = FunctionDenoiser(lambda x_t, t: x_t * t.alpha, SCHEDULES[0])
-    torch.testing.assert_close(denoiser(x, 0.5).clean, x * level(SCHEDULES[0], 0.5).alpha)
+    torch.testing.assert_close(denoiser(x, 0.5).clean, x * noise_level(SCHEDULES[0], 0.5).alpha)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -141,7 +141,7 @@ def test_round_trips_between_all_parameterizations(name: str, t: float, pair: tu
 
     x̂_0 loses the digits that alpha is small by; as a part of F of unit size it keeps 1e-12 of all that it is made of.
     """
-    now = level(ALL[name], torch.tensor([t], dtype=torch.float64))
+    now = noise_level(ALL[name], torch.tensor([t], dtype=torch.float64))
     x_0, noise = (torch.tensor([v], dtype=torch.float64) for v in pair)
     x_t = now.alpha * x_0 + now.sigma * noise
     for first, meaning in MEANING.items():
@@ -165,7 +165,7 @@ def test_flow_is_the_slope_of_the_path_and_finite_where_no_data_is_left(schedule
     x_0, noise, h = torch.tensor([[0.7]]).double(), torch.tensor([[-1.1]]).double(), 1e-6
 
     def path(t: float) -> torch.Tensor:
-        return add_noise(x_0, noise, level(schedule, t))
+        return add_noise(x_0, noise, noise_level(schedule, t))
 
     for t in (1e-4, 0.2, 0.5, 0.9, 1.0):
         u = (path(t) - path(t - h)) / h if t == 1 else (path(t + h) - path(t - h)) / (2 * h)
@@ -173,21 +173,21 @@ def test_flow_is_the_slope_of_the_path_and_finite_where_no_data_is_left(schedule
         torch.testing.assert_close(
             clean, x_0, rtol=0, atol=1e-8 if t < 1 else 1e-5
         )  # a central, a one-sided difference
-    end = PredictFlow().coefficients(level(schedule, 1.0))
-    assert end.c_skip == pytest.approx(level(schedule, 1.0).sigma_slope / -level(schedule, 1.0).alpha_slope)
+    end = PredictFlow().coefficients(noise_level(schedule, 1.0))
+    assert end.c_skip == pytest.approx(noise_level(schedule, 1.0).sigma_slope / -noise_level(schedule, 1.0).alpha_slope)
 
 
 def test_rectified_flow_is_noise_minus_data() -> None:
     x_0, noise = _example()
     denoiser = NetworkDenoiser(Fixed(noise - x_0), RectifiedFlow(), PredictFlow())
     t = torch.tensor([1e-5, 0.1, 0.5, 0.9, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(denoiser(add_noise(x_0, noise, level(RectifiedFlow(), t)), t).clean, x_0)
+    torch.testing.assert_close(denoiser(add_noise(x_0, noise, noise_level(RectifiedFlow(), t)), t).clean, x_0)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_edm_reads_and_predicts_unit_variance(name: str) -> None:
     """For data of variance sigma_data² input and target have variance 1 at all times, and c_noise = ln(σ̂)/4."""
-    now, s = level(ALL[name], TIMES), 0.7
+    now, s = noise_level(ALL[name], TIMES), 0.7
     c = PredictPreconditioned(sigma_data=s).coefficients(now)
     variance_in = c.c_in**2 * (now.alpha**2 * s**2 + now.sigma**2)
     of_clean, of_noise = (1 - c.c_skip * now.alpha) / c.c_out, c.c_skip * now.sigma / c.c_out

@@ -18,7 +18,7 @@ from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.exploding import Ladder
 from sumi.process.gaussian import posterior
 from sumi.process.learned import LearnedChain
-from sumi.process.schedule import DATA, NoiseLevel, Schedule, level
+from sumi.process.schedule import DATA, NoiseLevel, Schedule, noise_level
 
 STEPS = 25
 
@@ -49,8 +49,8 @@ def betas(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
 
 def step_variance(schedule: Schedule, i: int, of_clean: Tensor) -> Tensor:
     """Σ of the step from i to i - 1 by the law of total variance: β̃ + c² Var(x_0 | x_i); the data have σ = 0."""
-    t = level(schedule, i / STEPS)
-    q = posterior(DATA if i == 1 else level(schedule, (i - 1) / STEPS), t)
+    t = noise_level(schedule, i / STEPS)
+    q = posterior(DATA if i == 1 else noise_level(schedule, (i - 1) / STEPS), t)
     return q.variance + q.clean**2 * of_clean
 
 
@@ -62,7 +62,7 @@ def test_the_steps_variance_is_the_papers_mixture_at_every_step(name: str, v: fl
     beta, small = betas(schedule)
     said = torch.full((1, 3), 2 * v - 1, dtype=torch.float64)
     for i in range(1, STEPS + 1):
-        found = step_variance(schedule, i, clean_variance(said, level(schedule, i / STEPS), schedule, STEPS))
+        found = step_variance(schedule, i, clean_variance(said, noise_level(schedule, i / STEPS), schedule, STEPS))
         expected = np.exp(v * np.log(beta[i - 1]) + (1 - v) * np.log(small[i - 1]))
         assert found.shape == (1, 3)
         assert found.tolist()[0] == pytest.approx([expected] * 3, rel=1e-9)
@@ -77,12 +77,12 @@ def test_it_is_so_for_a_thousand_steps_of_float32() -> None:
     small[0] = small[1]
     index = torch.arange(1, 1001)
     v = torch.linspace(-1, 2, 1000)
-    now = level(schedule, index.double() / 1000)
+    now = noise_level(schedule, index.double() / 1000)
     of_clean = clean_variance((2 * v - 1)[:, None], now, schedule, 1000)
     assert of_clean.dtype == torch.float32
     for i in (1, 2, 3, 500, 998, 999, 1000):
-        t = level(schedule, i / 1000)
-        q = posterior(DATA if i == 1 else level(schedule, (i - 1) / 1000), t)
+        t = noise_level(schedule, i / 1000)
+        q = posterior(DATA if i == 1 else noise_level(schedule, (i - 1) / 1000), t)
         found = q.variance + q.clean**2 * of_clean[i - 1].item()
         at = float(v[i - 1])
         assert found == pytest.approx(beta[i - 1] ** at * small[i - 1] ** (1 - at), rel=1e-6)
@@ -95,7 +95,9 @@ def test_nothing_and_all_of_it_are_the_two_fixed_variances(name: str) -> None:
     beta, small = betas(schedule)
     times = torch.arange(1, STEPS + 1, dtype=torch.float64) / STEPS
     none, half, less, whole = (
-        clean_variance(torch.full((STEPS, 1), said, dtype=torch.float64), level(schedule, times), schedule, STEPS)[:, 0]
+        clean_variance(
+            torch.full((STEPS, 1), said, dtype=torch.float64), noise_level(schedule, times), schedule, STEPS
+        )[:, 0]
         for said in (-1.0, 0.0, -2.0, 1.0)
     )
     assert none[1:].tolist() == [0.0] * (STEPS - 1)
@@ -112,12 +114,12 @@ def test_floats_and_tensors_agree(name: str) -> None:
     schedule = CHAINS[name]
     said = torch.randn(STEPS, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     times = torch.arange(1, STEPS + 1, dtype=torch.float64) / STEPS
-    together = clean_variance(said, level(schedule, times), schedule, STEPS)
-    later = clean_variance(said[1:], level(schedule, times[1:]), schedule, STEPS)
+    together = clean_variance(said, noise_level(schedule, times), schedule, STEPS)
+    later = clean_variance(said[1:], noise_level(schedule, times[1:]), schedule, STEPS)
     assert together.shape == said.shape
     torch.testing.assert_close(together[1:], later, rtol=1e-12, atol=0)
     for i, t in enumerate(times.tolist()):
-        alone = clean_variance(said[i : i + 1], level(schedule, t), schedule, STEPS)
+        alone = clean_variance(said[i : i + 1], noise_level(schedule, t), schedule, STEPS)
         torch.testing.assert_close(alone[0], together[i], rtol=1e-12, atol=1e-15)
 
 
@@ -125,7 +127,7 @@ def test_a_chain_of_one_step_has_its_own_noise() -> None:
     """No second step, so no other variance: sigma_1² whatever v."""
     schedule = LinearBeta(steps=1, beta_start=0.3, beta_end=0.3).build()
     said = torch.tensor([[-1.0], [0.0], [5.0]], dtype=torch.float64)
-    assert clean_variance(said, level(schedule, 1.0), schedule, 1).flatten().tolist() == pytest.approx([0.3] * 3)
+    assert clean_variance(said, noise_level(schedule, 1.0), schedule, 1).flatten().tolist() == pytest.approx([0.3] * 3)
 
 
 def test_it_needs_no_preserved_variance() -> None:
@@ -136,9 +138,9 @@ def test_it_needs_no_preserved_variance() -> None:
         beta = sigma[i - 1] ** 2 - sigma[i - 2] ** 2
         small = beta * sigma[i - 2] ** 2 / sigma[i - 1] ** 2
         said = torch.full((1, 1), 0.4, dtype=torch.float64)  # v = 0.7
-        found = step_variance(schedule, i, clean_variance(said, level(schedule, i / STEPS), schedule, STEPS))
+        found = step_variance(schedule, i, clean_variance(said, noise_level(schedule, i / STEPS), schedule, STEPS))
         assert found.item() == pytest.approx(beta**0.7 * small**0.3, rel=1e-9)
-    first = clean_variance(torch.full((1, 1), 1.0).double(), level(schedule, 1 / STEPS), schedule, STEPS)
+    first = clean_variance(torch.full((1, 1), 1.0).double(), noise_level(schedule, 1 / STEPS), schedule, STEPS)
     assert first.item() == pytest.approx(sigma[0] ** 2)
 
 
@@ -170,9 +172,9 @@ def test_a_networks_second_half_is_the_variance_and_its_first_the_prediction() -
     for t in (0.4, torch.tensor([0.04, 0.08, 0.52, 1.0], dtype=torch.float64)):
         denoised = denoiser(x, t)
         torch.testing.assert_close(denoised.clean, x.tanh(), rtol=0, atol=0)
-        expected = clean_variance(torch.full_like(x, 0.3), level(schedule, t), schedule, STEPS)
+        expected = clean_variance(torch.full_like(x, 0.3), noise_level(schedule, t), schedule, STEPS)
         torch.testing.assert_close(denoised.clean_variance, expected, rtol=0, atol=0)
-    assert denoiser.predict(x, Known().coefficients(level(schedule, 0.4))).shape == x.shape
+    assert denoiser.predict(x, Known().coefficients(noise_level(schedule, 0.4))).shape == x.shape
 
 
 def test_the_bound_takes_the_papers_variance_for_each_step() -> None:
@@ -182,7 +184,7 @@ def test_the_bound_takes_the_papers_variance_for_each_step() -> None:
     denoiser = NetworkDenoiser(Halves(0.3), schedule, Known(), STEPS, learned_variance=True)
     x = torch.zeros(1, 2, dtype=torch.float64)
     for i in (2, 7, STEPS):
-        t, s = (level(schedule, k / STEPS) for k in (i, i - 1))
+        t, s = (noise_level(schedule, k / STEPS) for k in (i, i - 1))
         found = CleanVariance().between(denoiser(x, t), s, t)
         assert found[0, 0].item() == pytest.approx(beta[i - 1] ** 0.65 * small[i - 1] ** 0.35, rel=1e-9)
     first = CleanVariance().of_data(denoiser(x, 1 / STEPS), 0.0)

@@ -13,7 +13,7 @@ from sumi.errors import InputError
 from sumi.evaluation.solvers import CountingDenoiser, compare, draw_comparison
 from sumi.models.diffusion.tuned import tuned_file
 from sumi.models.diffusion.tuning import tune
-from sumi.process.schedule import level
+from sumi.process.schedule import noise_level
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
@@ -29,7 +29,7 @@ class Known(nn.Module):
         self.schedule, self.part = schedule, nn.Parameter(torch.tensor(0.1))
 
     def forward(self, x, c_noise):
-        now = level(self.schedule, (c_noise[0] + 1) / 1000)
+        now = noise_level(self.schedule, (c_noise[0] + 1) / 1000)
         variance = (now.alpha * 0.5) ** 2 + now.sigma**2
         return float(now.sigma / variance) * x + self.part * float(now.sigma) * torch.sin(3 * x)
 

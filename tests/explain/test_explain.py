@@ -24,7 +24,7 @@ from sumi.explain.noising import walk
 from sumi.explain.reverse import held_out_loss
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import RectifiedFlow
-from sumi.process.schedule import level
+from sumi.process.schedule import noise_level
 from sumi.sampling.solvers.ddim import DDIM
 from tests.explain.pictures import assert_is_a_picture
 from tests.oracles import GaussianTarget
@@ -60,16 +60,16 @@ def test_what_the_figures_say_is_true(unlabelled: str, tmp_path: Path) -> None:
 
 
 def test_the_remainder_of_a_kick_has_its_closed_form_all_the_way() -> None:
-    half = level(LINEAR, 0.5)
+    half = noise_level(LINEAR, 0.5)
     _, variance = GaussianTarget(0.0, 0.3).marginal(half)
     remainder = measure_remainder(LINEAR, DDIM(eta=1.0))
     for t, left in zip(remainder.t, remainder.left, strict=True):
-        s = level(LINEAR, t)
+        s = noise_level(LINEAR, t)
         covariance = s.alpha * half.alpha * 0.09 + half.alpha / s.alpha * s.sigma**2
         assert left == pytest.approx(covariance / variance, abs=1e-10)
     ode = measure_remainder(LINEAR, DDIM(eta=0.0))
     for t, left in zip(ode.t, ode.left, strict=True):
-        s = level(LINEAR, t)
+        s = noise_level(LINEAR, t)
         assert left == pytest.approx(((s.alpha**2 * 0.09 + s.sigma**2) / variance) ** 0.5, abs=4e-3)
 
 
@@ -126,7 +126,7 @@ def test_loss_by_noise_of_the_exact_denoiser_is_the_posterior_variance() -> None
     times = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     losses = loss_by_noise(gaussian_denoiser(0.2, 0.3, schedule), images, times, seed=1, batch_size=64)
     for t, mse, noise in zip(losses.t, losses.mse_clean, losses.mse_noise, strict=True):
-        now = level(schedule, t)
+        now = noise_level(schedule, t)
         exact = 0.09 * now.sigma**2 / (now.alpha**2 * 0.09 + now.sigma**2)
         assert mse == pytest.approx(exact, rel=5 * (2 / 40_000) ** 0.5)
         assert noise == pytest.approx(mse * (now.alpha / now.sigma) ** 2, rel=1e-9)
@@ -151,7 +151,7 @@ def test_loss_by_log_snr_of_the_exact_denoiser_is_the_mean_posterior_variance(gr
     bins = binned_times(schedule, grid, 8)
     assert len(found.bins) == len(bins) == 8
     for one, (low, high, times) in zip(found.bins, bins, strict=True):
-        now = level(schedule, times)
+        now = noise_level(schedule, times)
         assert (one.low, one.high) == (low, high)
         exact = 0.09 * now.sigma**2 / (now.alpha**2 * 0.09 + now.sigma**2)
         for estimate, errors in ((one.mse_clean, exact), (one.mse_noise, exact * now.log_snr.exp())):
@@ -195,6 +195,6 @@ def test_a_bootstrap_interval_covers_the_mean_nineteen_times_in_twenty(count: in
 def test_the_package_own_exact_denoiser_agrees_with_the_oracle() -> None:
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
     for t in (0.01, 0.4, 1.0):
-        now = level(LINEAR, t)
+        now = noise_level(LINEAR, t)
         ours = gaussian_denoiser(0.5, 0.3, LINEAR)(x, t).clean
         torch.testing.assert_close(ours, GaussianTarget(0.5, 0.3).clean(x, now), rtol=1e-14, atol=1e-14)

@@ -32,7 +32,7 @@ from sumi.objectives.denoising import DenoisingObjective
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import VE
-from sumi.process.schedule import Schedule, level
+from sumi.process.schedule import Schedule, noise_level
 from sumi.randomness import Purpose, normal
 from sumi.training.run_folder import RunFolder
 from sumi.training_run import Events, build_trainer
@@ -83,7 +83,7 @@ def test_which_schedules_shrink_what_they_noise() -> None:
 
 
 def test_the_kernel_is_that_of_bayes() -> None:
-    s, t = level(LINEAR, 0.1), level(LINEAR, 0.25)
+    s, t = noise_level(LINEAR, 0.1), noise_level(LINEAR, 0.25)
     x_t, x_s = torch.tensor([-0.4, 0.1, 1.3]), np.linspace(-4, 4, 8001)
     kernel = reverse_kernel.reverse_kernel(s, t, x_t)
     a = t.alpha / s.alpha
@@ -108,8 +108,8 @@ def test_the_kernel_is_that_of_bayes() -> None:
 
 def test_small_steps_back_are_gaussian_large_ones_are_not() -> None:
     """Total variation falls like β^(3/2): the third derivative of log q is what a Gaussian lacks."""
-    t = level(LINEAR, 0.2)
-    steps = [reverse_kernel.measure_step(level(LINEAR, 0.2 - h), t) for h in (4e-3, 2e-3, 1e-3, 5e-4)]
+    t = noise_level(LINEAR, 0.2)
+    steps = [reverse_kernel.measure_step(noise_level(LINEAR, 0.2 - h), t) for h in (4e-3, 2e-3, 1e-3, 5e-4)]
     orders = [reverse_kernel.order(far, near) for far, near in pairwise(steps)]
     assert orders == sorted(orders, reverse=True)  # it comes down to the limit
     assert orders[-1] == pytest.approx(1.5, abs=0.02)
@@ -121,12 +121,12 @@ def test_small_steps_back_are_gaussian_large_ones_are_not() -> None:
 
 def test_in_one_step_from_pure_noise_the_kernel_is_the_data_and_its_mean_theirs() -> None:
     x_t = torch.linspace(-3, 3, 7)
-    from_noise = reverse_kernel.reverse_kernel(level(LINEAR, 0.0), level(Flow().build(), 1.0), x_t)
+    from_noise = reverse_kernel.reverse_kernel(noise_level(LINEAR, 0.0), noise_level(Flow().build(), 1.0), x_t)
     torch.testing.assert_close(from_noise.mean, torch.zeros(7, dtype=torch.float64), rtol=0, atol=1e-15)
     torch.testing.assert_close(from_noise.variance, torch.full((7,), 1.01, dtype=torch.float64), rtol=1e-12, atol=0)
-    nearly = reverse_kernel.reverse_kernel(level(LINEAR, 0.0), level(LINEAR, 1.0), x_t)
+    nearly = reverse_kernel.reverse_kernel(noise_level(LINEAR, 0.0), noise_level(LINEAR, 1.0), x_t)
     # alpha(1) = 0.0064 of the data is left, so the mean leans by alpha x_t Var(x_0)
-    torch.testing.assert_close(nearly.mean, 1.01 * level(LINEAR, 1.0).alpha * x_t.double(), rtol=2e-3, atol=1e-6)
+    torch.testing.assert_close(nearly.mean, 1.01 * noise_level(LINEAR, 1.0).alpha * x_t.double(), rtol=2e-3, atol=1e-6)
 
 
 def test_the_denoiser_of_the_images_themselves_is_a_mixture_of_points(digits: ImageDataset) -> None:
@@ -156,8 +156,8 @@ def test_what_a_classifier_sees_depends_on_log_snr_alone() -> None:
     image, noise = torch.rand(3, 1, 8, 8), torch.randn(3, 1, 8, 8)
     exploding = VE().build()
     t = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
-    there = level(exploding, t)
-    here = level(LINEAR, LINEAR.time(torch.as_tensor(there.log_snr)))
+    there = noise_level(exploding, t)
+    here = noise_level(LINEAR, LINEAR.time(torch.as_tensor(there.log_snr)))
     own = recognition.at_log_snr(torch.as_tensor(there.log_snr))
     expected = recognition.noised(image, own, noise)
     torch.testing.assert_close(recognition.noised(image, there, noise), expected)
@@ -232,7 +232,7 @@ class ExactOutput(nn.Module):
         self.schedule, self.parameterization = schedule, parameterization
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        now = level(self.schedule, (float(c_noise[0]) + 1) / 1000)
+        now = noise_level(self.schedule, (float(c_noise[0]) + 1) / 1000)
         c = self.parameterization.coefficients(now)
         return (GaussianTarget(0.2, 0.3).clean(x, now) - c.c_skip * x) / c.c_out
 
@@ -257,7 +257,7 @@ def test_networks_that_say_the_truth_have_one_error_whatever_they_say() -> None:
 
 
 def test_own_weights_are_the_plain_error_of_the_output() -> None:
-    t = level(LINEAR, torch.tensor([0.01, 0.5, 1.0], dtype=torch.float64))
+    t = noise_level(LINEAR, torch.tensor([0.01, 0.5, 1.0], dtype=torch.float64))
     for plan in parameterizations.PLANS:
         c_out = torch.as_tensor(plan.parameterization.coefficients(t).c_out)
         plain = torch.allclose(plan.weighting.weight(t) * c_out**2, torch.ones(3, dtype=torch.float64))
@@ -326,7 +326,7 @@ def test_the_exact_score_is_the_gradient_of_the_density() -> None:
     schedule = low_density.LADDER.build()
     for t in (0.1, 0.5, 1.0):
         x = (4 * normal(0, [0], 0, Purpose.START, (20, 2), dtype=torch.float64)[0]).requires_grad_()
-        now = level(schedule, t)
+        now = noise_level(schedule, t)
         (slope,) = torch.autograd.grad(low_density.log_density(x, float(now.sigma)).sum(), x)
         torch.testing.assert_close(low_density.exact_denoiser(schedule)(x, now).score, slope, rtol=1e-9, atol=1e-9)
     line = torch.linspace(-14, 14, 281, dtype=torch.float64)
@@ -365,7 +365,7 @@ def test_a_learned_score_is_wrong_where_there_was_no_data(tmp_path: Path) -> Non
 
 def test_the_dense_region_holds_most_mass_on_few_places() -> None:
     error = low_density.score_error(
-        low_density.exact_denoiser(low_density.LADDER.build()), level(low_density.LADDER.build(), 0.1)
+        low_density.exact_denoiser(low_density.LADDER.build()), noise_level(low_density.LADDER.build(), 0.1)
     )
     density = low_density.log_density(error.places, 0.3).exp()
     assert 0.95 <= float(density[error.dense].sum() / density.sum()) < 0.97

@@ -19,7 +19,7 @@ from sumi.guidance.extrapolation import Extrapolation, Interval
 from sumi.process.chain import CosineBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM
-from sumi.process.schedule import NoiseLevel, Schedule, Time, level
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_level
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from tests.labelled_mixture import (
@@ -60,7 +60,7 @@ TIMES = torch.linspace(0.02, 0.98, 16, dtype=torch.float64)
 def test_scale_1_makes_of_the_unconditional_denoiser_the_conditional_one(schedule: Schedule) -> None:
     """To 1e-10, at levels of floats and of each sample; scale 0 leaves it in its own bits."""
     for t in (*TIMES.tolist(), TIMES):
-        now = level(schedule, t)
+        now = noise_level(schedule, t)
         size = torch.as_tensor((now.alpha**2 + now.sigma**2) ** 0.5, dtype=torch.float64).reshape(-1, 1)
         x_t = POINTS * size
         expected = mixture(schedule, OF_CLASS)(x_t, now).clean
@@ -73,7 +73,7 @@ def test_scale_1_makes_of_the_unconditional_denoiser_the_conditional_one(schedul
 def test_the_score_is_the_guided_one(schedule: Schedule, scale: float) -> None:
     """∇ log p(x_t) + s ∇ log p(y | x_t), to 1e-10 of the largest; on a conditional denoiser that of s + 1."""
     for t in TIMES.tolist():
-        now = level(schedule, t)
+        now = noise_level(schedule, t)
         x_t = POINTS * (now.alpha**2 + now.sigma**2) ** 0.5
         for base, total in ((mixture(schedule), scale), (mixture(schedule, OF_CLASS), scale + 1)):
             expected = guided_score(x_t, now, total)
@@ -88,12 +88,12 @@ def test_samplers_follow_the_guided_field(name: str, scale: float) -> None:
     """As scipy does from log-densities, to 1e-6, from noise of 5 times the data to where it is 1e-3 of them."""
     schedule = EDM(sigma_min=1e-4).build() if name == "edm" else SCHEDULES[name]
     begin = float(schedule.time(torch.tensor([-2 * log(5.0)]).double()))
-    x = POINTS[:6] * level(schedule, begin).sigma
+    x = POINTS[:6] * noise_level(schedule, begin).sigma
     reach = torch.linspace(log(5.0), log(1e-3), 2000, dtype=torch.float64)
     grid = torch.cat([schedule.time(-2 * reach), torch.zeros(1).double()])
     grid[0] = begin
     made = sample(guided(schedule, scale), Adams(data_std=0.5), grid, x)
-    torch.testing.assert_close(made, flow_of_score(x, level(schedule, begin), scale), rtol=0, atol=1e-6)
+    torch.testing.assert_close(made, flow_of_score(x, noise_level(schedule, begin), scale), rtol=0, atol=1e-6)
 
 
 def test_scale_0_and_1_sample_the_two_distributions_themselves() -> None:
@@ -117,7 +117,7 @@ def test_scale_0_and_1_sample_the_two_distributions_themselves() -> None:
     made = sample(
         ClassifierGuidance(mixture_denoiser(*both, schedule), first_of_two, 1.0), Adams(data_std=0.5), grid, points
     )
-    flow = two[0][1].flow(points, level(schedule, 1.0), level(schedule, 0.0))
+    flow = two[0][1].flow(points, noise_level(schedule, 1.0), noise_level(schedule, 0.0))
     torch.testing.assert_close(made, flow, rtol=0, atol=1e-5)
 
     x = normal_points(4000)
@@ -235,7 +235,7 @@ def test_one_classifier_guides_every_schedule(schedule: Schedule) -> None:
     classifier = NoisyClassifier(network, -20.0, 20.0)
     of_class = classifier.of(torch.ones(16, dtype=torch.int64))
     for t in (0.3, 0.8, torch.linspace(0.1, 0.9, 16).double()):
-        now = level(schedule, t)
+        now = noise_level(schedule, t)
         size = torch.as_tensor((now.alpha**2 + now.sigma**2) ** 0.5, dtype=torch.float64).reshape(-1, 1)
         made = ClassifierGuidance(mixture(schedule), of_class, 1.0)(POINTS * size, now).clean
         torch.testing.assert_close(made, mixture(schedule, OF_CLASS)(POINTS * size, now).clean, rtol=0, atol=1e-10)

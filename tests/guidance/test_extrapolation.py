@@ -19,7 +19,7 @@ from sumi.guidance.extrapolation import Extrapolation, Interval
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
 from sumi.process.continuous import VP
 from sumi.process.exploding import EDM
-from sumi.process.schedule import NoiseLevel, Schedule, Time, level
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_level
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.adaptive import Adaptive
@@ -70,12 +70,12 @@ def test_the_score_is_that_of_p_of_x_times_p_of_y_given_x_to_the_w(schedule: Sch
     """At each level, to 1e-10 of the largest; levels of floats, and one for each sample."""
     times = torch.linspace(0.02, 0.98, 16, dtype=torch.float64)
     for t in times.tolist():
-        now = level(schedule, t)
+        now = noise_level(schedule, t)
         x_t = POINTS * (now.alpha**2 + now.sigma**2) ** 0.5
         expected = guided_score(x_t, now, scale)
         bound = 1e-10 * float(expected.abs().max())
         torch.testing.assert_close(guided(schedule, scale)(x_t, now).score, expected, rtol=0, atol=bound)
-    now = level(schedule, times)
+    now = noise_level(schedule, times)
     x_t = POINTS * ((now.alpha**2 + now.sigma**2) ** 0.5)[:, None]
     each = torch.cat([guided(schedule, scale)(x[None], t.item()).clean for x, t in zip(x_t, times, strict=True)])
     torch.testing.assert_close(guided(schedule, scale)(x_t, times).clean, each, rtol=0, atol=1e-12)
@@ -91,7 +91,7 @@ def test_samplers_follow_the_guided_field(name: str, scale: float) -> None:
     """
     schedule = EDM(sigma_min=1e-4).build() if name == "edm" else SCHEDULES[name]
     begin = float(schedule.time(torch.tensor([-2 * log(5.0)]).double()))
-    t = level(schedule, begin)
+    t = noise_level(schedule, begin)
     x = POINTS[:6] * t.sigma
     expected = flow_of_score(x, t, scale)
     reach = torch.linspace(log(5.0), log(1e-3), 2000, dtype=torch.float64)
@@ -113,7 +113,7 @@ def test_scale_0_and_1_give_the_two_distributions_themselves() -> None:
     """
     schedule = SCHEDULES["vp"]
     one, other = gaussian_denoiser(0.4, 0.25, schedule), gaussian_denoiser(-0.3, 0.6, schedule)
-    flow = GaussianTarget(0.4, 0.25).flow(POINTS, level(schedule, 1.0), level(schedule, 0.0))
+    flow = GaussianTarget(0.4, 0.25).flow(POINTS, noise_level(schedule, 1.0), noise_level(schedule, 0.0))
     plain = sample(Extrapolation(one, other, 1.0), Adams(data_std=0.5), torch.linspace(1, 0, 4001).double(), POINTS)
     torch.testing.assert_close(plain, flow, rtol=0, atol=1e-6)
 
@@ -132,7 +132,7 @@ def test_autoguidance_has_the_score_of_the_better_to_the_w_over_the_worse(schedu
     """At each level, to 1e-10 of the largest."""
     denoiser = Extrapolation(mixture(schedule, OF_CLASS), worse(schedule), scale)
     for t in torch.linspace(0.02, 0.98, 16, dtype=torch.float64).tolist():
-        now = level(schedule, t)
+        now = noise_level(schedule, t)
         x_t = POINTS * (now.alpha**2 + now.sigma**2) ** 0.5
         expected = autoguided_score(x_t, now, scale)
         bound = 1e-10 * float(expected.abs().max())
@@ -146,9 +146,9 @@ def test_samples_of_autoguidance_follow_its_score() -> None:
     reach = torch.linspace(log(5.0), log(1e-3), 2000, dtype=torch.float64)
     grid = torch.cat([schedule.time(-2 * reach), torch.zeros(1).double()])
     grid[0] = begin
-    x = POINTS[:6] * level(schedule, begin).sigma
+    x = POINTS[:6] * noise_level(schedule, begin).sigma
     made = sample(Extrapolation(mixture(schedule, OF_CLASS), worse(schedule), scale), Adams(data_std=0.5), grid, x)
-    expected = flow_of_score(x, level(schedule, begin), scale, autoguided_score)
+    expected = flow_of_score(x, noise_level(schedule, begin), scale, autoguided_score)
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
 
 

@@ -12,7 +12,7 @@ from sumi.errors import InputError
 from sumi.guidance.tiling import Tiled, Tiling
 from sumi.operators.linear import Mask
 from sumi.process.continuous import VP
-from sumi.process.schedule import NoiseLevel, level
+from sumi.process.schedule import NoiseLevel, noise_level
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.posterior import MomentMatching
 from sumi.restoration.product import with_covariance
@@ -110,7 +110,7 @@ def test_variances_of_windows_are_averaged_as_their_means_are() -> None:
 
 
 def test_independent_blocks_are_denoised_exactly_with_a_stride_of_their_size() -> None:
-    x_t, now = noise(2, 1, 6, 9), level(SCHEDULE, 0.4)
+    x_t, now = noise(2, 1, 6, 9), noise_level(SCHEDULE, 0.4)
     found = Tiled(blocks(3), Tiling((6, 9), (3, 3), (3, 3)))(x_t, 0.4).clean
     apart = blocks(3)
     for top in (0, 3):
@@ -122,7 +122,7 @@ def test_independent_blocks_are_denoised_exactly_with_a_stride_of_their_size() -
 def test_with_windows_that_overlap_the_slope_is_that_of_the_mean() -> None:
     """∂x̂_0/∂x_t by autograd against differences: restoration steers by it."""
     tiled, x_t = Tiled(blocks(3), Tiling((4, 5), (3, 3), (1, 2))), noise(1, 1, 4, 5)
-    now, v = level(SCHEDULE, 0.4), noise(1, 1, 4, 5, seed=1)
+    now, v = noise_level(SCHEDULE, 0.4), noise(1, 1, 4, 5, seed=1)
     _, covariance = with_covariance(tiled, x_t, now)
     by_hand = torch.zeros_like(x_t)
     for k in range(x_t.numel()):  # the denoiser is linear: a unit's answer less that of 0 is its column
@@ -134,7 +134,7 @@ def test_with_windows_that_overlap_the_slope_is_that_of_the_mean() -> None:
 
 def test_moment_matching_through_tiles_is_exact_for_independent_blocks() -> None:
     """The mean of block-wise Gaussians N(0, I + 1 1ᵀ) given x_t and some pixels, by conditioning in numbers."""
-    x_t, now = noise(1, 1, 2, 6), level(SCHEDULE, 0.5)
+    x_t, now = noise(1, 1, 2, 6), noise_level(SCHEDULE, 0.5)
     known = torch.tensor([True, False, False, True, True, False] * 2).view(1, 1, 2, 6)
     y = noise(1, 1, 2, 6, seed=2)
     tiled = Tiled(blocks(2), Tiling((2, 6), (2, 2), (2, 2)))

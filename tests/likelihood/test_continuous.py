@@ -21,7 +21,7 @@ from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE
 from sumi.process.gaussian import add_noise
 from sumi.process.learned import Learned, MonotoneSchedule
-from sumi.process.schedule import Schedule, Time, level
+from sumi.process.schedule import Schedule, Time, noise_level
 from sumi.randomness import Purpose, normal
 from tests.likelihood.gaussian import UNEVEN, ExactGaussian, float64, least, prior_std
 
@@ -74,7 +74,7 @@ def test_the_bound_is_the_entropy_and_what_the_decoder_does_not_know(name: str) 
         x_0 = mean + std * X_0
         found = (bound.prior(x_0) + bound.reconstruction(x_0, NOISE)).mean().item()
         found += integral(bound, ExactGaussian(mean, std, schedule), x_0)
-        now = level(schedule, start)
+        now = noise_level(schedule, start)
         gap = log(1 + (now.sigma / now.alpha / std) ** 2) / 2
         assert found == pytest.approx(least(schedule, mean, std, prior) + gap, abs=1e-9)
 
@@ -89,14 +89,14 @@ def test_only_the_ends_of_the_schedule_matter() -> None:
     ):
         values = [integral(ContinuousBound(s), ExactGaussian(0.0, 0.6, s, bias=0.1), x_0) for s in (one, other)]
         assert values[0] == pytest.approx(values[1], rel=1e-9)
-        middle = [level(s, 0.5).log_snr for s in (one, other)]
+        middle = [noise_level(s, 0.5).log_snr for s in (one, other)]
         assert middle[0] != pytest.approx(middle[1], rel=0.01)
 
 
 def steps_from(start: float, steps: int, schedule: Schedule, variance, denoiser, x_0: Tensor) -> float:
     """Σ KL of a chain's ``steps`` even steps between ``start`` and 1, the mean over rows."""
     times = start + (1 - start) * even_times(steps)
-    s, t = (level(schedule, v.repeat_interleave(len(x_0))) for v in (times[:-1], times[1:]))
+    s, t = (noise_level(schedule, v.repeat_interleave(len(x_0))) for v in (times[:-1], times[1:]))
     x, noise = x_0.repeat(steps, 1), NOISE.repeat(steps, 1)
     return step_kl(denoiser(add_noise(x, noise, t), t), x, s, t, variance).sum().item() / len(x_0)
 
@@ -167,7 +167,7 @@ class Recorder:
         self.seen: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        self.seen.append((x_t, torch.as_tensor(level(self.schedule, t).t)))
+        self.seen.append((x_t, torch.as_tensor(noise_level(self.schedule, t).t)))
         return self.denoiser(x_t, t)
 
 
@@ -208,7 +208,7 @@ def test_an_estimate_in_continuous_time_is_the_exact_bound(name: str, evaluation
     schedule, start = STARTS[name]
     bound = ContinuousBound(schedule, start, None, prior_std(schedule, 1.0))
     found = estimate_bound(ExactGaussian(0.0, STD, schedule), bound, DATA, seed=2, evaluations=evaluations)
-    now = level(schedule, start)
+    now = noise_level(schedule, start)
     gap = log(1 + (now.sigma / now.alpha / STD) ** 2) / 2
     within(found.total, DIMENSIONS * (least(schedule, 0.0, STD, bound.prior_std) + gap))
     assert len(found.rate) == evaluations

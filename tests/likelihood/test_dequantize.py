@@ -26,7 +26,7 @@ from sumi.likelihood.trace import ExactTrace
 from sumi.models.diffusion.dequantizer import LearnedDequantizer, train_dequantizer
 from sumi.objectives.times import GridTimes
 from sumi.process.continuous import VP
-from sumi.process.schedule import level, noise_ratio
+from sumi.process.schedule import noise_level, noise_ratio
 
 MEAN, STD, LEVELS, DIMENSIONS = 0.12, 0.2, 5, 2  # bins of 0.5: log p varies a lot within one
 SCHEDULE = VP().build()
@@ -113,7 +113,7 @@ def test_the_bound_by_the_ode_is_that_of_the_exact_density() -> None:
     blurred = (STD**2 + noise_ratio(flow.first(schedule)) ** 2) ** 0.5
     x = DATA[:20].float()
     exact = weights(UniformDequantizer(LEVELS), normal_density(blurred), 2, x)
-    end = level(schedule, 1.0)
+    end = noise_level(schedule, 1.0)
     std = (end.alpha**2 * STD**2 + end.sigma**2) ** 0.5  # of x_1; its mean, 8e-4, costs less than 1e-2 nats
 
     def density(z: Tensor, _: int) -> Tensor:
@@ -126,7 +126,7 @@ def test_the_bound_by_the_ode_is_that_of_the_exact_density() -> None:
 @pytest.mark.parametrize("t", [0.05, 0.1])
 def test_the_gaussian_bound_comes_down_to_the_truth(t: float) -> None:
     """With the decoder's right width, Var(x_0 | x_t)^½, z and x̂_0 together make N(MEAN, STD²), end bins open."""
-    now = level(SCHEDULE, t)
+    now = noise_level(SCHEDULE, t)
     denoiser, ratio = gaussian_denoiser(MEAN, STD, SCHEDULE), noise_ratio(now)
     width = STD * ratio / (STD**2 + ratio**2) ** 0.5
     density = normal_density((STD**2 + ratio**2) ** 0.5)
@@ -216,7 +216,7 @@ def test_it_learns_on_the_times_of_a_chain_through_a_frozen_network() -> None:
 
 
 def test_a_draw_depends_on_its_own_index_alone() -> None:
-    now = level(SCHEDULE, 0.1)
+    now = noise_level(SCHEDULE, 0.1)
     kinds = (
         UniformDequantizer(LEVELS),
         GaussianDequantizer(gaussian_denoiser(MEAN, STD, SCHEDULE), now, LEVELS),
@@ -241,7 +241,7 @@ def test_means_come_with_their_error() -> None:
     "make",
     [
         lambda: UniformDequantizer(1),
-        lambda: GaussianDequantizer(gaussian_denoiser(0, 1, SCHEDULE), level(SCHEDULE, 0.1), 256, 0.0),
+        lambda: GaussianDequantizer(gaussian_denoiser(0, 1, SCHEDULE), noise_level(SCHEDULE, 0.1), 256, 0.0),
         lambda: LearnedDequantizer((2, 2), 256),
         lambda: weights(UniformDequantizer(LEVELS), normal_density(STD), 0),
         lambda: trained(steps=0),

@@ -31,7 +31,7 @@ from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import RunDescription
 from sumi.process.gaussian import expand, posterior, transition
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 
 Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """E[x_0 | x_t] and Var(x_0 | x_t) of each element, from x_t, alpha and sigma."""
@@ -71,7 +71,7 @@ class Exact(nn.Module):
         self.anchor = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        x_t, now = x.double(), level(self.schedule, t)
+        x_t, now = x.double(), noise_level(self.schedule, t)
         clean, variance = self.rule(x_t, *(torch.as_tensor(expand(v, x_t)) for v in (now.alpha, now.sigma)))
         if self.steps is None:
             return clean.to(x)
@@ -80,10 +80,10 @@ class Exact(nn.Module):
     def mixed(self, variance: Tensor, t: Tensor) -> Tensor:
         """v of eq. 15 at times i/T, i > 1 (at the first: of the second step's β̃ and sigma²)."""
         first = (t * self.steps).round() == 1
-        later, earlier = (level(self.schedule, t + (first.double() - k) / self.steps) for k in (0, 1))
+        later, earlier = (noise_level(self.schedule, t + (first.double() - k) / self.steps) for k in (0, 1))
         small = torch.as_tensor(posterior(earlier, later).variance)
         large = torch.as_tensor(transition(earlier, later).variance)
-        large = torch.where(first, torch.as_tensor(level(self.schedule, t).sigma) ** 2, large)
+        large = torch.where(first, torch.as_tensor(noise_level(self.schedule, t).sigma) ** 2, large)
         of_clean = torch.as_tensor(posterior(earlier, later).clean) ** 2
         step = expand(small, variance) + expand(of_clean, variance) * variance
         # to the data it is Var(x_0 | x_1) itself, which for pixels that are certain is nothing: v would be infinite
@@ -378,7 +378,7 @@ def bit_model(folder: Path, monkeypatch, chance: float, count: int = 400, length
             self.anchor = nn.Parameter(torch.zeros(()))
 
         def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-            a = torch.as_tensor(level(schedule, (c_noise.double() + 1) / 1000).alpha) ** 2
+            a = torch.as_tensor(noise_level(schedule, (c_noise.double() + 1) / 1000).alpha) ** 2
             return (log(chance / (1 - chance)) + x * 2 * torch.atanh(a)[:, None]).to(x)
 
     denoiser = BinomialDenoiser(LogOdds(), schedule, config.times.grid)

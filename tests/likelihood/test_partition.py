@@ -18,7 +18,7 @@ from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP
 from sumi.process.exploding import VE
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, deviation, level
+from sumi.process.schedule import NoiseLevel, deviation, noise_level
 
 STD = 0.3
 SCHEDULES = {
@@ -36,7 +36,7 @@ class Quadratic(nn.Module):
         self.schedule = schedule
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        now = level(self.schedule, ((c_noise + 1) / 1000).double())
+        now = noise_level(self.schedule, ((c_noise + 1) / 1000).double())
         c_in = 1 / deviation(now)
         a = now.sigma / (c_in * variance(now))
         return (1 - expand(a**0.5, x)) * x
@@ -63,7 +63,7 @@ def draws(now: NoiseLevel, count: int, dimensions: int) -> Tensor:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_energy_is_the_log_density_but_for_a_constant(name: str) -> None:
-    now = level(SCHEDULES[name], 0.2)
+    now = noise_level(SCHEDULES[name], 0.2)
     x = draws(now, 5, 3)
     torch.testing.assert_close(energy(model(name), x, now), x.square().sum(1) / (2 * variance(now)))
 
@@ -75,7 +75,7 @@ def test_annealing_finds_the_closed_form(name: str, dimensions: int) -> None:
     schedule = SCHEDULES[name]
     times = annealing_times(schedule, 0.2, 80)
     done = anneal(model(name), (dimensions,), times, chains=200, dtype=torch.float64)
-    found, truth = done.log_partition, closed_form(level(schedule, 0.2), dimensions)
+    found, truth = done.log_partition, closed_form(noise_level(schedule, 0.2), dimensions)
     assert found.error < 0.1
     assert abs(found.value - truth) < 3 * found.error
     assert abs(found.value - truth) > 1e-9
@@ -92,7 +92,7 @@ def test_weights_have_no_bias_however_few_the_steps() -> None:
         done = anneal(model("vp"), (1,), times, chains=8000, step_size=step_size, moves=moves, dtype=torch.float64)
         found = done.log_partition
         assert found.error < 0.05
-        assert abs(found.value - closed_form(level(schedule, 0.5), 1)) < 3 * found.error
+        assert abs(found.value - closed_form(noise_level(schedule, 0.5), 1)) < 3 * found.error
     assert done.accepted.min() > 0.9
 
 
@@ -113,7 +113,7 @@ def test_the_prior_may_be_another() -> None:
         dtype=torch.float64,
     )
     found = done.log_partition
-    assert abs(found.value - closed_form(level(SCHEDULES["linear"], 0.05), 2)) < 3 * found.error < 0.3
+    assert abs(found.value - closed_form(noise_level(SCHEDULES["linear"], 0.05), 2)) < 3 * found.error < 0.3
 
 
 def test_a_chain_depends_on_its_own_number_alone() -> None:
@@ -136,7 +136,7 @@ def test_mean_weights_are_added_without_overflow() -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_quadrature_in_the_plane(name: str) -> None:
     """Within what is stated; the rule alone is far better on a Gaussian."""
-    now = level(SCHEDULES[name], 0.2)
+    now = noise_level(SCHEDULES[name], 0.2)
     reach = 7 * float(variance(now)) ** 0.5
     found, plane = partition_on_plane(
         model(name), now, ((-reach, reach), (-reach, reach)), draws(now, 2000, 2), points=65
@@ -154,7 +154,7 @@ def test_quadrature_in_the_plane(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_ode_says_the_same_at_every_point(name: str) -> None:
     """alpha_t and the prior are accounted for; the mean's error is that of the prior, 4·10⁻⁵ · STD²."""
-    now = level(SCHEDULES[name], 0.2)
+    now = noise_level(SCHEDULES[name], 0.2)
     x = draws(now, 6, 3)
     flow = ProbabilityFlow(rtol=1e-7, atol=1e-7)
     found = partition_by_flow(model(name), flow, ExactTrace(), x, now)
@@ -164,14 +164,14 @@ def test_the_ode_says_the_same_at_every_point(name: str) -> None:
 
 
 def test_the_ode_by_a_chain() -> None:
-    now = level(SCHEDULES["linear"], 0.1)
+    now = noise_level(SCHEDULES["linear"], 0.1)
     found = partition_by_flow(model("linear", 200), GridFlow(200), ExactTrace(), draws(now, 6, 2), now)
     assert found.value == pytest.approx(closed_form(now, 2), abs=2e-3)
 
 
 def test_an_energy_that_is_not_that_of_its_flow_is_seen_in_the_spread() -> None:
     """A prior of half the width: the flow's density is another, and so is log Z from point to point."""
-    now = level(SCHEDULES["vp"], 0.2)
+    now = noise_level(SCHEDULES["vp"], 0.2)
     found = partition_by_flow(model("vp"), ProbabilityFlow(), ExactTrace(), draws(now, 40, 2), now, prior_std=0.5)
     assert found.spread > 0.5
 
@@ -186,7 +186,7 @@ def test_an_energy_that_is_not_that_of_its_flow_is_seen_in_the_spread() -> None:
         lambda: energy(
             NetworkDenoiser(nn.Identity(), SCHEDULES["vp"], PredictEnergy()),
             torch.zeros(1, 2),
-            level(SCHEDULES["vp"], 0.5),
+            noise_level(SCHEDULES["vp"], 0.5),
         ),
     ],
 )

@@ -21,7 +21,7 @@ from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, level, noise_ratio
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level, noise_ratio
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adaptive import Adaptive
 
@@ -64,7 +64,7 @@ def normal_log_density(x: Tensor, std: float) -> Tensor:
 
 def with_exact_prior(found, target: Mixture, schedule: Schedule) -> Tensor:
     """The found log-density, had the walk ended in the target's own p(x_1) instead of N(0, sigma_1²)."""
-    end = level(schedule, 1.0)
+    end = noise_level(schedule, 1.0)
     prior = normal_log_density(found.latent, float(end.sigma))
     return found.log_density - prior + target.log_density(found.latent, float(end.alpha), float(end.sigma))
 
@@ -85,7 +85,7 @@ def test_the_density_of_a_mixture(name: str, dimensions: int) -> None:
     truth = target.log_density(target.points, 1.0, first)
     error = bits(with_exact_prior(found, target, schedule) - truth, dimensions)
     assert error.abs().max() < 1e-4
-    if level(schedule, 1.0).alpha < 1e-6:  # nothing of the data is left: the prior is exact
+    if noise_level(schedule, 1.0).alpha < 1e-6:  # nothing of the data is left: the prior is exact
         assert bits(found.log_density - truth, dimensions).abs().max() < 1e-4
     assert 40 < found.evaluations.double().mean() < 100  # 6 to 16 steps
 
@@ -118,7 +118,7 @@ def test_a_gaussian_with_full_covariance_from_any_level(name: str) -> None:
     factor = torch.tensor([[0.5, 0.0, 0.0], [0.4, 0.3, 0.0], [-0.3, 0.2, 0.1]], dtype=torch.float64)
     covariance = factor @ factor.T
     x = torch.from_numpy(np.random.default_rng(1).standard_normal((5, 3))) @ factor.T
-    start, end = level(schedule, 0.3), level(schedule, 1.0)
+    start, end = noise_level(schedule, 0.3), noise_level(schedule, 1.0)
     std = 1.1 * float(end.sigma)
     flow = ProbabilityFlow(rtol=1e-7, atol=1e-7)
     found = flow.log_density(covariance_denoiser(covariance, schedule), x, EXACT, start=start, prior_std=std)
@@ -248,7 +248,7 @@ def test_the_grids_method_has_order_four(name: str) -> None:
     schedule, target = CONTINUOUS[name], mixture(2)
     denoiser, whole = target.denoiser(schedule), 640
     share = round(float(schedule.time(torch.tensor(-2 * log(0.1)).double())) * whole)
-    start = level(schedule, share / whole)
+    start = noise_level(schedule, share / whole)
     exact = ProbabilityFlow(rtol=1e-11, atol=1e-11).log_density(denoiser, target.points, EXACT, start=start)
     found = []
     for stride in (4, 2, 1):
@@ -264,7 +264,7 @@ class Recorder:
         self.denoiser, self.schedule, self.asked = denoiser, denoiser.schedule, []
 
     def __call__(self, x_t: Tensor, t) -> Denoised:
-        self.asked.append(float(level(self.schedule, t).t))
+        self.asked.append(float(noise_level(self.schedule, t).t))
         return self.denoiser(x_t, t)
 
 
@@ -284,7 +284,7 @@ def test_the_density_of_a_mixture_by_a_chain(build) -> None:
     schedule, target = build.build(), mixture(2)
     denoiser, flow = target.denoiser(schedule), GridFlow(1000)
     found = flow.log_density(denoiser, target.points, EXACT)
-    truth = target.log_density(target.points, 1.0, noise_ratio(level(schedule, 0.001)))
+    truth = target.log_density(target.points, 1.0, noise_ratio(noise_level(schedule, 0.001)))
     error = (with_exact_prior(found, target, schedule) - truth).abs()
     assert bits(error, 2).max() < 2e-4
     stated = stride_error(flow, denoiser, target.points, EXACT)

@@ -36,7 +36,7 @@ from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.process.gaussian import add_noise, expand, gaussian_kl, log_ratio
 from sumi.process.learned import LearnedChain
-from sumi.process.schedule import NoiseLevel, Schedule, Time, level
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_level
 from tests.likelihood.gaussian import UNEVEN, ExactGaussian, float64, least, prior_std
 
 SCHEDULES = {
@@ -57,7 +57,7 @@ class ExactMixture:
         return self.shares.log() - (offset.square().sum(-1) / variance + x.shape[1] * (2 * pi * variance).log()) / 2
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         alpha, sigma = expand(now.alpha, x_t), expand(now.sigma, x_t)
         variance = alpha**2 * self.stds**2 + sigma**2
         probability = self.log_density(x_t, alpha, variance).softmax(1)[..., None]
@@ -167,7 +167,7 @@ def test_an_error_of_the_denoiser_costs_exactly_its_weighted_square(name: str, v
     schedule, bias = SCHEDULES[name], 0.3
     bound = VariationalBound(schedule, UNEVEN, VARIANCES[variance], None, prior_std(schedule, 0.6))
     x_0, noise = 0.6 * float64(-1, -1, 1, 1)[:, None], float64(-1, 1, -1, 1)[:, None]
-    now = level(schedule, UNEVEN)
+    now = noise_level(schedule, UNEVEN)
     snr = (now.alpha / now.sigma) ** 2
     for i in range(1, len(UNEVEN)):
         index = torch.full((4,), i)
@@ -233,7 +233,7 @@ def test_the_steps_of_a_chain_are_those_of_its_paper(name: str) -> None:
             self.schedule = schedule
 
         def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-            now = level(schedule, t)
+            now = noise_level(schedule, t)
             return Denoised(x_t.tanh(), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t))
 
     alpha_bar = np.cumprod(1 - betas)
@@ -267,7 +267,7 @@ def test_the_first_level_of_pixels_is_discretised() -> None:
     """Levels share one in the decoder, and each has the mass of its bin under N(x̂_0, V_1)."""
     schedule = SCHEDULES["linear"]
     bound = VariationalBound(schedule, even_times(1000), CleanVariance(), 5)
-    now = level(schedule, 0.001)
+    now = noise_level(schedule, 0.001)
     said = Denoised(torch.full((5, 1), 0.2, dtype=torch.float64), torch.zeros(5, 1), now.alpha, now.sigma, 0.09)
     nats = bound.of_denoised(said, torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None], torch.ones(5).long())
     edges = float64(-torch.inf, -0.75, -0.25, 0.25, 0.75, torch.inf)
@@ -306,7 +306,7 @@ def test_the_denoising_loss_weighted_by_the_likelihood_is_the_bound_with_the_sma
     ]
     gradients = torch.tensor(rows, dtype=torch.float64).view(2, 9, 2)
     torch.testing.assert_close(gradients[0, 1:], gradients[1, 1:], rtol=1e-9, atol=1e-12)
-    first, second = (level(schedule, i / 9) for i in (1, 2))
+    first, second = (noise_level(schedule, i / 9) for i in (1, 2))
     small = first.sigma**2 * (1 - (second.alpha / second.sigma) ** 2 / (first.alpha / first.sigma) ** 2)
     ratio = (first.sigma / first.alpha) ** 2 / small
     torch.testing.assert_close(gradients[0, 0], ratio * gradients[1, 0], rtol=1e-9, atol=0)
@@ -317,7 +317,7 @@ def test_a_gradient_reaches_what_is_said_of_the_mean_and_of_the_variance() -> No
     schedule, index = SCHEDULES["linear"], torch.tensor([1, 500, 2, 1000])
     x_0 = float64(-1, 0.5, 1, 0)[:, None].repeat(1, 3)
     clean = (x_0 + float64(0.01, -0.2, 0.03)).requires_grad_()
-    now = level(schedule, index / 1000)
+    now = noise_level(schedule, index / 1000)
     for variance in (0.01 + 0.1 * x_0**2, float64(0.01, 0.2, 0.03, 0.5)[:, None], float64(0.07)):
         for levels in (None, 5):
             bound = VariationalBound(schedule, even_times(1000), CleanVariance(), levels)
@@ -335,7 +335,7 @@ def test_the_true_variance_is_where_the_bound_is_least() -> None:
     bound = VariationalBound(schedule, UNEVEN, CleanVariance(), None)
     x_0, noise = float64(-1, -1, 1, 1)[:, None], float64(-1, 1, -1, 1)[:, None]
     for i in (1, 2, 5):
-        now = level(schedule, UNEVEN[i])
+        now = noise_level(schedule, UNEVEN[i])
         t = NoiseLevel(*(float(v) for v in (now.t, now.alpha, now.sigma, now.log_snr, 0, 0)))
         exact = ExactGaussian(0, 1, schedule)(add_noise(x_0, noise, t), t)
         slopes = []
@@ -471,7 +471,7 @@ def test_the_measurement_counts_every_element_once_and_interpolates_in_log_snr()
     assert measured.error.tolist() == [data.square().mean().item()] * 2
     assert seen == [(2, 10), (4, 10), (5, 10), (7, 10), (9, 10), (10, 10)]
     apart = replace(measured, error=float64(4.0, 1.0))
-    high, low = (float(level(schedule, t).log_snr) for t in (0.2, 0.7))
+    high, low = (float(noise_level(schedule, t).log_snr) for t in (0.2, 0.7))
     wanted = float64(low - 3, low, (low + high) / 2, high, high + log(10))
     assert apart.error_at(wanted).tolist() == pytest.approx([4, 4, 2, 1, 0.1])
     alone = measure_variance(Zero(), data, float64(0.2), seed=0)
@@ -518,7 +518,7 @@ def test_one_step_may_be_taken_between_levels_of_floats() -> None:
     schedule = SCHEDULES["vp"]
     bound = VariationalBound(schedule, UNEVEN, CleanVariance(), None)
     x_0 = float64(-1, 2)[:, None]
-    t = level(schedule, 0.75)
+    t = noise_level(schedule, 0.75)
     said = ExactGaussian(0, 1, schedule)(x_0, t)
-    one = step_kl(said, x_0, level(schedule, 0.2), t, CleanVariance())
+    one = step_kl(said, x_0, noise_level(schedule, 0.2), t, CleanVariance())
     torch.testing.assert_close(one, bound.of_denoised(said, x_0, torch.tensor([4, 4])), rtol=1e-12, atol=0)

@@ -32,7 +32,7 @@ from sumi.objectives.times import (
 )
 from sumi.process.chain import LinearBeta
 from sumi.process.gaussian import add_noise
-from sumi.process.schedule import level
+from sumi.process.schedule import noise_level
 from sumi.randomness import Purpose, normal, uniform
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training.run_folder import RunFolder
@@ -80,7 +80,7 @@ def test_the_step_written_out() -> None:
     t = (uniform(5, positions, 12, Purpose.TRAINING_TIME) * 1000).floor().add(1) / 1000
     noise = normal(5, positions, 12, Purpose.TRAINING_NOISE, (1, 8, 8))
     x_0 = PixelRange(17).to_model(DATA.images[items])
-    assert torch.equal(denoiser.network.x, add_noise(x_0, noise, level(SCHEDULE, t)))
+    assert torch.equal(denoiser.network.x, add_noise(x_0, noise, noise_level(SCHEDULE, t)))
     torch.testing.assert_close(denoiser.network.c_noise, (1000 * t - 1).float())
     torch.testing.assert_close(losses, noise.square().flatten(1).mean(1), rtol=1e-6, atol=0)
 
@@ -100,7 +100,7 @@ def test_half_of_the_images_are_mirrored_left_to_right() -> None:
     items = [k % 40 for k in positions]
     plain, mirrored = shown(3, positions, items)[0], shown(3, positions, items, flip=True)[0]
     t = (uniform(5, positions, 3, Purpose.TRAINING_TIME) * 1000).floor().add(1) / 1000
-    now = level(SCHEDULE, t)
+    now = noise_level(SCHEDULE, t)
     noise = normal(5, positions, 3, Purpose.TRAINING_NOISE, (1, 8, 8))
     flipped = add_noise(PixelRange(17).to_model(DATA.images[items]).flip(-1), noise, now)
     changed = (plain != mirrored).flatten(1).any(1)
@@ -141,7 +141,7 @@ def test_divided_losses_estimate_the_integral_over_uniform_times() -> None:
         for divide in (False, True)
     )
     assert plain.std() < 1e-6
-    now = level(
+    now = noise_level(
         SCHEDULE,
         times.times(stratified(uniform(5, [0], 1, Purpose.TRAINING_TIME).item(), torch.arange(4000), 4000), SCHEDULE),
     )
@@ -162,14 +162,16 @@ def test_importance_sampling_sees_the_whole_batch_alike_in_any_parts() -> None:
                 losses = losses_of(objective, step, positions, positions)
                 seen.append(denoiser.network.c_noise)
                 t = (seen[-1].double() + 1) / 1000
-                undivided = losses * sampler.density(level(denoiser.schedule, t), denoiser.schedule)
+                undivided = losses * sampler.density(noise_level(denoiser.schedule, t), denoiser.schedule)
                 kept = sampler.losses[(t * 4).round().long() - 1]
                 assert bool(torch.isclose(kept, undivided[:, None].float()).any(1)[-1])
         histories.append(sampler.losses)
         times.append(torch.cat(seen))
     assert torch.equal(*times)
     torch.testing.assert_close(*histories, rtol=1e-6, atol=0)
-    assert len(set(sampler.density(level(SCHEDULE, torch.tensor([0.25, 0.5, 0.75, 1.0])), SCHEDULE).tolist())) == 4
+    assert (
+        len(set(sampler.density(noise_level(SCHEDULE, torch.tensor([0.25, 0.5, 0.75, 1.0])), SCHEDULE).tolist())) == 4
+    )
 
 
 # --- runs with all that is trained or kept count of beside the network

@@ -25,7 +25,7 @@ from sumi.models.diffusion.restoration import METHODS
 from sumi.models.model import RunDescription
 from sumi.operators.linear import Mask
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 from sumi.restoration.posterior import MomentMatching
 from sumi.sampling.sampler import Guidance
 from tests.restoration_targets import MODES, SCHEDULE, Case, gaussian
@@ -68,7 +68,7 @@ def test_moment_matching_led_by_an_exact_classifier_is_the_posterior_of_its_clas
     )
     x_t = torch.randn(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for t in (0.05, 0.3, 0.6, 0.9):
-        now = level(SCHEDULE, t)
+        now = noise_level(SCHEDULE, t)
         found = MomentMatching(led, case.measurement, 2)(x_t, now).clean
         torch.testing.assert_close(found, wanted.conditioned.clean(x_t, now), rtol=0, atol=1e-9)
 
@@ -93,7 +93,7 @@ class Halves(nn.Module):
         self.anchor = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        x_t, now = x.double(), level(self.schedule, t)
+        x_t, now = x.double(), noise_level(self.schedule, t)
         alpha, sigma = (torch.as_tensor(expand(v, x_t)) for v in (now.alpha, now.sigma))
         which = half_odds(x_t, alpha, sigma).tanh().view(-1, 1, 1, 1) if self.only is None else self.only
         mean = APART * HOLE * which

@@ -17,7 +17,7 @@ from sumi.errors import InputError, SumiError
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE
-from sumi.process.schedule import DATA, level, levels, noise_ratio
+from sumi.process.schedule import DATA, noise_level, noise_levels, noise_ratio
 from sumi.sampling.inversion import REVERSIBLE, Inverse, invert, out_of_data, slerp
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import build_method
@@ -57,7 +57,7 @@ def test_the_noise_of_gaussian_data_is_the_linear_answer(name: str, solver: str)
     x = GAUSSIAN.mean + GAUSSIAN.std * torch.linspace(-3, 3, 7).double()[:, None]
     method = build_method(solver, 400, schedule, data_std=GAUSSIAN.std)
     found = invert(GAUSSIAN.denoiser(schedule), method.solver, method.times, x)
-    end = level(schedule, 1.0)
+    end = noise_level(schedule, 1.0)
     exact = GAUSSIAN.flow(x, DATA, end)
     torch.testing.assert_close(found, exact, rtol=0, atol=2e-3 * max(1.0, float(end.sigma)))
 
@@ -67,7 +67,7 @@ def test_out_of_the_data_the_trapezoid_has_a_fourth_order_error() -> None:
     errors, ratios = [], (0.04, 0.02)
     for ratio in ratios:
         t = float(schedule.time(torch.tensor(ratio).double().log() * -2))
-        s = level(schedule, t)
+        s = noise_level(schedule, t)
         errors.append(float((out_of_data(GAUSSIAN.denoiser(schedule), x, s) - GAUSSIAN.flow(x, DATA, s)).abs().max()))
     assert errors[0] / errors[1] == pytest.approx(16, rel=0.05)
 
@@ -77,7 +77,7 @@ def test_there_and_back_converges_at_the_solvers_order(solver: str, order: int) 
     """On the way up alone and on the round trip; half an order is left for how they start (adams with 1)."""
     schedule, x = SCHEDULES["vp"], draws(6)
     denoiser = MIXTURE.denoiser(schedule)
-    noise, up, around = MIXTURE.flow(x, DATA, level(schedule, 1.0)), [], []
+    noise, up, around = MIXTURE.flow(x, DATA, noise_level(schedule, 1.0)), [], []
     for steps in STEPS:
         times = log_ratio(schedule, steps, 0.5)
         z = invert(denoiser, SOLVERS[solver], times, x)
@@ -380,4 +380,4 @@ def test_vectors_are_refused_by_command(folder: Path, capsys) -> None:
 
 def test_every_reversible_solver_is_a_solver() -> None:
     assert set(REVERSIBLE) <= set(SOLVERS)
-    assert all(type(now.t) is float for now in levels(SCHEDULES["vp"], uniform(2)))
+    assert all(type(now.t) is float for now in noise_levels(SCHEDULES["vp"], uniform(2)))

@@ -29,7 +29,7 @@ from sumi.objectives.times import GridTimes
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.gaussian import expand, posterior
 from sumi.process.learned import Learned, MonotoneSchedule
-from sumi.process.schedule import DATA, NoiseLevel, level
+from sumi.process.schedule import DATA, NoiseLevel, noise_level
 from sumi.randomness import Purpose, normal
 from sumi.recipes import build
 
@@ -149,11 +149,11 @@ def test_training_brings_mean_and_variance_to_the_exact_ones(which: str) -> None
             found, wanted = denoiser(x_t, now), exact(x_t, now)
             torch.testing.assert_close(found.clean, wanted.clean, rtol=0, atol=2e-3)
             i = round(now * STEPS)
-            q = posterior(DATA if i == 1 else level(CHAIN, (i - 1) / STEPS), level(CHAIN, now))
+            q = posterior(DATA if i == 1 else noise_level(CHAIN, (i - 1) / STEPS), noise_level(CHAIN, now))
             step = [q.variance + q.clean**2 * float(v) for v in (found.clean_variance[0], wanted.clean_variance)]
             assert step[0] == pytest.approx(step[1], rel=5e-3)
         bound = ChainBoundLoss(BOUND)(denoiser, x_0, t, noise).mean() + BOUND.prior(x_0).mean()
-    end = level(CHAIN, 1.0)
+    end = noise_level(CHAIN, 1.0)
     spread = end.alpha**2 * STD**2 + end.sigma**2
     prior = (spread - 1 - log(spread) + (end.alpha * MEAN) ** 2) / 2  # KL(q(x_T) ‖ N(0, 1))
     assert bound.item() == pytest.approx(log(2 * pi * e * STD**2) / 2 + prior, abs=1e-4)
@@ -246,7 +246,10 @@ def test_the_ends_follow_the_gradient_of_the_bound_and_the_interior_that_of_its_
     nodes, weights = quadrature(80)
     plain = DenoisingLoss(LikelihoodWeighting())
     squares = torch.stack(
-        [plain(denoiser, STD * signs[:, :1], schedule.level(t.expand(4)), signs[:, 1:]).square().mean() for t in nodes]
+        [
+            plain(denoiser, STD * signs[:, :1], schedule.noise_level(t.expand(4)), signs[:, 1:]).square().mean()
+            for t in nodes
+        ]
     )
     inside = [p for name, p in schedule.named_parameters() if name != "ends"]
     for p, wanted in zip(inside, torch.autograd.grad(weights @ squares, inside), strict=True):

@@ -25,7 +25,7 @@ from sumi.denoising.weighting import (
 from sumi.objectives.denoising import DenoisingLoss
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.gaussian import add_noise, expand
-from sumi.process.schedule import NoiseLevel, level
+from sumi.process.schedule import NoiseLevel, noise_level
 
 SCHEDULE = LinearBeta().build()
 PARAMETERIZATIONS = [
@@ -65,7 +65,7 @@ def test_loss_is_the_weighted_error_of_the_denoised_image(parameterization, weig
     """Taken on F with w c_out², it equals w ‖x̂_0 - x_0‖² computed through the denoiser itself."""
     x_0, noise, t = _example()
     denoiser = NetworkDenoiser(Echo(), SCHEDULE, parameterization)
-    now = level(SCHEDULE, t)
+    now = noise_level(SCHEDULE, t)
     error = (denoiser(add_noise(x_0, noise, now), t).clean - x_0).square().flatten(1).mean(1)
     expected = WEIGHTS[weighting](now.alpha**2 / now.sigma**2) * error
     loss = DenoisingLoss(weighting)(denoiser, x_0, t, noise)
@@ -77,7 +77,7 @@ def test_simple_loss_is_the_error_of_the_noise() -> None:
     """SNR-weighted with an ε network: exactly ‖F - ε‖², also in float32 at the smallest sigma (no cancellation)."""
     x_0, noise, t = (v.float() for v in _example())
     denoiser = NetworkDenoiser(Echo(), SCHEDULE, PredictNoise())
-    now = level(SCHEDULE, t)
+    now = noise_level(SCHEDULE, t)
     output = Echo()(add_noise(x_0, noise, now), (1000 * t - 1).float())
     expected = (output - noise).square().flatten(1).mean(1)
     torch.testing.assert_close(DenoisingLoss(SNRWeighting())(denoiser, x_0, t, noise), expected, rtol=1e-5, atol=0)
@@ -102,7 +102,7 @@ def test_the_gradient_reaches_the_network_alone() -> None:
 
 
 def test_snr_weight_keeps_its_digits_at_both_ends() -> None:
-    now = level(CosineBeta().build(), torch.tensor([0.001, 1.0], dtype=torch.float64))
+    now = noise_level(CosineBeta().build(), torch.tensor([0.001, 1.0], dtype=torch.float64))
     assert expand(now.alpha, torch.zeros(2, 1)).shape == (2, 1)
     torch.testing.assert_close(SNRWeighting().weight(now), (now.alpha / now.sigma) ** 2, rtol=1e-12, atol=0)
 
@@ -112,11 +112,11 @@ def test_a_level_is_taken_as_it_is_and_its_gradient_reaches_the_schedule() -> No
     x_0, noise, t = _example()
     denoiser = NetworkDenoiser(Echo(), SCHEDULE, PredictPreconditioned())
     loss = DenoisingLoss(LikelihoodWeighting())
-    torch.testing.assert_close(loss(denoiser, x_0, level(SCHEDULE, t), noise), loss(denoiser, x_0, t, noise))
+    torch.testing.assert_close(loss(denoiser, x_0, noise_level(SCHEDULE, t), noise), loss(denoiser, x_0, t, noise))
 
     def of_numbers(*numbers: torch.Tensor) -> torch.Tensor:
         return loss(denoiser, x_0[2:], NoiseLevel(*numbers), noise[2:])
 
-    now = level(SCHEDULE, t[2:])
+    now = noise_level(SCHEDULE, t[2:])
     numbers = (now.t, now.alpha, now.sigma, now.log_snr, now.alpha_slope, now.sigma_slope)
     assert torch.autograd.gradcheck(of_numbers, tuple(v.clone().requires_grad_() for v in numbers), rtol=1e-5)

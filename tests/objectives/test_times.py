@@ -19,7 +19,7 @@ from sumi.objectives.times import (
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE, Ladder
-from sumi.process.schedule import level
+from sumi.process.schedule import noise_level
 
 SCHEDULES = {c.name: c.build() for c in (LinearBeta(), CosineBeta(), VP(), Flow(), VE(), EDM(), Ladder())}
 CONTINUOUS = [
@@ -35,7 +35,7 @@ U = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
 
 
 def log_noise(schedule, t: torch.Tensor) -> torch.Tensor:
-    now = level(schedule, t)
+    now = noise_level(schedule, t)
     return now.sigma.log() - now.alpha.log()
 
 
@@ -93,7 +93,7 @@ def test_density_is_the_slope_of_the_distribution(sampler, name: str) -> None:
     schedule, h = SCHEDULES[name], 1e-6
     t = sampler.times(U, schedule)
     slope = (sampler.times(U + h, schedule) - sampler.times(U - h, schedule)) / (2 * h)
-    product = sampler.density(level(schedule, t), schedule) * slope
+    product = sampler.density(noise_level(schedule, t), schedule) * slope
     smooth = name not in ("linear", "cosine", "ladder")
     # 1000 steps change a rate by 2 % at the most, in the middle of the range; the ladder changes none
     torch.testing.assert_close(product, torch.ones_like(product), rtol=1e-5 if smooth else 0.02, atol=0)
@@ -107,7 +107,7 @@ def test_times_rise_with_u_and_noise_is_never_absent(sampler, name: str) -> None
     assert t.dtype == torch.float64
     assert bool((t.diff() >= 0).all())
     assert bool(((t >= 0) & (t <= 1)).all())
-    assert bool((level(SCHEDULES[name], t).sigma > 0).all())
+    assert bool((noise_level(SCHEDULES[name], t).sigma > 0).all())
 
 
 def test_a_range_that_is_empty_is_refused_by_name() -> None:
@@ -158,7 +158,7 @@ def test_uniform_until_every_loss_is_known_and_then_in_proportion() -> None:
     p = 0.999 * PROFILE / PROFILE.sum() + 0.001 / 5
     schedule = SCHEDULES["linear"]
     t = torch.arange(1, 6, dtype=torch.float64) / 5
-    torch.testing.assert_close(sampler.density(level(schedule, t), schedule), 5 * p, rtol=1e-12, atol=0)
+    torch.testing.assert_close(sampler.density(noise_level(schedule, t), schedule), 5 * p, rtol=1e-12, atol=0)
     edges = p.cumsum(0)
     for k in range(5):
         below = edges[k] - 1e-9
@@ -172,7 +172,7 @@ def test_the_mean_square_counts_and_not_the_mean() -> None:
     for losses in ([3.0, 1.0], [4.0, 1.0]):
         sampler.record(torch.tensor([0.5, 1.0]), torch.tensor(losses))
     sampler.begin(1)
-    density = sampler.density(level(SCHEDULES["linear"], torch.tensor([0.5, 1.0])), SCHEDULES["linear"])
+    density = sampler.density(noise_level(SCHEDULES["linear"], torch.tensor([0.5, 1.0])), SCHEDULES["linear"])
     root = 12.5**0.5
     assert density.tolist() == pytest.approx([1.998 * r / (root + 1) + 0.001 for r in (root, 1)], rel=1e-6)
 
@@ -185,7 +185,7 @@ def test_divided_by_the_density_the_estimate_is_unbiased_and_varies_less() -> No
     def estimate(times) -> torch.Tensor:
         t = times.times(u, schedule)
         losses = PROFILE[(t * 5).round().long() - 1]
-        return losses / times.density(level(schedule, t), schedule)
+        return losses / times.density(noise_level(schedule, t), schedule)
 
     importance, plain = estimate(sampler), estimate(GridTimes(5))
     assert importance.mean().item() == pytest.approx(PROFILE.mean().item(), rel=1e-4)  # five edges in 1e5 steps
@@ -261,7 +261,7 @@ def test_the_mean_over_a_stratified_batch_varies_as_one_over_its_size_squared(sa
     schedule, n = SCHEDULES["vp"], 64
 
     def loss(u: torch.Tensor) -> torch.Tensor:
-        return level(schedule, sampler.times(u, schedule)).sigma.square()
+        return noise_level(schedule, sampler.times(u, schedule)).sigma.square()
 
     first = (torch.arange(1000, dtype=torch.float64) + 0.5) / 64_000  # in [0, 1/n); beyond, the places come again
     batches = torch.stack([loss(stratified(f.item(), torch.arange(n), n)).mean() for f in first])

@@ -30,7 +30,7 @@ from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow, SubVP
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.process.gaussian import posterior
-from sumi.process.schedule import NoiseLevel, level
+from sumi.process.schedule import NoiseLevel, noise_level
 
 SCHEDULES = {c.name: c.build() for c in (LinearBeta(), VP(), SubVP(), Flow(), VE(), EDM())}
 TIMES = torch.tensor(
@@ -54,20 +54,20 @@ PRESERVING = ("linear", "vp")
 def test_the_plain_error_of_what_is_predicted_is_a_weight(weighting, parameterization, schedules) -> None:
     """w c_out² = 1."""
     for name in schedules:
-        now = level(SCHEDULES[name], TIMES)
+        now = noise_level(SCHEDULES[name], TIMES)
         one = weighting.weight(now) * parameterization.coefficients(now).c_out ** 2
         torch.testing.assert_close(one, torch.ones_like(TIMES), rtol=1e-11, atol=0)  # log_snr of 13 keeps 1e-15 · 13
 
 
 def test_score_matching_weighed_by_sigma_squared_is_the_simple_loss() -> None:
     for schedule in SCHEDULES.values():
-        now = level(schedule, TIMES)
+        now = noise_level(schedule, TIMES)
         of_score = SNRWeighting().weight(now) * PredictScore().coefficients(now).c_out ** 2
         torch.testing.assert_close(of_score, now.sigma**2, rtol=1e-11, atol=0)
 
 
 def test_truncated_and_min_snr_meet_at_one() -> None:
-    now = level(Flow().build(), torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64))
+    now = noise_level(Flow().build(), torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64))
     snr = [9.0, 1.0, 1 / 9, 0.0]
     assert TruncatedSNRWeighting().weight(now).tolist() == pytest.approx([9, 1, 1, 1])
     assert MinSNRWeighting(gamma=1.0).weight(now).tolist() == pytest.approx([1, 1, 1 / 9, 0])
@@ -83,8 +83,8 @@ def test_truncated_and_min_snr_meet_at_one() -> None:
 def test_likelihood_is_half_the_fall_of_snr(name: str) -> None:
     """Central differences of SNR with step 1e-6: their error is 1e-12 of the third derivative, rounding 1e-10."""
     schedule, h = SCHEDULES[name], 1e-6
-    before, after = (SNRWeighting().weight(level(schedule, TIMES + step)) for step in (-h, h))
-    found = LikelihoodWeighting().weight(level(schedule, TIMES))
+    before, after = (SNRWeighting().weight(noise_level(schedule, TIMES + step)) for step in (-h, h))
+    found = LikelihoodWeighting().weight(noise_level(schedule, TIMES))
     torch.testing.assert_close(found, (before - after) / (4 * h), rtol=1e-5, atol=0)
 
 
@@ -93,11 +93,11 @@ def test_a_steps_likelihood_is_the_kl_of_its_posterior(config) -> None:
     """KL(q(x_s | x_t, x_0) ‖ q(x_s | x_t, x̂_0)) for an error of 1 in x̂_0, times T; the first step is the decoder's."""
     schedule, steps = config.build(), config.steps
     t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
-    found = StepLikelihood(schedule, steps).weight(level(schedule, t))
-    s, now = level(schedule, t[:-1]), level(schedule, t[1:])
+    found = StepLikelihood(schedule, steps).weight(noise_level(schedule, t))
+    s, now = noise_level(schedule, t[:-1]), noise_level(schedule, t[1:])
     q = posterior(s, now)
     torch.testing.assert_close(found[1:], steps * q.clean**2 / (2 * q.variance), rtol=1e-9, atol=0)
-    first = level(schedule, t[:1])
+    first = noise_level(schedule, t[:1])
     decoder_variance = (first.sigma / first.alpha) ** 2
     torch.testing.assert_close(found[:1], steps / (2 * decoder_variance), rtol=1e-9, atol=0)
 
@@ -107,14 +107,14 @@ def test_a_steps_likelihood_is_the_mean_of_the_continuous_one_over_the_step() ->
     schedule = LinearBeta(steps=5, beta_end=0.3).build()
     nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(20))
     t = 0.5 + nodes / 10
-    mean = (weights / 2 * LikelihoodWeighting().weight(level(schedule, t))).sum()
-    step = StepLikelihood(schedule, 5).weight(level(schedule, torch.tensor([0.6], dtype=torch.float64)))
+    mean = (weights / 2 * LikelihoodWeighting().weight(noise_level(schedule, t))).sum()
+    step = StepLikelihood(schedule, 5).weight(noise_level(schedule, torch.tensor([0.6], dtype=torch.float64)))
     assert mean.item() == pytest.approx(step.item(), rel=1e-10)
 
 
 def test_snr_at_time_zero_is_used_where_it_is_finite() -> None:
     schedule = VE(sigma_min=0.1, sigma_max=10.0).build()
-    first = StepLikelihood(schedule, 10).weight(level(schedule, torch.tensor([0.1], dtype=torch.float64)))
+    first = StepLikelihood(schedule, 10).weight(noise_level(schedule, torch.tensor([0.1], dtype=torch.float64)))
     assert first.item() == pytest.approx(5 * (100 - 100 / 10**0.4), rel=1e-12)  # sigma² grows by 100^(2/10)
 
 

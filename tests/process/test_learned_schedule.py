@@ -21,7 +21,7 @@ from sumi.objectives.schedule import VarianceMinimisingLoss
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP
 from sumi.process.learned import Learned, LearnedChain, MonotoneSchedule, TrainableChain
-from sumi.process.schedule import NoiseLevel, Schedule, level, levels
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level, noise_levels
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import log_snr as log_snr_grid
@@ -95,7 +95,7 @@ def information(snr: float) -> float:
 def test_the_ends_are_exact_whatever_the_parameters(seed: int | None, shape: tuple[int, ...]) -> None:
     schedule = monotone(seed, width=1024)
     for t, gamma in ((0.0, -13.3), (1.0, 5.0)):
-        now = schedule.level(torch.full(shape, t, dtype=torch.float64))
+        now = schedule.noise_level(torch.full(shape, t, dtype=torch.float64))
         assert now.log_snr.shape == shape
         assert set(now.log_snr.flatten().tolist()) == {-gamma}
 
@@ -104,7 +104,7 @@ def test_the_ends_are_exact_whatever_the_parameters(seed: int | None, shape: tup
 @pytest.mark.parametrize("spread", [0.5, 2.0])
 def test_monotone_and_variance_preserving_whatever_the_parameters(seed: int, spread: float) -> None:
     """At times a thousandth apart, also where the sigmoids are as steep as 20 e^4."""
-    now = monotone(seed, spread).level(torch.linspace(0, 1, 1001, dtype=torch.float64))
+    now = monotone(seed, spread).noise_level(torch.linspace(0, 1, 1001, dtype=torch.float64))
     assert (now.log_snr.diff() < 0).all()
     assert (now.alpha_slope < 0).all()
     assert (now.sigma_slope > 0).all()
@@ -139,8 +139,8 @@ def test_slopes_are_central_differences(seed: int) -> None:
     """Of fourth order with h = 1e-5: rounding leaves 1e-16 · 13/h = 1e-10, and sigmoids of steepness 20 less."""
     schedule, h = monotone(seed), 1e-5
     t = torch.linspace(0.001, 0.999, 50, dtype=torch.float64)
-    around = schedule.level(t[:, None] + h * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=torch.float64))
-    now = schedule.level(t)
+    around = schedule.noise_level(t[:, None] + h * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=torch.float64))
+    now = schedule.noise_level(t)
     stencil = torch.tensor([1.0, -8.0, 8.0, -1.0], dtype=torch.float64) / (12 * h)
     torch.testing.assert_close(around.alpha @ stencil, now.alpha_slope, rtol=1e-8, atol=1e-9)
     torch.testing.assert_close(around.sigma @ stencil, now.sigma_slope, rtol=1e-8, atol=1e-9)
@@ -168,7 +168,7 @@ class Leveled(nn.Module):
         self.schedule = schedule
 
     def forward(self, t: Tensor) -> NoiseLevel:
-        return self.schedule.level(t)
+        return self.schedule.noise_level(t)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -374,7 +374,7 @@ def test_sampling_in_inference_mode_and_training_do_not_meet(make) -> None:
         again = sample(denoiser, DDIM(), log_snr_grid(schedule, 200), x)
     assert end.tolist() == again.tolist()
     assert not end.requires_grad
-    first = level(schedule, 1.0)
+    first = noise_level(schedule, 1.0)
     exact = STD / (first.alpha**2 * STD**2 + first.sigma**2) ** 0.5
     assert end[0, 0].item() == pytest.approx(exact, rel=0.02)  # first order in 1/200, over 18 units of log-SNR
     x_0 = torch.ones(4, 3, dtype=torch.float64)
@@ -386,10 +386,10 @@ def test_sampling_in_inference_mode_and_training_do_not_meet(make) -> None:
 @pytest.mark.parametrize("make", [monotone, chain], ids=["monotone", "chain"])
 def test_levels_are_floats_also_while_gradients_are_kept(make) -> None:
     schedule = make(1)
-    rows = list(levels(schedule, uniform(4)))
+    rows = list(noise_levels(schedule, uniform(4)))
     assert all(type(row.alpha) is float for row in rows)
-    assert schedule.level(torch.tensor([0.5], dtype=torch.float64)).alpha.requires_grad
-    assert level(schedule, 0.5) == rows[2]
+    assert schedule.noise_level(torch.tensor([0.5], dtype=torch.float64)).alpha.requires_grad
+    assert noise_level(schedule, 0.5) == rows[2]
     assert not schedule.time(torch.tensor([rows[2].log_snr])).requires_grad
 
 

@@ -24,7 +24,7 @@ from sumi.process.continuous import VP, Cosine, Erasing, Flow, SubVP
 from sumi.process.exploding import EDM, VE, Ladder
 from sumi.process.gaussian import transition
 from sumi.process.learned import Learned, LearnedChain
-from sumi.process.schedule import DATA, NoiseLevel, deviation, level, levels, noise_ratio, wronskian
+from sumi.process.schedule import DATA, NoiseLevel, deviation, noise_level, noise_levels, noise_ratio, wronskian
 from tests.oracles import reference_alpha_bar
 
 CHAINS = [
@@ -150,7 +150,7 @@ ENDS = [  # alpha(0), sigma(0), alpha(1), sigma(1), and the relative error that 
     ("config", "alpha_0", "sigma_0", "alpha_1", "sigma_1", "error"), ENDS, ids=lambda v: getattr(v, "name", "")
 )
 def test_ends(config, alpha_0: float, sigma_0: float, alpha_1: float, sigma_1: float, error: float) -> None:
-    start, end = (level(config.build(), t) for t in (0.0, 1.0))
+    start, end = (noise_level(config.build(), t) for t in (0.0, 1.0))
     assert (start.alpha, start.sigma) == pytest.approx((alpha_0, sigma_0), rel=error, abs=0)
     assert (end.alpha, end.sigma) == pytest.approx((alpha_1, sigma_1), rel=error, abs=0)
     for now in (start, end):
@@ -161,7 +161,7 @@ def test_ends(config, alpha_0: float, sigma_0: float, alpha_1: float, sigma_1: f
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_at_the_start_sigma_rises(config) -> None:
     """Its slope is positive or, where sigma grows like √t, +inf."""
-    start = level(BUILT[config], 0.0)
+    start = noise_level(BUILT[config], 0.0)
     assert start.sigma_slope > 0
     root = isinstance(config, VP | LearnedChain | Erasing) or config in CHAINS
     assert (start.sigma_slope == inf) == root
@@ -180,7 +180,7 @@ def test_log_snr_out_of_range_belongs_to_the_nearer_end(config) -> None:
 def test_time_inverts_log_snr(config, t: float) -> None:
     """To within the time that a few roundings of log-SNR (of the size of its terms) amount to."""
     schedule = BUILT[config]
-    now = level(schedule, t)
+    now = noise_level(schedule, t)
     terms = abs(log(now.alpha)) + abs(log(now.sigma)) + 1
     assert schedule.time(at(now.log_snr)).item() == pytest.approx(t, abs=1e-15 + 2e-15 * terms / -log_snr_slope(now))
 
@@ -189,7 +189,7 @@ def test_time_inverts_log_snr(config, t: float) -> None:
 @given(t=st.floats(0, 1), s=st.floats(0, 1))
 def test_monotone_and_of_bounded_variance(config, t: float, s: float) -> None:
     schedule = BUILT[config]
-    now, other = level(schedule, t), level(schedule, s)
+    now, other = noise_level(schedule, t), noise_level(schedule, s)
     if config in EXPLODING:
         assert now.alpha == 1
     elif isinstance(config, SubVP):
@@ -217,8 +217,8 @@ def test_slopes_are_central_differences(config, t: float) -> None:
     if h < 1e-5:
         return  # at a corner
     schedule = BUILT[config]
-    now = level(schedule, t)
-    table = schedule.level(t + h * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=torch.float64))
+    now = noise_level(schedule, t)
+    table = schedule.noise_level(t + h * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=torch.float64))
     formula = (2 * h * now.sigma_slope / now.sigma) ** 4
     stencil = torch.tensor([1.0, -8.0, 8.0, -1.0], dtype=torch.float64) / (12 * h)
     for value, slope, values in (
@@ -232,7 +232,7 @@ def test_slopes_are_central_differences(config, t: float) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_at_a_corner_slopes_are_those_of_the_side_toward_data(config) -> None:
     corner = values(corners(config)[1:])
-    now, before = (BUILT[config].level(t) for t in (corner, corner * (1 - 1e-10)))
+    now, before = (BUILT[config].noise_level(t) for t in (corner, corner * (1 - 1e-10)))
     torch.testing.assert_close(now.alpha_slope, before.alpha_slope, rtol=1e-6, atol=0)
     torch.testing.assert_close(now.sigma_slope, before.sigma_slope, rtol=1e-6, atol=0)
 
@@ -246,7 +246,7 @@ def test_small_steps_make_the_process_of_the_slopes(config) -> None:
     """
     schedule, h = BUILT[config], 1e-6
     for t in (0.0313, 0.2511, 0.5013, 0.9017):
-        s, now, after = (level(schedule, u) for u in (t - h / 2, t, t + h / 2))
+        s, now, after = (noise_level(schedule, u) for u in (t - h / 2, t, t + h / 2))
         f = now.alpha_slope / now.alpha
         g_squared = 2 * now.sigma * now.sigma_slope - 2 * f * now.sigma**2
         assert g_squared > 0
@@ -254,7 +254,7 @@ def test_small_steps_make_the_process_of_the_slopes(config) -> None:
         assert (step.scale - 1) / h == pytest.approx(f, rel=1e-4, abs=1e-9)  # scale - 1 keeps 1e-16/h
         assert step.variance / h == pytest.approx(g_squared, rel=1e-4)
     times = torch.arange(20, 981, dtype=torch.float64) / 1000
-    walk = list(levels(schedule, times))
+    walk = list(noise_levels(schedule, times))
     mean, variance = walk[0].alpha, walk[0].sigma ** 2
     for s, now in pairwise(walk):
         step = transition(s, now)
@@ -272,7 +272,7 @@ def test_the_sdes_diffuse_as_published(t: float) -> None:
         (SubVP(), -beta / 2, beta * -expm1(-2 * integral)),
         (VE(), 0.0, 2 * log(5000) * 0.01**2 * 5000 ** (2 * t)),
     ):
-        now = level(config.build(), t)
+        now = noise_level(config.build(), t)
         f = now.alpha_slope / now.alpha
         assert f == pytest.approx(drift, rel=1e-14)
         assert 2 * now.sigma * (now.sigma_slope - f * now.sigma) == pytest.approx(diffusion, rel=1e-12)
@@ -281,15 +281,15 @@ def test_the_sdes_diffuse_as_published(t: float) -> None:
 @pytest.mark.parametrize("tiny", [1e-3, 1e-8, 1e-13])
 def test_no_digits_are_lost_near_the_ends(tiny: float) -> None:
     integral = 0.1 * tiny + 19.9 * tiny**2 / 2
-    sub_vp = level(SubVP().build(), tiny)
+    sub_vp = noise_level(SubVP().build(), tiny)
     assert sub_vp.sigma == pytest.approx(-expm1(-integral), rel=1e-15)
     assert sub_vp.log_snr == pytest.approx(-2 * log(2 * sinh(integral / 2)), rel=1e-15)
-    start, end = level(Cosine().build(), tiny), level(Cosine().build(), 1 - tiny)
+    start, end = noise_level(Cosine().build(), tiny), noise_level(Cosine().build(), 1 - tiny)
     left = 1 - (1 - tiny)  # of the time, as a float has it
     assert start.sigma == pytest.approx(np.sin(pi / 2 * tiny), rel=1e-15)
     assert end.alpha == pytest.approx(np.sin(pi / 2 * left), rel=1e-15)
     assert end.log_snr == pytest.approx(2 * log(np.tan(pi / 2 * left)), rel=1e-14)
-    assert level(Ladder().build(), tiny).sigma == pytest.approx(0.1 * tiny, rel=1e-15)
+    assert noise_level(Ladder().build(), tiny).sigma == pytest.approx(0.1 * tiny, rel=1e-15)
 
 
 def test_sub_vp_has_the_mean_of_vp_and_its_variance_as_deviation() -> None:
@@ -361,43 +361,43 @@ def test_between_grid_points_the_rate_is_constant() -> None:
 def test_levels_are_floats_and_agree_with_tensors() -> None:
     schedule = CosineBeta().build()
     times = torch.tensor([1.0, 0.3, 0.0], dtype=torch.float64)
-    rows = list(levels(schedule, times))
+    rows = list(noise_levels(schedule, times))
     assert all(type(value) is float for row in rows for value in (row.t, row.alpha, row.sigma, row.log_snr))
     assert [row.sigma for row in rows] == schedule.sigma(times).tolist()
-    assert level(schedule, rows[1]) is rows[1]
-    assert level(schedule, 0.3) == rows[1]
+    assert noise_level(schedule, rows[1]) is rows[1]
+    assert noise_level(schedule, 0.3) == rows[1]
     assert (rows[1].t, rows[1].alpha) == (0.3, schedule.alpha(times)[1].item())
-    assert level(schedule, times.float()).alpha.dtype == torch.float64
+    assert noise_level(schedule, times.float()).alpha.dtype == torch.float64
 
 
 def test_the_wronskian_is_half_of_g_squared_alpha_over_sigma() -> None:
     """g² is 2t/(1 - t) for rectified flow, π tan(πt/2) for the cosine, β(t) for VP."""
     t = values([0.1, 0.5, 0.9])
     for config, expected in ((Flow(), t * 0 + 1), (Cosine(), t * 0 + pi / 2)):
-        np.testing.assert_allclose(wronskian(level(config.build(), t)), expected, rtol=1e-14)
-    vp = level(VP(beta_min=0.1, beta_max=20.0).build(), t)
+        np.testing.assert_allclose(wronskian(noise_level(config.build(), t)), expected, rtol=1e-14)
+    vp = noise_level(VP(beta_min=0.1, beta_max=20.0).build(), t)
     np.testing.assert_allclose(wronskian(vp), (0.1 + 19.9 * t) / 2 * vp.alpha / vp.sigma, rtol=1e-14)
-    assert wronskian(level(Flow().build(), 0.3)) == pytest.approx(1, rel=1e-14)
+    assert wronskian(noise_level(Flow().build(), 0.3)) == pytest.approx(1, rel=1e-14)
     assert wronskian(DATA) == inf
 
 
 def test_deviation_is_that_of_x_t() -> None:
     """Of data of any deviation s; for a variance preserving process and s = 1 it is 1 throughout."""
     t = values([0.0, 0.3, 1.0])
-    np.testing.assert_allclose(deviation(level(CosineBeta().build(), t)), 1, rtol=1e-14)
+    np.testing.assert_allclose(deviation(noise_level(CosineBeta().build(), t)), 1, rtol=1e-14)
     np.testing.assert_allclose(
-        deviation(level(Flow().build(), t), 0.5), [0.5, (0.35**2 + 0.3**2) ** 0.5, 1], rtol=1e-14
+        deviation(noise_level(Flow().build(), t), 0.5), [0.5, (0.35**2 + 0.3**2) ** 0.5, 1], rtol=1e-14
     )
     assert deviation(DATA, 0.5) == 0.5
 
 
 def test_noise_ratio_is_finite_as_long_as_a_float_can_hold_it() -> None:
     """At e^-1000 alpha itself has underflowed, while log-SNR is still finite."""
-    assert noise_ratio(level(Flow().build(), 0.75)) == pytest.approx(3, rel=1e-14)
+    assert noise_ratio(noise_level(Flow().build(), 0.75)) == pytest.approx(3, rel=1e-14)
     assert noise_ratio(DATA) == 0
-    assert noise_ratio(level(Flow().build(), 1.0)) == inf
-    assert noise_ratio(level(VP(beta_max=2000.0).build(), 1.0)) == pytest.approx(exp(500.025), rel=1e-12)
-    assert noise_ratio(level(VP(beta_max=4000.0).build(), 1.0)) == inf
+    assert noise_ratio(noise_level(Flow().build(), 1.0)) == inf
+    assert noise_ratio(noise_level(VP(beta_max=2000.0).build(), 1.0)) == pytest.approx(exp(500.025), rel=1e-12)
+    assert noise_ratio(noise_level(VP(beta_max=4000.0).build(), 1.0)) == inf
 
 
 @pytest.mark.parametrize(

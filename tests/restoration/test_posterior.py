@@ -20,7 +20,7 @@ from sumi.operators.separable import bicubic
 from sumi.process.continuous import Flow
 from sumi.process.exploding import EDM
 from sumi.process.gaussian import transition
-from sumi.process.schedule import DATA, NoiseLevel, level
+from sumi.process.schedule import DATA, NoiseLevel, noise_level
 from sumi.randomness import Purpose, SampleNoise
 from sumi.restoration.dps import DPS
 from sumi.restoration.measurement import Measurement
@@ -37,7 +37,7 @@ from sumi.sampling.solvers.runge_kutta import RungeKutta
 from sumi.sampling.solvers.solver import StepNoise
 from tests.restoration_targets import SCHEDULE, SUMS, TRIPLE, Gauss, Mixture, gaussian, probe
 
-LEVELS = [level(SCHEDULE, t) for t in (0.01, 0.2, 0.5, 0.8, 1.0)]
+LEVELS = [noise_level(SCHEDULE, t) for t in (0.01, 0.2, 0.5, 0.8, 1.0)]
 Y = np.array([0.9, -0.8])
 SEEN = np.eye(3)[[0, 2]]
 """The first and the last of three elements."""
@@ -97,7 +97,7 @@ def test_what_moment_matching_samples_is_the_posterior(solver, std: float, order
     Of RK4 that is 2 where the measurement is without noise: its ODE has the slope 1/sigma at the end.
     """
     target = TRIPLE.given(SUMS, Y, std)
-    start, found = target.noised(level(SCHEDULE, 1.0)), []
+    start, found = target.noised(noise_level(SCHEDULE, 1.0)), []
     for n in (60, 120):
         times = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** 2
         denoiser = MomentMatching(TRIPLE.denoiser(), of_matrix(SUMS, Y, std), 2)
@@ -114,7 +114,7 @@ def test_pseudoinverse_guidance_is_exact_on_isotropic_gaussians(schedule, std: f
     data, x_t = gaussian(np.array([0.3, -0.2, 0.1]), 0.49 * np.eye(3)), 2 * randn(5, 3)
     t = torch.tensor([0.02, 0.2, 0.5, 0.7, 0.9]).double()
     guide = PseudoinverseGuidance(data.denoiser(schedule), of_matrix(SUMS, Y, std), data_std=0.7)
-    wanted = data.given(SUMS, Y, std).clean(x_t, level(schedule, t))
+    wanted = data.given(SUMS, Y, std).clean(x_t, noise_level(schedule, t))
     torch.testing.assert_close(guide(x_t, t).clean, wanted, rtol=0, atol=1e-10)
     for k in range(5):
         alone = guide(x_t[k : k + 1], float(t[k])).clean
@@ -153,7 +153,7 @@ def test_repaint_is_as_good_as_the_solver_where_elements_are_independent(solver)
 
 def test_after_a_step_the_seen_part_is_the_noised_measurement() -> None:
     """And a step up is one of the forward process, with a fresh state."""
-    s, t, z = level(SCHEDULE, 0.3), level(SCHEDULE, 0.5), Gauss((4, 3))
+    s, t, z = noise_level(SCHEDULE, 0.3), noise_level(SCHEDULE, 0.5), Gauss((4, 3))
     measurement = of_matrix(SUMS, Y)
     solver, noise = RePaint(RungeKutta(4), measurement), StepNoise(z, 7)
     x, _ = solver.step(TRIPLE.denoiser(), randn(4, 3), t, s, None, noise)
@@ -197,7 +197,7 @@ def test_resampling_takes_the_bias_of_replacement_away() -> None:
 
 def test_dps_steps_down_the_distance_of_the_measurement() -> None:
     """For a Gaussian ‖y - A x̂_0‖ has the gradient -Jᵀ Aᵀ r/‖r‖; what the solver needs of x_t is evaluated once."""
-    s, t, x_t = level(SCHEDULE, 0.3), level(SCHEDULE, 0.5), randn(4, 3)
+    s, t, x_t = noise_level(SCHEDULE, 0.3), noise_level(SCHEDULE, 0.5), randn(4, 3)
     asked, exact = [], TRIPLE.denoiser()
     counting = FunctionDenoiser(lambda x, now: asked.append(now.t) or exact.f(x, now), SCHEDULE)
     x, _ = DPS(DDIM(), of_matrix(SUMS, Y, 0.3), 0.4).step(counting, x_t, t, s, None, StepNoise(None, 0))
@@ -331,6 +331,6 @@ def test_what_makes_no_sense_is_refused(call, message: str) -> None:
 
 def test_the_last_step_of_repaint_is_the_measurement_itself() -> None:
     x, _ = RePaint(DDIM(), masked()).step(
-        TRIPLE.denoiser(), randn(4, 3), level(SCHEDULE, 0.1), DATA, None, StepNoise(None, 0)
+        TRIPLE.denoiser(), randn(4, 3), noise_level(SCHEDULE, 0.1), DATA, None, StepNoise(None, 0)
     )
     assert torch.equal(x[:, [0, 2]], masked().y[:, [0, 2]].expand(4, 2))

@@ -16,7 +16,7 @@ from sumi.networks.mlp import MLPConfig
 from sumi.operators.linear import solve
 from sumi.process.binomial import draw
 from sumi.process.continuous import VP, Erasing, Flow
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 from sumi.randomness import Purpose, SampleNoise
 from sumi.restoration.bits import BitProduct, ConditionedBits, known_bits
 from sumi.restoration.product import Conditioned, KnownValues, Product
@@ -28,7 +28,7 @@ from tests.bits import Exact, are_heartbeats, grid, heartbeats, law_of, random_d
 from tests.oracles import GaussianTarget, linear_probe
 
 SCHEDULE, ERASING = VP().build(), Erasing().build()
-LEVELS = [level(SCHEDULE, t) for t in (0.01, 0.2, 0.5, 0.8, 1.0)]
+LEVELS = [noise_level(SCHEDULE, t) for t in (0.01, 0.2, 0.5, 0.8, 1.0)]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,9 @@ def test_what_is_sampled_is_the_conditioned_gaussian(solver, width: float, order
     found = []
     for n in (100, 200):
         times = grid(n) ** 2
-        end = probe(Conditioned(TARGET.denoiser(), known(width)), solver, times, noised(target, level(SCHEDULE, 1.0)))
+        end = probe(
+            Conditioned(TARGET.denoiser(), known(width)), solver, times, noised(target, noise_level(SCHEDULE, 1.0))
+        )
         found.append(max(np.abs(end.mean - target.mean).max(), np.abs(end.covariance - target.covariance).max()))
     assert found[1] < error
     assert log(found[0] / found[1], 2) == pytest.approx(order, abs=0.05)
@@ -220,7 +222,7 @@ def told(p: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return tilted / tilted.sum()
 
 
-BIT_LEVELS = [level(ERASING, t) for t in (0.02, 0.5, 0.9)]
+BIT_LEVELS = [noise_level(ERASING, t) for t in (0.02, 0.5, 0.9)]
 TABLES = [np.array([0.9, 0.5, 0.3, 1.0]), np.array([0.5, 0.0, 0.5, 0.5])]
 
 

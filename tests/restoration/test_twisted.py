@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.operators.linear import Linear, Mask
-from sumi.process.schedule import DATA, level
+from sumi.process.schedule import DATA, noise_level
 from sumi.randomness import Purpose, SampleNoise
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance
@@ -91,7 +91,7 @@ def test_for_isotropic_gaussians_any_number_of_steps_is_exact(std: float) -> Non
     data, y = gaussian(np.array([0.3, -0.2, 0.1]), 0.49 * np.eye(3)), np.array([0.9, -0.8])
     measurement, seen = Measurement(Linear(torch.from_numpy(SUMS)), torch.from_numpy(y)[None], std), []
     solver = TwistedSMC(measurement, 20_000, data_std=0.7, iterations=2, watch=lambda *now: seen.append(now))
-    start = torch.from_numpy(data.noised(level(SCHEDULE, 1.0)).draws(20_000, 3))
+    start = torch.from_numpy(data.noised(noise_level(SCHEDULE, 1.0)).draws(20_000, 3))
     found = sample(data.denoiser(), solver, times(8), start, Gauss((20_000, 3))).numpy()
     wanted = data.given(SUMS, y, std)
     np.testing.assert_allclose(found.mean(0), wanted.mean, rtol=0, atol=0.03)
@@ -105,7 +105,7 @@ def test_for_isotropic_gaussians_any_number_of_steps_is_exact(std: float) -> Non
 @pytest.mark.parametrize("schedule_step", [(0.5, 0.3), (0.2, 0.05)])
 def test_weights_and_proposal_are_those_of_the_chain(schedule_step: tuple[float, float]) -> None:
     """One step against densities written out: w h_s/h_t p(x_s | x_t)/proposal, up to a factor for all particles."""
-    t, s = (level(SCHEDULE, v) for v in schedule_step)
+    t, s = (noise_level(SCHEDULE, v) for v in schedule_step)
     y, std, d = np.array([0.9, -0.8]), 0.3, 0.8
     measurement = Measurement(Linear(torch.from_numpy(SUMS)), torch.from_numpy(y)[None], std)
     solver, noise = TwistedSMC(measurement, 6, data_std=d, threshold=0.0, iterations=2), Gauss((6, 3))
@@ -162,11 +162,11 @@ def test_each_place_alone_has_the_weights_law() -> None:
     """After resampling, the first particle of 8000 runs of three is each of them as often as its weight says."""
     measurement = Measurement(Mask(torch.tensor([False])), torch.tensor([[0.4]]).double(), 0.2)
     solver, noise = TwistedSMC(measurement, 3, threshold=1.1), Gauss((24_000, 1))
-    data, t = gaussian(np.zeros(1), np.eye(1)), level(SCHEDULE, 0.1)
+    data, t = gaussian(np.zeros(1), np.eye(1)), noise_level(SCHEDULE, 0.1)
     x = torch.tensor([[0.1], [0.4], [0.6]]).double().repeat(8000, 1)
     state = solver._look(data.denoiser(), x, t, solver._for_particles(x), x.new_zeros(len(x)))
     share = state.log_weight[0].softmax(0)
-    drawn, after = solver._drawn_anew(x, t, state, False, StepNoise(noise, 0))
+    drawn, after = solver._resampled(x, t, state, False, StepNoise(noise, 0))
     for place in range(3):
         first = drawn.view(-1, 3)[:, place]
         found = torch.stack([(first == v).double().mean() for v in x[:3, 0]])
@@ -198,7 +198,7 @@ def test_particles_of_one_measurement_know_nothing_of_another() -> None:
 
 def test_known_elements_are_kept_to_the_bit_and_tall_measurements_have_their_noise() -> None:
     """The last step draws from N(x̂_0, r² I) N(y; A x_0, s² I): for five numbers of two elements by 40000 draws."""
-    noise, t = Gauss((40_000, 2)), level(SCHEDULE, 0.4)
+    noise, t = Gauss((40_000, 2)), noise_level(SCHEDULE, 0.4)
     known = Measurement(Mask(torch.tensor([False, True])), torch.tensor([[0.3, 0.0]], dtype=torch.float64))
     data = gaussian(np.zeros(2), np.eye(2))
     x = noise(9, Purpose.START)

@@ -14,7 +14,7 @@ from sumi.errors import InputError
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE
-from sumi.process.schedule import DATA, level, levels
+from sumi.process.schedule import DATA, noise_level, noise_levels
 from sumi.sampling.gaussian import Gaussian
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
@@ -41,7 +41,7 @@ def test_the_step_to_the_data_keeps_the_order(order: int, name: str) -> None:
     for n in (80, 160, 320):
         v = first + (last - first) * torch.arange(n, dtype=torch.float64) / n
         noise = (far * v.exp() - near) / -v.expm1()
-        walk = [*levels(schedule, schedule.time(-2 * noise.log())), DATA]
+        walk = [*noise_levels(schedule, schedule.time(-2 * noise.log())), DATA]
         state, at = Adams(order, 0.3).init(), x
         for k, (t, s) in enumerate(pairwise(walk)):
             at, state = Adams(order, 0.3).step(GAUSS.denoiser(schedule), at, t, s, state, StepNoise(None, k))
@@ -111,7 +111,7 @@ def test_gaussian_data_with_its_moments_given_takes_one_step(name: str, steps: i
         gain = t.alpha * eigenvalues / (t.alpha**2 * eigenvalues + t.sigma**2)
         return mean + ((x - t.alpha * mean) @ basis * gain) @ basis.T
 
-    end = level(schedule, 1.0)
+    end = noise_level(schedule, 1.0)
     z = torch.randn(5, 6, generator=draw, dtype=torch.float64)
     x = end.alpha * mean + (z * (end.alpha**2 * eigenvalues + end.sigma**2).sqrt()) @ basis.T
     exact = mean + (z * eigenvalues.sqrt()) @ basis.T
@@ -153,7 +153,7 @@ def test_moments_of_data() -> None:
 def test_lands_near_on_mixtures(name: str, steps: int, bound: float) -> None:
     """The median error relative to the data's deviation, on mixtures that no constant was chosen on."""
     schedule = SCHEDULES[name]
-    end = level(schedule, 1.0)
+    end = noise_level(schedule, 1.0)
     for seed in (31, 32):
         target, std = random_mixture(seed)
         z = torch.randn(24, 64, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -168,7 +168,7 @@ def test_the_reference_above_is_the_exact_flow() -> None:
     target, std = random_mixture(31)
     x = torch.randn(2, 64, generator=torch.Generator().manual_seed(31), dtype=torch.float64)
     got = sample(target.denoiser(schedule), Adams(6, std), log_ratio(schedule, 400, std), x)
-    first, last = levels(schedule, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    first, last = noise_levels(schedule, torch.tensor([1.0, 0.0], dtype=torch.float64))
     assert (got - target.flow(x, first, last)).square().mean().sqrt().item() < 1e-7 * std
 
 
@@ -187,7 +187,7 @@ def test_scales_with_the_data() -> None:
 def test_mean_and_variance_on_a_chain(steps: int) -> None:
     """The linear probe on N(0.5, 0.3²), T = 1000: from the exact marginal to the data, as many digits as steps buy."""
     schedule = LinearBeta().build()
-    mean, variance = GAUSS.marginal(level(schedule, 1.0))
+    mean, variance = GAUSS.marginal(noise_level(schedule, 1.0))
     got = linear_probe(
         GAUSS.denoiser(schedule), Adams(data_std=0.3), snap(log_ratio(schedule, steps, 0.3), 1000), mean, variance
     )
@@ -199,7 +199,7 @@ def test_mean_and_variance_on_a_chain(steps: int) -> None:
 def test_the_grid_is_even_in_its_variable() -> None:
     schedule = SCHEDULES["flow"]
     times = log_ratio(schedule, 12, 0.25)
-    noise = [exp(-v.log_snr / 2) if v.log_snr > -inf else inf for v in levels(schedule, times)]
+    noise = [exp(-v.log_snr / 2) if v.log_snr > -inf else inf for v in noise_levels(schedule, times)]
     near, far = 0.05 * 0.25, 100 * 0.25
     v = torch.tensor([log1p((near - far) / (s + far)) for s in noise], dtype=torch.float64)
     torch.testing.assert_close(v, torch.linspace(0, log(near / far), 13, dtype=torch.float64), rtol=1e-10, atol=1e-12)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.process.continuous import VP
-from sumi.process.schedule import levels
+from sumi.process.schedule import noise_levels
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
 from sumi.sampling.solvers.unipc import UniPC
@@ -36,7 +36,7 @@ FLOAT32 = 3e-6  # of states around 1, after up to 50 roundings of 6e-8
 
 def theirs(scheduler, times: Tensor, x: Tensor, draws=None) -> list[Tensor]:
     """The states of a diffusers scheduler, at our noise levels."""
-    walk = list(levels(SCHEDULE, times))
+    walk = list(noise_levels(SCHEDULE, times))
     scheduler.set_timesteps(len(walk) - 1)
     ends = [0.0 if t.t == 0 else exp(-t.log_snr / 2) for t in walk]
     scheduler.sigmas = torch.tensor(ends, dtype=torch.float64)
@@ -133,7 +133,7 @@ def test_their_third_order_multistep_is_of_second_order() -> None:
     x = X * 0.6
     times = {n: SCHEDULE.time(torch.linspace(0.0, -2 * log(0.3), n + 1, dtype=torch.float64)) for n in steps}
     for n in steps:
-        walk = list(levels(SCHEDULE, times[n]))
+        walk = list(noise_levels(SCHEDULE, times[n]))
         scheduler = DPMSolverMultistepScheduler(**THIRD)
         scheduler.set_timesteps(n)
         scheduler.sigmas = torch.tensor([exp(-t.log_snr / 2) for t in walk], dtype=torch.float64)
@@ -158,7 +158,7 @@ def test_their_third_order_multistep_is_of_second_order() -> None:
 )
 def test_the_weights_of_the_second_difference_in_their_third_order_step(algorithm: str, eta, theirs: float) -> None:
     """Three even steps of h = 0.5; D2 = (D_0 - 2 D_1 + D_2)/2 of the evaluations. All else is the same."""
-    walk = list(levels(SCHEDULE, SCHEDULE.time(2 * torch.tensor([0.0, 0.5, 1.0, 1.5], dtype=torch.float64))))
+    walk = list(noise_levels(SCHEDULE, SCHEDULE.time(2 * torch.tensor([0.0, 0.5, 1.0, 1.5], dtype=torch.float64))))
     scheduler = DPMSolverMultistepScheduler(algorithm_type=algorithm, **THIRD)
     scheduler.set_timesteps(3)
     scheduler.sigmas = torch.tensor([exp(-t.log_snr / 2) for t in walk], dtype=torch.float64)

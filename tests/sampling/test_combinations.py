@@ -24,7 +24,7 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import GridTimes, ImportanceTimes, TimeSamplerConfig
 from sumi.process.gaussian import add_noise
-from sumi.process.schedule import NoiseLevel, level
+from sumi.process.schedule import NoiseLevel, noise_level
 from sumi.process.schedules import ScheduleConfig
 from sumi.sampling.sampler import Sampling
 
@@ -115,7 +115,7 @@ def expected_weight(weighting: str, now: NoiseLevel, schedule, grid: int | None)
     snr_slope = 2 * now.alpha * now.alpha_slope / now.sigma**2 - 2 * snr * now.sigma_slope / now.sigma
     if weighting == "likelihood" and grid is not None:
         index = (now.t * grid).round()
-        before = level(schedule, (index - 1) / grid)
+        before = noise_level(schedule, (index - 1) / grid)
         snr_before = torch.where(before.sigma > 0, (before.alpha / before.sigma) ** 2, 2 * snr)
         return grid / 2 * (snr_before - snr)
     return {
@@ -149,7 +149,7 @@ def check(config: DiffusionConfig, denoiser: NetworkDenoiser, exact: Exact, t: t
     """The denoiser, the loss and its gradient at the times t, for a network that is exact and for one half as large."""
     schedule = denoiser.schedule
     with torch.no_grad():
-        now = exact.now = level(schedule, t)
+        now = exact.now = noise_level(schedule, t)
     signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).double().T
     x_0, noise = (signs[:, None] * torch.ones(len(t), 1)).unbind()
     x_0 = MEAN + STD * x_0
@@ -233,7 +233,7 @@ def mean_step_nats(now: NoiseLevel, schedule, grid: int) -> torch.Tensor:
     index = (now.t * grid).round()
     left = 1 / ((now.alpha / now.sigma) ** 2 + 1 / STD**2)  # Var(x_0 | x_t)
     first = index == 1
-    later, earlier = (level(schedule, (index + first.double() - k).clamp(max=grid) / grid) for k in (0, 1))
+    later, earlier = (noise_level(schedule, (index + first.double() - k).clamp(max=grid) / grid) for k in (0, 1))
     added = 1 - (later.alpha / later.sigma) ** 2 / (earlier.alpha / earlier.sigma) ** 2
     small = earlier.sigma**2 * added
     large = torch.where(first, now.sigma**2, later.sigma**2 * added)
@@ -263,7 +263,7 @@ def test_with_a_learned_variance_refused_by_name_or_exact(schedule, parameteriza
             t = torch.cat(
                 [build_times(config, denoiser).times(U, denoiser.schedule), torch.tensor([1.0, 2.0]).double() / grid]
             )
-            now = exact.now = level(denoiser.schedule, t)
+            now = exact.now = noise_level(denoiser.schedule, t)
             signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).double().T
             x_0, noise = (signs[:, None] * torch.ones(len(t), 1)).unbind()
             found = build_loss(config, denoiser)(denoiser, MEAN + STD * x_0, t, noise)

@@ -15,7 +15,7 @@ from sumi.guidance.thresholding import StaticThreshold
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import Flow, SubVP
 from sumi.process.exploding import VE
-from sumi.process.schedule import level, levels
+from sumi.process.schedule import noise_level, noise_levels
 from sumi.randomness import Purpose
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
@@ -65,7 +65,7 @@ def test_output_is_the_exact_recursion(config, steps: int, eta: float, variance:
 @pytest.mark.parametrize("name", ["ddim", "ddpm"])
 def test_samples_converge_to_the_data(name: str) -> None:
     """Started from the true marginal at t = 1: the mean is exact, the error of the standard deviation halves."""
-    start = TARGET.marginal(level(LINEAR, 1.0))
+    start = TARGET.marginal(noise_level(LINEAR, 1.0))
     errors = []
     for steps in (125, 250, 500, 1000):
         mean, variance = linear_probe(TARGET.denoiser(LINEAR), SOLVERS[name], uniform(steps), *start)
@@ -79,7 +79,9 @@ def test_samples_converge_to_the_data(name: str) -> None:
 def test_small_variance_is_exact_for_a_point_and_large_for_unit_noise() -> None:
     point, unit = GaussianTarget(0.5, 0.0), GaussianTarget(0.0, 1.0)
     for steps in (1, 5, 50):
-        got = linear_probe(point.denoiser(LINEAR), SOLVERS["ddpm"], uniform(steps), *point.marginal(level(LINEAR, 1.0)))
+        got = linear_probe(
+            point.denoiser(LINEAR), SOLVERS["ddpm"], uniform(steps), *point.marginal(noise_level(LINEAR, 1.0))
+        )
         assert got == pytest.approx((0.5, 0.0), abs=1e-12)
         # the last step adds nothing, so unit variance is met at the end of all the others
         times = uniform(steps)[:-1]
@@ -111,7 +113,7 @@ def test_the_learned_variance_is_exact_on_gaussian_data_at_every_number_of_steps
     """
     schedule = EXACT[name]
     denoiser, solver, times = gaussian_denoiser(0.5, 0.3, schedule), DDIM(eta, "learned"), uniform(steps)
-    walk = list(levels(schedule, times))
+    walk = list(noise_levels(schedule, times))
     for k in range(1, steps):
         found = linear_probe(denoiser, solver, times[: k + 1], *TARGET.marginal(walk[0]))
         assert found == pytest.approx(TARGET.marginal(walk[k]), abs=1e-9)
@@ -125,10 +127,10 @@ def test_the_learned_variance_is_better_than_both_fixed_ones(steps: int) -> None
     """Before the last step, where it is right, small is too small and large too large."""
     denoiser, times = gaussian_denoiser(0.5, 0.3, LINEAR), uniform(steps)[:-1]
     found = {
-        variance: linear_probe(denoiser, DDIM(1.0, variance), times, *TARGET.marginal(level(LINEAR, 1.0)))[1]
+        variance: linear_probe(denoiser, DDIM(1.0, variance), times, *TARGET.marginal(noise_level(LINEAR, 1.0)))[1]
         for variance in ("small", "learned", "large")
     }
-    true = TARGET.marginal(level(LINEAR, float(times[-1])))[1]
+    true = TARGET.marginal(noise_level(LINEAR, float(times[-1])))[1]
     assert found["learned"] == pytest.approx(true, abs=1e-10)
     assert found["small"] < true * (1 - 1e-3)
     assert found["large"] > true * (1 + 1e-3)
@@ -178,7 +180,7 @@ def test_errors_of_early_steps_are_corrected_by_later_ones() -> None:
 
     For data N(m, 0.3²) and the linear schedule: 0.3113 against 0.0272.
     """
-    half = level(LINEAR, 0.5)
+    half = noise_level(LINEAR, 0.5)
     _, variance = TARGET.marginal(half)
     times = uniform(2000)[1000:]
     kicked = torch.tensor([[0.0], [1.0]], dtype=torch.float64)

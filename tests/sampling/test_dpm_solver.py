@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.process.chain import CosineBeta, LinearBeta
-from sumi.process.schedule import DATA, NoiseLevel, level, levels
+from sumi.process.schedule import DATA, NoiseLevel, noise_level, noise_levels
 from sumi.process.schedules import ScheduleConfig
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
@@ -119,7 +119,7 @@ def test_order_1_is_ddim_and_with_eta_1_ddpm(name: str, eta: float) -> None:
     schedule = ALL[name]
     x = torch.randn(3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     draws = [torch.randn(3, 2, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in range(7)]
-    x_1 = x * level(schedule, 1.0).sigma
+    x_1 = x * noise_level(schedule, 1.0).sigma
     states: dict[str, list[Tensor]] = {"ours": [], "ddim": []}
     for key, solver in (("ours", DPMSolverMultistep(1, eta=eta)), ("ddim", DDIM(eta=eta))):
 
@@ -145,8 +145,8 @@ def test_self_started_the_third_order_multistep_is_of_second_order() -> None:
 
 def end_errors(schedule, grid, steps: int) -> dict[str, float]:
     """The median distance from where the ODE ends, from 16 starts at t = 1 (or where a 10⁵th of the data is left)."""
-    first = level(schedule, 1.0)
-    begin = first if first.alpha else level(schedule, 1 - 1e-5)
+    first = noise_level(schedule, 1.0)
+    begin = first if first.alpha else noise_level(schedule, 1 - 1e-5)
     x = NORMAL * sqrt(begin.alpha**2 * 0.3 + begin.sigma**2)
     truth = MIXTURE.flow(x, begin, DATA)
     x = x if first.alpha else x - begin.alpha * MIXTURE.weights @ MIXTURE.means
@@ -179,7 +179,7 @@ def test_edm_runs_whose_last_two_times_are_both_0() -> None:
     times = karras(schedule, 30)
     times[-2] = 0.0  # but for rounding it is so already
     x = torch.tensor([[30.0, -70.0]], dtype=torch.float64)
-    truth = MIXTURE.flow(x, level(schedule, 1.0), DATA)
+    truth = MIXTURE.flow(x, noise_level(schedule, 1.0), DATA)
     for kind, solver in KINDS.items():
         if solver.order > 1:
             assert float((sample(MIXTURE.denoiser(schedule), solver, times, x) - truth).abs().max()) < 0.02, kind
@@ -206,7 +206,7 @@ def test_singlestep_closes_with_the_order_that_is_possible() -> None:
     denoiser = MIXTURE.denoiser(schedule)
     for steps in range(2, 12):
         times = torch.linspace(0.9, 0.0, steps + 1, dtype=torch.float64)
-        walk = list(levels(schedule, times))
+        walk = list(noise_levels(schedule, times))
         for order in (2, 3):
             state, expected = x, x
             for first in range(0, steps, order):
@@ -245,7 +245,7 @@ def test_data_at_a_point_keep_their_marginals_exactly(name: str, eta: float) -> 
     """Then x̂_0 is constant, so the linear part and the noise are all there is, for any order, grid and η."""
     point, schedule = GaussianTarget(0.5, 0.0), CONTINUOUS[name]
     times = grids(schedule, 5.0, 0.1)["quadratic"](7)
-    first, *_, last = levels(schedule, times)
+    first, *_, last = noise_levels(schedule, times)
     for order in (1, 2, 3):
         got = linear_probe(point.denoiser(schedule), DPMSolverMultistep(order, eta=eta), times, *point.marginal(first))
         assert got == pytest.approx(point.marginal(last), rel=1e-12)
@@ -254,7 +254,7 @@ def test_data_at_a_point_keep_their_marginals_exactly(name: str, eta: float) -> 
 def test_sde_samples_converge_to_the_data() -> None:
     """From t = 1 to the data, 50 and 100 steps even in log-SNR: the variance's error is halved, or quartered."""
     schedule = CONTINUOUS["vp"]
-    start = GAUSSIAN.marginal(level(schedule, 1.0))
+    start = GAUSSIAN.marginal(noise_level(schedule, 1.0))
     for order, expected in ((1, [-0.0172, -0.0092]), (2, [0.00142, 0.00035])):
         for steps, wrong in zip((50, 100), expected, strict=True):
             times = log_snr(schedule, steps)
@@ -265,7 +265,7 @@ def test_sde_samples_converge_to_the_data() -> None:
 def test_from_pure_noise_the_sde_draws_the_marginal_of_its_x_0() -> None:
     """No time is far enough from t = 1 for any of its noise to be left: x_s = alpha_s x̂_0 + sigma_s z."""
     schedule = CONTINUOUS["flow"]
-    t, s = level(schedule, 1.0), level(schedule, 0.6)
+    t, s = noise_level(schedule, 1.0), noise_level(schedule, 0.6)
     x, z = torch.tensor([[0.7]], dtype=torch.float64), torch.tensor([[-1.2]], dtype=torch.float64)
     for eta in (0.4, 1.0):
         x_s, state = DPMSolverMultistep(2, eta=eta).step(GAUSSIAN.denoiser(schedule), x, t, s, (), lambda purpose: z)

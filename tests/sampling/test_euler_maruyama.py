@@ -9,7 +9,7 @@ from torch import Tensor
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE
-from sumi.process.schedule import DATA, level
+from sumi.process.schedule import DATA, noise_level
 from sumi.randomness import Purpose
 from sumi.sampling.solvers.euler_maruyama import EulerMaruyama
 from sumi.sampling.time_grid import uniform
@@ -42,7 +42,7 @@ def published(name: str, t: float) -> tuple[float, float]:
 def test_a_step_is_the_papers(name: str, share: float) -> None:
     """x + dt (f x - (1 + λ²)/2 g² score) + λ g √|dt| z: Song et al. 2021, eq. 6, with their eqs. 30 to 32."""
     schedule = CONTINUOUS[name]
-    t, s = level(schedule, 0.6), level(schedule, 0.57)
+    t, s = noise_level(schedule, 0.6), noise_level(schedule, 0.57)
     x = torch.tensor([[0.2], [-0.9]], dtype=torch.float64)
     f, g2 = published(name, 0.6)
     mean, variance = TARGET.marginal(t)
@@ -63,12 +63,12 @@ def test_a_step_is_the_papers(name: str, share: float) -> None:
 def test_the_last_step_is_the_denoised_image_and_from_pure_noise_the_first_is_ddims() -> None:
     """x̂_0 at the data, without noise, on every schedule; f and g are infinite where alpha = 0, the kernel is not."""
     for schedule in (*CONTINUOUS.values(), LinearBeta().build()):
-        t = level(schedule, 0.02)
+        t = noise_level(schedule, 0.02)
         x = t.alpha * DRAW
         got, _ = EulerMaruyama().step(TARGET.denoiser(schedule), x, t, DATA, None, no_noise)
         torch.testing.assert_close(got, TARGET.clean(x, t), rtol=0, atol=1e-14)
     for schedule in (CONTINUOUS["flow"], CONTINUOUS["continuous_cosine"]):
-        end, s = level(schedule, 1.0), level(schedule, 0.9)
+        end, s = noise_level(schedule, 1.0), noise_level(schedule, 0.9)
         for share in (0.0, 0.6, 1.0):
             step = EulerMaruyama(share).step(TARGET.denoiser(schedule), 0 * DRAW, end, s, None, lambda purpose: DRAW)[0]
             torch.testing.assert_close(step, s.alpha * 0.5 + share * s.sigma * DRAW, rtol=1e-12, atol=1e-12)
@@ -78,7 +78,7 @@ def test_the_last_step_is_the_denoised_image_and_from_pure_noise_the_first_is_dd
 def test_samples_converge_to_the_data(name: str) -> None:
     """From t = 1 to the data: ever nearer to N(0.5, 0.3²), within 0.02 after 1000 even steps (VE after 100)."""
     schedule = CONTINUOUS[name] if name in CONTINUOUS else LinearBeta().build()
-    begin = TARGET.marginal(level(schedule, 1.0))
+    begin = TARGET.marginal(noise_level(schedule, 1.0))
     far = []
     for steps in (100, 1000):
         mean, variance = linear_probe(TARGET.denoiser(schedule), EulerMaruyama(), uniform(steps), *begin)

@@ -20,7 +20,7 @@ from sumi.denoising.exact import gaussian_denoiser
 from sumi.denoising.parameterization import ParameterizationConfig, PredictPreconditioned
 from sumi.errors import InputError
 from sumi.process.gaussian import expand
-from sumi.process.schedule import DATA, NoiseLevel, Schedule, level, levels
+from sumi.process.schedule import DATA, NoiseLevel, Schedule, noise_level, noise_levels
 from sumi.process.schedules import ScheduleConfig
 from sumi.randomness import Purpose, SampleNoise
 from sumi.sampling import solvers
@@ -131,7 +131,7 @@ def test_adaptive_steps_have_the_order_of_their_pair(name: str) -> None:
 def test_x_converges_at_the_solvers_order_on_a_mixture(name: str, schedule: Schedule) -> None:
     solver = PLAIN[name]
     times = grids(schedule, 0.6, 0.15)["log_snr"]
-    x = NORMAL * 0.6 * level(schedule, float(times(1)[0])).alpha
+    x = NORMAL * 0.6 * noise_level(schedule, float(times(1)[0])).alpha
     few = 2 * STEPS[solver.order] // (4 if isinstance(solver, RungeKutta) and solver.order > 2 else 1)
     steps = (few, 2 * few, 4 * few)
     found = errors(MIXTURE.denoiser(schedule), solver, times, steps, x, MIXTURE.flow, own_start(solver))
@@ -146,7 +146,7 @@ def moments(solver: Solver[Any], schedule: Schedule, times: Tensor, stds: Tensor
 
     Draws are orthogonal vectors of the length √D that noise has in many dimensions D, so ‖x‖²/D is the variance.
     """
-    first = level(schedule, float(times[0]))
+    first = noise_level(schedule, float(times[0]))
     target, drawn = GaussianTarget(0.0, stds[:, None]), iter(torch.eye(LENGTH, dtype=torch.float64) * LENGTH**0.5)
     start = target.marginal(first)[1] ** 0.5 * next(drawn)
     denoiser = FunctionDenoiser(target.clean, schedule)
@@ -168,7 +168,7 @@ def test_moments_converge_at_the_solvers_order(name: str, schedule: Schedule) ->
     for kind, times in grids(schedule).items():
         wrong: list[list[float]] = [[], []]
         for n in steps:
-            first, *_, last = levels(schedule, times(n))
+            first, *_, last = noise_levels(schedule, times(n))
             churned = Churn(solver.solver, 4 / n) if isinstance(solver, Churn) else solver
             variance, kept = moments(churned, schedule, times(n), stds)
             before, after = ((v.alpha * stds) ** 2 + v.sigma**2 for v in (first, last))
@@ -205,7 +205,7 @@ def test_the_density_of_ancestral_samples_converges_at_the_order_on_a_mixture(so
 
     found = []
     for n in (20, 40, 80):
-        walk = list(levels(schedule, grids(schedule)["log_snr"](n)))
+        walk = list(noise_levels(schedule, grids(schedule)["log_snr"](n)))
         law = density(walk[0])
         for t, s in pairwise(walk):
             zero, one = (solver.step(exact, place, t, s, None, lambda _, z=z: z)[0] for z in (0 * place, 0 * place + 1))
@@ -266,7 +266,7 @@ def test_x_keeps_its_dtype_and_shape_and_is_as_in_any_batch(name: str, dtype: to
             self.schedule = schedule
 
         def __call__(self, x_t: Tensor, t: Any) -> Denoised:
-            now = level(schedule, t)
+            now = noise_level(schedule, t)
             alpha, sigma = expand(now.alpha, x_t), expand(now.sigma, x_t)
             power = alpha**2 * 0.09 + sigma**2
             clean = (0.5 + 0.09 * alpha / power * (x_t - alpha * 0.5)).to(dtype)
@@ -312,7 +312,7 @@ def test_any_number_of_steps_is_exactly_that_many_and_their_times(name: str, sch
             schedule = process
 
             def __call__(self, x_t: Tensor, t: Any, asked=asked, answers=answers) -> Denoised:
-                now = level(process, t)
+                now = noise_level(process, t)
                 assert float(torch.as_tensor(now.sigma).min()) > 0
                 asked.append(float(now.t.max() if isinstance(now.t, Tensor) else now.t))
                 denoised = exact(x_t, t)
@@ -372,7 +372,7 @@ def test_ends_at_the_data(name: str, schedule: str) -> None:
     process, steps = ALL[schedule], 10 if name == "langevin" else 40
     target = GaussianTarget(0.5, 0.3)
     solver, times = times_of(name, process, steps)
-    end = level(process, 1.0)
+    end = noise_level(process, 1.0)
     mean, variance = target.marginal(end)
     noise = SampleNoise(0, range(100 if name == "langevin" else 400), (1,), dtype=torch.float64)
     x = mean + variance**0.5 * noise(0, Purpose.START)
@@ -396,7 +396,7 @@ class ExactNetwork(nn.Module):
             t = self.schedule.time(-8 * c_noise[:1])
         else:
             t = (c_noise[:1] + 1) / 1000
-        now = level(self.schedule, t.item())
+        now = noise_level(self.schedule, t.item())
         c = self.parameterization.coefficients(now)
         x_t = scaled / c.c_in
         return (MIXTURE.clean(x_t, now) - c.c_skip * x_t) / c.c_out

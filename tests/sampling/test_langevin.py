@@ -14,7 +14,7 @@ from torch import Tensor
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE, Ladder
-from sumi.process.schedule import DATA, NoiseLevel, level, levels
+from sumi.process.schedule import DATA, NoiseLevel, noise_level, noise_levels
 from sumi.randomness import Purpose, SampleNoise
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
@@ -64,7 +64,7 @@ class Counting:
 
 def at(schedule, ratio: float) -> NoiseLevel:
     """The level at which σ̂ is this."""
-    return level(schedule, float(schedule.time(torch.tensor(-2 * log(ratio), dtype=torch.float64))))
+    return noise_level(schedule, float(schedule.time(torch.tensor(-2 * log(ratio), dtype=torch.float64))))
 
 
 def gaussian_noise(seed: int, shape: tuple[int, ...]):
@@ -117,7 +117,7 @@ def test_annealing_is_the_same_on_every_schedule() -> None:
     found = []
     for schedule in SCHEDULES.values():
         times = torch.tensor([*(at(schedule, ratio).t for ratio in ratios), 0.0], dtype=torch.float64)
-        alpha = next(levels(schedule, times)).alpha
+        alpha = next(noise_levels(schedule, times)).alpha
         noise = SampleNoise(3, range(7), (1,), dtype=torch.float64)
         found.append(sample(TARGET.denoiser(schedule), AnnealedLangevin(5), times, start * alpha, noise))
     for other in found[1:]:
@@ -138,7 +138,7 @@ def test_evaluations_are_steps_times_corrections_and_one_to_denoise() -> None:
                     return x + 1
 
                 sample(denoiser, AnnealedLangevin(3, denoise=denoise), uniform(steps), x, noise)
-                walk = list(levels(denoiser.schedule, uniform(steps)))[:-1]
+                walk = list(noise_levels(denoiser.schedule, uniform(steps)))[:-1]
                 last = [walk[-1]] if denoise else []
                 assert denoiser.asked == [v for v in walk for _ in range(3)] + last
                 assert draws == [(k, Purpose.STEP, draw) for k in range(steps) for draw in range(3)]
@@ -242,7 +242,7 @@ def test_corrections_are_evaluations_at_the_grids_times_but_never_at_the_data(na
         denoiser = Counting(TARGET, SCHEDULES[name])
         x = torch.full((1, 4), 0.1, dtype=torch.float64)
         sample(denoiser, PredictorCorrector(DDIM(), 2), uniform(steps), x, lambda *_, x=x: x)
-        walk = list(levels(denoiser.schedule, uniform(steps)))[:-1]
+        walk = list(noise_levels(denoiser.schedule, uniform(steps)))[:-1]
         expected = [walk[0], *(v for now in walk[1:] for v in (now, now, now))]
         assert denoiser.asked == expected
     assert not PredictorCorrector(DDIM()).off_grid
@@ -266,7 +266,7 @@ def test_the_predictors_state_is_handed_on() -> None:
     schedule = SCHEDULES["vp"]
     solver = PredictorCorrector(CountingSteps())
     x, state = torch.ones(1, 4, dtype=torch.float64), solver.init()
-    for t, s in pairwise(levels(schedule, uniform(4)[:-1])):
+    for t, s in pairwise(noise_levels(schedule, uniform(4)[:-1])):
         x, state = solver.step(TARGET.denoiser(schedule), x, t, s, state, StepNoise(lambda *_: torch.ones(1, 4), 0))
     assert state == 3
 
@@ -312,7 +312,7 @@ def test_a_mixture_is_sampled_with_any_predictor(predictor) -> None:
 def test_data_are_not_corrected() -> None:
     schedule = CosineBeta().build()
     x = torch.ones(2, 3, dtype=torch.float64)
-    t = level(schedule, 0.1)
+    t = noise_level(schedule, 0.1)
     solver = PredictorCorrector(DDIM())
     plain, _ = DDIM().step(TARGET.denoiser(schedule), x, t, DATA, None, StepNoise(None, 0))
     got, _ = solver.step(TARGET.denoiser(schedule), x, t, DATA, None, StepNoise(None, 0))

@@ -17,7 +17,7 @@ from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
 from sumi.process.exploding import EDM, VE
 from sumi.process.gaussian import expand
-from sumi.process.schedule import DATA, NoiseLevel, level, levels
+from sumi.process.schedule import DATA, NoiseLevel, noise_level, noise_levels
 from sumi.randomness import Purpose
 from sumi.sampling.dormand_prince import ERROR, STAGES
 from sumi.sampling.sample import sample
@@ -50,7 +50,7 @@ class RowByRow:
         self.asked: list[NoiseLevel] = []
 
     def __call__(self, x_t: Tensor, t) -> Denoised:
-        now = level(self.schedule, t)
+        now = noise_level(self.schedule, t)
         self.asked.append(now)
         if isinstance(now.alpha, float):
             return Denoised(self.target.clean(x_t, now), x_t, now.alpha, now.sigma)
@@ -80,7 +80,7 @@ def test_eulers_step_in_the_noise_ratio_is_ddim(name: str) -> None:
     """d(x/alpha)/dσ̂ = ε̂ on every schedule; Heun begins with that step and ends with it."""
     schedule = ALL[name]
     denoiser = MIXTURE.denoiser(schedule)
-    t, s = level(schedule, 0.7), level(schedule, 0.4)
+    t, s = noise_level(schedule, 0.7), noise_level(schedule, 0.4)
     x = MIXTURE.means[:1] * t.alpha + NORMAL * t.sigma
     ddim, _ = DDIM().step(denoiser, x, t, s, None, no_noise)
     euler = s.alpha * (x / t.alpha + (s.sigma / s.alpha - t.sigma / t.alpha) * denoiser(x, t).noise)
@@ -91,7 +91,7 @@ def test_eulers_step_in_the_noise_ratio_is_ddim(name: str) -> None:
     torch.testing.assert_close(got, heun, rtol=1e-13, atol=1e-13 * t.sigma / t.alpha)
     last, _ = Heun().step(denoiser, x, t, DATA, None, no_noise)
     torch.testing.assert_close(last, denoiser(x, t).clean, rtol=0, atol=0)
-    end = level(schedule, 1.0)
+    end = noise_level(schedule, 1.0)
     if end.alpha < end.sigma / 1000:  # nothing left of the data: Euler's, and finite
         x = NORMAL * end.sigma
         first = [solver.step(denoiser, x, end, s, None, no_noise)[0] for solver in (Heun(), DDIM())]
@@ -118,7 +118,7 @@ def test_heun_with_churn_is_edms_sampler(name: str, churn: float) -> None:
     """To rounding, in x/alpha; S_churn is γ times the number of steps."""
     schedule, steps = CONTINUOUS[name], 10
     times = torch.tensor([at(schedule, v) for v in np.geomspace(20, 0.05, steps)] + [0.0])
-    walk = list(levels(schedule, times[:-1]))
+    walk = list(noise_levels(schedule, times[:-1]))
     ratios = [v.sigma / v.alpha for v in walk] + [0.0]
     draws = np.random.default_rng(1).standard_normal((steps, 6, 2))
 
@@ -156,7 +156,7 @@ def test_churn_goes_to_the_marginal_of_a_raised_level(name: str) -> None:
     x = torch.tensor([[0.0], [1.0], [0.0]], dtype=torch.float64)
     noise = torch.tensor([[0.0], [0.0], [1.0]], dtype=torch.float64)
     for time in (0.1, 0.6, 1.0):
-        t = level(schedule, time)
+        t = noise_level(schedule, time)
         if t.alpha == 0:
             continue
         solver = Churn(Stay(), 0.3, 0.0, 1e9)
@@ -167,7 +167,7 @@ def test_churn_goes_to_the_marginal_of_a_raised_level(name: str) -> None:
         zero, scale, fresh = end[:, 0].tolist()
         assert zero == 0
         assert (scale * mean, scale**2 * variance + fresh**2) == pytest.approx(GAUSSIAN.marginal(raised), rel=1e-12)
-    t = level(schedule, 0.6)
+    t = noise_level(schedule, 0.6)
     for low, high in ((0.0, 0.9), (1.1, 2.0)):  # outside its range nothing is raised and nothing drawn
         solver = Churn(Stay(), 0.3, low * t.sigma / t.alpha, high * t.sigma / t.alpha)
         got, kept = solver.step(GAUSSIAN.denoiser(schedule), x, t, DATA, None, no_noise)
@@ -181,7 +181,7 @@ def test_the_last_stage_of_rk4_is_at_the_grids_own_time() -> None:
     """As the first of the next step."""
     schedule, denoiser = ALL["linear"], RowByRow(GAUSSIAN, ALL["linear"])
     sample(denoiser, RungeKutta(4), uniform(7), start(schedule))
-    walk = list(levels(schedule, uniform(7)))
+    walk = list(noise_levels(schedule, uniform(7)))
     assert denoiser.asked[:24:4] == walk[:-2]
     assert denoiser.asked[3:24:4] == walk[1:-1]
 
@@ -191,7 +191,7 @@ def test_the_last_step_keeps_the_order() -> None:
     one of third order; with Euler's at the end it would be of order 2."""
     schedule = Flow().build()
     x = torch.tensor([[1.0]], dtype=torch.float64)
-    first = level(schedule, 0.75)
+    first = noise_level(schedule, 0.75)
     for name, steps in (("ddim", 100), ("heun", 100), ("midpoint", 100), ("third", 400), ("fourth", 50)):
         order, solver = SOLVERS[name]
         found = []
@@ -205,8 +205,8 @@ def test_the_last_step_keeps_the_order() -> None:
 def test_few_steps_come_near_the_data(name: str) -> None:
     """10 steps, also from the cosine chain's σ̂ = 2·10⁴: mean distances from the truth are a little below the bounds."""
     schedule = ALL[name]
-    denoiser, end = MIXTURE.denoiser(schedule), level(schedule, 1.0)
-    truth = MIXTURE.flow(start(schedule), end if end.alpha else level(schedule, 1 - 1e-7), DATA)
+    denoiser, end = MIXTURE.denoiser(schedule), noise_level(schedule, 1.0)
+    truth = MIXTURE.flow(start(schedule), end if end.alpha else noise_level(schedule, 1 - 1e-7), DATA)
     for solver, times, bound in (
         (DDIM(), karras(schedule, 10), 0.2),
         (Heun(), karras(schedule, 10), 0.1),
@@ -245,7 +245,7 @@ def test_the_error_follows_the_tolerance(name: str) -> None:
     makes it 30 to 300 times smaller."""
     schedule = CONTINUOUS[name]
     times = torch.tensor([at(schedule, 20.0), at(schedule, 0.02)], dtype=torch.float64)
-    first, last = levels(schedule, times)
+    first, last = noise_levels(schedule, times)
     x = NORMAL[:3] * float(first.sigma)
     truth = MIXTURE.flow(x, first, last)
     found = []
@@ -261,8 +261,8 @@ def test_adaptive_goes_from_pure_noise_to_the_data(name: str) -> None:
     """One step of the grid is enough. The last stretch, from σ̂ = 0.002 by x̂_0, leaves 0.002²/2·0.1² = 2e-4 of a width
     of 0.1; a noise level of alpha = 0 is no obstacle, and a truth that starts just below it differs by less."""
     schedule = ALL[name]
-    end = level(schedule, 1.0)
-    near = end if end.alpha else level(schedule, 1 - 1e-7)
+    end = noise_level(schedule, 1.0)
+    near = end if end.alpha else noise_level(schedule, 1 - 1e-7)
     truth = MIXTURE.flow(start(schedule), near, DATA)
     got = sample(RowByRow(MIXTURE, schedule), Adaptive(rtol=1e-6, atol=1e-6), uniform(1), start(schedule))
     torch.testing.assert_close(got, truth, rtol=0, atol=1e-4)
@@ -284,7 +284,7 @@ def test_adaptive_ends_with_the_denoised_image(name: str) -> None:
 def drive(x: Tensor, schedule, solver: Adaptive):
     """The result, the state, and the number of times the denoiser was asked, from σ̂ = 20 to 0.02."""
     denoiser = RowByRow(MIXTURE, schedule)
-    first, last = (level(schedule, at(schedule, v)) for v in (20.0, 0.02))
+    first, last = (noise_level(schedule, at(schedule, v)) for v in (20.0, 0.02))
     got, state = solver.step(denoiser, x * float(first.sigma), first, last, solver.init(), no_noise)
     return got, state, len(denoiser.asked)
 

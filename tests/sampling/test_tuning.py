@@ -8,7 +8,7 @@ import torch
 from sumi.errors import InputError
 from sumi.models.diffusion.tuned import load_tuned, save_tuned, tuned_file
 from sumi.process.continuous import VP
-from sumi.process.schedule import levels
+from sumi.process.schedule import noise_levels
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import Method
 from sumi.sampling.solvers.adams import Adams
@@ -29,7 +29,7 @@ def test_adams_in_the_form_of_tuned_is_adams() -> None:
     """The weights of Adams, step by step, make the tuned solver Adams itself, to rounding."""
     adams = Adams(4, 0.3)
     times = log_ratio(SCHEDULE, 6, 0.3)
-    noise = [2.718281828459045 ** (-v.log_snr / 2) for v in levels(SCHEDULE, times)]
+    noise = [2.718281828459045 ** (-v.log_snr / 2) for v in noise_levels(SCHEDULE, times)]
     rows = []
     for k in range(6):
         nodes = tuple(noise[k::-1][:4])

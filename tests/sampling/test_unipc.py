@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
-from sumi.process.schedule import DATA, NoiseLevel, level, levels
+from sumi.process.schedule import DATA, NoiseLevel, noise_level, noise_levels
 from sumi.process.schedules import ScheduleConfig
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
@@ -29,7 +29,7 @@ def test_self_started_it_is_of_third_order_at_most(order: int, expected: int) ->
     """The first step, corrected by UniC-1, errs at third order, once; that UniPC-3 has the fourth is then not seen."""
     schedule = CONTINUOUS["flow"]
     times = grids(schedule, 0.6, 0.15)["log_snr"]
-    x = NORMAL[:8] * 0.6 * level(schedule, float(times(1)[0])).alpha
+    x = NORMAL[:8] * 0.6 * noise_level(schedule, float(times(1)[0])).alpha
     found = errors(MIXTURE.denoiser(schedule), UniPC(order), times, (400, 800), x, MIXTURE.flow)
     assert orders((400, 800), found) == [pytest.approx(expected, abs=0.1)]
 
@@ -40,7 +40,7 @@ def test_corrected_points_are_exact_to_one_degree_more_than_predicted_ones(name:
     """x̂_0 a polynomial in λ, of degree p for UniC-p and p - 1 for UniP-p, on uneven levels: integrated exactly."""
     schedule = CONTINUOUS[name]
     halves = torch.tensor([-2.0, -1.5, -0.3, 0.2, 1.7], dtype=torch.float64)
-    walk = list(levels(schedule, schedule.time(2 * halves)))
+    walk = list(noise_levels(schedule, schedule.time(2 * halves)))
     x = torch.tensor([[0.4]], dtype=torch.float64)
     for degree in (order - 1, order):
 
@@ -68,7 +68,7 @@ def test_from_pure_noise_the_first_step_is_corrected_where_x_0_is_linear_in_the_
     """alpha(1) = 0: with x̂_0 = a + b alpha/sigma the corrected point is exact, and the first evaluation forgotten."""
     schedule = CONTINUOUS["flow"]
     denoiser = FunctionDenoiser(lambda x, t: torch.full_like(x, 0.5 + 0.2 * t.alpha / t.sigma), schedule)
-    walk = [level(schedule, t) for t in (1.0, 0.7, 0.4)]
+    walk = [noise_level(schedule, t) for t in (1.0, 0.7, 0.4)]
     x = torch.tensor([[0.9]], dtype=torch.float64)
     for slope in ("exact", "bh1", "bh2"):
         solver = UniPC(2, slope)
@@ -98,8 +98,8 @@ def test_the_last_step_is_not_corrected_and_costs_nothing() -> None:
 def test_whole_runs_end_where_the_ode_does(name: str, grid) -> None:
     """From t = 1 to the data: 40 steps leave 0.0015 of DDIM's 0.02 at most, 80 steps 1.6e-4."""
     schedule = CONTINUOUS[name]
-    first = level(schedule, 1.0)
-    begin = first if first.alpha else level(schedule, 1 - 1e-5)
+    first = noise_level(schedule, 1.0)
+    begin = first if first.alpha else noise_level(schedule, 1 - 1e-5)
     x = NORMAL * sqrt(begin.alpha**2 * 0.3 + begin.sigma**2)
     truth = MIXTURE.flow(x, begin, DATA)
     x = x if first.alpha else x - begin.alpha * MIXTURE.weights @ MIXTURE.means
@@ -112,7 +112,7 @@ def test_whole_runs_end_where_the_ode_does(name: str, grid) -> None:
 def test_gaussian_data_keep_their_mean_exactly_and_their_variance_nearly() -> None:
     """Through the real sampler with no Monte Carlo; DDIM's variance is off by -0.018, -0.0094 and -0.0048."""
     schedule, target = CONTINUOUS["vp"], GaussianTarget(0.5, 0.3)
-    start = target.marginal(level(schedule, 1.0))
+    start = target.marginal(noise_level(schedule, 1.0))
     for steps, wrong in ((25, 1.23e-3), (50, 1.53e-4), (100, 1.54e-5)):
         mean, variance = linear_probe(target.denoiser(schedule), UniPC(2), log_snr(schedule, steps), *start)
         assert mean == pytest.approx(0.5, abs=1e-12)

@@ -28,7 +28,7 @@ from sumi.objectives.times import ImportanceSampler, ImportanceTimes, TimeSample
 from sumi.objectives.uncertainty import UncertainLoss, Uncertainty
 from sumi.process.binomial import Binomial
 from sumi.process.learned import Learned
-from sumi.process.schedule import Schedule, level
+from sumi.process.schedule import Schedule, noise_level
 
 LARGEST_COEFFICIENT: Final = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
@@ -52,7 +52,7 @@ def _binomial_denoiser(config: DiffusionSettings, items: DataSpec) -> BinomialDe
 def _gaussian_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoiser:
     schedule = config.schedule.build()
     with torch.no_grad():
-        end = level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
+        end = noise_level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
     c = config.parameterization.coefficients(end)
     if not all(abs(float(value)) <= LARGEST_COEFFICIENT for value in (c.c_in, c.c_skip, c.c_out, c.c_noise)):
         raise InputError(

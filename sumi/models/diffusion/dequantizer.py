@@ -28,7 +28,7 @@ from sumi.errors import InputError
 from sumi.likelihood.dequantize import Dequantized, bin_width, uniform_places
 from sumi.objectives.times import LogSNRTimes, TimeSampler, stratified
 from sumi.process.gaussian import add_noise
-from sumi.process.schedule import level
+from sumi.process.schedule import noise_level
 from sumi.randomness import Purpose, normal, permutation, uniform
 
 WIDTH: Final = 32
@@ -110,7 +110,7 @@ def train_dequantizer(
         z, log_q = dequantizer(batch, uniform_places(seed, rows, step, batch.shape[1:], 0))
         first = float(uniform(seed, [0], step, Purpose.TRAINING_TIME))
         u = stratified(first, torch.arange(len(rows)), len(rows))
-        now = level(denoiser.schedule, times.times(u, denoiser.schedule))
+        now = noise_level(denoiser.schedule, times.times(u, denoiser.schedule))
         noise = normal(
             seed, rows, step, Purpose.TRAINING_NOISE, batch.shape[1:], dtype=batch.dtype, device=batch.device
         )

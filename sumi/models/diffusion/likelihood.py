@@ -30,7 +30,7 @@ from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.weighting import StepLikelihood
 from sumi.errors import InputError
-from sumi.figures.canvas import Drawn
+from sumi.figures.canvas import SavedFigure
 from sumi.likelihood.binomial import binomial_bound
 from sumi.likelihood.continuous import ContinuousBound
 from sumi.likelihood.dequantize import (
@@ -49,7 +49,7 @@ from sumi.likelihood.trace import ExactTrace, draw_probes
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
 from sumi.models.diffusion.dequantizer import LearnedDequantizer, train_dequantizer
 from sumi.objectives.times import GridTimes
-from sumi.process.schedule import NoiseLevel, level
+from sumi.process.schedule import NoiseLevel, noise_level
 from sumi.progress import Count, counting_one
 from sumi.randomness import SampleNoise
 from sumi.sampling.time_grid import log_snr, snap
@@ -169,7 +169,7 @@ def ode_likelihood(
     else:
         name = dequantization or ("uniform" if model.config.data.dequantize else "gaussian")
         if name == "gaussian":
-            start = level(network.schedule, first_time(network, levels))
+            start = noise_level(network.schedule, first_time(network, levels))
         dequantizer = _dequantizer(name, model, network, start, levels, known, seed, progress)
         how = f"{walk}, {name} dequantisation" + (f", {draws} draws" if draws > 1 else "")
     return OdeLikelihood(model, flow, start, dequantizer, how, seed, draws, probes)
@@ -226,7 +226,7 @@ def likelihood(
     draws: int = 1,
     probes: int = 1,
     progress: Count | None = None,
-) -> tuple[Likelihood, Drawn]:
+) -> tuple[Likelihood, SavedFigure]:
     """The likelihood of up to ``n`` held-out items of ``data`` (the run's own), and a plot of the bound by noise level.
 
     Both are written to ``nll/`` in the run folder. ``evaluations``: noise levels for the bound of an item; as many as

@@ -30,7 +30,7 @@ from sumi.models.diffusion.tuned import load_tuned, tuned_file
 from sumi.models.model import GenerativeModel, check_indices, check_range
 from sumi.models.samples import Samples
 from sumi.operators.linear import AnyOperator
-from sumi.process.schedule import NoiseLevel, deviation, level
+from sumi.process.schedule import NoiseLevel, deviation, noise_level
 from sumi.progress import Count, count_shown, one_shown
 from sumi.randomness import Purpose, SampleNoise, normal
 from sumi.sampling.inversion import REVERSIBLE, invert, slerp
@@ -485,7 +485,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
     @property
     def prior_std(self) -> float:
         """The deviation of x at t = 1, where sampling begins: √(alpha² s² + sigma²), with s that of the data."""
-        return float(deviation(level(self.network_denoiser.schedule, 1.0), self.description.data_std))
+        return float(deviation(noise_level(self.network_denoiser.schedule, 1.0), self.description.data_std))
 
     def method(self, *, tuned: bool = True, **options: Unpack[SamplingOptions]) -> Method:
         """How it samples: as the run is configured, or as ``options`` say.

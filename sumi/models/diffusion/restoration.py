@@ -29,7 +29,7 @@ from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.options import SampleOptions, sampling_options
 from sumi.operators.linear import AnyOperator, Mask, Operator
 from sumi.operators.separable import box
-from sumi.process.schedule import level
+from sumi.process.schedule import noise_level
 from sumi.restoration.condition import condition_of, trained_for
 from sumi.restoration.dps import DPS
 from sumi.restoration.measurement import Measurement
@@ -239,7 +239,7 @@ def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
 
 def with_data(model: DiffusionModel, times: Tensor) -> Tensor:
     """The times, which begin a little later where a schedule has no data at t = 1: nothing is steered there."""
-    if level(model.network_denoiser.schedule, 1.0).alpha > 0:
+    if noise_level(model.network_denoiser.schedule, 1.0).alpha > 0:
         return times
     return torch.where(times == 1, 1 - 0.01 * (1 - times[times < 1].max()), times)
 

@@ -11,7 +11,7 @@ from sumi.errors import writing
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import SampleOptions
 from sumi.process.schedule import NoiseLevel, deviation
-from sumi.process.schedule import level as level_of
+from sumi.process.schedule import noise_level as level_of
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError, SumiError
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, deviation, level
+from sumi.process.schedule import NoiseLevel, deviation, noise_level
 from sumi.sampling.dormand_prince import State, Stuck, Tolerance, Walk, integrate
 from sumi.sampling.solvers.runge_kutta import angle
 from sumi.sampling.solvers.solver import StepNoise
@@ -68,13 +68,15 @@ class Adaptive:
         del noise
         if not len(state.step_size):
             state = AdaptiveState(torch.full((len(x),), FIRST_STEP).double(), torch.zeros(len(x), dtype=torch.int64))
-        end = angle(s) if s.sigma else min(angle(t), max(atan(self.smallest), angle(level(denoiser.schedule, 0.0))))
+        end = (
+            angle(s) if s.sigma else min(angle(t), max(atan(self.smallest), angle(noise_level(denoiser.schedule, 0.0))))
+        )
         size = deviation(t)
         walk = Walk((x / size,), (denoiser(x, t).velocity / size,), state.step_size, state.evaluations + 1)
 
         def slope(phi: Tensor, y: State) -> State:
             """v̂ = dy/dφ at the angles phi (N,)."""
-            now = level(denoiser.schedule, denoiser.schedule.time(-2 * phi.tan().log()))
+            now = noise_level(denoiser.schedule, denoiser.schedule.time(-2 * phi.tan().log()))
             size = expand(deviation(now), y[0])
             return (denoiser(size * y[0], now).velocity / size,)
 

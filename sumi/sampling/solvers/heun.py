@@ -26,7 +26,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import transition
-from sumi.process.schedule import NoiseLevel, level, noise_ratio
+from sumi.process.schedule import NoiseLevel, noise_level, noise_ratio
 from sumi.randomness import Purpose
 from sumi.sampling.solvers.solver import Solver, State, StepNoise
 
@@ -103,7 +103,7 @@ class Churn(Generic[State]):
         offered."""
         if self.churn and self.churn_min * t.alpha <= t.sigma <= self.churn_max * t.alpha:
             log_snr = torch.tensor(t.log_snr - 2 * log1p(self.churn), dtype=torch.float64)
-            raised = level(denoiser.schedule, float(denoiser.schedule.time(log_snr)))
+            raised = noise_level(denoiser.schedule, float(denoiser.schedule.time(log_snr)))
             kernel = transition(t, raised)
             x = kernel.scale * x + self.noise_scale * sqrt(max(0.0, float(kernel.variance))) * noise(Purpose.CHURN)
             t = raised

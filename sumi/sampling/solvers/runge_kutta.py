@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule, deviation, level
+from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_level
 from sumi.sampling.solvers.solver import StepNoise
 
 Row = tuple[float, ...]
@@ -52,7 +52,7 @@ def angle(now: NoiseLevel) -> float:
 def at_angle(schedule: Schedule, phi: float) -> NoiseLevel:
     """The level of floats that has this angle, in (0, π/2]; beyond the schedule's ends its nearer end."""
     log_snr = torch.tensor(-2 * log(tan(phi)), dtype=torch.float64)
-    return level(schedule, float(schedule.time(log_snr)))
+    return noise_level(schedule, float(schedule.time(log_snr)))
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class RungeKutta:
     ) -> tuple[Tensor, None]:
         """One step (module docstring), x of shape (N, …); draws no noise."""
         del noise
-        if s.sigma == 0 and level(denoiser.schedule, 0.0).sigma > 0:
+        if s.sigma == 0 and noise_level(denoiser.schedule, 0.0).sigma > 0:
             return denoiser(x, t).clean, state
         method = METHODS[min(self.order, 3) if s.sigma == 0 else self.order]
         start, h, size = angle(t), angle(s) - angle(t), deviation(t)
