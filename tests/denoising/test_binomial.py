@@ -343,7 +343,7 @@ def trained(steps: int) -> BinomialDenoiser:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = MLPConfig(width=64, blocks=2).build((20,))
-        denoiser = BinomialDenoiser(network, ERASING, grid=steps)
+        denoiser = BinomialDenoiser(network, ERASING, trained_steps=steps)
         optimizer = torch.optim.Adam(denoiser.parameters())
         data = torch.from_numpy(heartbeats()).float()
         for step in range(1500):
