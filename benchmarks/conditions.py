@@ -42,7 +42,7 @@ def values() -> None:
     for asked in (low, middle, high):
         cells = []
         for guidance in (1.0, 2.0):
-            made = model.sample(200, condition=model.of_values(200, {"brightness": asked}), guidance=guidance)
+            made = model.sample(200, condition={"values": {"brightness": asked}}, guidance=guidance)
             got = made.mean((1, 2, 3))
             cells.append(f"{float(got.mean()):.3f} ± {float(got.std()):.3f}")
         print(f"| {asked:.3f} | {' | '.join(cells)} |")

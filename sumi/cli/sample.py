@@ -84,9 +84,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     from sumi.training.run_folder import RunFolder
 
     values = dict(read_value(text) for text in options.values)
-    if values and options.label is not None:
-        raise InputError("--value: this and --label are of different models; give one of them")
-    condition = model.of_values(options.n, values) if values else None
+    condition = {"values": values} if values else None
     settings = sampling_options(model, options)
     size = None if options.size is None else read_size(options.size)
     given: SampleOptions = {**sample_options(model, options), "condition": condition, "size": size}
@@ -118,8 +116,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
         "steps": method.steps,
     }
     about |= {} if own else {"size": options.size}
-    if options.label is not None or values:
-        about |= {"label": options.label} if options.label is not None else values
+    about |= values if options.label is None else {"label": options.label, **values}
     about |= {"threshold": model.config.sampling.threshold}
     about |= about_guidance(model, options, conditioned=options.label is not None or bool(values))
     labels = None
@@ -131,7 +128,6 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     say(f"wrote {wrote} {how}")
     if options.trajectory:
         shown = options.n if model.items.together else None
-        given["condition"] = None if condition is None else condition.rows(slice(0, shown or 1))
         way = trajectory(model, options.start, n=shown, **given)
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")

@@ -98,6 +98,11 @@ class Conditioners(nn.Module):
         return (self[name] for name in self.names)
 
     @property
+    def always(self) -> bool:
+        """Whether the network was never trained without one of them, and has learned nothing unconditional."""
+        return any(conditioner.dropout == 0 for conditioner in self)
+
+    @property
     def shape(self) -> ConditionShape:
         """What a network must take. Raises InputError where tokens have different widths."""
         shapes = [conditioner.shape for conditioner in self]
@@ -116,7 +121,7 @@ class Conditioners(nn.Module):
         found: dict[str, Tensor] = {}
         for name, value in given.items():
             if name not in self.names:
-                raise InputError(f"condition.{name}: this model was trained without; {nearest(name, self.names)}")
+                raise InputError(f"condition: this model knows no {name}; {nearest(name, self.names)}")
             found |= self[name].parse(value, indices)
         return Condition(found)
 

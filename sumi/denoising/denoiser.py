@@ -4,7 +4,7 @@ Samplers, guidance and measures see nothing else. ``NetworkDenoiser`` makes one 
 any callable; a wrapper of a denoiser is a denoiser.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,7 +86,23 @@ class Condition(Protocol):
 
 
 class Conditioner(Protocol):
-    """A module that turns a condition into what a network is given besides its input."""
+    """A module that turns a condition into what a network is given besides its input (`sumi.conditioning`).
+
+    ``names``: of the conditions that it owns. ``always``: whether the network was never trained without them.
+    """
+
+    names: tuple[str, ...]
+
+    @property
+    def always(self) -> bool: ...
+
+    def parse(self, given: Mapping[str, object], indices: Sequence[int], /) -> Any:
+        """The condition of samples ``indices`` that ``given`` states by name. Raises InputError."""
+        ...
+
+    def checked(self, condition: Any, shape: tuple[int, ...], device: torch.device, /) -> Condition:
+        """The condition as the network takes it for samples of ``shape``. Raises InputError where it does not fit."""
+        ...
 
     def null(self, like: Tensor, /) -> Condition:
         """The condition that says nothing of as many samples as ``like`` (N, …), for their shape."""

@@ -6,13 +6,15 @@ Classifier-free guidance, a negative class and autoguidance extrapolate (`sumi.g
 adds its gradient to what comes of that (`sumi.guidance.classifier`), and a threshold keeps x̂_0 in range at last.
 """
 
+from collections.abc import Sequence
+
 from sumi.conditioning.condition import Condition
+from sumi.conditioning.labels import classes, labels_of
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance, NoisyClassifier
 from sumi.guidance.extrapolation import ALWAYS, Extrapolation, Interval
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
-from sumi.guidance.vocabulary import Vocabulary
 from sumi.sampling.sampler import Guidance, Sampling, Threshold
 
 
@@ -20,20 +22,21 @@ def guided(
     network: NetworkDenoiser,
     condition: Condition | None,
     sampling: Sampling,
-    vocabulary: Vocabulary,
+    names: Sequence[str],
     shape: tuple[int, ...],
 ) -> Denoiser:
     """``network`` as ``sampling`` guides it, given the ``condition`` of samples of ``shape``.
 
-    A network that was trained without classes may be guided by a classifier that knows them. Raises InputError for a
-    condition that the network does not take, and for guidance that needs a condition where none is given.
+    ``names``: of the classes of the data. A network that was trained without classes may be guided by a classifier that
+    knows them. Raises InputError for a condition that the network does not take, and for guidance that needs a
+    condition where none is given.
     """
     guidance, own = sampling.guidance, condition
-    if own is not None and guidance.classifier is not None and not vocabulary.knows_labels:
+    if own is not None and guidance.classifier is not None and not _knows_labels(network):
         own = own.without("labels") or None  # they are for the classifier alone
-    denoiser = _extrapolated(network, own, guidance, vocabulary, shape)
+    denoiser = _extrapolated(network, own, guidance, names, shape)
     if guidance.classifier is not None:
-        denoiser = _by_classifier(denoiser, condition, guidance, vocabulary)
+        denoiser = _by_classifier(denoiser, condition, guidance, len(names))
     return thresholded(denoiser, sampling.threshold)
 
 
@@ -41,13 +44,16 @@ def _extrapolated(
     network: NetworkDenoiser,
     condition: Condition | None,
     guidance: Guidance,
-    vocabulary: Vocabulary,
+    names: Sequence[str],
     shape: tuple[int, ...],
 ) -> Denoiser:
     """``network`` with its condition, and away from a worse one, a negative class, or the network without condition."""
 
     def bound(denoiser: NetworkDenoiser, condition: Condition) -> Denoiser:
-        return denoiser.bind(vocabulary.checked(condition, denoiser, shape))
+        if denoiser.conditioner is None:
+            raise InputError("condition: this model was trained without; train one with conditioning=labels")
+        device = next(denoiser.parameters()).device
+        return denoiser.bind(denoiser.conditioner.checked(condition, shape, device))
 
     better: Denoiser = network if condition is None else bound(network, condition)
     if guidance.worse is not None:
@@ -63,29 +69,32 @@ def _extrapolated(
             raise InputError(f"guidance.negative: {guidance.negative} is of use with a label alone; give a label")
         if guidance.negative == "all":
             raise InputError("guidance.negative: all is no class; give the name of one")
-        unwanted = vocabulary.of_label(range(len(condition["labels"])), guidance.negative, field="guidance.negative")
-        worse = bound(network, unwanted)
+        rows = range(len(condition["labels"]))
+        unwanted = labels_of(guidance.negative, names, rows, "guidance.negative")
+        worse = bound(network, Condition(condition, labels=unwanted))
     elif guidance.scale == 1:
         return better
     else:
-        if vocabulary.without_dropout:
+        if network.conditioner is not None and network.conditioner.always:
             raise InputError(f"guidance: {guidance.scale:g} needs a model also trained without its condition; give 1")
         worse = network
     return Extrapolation(better, worse, guidance.scale, _interval(guidance), guidance.rescale)
 
 
-def _by_classifier(
-    denoiser: Denoiser, condition: Condition | None, guidance: Guidance, vocabulary: Vocabulary
-) -> Denoiser:
+def _by_classifier(denoiser: Denoiser, condition: Condition | None, guidance: Guidance, count: int) -> Denoiser:
     """``denoiser`` guided by the classifier, at the noise levels that it knows."""
     classifier = guidance.classifier
     if not isinstance(classifier, NoisyClassifier):
         raise InputError(f"guidance.classifier: a {type(classifier).__name__} is none; give a run or a model")
     if condition is None or "labels" not in condition:
         raise InputError("guidance.classifier: guides towards a class, and none is given; give a label")
-    log_probability = classifier.of(vocabulary.classes(condition["labels"]))
+    log_probability = classifier.of(classes(condition["labels"], count))
     interval = _interval(guidance).within(classifier.interval)
     return ClassifierGuidance(denoiser, log_probability, guidance.classifier_scale, interval)
+
+
+def _knows_labels(network: NetworkDenoiser) -> bool:
+    return network.conditioner is not None and "labels" in network.conditioner.names
 
 
 def _interval(guidance: Guidance) -> Interval:

@@ -25,6 +25,7 @@ from sumi.conditioning.image import (
 from sumi.conditioning.labels import TOKENS
 from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.conditioning.values import ValuesConditioner, column_of
+from sumi.config import override
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
@@ -460,14 +461,14 @@ def test_only_the_dropout_is_no_part_of_a_models_identity() -> None:
 def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
     """Those of which nothing is said are left open; the file says what was asked, and mistakes get one line."""
     model = conditioned_model("ddpm", "conditioning=values", "conditioning.names=brightness,contrast")
-    said = model.of_values(3, {"contrast": 0.25})["values"]
+    said = model.condition_of(range(3), None, {"values": {"contrast": 0.25}})["values"]
     assert said.shape == (3, 2)
     assert bool(said[:, 0].isnan().all())
     assert said[:, 1].tolist() == [0.25] * 3
     model.save(tmp_path / "run")
     command = ["sample", str(tmp_path / "run"), "-n", "2", "--out", str(tmp_path / "out")]
     assert main([*command, "--value", "brightness=0.5", "--value", "contrast=0.25", "--guidance", "1"]) == 0
-    made = model.sample(2, condition=model.of_values(2, {"brightness": 0.5, "contrast": 0.25}), guidance=1.0)
+    made = model.sample(2, condition={"values": {"brightness": 0.5, "contrast": 0.25}}, guidance=1.0)
     first = Image.open(tmp_path / "out/00000.png")
     assert np.array_equal(np.asarray(first), model.pixels.to_bytes(made)[0].permute(1, 2, 0).numpy())
     told = json.loads(first.text["sumi"])
@@ -480,5 +481,39 @@ def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
     ):
         assert main([*command, "--value", wrong]) == 2
         assert answer in capsys.readouterr().err
-    with pytest.raises(InputError, match="values: this model was trained without"):
-        conditioned_model("inpaint").of_values(1, {"brightness": 0.1})
+    with pytest.raises(
+        InputError,
+        match="condition: this model knows no values; choose from masked",
+    ):
+        conditioned_model("inpaint").sample(1, condition={"values": {"brightness": 0.1}})
+
+
+def test_labels_numbers_and_images_combine(tmp_path: Path, monkeypatch) -> None:
+    """One network is given all three, each left out independently; each counts, and the others stay as they are."""
+    config = config_with("ddpm", "conditioning=labels,values,small", "conditioning.labels.dropout=0.5")
+    model, _ = killed_and_resumed(config, tmp_path, monkeypatch, at=7)
+    conditioner = model.network_denoiser.conditioner
+    assert conditioner.names == ("labels", "values", "small")
+    scrambled(model.network_denoiser)
+    data = load_data(config.data)
+    conditioner.fit(data)
+    whole = conditioner.of_data(batch_of(data, ITEMS, ITEMS, step=2, seed=0), images(channels=1))
+    left_out = [whole["labels"] == 10, whole["values"][:, 0].isnan(), (whole["small"] == 0).flatten(1).all(1)]
+    assert [bool(part.any()) and not bool(part.all()) for part in left_out] == [True] * 3
+    assert not torch.equal(left_out[0], left_out[1])
+    given = {"labels": "7", "values": {"brightness": 0.1}, "small": known(images(2, 1, 4))}
+
+    def sampled(**other) -> torch.Tensor:
+        return model.sample(2, condition=given | other, steps=2)
+
+    base = sampled()
+    for other in ({"labels": "3"}, {"values": {"brightness": 0.5}}, {"small": known(images(2, 1, 4)).flip(0)}):
+        assert float((sampled(**other) - base).abs().max()) > 1e-3
+    parts = {name: part for name, part in given.items() if name != "labels"}
+    assert torch.equal(model.sample(2, label="7", condition=parts, steps=2), base)
+    with pytest.raises(InputError, match="label: is part of the condition that is given"):
+        model.sample(2, label="7", condition=given)
+    with pytest.raises(InputError, match="conditioning: labels,labels names one twice"):
+        config_with("ddpm", "conditioning=labels,labels")
+    with pytest.raises(InputError, match=r"conditioning is labels, values, small; write conditioning\.NAME\.dropout"):
+        override(config, "conditioning.dropout=0.2")

@@ -119,7 +119,7 @@ def test_a_tuned_solver_is_for_what_it_was_tuned_to(model: DiffusionModel, monke
         ({"label": torch.tensor([0, 3])}, "label: gives no classes; give whole numbers from 0 to 2"),
         ({"label": torch.tensor([0, -1])}, "label: gives no classes"),
         ({"label": torch.tensor([0.0, 1.0])}, "label: gives no classes"),
-        ({"label": torch.tensor([0])}, r"label: \(1,\) classes for 2 items"),
+        ({"label": torch.tensor([0])}, r"label: \(1,\) classes for 2 samples"),
     ],
 )
 def test_impossible_labels_are_refused(model: DiffusionModel, options: dict, answer: str) -> None:
@@ -131,8 +131,10 @@ def test_a_model_without_classes_refuses_them(tmp_path: Path) -> None:
     plain = class_model(tmp_path, recipe="ddpm")
     with pytest.raises(InputError, match="label: this model was trained without; train classifier-free"):
         plain.sample(1, label="cat")
-    with pytest.raises(InputError, match="condition: this model was trained without"):
+    with pytest.raises(InputError, match="label: this model was trained without"):
         plain.sample(1, label=torch.tensor([0]))
+    with pytest.raises(InputError, match="condition: this model was trained without"):
+        plain.sample(1, condition={"values": {"brightness": 0.1}})
 
 
 def test_guidance_needs_labels_that_were_left_out(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from sumi.conditioning.condition import Condition
-from sumi.conditioning.conditioner import Conditioners
-from sumi.conditioning.image import ImageConditioner
+from sumi.conditioning.labels import labels_of
 from sumi.data.images import ImageSpec
 from sumi.data.spec import expect
 from sumi.denoising.binomial import BinomialDenoiser
@@ -22,7 +21,6 @@ from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, condition_of_windows, tiling_of
-from sumi.guidance.vocabulary import Vocabulary
 from sumi.models.diffusion import restoration
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
@@ -77,7 +75,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             tiling = tiling_of(self.images.shape, size)
             condition = None if condition is None else condition_of_windows(condition, self.images.shape, size)
         if isinstance(self.network_denoiser, NetworkDenoiser):
-            found = guided(self.network_denoiser, condition, sampling, self.vocabulary, shape)
+            found = guided(self.network_denoiser, condition, sampling, self.items.label_names, shape)
         else:
             if condition is not None or sampling.guidance.worse is not None or sampling.guidance.classifier is not None:
                 self.gaussian_denoiser()
@@ -101,30 +99,6 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             )
         return sampling
 
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """What may be said of its samples."""
-        conditioner = self.network_denoiser.conditioner
-        return Vocabulary(conditioner if isinstance(conditioner, Conditioners) else None, self.items.label_names)
-
-    def labels_of(
-        self, indices: Sequence[int], label: str | None, guidance: Guidance | None = None
-    ) -> Condition | None:
-        """The classes of these items for ``label``: a class's name, "all" for one after the other, or None for none.
-
-        A model that knows none may be guided by a classifier that does. Raises InputError where there is no such
-        class, or the model knows none.
-        """
-        if label is None:
-            return None
-        if not self.vocabulary.knows_labels and (guidance is None or guidance.classifier is None):
-            raise InputError("label: this model was trained without; train classifier-free, or guide by a classifier")
-        return self.vocabulary.of_label(indices, label)
-
-    def of_values(self, n: int, values: Mapping[str, float]) -> Condition:
-        """See `Vocabulary.of_values`."""
-        return self.vocabulary.of_values(n, values)
-
     def gaussian_denoiser(self) -> NetworkDenoiser:
         """The denoiser as it was trained. Raises InputError where the process is binomial."""
         if not isinstance(self.network_denoiser, NetworkDenoiser):
@@ -138,7 +112,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         seed: int = 0,
         start: int = 0,
         label: str | Tensor | None = None,
-        condition: Condition | None = None,
+        condition: Mapping[str, object] | None = None,
         size: tuple[int, int] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
@@ -149,7 +123,8 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         ``size`` (H, W) where that is given (see `denoiser`), or vectors (n, D) in the model's units.
 
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``label``: the class of all, "all"
-        for one class after the other, or a tensor (n,) of classes; ``condition``: any other condition, of n rows.
+        for one class after the other, or a tensor (n,) of classes; ``condition``: what else the model is conditioned
+        on, by name, such as {"values": {"brightness": 0.2}}, or a `Condition` of n rows.
         ``callback(step, level, x)`` sees each batch after each step. ``progress(done, total)`` counts items; True shows
         it, and None does so in a notebook alone.
         ``options`` replace fields of the run's `Sampling`: solver, steps, time_grid, eta, guidance (its scale, or a
@@ -255,28 +230,43 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
     def _check_size(self, size: tuple[int, int] | None) -> None:
         """Raises InputError for a size of its own where the model fills in pictures that it is given."""
         larger = self.shape_of(size) != self.items.shape
-        given = self.network_denoiser.conditioner
-        if larger and isinstance(given, Conditioners) and any(isinstance(one, ImageConditioner) for one in given):
+        painted = any(condition.name in ("masked", "small", "grey") for condition in self.config.conditioning)
+        if larger and painted:
             raise InputError(f"size: {self.folder} fills in what it is given; use inpaint, upscale or restore")
 
     def condition_of(
         self,
         indices: Sequence[int],
         label: str | Tensor | None,
-        condition: Condition | None = None,
+        condition: Mapping[str, object] | None = None,
         guidance: Guidance | None = None,
     ) -> Condition | None:
-        """The condition of these items: of their label, as of `sample`, or the one given. Raises InputError."""
-        n = len(indices)
-        if label is not None and condition is not None:
-            raise InputError("label: is part of the condition, and one is given; give one of them")
-        if isinstance(label, Tensor):
-            if label.shape != (n,):
-                raise InputError(f"label: {tuple(label.shape)} classes for {n} items; give one for each")
-            return Condition(labels=label)
-        if condition is not None and condition.sizes() != {n}:
-            raise InputError(f"condition: is not of {n} items; give one row for each")
-        return self.labels_of(indices, label, guidance) if condition is None else condition
+        """The condition of these items: of their label and of what else is given, as of `sample`. Raises InputError.
+
+        A model that was trained without classes may be guided by a classifier that knows them.
+        """
+        if label is None and condition is None:
+            return None
+        conditioner = self.network_denoiser.conditioner
+        named: dict[str, object] = {} if label is None else {"labels": label}
+        found = condition if isinstance(condition, Condition) else Condition()
+        if label is not None and condition is not None and "labels" in condition:
+            raise InputError("label: is part of the condition that is given; give one of them")
+        if condition is not None and found is not condition:
+            named |= condition
+        if "labels" in named and (conditioner is None or "labels" not in conditioner.names):
+            if guidance is None or guidance.classifier is None:
+                raise InputError(
+                    "label: this model was trained without; train classifier-free, or guide by a classifier"
+                )
+            found = Condition(found, labels=labels_of(named.pop("labels"), self.items.label_names, indices))
+        if named:
+            if conditioner is None:
+                raise InputError("condition: this model was trained without; train one with conditioning=labels")
+            found = Condition(found, **conditioner.parse(named, indices))
+        if found.sizes() != {len(indices)}:
+            raise InputError(f"condition: is not of {len(indices)} items; give one row for each")
+        return found
 
     def vary(self, images: Tensor, strength: float, n: int = 4, **options: Unpack[SampleOptions]) -> Tensor:
         """Variations of an image: noised as far as ``strength`` says, and back (`sumi.sampling.sdedit`).

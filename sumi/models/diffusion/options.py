@@ -1,11 +1,10 @@
 """The options of all that samples: which items, on what condition, and how (`SamplingOptions`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from torch import Tensor
 
-from sumi.conditioning.condition import Condition
 from sumi.sampling.sample import Callback
 from sumi.sampling.sampler import SamplingOptions
 
@@ -19,7 +18,7 @@ class SampleOptions(SamplingOptions, total=False):
     seed: int
     start: int
     label: str | Tensor | None
-    condition: Condition | None
+    condition: Mapping[str, object] | None
     size: tuple[int, int] | None
     batch_size: int
     progress: Progress | None
