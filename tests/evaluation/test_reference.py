@@ -24,7 +24,7 @@ def test_the_guides_parts_are_the_evaluation_of_all_samples(
 ) -> None:
     """Four parts of 30 samples, each by itself, give the plug-in distance of one evaluation of 120, to rounding."""
     monkeypatch.setattr(features, "FEWEST_STEPS", 30)
-    monkeypatch.setattr("sumi.evaluation.reference.CHUNK", 20)
+    monkeypatch.setattr("sumi.evaluation.reference.CHUNK", 15)  # parts and whole in the same batches: the same bits
     monkeypatch.chdir(tmp_path)
     model = digits_model(tmp_path / "runs/vae")
     model.save(model.folder)
@@ -47,7 +47,8 @@ def test_the_guides_parts_are_the_evaluation_of_all_samples(
     assert one.network_sha256 == samples.network_sha256 == found.space.sha256
     torch.testing.assert_close(samples.moments.whole.mean, one.moments.whole.mean, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(samples.moments.whole.covariance, one.moments.whole.covariance, rtol=1e-10, atol=1e-12)
-    assert moments_frechet_distance(one, held_out_moments(model, space)).value == found.distances.frechet.value
+    distance = moments_frechet_distance(one, held_out_moments(model, space)).value
+    assert distance == pytest.approx(found.distances.frechet.value, rel=1e-6)  # float32 features in other batches
     with pytest.raises(InputError, match="only parts of the same data"):
         samples.merged(sampled_moments(model, space, 10, seed=1))
 

@@ -130,8 +130,9 @@ def test_more_samples_than_are_kept_count_for_the_frechet_distance(
     assert (found.distances.first, found.distances.second) == (120, 120)
     assert (found.distances.frechet_first, found.distances.frechet_second) == (350, len(held_out))
     assert (found.real_distances.first, found.real_distances.frechet_first) == (120, len(held_out))
-    assert found.distances.frechet_plug_in == pytest.approx(whole.distances.frechet_plug_in, rel=1e-8)
-    assert found.real_distances.frechet_plug_in == pytest.approx(whole.real_distances.frechet_plug_in, rel=1e-8)
+    rounding = 1e-6  # of features in float32, from batches of another size
+    assert found.distances.frechet_plug_in == pytest.approx(whole.distances.frechet_plug_in, rel=rounding)
+    assert found.real_distances.frechet_plug_in == pytest.approx(whole.real_distances.frechet_plug_in, rel=rounding)
     assert found.inception_score is not None
     assert (found.inception_score.samples.images, found.inception_score.real.images) == (120, 120)
     assert f"Fréchet distances: 350 samples and {len(held_out)} held-out images." in page
