@@ -198,7 +198,9 @@ def test_sample_writes_images_that_say_how_they_were_made(trained: Path, tmp_pat
     assert Image.open(out / "emerging.webp").n_frames == 5
     alone = tmp_path / "alone"
     assert main(["sample", str(trained), "-n", "1", "--start", "6", "--out", str(alone), *how]) == 0
-    assert np.array_equal(np.asarray(Image.open(alone / "00006.png")), np.asarray(Image.open(out / "00006.png")))
+    one, same = (np.asarray(Image.open(folder / "00006.png")).astype(int) for folder in (alone, out))
+    assert np.abs(one - same).max() <= 16  # of 17 levels: a pixel between two may round to either in another batch
+    assert np.count_nonzero(one != same) <= 1
 
 
 def test_info_recipes_and_explain(trained: Path, photos: Path, capsys, tmp_path: Path) -> None:

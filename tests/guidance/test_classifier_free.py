@@ -160,7 +160,9 @@ def test_the_command_line_draws_labels(run: Path, tmp_path: Path, capsys) -> Non
     folders = sorted(p.name for p in (run / "samples").iterdir() if p.is_dir())
     assert folders == ["00000012-adams-3-seed0-9-guidance2", "00000012-adams-3-seed0-all"]
     pictures = [run / "samples" / folder / "00009.png" for folder in folders]
-    assert np.array_equal(*(np.asarray(Image.open(p)) for p in pictures))
+    of_three, alone = (np.asarray(Image.open(p)).astype(int) for p in pictures)
+    assert np.abs(of_three - alone).max() <= 16  # of 17 levels: a pixel between two may round to either
+    assert np.count_nonzero(of_three != alone) <= 1
     about = [json.loads(Image.open(p).text["sumi"]) for p in pictures]
     assert [(a["label"], a["guidance"]) for a in about] == [("9", 2.0), ("9", 2.0)]  # each says its own
     grid = json.loads(Image.open(run / "samples" / folders[1] / "grid.png").text["sumi"])
