@@ -9,7 +9,11 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # Without a GPU the CPU build of torch is enough, and gigabytes smaller. Where pip knows of none, it is PyTorch's own index.
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-all docs lint format types setup peers clean
+# The processors that the tests are run as: the flag of /proc/cpuinfo that each needs, and the limits for torch and oneDNN.
+PROCESSORS := sse4_1:default:SSE41 avx2:avx2:AVX2 avx512bw:avx512:AVX512_CORE avx512_bf16:avx512:AVX512_CORE_BF16 \
+  amx_tile:avx512:AVX512_CORE_AMX
+
+.PHONY: demo test test-all test-processors docs lint format types setup peers clean
 
 demo: $(STAMP)
 	$(BIN)/sumi demo
@@ -19,6 +23,19 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+	$(MAKE) test-processors
+
+# Rounding in float32 depends on the instruction set and on the number of threads; no test may.
+test-processors: $(STAMP)
+	@for processor in $(PROCESSORS); do \
+	  set -- $$(echo $$processor | tr : ' '); \
+	  grep -qsw $$1 /proc/cpuinfo || { echo "skipped: no $$1 in /proc/cpuinfo"; continue; }; \
+	  export ATEN_CPU_CAPABILITY=$$2 ONEDNN_MAX_CPU_ISA=$$3; \
+	  for threads in 1 2; do \
+	    echo "ATEN_CPU_CAPABILITY=$$2 ONEDNN_MAX_CPU_ISA=$$3 OMP_NUM_THREADS=$$threads"; \
+	    OMP_NUM_THREADS=$$threads $(BIN)/python -m pytest -q -n $$((3 - threads)) || exit 1; \
+	  done; \
+	done
 
 # the site, site/index.html: the reference is written first, links and blocks are checked, then the pages are built
 docs: $(VENV)/.docs
