@@ -1,16 +1,16 @@
 """Typed configuration: frozen dataclasses, JSON both ways, and overrides by name.
 
-Every component owns its configuration class; this file knows none of them. A value is checked against the field's
-annotation and nothing is converted in silence: "1e-4" is no number, 3.0 no whole number, 1 no truth value. A field that
-takes one of several classes is written with the class's ``name`` as ``type``:
+Every component owns its configuration class; this file knows none of them. Values are checked against the field's
+annotation and never converted silently: "1e-4" is not a number, 3.0 not an integer, 1 not a boolean. A field that can
+hold one of several classes stores the class's ``name`` as ``type``:
 
     {"schedule": {"type": "cosine", "steps": 1000, "s": 0.008, "max_beta": 0.999}}
 
-A field whose metadata have ``stored=False`` holds something of one session, such as a loaded model: it is neither
-written nor read. A class with a ``shorthand`` is set by that field where none is named: ``sampling.guidance=2``.
+A field with ``stored=False`` in its metadata belongs to one session, such as a loaded model: it is neither written nor
+read. A class may name a ``shorthand``, the field that is set when none is given: ``sampling.guidance=2``.
 
-Own code rather than a library for two reasons: the errors are one line with the nearest right name, and a machine that
-only trains needs no further package.
+This is our own code rather than a library, so that errors are one line with the nearest valid name, and training needs
+no further package.
 """
 
 import dataclasses
@@ -42,19 +42,19 @@ def from_json(cls: type[Config], data: object, where: str = "", known: Iterable[
 @overload
 def from_json(cls: types.UnionType, data: object, where: str = "", known: Iterable[type] = ()) -> Any: ...
 def from_json(cls: Any, data: object, where: str = "", known: Iterable[type] = ()) -> Any:
-    """The configuration that ``data`` describes; of a union of classes, the one that its ``type`` names.
+    """The configuration that ``data`` describes; for a union of classes, the one that its ``type`` names.
 
-    ``known``: classes that ``type`` may name besides those of the union, and that stand for an abstract one. Raises
-    InputError naming the field (below ``where``): unknown, missing, of the wrong type or out of its range.
+    ``known``: further classes that ``type`` may name, such as the subclasses of an abstract one. Raises InputError
+    naming the field (below ``where``) that is unknown, missing, of the wrong type or out of range.
     """
     return _convert(data, cls, where, tuple(known))
 
 
 def override(config: Config, assignments: str | Iterable[str]) -> Config:
-    """``config`` with each "section.field=value", or the one that is given, applied in order, checked when all are.
+    """``config`` after one or several assignments "section.field=value", applied in order and then checked together.
 
-    Values are JSON, or bare text for text; "none" is None; lists may be written 32,64 or a,b. A field that takes one of
-    several classes is set by its name (``schedule=cosine``), which gives that class's defaults. Raises InputError.
+    Values are JSON or bare text; "none" is None; lists may be written 32,64 or a,b. To choose between classes, give the
+    class's name (``schedule=cosine``), which sets its defaults. Raises InputError.
     """
     data = to_json(config)
     for assignment in [assignments] if isinstance(assignments, str) else assignments:
@@ -66,7 +66,7 @@ def override(config: Config, assignments: str | Iterable[str]) -> Config:
 
 
 def differences(old: object, new: object) -> list[str]:
-    """One "section.field: old → new" for each field in which two configurations differ."""
+    """One "section.field: old → new" for each field that differs between two configurations."""
     before, after = dict(_leaves(to_json(old))), dict(_leaves(to_json(new)))
     keys = list(before) + [key for key in after if key not in before]
     absent = "(absent)"
@@ -157,7 +157,7 @@ def _options(hint: Any) -> list[Any]:
 
 
 def _parse(text: str, hint: Any) -> object:
-    """What ``text`` on a command line says to a field with this annotation."""
+    """``text`` from a command line, as a value for a field with this annotation."""
     options = _options(hint)
     if types.NoneType in options and text.lower() in ("none", "null"):
         return None
@@ -239,7 +239,7 @@ def _choose(classes: list[Any], data: dict[str, Any], where: str, known: tuple[t
 
 
 def _with_sections(message: str, fields: Iterable[str], where: str) -> str:
-    """``message`` of a value at ``where``, beginning with one of its ``fields`` or its own name, with the full path."""
+    """``message`` with the full path of its field: one of the ``fields`` of the value at ``where``, or that value."""
     first = message.partition(":")[0].partition(".")[0]
     sections, _, own = where.rpartition(".")
     if first in fields and where:

@@ -1,7 +1,7 @@
-"""The two ways a command can end badly, each in one line.
+"""The two errors that a command can end with, each one line.
 
 A message names the file or field, says what is wrong, and ends with what to do. ``exit_code`` is what the command line
-returns: 2 for input that a person can mend, 1 for a failure on the way.
+returns: 2 for input that the user can correct, 1 for a failure while running.
 """
 
 from collections.abc import Generator
@@ -16,14 +16,14 @@ class SumiError(Exception):
 
 
 class InputError(SumiError):
-    """What was asked for cannot be done as given: a path, a field or a file is wrong (exit code 2)."""
+    """The input is wrong: a path, a field or a file (exit code 2)."""
 
     exit_code = 2
 
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """What cannot be written below ``path`` is a SumiError that names it."""
+    """Turns an OSError while writing below ``path`` into a SumiError that names it."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Progress of long work, as a callback (what is being done, done, in total), and shown to a person.
+"""Progress of long work: a callback (what is running, items done, items in total), and its display.
 
-On a terminal it is a live line, in a notebook a bar in the cell, elsewhere a plain line every few seconds. Python calls
-take ``progress``: a callback, True to show it, False for silence, or None, which shows it in a notebook alone.
+It shows as a live line on a terminal, a bar in a notebook, and elsewhere a plain line every few seconds. Functions
+take ``progress``: a callback, True (show), False (silent), or None (show in a notebook only).
 """
 
 import html
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 Count = Callable[[str, int, int], None]
-"""What is being done, and done of total."""
+"""Progress callback: what is running, items done, items in total."""
 
 SECONDS_BETWEEN_LINES: Final = 5.0
 
@@ -35,7 +35,7 @@ class Progress:
 
 
 def counting_one(progress: Count | None, what: str) -> Callable[[int, int], None] | None:
-    """``progress`` for one thing of that name."""
+    """A (done, total) callback that reports to ``progress`` under the name ``what``."""
     return None if progress is None else lambda done, total: progress(what, done, total)
 
 
@@ -46,12 +46,12 @@ def in_notebook() -> bool:
 
 
 _shown: list[object] = []
-"""What is on display: a count within another, such as that of a preview while a model is trained, is not."""
+"""The displays in use. Nested work, such as a preview during training, gets no display of its own."""
 
 
 @contextmanager
 def count_shown(progress: Count | bool | None) -> Generator[Count | None]:
-    """The callback that the value of a ``progress`` argument stands for (module docstring); None: silence."""
+    """The callback for the value of a ``progress`` argument (module docstring); None: silent."""
     if callable(progress):
         yield progress
     elif (in_notebook() if progress is None else progress) and not _shown:
@@ -65,7 +65,7 @@ def count_shown(progress: Count | bool | None) -> Generator[Count | None]:
 def one_shown(
     progress: Callable[[int, int], None] | bool | None, what: str
 ) -> Generator[Callable[[int, int], None] | None]:
-    """As `count_shown`, of one thing called ``what``."""
+    """As `count_shown`, for a single task called ``what``."""
     if callable(progress):
         yield progress
     else:
@@ -87,13 +87,13 @@ def training_progress(console: "Console | None" = None) -> Generator[Callable[[P
 
 @contextmanager
 def counting_of(console: "Console | None" = None) -> Generator[Count]:
-    """What is being done, and done of total: for anything longer than two seconds."""
+    """A progress display for work that takes longer than two seconds."""
     with _displayed(console, 2.0) as display:
         yield display.show
 
 
 class _Display(Protocol):
-    """Where a person sees it."""
+    """Shows progress."""
 
     def show(self, what: str, done: int, total: int, facts: str = "", /) -> None: ...
 
@@ -102,7 +102,7 @@ class _Display(Protocol):
 
 @contextmanager
 def _displayed(console: "Console | None", silence: float) -> Generator[_Display]:
-    """The display of where this runs; the first plain line comes after ``silence`` seconds."""
+    """The display for this environment; the first plain line appears after ``silence`` seconds."""
     display: _Display
     if in_notebook():
         display = _Cell()
@@ -135,7 +135,7 @@ class _Lines:
 
 
 class _Bar:
-    """A live line, from the first count to the last: two of them never stand under each other."""
+    """A live line on a terminal, from the first count to the last."""
 
     def __init__(self, console: "Console") -> None:
         self.console = console
@@ -155,7 +155,7 @@ class _Bar:
             self.close()
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
@@ -172,7 +172,7 @@ class _Cell:
         if done < total and time.monotonic() < self.next:
             return
         self.next = time.monotonic() + 0.1
-        notebook = import_module("IPython.display")  # it is there where there is a notebook
+        notebook = import_module("IPython.display")  # a notebook has it
         words = html.escape(f"{what} {done}/{total}  {facts}".rstrip())
         bar = notebook.HTML(f'<progress value="{done}" max="{total}"></progress> <code>{words}</code>')
         if self.handle is None:

@@ -1,10 +1,10 @@
 """Counter-based randomness: every number is a pure function of (seed, sample index, step, purpose).
 
-A Philox generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has no history: its state *is* a
-256-bit counter under a 128-bit key. The key holds the seed (and which draw, where one step has several); the counter's
-upper words hold the sample's index, the step and the purpose, its lowest word counts the values drawn. So sample 37
-gets the same bits alone or in a batch of 64, in any order, in any number of processes and on any device (all are drawn
-on the CPU and copied), and a training run can stop and resume without saving any generator's state.
+A Philox generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has no hidden state: its state
+*is* a 256-bit counter under a 128-bit key. The key holds the seed and the draw number. The counter's upper words hold
+the sample's index, the step and the purpose; its lowest word counts the values. So sample 37 gets the same bits alone
+or in a batch of 64, in any order, number of processes and device (numbers are generated on the CPU and copied), and a
+training run can stop and resume without saving generator state.
 
 The stream of normal values is NumPy's for a given NumPy release.
 """
@@ -45,9 +45,9 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:
-    """The generator of one (seed, index, step, purpose), at its beginning. All integers in [0, 2⁶⁴).
+    """A fresh generator for one (seed, index, step, purpose). All integers in [0, 2⁶⁴).
 
-    ``draw`` counts the draws of a step that needs several for one purpose.
+    ``draw`` numbers the draws of a step that needs several for one purpose.
     """
     key = np.array([seed, draw], dtype=np.uint64)
     counter = np.array([0, purpose, step, index], dtype=np.uint64)
@@ -86,7 +86,7 @@ def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SampleNoise:
-    """All the noise that a sampler needs for the samples with the given indices, each of ``shape``."""
+    """The noise that a sampler needs for the samples with the given indices, each of ``shape``."""
 
     seed: int
     indices: Sequence[int]

@@ -1,7 +1,7 @@
-"""The currency of the whole system: a denoiser D(x_t, t) = E[x_0 | x_t].
+"""The common interface of the whole system: a denoiser D(x_t, t) = E[x_0 | x_t].
 
-Samplers, guidance and measures see nothing else. ``NetworkDenoiser`` makes one of a network, ``FunctionDenoiser`` of
-any callable; a wrapper of a denoiser is a denoiser.
+Samplers, guidance and metrics use nothing else. ``NetworkDenoiser`` makes one from a network, ``FunctionDenoiser`` from
+any callable; a wrapped denoiser is a denoiser too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, noise_leve
 
 @dataclass(slots=True)
 class Denoised:
-    """What a denoiser says of x_t; ``clean`` is x̂_0 = E[x_0 | x_t], ``alpha`` and ``sigma`` multiply x of shape (N, …).
+    """A denoiser's prediction for x_t: ``clean`` is x̂_0 = E[x_0 | x_t]; ``alpha`` and ``sigma`` broadcast to x (N, …).
 
-    ``clean_variance`` is Var(x_0 | x_t) of each element (a number, or a tensor that multiplies x), where the denoiser
+    ``clean_variance`` is Var(x_0 | x_t) of each element (a number, or a tensor that broadcasts to x), if the denoiser
     knows it. The other views follow from x_t = alpha x̂_0 + sigma ε̂; they are singular where sigma = 0.
     """
 
@@ -61,7 +61,7 @@ class Denoiser(Protocol):
 
 
 class FunctionDenoiser:
-    """A denoiser made of any callable x̂_0 = f(x_t, level), and of Var(x_0 | x_t) at a level where that is known."""
+    """A denoiser from any callable x̂_0 = f(x_t, level), and optionally Var(x_0 | x_t) as a function of the level."""
 
     def __init__(
         self,
@@ -80,13 +80,13 @@ class FunctionDenoiser:
 
 
 class Condition(Protocol):
-    """What N samples are to be; only the conditioners know what (`sumi.conditioning`)."""
+    """The condition of N samples; only the conditioners know its content (`sumi.conditioning`)."""
 
     def to(self, device: torch.device, /) -> "Condition": ...
 
 
 class Conditioner(Protocol):
-    """A module that turns a condition into what a network is given besides its input (`sumi.conditioning`).
+    """A module that turns a condition into a network's further inputs (`sumi.conditioning`).
 
     ``names``: of the conditions that it owns. ``always``: whether the network was never trained without them.
     """
@@ -105,22 +105,22 @@ class Conditioner(Protocol):
         ...
 
     def null(self, like: Tensor, /) -> Condition:
-        """The condition that says nothing of as many samples as ``like`` (N, …), for their shape."""
+        """The null condition, for N samples shaped like ``like`` (N, …)."""
         ...
 
     def fit(self, data: Any, /) -> None:
-        """Take what must be known of the training data."""
+        """Fit to the training data, such as to the scale of its values."""
         ...
 
     def of_data(self, batch: Any, x_0: Tensor, /) -> Condition:
-        """The condition of a training batch that the network sees as ``x_0`` (n, …)."""
+        """The condition of a training batch; ``x_0`` (n, …) is the batch as the network gets it."""
         ...
 
     def __call__(self, condition: Any, /) -> NetworkCondition: ...
 
 
 class ReadDenoiser(Protocol):
-    """A denoiser whose network can be asked for its own output: what losses are made for."""
+    """A denoiser that also exposes its network's raw output, as losses need it."""
 
     @property
     def schedule(self) -> Schedule: ...
@@ -134,17 +134,17 @@ class ReadDenoiser(Protocol):
 
 
 class NetworkDenoiser(nn.Module):
-    """A network F(x, c_noise, condition) read through a parameterization.
+    """A network F(x, c_noise, condition) with its parameterization.
 
-    ``trained_steps``: the number T of steps of the chain the network was trained on, when it knows only the times i/T;
-    None when it takes any time. ``learned_variance``: the network gives twice as many channels, of which the second
-    half says the variance of the chain's steps (`sumi.denoising.variance`).
+    ``trained_steps``: T, the length of the chain that the network was trained on, if it knows only the times i/T; None
+    if it takes any time. ``learned_variance``: the network has twice as many output channels, whose second half gives
+    the variance of the chain's steps (`sumi.denoising.variance`).
 
-    ``conditioner``: turns a condition of the samples into what the network is given besides; a condition of None is its
-    ``null``. A condition is bound before a sampler sees the denoiser: `bind`.
+    ``conditioner``: turns a condition into the network's further inputs; None stands for its ``null``. Bind a condition
+    before sampling: `bind`.
 
-    ``auxiliary``: modules that are trained, or keep count, beside the network and are no part of its output; they are
-    here because optimizer, averaging and checkpoints take this module whole.
+    ``auxiliary``: modules that are trained with the network, or keep statistics, but do not affect its output. They are
+    here so that optimizer, averaging and checkpoints include them.
     """
 
     process = Gaussian()
@@ -168,9 +168,9 @@ class NetworkDenoiser(nn.Module):
         self.auxiliary = nn.ModuleDict()
 
     def bind(self, condition: Condition) -> "ConditionedDenoiser":
-        """This denoiser with ``condition``, a row for each of N samples. Raises InputError where it takes none."""
+        """This denoiser with ``condition``, one row per sample. Raises InputError where the model takes none."""
         if self.conditioner is None:
-            raise InputError("condition: this model was trained without; train one with conditioning=labels")
+            raise InputError("condition: this model was trained without one; train with conditioning=labels")
         return ConditionedDenoiser(self, condition)
 
     def predict(self, x_t: Tensor, c: Coefficients, condition: Condition | None = None) -> Tensor:
@@ -205,7 +205,7 @@ class NetworkDenoiser(nn.Module):
 
 @dataclass(frozen=True)
 class ConditionedDenoiser:
-    """A network's denoiser with the condition of each of N samples bound to it: a denoiser as any other."""
+    """A network's denoiser with the condition of N samples bound to it; a denoiser like any other."""
 
     denoiser: NetworkDenoiser
     condition: Condition

@@ -1,15 +1,15 @@
-"""A network as an energy: its output reduced to one number a sample, and the gradient of that in x.
+"""A network as an energy: its output reduced to one number per sample, and the gradient of that number in x.
 
     E(x, c_noise) = ½ ‖x - f(x, c_noise)‖²,        G(x, c_noise) = ∇_x E = (1 - ∂f/∂x)ᵀ (x - f)
 
-A score is a gradient, so it is *conservative*: its Jacobian is symmetric, and no line integral depends on the path. A
-plain network's field is not; G is, whatever f (Song & Ermon 2019, section 2.1; Salimans & Ho 2021, "Should EBMs model
-the energy or the score?"). As G is an ordinary field, everything that takes a network takes an `EnergyGradient`; E is
-there besides, so that log p(x_t) can be compared between points of one noise level.
+A score is a gradient, so it is *conservative*: its Jacobian is symmetric, and line integrals do not depend on the path.
+A plain network's field is not conservative; G is, for any f (Song & Ermon 2019, section 2.1; Salimans & Ho 2021,
+"Should EBMs model the energy or the score?"). An `EnergyGradient` can be used wherever a network can. E itself allows
+comparing log p(x_t) between points of one noise level.
 
-Why this scalar: where f begins at 0, as the networks here do, G begins as x, which is nearly ε at the noisy end. It
-learned best of those of Du et al. 2023 ("Reduce, reuse, recycle", section 4). Held-out loss of ε̂ on the digits after
-800 steps of a U-Net (32 and 64 channels, batches of 64, linear β), two seeds:
+Why this scalar: the networks here start at f = 0, so G starts as x, which is nearly ε at the noisy end. It learned best
+of the forms of Du et al. 2023 ("Reduce, reuse, recycle", section 4). Held-out loss of ε̂ on the digits after 800 steps
+of a U-Net (32 and 64 channels, batches of 64, linear β), two seeds:
 
     plain network   0.0936, 0.0946
     ½‖x - f‖²       0.0889, 0.0893
@@ -27,9 +27,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 class EnergyGradient(nn.Module):
     """∇_x E of ``network``, shaped like x (N, …), in x's type.
 
-    Where gradients are being recorded, the result can be differentiated again, in x and in the weights; under
-    ``no_grad`` and ``inference_mode`` it is a plain value. Attention inside the network takes its composite form, the
-    only one that has second derivatives.
+    With autograd on, the result can be differentiated again, in x and in the weights; under ``no_grad`` and
+    ``inference_mode`` it is a plain value. Attention inside the network uses its composite form, the only one with
+    second derivatives.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -1,11 +1,11 @@
-"""Denoisers that are known exactly: for Gaussian data and for mixtures of Gaussians.
+"""Exact denoisers, for Gaussian data and for mixtures of Gaussians.
 
 For x_0 ~ N(m, c²) in each dimension, x_t ~ N(alpha m, alpha² c² + sigma²) and
 
     E[x_0 | x_t] = m + alpha c²/(alpha² c² + sigma²) (x_t - alpha m),
     Var(x_0 | x_t) = c² sigma²/(alpha² c² + sigma²).
 
-For a mixture Σ_k π_k N(m_k, c_k²) it is the mean of these, weighted by how probable each component is given x_t,
+For a mixture Σ_k π_k N(m_k, c_k²) it is the mean of these, weighted by the probability of each component given x_t,
 
     p(k | x_t) ∝ π_k N(x_t; alpha m_k, alpha² c_k² + sigma²).
 """

@@ -1,6 +1,6 @@
-"""What a network predicts, as four coefficients.
+"""Parameterizations: what a network predicts, as four coefficients.
 
-Whatever the output F of the network means, the denoised image is linear in it (Karras et al. 2022, eq. 7):
+Whatever the output F of the network stands for, the denoised image is linear in it (Karras et al. 2022, eq. 7):
 
     x̂_0 = c_skip x_t + c_out F(c_in x_t, c_noise)
 
@@ -16,14 +16,14 @@ Whatever the output F of the network means, the denoised image is linear in it (
 
 with w = alpha sigma' - alpha' sigma (slopes in t), p = sigma² + alpha² s², and s the standard deviation of the data.
 
-The time is told as c_noise = 1000 t - 1, which on the grid of a 1000-step chain is the index 0 … 999 of the DDPM
-paper's code, and x_t as it is (c_in = 1). EDM's F has c_in = 1/√p and c_noise = ln(sigma/alpha)/4 instead, ∇E has
-c_in = 1/√(alpha² + sigma²). The coefficients are plain arithmetic on a noise level, so they are floats in a sampler and
-tensors, one entry a sample, in training. None subtracts what is nearly equal (alpha' ≤ 0 ≤ sigma'), so all keep their
-digits at both ends.
+The network's time input is c_noise = 1000 t - 1, which on the grid of a 1000-step chain is the index 0 … 999 of the
+DDPM paper's code, and x_t is not scaled (c_in = 1). Exceptions: EDM's F has c_in = 1/√p and c_noise =
+ln(sigma/alpha)/4, ∇E has c_in = 1/√(alpha² + sigma²). The coefficients are plain arithmetic on a noise level: floats in
+a sampler, tensors with one entry per sample in training. None subtracts nearly equal numbers (alpha' ≤ 0 ≤ sigma'), so
+all stay precise at both ends.
 
-Where alpha(1) = 0, a network that says ε, the score or ∇E says nothing of x_0 at t = 1, and EDM's c_noise is infinite:
-those coefficients are not finite there. Those of x_0, v and u are.
+Where alpha(1) = 0, a prediction of ε, the score or ∇E at t = 1 carries no information about x_0, and EDM's c_noise is
+infinite: those coefficients are not finite there. Those of x_0, v and u are.
 """
 
 from dataclasses import dataclass, field
@@ -136,8 +136,8 @@ class PredictPreconditioned:
 class PredictEnergy:
     """F = ∇E, the gradient of a scalar in the scaled input: log p(x_t) = -E(c_in x_t)/(c_in sigma) + constant.
 
-    An E so scaled has a gradient of unit variance at every level, as ε has. `sumi.denoising.energy.EnergyGradient`
-    makes the gradient of any network (Song & Ermon 2019, section 2.1; Salimans & Ho 2021).
+    Scaled this way, ∇E has unit variance at every level, as ε has. `sumi.denoising.energy.EnergyGradient` makes it from
+    any network (Song & Ermon 2019, section 2.1; Salimans & Ho 2021).
     """
 
     name: ClassVar[str] = "energy"

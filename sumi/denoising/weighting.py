@@ -1,10 +1,10 @@
-"""How much each noise level counts in the loss: a weight on the error of x̂_0.
+"""The weight of each noise level in the loss, as a factor on the error of x̂_0.
 
     loss(t) = w(t) ‖x̂_0 - x_0‖² = w(t) c_out² ‖F - target‖²
 
-An error of ε̂ is an error of x̂_0 times alpha/sigma, so the "simple" loss of Ho et al. 2020 (eq. 14), which counts all
-errors of ε̂ alike, is the weight SNR = alpha²/sigma². In the same way every plain squared error is a weight, 1/c_out² of
-what is predicted, whatever the network itself predicts:
+An error of ε̂ is an error of x̂_0 times alpha/sigma, so the "simple" loss of Ho et al. 2020 (eq. 14), the plain error
+of ε̂, is the weight SNR = alpha²/sigma². Likewise the plain squared error of any prediction is the weight 1/c_out² of
+that prediction, whatever the network itself predicts:
 
 | weight        | w                             | what it is                                     |
 | ------------- | ----------------------------- | ---------------------------------------------- |
@@ -18,8 +18,8 @@ what is predicted, whatever the network itself predicts:
 | likelihood    | -½ dSNR/dt                    | the variational bound                          |
 | uncertainty   | e^-u(t)/c_out²                | u is learned (`sumi.objectives.uncertainty`)    |
 
-With score = -ε/sigma the two weights of score matching in use are among them: sigma² ‖score error‖² is snr, and
-g² ‖score error‖² (Song et al. 2021, "Maximum likelihood training", eq. 7) is likelihood, times 2.
+With score = -ε/sigma this covers both common weights of score matching: sigma² ‖score error‖² is snr, and
+g² ‖score error‖² (Song et al. 2021, "Maximum likelihood training", eq. 7) is twice likelihood.
 """
 
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ from sumi.process.schedule import NoiseLevel, Schedule, noise_level, wronskian
 
 
 class Weighting(Protocol):
-    """w(t) on the x_0 error at a level of tensors (N,): float64 (N,)."""
+    """w(t), the weight of the x_0 error, at a level of tensors (N,): float64 (N,)."""
 
     def weight(self, t: NoiseLevel) -> Tensor: ...
 
@@ -58,7 +58,7 @@ class ConstantWeighting:
 class SNRWeighting:
     """w = SNR: plain squared error of ε̂, the simple loss of Ho et al. 2020, eq. 14.
 
-    Also the denoising score matching of Song & Ermon 2019, eq. 6, whose weight on the score's error is sigma².
+    Also denoising score matching with the weight sigma² (Song & Ermon 2019, eq. 6).
     """
 
     name: ClassVar[str] = "snr"
@@ -69,7 +69,7 @@ class SNRWeighting:
 
 @dataclass(frozen=True)
 class MinSNRWeighting:
-    """w = min(SNR, γ) (Hang et al. 2023, section 3.4): the clearest images no longer dominate."""
+    """w = min(SNR, γ) (Hang et al. 2023, section 3.4): nearly clean images no longer dominate."""
 
     name: ClassVar[str] = "min_snr"
 
@@ -85,7 +85,7 @@ class MinSNRWeighting:
 
 @dataclass(frozen=True)
 class TruncatedSNRWeighting:
-    """w = max(SNR, 1): the noisiest images count too (Salimans & Ho 2022, section 4)."""
+    """w = max(SNR, 1): the noisiest images keep some weight (Salimans & Ho 2022, section 4)."""
 
     name: ClassVar[str] = "truncated_snr"
 
@@ -134,10 +134,10 @@ class EDMWeighting:
 
 @dataclass(frozen=True)
 class LikelihoodWeighting:
-    """w = -½ dSNR/dt: its integral over t is the variational bound, in nats a dimension (Kingma et al. 2021, eq. 17).
+    """w = -½ dSNR/dt: its integral over t is the variational bound, in nats per dimension (Kingma et al. 2021, eq. 17).
 
-    On a chain's grid each step has the mean of this weight over the step, `StepLikelihood`. The loss is divided by the
-    density of the times it is taken at, so that it estimates the bound whatever that density.
+    On a chain's grid, `StepLikelihood` averages this weight over each step. The loss is divided by the density of the
+    sampled times, so it estimates the bound for any density.
     """
 
     name: ClassVar[str] = "likelihood"
@@ -151,8 +151,8 @@ class StepLikelihood:
     """w = ½ T (SNR(t - 1/T) - SNR(t)) at the times i/T: the bound of a chain of T steps (Kingma et al. 2021, eq. 13).
 
     The mean over the grid is the sum of the chain's T Gaussian KL terms, divided by the dimension. Where SNR(0) is
-    infinite the first term stands for -log p(x_0 | x_1): with a Gaussian decoder of the noise that x_1 has, N(x̂_0,
-    (sigma_1/alpha_1)²), its weight is ½ T SNR(1/T), so SNR(0) is taken as 2 SNR(1/T) there.
+    infinite the first term is -log p(x_0 | x_1) of a Gaussian decoder with the noise of x_1, N(x̂_0,
+    (sigma_1/alpha_1)²). Its weight is ½ T SNR(1/T), so SNR(0) counts as 2 SNR(1/T) there.
     """
 
     schedule: Schedule
@@ -162,7 +162,7 @@ class StepLikelihood:
         time, log_snr = torch.as_tensor(t.t), torch.as_tensor(t.log_snr)
         before = (time - 1 / self.steps).clamp(min=0.0)
         from_data = (before == 0) & (noise_level(self.schedule, 0.0).sigma == 0)
-        # log-SNR is not asked for where it is infinite: it may be learned, and has no gradient there
+        # do not evaluate log-SNR where it is infinite: it may be learned, and has no gradient there
         earlier = torch.as_tensor(noise_level(self.schedule, torch.where(from_data, time, before)).log_snr)
         earlier = torch.where(from_data, log_snr + log(2), earlier)
         return -self.steps / 2 * earlier.exp() * torch.expm1(log_snr - earlier)
@@ -170,7 +170,7 @@ class StepLikelihood:
 
 @dataclass(frozen=True)
 class OutputWeighting:
-    """w = 1/c_out²: plain squared error of the network's own output, whatever the parameterization makes of it."""
+    """w = 1/c_out²: plain squared error of the network's own output, in any parameterization."""
 
     parameterization: Parameterization
 
@@ -182,8 +182,8 @@ class OutputWeighting:
 class LearnedUncertainty:
     """loss = ‖F - target‖² e^-u + u with u(t) learned: `sumi.objectives.uncertainty`.
 
-    At the best u the weight is divided by the error that is left, so every noise level counts alike (Kendall et al.
-    2018; Karras et al. 2024, "EDM2", eqs. 14-16, where F is EDM's and its plain error EDM's own weight).
+    At the optimal u each level's loss is divided by its remaining error, so all levels count alike (Kendall et al.
+    2018; Karras et al. 2024, "EDM2", eqs. 14-16, with F and its plain error as in EDM).
     """
 
     name: ClassVar[str] = "uncertainty"

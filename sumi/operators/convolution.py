@@ -1,11 +1,11 @@
-"""Blur: convolution with a kernel, where the picture goes on beyond each side with the opposite one (circular).
+"""Blur: circular convolution with a kernel.
 
-With that boundary the discrete Fourier transform makes A a product with the kernel's transform K, so that
+With this boundary the discrete Fourier transform turns A into a product with the kernel's transform K:
 
     A = F* K F,      A* = F* K̄ F,      A⁺ = F* K⁺ F,      K⁺ = K̄/|K|², or 0 where K = 0.
 
-A frequency that passes with less than ``least`` of the strongest is taken to be removed, in A itself: what comes back
-of it is rounding and noise, 1/``least`` times larger, and so A⁺ stays the pseudo-inverse of A.
+A removes any frequency whose gain is below ``least`` times the largest: inverting it would only amplify rounding and
+noise by 1/``least``. As A itself drops it, A⁺ stays the exact pseudo-inverse.
 """
 
 from math import ceil, cos, radians, sin
@@ -22,7 +22,7 @@ class Convolution:
 
     def __init__(self, kernel: Tensor, least: float = 1e-3) -> None:
         if not 0 < least < 1:
-            raise InputError(f"least: {least} is not between 0 and 1; give the part below which a frequency is lost")
+            raise InputError(f"least: {least} is not between 0 and 1; give the gain below which a frequency is dropped")
         if kernel.ndim != 2:
             raise InputError(f"kernel: is of shape {tuple(kernel.shape)}; give one of (height, width)")
         self.kernel, self.least = kernel.double().cpu(), least
@@ -57,7 +57,7 @@ class Convolution:
 
 
 def gaussian_blur(std: float, least: float = 1e-3) -> Convolution:
-    """A Gaussian of ``std`` pixels, > 0, cut off at four of them. Raises InputError for another std."""
+    """A Gaussian of ``std`` > 0 pixels, truncated at 4 std. Raises InputError for another std."""
     if not std > 0:
         raise InputError(f"std: {std} is not a positive number of pixels")
     radius = ceil(4 * std)
@@ -67,9 +67,9 @@ def gaussian_blur(std: float, least: float = 1e-3) -> Convolution:
 
 
 def motion_blur(length: float, angle: float, least: float = 1e-3) -> Convolution:
-    """A straight path of ``length`` pixels, > 0, at ``angle`` degrees, counted from the right, anticlockwise.
+    """Motion along a line of ``length`` > 0 pixels at ``angle`` degrees, anticlockwise from the x axis.
 
-    Its light is shared out to the four pixels round each point of it. Raises InputError for another length.
+    Each point of the line is spread bilinearly over its four pixels. Raises InputError for another length.
     """
     if not length > 0:
         raise InputError(f"length: {length} is not a positive number of pixels")

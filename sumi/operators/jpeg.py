@@ -1,12 +1,13 @@
-"""A measurement that is not linear: the loss of JPEG, with a gradient all the same.
+"""A nonlinear measurement: JPEG's quantisation, made differentiable.
 
-Each square of 8 × 8 pixels is transformed by the orthonormal cosine transform D, its coefficients rounded to whole
-multiples of the table's entries (ITU-T T.81, annex K.1, scaled by quality as in the Independent JPEG Group's code):
+Each block of 8 × 8 pixels goes through the orthonormal cosine transform D, and its coefficients are rounded to
+multiples of the quantisation table q (ITU-T T.81, annex K.1, scaled by quality as in the Independent JPEG Group's
+code):
 
     y = Dᵀ (q · round(D x Dᵀ / q)) D
 
-Rounding has the gradient 0; the one of y = x is put in its place ("straight-through", Bengio et al. 2013). There is no
-chroma subsampling, and every channel has the luminance table.
+Rounding has gradient 0; the straight-through estimator replaces it by that of y = x (Bengio et al. 2013). There is no
+chroma subsampling, and every channel uses the luminance table.
 """
 
 from math import pi, sqrt
@@ -41,7 +42,7 @@ def cosine_transform(size: int) -> Tensor:
 
 
 class JPEG:
-    """x in [-1, 1] of (N, C, H, W), both sides multiples of 8, to y of the same shape; quality: 1 to 100."""
+    """x in [-1, 1], (N, C, H, W) with H and W multiples of 8, to y of the same shape; quality: 1 to 100."""
 
     def __init__(self, quality: int) -> None:
         if not 1 <= quality <= 100:
@@ -50,7 +51,7 @@ class JPEG:
         self.table = ((LUMINANCE * scale + 50) / 100).floor().clamp(1, 255)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Raises InputError for sides that are no multiples of 8."""
+        """Raises InputError where H or W is not a multiple of 8."""
         if x.ndim != 4 or x.shape[2] % 8 or x.shape[3] % 8:
             raise refuse_shape("x", x, "(N, C, H, W) with H and W multiples of 8")
         transform, table = cosine_transform(8).to(x), self.table.to(x)

@@ -1,11 +1,11 @@
-"""Linear measurements y = A x of data: what is kept of a picture, and how it is undone as far as it can be.
+"""Linear measurements y = A x of data, with adjoint and pseudo-inverse.
 
-An operator is A with its adjoint A* (<A x, y> = <x, A* y>) and its Moore-Penrose pseudo-inverse A⁺, of which methods
-use that A⁺ A is the orthogonal projection onto what A sees and I - A⁺ A that onto what it does not:
+An operator is A with its adjoint A* (<A x, y> = <x, A* y>) and its Moore-Penrose pseudo-inverse A⁺. A⁺ A is the
+orthogonal projection onto the range of A*, what A sees, and I - A⁺ A that onto the null space of A:
 
     A A⁺ A = A,    A⁺ A A⁺ = A⁺,    (A⁺ A)ᵀ = A⁺ A,    (A A⁺)ᵀ = A A⁺.
 
-Here: masks, grey, any matrix, and one operator after another. Down-sampling is in `separable`, blur in `convolution`.
+Here: masks, grey, any matrix, and composition. Down-sampling is in `separable`, blur in `convolution`.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +32,12 @@ class Operator(Protocol):
         ...
 
     def pseudo_inverse(self, y: Tensor, /) -> Tensor:
-        """A⁺ y, shaped like x: of all x whose A x is nearest to y, the shortest."""
+        """A⁺ y, shaped like x: the least-squares solution of A x = y with the smallest norm."""
         ...
 
 
 def refuse_shape(name: str, x: Tensor, takes: str) -> InputError:
-    """The error for a tensor that an operator does not take; ``takes``: the shape that it does."""
+    """The error for a tensor of the wrong shape; ``takes``: the shape that the operator takes."""
     return InputError(f"{name}: is of shape {tuple(x.shape)}, and this operator takes {takes}; give it that")
 
 
@@ -47,10 +47,10 @@ AnyOperator = Operator | Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Mask:
-    """A x is x where it is known and 0 where ``mask`` is True: to be painted. A = A* = A⁺, to the bit.
+    """A x is 0 where ``mask`` is True (to be painted), and x elsewhere (known). A = A* = A⁺, to the bit.
 
-    ``mask``: bool, broadcasts to x. What stands in y at places to be painted is not looked at. Raises InputError for a
-    mask of another type, since numbers could mean either.
+    ``mask``: bool, broadcasts to x. Values of y where the mask is True are ignored. Raises InputError for a mask that
+    is not bool.
     """
 
     mask: Tensor
@@ -95,8 +95,8 @@ class Grey:
 class Linear:
     """Any matrix (M, D), on x of (N, *shape) with D elements, or (N, D) where no ``shape`` is given. y is (N, M).
 
-    A⁺ is by singular values, those below float64's rounding taken for 0. Raises InputError where D is not the product
-    of ``shape``.
+    A⁺ comes from the singular values; those below float64's rounding count as 0. Raises InputError where D is not the
+    product of ``shape``.
     """
 
     def __init__(self, matrix: Tensor, shape: Sequence[int] | None = None) -> None:
@@ -127,10 +127,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Composed:
-    """``outer`` after ``inner``: A = O I and A* = I* O*. A⁺ is not I⁺ O⁺, except where the two do not meet.
+    """``outer`` after ``inner``: A = O I and A* = I* O*. A⁺ is not I⁺ O⁺ in general.
 
-    It is found by conjugate gradients on A* A x = A* y from 0, which never leaves the range of A*: exact after as many
-    ``iterations`` as A has different singular values, and near it after fewer (`Grey` after `box` has one of them).
+    Conjugate gradients on A* A x = A* y from 0 find A⁺ y; they never leave the range of A*. They are exact after as
+    many ``iterations`` as A has distinct singular values (`Grey` after `box` has one), and close after fewer.
     """
 
     outer: Operator
@@ -154,7 +154,7 @@ class Composed:
 
 
 def linear(operator: object, method: str) -> Operator:
-    """``operator`` itself. Raises InputError that names ``method`` where it has no adjoint and no pseudo-inverse."""
+    """``operator`` itself. Raises InputError that names ``method`` where it has no adjoint or pseudo-inverse."""
     if not isinstance(operator, Operator):
         raise InputError(f"operator: {type(operator).__name__} is not linear, which {method} needs; use DPS")
     return operator
@@ -163,8 +163,8 @@ def linear(operator: object, method: str) -> Operator:
 def solve(matrix: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:
     """u with matrix(u) = right for each sample of (N, …), by conjugate gradients from 0 (Hestenes & Stiefel 1952).
 
-    ``matrix``: linear, symmetric and positive on the space of ``right``. A sample that is solved to rounding stays as
-    it is: what is left of its residual may be none of that space.
+    ``matrix``: linear, symmetric and positive definite on the space of ``right``. A sample solved to rounding is left
+    alone, since its residual may then lie outside that space.
     """
 
     def inner(v: Tensor, w: Tensor) -> Tensor:

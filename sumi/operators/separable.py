@@ -2,8 +2,8 @@
 
     y = R x Kᵀ  for each channel,      A* y = Rᵀ y K,      A⁺ y = R⁺ y K⁺ᵀ
 
-since A is the Kronecker product of R and K, whose singular values are products of theirs. Nothing of the size of a
-picture squared is ever formed.
+A is the Kronecker product of R and K, so its singular values are products of theirs. No matrix on whole images is ever
+formed.
 """
 
 import torch
@@ -38,7 +38,7 @@ def _apply(name: str, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def box(height: int, width: int, factor: int) -> Separable:
-    """The mean of each square of ``factor`` pixels, of pictures H × W; A⁺ repeats them.
+    """The mean of each ``factor`` × ``factor`` block of pictures H × W; A⁺ repeats the means.
 
     Raises InputError where the factor does not divide both sides.
     """
@@ -48,15 +48,15 @@ def box(height: int, width: int, factor: int) -> Separable:
 
 
 def box_matrix(size: int, factor: int) -> Tensor:
-    """The means of ``factor`` neighbours among ``size``, float64 (size/factor, size)."""
+    """Means of ``factor`` neighbouring values, as a matrix: float64 (size/factor, size)."""
     return torch.eye(size // factor, dtype=torch.float64).repeat_interleave(factor, 1) / factor
 
 
 def bicubic(height: int, width: int, factor: int) -> Separable:
     """Bicubic down-sampling of pictures H × W by a whole factor (Keys 1981, a = -½), as Pillow and PyTorch do it.
 
-    Antialiased: the kernel is ``factor`` times as wide, and its weights at the rim are those inside, scaled to sum to
-    1. Raises InputError where the factor does not divide both sides.
+    Antialiased: the kernel is ``factor`` times as wide, and its weights are renormalised at the border. Raises
+    InputError where the factor does not divide both sides.
     """
     _check(height, width, factor)
     return Separable(_bicubic_matrix(height, factor), _bicubic_matrix(width, factor))

@@ -1,11 +1,11 @@
-"""Chains: schedules that are given by the variances β_1 … β_T of T discrete steps (Ho et al. 2020).
+"""Chains: schedules defined by the variances β_1 … β_T of T discrete steps (Ho et al. 2020).
 
 On the grid t_i = i/T
 
     log alpha(t_i)² = log ᾱ_i = Σ_{k ≤ i} log(1 - β_k),          sigma² = 1 - alpha².
 
-Between grid points log ᾱ is linear in t: the continuous process that noises at a constant rate during each step is the
-one whose steps are exactly the chain's, and its log-SNR can be inverted in closed form.
+Between grid points log ᾱ is linear in t: a continuous process with a constant rate within each step, whose steps are
+exactly the chain's. Its log-SNR can be inverted in closed form.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ from sumi.process.schedule import NoiseLevel, Schedule
 
 
 class Chain(Schedule, ABC):
-    """A variance-preserving schedule that is given by log ᾱ on its grid (module docstring)."""
+    """A variance-preserving schedule defined by log ᾱ on its grid (module docstring)."""
 
     steps: int
     """T, the length of the chain."""
@@ -32,7 +32,7 @@ class Chain(Schedule, ABC):
         """log ᾱ_0 = 0, log ᾱ_1, … log ᾱ_T, falling: float64 (T + 1,) on the CPU."""
 
     def _log_alpha_squared(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """log ᾱ at t, and its rise during the step that t is in."""
+        """log ᾱ at t, and its change over the step that contains t."""
         position = t.clamp(0, 1) * self.steps
         left = ((position * (1 - 1e-15)).ceil() - 1).long().clamp(min=0)  # i/T · T may be rounded to above i
         log_alpha_bar = self.log_alpha_bar()
@@ -90,7 +90,7 @@ def _check_chain(steps: int, **betas: float) -> None:
 
 @dataclass(frozen=True)
 class BetaRange:
-    """A chain whose β rise from a first to a last value."""
+    """A chain with β rising from a first to a last value."""
 
     steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
     beta_start: float = field(default=1e-4, metadata={"help": "β of the first step, in (0, 1)"})
@@ -112,7 +112,7 @@ class LinearBeta(BetaRange):
 
 @dataclass(frozen=True)
 class ConstantBeta:
-    """The same β at every step. With the default, alpha at the end is that of 1000 linear steps (ᾱ = 4.04e-5)."""
+    """The same β at every step. By default alpha ends where that of 1000 linear steps does (ᾱ = 4.04e-5)."""
 
     name: ClassVar[str] = "constant"
 
@@ -184,7 +184,7 @@ class SigmoidBeta:
 
 @dataclass(frozen=True)
 class ListedBeta:
-    """Any chain, by its β."""
+    """Any chain, by the list of its β."""
 
     name: ClassVar[str] = "listed"
 

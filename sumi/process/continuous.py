@@ -1,22 +1,22 @@
-"""Schedules that are given by formulas in continuous time.
+"""Schedules defined by formulas in continuous time.
 
     variance preserving   alpha² = exp(-B(t)),  B(t) = β_min t + (β_max - β_min) t²/2,  sigma² = 1 - alpha²
     sub-VP                alpha² = exp(-B(t)),  sigma = 1 - alpha²
     cosine                alpha = cos(πt/2),  sigma = sin(πt/2)
     rectified flow        alpha = 1 - t,  sigma = t
 
-The first is the DDPM chain's limit, the second has less variance at all times (Song et al. 2021, eqs. 32 ff.); at
+The first is the limit of the DDPM chain, the second has less variance at all times (Song et al. 2021, eqs. 32 ff.); at
 t = 1 they keep alpha² = e^-10.05 = 4.3e-5 of the data. The third is the cosine schedule without its offset and limit
-(Salimans & Ho 2022), the last a straight line from data to noise (Liu et al. 2023; Lipman et al. 2023); with these,
-nothing of the data is left at t = 1, so what a network says of ε or the score there says nothing of x_0.
+(Salimans & Ho 2022), the last a straight line from data to noise (Liu et al. 2023; Lipman et al. 2023). These two reach
+alpha = 0 at t = 1, where a prediction of ε or the score carries no information about x_0.
 
-Erasing: each step takes the same share 1/T of the information (Sohl-Dickstein et al. 2015, section 2.4.1).
+Erasing: each step removes the same share 1/T of the information (Sohl-Dickstein et al. 2015, section 2.4.1).
 
     alpha² = 1 - t,   sigma² = t;      on the grid i/T it is the chain with β_i = 1/(T - i + 1)
 
-The paper's schedule for bits, of which a share alpha² is as it was and the rest drawn afresh (`sumi.process.binomial`).
-It preserves variance, so it noises Gaussian data as well. Nothing of the data is left at t = 1 (β_T = 1), and alpha
-falls to 0 with infinite slope.
+This is the paper's schedule for bits: a share alpha² of them is unchanged, the rest resampled
+(`sumi.process.binomial`). It preserves variance, so it serves the Gaussian process as well. At t = 1 alpha reaches 0
+with infinite slope (β_T = 1).
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class _LinearRate:
         return beta, t * (self.beta_min + beta) / 2
 
     def time(self, integral: Tensor) -> Tensor:
-        """The time in [0, 1] at which B is this, 1 where it never is: the root that subtracts nothing."""
+        """The time in [0, 1] at which B has this value, 1 where it never does; the root is free of cancellation."""
         integral = integral.clamp(max=2 * self.beta_min + self.slope)  # 2 B(1): past the end, and finite
         return (2 * integral / (self.beta_min + (self.beta_min**2 + 2 * self.slope * integral).sqrt())).clamp(0, 1)
 
@@ -141,7 +141,7 @@ class SubVP(_RateRange):
 
 @dataclass(frozen=True)
 class Cosine:
-    """The cosine schedule in continuous time, from the data to nothing of it."""
+    """The cosine schedule in continuous time, from alpha = 1 to alpha = 0."""
 
     name: ClassVar[str] = "continuous_cosine"
     steps: ClassVar[None] = None

@@ -1,11 +1,11 @@
-"""Schedules that leave the data as it is and add ever more noise: alpha = 1.
+"""Variance exploding schedules, which add noise to unscaled data: alpha = 1.
 
     geometric     sigma = sigma_min (sigma_max/sigma_min)^t                              (Song et al. 2021, eq. 31)
     Karras        sigma^(1/ρ) linear in t from sigma_min^(1/ρ) to sigma_max^(1/ρ)        (Karras et al. 2022, eq. 5)
     ladder        L levels of a geometric sequence at t = 1/L, 2/L … 1                   (Song & Ermon 2019)
 
-The first two have sigma(0) = sigma_min > 0, the standard deviation of the noise that is called invisible. Between its
-levels the ladder is geometric too; below the first it falls linearly to sigma(0) = 0.
+The first two have sigma(0) = sigma_min > 0, noise too small to see. The ladder is geometric between its levels too;
+below the first it falls linearly to sigma(0) = 0.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ def _level(t: Tensor, sigma: Tensor, slope: Tensor) -> NoiseLevel:
 
 
 class GeometricNoise(Schedule):
-    """sigma from ``sigma_min`` to ``sigma_max``, by the same factor in equal times."""
+    """sigma from ``sigma_min`` to ``sigma_max``, geometric in time."""
 
     def __init__(self, sigma_min: float, sigma_max: float) -> None:
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
@@ -39,7 +39,7 @@ class GeometricNoise(Schedule):
 
 
 class KarrasNoise(Schedule):
-    """sigma^(1/ρ) from ``sigma_min``'s to ``sigma_max``'s, linear in time."""
+    """sigma from ``sigma_min`` to ``sigma_max``, with sigma^(1/ρ) linear in time."""
 
     def __init__(self, sigma_min: float, sigma_max: float, rho: float) -> None:
         self.first, self.rho = sigma_min ** (1 / rho), rho
@@ -75,10 +75,10 @@ class NoiseLadder(Schedule):
 
 @dataclass(frozen=True)
 class _NoiseRange:
-    """sigma rising from a first to a last value."""
+    """sigma from a smallest to a largest value."""
 
     sigma_min: float = field(default=0.01, metadata={"help": "the least noise, > 0"})
-    sigma_max: float = field(default=50.0, metadata={"help": "the most, as large as distances between examples"})
+    sigma_max: float = field(default=50.0, metadata={"help": "the largest noise, about the distances in the data"})
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max < inf:
@@ -101,14 +101,14 @@ class VE(_NoiseRange):
 
 @dataclass(frozen=True)
 class EDM(_NoiseRange):
-    """The noise of EDM, with its sampler's steps as time (Karras et al. 2022, table 1)."""
+    """EDM's noise levels, with time as its sampler steps through them (Karras et al. 2022, table 1)."""
 
     name: ClassVar[str] = "edm"
     steps: ClassVar[None] = None
 
     sigma_min: float = field(default=0.002, metadata={"help": "the least noise, > 0"})
     sigma_max: float = field(default=80.0, metadata={"help": "the most noise"})
-    rho: float = field(default=7.0, metadata={"help": "how much more of the time goes to little noise, ≥ 1"})
+    rho: float = field(default=7.0, metadata={"help": "larger: more of the time at small noise, ≥ 1"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,12 +121,12 @@ class EDM(_NoiseRange):
 
 @dataclass(frozen=True)
 class Ladder(_NoiseRange):
-    """NCSN's levels of noise: 10 from 1 to 0.01 (Song & Ermon 2019, section 5)."""
+    """NCSN's noise levels: 10 from 1 to 0.01 (Song & Ermon 2019, section 5)."""
 
     name: ClassVar[str] = "ladder"
 
     sigma_max: float = field(default=1.0, metadata={"help": "the most noise"})
-    steps: int = field(default=10, metadata={"help": "how many levels, 2 or more"})
+    steps: int = field(default=10, metadata={"help": "number of noise levels, 2 or more"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

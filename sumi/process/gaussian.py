@@ -8,17 +8,16 @@ With r = v/sigma_t² = 1 - SNR_t/SNR_s = -expm1(log_snr_t - log_snr_s), the vari
 digits that the two log-SNRs share: 12 remain for the steps of a 1000-step chain. (Sohl-Dickstein et al. 2015;
 Ho et al. 2020, eqs. 2, 4, 7.)
 
-How far one Gaussian is from another.
+The divergence between two Gaussians is
 
     KL(N(m_q, v_q) ‖ N(m_p, v_p)) = ½ (v_q/v_p - 1 - log v_q/v_p + (m_q - m_p)²/v_p)
 
-in nats, one dimension at a time (Kullback 1959, "Information theory and statistics", chapter 9; Ho et al. 2020, eq. 5
-is made of it). In a chain of many steps the two variances differ by little, so it is written in their difference
-d = v_q - v_p,
+in nats per dimension (Kullback 1959, "Information theory and statistics", chapter 9; the terms of Ho et al. 2020,
+eq. 5). In a chain of many steps the two variances are close, so it is computed from their difference d = v_q - v_p,
 
     v_q/v_p - 1 = d/v_p,        log v_q/v_p = log1p(d/v_p) where d ≥ 0, else -log1p(-d/v_q),
 
-where nothing nearly equal is subtracted a second time: what d keeps, its logarithm keeps.
+which subtracts nothing nearly equal a second time: the logarithm is as precise as d.
 """
 
 from dataclasses import dataclass
@@ -49,19 +48,19 @@ class Posterior:
 
 
 def expand(coefficient: Number, x: Tensor) -> Number:
-    """A coefficient ready to multiply x of shape (N, …): a float as it is, a tensor (N,) as (N, 1, …) in x's type."""
+    """A coefficient that broadcasts against x (N, …): floats unchanged, a tensor (N,) as (N, 1, …) in x's type."""
     if isinstance(coefficient, Tensor):
         return coefficient.to(x.device, x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
     return coefficient
 
 
 def add_noise(x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
-    """A draw of the marginal: alpha x_0 + sigma noise, shapes (N, …); ``t`` of floats, or of tensors (N,)."""
+    """Sample the marginal: alpha x_0 + sigma noise, shapes (N, …); ``t`` of floats, or of tensors (N,)."""
     return expand(t.alpha, x_0) * x_0 + expand(t.sigma, x_0) * noise
 
 
 def noise_fraction(s: NoiseLevel, t: NoiseLevel) -> Number:
-    """v/sigma_t²: which part of the noise in x_t was added after time s. In [0, 1]; 1 where sigma_s = 0."""
+    """v/sigma_t²: the share of the noise in x_t that was added after time s. In [0, 1]; 1 where sigma_s = 0."""
     if isinstance(s.log_snr, Tensor) or isinstance(t.log_snr, Tensor):
         return -torch.expm1(torch.as_tensor(t.log_snr - s.log_snr))
     return -expm1(t.log_snr - s.log_snr)
@@ -73,7 +72,7 @@ def transition(s: NoiseLevel, t: NoiseLevel) -> Transition:
 
 
 def posterior(s: NoiseLevel, t: NoiseLevel) -> Posterior:
-    """The kernel back from time t to the earlier time s where x_0 is known."""
+    """The kernel from t back to the earlier time s, given x_0."""
     fraction = noise_fraction(s, t)
     return Posterior(t.alpha / s.alpha * (s.sigma / t.sigma) ** 2, s.alpha * fraction, s.sigma**2 * fraction)
 
@@ -85,28 +84,28 @@ class Gaussian:
     name: ClassVar[str] = "gaussian"
 
     def noised(self, x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
-        """A draw of q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
+        """Sample q(x_t | x_0), shapes (N, …); ``noise`` is standard normal."""
         return add_noise(x_0, noise, t)
 
     def start(self, noise: Tensor, std: float) -> Tensor:
-        """x at t = 1, where sampling begins: standard normal ``noise`` (N, …) brought to the deviation ``std``."""
+        """x at t = 1, where sampling begins: standard normal ``noise`` (N, …) scaled to ``std``."""
         return noise * std
 
 
 def gaussian_kl(mean_difference: Number, variance_q: Number, variance_p: Number) -> Number:
     """KL(q ‖ p) of each element in nats, from m_q - m_p and the two variances, both > 0; shapes broadcast.
 
-    0 exactly, with gradients that are 0 too, where q is p. The rounding error is that of d/v_p, not of 1.
+    Exactly 0, with zero gradients, where q is p. The rounding error is relative to d/v_p, not to 1.
     """
     excess = (variance_q - variance_p) / variance_p
     return (excess - log_ratio(variance_q, variance_p) + mean_difference**2 / variance_p) / 2
 
 
 def log_ratio(a: Number, b: Number) -> Number:
-    """log(a/b) of positive values by log1p of their difference, precise where they are nearly equal."""
+    """log(a/b) of positive values, precise where they are nearly equal."""
     difference = a - b
     if isinstance(difference, Tensor):
-        # each branch sees only its own sign, so that neither is infinite, or has such a gradient, where it is not taken
+        # each branch sees only its own sign, so that the one not taken has finite values and gradients
         above, below = difference.clamp(min=0) / b, (-difference).clamp(min=0) / a
         return torch.where(difference >= 0, torch.log1p(above), -torch.log1p(below))
     return log1p(difference / b) if difference >= 0 else -log1p(-difference / a)

@@ -1,4 +1,4 @@
-"""Schedules that are learned: modules whose parameters are trained with the network's.
+"""Learned schedules: modules whose parameters are trained with the network's.
 
 Monotone network (Kingma et al. 2021, "Variational diffusion models", section 5.1 and appendix H). With
 gamma = -log_snr, alpha² = sigmoid(-gamma), sigma² = sigmoid(gamma) and layers l_1, l_2, l_3 of positive weights
@@ -6,15 +6,15 @@ gamma = -log_snr, alpha² = sigmoid(-gamma), sigma² = sigmoid(gamma) and layers
     g(t) = l_1(t) + l_3(sigmoid(l_2(l_1(t))))
     gamma(t) = gamma_min + (gamma_max - gamma_min) (g(t) - g(0))/(g(1) - g(0))
 
-Chain (Sohl-Dickstein et al. 2015, section 2.4.1): β_1 is fixed, lest it shrink until the data is learned by heart, and
-so is ᾱ_T. What of -log ᾱ_T is left is shared among the steps 2 … T:
+Chain (Sohl-Dickstein et al. 2015, section 2.4.1): β_1 is fixed, to prevent overfitting by β_1 → 0, and so is ᾱ_T. The
+rest of -log ᾱ_T is shared among the steps 2 … T:
 
     log ᾱ_i = log ᾱ_1 + (log ᾱ_T - log ᾱ_1) Σ_{2 ≤ k ≤ i} softmax(logits)_k
 
-The ends say which likelihood is bounded, and the interior how well it is estimated or bounded. A chain's are fixed;
-gamma_min and gamma_max are fixed or learned too, from the whole bound. `sumi.objectives.schedule` trains them.
-Parameters are float32, as the network's are and as every device has; what they say is computed from them in float64 on
-the CPU, and carries gradients there.
+The ends determine which likelihood is bounded; the interior determines how well it is estimated or bounded. A chain's
+ends are fixed; gamma_min and gamma_max are fixed, or learned from the whole bound. `sumi.objectives.schedule` trains
+them. Parameters are float32, as the network's are; the schedule is computed from them in float64 on the CPU, with
+gradients.
 """
 
 from dataclasses import dataclass, field
@@ -32,11 +32,11 @@ from sumi.process.schedule import NoiseLevel, Schedule
 class MonotoneSchedule(nn.Module, Schedule):
     """VDM's monotone network (module docstring), ``width`` sigmoids wide.
 
-    gamma(0) and gamma(1) are exactly the two given; with ``learn_ends`` they begin there, in float32.
+    gamma(0) and gamma(1) are exactly the two given; with ``learn_ends`` they start there, in float32.
 
-    Each sigmoid has a centre, where its argument is 0, for the bias of l_2, and weights are positive as exponentials:
-    the same functions, learned in far fewer steps than with a plain bias and softplus. The biases of l_1 and l_3 would
-    change nothing and are left out. Centres begin evenly spread over [0, 1], so log-SNR begins nearly linear in t.
+    Each sigmoid has a centre, where its argument is 0, instead of a bias of l_2, and exponentials keep the weights
+    positive: the same functions, learned in far fewer steps than with a plain bias and softplus. The biases of l_1 and
+    l_3 cancel and are left out. Centres start evenly spread over [0, 1], so log-SNR starts nearly linear in t.
     """
 
     def __init__(self, gamma_min: float, gamma_max: float, width: int, learn_ends: bool = False) -> None:
@@ -79,14 +79,14 @@ class MonotoneSchedule(nn.Module, Schedule):
         return self.level_at(t, *self.rise(t))
 
     def level_at(self, t: Tensor, height: Tensor, rate: Tensor) -> NoiseLevel:
-        """The level at time t, where u and du/dt are ``height`` and ``rate``."""
+        """The noise level at time t, where u and du/dt are ``height`` and ``rate``."""
         gamma, slope = self._between_ends(height, rate)
         alpha, sigma = (-gamma).sigmoid().sqrt(), gamma.sigmoid().sqrt()
         return NoiseLevel(t, alpha, sigma, -gamma, -slope / 2 * alpha * sigma**2, slope / 2 * sigma * alpha**2)
 
     @torch.no_grad()
     def time(self, log_snr: Tensor) -> Tensor:
-        """By Newton steps that stay in the bracket and at least halve, and bisection. Carries no gradient."""
+        """By safeguarded Newton steps (bisection where they leave the bracket or halve too little). No gradient."""
         first, last_gamma = self.gamma_ends()
         span = last_gamma - first
         wanted = (-log_snr.to(torch.float64)).clamp(first, last_gamma)
@@ -106,7 +106,7 @@ class MonotoneSchedule(nn.Module, Schedule):
 
 
 class TrainableChain(nn.Module, Chain):
-    """The chain whose β_1 and ᾱ_T are those of ``betas`` and stay, and whose other β begin there and are learned."""
+    """A chain initialised from ``betas``: β_1 and ᾱ_T stay fixed, the other β are learned."""
 
     def __init__(self, betas: Tensor) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class TrainableChain(nn.Module, Chain):
 
 @dataclass(frozen=True)
 class Learned:
-    """VDM's learned monotone schedule (Kingma et al. 2021); its ends are, or begin at, the paper's values."""
+    """VDM's learned monotone schedule (Kingma et al. 2021), with the paper's ends, fixed or as a start."""
 
     name: ClassVar[str] = "learned"
     steps: ClassVar[None] = None
@@ -146,7 +146,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class LearnedChain(BetaRange):
-    """A chain with trainable β (Sohl-Dickstein et al. 2015): it begins as the linear one and keeps its β_1 and ᾱ_T."""
+    """A chain with trainable β (Sohl-Dickstein et al. 2015), initialised as the linear one, with its β_1 and ᾱ_T."""
 
     name: ClassVar[str] = "learned_chain"
 

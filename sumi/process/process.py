@@ -1,4 +1,4 @@
-"""The processes, by name: what noising does to data, and where sampling begins. One line a process."""
+"""The processes, by name: how data are noised, and where sampling begins. One line per process."""
 
 from typing import ClassVar, Protocol
 
@@ -10,7 +10,7 @@ from sumi.process.schedule import NoiseLevel
 
 
 class Process(Protocol):
-    """A draw of q(x_t | x_0), and of what is left of the data at t = 1, from standard normal noise of x's shape."""
+    """Samples of q(x_t | x_0), and of the prior at t = 1, from standard normal noise of x's shape."""
 
     name: ClassVar[str]
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 Number = float | Tensor
-"""A coefficient: one float for a whole batch, or a float64 tensor with one entry a sample."""
+"""A coefficient: one float for a whole batch, or a float64 tensor with one entry per sample."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseLevel:
-    """A schedule at one time, all floats or all float64 tensors of one shape.
+    """A schedule at one time: all floats, or all float64 tensors of one shape.
 
     ``alpha`` and ``sigma`` are the coefficients of data and noise, ``log_snr`` is log(alpha²/sigma²), ``alpha_slope``
     and ``sigma_slope`` are dalpha/dt and dsigma/dt (infinite at t = 0 where sigma grows like √t).
@@ -36,25 +36,25 @@ class NoiseLevel:
     sigma_slope: Number
 
     def columns(self) -> dict[str, Number]:
-        """Its numbers by name, in this order."""
+        """The fields by name, in order."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def chosen(self, which: slice | Tensor) -> "NoiseLevel":
-        """Of some of the samples of a level of tensors: a slice, or indices (M,). A level of floats is that of all."""
+        """The level of some samples, by a slice or indices (M,). A level of floats holds for all samples."""
         return NoiseLevel(**{k: v[which] if isinstance(v, Tensor) else v for k, v in self.columns().items()})
 
 
 Time = float | Tensor | NoiseLevel
 
 DATA: Final = NoiseLevel(0.0, 1.0, 0.0, inf, 0.0, inf)
-"""The level of data itself, where every sampler ends, also where a schedule's sigma(0) is above 0."""
+"""The noise level of clean data, where every sampler ends, even if the schedule has sigma(0) > 0."""
 
 
 class Schedule(ABC):
     """alpha and sigma as functions of time; tensors of any shape in, float64 tensors of that shape out.
 
-    alpha falls from (nearly) 1, sigma rises from (nearly) 0, and their ratio is strictly monotone. Where a schedule has
-    a corner, slopes are those of the side toward data.
+    alpha falls from (nearly) 1, sigma rises from (nearly) 0, and their ratio is strictly monotone. At a corner, slopes
+    are those on the data's side.
     """
 
     @abstractmethod
@@ -63,14 +63,14 @@ class Schedule(ABC):
 
     @abstractmethod
     def time(self, log_snr: Tensor) -> Tensor:
-        """The time in [0, 1] that has this log-SNR; values outside the schedule's range go to its nearer end."""
+        """The time in [0, 1] that has this log-SNR; values outside the schedule's range give its nearer end."""
 
     def alpha(self, t: Tensor) -> Tensor:
         """The signal's coefficient; ``alpha(t)**2`` is ᾱ of the DDPM paper."""
         return torch.as_tensor(noise_level(self, t).alpha)
 
     def sigma(self, t: Tensor) -> Tensor:
-        """The noise's standard deviation, 0 or more and rising."""
+        """The noise's standard deviation, ≥ 0 and increasing."""
         return torch.as_tensor(noise_level(self, t).sigma)
 
     def log_snr(self, t: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Schedule(ABC):
 
 
 def noise_level(schedule: Schedule, t: Time) -> NoiseLevel:
-    """The noise level at time t: floats for a float, tensors for a tensor; a level is returned as it is."""
+    """The noise level at time t: floats for a float, tensors for a tensor; a level is returned unchanged."""
     if isinstance(t, NoiseLevel):
         return t
     if isinstance(t, Tensor):
@@ -93,35 +93,35 @@ def noise_level(schedule: Schedule, t: Time) -> NoiseLevel:
 
 
 def noise_levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:
-    """One level of floats for each of ``times`` (shape (K,)), evaluated together: what a sampler walks through."""
+    """One level of floats for each of ``times`` (K,), evaluated together: the steps of a sampler."""
     table = noise_level(schedule, times)
     columns = [torch.as_tensor(column) for column in table.columns().values()]
     return (NoiseLevel(*row) for row in torch.stack(columns, dim=1).tolist())
 
 
 def at_log_snr(log_snr: Tensor) -> NoiseLevel:
-    """The level of variance-preserving noise that has these log-SNR (N,): of no time, and so without slopes."""
+    """The variance-preserving noise level with these log-SNR (N,). It belongs to no time, so it has no slopes."""
     none = torch.full_like(log_snr, torch.nan)
     return NoiseLevel(none, log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt(), log_snr, none, none)
 
 
 def noise_ratio(t: NoiseLevel) -> float:
-    """σ̂ = sigma/alpha at a level of floats: 0 for data, infinite where (nearly) no data is left.
+    """σ̂ = sigma/alpha at a level of floats: 0 for data, infinite where alpha is (nearly) 0.
 
-    In it every schedule has the same probability-flow ODE, d(x/alpha)/dσ̂ = ε.
+    As a function of σ̂, every schedule has the same probability-flow ODE, d(x/alpha)/dσ̂ = ε.
     """
     log_ratio = -float(t.log_snr) / 2
     return exp(log_ratio) if log_ratio < 709 else inf  # e^710 is no float64
 
 
 def deviation(t: NoiseLevel, of_data: float = 1.0) -> Number:
-    """√(alpha² s² + sigma²): the standard deviation of x_t where that of the data is s, ``of_data``."""
+    """√(alpha² s² + sigma²): the standard deviation of x_t for data of standard deviation s = ``of_data``."""
     return (t.alpha**2 * of_data**2 + t.sigma**2) ** 0.5
 
 
 def wronskian(t: NoiseLevel) -> Number:
-    """alpha sigma' - alpha' sigma = -½ alpha sigma dlog_snr/dt, the Wronskian of alpha and sigma: 0 or more.
+    """alpha sigma' - alpha' sigma = -½ alpha sigma dlog_snr/dt, the Wronskian of alpha and sigma, ≥ 0.
 
-    It is alpha² dσ̂/dt and half of g² alpha/sigma, with g the diffusion of the forward SDE.
+    It equals alpha² dσ̂/dt, and half of g² alpha/sigma with g the diffusion coefficient of the forward SDE.
     """
     return t.alpha * t.sigma_slope - t.alpha_slope * t.sigma
