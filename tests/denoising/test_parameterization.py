@@ -103,7 +103,7 @@ def test_floats_for_the_batch_equal_tensors_for_each(parameterization) -> None:
 
 def test_the_network_is_told_the_index_of_the_chain() -> None:
     x, _ = _example()
-    denoiser = NetworkDenoiser(Fixed(x), SCHEDULES[0], PredictNoise(), grid=1000)
+    denoiser = NetworkDenoiser(Fixed(x), SCHEDULES[0], PredictNoise(), trained_steps=1000)
     for index in (0, 499, 999):
         denoiser(x, (index + 1) / 1000)
         assert denoiser.network.asked[1].tolist() == pytest.approx([index] * 5, abs=1e-9)

@@ -204,7 +204,7 @@ def test_it_learns_on_the_times_of_a_chain_through_a_frozen_network() -> None:
             asked.append((c_noise + 1) / 1000)
             return self.gain * x
 
-    denoiser = NetworkDenoiser(Network(), SCHEDULE, PredictVelocity(), grid=20)
+    denoiser = NetworkDenoiser(Network(), SCHEDULE, PredictVelocity(), trained_steps=20)
     learned = LearnedDequantizer((DIMENSIONS,), LEVELS).double()
     train_dequantizer(
         learned, denoiser, DATA, steps=3, times=GridTimes(20), weighting=StepLikelihood(SCHEDULE, 20), batch_size=32

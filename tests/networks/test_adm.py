@@ -1,4 +1,4 @@
-"""The ADM U-Net and the classifier made of its way down: its shape, zero at the start, any size, what is told."""
+"""The ADM U-Net and the classifier made of its way down: its shape, zero at the start, any size, its conditions."""
 
 import re
 from dataclasses import replace
@@ -29,8 +29,8 @@ def stir(network: nn.Module) -> None:
             weight.add_(0.05 * torch.randn(weight.shape))
 
 
-def stirred(config: ADMConfig, channels: int = 3, told: ConditionShape | None = None) -> ADM:
-    network = config.build((channels, 8, 8), told=told)
+def stirred(config: ADMConfig, channels: int = 3, condition: ConditionShape | None = None) -> ADM:
+    network = config.build((channels, 8, 8), condition=condition)
     stir(network)
     return network
 
@@ -153,20 +153,20 @@ def test_output_has_the_shape_of_any_input_and_every_pixel_sees_it_all(channels:
     assert not bool(x.grad[1].any())
 
 
-def test_what_it_is_told_enters_by_all_three_ways() -> None:
+def test_the_condition_enters_by_all_three_ways() -> None:
     """A vector as the noise level does; an image as further channels; tokens wherever there is attention."""
     spec = ConditionShape(channels=2, token_width=24)
-    network, x, c_noise = stirred(SMALL, told=spec), images(2, 3), torch.tensor([3.0, 700.0])
-    told = NetworkCondition(numbers(2, 32), images(2, 2), numbers(2, 5, 24))
-    output = network(x, c_noise, told)
+    network, x, c_noise = stirred(SMALL, condition=spec), images(2, 3), torch.tensor([3.0, 700.0])
+    condition = NetworkCondition(numbers(2, 32), images(2, 2), numbers(2, 5, 24))
+    output = network(x, c_noise, condition)
     for name in ("vector", "image", "tokens"):
-        part = getattr(told, name)
-        other = network(x, c_noise, replace(told, **{name: part.flip(0)}))
+        part = getattr(condition, name)
+        other = network(x, c_noise, replace(condition, **{name: part.flip(0)}))
         assert float((other - output).detach().abs().max()) > 1e-3
     given: list[Tensor] = []
     network.modulation.register_forward_pre_hook(lambda _linear, inputs: given.append(inputs[0]))
-    network(x, c_noise, told)
-    torch.testing.assert_close(given[0], F.silu(network.noise_embedding(c_noise) + told.vector))
+    network(x, c_noise, condition)
+    torch.testing.assert_close(given[0], F.silu(network.noise_embedding(c_noise) + condition.vector))
     looking = [m for m in network.modules() if isinstance(m, CrossAttention)]
     assert len(looking) == len([m for m in network.modules() if isinstance(m, SelfAttention)])
 
@@ -242,7 +242,7 @@ def test_it_is_the_way_down_of_the_unet_and_a_pool() -> None:
     expected = network.pool(F.silu(F.group_norm(h, 4, network.norm_out.weight, network.norm_out.bias)))
     torch.testing.assert_close(network(x, c_noise), expected)
     other = network(x, c_noise.flip(0))
-    assert float((other - expected).detach().abs().max()) > 1e-3  # it is told the noise level
+    assert float((other - expected).detach().abs().max()) > 1e-3  # it depends on the noise level
 
 
 def test_the_pool_is_the_attention_of_the_mean_to_all_places_and_itself() -> None:

@@ -36,7 +36,7 @@ def run_diffusers(scheduler, steps: int, x: torch.Tensor, **options) -> list[tor
 
 def run_ours(config, solver, steps: int, x: torch.Tensor, noise) -> list[torch.Tensor]:
     states: list[torch.Tensor] = []
-    denoiser = NetworkDenoiser(Wavy(), config.build(), PredictNoise(), grid=1000)
+    denoiser = NetworkDenoiser(Wavy(), config.build(), PredictNoise(), trained_steps=1000)
     sample(denoiser, solver, snap(uniform(steps), 1000), x, noise, lambda k, s, x: states.append(x))
     return states
 
