@@ -47,7 +47,7 @@ def from_json(cls: Any, data: object, where: str = "", known: Iterable[type] = (
     ``known``: further classes that ``type`` may name, such as the subclasses of an abstract one. Raises InputError
     naming the field (below ``where``) that is unknown, missing, of the wrong type or out of range.
     """
-    return _convert(data, cls, where, tuple(known))
+    return _convert(data, cls, where, tuple(one for one in known if hasattr(one, "name")))
 
 
 def override(config: Config, assignments: str | Iterable[str]) -> Config:
@@ -56,13 +56,41 @@ def override(config: Config, assignments: str | Iterable[str]) -> Config:
     Values are JSON or bare text; "none" is None; lists may be written 32,64 or a,b. To choose between classes, give the
     class's name (``schedule=cosine``), which sets its defaults. Raises InputError.
     """
-    data = to_json(config)
+    data, known = to_json(config), own_classes(config)
     for assignment in [assignments] if isinstance(assignments, str) else assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment}: there is no '='; write section.field=value")
-        _assign(type(config), data, path.strip(), text.strip())
-    return from_json(type(config), data)
+        _assign(type(config), data, path.strip(), text.strip(), known)
+    return _with_unstored(from_json(type(config), data, known=known), config)
+
+
+def own_classes(config: object) -> tuple[type, ...]:
+    """The classes in a configuration that its annotations do not name: what `from_json` must know to read it."""
+    found: tuple[type, ...] = ()
+    if not dataclasses.is_dataclass(config):
+        return found
+    hints = get_type_hints(type(config))
+    for f in _stored(config):
+        values, options = getattr(config, f.name), _options(hints[f.name])
+        values = values if isinstance(values, tuple) else (values,)
+        options += [one for option in options if get_origin(option) is tuple for one in _options(get_args(option)[0])]
+        for value in values:
+            named = dataclasses.is_dataclass(value) and hasattr(value, "name") and type(value) not in options
+            found += ((type(value),) if named else ()) + own_classes(value)
+    return found
+
+
+def _with_unstored(new: Any, old: object) -> Any:
+    """``new`` with what no file holds, from ``old``, where they are of the same classes."""
+    if type(new) is not type(old) or not dataclasses.is_dataclass(new) or isinstance(new, type):
+        return new
+    stored = [f.name for f in _stored(new)]
+    kept = {
+        f.name: _with_unstored(getattr(new, f.name), getattr(old, f.name)) if f.name in stored else getattr(old, f.name)
+        for f in dataclasses.fields(new)
+    }
+    return dataclasses.replace(new, **kept)
 
 
 def differences(old: object, new: object) -> list[str]:
@@ -117,7 +145,7 @@ def _leaves(data: object, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, json.dumps(data)
 
 
-def _assign(cls: Any, data: dict[str, Any], path: str, text: str) -> None:
+def _assign(cls: Any, data: dict[str, Any], path: str, text: str, known: tuple[type, ...]) -> None:
     """Put ``text``, read as its field's type, at ``path`` of ``data``, the JSON of a ``cls``."""
     *sections, name = path.split(".")
     while sections:
@@ -136,10 +164,10 @@ def _assign(cls: Any, data: dict[str, Any], path: str, text: str) -> None:
         classes = [option for option in _options(hint) if dataclasses.is_dataclass(option)]
         if not classes:
             raise InputError(f"{path}: {section!r} has no fields of its own; set {section} itself")
-        cls = _choose(classes, data, path, ())
+        cls = _choose(classes, data, path, known)
     hint = _hint(cls, name, path)
     if hasattr(hint, "shorthand"):
-        _assign(hint, data[name], hint.shorthand, text)
+        _assign(hint, data[name], hint.shorthand, text, known)
     else:
         data[name] = _parse(text, hint)
 
@@ -234,7 +262,9 @@ def _choose(classes: list[Any], data: dict[str, Any], where: str, known: tuple[t
     tag = data.get("type")
     if not isinstance(tag, str) or tag not in by_name:
         wrong = "'type' is missing" if tag is None else f"there is no {tag!r}"
-        raise InputError(f"{where or 'configuration'}: {wrong}; {nearest(str(tag), by_name)}")
+        raise InputError(
+            f"{where or 'configuration'}: {wrong}; {nearest(str(tag), [cls.name for cls in concrete] or by_name)}"
+        )
     return by_name[tag]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.config import differences, override, to_json
+from sumi.config import differences, override, own_classes, to_json
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.load import anywhere
@@ -21,7 +21,8 @@ from sumi.errors import InputError, writing
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.formats import upgraded
 from sumi.models.model import RunDescription, SystemConfig, pick_device
-from sumi.models.run import load, read_config, read_run
+from sumi.models.run import load, read_config, read_run, with_network
+from sumi.networks.own import Network, OwnNetwork
 from sumi.progress import Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.run_folder import RunFolder
@@ -63,11 +64,14 @@ def configure(
     steps: int | None = None,
     seed: int | None = None,
     settings: str | Iterable[str] = (),
+    network: Network | None = None,
+    parts: Iterable[type] = (),
 ) -> SystemConfig:
     """The configuration of a run: a recipe's name, a JSON file, or a configuration, with what is given replaced.
 
-    ``data``: a name, a path or anything that `sumi.data.open_data` takes. Raises InputError naming the recipe, file or
-    field.
+    ``data``: a name, a path or anything that `sumi.data.open_data` takes. ``network``: one of one's own, instead of the
+    recipe's (`sumi.networks.own`). ``parts``: classes of one's own that a JSON file may name. Raises InputError naming
+    the recipe, file or field.
     """
     settings = (settings,) if isinstance(settings, str) else tuple(settings)
     source = str(data) if isinstance(data, str | Path) else MEMORY
@@ -80,13 +84,13 @@ def configure(
         section = override(_OnlyData(DataConfig(source)), of_data).data
         config = recipes.build(recipe, section, outline_of(section.source if source != MEMORY else data, section))
     else:
-        config = _read_config(Path(recipe)) if isinstance(recipe, str) else recipe
+        config = _read_config(Path(recipe), parts) if isinstance(recipe, str) else recipe
         config = config if data is None else replace(config, data=replace(config.data, source=source))
     if seed is not None:
         config = replace(config, seed=seed)
     if steps is not None:
         config = replace(config, training=replace(config.training, steps=steps))
-    return override(config, settings)
+    return override(with_network(config, network), settings)
 
 
 def train(
@@ -99,38 +103,48 @@ def train(
     settings: str | Iterable[str] = (),
     device: str | None = None,
     resume: bool = False,
+    network: Network | None = None,
+    parts: Iterable[type] = (),
     progress: Callable[[Progress], None] | bool | None = None,
     events: Events | None = None,
 ) -> DiffusionModel | Any:
     """Train a model and return it; everything is kept in the run folder ``out`` (``runs/RECIPE-DATA`` by default).
 
     ``data``: a name, a path, an array, a list of images or a set of (image, label): all that `sumi.data.open_data`
-    takes. ``settings``: one "section.field=value" or several. With ``resume`` the run goes on from its newest whole
-    checkpoint, starts where there is none, and may be given more steps. ``progress``: a callback, or True to show it
-    with what a person should know; None does so in a notebook alone. ``events``: a callback for each instead. Raises
-    InputError (a bad field, path or image folder; a run that exists; a changed configuration), Interrupted after SIGINT
-    or SIGTERM, SumiError for a failure on the way.
+    takes. ``settings``: one "section.field=value" or several. ``network``: one of one's own, of which a copy is
+    trained, or what makes one (`sumi.networks.own`). ``parts``: classes of one's own that a run which goes on has.
+    With ``resume`` the run goes on from its newest whole checkpoint, starts where there is none, and may be given more
+    steps. ``progress``: a callback, or True to show it with what a person should know; None does so in a notebook
+    alone. ``events``: a callback for each instead. Raises InputError (a bad field, path or image folder; a run that
+    exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
     """
     pick_device(device)  # a wrong name is told before the images are read
     if resume and out is not None and isinstance(recipe, str) and RunFolder(out).config_file.exists():
-        recipe = _begun(RunFolder(out), recipe)
+        recipe = _begun(RunFolder(out), recipe, parts)
     data = materialised(data)
-    config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings)
+    config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings, network=network, parts=parts)
     config = replace(config, data=anywhere(config.data))
     run = RunFolder(out or default_folder(config))
     _refuse_existing(run, resume)
     given = config.data.source if data is None or config.data.source != MEMORY else data
     with _events_shown(progress) if events is None else nullcontext(events) as events:
-        return _train(config, given, run, device, resume, events)
+        return _train(config, given, run, device, resume, events, parts)
 
 
 def _train(
-    config: SystemConfig, given: object, run: RunFolder, device: str | None, resume: bool, events: Events
+    config: SystemConfig,
+    given: object,
+    run: RunFolder,
+    device: str | None,
+    resume: bool,
+    events: Events,
+    parts: Iterable[type],
 ) -> DiffusionModel | Any:
     dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
-    before = read_run(run) if resume and run.config_file.exists() else None
+    known = (*parts, type(config), *own_classes(config), type(dataset.spec))
+    before = read_run(run, known) if resume and run.config_file.exists() else None
     if before is not None:
         dataset = as_begun(dataset, before.items)
     description = RunDescription.of(config, dataset)
@@ -150,7 +164,9 @@ def _train(
         f"{parameters(trainer.model):,} parameters; {trainer.device}, {trainer.precision}"
     )
     trainer.run()
-    return load(run.path, device=str(trainer.device))
+    own = getattr(config, "network", None)
+    network = own.network if isinstance(own, OwnNetwork) else None
+    return load(run.path, device=str(trainer.device), network=network, parts=known)
 
 
 def build_trainer(
@@ -205,7 +221,7 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _read_config(path: Path) -> SystemConfig:
+def _read_config(path: Path, parts: Iterable[type]) -> SystemConfig:
     try:
         data = json.loads(path.read_text())
     except OSError as error:
@@ -215,7 +231,7 @@ def _read_config(path: Path) -> SystemConfig:
     data = upgraded(data)
     config = data.get("config", data) if isinstance(data, dict) else data  # a run's own config.json works too
     try:
-        return read_config(config)
+        return read_config(config, parts)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -251,9 +267,9 @@ def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) ->
         )
 
 
-def _begun(run: RunFolder, recipe: str) -> SystemConfig:
+def _begun(run: RunFolder, recipe: str, parts: Iterable[type]) -> SystemConfig:
     """The configuration that a run was begun with: on --resume, what is not said again stays as it was."""
-    config = read_run(run).config
+    config = read_run(run, parts).config
     if not recipe.endswith(".json") and recipe != config.recipe:
         raise InputError(f"recipe {recipe!r}: the run was begun as {config.recipe}; say so, or give another --out")
-    return config if not recipe.endswith(".json") else _read_config(Path(recipe))
+    return config if not recipe.endswith(".json") else _read_config(Path(recipe), parts)

@@ -14,6 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from sumi.config import describe
     from sumi.models.run import read_run
+    from sumi.networks.own import OwnNetwork
     from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
     from sumi.training.metrics_log import read
     from sumi.training.run_folder import RunFolder
@@ -24,7 +25,11 @@ def run(options: argparse.Namespace) -> None:
     config, items = description.config, description.items
     say(f"{folder.path}: {config.recipe} on {config.data.source}")
     say(f"{items.name:12} {items.describe()}")
-    say(f"network      {parameters(config.build(items).model):,} parameters")
+    own = getattr(config, "network", None)
+    if isinstance(own, OwnNetwork):  # of which there is no code
+        say(f"network      {own.description}")
+    else:
+        say(f"network      {parameters(config.build(items).model):,} parameters")
     found, skipped = find_checkpoints(folder.checkpoints)
     steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
     say(f"checkpoints  {steps} of {config.training.steps} steps")

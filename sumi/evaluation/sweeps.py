@@ -144,13 +144,13 @@ def sweep_sampler(
     )
     numbers = sorted({k if grid is None else min(k, grid) for k in STEPS})
     by_steps = sweep(
-        lambda steps: drawn(f"in {steps:g} steps", int(steps), config.solver),
+        lambda steps: drawn(f"in {steps:g} steps", int(steps), str(config.solver)),
         numbers,
         (distance, Detail(mixed, alike, samples=n)),
         seed=seed,
         progress=counting_one(progress, f"comparing {numbers[0]} steps with {numbers[-1]}"),
     )
-    return Sweeps(config.steps, by_eta, config.solver, by_steps)
+    return Sweeps(config.steps, by_eta, str(config.solver), by_steps)
 
 
 def in_random_order(images: Tensor, seed: int) -> Tensor:

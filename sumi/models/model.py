@@ -11,7 +11,7 @@ import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, cast
@@ -95,8 +95,9 @@ class RunDescription:
     @classmethod
     def of(cls, config: SystemConfig, dataset: Dataset) -> "RunDescription":
         """That of a run on this data. Raises InputError for data of a kind that no run folder holds."""
-        spec = expect(dataset.spec, SPECS, f"data: {dataset.spec.name} are not in sumi.data.specs; add their spec")
-        return cls(config, spec, dataset.fingerprint(), dataset.std())
+        if not is_dataclass(dataset.spec):
+            raise InputError(f"data: the spec of {dataset.spec.name} is no dataclass, which config.json could hold")
+        return cls(config, cast("SPECS", dataset.spec), dataset.fingerprint(), dataset.std())
 
     @property
     def identity(self) -> str:

@@ -1,5 +1,7 @@
 """The systems that can be trained, one line each, and what reads their run folders: `read_run` and `load`."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, overload
 
@@ -11,6 +13,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import FORMAT, upgraded
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
+from sumi.networks.own import Network, OwnNetwork
 from sumi.training.checkpoint import checkpoint_step, find_checkpoints, load_state, load_weights
 from sumi.training.run_folder import RunFolder
 
@@ -19,13 +22,16 @@ SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig
 Model = TypeVar("Model", bound=TrainedModel)
 
 
-def read_config(data: object) -> SystemConfig:
-    """The configuration that this JSON describes. Raises InputError naming the field."""
-    return from_json(SYSTEMS, data)
+def read_config(data: object, parts: Iterable[type] = ()) -> SystemConfig:
+    """The configuration that this JSON describes, which ``parts`` may stand in. Raises InputError naming the field."""
+    return from_json(SYSTEMS, data, known=parts)
 
 
-def read_run(folder: RunFolder) -> RunDescription:
-    """The description in a run folder. Raises InputError where it is none, or its config.json is not understood."""
+def read_run(folder: RunFolder, parts: Iterable[type] = ()) -> RunDescription:
+    """The description in a run folder; ``parts``: classes of one's own that may stand in it.
+
+    Raises InputError where it is none, or its config.json is not understood.
+    """
     data = folder.read_config()
     if data.get("format") not in (5, FORMAT):
         raise InputError(
@@ -33,18 +39,46 @@ def read_run(folder: RunFolder) -> RunDescription:
             "use the version of sumi that wrote it"
         )
     try:
-        return from_json(RunDescription, upgraded(data), known=get_args(SYSTEMS))
+        return from_json(RunDescription, upgraded(data), known=(*get_args(SYSTEMS), *parts))
     except InputError as error:
-        raise InputError(f"{folder.config_file}: is not what `sumi train` wrote ({error}); restore it") from None
+        raise InputError(
+            f"{folder.config_file}: is not what `sumi train` wrote ({error}); restore it, or give classes of your own "
+            "that it names: parts=…"
+        ) from None
+
+
+def with_network(config: SystemConfig, network: Network | None) -> SystemConfig:
+    """``config`` with a network of one's own (`sumi.networks.own`); None: as it is.
+
+    Raises InputError where the system takes none, and where it was another one's.
+    """
+    if network is None:
+        return config
+    if not isinstance(config, DiffusionConfig):
+        raise InputError(f"network: a run of {config.recipe} has its own kind of network; leave it out")
+    before = config.network
+    own = before.given(network) if isinstance(before, OwnNetwork) and before.description else OwnNetwork.of(network)
+    return replace(config, network=own)
 
 
 @overload
 def load(
-    run: Path | str, expected: type[Model], *, checkpoint: int | None = None, device: str | None = None
+    run: Path | str,
+    expected: type[Model],
+    *,
+    checkpoint: int | None = None,
+    device: str | None = None,
+    network: Network | None = None,
+    parts: Iterable[type] = (),
 ) -> Model: ...
 @overload
 def load(
-    run: Path | str, *, checkpoint: int | None = None, device: str | None = None
+    run: Path | str,
+    *,
+    checkpoint: int | None = None,
+    device: str | None = None,
+    network: Network | None = None,
+    parts: Iterable[type] = (),
 ) -> DiffusionModel | Any: ...  # most are; a type checker knows with `expected`
 def load(
     run: Path | str,
@@ -52,14 +86,20 @@ def load(
     *,
     checkpoint: int | None = None,
     device: str | None = None,
+    network: Network | None = None,
+    parts: Iterable[type] = (),
 ) -> TrainedModel:
     """The model in a run folder: the averaged weights of its newest whole checkpoint, or of step ``checkpoint``.
 
-    It is of the run's kind. Raises InputError where that is not ``expected``, where there is no such run or checkpoint,
-    or a file is damaged (every hash is verified).
+    It is of the run's kind. ``network`` and ``parts``: the network and the classes of one's own that it was trained
+    with, if any. Raises InputError where that is not ``expected``, where there is no such run or checkpoint, or a file
+    is damaged (every hash is verified).
     """
     folder = RunFolder(run)
-    description = read_run(folder)
+    description = read_run(folder, parts)
+    if network is not None and not isinstance(getattr(description.config, "network", None), OwnNetwork):
+        raise InputError(f"network: {folder.path} was trained with a network of sumi's; leave it out")
+    description = replace(description, config=with_network(description.config, network))
     found, skipped = find_checkpoints(folder.checkpoints)
     by_step = {checkpoint_step(path): path for path in found}
     if not by_step:

@@ -45,11 +45,15 @@ class Method:
         return len(self.times) - 1
 
 
-def find_solver(name: str, where: str) -> tuple[str, Solver[Any], str]:
+def find_solver(name: str | Solver[Any], where: str) -> tuple[str, Solver[Any], str]:
     """The solver called SOLVER or SOLVER@GRID: its name, itself, and the grid ("" where none is named).
 
-    Raises InputError that begins with ``where``.
+    One that is given itself has the name of the first of its class, else of its class. Raises InputError that begins
+    with ``where``.
     """
+    if not isinstance(name, str):
+        alike = (other for other, one in (SOLVERS | BIT_SOLVERS).items() if type(one) is type(name))
+        return next(alike, type(name).__name__), name, ""
     solver, at, grid = name.partition("@")
     known = SOLVERS | BIT_SOLVERS
     if solver not in known:
@@ -70,7 +74,7 @@ def refuse_off_grid(name: str, solver: Solver[Any], grid: int | None, where: str
 
 
 def build_method(
-    name: str,
+    name: str | Solver[Any],
     steps: int,
     schedule: Schedule,
     *,
@@ -82,23 +86,24 @@ def build_method(
 ) -> Method:
     """The method that these names and numbers stand for.
 
-    ``name``: a solver, or SOLVER@GRID for a time grid other than ``time_grid``. ``grid``: T where the network knows
-    only the times i/T, else None. ``eta`` overrides DDIM's η. ``bits``: whether the process is binomial. Raises
-    InputError: an unknown name, too many steps or fewer than 1, an η for a solver that has none, a solver of the other
-    process, and one that needs times which the network does not know.
+    ``name``: a solver, or SOLVER@GRID for a time grid other than ``time_grid``, or a solver itself. ``grid``: T where
+    the network knows only the times i/T, else None. ``eta`` overrides DDIM's η. ``bits``: whether the process is
+    binomial. Raises InputError: an unknown name, too many steps or fewer than 1, an η for a solver that has none, a
+    solver of the other process, and one that needs times which the network does not know.
     """
     wanted, solver, other_grid = find_solver(name, "solver")
-    if bits != (wanted in BIT_SOLVERS):
+    if isinstance(name, str) and bits != (wanted in BIT_SOLVERS):
         takes = (
             f"bits take {', '.join(BIT_SOLVERS)}" if bits else "is for bits; choose one for Gaussian noise, as adams"
         )
         raise InputError(f"solver: {name}: {takes}")
-    if isinstance(solver, Adams):
+    if isinstance(solver, Adams) and isinstance(name, str):
         solver = replace(solver, data_std=max(data_std, LEAST_STD))
     if eta is not None:
         check_eta(name)
         assert isinstance(solver, DDIM)
         solver = replace(solver, eta=eta)
+    name = name if isinstance(name, str) else wanted
     refuse_off_grid(name, solver, grid, "solver")
     if time_grid == NATURAL:
         time_grid = NATURAL_GRIDS.get(wanted, "log_ratio")
@@ -112,11 +117,11 @@ Threshold = Literal["none", "static", "dynamic"]
 _GRIDS = (NATURAL, *TIME_GRIDS)
 
 
-def check_eta(solver: str) -> None:
+def check_eta(solver: str | Solver[Any]) -> None:
     """Raises InputError for a solver whose η cannot be chosen."""
     if solver == TUNED:
         raise InputError("eta: tuned draws no noise; leave it out, or choose ddim")
-    if solver.partition("@")[0] != "ddim":
+    if str(solver).partition("@")[0] != "ddim":
         raise InputError(f"eta: {solver} has its own; leave it out, or choose ddim")
 
 
@@ -171,7 +176,7 @@ class SamplingOptions(TypedDict, total=False):
     """
 
     sampling: "Sampling | None"
-    solver: str | None
+    solver: str | Solver[Any] | None
     steps: int | None
     time_grid: str | None
     eta: float | None
@@ -183,11 +188,11 @@ class SamplingOptions(TypedDict, total=False):
 class Sampling:
     """How samples are made. Raises InputError for unknown names and values out of range.
 
-    ``solver``: one of SOLVERS, SOLVER@GRID for another ``time_grid``, or "tuned". ``eta``: η of DDIM; None: the
-    solver's own.
+    ``solver``: one of SOLVERS, SOLVER@GRID for another ``time_grid``, or "tuned", or a solver itself, which
+    no file holds. ``eta``: η of DDIM; None: the solver's own.
     """
 
-    solver: str = field(default="adams", metadata={"help": f"one of {', '.join(SOLVERS)}"})
+    solver: str | Solver[Any] = field(default="adams", metadata={"help": f"one of {', '.join(SOLVERS)}"})
     steps: int = field(default=50, metadata={"help": "intervals of the time grid, 1 or more"})
     time_grid: str = field(default=NATURAL, metadata={"help": f"one of {', '.join(_GRIDS)} (the solver's own)"})
     eta: float | None = field(

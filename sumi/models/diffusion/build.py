@@ -1,10 +1,13 @@
 """From settings to an untrained denoiser, its loss and its times: which parts a diffusion model is made of."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 import torch
+from torch import nn
 
+from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.conditioners import build_conditioners
 from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
@@ -21,6 +24,7 @@ from sumi.denoising.weighting import (
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
 from sumi.models.diffusion.config import DiffusionSettings
+from sumi.networks.own import OwnNetwork
 from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
 from sumi.objectives.denoising import DenoisingLoss, DenoisingObjective, Loss
 from sumi.objectives.schedule import VarianceMinimisingLoss
@@ -46,7 +50,17 @@ def build_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoise
 def _binomial_denoiser(config: DiffusionSettings, items: DataSpec) -> BinomialDenoiser:
     if items.levels != 2 or len(items.shape) == 3:
         raise InputError("process: binomial noises bits, and these data are none; set process=gaussian")
-    return BinomialDenoiser(config.network.build(items.shape), config.schedule.build(), config.times.grid)
+    return BinomialDenoiser(_network(config, items), config.schedule.build(), config.times.grid)
+
+
+def _network(
+    config: DiffusionSettings, items: DataSpec, outputs: int = 1, conditioner: Conditioners | None = None
+) -> nn.Module:
+    network = config.network.build(items.shape, outputs, None if conditioner is None else conditioner.shape)
+    if isinstance(config.network, OwnNetwork):
+        given = None if conditioner is None else conditioner(conditioner.null(torch.zeros(2, *items.shape)))
+        config.network.check(network, items.shape, outputs, given)
+    return network
 
 
 def _gaussian_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoiser:
@@ -62,8 +76,7 @@ def _gaussian_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDen
         )
     learned_variance = config.variance != FixedVariance()
     conditioner = build_conditioners(config.conditioning, items, config.network.embedding)
-    shape = None if conditioner is None else conditioner.shape
-    network = config.network.build(items.shape, 2 if learned_variance else 1, shape)
+    network = _network(config, items, 2 if learned_variance else 1, conditioner)
     if config.parameterization == PredictEnergy():
         network = EnergyGradient(network)
     denoiser = NetworkDenoiser(
@@ -86,18 +99,24 @@ DENOISERS: Final[dict[str, Callable[[DiffusionSettings, DataSpec], NetworkDenois
 """By process."""
 
 
-def build_objective(config: DiffusionSettings, items: DataSpec) -> DenoisingObjective:
-    """A new denoiser with the loss and the times that it is trained on. Raises InputError as `build_denoiser`."""
-    denoiser, levels = build_denoiser(config, items), items.levels
-    times = build_times(config, denoiser)
-    return DenoisingObjective(
-        denoiser,
-        build_loss(config, denoiser, None if config.data.dequantize else levels),
-        times,
-        bin_width=2 / (levels - 1) if config.data.dequantize and levels else 0.0,
-        divide=times.divides or config.weighting == LikelihoodWeighting(),
-        stratify=config.training.batch_size if config.stratified_times else None,
-    )
+@dataclass(frozen=True)
+class Denoising:
+    """The loss of denoising, as configured: weighting, times and what is learned besides."""
+
+    name: ClassVar[str] = "denoising"
+
+    def build(self, settings: DiffusionSettings, items: DataSpec) -> DenoisingObjective:
+        """A new denoiser with its loss and times. Raises InputError as `build_denoiser`."""
+        denoiser, levels = build_denoiser(settings, items), items.levels
+        times = build_times(settings, denoiser)
+        return DenoisingObjective(
+            denoiser,
+            build_loss(settings, denoiser, None if settings.data.dequantize else levels),
+            times,
+            bin_width=2 / (levels - 1) if settings.data.dequantize and levels else 0.0,
+            divide=times.divides or isinstance(settings.weighting, LikelihoodWeighting),
+            stratify=settings.training.batch_size if settings.stratified_times else None,
+        )
 
 
 def build_loss(

@@ -23,6 +23,7 @@ from sumi.errors import InputError
 from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
+from sumi.networks.own import OwnNetwork
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import GridTimes, ImportanceTimes, TimeSamplerConfig, UniformTimes
 from sumi.process.binomial import Binomial
@@ -63,11 +64,15 @@ class DiffusionSettings(SystemConfig, ABC):
     stratified_times: bool = field(
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
-    network: UNetConfig | ADMConfig | MLPConfig = field(default_factory=UNetConfig, metadata={"help": "the backbone"})
+    network: UNetConfig | ADMConfig | MLPConfig | OwnNetwork = field(
+        default_factory=UNetConfig, metadata={"help": "the backbone"}
+    )
     sampling: Sampling = field(default_factory=Sampling, metadata={"help": "how samples are made"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.sampling.solver, str):
+            raise InputError("sampling.solver: is an object, and config.json holds names; give it to sample instead")
         if self.sampling.solver == TUNED:
             raise InputError("sampling.solver: tuned is chosen by itself once fitted; set another, such as adams")
         if self.times.grid is not None and self.schedule.steps is None:
@@ -135,8 +140,9 @@ class DiffusionSettings(SystemConfig, ABC):
                 f"sampling.steps: {self.sampling.steps} is more than times.steps = {grid}, the times the network will "
                 "know; set it lower"
             )
-        _, solver, _ = find_solver(self.sampling.solver, "sampling.solver")
-        refuse_off_grid(self.sampling.solver, solver, grid, "sampling.solver")
+        refuse_off_grid(
+            str(self.sampling.solver), find_solver(self.sampling.solver, "sampling.solver")[1], grid, "sampling.solver"
+        )
 
     def _check_erasing(self) -> None:
         """At t = 1 alpha falls without bound, and what counts its slope is infinite or says nothing."""

@@ -41,6 +41,7 @@ from sumi.sampling.sampler import (
     Sampling,
     SamplingOptions,
     build_method,
+    find_solver,
     given_options,
 )
 from sumi.sampling.sdedit import at_strength, rest_of
@@ -375,7 +376,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """How the ODE is walked both ways. Raises InputError for a solver that goes one way only."""
         usual = Sampling(solver=REVERSIBLE[0], steps=self.config.sampling.steps)
         usual = replace(usual, time_grid=self.config.sampling.time_grid).replaced(options)
-        if usual.solver.partition("@")[0] not in REVERSIBLE:
+        if find_solver(usual.solver, "solver")[0] not in REVERSIBLE:
             raise InputError(
                 f"solver: {usual.solver} leads only from noise to data; choose from {', '.join(REVERSIBLE)}"
             )

@@ -1,0 +1,80 @@
+"""A network of one's own: any module that is given in Python, of which the run folder holds the weights and no code.
+
+    forward(x: (N, …), c_noise: (N,)) -> like x, with twice as many channels where the variance is learned
+
+and ``forward(x, c_noise, condition: NetworkCondition)`` where the model is conditioned on anything. What loads such a
+run gives the network again; only its weights come from the run.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import ClassVar, Self, cast
+
+import torch
+from torch import nn
+
+from sumi.errors import InputError
+from sumi.networks.condition import ConditionShape, NetworkCondition
+
+Network = nn.Module | Callable[[], nn.Module]
+"""A module, of which a copy is trained, or a callable that makes one (under the run's seed)."""
+
+
+@dataclass(frozen=True)
+class OwnNetwork:
+    """The settings of a network that is given; ``network`` is the network itself."""
+
+    name: ClassVar[str] = "own"
+
+    description: str = field(default="", metadata={"help": "the class of the network that was given, and its size"})
+    embedding: int = field(default=128, metadata={"help": "width of the vectors and tokens made of conditions"})
+    network: Network | None = field(default=None, compare=False, repr=False, metadata={"stored": False})
+
+    @classmethod
+    def of(cls, network: Network) -> Self:
+        """For this module, or what makes one. Raises InputError where it is neither."""
+        with torch.random.fork_rng(devices=[]):
+            module = _module(network)
+        kind, count = type(module), sum(p.numel() for p in module.parameters() if not nn.parameter.is_lazy(p))
+        return cls(f"{kind.__qualname__}, {count:,} parameters", network=network)
+
+    def given(self, network: Network) -> Self:
+        """This, read from a run folder, with its network. Raises InputError for a network of another description."""
+        found = type(self).of(network)
+        if found.description != self.description:
+            raise InputError(
+                f"network: the run has {self.description}, and {found.description} is given; give that one"
+            )
+        return type(self)(self.description, self.embedding, network)
+
+    def build(self, shape: tuple[int, ...], outputs: int = 1, condition: ConditionShape | None = None) -> nn.Module:
+        """A copy of the network, or a new one. Raises InputError where there is none."""
+        del shape, outputs, condition  # what the network takes is up to it: `check` tries
+        if self.network is None:
+            missing = f"is a run of {self.description}, of which it holds no code" if self.description else "is missing"
+            raise InputError(f"network: {missing}; give it in Python: network=…")
+        return deepcopy(self.network) if isinstance(self.network, nn.Module) else _module(self.network)
+
+    def check(
+        self, network: nn.Module, shape: tuple[int, ...], outputs: int, condition: NetworkCondition | None
+    ) -> None:
+        """Try it on two items of ``shape`` with their condition. Raises InputError for output of another shape."""
+        x, wanted = torch.zeros(2, *shape), (2, outputs * shape[0], *shape[1:])
+        network.eval()
+        with torch.no_grad():
+            found = network(x, torch.zeros(2)) if condition is None else network(x, torch.zeros(2), condition)
+        network.train()
+        if not isinstance(found, torch.Tensor) or tuple(found.shape) != wanted:
+            got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            why = ", twice the channels as variance=learned" if outputs > 1 else ""
+            raise InputError(f"network: gives {got} of an input of {tuple(x.shape)}; it must give {wanted}{why}")
+
+
+def _module(network: object) -> nn.Module:
+    found = cast(object, network() if callable(network) and not isinstance(network, nn.Module) else network)
+    if not isinstance(found, nn.Module):
+        raise InputError(
+            f"network: {type(found).__name__} is no torch.nn.Module; give one, or a callable that makes one"
+        )
+    return found
