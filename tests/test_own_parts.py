@@ -28,7 +28,7 @@ from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
 from sumi.objectives.objective import Objective
 from sumi.objectives.times import UniformTimes
 from sumi.process.gaussian import add_noise
-from sumi.process.schedule import NoiseLevel, Schedule, level
+from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 from sumi.randomness import Purpose, normal
 from sumi.sampling.solvers.solver import StepNoise
 
@@ -38,7 +38,7 @@ LONGEST = 40
 class Arc(Schedule):
     """alpha = cos(1.5 t), sigma = sin(1.5 t)."""
 
-    def level(self, t: Tensor) -> NoiseLevel:
+    def noise_level(self, t: Tensor) -> NoiseLevel:
         alpha, sigma = (1.5 * t).cos(), (1.5 * t).sin()
         return NoiseLevel(t, alpha, sigma, 2 * (alpha / sigma).log(), -1.5 * sigma, 1.5 * alpha)
 
@@ -136,7 +136,7 @@ class Absolute:
 
 class AbsoluteObjective(Objective[NetworkDenoiser]):
     def forward(self, batch: Batch) -> Tensor:
-        now = level(self.model.schedule, batch.uniform(Purpose.TRAINING_TIME).clamp(min=1e-3))
+        now = noise_level(self.model.schedule, batch.uniform(Purpose.TRAINING_TIME).clamp(min=1e-3))
         x_t = add_noise(batch.x, batch.normal(Purpose.TRAINING_NOISE, batch.data.shape), now)
         return (self.model(x_t, now).clean - batch.x).abs().flatten(1).mean(1)
 
