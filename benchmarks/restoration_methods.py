@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.restoration import METHODS, prepared, with_data, within
+from sumi.models.diffusion.restoration import METHODS, PARTICLES, TWISTED, prepared, with_data, within
 from sumi.models.run import load
 from sumi.operators.linear import Mask, Operator
 from sumi.operators.separable import box
@@ -36,11 +36,12 @@ def row(model: DiffusionModel, name: str, operator: Operator, truth: Tensor) -> 
     denoiser = wrap(model.network_denoiser)
     made, left = [], []
     begun = time.perf_counter()
+    particles = PARTICLES if name == TWISTED else 1
     for seed in range(CANDIDATES):
-        indices = range(len(truth))
+        indices = range(particles * len(truth))
         noise = SampleNoise(seed, indices, model.items.shape)
         times = with_data(model, method.times)
-        x = sample(denoiser, method.solver, times, model.start_noise(indices, seed), noise)
+        x = sample(denoiser, method.solver, times, model.start_noise(indices, seed), noise)[::particles]
         left.append(known.residual(x))
         made.append(within(known, x))
     seconds = (time.perf_counter() - begun) / CANDIDATES / len(truth)

@@ -17,7 +17,7 @@ def add_restoration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         metavar="NAME",
-        help="trained, moment_matching, pigdm, dps, ddnm or repaint (default: trained where the run is, else "
+        help="trained, moment_matching, pigdm, dps, ddnm, repaint or twisted (default: trained where the run is, else "
         "moment_matching; dps for jpeg)",
     )
     add_candidates(parser)

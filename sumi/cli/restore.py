@@ -21,8 +21,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--operator",
         required=True,
         metavar="NAME",
-        help="what was done to it: blur:STD, motion:LENGTH:ANGLE, grey, box:FACTOR, bicubic:FACTOR, or jpeg:QUALITY "
-        "(numbers may be left out)",
+        help="what was done to it: blur:STD, motion:LENGTH:ANGLE, grey, box:FACTOR, bicubic:FACTOR or jpeg:QUALITY; "
+        "numbers may be left out, and box:2+grey means one after the other",
     )
     parser.add_argument(
         "--noise", type=float, metavar="S", help="its noise, of 255 (default: that of rounding for blurs, else 0)"

@@ -111,21 +111,6 @@ class GridFlow:
             return finish(y, per_dimension, evaluations, here, walk[-1], prior_std)
 
 
-def stride_error(
-    flow: GridFlow, denoiser: Denoiser, x: Tensor, trace: Trace, *, prior_std: float | None = None
-) -> Tensor:
-    """How far ``flow`` may be off, nats, float64 (N,): its distance from the same with twice the stride.
-
-    That walk's error is about 16 times as large, and at least twice as large wherever halving steps helps at all: then
-    the distance is at least ``flow``'s own error. Raises InputError where there is no wider walk.
-    """
-    if flow.stride == flow.grid - 1:
-        raise InputError(f"stride: {flow.stride} is one step already, and there is no wider walk; give a smaller one")
-    wider = GridFlow(flow.grid, min(2 * flow.stride, flow.grid - 1))
-    near, far = (one.log_density(denoiser, x, trace, prior_std=prior_std).log_density for one in (flow, wider))
-    return (near - far).abs()
-
-
 def _advance(state: State, nodes: Sequence[float], slopes: Sequence[State], start: float, end: float) -> State:
     """The state carried from ``start`` to ``end``, its slope being the polynomial through ``slopes`` at the nodes."""
     weights = integrals(nodes, start, end)

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 
 from sumi.errors import InputError
 
-CONFIDENCE = 0.95
 Z = 1.959963984540054
 
 

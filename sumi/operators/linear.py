@@ -153,6 +153,13 @@ class Composed:
         return solve(lambda x: self.adjoint(self(x)), self.adjoint(y), self.iterations)
 
 
+def composed(outer: AnyOperator, inner: AnyOperator) -> AnyOperator:
+    """``outer`` after ``inner``, linear where both are."""
+    if isinstance(outer, Operator) and isinstance(inner, Operator):
+        return Composed(outer, inner)
+    return lambda x: outer(inner(x))
+
+
 def linear(operator: object, method: str) -> Operator:
     """``operator`` itself. Raises InputError that names ``method`` where it has no adjoint or pseudo-inverse."""
     if not isinstance(operator, Operator):

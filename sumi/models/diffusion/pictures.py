@@ -26,7 +26,7 @@ from sumi.errors import InputError, writing
 from sumi.figures.pictures import CELL, png, side_by_side
 from sumi.operators.convolution import gaussian_blur, motion_blur
 from sumi.operators.jpeg import JPEG
-from sumi.operators.linear import AnyOperator, Grey
+from sumi.operators.linear import AnyOperator, Grey, composed
 from sumi.operators.separable import bicubic, box
 
 ROUNDING: Final = 2 / 255 / 12**0.5
@@ -48,8 +48,18 @@ OPERATORS: Final = {
 def find_operator(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, tuple[int, int, int], float]:
     """The operator called NAME or NAME:NUMBER:… on pictures of ``shape``: itself, its pictures' shape, their noise.
 
-    The noise is that of rounding where undoing the operator would enlarge it (blur), else 0. Raises InputError.
+    Of several, A+B, the first acts first. The noise is that of rounding where undoing the operator would enlarge it
+    (blur), else 0. Raises InputError.
     """
+    first, *then = text.split("+")
+    operator, shape, noise = _find_one(first, shape)
+    for name in then:
+        after, shape, more = _find_one(name, shape)
+        operator, noise = composed(after, operator), max(noise, more)
+    return operator, shape, noise
+
+
+def _find_one(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, tuple[int, int, int], float]:
     name, *given = text.split(":")
     if name not in OPERATORS:
         raise InputError(f"--operator {text}: there is none of that name; {nearest(name, OPERATORS)}")

@@ -36,6 +36,7 @@ from sumi.restoration.measurement import Measurement
 from sumi.restoration.null_space import DDNM
 from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance
 from sumi.restoration.replacement import DataConsistency, RePaint, repaint_times
+from sumi.restoration.twisted import TwistedSMC
 from sumi.sampling.sampler import LEAST_STD, Guidance, Method
 
 if TYPE_CHECKING:
@@ -49,11 +50,14 @@ ZETA: Final = 2.0
 """Of DPS's steps; with 50 of them 1 is too short."""
 JUMP, RESAMPLINGS = 5, 5
 """RePaint's; with 50 steps 160 evaluations."""
+PARTICLES: Final = 8
+"""Of twisted sequential Monte Carlo, for each candidate, which is one of them."""
 
 ANCESTRAL: Final = "ddpm"
 """The usual solver. By the ODE candidates of photographs are much too rough (docs/results/restoration.md)."""
 TRAINED: Final = "trained"
-METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint")
+TWISTED: Final = "twisted"
+METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint", TWISTED)
 """For a model that was not trained to restore."""
 DEFAULT: Final = "moment_matching"
 """For linear operators, as measured (docs/results/restoration.md)."""
@@ -143,7 +147,8 @@ def restore(
 
     ``method``: see `method_for`. Other options are those of `DiffusionModel.sample`; methods other than TRAINED clamp
     x̂_0 themselves and take no threshold, and the usual solver is ANCESTRAL. Raises InputError: shapes that do not fit,
-    a method that cannot take the operator or noise ("ddnm" and "repaint" take none), and a model of vectors or bits.
+    a method that cannot take the operator or noise ("ddnm" and "repaint" take none; "twisted" takes no solver and no
+    larger size), and a model of vectors or bits.
     """
     return _restored(model, image, operator, noise, n, method, options)
 
@@ -172,9 +177,11 @@ def candidates(
     made in one batch. As of `restore`.
     """
     given: SampleOptions = {**(options or {})}
+    name = method_for(model, known.operator, method, known.std)
     if not any(given.get(name) is not None for name in ("solver", "eta", "sampling")):
         given["solver"] = ANCESTRAL
-    name = method_for(model, known.operator, method, known.std)
+    elif name == TWISTED:
+        raise InputError(f"solver: {TWISTED} walks a chain of its own; leave solver, eta and sampling out")
     how, wrap = model.method(tuned=False, **sampling_options(given)), None
     if name == TRAINED:
         given["condition"], given["label"] = _with_label(model, known, n, given), None
@@ -184,6 +191,10 @@ def candidates(
         given["threshold"] = "none"  # no slope is where x̂_0 is clamped: methods do so outside
         wrap, how = prepared(name, known, how, model.description.data_std)
     exact = isinstance(known.operator, Operator) and known.std == 0
+    if name == TWISTED:
+        how = replace(how, times=with_data(model, how.times))
+        made = _by_particles(model, n, len(known.y) > 1, given, how, wrap).to(known.y)
+        return (within(known, made) if exact else made).cpu()
     solver = DataConsistency(how.solver, known) if exact else how.solver
     how = replace(how, solver=solver, times=with_data(model, how.times))
     return model.walk(n, given, method=how, wrap=wrap, finish=partial(within, known) if exact else None)
@@ -197,6 +208,37 @@ def _with_label(model: DiffusionModel, known: Measurement, n: int, options: Samp
         range(start, start + n), options.get("label"), None, guidance if isinstance(guidance, Guidance) else None
     )
     return row if given is None else Condition({**row, **given})
+
+
+def _by_particles(
+    model: DiffusionModel,
+    n: int,
+    each: bool,
+    options: SampleOptions,
+    method: Method,
+    wrap: Callable[[Denoiser], Denoiser] | None,
+) -> Tensor:
+    """The first of the PARTICLES of each candidate; candidate i has those from PARTICLES · i on, all in one batch.
+
+    ``each``: whether each is of a picture of its own, so that a batch counts candidates and not particles.
+    """
+    if options.get("size") not in (None, model.images.shape[1:]):
+        raise InputError(f"size: {TWISTED} restores pictures of the model's own size; choose another method")
+    start, guidance = options.get("start", 0), options.get("guidance")
+    given = model.condition_of(
+        range(start, start + n),
+        options.get("label"),
+        options.get("condition"),
+        guidance if isinstance(guidance, Guidance) else None,
+    )
+    all_of: SampleOptions = {
+        **options,
+        "label": None,
+        "condition": None if given is None else given.rows(torch.arange(n).repeat_interleave(PARTICLES)),
+        "start": PARTICLES * start,
+        "batch_size": PARTICLES * max(1, options.get("batch_size", 64) // (1 if each else PARTICLES)),
+    }
+    return model.walk(PARTICLES * n, all_of, method=method, wrap=wrap)[::PARTICLES]
 
 
 def prepared(
@@ -213,6 +255,8 @@ def prepared(
             return lambda denoiser: DDNM(StaticThreshold(denoiser), known), method
         case "dps":
             return StaticThreshold, replace(method, solver=DPS(method.solver, known, ZETA))
+        case "twisted":
+            return StaticThreshold, replace(method, solver=TwistedSMC(known, PARTICLES, max(data_std, LEAST_STD)))
         case _:
             times = repaint_times(method.times, min(JUMP, method.steps), RESAMPLINGS)
             return StaticThreshold, replace(method, solver=RePaint(method.solver, known), times=times)
