@@ -121,8 +121,8 @@ def sweep_sampler(
     """
     if len(training) <= OWN_NEIGHBOURS:
         raise InputError(
-            f"--sweeps: {len(training)} images to train on are too few to look for copies of; "
-            f"give more than {OWN_NEIGHBOURS}, or leave it out"
+            f"sweeps: {len(training)} training images are too few to search for copies; give more than "
+            f"{OWN_NEIGHBOURS}, or leave sweeps out"
         )
     config, grid = model.config.sampling, model.network_denoiser.trained_steps
     alike, mixed = (in_random_order(images, seed) for images in (training, held_out))

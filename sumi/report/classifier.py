@@ -1,4 +1,4 @@
-"""Measuring a classifier of noisy images: how much it recognises, by how much noise there is, and its report."""
+"""Evaluation of a classifier of noisy images: its accuracy by noise level, and the report."""
 
 import json
 from dataclasses import asdict
@@ -17,10 +17,10 @@ from sumi.report.words import amount, percent
 from sumi.training.run_folder import RunFolder
 
 
-def measure_classifier(model: ClassifierModel, options: Options) -> Measured:
-    """Ask it for the classes of held-out images in more and less noise, and write ``report/`` in its run folder.
+def evaluate_classifier(model: ClassifierModel, options: Options) -> Measured:
+    """Classify held-out images at several noise levels, and write ``report/`` in the run folder.
 
-    Raises InputError for data that does not fit.
+    Raises InputError for data that do not fit the model.
     """
     options.refuse("classifiers", "n", "features", "sweeps", "guidance")
     seed, progress = options.seed, options.progress
@@ -29,7 +29,7 @@ def measure_classifier(model: ClassifierModel, options: Options) -> Measured:
     found = model.accuracy_by_noise(held_out, seed=seed, progress=counting_one(progress, "classifying"))
     words, folder = _verdict(found), RunFolder(model.folder).report
     chart = accuracy_by_noise_level(found.log_snr, found.accuracy, found.guess)
-    header = ("log-SNR", "sigma/alpha", "right", "95 % interval")
+    header = ("log-SNR", "sigma/alpha", "accuracy", "95 % interval")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "accuracy.svg").write_text(chart)
@@ -37,17 +37,15 @@ def measure_classifier(model: ClassifierModel, options: Options) -> Measured:
         curve = training_curve(model)
         sections = [
             Section(
-                "How much it recognises",
-                figures=[
-                    Figure(chart, "Held-out images told right, by how noisy they are; band: 95 % intervals.", True)
-                ],
+                "Accuracy by noise level",
+                figures=[Figure(chart, "Accuracy on held-out images by noise level; band: 95 % intervals.", True)],
             ),
             Section(
                 "How it learned",
                 figures=[
                     Figure(
                         curve,
-                        "Training loss, cross-entropy in nats over all noise, with its running median.",
+                        "Training loss (cross-entropy in nats, over all noise levels) with its running median.",
                     )
                 ],
             ),
@@ -61,12 +59,12 @@ def measure_classifier(model: ClassifierModel, options: Options) -> Measured:
 
 
 def dataset_name(model: ClassifierModel) -> str:
-    """The last part of where the data come from."""
+    """The last part of the data's source."""
     return model.config.data.source.rstrip("/").rsplit("/", 1)[-1]
 
 
 def rows(found: AccuracyByNoise) -> list[tuple[str, str, str, str]]:
-    """log-SNR, sigma/alpha, the share right and its interval, as text."""
+    """log-SNR, sigma/alpha, accuracy and its interval, as text."""
     return [
         (f"{s:g}", f"{exp(-s / 2):.3g}", f"{a.value:.3f}", f"{a.low:.3f} to {a.high:.3f}")
         for s, a in zip(found.log_snr, found.accuracy, strict=True)
@@ -77,13 +75,13 @@ def _verdict(found: AccuracyByNoise) -> Verdict:
     middle = min(range(len(found.log_snr)), key=lambda k: abs(found.log_snr[k]))
     most, equal, least = (found.accuracy[k] for k in (0, middle, -1))
     headline = (
-        f"It recognises {percent(least.value)} of held-out images with hardly any noise, and {percent(equal.value)} "
-        f"with about as much noise as data; a guess would be right for {percent(found.guess)}."
+        f"It classifies {percent(least.value)} of held-out images correctly with hardly any noise, and "
+        f"{percent(equal.value)} with as much noise as signal; guessing would get {percent(found.guess)}."
     )
     points = (
-        ("Hardly any noise", f"{amount(least)} of {found.images:,} held-out images are told right."),
-        ("As much as data", f"{amount(equal)}, at log-SNR {found.log_snr[middle]:g}."),
-        ("Most noise", f"{amount(most)}; the commonest class is {percent(found.guess)} of the images."),
+        ("Hardly any noise", f"{amount(least)} of {found.images:,} held-out images are classified correctly."),
+        ("As much noise as signal", f"{amount(equal)}, at log-SNR {found.log_snr[middle]:g}."),
+        ("Most noise", f"{amount(most)}; the most frequent class has {percent(found.guess)} of the images."),
     )
     return Verdict(headline, points)
 

@@ -1,4 +1,4 @@
-"""From a trained model to figures a person can believe, and the report that holds them."""
+"""Evaluate a trained model and write its report."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +24,10 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.progress import Count, count_shown, counting_one
 from sumi.randomness import Purpose, generator
-from sumi.report.classifier import measure_classifier
+from sumi.report.classifier import evaluate_classifier
 from sumi.report.images import SHOWN, ImageReport
 from sumi.report.page import Verdict
-from sumi.report.vectors import measure_vectors
+from sumi.report.vectors import evaluate_vectors
 from sumi.report.verdict import verdict
 from sumi.training.run_folder import RunFolder
 
@@ -46,10 +46,10 @@ def evaluate(
     guidance: GuidanceSweep | None = None,
     progress: Count | bool | None = None,
 ) -> Measured:
-    """Evaluate the model in the way of what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
+    """Evaluate the model as suits what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
 
-    The options are those of `Options`; ``progress`` True shows it, and None does so in a notebook alone. Raises
-    InputError for data that does not fit the model, and for an option that its evaluation does not have.
+    The options are those of `Options`; ``progress``: True shows it, None only in a notebook. Raises InputError for data
+    that do not fit the model, and for an option that its evaluation does not have.
     """
     if model.evaluated_as not in EVALUATIONS:
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
@@ -60,10 +60,10 @@ def evaluate(
 def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     """Sample the model, compare with held-out real data, and write ``report/`` in its run folder.
 
-    Copies are always looked for in the run's own training images. Samples are by default as many as are held out, 500
-    to 2000; beyond 10,000 they count for the Fréchet distance alone, and are not kept. Sweeps and guidance are measured
-    in the learned space. Raises InputError for data that does not fit the model, for a network that cannot be read, and
-    for ``sweeps`` or ``guidance`` of too few images.
+    Copies are always searched for among the run's own training images. By default there are as many samples as held-out
+    images, but 500 to 2000; samples beyond 10,000 are used for the Fréchet distance only, and discarded. Sweeps and
+    guidance are measured in the learned space. Raises InputError for data that do not fit the model, for an unreadable
+    network, and for ``sweeps`` or ``guidance`` with too few images.
     """
     data, n, seed, progress = options.data, options.n, options.seed, options.progress
     sweeps, guidance = options.sweeps, options.guidance
@@ -80,14 +80,14 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if enough else SHOWN
     measurable = enough and count >= FEWEST_HELD_OUT
     too_few = (
-        f"too few to measure distances: {len(train)} to train on, {len(held_out)} held out, {count} samples; "
+        f"too few images to measure distances: {len(train)} for training, {len(held_out)} held out, {count} samples; "
         f"at least {FEWEST_IMAGES}, {FEWEST_HELD_OUT} and {FEWEST_HELD_OUT} are needed"
     )
-    for option, wanted in (("--sweeps", sweeps), ("--trade-off", guidance is not None)):
+    for field, wanted in (("sweeps", sweeps), ("trade_off", guidance is not None)):
         if wanted and not measurable:
-            raise InputError(f"{option}: {too_few}")
+            raise InputError(f"{field}: {too_few}")
     if guidance is not None and not held_out.label_names == train.label_names == model.items.label_names:
-        raise InputError("--trade-off: the images have other classes than the model knows; give those of the run")
+        raise InputError("trade_off: the images have other classes than the model; give the run's own data")
     space = open_space(options.features, model.device)
     begin = time.perf_counter()
     classes = None if diffusion is None else _labels(diffusion, train, count, seed)
@@ -98,21 +98,23 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
             return model.sample(n, seed=seed, start=start, progress=counted)
         return diffusion.sample(n, seed=seed, start=start, label=classes[start : start + n], progress=counted)
 
-    drawn = sample(0, min(count, MOST_PAIRED), progress)
-    labels = None if classes is None else classes[: len(drawn)]
+    samples = sample(0, min(count, MOST_PAIRED), progress)
+    labels = None if classes is None else classes[: len(samples)]
     seconds = time.perf_counter() - begin
     evaluation = swept = traded = None
     words = Verdict(f"{too_few[0].upper()}{too_few[1:]}.")
     if measurable:
         network = learn_features(train, progress)
-        starts = range(len(drawn), count, CHUNK)
+        starts = range(len(samples), count, CHUNK)
         more = (sample(start, min(CHUNK, count - start)) for start in starts)
-        parts = _Parts(drawn, more, count, labels, train, held_out)
+        parts = _Parts(samples, more, count, labels, train, held_out)
         evaluation = _evaluate(parts, network, space, model.config.data.flip, seed, progress)
         words = verdict(evaluation, dataset.label_names or None)
         real = [everything(part) for part in (train, held_out)]
         if diffusion is not None and sweeps:
-            swept = sweep_sampler(diffusion, network, *real, n=len(drawn), labels=labels, seed=seed, progress=progress)
+            swept = sweep_sampler(
+                diffusion, network, *real, n=len(samples), labels=labels, seed=seed, progress=progress
+            )
         if diffusion is not None and guidance is not None and labels is not None:
             of_real = every_label(held_out)
             traded = trade_off(
@@ -126,14 +128,14 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
                 progress=progress,
             )
     if dataset.fingerprint() != known:
-        note = "The data has changed since training, so held-out images may have been trained on."
+        note = "The data have changed since training, so the model may have been trained on held-out images."
         words = replace(words, points=(*words.points, ("Note", note)))
     report = ImageReport(
         model,
         dataset,
         train,
         held_out,
-        drawn,
+        samples,
         labels,
         evaluation,
         swept,
@@ -144,13 +146,13 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     )
     guided = diffusion is not None and labels is not None
     how = diffusion.how_sampled(labelled=True) if guided else model.how_sampled()
-    made = f"{len(drawn):,} images by {how} in {seconds:.1f} s on {model.device}"
-    files = report.write(words, made if len(drawn) == count else f"{made}, and {count - len(drawn):,} more")
+    made = f"{len(samples):,} images by {how} in {seconds:.1f} s on {model.device}"
+    files = report.write(words, made if len(samples) == count else f"{made}, and {count - len(samples):,} more")
     return Measured(evaluation, str(words), RunFolder(model.folder).report / "report.html", files)
 
 
 def _labels(model: DiffusionModel, train: Dataset, count: int, seed: int) -> Tensor | None:
-    """Classes to ask for, as often as training images have them; None where the model is conditioned on none."""
+    """Class labels, as frequent as among training images; None for an unconditional model."""
     conditioned = model.config.condition("labels") is not None
     if (
         not conditioned or not train.label_names or train.label_names != model.items.label_names
@@ -162,9 +164,9 @@ def _labels(model: DiffusionModel, train: Dataset, count: int, seed: int) -> Ten
 
 @dataclass(frozen=True)
 class _Parts:
-    """Samples that are kept, ``more`` that are not (``count`` in all), and the real images they are compared with."""
+    """Samples in memory, ``more`` that are not (``count`` in all), and the real images to compare with."""
 
-    drawn: Tensor
+    samples: Tensor
     more: Iterator[Tensor]
     count: int
     labels: Tensor | None
@@ -183,13 +185,13 @@ def _evaluate(
     train, held_out = parts.train, parts.held_out
     same = bool(train.label_names) and held_out.label_names == train.label_names
     return images.evaluate(
-        train.spec.finish(parts.drawn),
+        train.spec.finish(parts.samples),
         everything(train),
         everything(held_out),
         network,
         space=space,
         more=map(train.spec.finish, parts.more),
-        more_count=parts.count - len(parts.drawn),
+        more_count=parts.count - len(parts.samples),
         held_out_labels=every_label(held_out) if same else None,
         sample_labels=parts.labels,
         mirrored=mirrored,
@@ -200,9 +202,9 @@ def _evaluate(
 
 
 def _held_out_loss(model: DiffusionModel, held_out: Dataset, progress: Count | None = None) -> LossByLogSnr:
-    """The errors of the denoiser on held-out images, with no class given."""
+    """The denoiser's errors on held-out images, unconditional."""
     images = evenly_spaced(held_out, ITEMS).to(model.device)
-    counted = counting_one(progress, "taking the loss on held-out images")
+    counted = counting_one(progress, "computing the loss on held-out images")
     return loss_by_log_snr(
         model.denoiser(),
         images,
@@ -214,7 +216,7 @@ def _held_out_loss(model: DiffusionModel, held_out: Dataset, progress: Count | N
 
 EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
     "images": evaluate_images,
-    "vectors": measure_vectors,
-    "classifiers": measure_classifier,
+    "vectors": evaluate_vectors,
+    "classifiers": evaluate_classifier,
 }
 """By `TrainedModel.evaluated_as`."""

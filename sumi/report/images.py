@@ -1,4 +1,4 @@
-"""The report of a model of images: its pictures, charts and tables, in the order of what a person asks first."""
+"""The report of a model of images: pictures, charts and tables, the most asked-for first."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -31,8 +31,8 @@ from sumi.training.run_folder import RunFolder
 
 SHOWN = 36
 CLOSEST = (
-    "The most suspicious of all samples, each above the training image nearest to it. Below, how far apart the two "
-    "are: 0 is a copy, 1 as far as that training image is from its ten nearest others."
+    "The most suspicious samples, each above its nearest training image. Below: their distance relative to that "
+    "training image's distance to its own ten nearest neighbours. 0 is a copy."
 )
 
 
@@ -44,7 +44,7 @@ class ImageReport:
     dataset: Dataset
     train: Dataset
     held_out: Dataset
-    drawn: Tensor
+    samples: Tensor
     labels: Tensor | None
     evaluation: Evaluation | None
     swept: Sweeps | None
@@ -55,22 +55,22 @@ class ImageReport:
 
     @property
     def diffusion(self) -> DiffusionModel | None:
-        """The model where it is one of diffusion, whose samples emerge from noise."""
+        """The model, if it is a diffusion model."""
         return self.model if isinstance(self.model, DiffusionModel) else None
 
     def write(self, words: Verdict, made: str) -> tuple[Path, ...]:
-        """Write ``report/`` in the run folder; ``words``: the verdict, ``made``: how samples were. Returns its files.
+        """Write ``report/`` in the run folder; ``made``: how the samples were made. Returns the files.
 
-        Raises SumiError where it cannot be written.
+        Raises SumiError if it cannot be written.
         """
         model, folder = self.model, RunFolder(self.model.folder).report
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            grid, beside = folder / "samples.png", folder / "neighbours.png"
+            grid, pairs = folder / "samples.png", folder / "neighbours.png"
             to_bytes = model.pixels.to_bytes
             real = to_bytes(evenly_spaced(self.held_out, SHOWN))
-            grid.write_bytes(png(side_by_side([("samples", to_bytes(self.drawn[:SHOWN])), ("real, held out", real)])))
-            beside.write_bytes(self._neighbours())
+            grid.write_bytes(png(side_by_side([("samples", to_bytes(self.samples[:SHOWN])), ("real, held out", real)])))
+            pairs.write_bytes(self._neighbours())
             curve = training_curve(model)
             loss = folder / "loss.svg"
             loss.write_text(curve)
@@ -96,7 +96,7 @@ class ImageReport:
                 *again,
                 *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
                 *(fine_detail(self.evaluation) if self.evaluation else []),
-                self._copying(beside),
+                self._copying(pairs),
                 *self._sweeps(),
                 *traded,
                 self._learning(curve),
@@ -108,56 +108,56 @@ class ImageReport:
                     made=made,
                     shown=SHOWN,
                     seed=self.seed,
-                    of_classes=None if self.labels is None else len(self.drawn),
+                    of_classes=None if self.labels is None else len(self.samples),
                 ),
             ]
             report = folder / "report.html"
             title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
             write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
-        return grid, *shown_emerging, loss, beside, *shown_traded, report
+        return grid, *shown_emerging, loss, pairs, *shown_traded, report
 
     def _shown(self, made: str, real: int) -> str:
-        few = min(SHOWN, len(self.drawn))
-        first = "All" if few == len(self.drawn) else f"The first {few} of"
-        return f"{first} {made}; none is chosen. Beside them {real} real images that were held out from training."
+        few = min(SHOWN, len(self.samples))
+        first = "All" if few == len(self.samples) else f"The first {few} of"
+        return f"{first} {made}, not hand-picked. Right: {real} held-out real images."
 
     def _emerging(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
-        """The first sample on its way from noise, where there is such a way, and the files of it."""
+        """The trajectory of sample 0 from noise, for a diffusion model, and its files."""
         if self.diffusion is None:
             return [], ()
         first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
-        told = counting_one(self.progress, "following one sample") or (lambda *_: None)
-        told(0, 1)
+        progress = counting_one(self.progress, "following one sample") or (lambda *_: None)
+        progress(0, 1)
         way = trajectory(self.diffusion, 0, seed=self.seed, label=first)
         strip, animation = write_trajectory(self.diffusion, way, folder)
-        told(1, 1)
+        progress(1, 1)
         figures = [
-            Figure(strip, "Sample 0 on its way from noise, at t = 1, to the image, at t = 0."),
-            Figure(animation, "The same way, moving."),
+            Figure(strip, "Sample 0 at times from t = 1 (noise) to t = 0 (image)."),
+            Figure(animation, "The same, animated."),
         ]
         return [Section("An image emerging from noise", figures=figures)], (strip, animation)
 
     def _neighbours(self) -> bytes:
-        pixels, few = self.model.pixels, self.drawn[:16]
+        pixels, few = self.model.pixels, self.samples[:16]
         found = nearest(few, everything(self.train))
         twins = pixels.to_bytes(self.train.batch(found.index.numpy()))
         return png(neighbours(pixels.to_bytes(few), twins, found.distance.tolist()))
 
-    def _copying(self, beside: Path) -> Section:
+    def _copying(self, pairs: Path) -> Section:
         first = (
-            "The first samples, each above the training image nearest to it in pixels, in place. Below, the root mean "
-            "square difference of the two (pixels lie in -1 to 1)."
+            "The first samples, each above its nearest training image in pixel space, unshifted. Below: the root mean "
+            "square difference (pixels are in [-1, 1])."
         )
-        figures = [Figure(beside, first, True)]
+        figures = [Figure(pairs, first, True)]
         if self.evaluation is None:
-            return Section("Is it copying?", figures=figures)
+            return Section("Does it copy training images?", figures=figures)
         if self.evaluation.copies is not None:
             figures.insert(0, Figure(self._closest(self.evaluation.copies), CLOSEST, True))
-        return Section("Is it copying?", copies_in_words(self.evaluation), figures)
+        return Section("Does it copy training images?", copies_in_words(self.evaluation), figures)
 
     def _closest(self, copies: Copies) -> bytes:
         pixels = self.model.pixels
-        samples = self.drawn[[pair.sample for pair in copies.closest]]
+        samples = self.samples[[pair.sample for pair in copies.closest]]
         twins = self.train.batch(np.array([pair.training for pair in copies.closest], np.int64))
         ratios = [pair.ratio for pair in copies.closest]
         return png(neighbours(pixels.to_bytes(samples), pixels.to_bytes(twins), ratios))
@@ -171,7 +171,7 @@ class ImageReport:
         ]
 
     def _trade_off(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
-        """What guidance costs and brings, where it was measured, and the file of its figure."""
+        """The trade-off of guidance, if it was measured, and the file of its figure."""
         if self.traded is None:
             return [], ()
         section, picture = guidance(self.traded.kinds, solver=self.traded.solver, steps=self.traded.steps)
@@ -180,7 +180,7 @@ class ImageReport:
         return [section], (file,)
 
     def _learning(self, curve: str) -> Section:
-        figures = [Figure(curve, "Training loss, with its running median.")]
+        figures = [Figure(curve, "Training loss with its running median.")]
         if self.losses is not None:
             bins = self.losses.bins
             middles = [(b.low + b.high) / 2 for b in bins]
@@ -192,9 +192,9 @@ class ImageReport:
                 ((e.high - e.low) / e.value for _, line in errors.values() for e in line if e.value), default=0.0
             )
             caption = (
-                f"How well it denoises: mean squared error on {self.losses.images} held-out images in {len(bins)} bins "
-                "of log-SNR, each image with a time and noise of its own in each. Bands: 95 % bootstrap intervals, at "
-                f"most ±{50 * widest:.1f} % here."
+                f"Denoising error: mean squared error on {self.losses.images} held-out images in {len(bins)} bins of "
+                "log-SNR, with one random time and noise per image and bin. Bands: 95 % bootstrap intervals, at most "
+                f"±{50 * widest:.1f} % here."
             )
             figures.append(Figure(loss_by_noise_level(errors), caption))
         return Section("How it learned", figures=figures)

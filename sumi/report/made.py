@@ -1,4 +1,4 @@
-"""What the reports of images and of vectors share: the curve of the training loss, and how the run was made."""
+"""What all reports share: the curve of the training loss, and how the run was made."""
 
 import platform
 
@@ -14,7 +14,7 @@ from sumi.training.metrics_log import read as read_metrics
 
 
 def training_curve(model: TrainedModel) -> str:
-    """The loss over the steps of metrics.jsonl, as an SVG."""
+    """The training loss in metrics.jsonl by step, as an SVG."""
     log = RunFolder(model.folder).metrics_file
     steps: list[int] = []
     values: list[float] = []
@@ -36,9 +36,9 @@ def how_it_was_made(
     seed: int,
     of_classes: int | None = None,
 ) -> Section:
-    """The data, the samples, the versions, the whole configuration and the commands that do it again.
+    """The data, the samples, the versions, the configuration, and the commands that reproduce the run.
 
-    ``of_classes``: how many samples were asked to be of classes, as often as the data have them; measuring does.
+    ``of_classes``: how many samples have classes, as frequent as in the data; `evaluate` makes them.
     """
     again = f"sumi train {model.folder / 'config.json'} --out ANOTHER"
     samples = f"sumi sample {model.folder} -n {shown} --seed {seed}"
@@ -49,9 +49,9 @@ def how_it_was_made(
         f"sumi {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
     )
     return Section(
-        "How it was made",
-        f"{len(train):,} {model.items.name} to train on, {len(held_out):,} held out (by a hash of their names). "
+        "How to reproduce it",
+        f"{len(train):,} training {model.items.name}, {len(held_out):,} held out (by a hash of their names). "
         f"Samples: {made}, seed {seed}. {versions}. {' '.join(train.notes)}",
-        tables=[Table(("field", "value"), rows, "The whole configuration, as in config.json", folded=True)],
+        tables=[Table(("field", "value"), rows, "Configuration (config.json)", folded=True)],
         code=f"{again}\n{samples}",
     )

@@ -1,7 +1,7 @@
-"""The report: one HTML file that says how good a model is, shows it, and tells how it was made.
+"""The report as one HTML file: how good the model is, its samples, and how to reproduce it.
 
-It is complete in itself: pictures lie in it as base64, the style stands in it, and it needs no network and no script.
-It reads on a telephone and on a wide screen, in light and in dark. All words given to it are escaped.
+It is self-contained: pictures are embedded as base64, the style is inline, and it needs no network and no script. It
+fits phones and wide screens, in light and dark mode. All text is escaped.
 """
 
 import base64
@@ -12,15 +12,15 @@ from pathlib import Path
 
 from sumi.errors import InputError
 
-STACKED = 3  # columns: on a telephone the first one stands above the others
-KINDS = ((b"\x89PNG", "png"), (b"RIFF", "webp"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))
+STACKED = 3  # columns: on a phone the first one is shown above the others
+FORMATS = ((b"\x89PNG", "png"), (b"RIFF", "webp"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with a caption: a chart as SVG text, or the bytes or the path of a PNG, WebP, JPEG or GIF file.
+    """A picture with a caption: an SVG as text, or a PNG, WebP, JPEG or GIF file as bytes or a path.
 
-    ``wide``: across the page instead of beside the others.
+    ``wide``: over the full width of the page.
     """
 
     picture: str | bytes | Path
@@ -30,9 +30,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of words under a header, which is left out where it is empty; a row of one word is a heading of those below.
+    """Rows of text under an optional header; a row of one cell is a heading for the rows below.
 
-    ``folded``: shown only where a reader opens it, by its caption.
+    ``folded``: collapsed until a reader opens it by its caption.
     """
 
     header: Sequence[str]
@@ -43,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs (separated by blank lines), figures, tables and ``code``: commands, configurations."""
+    """A heading with paragraphs (separated by blank lines), figures, tables and ``code`` (commands)."""
 
     title: str
     text: str = ""
@@ -54,20 +54,20 @@ class Section:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``headline``: one sentence to read in ten seconds; ``points``: what it rests on, each a name and a sentence."""
+    """``headline``: one sentence to read in ten seconds; ``points``: the evidence, each a name and a sentence."""
 
     headline: str
     points: Sequence[tuple[str, str]] = ()
 
     def __str__(self) -> str:
-        """A line for the headline and for each point."""
+        """The headline, then one line per point."""
         return "\n".join([self.headline, *(f"{name}: {words}" for name, words in self.points)])
 
 
 def write_report(path: Path, *, title: str, verdict: Verdict, sections: Sequence[Section], subtitle: str = "") -> None:
-    """Write the page to ``path``: the title, the verdict in words, then the sections.
+    """Write the page to ``path``: title, verdict, sections.
 
-    Raises InputError for a picture that is none, OSError where the file cannot be written; an older file stays then.
+    Raises InputError for a picture of an unknown format, OSError if the file cannot be written; an older file stays.
     """
     page = "\n".join(
         [
@@ -123,15 +123,15 @@ def _figure(figure: Figure) -> str:
     caption = html.escape(figure.caption)
     if isinstance(figure.picture, str):
         if not figure.picture.startswith("<svg"):
-            raise InputError(f"the picture of {figure.caption!r} is a string but no SVG: give a file as Path or bytes")
+            raise InputError(f"picture: {figure.caption!r} is a string but not SVG; give a file as Path or bytes")
         picture = f'<div class="chart" role="img" aria-label="{caption}">{figure.picture}</div>'
     else:
         data = figure.picture.read_bytes() if isinstance(figure.picture, Path) else figure.picture
-        kinds = [kind for start, kind in KINDS if data.startswith(start)]
-        if not kinds:
-            raise InputError(f"the picture of {figure.caption!r} is no PNG, WebP, JPEG or GIF file: give one of these")
+        formats = [name for start, name in FORMATS if data.startswith(start)]
+        if not formats:
+            raise InputError(f"picture: {figure.caption!r} is not a PNG, WebP, JPEG or GIF file; give one of these")
         encoded = base64.b64encode(data).decode()
-        picture = f'<img src="data:image/{kinds[0]};base64,{encoded}" alt="{caption}">'
+        picture = f'<img src="data:image/{formats[0]};base64,{encoded}" alt="{caption}">'
     attribute = ' class="wide"' if figure.wide else ""
     return f"<figure{attribute}>{picture}<figcaption>{caption}</figcaption></figure>"
 

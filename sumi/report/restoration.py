@@ -1,4 +1,4 @@
-"""The report of a run that was trained to restore: held-out pictures, what was left of them, and candidates."""
+"""The report of a model trained to restore images: held-out images, their degraded versions, and candidates."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,19 +26,19 @@ def restored(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Section]:
-    """Nothing for a run that was not trained to restore; else one section, whose picture is written to ``folder``.
+    """At most one section, for a model trained to restore; its picture is written to ``folder``.
 
-    The middle of pictures is painted in, small ones are made larger, grey ones coloured: ``SHOWN`` of those held out.
+    ``SHOWN`` held-out images have their middle inpainted, are upscaled, or are colourised.
     ``progress(done, total)`` counts candidates.
     """
     shape, small = model.images.shape, model.config.condition("small")
     operator: AnyOperator
     if model.config.condition("masked") is not None:
-        operator, what = Mask(_middle(shape)), "the middle painted in"
+        operator, what = Mask(_middle(shape)), "with the middle inpainted"
     elif isinstance(small, SmallConditioning):
-        operator, what = box(*shape[1:], small.factor), f"made {small.factor} times as large"
+        operator, what = box(*shape[1:], small.factor), f"upscaled {small.factor}×"
     elif model.config.condition("grey") is not None:
-        operator, what = Grey(), "coloured"
+        operator, what = Grey(), "colourised"
     else:
         return []
     truth = evenly_spaced(held_out, SHOWN)
@@ -50,15 +50,15 @@ def restored(
             progress(CANDIDATES * (k + 1), CANDIDATES * len(given))
     made = torch.stack(candidates)
     to_bytes = model.pixels.to_bytes
-    columns = [("given", _shown(given, shape)), *((f"candidate {k + 1}", made[:, k]) for k in range(CANDIDATES))]
+    columns = [("input", _shown(given, shape)), *((f"candidate {k + 1}", made[:, k]) for k in range(CANDIDATES))]
     path = folder / "restored.png"
-    path.write_bytes(png(side_by_side([(name, to_bytes(x)) for name, x in [*columns, ("held out", truth)]])))
-    caption = f"Held-out images, {what}: what was given, {CANDIDATES} candidates of each, and the image itself."
-    return [Section("Restored", figures=[Figure(path, caption, True)])]
+    path.write_bytes(png(side_by_side([(name, to_bytes(x)) for name, x in [*columns, ("original", truth)]])))
+    caption = f"Held-out images, {what}: the model's input, {CANDIDATES} candidates for each, and the original."
+    return [Section("Restoration", figures=[Figure(path, caption, True)])]
 
 
 def _middle(shape: tuple[int, int, int]) -> Tensor:
-    """A mask, bool (H, W): the middle square of half the sides."""
+    """A mask, bool (H, W): the central rectangle of half the height and width."""
     _, height, width = shape
     mask = torch.zeros(height, width, dtype=torch.bool)
     mask[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
@@ -66,7 +66,7 @@ def _middle(shape: tuple[int, int, int]) -> Tensor:
 
 
 def _shown(given: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """What is given (N, C', h, w) as pictures of ``shape``: its pixels repeated, in all channels."""
+    """Inputs (N, C', h, w) as pictures of ``shape``: pixels repeated, in all channels."""
     channels, height, width = shape
     large = given.repeat_interleave(height // given.shape[2], 2).repeat_interleave(width // given.shape[3], 3)
     return large.expand(-1, channels, -1, -1)

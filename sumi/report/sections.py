@@ -1,6 +1,6 @@
-"""Sections of the report on detail, copies and classes: what the figures say in words, with a chart or a table.
+"""The report's sections on fine detail, copies and classes: a sentence on the figures, with a chart or a table.
 
-Words are strong only beyond chance: samples differ where their interval and that of real images do not meet.
+A sentence names a difference only where the samples' interval and that of real images do not overlap.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from sumi.report.words import amount, chance, listed, percent
 
 
 def detail_beyond_chance(found: Spectra) -> int:
-    """-1 where samples have less fine detail than training images, 1 where more, 0 where it may be chance."""
+    """-1: samples have less fine detail than training images, 1: more, 0: the difference may be chance."""
     samples, real = found.distance.samples.detail, found.distance.real.detail
     return int(samples.low > real.high) - int(samples.high < real.low)
 
 
 def fine_detail(evaluation: Evaluation) -> list[Section]:
-    """Nothing, or one section: whether samples are smoother or rougher than real images, and both power spectra."""
+    """At most one section: whether samples are smoother or rougher than real images, and both power spectra."""
     found = evaluation.spectra
     if found is None:
         return []
@@ -31,18 +31,18 @@ def fine_detail(evaluation: Evaluation) -> list[Section]:
         0: "The samples have as much fine detail as real images:",
         1: "The samples have too much fine detail, or noise:",
     }[detail_beyond_chance(found)]
-    text = f"{words} {amount(samples)} of its power in held-out images, where training images have {amount(real)}."
+    text = f"{words} {amount(samples)} of its power in held-out images; training images have {amount(real)}."
     above = found.distance.samples.above
     caption = (
-        f"Mean power of waves of each length; right of the dashed line is fine detail, waves of {1 / above:g} pixels "
-        "and shorter. Bands: 95 % intervals."
+        f"Mean power by spatial frequency. Right of the dashed line is fine detail: wavelengths of {1 / above:g} "
+        "pixels and below. Bands: 95 % intervals."
     )
     chart = power_spectra({"samples": found.power.samples, "real": found.power.real}, fine=above)
     return [Section("Fine detail", text, [Figure(chart, caption)])]
 
 
 def copies_in_words(evaluation: Evaluation) -> str:
-    """What the search for copies found; nothing where it was not made."""
+    """What the search for copies found; "" where there was none."""
     copies = evaluation.copies
     if copies is None:
         return ""
@@ -51,33 +51,36 @@ def copies_in_words(evaluation: Evaluation) -> str:
         ", mirrored or not" if copies.mirrored else ""
     )
     counted = (
-        f"{ratios.counted} of {ratios.samples:,} samples come as near to a training image ({where}) as the nearest "
-        f"{percent(ratios.expected)} of real images do; by chance {ratios.expected * ratios.samples:.0f} would"
+        f"{ratios.counted} of {ratios.samples:,} samples are as close to a training image ({where}) as the closest "
+        f"{percent(ratios.expected)} of real images are; {ratios.expected * ratios.samples:.0f} are expected by chance"
     )
     if not copies_training_images(evaluation):
         return f"No copies stand out: {counted}."
     return (
-        f"About {amount(rate)} of the samples are copies: {counted} {chance(ratios.p_value)}. The nearest pairs tell "
-        "copies from plain images, which are near to many."
+        f"About {amount(rate)} of the samples are copies: {counted} {chance(ratios.p_value)}. Look at the closest "
+        "pairs: plain images are close to many others without being copies."
     )
 
 
 def shares_in_words(balance: Balance, names: Sequence[str]) -> str:
-    """Whether the classes' shares differ from the real ones beyond chance, and which classes are missing."""
-    differ = "differ from the real ones" if balance.p_value < SIGNIFICANT else "differ no more than by chance"
+    """Whether the class shares differ significantly from those of real images, and which classes are missing."""
+    differ = "differ from those of real images" if balance.p_value < SIGNIFICANT else "differ no more than by chance"
     words = (
-        f"The shares of the classes {differ}: {percent(balance.total_variation)} of the samples would have to change "
-        f"class, {percent(balance.by_chance)} by chance alone {chance(balance.p_value)}."
+        f"The class shares {differ}: {percent(balance.total_variation)} of the samples would have to change class to "
+        f"match, {percent(balance.by_chance)} are expected by chance {chance(balance.p_value)}."
     )
     missing = [names[label] for label in balance.missing]
-    return f"{words} No sample is taken for {listed(missing)}." if missing else words
+    return f"{words} No sample is classified as {listed(missing)}." if missing else words
 
 
 def classes(evaluation: Evaluation, names: Sequence[str]) -> list[Section]:
-    """Nothing without labels, or one section: shares of the classes, and how many samples are what was asked for."""
+    """At most one section, of labelled data: class shares, and how many samples show the requested class."""
     if evaluation.balance is None:
         return []
-    chart = Figure(class_shares(evaluation.balance, names=names), "What a classifier of real images takes them for.")
+    chart = Figure(
+        class_shares(evaluation.balance, names=names),
+        "Class shares, as predicted by a classifier trained on real images.",
+    )
     accuracy = evaluation.class_accuracy
     tables = [] if accuracy is None else [by_class(accuracy, names)]
     return [Section("Classes", shares_in_words(evaluation.balance, names), [chart], tables)]

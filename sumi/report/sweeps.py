@@ -1,10 +1,8 @@
-"""Sections of the report on sweeps: what randomness and the number of steps do, in words, charts and a table.
+"""The report's sections on sweeps over the sampler's randomness, its number of steps, and guidance.
 
-Words are strong only beyond chance: a change is named where exchanging pairs of one noise says so (``sweeps``).
-
-Section of the report on guidance: what it costs and brings, in words, two charts and a table.
-
-Beside the best of each figure stands how many other settings cannot be told from it: whose intervals meet its own.
+Each has a sentence, charts and a table. A sentence names a change only where a permutation test over pairs that share
+their noise finds it significant (`sumi.evaluation.sweeps`). For guidance, the best setting by each figure is given with
+the number of settings whose intervals overlap its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,18 +27,18 @@ MOST_OF_IT = 0.95
 
 
 def randomness(sweep: Sweep, *, steps: int) -> Section:
-    """What noise in every step of DDIM does, from η = 0 (none) to 1 (as much as ancestral sampling adds)."""
+    """The effect of DDIM's η, from 0 (deterministic) to 1 (ancestral sampling)."""
     changed = [name for name in sweep.lines if _beyond_chance(sweep, name)]
     alike = listed([NAMES[name] for name in sweep.lines if name not in changed])
     if not changed:
-        words = f"Noise in every step makes no difference beyond chance to {alike}."
+        words = f"Noise in every step does not significantly change {alike}."
     else:
         changes = listed([_change(name, sweep.lines[name]) for name in changed])
         words = f"With noise in every step (η = 1) instead of none (η = 0), {changes}."
-        words += f" Beyond that, {alike} cannot be told to change." if alike else ""
+        words += f" The change of {alike} is not significant." if alike else ""
     how = (
-        f"DDIM in {steps} steps, {sweep.samples} images at each η from the same starting noise; each step adds the "
-        "share η of the noise that ancestral sampling adds."
+        f"DDIM in {steps} steps, {sweep.samples} images per η from the same starting noise; each step adds a fraction "
+        "η of the noise of ancestral sampling."
     )
     shares = [name for name in ("precision", "recall", "copies") if name in sweep.lines]
     figures = [_chart(sweep, names, "η") for names in (shares, ["frechet"]) if names]
@@ -48,11 +46,11 @@ def randomness(sweep: Sweep, *, steps: int) -> Section:
 
 
 def number_of_steps(sweep: Sweep, *, solver: str) -> Section:
-    """How near to real images, and how detailed, samples are by the number of steps."""
+    """The distance to real images, and fine detail, by number of steps."""
     words = [_nearness(sweep)]
     if "detail" in sweep.lines:
         words.append(_detail(sweep))
-    how = f"Solver {solver}, {sweep.samples} images at each number of steps, from the same starting noise."
+    how = f"Solver {solver}, {sweep.samples} images per number of steps, from the same starting noise."
     figures = [_chart(sweep, [name], "steps", logarithmic=True) for name in sweep.lines]
     return Section("How many steps?", f"{' '.join(words)}\n\n{how}", figures, [table({"": sweep}, "steps")])
 
@@ -66,21 +64,21 @@ def _nearness(sweep: Sweep) -> str:
     first, last = (figure_of("frechet", e.value) for e in (line[0], line[-1]))
     if not _beyond_chance(sweep, "frechet"):
         return (
-            "The number of steps makes no difference beyond chance to how near the samples are to real images: the "
-            f"Fréchet distance is {first} in {few} steps and {last} in {many}."
+            "The number of steps does not significantly change the distance to real images: the Fréchet distance "
+            f"is {first} in {few} steps and {last} in {many}."
         )
     if line[-1].value >= line[0].value:
         return (
-            f"More steps take the samples further from real images: the Fréchet distance rises from {first} in {few} "
+            f"More steps move the samples away from real images: the Fréchet distance rises from {first} in {few} "
             f"steps to {last} in {many}."
         )
     fall = line[0].value - line[-1].value
     enough = len(line) - 1
     while enough > 0 and line[0].value - line[enough - 1].value >= MOST_OF_IT * fall:
         enough -= 1
-    some = f"; {sweep.values[enough]:g} steps bring {percent(MOST_OF_IT)} of that" if enough < len(line) - 1 else ""
+    some = f"; {sweep.values[enough]:g} steps achieve {percent(MOST_OF_IT)} of that" if enough < len(line) - 1 else ""
     return (
-        f"More steps bring the samples nearer to real images: the Fréchet distance falls from {first} in {few} steps "
+        f"More steps bring the samples closer to real images: the Fréchet distance falls from {first} in {few} steps "
         f"to {last} in {many}{some}."
     )
 
@@ -92,10 +90,10 @@ def _detail(sweep: Sweep) -> str:
         f"{percent(line[-1].value)} in {sweep.values[-1]:g}"
     )
     if not _beyond_chance(sweep, "detail"):
-        return f"Fine detail does not change beyond chance: {amounts}."
+        return f"Fine detail does not change significantly: {amounts}."
     if line[-1].value > line[0].value:
-        return f"They bring fine detail: {amounts}."
-    return f"They take fine detail, or noise, away: {amounts}."
+        return f"More steps add fine detail: {amounts}."
+    return f"More steps remove fine detail, or noise: {amounts}."
 
 
 def _change(name: str, line: Sequence[Estimate]) -> str:
@@ -112,28 +110,28 @@ def _chart(sweep: Sweep, names: Sequence[str], x: str, *, logarithmic: bool = Fa
     times = 1.0 if distance else 100.0
     chart = swept(sweep.values, lines, x=x, y=y, real=real, times=times, logarithmic=logarithmic)
     what = listed([NAMES[name].removeprefix("the ") for name in names])
-    dashed = "; dashed: training images in the samples' place" if real else ""
+    dashed = "; dashed: training images, compared in the same way" if real else ""
     return Figure(chart, f"{what[0].upper()}{what[1:]} by {x}, with 95 % intervals{dashed}")
 
 
 def table(sweeps: Mapping[str, Sweep], x: str) -> Table:
-    """The figures of all ``sweeps``, which are of one model; the rows of each begin with its name."""
+    """The figures of several ``sweeps`` of one model; each row begins with its sweep's name."""
     first = next(iter(sweeps.values()))
     header = (x, *(NAMES[name].removeprefix("the ") for name in first.lines))
     rows: list[tuple[str, ...]] = []
-    for kind, sweep in sweeps.items():
+    for method, sweep in sweeps.items():
         for k, value in enumerate(sweep.values):
             cells = (_interval(name, line[k]) for name, line in sweep.lines.items())
-            rows.append((f"{kind} {value:g}".strip(), *cells))
+            rows.append((f"{method} {value:g}".strip(), *cells))
     if first.real:
         of_real = (_interval(name, first.real[name]) if name in first.real else "" for name in first.lines)
         rows.append(("real images", *of_real))
-    caption = "Intervals are at 95 %, for other noise and other real images."
+    caption = "95 % intervals, over other noise and other real images."
     if first.p_values:
         rows.append(("p", *(f"{first.p_values[name]:.2g}" for name in first.lines)))
         caption += (
-            f" p: whether the figures at {first.values[-1]:g} differ from those at {first.values[0]:g} by chance, told "
-            "by exchanging images of one noise."
+            f" p: of the difference between {first.values[-1]:g} and {first.values[0]:g}, by a permutation test over "
+            "images that share their noise."
         )
     caption += f" Left out: {'; '.join(first.left_out)}." if first.left_out else ""
     return Table(header, rows, caption)
@@ -152,32 +150,32 @@ def _interval(name: str, estimate: Estimate) -> str:
 
 PANELS = (("accuracy", "frechet"), ("recall", "precision"))
 WHAT = (
-    "Scale 1 of classifier-free guidance and of autoguidance and 0 of a classifier are no guidance: the same samples. "
-    "More class accuracy or precision than real images have is no merit: such samples are plainer than real ones."
+    "Scale 1 of classifier-free guidance and of autoguidance, and scale 0 of classifier guidance, are no guidance: the "
+    "samples are the same. Accuracy or precision above that of real images is no merit: such samples are too typical."
 )
-CAPTION = "Points say their scale; faint lines: 95 % intervals. Left, best is below and right; right, above and right."
+CAPTION = "Points are labelled by scale; faint lines: 95 % intervals. Best: lower right (left), upper right (right)."
 
 
-def guidance(kinds: Mapping[str, Sweep], *, solver: str, steps: int) -> tuple[Section, bytes]:
+def guidance(sweeps: Mapping[str, Sweep], *, solver: str, steps: int) -> tuple[Section, bytes]:
     """The section, and its figure as PNG."""
-    first = next(iter(kinds.values()))
-    best = [_best(kinds, name) for name in first.lines]
+    first = next(iter(sweeps.values()))
+    best = [_best(sweeps, name) for name in first.lines]
     words = f"{'; '.join(best)}."
-    how = f"Solver {solver}, {steps} steps, {first.samples} images at each setting, of one noise and the same labels."
+    how = f"Solver {solver}, {steps} steps, {first.samples} images per setting, with the same noise and labels."
     panels = [(x, y) for x, y in PANELS if x in first.lines and y in first.lines]
-    lines = {kind: (sweep.values, sweep.lines) for kind, sweep in kinds.items()}
-    names = {name: said.removeprefix("the ") for name, said in NAMES.items()}
+    lines = {method: (sweep.values, sweep.lines) for method, sweep in sweeps.items()}
+    names = {name: words.removeprefix("the ") for name, words in NAMES.items()}
     chart, picture = trade_off(lines, panels, names=names, real=first.real)
     figures = [Figure(chart, CAPTION, wide=True)]
     text = f"{words[0].upper()}{words[1:]}\n\n{WHAT}\n\n{how}"
-    return Section("What does guidance cost and bring?", text, figures, [table(kinds, "guidance")]), picture
+    return Section("What does guidance gain and cost?", text, figures, [table(sweeps, "guidance")]), picture
 
 
-def _best(kinds: Mapping[str, Sweep], name: str) -> str:
-    """Where the figure called ``name`` is best, what real images have, and how many others may be as good."""
+def _best(sweeps: Mapping[str, Sweep], name: str) -> str:
+    """Where the figure ``name`` is best, that of real images, and how many other settings may be as good."""
     every = {
-        f"{kind} at {scale:g}": estimate
-        for kind, sweep in kinds.items()
+        f"{method} at {scale:g}": estimate
+        for method, sweep in sweeps.items()
         for scale, estimate in zip(sweep.values, sweep.lines[name], strict=True)
     }
     word, beats = ("lowest", lt) if name == "frechet" else ("highest", gt)
@@ -186,8 +184,8 @@ def _best(kinds: Mapping[str, Sweep], name: str) -> str:
         if beats(estimate.value, found.value):
             where, found = other, estimate
     alike = sum(e.low <= found.high and found.low <= e.high for e in every.values()) - 1
-    beside = [f"not told from it in {alike} of the {len(every) - 1} other settings"]
-    real = next(iter(kinds.values())).real
+    notes = [f"{alike} of the {len(every) - 1} other settings are statistically as good"]
+    real = next(iter(sweeps.values())).real
     if name in real:
-        beside.insert(0, f"real images {figure_of(name, real[name].value)}")
-    return f"{NAMES[name]} is {word}, {figure_of(name, found.value)}, {where} ({listed(beside)})"
+        notes.insert(0, f"real images have {figure_of(name, real[name].value)}")
+    return f"{NAMES[name]} is {word}, {figure_of(name, found.value)}, {where} ({listed(notes)})"

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as tables for the report: samples in one column, real images in the next."""
+"""The report's tables: the figures of samples in one column, those of real images in the next."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from sumi.report.words import chance
 
 
 def measurements(evaluation: Evaluation) -> Table:
-    """All figures of an evaluation, with intervals and with the same figure for real images."""
+    """All figures of an evaluation with their intervals, for samples and for real images."""
     e, real = evaluation, evaluation.real_distances
     rows: list[tuple[str, ...]] = [
-        ("Distance from real images: 0 is none",),
+        ("Distance to real images: 0 is best",),
         ("Kernel distance (KID)", _interval(e.distances.kernel), _interval(real.kernel)),
-        ("Fréchet distance, bias taken off", _interval(e.distances.frechet), _interval(real.frechet)),
+        ("Fréchet distance, bias-corrected", _interval(e.distances.frechet), _interval(real.frechet)),
         (
-            "Fréchet distance, plug-in (FID): less of more images",
+            "Fréchet distance, plug-in (FID): falls with more images",
             f"{e.distances.frechet_plug_in:.3f}",
             f"{real.frechet_plug_in:.3f}",
         ),
@@ -25,7 +25,7 @@ def measurements(evaluation: Evaluation) -> Table:
     if e.variety is not None:
         a, b = e.variety.samples, e.variety.real
         rows += [
-            ("Quality and variety: as of real images is best",),
+            ("Quality and diversity: best where equal to real images",),
             ("Precision: samples among real images", _share(a.precision), _share(b.precision)),
             ("Recall: real images among samples", _share(a.recall), _share(b.recall)),
             ("Density, 1 for a perfect model", _interval(a.density), _interval(b.density)),
@@ -36,25 +36,31 @@ def measurements(evaluation: Evaluation) -> Table:
             ),
         ]
     rows += [
-        ("To a classifier of real images",),
-        (f"Clear (top probability above {e.clarity.threshold:g})", _share(e.clarity.samples), _share(e.clarity.real)),
+        ("By a classifier trained on real images",),
+        (
+            f"Confident (top probability above {e.clarity.threshold:g})",
+            _share(e.clarity.samples),
+            _share(e.clarity.real),
+        ),
     ]
     if e.clarity.relative is not None:
-        rows.append(("Clear, relative to real images", _interval(e.clarity.relative), "1"))
+        rows.append(("Confident, relative to real images", _interval(e.clarity.relative), "1"))
     if e.inception_score is not None:
         a, b = e.inception_score.samples, e.inception_score.real
         rows.append((f"Inception score, of {a.classes} classes", _interval(a.score), _interval(b.score)))
     if e.label_accuracy is not None:
         alike = None if e.class_accuracy is None else e.class_accuracy.real
-        rows.append(("Of the class asked for", _share(e.label_accuracy), "" if alike is None else _share(alike)))
+        rows.append(
+            ("Assigned to the requested class", _share(e.label_accuracy), "" if alike is None else _share(alike))
+        )
     if e.balance is not None:
         samples = f"{_percent(e.balance.total_variation)} {chance(e.balance.p_value)}"
-        rows.append(("Would have to change class", samples, f"{_percent(e.balance.by_chance)} by chance"))
+        rows.append(("Would have to change class to match", samples, f"{_percent(e.balance.by_chance)} by chance"))
     if e.held_out_accuracy is not None:
-        rows.append(("Told right by the classifier itself", "", _share(e.held_out_accuracy)))
+        rows.append(("Accuracy on held-out images", "", _share(e.held_out_accuracy)))
     if e.spectra is not None:
         a, b = e.spectra.distance.samples, e.spectra.distance.real
-        name = f"Power from {a.above:g} cycles per pixel, of held-out"
+        name = f"Power above {a.above:g} cycles per pixel, relative to held-out"
         rows += [("Fine detail",), (name, _share(a.detail), _share(b.detail))]
         if a.log_distance is not None and b.log_distance is not None:
             rows.append(
@@ -70,20 +76,20 @@ def measurements(evaluation: Evaluation) -> Table:
                 else "Copies of training images, in place",
             ),
             (
-                "Too near",
+                "Suspiciously close",
                 f"{_percent(ratios.share)} {chance(ratios.p_value)}",
                 f"{_percent(ratios.expected)} by chance",
             ),
             ("Copies, above chance", _share(found.rate), "0 %"),
             (
-                "Median distance to the nearest, over its own",
+                "Median distance to the nearest training image, over that image's own",
                 f"{ratios.median_distance:.3f}",
                 f"{ratios.median_distance_real:.3f}",
             ),
         ]
     sizes = (
         f"Distances: {_of(e.distances.first, e.distances.second)}; real images: {real.first:,} of "
-        f"{e.training_images:,} training images in the samples' place. "
+        f"{e.training_images:,} training images, compared in the same way. "
     )
     if (e.distances.frechet_first, e.distances.frechet_second) != (e.distances.first, e.distances.second):
         sizes += f"Fréchet distances: {_of(e.distances.frechet_first, e.distances.frechet_second)}. "
@@ -93,12 +99,9 @@ def measurements(evaluation: Evaluation) -> Table:
         f"statistics: {e.reference.images:,} held-out images, sha256 {e.reference.sha256[:12]}."
     )
     if min(e.distances.frechet_first, e.distances.frechet_second) < 2 * e.space.dimension:
-        sizes += (
-            " With fewer than twice as many images as features Fréchet distances keep some bias: go by the kernel "
-            "distance."
-        )
+        sizes += " With fewer than two images per feature the Fréchet distance stays biased: trust the kernel distance."
     if e.space.sha256 != e.network_sha256:
-        sizes += f" Classes and clarity are told by the built-in network, sha256 {e.network_sha256[:12]}."
+        sizes += f" Classes and confidence are those of the built-in network, sha256 {e.network_sha256[:12]}."
     if e.variety is not None:
         v = e.variety.samples
         sizes += f" Precision to coverage: {_of(v.samples, v.real)}, k = {v.neighbours}."
@@ -112,7 +115,7 @@ def measurements(evaluation: Evaluation) -> Table:
 
 
 def by_class(accuracy: ClassAccuracy, names: Sequence[str]) -> Table:
-    """How many samples of each class asked for are taken for it, how many real images, and what for most often else."""
+    """For each class: the share of its samples, and of its real images, classified as it, and the main mistake."""
     rows = []
     for one in accuracy.classes:
         counts = dict(enumerate(accuracy.taken_for[one.label]))
@@ -121,8 +124,11 @@ def by_class(accuracy: ClassAccuracy, names: Sequence[str]) -> Table:
         confused = f"{names[other]} ({counts[other]})" if counts[other] else ""
         cells = ("none" if part is None else _share(part) for part in (one.samples, one.real))
         rows.append((names[one.label], *cells, confused))
-    caption = "Samples: told right of those asked to be of the class; the last column counts samples."
-    return Table(("class", "samples", "real", "else taken for"), rows, caption)
+    caption = (
+        "We generated samples of each class; the table gives the share that a classifier trained on real images "
+        "assigns to the requested class, and its most frequent mistake (number of samples)."
+    )
+    return Table(("class", "samples", "real", "mistaken for"), rows, caption)
 
 
 def _of(samples: int, held_out: int) -> str:

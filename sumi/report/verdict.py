@@ -1,7 +1,7 @@
-"""What all measurements come to: one sentence that can be read in ten seconds, then what it rests on, point by point.
+"""The verdict of an evaluation: one sentence to read in ten seconds, then the figures behind it, point by point.
 
-The sentence says how near the samples are to real images, then what is wrong with them where it is beyond chance: a
-figure's interval and that of real images do not meet, or a test's p-value is small.
+The sentence says how close the samples are to real images, then what is wrong with them. A fault is named only where it
+is significant: the figure's interval and that of real images do not overlap, or a test's p-value is small.
 """
 
 from collections.abc import Sequence
@@ -16,38 +16,39 @@ MANY = 3
 
 
 def verdict(evaluation: Evaluation, class_names: Sequence[str] | None = None) -> Verdict:
-    """How near, and what is wrong; then the figures of likeness, clarity, classes, variety, detail and copies.
+    """How close, and what is wrong; then distance, classifier confidence, coverage, classes, fine detail and copies.
 
-    ``class_names``: what to call the classes; their numbers otherwise.
+    ``class_names``: default to the classes' numbers.
     """
-    found = (_clarity(evaluation), _asked(evaluation), _variety(evaluation), _classes(evaluation, class_names))
+    found = (_confidence(evaluation), _requested(evaluation), _coverage(evaluation), _classes(evaluation, class_names))
     found = (*found, _detail(evaluation), _copies(evaluation))
     wrong = [fault for fault, _ in found if fault]
-    near, other = _likeness(evaluation), "but" if _is_near(evaluation) else "and"
+    near, other = _closeness(evaluation), "but" if _is_near(evaluation) else "and"
     if wrong:
         headline = f"{near}, {other} {listed(wrong)}."
     else:
         headline = near + (", and none stands out as a copy." if evaluation.copies is not None else ".")
     kernel, floor = evaluation.distances.kernel, evaluation.real_distances.kernel
-    likeness = (
+    distance = (
         f"Kernel distance {_number(kernel.value)} [{_number(kernel.low)}, {_number(kernel.high)}] to "
-        f"{evaluation.distances.second:,} held-out images, where training images have {_number(floor.value)} "
-        f"[{_number(floor.low)}, {_number(floor.high)}]; 0 is no difference."
+        f"{evaluation.distances.second:,} held-out images; training images are at {_number(floor.value)} "
+        f"[{_number(floor.low)}, {_number(floor.high)}]. 0 means the same distribution."
     )
-    return Verdict(headline, (("Likeness", likeness), *(point for _, point in found if point is not None)))
+    return Verdict(headline, (("Distance to real images", distance), *(point for _, point in found if point)))
 
 
 Finding = tuple[str, tuple[str, str] | None]
-"""What is wrong, "" where nothing is; the point that says more, None where it was not measured."""
+"""What is wrong ("" for nothing), and the point with the figures (None where it was not measured)."""
 
 
 def _is_near(evaluation: Evaluation) -> bool:
     return evaluation.distances.kernel.low <= 0 or evaluation.closeness < CLOSE
 
 
-def _likeness(evaluation: Evaluation) -> str:
+def _closeness(evaluation: Evaluation) -> str:
     if evaluation.distances.kernel.low <= 0:
-        return f"With {evaluation.distances.second:,} held-out images the samples cannot be told from real ones"
+        images = f"{evaluation.distances.second:,} held-out images"
+        return f"By kernel distance the samples are indistinguishable from {images}"
     if evaluation.closeness < VERY_CLOSE:
         return "The samples are very close to real images"
     if evaluation.closeness < CLOSE:
@@ -56,44 +57,46 @@ def _likeness(evaluation: Evaluation) -> str:
     return f"The samples are {some} from real images"
 
 
-def _clarity(evaluation: Evaluation) -> Finding:
+def _confidence(evaluation: Evaluation) -> Finding:
     samples, real = evaluation.clarity.samples, evaluation.clarity.real
     if evaluation.network.task == "rotations":
-        words = f"A network is sure which way up {amount(samples)} are, and {amount(real)} of real images."
+        network = "A network trained to detect how images are rotated"
     else:
-        words = f"A classifier is sure of {amount(samples)}, and of {amount(real)} of real images."
-    return ("fewer of them are clear" if samples.high < real.low else ""), ("Clarity", words)
+        network = "A classifier trained on real images"
+    words = f"{network} is confident about {amount(samples)} of the samples and {amount(real)} of real images."
+    fault = "a classifier is confident about fewer of them" if samples.high < real.low else ""
+    return fault, ("Classifier confidence", words)
 
 
-def _asked(evaluation: Evaluation) -> Finding:
-    """Of samples that were asked to be of a class."""
-    asked, real = evaluation.label_accuracy, evaluation.held_out_accuracy
-    if asked is None:
+def _requested(evaluation: Evaluation) -> Finding:
+    """For class-conditional samples."""
+    found, real = evaluation.label_accuracy, evaluation.held_out_accuracy
+    if found is None:
         return "", None
     if evaluation.class_accuracy is not None and evaluation.class_accuracy.real is not None:
         real = evaluation.class_accuracy.real
-    beside = "" if real is None else f", where {amount(real)} of real ones are told right"
-    wrong = real is not None and asked.high < real.low
-    point = "Asked for", f"{amount(asked)} are the class asked for{beside}."
-    return ("fewer are of the class asked for" if wrong else ""), point
+    point = f"A classifier trained on real images assigns {amount(found)} of the samples to the requested class"
+    point += "." if real is None else f", and {amount(real)} of real images to their own."
+    wrong = real is not None and found.high < real.low
+    return ("fewer show the requested class" if wrong else ""), ("Requested class", point)
 
 
-def _variety(evaluation: Evaluation) -> Finding:
+def _coverage(evaluation: Evaluation) -> Finding:
     found = evaluation.variety
     if found is None:
         return "", None
     figures = (
-        (found.samples.recall, found.real.recall, "lie among them"),
-        (found.samples.coverage, found.real.coverage, "have one of them near"),
+        (found.samples.recall, found.real.recall, "lie among the samples (recall)"),
+        (found.samples.coverage, found.real.coverage, "have a sample nearby (coverage)"),
     )
     lacking = [pair for pair in figures if pair[0].high < pair[1].low]
     samples, real, lie = (lacking or figures)[0]
-    words = f"{amount(samples)} of held-out images {lie}; with training images in their place {amount(real)}."
-    return ("they vary less" if lacking else ""), ("Variety", words)
+    words = f"{amount(samples)} of held-out images {lie}; with training images as samples, {amount(real)} do."
+    return ("they are less diverse" if lacking else ""), ("Coverage", words)
 
 
 def _classes(evaluation: Evaluation, class_names: Sequence[str] | None) -> Finding:
-    """On classes that are missing, or whose shares differ."""
+    """Whether classes are missing or have other shares."""
     balance = evaluation.balance
     if balance is None:
         return "", None
@@ -115,7 +118,8 @@ def _detail(evaluation: Evaluation) -> Finding:
     beyond = detail_beyond_chance(found)
     wrong = {-1: "they lack fine detail", 0: "", 1: "they have too much fine detail, or noise"}[beyond]
     samples, real = found.distance.samples.detail, found.distance.real.detail
-    return wrong, ("Fine detail", f"{amount(samples)} of the power in held-out images; training images {amount(real)}.")
+    words = f"The samples have {amount(samples)} of the high-frequency power of held-out images; training images have "
+    return wrong, ("Fine detail", f"{words}{amount(real)}.")
 
 
 def _copies(evaluation: Evaluation) -> Finding:

@@ -1,4 +1,4 @@
-"""Shares and lists in words, as they stand in a sentence."""
+"""Shares, p-values and lists as text for a sentence."""
 
 from collections.abc import Sequence
 

@@ -149,7 +149,7 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
     found = evaluate(model, n=40, guidance=guidance_sweep(model, (0, 2)))
     page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", found.report.read_text())
     figures = json.loads((found.report.parent / "evaluation.json").read_text())
-    assert "What does guidance cost and bring?" in page
+    assert "What does guidance gain and cost?" in page
     assert "4 steps, 40 images at each setting" in page
     assert figures["trade_off"]["steps"] == 4
     sweep = figures["trade_off"]["kinds"]["classifier-free"]
@@ -200,10 +200,12 @@ def test_other_classes_and_too_few_images_are_refused_at_once(
 ) -> None:
     model = digits_model(tmp_path, "conditioning=labels")
     asked = drawing(monkeypatch, training_part(model)[3])
-    with pytest.raises(InputError, match=r"^--trade-off: too few to measure distances: .*, 5 samples; at least 10, 10"):
+    with pytest.raises(
+        InputError, match=r"^trade_off: too few images to measure distances: .*, 5 samples; at least 10, 10"
+    ):
         evaluate(model, n=5, guidance=guidance_sweep(model))
     three = class_model(folder / "told")  # classes that the digits do not have
-    with pytest.raises(InputError, match=r"^--trade-off: the images have other classes than the model knows"):
+    with pytest.raises(InputError, match=r"^trade_off: the images have other classes than the model"):
         evaluate(three, n=40, guidance=guidance_sweep(three))
     assert asked == []
     assert read_scales("0,1.5") == (0, 1.5)
@@ -243,9 +245,9 @@ def test_the_words_name_the_best_of_each_and_how_many_are_not_told_from_it() -> 
     section, picture = guidance(KINDS, solver="adams", steps=50)
     words = section.text.replace("\N{NO-BREAK SPACE}", " ")
     assert words.startswith(
-        "The Fréchet distance is lowest, 0.40, autoguidance at 3 (real images 0.10 and not told from it in 2 of the 5 "
-        "other settings); class accuracy is highest, 99 %, classifier-free at 3 (real images 97 % and not told from it "
-        "in 1 of the 5 other settings); precision is highest, 95 %, classifier-free at 3 ("
+        "The Fréchet distance is lowest, 0.40, autoguidance at 3 (real images have 0.10 and 2 of the 5 other settings "
+        "are statistically as good); class accuracy is highest, 99 %, classifier-free at 3 (real images have 97 % and "
+        "1 of the 5 other settings are statistically as good); precision is highest, 95 %, classifier-free at 3 ("
     )
     assert "recall is highest, 80 %, classifier-free at 0 (" in words
     (table,) = section.tables
@@ -260,7 +262,7 @@ def test_the_words_name_the_best_of_each_and_how_many_are_not_told_from_it() -> 
     some = ("frechet", "accuracy")  # too few images for the others
     few = {k: replace(s, lines={name: s.lines[name] for name in some}, real={}) for k, s in KINDS.items()}
     section, _ = guidance(few, solver="adams", steps=50)
-    assert section.text.startswith("The Fréchet distance is lowest, 0.40, autoguidance at 3 (not told from it in 2")
+    assert section.text.startswith("The Fréchet distance is lowest, 0.40, autoguidance at 3 (2 of the 5 other")
     assert "recall" not in section.text.split("\n")[0]
 
 

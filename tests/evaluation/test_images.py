@@ -65,7 +65,7 @@ def test_a_perfect_model_is_as_good_as_real(digits: dict[str, Tensor], network: 
     assert found.held_out_accuracy.value > 0.95
     assert not copies_training_images(found)
     assert verdict(found).headline == (
-        "With 397 held-out images the samples cannot be told from real ones, and none stands out as a copy."
+        "By kernel distance the samples are indistinguishable from 397 held-out images, and none stands out as a copy."
     )
 
 
@@ -218,7 +218,7 @@ def test_classes_asked_for_are_counted_one_by_one(digits: dict[str, Tensor], net
     assert row[3].startswith("digit 8 (")
     missing = images[network.probabilities(images).argmax(1) != 3]
     (section,) = classes(measured(digits, network, missing), [f"digit {c}" for c in range(10)])
-    assert "No sample is taken for digit 3." in section.text
+    assert "No sample is classified as digit 3." in section.text
     assert evaluate(*parts, network, sample_labels=labels).class_accuracy is None
 
 

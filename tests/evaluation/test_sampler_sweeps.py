@@ -70,8 +70,10 @@ def test_too_few_images_for_sweeps_are_refused_at_once(tmp_path: Path, monkeypat
     model = digits_model(tmp_path)
     images, _, _, held_out = training_part(model)
     asked = drawing(monkeypatch, held_out)
-    with pytest.raises(InputError, match=r"^--sweeps: too few to measure distances: .*, 5 samples; at least 10, 10"):
+    with pytest.raises(
+        InputError, match=r"^sweeps: too few images to measure distances: .*, 5 samples; at least 10, 10"
+    ):
         evaluate(model, n=5, sweeps=True)
-    with pytest.raises(InputError, match=r"^--sweeps: 10 images to train on are too few to look for copies of"):
+    with pytest.raises(InputError, match=r"^sweeps: 10 training images are too few to search for copies"):
         sweep_sampler(model, random_features(), images[:10], held_out, n=40)
     assert asked == []

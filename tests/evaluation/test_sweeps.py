@@ -150,10 +150,10 @@ def test_the_words_name_what_changes_beyond_chance() -> None:
     some = replace(changed, p_values={"frechet": 0.3, "precision": 0.005, "copies": 0.01})
     assert plain(randomness(some, steps=50)).startswith(
         "With noise in every step (η = 1) instead of none (η = 0), precision rises from 90 % to 95 %. "
-        "Beyond that, the Fréchet distance and the share of copies cannot be told to change.\n\nDDIM in 50 steps, 300"
+        "The change of the Fréchet distance and the share of copies is not significant.\n\nDDIM in 50 steps, 300"
     )
     same = randomness(swept_by((0.0, 1.0), 0.2, **line), steps=50)
-    assert same.text.startswith("Noise in every step makes no difference beyond chance to the Fréchet distance, ")
+    assert same.text.startswith("Noise in every step does not significantly change the Fréchet distance, ")
     (table,) = same.tables
     space = "\N{NO-BREAK SPACE}"
     assert table.header == ("η", "Fréchet distance", "precision", "share of copies")
@@ -176,30 +176,30 @@ def test_the_words_name_what_changes_beyond_chance() -> None:
             0.005,
             (9.0, 3.0, 1.5, 1.2, 1.0),
             (0.8, 0.9, 0.9, 0.9, 0.95),
-            "More steps bring the samples nearer to real images: the Fréchet distance falls from 9.00 in 5 steps to "
-            "1.00 in 100; 50 steps bring 95 % of that. They bring fine detail: 80 % of the power of held-out images in "
-            "5 steps, 95 % in 100.",
+            "More steps bring the samples closer to real images: the Fréchet distance falls from 9.00 in 5 steps to "
+            "1.00 in 100; 50 steps achieve 95 % of that. More steps add fine detail: 80 % of the power of held-out "
+            "images in 5 steps, 95 % in 100.",
         ),
         (
             0.005,
             (9.0, 1.2, 8.0, 7.0, 1.0),
             (1.1, 1.1, 1.1, 1.1, 1.0),
-            "More steps bring the samples nearer to real images: the Fréchet distance falls from 9.00 in 5 steps to "
-            "1.00 in 100. They take fine detail, or noise, away: 110 % of",
+            "More steps bring the samples closer to real images: the Fréchet distance falls from 9.00 in 5 steps to "
+            "1.00 in 100. More steps remove fine detail, or noise: 110 % of",
         ),
         (
             0.005,
             (1.0, 1.0, 1.0, 1.0, 1.5),
             (0.9, 0.9, 0.9, 0.9, 0.9),
-            "More steps take the samples further from real images: the Fréchet distance rises from 1.00 in 5 steps to "
+            "More steps move the samples away from real images: the Fréchet distance rises from 1.00 in 5 steps to "
             "1.50 in 100.",
         ),
         (
             0.02,
             (9.0, 3.0, 1.5, 1.2, 1.0),
             (0.8, 0.9, 0.9, 0.9, 0.95),
-            "The number of steps makes no difference beyond chance to how near the samples are to real images: the "
-            "Fréchet distance is 9.00 in 5 steps and 1.00 in 100. Fine detail does not change beyond chance: 80 % of",
+            "The number of steps does not significantly change the distance to real images: the Fréchet distance "
+            "is 9.00 in 5 steps and 1.00 in 100. Fine detail does not change significantly: 80 % of",
         ),
     ],
 )

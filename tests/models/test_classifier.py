@@ -98,7 +98,7 @@ def test_it_recognises_much_where_there_is_little_noise_and_nothing_in_much(run:
     assert f"sumi evaluate {run} --seed 0" in page
     assert main(["evaluate", str(run)]) == 0
     assert (
-        f"It recognises {percent(accuracy[-1])} of held-out images with hardly any noise"
+        f"It classifies {percent(accuracy[-1])} of held-out images correctly with hardly any noise"
         in capsys.readouterr().out.replace("\n", " ")
     )
     assert main(["info", str(run)]) == 0

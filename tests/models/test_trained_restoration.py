@@ -214,7 +214,7 @@ def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(DiffusionModel, "restore", recorded)
     (section,) = restored(model, data.subset(range(20)), tmp_path, 3)
     assert asked == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
-    assert section.title == "Restored"
+    assert section.title == "Restoration"
     assert list(seen) == ["given", "candidate 1", "candidate 2", "held out"]
     truth = seen["held out"].float()
     middle = torch.zeros(8, 8, dtype=torch.bool)

@@ -82,7 +82,7 @@ def test_a_class_without_samples_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     missing = " and ".join(map(str, evaluation.balance.missing))
     said = f"class {missing} " if missing else "the shares of the classes differ"
     assert said in words
-    assert (f"No sample is taken for {missing}." in page) == bool(missing)
+    assert (f"No sample is classified as {missing}." in page) == bool(missing)
 
 
 def test_samples_of_one_mode_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,13 +328,16 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
     assert {len(row) for row in table.rows} == {1, 3}  # headings, and a figure beside its real one
     space = "\N{NO-BREAK SPACE}"
     assert rows["Kernel distance (KID)"] == (f"0.012 [-0.020,{space}0.046]", f"0.001 [-0.010,{space}0.020]")
-    assert rows["Fréchet distance, plug-in (FID): less of more images"] == ("1.250", "1.150")
-    assert rows["Clear (top probability above 0.9)"][0] == f"91.0{space}% [88.0,{space}93.0]"
-    assert rows["Clear, relative to real images"][0] == f"0.958 [0.920,{space}0.990]"
-    assert rows["Too near"] == (f"3.0{space}% (p{space}={space}0.0042)", f"1.1{space}% by chance")
-    assert rows["Would have to change class"] == (f"20.0{space}% (p{space}={space}0.001)", f"5.0{space}% by chance")
-    assert rows["Of the class asked for"][0].startswith("97.0")
-    assert rows["Of the class asked for"][1].startswith("100.0")
+    assert rows["Fréchet distance, plug-in (FID): falls with more images"] == ("1.250", "1.150")
+    assert rows["Confident (top probability above 0.9)"][0] == f"91.0{space}% [88.0,{space}93.0]"
+    assert rows["Confident, relative to real images"][0] == f"0.958 [0.920,{space}0.990]"
+    assert rows["Suspiciously close"] == (f"3.0{space}% (p{space}={space}0.0042)", f"1.1{space}% by chance")
+    assert rows["Would have to change class to match"] == (
+        f"20.0{space}% (p{space}={space}0.001)",
+        f"5.0{space}% by chance",
+    )
+    assert rows["Assigned to the requested class"][0].startswith("97.0")
+    assert rows["Assigned to the requested class"][1].startswith("100.0")
     assert rows["Inception score, of 3 classes"] == (
         f"2.100 [2.000,{space}2.200]",
         f"2.900 [2.800,{space}3.000]",
@@ -348,11 +351,11 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
     density = (f"0.700 [0.600,{space}0.800]", f"0.990 [0.890,{space}1.090]")
     assert rows["Density, 1 for a perfect model"] == density
     detail = (f"70.0{space}% [60.0,{space}80.0]", f"99.0{space}% [89.0,{space}109.0]")
-    assert rows["Power from 0.25 cycles per pixel, of held-out"] == detail
+    assert rows["Power above 0.25 cycles per pixel, relative to held-out"] == detail
     assert rows["Spectral distance: log powers, squared"] == rows["Kernel distance (KID)"]
     assert rows["Copies of training images, also moved by 1 pixel or mirrored"] == ()
     assert rows["Copies, above chance"] == (f"2.1{space}% [0.4,{space}5.0]", "0 %")
-    assert rows["Told right by the classifier itself"][1].startswith("99.0")
+    assert rows["Accuracy on held-out images"][1].startswith("99.0")
     assert "400 samples and 180 held-out images" in table.caption
     assert "180 of 1,617 training images" in table.caption
     assert "built-in network, 64 features, sha256 0123456789ab" in table.caption
@@ -371,7 +374,7 @@ def test_what_was_left_out_has_no_row() -> None:
     names = [row[0] for row in measurements(replace(evaluated(), **nothing)).rows]
     for word in ("Inception", "Precision", "Recall", "Density", "Coverage", "detail", "Spectral", "Copies"):
         assert not [name for name in names if word in name]
-    assert "Of the class asked for" in names
+    assert "Assigned to the requested class" in names
 
 
 def test_each_class_has_its_row_and_what_else_it_is_taken_for() -> None:
@@ -404,16 +407,16 @@ def test_the_sections_say_in_words_what_is_beyond_chance() -> None:
     assert detail(0.7).startswith(lacking)
     assert detail(0.9).startswith("The samples have as much fine detail as real images")
     assert detail(1.3).startswith(f"The samples have too much fine detail, or noise: 130{space}%")
-    assert f"where training images have 99{space}% [89,{space}109]" in detail(0.7)
-    counted = "12 of 400 samples come as near to a training image (in place or moved by 1 pixel, mirrored or not)"
+    assert f"training images have 99{space}% [89,{space}109]" in detail(0.7)
+    counted = "12 of 400 samples are as close to a training image (in place or moved by 1 pixel, mirrored or not)"
     assert copies_in_words(evaluation).startswith(f"About 2{space}% [0,{space}5] of the samples are copies: {counted}")
     chance = replace(copies, found=replace(copies.found, ratios=replace(copies.found.ratios, p_value=0.02)))
     words = copies_in_words(replace(evaluation, copies=chance))
     assert words.startswith(f"No copies stand out: {counted}")
-    assert words.endswith("by chance 4 would.")
+    assert words.endswith("4 are expected by chance.")
     assert copies_in_words(replace(evaluation, copies=None)) == ""
     place = replace(copies, reach=0, mirrored=False)
-    assert "near to a training image (in place) as" in copies_in_words(replace(evaluation, copies=place))
+    assert "close to a training image (in place) as" in copies_in_words(replace(evaluation, copies=place))
     assert "Copies of training images, in place" in [
         row[0] for row in measurements(replace(evaluation, copies=place)).rows
     ]
@@ -427,7 +430,7 @@ def test_the_first_sentence_names_what_is_beyond_chance_and_nothing_else() -> No
     assert variety is not None
     assert spectra is not None
     assert copies is not None
-    near = "With 180 held-out images the samples cannot be told from real ones"
+    near = "By kernel distance the samples are indistinguishable from 180 held-out images"
 
     def headline(**changed: object) -> str:
         return verdict(replace(evaluation, **changed)).headline
@@ -436,12 +439,12 @@ def test_the_first_sentence_names_what_is_beyond_chance_and_nothing_else() -> No
     faults = (
         f"the shares of the classes differ, they lack fine detail and about 2{space}% are copies of training images."
     )
-    assert headline() == f"{near}, but they vary less, {faults}"
+    assert headline() == f"{near}, but they are less diverse, {faults}"
     sure = replace(evaluation.clarity, samples=Estimate(0.8, 0.78, 0.82))
-    assert "but fewer of them are clear, they vary less" in headline(clarity=sure)
+    assert "but a classifier is confident about fewer of them, they are less diverse" in headline(clarity=sure)
     assert (
         headline(balance=replace(BALANCE, p_value=0.02), copies=None)
-        == f"{near}, but they vary less and they lack fine detail."
+        == f"{near}, but they are less diverse and they lack fine detail."
     )
     smooth = replace(spectra.distance, samples=replace(spectra.distance.samples, detail=Estimate(0.5, 0.4, 0.6)))
     assert "they lack fine detail" in headline(spectra=replace(spectra, distance=smooth))
@@ -451,8 +454,8 @@ def test_the_first_sentence_names_what_is_beyond_chance_and_nothing_else() -> No
     assert "class 0 is missing" in headline(balance=some)
     many = Balance((100, 0, 0, 0, 0), (20,) * 5, 0.8, 0.05, 0.001)
     assert "4 of 5 classes are missing" in headline(balance=many)
-    asked = replace(evaluation, label_accuracy=Estimate(0.7, 0.6, 0.8), class_accuracy=None)
-    assert "fewer are of the class asked for" in verdict(asked).headline
+    wrong = replace(evaluation, label_accuracy=Estimate(0.7, 0.6, 0.8), class_accuracy=None)
+    assert "fewer show the requested class" in verdict(wrong).headline
     chance = replace(copies, found=replace(copies.found, ratios=replace(copies.found.ratios, p_value=0.02)))
     alike = replace(evaluation, balance=None, spectra=None, variety=Compared(variety.real, variety.real), copies=chance)
     assert verdict(alike).headline == f"{near}, and none stands out as a copy."
@@ -464,39 +467,54 @@ def test_how_near_is_said_by_closeness_where_the_distance_is_beyond_chance() -> 
     for closeness, said in ((0.02, "very close to"), (0.1, "close to"), (0.3, "some way from"), (0.6, "far from")):
         words = verdict(replace(evaluated(), distances=apart, closeness=closeness)).headline
         joined = "but" if closeness < 0.12 else "and"
-        assert words.startswith(f"The samples are {said} real images, {joined} they vary less")
+        assert words.startswith(f"The samples are {said} real images, {joined} they are less diverse")
 
 
 def test_what_the_verdict_rests_on_stands_beside_real_images() -> None:
     space = "\N{NO-BREAK SPACE}"
     points = dict(verdict(evaluated(), ["zero", "one", "two"]).points)
-    assert list(points) == ["Likeness", "Clarity", "Asked for", "Variety", "Classes", "Fine detail", "Copies"]
-    assert points["Likeness"] == (
-        "Kernel distance 0.012 [-0.020, 0.046] to 180 held-out images, where training images have 0.001 "
-        "[-0.010, 0.020]; 0 is no difference."
+    assert list(points) == [
+        "Distance to real images",
+        "Classifier confidence",
+        "Requested class",
+        "Coverage",
+        "Classes",
+        "Fine detail",
+        "Copies",
+    ]
+    assert points["Distance to real images"] == (
+        "Kernel distance 0.012 [-0.020, 0.046] to 180 held-out images; training images are at 0.001 "
+        "[-0.010, 0.020]. 0 means the same distribution."
     )
-    assert points["Clarity"] == (
-        f"A classifier is sure of 91{space}% [88,{space}93], and of 95{space}% [92,{space}97] of real images."
+    assert points["Classifier confidence"] == (
+        f"A classifier trained on real images is confident about 91{space}% [88,{space}93] of the samples and "
+        f"95{space}% [92,{space}97] of real images."
     )
-    assert points["Asked for"].startswith(f"97{space}% [95,{space}98] are the class asked for, where 100{space}%")
-    assert points["Variety"] == (
-        f"52{space}% [50,{space}53] of held-out images lie among them; with training images in their place "
-        f"93{space}% [91,{space}94]."
+    assert points["Requested class"].startswith(
+        f"A classifier trained on real images assigns 97{space}% [95,{space}98] of the samples to the "
+        f"requested class, and 100{space}%"
     )
-    assert points["Classes"].startswith(f"The shares of the classes differ from the real ones: 20{space}%")
+    assert points["Coverage"] == (
+        f"52{space}% [50,{space}53] of held-out images lie among the samples (recall); with training images as "
+        f"samples, 93{space}% [91,{space}94] do."
+    )
+    assert points["Classes"].startswith(f"The class shares differ from those of real images: 20{space}%")
     assert points["Copies"] == copies_in_words(evaluated())
     missing = replace(evaluated(), balance=replace(BALANCE, samples=(0, 60, 40)))
-    assert dict(verdict(missing, ["zero", "one", "two"]).points)["Classes"].endswith("No sample is taken for zero.")
+    assert dict(verdict(missing, ["zero", "one", "two"]).points)["Classes"].endswith("No sample is classified as zero.")
     variety = evaluated().variety
     assert variety is not None
     covering = replace(
         evaluated(), variety=Compared(replace(variety.samples, recall=variety.real.recall), variety.real)
     )
-    assert dict(verdict(covering).points)["Variety"].startswith(
-        f"61{space}% [59,{space}62] of held-out images have one"
+    assert dict(verdict(covering).points)["Coverage"].startswith(
+        f"61{space}% [59,{space}62] of held-out images have a sample"
     )
     nothing = dict.fromkeys(("variety", "spectra", "copies", "balance", "label_accuracy"))
-    assert [name for name, _ in verdict(replace(evaluated(), **nothing)).points] == ["Likeness", "Clarity"]
+    assert [name for name, _ in verdict(replace(evaluated(), **nothing)).points] == [
+        "Distance to real images",
+        "Classifier confidence",
+    ]
 
 
 def test_tables_are_headed_stacked_and_folded(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_perfect_model_cannot_be_told_from_the_data(tmp_path: Path, draws) -> 
     assert found.real == energy_distance(shuffled, held_out)
     assert (found.samples, found.held_out, found.known, found.known_real) == (600, len(held_out), None, None)
     assert measured.verdict.startswith(
-        f"With {len(held_out):,} held out their energy distance does not tell the samples from the real data.\n"
+        f"By energy distance the samples are indistinguishable from {len(held_out):,} held-out vectors.\n"
     )
     assert "Note" not in measured.verdict
     assert json.loads((tmp_path / "report/evaluation.json").read_text()) == asdict(found)
@@ -107,7 +107,9 @@ def test_other_samples_are_told_from_the_data_and_all_is_written(tmp_path: Path,
     found = figures(measured)
     assert found.samples == found.held_out  # by default as many as are held out, where these are 500 to 2000
     assert found.distance.low > found.real.high
-    assert measured.verdict.startswith("The samples differ from the real data.\nLikeness: Energy distance 0.1")
+    assert measured.verdict.startswith(
+        "The samples differ from the real data.\nDistance to real data: Energy distance 0.1"
+    )
     assert {path.name for path in measured.files} == {
         "samples.png",
         "strip.png",
@@ -141,7 +143,8 @@ def test_bits_are_measured_as_they_are_saved_and_looked_for_in_training(tmp_path
     assert found.known_real.value == 1.0
     assert found.distance == energy_distance(near(400).sign(), split(model)[1])
     assert (
-        f"{amount(found.known)} of the sequences occur in the training data; of held-out ones 100" in measured.verdict
+        f"{amount(found.known)} of the samples occur in the training data; of held-out sequences 100"
+        in measured.verdict
     )
 
 
@@ -162,14 +165,14 @@ def test_other_data_are_compared_in_the_models_units(tmp_path: Path, draws) -> N
     torch.testing.assert_close(shifted, train + 1, rtol=0, atol=0.03)  # that of 4000 is 3 but for 1 %
 
 
-def test_changed_data_are_told(tmp_path: Path, draws) -> None:
+def test_changed_data_are_reported(tmp_path: Path, draws) -> None:
     rows = np.random.default_rng(0).normal(size=(300, 2))
     model = new_model(tmp_path, saved(tmp_path / "a.npy", rows))
     train = split(model)[0]
     draws(lambda n: train[:n])
     saved(tmp_path / "a.npy", rows + 5)
     measured = evaluate(model)
-    assert measured.verdict.endswith("held-out vectors may have been trained on.")
+    assert measured.verdict.endswith("the model may have been trained on held-out vectors.")
     assert figures(measured).distance.low > 0.5
 
 
