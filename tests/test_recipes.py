@@ -374,7 +374,7 @@ def test_the_loss_falls_with_the_recipes_own_settings(name: str, tmp_path: Path)
         ("ddpm", "digits", ["sampling.solver=binomial"], "sampling.solver: binomial draws bits"),
         ("vdm", "digits", ["weighting=snr"], "weighting: schedule=learned is learned by the bound, not by snr"),
         ("vdm", "digits", ["times=logit_normal"], "times: schedule=learned is learned from uniform times"),
-        ("vdm", "digits", ["network.fourier=9"], "network.fourier is [9]"),
+        ("vdm", "digits", ["network.fourier=9"], "network.fourier: [9]"),
         ("ncsn", "digits", ["schedule.steps=12"], "times.steps: 10 differs from schedule.steps = 12"),
         ("ncsn", "digits", ["sampling.steps=11"], "sampling.steps: 11 is more than times.steps = 10"),
         ("ncsn", "digits", ["sampling.solver=heun_churn"], "sampling.solver: heun_churn evaluates between the times"),

@@ -1,18 +1,18 @@
 """The ADM U-Net of guided diffusion (Dhariwal & Nichol 2021, section 3 and appendix).
 
     image ─ conv ─ (block, attention) … ─┬─ … (block, attention), one more ─ norm, silu, conv ─ output
-                         │               │ each beside what the way down held there
+                         │               │ skip connections, concatenated
                      block, ½        block, ×2
                          └─ (block, attention) … ─┬─ …
                                     └─ block, attention, block ─┘
 
-Against the U-Net of `sumi.networks.unet`: *everything* held on the way down, after the first convolution and after
-every block, is concatenated to the input of a block on the way up, so a level has one block more up than down;
+Compared with the U-Net of `sumi.networks.unet`: *every* activation on the way down, after the first convolution and
+after each block, is concatenated to the input of a block on the way up, so a level has one more block up than down;
 resolution changes inside residual blocks, in both branches (Brock et al. 2019); and attention, in heads of 64 channels,
-is at several resolutions. The noise level and the condition enter every block by adaptive group norm. With the
-same widths a training step takes two to three times as long.
+is at several resolutions. The noise level and the condition enter every block by adaptive group norm. At equal widths a
+training step takes two to three times as long.
 
-The way down and the middle, which a classifier has too (`sumi.networks.classifier`), are `Encoder`.
+`Encoder` is the way down and the middle, shared with the classifier (`sumi.networks.classifier`).
 
 At the start the network is exactly zero: its last convolution, and the last one of every block, start there.
 """
@@ -41,7 +41,7 @@ from sumi.networks.resolution import LevelsConfig
 
 @dataclass(frozen=True)
 class EncoderConfig(LevelsConfig):
-    """Shape of the way down and the middle."""
+    """Shape of the encoder: the way down and the middle."""
 
     blocks: tuple[int, ...] = field(
         default=(1, 1, 1), metadata={"help": "residual blocks of each level going down, one more each going up"}
@@ -55,8 +55,8 @@ class EncoderConfig(LevelsConfig):
         super().__post_init__()
         if self.head_width < 1 or self.widths[-1] % self.head_width:
             raise InputError(
-                f"network.head_width is {self.head_width}, and does not divide {self.widths[-1]}, the lowest level's "
-                "channels: give one that does, such as 32."
+                f"network.head_width: {self.head_width} does not divide {self.widths[-1]}, the lowest level's width; "
+                "give one that does, such as 32"
             )
         self.check_attention("attention", self.attention, self.head_width)
 
@@ -80,7 +80,7 @@ class ADMConfig(EncoderConfig):
 
 
 class Block(nn.Module):
-    """A residual block, and attention after it where asked for: to all positions, then to any tokens.
+    """A residual block, optionally followed by self-attention and then cross-attention to any tokens.
 
     ``forward(x: (N, C, H, W), modulation, tokens=None, size=None) -> (N, C', H', W')``.
     """
@@ -113,8 +113,8 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """The way down and the middle: ``forward(x: (N, inputs, H, W), modulation, tokens) -> (h, held)``.
 
-    ``held``: what the first convolution and every block of the way down gave, in that order, of ``held_widths``
-    channels; h is of the lowest level. ``block_widths``: the channels that ``modulation`` is for, block by block.
+    ``held``: the outputs of the first convolution and of every block on the way down, in order, with ``held_widths``
+    channels; h is the lowest level's. ``block_widths``: the channels that ``modulation`` scales, block by block.
     """
 
     def __init__(self, config: EncoderConfig, inputs: int, token_width: int = 0) -> None:
@@ -158,9 +158,9 @@ class ADM(nn.Module):
     """An ADM U-Net conditioned on the noise level.
 
     ``forward(x: (N, C, H, W), c_noise: (N,), condition) -> (N, outputs · C, H, W)``, any H and W that
-    `LevelsConfig.check_size` accepts (odd and unequal ones too). ``c_noise`` is what the parameterization calls so, in
-    one of the ranges named at `layers.NoiseEmbedding`. An image and tokens must be given where it was built for them;
-    tokens are looked at wherever there is self-attention. The output has the dtype of ``x``, under autocast too.
+    `LevelsConfig.check_size` accepts (odd and unequal ones too). ``c_noise`` comes from the parameterization, in one of
+    the ranges named at `layers.NoiseEmbedding`. A network built for an image or tokens must get them; cross-attention
+    to tokens follows every self-attention. The output has the dtype of ``x``, under autocast too.
     """
 
     def __init__(

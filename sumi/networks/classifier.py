@@ -1,10 +1,10 @@
-"""A classifier of noisy images: the ADM U-Net's way down, then attention pooling (Dhariwal & Nichol 2021, section 4).
+"""A classifier of noisy images: the ADM U-Net's encoder and attention pooling (Dhariwal & Nichol 2021, section 4).
 
     image ─ `adm.Encoder` ─ norm, silu ─ attention pooling ─ logits
 
-The pooling is CLIP's (Radford et al. 2021): a query made of the mean of all positions looks at all positions and at
-that mean, in heads as wide as the other layers'; every place has a learned vector of its own. It is conditioned on the
-noise level as the U-Net is. At the start all classes are alike: the last layer is zero.
+The pooling is CLIP's (Radford et al. 2021): the mean over positions is the query, and attends to all positions and to
+itself, in heads as wide as the other layers'; every position has a learned embedding. The noise level enters as in the
+U-Net. The last layer starts at zero, so all classes start equally probable.
 """
 
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class ClassifierConfig(EncoderConfig):
 
 
 class AttentionPool(nn.Module):
-    """``forward(x: (N, C, H, W)) -> (N, outputs)``; H·W = ``places``, of which each has a vector, and so has the mean.
+    """``forward(x: (N, C, H, W)) -> (N, outputs)``; H·W = ``places``; each place and the mean has an embedding.
 
     Raises InputError for another number of places.
     """
@@ -71,7 +71,7 @@ class AttentionPool(nn.Module):
 class Classifier(nn.Module):
     """``forward(x: (N, C, H, W), c_noise: (N,)) -> (N, classes)``, logits in float32, under autocast too.
 
-    ``shape`` = (C, H, W) of its images, which all have that size; ``c_noise``: as of the U-Nets.
+    ``shape``: the fixed (C, H, W) of its images; ``c_noise``: as for the U-Nets.
     """
 
     def __init__(self, config: ClassifierConfig, shape: tuple[int, int, int], classes: int) -> None:

@@ -1,11 +1,11 @@
-"""What a network is given besides its input and the noise level: three ways in, which every condition is made into.
+"""How a condition enters a network: as a vector, an image or tokens.
 
-- a *vector* is added to the embedding of the noise level, and so scales and shifts every block's channels (adaptive
-  group norm; Dhariwal & Nichol 2021, section 3);
+- a *vector* is added to the noise level's embedding, and so scales and shifts every block's channels (adaptive group
+  norm; Dhariwal & Nichol 2021, section 3);
 - an *image* of the input's size is concatenated to the input (Saharia et al. 2022, "Palette", section 3);
 - *tokens* are attended to from every position by cross-attention (Rombach et al. 2022, section 3.3).
 
-What the condition was (a class, a small image, a text) is known to its conditioner alone (`sumi.conditioning`).
+Only the conditioner knows what the condition is: a class, a small image, a text (`sumi.conditioning`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class NetworkCondition:
-    """Of N samples: ``vector`` (N, embedding), ``image`` (N, C', H, W), ``tokens`` (N, L, width); None: absent."""
+    """For N samples: ``vector`` (N, embedding), ``image`` (N, C', H, W), ``tokens`` (N, L, width); None: absent."""
 
     vector: Tensor | None = None
     image: Tensor | None = None
@@ -27,7 +27,7 @@ class NetworkCondition:
 
 @dataclass(frozen=True)
 class ConditionShape:
-    """What a network is built for: ``channels`` C' of the image, and ``token_width``; 0: absent."""
+    """The condition a network is built for: ``channels`` C' of the image, and ``token_width``; 0: absent."""
 
     channels: int = 0
     token_width: int = 0

@@ -1,10 +1,10 @@
-"""Images to vectors and back, the two halves of an autoencoder or of a pair of adversaries.
+"""Convolutional networks from images to vectors and back: the halves of an autoencoder or of a GAN.
 
     image ─ conv ─ blocks ─ conv, ½ ─ blocks ─ … ─ linear ─ vector
     vector ─ linear ─ … ─ blocks ─ ×2, conv ─ blocks ─ conv ─ image
 
-A block is x + conv(silu(conv(silu(x)))), with group norm before each silu where ``norm`` says so. Its last convolution
-starts at zero, so that a block begins as the identity and needs no norm to be trained (Zhang et al. 2019, "Fixup").
+A block is x + conv(silu(conv(silu(x)))), with group norm before each silu if ``norm``. Its last convolution starts at
+zero, so a block starts as the identity and trains without norm (Zhang et al. 2019, "Fixup").
 """
 
 import torch.nn.functional as F
@@ -54,7 +54,7 @@ class ImageToVector(nn.Module):
 
 
 class VectorToImage(nn.Module):
-    """``forward(z: (N, inputs)) -> (N, outputs, H, W)``: as `ImageToVector`, the other way round."""
+    """``forward(z: (N, inputs)) -> (N, outputs, H, W)``: `ImageToVector` in reverse."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class VectorToImage(nn.Module):
 
 
 def check_widths(widths: tuple[int, ...], blocks: int) -> None:
-    """Raises InputError where a network of these cannot be built."""
+    """Raises InputError for widths or blocks that no network can have."""
     if not widths or any(width < 1 or width % GROUP_WIDTH for width in widths):
         raise InputError(f"network.widths: {list(widths)} are not multiples of {GROUP_WIDTH}; give such as 32,64")
     if blocks < 1:

@@ -1,11 +1,10 @@
-"""Dropout (Srivastava et al. 2014) whose masks do not depend on how a training batch is divided.
+"""Dropout (Srivastava et al. 2014) with masks that do not depend on how a training batch is divided.
 
     y = x · m / (1 - p),   m = 1 with probability 1 - p, else 0, for each value by itself
 
-PyTorch draws m for a whole tensor from one generator, so a sample's mask depends on who shares its tensor: on
-gradient accumulation and on the number of processes. Here the mask of each row is a function of (seed, step, position
-in the step's batch, place of the layer in the pass) alone. Sixteen random bits decide about a value, so p is met to
-2⁻¹⁷.
+PyTorch draws m for a whole tensor from one generator, so a sample's mask depends on gradient accumulation and on the
+number of processes. Here the mask of each row is a function of (seed, step, position in the step's batch, index of the
+layer in the pass) alone. Sixteen random bits decide each value, so p is exact to 2⁻¹⁷.
 """
 
 from collections.abc import Generator, Sequence
@@ -24,7 +23,7 @@ from sumi.randomness import Purpose, generator
 
 @dataclass(frozen=True)
 class _Masks:
-    """The masks of one pass: a stream of random bits for each row, from which its dropout layers take in turn."""
+    """The masks of one forward pass: a stream of random bits per row, consumed by the dropout layers in order."""
 
     seed: int
     step: int
@@ -32,11 +31,11 @@ class _Masks:
 
     @cached_property
     def streams(self) -> list[np.random.BitGenerator]:
-        """Made by the first layer that drops anything: without one a pass costs nothing."""
+        """Created by the first active dropout layer; without one a pass costs nothing."""
         return [generator(self.seed, index, self.step, Purpose.DROPOUT).bit_generator for index in self.positions]
 
     def next(self, x: Tensor, p: float) -> Tensor:
-        """What the next layer keeps of x (N, C, …): bool, of x's shape, with channels last in memory as x has them."""
+        """The next layer's mask for x (N, C, …): bool, with x's shape and memory layout; True: kept."""
         if len(x) != len(self.positions):
             raise ValueError(f"dropout: {len(x)} rows for {len(self.positions)} positions of the batch")
         values = prod(x.shape[1:])
@@ -51,7 +50,7 @@ _MASKS: ContextVar[_Masks | None] = ContextVar("masks", default=None)
 
 @contextmanager
 def masks_by_position(seed: int, step: int, positions: Sequence[int]) -> Generator[None]:
-    """Within, row k of every `Dropout` is masked by (seed, step, positions[k]) and its place in the pass."""
+    """Within this context, (seed, step, positions[k]) and the layer's index determine the mask of row k."""
     token = _MASKS.set(_Masks(seed, step, positions))
     try:
         yield
@@ -60,7 +59,7 @@ def masks_by_position(seed: int, step: int, positions: Sequence[int]) -> Generat
 
 
 class Dropout(nn.Dropout):
-    """As `torch.nn.Dropout`, and exactly that outside `masks_by_position`. ``forward(x: (N, C, …))``, same shape."""
+    """`torch.nn.Dropout`, with the masks of `masks_by_position` within it. ``forward(x: (N, C, …))``, same shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         masks = _MASKS.get()

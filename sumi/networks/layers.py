@@ -1,16 +1,16 @@
-"""The few layers that the networks here are made of.
+"""The layers that the networks share.
 
-An image network in diffusion is a residual network conditioned on how noisy its input is. Here that knowledge enters as
-an *adaptive group norm* (Dhariwal & Nichol 2021, section 3): after a norm without weights of its own, every channel c
-of every sample is scaled and shifted by numbers made from the noise embedding e,
+A diffusion model's image network is a residual network conditioned on the noise level of its input. Here the noise
+level enters by *adaptive group norm* (Dhariwal & Nichol 2021, section 3): after a norm without weights, every channel c
+of every sample is scaled and shifted by a linear function of the noise embedding e,
 
     h = (1 + scale_c(e)) · norm(h) + shift_c(e).
 
-The numbers of all blocks come from one linear layer in the network, so a block receives its own ready made.
+One linear layer of the network computes the scales and shifts of all blocks.
 
-Every residual branch ends in a layer that starts at zero: at the start a block is the identity, and gradients reach all
+Every residual branch ends in a layer that starts at zero: a block starts as the identity, and gradients reach all
 depths. All image tensors are (N, C, H, W) in channels-last memory, where convolutions and norms are fastest and where
-(N, H·W, C), the shape attention wants, is the same memory.
+attention's (N, H·W, C) is the same memory.
 """
 
 import math
@@ -29,35 +29,33 @@ HEAD_WIDTH = 32
 def group_norm(width: int, group_width: int, affine: bool = True) -> nn.GroupNorm:
     """Group norm (Wu & He 2018) over groups of ``group_width`` channels; ``affine`` gives it weights of its own.
 
-    The groups are stated by their width since that is what speed hangs on: on CPUs the backward pass in bfloat16 is
-    vectorised from 16 channels a group, and below that costs as much as a convolution.
+    Groups are given by their width because it decides the speed: on CPUs the backward pass in bfloat16 is vectorised
+    from 16 channels per group; with fewer it costs as much as a convolution.
     """
     return nn.GroupNorm(width // group_width, width, affine=affine)
 
 
 def to_channels_last(network: nn.Module) -> None:
-    """Lay out the weights of all convolutions as the images will be."""
+    """Put the weights of all convolutions in channels-last memory, as the images are."""
     for weight in network.parameters():
         if weight.dim() == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 class NoiseEmbedding(nn.Module):
-    """How noisy the input is, as a vector: sines and cosines of ``c_noise``, then a small perceptron.
+    """The noise level as a vector: sines and cosines of ``c_noise``, then a small perceptron.
 
     ``forward(c_noise: (N,)) -> (N, width)``.
 
-    The angular frequencies form a geometric ladder from ``LOWEST`` to ``HIGHEST``, made for both kinds of number that
-    parameterizations use as ``c_noise``:
+    The angular frequencies are geometric from ``LOWEST`` to ``HIGHEST``, and suit both ranges of ``c_noise``:
 
-    - steps of a discrete grid, 0 … 1000: the lowest turns by one radian over the whole range, so it tells far steps
-      apart without ambiguity; the highest turns by a quarter of a cycle a step, half the Nyquist rate of the
-      integers, so that neighbours differ and times between them still mean something;
+    - steps of a discrete grid, 0 … 1000: the lowest turns by one radian over the whole range, so distant steps differ
+      without ambiguity; the highest turns by a quarter of a cycle per step, half the Nyquist rate of the integers, so
+      neighbours differ and times between them interpolate;
     - log-SNR/4 or log σ/4, about -2 … 2: the highest turns by half a cycle each side of 0, and the upper half of the
-      ladder by 0.08 radian or more; the rest is close to a constant, which costs nothing.
+      frequencies by 0.08 radian or more; the rest is nearly constant, which does no harm.
 
-    Frequencies above the highest would serve neither range, and those below the lowest (the usual ladder goes down to
-    1e-4) would be close to a constant on both.
+    Higher frequencies would serve neither range; lower ones (usually down to 1e-4) would be nearly constant on both.
     """
 
     LOWEST = 1e-3
@@ -69,7 +67,7 @@ class NoiseEmbedding(nn.Module):
         super().__init__()
         exponents = torch.linspace(0.0, 1.0, width // 2, dtype=torch.float64)
         frequencies = self.LOWEST * (self.HIGHEST / self.LOWEST) ** exponents
-        # A constant, not a weight: in no checkpoint, in no average.
+        # a constant, not a weight: neither saved nor averaged
         self.register_buffer("frequencies", frequencies.float(), persistent=False)
         self.perceptron = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
@@ -79,9 +77,9 @@ class NoiseEmbedding(nn.Module):
 
 
 class Modulation(nn.Linear):
-    """(scale, shift) of every block as one matrix, from the noise embedding: one product instead of one a block.
+    """(scale, shift) of every block from the noise embedding, as one matrix product instead of one per block.
 
-    ``widths``: the channels of the blocks, in the order of the pass. All scales stand before all shifts.
+    ``widths``: the channels of the blocks, in the order of the pass. All scales come before all shifts.
     """
 
     def __init__(self, embedding: int, widths: Sequence[int]) -> None:
@@ -95,7 +93,7 @@ class Modulation(nn.Linear):
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    """x (N, C, H, W) at the height and width ``size``: means where it shrinks, the nearest value where it grows."""
+    """x (N, C, H, W) at the height and width ``size``: means when shrinking, nearest neighbour when growing."""
     return F.interpolate(x, size=list(size), mode="area" if size[0] < x.shape[2] else "nearest-exact")
 
 
@@ -103,8 +101,8 @@ class ResidualBlock(nn.Module):
     """x + conv(dropout(silu(adaptive norm(conv(silu(norm(x))))))).
 
     ``forward(x: (N, C, H, W), scale: (N, C', 1, 1), shift: (N, C', 1, 1), size=None) -> (N, C', H', W')``; ``scale``
-    already has its 1 added. With ``out`` = C' other than C, x passes a 1×1 convolution; with a ``size`` = (H', W') both
-    branches are resized, the other one between its activation and its convolution (Brock et al. 2019, "BigGAN").
+    already includes the 1. If ``out`` = C' differs from C, x passes a 1×1 convolution; with a ``size`` = (H', W') both
+    branches are resized, the residual one between activation and convolution (Brock et al. 2019, "BigGAN").
     """
 
     def __init__(self, width: int, group_width: int, dropout: float, out: int | None = None) -> None:
@@ -152,7 +150,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """x + what every position finds among tokens (Rombach et al. 2022, section 3.3).
+    """x + attention from every position to the tokens (Rombach et al. 2022, section 3.3).
 
     ``forward(x: (N, C, H, W), tokens: (N, L, token_width)) -> (N, C, H, W)``, in heads of ``head_width`` channels.
     """

@@ -2,9 +2,9 @@
 
     h = W x + b;     h ← h + W_2 silu(W_1 ((1 + scale(e)) · norm(h) + shift(e)))  for each block;     output W' h
 
-with the noise embedding e entering every block as in the U-Net (`sumi.networks.layers`): a layer norm without weights
-of its own, scaled and shifted by what one linear layer makes of e. The last h is not normed: how large x is must reach
-the output, or a point far out is answered as if it were nearer and flies off. At the start the network is exactly zero.
+The noise embedding e enters every block as in the U-Net (`sumi.networks.layers`): a layer norm without weights, scaled
+and shifted by a linear layer of e. The last h is not normed: the output must depend on the size of x, or distant points
+diverge in sampling. At the start the network is exactly zero.
 """
 
 from dataclasses import dataclass, field
@@ -25,22 +25,22 @@ class MLPConfig:
 
     name: ClassVar[str] = "mlp"
 
-    width: int = field(default=128, metadata={"help": "of the hidden layers, 1 or more"})
+    width: int = field(default=128, metadata={"help": "width of the hidden layers, 1 or more"})
     blocks: int = field(default=6, metadata={"help": "residual blocks of two layers, 1 or more"})
     embedding: int = field(default=64, metadata={"help": "width of the noise embedding; even"})
 
     def __post_init__(self) -> None:
         for name in ("width", "blocks"):
             if getattr(self, name) < 1:
-                raise InputError(f"network.{name} is {getattr(self, name)}: give 1 or more.")
+                raise InputError(f"network.{name}: {getattr(self, name)} is too few; give 1 or more")
         if self.embedding < 2 or self.embedding % 2:
-            raise InputError(f"network.embedding is {self.embedding}: give an even number of 2 or more.")
+            raise InputError(f"network.embedding: {self.embedding} is not an even number of 2 or more; give such as 64")
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, condition: ConditionShape | None = None) -> "MLP":
-        """A new network for vectors of ``shape`` = (D,), with ``outputs`` numbers for each of their elements.
+        """A new network for vectors of ``shape`` = (D,), with ``outputs`` numbers per element.
 
         Raises:
-            InputError: ``shape`` is no vector's, or its condition is more than a vector.
+            InputError: ``shape`` is not a vector's, or the condition has an image or tokens.
         """
         if condition not in (None, ConditionShape()):
             raise InputError("network=mlp: takes no images or tokens as conditions; set network=unet")

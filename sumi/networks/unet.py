@@ -1,4 +1,4 @@
-"""The U-Net: an image network that looks at every scale (Ronneberger et al. 2015; Ho et al. 2020).
+"""The U-Net: an image network on several scales (Ronneberger et al. 2015; Ho et al. 2020).
 
     image ─ conv ─ blocks ──────────────── + ─ blocks ─ norm, silu, conv ─ output
                      │                     │
@@ -8,14 +8,14 @@
                         conv, ½      1×1, ×2
                           └── blocks ──┘
 
-Going down, each level works at half the resolution and with more channels; going up, what comes from below is brought
-to the level's width by a 1×1 convolution (before enlarging, where it costs a quarter), doubled in size and *added* to
-what the level held on the way down. The way up has one block more at full resolution: that is where detail is decided,
-and where a block costs most time and fewest weights. The noise level enters every block (`layers.ResidualBlock`).
+Going down, each level works at half the resolution and with more channels. Going up, a 1×1 convolution matches the
+level's width (before enlarging, at a quarter of the cost), and the result is doubled in size and *added* to the level's
+activation on the way down. The way up has one more block at full resolution, which decides detail and where a block
+costs most time and fewest weights. The noise level enters every block (`layers.ResidualBlock`).
 
-With ``fourier`` the network also sees sin(2^n π x) and cos(2^n π x) of its input. The condition
-(`sumi.networks.condition`) enters in three ways: a vector with the noise level, an image beside the input, and tokens
-by cross-attention after the blocks of the levels named ``cross_attention``.
+With ``fourier`` the network also gets sin(2^n π x) and cos(2^n π x) of its input. The condition
+(`sumi.networks.condition`) enters as a vector added to the noise embedding, as an image concatenated to the input, and
+as tokens by cross-attention after the blocks of the levels ``cross_attention``.
 
 At the start the network is exactly zero: its last convolution, and the last one of every block, start there.
 """
@@ -52,15 +52,15 @@ class UNetConfig(LevelsConfig):
     blocks: tuple[int, ...] = field(
         default=(1, 1, 3),
         metadata={
-            "help": "residual blocks of each level, down and again up, one more up at full resolution; lowest: once"
+            "help": "residual blocks of each level, on each way; one more going up at full resolution; lowest: once"
         },
     )
     cross_attention: tuple[int, ...] = field(
-        default=(-1,), metadata={"help": "levels that look at tokens, where the condition has any; -1 is the lowest"}
+        default=(-1,), metadata={"help": "levels with cross-attention to the condition's tokens; -1 is the lowest"}
     )
     fourier: tuple[int, ...] = field(
         default=(),
-        metadata={"help": "n of further inputs sin(2^n π x), cos(2^n π x), which tell fine differences (VDM)"},
+        metadata={"help": "n of the further inputs sin(2^n π x), cos(2^n π x), which resolve fine detail (VDM)"},
     )
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class UNetConfig(LevelsConfig):
             self.check_attention("cross_attention", self.cross_attention, HEAD_WIDTH, -len(self.widths))
         if any(not 0 <= n <= 8 for n in self.fourier):
             raise InputError(
-                f"network.fourier is {list(self.fourier)}: give whole numbers from 0 to 8, such as [7, 8]."
+                f"network.fourier: {list(self.fourier)} are not whole numbers from 0 to 8; give such as 7,8"
             )
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, condition: ConditionShape | None = None) -> "UNet":
@@ -86,7 +86,7 @@ class UNetConfig(LevelsConfig):
 
 
 class Level(nn.Module):
-    """The blocks of one level on one way, each followed by attention where asked for.
+    """The blocks of one level going down or up, each optionally followed by attention.
 
     ``forward(x: (N, C, H, W), modulation, tokens) -> (N, C, H, W)``; each block takes its (scale, shift) from
     ``modulation``.
@@ -118,9 +118,9 @@ class UNet(nn.Module):
     """A U-Net conditioned on the noise level.
 
     ``forward(x: (N, C, H, W), c_noise: (N,), condition) -> (N, outputs · C, H, W)``, any H and W that
-    `UNetConfig.check_size` accepts (odd and unequal ones too). ``c_noise`` is what the parameterization calls so, in
-    one of the ranges named at `layers.NoiseEmbedding`. An image and tokens must be given where it was built for them.
-    The output has the dtype of ``x``, under autocast too.
+    `UNetConfig.check_size` accepts (odd and unequal ones too). ``c_noise`` comes from the parameterization, in one of
+    the ranges named at `layers.NoiseEmbedding`. A network built for an image or tokens must get them. The output has
+    the dtype of ``x``, under autocast too.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class UNet(nn.Module):
             embedding = embedding + condition.vector
         modulation, tokens = self.modulation.of_blocks(embedding), condition.tokens
 
-        # One-channel images and their weights have either layout, and convolution then takes the slow one.
+        # one-channel images fit both memory layouts, and convolution would then choose the slow one
         h = self.conv_in(self._inputs(x, condition.image)).contiguous(memory_format=torch.channels_last)
         held: list[Tensor] = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):

@@ -1,12 +1,12 @@
-"""Losses that hold terms of the bound beyond an error of x̂_0: a learned variance's, and those of a schedule's ends.
+"""Losses with terms of the bound beyond the error of x̂_0: for a learned variance, and for a schedule's learned ends.
 
-    hybrid   w(t) ‖x̂_0 - x_0‖² + λ · T L_{i-1}       the bound moves the variance alone (Nichol & Dhariwal 2021, eq. 16)
-    bound    T L_{i-1}                                it moves mean and variance (there "L_vlb")
-    ends     -½ dSNR/dt ‖x̂_0 - x_0‖² + prior + decoder    the whole bound, in continuous time (Kingma et al. 2021)
+    hybrid   w(t) ‖x̂_0 - x_0‖² + λ · T L_{i-1}       the bound trains the variance only (Nichol & Dhariwal 2021, eq.
+    16) bound    T L_{i-1}                                it trains mean and variance (there "L_vlb") ends     -½
+    dSNR/dt ‖x̂_0 - x_0‖² + prior + decoder    the whole bound, in continuous time (Kingma et al. 2021)
 
-all for one element of x_0, the bound in nats. L_{i-1} is the term of one step of the chain, and times T its mean over
-the steps is the bound but for the prior's term, which no weight of a network can change. In the last line the prior and
-the decoder depend on the schedule's ends alone, so they are all that the network need not see.
+all per element of x_0, the bound in nats. L_{i-1} is the term of one step of the chain. T times its mean over the steps
+is the bound without the prior's term, which does not depend on the network. In the last line, prior and decoder depend
+on the schedule's ends only.
 """
 
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ from sumi.process.gaussian import add_noise, gaussian_kl
 from sumi.process.schedule import Time, noise_level
 
 DECODED: Final = 8
-"""How many samples of a batch the decoder is asked about: as many levels as there are for every element take time."""
+"""How many samples of a batch the decoder is evaluated on: it takes time to compare each element with every level."""
 
 
 @dataclass(frozen=True)
 class HybridLoss:
-    """``weighting``'s error and ``bound_weight`` (λ) times the bound on a chain, whose mean is held fixed there."""
+    """The ``weighting``'s error plus ``bound_weight`` (λ) times the bound on a chain, with no gradient to the mean."""
 
     weighting: Weighting
     bound: VariationalBound
@@ -49,7 +49,7 @@ class HybridLoss:
 
 @dataclass(frozen=True)
 class ChainBoundLoss:
-    """The bound of a chain, estimated from one of its steps for each sample: nats for one element."""
+    """The bound of a chain, estimated from one step per sample, in nats per element."""
 
     bound: VariationalBound
 
@@ -61,7 +61,7 @@ class ChainBoundLoss:
 
 @dataclass(frozen=True)
 class WholeBoundLoss:
-    """The continuous bound with prior and decoder, for a schedule whose ends are learned: nats for one element.
+    """The continuous bound with prior and decoder, for a schedule with learned ends, in nats per element.
 
     ``levels``: how many values an element takes; None for real numbers. The prior is N(0, 1).
     """
@@ -71,7 +71,7 @@ class WholeBoundLoss:
     def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type. x_0 and noise: (N, …); t: (N,), uniform on [0, 1].
 
-        The decoder is asked about the first `DECODED` samples, each for N/`DECODED` of them.
+        The decoder is evaluated on the first `DECODED` samples, each standing for N/`DECODED`.
         """
         losses = VarianceMinimisingLoss()(denoiser, x_0, t, noise)
         first, end = (noise_level(denoiser.schedule, torch.full((1,), v, dtype=torch.float64)) for v in (0.0, 1.0))
@@ -85,5 +85,5 @@ class WholeBoundLoss:
 
 
 def _at(value: float | Tensor, x: Tensor) -> Tensor:
-    """A level's one value as a tensor without dimensions, where x is and in its type; it carries its gradient."""
+    """A level's single value as a scalar tensor with x's device and type; gradients are kept."""
     return torch.as_tensor(value).reshape(()).to(x)

@@ -1,12 +1,12 @@
-"""The denoising loss, with a target that is derived and never written per case.
+"""The denoising loss, with one derived target for all parameterizations.
 
-The network's output F should make x̂_0 = c_skip x_t + c_out F equal to x_0. With x_t = alpha x_0 + sigma ε that
-target is
+The network's output F should make x̂_0 = c_skip x_t + c_out F equal to x_0. With x_t = alpha x_0 + sigma ε the target
+is
 
     (x_0 - c_skip x_t)/c_out = ((1 - c_skip alpha)/c_out) x_0 - (c_skip sigma/c_out) ε,
 
-whose two coefficients are formed in float64: for the ε parameterization they are 0 and 1 to within 1e-14, so no
-digits of float32 are lost at small sigma.
+with both coefficients computed in float64: for the ε parameterization they are 0 and 1 to within 1e-14, so float32
+keeps its precision at small sigma.
 """
 
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ from sumi.process.schedule import Time, noise_level
 from sumi.randomness import Purpose, uniform
 
 IN_TRAINING: Final = 1
-"""The draw of places in a bin that is training's; 0 is that of a dequantiser that learns."""
+"""The draw number of uniform dequantisation in training; a learned dequantiser uses 0."""
 
 Trained = TypeVar("Trained", contravariant=True)
-"""The kind of denoiser that a loss is made for."""
+"""The type of denoiser that a loss takes."""
 
 
 class Loss(Protocol[Trained]):
-    """What a denoiser is trained on: a loss (N,) of clean data and noise (N, …) at times t (N,) in (0, 1]."""
+    """A training loss (N,) of clean data and noise (N, …) at times t (N,) in (0, 1]."""
 
     def __call__(self, denoiser: Trained, x_0: Tensor, t: Time, noise: Tensor, /) -> Tensor: ...
 
@@ -49,7 +49,7 @@ class DenoisingLoss:
     def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample, (N,) in x_0's type.
 
-        x_0 and noise: (N, …). t: (N,) in (0, 1], or the level there, whose gradients are kept.
+        x_0 and noise: (N, …). t: (N,) in (0, 1], or the noise level there, with its gradients.
         """
         now = noise_level(denoiser.schedule, t)
         c = denoiser.parameterization.coefficients(now)
@@ -62,11 +62,11 @@ class DenoisingLoss:
 
 
 class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
-    """Noise the data and score the denoiser on them: x_0 from the batch, t from the time sampler, ε from the counter.
+    """Denoise noised data: x_0 from the batch, t from the time sampler, ε from the counter-based generator.
 
-    ``bin_width``: spread values evenly over bins that wide; 0 leaves them as they are. ``divide``: divide each loss by
-    the density of its time, so that the mean over the batch estimates the integral over uniform times. ``stratify``:
-    the size of a step's whole batch, over which times are spread evenly; None: each item's time is drawn for itself.
+    ``bin_width``: dequantise uniformly over bins of this width; 0: not at all. ``divide``: divide each loss by the
+    density of its time, so that the batch mean estimates the integral over uniform times. ``stratify``: the size of a
+    step's whole batch, over which times are stratified; None: independent times.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
         self.bin_width, self.divide, self.stratify = bin_width, divide, stratify
 
     def fit(self, data: Dataset) -> None:
-        """Conditioners take the scale of their values. Raises InputError for data without what they need."""
+        """Fit the conditioners to the data. Raises InputError where the data lack what they need."""
         if self.model.conditioner is not None:
             self.model.conditioner.fit(data)
 
@@ -94,7 +94,7 @@ class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
             places = uniform_places(batch.seed, batch.positions.tolist(), batch.step, batch.data.shape, IN_TRAINING)
             x_0 = x_0 + (self.bin_width * (places - 0.5)).to(x_0)
         self.times.begin(batch.step)
-        with torch.no_grad():  # times are drawn, not learned, even where the schedule is
+        with torch.no_grad():  # sampled times carry no gradient, even where the schedule is learned
             t = self.times.times(self._places(batch), model.schedule)
         noise = batch.normal(Purpose.TRAINING_NOISE, batch.data.shape)
         x_0, noise = (v.to(self.device, non_blocking=True) for v in (x_0, noise))
@@ -107,12 +107,12 @@ class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
         return losses
 
     def auxiliary(self) -> list[nn.Module]:
-        """A learned schedule, and the denoiser's own auxiliary parts."""
+        """A learned schedule, and the denoiser's auxiliary modules."""
         own = (self.model.network, self.model.conditioner)
         return [part for part in self.model.children() if not any(part is one for one in own)]
 
     def _conditioned(self, batch: Batch, x_0: Tensor) -> NetworkDenoiser | BinomialDenoiser | ConditionedDenoiser:
-        """The denoiser with the batch's condition bound to it, where it takes any."""
+        """The denoiser, with the batch's condition bound to it if it takes one."""
         if self.model.conditioner is None:
             return self.model
         return self.model.bind(self.model.conditioner.of_data(batch, x_0))

@@ -1,19 +1,19 @@
-"""How a schedule is learned together with the network.
+"""Learning a schedule together with the network.
 
 In continuous time the bound is the mean over t of L = -½ dSNR/dt ‖x̂_0 - x_0‖². As an integral over the SNR it depends
-on the schedule's ends alone, so the interior is free, and is best used to make the estimate of the mean from a few
-times precise (Kingma et al. 2021, "Variational diffusion models", eqs. 17 ff. and appendix I): the network follows the
-gradient of mean(L), the interior that of mean(L²). Both come from one backward pass. With gamma = gamma_0 + (gamma_1 -
-gamma_0) u(t), sample n's loss reaches the interior only through u and du/dt at its own time, and
+only on the schedule's ends. The interior is free, and is trained to minimise the variance of the estimate (Kingma et
+al. 2021, "Variational diffusion models", eqs. 17 ff. and appendix I): the network follows the gradient of mean(L), the
+interior that of mean(L²). Both come from one backward pass. With gamma = gamma_0 + (gamma_1 - gamma_0) u(t), sample n's
+loss depends on the interior only through u and du/dt at its own time, and
 
     ∂ mean(L²)/∂u_n = 2 L_n ∂ mean(L)/∂u_n.
 
-Learned ends follow the gradient of mean(L), since the bound does depend on them; what else it has to say of them is in
+Learned ends follow the gradient of mean(L), since the bound depends on them; its further terms in the ends are in
 `sumi.objectives.bound`.
 
-The bound of a chain of T steps does depend on all of its β. There nothing is needed beyond the loss itself:
-`DenoisingLoss(StepLikelihood(schedule, T))` carries the gradient to both (Sohl-Dickstein et al. 2015, section 2.4.1).
-With β_1 and ᾱ_T fixed, the terms that it leaves out are constants.
+The bound of a chain of T steps depends on all of its β. There the plain loss suffices:
+`DenoisingLoss(StepLikelihood(schedule, T))` has the gradient of both (Sohl-Dickstein et al. 2015, section 2.4.1). With
+β_1 and ᾱ_T fixed, the omitted terms are constants.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,7 @@ from sumi.process.schedule import Time
 
 @dataclass(frozen=True)
 class VarianceMinimisingLoss:
-    """The loss of the continuous-time bound; the gradient of its mean is, for the interior of a monotone schedule, that
-    of its mean square.
+    """The loss of the continuous-time bound. The interior of a monotone schedule gets the gradient of its mean square.
 
     ``t`` must be uniform on [0, 1].
     """

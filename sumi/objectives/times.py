@@ -1,13 +1,13 @@
-"""Which times a training step sees: uniform numbers u in [0, 1), one a sample, become times.
+"""Time samplers: they turn uniform numbers u in [0, 1), one per sample, into training times.
 
-A time sampler is the inverse of a distribution function, rising in u, so that the randomness itself stays counter-based
-and a resumed run sees the same times. It knows its density p(t), relative to uniform times (on a grid: T times the
-probability of i/T). What a loss then estimates is a choice:
+A time sampler is an inverse distribution function, increasing in u. The randomness stays counter-based, so a resumed
+run sees the same times. It knows its density p(t), relative to uniform times (on a grid: T times the probability of
+i/T). A loss then estimates one of
 
-    E[L(t)]  over p,  the weight becomes w(t) p(t)           EDM's log-normal σ̂, logit-normal t: as their papers do
-    E[L(t)/p(t)],     the same integral whatever p is         importance sampling; every weight that is a likelihood
+    E[L(t)]  over p,  the weight becomes w(t) p(t)           EDM's log-normal σ̂, logit-normal t, as in their papers
+    E[L(t)/p(t)],     the same integral for any p             importance sampling; every likelihood weight
 
-`stratified` gives u that are spread evenly over the batch, for any of them.
+`stratified` spreads u evenly over the batch, for any sampler.
 """
 
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ SMALLEST_U, LARGEST_U = 2.0**-54, 1 - 2.0**-53  # a normal quantile is infinite 
 
 
 class TimeSampler(Protocol):
-    """The times (N,) float64 in [0, 1] that belong to u (N,) in [0, 1).
+    """Maps u (N,) in [0, 1) to times (N,) float64 in [0, 1].
 
-    ``grid`` is T where only i/T occur, else None. ``divides``: whether a loss is divided by the density.
+    ``grid``: T if only times i/T occur, else None. ``divides``: whether losses are divided by the density.
     """
 
     @property
@@ -35,7 +35,7 @@ class TimeSampler(Protocol):
     divides: ClassVar[bool]
 
     def begin(self, step: int, /) -> None:
-        """Told of every training step before its times are asked for, once or more."""
+        """Called before the times of every training step, once or more."""
         ...
 
     def times(self, u: Tensor, schedule: Schedule, /) -> Tensor: ...
@@ -45,12 +45,12 @@ class TimeSampler(Protocol):
         ...
 
     def record(self, t: Tensor, losses: Tensor, /) -> None:
-        """Told of the losses (N,) at times t (N,), not divided."""
+        """Called with the losses (N,) at times t (N,), before any division."""
         ...
 
 
 class _FixedTimes:
-    """Continuous times whose density does not depend on the losses and does not divide them."""
+    """Continuous times whose density neither depends on the losses nor divides them."""
 
     divides: ClassVar[bool] = False
 
@@ -68,7 +68,7 @@ class _FixedTimes:
 def stratified(first: float, positions: Tensor, batch: int) -> Tensor:
     """u_i = (first + i/batch) mod 1 at ``positions`` i (N,) of the whole batch: float64 (N,).
 
-    Each u is uniform when ``first`` is, and the batch has one in every 1/batch: the loss of a batch varies less
+    Each u is uniform if ``first`` is, and every interval of length 1/batch holds one: the batch loss varies less
     (Kingma et al. 2021, appendix I.1).
     """
     return (first + positions.double() / batch) % 1.0
@@ -98,15 +98,15 @@ class GridTimes(_FixedTimes):
 
 @dataclass(frozen=True)
 class ImportanceTimes:
-    """The grid's times, each as often as its losses are large: `ImportanceSampler` (Nichol & Dhariwal 2021).
+    """The grid's times, sampled by the size of their losses: `ImportanceSampler` (Nichol & Dhariwal 2021).
 
-    A configuration: `sampler` makes the module that keeps the losses.
+    This is the configuration; `sampler` builds the module that stores the losses.
     """
 
     name: ClassVar[str] = "importance"
 
     steps: int = field(default=1000, metadata={"help": "T, the number of times; the schedule's own number of steps"})
-    history: int = field(default=10, metadata={"help": "how many of the last losses of each time are kept"})
+    history: int = field(default=10, metadata={"help": "number of past losses stored for each time"})
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -118,13 +118,13 @@ class ImportanceTimes:
         return self.steps
 
     def sampler(self) -> "ImportanceSampler":
-        """A new sampler, which knows no losses."""
+        """A new sampler without losses."""
         return ImportanceSampler(self.steps, self.history)
 
 
 @dataclass(frozen=True)
 class UniformTimes(_FixedTimes):
-    """Every time between ``start`` and 1 alike (Song et al. 2021: start = 1e-5 for variance preserving processes)."""
+    """Times uniform on [``start``, 1] (Song et al. 2021: start = 1e-5 for variance preserving processes)."""
 
     name: ClassVar[str] = "uniform"
 
@@ -145,7 +145,7 @@ class UniformTimes(_FixedTimes):
 
 @dataclass(frozen=True)
 class LogitNormalTimes(_FixedTimes):
-    """log(t/(1 - t)) is normal: the middle of the way is seen most (Esser et al. 2024, eq. 19). Not divided by p."""
+    """log(t/(1 - t)) is normal, so intermediate times dominate (Esser et al. 2024, eq. 19). Not divided by p."""
 
     name: ClassVar[str] = "logit_normal"
 
@@ -176,7 +176,7 @@ class LogNormalTimes(_FixedTimes):
         _check_std(self.std)
 
     def _range(self, schedule: Schedule) -> tuple[float, float]:
-        """Which part of the normal distribution lies below the schedule's first σ̂, and which below its last."""
+        """The normal distribution function at the schedule's smallest and largest σ̂."""
         high, low = _log_snr_range(schedule)
         ends = (torch.tensor([high, low], dtype=torch.float64) / -2 - self.mean) / self.std
         first, last = torch.special.ndtr(ends).tolist()
@@ -199,7 +199,7 @@ class LogNormalTimes(_FixedTimes):
 
 @dataclass(frozen=True)
 class LogSNRTimes(_FixedTimes):
-    """log-SNR is uniform between the schedule's ends, or the stated ones where they are nearer (Kingma & Gao 2023)."""
+    """log-SNR is uniform between the schedule's ends, or ``low`` and ``high`` if narrower (Kingma & Gao 2023)."""
 
     name: ClassVar[str] = "log_snr"
 
@@ -225,11 +225,11 @@ class LogSNRTimes(_FixedTimes):
 
 
 class ImportanceSampler(nn.Module):
-    """Times i/T with p_i ∝ √E[L_i²], from the last losses of each, so that L/p varies least.
+    """Times i/T with p_i ∝ √E[L_i²] over the last losses at each, which minimises the variance of L/p.
 
-    Uniform until ``history`` losses of every time are known; the paper's code mixes in `UNIFORM_PART` of uniform times,
-    as here. The losses are buffers of the module that is trained, so checkpoints have them. p is held for a whole step:
-    in which parts a batch is computed does not matter. (Nichol & Dhariwal 2021, section 3.3.)
+    Uniform until every time has ``history`` losses. As in the paper's code, a share `UNIFORM_PART` of the times stays
+    uniform. The losses are buffers, so checkpoints store them. p is constant within a step, so it does not matter how a
+    batch is divided. (Nichol & Dhariwal 2021, section 3.3.)
     """
 
     UNIFORM_PART: ClassVar[float] = 0.001
@@ -251,7 +251,7 @@ class ImportanceSampler(nn.Module):
         return self.steps
 
     def begin(self, step: int, /) -> None:
-        """Take up the losses of all earlier steps."""
+        """Update p with the losses of all earlier steps."""
         if step == self._step:
             return
         self._step = step
@@ -271,12 +271,12 @@ class ImportanceSampler(nn.Module):
 
     @torch.no_grad()
     def record(self, t: Tensor, losses: Tensor, /) -> None:
-        """Each loss takes the place of the oldest at its time, in the order of the batch."""
+        """Each loss replaces the oldest one at its time, in batch order."""
         index = self._index(t).to(self.losses.device)
         same = index[:, None] == index
         earlier, later = same.tril(-1).sum(1), same.triu(1).sum(1)
         place = (self.counts[index] + earlier) % self.history
-        kept = later < self.history  # the others are overwritten by this very batch
+        kept = later < self.history  # this batch overwrites the others
         self.losses[index[kept], place[kept]] = losses[kept].to(self.losses)
         self.counts.index_add_(0, index, torch.ones_like(index))
 
@@ -303,7 +303,7 @@ def _normal_density(x: Tensor, mean: float, std: float) -> Tensor:
 
 
 def _log_snr_range(schedule: Schedule) -> tuple[float, float]:
-    """log-SNR at t = 0 and at t = 1; infinite where a schedule ends without noise or without data."""
+    """log-SNR at t = 0 and at t = 1; infinite where sigma(0) = 0 or alpha(1) = 0."""
     high, low = torch.as_tensor(noise_level(schedule, torch.tensor([0.0, 1.0])).log_snr).tolist()
     return high, low
 

@@ -1,16 +1,16 @@
-"""How uncertain the network is at each noise level, learned beside it, and the loss that this divides.
+"""Learned uncertainty: a log-variance per noise level, trained with the network, that weights the loss.
 
-    loss = L(t) e^-u(t) + u(t),        least in u where e^u(t) = E[L(t)]
+    loss = L(t) e^-u(t) + u(t),        minimal in u where e^u(t) = E[L(t)]
 
-so at the best u every noise level counts alike, however large its error: the weight adapts as the network learns
-(Kendall, Gal & Cipolla 2018, eq. 7; Karras et al. 2024, "EDM2", eqs. 14-16). It is twice the negative log-likelihood of
-Gaussian errors of variance e^u, less a constant, and may be negative.
+At the optimal u every noise level counts alike, however large its error; the weight adapts as the network learns
+(Kendall, Gal & Cipolla 2018, eq. 7; Karras et al. 2024, "EDM2", eqs. 14-16). The loss is, up to a constant, twice the
+negative log-likelihood of Gaussian errors of variance e^u, and may be negative.
 
 u is a cosine series in ln σ̂ = -log_snr/2 on [-10, 10], constant beyond:
 
     u = Σ_k a_k cos(π k z),   z = (ln σ̂ + 10)/20,   k = 0 … 31,   a = 0 at the start (where the loss is L itself)
 
-The loss is convex in a, and no schedule, grid or parameterization enters.
+The loss is convex in a, and does not depend on schedule, grid or parameterization.
 """
 
 from dataclasses import dataclass
@@ -36,13 +36,13 @@ class Uncertainty(nn.Module):
     def forward(self, t: NoiseLevel) -> Tensor:
         place = (-torch.as_tensor(t.log_snr) / 2).clamp(-LARGEST, LARGEST) / (2 * LARGEST) + 0.5
         waves = torch.cos(torch.pi * place[:, None] * torch.arange(TERMS, dtype=torch.float64))
-        # a sum, not a product of matrices: autocast leaves it in float32
+        # a sum instead of a matrix product, so that autocast keeps float32
         return (waves.to(self.series.device, self.series.dtype) * self.series).sum(1)
 
 
 @dataclass(frozen=True)
 class UncertainLoss:
-    """``loss`` weighed by a learned ``uncertainty`` (module docstring); called as `DenoisingLoss` is."""
+    """``loss`` weighted by a learned ``uncertainty`` (module docstring); called like `DenoisingLoss`."""
 
     loss: DenoisingLoss
     uncertainty: Uncertainty

@@ -201,12 +201,12 @@ def test_everything_between_is_channels_last(channels: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "answer"),
     [
-        ({"head_width": 0}, "network.head_width is 0, and does not divide 64"),
-        ({"head_width": 48}, "network.head_width is 48, and does not divide 64, the lowest level's channels"),
-        ({"attention": (0,)}, "network.attention names level 0, whose width is 32: attention takes multiples of 64"),
-        ({"attention": (2,)}, "network.attention names level 2, but network.widths has only levels 0 to 1"),
-        ({"blocks": (1,)}, "network.blocks has 1 numbers for the 2 levels"),
-        ({"widths": (32, 40)}, "network.widths has 40"),
+        ({"head_width": 0}, "network.head_width: 0 does not divide 64"),
+        ({"head_width": 48}, "network.head_width: 48 does not divide 64, the lowest level's width"),
+        ({"attention": (0,)}, "network.attention: level 0 has width 32, not a multiple of 64"),
+        ({"attention": (2,)}, "network.attention: there is no level 2; choose from 0 to 1"),
+        ({"blocks": (1,)}, "network.blocks: has 1 numbers for the 2 levels"),
+        ({"widths": (32, 40)}, "network.widths: 40 is not"),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(fields: dict[str, Any], answer: str) -> None:
@@ -218,7 +218,7 @@ def test_what_cannot_be_built_is_refused_by_name(fields: dict[str, Any], answer:
 def test_data_that_are_no_images_or_too_small_are_refused() -> None:
     with pytest.raises(InputError, match="network=adm: takes images"):
         SMALL.build((5,))
-    with pytest.raises(InputError, match=r"network.widths has 3 levels, too many for images of 3x8: give at most 2"):
+    with pytest.raises(InputError, match=r"network.widths: 3 levels are too many for images of 3x8; give at most 2"):
         THREE.build((1, 3, 8))
 
 

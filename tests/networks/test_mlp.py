@@ -153,10 +153,10 @@ def test_second_derivatives_are_those_of_the_first() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"width": 0}, "network.width is 0: give 1 or more"),
-        ({"blocks": 0}, "network.blocks is 0: give 1 or more"),
-        ({"embedding": 7}, "network.embedding is 7: give an even number"),
-        ({"embedding": 0}, "network.embedding is 0: give an even number"),
+        ({"width": 0}, "network.width: 0 is too few; give 1 or more"),
+        ({"blocks": 0}, "network.blocks: 0 is too few; give 1 or more"),
+        ({"embedding": 7}, "network.embedding: 7 is not an even number"),
+        ({"embedding": 0}, "network.embedding: 0 is not an even number"),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(fields: dict[str, Any], message: str) -> None:

@@ -298,18 +298,18 @@ def test_the_network_is_deterministic_and_dropout_only_in_training() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"widths": ()}, "network.widths is empty"),
-        ({"widths": (32, 40), "blocks": (1, 1)}, "network.widths has 40.*multiples of 32"),
-        ({"widths": (32, -32), "blocks": (1, 1)}, "network.widths has -32"),
-        ({"widths": (32, 64), "blocks": (1,)}, "network.blocks has 1 numbers for the 2 levels"),
-        ({"widths": (32, 64), "blocks": (1, 0)}, r"network.blocks is \[1, 0\]"),
-        ({"widths": (32, 64), "blocks": (1, 1), "attention": (2,)}, "network.attention names level 2"),
-        ({"widths": (16,), "blocks": (1,), "attention": (0,)}, "network.attention .* multiples of 32"),
-        ({"embedding": 7}, "network.embedding is 7"),
-        ({"dropout": 1.0}, "network.dropout is 1.0"),
-        ({"group_width": 0}, "network.group_width is 0"),
-        ({"fourier": (6, 9)}, r"network.fourier is \[6, 9\]: give whole numbers from 0 to 8"),
-        ({"fourier": (-1,)}, r"network.fourier is \[-1\]"),
+        ({"widths": ()}, "network.widths: is empty"),
+        ({"widths": (32, 40), "blocks": (1, 1)}, "network.widths: 40 is not .*multiples of 32"),
+        ({"widths": (32, -32), "blocks": (1, 1)}, "network.widths: -32 is not"),
+        ({"widths": (32, 64), "blocks": (1,)}, "network.blocks: has 1 numbers for the 2 levels"),
+        ({"widths": (32, 64), "blocks": (1, 0)}, r"network.blocks: \[1, 0\]"),
+        ({"widths": (32, 64), "blocks": (1, 1), "attention": (2,)}, "network.attention: there is no level 2"),
+        ({"widths": (16,), "blocks": (1,), "attention": (0,)}, "network.attention: .* not a multiple of 32"),
+        ({"embedding": 7}, "network.embedding: 7 is not"),
+        ({"dropout": 1.0}, "network.dropout: 1.0 is not"),
+        ({"group_width": 0}, "network.group_width: 0"),
+        ({"fourier": (6, 9)}, r"network.fourier: \[6, 9\] are not whole numbers from 0 to 8"),
+        ({"fourier": (-1,)}, r"network.fourier: \[-1\]"),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(fields: dict[str, Any], message: str) -> None:
@@ -322,7 +322,7 @@ def test_sizes_too_small_for_the_levels_are_refused_with_the_number_that_fits() 
     config = UNetConfig(widths=(32, 32, 32, 32), blocks=(1, 1, 1, 1))
     config.check_size((8, 8))
     for size, fits in [((7, 64), 3), ((64, 3), 2), ((1, 1), 1)]:
-        with pytest.raises(InputError, match=rf"network.widths has 4 levels.*{size[0]}x{size[1]}.*at most {fits}"):
+        with pytest.raises(InputError, match=rf"network.widths: 4 levels.*{size[0]}x{size[1]}.*at most {fits}"):
             config.build((3, *size))
         levels = config.widths[:fits]
         UNetConfig(widths=levels, blocks=(1,) * fits).build((3, *size))(images(1, 3, *size), torch.zeros(1))
