@@ -58,16 +58,18 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Torch is imported with the first name that needs it."""
-    home = _HOMES.get(name) or _MODULES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'sumi' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # to which every name would be there
 
-    module = import_module(home)
-    found = globals()[name] = module if name in _MODULES else getattr(module, name)
-    return found
+    def __getattr__(name: str) -> Any:
+        """Torch is imported with the first name that needs it."""
+        home = _HOMES.get(name) or _MODULES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'sumi' has no attribute {name!r}")
+        from importlib import import_module
+
+        module = import_module(home)
+        found = globals()[name] = module if name in _MODULES else getattr(module, name)
+        return found
 
 
 def __dir__() -> list[str]:
