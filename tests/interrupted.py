@@ -1,14 +1,17 @@
 """A run that is killed in the middle and resumed, beside the same run left whole."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from sumi.data.batch import Batch
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.system import DiffusionConfig
+from sumi.training import trainer
 from sumi.training.checkpoint import Checkpoint, load_checkpoint
-from sumi.training.trainer import Trainer
 from sumi.training_run import train
 
 
@@ -16,19 +19,28 @@ class Crash(BaseException):
     """An end that no handler of errors sees."""
 
 
+def crash() -> None:
+    raise Crash
+
+
+def in_step(monkeypatch: pytest.MonkeyPatch, at: int, action: Callable[[], None]) -> None:
+    """Does ``action`` when the batch of step ``at`` is gathered."""
+    gather = trainer.batch_of
+
+    def gathered(*arguments: Any, step: int, **options: Any) -> Batch:
+        if step == at:
+            action()
+        return gather(*arguments, step=step, **options)
+
+    monkeypatch.setattr(trainer, "batch_of", gathered)
+
+
 def killed_and_resumed(
     config: DiffusionConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, at: int
 ) -> tuple[DiffusionModel, Checkpoint]:
     """The whole run's model and last checkpoint, after showing that the one killed before step ``at`` ends the same."""
     model = train(config, out=folder / "whole")
-    step_of = Trainer._take_step
-
-    def crash(self: Trainer, step: int):
-        if step == at:
-            raise Crash
-        return step_of(self, step)
-
-    monkeypatch.setattr(Trainer, "_take_step", crash)
+    in_step(monkeypatch, at, crash)
     with pytest.raises(Crash):
         train(config, out=folder / "run")
     monkeypatch.undo()

@@ -14,6 +14,7 @@ from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.config import override
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageDataset
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import ConditionedDenoiser
@@ -25,7 +26,6 @@ from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
-from sumi.report import evaluate as measuring
 from sumi.report.evaluate import evaluate
 from sumi.report.verdict import verdict
 from sumi.report.words import amount
@@ -212,7 +212,7 @@ def test_label_accuracy_is_the_share_that_the_classifier_finds_right(monkeypatch
     assert "asked for" not in str(verdict(without))
 
 
-def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, monkeypatch) -> None:
+def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, tmp_path: Path, monkeypatch) -> None:
     """The samples are of those labels, the first of them is the one shown emerging, and the report says how."""
     model, asked = load(run), []
     sample_of = DiffusionModel.sample
@@ -223,29 +223,35 @@ def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, mon
 
     monkeypatch.setattr(DiffusionModel, "sample", record)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
+    split = ImageDataset.split
+
+    def uneven(self: ImageDataset, held_out: float) -> tuple[ImageDataset, ImageDataset]:
+        train, other = split(self, held_out)
+        return replace(train, labels=np.where(train.labels < 5, 0, train.labels)), other
+
+    monkeypatch.setattr(ImageDataset, "split", uneven)
     measured = evaluate(model, n=300, seed=4)
-    train_part, _ = model.load_images().split(model.config.data.held_out)
-    labels = measuring._labels(model, train_part, 300, 4)
-    assert torch.equal(asked[0], labels)
+    labels = asked[0]
     assert asked[1] == str(int(labels[0]))
-    uneven = replace(train_part, labels=np.where(train_part.labels < 5, 0, train_part.labels))
-    many = torch.bincount(measuring._labels(model, uneven, 20_000, 1), minlength=10) / 20_000
-    shares = torch.bincount(torch.from_numpy(uneven.labels), minlength=10) / len(uneven)
-    assert float(shares[0]) > 0.4
-    torch.testing.assert_close(many, shares, rtol=0, atol=0.015)
-    assert not torch.equal(measuring._labels(model, train_part, 300, 5), labels)
+    shares = torch.bincount(labels, minlength=10) / 300
+    assert float(shares[0]) == pytest.approx(0.5, abs=0.12)  # four standard errors
+    assert shares[1:5].tolist() == [0] * 4
+    assert all(share > 0.03 for share in shares[5:])
     page = (run / "report/report.html").read_text()
     assert "guidance 2" in page
     assert "Of the class asked for" in page
     assert "else taken for" in page
     assert f"sumi evaluate {run} -n 300 --seed 4" in page
     assert "are the class asked for" in measured.verdict
-
-
-def test_a_model_that_is_told_nothing_is_measured_as_before(tmp_path: Path, model: DiffusionModel) -> None:
-    train_part, _ = load_data(DataConfig(source="digits")).split(0.1)
-    assert measuring._labels(class_model(tmp_path, recipe="ddpm"), train_part, 10, 0) is None
-    assert measuring._labels(model, train_part, 10, 0) is None  # of other classes than the data have now
+    asked.clear()
+    for seed in (4, 5):  # few enough that nothing is measured
+        evaluate(model, n=9, seed=seed)
+    assert torch.equal(asked[0], labels[:9])
+    assert not torch.equal(asked[2], labels[:9])
+    for other in (class_model(tmp_path / "plain", recipe="ddpm"), class_model(tmp_path / "of other classes")):
+        asked.clear()
+        evaluate(other, n=9)
+        assert asked == [None, None]
 
 
 # --- whether it is learned

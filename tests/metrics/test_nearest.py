@@ -41,8 +41,10 @@ def test_the_p_value_is_the_tail_of_the_negative_hypergeometric_law(m: int, n: i
     (Its tail is 1 minus a sum, so it is good to 1e-10 only.)
     """
     for j in (0, 1, k, 5 * k, m):
+        found = copying(torch.arange(m) + (k - j + 0.5), torch.arange(1, n + 1).double())  # j of them up to the k-th
+        assert (found.threshold, found.counted) == (k, j)
         expected = stats.nhypergeom.sf(j - 1, m + n, m, k)
-        assert module._upper_tail(j, m, n, k) == pytest.approx(expected, rel=1e-6, abs=1e-10)
+        assert found.p_value == pytest.approx(expected, rel=1e-6, abs=1e-10)
 
 
 def test_new_images_are_not_taken_for_copies() -> None:

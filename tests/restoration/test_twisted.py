@@ -5,6 +5,7 @@ claimed to be p(x_0 | y) is uniform, for every number that is computed of x_0.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,7 @@ from sumi.operators.linear import Linear, Mask
 from sumi.process.schedule import DATA, noise_level
 from sumi.randomness import Purpose, SampleNoise
 from sumi.restoration.measurement import Measurement
-from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance
+from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance, guided
 from sumi.restoration.twisted import TwistedSMC, effective_number, systematic
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.runge_kutta import RungeKutta
@@ -164,18 +165,25 @@ def test_each_place_alone_has_the_weights_law() -> None:
     solver, noise = TwistedSMC(measurement, 3, threshold=1.1), Gauss((24_000, 1))
     data, t = gaussian(np.zeros(1), np.eye(1)), noise_level(SCHEDULE, 0.1)
     x = torch.tensor([[0.1], [0.4], [0.6]]).double().repeat(8000, 1)
-    state = solver._look(data.denoiser(), x, t, solver._for_particles(x), x.new_zeros(len(x)))
-    share = state.log_weight[0].softmax(0)
-    drawn, after = solver._resampled(x, t, state, False, StepNoise(noise, 0))
+    s = noise_level(SCHEDULE, 0.05)
+
+    def still(step: int, purpose: Purpose, draw: int = 0) -> Tensor:  # so that where a particle goes says which it was
+        return noise(step, purpose, draw) * (purpose == Purpose.RESAMPLE)
+
+    moved, after = solver.step(data.denoiser(), x, t, s, None, StepNoise(still, 0))
+    one = replace(solver, particles=1, threshold=0.5)  # never resampled
+    apart, alone = one.step(data.denoiser(), x[:3], t, s, None, StepNoise(lambda *_: 0 * x[:3], 0))
+    log_likelihood = guided(data.denoiser(), x[:3], t, measurement, 1.0, 20)[2]
+    chosen = (moved - apart.T).abs().argmin(1)
+    torch.testing.assert_close(moved, apart[chosen], rtol=0, atol=1e-14)
     for place in range(3):
-        first = drawn.view(-1, 3)[:, place]
-        found = torch.stack([(first == v).double().mean() for v in x[:3, 0]])
-        torch.testing.assert_close(found, share, rtol=0, atol=0.022)  # four standard deviations
-    assert bool((after.log_weight == 0).all())
-    again = solver._look(data.denoiser(), drawn, t, solver._for_particles(x), x.new_zeros(len(x)))
-    torch.testing.assert_close(after.clean, again.clean, rtol=0, atol=0)
-    torch.testing.assert_close(after.shift, again.shift, rtol=0, atol=0)
-    torch.testing.assert_close(after.log_likelihood, again.log_likelihood, rtol=0, atol=0)
+        found = chosen.view(-1, 3)[:, place].bincount(minlength=3) / 8000
+        torch.testing.assert_close(found, log_likelihood.softmax(0).float(), rtol=0, atol=0.022)  # four deviations
+    # the weights begin anew where the lone particles' begin with the likelihood
+    expected = (alone.log_weight.view(-1) - log_likelihood)[chosen]
+    torch.testing.assert_close(after.log_weight.view(-1), expected, rtol=0, atol=1e-12)
+    for part in ("clean", "shift", "log_likelihood"):
+        torch.testing.assert_close(getattr(after, part), getattr(alone, part)[chosen], rtol=0, atol=1e-12)
 
 
 def test_particles_of_one_measurement_know_nothing_of_another() -> None:

@@ -26,6 +26,7 @@ from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.precision import resolve_precision
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, train
+from tests.interrupted import Crash, crash, in_step
 
 SMALL = [
     "network.widths=32",
@@ -68,10 +69,6 @@ def assert_same(a, b) -> None:
             assert torch.equal(mine[key], other[key]), (name, key)
 
 
-class Crash(BaseException):
-    """An end that no handler of errors sees; the real kill -9 is in test_cli.py."""
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """An uninterrupted run of 40 steps."""
@@ -85,7 +82,7 @@ def whole(tmp_path_factory) -> Path:
 def test_killed_at_any_step_and_resumed_is_the_same_run(
     whole: Path, tmp_path: Path, monkeypatch, crash_at: int
 ) -> None:
-    crash_at_step(monkeypatch, crash_at)
+    in_step(monkeypatch, crash_at, crash)
     with pytest.raises(Crash):
         train(config_of(), out=tmp_path / "run")
     monkeypatch.undo()
@@ -97,24 +94,13 @@ def test_killed_at_any_step_and_resumed_is_the_same_run(
     assert steps[-1] == 40
 
 
-def crash_at_step(monkeypatch, crash_at: int) -> None:
-    step_of = Trainer._take_step
-
-    def crash(self: Trainer, step: int):
-        if step == crash_at:
-            raise Crash
-        return step_of(self, step)
-
-    monkeypatch.setattr(Trainer, "_take_step", crash)
-
-
 @pytest.mark.slow
 def test_killed_at_every_step_with_dropout(tmp_path: Path, monkeypatch) -> None:
     """All forty steps, one after the other, with dropout inside the network."""
     train(config_of("network.dropout=0.2"), out=tmp_path / "whole")
     for crash_at in range(1, 41):
         run = tmp_path / f"{crash_at}"
-        crash_at_step(monkeypatch, crash_at)
+        in_step(monkeypatch, crash_at, crash)
         with pytest.raises(Crash):
             train(config_of("network.dropout=0.2"), out=run)
         monkeypatch.undo()
@@ -125,7 +111,7 @@ def test_killed_at_every_step_with_dropout(tmp_path: Path, monkeypatch) -> None:
 def test_dropout_is_resumed_exactly_too(tmp_path: Path, monkeypatch) -> None:
     settings = ("network.dropout=0.2", "training.steps=20")
     train(config_of(*settings), out=tmp_path / "whole")
-    crash_at_step(monkeypatch, 15)
+    in_step(monkeypatch, 15, crash)
     with pytest.raises(Crash):
         train(config_of(*settings), out=tmp_path / "run")
     monkeypatch.undo()
@@ -166,14 +152,7 @@ def test_a_second_interrupt_stops_at_once() -> None:
 
 
 def test_a_signal_in_the_last_step_is_answered_too(tmp_path: Path, monkeypatch) -> None:
-    step_of = Trainer._take_step
-
-    def signalled(self: Trainer, step: int):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step_of(self, step)
-
-    monkeypatch.setattr(Trainer, "_take_step", signalled)
+    in_step(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
         train(config_of("training.steps=3"), out=tmp_path / "run")
     assert state_of(tmp_path / "run", 3).step == 3
@@ -258,14 +237,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(whole: Path, t
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_finishes_the_step_and_saves(whole: Path, tmp_path: Path, number: int, code: int, monkeypatch) -> None:
-    step_of = Trainer._take_step
-
-    def signalled(self: Trainer, step: int):
-        if step == 13:
-            os.kill(os.getpid(), number)
-        return step_of(self, step)
-
-    monkeypatch.setattr(Trainer, "_take_step", signalled)
+    in_step(monkeypatch, 13, lambda: os.kill(os.getpid(), number))
     previous = signal.getsignal(number)
     with pytest.raises(Interrupted) as stopped:
         train(config_of(), out=tmp_path / "run")
@@ -394,9 +366,10 @@ class Steep(Objective[Halves]):
 
 
 def test_each_part_is_clipped_for_itself_and_the_norm_logged_is_the_networks(tmp_path: Path) -> None:
-    trainer = Trainer(TrainingConfig(batch_size=1, gradient_clip=2.0), Steep(100.0), numbers(1), 0, tmp_path)
-    _, norms = trainer._take_step(1)
-    assert norms.tolist() == pytest.approx([5.0, 500 * 3**0.5])
+    config, clipped = TrainingConfig(steps=1, batch_size=1, gradient_clip=2.0), tmp_path / "clipped"
+    clipped.mkdir()
+    trainer = Trainer(config, Steep(100.0), numbers(1), 0, clipped)
+    trainer.run()
     assert trainer.model.network.weight.grad.tolist()[0] == pytest.approx([3 * 2 / 5, 4 * 2 / 5], rel=1e-5)
     assert trainer.model.other.weight.grad.tolist()[0] == pytest.approx([2 / 3**0.5] * 3, rel=1e-5)
     trainer = Trainer(TrainingConfig(steps=3, batch_size=1), Steep(100.0), numbers(1), 0, tmp_path)
