@@ -1,11 +1,11 @@
-"""What guidance costs and brings: one model sampled at many scales of each kind of guidance, from the same noise.
+"""The trade-off of guidance: one model sampled at many scales of each guidance method, from the same noise.
 
-    classifier-free   extrapolated from the model without a label: 0 is no label, 1 no guidance
-    by a classifier   given the label, and guided by a classifier's gradient: 0 is no guidance
-    autoguidance      extrapolated from a worse model with the same label: 0 is that model, 1 no guidance
+    classifier-free   extrapolate from the unconditional model: 0 is unconditional, 1 no guidance
+    by a classifier   conditional, guided by a classifier's gradient: 0 is no guidance
+    autoguidance      extrapolate from a worse model with the same label: 0 is that model, 1 no guidance
 
-Ho & Salimans 2022, section 4; Dhariwal & Nichol 2021, section 4.3; Karras et al. 2024. Stronger guidance shows the
-class more surely (accuracy, precision) and shows less of it (recall, and so the Fréchet distance).
+Ho & Salimans 2022, section 4; Dhariwal & Nichol 2021, section 4.3; Karras et al. 2024. Stronger guidance raises
+accuracy and precision, and lowers recall, which in the end worsens the Fréchet distance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ SCALES: Final = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0)
 
 @dataclass(frozen=True)
 class GuidanceSweep:
-    """How a model is to be guided: by each kind of guidance, one setting for each of ``scales``."""
+    """What to sweep over: for each guidance method, one setting per scale."""
 
     scales: tuple[float, ...]
     settings: Mapping[str, tuple[Guidance, ...]]
@@ -42,7 +42,7 @@ class GuidanceSweep:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """A sweep over the scale for each kind of guidance, by ``solver`` in ``steps`` steps."""
+    """A sweep over the scale for each guidance method, by ``solver`` in ``steps`` steps."""
 
     solver: str
     steps: int
@@ -56,18 +56,18 @@ def guidance_sweep(
     classifier: ClassifierModel | Path | str | None = None,
     worse: DiffusionModel | Path | str | None = None,
 ) -> GuidanceSweep:
-    """Classifier-free guidance, and what the classifier and the worse model, or run folders of them, allow.
+    """A sweep of classifier-free guidance; with ``classifier`` or ``worse`` (models or run folders) of theirs, too.
 
-    Raises InputError for anything but a model of images with classes as its condition; for runs that do not fit it; and
-    for scales that are below 0, no numbers or fewer than two.
+    Raises InputError unless the model is a class-conditional model of images; for runs that do not fit it; and for
+    fewer than two scales or scales that are not finite and at least 0.
     """
     if not isinstance(model, DiffusionModel) or model.config.condition("labels") is None:
         raise InputError(
-            "trade_off: needs a model of images that is conditioned on their classes; train classifier-free or guided"
+            "trade_off: needs a class-conditional model of images; train the recipe classifier-free or guided"
         )
     values = tuple(sorted(set(scales)))
     if len(values) < 2 or not all(isfinite(value) and value >= 0 for value in values):
-        raise InputError("scales: are at least two different numbers from 0 upwards; write 0,1,2,5")
+        raise InputError("scales: give at least two different numbers from 0 upwards, such as 0,1,2,5")
     own = replace(model.config.sampling.guidance, negative=None)
     loading = loaded(model, replace(own, classifier=classifier, worse=worse))
     settings = {"classifier-free": tuple(replace(own, scale=value) for value in values)}
@@ -78,7 +78,7 @@ def guidance_sweep(
         settings["autoguidance"] = tuple(replace(own, scale=value, worse=loading.worse) for value in values)
     some = Condition(labels=torch.zeros(1, dtype=torch.int64))
     for one in (one for each in settings.values() for one in each):
-        model.denoiser(some, guidance=one)  # refuses what it was not trained for, before anything is sampled
+        model.denoiser(some, guidance=one)  # raises for what it was not trained for, before anything is sampled
     return GuidanceSweep(values, settings)
 
 
@@ -94,7 +94,7 @@ def trade_off(
     seed: int = 0,
     progress: Count | None = None,
 ) -> TradeOff:
-    """Sample images of ``seed``, one for each of ``labels`` (n,), at each setting; measure them by ``network``.
+    """Sample one image per label (n,) at each setting, and measure them in the features of ``network``.
 
     ``training``, ``held_out``: real images (N, C, H, W) in [-1, 1]; ``held_out_labels``: their classes.
     ``progress(what, done, total)``.
@@ -106,18 +106,18 @@ def trade_off(
         Variety(network, mixed, alike, samples=len(labels), seed=seed),
     )
 
-    def by(kind: str) -> Sweep:
-        settings = dict(zip(guidance.scales, guidance.settings[kind], strict=True))
+    def by(method: str) -> Sweep:
+        settings = dict(zip(guidance.scales, guidance.settings[method], strict=True))
 
-        def drawn(scale: float) -> Tensor:
-            counting = counting_one(progress, f"sampling {kind} at {scale:g}")
+        def samples(scale: float) -> Tensor:
+            counting = counting_one(progress, f"sampling {method} at {scale:g}")
             made = model.sample(len(labels), seed=seed, label=labels, guidance=settings[scale], progress=counting)
             return model.items.finish(made)
 
-        return sweep(drawn, guidance.scales, measures, compare_ends=False)
+        return sweep(samples, guidance.scales, measures, compare_ends=False)
 
-    method = model.method(tuned=False)
-    return TradeOff(method.name, method.steps, {kind: by(kind) for kind in guidance.settings})
+    sampler = model.method(tuned=False)
+    return TradeOff(sampler.name, sampler.steps, {method: by(method) for method in guidance.settings})
 
 
 def read_scales(text: str) -> tuple[float, ...]:
@@ -125,4 +125,4 @@ def read_scales(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"scales: {text} are not numbers; write 0,1,2,5") from None
+        raise InputError(f"scales: {text} is not a list of numbers; write 0,1,2,5") from None

@@ -1,16 +1,10 @@
 """All measurements of a model's samples at once.
 
-Every figure about the samples stands beside the same figure about real images (``real_distances`` compares held-out
-images with as many training images): it is the floor that a perfect model would reach, and no model can be told from
-perfect below it with so few images.
+Every figure of the samples comes with the same figure of real images (``real_distances`` compares training with
+held-out images). That is what a perfect model would get; with so few images nothing below it can be resolved.
 
-Measures that look at pairs of images take no more than ``MOST_PAIRED`` of a kind; for the Fréchet distance all count,
-however many, as it needs their moments alone (``seen``).
-
-The features of a set of images, in constant memory: of the first ones themselves, of all their moments.
-
-The Fréchet distance needs the moments alone, so any number of images counts for it. A kernel distance and balls around
-neighbours look at every pair, and take the ``kept`` ones.
+The Fréchet distance needs only the moments of the features, so it uses any number of images in constant memory. The
+kernel distance and nearest-neighbour measures compare all pairs, and use the first ``MOST_PAIRED`` images of each set.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -47,7 +41,7 @@ class SeenFeatures:
 
 
 def look(space: FeatureSpace, images: Iterable[Tensor], keep: int, count: Callable[[int], None]) -> SeenFeatures:
-    """Features of ``images``, which come in parts (N, C, H, W); ``count`` is told how many more were looked at."""
+    """Features of ``images``, which come in parts (N, C, H, W); ``count`` is called with the size of each part."""
     dimension = space.space.dimension
     kept, moments = torch.zeros(0, dimension, dtype=torch.float64), Moments.none(dimension)
     for part in chunks(images):
@@ -60,7 +54,7 @@ def look(space: FeatureSpace, images: Iterable[Tensor], keep: int, count: Callab
 
 
 def finite(samples: Tensor) -> Tensor:
-    """The same samples (N, C, H, W), on the CPU. Raises InputError where one is no image."""
+    """The samples (N, C, H, W) on the CPU. Raises InputError for NaN or infinite pixels."""
     if not bool(samples.isfinite().all()):
         raise InputError(
             "samples: some pixels are NaN or infinite; sample again from a checkpoint that did not diverge"
@@ -69,7 +63,7 @@ def finite(samples: Tensor) -> Tensor:
 
 
 def chunks(images: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The same images, no more than ``CHUNK`` at a time."""
+    """The images, at most ``CHUNK`` at a time."""
     for part in images:
         yield from part.split(CHUNK) if len(part) else ()
 
@@ -80,10 +74,10 @@ MOST_PAIRED = 10_000
 
 @dataclass(frozen=True)
 class Distances:
-    """Distances between the features of ``first`` images and of ``second`` other ones.
+    """Distances between the features of ``first`` images and ``second`` others.
 
-    ``kernel`` (KID) and ``frechet`` are free of bias by sample size; ``frechet_plug_in`` is the usual FID formula, to
-    be compared only between equal sizes. ``frechet_first`` and ``frechet_second``: how many images these two are of.
+    ``kernel`` (KID) and ``frechet`` are unbiased in the sample size; ``frechet_plug_in`` is the usual FID formula, only
+    comparable between equal sizes. ``frechet_first``, ``frechet_second``: the number of images in these two.
     """
 
     kernel: Estimate
@@ -97,10 +91,10 @@ class Distances:
 
 @dataclass(frozen=True)
 class Reference:
-    """What samples were compared with: ``images`` held-out images of the data ``data_fingerprint``.
+    """What the samples were compared with: ``images`` held-out images of the data ``data_fingerprint``.
 
-    ``sha256``: of their statistics, counts, means and scatters in float64, and of the feature space: an evaluation with
-    the same hash has the same reference (bit for bit: on the same machine and number of threads).
+    ``sha256``: of the count, mean and scatter in float64, and of the feature space. Evaluations with the same hash
+    share the reference (bit for bit on the same machine and number of threads).
     """
 
     sha256: str
@@ -110,21 +104,20 @@ class Reference:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, ready for ``dataclasses.asdict`` and JSON.
+    """All results, ready for ``dataclasses.asdict`` and JSON.
 
-    Distances, variety and Inception score are in ``space``; classes and clarity are told by ``network``, with the hash
-    ``network_sha256``, which was trained on the training images. They may be one.
-    ``closeness``: the kernel distance in features centred and scaled as that network's are, to call near or far in any
-    space.
+    Distances, variety and Inception score are measured in ``space``; classes and clarity by ``network`` (hash
+    ``network_sha256``), which was trained on the training images. The two may be the same. ``closeness``: the kernel
+    distance in features that are centred and scaled like that network's, so that one threshold serves any space.
 
     ``distances``: samples against held-out images; ``real_distances``: training against held-out images.
-    ``held_out_accuracy``: of the classifier on labelled held-out images, else None; ``label_accuracy``: how many
-    samples it takes for what they were asked to be, else None. ``balance``: of classes, against all real images (which
-    class is the likeliest hardly depends on having been learned from); None without labels.
+    ``held_out_accuracy``: of the classifier on held-out images; ``label_accuracy``: the share of class-conditional
+    samples that it assigns to the requested class. ``balance``: class shares against all real images (training images
+    included: the predicted class hardly depends on whether an image was trained on). All None without labels.
 
-    ``variety``: of samples and of as many training images against held-out ones. ``inception_score``: of samples and of
-    held-out images, None without labels. ``class_accuracy``: ``label_accuracy`` by class, where held-out images have
-    labels too. ``left_out``: measures that could not be taken, each with the reason; they are None.
+    ``variety``: of samples, and of as many training images, against held-out ones. ``inception_score``: of samples and
+    of held-out images, None without labels. ``class_accuracy``: ``label_accuracy`` by class, if held-out images have
+    labels too. ``left_out``: measures that were impossible (and are None), each with the reason.
     """
 
     seed: int
@@ -172,16 +165,15 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
-    """Measure ``samples`` against held-out images, in ``space``; in that of ``network`` where it is None.
+    """Measure ``samples`` against held-out images in ``space`` (default: the features of ``network``).
 
-    All images are floats (N, C, H, W) in [-1, 1] of one size, at least 4 of each kind; ``samples`` as they would be
-    saved, so rounded to the levels of the data. ``sample_labels`` (N,): the classes that samples were asked to be.
-    ``more``: ``more_count`` further samples, in parts, which count for the Fréchet distance alone and are not kept.
-    ``mirrored``: look for mirrored copies too, as training on mirrored images makes them. ``data_fingerprint``: of the
-    held-out images. ``seed`` chooses the training images to compare with and the permutations: the same input gives the
-    same figures. ``progress(what, done, total)`` is told what is going on.
+    All images are floats (N, C, H, W) in [-1, 1] of one size, at least 4 in each set; ``samples`` rounded to the pixel
+    levels of the data. ``sample_labels`` (N,): the requested classes. ``more``: ``more_count`` further samples, in
+    parts, used for the Fréchet distance only and then discarded. ``mirrored``: search for mirrored copies too (for
+    training with flips). ``data_fingerprint``: of the held-out images. ``seed`` chooses the training images to compare
+    with and the permutations: the same input gives the same figures. ``progress(what, done, total)``.
 
-    Raises InputError where the images do not fit together.
+    Raises InputError for images of different shapes, or too few.
     """
     samples, train_images, held_out_images = (x.cpu() for x in (samples, train_images, held_out_images))
     for name, images in (("samples", samples), ("held-out images", held_out_images)):
@@ -190,7 +182,7 @@ def evaluate(
         if images.shape[1:] != train_images.shape[1:]:
             raise InputError(
                 f"{name} of shape {tuple(images.shape[1:])}, training images of shape {tuple(train_images.shape[1:])}: "
-                "give images of one size and kind"
+                "give images of one size and number of channels"
             )
     generator = torch.Generator().manual_seed(seed)
     alike = torch.randperm(len(train_images), generator=generator)
@@ -207,14 +199,14 @@ def evaluate(
     def count(images: int) -> None:
         nonlocal looked
         looked += images
-        progress("taking features", min(looked, total), total)
+        progress("computing features", min(looked, total), total)
 
     measures = Measures()
     where: FeatureSpace = network if space is None else space
     of_samples = look(where, map(finite, chain([samples], more)), len(samples), count)
     of_real = look(where, [all_held_out], len(held_out_images), count)
     of_training = look(where, [train_images[alike[: len(all_held_out)]]], len(held_out_images), count)
-    further = train_images[alike[len(all_held_out) : min(len(samples), MOST)]]  # variety compares as many as samples
+    further = train_images[alike[len(all_held_out) : min(len(samples), MOST)]]  # for variety: as many as samples
     training = torch.cat([of_training.kept, look(where, [further], len(further), count).kept])
     progress("measuring distances", 0, 3)
     found = distances(of_samples, of_real)
@@ -234,12 +226,12 @@ def evaluate(
     reference = FeatureMoments(where.space.sha256, data_fingerprint, of_real.moments)
 
     sample_classes, real_classes = network.probabilities(samples), network.probabilities(held_out_images)
-    shares = accuracy = as_asked = by_class = score = None
-    told, told_real = (where.classes_of(x.kept) for x in (of_samples, of_real))
-    if told is not None and told_real is not None:
-        score = measures.where_possible("Inception score", lambda: scores(told, told_real))
+    shares = accuracy = label_accuracy = by_class = score = None
+    probabilities, of_reals = (where.classes_of(x.kept) for x in (of_samples, of_real))
+    if probabilities is not None and of_reals is not None:
+        score = measures.where_possible("Inception score", lambda: scores(probabilities, of_reals))
     elif space is not None:
-        measures.left_out.append(f"Inception score ({where.space.name} tells no classes)")
+        measures.left_out.append(f"Inception score ({where.space.name} has no classifier)")
     if network.facts.task == "classes":
         all_real = torch.cat([network.probabilities(train_images), real_classes])
         shares = balance(sample_classes, all_real, seed=seed)
@@ -248,7 +240,7 @@ def evaluate(
         accuracy = share(int(right.sum()), len(right))
     if sample_labels is not None and network.facts.task == "classes":
         right = sample_classes.argmax(1) == sample_labels.cpu()
-        as_asked = share(int(right.sum()), len(right))
+        label_accuracy = share(int(right.sum()), len(right))
         if held_out_labels is not None:
             by_class = class_accuracy(sample_classes, sample_labels, real_classes, held_out_labels)
     return Evaluation(
@@ -260,7 +252,7 @@ def evaluate(
         reference=Reference(reference.sha256, data_fingerprint, reference.count),
         closeness=closeness,
         held_out_accuracy=accuracy,
-        label_accuracy=as_asked,
+        label_accuracy=label_accuracy,
         distances=found,
         real_distances=real_distances,
         clarity=clarity(sample_classes, real_classes),
@@ -278,7 +270,7 @@ def evaluate(
                 train_images,
                 held_out_images[mixed[1][:MOST]],
                 mirrored=mirrored,
-                progress=lambda done, ways: progress("looking for copies", done, ways),
+                progress=lambda done, ways: progress("searching for copies", done, ways),
             ),
         ),
         class_accuracy=by_class,
@@ -287,15 +279,15 @@ def evaluate(
 
 
 def copies_training_images(evaluation: Evaluation) -> bool:
-    """Whether more samples come too near to training images, in place, moved or mirrored, than chance allows."""
+    """Whether significantly many samples are too close to training images, in place, shifted or mirrored."""
     copies = evaluation.copies
     return copies is not None and copies.found.ratios.p_value < SIGNIFICANT
 
 
 def learn_features(train: Dataset, progress: Count | None = None, *, seed: int = 0) -> FeatureNetwork:
-    """The space in which distances are measured: a classifier of the training images, or of how they are turned."""
+    """The feature network: trained to classify the training images, or their rotations without labels."""
     images = everything(train)
-    report = counting_one(progress, "learning to tell real images apart")
+    report = counting_one(progress, "training the feature network on real images")
     if not train.label_names:
         return train_rotations(images, seed=seed, progress=report)
     classes = len(train.label_names)

@@ -1,13 +1,13 @@
-"""The loss on held-out data by noise level: where a model knows much and where little.
+"""The loss on held-out data by noise level.
 
-At each time the error of x̂_0 and of ε̂, per element, with the same noise for every model:
+The errors of x̂_0 and of ε̂ per element at each time, with the same noise for every model:
 
     mse_clean(t) = E ‖x̂_0 - x_0‖²/d,        mse_noise(t) = SNR(t) · mse_clean(t)
 
-Times mean different things to different schedules; log-SNR means the same to all. So models are compared in bins of
-equal width in log-SNR, where each image gets a time and noise of its own in every bin. The intervals are of the
-bootstrap over images, all bins resampled alike: of the studentised mean (Hall 1988), as losses are skewed, and
-percentiles of the plain mean are too short then.
+The meaning of a time depends on the schedule; that of log-SNR does not. So models are compared in bins of equal width
+in log-SNR, with one random time and noise per image and bin. Intervals are from the bootstrap over images, with all
+bins resampled together, of the studentised mean (Hall 1988): losses are skewed, so percentile intervals would be too
+short.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from sumi.process.gaussian import add_noise
 from sumi.process.schedule import NoiseLevel, Schedule, noise_level, noise_levels
 from sumi.randomness import Purpose, generator, normal
 
-ITEMS = 500  # of the held-out data, where a loss is taken of a run
+ITEMS = 500  # held-out items used for a run's loss
 BINS = 12
 RESAMPLES = 2000
 TIMES, BOOTSTRAP = 1, 2  # draws besides the noise's
@@ -38,8 +38,8 @@ class LossByNoise:
     mse_noise: tuple[float, ...]
 
 
-def looked_at(grid: int | None, count: int = 20) -> Tensor:
-    """About ``count`` even times in (0, 1], float64: those of a chain of ``grid`` steps, or of a thousandth of time."""
+def probe_times(grid: int | None, count: int = 20) -> Tensor:
+    """About ``count`` evenly spaced times in (0, 1], float64, on a chain of ``grid`` steps (1000 for None)."""
     steps = grid or 1000
     return (torch.linspace(0.02, 1, count, dtype=torch.float64) * steps).round().clamp(min=1).unique() / steps
 
@@ -63,7 +63,7 @@ def loss_by_noise(
 
 @dataclass(frozen=True)
 class NoiseBin:
-    """Mean squared errors at log-SNRs from ``low`` to ``high``, of as many evaluations as there are images."""
+    """Mean squared errors at log-SNRs from ``low`` to ``high``, with one evaluation per image."""
 
     low: float
     high: float
@@ -73,7 +73,7 @@ class NoiseBin:
 
 @dataclass(frozen=True)
 class LossByLogSnr:
-    """Of ``images`` images, in bins from noise to data; bins that no time of the model lies in are left out."""
+    """Of ``images`` images, in bins from noise to data; bins without a time of the model are left out."""
 
     images: int
     bins: tuple[NoiseBin, ...]
@@ -92,14 +92,14 @@ def loss_by_log_snr(
 ) -> LossByLogSnr:
     """Errors on ``images`` (N, C, H, W) in [-1, 1], N ≥ 1, in ``bins`` of log-SNR.
 
-    ``grid``: the steps of a chain that knows only the times i/grid; None: thousandths of time.
+    ``grid``: the number of steps of a chain, which has only the times i/grid; None: times i/1000.
     ``progress(done, total)`` counts bins.
     """
     found: list[tuple[float, float, Tensor, Tensor]] = []
     there = binned_times(denoiser.schedule, grid, bins)
     for k, (low, high, times) in enumerate(there):
-        drawn = [generator(seed, i, k, Purpose.EVALUATION, TIMES).integers(len(times)) for i in range(len(images))]
-        now = noise_level(denoiser.schedule, times[torch.tensor(drawn)])
+        chosen = [generator(seed, i, k, Purpose.EVALUATION, TIMES).integers(len(times)) for i in range(len(images))]
+        now = noise_level(denoiser.schedule, times[torch.tensor(chosen)])
         clean = torch.cat(
             [
                 _errors(denoiser, images[i : i + batch_size], i, now.chosen(slice(i, i + batch_size)), seed, k)
@@ -118,7 +118,7 @@ def loss_by_log_snr(
 
 
 def binned_times(schedule: Schedule, grid: int | None, bins: int) -> list[tuple[float, float, Tensor]]:
-    """Ends of the bins, equally wide in log-SNR, from noise to data, and the times of the grid in each; none empty."""
+    """The bins, of equal width in log-SNR from noise to data: ends, and the times in each; none is empty."""
     steps = grid or 1000
     times = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     log_snr = schedule.log_snr(times).detach()
@@ -136,7 +136,7 @@ def bootstrapped(values: Tensor, seed: int) -> list[Estimate]:
     weights, apart = torch.from_numpy(draws).double() / n, values - mean
     moved = weights @ apart
     error = (weights @ apart.square() - moved.square()).clamp(min=0).sqrt()
-    # where a resample is one value again and again there is no error to divide by, nor anything to be said
+    # a resample of one repeated value has no standard error; it counts as 0
     studentised = (moved / error).nan_to_num(0.0, 0.0, 0.0)
     low, high = studentised.quantile(torch.tensor([0.975, 0.025], dtype=torch.float64), dim=0)
     error = apart.square().mean(0).sqrt()
@@ -144,7 +144,7 @@ def bootstrapped(values: Tensor, seed: int) -> list[Estimate]:
 
 
 def _errors(denoiser: Denoiser, x_0: Tensor, first: int, now: NoiseLevel, seed: int, k: int) -> Tensor:
-    """‖x̂_0 - x_0‖²/d of images number ``first`` …, float64 (N,) on the CPU, with the noise of place ``k``."""
+    """‖x̂_0 - x_0‖²/d of the images from number ``first``, float64 (N,) on the CPU; ``k`` numbers the noise."""
     noise = normal(seed, range(first, first + len(x_0)), k, Purpose.EVALUATION, x_0.shape[1:], device=x_0.device)
     clean = denoiser(add_noise(x_0, noise, now), now).clean
     return (clean - x_0).square().flatten(1).mean(1).double().cpu()

@@ -1,10 +1,10 @@
-"""Variety, clarity, detail and copies: each figure of the samples beside the same figure of real images.
+"""Variety, scores, fine detail and copies, each for the samples and for real images.
 
-Balls shrink where there are more images, and an interval narrows; so samples and training images are compared with the
-held-out ones in equal numbers, and a model as good as the data gets the same figure twice, but for chance. No more than
-``MOST`` images of a kind are taken: the time grows with the product of their numbers.
+Nearest-neighbour balls and intervals shrink with more images. So as many training images as samples are compared with
+the held-out ones, and a perfect model gets the same figure as real images, up to chance. At most ``MOST`` images of
+each set are used, as the time grows with the product of their numbers.
 
-A measure that needs more images than there are is left out, as None, and its own words say why (``Measures.left_out``).
+A measure that needs more images than there are is None, and its error message is kept in ``Measures.left_out``.
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ from sumi.metrics.precision_recall import PrecisionRecall, precision_recall
 from sumi.metrics.spectrum import SpectralDistance, Spectrum, spectral_distance, spectrum
 
 MOST = 2000
-MOST_WORK = 2**41  # some two minutes of one processor core
+MOST_WORK = 2**41  # about two minutes on one processor core
 SHOWN = 8  # pairs
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Compared(Generic[T]):
-    """A figure of ``samples``, and the same of ``real`` images."""
+    """A figure of ``samples`` and of ``real`` images."""
 
     samples: T
     real: T
@@ -37,7 +37,7 @@ class Compared(Generic[T]):
 
 @dataclass(frozen=True)
 class Pair:
-    """Sample number ``sample`` and the training image number ``training`` nearest to it, at ``ratio`` (0: a copy)."""
+    """Sample number ``sample``, its nearest training image number ``training``, and their ``ratio`` (0: a copy)."""
 
     sample: int
     training: int
@@ -64,12 +64,12 @@ class Spectra:
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures by name, and why some are ``left_out``."""
+    """Takes measures and records why some are ``left_out``."""
 
     left_out: list[str] = field(default_factory=list)
 
     def where_possible(self, name: str, measure: Callable[[], T]) -> T | None:
-        """What ``measure`` gives; None where it refuses the images, with its reason kept."""
+        """The result of ``measure``, or None if it raises InputError, whose message is kept."""
         try:
             return measure()
         except InputError as error:
@@ -88,7 +88,7 @@ def variety(samples: Tensor, training: Tensor, held_out: Tensor, *, seed: int) -
 
 
 def scores(samples: Tensor, held_out: Tensor) -> Compared[InceptionScore]:
-    """Inception scores, from class probabilities (N, C) by the feature network's classifier; free of bias by size."""
+    """Inception scores from class probabilities (N, C); unbiased in the sample size."""
     return Compared(inception_score(samples), inception_score(held_out))
 
 
@@ -103,7 +103,7 @@ def spectra(samples: Tensor, training: Tensor, held_out: Tensor) -> Spectra:
 
 
 def search_reach(images: int, training: Tensor, *, mirrored: bool) -> int:
-    """Within how many pixels copies of ``training`` images are looked for among so many ``images``: 1, or 0."""
+    """The shift in pixels, 0 or 1, within which ``images`` images are searched for copies of ``training`` images."""
     places = 9 * (1 + mirrored)  # of the search within one pixel
     return 1 if places * images * training.numel() <= MOST_WORK else 0
 
@@ -116,11 +116,11 @@ def copies(
     mirrored: bool,
     progress: Callable[[int, int], None] | None = None,
 ) -> Copies:
-    """Of images (N, C, H, W). ``mirrored``: whether mirrored copies are looked for; ``held_out`` in random order.
+    """Search images (N, C, H, W) for copies, with ``mirrored`` also for mirrored ones; ``held_out`` in random order.
 
-    Copies moved by one pixel are looked for, too, unless that takes more than ``MOST_WORK`` multiplications.
-    ``progress(done, total)`` counts the ways in which they may be. Raises InputError for too few training images, and
-    where all held-out images are equally near to one.
+    Copies shifted by one pixel are also found, unless that takes more than ``MOST_WORK`` multiplications.
+    ``progress(done, total)`` counts shifts and reflections. Raises InputError for too few training images, and if all
+    held-out images are equally close to one.
     """
     reach = search_reach(len(samples) + min(len(held_out), MOST), training, mirrored=mirrored)
     done, ways = count(1), 2 * (2 * reach + 1) ** 2 * (1 + mirrored)

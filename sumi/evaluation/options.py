@@ -1,4 +1,4 @@
-"""How a model is evaluated: which data, how many samples, in which features, and by what besides."""
+"""The options of an evaluation: data, number of samples, features, sweeps."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from sumi.progress import Count
 class Options:
     """The options of an evaluation.
 
-    ``data``: compare with the held-out part of other data (all that `sumi.data.open_data` takes). ``n``: how many
+    ``data``: compare with the held-out part of other data (anything `sumi.data.open_data` takes). ``n``: number of
     samples. ``features``: the space to measure images in, "learned" or the path of a network (see `open_space`).
-    ``sweeps``: also by how random sampling is, and by its number of steps. ``guidance``: also by these kinds of
-    guidance (`sumi.evaluation.guidance.guidance_sweep`). ``progress(what, done, total)``.
+    ``sweeps``: also sweep the sampler's randomness and number of steps. ``guidance``: also sweep guidance scales
+    (`sumi.evaluation.guidance.guidance_sweep`). ``progress(what, done, total)``.
     """
 
     data: object = None
@@ -27,7 +27,7 @@ class Options:
     progress: Count | None = None
 
     def refuse(self, what: str, *names: str) -> None:
-        """Raises InputError where an option of ``names`` is given, which the evaluation of ``what`` does not have."""
+        """Raises InputError if an option of ``names`` is set; the evaluation of ``what`` has none of them."""
         for name in names:
             if getattr(self, name) != getattr(Options, name):
-                raise InputError(f"{name}: the evaluation of {what} has none; leave it out")
+                raise InputError(f"{name}: does not apply to the evaluation of {what}; leave it out")

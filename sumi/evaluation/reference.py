@@ -1,7 +1,7 @@
-"""The moments of a model's samples, part by part: a million can be divided among processes, or machines.
+"""The feature moments of a model's samples, in parts, so that a million samples can be shared among machines.
 
-Each measures samples of its own numbers and saves what it found. Merged, that is what one would have found. The example
-in docs/how-to/evaluate.md runs as it stands.
+Each process measures its own range of samples and saves the moments; merged, they equal those of a single process.
+There is an example in docs/how-to/evaluate.md.
 """
 
 from torch import Tensor
@@ -16,14 +16,14 @@ from sumi.models.model import GenerativeModel
 def sampled_moments(
     model: GenerativeModel, space: FeatureSpace, n: int, *, start: int = 0, seed: int = 0
 ) -> FeatureMoments:
-    """Of the features of samples ``start`` … ``start + n - 1`` of ``seed``, as they would be saved, told no class.
+    """The moments of unconditional samples ``start`` … ``start + n - 1`` of ``seed``, rounded as they would be saved.
 
-    None is kept. Raises InputError for values out of range, and for samples that are no images.
+    No sample is kept. Raises InputError for values out of range, and for NaN or infinite samples.
     """
 
     def features(first: int) -> Tensor:
-        drawn = finite(model.sample(min(CHUNK, start + n - first), seed=seed, start=first))
-        return space.features(model.images.finish(drawn))
+        samples = finite(model.sample(min(CHUNK, start + n - first), seed=seed, start=first))
+        return space.features(model.images.finish(samples))
 
     moments = Moments.of(map(features, range(start, start + n, CHUNK)), space.space.dimension)
     what = f"samples of {model.description.identity} after {model.step} steps, seed {seed}"
@@ -31,7 +31,7 @@ def sampled_moments(
 
 
 def held_out_moments(model: GenerativeModel, space: FeatureSpace) -> FeatureMoments:
-    """Of the images of the run's own data that are held out."""
+    """The moments of the run's held-out images."""
     _, held_out = model.load_images().split(model.config.data.held_out)
     moments = Moments.of(map(space.features, everything(held_out).split(CHUNK)), space.space.dimension)
     return FeatureMoments(space.space.sha256, held_out.fingerprint(), moments)

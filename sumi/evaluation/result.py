@@ -1,4 +1,4 @@
-"""What measuring a model gives, whatever it makes."""
+"""The result of an evaluation."""
 
 import html
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from sumi.models.classifier import AccuracyByNoise
 
 @dataclass(frozen=True)
 class VectorEvaluation:
-    """What was measured. ``distance``: samples to held-out data; ``real``: as many others of the same data.
+    """``distance``: samples to held-out data; ``real``: as many training items to held-out data.
 
-    ``known`` and ``known_real``: of bits, how many samples and held-out sequences occur in training; else None.
+    ``known`` and ``known_real``: for bits, the share of samples and of held-out sequences that occur in training.
     """
 
     seed: int
@@ -27,7 +27,7 @@ class VectorEvaluation:
 
 @dataclass(frozen=True, repr=False)
 class Measured:
-    """What was found: the figures (None where too few data are held out), in words, and the report's files."""
+    """The figures (None with too few held-out data), the verdict in words, and the report's files."""
 
     evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | None
     verdict: str

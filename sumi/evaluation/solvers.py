@@ -1,10 +1,10 @@
-"""Solvers beside each other on one model, at equal numbers of network evaluations.
+"""Solvers compared on one model, at equal numbers of network evaluations.
 
-Two measures. The distance of each image to where the model's own probability-flow ODE leads from the same noise, found
-with many steps: all that a deterministic solver gets wrong, image by image, relative to the data's standard deviation.
-And the Fréchet distance of the images to held-out real ones, which also tells of samplers that go another way there.
+There are two measures. One is the distance of each image to the solution of the model's probability-flow ODE from the
+same noise, computed with many steps: the error of a deterministic solver, in units of the data's standard deviation.
+The other is the Fréchet distance to held-out real images, which also applies to samplers that do not follow the ODE.
 
-By default every solver is on the grid of its paper, and UniPC, the best of the others, on ours as well.
+By default every solver uses its paper's time grid; UniPC, the best of them, also uses ours.
 """
 
 import json
@@ -43,10 +43,10 @@ DEFAULT_SOLVERS = ("adams", "unipc", "unipc@log_snr", "dpmpp_2m@log_snr", "heun@
 
 @dataclass(frozen=True)
 class Row:
-    """One solver at one number of evaluations, with ``seconds`` an image.
+    """One solver at one number of evaluations, with ``seconds`` per image.
 
-    ``median`` and ``percentile_95`` of the distance to the ODE's end are NaN for a solver that draws noise; ``frechet``
-    is None where it was not asked for.
+    ``median`` and ``percentile_95`` of the distance to the ODE's solution are NaN for a stochastic solver; ``frechet``
+    is None unless requested.
     """
 
     solver: str
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows; ``held_out``: how many real images the Fréchet distances are to, ``images`` how many were sampled."""
+    """All rows; ``images``: number of samples, ``held_out``: number of real images for the Fréchet distances."""
 
     rows: tuple[Row, ...]
     images: int
@@ -68,7 +68,7 @@ class Comparison:
 
 
 class CountingDenoiser:
-    """A denoiser that counts its evaluations of whole batches."""
+    """A denoiser that counts its evaluations (of whole batches)."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser, self.evaluations = denoiser, 0
@@ -94,30 +94,29 @@ def compare(
 ) -> Comparison:
     """Sample ``n`` images with each solver at each number of evaluations.
 
-    The first `BATCH` of them are followed along the ODE, which takes as long as all the rest together. A solver that
-    needs several evaluations a step takes as many steps as fit, and one where not even that does; its row says how many
-    it took. ``tuned`` is sampled at the numbers of steps that it was tuned to. ``frechet``: also measure against the
-    run's held-out images, with features learned on its training images. ``progress(what, done, total)``. Raises
-    InputError.
+    The ODE is solved for the first `BATCH` of them, which takes as long as all the rest. A solver with several
+    evaluations per step takes as many steps as fit, at least one; its row has the actual numbers. ``tuned`` runs at the
+    numbers of steps it was tuned for. ``frechet``: also measure against the run's held-out images, with features
+    learned on its training images. ``progress(what, done, total)``. Raises InputError.
     """
     if n < 2:
-        raise InputError(f"-n {n}: too few to compare; give 2 or more")
+        raise InputError(f"n: {n} images are too few to compare; give 2 or more")
     solvers, evaluations = tuple(dict.fromkeys(solvers)), tuple(dict.fromkeys(evaluations))
     if not solvers or not evaluations:
-        raise InputError("--solvers, --steps: there is nothing to compare; name one or more")
+        raise InputError("solvers: there is nothing to compare; give at least one solver and one number of steps")
     known = model.gaussian_denoiser().trained_steps
     if known is not None and 4 * max(evaluations) > known:
         raise InputError(
-            f"--steps {max(evaluations)}: the network knows only {known} times, too few to follow its ODE beside that; "
-            f"give at most {known // 4}"
+            f"steps: {max(evaluations)} are too many for a network trained at {known} times, which also has to "
+            f"solve the ODE; give at most {known // 4}"
         )
     jobs = [(name, count) for name in solvers for count in evaluations if name != "tuned" or model.is_tuned(count)]
-    methods = [_method(model, name, count) for name, count in jobs]  # what is refused, before anything is computed
+    methods = [_method(model, name, count) for name, count in jobs]  # errors come before any computation
     if "tuned" in solvers and all(name != "tuned" for name, _ in jobs):
         model.method(steps=evaluations[0], solver="tuned")
     network, real = _features(model, progress) if frechet else (None, torch.empty(0))
     if frechet and min(n, len(real)) < FEWEST:
-        raise InputError(f"-n {n}: with {len(real)} held out; the Fréchet distance needs {FEWEST} of each")
+        raise InputError(f"n: the Fréchet distance needs {FEWEST} samples and held-out images; got {n} and {len(real)}")
     rows: list[Row] = []
     with torch.inference_mode():
         ends = _ends(model, min(n, BATCH), seed, progress)
@@ -129,7 +128,7 @@ def compare(
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
-    """Write comparison.json and comparison.png into ``folder``. Raises SumiError where it cannot."""
+    """Write comparison.json and comparison.png into ``folder``. Raises SumiError if it cannot."""
     file = folder / "comparison.json"
     content = [{key: _plain(value) for key, value in asdict(row).items()} for row in comparison.rows]
     with writing(folder):
@@ -144,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def draw_comparison(comparison: Comparison, path: Path) -> SavedFigure:
-    """Distance to the ODE's end over evaluations, a line for each deterministic solver."""
+    """Distance to the ODE's solution by evaluations, one line per deterministic solver."""
     figure = canvas(6.0, 4.0)
     axes = figure.add_subplot()
     lines: dict[str, list[Row]] = {}
@@ -164,15 +163,15 @@ def draw_comparison(comparison: Comparison, path: Path) -> SavedFigure:
     axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("network evaluations")
-    axes.set_ylabel("median distance to the ODE's end / data std")
+    axes.set_ylabel("median distance to the ODE's solution / data std")
     axes.spines[["top", "right"]].set_visible(False)
     if lines:
         axes.legend(frameon=False)
-    return save(figure, path, "how far each solver lands from where the model's ODE leads")
+    return save(figure, path, "the error of each solver: its distance to the solution of the model's ODE")
 
 
 def _ticks(numbers: list[int]) -> list[int]:
-    """The numbers that occur most, without others that would stand too near."""
+    """The most frequent numbers, without those that would overlap."""
     kept: list[int] = []
     for number in sorted(set(numbers), key=lambda number: (-numbers.count(number), number)):
         if all(max(number / other, other / number) > 1.2 for other in kept):
@@ -181,7 +180,7 @@ def _ticks(numbers: list[int]) -> list[int]:
 
 
 def _method(model: DiffusionModel, name: str, evaluations: int) -> Method:
-    """As many steps as the evaluations allow, at least one: found by halving, on a denoiser that costs nothing."""
+    """As many steps as the evaluations allow, at least one, by bisection on a trivial denoiser."""
     method = model.method(steps=evaluations, solver=name)
     if _evaluations(model, method) <= evaluations:
         return method
@@ -195,7 +194,7 @@ def _method(model: DiffusionModel, name: str, evaluations: int) -> Method:
 
 @torch.inference_mode()
 def _evaluations(model: DiffusionModel, method: Method) -> int:
-    """How often this method evaluates the denoiser (an adaptive one: on a trivial problem)."""
+    """How often this method evaluates the denoiser (for an adaptive one: on a trivial problem)."""
     nothing = FunctionDenoiser(lambda x_t, _: torch.zeros_like(x_t), model.network_denoiser.schedule)
     counting = CountingDenoiser(nothing)
     noise = SampleNoise(0, range(1), (1,))
@@ -204,12 +203,12 @@ def _evaluations(model: DiffusionModel, method: Method) -> int:
 
 
 def _ends(model: DiffusionModel, n: int, seed: int, progress: Count | None) -> Tensor:
-    """Where the model's ODE leads from the noise of images 0 … n - 1: (n, C, H, W)."""
+    """The solutions of the model's ODE from the noise of images 0 … n - 1: (n, C, H, W)."""
     method = fine_method(model, REFERENCE_STEPS)
 
     def report(step: int, *_: Any) -> None:
         if progress is not None:
-            progress("following the ODE", step + 1, method.steps)
+            progress("solving the ODE", step + 1, method.steps)
 
     return sample(model.denoiser(), method.solver, method.times, model.start_noise(range(n), seed), callback=report)
 
@@ -219,7 +218,7 @@ def _batches(n: int) -> list[range]:
 
 
 def _features(model: DiffusionModel, progress: Count | None) -> tuple[FeatureNetwork, Tensor]:
-    """The network that looks at images, and what it sees in the run's held-out ones."""
+    """The feature network, and the features of the run's held-out images."""
     train, held_out = model.load_images().split(model.config.data.held_out)
     network = learn_features(train, progress)
     return network, network.features(everything(held_out))
@@ -262,7 +261,7 @@ def _row(
 
 
 def _now(device: torch.device) -> float:
-    """The time when the device has done all that it was asked to."""
+    """The time, once the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

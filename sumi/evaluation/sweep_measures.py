@@ -1,16 +1,17 @@
-"""Measures that are taken of many sets of samples against the same real images.
+"""Measures of many sets of samples against the same real images.
 
-    Distance   frechet             distance to held-out images, bias taken off      (``frechet``)
+    Distance   frechet             distance to held-out images, bias-corrected      (``frechet``)
     Variety    precision, recall   samples among real images, and the reverse       (``precision_recall``)
     Copies     copies              share of copies of training images               (``copy_rate``)
-    Detail     detail              power in fine detail, of held-out images'        (``spectrum``)
-    Accuracy   accuracy            share taken for the class asked for              (``class_accuracy``)
+    Detail     detail              high-frequency power relative to held-out        (``spectrum``)
+    Accuracy   accuracy            share assigned to the requested class            (``class_accuracy``)
 
-Each says what of a sample it needs (``kept``, a row a sample), so that images need not stay in memory and samples can
-be exchanged between two sets; what those rows come to, with intervals (``estimates``); and plain ``values`` to compare
-sets of equal size by: the Fréchet distance without a correction, whose bias both sets share, and how many samples are
-nearer to a training image than 1 % of real ones are. ``real`` are the figures of real images: of training images in the
-samples' place, but of held-out ones for the accuracy, as the classifier knows the others; none for copies.
+``kept`` reduces samples to what the measure needs, one row per sample, so that images need not stay in memory and
+samples can be exchanged between two sets. ``estimates`` are the figures with intervals. ``values`` are plain figures
+for comparing sets of equal size: the Fréchet distance without correction, whose bias both sets share, and the share of
+samples closer to a training image than 1 % of real ones are. ``real`` are the figures of real images: of training
+images treated as samples, but of held-out ones for accuracy (the classifier was trained on the others); none for
+copies.
 """
 
 from typing import Protocol
@@ -33,26 +34,26 @@ class Measure(Protocol):
     name: str
 
     def kept(self, samples: Tensor) -> Tensor:
-        """What matters of samples (N, C, H, W) in [-1, 1]: (N, …)."""
+        """What the measure needs of samples (N, C, H, W) in [-1, 1]: (N, …)."""
         ...
 
     def estimates(self, kept: Tensor) -> dict[str, Estimate]:
-        """The figures with their intervals. Raises InputError where the images are too few."""
+        """The figures with their intervals. Raises InputError for too few images."""
         ...
 
     def values(self, kept: Tensor) -> dict[str, float]:
-        """The same figures, to compare sets of equal size by."""
+        """Plain figures, for comparing sets of equal size."""
         ...
 
     def real(self) -> dict[str, Estimate]:
-        """The same figures of real images, where they have any. Raises InputError where they are too few."""
+        """The same figures of real images, if any. Raises InputError for too few images."""
         ...
 
 
 class Distance:
     """The Fréchet distance to ``held_out`` images (n, C, H, W) in the features of ``network``.
 
-    ``training``, in random order: as many of them, or all, stand in the samples' place for what real images have.
+    ``training``, in random order: the first of them, as many as held-out images, give the figure of real images.
     """
 
     name = "Fréchet distance"
@@ -75,7 +76,7 @@ class Distance:
 
 
 class Variety:
-    """Precision and recall against ``held_out`` images, in random order; of no more than ``MOST`` of either kind.
+    """Precision and recall against ``held_out`` images, in random order; at most ``MOST`` of each set are used.
 
     ``training``, in random order: ``samples`` of them stand in the samples' place for what real images have.
     """
@@ -102,10 +103,10 @@ class Variety:
 
 
 class Copies:
-    """The share of copies of ``training`` images, with ``held_out`` ones, in random order, as what is no copy.
+    """The share of copies of ``training`` images; ``held_out`` images, in random order, are the non-copies.
 
-    ``samples``: how many will be searched in all, which decides whether moved copies are looked for; ``mirrored``:
-    mirrored ones. Raises InputError for too few training images.
+    ``samples``: how many will be searched in all, which decides whether shifted copies are searched for; ``mirrored``:
+    search for mirrored ones. Raises InputError for too few training images.
     """
 
     name = "share of copies"
@@ -131,7 +132,7 @@ class Copies:
 
 
 class Detail:
-    """Power in fine detail, of that of ``held_out`` images, in random order; no more than ``MOST`` of either kind.
+    """High-frequency power relative to ``held_out`` images, in random order; at most ``MOST`` of each set are used.
 
     ``training``, in random order: ``samples`` of them stand in the samples' place for what real images have.
     """
@@ -155,19 +156,19 @@ class Detail:
 
 
 class Accuracy:
-    """The share of samples that ``network`` takes for the class ``asked`` for, int64 (N,).
+    """The share of samples that ``network`` assigns to the ``requested`` class, int64 (N,).
 
-    ``held_out`` images with their classes ``labels`` (n,): how often it is right about real ones, weighted alike.
+    ``held_out`` images with their ``labels`` (n,) give its accuracy on real images, with the same class weights.
     """
 
     name = "class accuracy"
 
-    def __init__(self, network: FeatureNetwork, asked: Tensor, held_out: Tensor, labels: Tensor) -> None:
-        self._network, self._asked = network, asked
-        self._real = real_accuracy(asked, network.probabilities(held_out), labels)
+    def __init__(self, network: FeatureNetwork, requested: Tensor, held_out: Tensor, labels: Tensor) -> None:
+        self._network, self._requested = network, requested
+        self._real = real_accuracy(requested, network.probabilities(held_out), labels)
 
     def kept(self, samples: Tensor) -> Tensor:
-        return self._network.probabilities(samples).argmax(1) == self._asked
+        return self._network.probabilities(samples).argmax(1) == self._requested
 
     def estimates(self, kept: Tensor) -> dict[str, Estimate]:
         return {"accuracy": share(int(kept.sum()), len(kept))}

@@ -1,13 +1,12 @@
-"""How samples change with a setting of the sampler: figures at each value, and whether the ends differ.
+"""Sweeps: how figures of the samples change with a setting of the sampler, and whether the change is significant.
 
-All sets of samples begin from the same noise and are measured against the same held-out real images. Each figure has
-its interval at each value. Whether it changes from the first value to the last is told by exchanging pairs of one noise
-(``exchange``). That sees more than the intervals, which are for other noise and other real images, too.
+All sets of samples start from the same noise and are measured against the same held-out images, so only the setting
+differs. Each figure has an interval at each value. Whether it changes from the first value to the last is decided by a
+permutation test that exchanges pairs with the same noise (`sumi.metrics.permutation_test`). It is more powerful than
+the intervals, which also cover other noise and other real images.
 
-One model sampled in many ways: with more or less noise in each step, and in more or fewer steps.
-
-The samples at every setting begin from the same noise, so that what differs is the setting. η is DDIM's, in the run's
-number of steps; the numbers of steps are of the run's own solver, as many as the network's grid has at most.
+`sweep_sampler` varies DDIM's η at the run's number of steps, and the number of steps of the run's own solver (at most
+the network's trained steps).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +29,10 @@ from sumi.progress import Count, counting_one
 
 @dataclass(frozen=True)
 class Sweep:
-    """Figures of ``samples`` samples at each of ``values``: ``lines`` by name, an estimate for each value.
+    """Figures of ``samples`` samples at each of ``values``: ``lines`` by name, one estimate per value.
 
-    ``real``: what real images have of some of them. ``p_values``, by name: of the change from the first value to the
-    last, where it was asked for. ``left_out``: what could not be measured, with the reason.
+    ``real``: some of them for real images. ``p_values``, by name: of the change from the first value to the last, if
+    computed. ``left_out``: what could not be measured, with the reason.
     """
 
     values: tuple[float, ...]
@@ -45,7 +44,7 @@ class Sweep:
 
 
 def sweep(
-    draw: Callable[[float], Tensor],
+    samples_at: Callable[[float], Tensor],
     values: Sequence[float],
     measures: Sequence[Measure],
     *,
@@ -53,16 +52,16 @@ def sweep(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
-    """Take ``measures`` of the samples that ``draw`` makes at each of ``values``.
+    """Take ``measures`` of the samples at each of ``values``.
 
-    ``draw(value)``: images (N, C, H, W) in [-1, 1], as they would be saved, image i from the same noise each time.
-    ``compare_ends``: also how likely the change from the first value to the last is by chance.
-    ``progress(done, total)`` counts the exchanges of pairs, which ``seed`` chooses.
+    ``samples_at(value)``: images (N, C, H, W) in [-1, 1], as they would be saved, image i always from the same noise.
+    ``compare_ends``: also test whether the change from the first value to the last is significant.
+    ``progress(done, total)`` counts the permutations, which ``seed`` chooses.
     """
     kept: list[list[Tensor]] = []
     samples = 0
     for value in values:
-        images = draw(value)
+        images = samples_at(value)
         samples = len(images)
         kept.append([measure.kept(images) for measure in measures])
     possible, lines, real = Measures(), dict[str, tuple[Estimate, ...]](), dict[str, Estimate]()
@@ -95,7 +94,7 @@ STEPS: Final = (5, 10, 20, 50, 100)
 
 @dataclass(frozen=True)
 class Sweeps:
-    """What η did, by DDIM in ``eta_steps`` steps, and what the number of steps of ``solver`` did."""
+    """A sweep over η, by DDIM in ``eta_steps`` steps, and one over the number of steps of ``solver``."""
 
     eta_steps: int
     eta: Sweep
@@ -114,9 +113,9 @@ def sweep_sampler(
     seed: int = 0,
     progress: Count | None = None,
 ) -> Sweeps:
-    """Sample ``n`` images of ``seed`` at each setting, and measure them in the features of ``network``.
+    """Sample ``n`` images at each setting, and measure them in the features of ``network``.
 
-    ``training``, ``held_out``: real images (N, C, H, W) in [-1, 1]; ``labels`` (n,): classes to ask for.
+    ``training``, ``held_out``: real images (N, C, H, W) in [-1, 1]; ``labels`` (n,): the requested classes.
     ``progress(what, done, total)``. Raises InputError for too few training images.
     """
     if len(training) <= OWN_NEIGHBOURS:
@@ -127,7 +126,7 @@ def sweep_sampler(
     config, grid = model.config.sampling, model.network_denoiser.trained_steps
     alike, mixed = (in_random_order(images, seed) for images in (training, held_out))
 
-    def drawn(what: str, steps: int, solver: str, eta: float | None = None) -> Tensor:
+    def samples(what: str, steps: int, solver: str, eta: float | None = None) -> Tensor:
         counting = counting_one(progress, f"sampling {what}")
         return model.items.finish(
             model.sample(n, steps=steps, solver=solver, eta=eta, seed=seed, label=labels, progress=counting)
@@ -136,7 +135,7 @@ def sweep_sampler(
     distance = Distance(network, mixed, alike)
     copies = Copies(training, mixed, samples=n * len(ETAS), mirrored=model.config.data.flip)
     by_eta = sweep(
-        lambda eta: drawn(f"with η = {eta:g}", config.steps, "ddim", eta),
+        lambda eta: samples(f"with η = {eta:g}", config.steps, "ddim", eta),
         ETAS,
         (distance, Variety(network, mixed, alike, samples=n, seed=seed), copies),
         seed=seed,
@@ -144,7 +143,7 @@ def sweep_sampler(
     )
     numbers = sorted({k if grid is None else min(k, grid) for k in STEPS})
     by_steps = sweep(
-        lambda steps: drawn(f"in {steps:g} steps", int(steps), str(config.solver)),
+        lambda steps: samples(f"in {steps:g} steps", int(steps), str(config.solver)),
         numbers,
         (distance, Detail(mixed, alike, samples=n)),
         seed=seed,
@@ -154,5 +153,5 @@ def sweep_sampler(
 
 
 def in_random_order(images: Tensor, seed: int) -> Tensor:
-    """The same images: of training ones, those that an evaluation of this seed compares with come first."""
+    """The images shuffled: the training images that an evaluation with this seed uses come first."""
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]

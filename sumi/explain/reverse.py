@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from sumi.data.dataset import Dataset, evenly_spaced
-from sumi.evaluation.loss_by_noise import ITEMS, LossByNoise, looked_at, loss_by_noise
+from sumi.evaluation.loss_by_noise import ITEMS, LossByNoise, loss_by_noise, probe_times
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory
@@ -41,7 +41,7 @@ def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int
 def held_out_loss(model: DiffusionModel, dataset: Dataset) -> LossByNoise:
     """The model's errors on held-out items of ``dataset`` at about 20 times."""
     _, held_out = dataset.split(model.config.data.held_out)
-    x_0, times = evenly_spaced(held_out, ITEMS).to(model.device), looked_at(model.network_denoiser.trained_steps)
+    x_0, times = evenly_spaced(held_out, ITEMS).to(model.device), probe_times(model.network_denoiser.trained_steps)
     return loss_by_noise(model.denoiser(), x_0, times, seed=model.config.seed)
 
 

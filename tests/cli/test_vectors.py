@@ -213,7 +213,7 @@ def test_data_of_another_dimension_are_refused(trained: Path, capsys) -> None:
 
 def test_what_is_only_for_images_is_refused_by_name(trained: Path, capsys) -> None:
     said = refused(["evaluate", str(trained), "--sweeps"], capsys)
-    assert "sweeps: the evaluation of vectors has none; leave it out" in said
+    assert "sweeps: does not apply to the evaluation of vectors; leave it out" in said
     said = refused(["compare", str(trained), "--frechet", "-n", "4", "--steps", "2"], capsys)
     assert f"{trained}: is a model of vectors, and this is for images; choose such a run" in said
     said = refused(["explain", "recognition", "--data", "swiss-roll"], capsys)

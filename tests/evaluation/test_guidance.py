@@ -168,17 +168,17 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("run", "options", "answer"),
     [
-        ("plain", ["--trade-off"], "--trade-off: needs a model of images that is conditioned on their classes; train"),
+        ("plain", ["--trade-off"], "--trade-off: needs a class-conditional model of images; train"),
         (
             "classifier",
             ["--trade-off"],
-            "--trade-off: needs a model of images that is conditioned on their classes; train",
+            "--trade-off: needs a class-conditional model of images; train",
         ),
         ("always", ["--trade-off"], "guidance: 0 needs a model also trained without its condition; give 1"),
-        ("told", ["--trade-off", "--scales", "0,strong"], "--scales: 0,strong are not numbers; write 0,1,2,5"),
-        ("told", ["--trade-off", "--scales", "1,1"], "--scales: are at least two different numbers from 0 upwards"),
-        ("told", ["--trade-off", "--scales=-1,1"], "--scales: are at least two different numbers from 0 upwards"),
-        ("told", ["--trade-off", "--scales", "1,inf"], "--scales: are at least two different numbers from 0 upwards"),
+        ("told", ["--trade-off", "--scales", "0,strong"], "--scales: 0,strong is not a list of numbers; write 0,1,2,5"),
+        ("told", ["--trade-off", "--scales", "1,1"], "--scales: give at least two different numbers from 0 upwards"),
+        ("told", ["--trade-off", "--scales=-1,1"], "--scales: give at least two different numbers from 0 upwards"),
+        ("told", ["--trade-off", "--scales", "1,inf"], "--scales: give at least two different numbers from 0 upwards"),
         ("told", ["--trade-off", "--classifier", "{}/owls"], "knows other images or classes than the model"),
         ("told", ["--trade-off", "--worse", "{}/told"], "is the model itself; choose a worse run"),
         ("told", ["--scales", "1,2"], "--scales: is of --trade-off, which is not asked for; add it"),

@@ -154,9 +154,9 @@ def test_what_is_going_on_is_told_to_the_end(digits: dict[str, Tensor], network:
     ends = {what: (done, total) for what, done, total in told}
     looked = 400 + 2 * 397
     assert ends == {
-        "taking features": (looked, looked),
+        "computing features": (looked, looked),
         "measuring distances": (3, 3),
-        "looking for copies": (18, 18),
+        "searching for copies": (18, 18),
     }
     for what in ends:
         done = [now for name, now, _ in told if name == what]

@@ -291,7 +291,7 @@ def test_one_command_each(runs: Path, capsys) -> None:
         (["sample", "vae", "--trajectory"], "--trajectory: a run of vae has none; leave it out"),
         (["compare", "vae"], "is a run of vae, and this is for diffusion models; choose such a run"),
         (["explain", "pixelcnn"], "is a run of pixelcnn, and this is for diffusion models; choose such a run"),
-        (["evaluate", "gan", "--sweeps"], "sweeps: the evaluation of a gan has none; leave it out"),
+        (["evaluate", "gan", "--sweeps"], "sweeps: does not apply to the evaluation of a gan; leave it out"),
     ],
 )
 def test_what_it_cannot_do_is_refused_in_one_line(runs: Path, arguments: list[str], answer: str, capsys) -> None:

@@ -141,7 +141,7 @@ def test_each_kind_is_refused_where_the_other_is_needed(run: Path, capsys) -> No
     assert main(["sample", str(run)]) == 2
     assert "is a run of noisy-classifier, and this is for models that make samples" in capsys.readouterr().err
     assert main(["evaluate", str(run), "-n", "5"]) == 2
-    assert "n: the evaluation of classifiers has none; leave it out" in capsys.readouterr().err
+    assert "n: does not apply to the evaluation of classifiers; leave it out" in capsys.readouterr().err
 
 
 def test_the_configuration_is_one() -> None:

@@ -175,7 +175,7 @@ def test_a_network_from_a_file_is_the_space_that_is_measured_in(
     assert found.space == space.space
     assert found.network_sha256 != space.space.sha256
     assert found.inception_score is None
-    assert "Inception score (Quarters tells no classes)" in page
+    assert "Inception score (Quarters has no classifier)" in page
     assert "Quarters, 12 features, sha256 " + space.space.sha256[:12] in page
     assert "told by the built-in network" in page
     assert found.variety is not None

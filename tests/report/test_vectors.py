@@ -228,5 +228,5 @@ def test_data_of_another_kind_are_refused(tmp_path: Path) -> None:
     ("name", "value"), [("features", "weights.pth"), ("sweeps", True), ("guidance", GuidanceSweep((0.0, 1.0), {}))]
 )
 def test_what_only_images_are_measured_by_is_refused_by_name(tmp_path: Path, name: str, value: Any) -> None:
-    with pytest.raises(InputError, match=rf"^{name}: the evaluation of vectors has none; leave it out"):
+    with pytest.raises(InputError, match=rf"^{name}: does not apply to the evaluation of vectors; leave it out"):
         evaluate(new_model(tmp_path, "ring-of-8"), **{name: value})
