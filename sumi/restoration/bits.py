@@ -1,22 +1,23 @@
-"""Multiplying the model's distribution of bits by a second one (Sohl-Dickstein et al. 2015, section 2.5): inpainting.
+"""Inpainting of bits: the model's distribution times a second one (Sohl-Dickstein et al. 2015, section 2.5).
 
-r(x_0) is a table of P(+1) for each bit, with mean ρ = 2 P(+1) - 1: ±1 for a known bit, 0 where nothing is said. Since
-q(x_t | x_0) does not depend on it, p̃(x_0 | x_t) ∝ p(x_0 | x_t) r(x_0), and for one bit
+r(x_0) gives P(+1) for each bit, with mean ρ = 2 P(+1) - 1: ±1 for a known bit, 0 for an unknown one. Since q(x_t | x_0)
+does not depend on it, p̃(x_0 | x_t) ∝ p(x_0 | x_t) r(x_0), and for one bit
 
     x̂_0 ← (x̂_0 + ρ)/(1 + ρ x̂_0).
 
-`BitProduct` does this to each bit. It multiplies the step back as the paper does, p̃(x_s | x_t) ∝ p(x_s | x_t) h(x_s),
-and with the exact h, E[r(x_0) | x_s]; r diffused to x_s would be h for fair coins alone. For independent bits it is
-exact. Where bits depend on each other, those of which nothing is said see the known ones through x_t alone, too late.
+`BitProduct` applies this to each bit. Like the paper it multiplies the reverse step, p̃(x_s | x_t) ∝ p(x_s | x_t)
+h(x_s), but with the exact h = E[r(x_0) | x_s]; the paper's diffused r equals h only for fair coins. It is exact for
+independent bits. If bits depend on each other, unknown bits learn of the known ones only through x_t, which is too
+late.
 
-`ConditionedBits` tells them. Flipping bit k of x_t multiplies p(x_0 | x_t) by something affine in x_0's bit k, so the
-covariance of all bits with that one is known from one more evaluation: with F_k x_t the flipped one and a = alpha²
+`ConditionedBits` corrects the unknown bits too. Flipping bit k of x_t multiplies p(x_0 | x_t) by an affine function of
+x_0's bit k, so one more evaluation gives its covariance with all bits: with F_k x_t the flipped state and a = alpha²
 
     Cov(x_0, x_0ᵏ | x_t) = x_tᵏ (x̂_0(x_t) - x̂_0(F_k x_t)) (1 + a² - 2a x_tᵏ x̂_0ᵏ)/(2a),
 
-and the other bits are regressed on the told ones, x̂_0 ← x̂_0 + C_·K C_KK⁻¹ (x̂_0ᴷ as above - x̂_0ᴷ). With one told bit
-that is p̃'s own mean, for every p; with several known ones, where the means of the others are affine in them. Where
-a = 0 no bit of x_t says anything, and only the told bits themselves are changed there.
+and the other bits are regressed on the constrained ones K, x̂_0 ← x̂_0 + C_·K C_KK⁻¹ (x̂_0ᴷ as above - x̂_0ᴷ). For one
+constrained bit this is the exact mean of p̃, for every p; for several known bits, if the other bits' means are affine
+in them. Where a = 0, x_t carries no information, and only the constrained bits change.
 """
 
 from dataclasses import dataclass, replace
@@ -30,11 +31,11 @@ from sumi.process.binomial import kept
 from sumi.process.gaussian import expand
 from sumi.process.schedule import Schedule, Time, noise_level
 
-LEAST_EIGENVALUE = 1e-3  # of the told bits' covariance, to its largest: what is below are bits that say the same
+LEAST_EIGENVALUE = 1e-3  # of the constrained bits' covariance, relative to the largest; below: redundant bits
 
 
 def known_bits(values: Tensor, known: Tensor) -> Tensor:
-    """The table of bits ``values`` = ±1 that are certain where ``known`` is True: P(+1) = 0, 1, or ½ elsewhere."""
+    """P(+1) of each bit: 0 or 1 by ``values`` = ±1 where ``known`` is True, ½ elsewhere."""
     return torch.where(known, (1 + values) / 2, 0.5)
 
 
@@ -44,7 +45,7 @@ def _check_table(probability: Tensor) -> None:
 
 
 def _multiplied(clean: Tensor, rho: Tensor) -> Tensor:
-    """The mean of a bit of mean ``clean`` times one of mean ``rho``; ±1 where that is ±1, whatever the first says."""
+    """The mean of the product of two bit distributions with means ``clean`` and ``rho``; a ``rho`` of ±1 wins."""
     return torch.where(rho.abs() == 1, rho, (clean + rho) / (1 + rho * clean))
 
 
@@ -71,9 +72,9 @@ class BitProduct:
 
 @dataclass(frozen=True)
 class ConditionedBits:
-    """As `BitProduct`, and the other bits follow the told ones: one evaluation more for each place told of.
+    """As `BitProduct`, with the other bits regressed on the constrained ones: one more evaluation per constrained bit.
 
-    ``probability`` broadcasts to x of shape (N, …); places where it is ½ for all samples cost nothing.
+    ``probability`` broadcasts to x of shape (N, …); bits where it is ½ for all samples cost nothing.
     """
 
     denoiser: Denoiser
@@ -91,11 +92,11 @@ class ConditionedBits:
         x, clean = x_t.flatten(1), denoised.clean.flatten(1)
         rho = (2 * self.probability - 1).to(denoised.clean).expand_as(x_t).flatten(1)
         places = (rho != 0).any(0).nonzero()[:, 0]
-        told = rho[:, places] != 0  # (N, K)
+        constrained = rho[:, places] != 0  # (N, K)
         if len(places):
             columns = torch.stack([self._covariance(x_t, t, x, clean, int(k)) for k in places], 2)  # (N, D, K)
-            among = columns[:, places] * told[:, :, None] * told[:, None, :]
-            among = (among + among.mT) / 2 + torch.diag_embed((~told).to(x))
+            among = columns[:, places] * constrained[:, :, None] * constrained[:, None, :]
+            among = (among + among.mT) / 2 + torch.diag_embed((~constrained).to(x))
             surprise = (_multiplied(clean, rho) - clean)[:, places, None]
             inverse = torch.linalg.pinv(among, rtol=LEAST_EIGENVALUE, hermitian=True)
             regressed = (clean + (columns @ inverse @ surprise)[..., 0]).clamp(-1, 1)

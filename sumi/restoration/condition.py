@@ -1,8 +1,8 @@
-"""A measurement of a picture as the condition of a network that was trained on such measurements.
+"""A measurement of an image as the condition of a network trained on such measurements.
 
-    y = A x_0 with A a mask, squares' means, or luma: what `sumi.conditioning.image` says in training.
+    y = A x_0 with A a mask, block means, or luma: the conditions of `sumi.conditioning.image`.
 
-A small image with noise, y + s n, is the one of training after a change of scale: cos(φ) (y + s n) with tan φ = s.
+A noisy small image y + s n becomes training's condition by a change of scale: cos(φ) (y + s n) with tan φ = s.
 """
 
 import math
@@ -20,7 +20,7 @@ from sumi.restoration.measurement import Measurement
 
 
 def trained_for(conditioning: Sequence[ConditioningConfig], operator: object, std: float) -> bool:
-    """Whether one of the conditions is what ``operator`` leaves of an image, with noise of deviation ``std``."""
+    """Whether one of the conditions is ``operator`` of an image, with noise of standard deviation ``std``."""
     return any(_fits(config, operator, std) for config in conditioning)
 
 
@@ -37,9 +37,9 @@ def _fits(config: ConditioningConfig, operator: object, std: float) -> bool:
 
 
 def condition_of(conditioning: Sequence[ConditioningConfig], measured: Measurement) -> Condition:
-    """``measured`` as the condition of a network with this ``conditioning``: a row for each of y.
+    """``measured`` as the condition of a network with this ``conditioning``: one row per row of y.
 
-    Raises InputError where it was not trained for that.
+    Raises InputError where the network was not trained for it.
     """
     operator, y, std = measured.operator, measured.y, measured.std
     config = next((config for config in conditioning if _fits(config, operator, std)), None)
@@ -57,7 +57,7 @@ def condition_of(conditioning: Sequence[ConditioningConfig], measured: Measureme
 
 
 def _share(std: float) -> float:
-    """s in [0, 1) of an image noised by ``std``."""
+    """The conditioner's noise level s in [0, 1) for an image with noise ``std``."""
     return 2 / math.pi * math.atan(std)
 
 

@@ -1,13 +1,13 @@
-"""Diffusion posterior sampling (DPS, Chung et al. 2023, algorithm 1): a gradient step beside each of a solver.
+"""Diffusion posterior sampling (DPS, Chung et al. 2023, algorithm 1): a gradient step with each solver step.
 
     x_s ← solver's x_s - ζ ∇_{x_t} ‖y - A(x̂_0(x_t))‖
 
-The likelihood p(y | x_t) is taken for p(y | x_0 = x̂_0), and its weight 1/(2 s²), with which no solver would be stable,
-for ζ over the distance itself, as in the authors' code (the paper's ζ' of its ζ_i = ζ'/‖y - A(x̂_0)‖ is half of it).
-All that is asked of A is a gradient: it need not be linear.
+p(y | x_0 = x̂_0) approximates the likelihood p(y | x_t). Its weight 1/(2 s²) would make solvers unstable, so ζ over the
+distance replaces it, as in the authors' code (the paper's ζ' in ζ_i = ζ'/‖y - A(x̂_0)‖ is half of ζ). A only needs a
+gradient; it may be nonlinear.
 
-It is exact for nothing: the length of its steps depends neither on s nor on the noise level, and their sum on the
-number of steps. It ends near y's set with a spread that ζ and the grid decide.
+It is never exact: the step length depends neither on s nor on the noise level, and the total on the number of steps.
+Samples end near the set A x = y, with a spread that ζ and the grid decide.
 """
 
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from sumi.sampling.solvers.solver import AroundSolver, State, StepNoise
 
 @dataclass(frozen=True)
 class DPS(AroundSolver[State]):
-    """A solver with DPS's gradient (module docstring): one evaluation and one backward pass more than none.
+    """A solver with DPS's gradient (module docstring), at the cost of one backward pass per step.
 
-    The evaluation at (x_t, t) is handed to the solver, which needs it anyway. ``zeta``: > 0, in units of the data for
-    measurements of their size; the paper takes 0.3 to 1 (of its own ζ') with 1000 steps.
+    The solver reuses the evaluation at (x_t, t). ``zeta``: > 0, in units of the data for measurements of their size;
+    the paper uses 0.3 to 1 (of its ζ') with 1000 steps.
     """
 
     measurement: Measurement
@@ -36,7 +36,7 @@ class DPS(AroundSolver[State]):
 
     def __post_init__(self) -> None:
         if not self.zeta > 0:
-            raise InputError(f"zeta: {self.zeta} is not positive; the paper takes 0.3 to 1")
+            raise InputError(f"zeta: {self.zeta} is not positive; the paper uses 0.3 to 1")
 
     def step(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise
@@ -55,7 +55,7 @@ class DPS(AroundSolver[State]):
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """A denoiser that has been asked already at one place."""
+    """A denoiser with a cached evaluation at one point."""
 
     denoiser: Denoiser
     x: Tensor

@@ -1,4 +1,4 @@
-"""What is known of x_0: y = A x_0 + s n, n ~ N(0, I)."""
+"""A measurement of x_0: y = A x_0 + s n, n ~ N(0, I)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from sumi.operators.linear import Operator, linear
 
 @dataclass(frozen=True)
 class Measurement:
-    """``y`` (N, …), or (1, …) for all samples, is ``operator`` of x_0 with noise of deviation ``std``, 0 or more.
+    """``y`` (N, …), or (1, …) for all samples, is ``operator`` of x_0 plus noise of standard deviation ``std`` ≥ 0.
 
-    The rest of y that no x_0 gives (A A⁺ y ≠ y) is noise that says nothing of x_0, and is taken out of it; so what
-    stands in y where a mask says "to be painted" does not matter. Raises InputError for a negative std.
+    The part of y outside A's range (y - A A⁺ y) carries no information about x_0 and is removed; so values of y where a
+    mask is True do not matter. Raises InputError for a negative std.
     """
 
     operator: Operator | Callable[[Tensor], Tensor]
@@ -34,7 +34,7 @@ class Measurement:
         return self.y.to(measured) - measured
 
     def consistent(self, x: Tensor) -> Tensor:
-        """The nearest to x (N, …) that measures y. Raises InputError for shapes as `residual`, and as `linear`."""
+        """The point nearest to x (N, …) with A x = y. Raises InputError as `residual` and `linear` do."""
         operator = self.linear("data consistency")
         self._check(operator(x))
         return replaced(operator, x, self.y)
@@ -46,15 +46,15 @@ class Measurement:
     def noiseless(self, method: str) -> Operator:
         """The operator. Raises InputError that names ``method`` where it is not linear or y is noisy."""
         if self.std > 0:
-            raise InputError(f"std: {method} takes y for exact, not with noise of {self.std}; use MomentMatching")
+            raise InputError(f"std: {method} assumes an exact y, not noise of {self.std}; use MomentMatching")
         return self.linear(method)
 
     def _check(self, measured: Tensor) -> None:
         if self.y.shape[1:] != measured.shape[1:] or len(self.y) not in (1, len(measured)):
-            shapes = f"{tuple(self.y.shape)}, and the measured x of {tuple(measured.shape)}"
+            shapes = f"{tuple(self.y.shape)}, and A x of {tuple(measured.shape)}"
             raise InputError(f"y: is of shape {shapes}; give one measurement for all, or one for each sample")
 
 
 def replaced(operator: Operator, x: Tensor, y: Tensor) -> Tensor:
-    """(I - A⁺ A) x + A⁺ y for x of (N, …). With a mask, these are y's own bits where it is known, and x's elsewhere."""
+    """(I - A⁺ A) x + A⁺ y for x (N, …). With a mask: exactly y where known, exactly x elsewhere."""
     return x - operator.pseudo_inverse(operator(x)) + operator.pseudo_inverse(y.to(x))

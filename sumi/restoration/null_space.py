@@ -2,8 +2,8 @@
 
     x̂_0 ← (I - A⁺ A) x̂_0 + A⁺ y
 
-Exact where what A sees of x_0 and what it does not see are independent, whatever their distributions. Elsewhere the
-unseen part learns of y through x_t alone, as if it were known only as well as x_t says: at the noisy end not at all.
+Exact if the parts of x_0 in A's range and null space are independent, for any distributions. Otherwise the null-space
+part learns of y only through x_t: at the noisy end not at all.
 """
 
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ from sumi.restoration.measurement import Measurement
 
 @dataclass(frozen=True)
 class DDNM:
-    """DDNM (module docstring), for a linear measurement without noise; every x̂_0 measures y.
+    """DDNM (module docstring), for a linear measurement without noise; every x̂_0 satisfies A x̂_0 = y.
 
-    Raises InputError for a measurement with noise, and for an operator that is not linear.
+    Raises InputError for a noisy measurement, and for an operator that is not linear.
     """
 
     denoiser: Denoiser

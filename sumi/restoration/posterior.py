@@ -1,18 +1,18 @@
-"""The posterior mean E[x_0 | x_t, y] where x_0 given x_t is taken for a Gaussian N(x̂_0, C).
+"""The posterior mean E[x_0 | x_t, y], with x_0 given x_t approximated by a Gaussian N(x̂_0, C).
 
 A measurement y = A x_0 + s n tilts p(x_t) by N(y; A x̂_0, A C A* + s² I), so by Tweedie's formula
 
     E[x_0 | x_t, y] = x̂_0 + (sigma²/alpha) Jᵀ A* (A C A* + s² I)⁻¹ (y - A x̂_0),      J = ∂x̂_0/∂x_t,
 
-but for the slope of C in x_t. What differs is C:
+neglecting the derivative of C in x_t. The methods differ in C:
 
     moment matching   C = (sigma²/alpha) J        the covariance itself (Tweedie, second order; Finzi et al. 2023,
                                                   Rozet et al. 2024): exact for every Gaussian x_0, every A and s
     ΠGDM              C = r² I, r² = d² sigma²/(alpha² d² + sigma²)        (Song et al. 2023, where d = 1): exact for
                                                   x_0 ~ N(m, d² I), every A and s
 
-ΠGDM needs one product with Jᵀ, which is one backward pass through the denoiser, moment matching one for each iteration
-of conjugate gradients, and one more. Both need alpha > 0.
+A product with Jᵀ is one backward pass through the denoiser. ΠGDM needs one, moment matching one for each iteration of
+conjugate gradients and one more. Both need alpha > 0.
 """
 
 from dataclasses import dataclass, replace
@@ -31,8 +31,8 @@ from sumi.restoration.product import level_with_data, with_covariance
 
 @dataclass(frozen=True)
 class MomentMatching:
-    """Moment matching (module docstring). ``iterations``: as many as y has elements are exact on Gaussians, fewer are
-    where many of them say much the same. Raises InputError for an operator that is not linear."""
+    """Moment matching (module docstring). On Gaussians it is exact with as many ``iterations`` as y has elements, or
+    fewer where elements are redundant. Raises InputError for an operator that is not linear."""
 
     denoiser: Denoiser
     measurement: Measurement
@@ -48,7 +48,7 @@ class MomentMatching:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        """x_t of (N, …). Every x̂_0 measures y where that is without noise. Raises InputError where alpha = 0."""
+        """x_t: (N, …). Without noise in y, every x̂_0 satisfies A x̂_0 = y. Raises InputError where alpha = 0."""
         now, operator = level_with_data(self.schedule, t), self.measurement.linear("moment matching")
         with torch.inference_mode(False), torch.enable_grad():
             denoised, covariance = with_covariance(self.denoiser, x_t, now)
@@ -67,8 +67,8 @@ class MomentMatching:
 @dataclass(frozen=True)
 class PseudoinverseGuidance:
     """ΠGDM (module docstring). ``data_std``: d, in units of the data. ``iterations``: of conjugate gradients in the
-    space of y, no evaluations of the denoiser; one does for masks, `box` and `Grey`, none is needed where y is without
-    noise. Raises InputError for an operator that is not linear."""
+    space of y, without evaluating the denoiser; one suffices for masks, `box` and `Grey`, and a noiseless y needs none.
+    Raises InputError for an operator that is not linear."""
 
     denoiser: Denoiser
     measurement: Measurement
@@ -89,7 +89,7 @@ class PseudoinverseGuidance:
 
 
 def check_guidance(measurement: Measurement, data_std: float, iterations: int, method: str) -> None:
-    """Raises InputError for what `guided` cannot take."""
+    """Raises InputError for arguments that `guided` cannot take."""
     if not data_std > 0:
         raise InputError(f"data_std: {data_std} is not positive; give the data's standard deviation")
     if iterations < 1:
@@ -105,9 +105,10 @@ def clean_variance(t: NoiseLevel, data_std: float) -> Number:
 def guided(
     denoiser: Denoiser, x_t: Tensor, t: Time, measurement: Measurement, data_std: float, iterations: int
 ) -> tuple[Denoised, Tensor, Tensor]:
-    """x̂_0, the shift (sigma²/alpha) ∇ log p(y | x_t) and log p(y | x_t), for p(y | x_t) = N(y; A x̂_0, r² A A* + s² I).
+    """x̂_0, the shift (sigma²/alpha) ∇ log p(y | x_t) and log p(y | x_t), for p(y | x_t) = N(y; A x̂_0, r² A A* + s²
+    I).
 
-    The shift is shaped like x_t (N, …), the last (N,) and without the part that is the same for all x_t of a level.
+    The shift is shaped like x_t (N, …); log p is (N,), up to a constant of the noise level.
     """
     now = level_with_data(denoiser.schedule, t)
     with torch.inference_mode(False), torch.enable_grad():

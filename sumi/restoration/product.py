@@ -5,19 +5,20 @@ formula its denoiser is
 
     E_p̃[x_0 | x_t] = x̂_0 + (sigma²/alpha) ∇ log h(x_t).
 
-`Product` takes ∇ log h as given. The paper puts a slowly changing r_t(x_t) in its place. For known values y of some
-elements, r = Π N(x_0; y, s²), r_t is r diffused as the data are, Π N(x_t; alpha y, alpha² s² + sigma²)
-(`KnownValues.score`). That is h where p is flat over the width of r, in independent elements; else it counts the noise
-of x_t twice, once in p(x_t) and once in r_t, and elements that are not known react to the known ones through x_t alone.
-It is right only as sigma → 0, which is too late for a sampler: for two elements of unit variance and correlation 0.9,
-the first known to be 1, the other should be 0.9 ± 0.436 and comes out at 0.301 ± 0.741 (probability-flow ODE, VP).
+`Product` takes a given ∇ log h. The paper approximates h by a slowly changing r_t(x_t). For known values y of some
+elements, r = Π N(x_0; y, s²), r_t is r diffused like the data, Π N(x_t; alpha y, alpha² s² + sigma²)
+(`KnownValues.score`). This equals h if elements are independent and p is flat over the width of r. Otherwise it counts
+the noise of x_t twice, in p(x_t) and in r_t, and unknown elements learn of the known ones only through x_t. It is right
+only as sigma → 0, which is too late for a sampler: for two elements of unit variance and correlation 0.9, the first
+known to be 1, the other should be 0.9 ± 0.436 and comes out at 0.301 ± 0.741 (probability-flow ODE, VP).
 
-`Conditioned` is the better way where x_0 given x_t is nearly Gaussian. With its covariance C = (sigma²/alpha) ∂x̂_0/∂x_t
-(Tweedie's formula, second order) and H choosing the known elements, h = N(y; H x̂_0, H C Hᵀ + s² I) and
+`Conditioned` is better if x_0 given x_t is nearly Gaussian. With the covariance C = (sigma²/alpha) ∂x̂_0/∂x_t
+(Tweedie's formula, second order) and H selecting the known elements, h = N(y; H x̂_0, H C Hᵀ + s² I) and
 
     E_p̃[x_0 | x_t] = x̂_0 + C Hᵀ (H C Hᵀ + s² I)⁻¹ (y - H x̂_0)
 
-up to the slope of C in x_t: exact for every Gaussian p, whatever is known of it (Finzi et al. 2023; Rozet et al. 2024).
+neglecting the derivative of C in x_t: exact for every Gaussian p and any known elements (Finzi et al. 2023; Rozet et
+al. 2024).
 """
 
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def level_with_data(schedule: Schedule, t: Time) -> NoiseLevel:
     """The noise level at time t. Raises InputError where alpha = 0."""
     now = noise_level(schedule, t)
     if bool((torch.as_tensor(now.alpha) == 0).any()):
-        raise InputError("times: at t = 1 no data is left (alpha = 0) to be steered; start the grid below 1")
+        raise InputError("times: at t = 1 no data is left (alpha = 0), so nothing can be guided; start the grid below 1")
     return now
 
 
@@ -54,10 +55,10 @@ class KnownValues:
 
     def __post_init__(self) -> None:
         if not self.width >= 0:
-            raise InputError(f"width: {self.width} is negative; give 0 for values that are known exactly")
+            raise InputError(f"width: {self.width} is negative; give 0 for exactly known values")
 
     def score(self, x_t: Tensor, t: NoiseLevel) -> Tensor:
-        """∇ log r_t(x_t) of the diffused r (module docstring), (N, …); 0 where nothing is known."""
+        """∇ log r_t(x_t) of the diffused r (module docstring), (N, …); 0 for unknown elements."""
         alpha, variance = expand(t.alpha, x_t), expand(t.alpha**2 * self.width**2 + t.sigma**2, x_t)
         return torch.where(self.known, (alpha * self.values - x_t) / variance, 0.0)
 
@@ -83,11 +84,11 @@ class Product:
 
 @dataclass(frozen=True)
 class Conditioned:
-    """E[x_0 | x_t, known values] where x_0 given x_t is taken for a Gaussian (module docstring).
+    """E[x_0 | x_t, known values], with x_0 given x_t approximated by a Gaussian (module docstring).
 
-    The known elements' equations are solved by conjugate gradients, each iteration one product with C, which is one
-    backward pass through the denoiser; as many iterations as there are known elements solve them exactly, fewer do
-    where many elements say much the same. Values known with width 0 are exact in every x̂_0.
+    Conjugate gradients solve the known elements' equations; each iteration is one product with C, a backward pass
+    through the denoiser. As many iterations as known elements are exact, or fewer where elements are redundant. Values
+    of width 0 are exact in every x̂_0.
     """
 
     denoiser: Denoiser
@@ -121,9 +122,9 @@ class Conditioned:
 
 
 def with_covariance(denoiser: Denoiser, x_t: Tensor, t: NoiseLevel) -> tuple[Denoised, Callable[[Tensor], Tensor]]:
-    """What the denoiser says of x_t (N, …), with its graph, and v ↦ (sigma²/alpha) (∂x̂_0/∂x_t)ᵀ v, which is C v.
+    """The denoiser's prediction for x_t (N, …), with its graph, and v ↦ (sigma²/alpha) (∂x̂_0/∂x_t)ᵀ v = C v.
 
-    To be called, as its second result, outside inference mode and with gradients enabled.
+    Call this, and the returned function, outside inference mode and with gradients enabled.
     """
     point = x_t.detach().clone().requires_grad_()
     denoised = denoiser(point, t)

@@ -1,17 +1,17 @@
 """Replacement with resampling (RePaint, Lugmayr et al. 2022, algorithm 1), and data consistency at the end.
 
-After a solver's step to time s, what A sees of x_s is replaced by a draw of what it is for the measured x_0:
+After a solver's step to time s, the part of x_s that A measures is replaced by a sample given the measurement:
 
     x_s ← (I - A⁺ A) x_s + A⁺ A (alpha_s A⁺ y + sigma_s z)
 
-for a mask, the known pixels with noise (with down-sampling this is ILVR, Choi et al. 2021). The unseen part learns of y
-only through x_s; to let the two agree, x is noised again by q(x_t | x_s), ``jump`` steps back, and the way down is gone
-again, ``resamplings`` times in all (`repaint_times`).
+for a mask, the known pixels with noise (with down-sampling this is ILVR, Choi et al. 2021). The unmeasured part learns
+of y only through x_s. To make the two agree, x is noised again by q(x_t | x_s), ``jump`` steps up, and denoised again,
+``resamplings`` times in all (`repaint_times`).
 
-No number of steps makes it exact, unless what A sees and what it does not are independent. Resampling is Gibbs sampling
-of the two: with ``resamplings`` → ∞ the unseen part is drawn given the seen part of x_s, instead of one of an earlier
-x_t; that is still not given y, but the better the less noise there is in x_s. For correlation 0.9, one element known to
-be 1, the mean of the other is 0.278 too low without resampling, 0.022 with 10 × 10 (`benchmarks/restoration_bias.py`).
+No number of steps makes it exact, unless measured and unmeasured part are independent. Resampling is Gibbs sampling of
+the two: with ``resamplings`` → ∞ the unmeasured part is sampled given the measured part of x_s, not of an earlier x_t.
+That is still not given y, but closer the less noise x_s has. For correlation 0.9, one element known to be 1, the mean
+of the other is 0.278 too low without resampling, 0.022 with 10 × 10 (`benchmarks/restoration_bias.py`).
 """
 
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ from sumi.sampling.solvers.solver import AroundSolver, State, StepNoise
 
 @dataclass(frozen=True)
 class RePaint(AroundSolver[State]):
-    """A solver whose every step is followed by replacement; a step to a *later* time is one of the forward process.
+    """A solver with replacement after every step; a step to a *later* time samples the forward process.
 
-    For the walk of `repaint_times`, or any times. After a step up the solver begins anew. Raises InputError for a
-    measurement with noise, and for an operator that is not linear.
+    For `repaint_times` or any other times. After a step up the solver starts anew. Raises InputError for a noisy
+    measurement, and for an operator that is not linear.
     """
 
     measurement: Measurement
@@ -45,7 +45,7 @@ class RePaint(AroundSolver[State]):
     def step(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise
     ) -> tuple[Tensor, State]:
-        """x (N, …) from t to s, earlier or later. Raises InputError where no noise is offered."""
+        """x (N, …) from t to s, earlier or later. Raises InputError without a noise source."""
         if s.t > t.t:
             up = transition(t, s)
             return x * float(up.scale) + noise(Purpose.STEP) * float(up.variance) ** 0.5, self.init()
@@ -59,10 +59,10 @@ class RePaint(AroundSolver[State]):
 
 
 def repaint_times(times: Tensor, jump: int = 10, resamplings: int = 10) -> Tensor:
-    """The walk of the authors' code over the grid ``times`` (K + 1,), from noise to data: float64, never falling only.
+    """The times of the authors' code over the grid ``times`` (K + 1,), from noise to data with jumps back up: float64.
 
-    Counted from the data, from every place 1 + i jump (i = 0, 1, …; at least ``jump`` places below the end) it goes
-    back ``jump`` places, ``resamplings`` - 1 times. 250 steps with 10 and 10 become 2410 down and 216 up (of 10 each).
+    Counted from the data, at every index 1 + i jump (i = 0, 1, …; at least ``jump`` below the end) it jumps back up
+    ``jump`` indices, ``resamplings`` - 1 times. 250 steps with 10 and 10 become 2410 down and 216 up (of 10 each).
     """
     if jump < 1 or resamplings < 1:
         raise InputError(f"jump, resamplings: {jump} and {resamplings} must both be 1 or more")
@@ -81,9 +81,9 @@ def repaint_times(times: Tensor, jump: int = 10, resamplings: int = 10) -> Tenso
 
 @dataclass(frozen=True)
 class DataConsistency(AroundSolver[State]):
-    """A solver that ends with what measures y: its last step, to the data, is followed by (I - A⁺ A) x + A⁺ y.
+    """A solver whose result satisfies A x = y: after its last step, to the data, x ← (I - A⁺ A) x + A⁺ y.
 
-    So that known pixels are kept to the bit, whatever the method and the solver do. Raises InputError as `RePaint`.
+    This keeps known pixels to the bit, for any method and solver. Raises InputError as `RePaint` does.
     """
 
     measurement: Measurement

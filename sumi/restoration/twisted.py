@@ -1,22 +1,22 @@
 """Twisted sequential Monte Carlo (Wu et al. 2023, "Practical and asymptotically exact conditional sampling", alg. 1).
 
-K particles for each measurement walk down the reverse chain. Its kernel, and a guess of p(y | x_t), are
+K particles for each measurement follow the reverse chain. Its kernel and an approximation of p(y | x_t) are
 
     p(x_s | x_t) = N(μ, τ² I),    μ = noisy x_t + clean x̂_0,    τ² = Var(x_s | x_t, x_0) + clean² r_t²
     h_t(x_t)     = N(y; A x̂_0, r_t² A A* + s² I)
 
-with the posterior's coefficients and r_t² the variance of x_0 given x_t for data N(m, d² I), as in ΠGDM, whose shift of
-x̂_0 "twists" the proposal. What the guess gets wrong the weights put right:
+with the posterior's coefficients, and r_t² the variance of x_0 given x_t for data N(m, d² I), as in ΠGDM, whose shift
+of x̂_0 "twists" the proposal. Importance weights correct the error of h:
 
     x_s ~ N(μ̃, τ² I),    μ̃ = μ + clean (sigma_t²/alpha_t) ∇ log h_t(x_t)
     w ← w · h_s(x_s)/h_t(x_t) · N(x_s; μ, τ²)/N(x_s; μ̃, τ²),        w = h_1(x_1) at the start
 
-and where the effective number of particles (Σ w)²/Σ w² falls below a part of K, they are drawn anew in proportion to w.
-In the last step, to the data, the kernel is N(x̂_0, r_t² I), and its product with N(y; A x_0, s²) is drawn from as it
-is; there h_t was no guess but its normaliser, so that no weights change.
+and where the effective number of particles (Σ w)²/Σ w² falls below a part of K, they are resampled in proportion to w.
+In the last step, to the data, the kernel is N(x̂_0, r_t² I), and its product with N(y; A x_0, s²) is sampled exactly;
+h_t is its normaliser, so weights do not change.
 
-With K → ∞ particles are draws of p(x_0 | y) of that chain, whatever A, s and the data (as long as h is not 0 where it
-should not be): exact but for the chain's own error, which vanishes with its steps and is 0 for x_0 ~ N(m, d² I).
+With K → ∞ particles are samples of the chain's p(x_0 | y), for any A, s and data (if h is not 0 where p is not). What
+remains is the chain's own error, which vanishes with more steps and is 0 for x_0 ~ N(m, d² I).
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ from sumi.sampling.solvers.solver import StepNoise
 
 @dataclass(frozen=True)
 class Particles:
-    """All there is to know of x_t (M K, …): ``log_weight`` (M, K), and what `guided` says."""
+    """The state at x_t (M K, …): ``log_weight`` (M, K), and the results of `guided`."""
 
     log_weight: Tensor
     clean: Tensor
@@ -47,12 +47,12 @@ class Particles:
 
 @dataclass(frozen=True)
 class TwistedSMC:
-    """A solver that carries ``particles`` = K for each of M measurements: x of (M K, …), K of a kind side by side.
+    """A solver with ``particles`` = K for each of M measurements: x is (M K, …), each measurement's K side by side.
 
-    At the end, every particle alone is a draw of the posterior, but those of one measurement are not independent of
-    each other: take one (any), or all for an average. One evaluation and one backward pass a step. ``measurement``: y
-    of (M, …) or (1, …), linear. ``data_std``: d. ``threshold``: the part of K below which particles are drawn anew.
-    ``iterations``: as of `PseudoinverseGuidance`. ``watch(level, ess)`` sees the effective numbers (M,) at each level.
+    In the end every particle is a sample of the posterior, but those of one measurement are not independent: use any
+    one, or average all. One evaluation and one backward pass per step. ``measurement``: y of (M, …) or (1, …), linear.
+    ``data_std``: d. ``threshold``: the part of K below which particles are resampled. ``iterations``: as in
+    `PseudoinverseGuidance`. ``watch(level, ess)`` gets the effective numbers (M,) at each level.
     """
 
     off_grid = False
@@ -104,7 +104,7 @@ class TwistedSMC:
     def _look(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, measurement: Measurement, before: Tensor
     ) -> Particles:
-        """The state at x_t; ``before`` (M K,): what multiplies h_t in the weights, its logarithm."""
+        """The state at x_t; ``before`` (M K,): the log-weights without the factor h_t."""
         denoised, shift, log_likelihood = guided(denoiser, x, t, measurement, self.data_std, self.iterations)
         log_weight = (before + log_likelihood).view(-1, self.particles)
         return Particles(log_weight, denoised.clean, shift, log_likelihood)
@@ -112,7 +112,7 @@ class TwistedSMC:
     def _resampled(
         self, x: Tensor, t: NoiseLevel, state: Particles, last: bool, noise: StepNoise
     ) -> tuple[Tensor, Particles]:
-        """Particles of equal weight where the effective number is too small, and in the last step."""
+        """Resample to equal weights where the effective number is too small, and in the last step."""
         ess = effective_number(state.log_weight)
         if self.watch is not None:
             self.watch(t, ess)
@@ -129,7 +129,7 @@ class TwistedSMC:
         return x[rows], Particles(log_weight, state.clean[rows], state.shift[rows], state.log_likelihood[rows])
 
     def _end(self, x: Tensor, variance: float, measurement: Measurement, noise: StepNoise) -> Tensor:
-        """x, drawn from N(x̂_0, r² I), made a draw of that times N(y; A x_0, s² I) (Matheron's rule)."""
+        """A sample x of N(x̂_0, r² I) turned into one of its product with N(y; A x_0, s² I) (Matheron's rule)."""
         if measurement.std == 0:
             return measurement.consistent(x)
         missing = measurement.residual(x)

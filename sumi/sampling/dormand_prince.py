@@ -1,16 +1,16 @@
-"""Dormand & Prince's embedded pair of orders 5 and 4: any system dy/dφ = f(φ, y), with a step size for every sample.
+"""Dormand & Prince's embedded pair of orders 5 and 4, for any system dy/dφ = f(φ, y), with a step size per sample.
 
-The two orders differ by an estimate e of a step's error. With the tolerances of each component of y, a step of |h| is
-accepted where
+The difference of the two orders estimates a step's error e. With the tolerances of each component of y, a step of |h|
+is accepted if
 
     err = max over components of √(mean of (e/(atol + rtol max(|y|, |y'|)))²) ≤ 1
     and the next is  |h| · min(5, max(1/5, 0.9 err^(-1/5)))
 
 (Hairer, Nørsett & Wanner, "Solving ordinary differential equations I", section II.4). Every sample has its own φ and h
-and is accepted or rejected alone: its result does not depend on its batch. All are evaluated together, those that have
-arrived with a step of 0, because f may hold something for each row, such as a label.
+and is accepted or rejected by itself: its result does not depend on its batch. The whole batch is always evaluated,
+finished samples with a step of 0, because f may hold data per row, such as a label.
 
-y has components, such as an image and its log-density: no component's error hides behind the size of another.
+y has components, such as an image and its log-density, each with its own error norm.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ ERROR: Final[Row] = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """The error of a step that one component is allowed: ``rtol`` for each unit of its size, and ``atol`` besides."""
+    """The error per step allowed for one component: ``atol`` + ``rtol`` times its size."""
 
     rtol: float
     atol: float
@@ -50,10 +50,10 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Where a walk has come to.
+    """The state of an integration.
 
-    ``y`` and ``slope``: the components there, (N, …). For each sample ``step_size``, the |h| it would take next,
-    float64 (N,), and ``evaluations``, those of f so far, int64 (N,).
+    ``y`` and ``slope``: components (N, …). For each sample ``step_size``, its next |h|, float64 (N,), and
+    ``evaluations`` of f so far, int64 (N,).
     """
 
     y: State
@@ -63,7 +63,7 @@ class Walk:
 
 
 class Stuck(SumiError):
-    """A sample that is not there after all steps, or is no longer finite: ``row`` of the batch, at ``place``."""
+    """A sample that does not arrive within the allowed steps or is not finite: ``row`` of the batch, at ``place``."""
 
     def __init__(self, row: int, how: str, place: float) -> None:
         super().__init__(f"row {row} of the batch is {how} at {place:.6g}")
@@ -71,10 +71,10 @@ class Stuck(SumiError):
 
 
 def integrate(f: Field, walk: Walk, start: float, end: float, tolerances: Sequence[Tolerance], max_steps: int) -> Walk:
-    """``walk`` carried from ``start`` to ``end``, on either side of it, every sample by steps of its own.
+    """``walk`` integrated from ``start`` to ``end``, in either direction, with its own steps for every sample.
 
-    ``tolerances``: one for each component. ``walk.slope`` is f at the start; six more evaluations for each step tried.
-    Raises Stuck for a sample that is still on its way ("still") after ``max_steps``, or "no longer finite".
+    ``tolerances``: one per component. ``walk.slope`` is f at the start; each attempted step takes six evaluations.
+    Raises Stuck for a sample still on its way ("still") after ``max_steps``, or "no longer finite".
     """
     y, slope, h, evaluations = walk.y, walk.slope, walk.step_size, walk.evaluations
     direction = 1.0 if end > start else -1.0
@@ -119,7 +119,7 @@ def _where(accepted: Tensor, new: State, old: State) -> State:
 
 
 def _attempt(f: Field, y: State, slope: State, phi: Tensor, h: Tensor) -> tuple[State, State, State]:
-    """y and its slopes after steps of h (N,) from the places phi (N,), and the estimates of the error."""
+    """y and its slopes after steps h (N,) from phi (N,), and the error estimates."""
     slopes, stage = [slope], y
     for row in STAGES:
         moves = _combine(h, row, slopes)

@@ -1,8 +1,8 @@
-"""The Gaussian part of data: its mean and covariance, as principal directions and an even rest.
+"""A Gaussian fit of data: mean and covariance, as principal directions and an isotropic rest.
 
     Σ = Q diag(variances) Qᵀ + rest (I - Q Qᵀ),          Q: (D, R) with orthonormal columns
 
-Functions of Σ act on the R directions and on what is orthogonal to them, so nothing of size D × D is ever formed.
+Functions of Σ act on the R directions and on their orthogonal complement; no D × D matrix is formed.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from sumi.errors import InputError
 
 @dataclass(frozen=True)
 class Gaussian:
-    """``mean`` (D,), ``directions`` (D, R), ``variances`` (R,): float64, CPU; ``rest``: the variance of the others."""
+    """``mean`` (D,), ``directions`` (D, R), ``variances`` (R,): float64, CPU; ``rest``: variance of the complement."""
 
     mean: Tensor
     directions: Tensor
@@ -24,7 +24,7 @@ class Gaussian:
 
     @staticmethod
     def of_moments(mean: Tensor, covariance: Tensor) -> "Gaussian":
-        """The Gaussian of a mean (D,) and a covariance (D, D), with all of its directions."""
+        """The Gaussian with a mean (D,) and a covariance (D, D), with all directions."""
         variances, directions = torch.linalg.eigh(covariance.double().cpu())
         return Gaussian(mean.double().cpu(), directions, variances.clamp(min=0), 0.0)
 
@@ -43,7 +43,7 @@ class Gaussian:
         return Gaussian(mean, directions[:kept].T.contiguous(), variances[:kept], rest)
 
     def scaled(self, x: Tensor, of_directions: Tensor, of_rest: float) -> Tensor:
-        """x (N, …) with each of its principal components times its own of ``of_directions`` (R,), the rest evenly."""
+        """x (N, …) with its principal components scaled by ``of_directions`` (R,), and the rest by ``of_rest``."""
         flat = x.flatten(1)
         directions = self.directions.to(flat.device, flat.dtype)
         factors = (of_directions - of_rest).to(flat.device, flat.dtype)

@@ -1,30 +1,31 @@
-"""Inversion: from data to the noise that a sampler makes them of.
+"""Inversion: from data to the noise from which a sampler generates them.
 
-The probability-flow ODE leads both ways, and nothing in a solver's step from x_t to x_s asks which of the two has more
-noise: the same solver on the same times in rising order carries data to noise. With DDIM that is "DDIM inversion" (Song
-et al. 2021, "Denoising diffusion implicit models", section 4.3; Dhariwal & Nichol 2021, appendix F).
+The probability-flow ODE runs both ways, and a solver's step does not depend on whether x_t or x_s has more noise: the
+same solver on the same times in rising order maps data to noise. With DDIM this is "DDIM inversion" (Song et al. 2021,
+"Denoising diffusion implicit models", section 4.3; Dhariwal & Nichol 2021, appendix F).
 
-*Out of the data.* ε̂ cannot be evaluated where sigma = 0. Where the density is smooth it goes to 0 there, as σ̂ does, so
-that the trapezoid needs one evaluation:
+*The first step, out of the data.* ε̂ cannot be evaluated where sigma = 0. For a smooth density it vanishes there like
+σ̂, so the trapezoidal rule needs one evaluation:
 
     x_s = alpha_s x_0 + ½ sigma_s ε̂(alpha_s x_0, s),      off by the order of σ̂_s⁴
 
-*Corrections.* Φ, the sampler's own step from x_s, does not quite lead back to x_t. Its exact inverse is where
+*Corrections.* Φ, the sampler's own step from x_s, does not lead back to x_t exactly. Its exact inverse is the fixed
+point of
 
     x_s ← x_s + |s|/|t| (x_t - Φ(x_s)),      |t| = √(alpha_t² + sigma_t²)
 
-comes to rest (Pan et al. 2023, "Effective real image editing with accelerated iterative diffusion inversion"; Garibi et
-al. 2024, "ReNoise"). An iteration leaves 1 - |s|/|t| ∂Φ/∂x_s of what is off, which is small where steps are short. Two
-steps stay beyond it for a real network: the sampler's last, which is x̂_0 and leads from many x to one, and its first
-where sigma/alpha is so large that x̂_0 is only what it is clamped to.
+(Pan et al. 2023, "Effective real image editing with accelerated iterative diffusion inversion"; Garibi et al. 2024,
+"ReNoise"). An iteration multiplies the error by 1 - |s|/|t| ∂Φ/∂x_s, which is small for short steps. Two steps of a
+real network cannot be corrected: the sampler's last, which is x̂_0 and maps many x to one, and its first if sigma/alpha
+is so large that clamping decides x̂_0.
 
-Interpolation between two draws of noise, on the sphere that both are on (Shoemake 1985; Song et al. 2021, "DDIM").
+Interpolation between two noise tensors, along a great circle (Shoemake 1985; Song et al. 2021, "DDIM").
 
     z(w) = |z(w)| (sin((1 - w) θ) a/|a| + sin(w θ) b/|b|)/sin θ,      |z(w)| = (1 - w)|a| + w|b|
 
-with θ the angle between a and b. Noise in many dimensions has one length, and the mean of two draws would be shorter,
-with less noise than a sampler expects. Two draws are nearly orthogonal, so that the weights are a cosine and a sine and
-z(w) a draw of the same normal distribution.
+with θ the angle between a and b. Noise in many dimensions has nearly constant length, and the mean of two samples would
+be shorter, with less noise than a sampler expects. Two samples are nearly orthogonal, so the weights are a cosine and a
+sine, and z(w) has the same normal distribution.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ from sumi.sampling.sample import sample
 from sumi.sampling.solvers.solver import AroundSolver, Solver, State, StepNoise
 
 REVERSIBLE: Final = ("heun", "ddim", "rk4", "adams", "adaptive")
-"""Solvers that go both ways. Those that predict x̂_0 (dpmpp_2m, unipc …) amplify their errors on the way to noise."""
+"""Solvers that work in both directions. Those that predict x̂_0 (dpmpp_2m, unipc …) amplify errors towards noise."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Inverse(AroundSolver[State]):
     """A solver of the ODE for steps towards noise, and out of the data (module docstring).
 
     Each of ``corrections`` costs as many evaluations as a step of the solver. Raises InputError for corrections of a
-    solver that remembers more than x, and SumiError where they run away.
+    multistep solver, and SumiError where they diverge.
     """
 
     corrections: int = field(default=0, metadata={"help": "fixed-point iterations of each step, 0 or more"})
@@ -63,7 +64,7 @@ class Inverse(AroundSolver[State]):
     def step(
         self, denoiser: Denoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, state: State, noise: StepNoise
     ) -> tuple[Tensor, State]:
-        """x at t carried to s, where there is more noise; x of shape (N, …)."""
+        """x (N, …) from t to s, which has more noise."""
         if t.sigma == 0:
             x_s = out_of_data(denoiser, x, s)
         else:
@@ -77,33 +78,33 @@ class Inverse(AroundSolver[State]):
 
 
 def out_of_data(denoiser: Denoiser, x_0: Tensor, s: NoiseLevel) -> Tensor:
-    """x at s of data x_0 (N, …), where s has little noise: one evaluation."""
+    """x at the small noise level s from data x_0 (N, …), by one evaluation."""
     x_s = float(s.alpha) * x_0
     return x_s + float(s.sigma) / 2 * denoiser(x_s, s).noise
 
 
 def invert(denoiser: Denoiser, solver: Solver[State], times: Tensor, x_0: Tensor, corrections: int = 0) -> Tensor:
-    """The noise at ``times[0]`` that `sample` with the same solver and falling times makes x_0 (N, …) of."""
+    """The noise at ``times[0]`` from which `sample` with the same solver and falling times generates x_0 (N, …)."""
     return sample(denoiser, Inverse(solver, corrections), times.flip(0), x_0)
 
 
 LEAST: Final = 1e-4
-"""Radians from parallel or opposite, from where the formula has no digits left."""
+"""Radians from parallel or opposite below which the formula loses its precision."""
 
 
 def slerp(a: Tensor, b: Tensor, parts: Tensor) -> Tensor:
     """z(w) for each w in [0, 1] of ``parts`` (P,): shape (P, …) from a and b of shape (…), exact at both ends.
 
-    Raises InputError for a and b that are opposite, where no way is the shortest, and for noise that is 0.
+    Raises InputError for opposite a and b, which have no unique shortest path, and for zero noise.
     """
     one, other = a.double(), b.double()
     lengths = float(one.norm()), float(other.norm())
     if not all(lengths):
-        raise InputError("interpolation: noise that is 0 everywhere has no direction; give other latents")
+        raise InputError("interpolation: a latent is 0 everywhere and has no direction; give another")
     directions = one / lengths[0], other / lengths[1]
     theta = 2 * atan2(float((directions[0] - directions[1]).norm()), float((directions[0] + directions[1]).norm()))
     if theta > pi - LEAST:
-        raise InputError("interpolation: the two are opposite, and no way between them is the shortest; give others")
+        raise InputError("interpolation: the two latents are opposite, with no unique shortest path; give others")
     rows = []
     for w in parts.double().tolist():
         length = (1 - w) * lengths[0] + w * lengths[1]

@@ -1,7 +1,7 @@
-"""The only sampling loop: walk the times from noise to data, one pure step after the other.
+"""The only sampling loop: pure solver steps along the times, from noise to data.
 
-t = 0 *is* data: a walk whose last time is 0 ends at sigma = 0 exactly, also for a schedule with sigma(0) > 0. The way
-from data to noise (`sumi.sampling.inversion`) begins there in the same sense.
+t = 0 *is* data: if the last time is 0, sampling ends at sigma = 0 exactly, even if the schedule has sigma(0) > 0.
+Inversion from data to noise (`sumi.sampling.inversion`) starts there likewise.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,12 @@ def sample(
     noise: Noise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """x at ``times[0]`` carried to ``times[-1]``, or to the data where that is 0.
+    """x at ``times[0]`` taken to ``times[-1]``, or to the data where that is 0.
 
     ``times``: falling, float64 (K + 1,), for K steps; the last two may both be 0 where sigma(0) > 0. Or rising, for a
-    solver that goes that way, and then the first two. ``x``: (N, …).
-    ``noise(step, purpose, draw)``: standard normal noise shaped like x; a solver that needs none never calls it.
-    ``callback(step, level, x)`` sees the state after each step. The schedule is evaluated once, for all the times
-    together.
+    solver that works in that direction, and then the first two. ``x``: (N, …). ``noise(step, purpose, draw)``: standard
+    normal noise shaped like x; deterministic solvers never call it. ``callback(step, level, x)`` gets the state after
+    each step. The schedule is evaluated once, for all times together.
     """
     state = solver.init()
     walk = list(noise_levels(denoiser.schedule, times))

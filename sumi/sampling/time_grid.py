@@ -1,9 +1,9 @@
-"""Time grids: the times t_0 = 1 > t_1 > … > t_K = 0 at which a sampler of K steps stops.
+"""Time grids: the times t_0 = 1 > t_1 > … > t_K = 0 of a sampler with K steps.
 
 Some are formulas in t, others in the noise-to-signal ratio σ̂ = sigma/alpha, in which every schedule has the same
-probability-flow ODE. Those go from σ̂(1) down to σ̂(0), or `SMALLEST` where that is 0, in K - 1 steps, and then in one
-more to the data. Where σ̂(1) is above `LARGEST` only because little of the data is left (sigma(1) is not), they are
-spaced as if from there, and the first step begins at t = 1 all the same.
+probability-flow ODE. Those go from σ̂(1) down to σ̂(0), or `SMALLEST` where that is 0, in K - 1 steps, and in one more
+to the data. If σ̂(1) exceeds `LARGEST` only because alpha(1) is small (sigma(1) does not), they are spaced as if from
+`LARGEST`, but the first step still starts at t = 1.
 """
 
 from collections.abc import Callable
@@ -53,9 +53,9 @@ def log_ratio(
 ) -> Tensor:
     """log (σ̂ + near)/(σ̂ + far) evenly spaced from t = 1 to the data itself, float64 (steps + 1,).
 
-    ``near`` and ``far`` are in units of ``data_std``: steps shrink with σ̂ down to the first, and grow with it without
-    end from the second, so that also σ̂ = ∞ is a place on the way. Where that would pass below σ̂(0) > 0, the last step
-    but one ends there. The companion of `sumi.sampling.solvers.adams`.
+    ``near`` and ``far`` are in units of ``data_std``: steps shrink with σ̂ down to ``near``, and grow without limit
+    beyond ``far``, so the grid can start at σ̂ = ∞. If it would pass below σ̂(0) > 0, the last step but one ends there.
+    Made for `sumi.sampling.solvers.adams`.
     """
     near, far = near * data_std, far * data_std
     end, start = (noise_ratio(noise_level(schedule, t)) for t in (1.0, 0.0))
@@ -73,14 +73,14 @@ def _undo(v: Tensor, near: float, far: float) -> Tensor:
 
 
 def at_noise(schedule: Schedule, noise: Tensor) -> Tensor:
-    """The times that have these σ̂ (K,), but 1 for the first, and 0 after the last: float64 (K + 1,)."""
+    """The times of these σ̂ (K,), with 1 as the first and a final 0: float64 (K + 1,)."""
     times = schedule.time(-2 * noise.log())
     times[0] = 1.0
     return torch.cat([times, times.new_zeros(1)])
 
 
 def _parts(steps: int) -> Tensor:
-    """0 … 1 in ``steps`` points, the places of the noise levels before the last step."""
+    """0 … 1 in ``steps`` points, one for each noise level before the last step."""
     return (1 - _positions(steps)[:-1]) * (steps / max(steps - 1, 1))
 
 
@@ -98,7 +98,7 @@ def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> Tensor:
 
 
 def snap(times: Tensor, grid: int) -> Tensor:
-    """The nearest times of the form i/grid that are still all different: first, last and number of times stay.
+    """The nearest distinct times of the form i/grid; first, last and number of times stay the same.
 
     For networks that know only the times of their chain. Raises InputError for more steps than the chain has.
     """
@@ -109,7 +109,7 @@ def snap(times: Tensor, grid: int) -> Tensor:
         )
     count = torch.arange(steps + 1)
     rising = (times.flip(0) * grid + 0.5).floor().long()
-    rising = (rising - count).cummax(0).values + count  # no two alike …
+    rising = (rising - count).cummax(0).values + count  # all distinct …
     rising = torch.minimum(rising, grid - steps + count)  # … and none past the end
     return rising.flip(0).double() / grid
 

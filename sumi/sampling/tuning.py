@@ -1,16 +1,16 @@
 """Fitting a time grid and a multistep method's coefficients to a model, from a few reference trajectories.
 
-A grid is given, and each step's weights w are found in order: those that bring the sampler from where it is, not from
-where it should be, to where the reference passes,
+For a given grid, each step's weights w are fitted in order, from the sampler's own state (not the reference's) to the
+reference at the next time,
 
     min_w Σ_n ‖x̂_ref(s) - (x̂_0 + σ̂_s ε_t + Σ_j w_j (ε_j - ε_t))‖_n,
 
-so that later steps mend what earlier ones missed. Distances and not their squares are summed over the samples n,
-since the few paths that pass near a boundary between modes would rule the squares: least squares, reweighted by the
-inverse of the distances (Weiszfeld 1937), with a little pull toward Adams' own weights. The grid is searched around
-this: its points move, one after the other and by ever smaller parts of the way to their neighbours, as long as the mean
-distance at the data falls. A reference is the same model at many steps; the fit is judged on trajectories that it has
-not seen. (Fitted grids: Watson et al. 2021; fitted coefficients: Zheng et al. 2023, "DPM-Solver-v3".)
+so later steps correct the errors of earlier ones. The sum is over distances, not their squares, which the few paths
+near a boundary between modes would dominate: least squares reweighted by inverse distances (Weiszfeld 1937), with a
+small pull toward Adams' weights. The grid is found by coordinate search: points move one by one, by ever smaller parts
+of the way to their neighbours, while the mean distance at the data falls. The reference is the same model with many
+steps; the fit is evaluated on held-out trajectories. (Fitted grids: Watson et al. 2021; fitted coefficients: Zheng et
+al. 2023, "DPM-Solver-v3".)
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ LEAST, TINY = 0.05, 1e-30  # no path counts more than twenty average ones
 
 @dataclass(frozen=True)
 class Reference:
-    """Trajectories of many steps: ``times`` (K + 1,) and ``states`` (K + 1, N, …) at them."""
+    """Trajectories with many steps: ``times`` (K + 1,) and ``states`` (K + 1, N, …)."""
 
     times: Tensor
     states: Tensor
@@ -50,7 +50,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Fit:
-    """A grid and its solver, with the mean distance at the data on the trajectories it was fitted to."""
+    """A grid and its solver, with the mean distance at the data over the trajectories of the fit."""
 
     times: Tensor
     solver: Tuned
@@ -70,9 +70,9 @@ def distance(x: Tensor, reference_data: Tensor) -> Tensor:
 
 
 def fit(denoiser: Denoiser, adams: Adams, known: Reference, start: Tensor, progress: Progress | None = None) -> Fit:
-    """The best grid and coefficients found for as many steps as ``start`` has; its times are among ``known``'s.
+    """The best grid, with times among ``known``'s, and coefficients for the number of steps of ``start``.
 
-    ``start``: the grid (steps + 1,) to begin from.
+    ``start``: the initial grid (steps + 1,).
     """
     indices = _indices(known.times, start)
     best = _fit_weights(denoiser, adams, known, indices)
@@ -95,7 +95,7 @@ def fit(denoiser: Denoiser, adams: Adams, known: Reference, start: Tensor, progr
 
 
 def _indices(known: Tensor, times: Tensor) -> list[int]:
-    """Where in ``known`` the nearest to each of ``times`` is; all different, first and last alike."""
+    """Distinct indices of the times in ``known`` nearest to ``times``; first and last stay."""
     found = [int((known - t).abs().argmin()) for t in times[:-1]] + [len(known) - 1]
     for k in range(1, len(found)):
         found[k] = max(found[k], found[k - 1] + 1)
@@ -130,7 +130,7 @@ def _fit_weights(denoiser: Denoiser, adams: Adams, known: Reference, indices: li
 def _solve(
     missing: Tensor, evaluations: tuple[Tensor, ...], prior: tuple[float, ...], s: NoiseLevel, ridge: float = 1e-4
 ) -> tuple[float, ...]:
-    """The weights, near ``prior``, with which the differences of the evaluations best make up for what is missing."""
+    """The weights, near ``prior``, with which the evaluations' differences best fit the remaining distance."""
     if not prior:
         return ()
     count, alpha = len(missing), float(s.alpha)

@@ -325,7 +325,7 @@ MISTAKES = [
     ("restore RUN image.png --operator jpeg:0", "quality: 0"),
     ("restore RUN image.png --operator grey", "needs a model of colours"),
     ("restore RUN image.png --operator jpeg --method ddnm", "use DPS"),
-    ("restore RUN image.png --operator blur --method ddnm", "takes y for exact"),
+    ("restore RUN image.png --operator blur --method ddnm", "assumes an exact y"),
     ("restore RUN image.png --operator blur --noise -1", "is negative"),
 ]  # fmt: skip
 
