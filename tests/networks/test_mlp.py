@@ -10,33 +10,22 @@ from torch import Tensor
 from sumi.errors import InputError
 from sumi.networks.mlp import MLP, MLPConfig
 from sumi.networks.unet import UNetConfig
+from tests.networks.stirred import stirred
 
 SMALL = MLPConfig(width=32, blocks=2, embedding=16)
 
 
-def stirred(dimensions: int = 5, outputs: int = 1, config: MLPConfig = SMALL) -> MLP:
-    """A network with every weight moved off its start, so that nothing is multiplied by zero."""
-    torch.manual_seed(0)
-    network = config.build((dimensions,), outputs)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.add_(0.1 * torch.randn(weight.shape))
-    return network
+def mlp(dimensions: int = 5, outputs: int = 1, config: MLPConfig = SMALL) -> MLP:
+    return stirred(config.build((dimensions,), outputs), 0.1)
 
 
 def points(n: int, dimensions: int = 5) -> Tensor:
     return torch.randn(n, dimensions, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
-def test_the_network_starts_at_exactly_zero(outputs: int) -> None:
-    output = SMALL.build((5,), outputs)(points(3), torch.tensor([0.0, 500.0, 999.0]))
-    assert torch.equal(output, torch.zeros(3, 5 * outputs))
-
-
 def test_it_is_its_formula() -> None:
     """h = W x + b; h ← h + W_2 silu(W_1 ((1 + scale) norm(h) + shift)); W' h: all scales stand before all shifts."""
-    network, x, c_noise = stirred(), points(3), torch.tensor([0.0, 500.0, 999.0])
+    network, x, c_noise = mlp(), points(3), torch.tensor([0.0, 500.0, 999.0])
     numbers = network.modulation(F.silu(network.noise_embedding(c_noise)))
 
     def norm(h: Tensor) -> Tensor:
@@ -52,7 +41,7 @@ def test_it_is_its_formula() -> None:
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_every_output_depends_on_every_input_and_on_the_noise_level(outputs: int) -> None:
-    network = stirred(outputs=outputs)
+    network = mlp(outputs=outputs)
     x, c_noise = points(1), torch.tensor([0.5])
     by_x, by_noise = torch.autograd.functional.jacobian(network, (x, c_noise))
     assert by_x.shape == (1, 5 * outputs, 1, 5)
@@ -63,7 +52,7 @@ def test_every_output_depends_on_every_input_and_on_the_noise_level(outputs: int
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_each_block_hears_the_noise_level(blocks: int) -> None:
     """Without what the noise level makes for a block, the output is another."""
-    network, x, c_noise = stirred(config=MLPConfig(32, blocks, 16)), points(2), torch.tensor([0.5, 1.0])
+    network, x, c_noise = mlp(config=MLPConfig(32, blocks, 16)), points(2), torch.tensor([0.5, 1.0])
     before = network(x, c_noise)
     for block in range(blocks):
         for first in (32 * block, 32 * (blocks + block)):
@@ -79,36 +68,12 @@ def test_far_out_the_output_grows_as_the_input_does() -> None:
 
     Norms make the branches the same for x and 2 x far out, so the output is affine there: doubled but for a constant.
     """
-    network, c_noise = stirred(), torch.zeros(1)
+    network, c_noise = mlp(), torch.zeros(1)
     x = points(1)
     near, far, further = (network(size * x, c_noise) for size in (1e5, 2e5, 4e5))
     # rounding of numbers of size 1e5 is 1e-2
     torch.testing.assert_close(further - far, 2 * (far - near), rtol=1e-3, atol=1.0)
     assert (far - near).abs().max() > 1e3
-
-
-def test_samples_do_not_see_each_other() -> None:
-    network, x, c_noise = stirred(), points(3), torch.tensor([1.0, 30.0, 900.0])
-    alone = torch.cat([network(x[i : i + 1], c_noise[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(network(x, c_noise), alone, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("one", "other"), [(0.0, 1.0), (499.0, 500.0), (-2.0, 2.0), (0.50, 0.55)])
-def test_the_noise_level_matters(one: float, other: float) -> None:
-    outputs = [stirred()(points(1), torch.tensor([c])) for c in (one, other)]
-    assert (outputs[0] - outputs[1]).abs().max() > 1e-4 * outputs[0].abs().max()
-
-
-def test_training_reaches_every_weight() -> None:
-    torch.manual_seed(0)
-    network = SMALL.build((5,))
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    for _ in range(4):
-        optimizer.zero_grad()
-        (network(points(8), torch.arange(8.0)) - 1).square().mean().backward()
-        optimizer.step()
-    still = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
-    assert still == []
 
 
 def test_it_learns_the_denoiser_of_a_gaussian() -> None:
@@ -130,24 +95,6 @@ def test_it_learns_the_denoiser_of_a_gaussian() -> None:
     with torch.no_grad():
         error = network(x_t, torch.full((100,), 300.0)) - sigma * x_t / deviation**2
     assert float(error.square().mean().sqrt()) < 0.05 * 3 * sigma / deviation
-
-
-def test_types_of_number() -> None:
-    network, x, c_noise = stirred(), points(8), torch.linspace(0, 999, 8)
-    exact = network(x, c_noise)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = network(x, c_noise)
-    assert rounded.dtype == torch.float32
-    assert (rounded - exact).square().mean().sqrt() < 0.02 * exact.square().mean().sqrt()
-    double = network.double()(x.double(), c_noise.double())
-    assert double.dtype == torch.float64
-    torch.testing.assert_close(double.float(), exact, rtol=1e-3, atol=1e-4)
-
-
-def test_second_derivatives_are_those_of_the_first() -> None:
-    network = stirred(2, config=MLPConfig(8, 1, 8)).double()
-    x, c_noise = points(1, 2).double().requires_grad_(), torch.tensor([0.5], dtype=torch.float64)
-    assert torch.autograd.gradgradcheck(lambda x: network(x, c_noise), (x,))
 
 
 @pytest.mark.parametrize(
