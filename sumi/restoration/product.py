@@ -38,7 +38,7 @@ def level_with_data(schedule: Schedule, t: Time) -> NoiseLevel:
     """The noise level at time t. Raises InputError where alpha = 0."""
     now = noise_level(schedule, t)
     if bool((torch.as_tensor(now.alpha) == 0).any()):
-        raise InputError("times: at t = 1 no data is left (alpha = 0), so nothing can be guided; start the grid below 1")
+        raise InputError("times: at t = 1 no data is left to guide (alpha = 0); start the grid below 1")
     return now
 
 
