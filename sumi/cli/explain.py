@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from sumi.cli.options import add_device
 from sumi.cli.terminal import counting_of, say
 
 
@@ -15,6 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of a run; default: the newest")
+    add_device(parser)
     parser.add_argument(
         "--out", metavar="DIR", help="folder for the figures (default: explain/NAME, or in the run folder)"
     )
@@ -25,5 +27,12 @@ def run(options: argparse.Namespace) -> None:
 
     out = Path(options.out) if options.out else None
     with counting_of() as count:
-        for drawn in explain(options.subject, data=options.data, out=out, checkpoint=options.checkpoint, count=count):
+        for drawn in explain(
+            options.subject,
+            data=options.data,
+            out=out,
+            checkpoint=options.checkpoint,
+            device=options.device,
+            count=count,
+        ):
             say(f"{drawn.path}: {drawn.says}")

@@ -21,10 +21,13 @@ from sumi.explain.recognition import draw_recognition, recognise
 from sumi.explain.reverse import draw_loss, draw_reverse, held_out_loss
 from sumi.explain.reverse_kernel import draw_one_step, draw_reverse_kernel
 from sumi.explain.schedule import draw_schedule
+from sumi.explain.systems import draw_accuracy, draw_samples
 from sumi.explain.unscaled import carries_unit_variance, draw_unscaled
 from sumi.explain.vectors import explain_vectors
 from sumi.figures.canvas import SavedFigure
+from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.models.run import load
 from sumi.process.chain import LinearBeta
 from sumi.process.schedule import Schedule
@@ -42,12 +45,14 @@ def explain(
     data: str | None = None,
     out: Path | None = None,
     checkpoint: int | None = None,
+    device: str | None = None,
     count: Count | None = None,
 ) -> Iterator[SavedFigure]:
     """Draw what there is to see of a schedule or a law (by name) or a run (its folder), one figure after the other.
 
     ``data``: where the noised image comes from; the digits, or the run's own; ``checkpoint``: of a run, the
-    newest for None; ``count`` is told of whatever takes long. Raises InputError.
+    newest for None; ``device``: for a run, a GPU where there is one; ``count`` counts whatever takes long. Of a run
+    that is no diffusion model there are samples or the accuracy. Raises InputError.
     """
     if subject in LAWS:
         yield from LAWS[subject](data or "digits", out or Path("explain") / subject, count)
@@ -61,9 +66,18 @@ def explain(
         return
     if not Path(subject).exists():
         raise InputError(f"{subject}: is no run folder, schedule or law; {nearest(subject, (*SCHEDULES, *LAWS))}")
-    model = load(subject, DiffusionModel, checkpoint=checkpoint)
+    model = load(subject, TrainedModel, checkpoint=checkpoint, device=device)
     dataset, folder = model.load_data(data), out or RunFolder(model.folder).explain
-    yield from RUNS[dataset.spec.name](model, dataset, folder, count)
+    if isinstance(model, DiffusionModel):
+        yield from RUNS[dataset.spec.name](model, dataset, folder, count)
+        return
+    _, held_out = dataset.split(model.config.data.held_out)
+    if isinstance(model, ClassifierModel):
+        yield draw_accuracy(model, held_out, folder, count)
+    elif isinstance(model, GenerativeModel):
+        yield draw_samples(model, held_out, folder, count, data)
+    else:
+        raise InputError(f"{subject}: nothing is drawn of {model.what}; measure it with `sumi evaluate`")
 
 
 def _explain_images(model: DiffusionModel, dataset: Dataset, folder: Path, _: Count | None) -> Iterator[SavedFigure]:

@@ -148,7 +148,7 @@ def test_the_options_are_those_that_are_promised() -> None:
             ]
         ),
         "check": common,
-        "explain": sorted(["--data", "--out", "--checkpoint", *common]),
+        "explain": sorted(["--data", "--out", "--checkpoint", "--device", *common]),
         "recipes": common,
         "info": common,
         "demo": sorted(["--out", "--device", *common]),
