@@ -1,4 +1,4 @@
-"""Training a model of some data, from a recipe to a finished run folder."""
+"""Training: from a recipe and data to a finished run folder."""
 
 import json
 from collections.abc import Callable, Generator, Iterable
@@ -31,7 +31,7 @@ from sumi.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Events:
-    """Where a caller is told what happens: ``say`` gets lines for a person, ``progress`` the state of the training."""
+    """Callbacks: ``say`` gets messages, ``progress`` the state of the training, ``reading`` that of the data."""
 
     say: Callable[[str], None] = lambda _: None
     progress: Callable[[Progress], None] | None = None
@@ -40,7 +40,7 @@ class Events:
 
 @contextmanager
 def _events_shown(progress: Callable[[Progress], None] | bool | None) -> Generator[Events]:
-    """What the value of a ``progress`` argument stands for (`sumi.progress`)."""
+    """The callbacks for the value of a ``progress`` argument (`sumi.progress`)."""
     if callable(progress):
         yield Events(progress=progress)
     elif in_notebook() if progress is None else progress:
@@ -52,7 +52,7 @@ def _events_shown(progress: Callable[[Progress], None] | bool | None) -> Generat
 
 @dataclass(frozen=True)
 class _OnlyData:
-    """The data section by itself."""
+    """A configuration with only a data section."""
 
     data: DataConfig
 
@@ -67,18 +67,18 @@ def configure(
     network: Network | None = None,
     parts: Iterable[type] = (),
 ) -> SystemConfig:
-    """The configuration of a run: a recipe's name, a JSON file, or a configuration, with what is given replaced.
+    """The configuration of a run: a recipe's name, a JSON file or a configuration, with the given fields replaced.
 
-    ``data``: a name, a path or anything that `sumi.data.open_data` takes. ``network``: one of one's own, instead of the
-    recipe's (`sumi.networks.own`). ``parts``: classes of one's own that a JSON file may name. Raises InputError naming
-    the recipe, file or field.
+    ``data``: a name, a path or anything else `sumi.data.open_data` takes. ``network``: the user's own, instead of the
+    recipe's (`sumi.networks.own`). ``parts``: the user's own classes that a JSON file may name. Raises InputError,
+    naming the recipe, file or field.
     """
     settings = (settings,) if isinstance(settings, str) else tuple(settings)
     source = str(data) if isinstance(data, str | Path) else MEMORY
     if isinstance(recipe, str) and not recipe.endswith(".json"):
         if data is None:
             raise InputError(
-                "--data: is missing; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
+                "data: is missing; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
             )
         of_data = (setting for setting in settings if setting.strip().startswith("data."))
         section = override(_OnlyData(DataConfig(source)), of_data).data
@@ -108,19 +108,19 @@ def train(
     progress: Callable[[Progress], None] | bool | None = None,
     events: Events | None = None,
 ) -> DiffusionModel | Any:
-    """Train a model and return it; everything is kept in the run folder ``out`` (``runs/RECIPE-DATA`` by default).
+    """Train a model and return it; the run folder is ``out`` (``runs/RECIPE-DATA`` by default).
 
-    ``data``: a name, a path, an array, a list of images or a set of (image, label): all that `sumi.data.open_data`
-    takes. ``settings``: one "section.field=value" or several. ``network``: one of one's own, of which a copy is
-    trained, or what makes one (`sumi.networks.own`). ``parts``: classes of one's own that a run which goes on has.
-    With ``resume`` the run goes on from its newest whole checkpoint, starts where there is none, and may be given more
-    steps. ``progress``: a callback, or True to show it with what a person should know; None does so in a notebook
-    alone. ``events``: a callback for each instead. Raises InputError (a bad field, path or image folder; a run that
-    exists; a changed configuration), Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
+    ``data``: a name, a path, an array, a list of images or a set of (image, label): anything `sumi.data.open_data`
+    takes. ``settings``: one or several "section.field=value". ``network``: the user's own network, of which a copy is
+    trained, or a function that makes one (`sumi.networks.own`). ``parts``: the user's own classes in a run to resume.
+    ``resume``: continue from the newest intact checkpoint, if any; ``steps`` may be larger than before. ``progress``: a
+    callback, or True to show progress and messages; None shows them only in a notebook. ``events``: separate callbacks
+    instead. Raises InputError (a bad field, path or image folder; an existing run; a changed configuration),
+    Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
     """
-    pick_device(device)  # a wrong name is told before the images are read
+    pick_device(device)  # a wrong name fails before the images are read
     if resume and out is not None and isinstance(recipe, str) and RunFolder(out).config_file.exists():
-        recipe = _begun(RunFolder(out), recipe, parts)
+        recipe = _started(RunFolder(out), recipe, parts)
     data = materialised(data)
     config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings, network=network, parts=parts)
     config = replace(config, data=anywhere(config.data))
@@ -146,16 +146,16 @@ def _train(
     known = (*parts, type(config), *own_classes(config), type(dataset.spec))
     before = read_run(run, known) if resume and run.config_file.exists() else None
     if before is not None:
-        dataset = as_begun(dataset, before.items)
+        dataset = as_started(dataset, before.items)
     description = RunDescription.of(config, dataset)
     if before is not None:
         _refuse_changes(before, description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
-    lines = trainer.resume()  # before anything is written: it may refuse
+    lines = trainer.resume()  # before anything is written, as it may raise
     run.write_config(to_json(description))
     run.write_skipped(dataset.skipped_report())
     if resume:
-        lines.append(f"goes on from step {trainer.step}" if trainer.step else "there is no checkpoint; starts anew")
+        lines.append(f"continues from step {trainer.step}" if trainer.step else "there is no checkpoint; starts afresh")
     for line in lines:
         events.say(line)
     events.say(
@@ -172,12 +172,12 @@ def _train(
 def build_trainer(
     description: RunDescription, dataset: Dataset, run: RunFolder, device: str | None, events: Events
 ) -> tuple[Trainer, Dataset]:
-    """The trainer of a run and the part of the data that it trains on. Raises InputError."""
+    """The trainer of a run and its training data. Raises InputError."""
     config = description.config
     place = pick_device(device)
     kept, _ = dataset.split(config.data.held_out)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed % 2**63)  # the first weights are drawn on the CPU
+        torch.manual_seed(config.seed % 2**63)  # weights are initialized on the CPU
         objective = config.build(description.items)
     objective.fit(kept)
     objective = objective.to(place)
@@ -208,8 +208,8 @@ def default_folder(config: SystemConfig) -> Path:
     return Path("runs") / f"{config.recipe}-{Path(config.data.source).resolve().name}"
 
 
-def as_begun(dataset: Dataset, spec: DataSpec) -> Dataset:
-    """The data as the run began with them: bits were points once. Itself where they are other data altogether."""
+def as_started(dataset: Dataset, spec: DataSpec) -> Dataset:
+    """The data as the run started with them (bits were once points); unchanged if they are other data."""
     try:
         return dataset.fitted_to(spec, "")
     except InputError:
@@ -217,7 +217,7 @@ def as_begun(dataset: Dataset, spec: DataSpec) -> Dataset:
 
 
 def parameters(module: nn.Module) -> int:
-    """How many numbers are trained."""
+    """The number of trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
@@ -238,38 +238,36 @@ def _read_config(path: Path, parts: Iterable[type]) -> SystemConfig:
 
 def _refuse_existing(run: RunFolder, resume: bool) -> None:
     if run.path.exists() and not run.path.is_dir():
-        raise InputError(f"--out {run.path}: is a file; give a folder")
+        raise InputError(f"out: {run.path} is a file; give a folder")
     if run.checkpoints.exists() and any(find_checkpoints(run.checkpoints)) and not resume:
-        raise InputError(f"--out {run.path}: already holds a run; add --resume to go on with it, or give another --out")
+        raise InputError(f"out: {run.path} already holds a run; resume it, or give another folder")
 
 
 def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) -> None:
-    """A run goes on only as it was begun; more steps are welcome."""
+    """A run continues only with the same configuration and data; more steps are allowed."""
     before, after = old.config.training.steps, new.config.training.steps
     if after < before:
-        raise InputError(f"--steps {after}: the run was begun with {before}; give as many or more")
-    moved = replace(old.config.data, source=new.config.data.source)  # what it holds is compared below
+        raise InputError(f"steps: {after} are fewer than the {before} the run was started with; give as many or more")
+    moved = replace(old.config.data, source=new.config.data.source)  # its contents are compared below
     training = replace(old.config.training, steps=after)
     found = differences(replace(old.config, data=moved, training=training), new.config)
-    changed = [line for line in found if not line.startswith("sampling.")]  # no weight depends on how it is sampled
+    changed = [line for line in found if not line.startswith("sampling.")]  # sampling does not affect the weights
     if changed:
-        raise InputError(f"--resume: the configuration differs ({'; '.join(changed)}); undo that or give another --out")
+        raise InputError(f"resume: the configuration differs ({'; '.join(changed)}); undo that or give another folder")
     if old.data_fingerprint != new.data_fingerprint:
         where = new.config.data.source
         if where == MEMORY:
-            raise InputError("data: is not what the run was begun with; give the same data")
+            raise InputError("data: differ from those the run was started with; give the same data")
         if where == old.config.data.source:
-            raise InputError(f"data.source: {where} has changed since the run was begun; restore it")
-        raise InputError(f"data.source: {where} is not the data the run was begun with ({old.config.data.source})")
+            raise InputError(f"data.source: {where} has changed since the run was started; restore it")
+        raise InputError(f"data.source: {where} is not the data the run was started with ({old.config.data.source})")
     if after > before and new.config.training.decay != "constant":
-        events.say(
-            f"note: the learning rate decays over {after} steps now; the first {before} were taken as if they were all"
-        )
+        events.say(f"note: the learning rate now decays over {after} steps; before, it decayed over {before}")
 
 
-def _begun(run: RunFolder, recipe: str, parts: Iterable[type]) -> SystemConfig:
-    """The configuration that a run was begun with: on --resume, what is not said again stays as it was."""
+def _started(run: RunFolder, recipe: str, parts: Iterable[type]) -> SystemConfig:
+    """The configuration of the run to resume; options that are left out keep their earlier values."""
     config = read_run(run, parts).config
     if not recipe.endswith(".json") and recipe != config.recipe:
-        raise InputError(f"recipe {recipe!r}: the run was begun as {config.recipe}; say so, or give another --out")
+        raise InputError(f"recipe: the run was started as {config.recipe}, not {recipe}; give that or another folder")
     return config if not recipe.endswith(".json") else _read_config(Path(recipe), parts)

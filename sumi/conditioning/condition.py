@@ -1,10 +1,9 @@
-"""A condition: what N samples are to be, before any network sees it. Labels, images, numbers, one row a sample.
+"""Conditions: besides the noise level, a network can be conditioned on labels, numbers and images, one row per sample.
 
     Condition ── conditioners (`sumi.conditioning.conditioner`, trained with the network) ──▶ NetworkCondition
 
-Its parts have names, each of which one conditioner owns. A model knows for every part the value that says nothing
-(``null``): the unconditional branch is part of every model whose conditions were left out now and then in training
-(Ho & Salimans 2022).
+Each named part belongs to one conditioner and has a null value that means "unconditional". A model whose conditions
+are dropped at random in training has learned the unconditional distribution too (Ho & Salimans 2022).
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,14 +13,14 @@ from torch import Tensor
 
 
 class Condition(Mapping[str, Tensor]):
-    """Named tensors of N rows each.
+    """Named tensors of N rows.
 
-    labels       int64 (N,): the class of each; the number of classes itself stands for none
+    labels       int64 (N,): the class; the number of classes stands for "no label"
     values       (N, K): numbers in their own units, nan where unknown
     masked, small, grey
-                 (N, C' + 1, h, w): what is known of an image, in [-1, 1] and 0 where it is unknown; the last channel
-                 is 1 where it is known
-    small_noise  (N,): how far ``small`` was noised, in [0, 1] (`sumi.conditioning.image`)
+                 (N, C' + 1, h, w): the known pixels of an image in [-1, 1], 0 where unknown; the last channel is 1
+                 where they are known
+    small_noise  (N,): the noise s on ``small``, in [0, 1] (`sumi.conditioning.image`)
     """
 
     def __init__(self, parts: Mapping[str, Tensor] | None = None, /, **named: Tensor) -> None:
@@ -40,11 +39,11 @@ class Condition(Mapping[str, Tensor]):
         return f"Condition({', '.join(f'{name}: {tuple(part.shape)}' for name, part in self.items())})"
 
     def to(self, device: torch.device) -> "Condition":
-        """The same on ``device``."""
+        """The condition on ``device``."""
         return Condition({name: part.to(device) for name, part in self.items()})
 
     def rows(self, which: slice | Tensor) -> "Condition":
-        """Of some of the samples: a slice, or indices (M,)."""
+        """The condition of some samples: a slice, or indices (M,)."""
         return Condition({name: part[which] for name, part in self.items()})
 
     def without(self, *names: str) -> "Condition":
@@ -52,5 +51,5 @@ class Condition(Mapping[str, Tensor]):
         return Condition({name: part for name, part in self.items() if name not in names})
 
     def sizes(self) -> set[int]:
-        """The numbers of rows of its parts: one number where they agree."""
+        """The numbers of rows of the parts; one number if they agree."""
         return {len(part) for part in self.values()}

@@ -1,7 +1,7 @@
-"""Conditioners: each owns one condition end to end, from what a person typed to what the network is given.
+"""Conditioners: each handles one condition end to end, from user input to the network's input.
 
-    typed ── parse ──▶ Condition ── forward ──▶ NetworkCondition ──▶ network
-    data  ── of_data ──▲        null: the condition that says nothing
+    input ── parse ──▶ Condition ── forward ──▶ NetworkCondition ──▶ network
+    data  ── of_data ──▲        null: the unconditional value
 
 A model has a tuple of them. Their vectors are added, their images and tokens concatenated
 (`sumi.networks.condition`), so labels, numbers and images combine.
@@ -23,7 +23,7 @@ from sumi.networks.condition import ConditionShape, NetworkCondition, combined
 
 
 class Items(Protocol):
-    """What a conditioner has to know of the data."""
+    """What a conditioner needs to know about the data."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -33,7 +33,7 @@ class Items(Protocol):
 
 
 class ConditionerConfig(Protocol):
-    """The configuration of one conditioner. ``dropout``: the share of training items that go without it, [0, 1)."""
+    """The configuration of one conditioner. ``dropout``: the share of training items without it, in [0, 1)."""
 
     name: ClassVar[str]
 
@@ -41,46 +41,46 @@ class ConditionerConfig(Protocol):
     def dropout(self) -> float: ...
 
     def build(self, items: Items, width: int) -> "Conditioner":
-        """A new conditioner for a network whose embedding is ``width`` wide. Raises InputError for unfit data."""
+        """A new conditioner for a network with an embedding of ``width``. Raises InputError for unsuitable data."""
         ...
 
 
 class Conditioner(nn.Module, ABC):
-    """See the module docstring. ``shape``: the image and tokens that its `forward` gives."""
+    """See the module docstring. ``shape``: the image and tokens that `forward` returns."""
 
     shape = ConditionShape()
     dropout: float = 0.0
 
     def fit(self, data: Dataset) -> None:
-        """Take from the training data what must be known of them. Raises InputError where they lack it."""
+        """Fit to the training data. Raises InputError if they lack what the condition needs."""
         del data
 
     @abstractmethod
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
-        """What a person gave, as the condition of the samples ``indices``. Raises InputError."""
+        """The condition of the samples ``indices`` from user input. Raises InputError."""
 
     @abstractmethod
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
-        """The condition of a training batch that the network sees as ``x_0`` (n, …), left out at random.
+        """The condition of a training batch ``x_0`` (n, …), with dropout.
 
-        ``draw`` numbers the conditioners of a model, so that each is left out independently of the others.
+        ``draw`` numbers the conditioners of a model, so that each is dropped independently.
         """
 
     @abstractmethod
     def null(self, like: Tensor) -> Condition:
-        """The condition that says nothing of as many samples as ``like`` (N, …), on its device."""
+        """The unconditional value for as many samples as ``like`` (N, …), on its device."""
 
     @abstractmethod
     def forward(self, condition: Condition) -> NetworkCondition:
-        """What the network is given."""
+        """The network's input."""
 
     def checked(self, condition: Condition) -> Condition:
-        """The condition, whose names and shapes fit, with values that it knows. Raises InputError."""
+        """The condition, of the right names and shapes, with its values checked. Raises InputError."""
         return condition
 
 
 class Conditioners(nn.Module):
-    """All conditioners of a model, by name, called as one."""
+    """All conditioners of a model, by name."""
 
     def __init__(self, conditioners: Mapping[str, Conditioner]) -> None:
         super().__init__()
@@ -99,29 +99,29 @@ class Conditioners(nn.Module):
 
     @property
     def always(self) -> bool:
-        """Whether the network was never trained without one of them, and has learned nothing unconditional."""
+        """Whether one of them has no dropout, so that the network has not learned the unconditional distribution."""
         return any(conditioner.dropout == 0 for conditioner in self)
 
     @property
     def shape(self) -> ConditionShape:
-        """What a network must take. Raises InputError where tokens have different widths."""
+        """What the network must accept. Raises InputError if tokens have different widths."""
         shapes = [conditioner.shape for conditioner in self]
         widths = {shape.token_width for shape in shapes if shape.token_width}
         if len(widths) > 1:
-            raise InputError(f"conditioning: tokens are {sorted(widths)} wide; give conditions of one width")
+            raise InputError(f"conditioning: tokens have widths {sorted(widths)}; give conditions of one width")
         return ConditionShape(sum(shape.channels for shape in shapes), max(widths, default=0))
 
     def fit(self, data: Dataset) -> None:
-        """Each takes from the training data what it must know of them. Raises InputError."""
+        """Fit each to the training data. Raises InputError."""
         for conditioner in self:
             conditioner.fit(data)
 
     def parse(self, given: Mapping[str, object], indices: Sequence[int]) -> Condition:
-        """The condition of samples ``indices`` that ``given`` states by name. Raises InputError."""
+        """The condition of samples ``indices`` from user input by name. Raises InputError."""
         found: dict[str, Tensor] = {}
         for name, value in given.items():
             if name not in self.names:
-                raise InputError(f"condition: this model knows no {name}; {nearest(name, self.names)}")
+                raise InputError(f"condition: this model has no condition {name}; {nearest(name, self.names)}")
             found |= self[name].parse(value, indices)
         return Condition(found)
 
@@ -130,25 +130,25 @@ class Conditioners(nn.Module):
         return _joined([c.of_data(batch, x_0, draw) for draw, c in enumerate(self)]).to(x_0.device)
 
     def null(self, like: Tensor) -> Condition:
-        """The condition that says nothing of as many samples as ``like`` (N, …)."""
+        """The unconditional value for as many samples as ``like`` (N, …)."""
         return _joined([conditioner.null(like) for conditioner in self])
 
     def forward(self, condition: Condition) -> NetworkCondition:
         return combined([conditioner(condition) for conditioner in self])
 
     def checked(self, condition: Condition, shape: tuple[int, ...], device: torch.device) -> Condition:
-        """``condition`` as the network takes it for samples of ``shape``; parts that are absent say nothing.
+        """``condition`` as the network takes it for samples of ``shape``; absent parts become null.
 
-        Raises InputError where a part has a name, a shape or values that it was not trained for.
+        Raises InputError if the model was not trained for a part's name, shape or values.
         """
         sizes = condition.sizes()
         if len(sizes) != 1:
-            raise InputError(f"condition: has parts of {sorted(sizes)} rows; give one row for each sample")
+            raise InputError(f"condition: has parts of {sorted(sizes)} rows; give one row per sample")
         nothing = self.null(torch.zeros(sizes.pop(), *shape, device=device))
         for name, part in condition.items():
             if name not in nothing:
                 raise InputError(
-                    f"condition.{name}: this model was not trained for it, but for conditioning={','.join(self.names)}"
+                    f"condition.{name}: this model was trained with conditioning={','.join(self.names)} only"
                 )
             if part.shape[1:] != nothing[name].shape[1:]:
                 like = ", ".join(map(str, nothing[name].shape[1:]))
@@ -163,6 +163,6 @@ def _joined(conditions: Sequence[Condition]) -> Condition:
 
 
 def check_dropout(dropout: float) -> None:
-    """Raises InputError where ``conditioning.dropout`` is no share below 1."""
+    """Raises InputError if ``conditioning.dropout`` is not in [0, 1)."""
     if not 0 <= dropout < 1:
         raise InputError(f"conditioning.dropout: {dropout} is not in [0, 1); the usual value is 0.1")

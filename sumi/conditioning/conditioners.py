@@ -1,4 +1,4 @@
-"""The conditions that a network can be trained with, by name: one line a conditioner."""
+"""The conditions that a network can be trained with: one line per conditioner."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ ConditioningConfig = LabelConditioning | ValuesConditioning | MaskedConditioning
 
 
 def build_conditioners(configs: Sequence[ConditionerConfig], items: Items, width: int) -> Conditioners | None:
-    """New conditioners for a network whose embedding is ``width`` wide; None where there are none.
+    """New conditioners for a network with an embedding of ``width``; None if there are none.
 
-    Raises InputError for data without what is to condition on, and for a conditioner that stands there twice.
+    Raises InputError for data that lack the condition, and for a conditioner that is given twice.
     """
     built: dict[str, Conditioner] = {}
     for config in configs:
         if config.name in built:
-            raise InputError(f"conditioning: {config.name} stands there twice; give it once")
+            raise InputError(f"conditioning: {config.name} is given twice; give it once")
         built[config.name] = config.build(items, width)
     return Conditioners(built) if built else None

@@ -1,14 +1,14 @@
-"""An image as a condition: what is left of the picture that is wanted, concatenated to the network's input.
+"""An image as a condition: a degraded version of the image to make, concatenated to the network's input.
 
-    masked   the pixels that are kept                     (Saharia et al. 2022, "Palette": inpainting)
-    small    the picture at a fraction of its size        (Saharia et al. 2021, "SR3": super-resolution)
-    grey     the picture without its colours              (Palette: colourisation)
+    masked   the pixels outside a mask                    (Saharia et al. 2022, "Palette": inpainting)
+    small    the image at a fraction of its size          (Saharia et al. 2021, "SR3": super-resolution)
+    grey     the image without its colours                (Palette: colourisation)
 
-Each is one image and one channel more that is 1 where it is known. Where nothing is known both are 0, and that
-is also what says nothing: a network for inpainting with all of the picture masked is an unconditional model.
+Each is an image with one more channel that is 1 where the image is known. All zeros, nothing known, is the
+unconditional value: an inpainting network whose input is fully masked is an unconditional model.
 
-A small image may be noised in training, and the network is given how much (Ho et al. 2022, "Cascaded diffusion models",
-section 4.2): it then trusts it less, and forgives what another model got wrong in it,
+A small image may be noised in training, and the network is conditioned on the noise level too (Ho et al. 2022,
+"Cascaded diffusion models", section 4.2), so that it tolerates errors of the model that made the small image:
 
     z = cos(π s/2) y + sin(π s/2) ε,        s in [0, 1]; s = 0 is the image itself.
 """
@@ -35,12 +35,12 @@ from sumi.operators.separable import box
 from sumi.randomness import Purpose
 
 CLEAN: Final = 0.5
-"""Share of training images that are not noised where the others are."""
+"""Share of training images whose small image stays clean when ``noise`` > 0."""
 
 
 @dataclass(frozen=True)
 class MaskedConditioning:
-    """The network is given some of the pixels of the image that it denoises."""
+    """The network sees some of the pixels of the image that it denoises."""
 
     name: ClassVar[str] = "masked"
 
@@ -57,7 +57,7 @@ class MaskedConditioning:
 
 @dataclass(frozen=True)
 class SmallConditioning:
-    """The network is given the image at a fraction of its size."""
+    """The network sees the image at a fraction of its size."""
 
     name: ClassVar[str] = "small"
 
@@ -70,12 +70,12 @@ class SmallConditioning:
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
         if self.factor < 2:
-            raise InputError(f"conditioning.factor: {self.factor} makes nothing smaller; give 2 or more")
+            raise InputError(f"conditioning.factor: {self.factor} is below 2; give 2 or more")
         if not 0 <= self.noise <= 1:
-            raise InputError(f"conditioning.noise: {self.noise} is not in [0, 1]; 0 is none, 1 is nothing else")
+            raise InputError(f"conditioning.noise: {self.noise} is not in [0, 1]; 0 is no noise, 1 only noise")
 
     def build(self, items: Items, width: int) -> "SmallConditioner":
-        """A new conditioner. Raises InputError for data that are no images whose sides the factor divides."""
+        """A new conditioner. Raises InputError for data other than images whose sides are multiples of the factor."""
         channels, height, breadth = check_images(self.name, items)
         if height % self.factor or breadth % self.factor:
             raise InputError(
@@ -87,7 +87,7 @@ class SmallConditioning:
 
 @dataclass(frozen=True)
 class GreyConditioning:
-    """The network is given the image without its colours."""
+    """The network sees the image without its colours."""
 
     name: ClassVar[str] = "grey"
 
@@ -100,9 +100,7 @@ class GreyConditioning:
         """A new conditioner. Raises InputError for data that are no images in colour."""
         del width
         if check_images(self.name, items)[0] != 3:
-            raise InputError(
-                "conditioning: grey needs images in colour, and these are grey; set data.channels=3 or none"
-            )
+            raise InputError("conditioning: grey needs colour images, and these are grey; set data.channels=3 or none")
         return GreyConditioner(self, 1)
 
 
@@ -110,9 +108,9 @@ ImageConditioning = MaskedConditioning | SmallConditioning | GreyConditioning
 
 
 class ImageConditioner(Conditioner):
-    """An image (N, C' + 1, h, w) of which the network is given (N, C' + 1, H, W): ``factor`` times as large.
+    """An image (N, C' + 1, h, w), upsampled to (N, C' + 1, H, W) for the network.
 
-    It is enlarged by bicubic interpolation (Keys 1981, a = -½).
+    The interpolation is bicubic (Keys 1981, a = -½).
     """
 
     factor = 1
@@ -120,27 +118,27 @@ class ImageConditioner(Conditioner):
     def __init__(self, config: ImageConditioning, channels: int) -> None:
         super().__init__()
         self.name, self.dropout, self.channels = config.name, config.dropout, channels
-        self.shape = ConditionShape(channels=channels + 1)  # and where it is known
+        self.shape = ConditionShape(channels=channels + 1)  # one more for where it is known
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
         """``given``: a tensor (n, C' + 1, h, w). Raises InputError."""
         if not isinstance(given, Tensor) or len(given) != len(indices):
-            raise InputError(f"condition.{self.name}: is no tensor of {len(indices)} images; give one for each sample")
+            raise InputError(f"condition.{self.name}: give a tensor of {len(indices)} images, one per sample")
         return Condition({self.name: given})
 
     @abstractmethod
     def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
-        """What is kept of ``x_0`` (n, C, H, W); ``u``: uniform numbers (n, 1 + DRAWS)."""
+        """The condition of ``x_0`` (n, C, H, W), without dropout; ``u``: uniform numbers (n, 1 + DRAWS)."""
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
-        """Of ``x_0`` (n, C, H, W) as the network is to make it, mirrored or not."""
+        """Made of ``x_0`` (n, C, H, W) itself, so it is mirrored if ``x_0`` is."""
         u = batch.uniforms(Purpose.CONDITION_DROPOUT, 2 + DRAWS, draw).to(x_0.device)
         kept = (u[:, 0] >= self.dropout).to(x_0)
         parts = self.of_images(x_0, u[:, 1:], batch, draw)
         return Condition({name: kept.reshape(-1, *(1,) * (part.ndim - 1)) * part for name, part in parts.items()})
 
     def null(self, like: Tensor) -> Condition:
-        """Nothing is known of images of the size of ``like`` (N, C, H, W)."""
+        """Zeros, for images of the size of ``like`` (N, C, H, W): nothing is known."""
         count, _, height, width = like.shape
         known = like.new_zeros(count, self.channels + 1, height // self.factor, width // self.factor)
         return Condition({self.name: known})
@@ -153,7 +151,7 @@ class ImageConditioner(Conditioner):
 
 
 class MaskedConditioner(ImageConditioner):
-    """The pixels outside of a random mask."""
+    """The pixels outside a random mask."""
 
     def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
         del batch, draw
@@ -169,7 +167,7 @@ class GreyConditioner(ImageConditioner):
 
 
 class SmallConditioner(ImageConditioner):
-    """The means of squares; where it is noised in training, the network is also given the noise as a vector."""
+    """Block means; with noise in training, the network also gets an embedding of the noise level."""
 
     def __init__(self, config: SmallConditioning, shape: tuple[int, int, int], width: int) -> None:
         super().__init__(config, shape[0])
@@ -197,20 +195,20 @@ class SmallConditioner(ImageConditioner):
 
 
 def check_images(name: str, items: Items) -> tuple[int, int, int]:
-    """(C, H, W). Raises InputError where the data are no images."""
+    """(C, H, W). Raises InputError for data other than images."""
     if len(items.shape) != 3:
-        raise InputError(f"conditioning: {name} needs images, and these data are none; set conditioning=none")
+        raise InputError(f"conditioning: {name} needs images, and these data are not; set conditioning=none")
     channels, height, width = items.shape
     return channels, height, width
 
 
 def known(image: Tensor) -> Tensor:
-    """An image (N, C', h, w) all of which is known, as a condition has it: (N, C' + 1, h, w)."""
+    """A fully known image (N, C', h, w) as a condition: (N, C' + 1, h, w)."""
     return torch.cat([image, torch.ones_like(image[:, :1])], 1)
 
 
 def masked(image: Tensor, mask: Tensor) -> Tensor:
-    """What is known of ``image`` (N, C, H, W) where ``mask``, bool (N, H, W) or (H, W), is False: (N, C + 1, H, W)."""
+    """``image`` (N, C, H, W) known where ``mask``, bool (N, H, W) or (H, W), is False: (N, C + 1, H, W)."""
     return known(image) * (~mask).to(image).expand(len(image), *mask.shape[-2:])[:, None]
 
 

@@ -1,9 +1,9 @@
-"""Class labels as a condition: one learned vector a class, or a few tokens, and one for "no label".
+"""Class labels as a condition: a learned vector, or a few tokens, for each class and for "no label".
 
-In training a label is left out with probability p, at random and for each sample, so that one network learns both
+In training each sample's label is dropped with probability p, so that one network learns both
 p(x | y) and p(x) (Ho & Salimans 2022, "Classifier-free diffusion guidance", algorithm 1). By ``way=norm`` the vector is
-added to the network's embedding of the noise level (Dhariwal & Nichol 2021, section 3.1); by ``way=attention`` a class
-is a short text of learned words, and every position of the image attends to them (Rombach et al. 2022, section 3.3).
+added to the embedding of the noise level (Dhariwal & Nichol 2021, section 3.1); by ``way=attention`` a class is a few
+learned tokens, to which every position of the image attends (Rombach et al. 2022, section 3.3).
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from sumi.networks.condition import ConditionShape, NetworkCondition
 from sumi.randomness import Purpose
 
 TOKENS: Final = 4
-"""Words of a class."""
+"""Tokens per class."""
 
 
 @dataclass(frozen=True)
 class LabelConditioning:
-    """The network is given the class of what it denoises."""
+    """The network is conditioned on the class."""
 
     name: ClassVar[str] = "labels"
 
@@ -44,14 +44,14 @@ class LabelConditioning:
     def build(self, items: Items, width: int) -> "LabelConditioner":
         """A new conditioner. Raises InputError for data without classes."""
         if not items.label_names:
-            raise InputError("conditioning: labels needs data with classes, and these have none; set conditioning=none")
+            raise InputError("conditioning: labels need data with classes, and these have none; set conditioning=none")
         return LabelConditioner(items.label_names, width, TOKENS if self.way == "attention" else 0, self.dropout)
 
 
 class LabelConditioner(Conditioner):
     """``labels`` (N,) -> one vector (N, width), or with ``tokens`` > 0 that many tokens (N, tokens, width).
 
-    The label ``len(names)`` (`null`) says nothing.
+    The label ``len(names)`` (`null`) means "no label".
     """
 
     def __init__(self, names: Sequence[str], width: int, tokens: int = 0, dropout: float = 0.1) -> None:
@@ -62,11 +62,11 @@ class LabelConditioner(Conditioner):
         nn.init.normal_(self.table.weight, std=0.02 if not tokens else 1.0)
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
-        """As `labels_of`."""
+        """See `labels_of`."""
         return Condition(labels=labels_of(given, self.names, indices))
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
-        """The batch's labels; none where the uniform number is below the dropout."""
+        """The batch's labels, with dropout."""
         del x_0
         left_out = batch.uniforms(Purpose.CONDITION_DROPOUT, 1, draw)[:, 0] < self.dropout
         return Condition(labels=torch.where(left_out, len(self.names), batch.data.labels_of(batch.items)))
@@ -87,14 +87,14 @@ class LabelConditioner(Conditioner):
 
 
 def labels_of(given: object, names: Sequence[str], indices: Sequence[int], field: str = "label") -> Tensor:
-    """int64 (n,): the classes of samples ``indices`` that ``given`` names.
+    """int64 (n,): the classes of samples ``indices``.
 
-    A class's name for all, "all" for one class after the other, or a tensor (n,) of their numbers. Raises InputError,
-    which names ``field``, where there is no such class.
+    ``given``: one class's name, "all" to cycle through the classes, or a tensor (n,) of class numbers. Raises
+    InputError, naming ``field``, for an unknown class.
     """
     if isinstance(given, Tensor):
         if given.shape != (len(indices),):
-            raise InputError(f"{field}: {tuple(given.shape)} classes for {len(indices)} samples; give one for each")
+            raise InputError(f"{field}: has shape {tuple(given.shape)} for {len(indices)} samples; give one per sample")
         return classes(given, len(names))
     if given == "all":
         return torch.tensor([i % len(names) for i in indices])
@@ -104,7 +104,7 @@ def labels_of(given: object, names: Sequence[str], indices: Sequence[int], field
 
 
 def classes(labels: Tensor, count: int) -> Tensor:
-    """Classes (N,) as int64. Raises InputError where they are none of ``count``."""
+    """Classes (N,) as int64. Raises InputError unless they are in 0 … ``count`` - 1."""
     if labels.is_floating_point() or labels.ndim != 1 or bool(((labels < 0) | (labels >= count)).any()):
-        raise InputError(f"label: gives no classes; give whole numbers from 0 to {count - 1}, one for each sample")
+        raise InputError(f"label: give whole numbers from 0 to {count - 1}, one per sample")
     return labels.to(torch.int64)

@@ -1,8 +1,8 @@
-"""Masks to learn inpainting from: what people paint over, at random (Saharia et al. 2022, "Palette", section 4.2).
+"""Random masks for training inpainting (Saharia et al. 2022, "Palette", section 4.2).
 
-Four in ten are rectangles, of a quarter to all of each side; two in ten are all but a rectangle, so that a picture is
-continued outwards; four in ten are strokes of a brush, one to four of them, whose breadth is a sixteenth to a quarter
-of the image. Every mask is a function of `DRAWS` uniform numbers.
+40 % are rectangles with sides from a quarter to all of the image's; 20 % are the complement of a rectangle, for
+outpainting; 40 % are one to four brush strokes, a sixteenth to a quarter of the image wide. Every mask is a function of
+`DRAWS` uniform numbers.
 """
 
 from typing import Final
@@ -12,15 +12,15 @@ from torch import Tensor
 
 STROKES: Final = 4
 DRAWS: Final = 7 + 5 * STROKES
-"""Numbers that make a mask: its kind, how many strokes, a rectangle (4), its inner share, and the strokes."""
+"""Numbers per mask: its kind, the number of strokes, a rectangle (4), its inner share, and the strokes."""
 RECTANGLES, FRAMES = 0.4, 0.6
-"""Below the first a mask is a rectangle, below the second all but one, else strokes."""
+"""Thresholds for the kind: below the first a rectangle, below the second its complement, else strokes."""
 
 
 def training_masks(u: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks, bool (n, H, W), True where it is to be painted; ``u``: uniform numbers (n, DRAWS).
+    """Masks, bool (n, H, W), True where the network must inpaint; ``u``: uniform numbers (n, DRAWS).
 
-    A rectangle may cover the whole image: then nothing is known.
+    A rectangle may cover the whole image.
     """
     height, width = size
     y = ((torch.arange(height) + 0.5) / height).to(u)
@@ -47,6 +47,6 @@ def _strokes(u: Tensor, count: Tensor, y: Tensor, x: Tensor) -> Tensor:
     far_y, far_x = y[:, None] - y_0, x - x_0
     share = ((far_y * down + far_x * along) / (down.square() + along.square()).clamp(min=1e-12)).clamp(0, 1)
     squared = (far_y - share * down).square() + (far_x - share * along).square()
-    drawn = squared <= (breadth[..., None, None] / 2).square()
+    covered = squared <= (breadth[..., None, None] / 2).square()
     wanted = torch.arange(u.shape[1]) < count[:, 0]  # (n, S)
-    return (drawn & wanted[..., None, None]).any(1)
+    return (covered & wanted[..., None, None]).any(1)

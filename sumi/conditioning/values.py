@@ -1,11 +1,11 @@
-"""Numbers as a condition: of each image how bright it is, how old, how far away; whatever is known of it.
+"""Numbers as a condition: brightness, age, distance, or any other number known about each image.
 
-A value v becomes sines and cosines of (v - mean)/std at `FREQUENCIES`, and a flag that it is known; a small perceptron
-makes a vector of all, which is added to the embedding of the noise level. Mean and deviation are
-those of the training data and stay with the weights. In training each sample's values are left out with probability p,
-as labels are (Ho & Salimans 2022).
+A value v becomes sines and cosines of (v - mean)/std at `FREQUENCIES`, and a flag that it is known. A small perceptron
+maps them to a vector, which is added to the embedding of the noise level. Mean and standard deviation are those of the
+training data and are saved with the weights. In training each sample's values are dropped with probability p, as labels
+are (Ho & Salimans 2022).
 
-Columns of numbers in ``metadata.jsonl`` are values by their names; brightness and contrast are measured.
+Values are columns of ``metadata.jsonl``, or brightness and contrast, which are computed from the pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ from sumi.networks.condition import NetworkCondition
 from sumi.randomness import Purpose
 
 FREQUENCIES: Final = tuple(pi * 2.0**k for k in range(-3, 4))
-"""Radians for a deviation: the slowest turns by half a cycle over eight deviations."""
+"""Radians per standard deviation: the slowest turns by half a cycle over eight deviations."""
 MEASURED: Final = {"brightness": "mean", "contrast": "std"}
-"""Of the pixels in [-1, 1], over all of an image."""
+"""Computed over all pixels of an image, in [-1, 1]."""
 
 
 @dataclass(frozen=True)
 class ValuesConditioning:
-    """The network is given numbers that belong to what it denoises."""
+    """The network is conditioned on numbers that belong to each image."""
 
     name: ClassVar[str] = "values"
 
@@ -45,13 +45,13 @@ class ValuesConditioning:
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) != len(self.names):
-            raise InputError(f"conditioning.names: {list(self.names)} names none, or one twice; give each once")
+            raise InputError(f"conditioning.names: {list(self.names)} is empty or has duplicates; give each once")
         check_dropout(self.dropout)
 
     def build(self, items: Items, width: int) -> "ValuesConditioner":
         """A new conditioner. Raises InputError for data that are no images."""
         if len(items.shape) != 3:
-            raise InputError(f"conditioning: {self.name} needs images, and these data are none; set conditioning=none")
+            raise InputError(f"conditioning: {self.name} need images, and these data are not; set conditioning=none")
         return ValuesConditioner(self.names, width, self.dropout)
 
 
@@ -72,7 +72,7 @@ class ValuesConditioner(Conditioner):
         self.perceptron = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
 
     def fit(self, data: Dataset) -> None:
-        """Take mean and deviation of the values in the training data, nan where unknown."""
+        """Take the mean and standard deviation of the training data's values, ignoring nan."""
         self.columns = torch.stack([column_of(data, name) for name in self.names], 1).float()
         for k, column in enumerate(self.columns.unbind(1)):
             there = column[~column.isnan()]
@@ -80,17 +80,17 @@ class ValuesConditioner(Conditioner):
             self.std[k] = std if std > 0 else 1.0
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
-        """``given``: a mapping of numbers by name for all samples; others stay unknown. Raises InputError."""
+        """``given``: numbers by name, for all samples; the others stay unknown. Raises InputError."""
         if not isinstance(given, Mapping):
-            raise InputError(f"values: {given!r} is no table of names and numbers; write {{{self.names[0]!r}: 0.2}}")
+            raise InputError(f"values: {given!r} does not map names to numbers; write {{{self.names[0]!r}: 0.2}}")
         for name in given:
             if name not in self.names:
-                raise InputError(f"values: the model knows no {name}; {nearest(str(name), self.names)}")
+                raise InputError(f"values: the model was not trained with {name}; {nearest(str(name), self.names)}")
         row = torch.tensor([float(given.get(name, torch.nan)) for name in self.names])
         return Condition(values=row.expand(len(indices), -1))
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
-        """The batch's values; unknown where the uniform number is below the dropout."""
+        """The batch's values, with dropout."""
         del x_0
         left_out = batch.uniforms(Purpose.CONDITION_DROPOUT, 1, draw) < self.dropout
         return Condition(values=torch.where(left_out, torch.nan, self.columns[torch.from_numpy(batch.items)]))
@@ -107,9 +107,9 @@ class ValuesConditioner(Conditioner):
 
 
 def column_of(data: Dataset, name: str) -> Tensor:
-    """The value called ``name`` of every item, float64 (N,): a column of the data, or measured of its pixels.
+    """The value ``name`` of every item, float64 (N,): a column of the data, or computed from the pixels.
 
-    Raises InputError where there is none of that name.
+    Raises InputError for an unknown name.
     """
     if name in data.columns:
         return torch.from_numpy(data.column(name)).double()

@@ -1,22 +1,22 @@
-"""Checkpoints that outlive a kill, a full disk and a flipped bit.
+"""Checkpoints that survive a kill, a full disk and a flipped bit.
 
     checkpoints/00012000/  model.safetensors  ema.safetensors  optimizer.safetensors  state.json  manifest.json
 
-A checkpoint is a folder named for its step, with a whole manifest and files of the sizes the manifest says. The
-manifest holds the sha256 of each file and of itself. A checkpoint comes to be in this order:
+A checkpoint is a folder named by its step, with an intact manifest and files of the sizes in the manifest. The manifest
+holds the sha256 of each file and of itself. A checkpoint is written in this order:
 
 1. the files are written into ``.00012000.saving``, hashed as they leave memory and fsynced; then the manifest, then
    the folder;
-2. everything is read again from the disk and compared with those hashes;
+2. everything is read back from the disk and compared with those hashes;
 3. one rename gives the folder its name, and the parent is fsynced;
-4. only now are older checkpoints removed: renamed to ``.00010000.removing`` first, so that none is ever seen in part.
+4. only then are older checkpoints removed: first renamed to ``.00010000.removing``, so that none is ever partial.
 
-Whatever ends a save, each name without a dot is either absent or whole. A name with a dot is no checkpoint, with one
-exception: a rename cannot replace a folder that is not empty, so saving the same step again takes two, and between
-them the former checkpoint is ``.00012000.replaced``. It counts for as long as nothing whole has the plain name.
+However a save ends, each name without a dot is either absent or intact. A name with a dot is not a checkpoint, with one
+exception: a rename cannot replace a folder that is not empty, so saving the same step again takes two renames, and in
+between the former checkpoint is ``.00012000.replaced``. It counts until an intact folder has the plain name.
 
-Tensors are streamed one at a time, row by row, in the safetensors format, so a save needs memory for one tensor beside
-the model, and neither memory format nor shared storage matters. No pickle is written or read.
+Tensors are streamed one at a time, row by row, in the safetensors format, so a save needs memory for one extra tensor,
+and neither memory format nor shared storage matters. No pickle is written or read.
 """
 
 import errno
@@ -62,12 +62,12 @@ OLDER_NAMES: Final = (
     (r"^conditioner\.(mean|std|perceptron)\b", r"conditioner.values.\1"),
     (r"^conditioner\.noise_embedding\.", "conditioner.small.noise_embedding."),
 )
-"""How run folders of format 5 called tensors, and what they are called now."""
+"""Tensor names in run folders of format 5, and their present names."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a training run needs to go on, as plain values.
+    """What a training run needs to continue, as plain values.
 
     Attributes:
         step: optimizer steps done, 0 or more.
@@ -87,21 +87,21 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """Write ``folder/00012000``, verify it, and only then remove older checkpoints beyond the ``keep`` newest.
 
-    Checkpoints of a later step are left as they are and not counted: after a return to an earlier step they may be the
-    ones that could not be read. What an interrupted save left behind is cleared first. One process at a time may save
-    into a folder; any number may read.
+    Checkpoints of a later step are left alone and not counted: after a return to an earlier step they may be the
+    unreadable ones. Leftovers of an interrupted save are cleared first. Only one process at a time may save into a
+    folder; any number may read.
 
     Args:
-        folder: the ``checkpoints`` folder of a run; made if need be.
+        folder: the ``checkpoints`` folder of a run; created if needed.
         checkpoint: tensors on any device, in any memory format; shared storage is written once for each name.
-        keep: how many checkpoints stay, this one included, at least 1.
+        keep: the number of checkpoints to keep, including this one, at least 1.
 
     Returns:
         The new checkpoint's folder.
 
     Raises:
         InputError: ``keep``, the step, a dtype or a value of ``state`` cannot be saved.
-        SumiError: writing failed, or what is read back is not what was written. Nothing that was there is lost.
+        SumiError: writing failed, or the data read back differ from those written. No older checkpoint is lost.
     """
     if keep < 1:
         raise InputError(f"keep: {keep} checkpoints cannot be kept; give 1 or more")
@@ -130,10 +130,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a whole checkpoint onto the CPU, after comparing every byte of it with its manifest.
+    """Read a checkpoint onto the CPU, after comparing every byte of it with its manifest.
 
     Raises:
-        InputError: a file is missing or not what was saved; the message names it.
+        InputError: a file is missing or damaged; the message names it.
         SumiError: a file cannot be read.
     """
     manifest = _verify_all(path)
@@ -144,10 +144,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_weights(path: Path, name: Literal["model", "ema"]) -> dict[str, Tensor]:
-    """Read one set of weights onto the CPU, verified, without touching the other files.
+    """Read one set of weights onto the CPU, verified, without reading the other files.
 
     Raises:
-        InputError: the manifest or the file is missing or not what was saved; the message names it.
+        InputError: the manifest or the file is missing or damaged; the message names it.
         SumiError: the file cannot be read.
     """
     file = path / f"{name}.safetensors"
@@ -156,7 +156,7 @@ def load_weights(path: Path, name: Literal["model", "ema"]) -> dict[str, Tensor]
 
 
 def load_state(path: Path) -> dict[str, JSON]:
-    """Read the state alone, verified. Raises InputError where it is missing or damaged, SumiError where unreadable."""
+    """Read only the state, verified. Raises InputError if it is missing or damaged, SumiError if it is unreadable."""
     file = path / "state.json"
     verify(file, read_manifest(path).files[file.name])
     with reading(file):
@@ -164,15 +164,15 @@ def load_state(path: Path) -> dict[str, JSON]:
 
 
 def verify_checkpoint(path: Path) -> None:
-    """Compare every byte of a checkpoint with its manifest. Raises InputError where one differs, naming the file."""
+    """Compare every byte of a checkpoint with its manifest. Raises InputError, naming the file, if one differs."""
     _verify_all(path)
 
 
 def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
-    """The complete checkpoints in ``folder`` by rising step, and a line for each folder that is none, saying why.
+    """The complete checkpoints in ``folder``, by step, and a line with the reason for each folder that is not one.
 
-    Complete means: a whole manifest, of the step in the folder's name, and files of the right sizes. Their contents
-    are compared when they are loaded. A folder that does not exist holds none.
+    Complete means an intact manifest, of the step in the folder's name, and files of the right sizes. The contents are
+    verified when they are loaded. A folder that does not exist has no checkpoints.
     """
     complete: list[Path] = []
     skipped: list[str] = []
@@ -184,7 +184,7 @@ def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
         unfinished = _UNFINISHED.fullmatch(entry.name)
         try:
             if unfinished and (unfinished[2] != "replaced" or _is_complete(folder / unfinished[1])):
-                raise InputError(f"{entry}: belongs to a save that has not ended; the next save removes it")
+                raise InputError(f"{entry}: belongs to an unfinished save; the next save removes it")
             _inspect(entry)
         except SumiError as error:
             skipped.append(f"skipped {entry.name}: {error}")
@@ -194,10 +194,10 @@ def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that loads, or None where there is none, and a line for each folder that was passed over.
+    """The newest checkpoint that loads, or None, and a line for each folder that was skipped.
 
     Raises:
-        InputError: there are checkpoints but none of them loads; to begin anew in silence would lose the run.
+        InputError: there are checkpoints but none loads; restarting silently would lose the run.
     """
     complete, skipped = find_checkpoints(folder)
     for path in reversed(complete):
@@ -206,25 +206,25 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except SumiError as error:
             skipped.append(f"skipped {path.name}: {error}")
     if complete:
-        raise InputError(f"{folder}: none of its {len(complete)} checkpoints can be read; {skipped[-1]}")
+        raise InputError(f"{folder}: none of the {len(complete)} checkpoints can be read; {skipped[-1]}")
     return None, skipped
 
 
 def checkpoint_step(path: Path) -> int:
-    """The step that a checkpoint's folder is named for.
+    """The step in the name of a checkpoint's folder.
 
     Raises:
-        InputError: the folder is not named for a step.
+        InputError: the folder's name is not a step.
     """
     unfinished = _UNFINISHED.fullmatch(path.name)
     name = unfinished[1] if unfinished else path.name
     if not _STEP.fullmatch(name):
-        raise InputError(f"{path}: is not named for a step, as 00012000 is; rename it or move it away")
+        raise InputError(f"{path}: the name is not a step, such as 00012000; rename it or move it away")
     return int(name)
 
 
 def _inspect(path: Path) -> None:
-    """Raise an InputError that says why ``path`` is not a complete checkpoint, where it is none."""
+    """Raise an InputError with the reason if ``path`` is not a complete checkpoint."""
     step = checkpoint_step(path)
     manifest = read_manifest(path)
     if manifest.step != step:
@@ -233,7 +233,7 @@ def _inspect(path: Path) -> None:
         with reading(path / name):
             size = (path / name).stat().st_size
         if size != manifest.files[name].size:
-            raise damaged(path / name, f"has {size} bytes and was saved with {manifest.files[name].size}")
+            raise damaged(path / name, f"has {size} bytes instead of {manifest.files[name].size}")
 
 
 def _is_complete(path: Path) -> bool:
@@ -281,7 +281,7 @@ def _state_text(state: dict[str, JSON]) -> bytes:
 
 
 def _write(file: Path, pieces: Iterable[bytes | memoryview]) -> Stamp:
-    """Write a new file through to the disk; the hash is of what was in memory, so it can convict the disk."""
+    """Write a new file and fsync it; the hash is computed from memory, so it can reveal a faulty disk."""
     sha256, size = hashlib.sha256(), 0
     with _writing(file), file.open("xb") as stream:
         for piece in pieces:
@@ -290,7 +290,7 @@ def _write(file: Path, pieces: Iterable[bytes | memoryview]) -> Stamp:
             size += len(piece)
         stream.flush()
         os.fsync(stream.fileno())
-        if hasattr(os, "posix_fadvise"):  # forget the cached pages: what is read back comes from the disk
+        if hasattr(os, "posix_fadvise"):  # drop the cached pages, so that the read-back comes from the disk
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return Stamp(size, sha256.hexdigest())
 
@@ -299,7 +299,7 @@ def _read_back(saving: Path) -> None:
     try:
         _verify_all(saving)
     except InputError as error:
-        raise SumiError(f"{error}; it was written just now, so test the disk (older checkpoints are kept)") from error
+        raise SumiError(f"{error}; it was just written, so test the disk (older checkpoints are kept)") from error
     for name in TENSOR_FILES:
         with safe_open(saving / name, framework="pt"):  # raises unless the library reads the header
             pass
@@ -323,7 +323,7 @@ def _remove(path: Path) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """End what a dead save began: put back a replaced checkpoint that has no successor, remove all else of its own."""
+    """Clean up after a dead save: restore a replaced checkpoint that has no successor, remove the other leftovers."""
     for entry in sorted(folder.iterdir()):
         unfinished = _UNFINISHED.fullmatch(entry.name)
         if not unfinished:
@@ -338,12 +338,12 @@ def _settle(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in ``folder`` to the disk. Raises OSError."""
+    """Fsync the names in ``folder``. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # EINVAL: this file system has no way to sync a folder
+        if error.errno != errno.EINVAL:  # EINVAL: this file system cannot sync a folder
             raise
     finally:
         os.close(descriptor)

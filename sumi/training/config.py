@@ -12,31 +12,34 @@ class TrainingConfig:
     """AdamW with warm-up and decay, gradient clipping, and an exponential moving average of the weights."""
 
     steps: int = field(default=20_000, metadata={"help": "optimizer steps in all"})
-    batch_size: int = field(default=128, metadata={"help": "images of one optimizer step, over all accumulation"})
-    accumulation: int = field(default=1, metadata={"help": "parts a batch is computed in, to save memory"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "of AdamW, at its peak; lower it for wide networks"})
-    warmup_steps: int = field(default=100, metadata={"help": "steps in which the learning rate rises from 0"})
+    batch_size: int = field(default=128, metadata={"help": "items per optimizer step, over all accumulation"})
+    accumulation: int = field(default=1, metadata={"help": "number of parts a batch is split into, to save memory"})
+    learning_rate: float = field(
+        default=1e-3, metadata={"help": "peak learning rate of AdamW; lower it for wide networks"}
+    )
+    warmup_steps: int = field(default=100, metadata={"help": "steps over which the learning rate rises from 0"})
     decay: Literal["constant", "linear", "cosine"] = field(
-        default="constant", metadata={"help": "of the learning rate after the warm-up, to 0 at the last step"}
+        default="constant", metadata={"help": "how the learning rate falls to 0 after the warm-up"}
     )
     weight_decay: float = field(default=0.0, metadata={"help": "AdamW's decoupled weight decay"})
-    beta_1: float = field(default=0.9, metadata={"help": "AdamW's average of the gradient"})
-    beta_2: float = field(default=0.999, metadata={"help": "AdamW's average of its square"})
+    beta_1: float = field(default=0.9, metadata={"help": "AdamW's decay rate of the gradient average"})
+    beta_2: float = field(default=0.999, metadata={"help": "AdamW's decay rate of the squared gradient average"})
     gradient_clip: float = field(default=1.0, metadata={"help": "largest norm of the gradient"})
     ema_decay: float = field(
-        default=0.9999, metadata={"help": "of the averaged weights that sample; ramps up as (1 + step)/(10 + step)"}
+        default=0.9999,
+        metadata={"help": "of the averaged weights used for sampling; ramps up as (1 + step)/(10 + step)"},
     )
     precision: Literal["auto", "fp32", "bf16"] = field(
-        default="auto", metadata={"help": "of the network in training; auto: bf16 where the device computes in it"}
+        default="auto", metadata={"help": "of the network in training; auto: bf16 if the device supports it"}
     )
-    log_every: int = field(default=50, metadata={"help": "steps between lines of metrics.jsonl"})
+    log_every: int = field(default=50, metadata={"help": "steps between lines in metrics.jsonl"})
     sample_every: int = field(
-        default=2_000, metadata={"help": "steps between grids of samples; 0: the last step's alone"}
+        default=2_000, metadata={"help": "steps between grids of samples; 0: only after the last step"}
     )
     checkpoint_every: int = field(
-        default=1_000, metadata={"help": "steps between checkpoints; the last is always saved"}
+        default=1_000, metadata={"help": "steps between checkpoints; the last step is always saved"}
     )
-    keep_checkpoints: int = field(default=3, metadata={"help": "how many of the newest checkpoints stay"})
+    keep_checkpoints: int = field(default=3, metadata={"help": "number of newest checkpoints to keep"})
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "log_every", "checkpoint_every", "keep_checkpoints"):
@@ -57,7 +60,7 @@ class TrainingConfig:
             )
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of step 1 … steps: linear warm-up, then as ``decay`` says."""
+        """The learning rate of step 1 … steps: linear warm-up, then ``decay``."""
         if step <= self.warmup_steps:
             return self.learning_rate * step / self.warmup_steps
         left = 1 - (step - self.warmup_steps - 1) / max(1, self.steps - self.warmup_steps)  # 1 … just above 0
@@ -65,5 +68,5 @@ class TrainingConfig:
         return self.learning_rate * factor
 
     def ema_decay_at(self, step: int) -> float:
-        """The averaging weight of step 1 … steps; short runs are not dominated by their first weights."""
+        """The EMA decay of step 1 … steps; the ramp keeps the initial weights from dominating short runs."""
         return min(self.ema_decay, (1 + step) / (10 + step))

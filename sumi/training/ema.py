@@ -1,4 +1,4 @@
-"""The exponential moving average of a network's weights: what is sampled."""
+"""The exponential moving average of a network's weights, used for sampling."""
 
 import copy
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """θ_ema ← decay θ_ema + (1 - decay) θ, in one fused call; a module of the same type as its source.
+    """θ_ema ← decay θ_ema + (1 - decay) θ, in one fused call; ``module`` has the type of ``source``.
 
-    Buffers are counts and histories, of which there is no average: they are copied.
+    Buffers (counts, histories) are copied.
     """
 
     def __init__(self, source: nn.Module) -> None:
@@ -20,7 +20,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
-        """One step towards the source's present weights, and its present buffers; decay in [0, 1)."""
+        """One step towards the source's present weights; decay in [0, 1)."""
         torch._foreach_lerp_(self._average, self._source, 1 - decay)
         for copied, present in self._buffers:
             copied.copy_(present)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to stop after the step it is in; what it had learned is saved."""
+"""Ctrl-C and SIGTERM stop a run after its current step, with a checkpoint."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from sumi.errors import SumiError
 
 
 class Interrupted(SumiError):
-    """The run was asked to stop, finished its step and saved. ``exit_code`` is 128 + the signal: 130 or 143."""
+    """The run was interrupted, finished its step and saved. ``exit_code`` is 128 + the signal: 130 or 143."""
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
@@ -16,13 +16,13 @@ class Interrupted(SumiError):
 
 
 class StopRequest:
-    """While entered, SIGINT and SIGTERM set ``signal_number`` and nothing else; a second SIGINT stops at once."""
+    """A context in which SIGINT and SIGTERM only set ``signal_number``; a second SIGINT stops at once."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._previous: dict[int, signal._HANDLER] = {}
 
-    def _ask(self, signal_number: int, frame: FrameType | None) -> None:
+    def _request(self, signal_number: int, frame: FrameType | None) -> None:
         del frame
         if self.signal_number is not None and signal_number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -31,7 +31,7 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other thread
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._ask)
+                self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(

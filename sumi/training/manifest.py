@@ -1,6 +1,6 @@
-"""The manifest of a checkpoint: the size and sha256 of each of its files, sealed with a sha256 of its own.
+"""The manifest of a checkpoint: the size and sha256 of each file, and a sha256 of the manifest itself.
 
-safetensors notices a truncated file but never a flipped bit; the manifest notices both.
+safetensors detects a truncated file but not a flipped bit; the manifest detects both.
 """
 
 import errno
@@ -21,14 +21,14 @@ FILES = (*TENSOR_FILES, "state.json")
 REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",
-    errno.EACCES: "give yourself the permission",
-    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "fix the permissions",
+    errno.EROFS: "choose a writable folder",
 }
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a file must be: its size in bytes and the sha256 of its contents in hexadecimal."""
+    """A file's size in bytes and the sha256 of its contents in hexadecimal."""
 
     size: int
     sha256: str
@@ -42,7 +42,7 @@ class Manifest:
     files: dict[str, Stamp]
 
     def render(self) -> bytes:
-        """The one text of this manifest, with its own sha256: any other byte on the disk means damage."""
+        """The only valid text of this manifest, with its own sha256: any other byte on the disk means damage."""
         files = {name: {"size": stamp.size, "sha256": stamp.sha256} for name, stamp in self.files.items()}
         body = {"format": FORMAT, "step": self.step, "files": files}
         seal = hashlib.sha256(json.dumps(body).encode()).hexdigest()
@@ -50,7 +50,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in the checkpoint folder ``path``. Raises InputError where it is missing or damaged."""
+    """The manifest in the checkpoint folder ``path``. Raises InputError if it is missing or damaged."""
     file = path / MANIFEST
     with reading(file):
         raw = file.read_bytes()
@@ -61,26 +61,26 @@ def read_manifest(path: Path) -> Manifest:
     except (ValueError, KeyError, TypeError, RecursionError):
         manifest = None
     if manifest is None or manifest.render() != raw:
-        raise InputError(f"{file}: is damaged, or of a newer format; copy the checkpoint again or use another one")
+        raise InputError(f"{file}: is damaged or has a newer format; copy the checkpoint again or use another one")
     return manifest
 
 
 def verify(file: Path, stamp: Stamp) -> None:
-    """Compare every byte of a file with its stamp. Raises InputError where it is missing or differs."""
+    """Compare every byte of a file with its stamp. Raises InputError if it is missing or differs."""
     with reading(file), file.open("rb") as stream:
         found = Stamp(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
     if found != stamp:
-        raise damaged(file, "is not what was saved (its size or sha256 differs)")
+        raise damaged(file, "differs from what was saved (size or sha256)")
 
 
 def damaged(file: Path, what: str) -> InputError:
-    """The error for a file that is not what was saved."""
+    """The error for a damaged file."""
     return InputError(f"{file}: {what}; copy the checkpoint again or use another one")
 
 
 @contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Tell a file that is not there (damage) from one that cannot be read now (a failure)."""
+    """Raise InputError for a missing file (damage), and SumiError for one that cannot be read now (a failure)."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -1,10 +1,9 @@
-"""The training log: ``metrics.jsonl``, one JSON object a line, each with its ``step``.
+"""The training log ``metrics.jsonl``: one JSON object per line, each with its ``step``.
 
-A line counts once its newline is written. A kill in mid-write leaves a last line without one: readers pass over it and
-the next write removes it. Anything else that is not a line of this log is an error that names the file and the line,
-and is never repaired in silence.
+A line counts once its newline is written. A kill during a write leaves a last line without one; readers ignore it and
+the next write removes it. Any other invalid line is an error that names file and line; it is never repaired silently.
 
-The file is strict JSON, which has no word for NaN or infinity: such a value is written as null, and a plot has a gap.
+Strict JSON has no NaN or infinity: such a value is written as null, and plots have a gap.
 """
 
 import json
@@ -19,24 +18,24 @@ from sumi.errors import InputError, SumiError
 
 Value: TypeAlias = float | int | str | bool | None
 RENAMED: Final = {"images_per_second": "items_per_second"}
-"""Names that logs have had, and what they are called now."""
+"""Former names of metrics, and their present names."""
 
 
 class MetricsLog:
-    """Writes the log of one run; ``read`` gives it back.
+    """Writes the log of one run; see ``read``.
 
     Args:
-        path: the file; the first ``append`` makes it, in a folder that exists.
+        path: the file; the first ``append`` creates it, in an existing folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, metrics: Mapping[str, Value]) -> None:
-        """Write one line and hand it to the operating system, so that a kill after this call does not lose it.
+        """Write one line and flush it to the operating system, so that a later kill does not lose it.
 
         Args:
-            metrics: a whole number ``step``, and plain numbers, strings, booleans or None by name.
+            metrics: an integer ``step``, and numbers, strings, booleans or None by name.
 
         Raises:
             InputError: ``step`` is missing, or a value has another type.
@@ -48,9 +47,9 @@ class MetricsLog:
             file.write(line)
 
     def cut_back(self, step: int) -> None:
-        """Remove a torn last line and every line of a step after ``step``, all at once or not at all.
+        """Remove a torn last line and every line after ``step``, atomically.
 
-        A run resumed at ``step`` then goes on after it; its first line averages the steps since.
+        A run resumed at ``step`` continues from there; its first line averages the steps since.
 
         Raises:
             InputError: a line is not one of this log; the message names file and line.
@@ -72,7 +71,7 @@ class MetricsLog:
 
 
 def read(path: Path) -> list[dict[str, Value]]:
-    """The lines of a log as they were written, without a torn last one, by the names of today (`RENAMED`).
+    """The lines of a log, without a torn last one, under their present names (`RENAMED`).
 
     Raises:
         InputError: the file is missing, or a line is not one of this log; the message names file and line.
@@ -101,7 +100,7 @@ def _step(metrics: Mapping[str, Value]) -> int:
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Value]]]:
-    """Each whole line as its bytes and its object, which has a ``step``."""
+    """Each whole line as bytes and as an object with a ``step``."""
     try:
         *whole, _torn = path.read_bytes().split(b"\n")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""In which precision a network is trained: a property of the device, never of a stopwatch."""
+"""The precision a network is trained in: a property of the device, not a matter of timing."""
 
 from typing import Literal
 
@@ -6,9 +6,9 @@ import torch
 
 
 def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Literal["fp32", "bf16"]:
-    """``wanted``, or for "auto": bf16 where the device's arithmetic units compute in it, else fp32.
+    """``wanted``, or for "auto": bf16 if the device's arithmetic units support it, else fp32.
 
-    A decision by timing would differ from run to run, and a resumed run must be the same run.
+    A choice by timing would differ from run to run, and a resumed run must be the same run.
     """
     if wanted != "auto":
         return wanted

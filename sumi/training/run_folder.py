@@ -1,19 +1,19 @@
-"""What a run folder holds, by name. Whoever reads or writes in one asks here where.
+"""The files of a run folder, by name.
 
 runs/NAME/
-  config.json        what to train: recipe, data, parts, training; and what the data turned out to be
-  metrics.jsonl      one object a line
-  checkpoints/       one folder a checkpoint (`sumi.training.checkpoint`)
-  skipped.txt        files of the data that could not be used, with the reasons
-  samples/           a grid of samples, by step, and what `sumi sample` makes
+  config.json        the configuration, and the properties of the data
+  metrics.jsonl      the training log (`sumi.training.metrics_log`)
+  checkpoints/       one folder per checkpoint (`sumi.training.checkpoint`)
+  skipped.txt        unusable data files, with the reasons
+  samples/           a grid of samples by step, and the output of `sumi sample`
   report/            report.html and its figures
   nll/               likelihoods
-  explain/           figures of what it has learned
-  compare/           solvers at equal evaluations
-  tuned/             samplers fitted to a checkpoint (`sumi.models.diffusion.tuned`)
-  restored/          what inpaint, upscale and restore make
-  varied/            what vary makes
-  interpolated/      what interpolate makes
+  explain/           figures of what the model has learned
+  compare/           solvers at equal numbers of evaluations
+  tuned/             samplers tuned to a checkpoint (`sumi.models.diffusion.tuned`)
+  restored/          output of inpaint, upscale and restore
+  varied/            output of vary
+  interpolated/      output of interpolate
 """
 
 import json
@@ -46,11 +46,11 @@ class RunFolder:
         self.interpolated = self.path / "interpolated"
 
     def foreign(self) -> list[str]:
-        """The names in the folder that are none of a run's, sorted."""
+        """The names in the folder that do not belong to a run, sorted."""
         return sorted({path.name for path in self.path.iterdir()} - {path.name for path in vars(self).values()})
 
     def write_config(self, values: dict[str, Any]) -> None:
-        """Make the folder and write config.json, all at once or not at all. Raises SumiError where it cannot."""
+        """Make the folder and write config.json, atomically. Raises SumiError if it cannot."""
         with writing(self.config_file):
             self.path.mkdir(parents=True, exist_ok=True)
             with self.unfinished_config_file.open("w") as file:
@@ -60,7 +60,7 @@ class RunFolder:
             self.unfinished_config_file.replace(self.config_file)
 
     def read_config(self) -> dict[str, Any]:
-        """What config.json holds. Raises InputError where this is no run folder, or that is no JSON object."""
+        """The contents of config.json. Raises InputError if it is missing or not a JSON object."""
         try:
             data = json.loads(self.config_file.read_text())
         except (FileNotFoundError, NotADirectoryError):
@@ -70,13 +70,13 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{self.config_file}: cannot be read ({error.strerror}); restore it") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.config_file}: is not valid JSON ({error}); restore it or train anew") from None
+            raise InputError(f"{self.config_file}: is not valid JSON ({error}); restore it or train again") from None
         if not isinstance(data, dict):
-            raise InputError(f"{self.config_file}: is not what `sumi train` wrote (no table of fields); restore it")
+            raise InputError(f"{self.config_file}: is not a JSON object, as `sumi train` writes; restore it")
         return data
 
     def write_skipped(self, lines: Sequence[str]) -> None:
-        """Write skipped.txt, which names every file of the data that is not used; nothing where all are."""
+        """Write skipped.txt with every unused data file, if there are any."""
         if lines:
             with writing(self.skipped_file):
                 text = "\n".join(lines) + "\n"

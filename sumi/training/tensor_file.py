@@ -1,6 +1,6 @@
-"""Tensors as one safetensors file, streamed: a save needs memory for one tensor beside the model.
+"""Tensors as one safetensors file, streamed: a save needs memory for one extra tensor.
 
-Neither memory format nor shared storage matters: each name gets the tensor's values, row by row.
+Neither memory format nor shared storage matters: each tensor's values are written row by row.
 Source: https://github.com/huggingface/safetensors#format
 """
 
@@ -29,8 +29,8 @@ _DTYPES = {
 def stream(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
     """The safetensors file of ``tensors``, piece by piece: the header's length, the header, each tensor's rows.
 
-    Wide dtypes come first, so that every tensor starts at a multiple of its element's size. Raises InputError for a
-    dtype that the format has no name for.
+    Wide dtypes come first, so that every tensor is aligned to its element size. Raises InputError for a dtype that the
+    format lacks.
     """
     header: dict[str, dict[str, object]] = {}
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))

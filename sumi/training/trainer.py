@@ -1,14 +1,14 @@
 """The training loop, one for every recipe.
 
-An *objective* (`sumi.objectives.objective`) says what is learned: it turns a batch into a loss for each item. All of
-its randomness is a function of (seed, step, position), and so is the order of the data here. A run is therefore a
-function of its configuration and data alone: stopped anywhere and resumed from a checkpoint it takes the same steps,
-bit for bit on the same number of threads, and there is no generator's state to save.
+An *objective* (`sumi.objectives.objective`) maps a batch to one loss per item. All of its randomness is a function of
+(seed, step, position), and so is the order of the data. A run is therefore a function of its configuration and data
+alone: stopped anywhere and resumed from a checkpoint it takes the same steps, bit for bit on the same number of
+threads, and there is no generator state to save.
 
     for each step:  loss of the batch, in `accumulation` parts → clip → AdamW → EMA → log, sample, save
 
-Auxiliary parts of the model are clipped separately, so that neither decides how far the other's gradient is shrunk, and
-their weights do not decay. The norm that is logged is that of the network's gradient.
+Gradients of auxiliary modules are clipped separately from the network's, and their weights do not decay. The logged
+norm is that of the network's gradient.
 """
 
 import time
@@ -40,10 +40,9 @@ from sumi.training.run_folder import RunFolder
 class Trainer:
     """Trains ``objective`` on ``data`` and keeps ``folder`` (metrics.jsonl, checkpoints/) up to date.
 
-    ``flip``: mirror images left to right, half of the time.
-    ``identity`` says what the weights belong to; a checkpoint of another is refused.
-    ``on_sample(model, step)`` is called with the averaged weights every ``sample_every`` steps and at the end;
-    ``on_progress`` about ten times a second.
+    ``flip``: mirror images left to right, half of the time. ``identity``: what the weights belong to; a checkpoint with
+    another identity is refused. ``on_sample(model, step)`` is called with the averaged weights every ``sample_every``
+    steps and at the end; ``on_progress`` about ten times per second.
     """
 
     def __init__(
@@ -80,26 +79,26 @@ class Trainer:
         self._order = lru_cache(maxsize=2)(partial(permutation, seed, count=len(data)))
 
     def resume(self) -> list[str]:
-        """Continue from the newest whole checkpoint, or start where there is none; metrics.jsonl is cut back to it.
+        """Continue from the newest intact checkpoint, if any; metrics.jsonl is cut back to it.
 
-        A saved model (`TrainedModel.save`) holds weights alone: both the weights and their average begin there, with a
-        new optimizer. Returns what a person should know, a line each: damaged checkpoints that were passed over, a new
-        optimizer, and a set-up on which the run is no longer the same bit for bit. Raises InputError where the
-        checkpoint was trained in another precision or is of another network.
+        A saved model (`TrainedModel.save`) has only weights: the weights and their average start from them, with a new
+        optimizer. Returns messages for the user, one per line: skipped damaged checkpoints, a new optimizer, and
+        changes of the setup after which the run is no longer bit-identical. Raises InputError for a checkpoint of
+        another precision or network.
         """
         checkpoint, skipped = load_latest(self.checkpoints)
-        said = [f"passed over a damaged checkpoint: {line}" for line in skipped]
+        lines = [f"skipped a damaged checkpoint: {line}" for line in skipped]
         if checkpoint is not None:
             before = checkpoint.state.get("precision", self.precision)
             if before != self.precision:
                 raise InputError(
-                    f"training.precision: the run was trained in {before}, here it would go on in {self.precision}; "
+                    f"training.precision: the run was trained in {before}, but would continue in {self.precision}; "
                     f"set training.precision={before}"
                 )
             if checkpoint.state["identity"] != self.identity:
                 raise InputError(
-                    f"{self.checkpoints}: were trained with another schedule, parameterization, network or kind of "
-                    "image than is asked for now; restore config.json, or train in a new --out"
+                    f"{self.checkpoints}: were trained with another schedule, parameterization, network or data than "
+                    "the configuration has now; restore config.json, or train in a new folder"
                 )
             try:
                 self.model.load_state_dict(checkpoint.model)
@@ -107,26 +106,26 @@ class Trainer:
             except RuntimeError as error:
                 reason = str(error).splitlines()[-1].strip()
                 raise InputError(
-                    f"{self.checkpoints}: is of another network ({reason}); train in a new --out"
+                    f"{self.checkpoints}: belong to another network ({reason}); train in a new folder"
                 ) from None
             if checkpoint.optimizer:
                 _load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
             else:
-                said.append("the run holds weights alone, as a saved model does: the optimizer starts anew")
+                lines.append("the run has only weights, as a saved model does: the optimizer starts from zero")
             self.step = checkpoint.step
-            said += [
-                f"{name} was {checkpoint.state[name]}, is {now}: the run goes on, but not bit for bit as it was begun"
+            lines += [
+                f"{name} was {checkpoint.state[name]}, is {now}: the run continues, but is not bit-identical"
                 for name, now in self._setup().items()
                 if checkpoint.state.get(name, now) != now
             ]
         self.log.cut_back(self.step)
-        return said
+        return lines
 
     def run(self) -> None:
         """Train to the configured number of steps.
 
-        Raises Interrupted after SIGINT or SIGTERM, with the last step saved; SumiError where the loss is no longer
-        finite (nothing is saved then: the last good checkpoint stays the last).
+        Raises Interrupted after SIGINT or SIGTERM, with the last step saved; SumiError if the loss is no longer finite
+        (then nothing is saved, and the last good checkpoint remains).
         """
         config, meter = self.config, _Meter(self.config, len(self.parts), self.device)
         self.objective.train()
@@ -135,8 +134,8 @@ class Trainer:
                 loss, norms = self._take_step(self.step + 1)
                 self.step += 1
                 meter.add(loss, norms)
-                asked = stop.signal_number  # read once: a signal may come between any two lines
-                last = asked is not None or self.step == config.steps
+                signal_number = stop.signal_number  # read once: a signal may come between any two lines
+                last = signal_number is not None or self.step == config.steps
                 if last or self.step % config.log_every == 0:
                     self.log.append(meter.line(self.step, self._where))
                 if self.on_progress and meter.due():
@@ -144,9 +143,9 @@ class Trainer:
                 if last or self.step % config.checkpoint_every == 0:
                     meter.means(self._where)
                     self._save()
-                if asked is not None:
-                    raise Interrupted(asked, f"stopped after step {self.step}, which is saved; go on with --resume")
-                # after the save: whatever goes wrong in sampling, the step is kept
+                if signal_number is not None:
+                    raise Interrupted(signal_number, f"stopped after step {self.step}, which is saved; resume it")
+                # after the save, so that an error in sampling does not lose the step
                 if self.on_sample and (last or (config.sample_every and self.step % config.sample_every == 0)):
                     self.on_sample(self.ema.module, self.step)
 
@@ -155,7 +154,7 @@ class Trainer:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)
-        # for a network of one's own that draws from torch's generator; the layers here do not
+        # for a user's own network that uses torch's generator; the layers here do not
         torch.manual_seed(int(generator(self.seed, 0, step, Purpose.DROPOUT).integers(2**62)))
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
@@ -177,7 +176,7 @@ class Trainer:
         return total, norms
 
     def _items(self, step: int, positions: np.ndarray) -> np.ndarray:
-        """Which items stand at these positions of a step's batch: an endless line of epochs, each in its own order."""
+        """The items at these positions of a step's batch, from an endless sequence of epochs, each in its own order."""
         place = (step - 1) * self.config.batch_size + positions
         count = len(self.data)
         return np.array([self._order(int(p) // count)[int(p) % count] for p in place])
@@ -188,7 +187,7 @@ class Trainer:
         return f"step {self.step}: {'the last checkpoint is ' + str(saved) if saved else 'there is no checkpoint yet'}"
 
     def _setup(self) -> dict[str, JSON]:
-        """What besides the configuration decides the bits of a run."""
+        """What determines the bits of a run besides the configuration."""
         return {
             "precision": self.precision,
             "threads": torch.get_num_threads(),
@@ -208,7 +207,7 @@ class Trainer:
 
 
 class _Meter:
-    """Loss, gradient norms and speed since the last line of the log; read from the device only when they are shown."""
+    """Loss, gradient norms and speed since the last line of the log; read from the device only when shown."""
 
     def __init__(self, config: TrainingConfig, parts: int, device: torch.device) -> None:
         self.config = config
@@ -222,17 +221,17 @@ class _Meter:
         self.steps += 1
 
     def means(self, where: Callable[[], str]) -> tuple[float, float]:
-        """Mean loss and norm of the network's gradient. Raises SumiError where one, or another norm, is not finite."""
+        """Mean loss and norm of the network's gradient. Raises SumiError if any of them is not finite."""
         loss, norm, *others = (self.sums / max(self.steps, 1)).tolist()
         if not all(isfinite(value) for value in (loss, norm, *others)):
             raise SumiError(
                 f"training: the loss or its gradient is no longer finite at {where()}; "
-                "train anew with a lower training.learning_rate or a longer training.warmup_steps"
+                "train again with a lower training.learning_rate or more training.warmup_steps"
             )
         return loss, norm
 
     def line(self, step: int, where: Callable[[], str]) -> dict[str, float]:
-        """The log's line for the steps since the last one, and a fresh start."""
+        """The log's line for the steps since the last one; resets the sums."""
         self.loss, norm = self.means(where)
         now = time.perf_counter()
         self.speed = self.steps * self.config.batch_size / (now - self.mark)
@@ -248,7 +247,7 @@ class _Meter:
         }
 
     def due(self) -> bool:
-        """Whether a tenth of a second has passed since a person was last shown something."""
+        """Whether a tenth of a second has passed since the last display."""
         now = time.perf_counter()
         if now - self.last_shown < 0.1:
             return False
@@ -278,7 +277,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> d
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Averages are laid out in memory as their parameters are: fused AdamW walks both as flat memory, unchecked."""
+    """Averages get their parameters' memory layout, as fused AdamW treats both as flat memory without checking."""
     order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     names = {parameter: name for name, parameter in module.named_parameters()}
     state = {

@@ -342,7 +342,7 @@ def test_a_renamed_folder_goes_on_but_changed_data_does_not(photos: Path, tmp_pa
     (moved / "0.png").rename(moved / "zero.png")  # the split is by name
     capsys.readouterr()
     assert main([*arguments, "--data", str(moved), "--steps", "4", "--resume"]) == 2
-    assert "has changed since the run was begun" in capsys.readouterr().err
+    assert "has changed since the run was started" in capsys.readouterr().err
 
 
 def test_images_made_otherwise_are_not_written_over(trained: Path, tmp_path: Path, capsys) -> None:
@@ -390,7 +390,7 @@ def test_what_is_not_said_again_on_resume_stays(trained: Path, tmp_path: Path, c
     assert main(["train", "ddpm", "--out", str(copy), "--resume", "--no-report", "--steps", "7"]) == 0
     assert newest(copy) == 7
     assert main(["train", "other", "--out", str(copy), "--resume"]) == 2
-    assert "was begun as ddpm" in capsys.readouterr().err
+    assert "was started as ddpm" in capsys.readouterr().err
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_an_older_one_offered(trained: Path, tmp_path: Path, capsys) -> None:
@@ -470,6 +470,6 @@ def test_a_signal_to_the_real_program(tmp_path: Path, number: int, code: int) ->
         assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == saved
     returned, printed, _ = train_and_signal(out, signal.SIGTERM, "--resume")
     assert returned == 143
-    assert f"goes on from step {saved}" in printed
+    assert f"continues from step {saved}" in printed
     steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, newest(out) + 1))

@@ -184,7 +184,7 @@ def test_a_run_that_goes_on_is_bit_identical(trained: Path, tmp_path: Path, caps
     shutil.rmtree(copy / "checkpoints/00000005")
     capsys.readouterr()
     assert main(["train", "ddpm", "--out", str(copy), "--resume", "--no-report"]) == 0
-    assert "goes on from step 3" in capsys.readouterr().out
+    assert "continues from step 3" in capsys.readouterr().out
     for name in ("model", "ema", "optimizer"):
         one, other = (load_file(run / f"checkpoints/00000005/{name}.safetensors") for run in (trained, copy))
         assert one.keys() == other.keys()
@@ -198,7 +198,7 @@ def test_a_resumed_run_wants_its_own_rows(on_rows: Path, tmp_path: Path, rows: N
     for name, other in (("moved", rows + 1), ("stretched", 2 * rows), ("shorter", rows[:-1])):
         np.save(tmp_path / f"{name}.npy", other)
         said = refused([*arguments, "--data", str(tmp_path / f"{name}.npy")], capsys)
-        assert "is not the data the run was begun with" in said
+        assert "is not the data the run was started with" in said
     np.save(tmp_path / "same.npy", rows)
     assert main([*arguments, "--data", str(tmp_path / "same.npy")]) == 0
 

@@ -418,7 +418,7 @@ def test_a_sample_is_told_its_own_condition_whatever_the_batch() -> None:
         (
             "inpaint",
             Condition(labels=torch.zeros(2).long()),
-            "condition.labels: this model was not trained for it, but for conditioning=masked",
+            "condition.labels: this model was trained with conditioning=masked only",
         ),
         (
             "inpaint",
@@ -437,12 +437,16 @@ def test_a_condition_that_does_not_fit_is_refused(recipe: str, condition: Condit
 @pytest.mark.parametrize(
     ("recipe", "settings", "answer"),
     [
-        ("upscale", ("conditioning.factor=1",), "conditioning.factor: 1 makes nothing smaller"),
+        ("upscale", ("conditioning.factor=1",), "conditioning.factor: 1 is below 2"),
         ("upscale", ("conditioning.factor=3",), "conditioning.factor: 3 does not divide the images' sides, 8 and 8"),
         ("upscale", ("conditioning.noise=1.5",), r"conditioning.noise: 1.5 is not in \[0, 1\]"),
         ("inpaint", ("conditioning.dropout=1",), r"conditioning.dropout: 1.0 is not in \[0, 1\)"),
-        ("ddpm", ("conditioning=values", "conditioning.names=a,a"), "conditioning.names: .* names none, or one twice"),
-        ("colourise", (), "conditioning: grey needs images in colour"),
+        (
+            "ddpm",
+            ("conditioning=values", "conditioning.names=a,a"),
+            "conditioning.names: .*duplicates",
+        ),
+        ("colourise", (), "conditioning: grey needs colour images"),
     ],
 )
 def test_what_cannot_be_told_is_refused(recipe: str, settings, answer: str) -> None:
@@ -477,13 +481,13 @@ def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
     for wrong, answer in (
         ("brightness", "--value brightness: is not of the form NAME=NUMBER"),
         ("brightness=nan", "--value brightness=nan: is not of the form NAME=NUMBER"),
-        ("brigtness=1", "--value: the model knows no brigtness; did you mean brightness?"),
+        ("brigtness=1", "--value: the model was not trained with brigtness; did you mean brightness?"),
     ):
         assert main([*command, "--value", wrong]) == 2
         assert answer in capsys.readouterr().err
     with pytest.raises(
         InputError,
-        match="condition: this model knows no values; choose from masked",
+        match="condition: this model has no condition values; choose from masked",
     ):
         conditioned_model("inpaint").sample(1, condition={"values": {"brightness": 0.1}})
 

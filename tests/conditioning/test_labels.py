@@ -238,10 +238,10 @@ def test_data_without_classes_are_refused(tmp_path: Path) -> None:
     for k in range(4):
         Image.new("L", (8, 8), 20 * k).save(photos / f"{k}.png")
     for source in (str(photos), "swiss-roll"):
-        with pytest.raises(InputError, match=r"^conditioning: labels needs data with classes, and these have none"):
+        with pytest.raises(InputError, match=r"^conditioning: labels need data with classes, and these have none"):
             train("classifier-free", data=source, out=tmp_path / "run", settings=["training.steps=1"])
     assert not (tmp_path / "run").exists()
-    with pytest.raises(InputError, match="conditioning: labels needs data with classes"):
+    with pytest.raises(InputError, match="conditioning: labels need data with classes"):
         build_denoiser(override(config_of(), ["network=mlp"]), VectorSpec(2, None))
 
 

@@ -180,7 +180,7 @@ def test_a_run_on_data_in_memory_is_gone_on_with_and_evaluated_with_the_same_dat
         with pytest.raises(InputError, match=r"^data: this run's data were in memory, of which no copy is kept; give"):
             use()
     same = [Image.fromarray(image) for image in GREY]
-    with pytest.raises(InputError, match=r"^data: is not what the run was begun with; give the same data"):
+    with pytest.raises(InputError, match=r"^data: differ from those the run was started with; give the same data"):
         sumi.train("ddpm", data=same[1:], out=out, steps=3, resume=True)
     assert sumi.train("ddpm", data=same, out=out, steps=3, resume=True).step == 3
     assert model.load_data(same).fingerprint() == model.description.data_fingerprint

@@ -150,7 +150,7 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
     page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", found.report.read_text())
     figures = json.loads((found.report.parent / "evaluation.json").read_text())
     assert "What does guidance gain and cost?" in page
-    assert "4 steps, 40 images at each setting" in page
+    assert "4 steps, 40 images per setting" in page
     assert figures["trade_off"]["steps"] == 4
     sweep = figures["trade_off"]["kinds"]["classifier-free"]
     assert sweep["values"] == [0, 2]

@@ -116,9 +116,9 @@ def test_a_tuned_solver_is_for_what_it_was_tuned_to(model: DiffusionModel, monke
         ({"label": "zzz"}, "label: there is no class zzz; choose from cat, dog, fox, all"),
         ({"guidance": 2.0}, "guidance.scale: guides towards a condition, and none is given; give a label"),
         ({"label": "cat", "guidance": float("nan")}, "guidance.scale: nan is not a finite number"),
-        ({"label": torch.tensor([0, 3])}, "label: gives no classes; give whole numbers from 0 to 2"),
-        ({"label": torch.tensor([0, -1])}, "label: gives no classes"),
-        ({"label": torch.tensor([0.0, 1.0])}, "label: gives no classes"),
+        ({"label": torch.tensor([0, 3])}, "label: give whole numbers from 0 to 2"),
+        ({"label": torch.tensor([0, -1])}, "label: give whole numbers"),
+        ({"label": torch.tensor([0.0, 1.0])}, "label: give whole numbers"),
         ({"label": torch.tensor([0])}, r"label: \(1,\) classes for 2 samples"),
     ],
 )

@@ -94,7 +94,7 @@ def test_it_recognises_much_where_there_is_little_noise_and_nothing_in_much(run:
     assert accuracy[0] < 0.22
     assert accuracy[-1] > accuracy[len(accuracy) // 2] > accuracy[0]
     page = (run / "report" / "report.html").read_text()
-    assert "of held-out images with hardly any noise" in page
+    assert "of held-out images correctly with hardly any noise" in page
     assert f"sumi evaluate {run} --seed 0" in page
     assert main(["evaluate", str(run)]) == 0
     assert (

@@ -215,8 +215,8 @@ def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeyp
     (section,) = restored(model, data.subset(range(20)), tmp_path, 3)
     assert asked == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
     assert section.title == "Restoration"
-    assert list(seen) == ["given", "candidate 1", "candidate 2", "held out"]
-    truth = seen["held out"].float()
+    assert list(seen) == ["input", "candidate 1", "candidate 2", "original"]
+    truth = seen["original"].float()
     middle = torch.zeros(8, 8, dtype=torch.bool)
     middle[2:6, 2:6] = True
     operator = {"inpaint": Mask(middle), "upscale": box(8, 8, 2), "colourise": Grey()}[recipe]

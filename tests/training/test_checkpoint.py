@@ -239,12 +239,12 @@ def test_folders_that_are_no_checkpoints_are_skipped_by_name_with_the_reason(two
     reasons = {line.split()[1].rstrip(":"): line for line in skipped}
     assert list(reasons) == [".00000002.replaced", ".00000009.saving", "00000006", "00000007", "00000008", "best"]
     for name, reason in {
-        ".00000002.replaced": "a save that has not ended",
-        ".00000009.saving": "a save that has not ended",
+        ".00000002.replaced": "an unfinished save",
+        ".00000009.saving": "an unfinished save",
         "00000006": "state.json: is missing",
         "00000007": "holds step 2",
         "00000008": "manifest.json: is missing",
-        "best": "not named for a step",
+        "best": "the name is not a step",
     }.items():
         assert reason in reasons[name]
         assert "\n" not in reasons[name]
@@ -264,7 +264,7 @@ def test_the_last_good_checkpoint_is_the_one_that_loads(two: Path) -> None:
     assert len(passed_over) == 1
     assert "00000002/optimizer.safetensors" in passed_over[0]
     flip(two / "00000001" / "state.json", 5)
-    with pytest.raises(InputError, match="none of its 2 checkpoints can be read"):
+    with pytest.raises(InputError, match="none of the 2 checkpoints can be read"):
         load_latest(two)
     assert load_latest(two / "nowhere") == (None, [])
 
@@ -564,7 +564,7 @@ def test_a_folder_without_permission_is_named(two: Path, monkeypatch: pytest.Mon
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(os, "mkdir", refuse)
-    with pytest.raises(SumiError, match=r"checkpoints: cannot be written: Permission denied; give yourself"):
+    with pytest.raises(SumiError, match=r"checkpoints: cannot be written: Permission denied; fix the permissions"):
         save_checkpoint(two, contents(3), keep=1)
     assert versions(two) == {1: 0, 2: 0}
 

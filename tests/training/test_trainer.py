@@ -131,8 +131,8 @@ def test_a_saved_model_is_trained_on_from_its_weights(whole: Path, tmp_path: Pat
     with pytest.raises(InputError, match="add --resume"):
         train(config_of(), out=tmp_path / "saved")
     train(str(tmp_path / "saved/config.json"), **arguments)
-    assert "the run holds weights alone, as a saved model does: the optimizer starts anew" in said
-    assert "goes on from step 40" in said
+    assert "the run has only weights, as a saved model does: the optimizer starts from zero" in said
+    assert "continues from step 40" in said
     before, after = state_of(whole), state_of(tmp_path / "saved", 41)
     rate = config_of("training.steps=41").training.learning_rate_at(41)
     for name, weight in before.ema.items():
