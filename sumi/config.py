@@ -60,7 +60,7 @@ def override(config: Config, assignments: str | Iterable[str]) -> Config:
     for assignment in [assignments] if isinstance(assignments, str) else assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
-            raise InputError(f"--set {assignment}: there is no '='; write section.field=value")
+            raise InputError(f"settings: {assignment} has no '='; write section.field=value")
         _assign(type(config), data, path.strip(), text.strip(), known)
     return _with_unstored(from_json(type(config), data, known=known), config)
 

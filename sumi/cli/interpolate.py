@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
 
     model = prepared(options)
     shape = model.images.shape
-    a, b = read_image(options.a, shape, "A", larger=True), read_image(options.b, shape, "B", larger=True)
+    a, b = read_image(options.a, shape, "a", larger=True), read_image(options.b, shape, "b", larger=True)
     with counting("interpolating") as interpolating:
         made = model.interpolate(
             a,

@@ -31,8 +31,8 @@ def write_images(
     InputError for a file that was made otherwise, SumiError where one cannot be written.
     """
     own = [{**about, **(each[k] if each else {})} for k in range(len(images))]
-    for index, said in enumerate(own, start):
-        _refuse_another(folder / f"{index:05d}.png", said)
+    for index, facts in enumerate(own, start):
+        _refuse_another(folder / f"{index:05d}.png", facts)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for index, pixels in enumerate(images, start):
@@ -64,7 +64,7 @@ def write_vectors(folder: Path, vectors: NDArray[np.float64], picture: bytes, ab
     file, numbers = folder / "picture.png", folder / "vectors.npy"
     _refuse_another(file, about)
     if numbers.exists() and not file.exists():
-        raise InputError(f"--out {folder}: holds {numbers.name}, which was made otherwise; give another folder")
+        raise InputError(f"out: {folder} holds {numbers.name}, which was made with other settings; give another folder")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / ".vectors.npy"
@@ -90,7 +90,9 @@ def _refuse_another(file: Path, about: Mapping[str, object]) -> None:
     except (OSError, ValueError):
         made = None
     if not isinstance(made, dict) or {**made, "index": 0} != {**about, "index": 0}:
-        raise InputError(f"--out {file.parent}: holds {file.name}, which was made otherwise; give another folder")
+        raise InputError(
+            f"out: {file.parent} holds {file.name}, which was made with other settings; give another folder"
+        )
 
 
 def _text(about: Mapping[str, object]) -> PngInfo:

@@ -114,9 +114,9 @@ def pick_device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: is not available here; give cpu, or cuda where there is a GPU") from error
+        raise InputError(f"device: {name} is not available here; give cpu, or cuda with a GPU") from error
     if device.type == "meta":
-        raise InputError(f"--device {name}: computes nothing; try cpu")
+        raise InputError(f"device: {name} computes nothing; try cpu")
     return device
 
 

@@ -109,7 +109,7 @@ def load(
         )
     step = max(by_step) if checkpoint is None else checkpoint
     if step not in by_step:
-        raise InputError(f"--checkpoint {step}: there is none; there are {', '.join(map(str, sorted(by_step)))}")
+        raise InputError(f"checkpoint: there is none at step {step}; there are {', '.join(map(str, sorted(by_step)))}")
     path = by_step[step]
     module = description.config.build(description.items).model
     try:

@@ -70,7 +70,7 @@ def verify(file: Path, stamp: Stamp) -> None:
     with reading(file), file.open("rb") as stream:
         found = Stamp(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
     if found != stamp:
-        raise damaged(file, "differs from what was saved (size or sha256)")
+        raise damaged(file, "is damaged: its size or sha256 differs from what was saved")
 
 
 def damaged(file: Path, what: str) -> InputError:

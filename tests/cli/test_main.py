@@ -261,7 +261,7 @@ MISTAKES = [
     (["train", "ddpm", "--data", "digits", "--set=sampling.solver=rk4"], "sampling.solver: rk4 evaluates between"),
     (["train", "ddpm", "--data", "digits", "--set=sampling.solver=adams@karas"], "did you mean karras?"),
     (["train", "ddpm", "--data", "digits", "--set=schedule=ladder"], "set times.steps=10 and sampling.steps=10"),
-    (["train", "ddpm", "--data", "digits", "--device", "meta"], "--device meta: computes nothing"),
+    (["train", "ddpm", "--data", "digits", "--device", "meta"], "--device: meta computes nothing"),
     (["explain", "linaer"], "did you mean linear?"),
     (["recipes", "dppm"], "did you mean ddpm?"),
 ]  # fmt: skip
@@ -352,7 +352,7 @@ def test_images_made_otherwise_are_not_written_over(trained: Path, tmp_path: Pat
     assert main(arguments) == 0  # the same images again
     before = (tmp_path / "o/00000.png").read_bytes()
     assert main([*arguments, "--seed", "1"]) == 2
-    assert "00000.png, which was made otherwise" in capsys.readouterr().err
+    assert "00000.png, which was made with other settings" in capsys.readouterr().err
     assert (tmp_path / "o/00000.png").read_bytes() == before
 
 

@@ -104,14 +104,14 @@ def test_of_a_mask_what_does_not_vary_says_nothing(image: Image.Image, tmp_path:
 )
 def test_a_mask_that_varies_in_both_is_refused(image: Image.Image, tmp_path: Path) -> None:
     image.save(tmp_path / "mask.png")
-    with pytest.raises(InputError, match=r"mask\.png: varies in colour and in transparency"):
+    with pytest.raises(InputError, match=r"mask\.png: varies both in colour and in transparency"):
         read_mask(str(tmp_path / "mask.png"), (8, 8))
 
 
 def test_sixteen_bits_with_a_transparent_grey_are_a_mask_that_varies_in_both(tmp_path: Path) -> None:
     file = tmp_path / "mask.png"
     Image.fromarray(PAINTED.astype(np.uint16) * 257).save(file, transparency=0)
-    with pytest.raises(InputError, match="varies in colour and in transparency"):
+    with pytest.raises(InputError, match="varies both in colour and in transparency"):
         read_mask(str(file), (8, 8))
     Image.fromarray(PAINTED.astype(np.uint16) * 257).save(file, transparency=7)  # nowhere
     assert np.array_equal(read_mask(str(file), (8, 8)).numpy(), WHERE)
@@ -289,7 +289,7 @@ def test_files_say_how_they_were_made_and_stay(run: Path, folder: Path, capsys) 
     Image.fromarray(pixels("mask.png").astype(np.uint8).T).save("mask.png")  # other pixels of the same name
     capsys.readouterr()
     assert main(command) == 2
-    assert "made otherwise" in capsys.readouterr().err
+    assert "made with other settings" in capsys.readouterr().err
     assert main(command[:-2]) == 0
     assert "restored/00000001-inpaint-image-" in capsys.readouterr().out
 
@@ -298,14 +298,14 @@ def test_files_say_how_they_were_made_and_stay(run: Path, folder: Path, capsys) 
 
 MISTAKES = [
     ("inpaint RUN small.png --mask mask.png", "small.png: is of 4 × 4 pixels, and this takes 8 × 8 and more"),
-    ("inpaint RUN image.png --mask small.png", "--mask small.png: is of 4 × 4 pixels, and this takes 8 × 8"),
+    ("inpaint RUN image.png --mask small.png", "--mask: small.png: is of 4 × 4 pixels, and this takes 8 × 8"),
     ("inpaint RUN image.png --mask black.png", "black all over"),
     ("inpaint RUN image.png --mask white.png", "white all over"),
-    ("inpaint RUN image.png --mask holes.png", "holes.png: varies in colour and in transparency, and either may say"),
+    ("inpaint RUN image.png --mask holes.png", "holes.png: varies both in colour and in transparency"),
     ("inpaint RUN colour.png --mask mask.png", "has colours"),
     ("inpaint RUN text.png --mask mask.png", "is no image"),
     ("inpaint RUN nowhere.png --mask mask.png", "nowhere.png: cannot be read"),
-    ("inpaint RUN image.png --mask nowhere.png", "--mask nowhere.png: cannot be read"),
+    ("inpaint RUN image.png --mask nowhere.png", "--mask: nowhere.png: cannot be read"),
     ("inpaint RUN image.png --mask mask.png --method pidgm", "did you mean pigdm?"),
     ("inpaint RUN image.png --mask mask.png -n 0", "-n: 0"),
     ("inpaint RUN image.png --mask mask.png --steps 0", "steps"),
@@ -317,13 +317,13 @@ MISTAKES = [
     ("upscale RUN small.png --factor 1", "--factor 1"),
     ("restore RUN image.png --operator blurr", "did you mean blur?"),
     ("restore RUN image.png --operator blur:x", "blur:STD"),
-    ("restore RUN image.png --operator blur+", "there is none of that name"),
+    ("restore RUN image.png --operator blur+", "--operator: there is no"),
     ("restore RUN image.png --operator blur:1:2", "blur:STD"),
     ("restore RUN image.png --operator blur:-1", "not a positive number"),
     ("restore RUN image.png --operator box:3", "does not divide"),
     ("restore RUN image.png --operator box:1.5", "box:FACTOR"),
     ("restore RUN image.png --operator jpeg:0", "quality: 0"),
-    ("restore RUN image.png --operator grey", "needs a model of colours"),
+    ("restore RUN image.png --operator grey", "needs a model of colour images"),
     ("restore RUN image.png --operator jpeg --method ddnm", "use DPS"),
     ("restore RUN image.png --operator blur --method ddnm", "assumes an exact y"),
     ("restore RUN image.png --operator blur --noise -1", "is negative"),

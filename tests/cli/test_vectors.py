@@ -117,12 +117,14 @@ def test_samples_made_otherwise_are_not_written_over(trained: Path, tmp_path: Pa
     assert main(arguments) == 0  # the same again
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     for other in (["--seed", "1"], ["-n", "4"], ["--start", "1"], ["--steps", "3"], ["--solver", "ddpm"]):
-        assert "picture.png, which was made otherwise; give another folder" in refused([*arguments, *other], capsys)
+        assert "picture.png, which was made with other settings; give another folder" in refused(
+            [*arguments, *other], capsys
+        )
     mine = tmp_path / "mine"
     mine.mkdir()
     np.save(mine / "vectors.npy", np.arange(3))
     said = refused(["sample", str(trained), "--out", str(mine)], capsys)
-    assert "vectors.npy, which was made otherwise" in said
+    assert "vectors.npy, which was made with other settings" in said
     assert np.load(mine / "vectors.npy").tolist() == [0, 1, 2]
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 

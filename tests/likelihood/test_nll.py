@@ -478,21 +478,21 @@ def test_the_units() -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "answer"),
     [
-        ("points", {"dequantization": "uniform"}, "--dequantize uniform: the data are points of a continuum"),
-        ("points", {"draws": 2}, "--draws 2: the data are points of a continuum"),
-        ("points", {"variance": "small"}, "--variance small: the steps of a chain have one"),
-        ("pixels", {"variance": "learned"}, "--variance learned: this model has learned none"),
-        ("pixels", {"ode": False, "dequantization": "uniform"}, "--no-ode: leaves out what --dequantize"),
-        ("pixels", {"ode": False, "draws": 3}, "--no-ode: leaves out what"),
-        ("pixels", {"n": 1}, "-n 1: too few for a standard error"),
-        ("pixels", {"seed": -1}, "--seed -1: "),
-        ("pixels", {"evaluations": 0}, "--evaluations 0: is too few"),
-        ("pixels", {"draws": 0}, "--draws 0: is too few"),
-        ("pixels", {"probes": -2}, "--probes -2: is too few"),
-        ("bits", {"variance": "small"}, "--variance, --dequantize, --draws, --probes: bits have none of them"),
-        ("bits", {"dequantization": "gaussian"}, "--variance, --dequantize"),
-        ("bits", {"draws": 2}, "--variance, --dequantize"),
-        ("bits", {"evaluations": 0}, "--evaluations 0: is too few"),
+        ("points", {"dequantization": "uniform"}, "dequantize: the data are real numbers already"),
+        ("points", {"draws": 2}, "draws: the data are real numbers"),
+        ("points", {"variance": "small"}, "variance: small is for the steps of a chain"),
+        ("pixels", {"variance": "learned"}, "variance: this model has not learned one"),
+        ("pixels", {"ode": False, "dequantization": "uniform"}, "no_ode: leaves out what dequantize"),
+        ("pixels", {"ode": False, "draws": 3}, "no_ode: leaves out what"),
+        ("pixels", {"n": 1}, "n: 1 items are too few for a standard error"),
+        ("pixels", {"seed": -1}, "seed: -1 "),
+        ("pixels", {"evaluations": 0}, "evaluations: 0 is too few"),
+        ("pixels", {"draws": 0}, "draws: 0 is too few"),
+        ("pixels", {"probes": -2}, "probes: -2 is too few"),
+        ("bits", {"variance": "small"}, "variance, dequantize, draws, probes: do not apply to bits"),
+        ("bits", {"dequantization": "gaussian"}, "variance, dequantize"),
+        ("bits", {"draws": 2}, "variance, dequantize"),
+        ("bits", {"evaluations": 0}, "evaluations: 0 is too few"),
         ("one step", {}, "is a chain of one step"),
     ],
 )
@@ -552,7 +552,9 @@ def test_from_the_command_line(recipe: str, data: str, settings, unit: str, tmp_
     assert main(["nll", run, "-n", "8", "--no-ode", "--checkpoint", "3"]) == 0
     assert "by the ODE" not in capsys.readouterr().out
     assert main(["nll", run, "-n", "1"]) == 2
-    assert capsys.readouterr().err.splitlines() == ["sumi: -n 1: too few for a standard error; give 2 or more"]
+    assert capsys.readouterr().err.splitlines() == [
+        "sumi: -n: 1 items are too few for a standard error; give 2 or more"
+    ]
 
 
 def test_other_data_are_read_and_must_be_of_the_models_kind(tmp_path: Path, cloud, capsys) -> None:

@@ -324,7 +324,7 @@ def test_vary_by_command(run: Path, folder: Path, capsys) -> None:
     assert (pixels("out/00001.png") == pixels("a.png")).all()
     assert {p.name for p in Path("out").iterdir()} == {"00000.png", "00001.png", "grid.png", "before-after.png"}
     assert main(command) == 2  # another strength, not written over
-    assert "made otherwise" in capsys.readouterr().err
+    assert "made with other settings" in capsys.readouterr().err
     assert main(command[:3]) == 0
     (made,) = (run / "varied").iterdir()
     about = json.loads(Image.open(made / "00003.png").text["sumi"])
@@ -354,7 +354,7 @@ MISTAKES = [
     ("vary RUN a.png --seed -1", "seed: -1"),
     ("vary RUN a.png --label 3", "was trained without"),
     ("vary RUN a.png --guidance 3", "--guidance"),
-    ("interpolate RUN a.png small.png", "B small.png: is of 4 × 4"),
+    ("interpolate RUN a.png small.png", "b: small.png: is of 4 × 4"),
     ("interpolate RUN a.png b.png --solver ddpm", "choose from heun"),
     ("interpolate RUN a.png b.png --solver rk4", "evaluates between the times"),
     ("interpolate RUN a.png b.png -n 1", "n: 1"),

@@ -50,7 +50,7 @@ def likelihood_of_baseline(
     if not isinstance(baseline, VAE | PixelCNN):
         raise InputError(f"{model.folder}: a GAN has no likelihood; measure it with `sumi evaluate`")
     if draws is not None and not isinstance(baseline, VAE):
-        raise InputError("--draws: the likelihood of a pixelcnn is exact; leave it out")
+        raise InputError("draws: the likelihood of a pixelcnn is exact; leave it out")
     dataset = model.load_images(data)
     _, held_out = dataset.split(model.config.data.held_out)
     if len(held_out) < 2:

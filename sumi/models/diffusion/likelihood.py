@@ -155,16 +155,16 @@ def ode_likelihood(
     """
     network, levels = model.gaussian_denoiser(), model.items.levels
     if probes > 1 and prod(model.items.shape) <= EXACT_TRACE:
-        raise InputError(f"--probes {probes}: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
+        raise InputError(f"probes: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
     flow = integrator(network.trained_steps, stride=2 if (network.trained_steps or 0) >= LONG_CHAIN else 1)
     walk = f"{len(flow.times()) - 1} steps on the chain's times" if isinstance(flow, GridFlow) else "adaptive steps"
     dequantizer: Dequantizer | None = None
     start = flow.first(network.schedule)
     if levels is None:
         if dequantization is not None:
-            raise InputError(f"--dequantize {dequantization}: the data are points of a continuum; leave it out")
+            raise InputError("dequantize: the data are real numbers already; leave it out")
         if draws > 1:
-            raise InputError(f"--draws {draws}: the data are points of a continuum, and nothing is drawn; leave it out")
+            raise InputError("draws: the data are real numbers, which need no dequantization; leave it out")
         how = walk
     else:
         name = dequantization or ("uniform" if model.config.data.dequantize else "gaussian")
@@ -237,9 +237,9 @@ def likelihood(
     _check_numbers(n, seed, evaluations, draws, probes)
     of_ode = dequantization is not None or draws > 1 or probes > 1
     if isinstance(model.network_denoiser, BinomialDenoiser) and (variance is not None or of_ode):
-        raise InputError("--variance, --dequantize, --draws, --probes: bits have none of them; leave them out")
+        raise InputError("variance, dequantize, draws, probes: do not apply to bits; leave them out")
     if not ode and of_ode:
-        raise InputError("--no-ode: leaves out what --dequantize, --draws and --probes are for; leave these out too")
+        raise InputError("no_ode: leaves out what dequantize, draws and probes are for; leave these out too")
     if model.network_denoiser.trained_steps == 1:
         raise InputError(f"{model.folder}: is a chain of one step, nothing between prior and decoder; train a longer")
     dataset = model.load_data(data)
@@ -327,12 +327,12 @@ def bits_per_dim(
 def _check_numbers(n: int, seed: int, evaluations: int, draws: int, probes: int) -> None:
     """Raises InputError, before anything takes time."""
     if n < 2:
-        raise InputError(f"-n {n}: too few for a standard error; give 2 or more")
+        raise InputError(f"n: {n} items are too few for a standard error; give 2 or more")
     if not 0 <= seed < 2**64:
-        raise InputError(f"--seed {seed}: is not a whole number from 0 to 2^64 - 1")
+        raise InputError(f"seed: {seed} is not a whole number from 0 to 2^64 - 1")
     for name, value in (("evaluations", evaluations), ("draws", draws), ("probes", probes)):
         if value < 1:
-            raise InputError(f"--{name} {value}: is too few; give 1 or more")
+            raise InputError(f"{name}: {value} is too few; give 1 or more")
 
 
 def _bound(
@@ -347,13 +347,15 @@ def _bound(
     schedule, levels, denoiser = network.schedule, model.items.levels, model.denoiser()
     if network.trained_steps is None:
         if variance is not None:
-            raise InputError(f"--variance {variance}: the steps of a chain have one, and time is continuous here")
+            raise InputError(
+                f"variance: {variance} is for the steps of a chain, and this model has continuous time; leave it out"
+            )
         start = first_time(network, levels)
         how = "continuous time" + (f" from t = {start:.2g}" if start else "")
         return ContinuousBound(schedule, start, levels, model.prior_std), denoiser, how
     variance = variance or ("learned" if network.learned_variance else "small")
     if variance == "learned" and not network.learned_variance:
-        raise InputError("--variance learned: this model has learned none; choose small, large or measured")
+        raise InputError("variance: this model has not learned one; choose small, large or measured")
     if variance == "measured":
         times = snap(log_snr(schedule, min(network.trained_steps, MEASURED_AT)), network.trained_steps)[
             :-1

@@ -62,7 +62,7 @@ def find_operator(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, 
 def _find_one(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, tuple[int, int, int], float]:
     name, *given = text.split(":")
     if name not in OPERATORS:
-        raise InputError(f"--operator {text}: there is none of that name; {nearest(name, OPERATORS)}")
+        raise InputError(f"operator: there is no {text}; {nearest(name, OPERATORS)}")
     form, usual = OPERATORS[name]
     try:
         numbers = [float(number) for number in given]
@@ -70,7 +70,7 @@ def _find_one(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, tupl
         numbers = [float("nan")]
     whole = name in ("box", "bicubic", "jpeg")
     if len(numbers) > len(usual) or not all(np.isfinite(v) and (not whole or v == int(v)) for v in numbers):
-        raise InputError(f"--operator {text}: is not of the form {form}; numbers may be left out")
+        raise InputError(f"operator: {text} is not of the form {form}, whose numbers are optional")
     first, second, *_ = (*numbers, *usual[len(numbers) :], 0.0, 0.0)
     channels, height, width = shape
     if name == "blur":
@@ -79,25 +79,27 @@ def _find_one(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, tupl
         return motion_blur(first, second), shape, ROUNDING
     if name == "jpeg":
         if height % 8 or width % 8:
-            raise InputError(f"--operator {text}: needs sides that 8 divides, and the model's are {height} × {width}")
+            raise InputError(
+                f"operator: {text} needs sides that are multiples of 8, and the model's are {height} × {width}"
+            )
         return JPEG(int(first)), shape, 0.0
     if name == "grey":
         if channels != 3:
-            raise InputError(f"--operator {text}: needs a model of colours, and this one's images are grey")
+            raise InputError(f"operator: {text} needs a model of colour images, and this one's are grey")
         return Grey(), (1, height, width), 0.0
     factor = int(first)
     operator = (box if name == "box" else bicubic)(height, width, factor)
     return operator, (channels, height // factor, width // factor), 0.0
 
 
-def read_image(path: str, shape: tuple[int, int, int], what: str = "IMAGE", *, larger: bool = False) -> Tensor:
+def read_image(path: str, shape: tuple[int, int, int], what: str = "image", *, larger: bool = False) -> Tensor:
     """The picture in a file, float32 in [-1, 1], of ``shape`` or, where ``larger`` may be, with sides not below that.
 
     Raises InputError where it is of another shape.
     """
     decoded = _read(path, shape, what, larger)
     if Rule.GREYED in decoded.rules:
-        raise InputError(f"{what} {path}: has colours, and a grey image is needed; make it grey")
+        raise InputError(f"{what}: {path}: has colours, and a grey image is needed; make it grey")
     pixels = decoded.pixels
     return BYTES.to_model(np.broadcast_to(pixels, (shape[0], *pixels.shape[1:])).copy())
 
@@ -107,13 +109,13 @@ def read_mask(path: str, size: tuple[int, int]) -> Tensor:
 
     Raises InputError.
     """
-    alpha = _read(path, (1, *size), "--mask", layer=Layer.ALPHA).pixels[0]
+    alpha = _read(path, (1, *size), "mask", layer=Layer.ALPHA).pixels[0]
     if not np.ptp(alpha):
-        return torch.from_numpy(_read(path, (1, *size), "--mask", layer=Layer.COLOUR).pixels[0] >= 128)
-    colours = _read(path, (3, *size), "--mask", layer=Layer.COLOUR).pixels
+        return torch.from_numpy(_read(path, (1, *size), "mask", layer=Layer.COLOUR).pixels[0] >= 128)
+    colours = _read(path, (3, *size), "mask", layer=Layer.COLOUR).pixels
     if np.ptp(colours, axis=(1, 2)).any():
         raise InputError(
-            f"--mask {path}: varies in colour and in transparency, and either may say where to paint; save it without "
+            f"mask: {path}: varies both in colour and in transparency, so it is ambiguous; save it without "
             "transparency, white where to paint"
         )
     return torch.from_numpy(alpha < 128)
@@ -126,13 +128,13 @@ def _read(
     try:
         decoded = decode(Path(path), None, channels, layer)
     except UnreadableImage as error:
-        raise InputError(f"{what} {path}: {error}; give an image file") from None
+        raise InputError(f"{what}: {path}: {error}; give an image file") from None
     except OSError as error:
-        raise InputError(f"{what} {path}: cannot be read ({error.strerror or error}); check the path") from None
+        raise InputError(f"{what}: {path}: cannot be read ({error.strerror or error}); check the path") from None
     _, high, wide = decoded.pixels.shape
     if (high, wide) != (height, width) and not (larger and high >= height and wide >= width):
         wanted = f"this takes {width} × {height}" + (" and more" if larger else "")
-        raise InputError(f"{what} {path}: is of {wide} × {high} pixels, and {wanted}; make it that size")
+        raise InputError(f"{what}: {path}: is of {wide} × {high} pixels, and {wanted}; make it that size")
     return decoded
 
 

@@ -44,10 +44,12 @@ def tune(
     if trajectories < 2:
         raise InputError(f"trajectories: {trajectories} are too few; give 2 or more")
     if not 2 <= steps <= REFERENCE_STEPS // 4:
-        raise InputError(f"--tune {steps}: give a number of steps from 2 to {REFERENCE_STEPS // 4}")
+        raise InputError(f"tune: {steps} is out of range; give a number of steps from 2 to {REFERENCE_STEPS // 4}")
     known = model.gaussian_denoiser().trained_steps
     if known is not None and 4 * steps > known:
-        raise InputError(f"--tune {steps}: the network knows only {known} times; give at most {known // 4}")
+        raise InputError(
+            f"tune: {steps} are too many for a network trained at {known} times; give at most {known // 4}"
+        )
     plain, fine = fine_method(model, steps), fine_method(model, REFERENCE_STEPS)
     adams, denoiser = fine.solver, model.denoiser()
     assert isinstance(adams, Adams)
