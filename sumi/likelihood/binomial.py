@@ -1,14 +1,14 @@
-"""How probable bits are: the variational bound of binomial diffusion (Sohl-Dickstein et al. 2015, section 2.4).
+"""The likelihood of bits: the variational bound of binomial diffusion (Sohl-Dickstein et al. 2015, section 2.4).
 
     -log p(x_0)  ≤  KL(q(x_T | x_0) ‖ p(x_T))  +  Σ_{i=2}^T E KL(q(x_{i-1} | x_i, x_0) ‖ p(x_{i-1} | x_i))
                     - E log p(x_0 | x_1)
 
-with p(x_T) fair coins: the first term is Σ (log 2 - H((1 + a_T)/2)) over the bits, with no estimate in it. The other
-means, over x_i ~ q(x_i | x_0), are estimated by a draw each. All is in nats of a whole sample (a sequence); the data
-are discrete, so divided by log 2 it is bits, with nothing to be said of bins.
+with p(x_T) fair coins: the first term, Σ (log 2 - H((1 + a_T)/2)) over the bits, is exact. The other means, over
+x_i ~ q(x_i | x_0), are estimated by one sample each. All is in nats per sample (a sequence); the data are discrete, so
+dividing by log 2 gives bits, without any bin size.
 
-For independent bits and the exact denoiser the bound is -log p(x_0) on the average over the data, with any number of
-steps; for dependent ones it is above by the dependence that single steps leave out, which falls with more steps.
+For independent bits and the exact denoiser the bound equals -log p(x_0) on average over the data, with any number of
+steps. For dependent bits the gap is the dependence within single steps, which falls with more steps.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ from sumi.sampling.solvers.solver import Noise
 
 @dataclass(frozen=True)
 class BinomialBound:
-    """The bound's parts in nats of each sample, float64: ``prior`` and ``decoder`` (N,), ``steps`` (N, T - 1).
+    """The bound's terms in nats for each sample, float64: ``prior`` and ``decoder`` (N,), ``steps`` (N, T - 1).
 
-    ``prior`` is L_T, ``steps`` L_1 … L_{T-1} in the order of time, ``decoder`` L_0 = -log p(x_0 | x_1).
+    ``prior`` is L_T, ``steps`` L_1 … L_{T-1} in order of time, ``decoder`` L_0 = -log p(x_0 | x_1).
     """
 
     prior: Tensor
@@ -37,7 +37,7 @@ class BinomialBound:
 
     @property
     def total(self) -> Tensor:
-        """An upper bound, on the average, of -log p(x_0) of each sample in nats: (N,)."""
+        """An upper bound on -log p(x_0), in expectation, in nats: (N,)."""
         return self.prior + self.steps.sum(1) + self.decoder
 
 
@@ -45,8 +45,8 @@ class BinomialBound:
 def binomial_bound(denoiser: BitDenoiser, x_0: Tensor, steps: int, noise: Noise, draws: int = 1) -> BinomialBound:
     """The bound of the chain with times i/``steps`` at the bits x_0 = ±1 of shape (N, …).
 
-    ``noise(i, Purpose.EVALUATION, draw)``: standard normal noise shaped like x_0, as `SampleNoise` gives it; each term
-    is the mean of ``draws`` draws. Raises InputError where x_0 is not bits, or there are no steps or draws.
+    ``noise(i, Purpose.EVALUATION, draw)``: standard normal noise shaped like x_0, such as a `SampleNoise`; each term is
+    the mean of ``draws`` draws. Raises InputError if x_0 is not bits, or there are no steps or draws.
     """
     if steps < 1 or draws < 1:
         raise InputError(f"steps: {steps} and draws = {draws} must both be 1 or more")

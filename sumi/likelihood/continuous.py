@@ -1,18 +1,18 @@
 """The variational bound in continuous time: the limit of ever finer chains (Kingma et al. 2021, eqs. 12-18).
 
-From the time ``start`` ≥ 0, where the noise is all but invisible, z = alpha x_0 + sigma ε, to t = 1,
+From the time ``start`` ≥ 0, where the noise is nearly invisible, z = alpha x_0 + sigma ε, to t = 1,
 
     -log p(x_0) ≤ KL(q(x_1 | x_0) ‖ N(0, prior_std²))                       prior
                 + ∫_start^1 -½ dSNR/dt E‖x̂_0 - x_0‖² dt                     diffusion: the likelihood's weight
                 + E[-log P(x_0 | z)]                                        decoder: the levels' posterior
 
-in nats. The integral is one over SNR: of the schedule only the ends matter. The decoder needs no network. With the
-denoiser E[x_0 | x_t] the mean of the bound is the entropy of the data, plus KL(q(x_1) ‖ prior), plus what the decoder
-does not know of the data: KL(q(x_0 | z) ‖ P(x_0 | z)). For data N(m, c²) without levels that gap is
-½ log(1 + (sigma/alpha)²/c²) for each dimension, with sigma and alpha at ``start``.
+in nats. The integral is one over SNR, so only the schedule's ends matter. The decoder needs no network. With the exact
+denoiser E[x_0 | x_t] the mean of the bound is the entropy of the data, plus KL(q(x_1) ‖ prior), plus the decoder's gap
+KL(q(x_0 | z) ‖ P(x_0 | z)). For real-valued data N(m, c²) that gap is ½ log(1 + (sigma/alpha)²/c²) per dimension, with
+sigma and alpha at ``start``.
 
-A chain of T steps from ``start`` to 1 with the posterior's variance has the same integral as a sum of T rectangles that
-lie above it: it falls to it like 1/T. With the learned variance on data N(m, c²) it is there for every T.
+A chain of T steps from ``start`` to 1 with the posterior's variance replaces the integral by an upper sum of T
+rectangles, which converges like 1/T. With the exact variance on data N(m, c²) it equals the integral for every T.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 class ContinuousBound:
     """The bound from ``start`` on (module docstring).
 
-    ``start`` in [0, 1), above 0 where sigma(0) = 0. ``levels``: how many values a pixel takes, between -1 and 1; None
-    for real numbers. Raises InputError for what is none of these.
+    ``start`` in [0, 1), above 0 where sigma(0) = 0. ``levels``: the number of values of a pixel in [-1, 1]; None for
+    real numbers. Raises InputError for values out of range.
     """
 
     schedule: Schedule
@@ -47,9 +47,9 @@ class ContinuousBound:
         check_levels(self.levels)
         check_prior(self.prior_std)
         if not 0 <= self.start < 1:
-            raise InputError(f"start: {self.start} is no time before the end; give 0 or a little more")
+            raise InputError(f"start: {self.start} is not a time in [0, 1); give 0 or a little more")
         if noise_level(self.schedule, self.start).sigma == 0:
-            raise InputError(f"start: there is no noise at t = {self.start}, where the bound is infinite; give 1e-5")
+            raise InputError(f"start: the bound is infinite without noise at t = {self.start}; give 1e-5")
 
     def prior(self, x_0: Tensor) -> Tensor:
         """KL(q(x_1 | x_0) ‖ N(0, prior_std²)): nats (N,)."""
@@ -69,7 +69,7 @@ class ContinuousBound:
         nats = posterior_of_levels(add_noise(x_0, noise, now), now.alpha, now.sigma, x_0, self.levels)
         return nats.flatten(1).sum(1).to(x_0)
 
-    # what `sumi.likelihood.estimate` asks
+    # the interface of `sumi.likelihood.estimate`
 
     def decoder(self, _: Denoiser, x_0: Tensor, noise: Tensor) -> Tensor:
         """-log P(x_0 | z), (N,)."""
@@ -84,7 +84,7 @@ class ContinuousBound:
         return Strata(edges, times, times.diff())
 
     def rate(self, denoiser: Denoiser, x_0: Tensor, place: Tensor, noise: Tensor, data_std: float) -> Tensor:
-        """Nats for each nat of I where I is ``place`` (N,): (SNR + 1/s²) ‖x̂_0 - x_0‖², (N,)."""
+        """The bound's density in I, at I = ``place`` (N,): (SNR + 1/s²) ‖x̂_0 - x_0‖² nats per nat, (N,)."""
         now = noise_level(self.schedule, informed_time(self.schedule, place, data_std))
         snr = torch.as_tensor(now.log_snr).exp()
         return (snr + 1 / data_std**2).to(x_0) * _squared_error(denoiser, x_0, now, noise)

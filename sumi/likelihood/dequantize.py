@@ -1,22 +1,22 @@
 """From densities to probabilities: data on L levels in [-1, 1], 2/(L - 1) apart, under a model of real numbers.
 
-A *dequantiser* spreads a discrete x over real z: it is a q(z | x), and a P(x | z) that leads back. With any such pair
+A *dequantiser* is a q(z | x) that spreads a discrete x over real z, and a P(x | z) in return. For any such pair
 
     log P(x) = log E_q[w] ≥ E_q[log w],        w = p(z) P(x | z)/q(z | x)
 
-(Theis et al. 2016; Ho et al. 2019, "Flow++", section 3.1). The mean of K draws' weights gives a tighter bound,
-E[log (1/K) Σ_k w_k], rising to log P(x) with K (Burda et al. 2016, "Importance weighted autoencoders"). All is in bits
-per dimension of x, the original data.
+(Theis et al. 2016; Ho et al. 2019, "Flow++", section 3.1). Averaging the weights of K draws gives a tighter bound,
+E[log (1/K) Σ_k w_k], which increases to log P(x) with K (Burda et al. 2016, "Importance weighted autoencoders"). All is
+in bits per dimension of x, the original data.
 
-    uniform     q is even over x's bin, P(x | z) = 1                         w = p(z) · bin^D
+    uniform     q is uniform on x's bin, P(x | z) = 1                        w = p(z) · bin^D
     gaussian    z = x + σ̂ ε, x_t/alpha at the flow's first level;            P(x | z) from the discretised Gaussian
                                                                              around x̂_0(z) (Ho et al. 2020, eq. 13)
     learned     q is fitted within x's bin: `sumi.models.diffusion.dequantizer`
 
-The uniform one costs what log p varies within a bin. With the gaussian one z is data with noise, as the model knows it.
-Where p is all in peaks at the levels, as wide as that noise, it costs nothing. Where p is smooth over a bin the noise
-should be about as wide as one: much narrower it costs log2 (bin/(4.13 σ̂)) bits, since P(x | z) is 1 where q(z | x) is
-not even. With the 0.01 of the linear chain's first time it is right for 8-bit pixels, and costs 1.6 bits at 17 levels.
+The uniform one's gap is the variation of log p within a bin. With the gaussian one z is noisy data, as the model knows
+them. If p consists of peaks at the levels, as wide as that noise, its gap is 0. If p is smooth over a bin the noise
+should be about as wide as a bin: much narrower noise costs log2 (bin/(4.13 σ̂)) bits, since P(x | z) is 1 where q(z |
+x) is not uniform. The 0.01 of the linear chain's first time suits 8-bit pixels, and costs 1.6 bits at 17 levels.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,12 +35,12 @@ from sumi.process.schedule import NoiseLevel, noise_ratio
 from sumi.randomness import Purpose, generator, normal
 
 Density = Callable[[Tensor, int], Tensor]
-"""log p(z) in nats, float64 (N,) on the CPU, of z (N, …), which is the draw of this number."""
+"""log p(z) in nats, float64 (N,) on the CPU, of z (N, …) and its draw number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dequantized:
-    """A draw z (N, …) of q(z | x), and log P(x | z) - log q(z | x) in nats, float64 (N,) on the CPU."""
+    """A sample z (N, …) of q(z | x), and log P(x | z) - log q(z | x) in nats, float64 (N,) on the CPU."""
 
     z: Tensor
     log_ratio: Tensor
@@ -50,7 +50,7 @@ class Dequantizer(Protocol):
     """q(z | x) and P(x | z)."""
 
     def draw(self, x: Tensor, seed: int, indices: Sequence[int], number: int, /) -> Dequantized:
-        """Draw ``number`` for x (N, …), values on the levels; row k depends on ``indices[k]`` alone."""
+        """Draw ``number`` for x (N, …), values on the levels; row k's noise depends on ``indices[k]`` alone."""
         ...
 
 
@@ -68,7 +68,7 @@ def uniform_places(seed: int, indices: Sequence[int], step: int, shape: Sequence
 
 @dataclass(frozen=True)
 class UniformDequantizer:
-    """z is even over x's bin (Theis et al. 2016)."""
+    """z is uniform on x's bin (Theis et al. 2016)."""
 
     levels: int
 
@@ -85,9 +85,9 @@ class UniformDequantizer:
 
 @dataclass(frozen=True)
 class GaussianDequantizer:
-    """z = x + σ̂ ε with the σ̂ of ``start``, a level of floats; P(x | z) has the mean x̂_0 and standard deviation ``std``.
+    """z = x + σ̂ ε with the σ̂ of ``start``, a level of floats; P(x | z) has mean x̂_0 and standard deviation ``std``.
 
-    ``std`` None is σ̂, more than Var(x_0 | x_t)^½ ever is: the measured one gives a tighter bound.
+    ``std`` None means σ̂, an upper limit of Var(x_0 | x_t)^½; the fitted one gives a tighter bound.
     """
 
     denoiser: Denoiser
@@ -98,7 +98,7 @@ class GaussianDequantizer:
     def __post_init__(self) -> None:
         check_levels(self.levels)
         if self.std is not None and not self.std > 0:
-            raise InputError(f"std: {self.std} is not positive; leave it out for the level's own noise")
+            raise InputError(f"std: {self.std} is not positive; leave it out to use the level's noise")
 
     @torch.no_grad()
     def draw(self, x: Tensor, seed: int, indices: Sequence[int], number: int, /) -> Dequantized:
@@ -121,7 +121,7 @@ def log_weights(
     indices: Sequence[int],
     draws: int = 1,
 ) -> Tensor:
-    """log w of ``draws`` draws for each sample x (N, …), nats, float64 (N, draws).
+    """log w for ``draws`` draws per sample x (N, …), nats, float64 (N, draws).
 
     Raises InputError for fewer than one draw.
     """
@@ -129,21 +129,21 @@ def log_weights(
         raise InputError(f"draws: {draws} is not a number of draws; give 1 or more")
     columns = []
     for number in range(draws):
-        drawn = dequantizer.draw(x, seed, indices, number)
-        columns.append(log_density(drawn.z, number) + drawn.log_ratio)
+        sampled = dequantizer.draw(x, seed, indices, number)
+        columns.append(log_density(sampled.z, number) + sampled.log_ratio)
     return torch.stack(columns, dim=1)
 
 
 def bits_per_dim(weights: Tensor, dimensions: int) -> Tensor:
-    """The mean of the draws' bounds on -log P(x), bits per dimension, float64 (N,); weights: log w, (N, K)."""
+    """The bound on -log P(x) averaged over the draws, bits per dimension, float64 (N,); weights: log w, (N, K)."""
     return -weights.mean(1) / (dimensions * log(2))
 
 
 def importance_weighted_bits(weights: Tensor, dimensions: int) -> Tensor:
-    """The tighter bound of all K draws together, bits per dimension, float64 (N,); weights: log w, (N, K).
+    """The tighter, importance-weighted bound of K draws, bits per dimension, float64 (N,); weights: log w, (N, K).
 
-    For exact log p(z) only. Estimates by Hutchinson's probes are noisy, their exponentials too large on the average,
-    and the result is then no bound; that of `bits_per_dim` still is.
+    For exact log p(z) only. The noise of Hutchinson's probes biases the exponentials upwards, so the result is then not
+    a bound; that of `bits_per_dim` still is.
     """
     return -(weights.logsumexp(1) - log(weights.shape[1])) / (dimensions * log(2))
 

@@ -1,19 +1,19 @@
 """Decoders: from a density over real numbers to a probability of pixels, in nats.
 
-A pixel takes one of L levels in [-1, 1], 2/(L - 1) apart. Two ways to say how probable level x is:
+A pixel takes one of L levels in [-1, 1], 2/(L - 1) apart. Two models of the probability of level x:
 
     discretised Gaussian     P(x) = Φ((x + h - m)/s) - Φ((x - h - m)/s),   h = 1/(L - 1)      (Ho et al. 2020, eq. 13)
     posterior of the levels  P(x | z) = N(z; alpha x, sigma²) / Σ_v N(z; alpha v, sigma²)     (Kingma et al. 2021)
 
-In the first the bin of the lowest level reaches down to -∞ and that of the highest up to ∞. The second is for z that is
-x but for invisible noise: the levels' exact posterior if all were equally frequent. Without levels (``None``) the data
-are real numbers and both are Gaussian densities, whose nats may be negative.
+In the first, the lowest level's bin extends to -∞ and the highest's to ∞. The second is for z = x up to invisible
+noise: the exact posterior if all levels were equally frequent. Without levels (``None``) the data are real numbers and
+both are Gaussian densities, whose nats may be negative.
 
-Both are exact however far x is from m: with c = |x - m|/s the first is, by symmetry, a difference of two *lower* tails,
+Both are precise however far x is from m: with c = |x - m|/s the first is, by symmetry, a difference of *lower* tails,
 
     log P = log Φ(h/s - c) + log(1 - exp(log Φ(-h/s - c) - log Φ(h/s - c))).
 
-All is computed in float64 and can be differentiated in all that is continuous.
+All is computed in float64, and differentiable in the continuous arguments.
 """
 
 from math import pi
@@ -26,7 +26,7 @@ from sumi.errors import InputError
 from sumi.process.schedule import Number
 
 _TABLE: Final = 2**20
-"""How many pairs of element and level are weighed at once: 8 MiB of them."""
+"""How many pairs of element and level are evaluated at once: 8 MiB."""
 
 
 def check_levels(levels: int | None) -> None:
@@ -48,7 +48,7 @@ def discretised_gaussian(x: Tensor, mean: Tensor, std: Number, levels: int | Non
     distance = (x - mean).abs() / std
     high, low = torch.special.log_ndtr(half / std - distance), torch.special.log_ndtr(-half / std - distance)
     inner = high + _log_one_minus_exp(low - high)
-    outward = torch.where(x < 0, mean - x, x - mean)  # for the two bins that are open to that side
+    outward = torch.where(x < 0, mean - x, x - mean)  # for the two unbounded bins
     outer = torch.special.log_ndtr((half - outward) / std)
     return -torch.where(x.abs() > 1 - half, outer, inner)
 
@@ -56,9 +56,9 @@ def discretised_gaussian(x: Tensor, mean: Tensor, std: Number, levels: int | Non
 def posterior_of_levels(z: Tensor, alpha: Number, sigma: Number, x: Tensor, levels: int | None) -> Tensor:
     """-log P(x | z) of each element for z = alpha x + sigma ε: float64, x's shape (Kingma et al. 2021, section 3.3).
 
-    ``x``: on the levels, in [-1, 1]; the nearest is meant. ``alpha`` and ``sigma`` > 0: numbers, or tensors that
-    multiply z. ``levels=None``: the density N(x; z/alpha, (sigma/alpha)²). Beyond the result, memory stays below
-    100 MiB unless gradients are recorded.
+    ``x``: in [-1, 1], rounded to the nearest level. ``alpha`` and ``sigma`` > 0: numbers, or tensors that broadcast to
+    z. ``levels=None``: the density N(x; z/alpha, (sigma/alpha)²). Beyond the result, memory stays below 100 MiB without
+    autograd.
     """
     check_levels(levels)
     z, x, alpha, sigma = _float64(z), _float64(x), _float64(alpha), _float64(sigma)
@@ -86,7 +86,7 @@ def _gaussian(difference: Tensor, std: Tensor) -> Tensor:
 
 
 def _float64(x: Number) -> Tensor:
-    """x in float64, where it is, or on the CPU if no float64 is there."""
+    """x in float64 on its device, or on the CPU if the device has no float64."""
     if not isinstance(x, Tensor):
         return torch.tensor(x, dtype=torch.float64)
     return (x.cpu() if x.device.type == "mps" else x).double()

@@ -1,26 +1,23 @@
-"""A bound estimated on data: each sample by itself, from a few noise levels, without bias.
+"""Unbiased estimates of a bound on data, per sample, from a few noise levels.
 
-A bound is a prior, a decoder, and between them an integral over noise levels: of a chain's steps, or of continuous
-time. Its range is cut into K strata, even in the information I of `sumi.likelihood.estimate`; every sample is seen
-at one uniform place in each, so that
+A bound is a prior, a decoder, and an integral over noise levels between them: over a chain's steps or continuous time.
+Its range is divided into K strata, equal in the information I below. Every sample is evaluated at one uniform place in
+each stratum, so
 
     E[Σ_k width_k · rate(place_k)] = ∫ rate dI
 
-whatever K is. When there are as many strata as a chain has steps, each step is seen once and no randomness over t is
-left.
+for any K. With as many strata as a chain has steps, each step is evaluated once and t is not random.
 
-Sample i's noise in stratum k is `normal(seed, [i], k, Purpose.EVALUATION, …)`, so its value does not depend on which
-others are there. The network runs in the samples' type on their device; what it says is scored in float64 on the CPU.
+Sample i's noise in stratum k is `normal(seed, [i], k, Purpose.EVALUATION, …)`, so its value does not depend on the
+other samples. The network runs in the samples' type on their device; its output is scored in float64 on the CPU.
 
-Where on the way from data to noise a bound is looked at: evenly in what x_t tells of the data.
-
-For Gaussian data of variance s², x_t holds
+The strata are equal in the information that x_t carries about the data. For Gaussian data of variance s², x_t carries
 
     I(t) = ½ log(1 + s² SNR(t))
 
-nats about each element of x_0 (Shannon 1948). Its fall is the bound's own: with the mean squared error s²/(1 + s² SNR)
-of the best denoiser, ½ error dSNR = dI (Guo, Shamai & Verdú 2005). So a bound that is evaluated at few places, even in
-I, is known best if they are all alike, as for Gaussian data they are; for any other the mean is the same. Even in t
+nats about each element of x_0 (Shannon 1948). This is also the bound's integrand: with the mean squared error
+s²/(1 + s² SNR) of the exact denoiser, ½ error dSNR = dI (Guo, Shamai & Verdú 2005). So for Gaussian data all strata
+contribute alike, which minimises the variance; for other data the mean is still unbiased. With strata equal in t,
 nearly all of a variance preserving bound would lie in the first thousandth.
 """
 
@@ -41,9 +38,9 @@ from sumi.randomness import Purpose, generator, normal
 
 @dataclass(frozen=True)
 class Strata:
-    """Pieces of the way, float64 on the CPU: I at their edges, falling, and the times there, rising, (K + 1,) each.
+    """Strata, float64 on the CPU: I at their edges, falling, and the times there, rising, (K + 1,) each.
 
-    ``lengths`` (K,): how many steps of a chain, or how much continuous time, is in each.
+    ``lengths`` (K,): each stratum's number of steps of a chain, or length in continuous time.
     """
 
     information: Tensor
@@ -62,7 +59,7 @@ def informed_time(schedule: Schedule, nats: Tensor, data_std: float) -> Tensor:
     return schedule.time(((2 * nats).expm1() / data_std**2).log())
 
 
-_PLACE: Final = 2  # the draw for where in its stratum a sample is
+_PLACE: Final = 2  # the draw number of a sample's place in its stratum
 
 
 class Bound(Protocol):
@@ -76,21 +73,21 @@ class Bound(Protocol):
     def decoder(self, denoiser: Denoiser, x_0: Tensor, noise: Tensor, /) -> Tensor: ...
 
     def strata(self, count: int, data_std: float, /) -> Strata:
-        """At most ``count`` pieces of what lies between the decoder and the prior."""
+        """At most ``count`` strata between the decoder and the prior."""
         ...
 
     def rate(self, denoiser: Denoiser, x_0: Tensor, place: Tensor, noise: Tensor, data_std: float, /) -> Tensor:
-        """One draw of the nats for each nat of I, where I is ``place`` (N,)."""
+        """One sample of the bound's density in I (nats per nat), at I = ``place`` (N,)."""
         ...
 
 
 @dataclass(frozen=True)
 class BoundEstimate:
-    """Nats of M samples, float64 (M,) each, and how they lie over the K noise levels, float64 (K,) each.
+    """Nats of M samples, float64 (M,) each, and their distribution over the K strata, float64 (K,) each.
 
-    ``times`` (K + 1,) are the strata's edges. ``rate``: mean nats in each, for one step of a chain or a unit of
-    continuous time; ``rate_error``: its standard error over the samples (nan for one sample). ``lengths``: steps or
-    time in each, so that ``(lengths * rate).sum()`` is the mean of ``between``.
+    ``times`` (K + 1,): the strata's edges. ``rate``: mean nats per step of a chain or unit of continuous time;
+    ``rate_error``: its standard error over the samples (nan for one sample). ``lengths``: steps or time of each
+    stratum, so ``(lengths * rate).sum()`` is the mean of ``between``.
     """
 
     prior: Tensor
@@ -125,11 +122,11 @@ def estimate_bound(
     indices: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BoundEstimate:
-    """The ``bound`` of each of ``x_0`` (M, …), from ``evaluations`` noise levels a sample between decoder and prior.
+    """The ``bound`` of each of ``x_0`` (M, …), from ``evaluations`` noise levels per sample between decoder and prior.
 
-    A chain's decoder takes one evaluation more. ``data_std`` > 0: s of I, which moves the strata and no mean.
-    ``indices``: the samples' own, for their noise, if not 0 … M - 1. ``progress(done, total)`` counts evaluations of
-    samples. Raises InputError where there is no sample or no evaluation, or ``data_std`` is not positive.
+    A chain's decoder takes one more evaluation. ``data_std`` > 0: s of I; it moves the strata but not the mean.
+    ``indices``: the samples' indices for their noise, if not 0 … M - 1. ``progress(done, total)`` counts evaluations of
+    samples. Raises InputError for no samples, no evaluations, or a ``data_std`` that is not positive.
     """
     if not len(x_0):
         raise InputError("data: there is no sample to evaluate; give 1 or more")
@@ -170,7 +167,7 @@ def _uniform(seed: int, indices: Sequence[int], k: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _InFloat64:
-    """A denoiser in its own type and on its own device, those of ``like``, seen from float64 on the CPU."""
+    """A denoiser that runs in the type and on the device of ``like``, with inputs and outputs in float64 on the CPU."""
 
     denoiser: Denoiser
     like: Tensor
@@ -181,8 +178,8 @@ class _InFloat64:
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         now = noise_level(self.schedule, t)
-        said = self.denoiser(x_t.to(self.like), now)
-        variance = said.clean_variance
+        prediction = self.denoiser(x_t.to(self.like), now)
+        variance = prediction.clean_variance
         if isinstance(variance, Tensor):
             variance = variance.to(x_t)
-        return Denoised(said.clean.to(x_t), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
+        return Denoised(prediction.clean.to(x_t), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)

@@ -1,4 +1,4 @@
-"""What a likelihood is told as: figures with standard errors in a stated unit, their file, and a plot of the bound."""
+"""Likelihood results: figures with standard errors in a stated unit, their JSON file, and a plot of the bound."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ class Mean:
 
     @staticmethod
     def of(values: Tensor) -> "Mean":
-        """Of one value an item, (N,)."""
+        """The mean of one value per item, (N,)."""
         return Mean(*mean_with_error(values))
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class BoundFigures:
-    """The bound, how it came about in words, and its terms, which add up to it."""
+    """The bound, a description of the method, and its terms, which add up to it."""
 
     how: str
     total: Mean
@@ -41,7 +41,7 @@ class BoundFigures:
 
     @staticmethod
     def of(estimate: BoundEstimate, unit: Unit, how: str) -> "BoundFigures":
-        """Units' shift, where there is one, belongs to the decoder, which is where the data's own scale is."""
+        """A unit's shift is added to the decoder's term, which carries the data's scale."""
         scale = unit.per_item
         return BoundFigures(
             how,
@@ -54,7 +54,7 @@ class BoundFigures:
 
 @dataclass(frozen=True)
 class OdeFigures:
-    """What the ODE says, how in words, and the mean number of the network's evaluations for an item."""
+    """The ODE's result, a description of the method, and the mean number of network evaluations per item."""
 
     how: str
     total: Mean
@@ -63,9 +63,9 @@ class OdeFigures:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """All that was found of ``items`` held-out items of ``data``; ``note``: what to know of them.
+    """The likelihood of ``items`` held-out items of ``data``; ``note``: a caveat.
 
-    ``by_ode`` is None where that was not asked for, or is none.
+    ``by_ode`` is None if not requested or not defined for the model.
     """
 
     unit: str
@@ -88,9 +88,9 @@ class Likelihood:
 
 
 def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path: Path, *, steps: bool) -> SavedFigure:
-    """Left, the bound's rate over t with its standard error; right, how it adds up from the data to the noise.
+    """Left: the bound's rate over t with its standard error; right: its cumulative sum from the data to the noise.
 
-    ``steps``: whether the rate is for one step of a chain, and not for a unit of continuous time.
+    ``steps``: whether the rate is per step of a chain instead of per unit of continuous time.
     """
     figure = canvas(11, 3.8)
     left, right = figure.subplots(1, 2)
@@ -101,17 +101,17 @@ def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path:
     left.plot(t, rate.clamp(min=least / 3), color=INK, marker=".", markersize=3, linewidth=1)
     left.set_xscale("log")
     left.set_yscale("log")
-    left.set_title(f"{unit.name} of a step" if steps else f"{unit.name} for each unit of t", fontsize=10)
+    left.set_title(f"{unit.name} per step" if steps else f"{unit.name} per unit of t", fontsize=10)
     total = (estimate.lengths * rate).cumsum(0) + figures.decoder.value
     right.plot(estimate.times[1:], total, color=INK, label="decoder and the steps up to t")
     right.axhline(figures.total.value, color=RED, linewidth=1, label=f"the bound: {figures.total}")
     right.axhline(figures.decoder.value, color=INK, linewidth=1, linestyle=":", label=f"decoder: {figures.decoder}")
     right.set_xscale("log")
-    right.set_title(f"{unit.name}, added up from the data", fontsize=10)
+    right.set_title(f"{unit.name}, cumulative from the data", fontsize=10)
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.set_xlabel("t   (0 data, 1 noise)")
         axes.grid(alpha=0.25, which="both")
     shares = rate * estimate.lengths
     half = estimate.centres[int((shares.cumsum(0) < shares.sum() / 2).sum())]
-    return save(figure, path, f"half of what lies between decoder and prior comes from t below {float(half):.3g}")
+    return save(figure, path, f"half of the bound between decoder and prior comes from t below {float(half):.3g}")

@@ -1,13 +1,13 @@
-"""How sure a denoiser is of x_0, measured: the variance that makes the bound best for a network that learned none.
+"""The variance of x_0 fitted to a denoiser's error: optimal for the bound of a network that learned no variance.
 
     error(t) = E‖x̂_0 - x_0‖²/d,        V(s, t) = β̃ + clean² error(t)
 
-Of all variances that are the same for every x_t and every element, this V makes each KL of the chain least, whatever
-the network (Bao et al. 2022, "Analytic-DPM", theorem 1, eq. 9; they write it in the mean square of the score). It holds
-the network's own error too: with E[x_0 | x_t] it is the mean of Var(x_0 | x_t).
+Of all variances that are the same for every x_t and element, this V minimises each KL of the chain, for any network
+(Bao et al. 2022, "Analytic-DPM", theorem 1, eq. 9, in terms of the mean square of the score). It includes the network's
+own error; for the exact E[x_0 | x_t] it is the mean of Var(x_0 | x_t).
 
-Between the times of the measurement log error is linear in log-SNR. Nearer to the data the error of ε̂ is held, so
-that of x̂_0 falls like 1/SNR; nearer to the noise it stays.
+Between the measured times log error is linear in log-SNR. Closer to the data the error of ε̂ is constant, so that of
+x̂_0 falls like 1/SNR; closer to the noise the error of x̂_0 is constant.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from sumi.process.gaussian import add_noise, expand
 from sumi.process.schedule import Number, Schedule, Time, noise_level, noise_levels
 from sumi.randomness import Purpose, normal
 
-_DRAW: Final = 1  # other noise than that of an evaluation of the same seed
-_ONLY_NOISE: Final = -40.0  # log-SNR is -inf where nothing is left of the data
-_LEAST: Final = 1e-30  # an error has a logarithm
+_DRAW: Final = 1  # noise different from that of an evaluation with the same seed
+_ONLY_NOISE: Final = -40.0  # instead of log-SNR = -inf, where alpha = 0
+_LEAST: Final = 1e-30  # errors need a logarithm
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ def measure_variance(
 ) -> MeasuredVariance:
     """The mean squared error of x̂_0 at ``times`` (K,) in (0, 1], over the elements of ``images`` (N, …).
 
-    The images should be others than those whose bound is wanted. For a network that knows only the grid of a chain the
-    times must be of that grid, and best all of it. The noise depends on (seed, image, time) alone. ``progress(done,
-    total)`` counts images. Raises InputError where there are no images or no times, or two of them are the same.
+    Use other images than those whose bound you compute. For a network that knows only the grid of a chain, give times
+    of that grid, preferably all. The noise depends on (seed, image, time) alone. ``progress(done, total)`` counts
+    images. Raises InputError for no images, no times, or repeated times.
     """
     if not len(images) or not len(times):
-        raise InputError("variance: there is nothing to measure it on; give images and times")
+        raise InputError("variance: there is no data to fit it to; give images and times")
     logs: list[float] = []
     errors: list[float] = []
     for k, now in enumerate(noise_levels(denoiser.schedule, times)):
@@ -96,5 +96,5 @@ def measure_variance(
         errors.append(max(total / images.numel(), _LEAST))
     log_snr, order = torch.tensor(logs, dtype=torch.float64).sort()
     if bool((log_snr.diff() <= 0).any()):
-        raise InputError("times: two of them have the same noise; give each once")
+        raise InputError("times: two have the same noise level; give each once")
     return MeasuredVariance(denoiser, log_snr, torch.tensor(errors, dtype=torch.float64)[order])

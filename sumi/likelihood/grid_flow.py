@@ -1,26 +1,26 @@
-"""The probability-flow ODE on the times of a chain, for networks that know no others.
+"""The probability-flow ODE on the times of a chain, for networks that know only those.
 
 The variable is ψ = log tan(φ/2), with φ the angle of `sumi.likelihood.probability_flow`: dψ = dφ/sin φ, so
 
     dy/dψ = cos φ y - x̂_0,        d log p/dψ = -(D cos φ - tr ∂x̂_0/∂y)
 
-have no singularity at either end. ψ is log σ̂ but for a constant where there is little noise, which is how the scales
-of data are spaced, and finite (0) where there is no data.
+have no singularity at either end. For small noise ψ is log σ̂ up to a constant, which suits the scales of data; for
+pure noise it is finite (0).
 
-The times i/T from 1/T to 1, or every k-th of them, are walked by a predictor and a corrector of Adams' with one
-evaluation a time (PEC mode). The polynomial through the slopes f_n, f_{n-1}, f_{n-2} behind gives y'_{n+1}; with
-f_{n+1} = f(ψ_{n+1}, y'_{n+1}), the one through f_{n+1}, f_n, f_{n-1}, f_{n-2} gives y_{n+1}, and the log-density by the
-same weights. y' has an error of h⁴ in a step, so y one of h⁵: the order is 4. (Hairer, Nørsett & Wanner, "Solving
-ordinary differential equations I", section III.5, for unequal steps.)
+An Adams predictor-corrector with one evaluation per time (PEC mode) steps through the times i/T from 1/T to 1, or every
+k-th of them. The polynomial through the slopes f_n, f_{n-1}, f_{n-2} predicts y'_{n+1}; with f_{n+1} = f(ψ_{n+1},
+y'_{n+1}), the one through f_{n+1}, f_n, f_{n-1}, f_{n-2} gives y_{n+1}, and the log-density by the same weights. The
+local error of y' is h⁴, so that of y is h⁵: the order is 4. (Hairer, Nørsett & Wanner, "Solving ordinary differential
+equations I", section III.5, for unequal steps.)
 
-The first three steps of a chain are its longest in ψ and have no slopes behind them. They are made together: the
-polynomial through the slopes at all four times gives y there, and so new slopes, three times over; each gains an order.
-On mixtures of Gaussians that leaves a tenth of the error of a start with steps of lower order: 0.00003 bits per
-dimension instead of 0.0003, with the linear chain of 1000 steps and standard deviations of 0.1 and 0.2.
+The first three steps of a chain are its longest in ψ and have no earlier slopes. They are taken together: the
+polynomial through the slopes at all four times gives y there and thus new slopes, three times; each pass gains an
+order. On mixtures of Gaussians this has a tenth of the error of a lower-order start: 0.00003 bits per dimension instead
+of 0.0003, with the linear chain of 1000 steps and standard deviations of 0.1 and 0.2.
 
-x is taken for x_t/alpha at t = 1/T: the density is that of data to which noise of size sigma/alpha is added.
+x stands for x_t/alpha at t = 1/T: the density is that of data with added noise of size sigma/alpha.
 
-Which integrator a network's ODE gets: its chain's own times where it knows no others, else adaptive steps.
+`integrator` chooses: the chain's own times if the network knows only those, else adaptive steps.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from sumi.sampling.dormand_prince import State
 from sumi.sampling.solvers.runge_kutta import angle
 
 STARTING: Final = 3
-"""Steps that are made together at the start, and how often their slopes are renewed."""
+"""The number of steps taken together at the start, and of passes over their slopes."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class GridFlow:
     off_grid: ClassVar[bool] = False
 
     grid: int = field(default=1000, metadata={"help": "T, the number of steps of the network's chain, 2 or more"})
-    stride: int = field(default=1, metadata={"help": "of every how many times one is evaluated, 1 to T - 1"})
+    stride: int = field(default=1, metadata={"help": "evaluate every how many times, 1 to T - 1"})
 
     def __post_init__(self) -> None:
         if self.grid < 2:
@@ -64,7 +64,7 @@ class GridFlow:
         return noise_level(schedule, 1 / self.grid)
 
     def times(self, start: float = 0.0) -> Tensor:
-        """The times of the walk, rising from ``start`` (or 1/T where that is more) to 1: float64."""
+        """The evaluated times, rising from ``start`` (at least 1/T) to 1: float64."""
         first = max(1, round(start * self.grid))
         steps = [*range(first, self.grid, self.stride), self.grid]
         return torch.tensor(steps, dtype=torch.float64) / self.grid
@@ -79,7 +79,7 @@ class GridFlow:
         start: NoiseLevel | None = None,
         prior_std: float | None = None,
     ) -> LogDensity:
-        """See `sumi.likelihood.probability_flow.Flow`; ``start`` is a level of the grid, not its last."""
+        """See `sumi.likelihood.probability_flow.Flow`; ``start`` is a level of the grid other than the last."""
         dimensions = x[0].numel()
 
         def slopes(now: NoiseLevel, y: Tensor) -> State:
@@ -105,14 +105,14 @@ class GridFlow:
                 predicted, _ = _advance(state, behind[:-1], known, places[k], places[k + 1])
                 known = [*known, slopes(walk[k + 1], predicted)]
                 state = _advance(state, behind, known, places[k], places[k + 1])
-            asked = len(walk) + (STARTING - 1) * together
-            evaluations = torch.full((len(x),), asked, dtype=torch.int64)
+            evaluated = len(walk) + (STARTING - 1) * together
+            evaluations = torch.full((len(x),), evaluated, dtype=torch.int64)
             y, per_dimension = state
             return finish(y, per_dimension, evaluations, here, walk[-1], prior_std)
 
 
 def _advance(state: State, nodes: Sequence[float], slopes: Sequence[State], start: float, end: float) -> State:
-    """The state carried from ``start`` to ``end``, its slope being the polynomial through ``slopes`` at the nodes."""
+    """The state integrated from ``start`` to ``end``, with the polynomial through ``slopes`` at the nodes as slope."""
     weights = integrals(nodes, start, end)
     moved = []
     for k, component in enumerate(state):
@@ -124,7 +124,7 @@ def _advance(state: State, nodes: Sequence[float], slopes: Sequence[State], star
 
 
 def integrals(nodes: Sequence[float], start: float, end: float) -> list[float]:
-    """∫ of the Lagrange polynomials of the nodes from ``start`` to ``end``: weights that integrate polynomials."""
+    """∫ of the nodes' Lagrange polynomials from ``start`` to ``end``: quadrature weights."""
     scale = max(abs(node - start) for node in (*nodes, end)) or 1.0
     places, reach = (np.array(nodes) - start) / scale, (end - start) / scale
     orders = np.arange(1, len(places) + 1)
@@ -133,13 +133,13 @@ def integrals(nodes: Sequence[float], start: float, end: float) -> list[float]:
 
 
 TOLERANCE: Final = 1e-4
-"""Of the adaptive steps, in nats for a dimension too: far below the standard error over some hundred items."""
+"""Tolerance of the adaptive steps, also in nats per dimension: far below the standard error over some hundred items."""
 
 
 def integrator(grid: int | None, *, stride: int = 1, smallest: float = SMALLEST) -> Flow:
-    """For a network that knows the times i/``grid``, or any time (None).
+    """The integrator for a network that knows the times i/``grid``, or any time (None).
 
-    ``stride``: every how many of the chain's times are walked; ``smallest``: sigma/alpha where adaptive steps begin.
+    ``stride``: evaluate every how many of the chain's times; ``smallest``: sigma/alpha where adaptive steps begin.
     """
     if grid is not None:
         return GridFlow(grid, stride)

@@ -1,30 +1,30 @@
-"""Energies made densities: the normalising constant of one noise level, three ways.
+"""The normalising constant of an energy at one noise level, three ways.
 
-A network that is an energy's gradient (`PredictEnergy`) says at every level
+A network that is an energy's gradient (`PredictEnergy`) gives at every level the density
 
     log p(x_t) = -U(x_t) - log Z(t),      U(x_t) = E(c_in x_t, c_noise)/(c_in sigma)
 
-but not what Z(t) is.
+up to Z(t).
 
 *Annealed importance sampling* (Neal 2001) goes down the noise levels from t = 1, where the density is known: the prior
-N(0, prior_std²). On each level chains move by Langevin steps with a Metropolis test (MALA; Roberts & Tweedie 1996),
-which leave exp(-U) of that level exactly as it is. Then, however few the levels and steps,
+N(0, prior_std²). At each level chains move by Langevin steps with a Metropolis test (MALA; Roberts & Tweedie 1996),
+which leave that level's exp(-U) invariant. Then, for any number of levels and steps,
 
     Z = E[w],      log w = Σ_k log f_k(y_k) - log f_{k-1}(y_k),      f_0 the prior's density, f_k that of level k
 
-with y_k where a chain comes to level k, before it moves there. Chains live in y = x_t/r, r = √(alpha² + sigma²), in
+with y_k the chain's state on reaching level k, before it moves there. Chains use y = x_t/r, r = √(alpha² + sigma²), in
 which neighbouring levels differ least: f_k(y) = r^D exp(-U(r y)). A step is
 
     y' = y + τ ∇ log f_k(y) + √(2τ) z,      τ = c D^(-1/3) sin²φ,      sin φ = sigma/r
 
-since no density with that much noise bends more sharply than 1/sin²φ, and the power of D keeps the rate of acceptance
-(Roberts & Rosenthal 1998). The log of a mean weight lies below log Z on the average, by half its squared standard
-error; and neither is to be trusted where a few chains have all the weight (`Annealing.effective`): take more levels.
+since the curvature of log-densities with that much noise is at most 1/sin²φ, and the power of D keeps the acceptance
+rate (Roberts & Rosenthal 1998). The log of a mean weight is below log Z on average, by half its squared standard error.
+Trust neither if a few chains have all the weight (`Annealing.effective`): use more levels.
 
 *Quadrature* in the plane sums exp(-U) over a lattice (`sumi.likelihood.plane`).
 
-*The ODE* gives log p itself: log Z = -U(x_t) - log p_ODE(x_t) at any x_t. Where this is not the same everywhere, the
-energy of the level and the flow down from the prior are two different densities; the spread says how different.
+*The ODE* gives log p itself: log Z = -U(x_t) - log p_ODE(x_t) at any x_t. If this depends on x_t, the level's energy
+and the flow from the prior are different densities; the spread measures by how much.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,8 +47,8 @@ from sumi.sampling.solvers.runge_kutta import angle, at_angle
 
 @dataclass(frozen=True, slots=True)
 class LogPartition:
-    """log Z of one level in nats: ``value``, its ``error`` (standard, or for quadrature a limit), and how much the
-    single estimates differ: ``spread``, their standard deviation, 0 for quadrature."""
+    """log Z of one level in nats: ``value``, its ``error`` (standard error, or a limit for quadrature), and the
+    ``spread``, the standard deviation of the single estimates, 0 for quadrature."""
 
     value: float
     error: float
@@ -57,21 +57,21 @@ class LogPartition:
 
 @dataclass(frozen=True, slots=True)
 class Annealing:
-    """Chains that went down the levels: ``log_weights`` (M,) in nats, float64, and the share of steps ``accepted`` at
-    each level but the last, float64 (K - 1,)."""
+    """The annealed chains: ``log_weights`` (M,) in nats, float64, and the share of steps ``accepted`` at each level but
+    the last, float64 (K - 1,)."""
 
     log_weights: Tensor
     accepted: Tensor
 
     @property
     def effective(self) -> float:
-        """How many chains of equal weight would be as good: (Σ w)²/Σ w²."""
+        """The effective number of chains, (Σ w)²/Σ w²."""
         share = self.log_weights.softmax(0)
         return float(1 / share.square().sum())
 
     @property
     def log_partition(self) -> LogPartition:
-        """log of the mean weight; its error is that of the mean weight relative to it."""
+        """log of the mean weight; its error is the mean weight's relative error."""
         count = len(self.log_weights)
         value = float(self.log_weights.logsumexp(0)) - log(count)
         error = float((self.log_weights - value).exp().std()) / count**0.5
@@ -81,11 +81,11 @@ class Annealing:
 def energy(denoiser: NetworkDenoiser, x_t: Tensor, t: NoiseLevel) -> Tensor:
     """U(x_t) in nats, (N,) in x_t's type, for x_t (N, …) at a level of floats. Can be differentiated in x_t.
 
-    Raises InputError where the network is no energy's gradient.
+    Raises InputError where the network is not an energy's gradient.
     """
     network = denoiser.network
     if not isinstance(network, EnergyGradient):
-        raise InputError("model: its network is no energy; train one with parameterization=energy")
+        raise InputError("model: its network is not an energy; train one with parameterization=energy")
     c = denoiser.parameterization.coefficients(t)
     c_noise = x_t.new_full((len(x_t),), float(c.c_noise))
     return network.energy(float(c.c_in) * x_t, c_noise) / (float(c.c_in) * float(t.sigma))
@@ -94,7 +94,7 @@ def energy(denoiser: NetworkDenoiser, x_t: Tensor, t: NoiseLevel) -> Tensor:
 def annealing_times(schedule: Schedule, t: float, count: int) -> Tensor:
     """``count`` times from 1 down to t, evenly spaced in log tan(φ/2): float64.
 
-    Near the data that is even in log σ̂, near the noise in φ. Raises InputError for fewer than 2.
+    Near the data this is even in log σ̂, near the noise in φ. Raises InputError for fewer than 2.
     """
     if count < 2:
         raise InputError(f"levels: {count} is too few to go from the noise to t = {t}; give 2 or more")
@@ -127,7 +127,7 @@ def anneal(
     """
     for name, number in (("chains", chains - 1), ("moves", moves), ("step_size", step_size)):
         if not number > 0:
-            raise InputError(f"{name}: too few or too small; chains must be 2 or more, the others positive")
+            raise InputError(f"{name}: is too small; give 2 or more chains, and more than 0 for the others")
     rows = range(chains)
 
     def density(y: Tensor, now: NoiseLevel) -> tuple[Tensor, Tensor]:
@@ -179,10 +179,10 @@ def partition_on_plane(
     points: int = 129,
     batch_size: int = 4096,
 ) -> tuple[LogPartition, Plane]:
-    """log Z by quadrature over a rectangle of x_t's plane, and exp(-U) there, which is not normalised.
+    """log Z by quadrature over a rectangle of x_t's plane, and the unnormalised exp(-U) there.
 
-    ``samples``: of x_t, (M, 2), in the network's type, for what lies outside. Raises InputError as `energy` and
-    `density_on_plane`.
+    ``samples`` of x_t, (M, 2), in the network's type, bound the mass outside. Raises InputError as `energy` and
+    `density_on_plane` do.
     """
 
     @torch.no_grad()
@@ -212,7 +212,7 @@ def partition_by_flow(
     *,
     prior_std: float | None = None,
 ) -> LogPartition:
-    """log Z by the ODE's density at the points x_t (N, …), N ≥ 2, of the level t; see `Flow` for the others."""
+    """log Z by the ODE's density at the points x_t (N, …), N ≥ 2, of level t; see `Flow` for the other arguments."""
     alpha = float(t.alpha)
     found = flow.log_density(denoiser, x_t / alpha, trace, start=t, prior_std=prior_std).log_density
     log_density = found - x_t[0].numel() * log(alpha)

@@ -1,13 +1,13 @@
-"""A density in the plane: its values on a lattice, and whether they add up to one.
+"""A density in the plane: its values on a lattice, and its integral.
 
     ∫ p ≈ h_1 h_2 Σ w_ij p(x_ij)        the trapezoidal rule: w is 1, and 1/2 for each edge that a point is on
 
-For a smooth density that has died away at the edges the rule's error falls faster than any power of h; otherwise like
-h². Half the points again give the rule with 2h, whose error is at least four times as large: the two differ by at least
-three times the error of the finer one, and all of that distance is stated as it.
+For a smooth density that vanishes at the edges the rule's error falls faster than any power of h; otherwise like h².
+Every second point gives the rule with 2h, whose error is at least four times as large. The two differ by at least three
+times the finer one's error; the stated error is the whole difference.
 
-What lies outside of the rectangle is bounded by where samples of the model fall: k of M outside say that its
-probability is below Wilson's upper limit at two standard errors, which is 4/(M + 4) even where k = 0.
+Samples of the model bound the mass outside the rectangle: if k of M fall outside, its probability is below Wilson's
+upper limit at two standard errors, which is 4/(M + 4) for k = 0.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torch import Tensor
 from sumi.errors import InputError
 
 LIMIT = 2.0
-"""Standard errors to the upper limit of what lies outside."""
+"""Standard errors to the upper limit of the mass outside."""
 
 Interval = tuple[float, float]
 
@@ -47,17 +47,17 @@ class Plane:
 
     @property
     def error(self) -> float:
-        """How far the integral over the whole plane may be from `integral`."""
+        """The possible error of `integral` as that over the whole plane."""
         return self.integral * self.relative_error + self.outside
 
 
 def lattice(rectangle: tuple[Interval, Interval], points: int) -> tuple[Tensor, Tensor]:
     """The coordinates of ``points`` × ``points`` places, edges included: float64 (points,) each.
 
-    Raises InputError where points is not odd and 5 or more, or the rectangle is empty.
+    Raises InputError unless points is odd and 5 or more, and for an empty rectangle.
     """
     if points < 5 or points % 2 == 0:
-        raise InputError(f"points: {points} must be odd, for a lattice of every second one, and 5 or more")
+        raise InputError(f"points: {points} must be odd and 5 or more, to compare with every second point")
     for low, high in rectangle:
         if not low < high:
             raise InputError(f"rectangle: {low} to {high} holds nothing; give the lower end first")
@@ -78,10 +78,9 @@ def density_on_plane(
 ) -> Plane:
     """``log_density`` of points (N, 2), nats (N,), on a lattice of ``points``² over the ``rectangle``, and its sum.
 
-    ``samples``: of the same model, (M, 2), for what lies outside. The points are given in ``dtype`` on ``device``.
-    ``progress(done, total)`` counts points. The error of ``log_density`` itself is not in what is stated: where
-    it comes from an ODE, it is of the order of the tolerances. Raises InputError where the samples are not points, and
-    as `lattice`.
+    ``samples`` of the same model, (M, 2), bound the mass outside. The points have ``dtype`` and ``device``.
+    ``progress(done, total)`` counts points. The stated error does not include that of ``log_density`` itself; for an
+    ODE it is of the order of the tolerances. Raises InputError where the samples are not points, and as `lattice` does.
     """
     if samples.ndim != 2 or samples.shape[1] != 2 or not len(samples):
         raise InputError(f"samples: {tuple(samples.shape)} is not the shape of points in the plane, (M, 2)")
@@ -114,7 +113,7 @@ def integrate_lattice(log_values: Tensor, first: Tensor, second: Tensor) -> tupl
 
 
 def upper_limit(count: int, total: int) -> float:
-    """Wilson's upper limit for what ``total`` draws have shown ``count`` times, at `LIMIT` standard errors."""
+    """Wilson's upper limit for the probability of an event seen ``count`` of ``total`` times, at `LIMIT` errors."""
     z2, share = LIMIT**2, count / total
     spread = LIMIT * (share * (1 - share) * total + z2 / 4) ** 0.5
     return (count + z2 / 2 + spread) / (total + z2)

@@ -1,25 +1,25 @@
 """Exact log-densities by the probability-flow ODE (Chen et al. 2018; Song et al. 2021, eq. 39).
 
-The ODE carries data to noise and back, so the density at its noisy end, the prior N(0, prior_std²), gives one at the
-other. In the angle φ of `sumi.sampling.solvers.runge_kutta`, with y = x_t/√(alpha² + sigma²), x_t = alpha x̂_0 + sigma ε̂
-says that ε̂ = (y - cos φ x̂_0)/sin φ, and so
+The ODE maps data to noise and back, so the density at its noisy end, the prior N(0, prior_std²), determines the one at
+the other. In the angle φ of `sumi.sampling.solvers.runge_kutta`, with y = x_t/√(alpha² + sigma²), x_t = alpha x̂_0 +
+sigma ε̂ gives ε̂ = (y - cos φ x̂_0)/sin φ, and so
 
     dy/dφ = v̂ = cos φ ε̂ - sin φ x̂_0 = (cos φ y - x̂_0)/sin φ
     div v̂  = (D cos φ - tr ∂x̂_0/∂y)/sin φ
     log p(y_0) = log p(y_1) + ∫ div v̂ dφ       from φ_0 to φ_1                 (instantaneous change of variables)
 
-x̂_0's Jacobian alone is estimated (`sumi.likelihood.trace`): the part D cos φ, much the larger near the data, is exact.
+Only the trace of x̂_0's Jacobian is estimated (`sumi.likelihood.trace`); D cos φ, much larger near the data, is exact.
 
-*What the density is of.* The walk begins at a level of little noise σ̂ = tan φ_0, and x is taken for x_t/alpha there:
-the density is that of data to which noise of size σ̂ is added. With x = y_0/cos φ_0 and x_1 = √(alpha_1² + sigma_1²) y_1
+*Which density.* Integration begins at a small noise level σ̂ = tan φ_0, and x stands for x_t/alpha there: the density
+is that of data with added noise of size σ̂. With x = y_0/cos φ_0 and x_1 = √(alpha_1² + sigma_1²) y_1
 
     log p(x) = log N(x_1; 0, prior_std²) + D log √(alpha_1² + sigma_1²) + ∫ div v̂ dφ + D log cos φ_0
 
-σ̂ is the schedule's own at t = 0 where that is more than `SMALLEST`. Song et al. begin VP at t = 10⁻⁵, where σ̂ = 0.001,
-and so is SMALLEST. Noise blurs the edges of the bins that discrete data are spread over: a value whose neighbours never
-occur costs 0.35 bits of an 8-bit pixel at σ̂ = 0.002, 0.18 at 0.001 (uniform dequantisation; a learned one avoids it).
+σ̂ is the schedule's own at t = 0 if that exceeds `SMALLEST`. Song et al. begin VP at t = 10⁻⁵, where σ̂ = 0.001 =
+SMALLEST. Noise blurs the edges of dequantised bins: a value whose neighbours never occur costs 0.35 bits of an 8-bit
+pixel at σ̂ = 0.002, 0.18 at 0.001 (uniform dequantisation; a learned one avoids it).
 
-A network that knows only the times of its chain is walked by `sumi.likelihood.grid_flow`.
+For networks that know only the times of their chain, see `sumi.likelihood.grid_flow`.
 """
 
 from collections.abc import Generator
@@ -45,10 +45,10 @@ LONGEST_FIRST_STEP: Final = 0.1  # radians, of the π/2 from data to noise
 
 @dataclass(frozen=True, slots=True)
 class LogDensity:
-    """What the ODE says of each sample.
+    """The ODE's result for each sample.
 
-    ``estimates``: the log-density in nats by each of the trace's estimates, float64 (N, P). ``evaluations``: of the
-    denoiser, int64 (N,). ``latent``: x_1, the noise that the ODE carries the sample to, (N, …).
+    ``estimates``: the log-density in nats by each estimate of the trace, float64 (N, P). ``evaluations`` of the
+    denoiser: int64 (N,). ``latent``: x_1, the noise that the ODE maps the sample to, (N, …).
     """
 
     estimates: Tensor
@@ -62,7 +62,7 @@ class LogDensity:
 
     @property
     def standard_error(self) -> Tensor:
-        """Of that mean, from how much probes differ, float64 (N,); NaN where there is a single estimate."""
+        """The standard error of that mean over probes, float64 (N,); NaN for a single estimate."""
         count = self.estimates.shape[1]
         if count == 1:
             return torch.full_like(self.estimates[:, 0], torch.nan)
@@ -70,7 +70,7 @@ class LogDensity:
 
 
 class Flow(Protocol):
-    """A way to integrate the ODE."""
+    """An integrator of the ODE."""
 
     off_grid: ClassVar[bool]
     """Whether it evaluates the denoiser between the times of a chain."""
@@ -91,27 +91,27 @@ class Flow(Protocol):
     ) -> LogDensity:
         """The density of x_t/alpha at ``start``, or at `first`, at the points x (N, …) with prior N(0, prior_std²).
 
-        ``prior_std``: sigma(1) where None, as samplers start. Called in any autograd mode.
+        ``prior_std``: None means sigma(1), as for samplers. Works in any autograd mode.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    """Adaptive steps with a size for every sample: a sample's density does not depend on its batch.
+    """Adaptive steps, with a step size per sample: a sample's density does not depend on its batch.
 
-    Errors add up over the 10 to 25 steps; at the default, densities of mixtures of Gaussians are within 10⁻⁴ bits per
-    dimension in the mean.
+    Errors add up over the 10 to 25 steps; with the defaults, the mean density of mixtures of Gaussians is within 10⁻⁴
+    bits per dimension.
     """
 
     off_grid: ClassVar[bool] = True
 
-    rtol: float = field(default=1e-5, metadata={"help": "error of a step allowed for each unit of |x|, > 0"})
-    atol: float = field(default=1e-5, metadata={"help": "besides, and in the log-density, in nats per dimension, > 0"})
+    rtol: float = field(default=1e-5, metadata={"help": "error per step relative to |x|, > 0"})
+    atol: float = field(default=1e-5, metadata={"help": "absolute error per step, and of log p per dimension, > 0"})
     smallest: float = field(
-        default=SMALLEST, metadata={"help": "σ̂ where a schedule without one of its own begins, > 0"}
+        default=SMALLEST, metadata={"help": "σ̂ to begin at, if the schedule has less at t = 0, > 0"}
     )
-    max_steps: int = field(default=1000, metadata={"help": "steps tried before giving up"})
+    max_steps: int = field(default=1000, metadata={"help": "limit of attempted steps"})
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol", "smallest", "max_steps"):
@@ -168,7 +168,7 @@ class ProbabilityFlow:
 
 @contextmanager
 def outside_inference_mode() -> Generator[None]:
-    """Values made here can be differentiated, but nothing is recorded unless asked for."""
+    """Tensors created within can be differentiated, but gradients are off by default."""
     with torch.inference_mode(False), torch.no_grad():
         yield
 

@@ -1,11 +1,11 @@
-"""The trace of a Jacobian that is too large to write down, from products with it.
+"""The trace of a large Jacobian, from vector-Jacobian products.
 
     tr J = Σ_i e_iᵀ J e_i = E[vᵀ J v]        for any v with E[v vᵀ] = I
 
 The sum over the D unit vectors is exact. The mean over random *probes* v is Hutchinson's estimate (Hutchinson 1990;
-Grathwohl et al. 2019, "FFJORD"). With entries ±1 (Rademacher) its variance is that of the off-diagonal part alone,
-Σ_{i<j} (J_ij + J_ji)², so it is exact for a diagonal J; with normal ones the diagonal adds 2 Σ_i J_ii². Each product is
-one backward pass through f, after one forward pass for all.
+Grathwohl et al. 2019, "FFJORD"). With entries ±1 (Rademacher) its variance comes from the off-diagonal part only,
+Σ_{i<j} (J_ij + J_ji)², so it is exact for a diagonal J; with normal entries the diagonal adds 2 Σ_i J_ii². Each product
+is one backward pass through f, after a single forward pass.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,9 +22,9 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Trace(Protocol):
-    """f(x), without a graph, and estimates of tr ∂f/∂x whose mean is meant, float64 (N, P) on the CPU.
+    """f(x), without a graph, and P estimates of tr ∂f/∂x, to be averaged: float64 (N, P) on the CPU.
 
-    x and f(x): (N, …); each row of f depends on that row of x alone. Gradients are recorded inside whatever the mode.
+    x and f(x): (N, …); each row of f depends on that row of x alone. Works in any autograd mode.
     """
 
     def __call__(self, f: Function, x: Tensor, /) -> tuple[Tensor, Tensor]: ...
@@ -42,7 +42,7 @@ class ExactTrace:
 
 @dataclass(frozen=True)
 class HutchinsonTrace:
-    """An estimate by each of the probes, (P, N, …), which stay the same at every call: an ODE's slope is a function."""
+    """One estimate per probe, (P, N, …). Probes stay the same in all calls, as an ODE's slope must be a function."""
 
     probes: Tensor
 
@@ -61,7 +61,7 @@ def draw_probes(
 ) -> HutchinsonTrace:
     """``count`` probes for each row of x (N, …), in its type; row k depends on ``indices[k]`` alone.
 
-    ``step`` tells apart several solves for one sample. Raises InputError for fewer than one probe.
+    ``step`` distinguishes several solves for one sample. Raises InputError for fewer than one probe.
     """
     if count < 1:
         raise InputError(f"probes: {count} is not a number of probes; give 1 or more")

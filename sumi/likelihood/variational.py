@@ -1,16 +1,16 @@
-"""The variational bound of a chain: -log p(x_0) is at most a sum of one term for each step, in nats.
+"""The variational bound of a chain: an upper bound on -log p(x_0), one term per step, in nats.
 
-On a grid t_0 = 0 < t_1 < … < t_T = 1, of any schedule, the model begins at N(0, prior_std²) and makes
+On a grid t_0 = 0 < t_1 < … < t_T = 1 of any schedule, the model starts at N(0, prior_std²) and generates
 x_T → … → x_1 → x_0 by Gaussian steps. With x̂_0 = D(x_i, t_i) (Ho et al. 2020, eq. 5)
 
     L_T     = KL(q(x_T | x_0) ‖ N(0, prior_std²))                                               `prior`
     L_{i-1} = KL(q(x_{i-1} | x_i, x_0) ‖ N(posterior's mean at x̂_0, V_i)),   i = 2 … T           `step`
     L_0     = -log P(x_0 | x_1),  the discretised N(x̂_0, V_1)                                   `step` with i = 1
 
-Their sum, with x_i drawn from q(x_i | x_0), bounds -log p(x_0) in the mean; the prior must be the sampler's, which
-starts at `sumi.process.schedule.deviation(end, data_std)`. t_0 is the data itself, also where sigma(0) > 0: as in
-sampling, the last step goes to sigma = 0. A network that knows only the grid of its chain is bounded on that grid,
-`even_times`, any other on any.
+Their sum, with x_i sampled from q(x_i | x_0), bounds -log p(x_0) in expectation. The prior must be the sampler's, which
+starts at `sumi.process.schedule.deviation(end, data_std)`. t_0 is the data itself, even if sigma(0) > 0: as in
+sampling, the last step goes to sigma = 0. A network that knows only the grid of its chain needs that grid,
+`even_times`; others can use any.
 
 The variance V of a step from t to s, with a posterior q(x_s | x_t, x_0) = N(noisy x_t + clean x_0, β̃):
 
@@ -18,10 +18,10 @@ The variance V of a step from t to s, with a posterior q(x_s | x_t, x_0) = N(noi
     transition   V = β = Var_q(x_t | x_s)                 right for data N(0, 1), to first order   ("large")
     learned      V = β̃ + clean² Var(x_0 | x_t)            right: it is Var(x_s | x_t)
 
-The last is the law of total variance, and on the way to the data (β̃ = 0, clean = 1) it is Var(x_0 | x_1) itself. There
-the first is 0, so both of the fixed ones take the β̃ of the step before, from t_2 to t_1, as the code of Ho et al. does.
-Where there is none (T = 1), or where it says little of the noise in x_1 (sigma(0) > 0), they take
-sigma²/(alpha² + sigma²) at t_1, which is Var(x_0 | x_1) of data N(0, 1).
+The last is the law of total variance; in the step to the data (β̃ = 0, clean = 1) it is Var(x_0 | x_1). There the first
+is 0, so both fixed variances use the β̃ of the previous step, from t_2 to t_1, as the code of Ho et al. does. If there
+is none (T = 1), or it is unrelated to the noise in x_1 (sigma(0) > 0), they use sigma²/(alpha² + sigma²) at t_1, which
+is Var(x_0 | x_1) of data N(0, 1).
 """
 
 from dataclasses import dataclass, fields
@@ -39,19 +39,19 @@ from sumi.process.schedule import NoiseLevel, Number, Schedule, noise_level
 
 
 class StepVariance(Protocol):
-    """V, the model's variance of one step, as a number or a tensor that multiplies x."""
+    """V, the model's variance of one step, as a number or a tensor that broadcasts to x."""
 
     def between(self, denoised: Denoised, s: NoiseLevel, t: NoiseLevel) -> Number:
-        """Of x_s given x_t, where sigma_s > 0."""
+        """The variance of x_s given x_t, where sigma_s > 0."""
         ...
 
     def of_data(self, denoised: Denoised, before: Number) -> Number:
-        """Of x_0 given x_1; ``before`` is what the fixed variances take there (module docstring)."""
+        """The variance of x_0 given x_1; ``before``: the fixed variances' value there (module docstring)."""
         ...
 
 
 class _FixedVariance:
-    """What both fixed variances have in common: the last step has that of the step before."""
+    """Common to both fixed variances: the last step uses the previous step's."""
 
     def of_data(self, denoised: Denoised, before: Number) -> Number:
         return expand(before, denoised.clean)
@@ -79,9 +79,9 @@ class TransitionVariance(_FixedVariance):
 
 @dataclass(frozen=True)
 class CleanVariance:
-    """V = β̃ + clean² Var(x_0 | x_t) of what the denoiser says (Nichol & Dhariwal 2021; Bao et al. 2022).
+    """V = β̃ + clean² Var(x_0 | x_t) with the denoiser's variance (Nichol & Dhariwal 2021; Bao et al. 2022).
 
-    Raises InputError where the denoiser says nothing of it.
+    Raises InputError where the denoiser has none.
     """
 
     name: ClassVar[str] = "learned"
@@ -103,7 +103,7 @@ VARIANCES: Final[dict[str, StepVariance]] = {
 def _clean_variance(denoised: Denoised) -> Number:
     if denoised.clean_variance is None:
         raise InputError(
-            "variance: this denoiser has learned none; choose small or large, or measure it with "
+            "variance: this denoiser has learned none; choose small or large, or fit it with "
             "sumi.likelihood.fitted_variance"
         )
     return denoised.clean_variance
@@ -122,7 +122,7 @@ def prior_kl(x_0: Tensor, end: NoiseLevel, prior_std: float) -> Tensor:
 def step_kl(denoised: Denoised, x_0: Tensor, s: NoiseLevel, t: NoiseLevel, variance: StepVariance) -> Tensor:
     """KL(q(x_s | x_t, x_0) ‖ N(posterior's mean at x̂_0, V)): nats (N,), in x_0's type.
 
-    ``denoised``: what is said of x_t. x_0: (N, …). ``s``, ``t``: 0 < sigma_s < sigma_t, floats, or tensors (N,).
+    ``denoised``: the prediction for x_t. x_0: (N, …). ``s``, ``t``: 0 < sigma_s < sigma_t, floats, or tensors (N,).
     Gradients reach ``denoised.clean`` and, with `CleanVariance`, ``denoised.clean_variance``.
     """
     q = posterior(s, t)
@@ -132,7 +132,7 @@ def step_kl(denoised: Denoised, x_0: Tensor, s: NoiseLevel, t: NoiseLevel, varia
 
 
 def decoder_nats(denoised: Denoised, x_0: Tensor, variance: Number, levels: int | None) -> Tensor:
-    """-log P(x_0) under the discretised N(x̂_0, variance), or its density without levels: nats (N,), in x_0's type."""
+    """-log P(x_0) under the discretised N(x̂_0, variance), or the density if levels is None: nats (N,), x_0's type."""
     nats = discretised_gaussian(x_0, denoised.clean, variance**0.5, levels)
     return nats.flatten(1).sum(1).to(x_0)
 
@@ -141,8 +141,8 @@ def decoder_nats(denoised: Denoised, x_0: Tensor, variance: Number, levels: int 
 class VariationalBound:
     """The bound on a grid (module docstring).
 
-    ``times``: t_0 … t_T rising from 0 to 1, (T + 1,). ``levels``: how many values a pixel takes, between -1 and 1; None
-    for real numbers. Raises InputError for what is none of these.
+    ``times``: t_0 … t_T rising from 0 to 1, (T + 1,). ``levels``: the number of values of a pixel in [-1, 1]; None for
+    real numbers. Raises InputError for values out of range.
     """
 
     schedule: Schedule
@@ -169,18 +169,18 @@ class VariationalBound:
         return prior_kl(x_0, noise_level(self.schedule, 1.0), self.prior_std)
 
     def step(self, denoiser: Denoiser, x_0: Tensor, index: Tensor, noise: Tensor) -> Tensor:
-        """L_{i-1} for i = ``index`` (N,) in 1 … T, each sample its own, at x_i made with ``noise`` (N, …): (N,)."""
+        """L_{i-1} for i = ``index`` (N,) in 1 … T, one per sample, at x_i made with ``noise`` (N, …): (N,)."""
         t = noise_level(self.schedule, self.times[index])
         return self.of_denoised(denoiser(add_noise(x_0, noise, t), t), x_0, index)
 
     def of_denoised(self, denoised: Denoised, x_0: Tensor, index: Tensor) -> Tensor:
-        """L_{i-1} from what a denoiser says of x_i, i = ``index`` (N,), int64 on the CPU: (N,) in x_0's type."""
+        """L_{i-1} from the prediction for x_i, i = ``index`` (N,), int64 on the CPU: (N,) in x_0's type."""
         last = index == 1  # the step to the data, the last in sampling
         nats = x_0.new_zeros(len(x_0))
         if bool(last.any()):
-            said = _rows(denoised, last)
-            variance = self.variance.of_data(said, self._before_last())
-            nats[last] = decoder_nats(said, x_0[last], variance, self.levels)
+            prediction = _rows(denoised, last)
+            variance = self.variance.of_data(prediction, self._before_last())
+            nats[last] = decoder_nats(prediction, x_0[last], variance, self.levels)
         if not bool(last.all()):
             s, t = (noise_level(self.schedule, self.times[index[~last] - back]) for back in (1, 0))
             nats[~last] = step_kl(_rows(denoised, ~last), x_0[~last], s, t, self.variance)
@@ -193,20 +193,20 @@ class VariationalBound:
         return torch.searchsorted(middles, t).clamp(min=1)
 
     def _before_last(self) -> Number:
-        """β̃ of the step from t_2 to t_1, or what stands for it (module docstring)."""
+        """β̃ of the step from t_2 to t_1, or its substitute (module docstring)."""
         first = noise_level(self.schedule, self.times[1:2])
         if self.steps == 1 or noise_level(self.schedule, 0.0).sigma != 0:
             return first.sigma**2 / (first.alpha**2 + first.sigma**2)
         return posterior(first, noise_level(self.schedule, self.times[2:3])).variance
 
-    # what `sumi.likelihood.estimate` asks
+    # the interface of `sumi.likelihood.estimate`
 
     def decoder(self, denoiser: Denoiser, x_0: Tensor, noise: Tensor) -> Tensor:
         """L_0, (N,)."""
         return self.step(denoiser, x_0, torch.ones(len(x_0), dtype=torch.int64), noise)
 
     def strata(self, count: int, data_std: float) -> Strata:
-        """``count`` strata from t_1 to 1; each step alone, T - 1 strata, where there are no more steps than that."""
+        """``count`` strata from t_1 to 1; one for each of the T - 1 steps if there are no more."""
         grid, times = self._information(data_std), self.times[1:]
         if count >= self.steps - 1:
             return Strata(grid, times, torch.ones(self.steps - 1, dtype=torch.float64))
@@ -216,7 +216,7 @@ class VariationalBound:
         return Strata(edges, torch.lerp(times[right - 1], times[right], part), (right + part).diff())
 
     def rate(self, denoiser: Denoiser, x_0: Tensor, place: Tensor, noise: Tensor, data_std: float) -> Tensor:
-        """L_{i-1} for each nat of I that step i takes, i ≥ 2 the step that I = ``place`` (N,) is in: (N,)."""
+        """L_{i-1} per nat of I in step i, with i ≥ 2 the step that contains I = ``place`` (N,): (N,)."""
         grid = self._information(data_std)
         right = torch.searchsorted(-grid, -place, right=True).clamp(1, len(grid) - 1)
         return self.step(denoiser, x_0, right + 1, noise) / (grid[right - 1] - grid[right]).to(x_0)
@@ -229,11 +229,11 @@ class VariationalBound:
 def check_prior(std: float) -> None:
     """Raises InputError unless ``std`` is positive."""
     if not std > 0:
-        raise InputError(f"prior_std: {std} is not positive; where schedules preserve variance it is 1")
+        raise InputError(f"prior_std: {std} is not positive; for variance preserving schedules give 1")
 
 
 def _rows(denoised: Denoised, rows: Tensor) -> Denoised:
-    """What is said of the rows (N,) of a batch; coefficients may be one number for all."""
+    """The predictions for the ``rows`` (N,) of a batch; coefficients may be one number for all."""
     shape = denoised.clean.shape
     parts = {f.name: getattr(denoised, f.name) for f in fields(denoised)}
     own = {

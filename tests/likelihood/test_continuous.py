@@ -142,10 +142,10 @@ def test_pixels_are_almost_certain_where_the_noise_is_invisible() -> None:
 
 def test_impossible_starts_are_refused_by_name() -> None:
     for schedule in (VP().build(), Flow().build()):
-        with pytest.raises(InputError, match=r"^start: there is no noise at t = 0\.0, where the bound is infinite"):
+        with pytest.raises(InputError, match=r"^start: the bound is infinite without noise at t = 0\.0"):
             ContinuousBound(schedule)
     for start in (-0.1, 1.0):
-        with pytest.raises(InputError, match=r"^start: .* is no time before the end"):
+        with pytest.raises(InputError, match=r"^start: .* is not a time in"):
             ContinuousBound(VE().build(), start)
     with pytest.raises(InputError, match=r"^levels: 300"):
         ContinuousBound(VE().build(), levels=300)

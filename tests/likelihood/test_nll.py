@@ -434,7 +434,7 @@ def test_figures_and_plot_are_written(tmp_path: Path, monkeypatch, whole) -> Non
     assert (written["unit"], written["items"], written["seed"], written["checkpoint"]) == ("bits/dim", 20, 0, 7)
     assert drawn.path == tmp_path / "run/nll/bound.png"
     assert drawn.path.read_bytes().startswith(b"\x89PNG")
-    assert "half of what lies between decoder and prior" in drawn.says
+    assert "half of the bound between decoder and prior" in drawn.says
     assert {what for what, *_ in told} == {"the bound", "the ODE"}
     assert all(done <= total for _, done, total in told)
     alone, _ = likelihood(model, evaluations=10, n=20, ode=False)
@@ -459,7 +459,7 @@ def test_the_plot_says_what_the_rate_is_of_and_adds_up(
         model = pixel_model(tmp_path, monkeypatch, recipe, *settings)
     found, _ = likelihood(model, evaluations=evaluations, n=20, ode=False)
     left, right = drawn[0].axes
-    of = "for each unit of t" if kind == "continuous" else "of a step"
+    of = "per unit of t" if kind == "continuous" else "of a step"
     assert left.get_title() == f"{found.unit} {of}"
     assert left.get_xlabel() == right.get_xlabel() == "t   (0 data, 1 noise)"
     total = found.bound.total.value - found.bound.prior.value

@@ -481,9 +481,9 @@ def test_the_measurement_counts_every_element_once_and_interpolates_in_log_snr()
 
 def test_nothing_is_measured_on_nothing() -> None:
     exact, data = ExactGaussian(0, 1, SCHEDULES["vp"]), torch.zeros(2, 1)
-    with pytest.raises(InputError, match=r"^variance: there is nothing to measure it on"):
+    with pytest.raises(InputError, match=r"^variance: there is no data to fit it to"):
         measure_variance(exact, data[:0], float64(0.5), seed=0)
-    with pytest.raises(InputError, match=r"^times: two of them have the same noise"):
+    with pytest.raises(InputError, match=r"^times: two have the same noise level"):
         measure_variance(exact, data, float64(0.5, 0.5), seed=0)
 
 
