@@ -459,7 +459,7 @@ def test_the_plot_says_what_the_rate_is_of_and_adds_up(
         model = pixel_model(tmp_path, monkeypatch, recipe, *settings)
     found, _ = likelihood(model, evaluations=evaluations, n=20, ode=False)
     left, right = drawn[0].axes
-    of = "per unit of t" if kind == "continuous" else "of a step"
+    of = "per unit of t" if kind == "continuous" else "per step"
     assert left.get_title() == f"{found.unit} {of}"
     assert left.get_xlabel() == right.get_xlabel() == "t   (0 data, 1 noise)"
     total = found.bound.total.value - found.bound.prior.value
