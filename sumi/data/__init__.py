@@ -1,4 +1,4 @@
-"""Data sets: from files or memory to items of one kind, and from there to the model's range and back.
+"""Data sets: from files or memory to items, and from there to the model's range and back.
 
     open_data(anything) -> Dataset          open.py
     load(DataConfig) -> Dataset             load.py, config.py, dataset.py
@@ -6,11 +6,11 @@
         arrays of images, vectors or bits   arrays.py, vectors.py
         MNIST's idx files                   idx.py
         a folder of images                  listing.py, metadata.py, decode.py, folder.py
-    DataSpec: what one item is              spec.py, specs.py; images.py and vectors.py: one file a kind of data
+    DataSpec: the type of one item          spec.py, specs.py; images.py and vectors.py: one file per data type
     PixelRange: levels <-> [-1, 1]          pixels.py
 
-Loading holds no randomness: the same files give the same items, keys and split everywhere. What was not used is named
-by ``Dataset.skipped_report``, what was done to the rest in ``notes``.
+Loading is deterministic: the same files give the same items, keys and split everywhere. Unreadable files are skipped
+and listed with the reason in ``Dataset.skipped_report``; changes to the rest are in ``notes``.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -6,12 +6,12 @@ from sumi.errors import InputError
 
 SMALLEST_SIZE, LARGEST_SIZE = 4, 1024
 MEMORY = "memory"
-"""The source of data that were given in memory."""
+"""The source of data in memory."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The data of a run. Each field says what it means in ``metadata["help"]``.
+    """The data of a run. Each field is described in ``metadata["help"]``.
 
     Raises:
         InputError: a field is out of its range; the message names it as ``data.FIELD``.

@@ -1,12 +1,12 @@
-"""A data set in memory, and the one rule that divides it.
+"""Data sets, and the rule that splits them.
 
 Every item has a *key* that stays the same on every machine (its path below the root, or ``train/00012`` in an array
 file). An item is held out when
 
     u(key) = sha256(key) read as a fraction in [0, 1) < held_out,
 
-so the division needs no list, no seed and no order, and adding or removing files never moves another item from one
-side to the other. (One exception, for tiny sets: an empty side is given the nearest item, see `divide`.)
+so the split needs no list, seed or order, and adding or removing files never moves another item between the sides. (One
+exception for tiny sets: an empty side gets the nearest item, see `divide`.)
 """
 
 import hashlib
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) while something long is read."""
+"""Called with (done, total) while data are read."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was not used, and why."""
+    """A file that was skipped, with the reason."""
 
     path: str
     reason: str
@@ -46,10 +46,10 @@ def held_out_fraction(key: str) -> float:
 
 
 def divide(keys: Sequence[str], held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places of the items to train on, and of those that are held out: u(key) < ``held_out``, in order.
+    """The indices of the training items, and of the held-out ones (u(key) < ``held_out``), in order.
 
-    Neither side is ever empty: where the rule would leave none, the item with the smallest u is held out, or the one
-    with the largest u trains.
+    Neither side is ever empty: the item with the smallest u is always held out, and that with the largest u is always
+    used for training.
 
     Raises:
         InputError: ``held_out`` is not strictly between 0 and 1, or there are fewer than two items.
@@ -67,14 +67,14 @@ def divide(keys: Sequence[str], held_out: float) -> tuple[NDArray[np.int64], NDA
 
 @runtime_checkable
 class Dataset(Protocol):
-    """What is needed of any data: N items of one kind, each with a key of its own.
+    """The interface of all data: N items of one type, each with a unique key.
 
-    Nothing else is asked of data outside this folder: not every set is an array.
+    Code outside this folder uses nothing else: not every data set is an array.
 
     Attributes:
         label_names: one name a class; () where there are none.
         columns: the names of the numbers that belong to each item.
-        notes: what was done to the data that a person should know.
+        notes: what the user should know about how the data were read.
     """
 
     @property
@@ -125,7 +125,7 @@ class Dataset(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of all that is trained on: equal exactly where the same would be."""
+        """sha256 (hex) of the training data: equal exactly if the data are."""
         ...
 
     def skipped_report(self, limit: int | None = None) -> tuple[str, ...]:
@@ -154,11 +154,11 @@ def evenly_spaced(data: Dataset, most: int) -> "Tensor":
 
 
 def no_labels() -> InputError:
-    """The error for classes that data have not."""
+    """The error for data without classes."""
     return InputError("labels: the data have no classes; give labelled data")
 
 
 def no_column(name: str, columns: Sequence[str]) -> InputError:
-    """The error for numbers that data have not."""
+    """The error for an unknown column of numbers."""
     hint = nearest(name, columns) if columns else "they have none at all"
     return InputError(f"values: the data have no numbers {name!r}; {hint}")

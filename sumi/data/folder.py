@@ -131,8 +131,8 @@ def _classes(
         in_folders = sum("/" in key for key in keys)
         if in_folders < len(keys):
             if in_folders:
-                said = f"{len(keys) - in_folders} of {len(keys)} images lie in no sub-folder: there are no classes"
-                notes = (*notes, said)
+                note = f"{len(keys) - in_folders} of {len(keys)} images lie in no sub-folder: there are no classes"
+                notes = (*notes, note)
             return None, (), notes
         classes = [key.split("/", 1)[0] for key in keys]
         source = "sub-folder"

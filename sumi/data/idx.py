@@ -53,7 +53,7 @@ def load_idx(path: Path, config: DataConfig, *, progress: Progress | None = None
     count = len(images)
     if count < 2:
         raise InputError(f"data.source: {path} holds {count} image(s); at least 2 images are needed")
-    labels_path = _labels_beside(path)
+    labels_path = _labels_file(path)
     notes: tuple[str, ...] = ()
     labels, label_names = None, ()
     if labels_path is None:
@@ -76,7 +76,7 @@ def _set_name(path: Path) -> str:
     return match["set"] if match else path.name
 
 
-def _labels_beside(path: Path) -> Path | None:
+def _labels_file(path: Path) -> Path | None:
     for separator in "-.":
         for suffix in ("", ".gz"):
             labels = path.with_name(f"{_set_name(path)}-labels{separator}idx1-ubyte{suffix}")

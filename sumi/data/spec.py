@@ -1,9 +1,8 @@
-"""What one item of the data is: all that differs between images, vectors and whatever else is modelled.
+"""The type of one data item: everything that differs between images, vectors and other data.
 
-A dataset makes its own spec, a run folder keeps it, and everything that treats one kind of data in another way than the
-next asks the spec: how values are clamped and rounded, drawn, written, in which unit their likelihood is, and which
-settings suit a model of them. A new kind of data is one file with a frozen dataclass of this shape and its dataset, and
-one line in `sumi.data.specs`.
+A dataset has a spec, and a run folder stores it. The spec says how values are clamped and rounded, plotted and written,
+the unit of their likelihood, and the default settings of a model. A new data type is one file with a frozen dataclass
+that follows this protocol and its dataset, and one line in `sumi.data.specs`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ Wanted = TypeVar("Wanted")
 
 @dataclass(frozen=True)
 class Unit:
-    """How nats of an item become the figure that is reported: nats/per_item + shift."""
+    """The conversion of an item's nats to the reported figure: nats/per_item + shift."""
 
     name: str
     about: str
@@ -36,13 +35,13 @@ class Unit:
 
 
 class DataSpec(Protocol):
-    """One item of the data, and what is particular to its kind.
+    """One item of the data, and everything specific to its type.
 
     Attributes:
-        name: how the items are called; also the ``type`` in config.json.
+        name: what the items are called; also the ``type`` in config.json.
         defaults: "section.field=value" settings that suit a diffusion model of such data.
-        together: whether many items share one picture and one file, as points do and images do not.
-        previewed: how many samples a preview during training shows.
+        together: whether many items share one picture and one file, as points do.
+        previewed: number of samples in a preview during training.
     """
 
     name: ClassVar[str]
@@ -57,7 +56,7 @@ class DataSpec(Protocol):
 
     @property
     def levels(self) -> int | None:
-        """How many values an element may take; None for real numbers."""
+        """The number of values an element may take; None for real numbers."""
         ...
 
     @property
@@ -67,7 +66,7 @@ class DataSpec(Protocol):
 
     @property
     def unit(self) -> Unit:
-        """What a likelihood of such items is reported in."""
+        """The unit in which likelihoods are reported."""
         ...
 
     def describe(self) -> str:
@@ -75,15 +74,15 @@ class DataSpec(Protocol):
         ...
 
     def clamp(self, x: "Tensor") -> "Tensor":
-        """``x`` (N, …) with its values in the range of the data, where they have one."""
+        """``x`` (N, …) clamped to the range of the data, if they have one."""
         ...
 
     def finish(self, x: "Tensor") -> "Tensor":
-        """``x`` (N, …) rounded to what a file holds, in the model's units still."""
+        """``x`` (N, …) rounded to the values a file can hold, in the model's units."""
         ...
 
     def picture(self, x: "Tensor", title: str) -> bytes:
-        """A PNG of items (N, …); where pictures have titles it is called ``title``."""
+        """A PNG of items (N, …), titled ``title`` where pictures have titles."""
         ...
 
     def strip(self, t: Sequence[float], x: "Tensor") -> bytes:
@@ -117,14 +116,14 @@ class DataSpec(Protocol):
 
 
 def expect(spec: object, wanted: type[Wanted], why: str) -> Wanted:
-    """``spec``, where it is of the kind that is ``wanted``. Raises InputError with the message ``why`` elsewhere."""
+    """``spec`` if it is of type ``wanted``. Raises InputError with the message ``why`` otherwise."""
     if not isinstance(spec, wanted):
         raise InputError(why)
     return spec
 
 
 def unlike(data: DataSpec, model: DataSpec, source: str) -> InputError:
-    """The error for data that a model cannot take."""
+    """The error for data of another type than the model's."""
     return InputError(
         f"data.source: {source} has {_kind(data)}, the model makes {_kind(model)}; give data of that kind"
     )

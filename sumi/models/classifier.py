@@ -2,8 +2,8 @@
 
     x_t = √u x_0 + √(1 - u) ε,      u = sigmoid(log_snr),      log_snr uniform over what the classifier is to know
 
-The objective is the cross-entropy of the class given x_t. What noise does beyond the range of log-SNR tells no classes
-apart, or hides none.
+The objective is the cross-entropy of the class given x_t. Beyond that range of log-SNR, noise either hides the class
+completely or not at all.
 """
 
 from collections.abc import Callable
@@ -53,11 +53,11 @@ class NoisyClassifierConfig(SystemConfig):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """All that the weights mean nothing without."""
+        """The settings that the weights depend on."""
         return self.lowest, self.highest, self.network
 
     def build(self, items: DataSpec) -> "ClassifierObjective":
-        """A new network that takes all classes to be alike. Raises InputError for data without classes."""
+        """A new network, which predicts all classes equally. Raises InputError for data without classes."""
         if not items.label_names:
             raise InputError(f"data.source: {self.data.source} has no classes to tell apart; give labelled images")
         network = self.network.build(items.shape, len(items.label_names))
@@ -70,7 +70,7 @@ class NoisyClassifierConfig(SystemConfig):
 
 
 class ClassifierObjective(Objective[NoisyClassifier]):
-    """The cross-entropy of each image's class in nats, at a noise level of its own."""
+    """The cross-entropy of each image's class in nats, at a random noise level."""
 
     def forward(self, batch: Batch) -> Tensor:
         model = self.model
@@ -83,7 +83,7 @@ class ClassifierObjective(Objective[NoisyClassifier]):
 
 @dataclass(frozen=True)
 class AccuracyByNoise:
-    """Shares right of ``images`` held-out images, by log-SNR, noise first; ``guess``: the commonest class's share."""
+    """Accuracy on ``images`` held-out images by log-SNR, noise first; ``guess``: the most frequent class's share."""
 
     log_snr: tuple[float, ...]
     accuracy: tuple[Estimate, ...]
@@ -105,17 +105,17 @@ class ClassifierModel(TrainedModel[NoisyClassifierConfig, NoisyClassifier]):
         return "classifiers"
 
     def preview(self) -> bytes | None:
-        """None: a classifier draws nothing."""
+        """None: a classifier makes no samples."""
         return None
 
     @torch.inference_mode()
     def accuracy_by_noise(
         self, held_out: Dataset, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
     ) -> AccuracyByNoise:
-        """How much of the held-out images it recognises at log-SNR from its lowest to its highest.
+        """The accuracy on held-out images at log-SNRs from the lowest to the highest.
 
-        Of more than 2000 images, so many are looked at, evenly spaced. Raises InputError where they are none, or have
-        other classes than it knows.
+        At most 2000 images are used, evenly spaced. Raises InputError if there are none, or if they have other classes
+        than the model.
         """
         if not held_out.label_names or held_out.label_names != self.items.label_names or not len(held_out):
             raise InputError("data.source: has no held-out images of the classes it knows; give the data of the run")

@@ -1,4 +1,4 @@
-"""Older run folders: what format 5 wrote, as this version reads it."""
+"""Older run folders: the upgrade of format 5 to the present format."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ FORMAT: Final = 6
 
 
 def upgraded(data: Any) -> Any:
-    """The JSON of a run of format 5 as that of FORMAT; all else as it is."""
+    """The JSON of a run of format 5, upgraded to FORMAT; anything else unchanged."""
     if not isinstance(data, dict) or data.get("format") != 5 or not isinstance(data.get("config"), dict):
         return data
     return data | {"config": upgraded_config(data["config"]), "format": FORMAT}

@@ -1,4 +1,4 @@
-"""The runs that guide a model: a classifier of noisy images, a worse model of the same."""
+"""The runs that guide a model: a classifier of noisy images, or a worse model of the same data."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,9 @@ from sumi.sampling.sampler import Guidance
 
 @torch.inference_mode(False)  # an inference tensor gives no gradient
 def loaded(model: DiffusionModel, guidance: Guidance) -> Guidance:
-    """``guidance`` with its run folders and models as the denoiser and the classifier in them.
+    """``guidance`` with its run folders and models replaced by their denoiser and classifier.
 
-    Raises InputError where they are not of the model's images and classes.
+    Raises InputError if their images or classes differ from the model's.
     """
     return replace(guidance, worse=_worse(model, guidance.worse), classifier=_classifier(model, guidance.classifier))
 

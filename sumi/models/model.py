@@ -1,4 +1,4 @@
-"""What every system has: its configuration, the description of a run of it, and the trained model that comes of it.
+"""What every system has: a configuration, the description of a run, and the trained model.
 
     SystemConfig ── build(items) ──▶ Objective ── training ──▶ weights ── wrap ──▶ TrainedModel
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class SystemConfig(ABC):
     """The configuration of a system: the data, the seed, the training, and the parts that its subclass adds.
 
-    Raises InputError for a seed that is none.
+    Raises InputError for an invalid seed.
     """
 
     name: ClassVar[str]
@@ -61,18 +61,18 @@ class SystemConfig(ABC):
             raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
 
     def suited(self, spec: DataSpec) -> Self:
-        """With what suits data of ``spec`` (`DataSpec.defaults`); itself, where the system has nothing to choose."""
+        """The configuration with the defaults for data of ``spec`` (`DataSpec.defaults`), if the system uses them."""
         del spec
         return self
 
     @property
     @abstractmethod
     def identity(self) -> tuple[object, ...]:
-        """All that the weights mean nothing without."""
+        """The settings that the weights depend on."""
 
     @abstractmethod
     def build(self, items: DataSpec) -> Objective:
-        """The untrained model of such data, with what it is trained on. Raises InputError where they do not fit."""
+        """The untrained model for such data, with its objective. Raises InputError if they do not fit."""
 
     @abstractmethod
     def wrap(self, description: "RunDescription", module: nn.Module, step: int, folder: Path) -> "TrainedModel":
@@ -81,9 +81,9 @@ class SystemConfig(ABC):
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What config.json holds.
+    """The contents of config.json.
 
-    ``data_std``: the standard deviation of the data in the model's range, a scale that samplers go by.
+    ``data_std``: the standard deviation of the data in the model's range, a scale for samplers.
     """
 
     config: SystemConfig
@@ -94,20 +94,20 @@ class RunDescription:
 
     @classmethod
     def of(cls, config: SystemConfig, dataset: Dataset) -> "RunDescription":
-        """That of a run on this data. Raises InputError for data of a kind that no run folder holds."""
+        """The description of a run on these data. Raises InputError for a spec that config.json cannot hold."""
         if not is_dataclass(dataset.spec):
             raise InputError(f"data: the spec of {dataset.spec.name} is no dataclass, which config.json could hold")
         return cls(config, cast("SPECS", dataset.spec), dataset.fingerprint(), dataset.std())
 
     @property
     def identity(self) -> str:
-        """sha256 of all that the weights mean nothing without: the system, its parts and what the data are."""
+        """sha256 of everything the weights depend on: the system, its parts and the data's spec."""
         parts = (self.config.name, *self.config.identity, self.items)
         return hashlib.sha256(json.dumps([to_json(part) for part in parts], sort_keys=True).encode()).hexdigest()
 
 
 def pick_device(name: str | None) -> torch.device:
-    """The device called ``name``; None: a GPU where there is one. Raises InputError for one that is not there."""
+    """The device ``name``; None: a GPU if there is one. Raises InputError if it is not available."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -125,9 +125,9 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module, default=Any)
 
 
 class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
-    """What every kind of run gives when it is loaded: weights that are trained no more.
+    """A loaded run of any system, with frozen weights.
 
-    ``folder`` is the run folder it came from; ``step`` how long it was trained; ``what`` how such models are called.
+    ``folder``: its run folder; ``step``: optimizer steps trained; ``what``: the name of such models in messages.
     """
 
     what: ClassVar[str] = "trained models"
@@ -139,7 +139,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         self.step, self.folder = step, folder
 
     def facts(self) -> dict[str, str]:
-        """What it is, in words, by name."""
+        """Its properties as text, by name."""
         data, count = Path(self.config.data.source).name, sum(p.numel() for p in self.module.parameters())
         return {
             "recipe": self.config.recipe,
@@ -169,8 +169,8 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         guidance: "GuidanceSweep | None" = None,
         progress: Count | bool | None = None,
     ) -> "Measured":
-        """Measure it, and write ``report/`` in its run folder: `sumi.evaluate`, with the same options."""
-        from sumi import evaluate  # which knows all models
+        """Evaluate it and write ``report/`` in its run folder: see `sumi.evaluate`."""
+        from sumi import evaluate  # imports all models
 
         return evaluate(
             self,
@@ -185,18 +185,18 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
 
     @property
     def evaluated_as(self) -> str:
-        """In which way it is evaluated (`sumi.report.evaluate.EVALUATIONS`): in that of what it makes."""
+        """The key of its evaluation in `sumi.report.evaluate.EVALUATIONS`: what it makes."""
         return self.items.name
 
     @property
     def images(self) -> ImageSpec:
-        """What its images are. Raises InputError where it makes something else."""
+        """The spec of its images. Raises InputError if it makes something else."""
         why = f"{self.folder}: is a model of {self.items.name}, and this is for images; choose such a run"
         return expect(self.items, ImageSpec, why)
 
     @property
     def pixels(self) -> PixelRange:
-        """How its images become pixels. Raises InputError where it makes something else."""
+        """The conversion of its images to pixels. Raises InputError if it makes something else."""
         return self.images.pixels
 
     @property
@@ -207,7 +207,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         """The run's own data, or other ``data`` (a path, a name or what `sumi.data.open_data` takes) made to fit the
         model: images in its size and channels, vectors in its units.
 
-        Raises InputError where they are not of the model's kind, or cannot be found.
+        Raises InputError if they are of another kind or cannot be found.
         """
         config = self.config.data
         if data is None:
@@ -220,15 +220,15 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         return dataset.fitted_to(self.items, source)
 
     def load_images(self, data: object = None) -> Dataset:
-        """As `load_data`. Raises InputError where the model makes something else than images."""
+        """See `load_data`. Raises InputError if the model makes something other than images."""
         _ = self.images
         return self.load_data(data)
 
     def save(self, folder: Path | str) -> None:
-        """Write the model as a new run folder with one checkpoint, which `load` reads; all at once or not at all.
+        """Write the model as a new run folder with one checkpoint, which `load` reads; atomically.
 
-        Training can go on from it, with a new optimizer. Raises InputError where ``folder`` holds anything already,
-        SumiError where it cannot be written.
+        Training can continue from it, with a new optimizer. Raises InputError if ``folder`` is not empty, and SumiError
+        if it cannot be written.
         """
         final = Path(folder).resolve()
         if final.exists() and not final.is_dir():
@@ -252,11 +252,11 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
 
     @abstractmethod
     def preview(self) -> bytes | None:
-        """A PNG of what it has learned, to look at while it is trained; None where there is none."""
+        """A PNG of samples to look at during training, or None."""
 
 
 class GenerativeModel(TrainedModel[ConfigT, ModuleT]):
-    """A model that makes samples, and can be measured by them."""
+    """A model that makes samples."""
 
     what: ClassVar[str] = "models that make samples"
 
@@ -279,15 +279,15 @@ class GenerativeModel(TrainedModel[ConfigT, ModuleT]):
 
     @abstractmethod
     def how_sampled(self) -> str:
-        """How `sample` makes them when nothing more is said, in words."""
+        """The default sampler of `sample`, in words."""
 
     def drawn(self, made: Tensor, title: str) -> bytes:
-        """A PNG of samples ``made``; where pictures have titles it is called ``title``."""
+        """A PNG of samples ``made``, titled ``title`` where pictures have titles."""
         return self.items.picture(made, title)
 
 
 def check_indices(n: int, start: int, seed: int, batch_size: int) -> None:
-    """Raises InputError where samples ``start`` … ``start + n - 1`` of ``seed``, so many at a time, are none."""
+    """Raises InputError for an invalid range ``start`` … ``start + n - 1``, seed or batch size."""
     check_range(n=n, batch_size=batch_size, least=1)
     check_range(start=start, seed=seed, least=0)
     check_range(last_index=start + n, least=1)

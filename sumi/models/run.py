@@ -23,14 +23,14 @@ Model = TypeVar("Model", bound=TrainedModel)
 
 
 def read_config(data: object, parts: Iterable[type] = ()) -> SystemConfig:
-    """The configuration that this JSON describes, which ``parts`` may stand in. Raises InputError naming the field."""
+    """The configuration in this JSON; ``parts``: the user's own classes in it. Raises InputError naming the field."""
     return from_json(SYSTEMS, data, known=parts)
 
 
 def read_run(folder: RunFolder, parts: Iterable[type] = ()) -> RunDescription:
-    """The description in a run folder; ``parts``: classes of one's own that may stand in it.
+    """The description in a run folder; ``parts``: the user's own classes in it.
 
-    Raises InputError where it is none, or its config.json is not understood.
+    Raises InputError if it is not a run folder, or its config.json is invalid.
     """
     data = folder.read_config()
     if data.get("format") not in (5, FORMAT):
@@ -48,9 +48,9 @@ def read_run(folder: RunFolder, parts: Iterable[type] = ()) -> RunDescription:
 
 
 def with_network(config: SystemConfig, network: Network | None) -> SystemConfig:
-    """``config`` with a network of one's own (`sumi.networks.own`); None: as it is.
+    """``config`` with the user's own network (`sumi.networks.own`); None: unchanged.
 
-    Raises InputError where the system takes none, and where it was another one's.
+    Raises InputError if the system takes none, or if it was trained with another.
     """
     if network is None:
         return config
@@ -89,11 +89,11 @@ def load(
     network: Network | None = None,
     parts: Iterable[type] = (),
 ) -> TrainedModel:
-    """The model in a run folder: the averaged weights of its newest whole checkpoint, or of step ``checkpoint``.
+    """The model in a run folder: the averaged weights of its newest intact checkpoint, or of step ``checkpoint``.
 
-    It is of the run's kind. ``network`` and ``parts``: the network and the classes of one's own that it was trained
-    with, if any. Raises InputError where that is not ``expected``, where there is no such run or checkpoint, or a file
-    is damaged (every hash is verified).
+    ``network`` and ``parts``: the user's own network and classes that it was trained with, if any. Raises InputError if
+    the model is not of type ``expected``, if there is no such run or checkpoint, or if a file is damaged (every hash is
+    verified).
     """
     folder = RunFolder(run)
     description = read_run(folder, parts)

@@ -1,4 +1,4 @@
-"""What models make: a tensor that a notebook shows as a picture."""
+"""Samples of a model: a tensor that a notebook shows as a picture."""
 
 from copy import deepcopy
 from typing import Any, Self, SupportsIndex
@@ -10,7 +10,7 @@ from sumi.data.spec import DataSpec
 
 
 class Samples(Tensor):
-    """Samples (N, …) of data of ``spec``. Whatever is computed from them is a plain tensor, and so is a copy."""
+    """Samples (N, …) of data of ``spec``. Results of operations on them, and copies, are plain tensors."""
 
     spec: DataSpec
     __torch_function__: Any = torch._C._disabled_torch_function_impl
@@ -23,7 +23,7 @@ class Samples(Tensor):
         return made
 
     def plain(self) -> Tensor:
-        """The same as a plain tensor, without a copy."""
+        """A plain tensor that shares their memory."""
         return self.as_subclass(Tensor)
 
     def _repr_png_(self) -> bytes:
@@ -31,7 +31,7 @@ class Samples(Tensor):
         return self.spec.picture(self.plain(), "samples")
 
     def __reduce_ex__(self, proto: SupportsIndex) -> Any:
-        """A file holds a plain tensor, which needs no sumi to be read."""
+        """Pickled as a plain tensor, which can be read without sumi."""
         return self.plain().__reduce_ex__(proto)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
