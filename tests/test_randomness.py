@@ -28,6 +28,19 @@ def test_golden_values() -> None:
     assert values == pytest.approx([0.059911035001277924, 0.015559634193778038, -1.1644384860992432], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ((1, 2, 3, Purpose.STEP, 0), [-0.13824453556819916, -0.8569816662892272]),
+        ((7, 37, 1000, Purpose.TRAINING_NOISE, 0), [-0.22802565939438085, -1.2057446287128355]),
+        ((2**64 - 1, 5, 2, Purpose.CORRECTOR, 1), [0.8595185309460182, 0.4922428075764586]),
+    ],
+)
+def test_each_word_has_its_place(key: tuple[int, int, int, Purpose, int], values: list[float]) -> None:
+    """Seed, index, step, purpose and draw are all different here: an exchange of two would be another stream."""
+    assert generator(*key).standard_normal(2).tolist() == pytest.approx(values, rel=1e-12)
+
+
 @given(
     st.tuples(WORDS, WORDS, WORDS, st.sampled_from(Purpose)), st.tuples(WORDS, WORDS, WORDS, st.sampled_from(Purpose))
 )

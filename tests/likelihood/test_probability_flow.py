@@ -15,7 +15,7 @@ from sumi.denoising.exact import gaussian_denoiser, mixture_denoiser
 from sumi.denoising.parameterization import PredictEnergy, PredictVelocity
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.grid_flow import GridFlow, integrals
-from sumi.likelihood.probability_flow import SMALLEST, ProbabilityFlow
+from sumi.likelihood.probability_flow import SMALLEST, LogDensity, ProbabilityFlow
 from sumi.likelihood.trace import ExactTrace, draw_probes
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Cosine, Flow, SubVP
@@ -152,6 +152,13 @@ def test_rademacher_probes_are_exact_where_the_jacobian_is_a_multiple_of_one() -
     assert exact.standard_error.isnan().all()
     normal = flow.log_density(denoiser, x, draw_probes(0, range(3), x, 4, "normal"))
     assert normal.standard_error.min() > 0.1
+
+
+def test_the_standard_error_of_the_mean_is_the_deviation_of_estimates_over_the_root_of_their_number() -> None:
+    estimates = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 5.0, 5.0, 9.0]], dtype=torch.float64)
+    found = LogDensity(estimates, torch.ones(2, dtype=torch.int64), torch.zeros(2, 1))
+    assert found.log_density.tolist() == [2.5, 6.0]
+    assert found.standard_error.tolist() == pytest.approx([(5 / 3 / 4) ** 0.5, 1.0], rel=1e-12)
 
 
 @pytest.mark.parametrize("distribution", ["rademacher", "normal"])

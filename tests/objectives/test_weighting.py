@@ -136,6 +136,17 @@ def test_uncertainty_begins_at_nothing_and_is_finite_at_both_ends() -> None:
     torch.testing.assert_close(u(at([0.0]))[0], (u.series * torch.cos(torch.pi * k / 2)).sum())  # z = ½
 
 
+def test_uncertainty_tells_noise_levels_apart_up_to_the_largest_of_any_schedule() -> None:
+    """z = (ln σ̂ + 10)/20: variance-exploding schedules go beyond σ = 100."""
+    u = Uncertainty()
+    with torch.no_grad():
+        u.series[1] = 1.0
+    sigma = torch.tensor([5e-5, 0.01, 20.0, 80.0, 120.0, 348.0, 5000.0, 2e4], dtype=torch.float64)
+    found = u(at((-2 * sigma.log()).tolist())).double()
+    torch.testing.assert_close(found, torch.cos(torch.pi * (sigma.log() + 10) / 20), rtol=0, atol=1e-6)
+    assert bool((found.diff() < -0.01).all())
+
+
 def test_the_best_uncertainty_is_the_log_of_the_loss_and_makes_all_levels_count_alike() -> None:
     """Losses that differ a thousandfold between levels: e^u learns each, and the weighted loss is 1 + u everywhere."""
     levels, losses = at([-8.0, -2.0, 3.0, 9.0]), torch.tensor([1.0, 0.1, 0.01, 0.001])

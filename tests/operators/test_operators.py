@@ -160,6 +160,17 @@ def test_lost_frequencies_are_lost_in_the_blur_itself() -> None:
     assert singular.max() == pytest.approx(1, abs=1e-3)
 
 
+def test_what_a_blur_loses_does_not_depend_on_its_scale() -> None:
+    """A kernel c times as large is c times the operator, and its inverse 1/c times: gains count to the largest."""
+    x, kernel = randn(1, 1, 9, 8), gaussian_blur(1.2).kernel
+    blur = Convolution(kernel, 1e-2)
+    assert 0.1 < float((x - blur.pseudo_inverse(blur(x))).square().mean()) < 0.9  # some is lost, and some not
+    for scale in (1e-4, 30.0):
+        scaled = Convolution(scale * kernel, 1e-2)
+        torch.testing.assert_close(scaled(x), scale * blur(x), rtol=1e-9, atol=0)
+        torch.testing.assert_close(scaled.pseudo_inverse(x), blur.pseudo_inverse(x) / scale, rtol=1e-9, atol=0)
+
+
 def test_grey_of_grey_is_itself() -> None:
     x = randn(2, 1, 4, 4)
     torch.testing.assert_close(Grey()(x.expand(2, 3, 4, 4)), x, rtol=0, atol=1e-14)

@@ -1,6 +1,7 @@
 """Solvers of the probability-flow ODE on targets whose flow is known: orders, ends, counts, and tolerances."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import log, sqrt
 from typing import ClassVar
@@ -19,7 +20,7 @@ from sumi.process.exploding import EDM, VE
 from sumi.process.gaussian import expand
 from sumi.process.schedule import DATA, NoiseLevel, noise_level, noise_levels
 from sumi.randomness import Purpose
-from sumi.sampling.dormand_prince import ERROR, STAGES
+from sumi.sampling.dormand_prince import ERROR, STAGES, Tolerance, Walk, integrate
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adaptive import Adaptive
 from sumi.sampling.solvers.ddim import DDIM
@@ -227,6 +228,22 @@ def test_float32_loses_nothing_at_the_noisy_end() -> None:
         narrow = sample(RowByRow(target, schedule), solver, karras(schedule, 10), start(schedule).float())
         assert narrow.dtype == torch.float32
         torch.testing.assert_close(narrow.double(), wide, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("tolerance", [1e-6, 32e-6])
+def test_the_next_step_is_that_whose_error_would_be_allowed(tolerance: float) -> None:
+    """For y' = φ⁴ the estimate is K h⁵, whatever the place: after a step of any length the next one is
+    0.9 (tolerance/K)^(1/5), K = Σ ERROR_j c_j⁴."""
+    nodes = np.array([0.0, *(sum(row) for row in STAGES)])
+    exact = 0.9 * (tolerance / abs(float(np.array(ERROR) @ nodes**4))) ** 0.2
+    for length in (0.4, 0.7, 1.0):
+        first = torch.tensor([length * exact], dtype=torch.float64)
+        none, zero = torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.float64)
+        walk = Walk((zero,), (zero,), first, none)
+        quartic = partial(integrate, lambda phi, _: ((phi**4)[:, None],))
+        done = quartic(walk, 0.0, float(first), [Tolerance(0.0, tolerance)], 1)
+        assert float(done.step_size) == pytest.approx(exact, rel=1e-9)
+        assert float(done.y[0]) == pytest.approx(float(first) ** 5 / 5, rel=1e-12)
 
 
 def test_the_embedded_pair_is_dormand_and_princes() -> None:
