@@ -42,6 +42,8 @@ class MetricsLog:
             SumiError: the file cannot be written.
         """
         line = _line(metrics)
+        with _writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         with _writing(self.path), self.path.open("a+b") as file:
             _drop_torn_line(file)
             file.write(line)

@@ -45,6 +45,11 @@ def test_many_lines_come_back_as_they_were_written(path: Path) -> None:
     assert path.read_bytes().count(b"\n") == 3000
 
 
+def test_the_first_line_makes_the_folder(tmp_path: Path) -> None:
+    MetricsLog(tmp_path / "runs" / "new" / "metrics.jsonl").append(entry(1))
+    assert read(tmp_path / "runs" / "new" / "metrics.jsonl") == [entry(1)]
+
+
 def test_a_line_is_in_the_file_as_soon_as_append_returns(path: Path) -> None:
     log = MetricsLog(path)
     for step in range(3):
