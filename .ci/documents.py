@@ -20,6 +20,7 @@ import argparse
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -179,7 +180,8 @@ def run_all(wanted: list[str]) -> None:
     for block in (block for page in wanted for block in blocks(page) if block.skipped):
         print(f"not run: {block.page}:{block.line}: {block.skipped}")
     if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+        sys.exit(f"failed: {', '.join(failed)} (what they made is in {folder})")
+    shutil.rmtree(folder)
     print(f"{len(before) + len(rest)} pages ran as written")
 
 
