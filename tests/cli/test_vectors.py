@@ -175,7 +175,7 @@ def test_evaluate_measures_and_reports(trained: Path, tmp_path: Path, capsys) ->
     found = json.loads((copy / "report/evaluation.json").read_text())
     assert found["samples"] == 60
     page = (copy / "report/report.html").read_text()
-    assert "vectors to train on" in page
+    assert "held-out vectors" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 

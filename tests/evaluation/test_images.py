@@ -122,7 +122,7 @@ def test_samples_of_one_kind_vary_less_than_real_images(digits: dict[str, Tensor
     assert found.variety.samples.coverage.high < 0.2 < 0.8 < found.variety.real.coverage.low
     assert found.inception_score is not None
     assert found.inception_score.samples.score.high < 1.5 < 8 < found.inception_score.real.score.value
-    assert "they vary less" in verdict(replace(found, balance=None)).headline
+    assert "they are less diverse" in verdict(replace(found, balance=None)).headline
     perfect = measured(digits, network, digits["perfect"])
     assert perfect.variety is not None
     assert perfect.variety.samples.coverage.value == pytest.approx(perfect.variety.samples.expected_coverage, abs=0.02)
@@ -258,7 +258,7 @@ def test_data_without_labels_are_measured_too(digits: dict[str, Tensor], monkeyp
     assert found.inception_score is None
     assert found.variety is not None
     assert not found.left_out
-    assert "A network is sure which way up" in str(verdict(found))
+    assert "A network trained to detect how images are rotated is confident about" in str(verdict(found))
     assert found.distances.kernel.low < 0 < found.distances.kernel.high
 
 

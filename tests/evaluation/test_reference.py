@@ -16,7 +16,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.report.evaluate import evaluate
 from tests.tiny_models import digits_model
 
-GUIDE = Path(__file__).parents[2] / "docs" / "evaluation.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
 
 
 def test_the_guides_parts_are_the_evaluation_of_all_samples(
@@ -28,14 +28,13 @@ def test_the_guides_parts_are_the_evaluation_of_all_samples(
     monkeypatch.chdir(tmp_path)
     model = digits_model(tmp_path / "runs/vae")
     model.save(model.folder)
-    part, whole = (
-        code.replace("250_000", "30") for code in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
-    )
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text().replace("runs/demo", "runs/vae"), re.S)
+    part, whole = (next(code for code in blocks if word in code) for word in ("# part.py", "FeatureMoments.merged"))
+    names: dict[str, object] = {}
     for k in range(4):
         monkeypatch.setattr(sys, "argv", ["part.py", str(k)])
-        exec(part, {})
-    names: dict[str, object] = {}
-    exec(whole, names)
+        exec(part.replace("250_000", "30"), names)
+    exec(whole.replace("range(2)", "range(4)"), names)
     count, printed = capsys.readouterr().out.split(" ", 1)
     assert count == "120"
     found = evaluate(model, n=120).evaluation

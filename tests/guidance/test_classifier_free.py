@@ -119,7 +119,7 @@ def test_a_tuned_solver_is_for_what_it_was_tuned_to(model: DiffusionModel, monke
         ({"label": torch.tensor([0, 3])}, "label: give whole numbers from 0 to 2"),
         ({"label": torch.tensor([0, -1])}, "label: give whole numbers"),
         ({"label": torch.tensor([0.0, 1.0])}, "label: give whole numbers"),
-        ({"label": torch.tensor([0])}, r"label: \(1,\) classes for 2 samples"),
+        ({"label": torch.tensor([0])}, r"label: has shape \(1,\) for 2 samples"),
     ],
 )
 def test_impossible_labels_are_refused(model: DiffusionModel, options: dict, answer: str) -> None:
@@ -208,8 +208,8 @@ def test_label_accuracy_is_the_share_that_the_classifier_finds_right(monkeypatch
     assert 0.65 < planted.label_accuracy.value < 0.78
     assert planted.label_accuracy.low < planted.label_accuracy.value < planted.label_accuracy.high
     assert without.label_accuracy is None
-    assert f"{amount(planted.label_accuracy)} are the class asked for, where" in str(verdict(planted))
-    assert "asked for" not in str(verdict(without))
+    assert f"assigns {amount(planted.label_accuracy)} of the samples to the requested class" in str(verdict(planted))
+    assert "requested class" not in str(verdict(without))
 
 
 def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, tmp_path: Path, monkeypatch) -> None:
@@ -239,10 +239,10 @@ def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, tmp
     assert all(share > 0.03 for share in shares[5:])
     page = (run / "report/report.html").read_text()
     assert "guidance 2" in page
-    assert "Of the class asked for" in page
-    assert "else taken for" in page
+    assert "Assigned to the requested class" in page
+    assert "mistaken for" in page
     assert f"sumi evaluate {run} -n 300 --seed 4" in page
-    assert "are the class asked for" in measured.verdict
+    assert "of the samples to the requested class" in measured.verdict
     asked.clear()
     for seed in (4, 5):  # few enough that nothing is measured
         evaluate(model, n=9, seed=seed)

@@ -47,7 +47,7 @@ class FullGaussian:
     def denoiser(self, schedule: Schedule = SCHEDULE) -> FunctionDenoiser:
         return FunctionDenoiser(self.clean, schedule)
 
-    def told(self, values: np.ndarray, known: np.ndarray, width: float) -> "FullGaussian":
+    def conditioned(self, values: np.ndarray, known: np.ndarray, width: float) -> "FullGaussian":
         """Times Π N(x_0; values, width²) over the known elements, by conditioning the joint Gaussian."""
         h = np.eye(len(known))[known]
         gain = self.covariance @ h.T @ np.linalg.inv(h @ self.covariance @ h.T + width**2 * np.eye(len(h)))
@@ -87,7 +87,7 @@ def test_conditioning_is_exact_on_every_gaussian(t: NoiseLevel, width: float) ->
     """Two of three correlated elements: at any x_t the denoiser of p r, to 1e-10."""
     x_t = points(20, 3)
     got = Conditioned(TARGET.denoiser(), known(width))(x_t, t)
-    expected = TARGET.bind(VALUES, KNOWN, width).clean(x_t, t)
+    expected = TARGET.conditioned(VALUES, KNOWN, width).clean(x_t, t)
     torch.testing.assert_close(got.clean, expected, rtol=0, atol=1e-10)
     if width == 0:
         assert torch.equal(got.clean[:, KNOWN], torch.from_numpy(VALUES[KNOWN]).expand(20, 2))
@@ -103,7 +103,7 @@ def test_what_is_sampled_is_the_conditioned_gaussian(solver, width: float, order
 
     Of RK4 that is 2 where values are known exactly: their ODE has the slope 1/sigma at the end.
     """
-    target = TARGET.bind(VALUES, KNOWN, width)
+    target = TARGET.conditioned(VALUES, KNOWN, width)
     found = []
     for n in (100, 200):
         times = grid(n) ** 2

@@ -77,15 +77,12 @@ class DiffusionSettings(SystemConfig, ABC):
             raise InputError("sampling.solver: tuned is chosen by itself once fitted; set another, such as adams")
         if self.times.grid is not None and self.schedule.steps is None:
             raise InputError(f"times: schedule={self.schedule.name} is continuous and has no grid; set times=uniform")
-        match self.schedule:
-            case Learned() | LearnedChain():
-                self._check_learned()
-            case Erasing():
-                self._check_erasing()
-            case _:
-                pass
+        if self.schedule.name in (Learned.name, LearnedChain.name):
+            self._check_learned()
         if self.weighting == LearnedUncertainty() and self.times.name == ImportanceTimes.name:
             raise InputError("times: weighting=uncertainty makes all times count alike; set times=grid")
+        if self.schedule.name == Erasing.name:
+            self._check_erasing()
         self._check_conditioning()
         if self.variance == FixedVariance():
             self._check_solver()
