@@ -8,15 +8,25 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from sumi.errors import SumiError
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument errors in the one-line style of all others."""
+    """Argument errors in the one-line style of all others; ``flags``: each option by the name of what it sets."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        self.flags: dict[str, str] = {}
+        super().__init__(*arguments, **settings)
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        action = super().add_argument(*names, **settings)
+        if action.option_strings:
+            self.flags[action.dest] = action.option_strings[-1]
+        return action
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"sumi: {message} (see {self.prog} --help)\n")
@@ -41,12 +51,6 @@ COMMANDS: Final = {
 }
 
 
-NO_OPTIONS: Final = {"run", "recipe", "image", "a", "b", "subject", "command", "debug", "version"}
-"""What a command is given without an option's name."""
-OPTIONS: Final = {"settings": "set", "values": "value"}
-"""Options that are not called as what they set."""
-
-
 def build_parser(chosen: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """The parser of all commands, with the options of the ``chosen`` ones."""
     parser = _Parser(prog="sumi", description="Train, sample, measure and explain diffusion models.")
@@ -57,6 +61,7 @@ def build_parser(chosen: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name in chosen:
             import_module(f"sumi.cli.{name}").add_options(command)
+        command.set_defaults(flags=command.flags)
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
@@ -82,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         else:
-            print(f"sumi: {with_option(str(error), options)}", file=sys.stderr)
+            print(f"sumi: {with_options(str(error), options.flags)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("sumi: interrupted", file=sys.stderr)
@@ -101,18 +106,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def with_option(message: str, options: argparse.Namespace) -> str:
-    """An error of the library, which begins with a field, with the command's option for that field instead.
+def with_options(message: str, flags: Mapping[str, str]) -> str:
+    """An error of the library, which begins with the fields that it is about, with a command's options for them.
 
-    guidance.interval: … → --guidance-interval: …, where the command has such an option.
+    ``flags``: the options by the name of what they set. "guidance.interval: …" becomes "--guidance-interval: …", and
+    "steps 0, seed -1: …" becomes "--steps 0, --seed -1: …". What a command has no option for stays as it is.
     """
-    field, colon, rest = message.partition(":")
-    section, _, own = field.rpartition(".")
-    names = [own] if not section else [f"{section}_{own}", own, section] if section == "guidance" else []
-    for name in names:
-        if hasattr(options, name) and name not in NO_OPTIONS:
-            return f"{'-' if len(name) == 1 else '--'}{OPTIONS.get(name, name).replace('_', '-')}{colon}{rest}"
-    return message
+    fields, colon, rest = message.partition(":")
+    found = []
+    for part in fields.split(", "):
+        field, space, value = part.partition(" ")
+        section, _, own = field.rpartition(".")
+        names = [f"guidance_{own}", own, section] if section == "guidance" else [field]
+        flag = next((flags[name] for name in names if name in flags), None)
+        if flag is None:
+            return message
+        found.append(f"{flag}{space}{value}")
+    return ", ".join(found) + colon + rest
 
 
 def _first_line(error: Exception) -> str:

@@ -36,7 +36,7 @@ def open_folder(folder: Path, device: torch.device) -> PretrainedSpace:
     except ImportError as error:
         raise InputError(
             f"{folder}: transformers is needed to read it, and not installed; pip install 'sumi[features]', "
-            "or use --features learned"
+            "or use features=learned"
         ) from error
     kind = str(_json(folder / "config.json").get("model_type"))
     if kind not in DINO | CLIP:

@@ -209,7 +209,7 @@ NAMES = {FID_CLASSES: "Inception-v3 of the FID", IMAGENET_CLASSES: "Inception-v3
 UNUSED = re.compile(r"AuxLogits\..*|.*\.num_batches_tracked")
 REMEDY = (
     "get pt_inception-2015-12-05-6726825d.pth from the releases of github.com/mseitzer/pytorch-fid, "
-    "or use --features learned"
+    "or use features=learned"
 )
 SEEN = Preprocessing((SIDE, SIDE), None, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

@@ -44,7 +44,7 @@ class Preprocessing:
         if images.shape[1] not in (1, 3):
             raise InputError(
                 f"images with {images.shape[1]} channels: this feature network sees grey (1) or colour (3); "
-                "measure with --features learned"
+                "measure with features=learned"
             )
         x = (images.float() + 1) / 2
         # torch's plain bicubic is another (a = -3/4): the smoothing one is used for larger images too

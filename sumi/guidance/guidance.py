@@ -76,7 +76,9 @@ def _extrapolated(
         return better
     else:
         if network.conditioner is not None and network.conditioner.always:
-            raise InputError(f"guidance: {guidance.scale:g} needs a model also trained without its condition; give 1")
+            raise InputError(
+                f"guidance.scale: {guidance.scale:g} needs a model also trained without its condition; give 1"
+            )
         worse = network
     return Extrapolation(better, worse, guidance.scale, _interval(guidance), guidance.rescale)
 

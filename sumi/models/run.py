@@ -105,7 +105,7 @@ def load(
     if not by_step:
         why = f" ({skipped[0]})" if skipped else ""
         raise InputError(
-            f"{folder.checkpoints}: holds no whole checkpoint{why}; train with --resume until one is saved"
+            f"{folder.checkpoints}: holds no whole checkpoint{why}; resume the training until one is saved"
         )
     step = max(by_step) if checkpoint is None else checkpoint
     if step not in by_step:
@@ -116,7 +116,7 @@ def load(
         weights, state = load_weights(path, "ema"), load_state(path)
     except InputError as error:
         others = [str(other) for other in sorted(by_step) if other != step]
-        hint = f"; or take an older one: --checkpoint {others[-1]}" if others else ""
+        hint = f"; or take an older one: checkpoint {others[-1]}" if others else ""
         raise InputError(f"{error}{hint}") from None
     if state.get("identity") != description.identity:
         raise InputError(

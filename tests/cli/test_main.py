@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from sumi.cli.demo import SETTINGS
-from sumi.cli.main import COMMANDS, build_parser, main
+from sumi.cli.main import COMMANDS, build_parser, main, with_options
 from sumi.config import to_json
 from sumi.data.images import ImageSpec
 from sumi.models.model import RunDescription
@@ -426,7 +426,7 @@ def test_a_run_is_refused_without_resume_and_goes_on_with_it(trained: Path, tmp_
     shutil.copytree(trained, copy)
     arguments = ["train", "ddpm", "--data", "digits", "--out", str(copy), "--no-report", *TINY]
     assert main([*arguments, "--steps", "6"]) == 2
-    assert "--resume" in capsys.readouterr().err
+    assert "already holds a run; resume it" in capsys.readouterr().err
     assert main([*arguments, "--steps", "6", "--resume"]) == 0
     assert main([*arguments, "--steps", "8", "--resume"]) == 0
     assert sorted(p.name for p in (copy / "checkpoints").iterdir()) == ["00000006", "00000008"]
@@ -473,3 +473,27 @@ def test_a_signal_to_the_real_program(tmp_path: Path, number: int, code: int) ->
     assert f"continues from step {saved}" in printed
     steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, newest(out) + 1))
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "expected"),
+    [
+        ("sample", "guidance.interval: 3 is not LOW,HIGH", "--guidance-interval: 3 is not LOW,HIGH"),
+        ("sample", "guidance.scale: nan is no number", "--guidance: nan is no number"),
+        ("sample", "guidance.negative: there is no class owl", "--negative: there is no class owl"),
+        ("sample", "n 0: is out of range", "-n 0: is out of range"),
+        ("sample", "values: the model knows no x", "--value: the model knows no x"),
+        ("train", "settings a: there is no '='", "--set a: there is no '='"),
+        ("train", "training.steps: 0 is too few", "training.steps: 0 is too few"),
+        ("nll", "n 1, draws 0: are too few", "-n 1, --draws 0: are too few"),
+        ("nll", "no_ode: leaves out draws", "--no-ode: leaves out draws"),
+        ("compare", "solvers, steps: there is nothing", "--solvers, --steps: there is nothing"),
+        ("evaluate", "trade_off: too few", "--trade-off: too few"),
+        ("evaluate", "guidance.scale: 0 needs another model", "guidance.scale: 0 needs another model"),
+        ("sample", "runs/n: is not a run folder", "runs/n: is not a run folder"),
+        ("sample", "no field is named", "no field is named"),
+    ],
+)
+def test_an_error_of_the_library_names_the_option_of_the_command(command: str, message: str, expected: str) -> None:
+    options = build_parser([command]).parse_args([command, "RUN"])
+    assert with_options(message, options.flags) == expected

@@ -174,7 +174,7 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
             ["--trade-off"],
             "--trade-off: needs a class-conditional model of images; train",
         ),
-        ("always", ["--trade-off"], "guidance: 0 needs a model also trained without its condition; give 1"),
+        ("always", ["--trade-off"], "guidance.scale: 0 needs a model also trained without its condition; give 1"),
         ("told", ["--trade-off", "--scales", "0,strong"], "--scales: 0,strong is not a list of numbers; write 0,1,2,5"),
         ("told", ["--trade-off", "--scales", "1,1"], "--scales: give at least two different numbers from 0 upwards"),
         ("told", ["--trade-off", "--scales=-1,1"], "--scales: give at least two different numbers from 0 upwards"),

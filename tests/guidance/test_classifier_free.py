@@ -141,7 +141,9 @@ def test_guidance_needs_labels_that_were_left_out(tmp_path: Path) -> None:
     """With dropout 0 nothing was learned without labels: the conditional model alone is all there is."""
     model = class_model(tmp_path, "conditioning.dropout=0.0", "sampling.guidance=1")
     assert bool(model.sample(1, label="cat", guidance=1.0).isfinite().all())
-    with pytest.raises(InputError, match="guidance: 2 needs a model also trained without its condition; give 1"):
+    with pytest.raises(
+        InputError, match=r"guidance\.scale: 2 needs a model also trained without its condition; give 1"
+    ):
         model.sample(1, label="cat", guidance=2.0)
 
 

@@ -45,7 +45,7 @@ def likelihood_of_baseline(
     ``draws`` of a VAE's latent for each image (256). Raises InputError, and for a GAN always.
     """
     if n < 2 or (draws is not None and draws < 1):
-        raise InputError(f"-n {n}, --draws {draws}: are too few; give 2 or more items, and 1 draw or more")
+        raise InputError(f"n {n}, draws {draws}: are too few; give 2 or more items, and 1 draw or more")
     baseline = model.baseline
     if not isinstance(baseline, VAE | PixelCNN):
         raise InputError(f"{model.folder}: a GAN has no likelihood; measure it with `sumi evaluate`")
