@@ -405,7 +405,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_an_older_one_offered(trained: 
     assert main(["info", str(copy)]) == 0
     assert "damaged" in capsys.readouterr().out
     assert main(["sample", str(copy), "--out", str(tmp_path / "o")]) == 2
-    assert "--checkpoint 6" in capsys.readouterr().err
+    assert "checkpoint 6" in capsys.readouterr().err
     assert main(["sample", str(copy), "--checkpoint", "6", "--out", str(tmp_path / "o")]) == 0
 
 
