@@ -82,7 +82,7 @@ def test_settings_that_need_each_other_are_checked_together(config: DiffusionCon
         ("sampling.guidance.interval=a,b", "sampling.guidance.interval"),
         ("sampling.guidance.rescale=1.1", "sampling.guidance.rescale: 1.1 is not between 0 and 1"),
         ("training.steps.x=1", "'steps' has no fields of its own"),
-        ("training.steps", "there is no '='"),
+        ("training.steps", "has no '='"),
         ("training.steps=0", "training.steps: 0"),
         ("training.accumulation=3", "training.accumulation: 3"),
         ("seed=-1", "seed: -1"),

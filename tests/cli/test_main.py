@@ -244,7 +244,7 @@ MISTAKES = [
     (["train", "ddpm", "--data", "digits", "--set", "data.size=2"], "data.size"),
     (["train", "ddpm", "--data", "digits", "--set=network.widths=32,32,32,32,32", "--set=network.blocks=1,1,1,1,1"],
      "network.widths: 5 levels"),
-    (["train", "ddpm", "--data", "digits", "--device", "cuda:9"], "--device cuda:9"),
+    (["train", "ddpm", "--data", "digits", "--device", "cuda:9"], "--device: cuda:9"),
     (["train", "missing.json", "--data", "digits"], "missing.json: cannot be read"),
     (["sample", "."], "is not a run folder"),
     (["sample", "nowhere"], "is not a run folder"),

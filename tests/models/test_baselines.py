@@ -290,7 +290,6 @@ def test_one_command_each(runs: Path, capsys) -> None:
         (["sample", "gan", "--steps", "5"], "--steps: a run of gan has none; leave it out"),
         (["sample", "vae", "--trajectory"], "--trajectory: a run of vae has none; leave it out"),
         (["compare", "vae"], "is a run of vae, and this is for diffusion models; choose such a run"),
-        (["explain", "pixelcnn"], "is a run of pixelcnn, and this is for diffusion models; choose such a run"),
         (["evaluate", "gan", "--sweeps"], "sweeps: does not apply to the evaluation of a gan; leave it out"),
     ],
 )

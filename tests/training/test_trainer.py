@@ -204,7 +204,7 @@ def test_resume_where_there_is_nothing_starts(tmp_path: Path, whole: Path) -> No
     ("settings", "data", "answer"),
     [
         (("training.learning_rate=0.1",), None, "training.learning_rate: 0.001 → 0.1"),
-        (("training.steps=39",), None, "--steps 39"),
+        (("training.steps=39",), None, "steps: 39 are fewer"),
         (("network.widths=64",), None, "network.widths[0]"),
     ],
 )
