@@ -5,6 +5,7 @@ The networks are tiny; what is asserted of the training is that it is a function
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from sumi.objectives.schedule import VarianceMinimisingLoss
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE, Ladder
-from sumi.recipes import RECIPES, build
+from sumi.recipes import RECIPES, build, jit
 from sumi.sampling.solvers import SOLVERS
 
 DIGITS, VECTORS, BITS = ImageSpec(1, 8, 8, 17, ()), VectorSpec(2, None), VectorSpec(20, 2)
@@ -45,7 +46,10 @@ QUICK = ["training.batch_size=8", "training.sample_every=0", "training.checkpoin
 OF_IMAGES = ("classifier-free", "guided", "inpaint", "upscale", "colourise")  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
 DIFFUSION = [name for name in RECIPES if name not in ("noisy-classifier", *BASELINES)]  # which have tests of their own
-ADM = ["network.attention=", "network.head_width=32"]
+TINY = {
+    "guided": [*UNET, "network.attention=", "network.head_width=32"],
+    "jit": ["network.width=32", "network.blocks=2", "network.embedding=32"],
+}
 RUNS = [
     *[(name, "digits") for name in DIFFUSION],
     ("nonequilibrium", "swiss-roll"),
@@ -85,6 +89,7 @@ def test_there_are_these() -> None:
         "vdm",
         "edm",
         "flow",
+        "jit",
         *BASELINES,
     ]
     with pytest.raises(InputError, match=r"^recipe 'vmd': there is no such recipe; did you mean vdm\?$"):
@@ -221,6 +226,15 @@ def test_flow() -> None:
     assert loss_of(config) == DenoisingLoss(FlowWeighting())
 
 
+def test_jit() -> None:
+    """Li & He 2025: x_0 from a transformer on large patches, the velocity's loss, times of logit 0.8 ± 0.8, Heun."""
+    config = recipe("jit")
+    assert (config.schedule, config.parameterization.name, config.weighting.name) == (Flow(), "clean", "flow")
+    assert (config.times.name, config.times.mean, config.times.std) == ("logit_normal", 0.8, 0.8)
+    assert (config.network.name, config.network.patch, config.sampling.solver) == ("transformer", 2, "heun")
+    assert jit.recipe(DataConfig("digits"), replace(DIGITS, height=64, width=48)).network.patch == 6
+
+
 @pytest.mark.parametrize("name", [name for name in DIFFUSION if name not in OF_IMAGES])
 def test_on_vectors_the_network_is_a_perceptron_and_points_lie_anywhere(name: str) -> None:
     for source, items in (("swiss-roll", VECTORS), ("heartbeat", BITS)):
@@ -283,7 +297,7 @@ VARIANTS = [
 def test_it_trains_resumes_bit_for_bit_and_samples(name: str, source: str, settings, tmp_path: Path) -> None:
     """Two steps, as if killed then, and two more: the weights, averages and optimizer of four in one go."""
     run = tmp_path / "run"
-    network = [*UNET, *(ADM if name == "guided" else [])] if source == "digits" else MLP
+    network = TINY.get(name, UNET) if source == "digits" else MLP
     langevin = SOLVERS["langevin"] == SOLVERS.get(recipe(name, source).sampling.solver)
     grid = ["sampling.solver=ddim"] if langevin else []  # the grid of samples at the end would take a minute
     given = {"data": source, "out": run, "steps": 4, "settings": [*network, *QUICK, *grid, *settings], "device": "cpu"}
@@ -335,7 +349,7 @@ def test_the_loss_falls_with_the_recipes_own_settings(name: str, tmp_path: Path)
         data="digits",
         out=run,
         steps=150,
-        settings=[*UNET, *(ADM if name == "guided" else []), *quick],
+        settings=[*TINY.get(name, UNET), *quick],
         device="cpu",
     )
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
+from sumi.networks.transformer import TransformerConfig
 from sumi.networks.unet import UNetConfig
 from tests.networks.stirred import stirred
 
@@ -22,11 +23,13 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "unet with waves": (replace(UNET, fourier=(6,)), (3, 8, 8)),
     "adm": (ADM, (3, 8, 8)),
     "adm without attention": (replace(ADM, attention=()), (3, 8, 8)),
+    "transformer": (TransformerConfig(patch=2, width=32, blocks=4, head_width=16, embedding=32), (3, 8, 7)),
     "mlp": (MLPConfig(width=32, blocks=2, embedding=16), (5,)),
 }
 SMALLEST: dict[str, tuple[Any, tuple[int, ...]]] = {
     "unet": (UNetConfig(widths=(16,), blocks=(1,), embedding=8), (1, 3, 3)),
     "adm": (ADMConfig(widths=(16,), blocks=(1,), attention=(), embedding=8, head_width=16), (1, 3, 3)),
+    "transformer": (TransformerConfig(2, width=8, blocks=2, head_width=4, registers=1, embedding=8), (1, 3, 2)),
     "mlp": (MLPConfig(width=8, blocks=1, embedding=8), (2,)),
 }
 

@@ -24,6 +24,7 @@ from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
+from sumi.networks.transformer import TransformerConfig
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import GridTimes, ImportanceTimes, TimeSamplerConfig, UniformTimes
 from sumi.process.binomial import Binomial
@@ -64,7 +65,7 @@ class DiffusionSettings(SystemConfig, ABC):
     stratified_times: bool = field(
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
-    network: UNetConfig | ADMConfig | MLPConfig | OwnNetwork = field(
+    network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | OwnNetwork = field(
         default_factory=UNetConfig, metadata={"help": "the backbone"}
     )
     sampling: Sampling = field(default_factory=Sampling, metadata={"help": "how samples are made"})
