@@ -1,4 +1,4 @@
-"""Figures that explain: a schedule, the forward process on real images, the reverse process of a run.
+"""Figures that explain a schedule, the forward process on real images, and a run's reverse process.
 
-Each file draws one figure and states, in a line, the number that it shows.
+Each file draws one figure and states its main number in one line.
 """

@@ -1,12 +1,12 @@
-"""Errors of early steps are corrected by later ones, and how far depends on the sampler.
+"""How far later steps correct the errors of earlier ones depends on the sampler.
 
-For data N(m, c²) the exact denoiser is affine, and a kick of size 1 at time t leaves at time s
+For data N(m, c²) the exact denoiser is affine. Of a unit error at time t, at time s there remains
 
     under the probability-flow ODE            std_s/std_t                        std_t² = alpha_t² c² + sigma_t²
     under ancestral sampling (on average)     Cov(x_s, x_t)/Var(x_t),
                                               Cov = alpha_s alpha_t c² + alpha_t/alpha_s sigma_s²
 
-so the ODE keeps the kick relative to the marginal's width, while noise added afresh makes the sampler forget it.
+so the ODE keeps the error relative to the marginal's width, while fresh noise makes an ancestral sampler forget it.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ STD = 0.3
 
 @dataclass(frozen=True)
 class Remainder:
-    """What is left of a unit kick: at each time s, measured through the real sampler."""
+    """What remains of a unit error at each time s, measured through the real sampler."""
 
     t: tuple[float, ...]
     left: tuple[float, ...]
@@ -37,7 +37,7 @@ class Remainder:
 def measure_remainder(
     schedule: Schedule, solver: Solver[State], *, kick_at: float = 0.5, steps: int = 500
 ) -> Remainder:
-    """The response of the sampler to a unit added to x at ``kick_at``, data N(0, 0.3²), noise held fixed."""
+    """The sampler's response to a unit error in x at ``kick_at``, for data N(0, 0.3²) and fixed noise."""
     times = kick_at * (1 - torch.arange(steps + 1, dtype=torch.float64) / steps)
     left, at = [1.0], [kick_at]
 
@@ -56,7 +56,7 @@ def measure_remainder(
 
 
 def draw_correction(schedule: Schedule, path: Path) -> SavedFigure:
-    """The remainder of a kick at t = 0.5 on its way to the data, for DDIM (the ODE) and ancestral sampling."""
+    """The remainder of a unit error at t = 0.5 on the way to the data, for DDIM (the ODE) and ancestral sampling."""
     figure = canvas(6.5, 3.4)
     axes = figure.subplots()
     ends = {}
@@ -66,7 +66,7 @@ def draw_correction(schedule: Schedule, path: Path) -> SavedFigure:
         ends[eta] = remainder.left[-1]
     axes.invert_xaxis()
     axes.set_xlabel("t   (sampling goes from left to right)")
-    axes.set_ylabel("left of a unit kick at t = 0.5")
+    axes.set_ylabel("remainder of a unit error at t = 0.5")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)

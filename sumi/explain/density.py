@@ -1,9 +1,8 @@
-"""The density that a model of points in the plane has learned, and that it adds up to one.
+"""The learned density of a model of points in the plane, and its integral, which should be one.
 
-The probability-flow ODE gives log p at every point of a lattice (`sumi.likelihood.plane`). Where the network is an
-energy, its normalising constant at the least noise is found besides, three ways (`sumi.likelihood.partition`): by
-annealed importance sampling down the noise levels, by adding exp(-U) up over the lattice, and by comparing with the
-ODE.
+The probability-flow ODE gives log p at every point of a lattice (`sumi.likelihood.plane`). If the network is an energy,
+its normalising constant at the smallest noise is computed three ways (`sumi.likelihood.partition`): by annealed
+importance sampling down the noise levels, by quadrature of exp(-U), and by comparison with the ODE.
 """
 
 from collections.abc import Callable
@@ -36,17 +35,17 @@ from sumi.randomness import Purpose, normal
 
 POINTS: Final = 129
 FEWER_POINTS: Final = 49
-"""On a side where the network is an energy, whose Jacobian takes a second backward pass."""
+"""Lattice points per side for an energy, whose Jacobian takes a second backward pass."""
 MARGIN: Final = 1.3
 LEAST_NOISE: Final = 0.02
-"""σ̂ of the level whose density is drawn: two lattice points of a picture."""
+"""σ̂ of the plotted density: two lattice points of the figure."""
 CHAINS: Final = 256
 
 Count = Callable[[int, int], None]
 
 
 def flow_of(denoiser: NetworkDenoiser) -> tuple[Flow, NoiseLevel]:
-    """The ODE's integrator for this network, and the level whose density it gives."""
+    """The ODE's integrator for this network, and the noise level of its density."""
     flow = integrator(denoiser.trained_steps, smallest=LEAST_NOISE)
     return flow, flow.first(denoiser.schedule)
 
@@ -75,7 +74,7 @@ def learned_density(
 
 
 def draw_density(model: DiffusionModel, x_0: Tensor, path: Path, *, progress: Count | None = None) -> SavedFigure:
-    """The learned density as a map, with the data x_0 (M, 2) beside it. Raises InputError."""
+    """The learned density as a map, next to the data x_0 (M, 2). Raises InputError."""
     points = FEWER_POINTS if is_energy(model) else POINTS
     plane = learned_density(model, x_0, points=points, progress=progress)
     figure = canvas(9.5, 4.4)
@@ -95,13 +94,13 @@ def draw_density(model: DiffusionModel, x_0: Tensor, path: Path, *, progress: Co
         axes.set_xlim(left, right)
         axes.set_ylim(low, high)
         axes.set_aspect("equal")
-    says = f"the learned density adds up to {plane.integral:.4f} ± {plane.error:.4f} on {len(plane.first)}² points"
+    says = f"the learned density integrates to {plane.integral:.4f} ± {plane.error:.4f} on {len(plane.first)}² points"
     return save(figure, path, says)
 
 
 @dataclass(frozen=True)
 class Constants:
-    """log Z of an energy at one level, three ways, and how many of the annealed chains count."""
+    """log Z of an energy at one level, three ways, and the effective number of annealed chains."""
 
     level: NoiseLevel
     annealed: LogPartition
@@ -111,7 +110,7 @@ class Constants:
 
 
 def constants(model: DiffusionModel, x_0: Tensor) -> Constants:
-    """The normalising constant of an energy of points at its least noise; x_0 (M, 2). Raises InputError."""
+    """The normalising constant of an energy of points at its smallest noise; x_0 (M, 2). Raises InputError."""
     denoiser, x_0 = model.gaussian_denoiser(), x_0.to(model.device)
     flow, start = flow_of(denoiser)
     noise = normal(model.config.seed, range(len(x_0)), 0, Purpose.EVALUATION, x_0.shape[1:], device=x_0.device)
@@ -131,12 +130,12 @@ def constants(model: DiffusionModel, x_0: Tensor) -> Constants:
 
 
 def is_energy(model: DiffusionModel) -> bool:
-    """Whether the model's network is a scalar's gradient."""
+    """Whether the model's network is the gradient of an energy."""
     return isinstance(model.gaussian_denoiser().network, EnergyGradient)
 
 
 def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
-    """-U at the least noise beside log p of the ODE along the diagonal of the plane, and log Z three ways."""
+    """-U at the smallest noise and log p of the ODE along the plane's diagonal; and log Z three ways."""
     found = constants(model, x_0)
     denoiser = model.gaussian_denoiser()
     flow, start = flow_of(denoiser)
@@ -163,9 +162,9 @@ def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
     right.set_title("log Z, ± 2 errors", fontsize=10)
     for axes in (left, right):
         axes.grid(alpha=0.25)
-    told = ", ".join(f"{w.value:.3f} ± {w.error:.3f} by {name}" for name, w in ways)
+    values = ", ".join(f"{w.value:.3f} ± {w.error:.3f} by {name}" for name, w in ways)
     return save(
-        figure, path, f"log Z at sigma = {float(found.level.sigma):.3g}: {told} ({found.effective:.0f} chains count)"
+        figure, path, f"log Z at sigma = {float(found.level.sigma):.3g}: {values} ({found.effective:.0f} chains)"
     )
 
 

@@ -1,4 +1,4 @@
-"""All figures of a schedule, of a run, or of a law that every introduction to diffusion models states."""
+"""All figures of a schedule, of a run, or of a textbook fact about diffusion models."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +48,7 @@ def explain(
     device: str | None = None,
     count: Count | None = None,
 ) -> Iterator[SavedFigure]:
-    """Draw what there is to see of a schedule or a law (by name) or a run (its folder), one figure after the other.
+    """Draw the figures of a schedule or a law (by name) or a run (its folder), one after the other.
 
     ``data``: where the noised image comes from; the digits, or the run's own; ``checkpoint``: of a run, the
     newest for None; ``device``: for a run, a GPU where there is one; ``count`` counts whatever takes long. Of a run

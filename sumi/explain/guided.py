@@ -1,13 +1,13 @@
-"""What guided samples are not: the distribution p(x) p(y | x)^w.
+"""Guided samples do not follow the tempered distribution p(x) p(y | x)^w.
 
-Guidance of scale w follows, at each level of noise, the score of p(x_t) p(y | x_t)^w. These products are not the noised
-versions of one distribution, so what comes out at w > 1 is not the tempered one at the data. Data here: a mixture of
-three Gaussians in the plane, two of which are the class, so that everything is exact: the denoisers, p(y | x) and, on a
-lattice, the tempered distribution. Classifier guidance of the denoiser that is told nothing, with the exact classifier,
-has the same score, and the same samples.
+Guidance of scale w follows, at each noise level, the score of p(x_t) p(y | x_t)^w. These products are not noised
+versions of one distribution, so for w > 1 samples do not follow the tempered distribution. The data here, a mixture of
+three Gaussians in the plane of which two form the class, make everything exact: the denoisers, p(y | x) and, on a
+lattice, the tempered distribution. Classifier guidance of the unconditional denoiser by the exact classifier has the
+same score and samples.
 
-The first coordinates are compared by Kolmogorov and Smirnov's distance of the distribution functions, which for n draws
-from the tempered distribution itself would be below 1.36/√n in 95 of 100 cases.
+The first coordinates are compared by the Kolmogorov-Smirnov distance, which for n samples of the tempered distribution
+itself is below 1.36/√n in 95 of 100 cases.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ STDS: Final = (0.35, 0.3, 0.25)
 SHARES: Final = (0.5, 0.3, 0.2)
 OF_CLASS: Final = (1, 2)
 SCALES: Final = (0.0, 1.0, 2.0, 4.0)
-REACH: Final = 3.0  # of the lattice: six deviations of a component from its mean, or more
-STD: Final = 0.5  # of the data, about, for the solver
+REACH: Final = 3.0  # of the lattice: at least six standard deviations from every component's mean
+STD: Final = 0.5  # rough standard deviation of the data, for the solver
 
 
 def _mixture() -> tuple[Tensor, Tensor, Tensor]:
@@ -42,17 +42,17 @@ def _mixture() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def guided_samples(scale: float, *, n: int, steps: int = 150, seed: int = 0) -> Tensor:
-    """Where the exact ODE of the guided score leads: float64 (n, 2), of the same noise at every scale."""
+    """Samples of the guided score's exact ODE, float64 (n, 2), from the same noise at every scale."""
     means, stds, shares = _mixture()
     schedule, parts = VP().build(), torch.tensor(OF_CLASS)
-    told = mixture_denoiser(means[parts], stds[parts], shares[parts] / shares[parts].sum(), schedule)
-    denoiser = Extrapolation(told, mixture_denoiser(means, stds, shares, schedule), scale)
+    of_class = mixture_denoiser(means[parts], stds[parts], shares[parts] / shares[parts].sum(), schedule)
+    denoiser = Extrapolation(of_class, mixture_denoiser(means, stds, shares, schedule), scale)
     x = normal(seed, [0], 0, Purpose.START, (n, 2), dtype=torch.float64)[0]
     return sample(denoiser, Adams(data_std=STD), TIME_GRIDS["log_ratio"](schedule, steps, STD), x)
 
 
 def tempered(scale: float, axis: Tensor) -> Tensor:
-    """p(x) p(y | x)^w, as shares of the lattice of ``axis`` (n,) float64 along both coordinates: (n, n)."""
+    """p(x) p(y | x)^w, normalised on the lattice of ``axis`` (n,) float64 in both coordinates: (n, n)."""
     means, stds, shares = _mixture()
     x = torch.cartesian_prod(axis, axis)
     squares = (x[:, None] - means).square().sum(-1)
@@ -64,9 +64,10 @@ def tempered(scale: float, axis: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Guided:
-    """At one scale: samples (n, 2), shares of the lattice (m, m), and the two first coordinates beside each other.
+    """Results at one scale: samples (n, 2), the tempered distribution on the lattice (m, m), and a comparison of the
+    first coordinates.
 
-    ``mean``, ``std``: of the tempered distribution's. ``apart``: of the distribution functions; ``bound``: its 95 %.
+    ``mean``, ``std``: of the tempered distribution. ``apart``: Kolmogorov-Smirnov distance; ``bound``: its 95 % limit.
     """
 
     scale: float
@@ -81,14 +82,14 @@ class Guided:
 def compare_with_tempered(
     scales: Sequence[float] = SCALES, *, n: int = 4000, places: int = 601, seed: int = 0
 ) -> tuple[Tensor, list[Guided]]:
-    """The lattice's axis (places,), and what is found at each scale."""
+    """The lattice's axis (places,), and the results at each scale."""
     axis, found = torch.linspace(-REACH, REACH, places, dtype=torch.float64), list[Guided]()
     for scale in scales:
         made, lattice = guided_samples(scale, n=n, seed=seed), tempered(scale, axis)
         first = lattice.sum(1)
         mean = float(first @ axis)
         std = float(first @ (axis - mean).square()) ** 0.5
-        # each place holds what is within half a step of it
+        # each lattice point stands for the cell around it
         edges = axis + (axis[1] - axis[0]) / 2
         reached = (made[:, 0].sort().values[:, None] < edges).double().mean(0)
         apart = float((reached - first.cumsum(0)).abs().max())
@@ -111,13 +112,13 @@ def draw_guided(axis: Tensor, found: Sequence[Guided], path: Path) -> SavedFigur
         upper.set_title(f"w = {one.scale:g}", fontsize=11)
         lower.plot(axis, one.lattice.sum(1) / step, color=INK, linewidth=1.6, label="p(x) p(y | x)^w")
         lower.hist(one.samples[:, 0], bins=60, range=(-2, 2), density=True, color=RED, alpha=0.5, label="samples")
-        lower.set_xlabel(_said(one).replace("; ", "\n"), fontsize=9)
+        lower.set_xlabel(_caption(one).replace("; ", "\n"), fontsize=9)
         lower.tick_params(colors=GREY)
     below[0].legend(fontsize=8, frameon=False)
-    return save(figure, path, ". ".join(f"w = {one.scale:g}: {_said(one)}" for one in found))
+    return save(figure, path, ". ".join(f"w = {one.scale:g}: {_caption(one)}" for one in found))
 
 
-def _said(one: Guided) -> str:
+def _caption(one: Guided) -> str:
     first = one.samples[:, 0]
     return (
         f"exact {one.mean:.2f} ± {one.std:.2f}; samples {float(first.mean()):.2f} ± {float(first.std()):.2f}; "

@@ -1,14 +1,14 @@
-"""Why many levels of noise: where there is no data a score cannot be learned, and Langevin dynamics cannot cross.
+"""Why many noise levels: scores cannot be learned in empty regions, and Langevin dynamics cannot cross them.
 
-Song & Ermon 2019, section 3.2 and figures 2 and 3. Data: 1/5 N((-5, -5), I) + 4/5 N((5, 5), I). Two faults of working
-at one small level of noise:
+Song & Ermon 2019, section 3.2 and figures 2 and 3. Data: 1/5 N((-5, -5), I) + 4/5 N((5, 5), I). A single small noise
+level has two faults:
 
-    inaccurate scores   a loss that is a mean over p(x) says nothing of places where p is nearly 0
+    inaccurate scores   a loss that is a mean over p(x) does not constrain the score where p is nearly 0
     slow mixing         far apart, ∇ log(π_1 p_1 + π_2 p_2) ≈ ∇ log p_k in each half: the weights π_k drop out of the
-                        score, so chains end in whichever half they began
+                        score, so chains end in the half where they began
 
-Many levels mend both: at the largest the noise fills the plane, and as it shrinks each chain is led to where the data
-is, in proportion. To tell the sampler's fault from the network's, everything is done with the exact score as well.
+Many levels cure both: the largest noise fills the plane, and as it shrinks the chains settle on the peaks in the right
+proportion. To separate the sampler's error from the network's, everything is repeated with the exact score.
 """
 
 import tempfile
@@ -57,7 +57,7 @@ def exact_denoiser(schedule: Schedule) -> Denoiser:
 
 
 def log_density(x: Tensor, sigma: float) -> Tensor:
-    """log p(x) of the data with noise of this size, x (N, 2) float64: (N,)."""
+    """log p(x) of the data with noise ``sigma``, x (N, 2) float64: (N,)."""
     means, shares = torch.tensor(MEANS, dtype=torch.float64), torch.tensor(SHARES, dtype=torch.float64)
     variance = 1 + sigma**2
     squares = (x[:, None] - means).square().sum(-1)
@@ -68,9 +68,9 @@ BATCH: Final = 256
 
 
 class PointsObjective(Objective[NetworkDenoiser]):
-    """Denoising score matching on fresh draws of the mixture, at levels drawn evenly from ``times`` (K,).
+    """Denoising score matching on fresh samples of the mixture, at times chosen uniformly from ``times`` (K,).
 
-    A batch is taken whole, and only counts: its draws are functions of (seed, step).
+    Of the batch only the size is used; samples are functions of (seed, step).
     """
 
     def __init__(self, denoiser: NetworkDenoiser, times: Tensor) -> None:
@@ -87,7 +87,7 @@ class PointsObjective(Objective[NetworkDenoiser]):
 
 
 def learn(times: Tensor, *, steps: int, seed: int = 0, progress: Callable[[Progress], None] | None = None) -> Denoiser:
-    """A perceptron trained at these times of the ladder; its averaged weights."""
+    """A perceptron trained at these times of the ladder, with averaged weights."""
     config = TrainingConfig(
         steps=steps,
         batch_size=BATCH,
@@ -111,13 +111,13 @@ def learn(times: Tensor, *, steps: int, seed: int = 0, progress: Callable[[Progr
 
 
 def rungs() -> Tensor:
-    """The times of the ladder's levels, least noise first: float64 (L,)."""
+    """The times of the ladder's levels, smallest noise first: float64 (L,)."""
     return torch.arange(1, LADDER.steps + 1, dtype=torch.float64) / LADDER.steps
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Where chains ended, (N, 2), and the share of them in the half of the smaller peak, with its standard error."""
+    """The chains' ends (N, 2), and the share in the smaller peak's half, with its standard error."""
 
     x: Tensor
     share: float
@@ -125,9 +125,9 @@ class Ends:
 
 
 def run_chains(denoiser: Denoiser, times: Tensor, *, chains: int, iterations: int, seed: int = 0) -> Ends:
-    """Langevin dynamics from uniform starts in the square, ``iterations`` in all, evenly over ``times`` but the last.
+    """Langevin dynamics from uniform starts in the square, ``iterations`` divided evenly over ``times`` but the last.
 
-    ``times``: falling to 0, float64 (K + 1,); one level and 0 is plain Langevin dynamics.
+    ``times``: falling to 0, float64 (K + 1,); a single level and 0 is plain Langevin dynamics.
     """
     start = torch.stack([uniform(seed, range(chains), axis, Purpose.START) for axis in range(2)], 1)
 
@@ -143,11 +143,11 @@ def run_chains(denoiser: Denoiser, times: Tensor, *, chains: int, iterations: in
 
 @dataclass(frozen=True)
 class ScoreError:
-    """A learned score on a lattice (n², 2) over the square, at one level of noise.
+    """A learned score on a lattice (n², 2) over the square, at one noise level.
 
-    ``relative``: |ŝ - s| at each place, over the root mean square of |s|. ``dense``: where the lattice holds 95 % of
-    p's mass, on as few places as can be. ``of_dense``, ``of_rest``, ``of_all``: root mean squares of the error over
-    those of s in each region.
+    ``relative``: |ŝ - s| at each point, over the root mean square of |s|. ``dense``: the fewest lattice points with
+    95 % of p's mass. ``of_dense``, ``of_rest``, ``of_all``: root mean square of the error relative to that of s in each
+    region.
     """
 
     places: Tensor
@@ -161,7 +161,7 @@ class ScoreError:
         return (self.learned - self.exact).norm(dim=1) / self.exact.square().sum(1).mean().sqrt()
 
     def over(self, region: Tensor) -> float:
-        """Root mean square of ŝ - s over that of s in a region (n²,) of truth values."""
+        """Root mean square of ŝ - s relative to that of s in a region, bool (n²,)."""
         error, size = (v[region].square().sum(1).mean().sqrt() for v in (self.learned - self.exact, self.exact))
         return float(error / size)
 
@@ -179,7 +179,7 @@ class ScoreError:
 
 
 def score_error(denoiser: Denoiser, now: NoiseLevel, *, side: int = 41) -> ScoreError:
-    """How far the denoiser's score is from the exact one, on a lattice of ``side``² places."""
+    """The error of the denoiser's score on a lattice of ``side``² points."""
     line = torch.linspace(-REACH, REACH, side, dtype=torch.float64)
     places = torch.cartesian_prod(line, line)
     with torch.inference_mode():
@@ -193,7 +193,7 @@ def score_error(denoiser: Denoiser, now: NoiseLevel, *, side: int = 41) -> Score
 
 @dataclass(frozen=True)
 class LowDensity:
-    """Score errors of a network of one level and of one of many, each at the level where its chains begin; the ends."""
+    """Score errors of networks of one and of many levels, each at its chains' first level; and the chains' ends."""
 
     one: ScoreError
     many: ScoreError
@@ -203,7 +203,7 @@ class LowDensity:
 def measure_low_density(
     *, steps: int = 1500, chains: int = 1000, iterations: int = 1000, seed: int = 0, count: Count | None = None
 ) -> LowDensity:
-    """Train at the ladder's lowest level and at all of them; then run chains with each, and with the exact score."""
+    """Train on the ladder's smallest level and on all levels; run chains with both and with the exact score."""
 
     count = count or (lambda *_: None)
     networks = []
@@ -231,12 +231,12 @@ def measure_low_density(
 
 
 def annealing() -> Tensor:
-    """The ladder's times from most noise to least, then 0: float64 (L + 1,)."""
+    """The ladder's times from the largest noise to the smallest, then 0: float64 (L + 1,)."""
     return torch.cat([rungs().flip(0), torch.zeros(1, dtype=torch.float64)])
 
 
 def draw_low_density(found: LowDensity, path: Path) -> SavedFigure:
-    """Above: score fields and errors on the square; below: where chains end, with the exact score and a learned one."""
+    """Above: score fields and errors on the square; below: the chains' ends, with the exact and learned scores."""
     figure = canvas(13, 7)
     above, below = figure.subplots(2, 4, sharex="row", sharey="row")
     one, many = found.one, found.many
@@ -257,7 +257,7 @@ def draw_low_density(found: LowDensity, path: Path) -> SavedFigure:
             vmax=1,
         )
         numbers = (
-            f"{error.of_dense:.2f} where data is, {error.of_rest:.2f} elsewhere"
+            f"{error.of_dense:.2f} in the data's region, {error.of_rest:.2f} elsewhere"
             if error is one
             else f"{error.of_all:.2f} on the whole square"
         )
@@ -276,9 +276,9 @@ def draw_low_density(found: LowDensity, path: Path) -> SavedFigure:
     return save(
         figure,
         path,
-        f"chains at the peak that has 0.2 of the data: {shares}. Relative error of the score learned at "
-        f"σ = {one.sigma:g}: {one.of_dense:.2f} where data is, {one.of_rest:.2f} elsewhere; at σ = {many.sigma:g}: "
-        f"{many.of_all:.2f} everywhere",
+        f"share of chains that end at the peak with 0.2 of the data: {shares}. Relative error of the learned score at "
+        f"σ = {one.sigma:g}: {one.of_dense:.2f} in the data's region, {one.of_rest:.2f} elsewhere; "
+        f"at σ = {many.sigma:g}: {many.of_all:.2f} everywhere",
     )
 
 

@@ -1,4 +1,4 @@
-"""One image being noised: by single steps, and by the jump that gives the same distribution at once."""
+"""Noising an image in many small steps and in one jump gives the same distribution."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ SHOWN = 10
 
 
 def walk(x_0: Tensor, schedule: Schedule, steps: int, seed: int) -> list[tuple[NoiseLevel, Tensor]]:
-    """x_0 (C, H, W) taken through all ``steps`` transitions: every level with its state, from t = 0."""
+    """x_0 (C, H, W) through all ``steps`` transitions: each noise level with its state, from t = 0."""
     grid = list(noise_levels(schedule, torch.arange(steps + 1, dtype=torch.float64) / steps))
     x = x_0
     states = [(grid[0], x)]
@@ -28,9 +28,9 @@ def walk(x_0: Tensor, schedule: Schedule, steps: int, seed: int) -> list[tuple[N
 
 
 def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, seed: int = 0) -> SavedFigure:
-    """Ten times of one image (C, H, W) in [-1, 1]: above by single steps, below by one jump each.
+    """One image (C, H, W) in [-1, 1] at ten times: above by small steps, below by one jump each.
 
-    Where noise explodes, states are shown at unit size.
+    For variance exploding schedules, states are shown scaled to unit size.
     """
     walked = walk(image, schedule, steps, seed)
     shown = [round(k * steps / SHOWN) for k in range(SHOWN + 1)]
@@ -53,7 +53,5 @@ def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, s
     expected = add_noise(image, torch.zeros_like(image), level)
     spread = float((end - expected).square().mean().sqrt())
     error = float(level.sigma) / (2 * image.numel()) ** 0.5
-    says = f"on {image.numel()} pixels its deviation is {spread:.3f} ± {error:.3f} after {steps} steps"
-    return save(
-        figure, path, f"both rows have one distribution, each its own noise: {says}, {level.sigma:.3f} in theory"
-    )
+    says = f"the pixel standard deviation is {spread:.3f} ± {error:.3f}, theory says {level.sigma:.3f}"
+    return save(figure, path, f"{steps} small steps (top) and one jump (bottom) give the same distribution: {says}")

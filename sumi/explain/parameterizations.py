@@ -1,17 +1,17 @@
-"""What the network is asked to say, ε, x_0 or v, at equal compute.
+"""Predicting ε, x_0 or v, compared at equal compute.
 
-The same network, data, first weights, order, times, noise, number of steps and learning rate; only the meaning of the
-output differs, and with it the loss. Its plain error is a weight on the error of x̂_0 (`sumi.denoising.weighting`):
-SNR for ε, 1 for x_0, SNR + 1 for v. To see how much is weighting alone, x_0 and v are trained with SNR, the weight of
-ε, as well.
+Network, data, initial weights, order, times, noise, number of steps and learning rate are the same; only the meaning of
+the output differs, and with it the loss. The output's plain error is a weight on the error of x̂_0
+(`sumi.denoising.weighting`): SNR for ε, 1 for x_0, SNR + 1 for v. To separate the effect of weighting, x_0 and v are
+also trained with SNR, the weight of ε.
 
-Errors are compared in one currency on held-out images,
+Errors on held-out images are compared as
 
-    E‖ε̂ - ε‖² = SNR · E‖x̂_0 - x_0‖²,
+    E‖ε̂ - ε‖² = SNR · E‖x̂_0 - x_0‖²;
 
-so their ratio at a noise level is the same in any. Where x_t is nearly data x̂_0 ≈ x_t is easy to say as ε̂, and hard for
-a network that must repeat the image itself; where it is nearly noise it is the other way round: x̂_0 is the difference
-of x_t and ε̂, divided by a small alpha. v is ε at one end and -x_0 at the other (Salimans & Ho 2022, section 4).
+their ratio at a noise level is the same in x_0. Where x_t is nearly data, x̂_0 ≈ x_t is easy in terms of ε̂, and hard
+for a network that must reproduce the image. Where x_t is nearly noise it is the reverse: x̂_0 is the difference of x_t
+and ε̂, divided by a small alpha. v is ε at one end and -x_0 at the other (Salimans & Ho 2022, section 4).
 """
 
 import tempfile
@@ -46,7 +46,7 @@ BLUE = "#2f6690"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained: ``own``, whether the loss is the plain error of the output."""
+    """What to train; ``own``: whether the loss is the plain error of the output."""
 
     says: str
     parameterization: ParameterizationConfig
@@ -69,7 +69,7 @@ COLOURS: Final = {"ε": INK, "x₀": RED, "v": BLUE}
 
 
 def configuration(plan: Plan, source: str, *, steps: int = STEPS, seed: int = 0) -> DiffusionConfig:
-    """The run of a plan: a small U-Net and batches of 64, in float32, alike for all but output and weight."""
+    """The configuration of a plan: a small U-Net, batches of 64, float32; only output and weight differ."""
     return DiffusionConfig(
         recipe="parameterizations",
         data=DataConfig(source=source, held_out=HELD_OUT),
@@ -85,7 +85,7 @@ def configuration(plan: Plan, source: str, *, steps: int = STEPS, seed: int = 0)
 
 @dataclass(frozen=True)
 class Measured:
-    """Held-out errors by noise level, and the Fréchet distance of samples from held-out images."""
+    """Held-out errors by noise level, and the Fréchet distance of samples to held-out images."""
 
     plan: Plan
     losses: LossByNoise
@@ -101,7 +101,7 @@ def compare(
     plans: Sequence[Plan] = PLANS,
     count: Count | None = None,
 ) -> list[Measured]:
-    """Train every plan in a temporary folder and measure it. Raises InputError for data that holds no images."""
+    """Train and evaluate every plan in a temporary folder. Raises InputError for data that are not images."""
     count = count or (lambda *_: None)
     dataset = load_images(DataConfig(source=source, held_out=HELD_OUT))
     learned, held_out = dataset.split(HELD_OUT)
@@ -136,13 +136,13 @@ def _measure(
 
 
 def excess(measured: list[Measured]) -> list[list[float]]:
-    """Each one's error at each time, divided by the least of all at that time: 1 is the best."""
+    """Each plan's error at each time, relative to the best plan's there."""
     table = torch.tensor([m.losses.mse_clean for m in measured], dtype=torch.float64)
     return (table / table.amin(0)).tolist()
 
 
 def draw_parameterizations(measured: list[Measured], steps: int, path: Path) -> SavedFigure:
-    """Held-out errors over log-SNR, their ratio to the best, and the distance of samples with its 95 % interval."""
+    """Held-out errors by log-SNR, their ratio to the best, and the samples' distance with its 95 % interval."""
     figure = canvas(13, 4.2)
     errors, ratios, distances = figure.subplots(1, 3, width_ratios=[1, 1, 0.8])
     over = excess(measured)
@@ -153,13 +153,13 @@ def draw_parameterizations(measured: list[Measured], steps: int, path: Path) -> 
         ratios.semilogy(m.losses.log_snr, ratio, line, color=colour, marker=".", markersize=4, label=m.plan.label)
     for axes, title in (
         (errors, "error of ε̂ = SNR · error of x̂₀"),
-        (ratios, "the same, over the least at that level"),
+        (ratios, "error relative to the best at that level"),
     ):
         axes.invert_xaxis()
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("log-SNR   (data → noise)")
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=9, title="the network says", title_fontsize=9)
+        axes.legend(frameon=False, fontsize=9, title="the network predicts", title_fontsize=9)
     ratios.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
     for place, m in enumerate(reversed(measured)):
         d, colour = m.distance, COLOURS[m.plan.says]
@@ -186,5 +186,5 @@ def _says(measured: list[Measured], over: list[list[float]]) -> str:
         f"{m.plan.label} {d.value:.2f} ({d.low:.2f} to {d.high:.2f})" for m, d in zip(measured, distances, strict=True)
     )
     alike = max(d.low for d in distances) < min(d.high for d in distances)
-    verdict = "samples cannot be told apart" if alike else "samples differ"
-    return f"worst error, over the best at that time: {worst}; {verdict}, Fréchet distance {found}"
+    verdict = "samples do not differ significantly" if alike else "samples differ"
+    return f"worst error relative to the best at that time: {worst}; {verdict}, Fréchet distance {found}"

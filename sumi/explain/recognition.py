@@ -1,10 +1,10 @@
-"""How long a noised image can be recognised.
+"""How long a classifier can recognise a noised image.
 
 A classifier sees x_t/√(alpha² + sigma²), which depends on log-SNR alone: √u x_0 + √(1 - u) ε with u = sigmoid(log_snr).
-So what can be recognised at a log-SNR is a fact about the data, and a schedule only says *when* that is. Two
-classifiers are asked, one that has seen clean images alone and one that learned from noised ones of every log-SNR from
--8 to 8 (the kind that guides: Dhariwal & Nichol 2021, section 4). Between their accuracy on clean images and guessing,
-halfway is the place where a schedule decides what a picture shows; before it, what it looks like.
+So what is recognisable at a log-SNR is a property of the data; the schedule only sets *when* it is reached. We compare
+two classifiers: one trained on clean images, and one on images noised at every log-SNR from -8 to 8 (as for guidance:
+Dhariwal & Nichol 2021, section 4). Sampling decides what an image shows near the point where accuracy is half-way
+between clean images and guessing; later it decides appearance.
 """
 
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ MOST = 6_000  # images to learn from
 
 
 def noised(images: Tensor, t: NoiseLevel, noise: Tensor) -> Tensor:
-    """x_t/√(alpha² + sigma²) of images (N, C, H, W), at one level or at one for each."""
+    """x_t/√(alpha² + sigma²) of images (N, C, H, W), at one noise level or one per image."""
     return add_noise(images, noise, t) / expand(deviation(t), images)
 
 
 def train_on_noised(
     images: Tensor, labels: Tensor, *, classes: int, seed: int, count: Count, copies: int = COPIES
 ) -> FeatureNetwork:
-    """A classifier of images that were noised ``copies`` times each, log-SNR uniform in [-8, 8]."""
+    """A classifier trained on ``copies`` noised copies of each image, log-SNR uniform in [-8, 8]."""
     repeated, answers = images.repeat(copies, 1, 1, 1), labels.repeat(copies)
     which = range(len(repeated))
     log_snr = REACH * (2 * uniform(seed, which, 0, Purpose.TRAINING_TIME) - 1)
@@ -52,9 +52,9 @@ def train_on_noised(
 
 @dataclass(frozen=True)
 class Recognition:
-    """Accuracy on ``images`` held-out images at each time, of a classifier that knows clean ones and one of noised.
+    """Accuracy on ``images`` held-out images at each time, of classifiers trained on clean and on noised images.
 
-    ``guess``: the share right by answering at random, each class as often as it came in training.
+    ``guess``: the accuracy of random answers with training's class frequencies.
     """
 
     t: tuple[float, ...]
@@ -68,9 +68,9 @@ class Recognition:
 def recognise(
     dataset: Dataset, schedule: Schedule, *, seed: int = 0, copies: int = COPIES, count: Count | None = None
 ) -> Recognition:
-    """Train both classifiers and ask them at 21 times from 0 to 1. Raises InputError where the data has no labels."""
+    """Train both classifiers and evaluate them at 21 times from 0 to 1. Raises InputError for data without labels."""
     if not dataset.label_names:
-        raise InputError("data.source: has no classes to recognise; give labelled images, such as digits")
+        raise InputError("data.source: has no classes; give labelled images, such as digits")
     count = count or (lambda *_: None)
     learned, held_out = dataset.split(HELD_OUT)
     learned = learned.subset(range(min(MOST, len(learned))))
@@ -96,10 +96,7 @@ def _right(network: FeatureNetwork, x_t: Tensor, answers: Tensor) -> Estimate:
 
 
 def half_way(t: tuple[float, ...], accuracy: tuple[Estimate, ...], guess: float) -> float:
-    """The first time at which accuracy, read as straight lines, is half way from its clean value to a guess.
-
-    1 where it never is.
-    """
+    """The first time at which accuracy, linearly interpolated, is half-way from its clean value to guessing, or 1."""
     wanted = (accuracy[0].value + guess) / 2
     for k in range(1, len(t)):
         before, after = accuracy[k - 1].value, accuracy[k].value
@@ -109,14 +106,14 @@ def half_way(t: tuple[float, ...], accuracy: tuple[Estimate, ...], guess: float)
 
 
 def draw_recognition(recognition: Recognition, schedule: Schedule, path: Path) -> SavedFigure:
-    """Accuracy over t with 95 % intervals, log-SNR above; where each is half way to guessing."""
+    """Accuracy over t with 95 % intervals, log-SNR on top; marks where each is half-way to guessing."""
     t, guess = recognition.t, recognition.guess
     figure = canvas(7.5, 4.2)
     axes = figure.subplots()
-    said = []
+    crossings = []
     for name, accuracy, colour in (
-        ("learned from clean images", recognition.clean, INK),
-        ("learned from noised images", recognition.noised, RED),
+        ("trained on clean images", recognition.clean, INK),
+        ("trained on noised images", recognition.noised, RED),
     ):
         axes.fill_between(t, [a.low for a in accuracy], [a.high for a in accuracy], color=colour, alpha=0.15, lw=0)
         axes.plot(t, [a.value for a in accuracy], color=colour, marker=".", label=name)
@@ -125,16 +122,16 @@ def draw_recognition(recognition: Recognition, schedule: Schedule, path: Path) -
         height = (accuracy[0].value + guess) / 2
         axes.plot([half, half], [0, height], color=colour, linestyle=":", linewidth=1)
         axes.plot([half], [height], "o", color=colour, markerfacecolor="white", zorder=3)
-        said.append(f"{name}, at t = {half:.2f} (log-SNR {log_snr:.1f})")
+        crossings.append(f"t = {half:.2f} (log-SNR {log_snr:.1f}) if {name}")
     axes.axhline(guess, color=GREY, linestyle="--", linewidth=1, label=f"guessing: {guess:.2f}")
     axes.set_ylim(0, 1.03)
     axes.set_xlim(0, 1)
     axes.set_xlabel("t   (0 data, 1 noise)")
-    axes.set_ylabel(f"right, of {recognition.images} held-out images")
+    axes.set_ylabel(f"accuracy on {recognition.images} held-out images")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="upper right")
     above = axes.secondary_xaxis("top")
     ticks = range(0, len(t), 4)
     above.set_xticks([t[k] for k in ticks], [f"{recognition.log_snr[k]:.1f}".replace("inf", "∞") for k in ticks])
     above.set_xlabel("log-SNR")
-    return save(figure, path, f"a classifier is half way to guessing, {'; '.join(said)}")
+    return save(figure, path, f"a classifier is half-way to guessing at {', at '.join(crossings)}")

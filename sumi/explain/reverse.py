@@ -1,6 +1,6 @@
-"""The reverse process of a run: x_t on its way to an image, and what the network believes the image is (x̂_0).
+"""The reverse process of a run: x_t on its way to an image, and the network's prediction x̂_0.
 
-The loss by noise level: which times are easy and which are hard.
+And the loss by noise level: which times are easy and which are hard.
 """
 
 from pathlib import Path
@@ -61,6 +61,6 @@ def draw_loss(losses: LossByNoise, path: Path) -> SavedFigure:
     return save(
         figure,
         path,
-        f"the noise is hardest to tell at t = {noise_at:.3f} (error {noise:.3f}), "
+        f"the noise is hardest to predict at t = {noise_at:.3f} (error {noise:.3f}), "
         f"the image at t = {image_at:.3f} (error {image:.3f})",
     )

@@ -1,17 +1,17 @@
-"""Why many steps: one step back is Gaussian only where it is small.
+"""Why many steps: a reverse step is Gaussian only if it is small.
 
 By Bayes q(x_s | x_t) ∝ q(x_s) N(x_t; a x_s, v), with a, v of the transition. As β → 0 the second factor is so narrow
 that log q(x_s) is a parabola across it, and the product a Gaussian (Feller 1949; Sohl-Dickstein et al. 2015, section
-2.2). What is left over is its third derivative times the cube of the width √v, so the distance falls like β^(3/2).
+2.2). The remainder is its third derivative times the cube of the width √v, so the distance falls like β^(3/2).
 
-Data here: two narrow peaks, Σ_k π_k N(m_k, c²). Then q(x_s | x_t) is such a mixture too, of parts
+The data here are two narrow peaks, Σ_k π_k N(m_k, c²). Then q(x_s | x_t) is such a mixture too, with components
 
     N(m'_k, 1/(1/V_k + a²/v)),  m'_k = (alpha_s m_k/V_k + a x_t/v)/(1/V_k + a²/v),   V_k = alpha_s² c² + sigma_s²
     with weights ∝ π_k N(x_t; a alpha_s m_k, a² V_k + v)
 
-and its distance from the Gaussian of its own mean and variance is one integral. From noise to data at once, that
-Gaussian is the blur between the peaks; so it is with images (`draw_one_step`), where the exact denoiser of the training
-images themselves is a mean over them with weights softmax_i(-‖x_t - alpha x_i‖²/(2 sigma²)).
+and its distance to the Gaussian with its mean and variance is one integral. For a single step from noise to data, that
+Gaussian is a blur between the peaks. The same holds for images (`draw_one_step`), where the exact denoiser of the
+training set is a mean over its images with weights softmax_i(-‖x_t - alpha x_i‖²/(2 sigma²)).
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ IMAGES = 10
 
 @dataclass(frozen=True)
 class Kernel:
-    """q(x_s | x_t) at each of N values of x_t: weights and means (N, 2), the standard deviation of each part."""
+    """q(x_s | x_t) for N values of x_t: weights and means (N, 2), and the components' standard deviation."""
 
     weights: Tensor
     means: Tensor
@@ -56,12 +56,12 @@ class Kernel:
         return (self.weights * (self.means - self.mean[:, None]) ** 2).sum(1) + self.std**2
 
     def density(self, x_s: Tensor) -> Tensor:
-        """Its density at x_s (N, K)."""
+        """The density at x_s (N, K)."""
         return (self.weights[:, :, None] * _gaussian(x_s[:, None], self.means[:, :, None], self.std)).sum(1)
 
 
 def reverse_kernel(s: NoiseLevel, t: NoiseLevel, x_t: Tensor) -> Kernel:
-    """The exact kernel back from x_t (N,) at time t to the earlier time s, levels of floats (module docstring)."""
+    """The exact kernel from x_t (N,) at time t back to the earlier time s, levels of floats (module docstring)."""
     step = transition(s, t)
     a, v, variance = float(step.scale), float(step.variance), float(s.alpha * WIDTH) ** 2 + float(s.sigma) ** 2
     peaks, x_t = float(s.alpha) * torch.tensor(PEAKS, dtype=torch.float64), x_t.double()[:, None]
@@ -71,7 +71,7 @@ def reverse_kernel(s: NoiseLevel, t: NoiseLevel, x_t: Tensor) -> Kernel:
 
 
 def distance(kernel: Kernel) -> Tensor:
-    """Total variation ½∫|q - N| between each kernel and the Gaussian of its mean and variance, (N,), in [0, 1]."""
+    """Total variation ½∫|q - N| between each kernel and the Gaussian with its mean and variance, (N,), in [0, 1]."""
     std = kernel.variance.sqrt()[:, None]
     places = torch.linspace(-7, 7, 281, dtype=torch.float64)
     x_s = kernel.mean[:, None] + std * places
@@ -81,7 +81,7 @@ def distance(kernel: Kernel) -> Tensor:
 
 @dataclass(frozen=True)
 class Step:
-    """A step from t to s: its β, the mean distance of its kernels over q(x_t), and an x_t that has most part in it."""
+    """A step from t to s: its β, the mean distance of its kernels over q(x_t), and the x_t that contributes most."""
 
     s: NoiseLevel
     t: NoiseLevel
@@ -102,18 +102,18 @@ def measure_step(s: NoiseLevel, t: NoiseLevel) -> Step:
 
 
 def worst_step(schedule: Schedule, steps: int) -> Step:
-    """Of ``steps`` even steps from t = 1 to 0 the one whose kernels are farthest from Gaussian."""
+    """The step, among ``steps`` even ones from t = 1 to 0, whose kernels are farthest from Gaussian."""
     grid = noise_levels(schedule, uniform(steps).flip(0))
     return max((measure_step(s, t) for s, t in pairwise(grid)), key=lambda step: step.distance)
 
 
 def order(far: Step, near: Step) -> float:
-    """The power of β with which the distance falls between two steps."""
+    """The exponent of β in the distance, from two steps."""
     return log(far.distance / near.distance) / log(far.beta / near.beta)
 
 
 def draw_reverse_kernel(schedule: Schedule, path: Path) -> SavedFigure:
-    """The least Gaussian kernel of chains of 1, 10, 100 and 1000 steps, and the distance over the number of steps."""
+    """The least Gaussian kernel of chains of 1, 10, 100 and 1000 steps, and its distance by the number of steps."""
     found = {steps: worst_step(schedule, steps) for steps in MEASURED}
     figure = canvas(13, 3.6)
     *panels, last = figure.subplots(1, len(SHOWN) + 1, width_ratios=[*(1 for _ in SHOWN), 1.6])
@@ -134,17 +134,17 @@ def draw_reverse_kernel(schedule: Schedule, path: Path) -> SavedFigure:
     slope = order(found[100], found[1000])
     last.loglog(MEASURED, [found[steps].distance for steps in MEASURED], color=INK, marker=".")
     last.loglog(SHOWN, [found[steps].distance for steps in SHOWN], "o", color=RED, markersize=6)
-    last.set_title(f"the two apart (total variation)\n∝ β^{slope:.2f}, theory 1.5", fontsize=10)
+    last.set_title(f"distance (total variation)\n∝ β^{slope:.2f}, theory 1.5", fontsize=10)
     last.set_xlabel("steps of the chain; its worst step")
     last.grid(alpha=0.25)
     numbers = ", ".join(f"{found[steps].distance:.2g} in {steps}" for steps in SHOWN)
     return save(
-        figure, path, f"the least Gaussian step back is off by {numbers} steps (total variation), ∝ β^{slope:.2f}"
+        figure, path, f"distance of the least Gaussian reverse step: {numbers} steps (total variation), ∝ β^{slope:.2f}"
     )
 
 
 def empirical_denoiser(images: Tensor, schedule: Schedule) -> FunctionDenoiser:
-    """The exact denoiser where the data are just these images (K, …): a softmax over them; x_t (N, …)."""
+    """The exact denoiser for data that are just these images (K, …): a softmax over them; x_t (N, …)."""
     known = images.flatten(1)
     lengths = known.square().sum(1) / 2
 
@@ -166,12 +166,12 @@ def generate(images: Tensor, schedule: Schedule, steps: int, count: int, *, seed
 
 
 def variety(images: Tensor) -> float:
-    """The variance over images (N, …) of a pixel, averaged over the pixels: 0 where all are alike."""
+    """The variance of a pixel over images (N, …), averaged over pixels: 0 if all images are equal."""
     return float(images.double().var(0).mean())
 
 
 def draw_one_step(images: Tensor, schedule: Schedule, path: Path, *, count: int = 200, seed: int = 0) -> SavedFigure:
-    """Images (K, C, H, W) in [-1, 1] made in one step, in ten, in a hundred: a blur that becomes sharp."""
+    """Images like ``images`` (K, C, H, W) in [-1, 1], made in one, ten and a hundred steps: from blurred to sharp."""
     kept: dict[int, float] = {}
     rows: list[tuple[str, Tensor]] = []
     for steps in SHOWN[:3]:

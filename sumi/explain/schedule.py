@@ -1,4 +1,4 @@
-"""How much data and noise there is over time: β, or sigma where the data is never scaled; ᾱ; and their ratio."""
+"""Signal and noise over time: β (or sigma for variance exploding schedules), ᾱ, and SNR."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sumi.process.schedule import Schedule
 def draw_schedule(schedule: Schedule, steps: int, path: Path) -> SavedFigure:
     """Three panels over t: β of each of the ``steps``, ᾱ = alpha², and log10 of SNR = alpha²/sigma².
 
-    Where alpha stays 1 and β is 0, sigma and its square stand in their places.
+    Where alpha stays 1 and β is 0, sigma and its logarithm replace β and ᾱ.
     """
     t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     alpha_bar = schedule.alpha(t).square()
@@ -20,10 +20,10 @@ def draw_schedule(schedule: Schedule, steps: int, path: Path) -> SavedFigure:
     sigma = schedule.sigma(t)
     exploding = bool((alpha_bar == 1).all())
     panels = [
-        ("sigma: deviation of the noise", sigma)
+        ("sigma: standard deviation of the noise", sigma)
         if exploding
         else ("β: variance added by a step", schedule.betas(steps)),
-        ("log₁₀ sigma", sigma.log10()) if exploding else ("ᾱ = alpha²: share of the data's variance left", alpha_bar),
+        ("log₁₀ sigma", sigma.log10()) if exploding else ("ᾱ = alpha²: share of the data's variance", alpha_bar),
         ("log₁₀ SNR = log₁₀ alpha²/sigma²", decades),
     ]
     for axes, (title, values) in zip(figure.subplots(1, 3), panels, strict=True):

@@ -1,10 +1,10 @@
-"""Why a step of noising shrinks x: without the factor √(1 - β) the variance grows without end.
+"""Why a noising step shrinks x: without the factor √(1 - β) the variance grows without limit.
 
     scaled      x_k = √(1 - β_k) x_{k-1} + √β_k ε        V_k = (1 - β_k) V_{k-1} + β_k        V = 1 stays 1
     unscaled    x_k =            x_{k-1} + √β_k ε        V_k = V_{k-1} + β_k                  V_T = V_0 + Σ β
 
-For the linear schedule of Ho et al. 2020, and data of variance 1, the second ends at 1 + 1000 (1e-4 + 0.02)/2 = 11.05.
-Nor does it ever lose the data: of those 11.05, the 1 that was there at the start is still there at the end.
+For the linear schedule of Ho et al. 2020 and data of variance 1, the second ends at 1 + 1000 (1e-4 + 0.02)/2 = 11.05.
+Nor does it lose the data: of those 11.05, the data still have variance 1.
 """
 
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ SCALED, UNSCALED = "x ← √(1-β) x + √β ε", "x ← x + √β ε"
 
 
 def carries_unit_variance(schedule: Schedule, steps: int) -> bool:
-    """Whether alpha² + sigma² = 1 on the grid and some noise is added: the β then say all of a step."""
+    """Whether alpha² + sigma² = 1 on the grid and some noise is added, so that β defines each step."""
     t = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     return bool(alpha[-1] < 1) and bool(((alpha**2 + sigma**2 - 1).abs() < 1e-9).all())
 
 
 def variances(betas: Tensor, of_data: float = 1.0, *, scaled: bool) -> Tensor:
-    """V_0 … V_T of a chain with β (T,) whose data has variance ``of_data``: float64 (T + 1,)."""
+    """V_0 … V_T of a chain with β (T,) for data of variance ``of_data``: float64 (T + 1,)."""
     if not scaled:
         return of_data + torch.cat([betas.new_zeros(1), betas.cumsum(0)])
     kept = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
@@ -43,7 +43,7 @@ def variances(betas: Tensor, of_data: float = 1.0, *, scaled: bool) -> Tensor:
 
 
 def walk(x_0: Tensor, betas: Tensor, *, scaled: bool, seed: int = 0) -> list[Tensor]:
-    """x_0 of any shape taken through every step: x_0 … x_T, with the same noise for both kinds of walk."""
+    """x_0 of any shape through every step: x_0 … x_T; the noise is the same for scaled and unscaled steps."""
     states = [x_0]
     for k, beta in enumerate(betas.tolist()):
         noise = normal(seed, [0], k, Purpose.STEP, x_0.shape, dtype=x_0.dtype)[0]
@@ -53,7 +53,7 @@ def walk(x_0: Tensor, betas: Tensor, *, scaled: bool, seed: int = 0) -> list[Ten
 
 @dataclass(frozen=True)
 class Walked:
-    """Variance of many points after 0 … T steps, as found: float64 (T + 1,) each, and their relative error."""
+    """Measured variance of many points after 0 … T steps, float64 (T + 1,) each, and its relative error."""
 
     scaled: Tensor
     unscaled: Tensor
@@ -61,14 +61,14 @@ class Walked:
 
 
 def walk_points(betas: Tensor, *, points: int = POINTS, seed: int = 0) -> Walked:
-    """``points`` draws of N(0, 1), walked both ways; a variance of normal values is known to √(2/points) of itself."""
+    """``points`` samples of N(0, 1), noised both ways; the relative error of their variance is √(2/points)."""
     start = normal(seed, [0], 0, Purpose.START, (points,))[0]
     found = (torch.stack([x.double().var() for x in walk(start, betas, scaled=s, seed=seed)]) for s in (True, False))
     return Walked(*found, error=(2 / points) ** 0.5)
 
 
 def draw_unscaled(image: Tensor, schedule: Schedule, steps: int, path: Path, *, seed: int = 0) -> SavedFigure:
-    """The variance over t, walked and exact, and one image (C, H, W) in [-1, 1] on both walks."""
+    """The variance over t, measured and exact, and one image (C, H, W) in [-1, 1] noised both ways."""
     betas = schedule.betas(steps)
     walked = walk_points(betas, seed=seed)
     figure = canvas(11, 3.6)
@@ -90,7 +90,7 @@ def draw_unscaled(image: Tensor, schedule: Schedule, steps: int, path: Path, *, 
             color=colour,
             ha="right",
         )
-    axes.plot([], [], ".", color="grey", label=f"dots: {POINTS:,} points walked")
+    axes.plot([], [], ".", color="grey", label=f"dots: measured on {POINTS:,} points")
     axes.set_ylim(0, 1.15 * ends[False][0])
     axes.set_xlabel("t   (0 data, 1 noise)")
     axes.set_ylabel("variance of x, data of variance 1")
@@ -101,8 +101,8 @@ def draw_unscaled(image: Tensor, schedule: Schedule, steps: int, path: Path, *, 
     return save(
         figure,
         path,
-        f"without √(1-β) the variance of unit data ends at {exact:.2f} (walked: {found:.2f} ± {error:.2f}), "
-        f"with it at {kept:.2f} (walked: {found_kept:.2f} ± {error_kept:.2f})",
+        f"without √(1-β) the variance of unit data ends at {exact:.2f} (measured: {found:.2f} ± {error:.2f}), "
+        f"with it at {kept:.2f} (measured: {found_kept:.2f} ± {error_kept:.2f})",
     )
 
 
@@ -122,4 +122,4 @@ def _draw_images(figure: "SubFigure", image: Tensor, betas: Tensor, seed: int) -
             if row == 0:
                 axes.set_title(f"t = {k / len(betas):.2g}", fontsize=9)
         panels[row][0].set_ylabel(name, fontsize=9, color=colour)
-    figure.supxlabel("black is -1 and less, white 1 and more; below each: pixels inside [-1, 1]", fontsize=9)
+    figure.supxlabel("black: ≤ -1, white: ≥ 1; below each: share of pixels inside [-1, 1]", fontsize=9)

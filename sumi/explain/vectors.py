@@ -1,7 +1,4 @@
-"""All figures of a run whose data are vectors.
-
-A cloud of vectors noised, and made from noise: what the pictures of one image are for data that are vectors.
-"""
+"""All figures of a run whose data are vectors: a cloud of vectors being noised, and generated from noise."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +25,7 @@ POINTS = 1000
 
 
 def draw_noised_cloud(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
-    """The data (N, D) at six times from data to noise, one jump each."""
+    """The data (N, D) noised to six times, by one jump each."""
     schedule, levels_of = model.network_denoiser.schedule, model.items.levels
     x_0 = x_0[:POINTS]
     noise = normal(model.config.seed, range(len(x_0)), 0, Purpose.START, x_0.shape[1:])
@@ -41,13 +38,13 @@ def draw_noised_cloud(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFi
         axes.set_title(f"t = {float(t.t):.1f}", fontsize=9)
     if levels_of == 2:
         kept = 100 * float((x_t == x_0).double().mean())
-        return save(figure, path, f"at t = 1 {kept:.1f} % of the bits are as they were")
+        return save(figure, path, f"at t = 1 {kept:.1f} % of the bits are unchanged")
     mean, std = float((x_t / size).mean()), float((x_t / size).std())
-    return save(figure, path, f"at t = 1 the mean is {mean:.3f} and the deviation {std:.3f} of what noise would have")
+    return save(figure, path, f"at t = 1 the mean is {mean:.3f} and the deviation {std:.3f}, relative to noise")
 
 
 def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> SavedFigure:
-    """Six states of samples on their way: above x_t, below what the network believes, x̂_0."""
+    """Six states of the samples: above x_t, below the prediction x̂_0."""
     way = trajectory(model, 0, n=POINTS, seed=seed)
     chosen = torch.linspace(0, len(way.x) - 1, SHOWN).round().long().tolist()
     figure = canvas(2.3 * SHOWN, 4.9)
@@ -70,7 +67,7 @@ def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> S
 def explain_vectors(
     model: DiffusionModel, dataset: Dataset, folder: Path, count: Count | None
 ) -> Iterator[SavedFigure]:
-    """The schedule as it was learned, both ways, the second distribution; of points also loss and density."""
+    """Schedule, forward and reverse process, second distribution; for points also loss and density."""
     train, _ = dataset.split(model.config.data.held_out)
     x_0 = everything(train)
     schedule, bits = model.network_denoiser.schedule, isinstance(model.network_denoiser, BinomialDenoiser)
@@ -78,7 +75,7 @@ def explain_vectors(
         yield draw_schedule(schedule, model.config.schedule.steps or 1000, folder / "schedule.png")
         yield draw_noised_cloud(model, x_0, folder / "noising.png")
         yield draw_reverse_cloud(model, folder / "reverse.png")
-    if _can_be_told(model):
+    if _can_be_conditioned(model):
         yield draw_second_distribution(model, x_0, folder / "second_distribution.png")
     if bits:
         return
@@ -90,10 +87,10 @@ def explain_vectors(
         yield draw_energy(model, x_0, folder / "energy.png")
 
 
-def _can_be_told(model: DiffusionModel) -> bool:
-    """Whether a second distribution can be multiplied in: where some of the data is left at t = 1.
+def _can_be_conditioned(model: DiffusionModel) -> bool:
+    """Whether to multiply in a second distribution: this needs alpha(1) > 0, and multiplies the cost per evaluation.
 
-    And where sampling takes no thousands of evaluations, each of which it makes several times as long.
+    So solvers with thousands of evaluations are excluded.
     """
     schedule = model.network_denoiser.schedule
     if model.config.sampling.solver == "langevin":
