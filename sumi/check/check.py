@@ -1,4 +1,4 @@
-"""All laws, measured here and now."""
+"""Measures all laws."""
 
 from collections.abc import Iterator
 

@@ -1,13 +1,13 @@
-"""A law: what must hold, how far off it was found, and how far off it may be."""
+"""A law: a statement, its measured deviation, and the allowed deviation."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Law:
-    """``deviation`` from what ``statement`` says, which passes up to ``bound``.
+    """``statement`` holds if its ``deviation`` is at most ``bound``.
 
-    ``peer``: the deviation of the same law in diffusers, None where it has no counterpart or is not installed.
+    ``peer``: the same law's deviation in diffusers; None if it has no counterpart or is not installed.
     """
 
     statement: str
@@ -17,4 +17,4 @@ class Law:
 
     @property
     def holds(self) -> bool:
-        return self.deviation <= self.bound  # not for NaN
+        return self.deviation <= self.bound  # False for NaN

@@ -53,7 +53,7 @@ def _adds_up() -> float:
 
 
 def _entropy() -> float:
-    """The bound is a quadratic form in x_0 and ε, whose mean over their signs is its mean."""
+    """The bound is a quadratic form in x_0 and ε, so averaging over their signs gives its mean."""
     worst = 0.0
     for schedule in (LinearBeta().build(), VP().build(), EDM().build(), Flow().build()):
         last = noise_level(schedule, 1.0)
@@ -72,7 +72,7 @@ def _entropy() -> float:
 
 
 def _bit() -> float:
-    """The terms of every step for a bit that is +1 with probability 0.8, weighed by what x_0 and x_t are how often."""
+    """All terms for a bit that is +1 with probability 0.8, weighted by the probabilities of x_0 and x_t."""
     worst = 0.0
     schedule = Erasing().build()
     entropy = -(0.8 * log(0.8) + 0.2 * log(0.2))
@@ -93,7 +93,7 @@ def _bit() -> float:
 
 
 def _density(schedule: Schedule, flow: FlowOfDensity) -> float:
-    """The mean deviation at points of a mixture of two Gaussians in the plane, bits a dimension."""
+    """The mean deviation at points of a mixture of two Gaussians in the plane, bits per dimension."""
     means = torch.tensor([[-0.7, 0.35], [0.3, -0.15]], dtype=torch.float64)  # of mean 0, as the prior
     stds = torch.tensor([0.15, 0.25], dtype=torch.float64)
     shares = torch.tensor([0.3, 0.7], dtype=torch.float64)

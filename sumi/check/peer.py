@@ -29,7 +29,7 @@ def _scheduler(name: str, **options: Any) -> Any:
 
 
 def _level_of(timestep: float) -> NoiseLevel:
-    """The noise that a network of the chain has learned to expect at timestep 0 … 999 of diffusers."""
+    """The noise level that a network of the chain expects at diffusers' timestep 0 … 999."""
     return next(noise_levels(LinearBeta().build(), torch.tensor([(timestep + 1) / 1000], dtype=torch.float64)))
 
 
@@ -40,7 +40,7 @@ def _gaussian_noise(x: Tensor, t: NoiseLevel, mean: float, std: float) -> Tensor
 
 
 def _mean(scheduler: Any, steps: int, mean: float, std: float) -> float:
-    """Where the mean of x at t = 1 ends: the sampler is affine, so the mean of its results."""
+    """The mean of the results, from the mean of x at t = 1, since the sampler is affine."""
     scheduler.set_timesteps(steps)
     x = torch.full((1, 1), float(_level_of(999).alpha) * mean, dtype=torch.float64)
     for t in scheduler.timesteps:
@@ -49,7 +49,7 @@ def _mean(scheduler: Any, steps: int, mean: float, std: float) -> float:
 
 
 def ddim_mean(steps: int, mean: float, std: float) -> float | None:
-    """How far DDIM with "linspace" spacing moves the mean."""
+    """DDIM's error of the mean, with "linspace" spacing."""
     if not installed():
         return None
     return abs(
@@ -58,7 +58,7 @@ def ddim_mean(steps: int, mean: float, std: float) -> float | None:
 
 
 def pndm_mean(steps: int, mean: float, std: float) -> float | None:
-    """How far PNDM with "linspace" spacing moves the mean."""
+    """PNDM's error of the mean, with "linspace" spacing."""
     if not installed():
         return None
     scheduler = _scheduler("PNDMScheduler", skip_prk_steps=True, timestep_spacing="linspace")
@@ -66,7 +66,7 @@ def pndm_mean(steps: int, mean: float, std: float) -> float | None:
 
 
 def ancestral_deviation(mean: float, std: float) -> float | None:
-    """How far ancestral sampling in 1000 steps is from the deviation, by its response to zero and units of noise."""
+    """Ancestral sampling's error of the deviation in 1000 steps, from its response to zero and to unit noise."""
     if not installed():
         return None
     scheduler = _scheduler("DDPMScheduler", clip_sample=False)
@@ -92,7 +92,7 @@ def ancestral_deviation(mean: float, std: float) -> float | None:
 
 
 def mixture_error(means: Tensor, stds: Tensor, shares: Tensor, data_std: float, z: Tensor, steps: int) -> float | None:
-    """DPM-Solver++ (2M, Karras' grid) on a mixture from the noise ``z``: median distance to where the ODE ends."""
+    """DPM-Solver++ (2M, Karras' grid) on a mixture from the noise ``z``: median distance to the exact ODE."""
     if not installed():
         return None
     schedule = LinearBeta().build()

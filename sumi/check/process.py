@@ -1,4 +1,4 @@
-"""Laws of the forward process and of what a network predicts, over every schedule that a configuration can name."""
+"""Laws of the forward process and of parameterizations, for every configurable schedule."""
 
 from itertools import pairwise
 from math import isfinite
@@ -47,7 +47,7 @@ def _step_by_step() -> float:
 
 
 def _bayes() -> float:
-    """The means and variances of x_s | x_t, x_0, twice: as `posterior` says, and by the product of two Gaussians."""
+    """Mean and variance of x_s | x_t, x_0 two ways: by `posterior`, and from the product of two Gaussians."""
     worst = 0.0
     x_t, x_0 = 0.7, -0.4
     for schedule in SCHEDULES:
@@ -73,7 +73,7 @@ def _published() -> float:
 
 
 class _Answer(nn.Module):
-    """A network that knows the answer."""
+    """A network that returns a given answer."""
 
     def __init__(self, answer: Tensor) -> None:
         super().__init__()

@@ -35,9 +35,9 @@ def laws() -> list[Law]:
 
 
 def probe(schedule: Schedule, solver: Solver[Any], times: Tensor) -> tuple[float, float]:
-    """Mean and deviation of what an affine sampler makes of the exact marginal at t = 1, with no sampling error.
+    """Mean and deviation of an affine sampler's results from the exact marginal at t = 1, without sampling error.
 
-    Zero, a unit at the start, and a unit of each noise that the sampler draws go through the real sampler side by side.
+    The real sampler runs on a batch of zero, a unit start, and a unit of each noise that it uses.
     """
     steps = len(times) - 1
     end = noise_level(schedule, 1.0)
@@ -67,14 +67,14 @@ def _affine() -> list[Law]:
     ]
     return [
         Law("DDIM in 7 steps keeps the mean of N(0.5, 0.3²)", abs(ddim), 1e-3, peer.ddim_mean(7, MEAN, STD)),
-        Law("linear multistep in 7 steps keeps it (beside it: PNDM)", _lms_mean(), 1e-3, peer.pndm_mean(7, MEAN, STD)),
+        Law("linear multistep in 7 steps keeps it (peer: PNDM)", _lms_mean(), 1e-3, peer.pndm_mean(7, MEAN, STD)),
         Law("ancestral sampling in 1000 steps: deviation of N(0.5, 0.3²)", abs(ancestral), 5e-3, theirs),
         *halves,
     ]
 
 
 def _order_of_deviation(schedule: Schedule, solver: Solver[Any]) -> float:
-    """From the deviations after 1000 and 2000 steps, to where half of the noise is left: no end is near."""
+    """From the deviations with 1000 and 2000 steps, at half of the noise, far from both ends."""
     errors = []
     for steps in (1000, 2000):
         times = torch.linspace(1, 0.5, steps + 1, dtype=torch.float64)
@@ -90,7 +90,7 @@ def _lms_mean() -> float:
 
 
 def _orders() -> list[Law]:
-    """Observed orders on σ̂ from 2 to 0.2, even in log-SNR, multistep methods started with exact steps."""
+    """Observed orders on σ̂ from 2 to 0.2, even in log-SNR; multistep methods start with exact steps."""
     found = []
     for name, order in ORDERS.items():
         off = max(abs(observed_order(s, SOLVERS[name], order) - order) for s in (VP().build(), EDM().build()))
@@ -99,7 +99,7 @@ def _orders() -> list[Law]:
 
 
 def observed_order(schedule: Schedule, solver: Solver[Any], order: int) -> float:
-    """The order from three numbers of steps, extrapolated once: e(n) = a n^-p (1 + b/n + …)."""
+    """The order from three numbers of steps, with one extrapolation: e(n) = a n^-p (1 + b/n + …)."""
     steps = [160, 320, 640] if order < 4 else [80, 160, 320]
     errors = [_error(schedule, solver, n, order - 1) for n in steps]
     coarse, fine = (log(a / b, 2) for a, b in pairwise(errors))
@@ -142,7 +142,7 @@ def _exactness() -> list[Law]:
 
 
 def _ends(schedule: Schedule) -> float:
-    """How many evaluations are too many or too few, or at times that are not the grid's."""
+    """The number of cases with evaluations missing, in excess, or at times off the grid."""
     wrong = 0
     inner = gaussian_denoiser(MEAN, STD, schedule)
     for grid in (log_ratio, log_snr):
@@ -157,7 +157,7 @@ def _ends(schedule: Schedule) -> float:
 
 
 def _mixtures() -> list[Law]:
-    """The median distance to the end of the ODE in units of the deviation: 10 Gaussians in 64 dimensions."""
+    """The median distance to the exact ODE in units of the deviation, for 10 Gaussians in 64 dimensions."""
     draw = torch.Generator().manual_seed(41)
     means = torch.rand(10, 64, generator=draw, dtype=torch.float64) - 0.5
     stds = 0.02 * 5 ** torch.rand(10, generator=draw, dtype=torch.float64)

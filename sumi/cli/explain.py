@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
 
     out = Path(options.out) if options.out else None
     with counting_of() as count:
-        for drawn in explain(
+        for figure in explain(
             options.subject,
             data=options.data,
             out=out,
@@ -35,4 +35,4 @@ def run(options: argparse.Namespace) -> None:
             device=options.device,
             count=count,
         ):
-            say(f"{drawn.path}: {drawn.says}")
+            say(f"{figure.path}: {figure.says}")

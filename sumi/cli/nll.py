@@ -73,7 +73,7 @@ def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     from sumi.models.diffusion.likelihood import likelihood
 
     with counting_of() as progress:
-        found, drawn = likelihood(
+        found, saved = likelihood(
             model,
             data=options.data,
             n=options.n,
@@ -96,4 +96,4 @@ def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     if found.by_ode is not None:
         ode = found.by_ode
         say(f"by the ODE     {ode.total}   {ode.how}, {ode.evaluations:.0f} evaluations an item")
-    say(f"{drawn.path}: {drawn.says}")
+    say(f"{saved.path}: {saved.says}")

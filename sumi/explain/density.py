@@ -164,7 +164,9 @@ def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
         axes.grid(alpha=0.25)
     values = ", ".join(f"{w.value:.3f} ± {w.error:.3f} by {name}" for name, w in ways)
     return save(
-        figure, path, f"log Z at sigma = {float(found.level.sigma):.3g}: {values} ({found.effective:.0f} chains)"
+        figure,
+        path,
+        f"log Z at sigma = {float(found.level.sigma):.3g}: {values} ({found.effective:.0f} effective chains)",
     )
 
 

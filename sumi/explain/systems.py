@@ -32,8 +32,8 @@ def draw_samples(
     file = folder / "samples.png"
     with writing(file):
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(model.drawn(made, "samples"))
-        (folder / "held_out.png").write_bytes(model.drawn(evenly_spaced(held_out, SHOWN), "held out"))
+        file.write_bytes(model.picture(made, "samples"))
+        (folder / "held_out.png").write_bytes(model.picture(evenly_spaced(held_out, SHOWN), "held out"))
     says = f"{SHOWN} samples by {model.how_sampled()}; compare held_out.png"
     if isinstance(model, BaselineModel) and not isinstance(model.baseline, GAN) and len(held_out) > 1:
         draws = DRAWS if isinstance(model.baseline, VAE) else None

@@ -1,10 +1,10 @@
 """The feature spaces of DINOv2 (Oquab et al. 2023) and CLIP (Radford et al. 2021), in Hugging Face's format.
 
-DINOv2's feature is its class token after the last norm, CLIP's the image's embedding in the space shared with texts.
-How images are prepared stands in the folder's ``preprocessor_config.json``.
+DINOv2's feature is its class token after the last norm, CLIP's the image embedding in the space shared with texts. The
+folder's ``preprocessor_config.json`` defines the preprocessing.
 
-`transformers` builds the network (the extra ``features``). It is told to stay offline, to read safetensors alone, and
-never to fill in weights that are missing.
+`transformers` (the extra ``features``) builds the network: offline, from safetensors only, and without initialising
+missing weights.
 """
 
 import json
@@ -35,7 +35,7 @@ def open_folder(folder: Path, device: torch.device) -> PretrainedSpace:
         transformers = import_module("transformers")
     except ImportError as error:
         raise InputError(
-            f"{folder}: transformers is needed to read it, and not installed; pip install 'sumi[features]', "
+            f"{folder}: needs transformers, which is not installed; pip install 'sumi[features]', "
             "or use features=learned"
         ) from error
     kind = str(_json(folder / "config.json").get("model_type"))
@@ -60,55 +60,61 @@ def open_folder(folder: Path, device: torch.device) -> PretrainedSpace:
                 return answer.last_hidden_state[:, 0] if kind in DINO else answer.image_embeds
 
             with torch.no_grad():
-                dimension = embed(seen(torch.zeros(1, 3, 8, 8))).shape[1]  # images of a wrong size are refused here
+                dimension = embed(seen(torch.zeros(1, 3, 8, 8))).shape[1]  # raises for images of a wrong size
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         what = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: no model that can be read ({what}); give the folder as it is published") from error
+        raise InputError(f"{folder}: cannot be read ({what}); give the folder as published") from error
     if found["missing_keys"]:
         raise InputError(
             f"{folder}: {sorted(found['missing_keys'])[0]!r} and {len(found['missing_keys']) - 1} more weights are "
-            "missing; give the folder as it is published"
+            "missing; give the folder as published"
         )
     name = f"{'DINOv2' if kind in DINO else 'CLIP'} of {folder.resolve().name}"
     return PretrainedSpace(name, network, seen, embed, dimension=dimension, device=device)
 
 
 def read_preprocessing(file: Path) -> Preprocessing:
-    """What `transformers` would do to an image. Raises InputError where that cannot be done here."""
-    told = _json(file)
-    crop: Any = told.get("crop_size") if told.get("do_center_crop", False) else None
-    size: Any = told.get("size")
-    mean: Any = told.get("image_mean")
-    std: Any = told.get("image_std")
-    done = all(told.get(f"do_{step}", True) for step in ("resize", "rescale", "normalize"))
-    if isinstance(size, dict):
-        size = size.get("shortest_edge") or [size.get("height"), size.get("width")]
-    elif isinstance(size, int) and crop is None:
-        size = [size, size]
-    if isinstance(crop, dict):
-        crop = [crop.get("height"), crop.get("width")]
-    elif isinstance(crop, int):
-        crop = [crop, crop]
-    interpolation = INTERPOLATIONS.get(told.get("resample", 0))
-    exact = abs(told.get("rescale_factor", 1 / 255) * 255 - 1) < 1e-6
-    if not (done and exact and interpolation and _numbers(mean, 3) and _numbers(std, 3)):
+    """The preprocessing that `transformers` would apply. Raises InputError if it is not supported here."""
+    settings = _json(file)
+    done = all(settings.get(f"do_{step}", True) for step in ("resize", "rescale", "normalize"))
+    exact = abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) < 1e-6
+    interpolation = INTERPOLATIONS.get(settings.get("resample", 0))
+    mean, std = (_colour(settings.get(f"image_{name}")) for name in ("mean", "std"))
+    if not (done and exact and interpolation and mean and std):
         raise InputError(
-            f"{file}: asks for another preparation than resize, crop, rescale and normalize; not supported"
+            f"{file}: has preprocessing other than resize, crop, rescale and normalize; choose another network"
         )
-    least = [size, size] if isinstance(size, int) else size
-    if not _numbers(least, 2) or not (crop is None or _numbers(crop, 2)):
-        raise InputError(
-            f"{file}: size {size}, crop {crop} are no numbers of pixels; give the folder as it is published"
-        )
-    if crop is not None and (crop[0] > least[0] or crop[1] > least[1]):
-        raise InputError(f"{file}: cuts {crop} out of images of {size}; give the folder as it is published")
-    cut = None if crop is None else (crop[0], crop[1])
-    resized = size if isinstance(size, int) else (size[0], size[1])
-    return Preprocessing(resized, cut, interpolation, tuple(mean), tuple(std))
+    given, crop = settings.get("size"), settings.get("crop_size") if settings.get("do_center_crop", False) else None
+    cut = None if crop is None else _sides(crop)
+    match given:
+        case {"shortest_edge": int(side)} if side:
+            size, least = side, (side, side)
+        case int(side) if cut is not None:
+            size, least = side, (side, side)
+        case _:
+            size = least = _sides(given)
+    if size is None or least is None or (crop is not None and cut is None):
+        raise InputError(f"{file}: size {given}, crop {crop} are not numbers of pixels; give the folder as published")
+    if cut is not None and (cut[0] > least[0] or cut[1] > least[1]):
+        raise InputError(f"{file}: crops {list(cut)} from images of {given}; give the folder as published")
+    return Preprocessing(size, cut, interpolation, mean, std)
 
 
-def _numbers(values: Any, count: int) -> bool:
-    return isinstance(values, list) and len(values) == count and all(isinstance(v, int | float) for v in values)
+def _sides(given: Any) -> tuple[int, int] | None:
+    """(height, width), which a file gives by name, as a list, or as one number for both; None if it does not."""
+    match given:
+        case {"height": int(height), "width": int(width)} | [int(height), int(width)]:
+            return height, width
+        case int(side):
+            return side, side
+    return None
+
+
+def _colour(given: Any) -> tuple[float, ...] | None:
+    match given:
+        case [int() | float(), int() | float(), int() | float()]:
+            return tuple(given)
+    return None
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -117,14 +123,15 @@ def _json(file: Path) -> dict[str, Any]:
     except OSError:
         raise InputError(f"{file}: no such file; give the folder of a model in Hugging Face's format") from None
     except ValueError as error:
-        raise InputError(f"{file}: no JSON ({error}); give the folder as it is published") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{file}: no JSON object; give the folder as it is published")
-    return found
+        raise InputError(f"{file}: no JSON ({error}); give the folder as published") from error
+    match found:
+        case dict():
+            return found
+    raise InputError(f"{file}: no JSON object; give the folder as published")
 
 
 def _of_images(config: Any) -> Any:
-    """The part of CLIP's configuration that sees images; others as they are."""
+    """The vision part of CLIP's configuration; other configurations unchanged."""
     part = getattr(config, "vision_config", None)
     if part is None:
         return config
@@ -134,7 +141,7 @@ def _of_images(config: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """`transformers` says what it loads, and what of the file it leaves out; neither is the reader's concern."""
+    """Silences the loading messages of `transformers`."""
     logging = import_module("transformers.utils.logging")
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)

@@ -1,25 +1,21 @@
-"""Inception-v3 (Szegedy et al. 2016) as the Fréchet Inception distance takes it: 2048 features, and class logits.
+"""Inception-v3 (Szegedy et al. 2016) as used by the Fréchet Inception distance: 2048 features, and class logits.
 
-The weights come from a file that the user has (``inception_weights``). Two sets are known, told apart by their classes:
+The user supplies the weights in a file (``inception_weights``). The number of classes distinguishes the two known sets:
 
-    1008  ported from the TensorFlow graph that Heusel et al. (2017) measured with. Average pools count the image alone
-          and not the zeros around it; the pool of the last block takes the maximum. Salimans et al. (2016) leave the
-          bias out of the logits for their score, so it is left out here
-    1000  torchvision's, for ImageNet. The auxiliary head, which served training only, is not needed
+    1008  ported from the TensorFlow graph of Heusel et al. (2017). Average pools exclude the zero padding; the last
+          block's pool takes the maximum. Logits have no bias, as in the score of Salimans et al. (2016)
+    1000  torchvision's, for ImageNet, without the auxiliary head, which only served training
 
-Their distances do not compare with each other; published ones are those of 1008 classes.
+Their distances do not compare with each other; published ones use 1008 classes.
 
-A block is a table: each branch a chain of convolutions, all of the same image; a tuple in a chain is a fork, whose ends
-stand one after the other. So do the branches, the pooled image last.
+A block is a table of branches, chains of convolutions of the same image; a tuple in a chain is a fork, whose ends are
+concatenated. So are the branches, with the pooled image last.
 
-The feature space of Inception-v3, from a file of weights that the user has. Nothing is fetched, no code in it runs.
+Nothing is downloaded, and no code in the file runs: it is safetensors, or a ``.pth`` of tensors, read without pickled
+code. Names and shapes must be the network's. If the file's name ends in the first digits of its sha256
+(``…-6726825d.pth``, as in torch.hub), the hash must match.
 
-A file is safetensors, or a ``.pth`` of tensors, which torch reads without pickled code. Names and shapes must be those
-of the network. Where a file's name ends in the first digits of its sha256 (``…-6726825d.pth``, the custom of
-torch.hub), its bytes must have it.
-
-Images are made 299 pixels high and wide, smoothed where that makes them smaller, with values in [-1, 1]: the networks
-of both sets of weights were trained so.
+Images are resized to 299 × 299 pixels, antialiased, with values in [-1, 1], as in the training of both sets of weights.
 """
 
 import hashlib
@@ -45,7 +41,7 @@ FID_CLASSES, IMAGENET_CLASSES = 1008, 1000
 
 
 class Size(NamedTuple):
-    """A convolution: channels out, height and width of the kernel, stride (with 2 there is no padding)."""
+    """A convolution: output channels, height and width of the kernel, stride (2 implies no padding)."""
 
     width: int
     kernel: tuple[int, int] = (1, 1)
@@ -102,7 +98,7 @@ TO_LARGE: dict[str, Chain] = {
 
 
 class _Convolution(nn.Module):
-    """Convolution without bias, batch norm by the moments it learned, ReLU. An image keeps its size if ``padded``."""
+    """Convolution without bias, batch norm with stored statistics, ReLU. ``padded`` keeps the image's size."""
 
     def __init__(self, channels: int, size: Size, *, padded: bool = True) -> None:
         super().__init__()
@@ -116,7 +112,7 @@ class _Convolution(nn.Module):
 
 
 class _Pool(nn.Module):
-    """Over 3×3 places. ``stride`` 2 or ``most``: the maximum; else the mean, of the image alone or with its zeros."""
+    """3×3 pooling. ``stride`` 2 or ``most``: the maximum; else the mean, including the padding if ``zeros``."""
 
     def __init__(self, stride: int, *, most: bool, zeros: bool) -> None:
         super().__init__()
@@ -129,7 +125,7 @@ class _Pool(nn.Module):
 
 
 class _Block(nn.Module):
-    """Branches of one image, and the pooled image: (N, channels, …) → (N, ``width``, …)."""
+    """The concatenated branches and pooled image: (N, channels, …) → (N, ``width``, …)."""
 
     def __init__(self, channels: int, branches: Mapping[str, Chain], pool: _Pool) -> None:
         super().__init__()
@@ -141,7 +137,11 @@ class _Block(nn.Module):
             self.ways[branch] = list[list[str]]()
             for number, step in enumerate(chain, 1):
                 stem = branch if len(chain) == 1 else f"{branch}_{number}"
-                sizes = {stem: step} if isinstance(step, Size) else {f"{stem}a": step[0], f"{stem}b": step[1]}
+                match step:
+                    case Size():
+                        sizes = {stem: step}
+                    case (first, second):
+                        sizes = {f"{stem}a": first, f"{stem}b": second}
                 for name, size in sizes.items():
                     self.add_module(name, _Convolution(incoming, size))
                 self.ways[branch].append(list(sizes))
@@ -158,7 +158,7 @@ class _Block(nn.Module):
 
 
 class Inception(nn.Module):
-    """Images (N, 3, 299, 299) in [-1, 1] → features (N, 2048); ``classes``: 1008 or 1000. Modules bear known names."""
+    """Images (N, 3, 299, 299) in [-1, 1] → features (N, 2048); ``classes``: 1008 or 1000. The usual module names."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ SEEN = Preprocessing((SIDE, SIDE), None, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5,
 def open_inception(path: Path, device: torch.device) -> PretrainedSpace:
     """The space of the weights in ``path``.
 
-    Raises InputError where it is missing, unreadable or of another network, SumiError where its bytes have changed.
+    Raises InputError if the file is missing, unreadable or of another network, SumiError if its hash is wrong.
     """
     tensors = _read(path)
     classes = len(tensors["fc.bias"]) if "fc.bias" in tensors else 0
@@ -231,7 +231,7 @@ def open_inception(path: Path, device: torch.device) -> PretrainedSpace:
     if wrong:
         what = "is missing or of another shape" if wrong[0] in wanted else "is not of Inception-v3"
         raise InputError(f"{path}: the tensor {wrong[0]!r} {what}; {REMEDY}")
-    network.load_state_dict(given, strict=False)  # the counts of batches are not needed
+    network.load_state_dict(given, strict=False)  # batch norm's counters are not needed
     to_channels_last(network)
     return PretrainedSpace(
         NAMES[classes], network, SEEN, network, dimension=DIMENSION, device=device, logits=network.logits
@@ -247,17 +247,18 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {REMEDY}") from None
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: holds more than tensors, so it is not read (it could run code); {REMEDY}") from error
+        raise InputError(f"{path}: holds more than tensors and is not read, as it could run code; {REMEDY}") from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a readable file of weights; {REMEDY}") from error
-    if not isinstance(found, dict) or not all(isinstance(t, Tensor) for t in found.values()):
-        raise InputError(f"{path}: no dictionary of tensors; {REMEDY}")
-    return found
+    match found:
+        case dict() if all(map(torch.is_tensor, found.values())):
+            return found
+    raise InputError(f"{path}: no dictionary of tensors; {REMEDY}")
 
 
 def _check_name(path: Path) -> None:
-    told = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+    digest = re.search(r"-([0-9a-f]{8,64})$", path.stem)
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest() if told else ""
-    if told and not found.startswith(told[1]):
-        raise SumiError(f"{path}: its sha256 begins {found[:8]}, not {told[1]} as its name says; fetch it again")
+        found = hashlib.file_digest(file, "sha256").hexdigest() if digest else ""
+    if digest and not found.startswith(digest[1]):
+        raise SumiError(f"{path}: its sha256 begins {found[:8]}, not {digest[1]} as its name says; fetch it again")

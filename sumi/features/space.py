@@ -36,9 +36,9 @@ class FeatureSpace(Protocol):
         ...
 
 
-def hash_of(told: str, tensors: Mapping[str, Tensor]) -> str:
-    """sha256 of what is told, and of the name, shape, type and values of every tensor (on the CPU)."""
-    digest = hashlib.sha256(told.encode())
+def hash_of(description: str, tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of ``description`` and of the name, shape, type and values of every tensor (on the CPU)."""
+    digest = hashlib.sha256(description.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.numpy().tobytes())

@@ -1,4 +1,4 @@
-"""What every figure shares: a canvas without global state, one look, and its file."""
+"""Shared by all figures: a canvas without global state, a common style, and saving."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ INK, RED, GREY = "#1f2937", "#c2410c", "#9ca3af"
 
 @dataclass(frozen=True)
 class SavedFigure:
-    """A figure on disk, and what it shows in a line or two."""
+    """A figure's file, and a caption of one or two lines."""
 
     path: Path
     says: str
 
 
 def canvas(width: float, height: float) -> "Figure":
-    """An empty figure of that size in inches."""
+    """An empty figure; width and height in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")

@@ -1,7 +1,7 @@
 """The report's charts: loss, shares of the classes, loss by noise level, spectra, sweeps, trade-off. Each is SVG text.
 
-A chart names its colours by CSS variables (``--ink``, ``--faint``, ``--first``, ``--second``) that the page sets for
-light and for dark; alone, in a file, it falls back to colours for a light ground. The same numbers give the same text.
+Colours are CSS variables (``--ink``, ``--faint``, ``--first``, ``--second``) that the page sets for light and dark
+mode; a chart on its own falls back to colours for a light background. The same numbers give the same text.
 """
 
 import io
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# drawn in these, then renamed: matplotlib knows no CSS variables
+# placeholders that are replaced after plotting: matplotlib has no CSS variables
 INK, FAINT, FIRST, SECOND = "#1c1b1a", "#b9b4ab", "#b5432f", "#2f6690"
 VARIABLES = {INK: "--ink", FAINT: "--faint", FIRST: "--first", SECOND: "--second"}
-SIZE = (5.2, 3.0)  # inches: words of 11 points stay legible on a telephone
+SIZE = (5.2, 3.0)  # inches: 11-point text stays legible on a phone
 MANY_CLASSES = 20
-BESIDE = {FIRST: (5.0, 4.0), SECOND: (5.0, -11.0), INK: (-13.0, 4.0)}  # where a line's points say their scale
+LABEL_OFFSETS = {FIRST: (5.0, 4.0), SECOND: (5.0, -11.0), INK: (-13.0, 4.0)}  # from a point to its label, in points
 
 
 def loss_curve(
@@ -32,12 +32,12 @@ def loss_curve(
 ) -> str:
     """The training loss (K,) at ``steps`` (K,) with its running median; ``held_out``: (steps, losses).
 
-    Logarithmic where all are above zero; a density's log-likelihood need not be.
+    The axis is logarithmic if all are positive; the loss of a density may not be.
     """
     figure, axes = _blank("step", "loss")
     values = np.asarray(losses, dtype=float)
     axes.plot(steps, values, color=FIRST, linewidth=0.7, alpha=0.35)
-    few = "o" if len(values) < 10 else None  # a line of one point would not be seen
+    few = "o" if len(values) < 10 else None  # a line of one point would be invisible
     axes.plot(steps, _running_median(values), color=FIRST, linewidth=2, marker=few, label="training")
     if held_out is not None:
         axes.plot(*held_out, color=SECOND, linewidth=2, marker="o", markersize=3.5, label="held out")
@@ -50,7 +50,7 @@ def loss_curve(
 
 
 def class_shares(balance: Balance, *, names: Sequence[str] | None = None) -> str:
-    """Shares of the predicted classes among samples and among real images, in percent; ``names`` of the classes."""
+    """Shares of the predicted classes among samples and real images, in percent; ``names``: of the classes."""
     samples, real = (100 * np.asarray(counts) / sum(counts) for counts in (balance.samples, balance.real))
     labels = list(names) if names is not None else [str(label) for label in range(len(real))]
     figure, axes = _blank("", "share, %")
@@ -66,21 +66,21 @@ def class_shares(balance: Balance, *, names: Sequence[str] | None = None) -> str
 
 
 def accuracy_by_noise_level(log_snr: Sequence[float], accuracy: Sequence[Estimate], guess: float) -> str:
-    """Shares right by log-SNR, noise on the left, with 95 % intervals, and a line where a guess is."""
-    figure, axes = _blank("log-SNR   (noise ← → data)", "share right")
+    """Accuracy by log-SNR, noise on the left, with 95 % intervals and a line at the accuracy of guessing."""
+    figure, axes = _blank("log-SNR   (noise ← → data)", "accuracy")
     low, high = [a.low for a in accuracy], [a.high for a in accuracy]
     axes.fill_between(log_snr, low, high, color=FIRST, alpha=0.25, linewidth=0)
     axes.plot(log_snr, [a.value for a in accuracy], color=FIRST, linewidth=1.6, marker="o", markersize=3)
-    axes.axhline(guess, color=INK, linewidth=1, linestyle="--", label="the commonest class")
+    axes.axhline(guess, color=INK, linewidth=1, linestyle="--", label="most frequent class")
     axes.set_ylim(0, 1.03)
     _legend(axes)
     return _svg(figure)
 
 
 def loss_by_noise_level(losses: Mapping[str, tuple[Sequence[float], Sequence[Estimate]]]) -> str:
-    """Held-out losses by log-SNR, each named: (log-SNRs (K,), losses (K,)), noise on the left, data on the right.
+    """Held-out losses by log-SNR, by name: (log-SNRs (K,), losses (K,)); noise on the left, data on the right.
 
-    The axis of losses is logarithmic; bands are 95 % intervals.
+    The loss axis is logarithmic; bands are 95 % intervals.
     """
     figure, axes = _blank("log-SNR   (noise ← → data)", "error")
     for (name, (log_snr, line)), colour in zip(losses.items(), (FIRST, SECOND, INK, FAINT), strict=False):
@@ -94,13 +94,13 @@ def loss_by_noise_level(losses: Mapping[str, tuple[Sequence[float], Sequence[Est
 
 
 def power_spectra(spectra: Mapping[str, Spectrum], *, fine: float) -> str:
-    """Radially averaged power, each spectrum named, without the mean brightness; logarithmic, with 95 % intervals.
+    """Radially averaged power spectra by name, without the mean brightness; logarithmic, with 95 % intervals.
 
-    ``fine``: where fine detail begins, in cycles per pixel; a line stands there.
+    ``fine``: where fine detail begins, in cycles per pixel, marked by a line.
     """
     figure, axes = _blank("cycles per pixel   (coarse ← → fine)", "power")
     for (name, spectrum), colour in zip(spectra.items(), (FIRST, SECOND, INK, FAINT), strict=False):
-        # no logarithm of no power
+        # zero power has no logarithm
         rings = [(f, p) for f, p in zip(spectrum.frequency, spectrum.power, strict=True) if f > 0 and p.value > 0]
         frequency = [f for f, _ in rings]
         axes.fill_between(
@@ -124,10 +124,10 @@ def swept(
     times: float = 1.0,
     logarithmic: bool = False,
 ) -> str:
-    """Estimates, each line named, at ``values`` (K,) of a setting called ``x``, with 95 % intervals as bands.
+    """Estimates, one line per name, at ``values`` (K,) of a setting called ``x``, with 95 % intervals as bands.
 
-    ``real``: what real images have, of some of the lines; dashed. ``times``: what all is multiplied by, 100 for
-    percent; ``logarithmic``: the axis of ``values``, which are above 0 then.
+    ``real``: real images' values for some of the lines, dashed. ``times``: a factor for all values, 100 for percent;
+    ``logarithmic``: whether the axis of ``values`` is, which must then be positive.
     """
     figure, axes = _blank(x, y)
     for (name, line), colour in zip(lines.items(), (FIRST, SECOND, INK, FAINT), strict=False):
@@ -148,29 +148,29 @@ def swept(
 
 
 def trade_off(
-    kinds: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[Estimate]]]],
+    sweeps: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[Estimate]]]],
     panels: Sequence[tuple[str, str]],
     *,
     names: Mapping[str, str],
     real: Mapping[str, Estimate],
 ) -> tuple[str, bytes]:
-    """Two figures against each other in each of ``panels`` (x, y), a line for each kind: as SVG, and as PNG on white.
+    """One metric against another in each of ``panels`` (x, y), a line for each sweep: as SVG, and as PNG on white.
 
-    ``kinds``: (scales (K,), estimates by name, each (K,)); a point says its scale, faint lines its 95 % intervals.
-    ``real``: what real images have, a star. The axis of ``accuracy`` is that of arcsin √p, along which shares of as
-    many images are equally sure.
+    ``sweeps``: (scales (K,), estimates by name, each (K,)); points are labelled with their scale, faint lines are 95 %
+    intervals. ``real``: real images' values, a star. The axis of ``accuracy`` is arcsin √p, on which intervals of
+    shares have equal length.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure = _empty((9.6, 4.4))
     for one, (x, y) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _style(one, names[x], names[y])
-        for (kind, (scales, lines)), (colour, beside) in zip(kinds.items(), BESIDE.items(), strict=False):
+        for (kind, (scales, lines)), (colour, offset) in zip(sweeps.items(), LABEL_OFFSETS.items(), strict=False):
             _crosses(one, lines[x], lines[y], colour)
             places = [e.value for e in lines[x]], [e.value for e in lines[y]]
             one.plot(*places, color=colour, linewidth=1.4, marker="o", markersize=4.5, clip_on=False, label=kind)
             for scale, *place in zip(scales, *places, strict=True):
-                one.annotate(f"{scale:g}", place, beside, textcoords="offset points", color=colour, fontsize=9.5)
+                one.annotate(f"{scale:g}", place, offset, textcoords="offset points", color=colour, fontsize=9.5)
         if x in real and y in real:
             _crosses(one, [real[x]], [real[y]], INK)
             star = {"marker": "*", "markersize": 15, "linestyle": "none", "color": INK, "markerfacecolor": "none"}
@@ -189,7 +189,7 @@ def trade_off(
 
 
 def _running_median(values: np.ndarray) -> np.ndarray:
-    """The median of a fiftieth of the curve around each point."""
+    """The median over a window of a fiftieth of the curve."""
     reach = max(1, len(values) // 100)
     return np.array([np.median(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))])
 
@@ -211,7 +211,7 @@ def _within_a_decade(values: np.ndarray) -> bool:
 
 
 def _crosses(axes: "Axes", x: Sequence[Estimate], y: Sequence[Estimate], colour: str) -> None:
-    """Both intervals of each point, faintly."""
+    """The intervals of each point, as faint crosses."""
     for a, b in zip(x, y, strict=True):
         axes.plot([a.low, a.high], [b.value, b.value], color=colour, linewidth=0.9, alpha=0.25)
         axes.plot([a.value, a.value], [b.low, b.high], color=colour, linewidth=0.9, alpha=0.25)
@@ -260,7 +260,7 @@ def _svg(figure: "Figure") -> str:
     from matplotlib import rc_context
 
     file = io.StringIO()
-    # names of clip paths come from their shapes, not from chance; words stay words: a browser has all scripts
+    # deterministic names of clip paths; text stays text, since browsers have the fonts
     with rc_context({"svg.hashsalt": "sumi", "svg.fonttype": "none"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # it only measures them
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

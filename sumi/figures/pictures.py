@@ -1,8 +1,7 @@
 """Pictures of images: grids, grids side by side, neighbours, strips and animations.
 
-Images are uint8 (N, C, H, W) with C = 1 (grey), 3 (RGB) or 4 (RGBA). Small ones are enlarged by a whole factor, each
-pixel becoming a square, so that nothing is smoothed that the model did not smooth. Gaps are transparent and words stand
-white on slate: a picture suits a light page and a dark one.
+Images are uint8 (N, C, H, W) with C = 1 (grey), 3 (RGB) or 4 (RGBA). Small ones are enlarged by a whole factor without
+smoothing. Gaps are transparent and text is white on slate, so a picture suits light and dark pages.
 """
 
 import io
@@ -40,27 +39,27 @@ def image_grid(
     cells = _cells(images, scale)
     columns = columns or math.ceil(math.sqrt(len(cells)))
     space = _gap(cells) if gap is None else gap
-    rows = [_beside(cells[start : start + columns], space) for start in range(0, len(cells), columns)]
+    rows = [_in_row(cells[start : start + columns], space) for start in range(0, len(cells), columns)]
     return _stacked(rows, space, centred=False)
 
 
 def side_by_side(
     groups: Sequence[tuple[str, Images]], *, columns: int = 6, scale: int | None = None, gap: int | None = None
 ) -> Image.Image:
-    """One grid for each (title, images), beside one another, its title above."""
+    """One grid for each (title, images), side by side, with titles above."""
     grids = [
         _titled(title, image_grid(images, columns=columns, scale=scale, gap=gap), above=True)
         for title, images in groups
     ]
-    return _beside(grids, TEXT)
+    return _in_row(grids, TEXT)
 
 
 def strip(frames: Images, *, labels: Sequence[str] | None = None, scale: int | None = None) -> Image.Image:
-    """Frames (N, C, H, W) of one image in a row, as it emerges from noise; ``labels``: a word below each."""
+    """Frames (N, C, H, W) of one image in a row, as it emerges from noise; ``labels`` go below the frames."""
     cells = _cells(frames, scale)
     if labels is not None:
         cells = [_titled(label, cell, above=False) for label, cell in zip(labels, cells, strict=True)]
-    return _beside(cells, _gap(cells))
+    return _in_row(cells, _gap(cells))
 
 
 def neighbours(
@@ -78,7 +77,7 @@ def neighbours(
     height = (cells[0].height - LINE - 2) // 2
     width = max(_width(title) for title in titles)
     margin = _stacked([_bar(title, width, height) for title in titles], 2)
-    rows = [_beside([margin, *cells[start : start + columns]], _gap(cells)) for start in range(0, len(cells), columns)]
+    rows = [_in_row([margin, *cells[start : start + columns]], _gap(cells)) for start in range(0, len(cells), columns)]
     return _stacked(rows, TEXT, centred=False)
 
 
@@ -90,12 +89,12 @@ def png(picture: Image.Image) -> bytes:
 
 
 def animation(frames: Sequence[Image.Image], *, seconds: float = 3.0, hold: float = 2.0) -> bytes:
-    """An animated WebP file that repeats: all ``frames`` (of one size) in ``seconds``, the last one kept for ``hold``.
+    """A looping animated WebP file: all ``frames`` (of one size) in ``seconds``, the last one held for ``hold``.
 
-    Without loss, unless that takes more than a megabyte, as noisy photographs do.
+    Lossless, unless that takes more than a megabyte, as noisy photographs do.
     """
     if not frames:
-        raise InputError("an animation of no frames: give at least one")
+        raise InputError("frames: there are none; give at least one")
     each = max(20, round(1000 * seconds / len(frames)))
     durations = [each] * (len(frames) - 1) + [each + round(1000 * hold)]
 
@@ -123,7 +122,7 @@ def _cells(images: Images, scale: int | None) -> list[Image.Image]:
     array = np.asarray(images)
     if array.ndim != 4 or array.dtype != np.uint8 or array.shape[1] not in (1, 3, 4) or not len(array):
         raise InputError(
-            f"images of shape {array.shape} and type {array.dtype}: a picture needs uint8 (N, C, H, W), C = 1, 3 or 4"
+            f"images: have shape {array.shape} and type {array.dtype}; give uint8 (N, C, H, W) with C = 1, 3 or 4"
         )
     factor = scale or max(1, math.ceil(CELL / min(array.shape[2:])))
     enlarged = array.repeat(factor, 2).repeat(factor, 3).transpose(0, 2, 3, 1)
@@ -136,7 +135,7 @@ def _gap(cells: Sequence[Image.Image]) -> int:
     return max(2, min(cells[0].size) // 16)
 
 
-def _beside(parts: Sequence[Image.Image], gap: int) -> Image.Image:
+def _in_row(parts: Sequence[Image.Image], gap: int) -> Image.Image:
     picture = Image.new(
         "RGBA", (sum(part.width for part in parts) + gap * (len(parts) - 1), max(part.height for part in parts)), CLEAR
     )
@@ -174,7 +173,7 @@ def _width(text: str) -> int:
 
 
 def _bar(text: str, width: int, height: int) -> Image.Image:
-    """White words in the middle of a slate bar, as wide as asked, or wider where the words need it."""
+    """White text centred on a slate bar, at least as wide as ``width`` and as the text."""
     bar = Image.new("RGBA", (max(width, _width(text)), height), SLATE)
     ImageDraw.Draw(bar).text((bar.width / 2, height / 2), text, fill=WHITE, font=_font(), anchor="mm")
     return bar

@@ -1,8 +1,7 @@
-"""Pictures of vectors: points in the plane as dots, numbers as a histogram, bits as a raster with a row a sequence.
+"""Pictures of vectors: points in the plane as dots, numbers as a histogram, bits as a raster with one row per sequence.
 
-Of vectors with more than two numbers that are no bits the first two are drawn. Panels of one picture share their axes,
-unless asked otherwise, so what is side by side can be compared. A few points far out do not shrink the rest: titles
-tell how many are outside.
+Real vectors with more than two numbers show their first two. By default the panels of one picture share their axes, so
+they can be compared. A few distant points do not shrink the rest; titles state how many are outside.
 """
 
 import io
@@ -30,7 +29,7 @@ def picture(
 ) -> bytes:
     """A PNG with a panel for each (title, vectors (N, D)), in rows of ``columns``; ``levels`` is 2 for bits.
 
-    Axes show from -reach to reach; None: as `reach_of` says, of all panels ``together`` or of each.
+    Axes run from -reach to reach; None: by `reach_of`, over all panels ``together`` or per panel.
     """
     from matplotlib.figure import Figure
 
@@ -53,7 +52,7 @@ def picture(
 
 
 def reach_of(clouds: Sequence[Tensor]) -> float:
-    """As far as what is drawn of vectors (N, D) lies, or twice as far as 95 % of it where a few lie further still."""
+    """The largest plotted coordinate of vectors (N, D), at most twice the reach of 95 % of them."""
     reaches = [0.0]
     for x in clouds:
         far = x[: 10**6, :2].abs().flatten()
@@ -65,7 +64,7 @@ def reach_of(clouds: Sequence[Tensor]) -> float:
 
 
 def draw(axes: "Axes", x: Tensor, levels: int | None, reach: float) -> None:
-    """Vectors (N, D) on ``axes``, which show from -reach to reach."""
+    """Plot vectors (N, D) on ``axes``, which run from -reach to reach."""
     if levels == 2:
         axes.imshow(x[:ROWS].numpy(), cmap="gray_r", vmin=-1.4, vmax=1.2, interpolation="nearest", aspect="auto")
         axes.set_xticks([])

@@ -281,7 +281,7 @@ class GenerativeModel(TrainedModel[ConfigT, ModuleT]):
     def how_sampled(self) -> str:
         """The default sampler of `sample`, in words."""
 
-    def drawn(self, made: Tensor, title: str) -> bytes:
+    def picture(self, made: Tensor, title: str) -> bytes:
         """A PNG of samples ``made``, titled ``title`` where pictures have titles."""
         return self.items.picture(made, title)
 

@@ -208,7 +208,7 @@ def test_pictures_of_anything_else_are_refused() -> None:
     for wrong in (digits(2)[0], digits(2).astype(np.float32), digits(2, 2), digits(0)):
         with pytest.raises(InputError, match="uint8"):
             image_grid(wrong)
-    with pytest.raises(InputError, match="no frames"):
+    with pytest.raises(InputError, match="frames: there are none"):
         animation([])
 
 

@@ -104,4 +104,4 @@ class BaselineModel(GenerativeModel[BaselineConfig, Baseline]):
         return f"the {self.config.network.name}"
 
     def preview(self) -> bytes:
-        return self.drawn(self.sample(self.items.previewed, seed=self.config.seed, progress=False), "")
+        return self.picture(self.sample(self.items.previewed, seed=self.config.seed, progress=False), "")

@@ -162,10 +162,10 @@ class PixelCNN(Baseline):
         self.row_above = Past(channels, width, 1, 3)
         self.left = Past(channels, width, 2, 1)
         self.blocks_above = nn.ModuleList(
-            GatedBlock(width, 3, config.dropout, told=False) for _ in range(config.blocks)
+            GatedBlock(width, 3, config.dropout, joined=False) for _ in range(config.blocks)
         )
         self.blocks_before = nn.ModuleList(
-            GatedBlock(width, 2, config.dropout, told=True) for _ in range(config.blocks)
+            GatedBlock(width, 2, config.dropout, joined=True) for _ in range(config.blocks)
         )
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width + c, width, 1), nn.ELU(), nn.Conv2d(width, distribution.parameters, 1))
@@ -228,12 +228,12 @@ class Past(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """x + a·σ(b); with ``told`` a second stream joins between the two convolutions."""
+    """x + a·σ(b); if ``joined``, a second stream joins between the two convolutions."""
 
-    def __init__(self, width: int, breadth: int, dropout: float, *, told: bool) -> None:
+    def __init__(self, width: int, breadth: int, dropout: float, *, joined: bool) -> None:
         super().__init__()
         self.first = Past(width, width, 2, breadth)
-        self.told = nn.Conv2d(width, width, 1) if told else None
+        self.told = nn.Conv2d(width, width, 1) if joined else None  # named as in the files of weights
         self.dropout = Dropout(dropout)
         self.second = Past(width, 2 * width, 2, breadth)
 

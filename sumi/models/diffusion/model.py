@@ -460,7 +460,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
     def preview(self) -> bytes:
         label, n = "all" if self.config.condition("labels") else None, self.items.previewed
         made = self.sample(n, seed=self.config.seed, label=label, batch_size=n, progress=False)
-        return self.drawn(made, f"step {self.step}")
+        return self.picture(made, f"step {self.step}")
 
     def start_noise(self, indices: Sequence[int], seed: int, shape: tuple[int, ...] | None = None) -> Tensor:
         """x at t = 1 of these items of a seed: (len(indices), …), with the deviation of noised data there.
