@@ -87,7 +87,7 @@ def measure_with_progress(
 
 
 def guidance_of(model: GenerativeModel | ClassifierModel, options: argparse.Namespace) -> GuidanceSweep | None:
-    """The kinds of guidance to measure; None: none. Raises InputError."""
+    """The guidance methods and scales to measure; None: none. Raises InputError."""
     from sumi.evaluation.guidance import SCALES, guidance_sweep, read_scales
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.run import load

@@ -46,7 +46,7 @@ class TradeOff:
 
     solver: str
     steps: int
-    kinds: Mapping[str, Sweep]
+    methods: Mapping[str, Sweep]
 
 
 def guidance_sweep(
@@ -117,7 +117,9 @@ def trade_off(
         return sweep(samples, guidance.scales, measures, compare_ends=False)
 
     sampler = model.method(tuned=False)
-    return TradeOff(sampler.name, sampler.steps, {method: by(method) for method in guidance.settings})
+    found = {method: by(method) for method in guidance.settings}
+    everywhere = set.intersection(*(set(one.lines) for one in found.values()))
+    return TradeOff(sampler.name, sampler.steps, {method: one.only(everywhere) for method, one in found.items()})
 
 
 def read_scales(text: str) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ kernel distance and nearest-neighbour measures compare all pairs, and use the fi
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
@@ -26,6 +26,7 @@ from sumi.metrics.inception_score import InceptionScore
 from sumi.metrics.intervals import Estimate, share
 from sumi.metrics.kernel_distance import kernel_distance
 from sumi.metrics.moments import FeatureMoments, Moments
+from sumi.metrics.out_of_range import out_of_range, why_unseen
 from sumi.metrics.precision_recall import PrecisionRecall
 from sumi.progress import Count, counting_one
 
@@ -110,6 +111,9 @@ class Evaluation:
     ``network_sha256``), which was trained on the training images. The two may be the same. ``closeness``: the kernel
     distance in features that are centred and scaled like that network's, so that one threshold serves any space.
 
+    ``out_of_range``: the share of samples outside of the range of real images, by statistic of their pixels.
+    ``unseen``: why precision and density, which are None then, say nothing of these samples; "" where they do.
+
     ``distances``: samples against held-out images; ``real_distances``: training against held-out images.
     ``held_out_accuracy``: of the classifier on held-out images; ``label_accuracy``: the share of class-conditional
     samples that it assigns to the requested class. ``balance``: class shares against all real images (training images
@@ -127,6 +131,8 @@ class Evaluation:
     space: SpaceFacts
     reference: Reference
     closeness: float
+    out_of_range: dict[str, float]
+    unseen: str
     held_out_accuracy: Estimate | None
     label_accuracy: Estimate | None
     distances: Distances
@@ -218,11 +224,16 @@ def evaluate(
         lambda: variety(of_samples.kept[mixed[0]], training, of_real.kept[mixed[1]], seed=seed),
     )
     progress("measuring distances", 3, 3)
-    closeness = found.kernel.value
+    closeness = found.kernel
     if space is not None:
         centre, scale = training.mean(0), training.var(0).mean().sqrt().clamp(min=1e-12)
         a, b = ((x.kept[:MOST_PAIRED] - centre) / scale for x in (of_samples, of_real))
-        closeness = kernel_distance(a, b).value
+        closeness = kernel_distance(a, b)
+    outside = out_of_range(samples[mixed[0][:MOST]], train_images[alike[:MOST]])
+    unseen = why_unseen(closeness, outside)
+    if unseen and varied is not None:
+        varied = replace(varied, samples=replace(varied.samples, precision=None, density=None))
+        measures.left_out.append(f"precision and density ({unseen})")
     reference = FeatureMoments(where.space.sha256, data_fingerprint, of_real.moments)
 
     sample_classes, real_classes = network.probabilities(samples), network.probabilities(held_out_images)
@@ -250,7 +261,9 @@ def evaluate(
         network_sha256=network.sha256,
         space=where.space,
         reference=Reference(reference.sha256, data_fingerprint, reference.count),
-        closeness=closeness,
+        closeness=closeness.value,
+        out_of_range=outside,
+        unseen=unseen,
         held_out_accuracy=accuracy,
         label_accuracy=label_accuracy,
         distances=found,

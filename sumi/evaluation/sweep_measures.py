@@ -24,6 +24,8 @@ from sumi.metrics.classes import real_accuracy
 from sumi.metrics.copies import copy_rate, copy_ratios, copying
 from sumi.metrics.frechet import frechet_distance, plug_in_frechet_distance
 from sumi.metrics.intervals import Estimate, share
+from sumi.metrics.kernel_distance import kernel_distance
+from sumi.metrics.out_of_range import FAR
 from sumi.metrics.precision_recall import figures, precision_recall
 from sumi.metrics.spectrum import fine_power, relative_power
 
@@ -38,7 +40,7 @@ class Measure(Protocol):
         ...
 
     def estimates(self, kept: Tensor) -> dict[str, Estimate]:
-        """The figures with their intervals. Raises InputError for too few images."""
+        """The figures with their intervals, those that say something. Raises InputError for too few images."""
         ...
 
     def values(self, kept: Tensor) -> dict[str, float]:
@@ -78,6 +80,8 @@ class Distance:
 class Variety:
     """Precision and recall against ``held_out`` images, in random order; at most ``MOST`` of each set are used.
 
+    Samples that are far from real images have no precision.
+
     ``training``, in random order: ``samples`` of them stand in the samples' place for what real images have.
     """
 
@@ -92,7 +96,12 @@ class Variety:
 
     def estimates(self, kept: Tensor) -> dict[str, Estimate]:
         found = precision_recall(kept, self._real, seed=self._seed)
-        return {"precision": found.precision, "recall": found.recall}
+        near = {} if found.precision is None or self._far(kept) else {"precision": found.precision}
+        return {**near, "recall": found.recall}
+
+    def _far(self, kept: Tensor) -> bool:
+        """Whether precision says nothing of these samples (`sumi.metrics.out_of_range`)."""
+        return kernel_distance(kept, self._real).low > FAR
 
     def values(self, kept: Tensor) -> dict[str, float]:
         precision, recall, *_ = figures(kept, self._real).tolist()

@@ -9,8 +9,8 @@ the intervals, which also cover other noise and other real images.
 the network's trained steps).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -42,6 +42,14 @@ class Sweep:
     samples: int
     left_out: tuple[str, ...]
 
+    def only(self, names: Collection[str]) -> "Sweep":
+        """The figures of these names alone."""
+        lines, real, p_values = (
+            {name: value for name, value in of.items() if name in names}
+            for of in (self.lines, self.real, self.p_values)
+        )
+        return replace(self, lines=lines, real=real, p_values=p_values)
+
 
 def sweep(
     samples_at: Callable[[float], Tensor],
@@ -70,15 +78,18 @@ def sweep(
         found = possible.where_possible(measure.name, lambda m=measure, s=sets: ([m.estimates(x) for x in s], m.real()))
         if found is not None:
             each, of_real = found
-            lines |= {name: tuple(one[name] for one in each) for name in each[0]}
-            real |= of_real
+            everywhere = [name for name in each[0] if all(name in one for one in each)]
+            lines |= {name: tuple(one[name] for one in each) for name in everywhere}
+            real |= {name: estimate for name, estimate in of_real.items() if name in lines}
+            some = {name for one in (of_real, *each) for name in one} - lines.keys()
+            possible.left_out.extend(f"{name} (some samples are far from real images)" for name in sorted(some))
             ends.append((measure, sets[0], sets[-1]))
 
     def difference(chosen: Tensor) -> Tensor:
         change: list[float] = []
         for measure, first, last in ends:
             before, after = (measure.values(x) for x in exchanged(first, last, chosen[: len(first)]))
-            change += [after[name] - before[name] for name in before]
+            change += [after[name] - before[name] for name in before if name in lines]
         return torch.tensor(change, dtype=torch.float64)
 
     p_values: dict[str, float] = {}

@@ -33,21 +33,24 @@ near is *too* near depends on the data: twins are common among handwritten ones,
 done for held-out real images, which nobody can have copied, and the k-th smallest of their n distances, k ≈ n/100, is
 the threshold. A sample at or below it counts as a near copy.
 
-If the samples were new images of the same kind, all m + n distances would be exchangeable, and whatever their
-distribution, the number J of samples at or below the threshold follows the negative hypergeometric law
+If the samples were new images of the same kind, all m + n distances would be exchangeable: any m of the pooled values
+are as likely to be the samples'. With C_i values up to the i-th distinct one, c_i of them equal to it, that one is the
+threshold if a < k held-out images are nearer and b ≥ k - a are as near, and the J = C_i - a - b others are samples:
 
-    P(J = j) = C(j + k - 1, j) C(m - j + n - k, m - j)/C(m + n, m)          E J/m = k/(n + 1)
+    P(J = j) = Σ_i Σ_a C(C_i - c_i, a) C(c_i, C_i - j - a) C(m + n - C_i, n - C_i + j)/C(m + n, m)
 
-which takes into account that the threshold itself comes from few images. ``p_value`` = P(J ≥ the number counted) is
-exact, not asymptotic. (Meehan, Chaudhuri and Dasgupta 2020, "A non-parametric test to detect data-copying in generative
-models", compare the whole of the two sets of distances by ranks; copies show first in this lower tail.)
+the sum over a < k ≤ C_i - j. It takes into account that the threshold comes from few images, and equal distances. Where
+none are equal it is the negative hypergeometric law, with E J/m = k/(n + 1). ``p_value`` = P(J ≥ the number counted) is
+exact given the pooled distances, not asymptotic. (Meehan, Chaudhuri and Dasgupta 2020, "A non-parametric test to detect
+data-copying in generative models", compare the whole of the two sets of distances by ranks; copies show first in this
+lower tail.)
 
 A small p-value in plain distances is not yet copying: blurred or empty images are near to everything. By the training
 image's own distances they are not (``copy_rate``; figures in docs/results/copies.md).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -120,31 +123,46 @@ def copying(samples: Tensor, held_out: Tensor) -> Copying:
     if not len(samples) or not len(held_out):
         raise InputError("copying cannot be measured without samples and held-out images: give at least one of each")
     m, n = len(samples), len(held_out)
-    ordered = held_out.sort().values
-    threshold = float(ordered[max(1, round(YARDSTICK * (n + 1))) - 1])
-    k = int((held_out <= threshold).sum())  # more than asked for where distances are equal
+    k = max(1, round(YARDSTICK * (n + 1)))
+    threshold = float(held_out.kthvalue(k).values)
     counted = int((samples <= threshold).sum())
+    equal = torch.cat([samples, held_out]).unique(return_counts=True)[1].tolist()
+    law = count_law(equal, m, k)
     return Copying(
         samples=m,
         real=n,
         threshold=threshold,
         counted=counted,
         share=counted / m,
-        expected=k / (n + 1),
-        p_value=_upper_tail(counted, m, n, k),
+        expected=int((held_out <= threshold).sum()) / (n + 1),
+        p_value=min(1.0, math.fsum(law[counted:])),
         median_distance=float(samples.median()),
         median_distance_real=float(held_out.median()),
     )
 
 
-def _upper_tail(j: int, m: int, n: int, k: int) -> float:
-    """P(J ≥ j): of m samples, so many come before the k-th of n held-out images in a random order of all."""
+def count_law(equal: Sequence[int], m: int, k: int) -> list[float]:
+    """P(J = j) for j = 0 … m: how many of m samples are no farther than the k-th nearest of the n other values.
 
-    def log_choose(total: int, chosen: int) -> float:
-        return math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)
+    ``equal``: how often each distinct value of the m + n occurs, from the nearest on; 1 ≤ k ≤ n.
+    """
+    total = sum(equal)
+    n = total - m
+    log_factorial = [math.lgamma(i + 1) for i in range(total + 1)]
 
-    logs = (log_choose(i + k - 1, i) + log_choose(m - i + n - k, m - i) - log_choose(m + n, m) for i in range(j, m + 1))
-    return min(1.0, math.fsum(math.exp(log) for log in logs))
+    def log_choose(whole: int, chosen: int) -> float:
+        return log_factorial[whole] - log_factorial[chosen] - log_factorial[whole - chosen]
+
+    law, nearer, all_ways = [0.0] * (m + 1), 0, log_choose(total, m)
+    for ties in equal:
+        reached = nearer + ties
+        for a in range(max(0, k - ties), min(k - 1, nearer) + 1):
+            # no more samples than there are, no more held-out images
+            for b in range(max(k - a, reached - a - m), min(ties, n - a) + 1):
+                ways = log_choose(nearer, a) + log_choose(ties, b) + log_choose(total - reached, n - a - b)
+                law[reached - a - b] += math.exp(ways - all_ways)
+        nearer = reached
+    return law
 
 
 OWN_NEIGHBOURS = 10

@@ -1,4 +1,4 @@
-"""Are the samples real, and are all kinds of real images among them? Precision and recall, density and coverage.
+"""Are the samples real, and do they cover all real images? Precision and recall, density and coverage.
 
 The places where real images y_1 … y_n may lie are guessed by balls, each as wide as the way to the k-th nearest other:
 
@@ -54,13 +54,14 @@ DEGREES_OF_FREEDOM = 24  # so many settle a variance to a third, its root to a s
 class PrecisionRecall:
     """The four figures for balls to the ``neighbours``-th nearest, each with its 95 % interval.
 
-    ``expected_coverage``: the mean coverage of new real images; their mean density is 1.
+    ``expected_coverage``: the mean coverage of new real images; their mean density is 1. ``precision`` and ``density``
+    are None where they say nothing (`sumi.metrics.out_of_range`).
     """
 
     neighbours: int
-    precision: Estimate
+    precision: Estimate | None
     recall: Estimate
-    density: Estimate
+    density: Estimate | None
     coverage: Estimate
     expected_coverage: float
     samples: int

@@ -174,7 +174,7 @@ class ImageReport:
         """The trade-off of guidance, if it was measured, and the file of its figure."""
         if self.traded is None:
             return [], ()
-        section, picture = guidance(self.traded.kinds, solver=self.traded.solver, steps=self.traded.steps)
+        section, picture = guidance(self.traded.methods, solver=self.traded.solver, steps=self.traded.steps)
         file = folder / "trade-off.png"
         file.write_bytes(picture)
         return [section], (file,)

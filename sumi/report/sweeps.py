@@ -133,7 +133,8 @@ def table(sweeps: Mapping[str, Sweep], x: str) -> Table:
             f" p: of the difference between {first.values[-1]:g} and {first.values[0]:g}, by a permutation test over "
             "images that share their noise."
         )
-    caption += f" Left out: {'; '.join(first.left_out)}." if first.left_out else ""
+    left_out = dict.fromkeys(reason for sweep in sweeps.values() for reason in sweep.left_out)
+    caption += f" Left out: {'; '.join(left_out)}." if left_out else ""
     return Table(header, rows, caption)
 
 

@@ -1,6 +1,6 @@
 """The report's tables: the figures of samples in one column, those of real images in the next."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sumi.evaluation.images import Evaluation
 from sumi.metrics.classes import ClassAccuracy
@@ -26,9 +26,9 @@ def measurements(evaluation: Evaluation) -> Table:
         a, b = e.variety.samples, e.variety.real
         rows += [
             ("Quality and diversity: best where equal to real images",),
-            ("Precision: samples among real images", _share(a.precision), _share(b.precision)),
+            *_shown("Precision: samples among real images", a.precision, b.precision, _share),
             ("Recall: real images among samples", _share(a.recall), _share(b.recall)),
-            ("Density, 1 for a perfect model", _interval(a.density), _interval(b.density)),
+            *_shown("Density, 1 for a perfect model", a.density, b.density, _interval),
             (
                 f"Coverage, {100 * a.expected_coverage:.1f} % for a perfect model",
                 _share(a.coverage),
@@ -107,6 +107,8 @@ def measurements(evaluation: Evaluation) -> Table:
         sizes += f" Precision to coverage: {_of(v.samples, v.real)}, k = {v.neighbours}."
     if e.spectra is not None:
         sizes += f" Fine detail: {_of(e.spectra.distance.samples.samples, e.spectra.distance.samples.real)}."
+    if e.spectra is not None and e.spectra.distance.samples.heavy_tailed:
+        sizes += " A few images have most of the fine detail: its intervals may hold less often than 95 %."
     if e.copies is not None:
         sizes += f" Copies: {_of(e.copies.found.ratios.samples, e.copies.found.ratios.real)}."
     if e.left_out:
@@ -129,6 +131,13 @@ def by_class(accuracy: ClassAccuracy, names: Sequence[str]) -> Table:
         "assigns to the requested class, and its most frequent mistake (number of samples)."
     )
     return Table(("class", "samples", "real", "mistaken for"), rows, caption)
+
+
+def _shown(
+    name: str, samples: Estimate | None, real: Estimate | None, as_text: Callable[[Estimate], str]
+) -> list[tuple[str, ...]]:
+    """The row, or none where the figure says nothing."""
+    return [] if samples is None or real is None else [(name, as_text(samples), as_text(real))]
 
 
 def _of(samples: int, held_out: int) -> str:

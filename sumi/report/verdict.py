@@ -7,11 +7,12 @@ is significant: the figure's interval and that of real images do not overlap, or
 from collections.abc import Sequence
 
 from sumi.evaluation.images import SIGNIFICANT, Evaluation, copies_training_images
+from sumi.metrics.out_of_range import FAR
 from sumi.report.page import Verdict
 from sumi.report.sections import copies_in_words, detail_beyond_chance, shares_in_words
 from sumi.report.words import amount, listed, percent
 
-VERY_CLOSE, CLOSE, SOME_WAY = 0.03, 0.12, 0.5  # kernel distances; blurred digits are near 1, pure noise above
+VERY_CLOSE, CLOSE, SOME_WAY = 0.03, 0.12, FAR  # kernel distances; blurred digits are near 1, pure noise above
 MANY = 3
 
 
@@ -21,7 +22,7 @@ def verdict(evaluation: Evaluation, class_names: Sequence[str] | None = None) ->
     ``class_names``: default to the classes' numbers.
     """
     found = (_confidence(evaluation), _requested(evaluation), _coverage(evaluation), _classes(evaluation, class_names))
-    found = (*found, _detail(evaluation), _copies(evaluation))
+    found = (*found, _detail(evaluation), _copies(evaluation), _unseen(evaluation))
     wrong = [fault for fault, _ in found if fault]
     near, other = _closeness(evaluation), "but" if _is_near(evaluation) else "and"
     if wrong:
@@ -128,6 +129,14 @@ def _copies(evaluation: Evaluation) -> Finding:
     rate = percent(evaluation.copies.found.rate.value)
     wrong = f"about {rate} are copies of training images" if copies_training_images(evaluation) else ""
     return wrong, ("Copies", copies_in_words(evaluation))
+
+
+def _unseen(evaluation: Evaluation) -> Finding:
+    reason = evaluation.unseen
+    if not reason:
+        return "", None
+    words = f"{reason[0].upper()}{reason[1:]}. Both figures count even noise as real there, so neither is given."
+    return "", ("Precision and density", words)
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""What a model is asked for at each scale of each kind of guidance; the figures, the chart and the words on them."""
+"""What a model is asked for at each scale of each method of guidance; the figures, the chart and the words on them."""
 
 import io
 import json
@@ -43,25 +43,25 @@ def folder(tmp_path_factory) -> Path:
     return place
 
 
-def test_each_kind_has_its_own_scale(folder: Path) -> None:
-    """Where no guidance is, all kinds are the one conditional denoiser; at 0, what is led away from."""
+def test_each_method_has_its_own_scale(folder: Path) -> None:
+    """Where no guidance is, all methods are the one conditional denoiser; at 0, what is led away from."""
     model = class_model(folder / "told")
     runs = {"classifier": str(folder / "classifier"), "worse": str(folder / "worse")}
-    kinds = guidance_sweep(model, (3, 0, 1, 3), **runs)
-    assert kinds.scales == (0, 1, 3)
-    assert list(kinds.settings) == ["classifier-free", "by a classifier", "autoguidance"]
-    assert kinds.settings["classifier-free"] == tuple(
+    swept = guidance_sweep(model, (3, 0, 1, 3), **runs)
+    assert swept.scales == (0, 1, 3)
+    assert list(swept.settings) == ["classifier-free", "by a classifier", "autoguidance"]
+    assert swept.settings["classifier-free"] == tuple(
         replace(model.config.sampling.guidance, scale=w) for w in (0, 1, 3)
     )
-    led, auto = kinds.settings["by a classifier"], kinds.settings["autoguidance"]
+    led, auto = swept.settings["by a classifier"], swept.settings["autoguidance"]
     assert [(one.scale, one.classifier_scale, one.worse) for one in led] == [(1, s, None) for s in (0, 1, 3)]
     assert all(one.classifier is not None for one in led)
     assert [(one.scale, one.classifier) for one in auto] == [(w, None) for w in (0, 1, 3)]
     assert all(one.worse is not None for one in auto)
     said, x = Condition(labels=torch.tensor([1, 1, 2])), torch.randn(3, 1, 8, 8)
 
-    def answers(kind: str, k: int) -> Tensor:
-        return model.denoiser(said, guidance=kinds.settings[kind][k])(x, 0.5).clean
+    def answers(method: str, k: int) -> Tensor:
+        return model.denoiser(said, guidance=swept.settings[method][k])(x, 0.5).clean
 
     plain = answers("classifier-free", 1)
     assert torch.equal(answers("by a classifier", 0), plain)
@@ -69,26 +69,26 @@ def test_each_kind_has_its_own_scale(folder: Path) -> None:
     assert torch.equal(answers("classifier-free", 0), model.denoiser()(x, 0.5).clean)
     worse = class_model(folder, "network.embedding=16").denoiser(said, guidance=1.0)
     assert torch.equal(answers("autoguidance", 0), worse(x, 0.5).clean)
-    far = [answers(kind, 2) for kind in kinds.settings]
+    far = [answers(method, 2) for method in swept.settings]
     assert all(not torch.equal(a, b) for a, b in zip(far, [plain, *far[:2]], strict=True))
     assert list(guidance_sweep(model).settings) == ["classifier-free"]
     assert guidance_sweep(model).scales == SCALES
 
 
 def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each scale of each kind in turn; the figures and those of real images are the measures' own."""
+    """At each scale of each method in turn; the figures and those of real images are the measures' own."""
     model = digits_model(tmp_path, "conditioning=labels", "sampling.solver=unipc", "sampling.steps=7")
     images, _, order, held_out = training_part(model)
     known = torch.from_numpy(model.load_images().split(0.1)[1].labels)
     asked, network = drawing(monkeypatch, held_out), random_features()
     labels, told = torch.arange(60) % 10, list[tuple[str, int, int]]()
-    kinds = GuidanceSweep(
+    swept = GuidanceSweep(
         (0.0, 2.0),
-        {kind: tuple(Guidance(w) for w in scales) for kind, scales in (("a", (0.0, 2.0)), ("b", (5.0, 7.0)))},
+        {method: tuple(Guidance(w) for w in scales) for method, scales in (("a", (0.0, 2.0)), ("b", (5.0, 7.0)))},
     )
     found = trade_off(
         model,
-        kinds,
+        swept,
         network,
         images,
         held_out,
@@ -103,10 +103,10 @@ def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypat
     assert list(dict.fromkeys(what for what, *_ in told)) == [
         *("sampling a at 0", "sampling a at 2", "sampling b at 0", "sampling b at 2"),
     ]
-    assert (found.solver, found.steps, list(found.kinds)) == ("unipc", 7, ["a", "b"])
+    assert (found.solver, found.steps, list(found.methods)) == ("unipc", 7, ["a", "b"])
     of = (held_out[:60], images[order[: len(held_out)]], held_out)
     samples, alike, real = (network.features(x) for x in of)
-    for one in found.kinds.values():
+    for one in found.methods.values():
         assert one.values == (0, 2)
         assert one.p_values == {}
         assert one.lines.keys() == one.real.keys() == {"frechet", "accuracy", "precision", "recall"}
@@ -152,7 +152,7 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
     assert "What does guidance gain and cost?" in page
     assert "4 steps, 40 images per setting" in page
     assert figures["trade_off"]["steps"] == 4
-    sweep = figures["trade_off"]["kinds"]["classifier-free"]
+    sweep = figures["trade_off"]["methods"]["classifier-free"]
     assert sweep["values"] == [0, 2]
     assert sweep["samples"] == 40
     # what real images have is what the rest of the report says
@@ -267,8 +267,8 @@ def test_the_words_name_the_best_of_each_and_how_many_are_not_told_from_it() -> 
 
 
 def test_a_chart_has_each_point_in_its_place_with_its_scale() -> None:
-    """Read from the SVG: recall to the right, precision upwards, on one line a kind; the scales beside the points."""
-    lines = {kind: (sweep.values, sweep.lines) for kind, sweep in KINDS.items()}
+    """Read from the SVG: recall to the right, precision upwards, on one line a method; the scales beside the points."""
+    lines = {method: (sweep.values, sweep.lines) for method, sweep in KINDS.items()}
     names = {name: name for name in REAL}
     svg, _ = chart(lines, [("recall", "precision")], names=names, real=REAL)
     drawn = [

@@ -131,6 +131,35 @@ def test_samples_of_one_kind_vary_less_than_real_images(digits: dict[str, Tensor
     assert "vary" not in verdict(perfect).headline
 
 
+def test_precision_and_density_of_samples_far_from_all_real_ones_are_left_out_with_the_reason(
+    digits: dict[str, Tensor], network: FeatureNetwork
+) -> None:
+    """Noise is outside of the range of digits; one digit over and over is far from all of them together."""
+    noise = torch.randn((100, 1, 8, 8), generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    cases = {
+        "of the samples are outside of the range of real images": noise,
+        "the samples are far from real images by kernel distance": digits["perfect"][:1].repeat(100, 1, 1, 1),
+    }
+    for reason, samples in cases.items():
+        found = measured(digits, network, samples)
+        assert found.variety is not None
+        assert found.variety.samples.precision is found.variety.samples.density is None
+        assert found.variety.real.precision is not None
+        assert reason in found.unseen
+        assert f"precision and density ({found.unseen})" in found.left_out
+        assert json.loads(json.dumps(asdict(found)))["variety"]["samples"]["precision"] is None
+        names = " ".join(row[0] for row in measurements(found).rows)
+        assert "Precision" not in names
+        assert "Density" not in names
+        assert "Recall" in names
+        assert dict(verdict(found).points)["Precision and density"].endswith("so neither is given.")
+    perfect = measured(digits, network, digits["perfect"])
+    assert perfect.unseen == ""
+    assert perfect.variety is not None
+    assert perfect.variety.samples.precision is not None
+    assert "Precision and density" not in dict(verdict(perfect).points)
+
+
 def test_blurred_samples_lack_detail(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
     blurred = F.avg_pool2d(F.pad(digits["perfect"], (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     (section,) = fine_detail(measured(digits, network, blurred))

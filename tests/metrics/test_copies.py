@@ -1,8 +1,11 @@
 """Planted copies of pieces of clothing are found and counted; none are found among new ones."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,7 +14,7 @@ from sumi.data.load import load
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 from sumi.metrics import copies as module
-from sumi.metrics.copies import Ratios, copy_rate, copy_ratios, nearest
+from sumi.metrics.copies import Ratios, copy_rate, copy_ratios, copying, count_law, nearest
 
 SOURCE = torch.Generator().manual_seed(0)
 
@@ -114,6 +117,32 @@ def test_no_copies_are_found_among_held_out_images(new: Ratios) -> None:
     assert np.mean([c.rate.low <= 0 for c in found]) > 0.912
     assert np.mean([c.rate.value for c in found]) == pytest.approx(0, abs=0.003)
     assert np.mean([c.ratios.p_value < 0.05 for c in found]) < 0.08
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+@pytest.mark.parametrize(
+    "values", [(1, 2, 3, 4, 5, 6, 7, 8), (0, 0, 0, 0, 1, 1, 2, 3), (0, 1, 1, 1, 1, 1, 1, 2), (5,) * 8]
+)
+def test_the_p_value_is_exact_with_equal_distances_too(
+    k: int, values: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all 56 ways to take 3 of 8 pooled values as the samples'; the threshold is the k-th of the 5 others."""
+    monkeypatch.setattr(module, "YARDSTICK", k / 6)
+    pooled = torch.tensor(values, dtype=torch.float64)
+    found = []
+    for chosen in combinations(range(8), 3):
+        others = [i for i in range(8) if i not in chosen]
+        found.append(copying(pooled[list(chosen)], pooled[others]))
+    counts = np.array([one.counted for one in found])
+    for one in found:
+        assert one.p_value == pytest.approx((counts >= one.counted).mean(), abs=1e-12)
+    assert np.mean([one.p_value <= 0.1 for one in found]) <= 0.1
+
+
+def test_the_law_of_the_count_is_the_negative_hypergeometric_one_where_no_distances_are_equal() -> None:
+    law = count_law([1] * 700, 300, 4)
+    assert law == pytest.approx(stats.nhypergeom(700, 300, 4).pmf(np.arange(301)), abs=1e-12)
+    assert sum(j * p for j, p in enumerate(law)) / 300 == pytest.approx(4 / 401, rel=1e-9)
 
 
 def test_the_rate_is_that_of_the_mixture() -> None:

@@ -298,6 +298,8 @@ def evaluated() -> Evaluation:
         space=SpaceFacts("built-in network", "0123456789abcdef" * 4, 64),
         reference=Reference("fedcba9876543210" * 4, "data", 180),
         closeness=0.0123,
+        out_of_range={"brightness": 0.01, "any": 0.02},
+        unseen="",
         held_out_accuracy=Estimate(0.99, 0.97, 0.995),
         label_accuracy=Estimate(0.97, 0.95, 0.98),
         distances=Distances(estimate, estimate, 1.25, 400, 180, 400, 180),
