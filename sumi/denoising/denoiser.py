@@ -36,9 +36,11 @@ class Denoised:
     @property
     def noise(self) -> Tensor:
         """ε̂ = (x_t - alpha x̂_0)/sigma."""
-        if isinstance(self.alpha, Tensor):
-            return (self.x_t - self.alpha * self.clean) / self.sigma
-        return torch.sub(self.x_t, self.clean, alpha=self.alpha).div_(self.sigma)  # two passes over the image
+        match self.alpha:
+            case Tensor():
+                return (self.x_t - self.alpha * self.clean) / self.sigma
+            case number:
+                return torch.sub(self.x_t, self.clean, alpha=number).div_(self.sigma)  # two passes over the image
 
     @property
     def score(self) -> Tensor:
@@ -179,11 +181,16 @@ class NetworkDenoiser(nn.Module):
         return output.chunk(2, 1)[0] if self.learned_variance else output
 
     def _output(self, x_t: Tensor, c: Coefficients, condition: Condition | None) -> Tensor:
-        scaled = x_t if isinstance(c.c_in, float) and c.c_in == 1.0 else expand(c.c_in, x_t) * x_t
-        if isinstance(c.c_noise, Tensor):
-            c_noise = c.c_noise.to(x_t.device, x_t.dtype)
-        else:
-            c_noise = x_t.new_full((len(x_t),), c.c_noise)
+        match c.c_in:
+            case float(1.0):
+                scaled = x_t
+            case c_in:
+                scaled = expand(c_in, x_t) * x_t
+        match c.c_noise:
+            case Tensor() as each:
+                c_noise = each.to(x_t.device, x_t.dtype)
+            case number:
+                c_noise = x_t.new_full((len(x_t),), number)
         if self.conditioner is None:
             return self.network(scaled, c_noise)
         given = self.conditioner.null(x_t) if condition is None else condition.to(x_t.device)
@@ -197,9 +204,11 @@ class NetworkDenoiser(nn.Module):
             output, fraction = output.chunk(2, 1)
             variance = clean_variance(fraction, now, self.schedule, self.trained_steps or 1)
         clean = x_t * expand(c.c_skip, x_t)
-        c_out = expand(c.c_out, x_t)
-        # one pass over the image where the coefficient is a number, as in a sampler
-        clean = clean.addcmul_(output, c_out) if isinstance(c_out, Tensor) else clean.add_(output, alpha=c_out)
+        match expand(c.c_out, x_t):
+            case Tensor() as c_out:
+                clean.addcmul_(output, c_out)
+            case c_out:  # one pass over the image, as in a sampler
+                clean.add_(output, alpha=c_out)
         return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
 
 

@@ -37,7 +37,7 @@ def mixture_denoiser(means: Tensor, stds: Tensor, shares: Tensor, schedule: Sche
     def clean(x_t: Tensor, t: NoiseLevel) -> Tensor:
         alpha, sigma = expand(t.alpha, x_t), expand(t.sigma, x_t)  # numbers, or (N, 1)
         variance = alpha**2 * stds**2 + sigma**2
-        offset = x_t[:, None] - (alpha[:, None] if isinstance(alpha, Tensor) else alpha) * means
+        offset = x_t[:, None] - expand(t.alpha, x_t[:, None]) * means
         log_density = shares.log() - offset.square().sum(-1) / (2 * variance) - means.shape[1] / 2 * variance.log()
         probability = log_density.softmax(1)
         each = means + (alpha * stds**2 / variance)[..., None] * offset

@@ -99,10 +99,11 @@ class Extrapolation:
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         now = noise_level(self.schedule, t)
         scale = self.interval.choose(now, self.scale, 1.0)
-        if isinstance(scale, float) and scale == 1:
-            return self.better(x_t, now)
-        if isinstance(scale, float) and scale == 0:
-            return self.worse(x_t, now)
+        match scale:
+            case float(1.0):
+                return self.better(x_t, now)
+            case float(0.0):
+                return self.worse(x_t, now)
         better, worse = self.better(x_t, now), self.worse(x_t, now)
         clean = better.clean + expand(scale - 1, x_t) * (better.clean - worse.clean)
         if self.rescale:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import classes, labels_of
+from sumi.data.spec import expect
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance, NoisyClassifier
@@ -57,11 +58,9 @@ def _extrapolated(
 
     better: Denoiser = network if condition is None else bound(network, condition)
     if guidance.worse is not None:
-        if not isinstance(guidance.worse, NetworkDenoiser):
-            raise InputError(f"guidance.worse: a {type(guidance.worse).__name__} is no denoiser; give a run or a model")
-        worse: Denoiser = guidance.worse
-        if condition is not None and guidance.worse.conditioner is not None:
-            worse = bound(guidance.worse, condition)
+        why = f"guidance.worse: a {type(guidance.worse).__name__} is no denoiser; give a run or a model"
+        other = expect(guidance.worse, NetworkDenoiser, why)
+        worse: Denoiser = other if condition is None or other.conditioner is None else bound(other, condition)
     elif condition is None:
         return network
     elif guidance.negative is not None:
@@ -85,9 +84,8 @@ def _extrapolated(
 
 def _by_classifier(denoiser: Denoiser, condition: Condition | None, guidance: Guidance, count: int) -> Denoiser:
     """``denoiser`` guided by the classifier, at the noise levels that it knows."""
-    classifier = guidance.classifier
-    if not isinstance(classifier, NoisyClassifier):
-        raise InputError(f"guidance.classifier: a {type(classifier).__name__} is none; give a run or a model")
+    why = f"guidance.classifier: a {type(guidance.classifier).__name__} is none; give a run or a model"
+    classifier = expect(guidance.classifier, NoisyClassifier, why)
     if condition is None or "labels" not in condition:
         raise InputError("guidance.classifier: guides towards a class, and none is given; give a label")
     log_probability = classifier.of(classes(condition["labels"], count))

@@ -22,24 +22,33 @@ def loaded(model: DiffusionModel, guidance: Guidance) -> Guidance:
 
 
 def _worse(model: DiffusionModel, worse: object) -> object:
-    device = str(model.device)
-    other = load(worse, DiffusionModel, device=device) if isinstance(worse, str | Path) else worse
-    if not isinstance(other, DiffusionModel):
-        return other
-    if other.items != model.items:
-        raise InputError(f"guidance.worse: {other.folder} makes other images or has other classes; choose another")
-    if other.description.identity == model.description.identity and other.digest == model.digest:
-        raise InputError(f"guidance.worse: {other.folder} is the model itself; choose a worse run or checkpoint")
-    return other.gaussian_denoiser()
+    match worse:
+        case str() | Path():
+            return _worse(model, load(worse, DiffusionModel, device=str(model.device)))
+        case DiffusionModel():
+            if worse.items != model.items:
+                raise InputError(
+                    f"guidance.worse: {worse.folder} makes other images or has other classes; choose another"
+                )
+            if worse.description.identity == model.description.identity and worse.digest == model.digest:
+                raise InputError(
+                    f"guidance.worse: {worse.folder} is the model itself; choose a worse run or checkpoint"
+                )
+            return worse.gaussian_denoiser()
+        case _:
+            return worse
 
 
 def _classifier(model: DiffusionModel, classifier: object) -> object:
-    device = str(model.device)
-    found = load(classifier, ClassifierModel, device=device) if isinstance(classifier, str | Path) else classifier
-    if not isinstance(found, ClassifierModel):
-        return found
-    if found.items.shape != model.items.shape or found.items.label_names != model.items.label_names:
-        raise InputError(
-            f"guidance.classifier: {found.folder} knows other images or classes than the model; train one on its data"
-        )
-    return found.classifier
+    match classifier:
+        case str() | Path():
+            return _classifier(model, load(classifier, ClassifierModel, device=str(model.device)))
+        case ClassifierModel(items=items):
+            if items.shape != model.items.shape or items.label_names != model.items.label_names:
+                raise InputError(
+                    f"guidance.classifier: {classifier.folder} knows other images or classes than the model; train one "
+                    "on its data"
+                )
+            return classifier.classifier
+        case _:
+            return classifier

@@ -54,7 +54,8 @@ class OwnNetwork:
         if self.network is None:
             missing = f"is a run of {self.description}, of which it holds no code" if self.description else "is missing"
             raise InputError(f"network: {missing}; give it in Python: network=…")
-        return deepcopy(self.network) if isinstance(self.network, nn.Module) else _module(self.network)
+        found = _module(self.network)
+        return deepcopy(found) if found is self.network else found
 
     def check(
         self, network: nn.Module, shape: tuple[int, ...], outputs: int, condition: NetworkCondition | None
@@ -65,16 +66,24 @@ class OwnNetwork:
         with torch.no_grad():
             found = network(x, torch.zeros(2)) if condition is None else network(x, torch.zeros(2), condition)
         network.train()
-        if not isinstance(found, torch.Tensor) or tuple(found.shape) != wanted:
-            got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            why = ", twice the channels as variance=learned" if outputs > 1 else ""
-            raise InputError(f"network: gives {got} of an input of {tuple(x.shape)}; it must give {wanted}{why}")
+        match cast(object, found):
+            case torch.Tensor(shape=got) if tuple(got) == wanted:
+                return
+            case torch.Tensor(shape=shape):
+                got = tuple(shape)
+            case other:
+                got = type(other).__name__
+        why = ", twice the channels as variance=learned" if outputs > 1 else ""
+        raise InputError(f"network: gives {got} of an input of {tuple(x.shape)}; it must give {wanted}{why}")
 
 
-def _module(network: object) -> nn.Module:
-    found = cast(object, network() if callable(network) and not isinstance(network, nn.Module) else network)
-    if not isinstance(found, nn.Module):
-        raise InputError(
-            f"network: {type(found).__name__} is no torch.nn.Module; give one, or a callable that makes one"
-        )
-    return found
+def _module(network: object, *, made: bool = False) -> nn.Module:
+    match network:
+        case nn.Module():
+            return network
+        case _ if callable(network) and not made:
+            return _module(network(), made=True)
+        case other:
+            raise InputError(
+                f"network: {type(other).__name__} is no torch.nn.Module; give one, or a callable that makes one"
+            )

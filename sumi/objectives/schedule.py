@@ -36,10 +36,12 @@ class VarianceMinimisingLoss:
 
     def __call__(self, denoiser: ReadDenoiser, x_0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The loss of each sample in nats a dimension, (N,) in x_0's type. x_0 and noise: (N, …); t: (N,)."""
-        schedule, loss = denoiser.schedule, DenoisingLoss(LikelihoodWeighting())
-        if not isinstance(schedule, MonotoneSchedule) or not isinstance(t, Tensor):
-            return loss(denoiser, x_0, t, noise)
-        times = t.detach().to("cpu").double()
+        loss = DenoisingLoss(LikelihoodWeighting())
+        match denoiser.schedule, t:
+            case MonotoneSchedule() as schedule, Tensor():
+                times = t.detach().to("cpu").double()
+            case _:
+                return loss(denoiser, x_0, t, noise)
         height, rate = (value.clone() for value in schedule.rise(times))
         losses = loss(denoiser, x_0, schedule.level_at(times, height, rate), noise)
         twice = 2 * losses.detach()

@@ -11,7 +11,7 @@ Here: masks, grey, any matrix, and composition. Down-sampling is in `separable`,
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -43,6 +43,11 @@ def refuse_shape(name: str, x: Tensor, takes: str) -> InputError:
 
 AnyOperator = Operator | Callable[[Tensor], Tensor]
 """A linear one, or any differentiable function of pictures (N, C, H, W)."""
+
+
+def is_linear(operator: object) -> TypeGuard[Operator]:
+    """Whether it has an adjoint and a pseudo-inverse."""
+    return isinstance(operator, Operator)
 
 
 @dataclass(frozen=True)
@@ -155,16 +160,16 @@ class Composed:
 
 def composed(outer: AnyOperator, inner: AnyOperator) -> AnyOperator:
     """``outer`` after ``inner``, linear where both are."""
-    if isinstance(outer, Operator) and isinstance(inner, Operator):
+    if is_linear(outer) and is_linear(inner):
         return Composed(outer, inner)
     return lambda x: outer(inner(x))
 
 
 def linear(operator: object, method: str) -> Operator:
     """``operator`` itself. Raises InputError that names ``method`` where it has no adjoint or pseudo-inverse."""
-    if not isinstance(operator, Operator):
-        raise InputError(f"operator: {type(operator).__name__} is not linear, which {method} needs; use DPS")
-    return operator
+    if is_linear(operator):
+        return operator
+    raise InputError(f"operator: {type(operator).__name__} is not linear, which {method} needs; use DPS")
 
 
 def solve(matrix: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:

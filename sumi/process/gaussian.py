@@ -49,9 +49,11 @@ class Posterior:
 
 def expand(coefficient: Number, x: Tensor) -> Number:
     """A coefficient that broadcasts against x (N, …): floats unchanged, a tensor (N,) as (N, 1, …) in x's type."""
-    if isinstance(coefficient, Tensor):
-        return coefficient.to(x.device, x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
-    return coefficient
+    match coefficient:
+        case Tensor():
+            return coefficient.to(x.device, x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+        case _:
+            return coefficient
 
 
 def add_noise(x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
@@ -61,9 +63,11 @@ def add_noise(x_0: Tensor, noise: Tensor, t: NoiseLevel) -> Tensor:
 
 def noise_fraction(s: NoiseLevel, t: NoiseLevel) -> Number:
     """v/sigma_t²: the share of the noise in x_t that was added after time s. In [0, 1]; 1 where sigma_s = 0."""
-    if isinstance(s.log_snr, Tensor) or isinstance(t.log_snr, Tensor):
-        return -torch.expm1(torch.as_tensor(t.log_snr - s.log_snr))
-    return -expm1(t.log_snr - s.log_snr)
+    match t.log_snr - s.log_snr:
+        case Tensor() as difference:
+            return -torch.expm1(difference)
+        case difference:
+            return -expm1(difference)
 
 
 def transition(s: NoiseLevel, t: NoiseLevel) -> Transition:
@@ -103,9 +107,10 @@ def gaussian_kl(mean_difference: Number, variance_q: Number, variance_p: Number)
 
 def log_ratio(a: Number, b: Number) -> Number:
     """log(a/b) of positive values, precise where they are nearly equal."""
-    difference = a - b
-    if isinstance(difference, Tensor):
-        # each branch sees only its own sign, so that the one not taken has finite values and gradients
-        above, below = difference.clamp(min=0) / b, (-difference).clamp(min=0) / a
-        return torch.where(difference >= 0, torch.log1p(above), -torch.log1p(below))
-    return log1p(difference / b) if difference >= 0 else -log1p(-difference / a)
+    match a - b:
+        case Tensor() as difference:
+            # each branch sees only its own sign, so that the one not taken has finite values and gradients
+            above, below = difference.clamp(min=0) / b, (-difference).clamp(min=0) / a
+            return torch.where(difference >= 0, torch.log1p(above), -torch.log1p(below))
+        case difference:
+            return log1p(difference / b) if difference >= 0 else -log1p(-difference / a)

@@ -41,7 +41,11 @@ class NoiseLevel:
 
     def chosen(self, which: slice | Tensor) -> "NoiseLevel":
         """The level of some samples, by a slice or indices (M,). A level of floats holds for all samples."""
-        return NoiseLevel(**{k: v[which] if isinstance(v, Tensor) else v for k, v in self.columns().items()})
+        match self.alpha:
+            case Tensor():
+                return NoiseLevel(**{name: torch.as_tensor(v)[which] for name, v in self.columns().items()})
+            case _:
+                return self
 
 
 Time = float | Tensor | NoiseLevel
@@ -85,11 +89,13 @@ class Schedule(ABC):
 
 def noise_level(schedule: Schedule, t: Time) -> NoiseLevel:
     """The noise level at time t: floats for a float, tensors for a tensor; a level is returned unchanged."""
-    if isinstance(t, NoiseLevel):
-        return t
-    if isinstance(t, Tensor):
-        return schedule.noise_level(t.detach().to("cpu", torch.float64))
-    return next(noise_levels(schedule, torch.tensor([t], dtype=torch.float64)))
+    match t:
+        case NoiseLevel():
+            return t
+        case Tensor():
+            return schedule.noise_level(t.detach().to("cpu", torch.float64))
+        case _:
+            return next(noise_levels(schedule, torch.tensor([t], dtype=torch.float64)))
 
 
 def noise_levels(schedule: Schedule, times: Tensor) -> Iterator[NoiseLevel]:

@@ -25,13 +25,13 @@ def trained_for(conditioning: Sequence[ConditioningConfig], operator: object, st
 
 
 def _fits(config: ConditioningConfig, operator: object, std: float) -> bool:
-    match config:
-        case MaskedConditioning():  # one mask for all channels
-            return isinstance(operator, Mask) and std == 0 and all(side == 1 for side in operator.mask.shape[:-2])
-        case GreyConditioning():
-            return isinstance(operator, Grey) and std == 0
-        case SmallConditioning():
-            return isinstance(operator, Separable) and _is_box(operator, config.factor) and _share(std) <= config.noise
+    match config, operator:
+        case MaskedConditioning(), Mask(mask=mask):  # one mask for all channels
+            return std == 0 and all(side == 1 for side in mask.shape[:-2])
+        case GreyConditioning(), Grey():
+            return std == 0
+        case SmallConditioning(factor=factor, noise=noise), Separable() as means:
+            return _is_box(means, factor) and _share(std) <= noise
         case _:
             return False
 
@@ -46,14 +46,18 @@ def condition_of(conditioning: Sequence[ConditioningConfig], measured: Measureme
     if config is None:
         names = ",".join(config.name for config in conditioning) or "none"
         raise InputError(f"condition: conditioning={names} was not trained for this measurement; choose another run")
-    if isinstance(operator, Mask):
-        return Condition(masked=masked(y, operator.mask.to(y.device).reshape(operator.mask.shape[-2:])))
-    if isinstance(operator, Grey):
-        return Condition(grey=known(y))
+    match config, operator:
+        case _, Mask(mask=mask):
+            return Condition(masked=masked(y, mask.to(y.device).reshape(mask.shape[-2:])))
+        case _, Grey():
+            return Condition(grey=known(y))
     s = _share(std)
     small = Condition(small=known(math.cos(math.pi / 2 * s) * y))
-    noisy = isinstance(config, SmallConditioning) and config.noise > 0
-    return Condition(small, small_noise=y.new_full((len(y),), s)) if noisy else small
+    match config:
+        case SmallConditioning(noise=noise) if noise > 0:
+            return Condition(small, small_noise=y.new_full((len(y),), s))
+        case _:
+            return small
 
 
 def _share(std: float) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.operators.linear import Operator, linear
+from sumi.operators.linear import Operator, is_linear, linear
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Measurement:
     def __post_init__(self) -> None:
         if not self.std >= 0:
             raise InputError(f"std: {self.std} is negative; give 0 for a measurement without noise")
-        if isinstance(self.operator, Operator):
+        if is_linear(self.operator):
             object.__setattr__(self, "y", self.operator(self.operator.pseudo_inverse(self.y)))
 
     def residual(self, x: Tensor) -> Tensor:

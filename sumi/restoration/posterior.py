@@ -124,12 +124,13 @@ def guided(
 
 def weighed(measurement: Measurement, missing: Tensor, variance: Number, iterations: int) -> Tensor:
     """A* (r² A A* + s² I)⁻¹ ``missing``, shaped like x; ``variance``: r². Without noise this is A⁺ missing / r²."""
-    operator, variance = measurement.linear("guidance"), expand(variance, missing)
+    operator = measurement.linear("guidance")
     if measurement.std == 0:
         back = operator.pseudo_inverse(missing)
-        return back / (variance.reshape(-1, *(1,) * (back.ndim - 1)) if isinstance(variance, Tensor) else variance)
+        return back / expand(variance, back)
+    of_each = expand(variance, missing)
 
     def of_measured(u: Tensor) -> Tensor:
-        return variance * operator(operator.adjoint(u)) + measurement.std**2 * u
+        return of_each * operator(operator.adjoint(u)) + measurement.std**2 * u
 
     return operator.adjoint(solve(of_measured, missing, iterations))

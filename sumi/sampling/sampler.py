@@ -51,11 +51,13 @@ def find_solver(name: str | Solver[Any], where: str) -> tuple[str, Solver[Any], 
     One that is given itself has the name of the first of its class, else of its class. Raises InputError that begins
     with ``where``.
     """
-    if not isinstance(name, str):
-        alike = (other for other, one in (SOLVERS | BIT_SOLVERS).items() if type(one) is type(name))
-        return next(alike, type(name).__name__), name, ""
-    solver, at, grid = name.partition("@")
     known = SOLVERS | BIT_SOLVERS
+    match name:
+        case str():
+            solver, at, grid = name.partition("@")
+        case own:
+            alike = (other for other, one in known.items() if type(one) is type(own))
+            return next(alike, type(own).__name__), own, ""
     if solver not in known:
         raise InputError(f"{where}: there is no solver {solver!r}; {nearest(solver, SOLVERS)}")
     if at and grid not in TIME_GRIDS:
@@ -92,18 +94,20 @@ def build_method(
     solver of the other process, and one that needs times which the network does not know.
     """
     wanted, solver, other_grid = find_solver(name, "solver")
-    if isinstance(name, str) and bits != (wanted in BIT_SOLVERS):
+    named = solver is not name
+    if named and bits != (wanted in BIT_SOLVERS):
         takes = (
             f"bits take {', '.join(BIT_SOLVERS)}" if bits else "is for bits; choose one for Gaussian noise, as adams"
         )
         raise InputError(f"solver: {name}: {takes}")
-    if isinstance(solver, Adams) and isinstance(name, str):
-        solver = replace(solver, data_std=max(data_std, LEAST_STD))
     if eta is not None:
         check_eta(name)
-        assert isinstance(solver, DDIM)
-        solver = replace(solver, eta=eta)
-    name = name if isinstance(name, str) else wanted
+    match solver:
+        case Adams() if named:
+            solver = replace(solver, data_std=max(data_std, LEAST_STD))
+        case DDIM() if eta is not None:
+            solver = replace(solver, eta=eta)
+    name = str(name) if named else wanted
     refuse_off_grid(name, solver, grid, "solver")
     if time_grid == NATURAL:
         time_grid = NATURAL_GRIDS.get(wanted, "log_ratio")
@@ -227,9 +231,11 @@ class Sampling:
             given.setdefault("solver", "ddim")
         elif str(given.get("solver", own.solver)).partition("@")[0] != "ddim":
             given["eta"] = None  # the run's is that of its own solver
-        guidance = given.get("guidance")
-        if guidance is not None and not isinstance(guidance, Guidance):
-            given["guidance"] = replace(own.guidance, scale=cast(float, guidance))
+        match given.get("guidance"):
+            case None | Guidance():
+                pass
+            case scale:
+                given["guidance"] = replace(own.guidance, scale=cast(float, scale))
         return replace(own, **cast(dict[str, Any], given))
 
 

@@ -10,7 +10,6 @@ from sumi.models.diffusion.tuned import load_tuned, save_tuned, tuned_file
 from sumi.process.continuous import VP
 from sumi.process.schedule import noise_levels
 from sumi.sampling.sample import sample
-from sumi.sampling.sampler import Method
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.tuned import Tuned
 from sumi.sampling.time_grid import log_ratio
@@ -88,12 +87,12 @@ def test_a_fitted_solver_takes_only_its_own_number_of_steps() -> None:
 
 
 def test_files_of_methods(tmp_path) -> None:
-    method = Method("tuned", Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3))
+    solver, times = Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3)
     file = tuned_file(tmp_path / "run", 1200, 3)
-    save_tuned(file, method, "this model", {"checkpoint": 1200})
+    save_tuned(file, solver, times, "this model", {"checkpoint": 1200})
     again = load_tuned(file, "this model", 3)
-    assert again.solver == method.solver
-    assert torch.equal(again.times, method.times)
+    assert again.solver == solver
+    assert torch.equal(again.times, times)
     assert [path.name for path in file.parent.iterdir()] == ["00001200-3.json"]  # nothing temporary is left
 
 
@@ -114,8 +113,7 @@ def test_files_of_methods(tmp_path) -> None:
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path, damage) -> None:
     file = tuned_file(tmp_path, 7, 3)
-    method = Method("tuned", Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3))
-    save_tuned(file, method, "this model", {})
+    save_tuned(file, Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3), "this model", {})
     file.write_text(damage(file.read_text()))
     with pytest.raises(InputError, match=r"00000007-3\.json: .*(tune again|tune` wrote)"):
         load_tuned(file, "this model", 3)
@@ -123,7 +121,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage) -> None:
 
 def test_a_file_for_another_model_or_number_of_steps_is_refused(tmp_path) -> None:
     file = tuned_file(tmp_path, 7, 3)
-    save_tuned(file, Method("tuned", Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3)), "this model", {})
+    save_tuned(file, Tuned(((), (0.25,), (-0.5, 1 / 3))), log_ratio(SCHEDULE, 3), "this model", {})
     with pytest.raises(InputError, match="was tuned to other weights"):
         load_tuned(file, "another model", 3)
     with pytest.raises(InputError, match="is not what"):

@@ -57,9 +57,10 @@ def _network(
     config: DiffusionSettings, items: DataSpec, outputs: int = 1, conditioner: Conditioners | None = None
 ) -> nn.Module:
     network = config.network.build(items.shape, outputs, None if conditioner is None else conditioner.shape)
-    if isinstance(config.network, OwnNetwork):
-        given = None if conditioner is None else conditioner(conditioner.null(torch.zeros(2, *items.shape)))
-        config.network.check(network, items.shape, outputs, given)
+    match config.network:
+        case OwnNetwork() as own:
+            given = None if conditioner is None else conditioner(conditioner.null(torch.zeros(2, *items.shape)))
+            own.check(network, items.shape, outputs, given)
     return network
 
 
@@ -114,7 +115,7 @@ class Denoising:
             build_loss(settings, denoiser, None if settings.data.dequantize else levels),
             times,
             bin_width=2 / (levels - 1) if settings.data.dequantize and levels else 0.0,
-            divide=times.divides or isinstance(settings.weighting, LikelihoodWeighting),
+            divide=times.divides or settings.weighting == LikelihoodWeighting(),
             stratify=settings.training.batch_size if settings.stratified_times else None,
         )
 

@@ -27,7 +27,7 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.options import SampleOptions, sampling_options
-from sumi.operators.linear import AnyOperator, Mask, Operator
+from sumi.operators.linear import AnyOperator, Mask, is_linear
 from sumi.operators.separable import box
 from sumi.process.schedule import noise_level
 from sumi.restoration.condition import condition_of, trained_for
@@ -80,13 +80,16 @@ def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None 
         )
     if method is None and trained:
         return TRAINED
-    return method or (DEFAULT if isinstance(operator, Operator) else NONLINEAR)
+    return method or (DEFAULT if is_linear(operator) else NONLINEAR)
 
 
 def usual_factor(model: DiffusionModel) -> int:
     """How many times as large a picture is made: what the model was trained for, else twice."""
-    small = model.config.condition("small")
-    return small.factor if isinstance(small, SmallConditioning) else 2
+    match model.config.condition("small"):
+        case SmallConditioning(factor=factor):
+            return factor
+        case _:
+            return 2
 
 
 def inpaint(
@@ -190,7 +193,7 @@ def candidates(
             raise InputError(f"threshold: {name} keeps pixels in range itself; leave it out")
         given["threshold"] = "none"  # no slope is where x̂_0 is clamped: methods do so outside
         wrap, how = prepared(name, known, how, model.description.data_std)
-    exact = isinstance(known.operator, Operator) and known.std == 0
+    exact = is_linear(known.operator) and known.std == 0
     if name == TWISTED:
         how = replace(how, times=with_data(model, how.times))
         made = _by_particles(model, n, len(known.y) > 1, given, how, wrap).to(known.y)

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sumi.errors import InputError, writing
 from sumi.sampling.sampler import Method
@@ -22,15 +23,14 @@ def tuned_file(run: Path, checkpoint: int, steps: int) -> Path:
     return RunFolder(run).tuned / f"{checkpoint:08d}-{steps}.json"
 
 
-def save_tuned(file: Path, method: Method, digest: str, about: dict[str, float | int]) -> None:
+def save_tuned(file: Path, solver: Tuned, times: Tensor, digest: str, about: dict[str, float | int]) -> None:
     """Write the method, at once or not at all. ``digest``: of the model; ``about``: what is known. Raises SumiError."""
-    assert isinstance(method.solver, Tuned)
     content = {
         "format": FORMAT,
         "model": digest,
         "about": about,
-        "times": method.times.tolist(),
-        "weights": [list(row) for row in method.solver.weights],
+        "times": times.tolist(),
+        "weights": [list(row) for row in solver.weights],
     }
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ def tune(
 def _keep(model: DiffusionModel, found: Fit, before: float, after: float, trajectories: int) -> Path:
     file = tuned_file(model.folder, model.step, len(found.times) - 1)
     about = {"checkpoint": model.step, "trajectories": trajectories, "distance_before": before, "distance_after": after}
-    save_tuned(file, Method("tuned", found.solver, found.times), model.digest, about)
+    save_tuned(file, found.solver, found.times, model.digest, about)
     return file
 
 
