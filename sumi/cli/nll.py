@@ -50,10 +50,11 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.run import load
 
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
-    if isinstance(model, BaselineModel):
-        _of_baseline(model, options)
-    elif isinstance(model, DiffusionModel):
-        _of_diffusion(model, options)
+    match model:
+        case BaselineModel():
+            _of_baseline(model, options)
+        case DiffusionModel():
+            _of_diffusion(model, options)
 
 
 def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:

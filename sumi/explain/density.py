@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import NetworkDenoiser
-from sumi.denoising.energy import EnergyGradient
+from sumi.denoising.parameterization import PredictEnergy
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.likelihood.grid_flow import integrator
 from sumi.likelihood.partition import (
@@ -131,7 +131,7 @@ def constants(model: DiffusionModel, x_0: Tensor) -> Constants:
 
 def is_energy(model: DiffusionModel) -> bool:
     """Whether the model's network is the gradient of an energy."""
-    return isinstance(model.gaussian_denoiser().network, EnergyGradient)
+    return model.config.parameterization == PredictEnergy()
 
 
 def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:

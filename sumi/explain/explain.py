@@ -36,7 +36,7 @@ from sumi.progress import Count
 from sumi.training.run_folder import RunFolder
 
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}
-MOST_KNOWN: Final = 2_000  # images that an exact denoiser compares with at every step
+MOST_KNOWN: Final = 2_000  # images in the exact denoiser's softmax
 
 
 def explain(
@@ -50,9 +50,9 @@ def explain(
 ) -> Iterator[SavedFigure]:
     """Draw the figures of a schedule or a law (by name) or a run (its folder), one after the other.
 
-    ``data``: where the noised image comes from; the digits, or the run's own; ``checkpoint``: of a run, the
-    newest for None; ``device``: for a run, a GPU where there is one; ``count`` counts whatever takes long. Of a run
-    that is no diffusion model there are samples or the accuracy. Raises InputError.
+    ``data``: the source of the noised image; default: digits, or the run's own. ``checkpoint``: a run's; default: the
+    newest. ``device``: a run's; default: a GPU, if there is one. ``count(what, done, total)`` reports progress. Runs of
+    other systems show samples or the accuracy. Raises InputError.
     """
     if subject in LAWS:
         yield from LAWS[subject](data or "digits", out or Path("explain") / subject, count)
@@ -68,20 +68,20 @@ def explain(
         raise InputError(f"{subject}: is no run folder, schedule or law; {nearest(subject, (*SCHEDULES, *LAWS))}")
     model = load(subject, TrainedModel, checkpoint=checkpoint, device=device)
     dataset, folder = model.load_data(data), out or RunFolder(model.folder).explain
-    if isinstance(model, DiffusionModel):
-        yield from RUNS[dataset.spec.name](model, dataset, folder, count)
-        return
     _, held_out = dataset.split(model.config.data.held_out)
-    if isinstance(model, ClassifierModel):
-        yield draw_accuracy(model, held_out, folder, count)
-    elif isinstance(model, GenerativeModel):
-        yield draw_samples(model, held_out, folder, count, data)
-    else:
-        raise InputError(f"{subject}: nothing is drawn of {model.what}; measure it with `sumi evaluate`")
+    match model:
+        case DiffusionModel():
+            yield from RUNS[dataset.spec.name](model, dataset, folder, count)
+        case ClassifierModel():
+            yield draw_accuracy(model, held_out, folder, count)
+        case GenerativeModel():
+            yield draw_samples(model, held_out, folder, count, data)
+        case _:
+            raise InputError(f"{subject}: there are no figures for {model.what}; measure it with `sumi evaluate`")
 
 
 def _explain_images(model: DiffusionModel, dataset: Dataset, folder: Path, _: Count | None) -> Iterator[SavedFigure]:
-    schedule = model.network_denoiser.schedule  # as it was learned, where it was
+    schedule = model.network_denoiser.schedule  # may be learned
     yield from _explain_schedule(schedule, model.config.schedule.steps or 1000, dataset, folder)
     yield draw_reverse(model, folder / "reverse.png")
     yield draw_loss(held_out_loss(model, dataset), folder / "loss_by_noise.png")
@@ -143,4 +143,4 @@ RUNS: Final[dict[str, Callable[[DiffusionModel, Dataset, Path, Count | None], It
     "images": _explain_images,
     "vectors": explain_vectors,
 }
-"""By the name of what a run makes."""
+"""By the type of data."""

@@ -105,9 +105,8 @@ def learn(times: Tensor, *, steps: int, seed: int = 0, progress: Callable[[Progr
         objective = PointsObjective(denoiser, times)
         trainer = Trainer(config, objective, counted, seed, Path(folder), on_progress=progress)
         trainer.run()
-    averaged = trainer.ema.module
-    assert isinstance(averaged, NetworkDenoiser)
-    return averaged.eval().requires_grad_(False)
+    denoiser.load_state_dict(trainer.ema.module.state_dict())
+    return denoiser.eval().requires_grad_(False)
 
 
 def rungs() -> Tensor:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sumi.data.dataset import Dataset, everything
-from sumi.denoising.binomial import BinomialDenoiser
 from sumi.explain.density import draw_density, draw_energy, is_energy
 from sumi.explain.reverse import draw_loss, held_out_loss
 from sumi.explain.schedule import draw_schedule
@@ -70,14 +69,14 @@ def explain_vectors(
     """Schedule, forward and reverse process, second distribution; for points also loss and density."""
     train, _ = dataset.split(model.config.data.held_out)
     x_0 = everything(train)
-    schedule, bits = model.network_denoiser.schedule, isinstance(model.network_denoiser, BinomialDenoiser)
+    schedule = model.network_denoiser.schedule
     with torch.no_grad():
         yield draw_schedule(schedule, model.config.schedule.steps or 1000, folder / "schedule.png")
         yield draw_noised_cloud(model, x_0, folder / "noising.png")
         yield draw_reverse_cloud(model, folder / "reverse.png")
     if _can_be_conditioned(model):
         yield draw_second_distribution(model, x_0, folder / "second_distribution.png")
-    if bits:
+    if model.binomial:
         return
     yield draw_loss(held_out_loss(model, dataset), folder / "loss_by_noise.png")
     if dataset.shape != (2,):
@@ -95,4 +94,4 @@ def _can_be_conditioned(model: DiffusionModel) -> bool:
     schedule = model.network_denoiser.schedule
     if model.config.sampling.solver == "langevin":
         return False
-    return isinstance(model.network_denoiser, BinomialDenoiser) or float(schedule.alpha(torch.ones(1).double())) > 0
+    return model.binomial or float(schedule.alpha(torch.ones(1).double())) > 0

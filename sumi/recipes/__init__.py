@@ -1,4 +1,4 @@
-"""Recipes by name: each is one file that names the parts of one paper's system."""
+"""Recipes by name; each file lists the parts of one paper's system."""
 
 from collections.abc import Callable
 from typing import Final
@@ -55,9 +55,9 @@ RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], SystemConfig]]] = {
 
 
 def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> SystemConfig:
-    """The configuration of the recipe called ``name`` for this data, with what suits data of ``spec``.
+    """The configuration of a recipe for this data, adapted to ``spec`` (None: found by `peek`).
 
-    ``spec`` None: as `peek` finds it. Raises InputError where there is no such recipe.
+    Raises InputError for an unknown recipe.
     """
     if name not in RECIPES:
         raise InputError(f"recipe {name!r}: there is no such recipe; {nearest(name, RECIPES)}")

@@ -1,7 +1,7 @@
 """Classifier-free guidance (Ho & Salimans 2022).
 
-One network learns p(x | y) and p(x): the label is left out of one training sample in ten. In sampling the conditional
-denoiser is extrapolated away from the unconditional one; ``--guidance 1`` is the plain conditional model.
+One network learns p(x | y) and p(x): one training sample in ten has no label. Sampling extrapolates the conditional
+denoiser away from the unconditional one; ``--guidance 1`` is the plain conditional model.
 """
 
 from sumi.conditioning.labels import LabelConditioning
@@ -13,7 +13,7 @@ from sumi.sampling.sampler import Guidance, Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
-    """Class labels with dropout 0.1 and the cosine schedule; guided by 2 unless told otherwise."""
+    """Class labels with dropout 0.1, the cosine schedule, and guidance scale 2 by default."""
     return DiffusionConfig(
         recipe="classifier-free",
         data=data,

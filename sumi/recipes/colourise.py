@@ -1,6 +1,7 @@
-"""Colours for grey photographs (Saharia et al. 2022, "Palette", section 4.1).
+"""Colourisation (Saharia et al. 2022, "Palette", section 4.1).
 
-The network is told the luma of the image that it denoises. ``sumi restore RUN IMAGE --operator grey`` samples it.
+The network is conditioned on the luma of the image that it denoises. ``sumi restore RUN IMAGE --operator grey`` samples
+it.
 """
 
 from dataclasses import replace
@@ -13,6 +14,6 @@ from sumi.process.chain import CosineBeta
 
 
 def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
-    """The image without its colours as a condition, and the cosine schedule; images have three channels."""
+    """The grey image as a condition, and the cosine schedule; images have three channels."""
     data = replace(data, channels=data.channels or 3)
     return DiffusionConfig(recipe="colourise", data=data, schedule=CosineBeta(), conditioning=(GreyConditioning(),))

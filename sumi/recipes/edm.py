@@ -1,7 +1,7 @@
 """EDM (Karras et al. 2022, "Elucidating the design space of diffusion-based generative models").
 
-Noise from 0.002 to 80 with the data left as it is, a network whose input and target have unit variance at every level,
-levels of noise seen in training by a log-normal distribution, and Heun's second-order solver on the paper's grid.
+Noise from 0.002 to 80 added to unscaled data, a network whose input and target have unit variance at every level,
+log-normally distributed noise levels in training, and Heun's second-order solver on the paper's grid.
 """
 
 from sumi.data.config import DataConfig
@@ -15,7 +15,7 @@ from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
-    """Table 1 of the paper; 18 steps of Heun are 35 evaluations, as there for CIFAR-10."""
+    """Table 1 of the paper; 18 steps of Heun are 35 evaluations, as for CIFAR-10."""
     return DiffusionConfig(
         recipe="edm",
         data=data,

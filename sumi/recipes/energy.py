@@ -1,9 +1,9 @@
 """NCSN as an energy: the score is the gradient of a scalar (Song & Ermon 2019, section 2.1; Salimans & Ho 2021).
 
-What `ncsn` is, but the network gives one number for each x and level, E, and the score is -∇E: a field that is a
-gradient indeed, so that log p is known up to its normalising constant, which sampling never needs. Noise from 0.01 to 3
-in continuous time: the most of it hides the data, so that the constant can be found from there on, and the ODE has
-its density at every level. Sampled as `ncsn` is, on 16 levels.
+As `ncsn`, but the network gives one number E for each x and level, and the score is -∇E. So the score is a gradient
+field, and log p is known up to its normalising constant, which sampling never needs. Noise from 0.01 to 3 in continuous
+time: the largest noise hides the data, where the constant is known, and the ODE has a density at every level. Sampled
+as `ncsn`, on 16 levels.
 """
 
 from sumi.data.config import DataConfig

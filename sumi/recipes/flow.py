@@ -1,7 +1,7 @@
 """Rectified flow, or flow matching (Liu et al. 2023; Lipman et al. 2023; Esser et al. 2024).
 
-A straight line from data to noise, a network that predicts its velocity ε - x_0 with its plain squared error, and times
-drawn most often from the middle of the way.
+A straight line from data to noise, a network that predicts its velocity ε - x_0 with its plain squared error, and
+training times concentrated around the middle.
 """
 
 from sumi.data.config import DataConfig
@@ -15,7 +15,7 @@ from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
-    """The line, the velocity, logit-normal times; sampled along the ODE."""
+    """The line, the velocity and logit-normal times; sampled by the ODE."""
     return DiffusionConfig(
         recipe="flow",
         data=data,

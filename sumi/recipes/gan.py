@@ -1,7 +1,7 @@
-"""GAN (Goodfellow et al. 2014, "Generative adversarial nets"), to compare diffusion with.
+"""GAN (Goodfellow et al. 2014, "Generative adversarial nets"), as a baseline.
 
-With the loss and the penalties of R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!"), and its optimizer:
-no average of the gradient, a short one of its square.
+With the loss, the gradient penalties and the optimizer of R3GAN (Huang et al. 2024, "The GAN is dead; long live the
+GAN!"): no momentum, and a short average of squared gradients.
 """
 
 from sumi.data.config import DataConfig
@@ -12,7 +12,7 @@ from sumi.training.config import TrainingConfig
 
 
 def recipe(data: DataConfig, _: DataSpec) -> BaselineConfig:
-    """Gradients are as large as the game makes them: they are clipped only where it would break."""
+    """Adversarial gradients are large, so only exploding ones are clipped."""
     training = TrainingConfig(
         steps=3000,
         batch_size=64,

@@ -1,8 +1,8 @@
 """Guided diffusion (Dhariwal & Nichol 2021, "Diffusion models beat GANs on image synthesis").
 
-The ADM U-Net told the class, with the learned variance, hybrid loss and cosine schedule of improved DDPM. A classifier
-of noisy images (`sumi train noisy-classifier`) guides it: ``sumi sample RUN --label L --classifier CLASSIFIER``. Labels
-are left out of one sample in ten, so that it can be guided without one too, and as an unconditional model.
+The class-conditional ADM U-Net with the learned variance, hybrid loss and cosine schedule of improved DDPM. A
+classifier of noisy images (`sumi train noisy-classifier`) guides it: ``sumi sample RUN --label L --classifier
+CLASSIFIER``. One training sample in ten has no label, which allows classifier-free guidance and unconditional sampling.
 """
 
 from sumi.conditioning.labels import LabelConditioning

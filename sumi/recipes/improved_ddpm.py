@@ -1,8 +1,8 @@
 """Improved DDPM (Nichol & Dhariwal 2021, "Improved denoising diffusion probabilistic models").
 
-The cosine schedule (s = 0.008), and a network that also says the variance of its steps; trained on the hybrid loss
-L_simple + 0.001 L_vlb, in which the bound moves the variance alone. With ``weighting=likelihood times=importance`` it
-is the paper's L_vlb, whose times are drawn as often as their losses are large.
+The cosine schedule (s = 0.008), and a network that also predicts the variance of its steps, trained on the hybrid loss
+L_simple + 0.001 L_vlb, whose second term only trains the variance. ``weighting=likelihood times=importance`` gives the
+paper's L_vlb with importance-sampled times.
 """
 
 from sumi.data.config import DataConfig

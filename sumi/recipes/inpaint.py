@@ -1,7 +1,7 @@
 """Inpainting, trained for (Saharia et al. 2022, "Palette").
 
-The network is told which pixels are kept, beside the noisy image, and learns what else the picture may hold, for
-masks of all kinds. ``sumi inpaint`` samples it; with all masked it is a plain model of the data.
+The network is conditioned on the known pixels and their mask, which is random in training. ``sumi inpaint`` samples it;
+with everything masked it is an unconditional model of the data.
 """
 
 from sumi.conditioning.image import MaskedConditioning
@@ -12,5 +12,5 @@ from sumi.process.chain import CosineBeta
 
 
 def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
-    """The kept pixels and their mask as a condition, and the cosine schedule."""
+    """The known pixels and their mask as a condition, and the cosine schedule."""
     return DiffusionConfig(recipe="inpaint", data=data, schedule=CosineBeta(), conditioning=(MaskedConditioning(),))

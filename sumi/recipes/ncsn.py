@@ -1,9 +1,9 @@
 """NCSN (Song & Ermon 2019, "Generative modeling by estimating gradients of the data distribution").
 
-Ten levels of noise in a geometric ladder from 2 to 0.02 (1 to 0.01 where pixels are in [0, 1]), denoising score
-matching whose error counts sigma² at each level, and annealed Langevin dynamics: 100 small steps at every level, each
-level beginning where the last one ended. The network predicts the score times -sigma (Song & Ermon 2020, technique 3),
-so that what it gives is of unit size at every level. `energy` is the same with the score as the gradient of a scalar.
+Ten noise levels in a geometric ladder from 2 to 0.02 (1 to 0.01 for pixels in [0, 1]), denoising score matching with
+weight sigma² at each level, and annealed Langevin dynamics: 100 small steps per level, each starting from the previous
+level's result. The network predicts the score times -sigma (Song & Ermon 2020, technique 3), so its output has unit
+size at every level. `energy` is the same with the score as the gradient of a scalar.
 """
 
 from sumi.data.config import DataConfig

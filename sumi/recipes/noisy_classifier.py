@@ -1,7 +1,6 @@
 """A classifier of noisy images (Dhariwal & Nichol 2021, section 4), which guides models of any schedule.
 
-It learns by heart what it sees without noise, so its weights decay (0.05, as in the authors' code) and its learning
-rate falls.
+It overfits images without noise, so it has weight decay (0.05, as in the authors' code) and a falling learning rate.
 """
 
 from sumi.data.config import DataConfig
@@ -11,6 +10,6 @@ from sumi.training.config import TrainingConfig
 
 
 def recipe(data: DataConfig, _: DataSpec) -> NoisyClassifierConfig:
-    """The ADM's way down with attention pooling; cross-entropy at log-SNR spread evenly from -8 to 8."""
+    """The ADM's encoder with attention pooling; cross-entropy at log-SNR uniform from -8 to 8."""
     training = TrainingConfig(steps=3000, weight_decay=0.05, decay="cosine", sample_every=0)
     return NoisyClassifierConfig(recipe="noisy-classifier", data=data, training=training)

@@ -1,9 +1,9 @@
 """Deep unsupervised learning using nonequilibrium thermodynamics (Sohl-Dickstein et al. 2015).
 
-The first diffusion models: few steps (40), and training on the variational bound itself, from which the schedule is
-learned together with the network, β_1 and what is left at the end held fixed. Points and images are noised by the
-Gaussian kernel; bits by the binomial one, which keeps a bit or draws it afresh, on the paper's schedule that erases the
-same share of the information in every step. (The paper learns variances too; here they are the posterior's.)
+The first diffusion models: few steps (40), trained on the variational bound itself, which also learns the schedule for
+fixed β_1 and ᾱ_T. Points and images take the Gaussian kernel. Bits take the binomial one, which keeps or resamples a
+bit, on the paper's schedule, which erases the same share of the information in every step. (The paper learns variances
+too; here they are the posterior's.)
 """
 
 from sumi.data.config import DataConfig
@@ -21,7 +21,7 @@ STEPS = 40
 
 
 def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
-    """The paper's two processes, each trained on its bound; sampled as the chain that the bound is of."""
+    """The paper's two processes, each trained on its bound and sampled by the same chain."""
     if spec.levels == 2:
         return DiffusionConfig(
             recipe="nonequilibrium",

@@ -1,8 +1,8 @@
 """Score SDE (Song et al. 2021, "Score-based generative modeling through stochastic differential equations").
 
-Noising as a process in continuous time: variance preserving here; ``--set schedule=sub_vp`` and ``schedule=ve`` give
-the paper's other two. Every level's error of ε̂ counts alike, as there; ``weighting=likelihood`` trains on a bound of
-the likelihood instead (Song, Durkan, Murray & Ermon 2021). The probability-flow ODE gives the likelihood itself.
+Noising in continuous time, variance preserving; ``--set schedule=sub_vp`` and ``schedule=ve`` give the paper's other
+two SDEs. The error of ε̂ has the same weight at every level; ``weighting=likelihood`` trains on a bound of the
+likelihood instead (Song, Durkan, Murray & Ermon 2021). The probability-flow ODE gives the likelihood itself.
 """
 
 from sumi.data.config import DataConfig
@@ -14,7 +14,7 @@ from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, _: DataSpec) -> DiffusionConfig:
-    """The variance preserving SDE from t = 1e-5, sampled along its ODE; the paper's predictor-corrector by name."""
+    """The variance preserving SDE from t = 1e-5, sampled by its ODE; ``predictor_corrector`` is the paper's sampler."""
     return DiffusionConfig(
         recipe="score-sde",
         data=data,

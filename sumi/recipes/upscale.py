@@ -1,7 +1,7 @@
 """Super-resolution, trained for (Saharia et al. 2021, "SR3"; Ho et al. 2022, "Cascaded diffusion models").
 
-The network is told the small image, enlarged, beside the noisy one. With ``conditioning.noise`` the small image is
-noised in training, so that the model can follow one whose images are not perfect. ``sumi upscale`` samples it.
+The network is conditioned on the enlarged small image. With ``conditioning.noise`` the small image is noised in
+training, so that the model can follow another model whose images are imperfect. ``sumi upscale`` samples it.
 """
 
 from sumi.conditioning.image import SmallConditioning

@@ -1,6 +1,6 @@
-"""VAE (Kingma & Welling 2014, "Auto-encoding variational Bayes"), to compare diffusion with.
+"""VAE (Kingma & Welling 2014, "Auto-encoding variational Bayes"), as a baseline.
 
-Residual convolutional networks, a Gaussian latent, and a decoder that says how sure it is of each value.
+Residual convolutional networks, a Gaussian latent, and a decoder with a learned standard deviation for each value.
 """
 
 from sumi.data.config import DataConfig
@@ -11,7 +11,7 @@ from sumi.training.config import TrainingConfig
 
 
 def recipe(data: DataConfig, _: DataSpec) -> BaselineConfig:
-    """A rate that falls to 0; in bfloat16 the bound of nearly certain values would be rough."""
+    """The learning rate falls to 0; float32, since bfloat16 would be too coarse for nearly certain values."""
     training = TrainingConfig(
         steps=3000, batch_size=64, learning_rate=3e-3, decay="cosine", precision="fp32", ema_decay=0.999
     )

@@ -1,8 +1,8 @@
 """VDM (Kingma et al. 2021, "Variational diffusion models").
 
-The bound in continuous time, which depends on the schedule by its ends alone: they are learned from the bound, and the
-monotone network between them so that the estimate of the bound varies least. Times are spread evenly over each batch,
-and the network sees high frequencies of its input, without which the last bits of a pixel cannot be told.
+The bound in continuous time depends on the schedule only through its ends, which are learned from it; the monotone
+network between them minimises the variance of the bound's estimate. Times are stratified over each batch, and the
+network sees Fourier features of its input, needed for the last bits of a pixel.
 """
 
 from math import log2
@@ -18,7 +18,7 @@ from sumi.sampling.sampler import Sampling
 
 
 def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
-    """The paper's bound, schedule and Fourier features, whose periods are two levels of a pixel and one."""
+    """The paper's bound, schedule and Fourier features with periods of one and two pixel levels."""
     bits = round(log2(spec.levels or 256))
     return DiffusionConfig(
         recipe="vdm",

@@ -134,9 +134,9 @@ def test_a_baseline_is_explained_by_its_samples(recipe: str, settings: list[str]
     assert drawn.path == tmp_path / "run/explain/samples.png"
     assert_is_a_picture(drawn.path)
     assert_is_a_picture(drawn.path.with_name("held_out.png"))
-    assert ("held-out items take" in drawn.says) == (recipe != "gan")
+    assert ("-log p of" in drawn.says) == (recipe != "gan")
     if recipe == "pixelcnn":
-        assert float(re.findall(r"take (\S+) ±", drawn.says)[0]) == pytest.approx(math.log2(17), abs=0.5)
+        assert float(re.findall(r"items: (\S+) ±", drawn.says)[0]) == pytest.approx(math.log2(17), abs=0.5)
 
 
 def test_a_classifier_is_explained_by_its_accuracy(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_classifier_is_explained_by_its_accuracy(tmp_path: Path) -> None:
     (drawn,) = explain(str(tmp_path / "run"))
     assert drawn.path == tmp_path / "run/explain/accuracy.png"
     assert_is_a_picture(drawn.path)
-    assert re.match(r"of \d+ held-out images [\d.]+ % are recognised at log-SNR 8 and [\d.]+ % at -8;", drawn.says)
+    assert re.match(r"accuracy on \d+ held-out images: [\d.]+ % at log-SNR 8, [\d.]+ % at -8;", drawn.says)
 
 
 def test_a_subject_that_is_none_is_answered() -> None:

@@ -19,7 +19,7 @@ from sumi.likelihood.dequantize import bits_per_dim, importance_weighted_bits
 from sumi.models.baselines.gan import GAN, GANConfig, squared_gradient
 from sumi.models.baselines.model import BaselineModel, BaselineObjective
 from sumi.models.baselines.pixelcnn import LogisticMixture, PixelCNN, PixelCNNConfig, Softmax
-from sumi.models.baselines.vae import VAE, VAEConfig, importance_draws
+from sumi.models.baselines.vae import VAE, VAEConfig
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.randomness import Purpose, normal
@@ -99,7 +99,7 @@ def test_more_draws_bound_the_evidence_better_and_reach_it() -> None:
     """E log (1/K) Σ w rises with K to log p(x) (Burda et al. 2016, theorem 1); in bits, the other way round."""
     vae = linear_vae(0.4, 1.3)
     x = X[:1].expand(64, -1, -1, -1)
-    weights = importance_draws(vae, x, seed=0, indices=range(64), draws=1024)
+    weights = vae.log_importance_weights(x, seed=0, indices=range(64), draws=1024)
     exact = float(-evidence()[0]) / DIMENSIONS / math.log(2)
     means = []
     for k in (1, 4, 16, 64, 1024):
@@ -111,8 +111,8 @@ def test_more_draws_bound_the_evidence_better_and_reach_it() -> None:
 
 
 def test_a_rows_draws_do_not_depend_on_the_others() -> None:
-    whole = importance_draws(linear_vae(), X, seed=3, indices=range(5), draws=2)
-    torch.testing.assert_close(whole[2:4], importance_draws(linear_vae(), X[2:4], seed=3, indices=[2, 3], draws=2))
+    whole = linear_vae().log_importance_weights(X, seed=3, indices=range(5), draws=2)
+    torch.testing.assert_close(whole[2:4], linear_vae().log_importance_weights(X[2:4], seed=3, indices=[2, 3], draws=2))
 
 
 def random_pixelcnn(shape: tuple[int, int, int], levels: int, **fields) -> PixelCNN:

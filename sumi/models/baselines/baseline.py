@@ -6,6 +6,7 @@ None of them knows a process or a schedule. All randomness comes from outside, c
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -14,9 +15,11 @@ class Baseline(nn.Module, ABC):
     """A module that learns images (C, H, W) of a number of levels, in [-1, 1].
 
     ``noise_shape``: of the standard normal noise that the loss of one image takes; () where it takes none.
+    ``likelihood``: whether p(x) is known exactly, by importance weights, or not at all.
     """
 
     noise_shape: tuple[int, ...] = ()
+    likelihood: ClassVar[Literal["exact", "weights", "none"]] = "none"
 
     @abstractmethod
     def losses(self, x: Tensor, noise: Tensor) -> Tensor:
@@ -25,6 +28,13 @@ class Baseline(nn.Module, ABC):
     @abstractmethod
     def generate(self, seed: int, indices: Sequence[int]) -> Tensor:
         """Images ``indices`` of ``seed``, (N, C, H, W) in [-1, 1] on the module's device."""
+
+    def log_importance_weights(self, x: Tensor, *, seed: int, indices: Sequence[int], draws: int) -> Tensor:
+        """Float64 (N, draws), whose exponentials have the mean p(x), of x (N, C, H, W); (N, 1) where p is exact.
+
+        The noise of row k is that of ``indices[k]``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no likelihood")
 
     def auxiliary(self) -> list[nn.Module]:
         """Parts whose gradients are clipped for themselves (`sumi.objectives.objective.Objective.auxiliary`)."""

@@ -13,8 +13,6 @@ from sumi.errors import InputError
 from sumi.likelihood.dequantize import bits_per_dim, importance_weighted_bits
 from sumi.likelihood.figures import Mean
 from sumi.models.baselines.model import BaselineModel
-from sumi.models.baselines.pixelcnn import PixelCNN
-from sumi.models.baselines.vae import VAE, importance_draws
 from sumi.progress import Count, counting_one
 
 BATCH = 64
@@ -47,9 +45,9 @@ def likelihood_of_baseline(
     if n < 2 or (draws is not None and draws < 1):
         raise InputError(f"n {n}, draws {draws}: are too few; give 2 or more items, and 1 draw or more")
     baseline = model.baseline
-    if not isinstance(baseline, VAE | PixelCNN):
+    if baseline.likelihood == "none":
         raise InputError(f"{model.folder}: a GAN has no likelihood; measure it with `sumi evaluate`")
-    if draws is not None and not isinstance(baseline, VAE):
+    if draws is not None and baseline.likelihood == "exact":
         raise InputError("draws: the likelihood of a pixelcnn is exact; leave it out")
     dataset = model.load_images(data)
     _, held_out = dataset.split(model.config.data.held_out)
@@ -63,15 +61,11 @@ def likelihood_of_baseline(
         part = x[first : first + BATCH]
         indices = range(first, first + len(part))
         with torch.inference_mode():
-            rows.append(
-                importance_draws(baseline, part, seed=seed, indices=indices, draws=count)
-                if isinstance(baseline, VAE)
-                else baseline.log_probability(part)[:, None]
-            )
+            rows.append(baseline.log_importance_weights(part, seed=seed, indices=indices, draws=count))
         if counted is not None:
             counted(first + len(part), len(x))
     weights, dimensions = torch.cat(rows).cpu(), x[0].numel()
-    if isinstance(baseline, PixelCNN):
+    if baseline.likelihood == "exact":
         figures: tuple[tuple[str, Mean], ...] = (("exactly", Mean.of(unit.of_nats(-weights[:, 0]))),)
     else:
         figures = (

@@ -63,6 +63,8 @@ class VAE(Baseline):
     and log standard deviations of x, above each other, (N, 2C, H, W). ``levels`` None: x are real numbers.
     """
 
+    likelihood = "weights"
+
     def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int, levels: int | None) -> None:
         super().__init__()
         self.encoder, self.decoder, self.latent, self.levels = encoder, decoder, latent, levels
@@ -98,18 +100,16 @@ class VAE(Baseline):
         log_q = -((noise.double().square() + log(2 * pi)) / 2 + log_std).sum(1)
         return log_prior - log_q - self.nats(x, z.to(x))
 
+    @torch.no_grad()
+    def log_importance_weights(self, x: Tensor, *, seed: int, indices: Sequence[int], draws: int) -> Tensor:
+        """See `Baseline`."""
+        noises = (
+            normal(seed, indices, 0, Purpose.POSTERIOR, (self.latent,), draw=number).to(x) for number in range(draws)
+        )
+        return torch.stack([self.log_weights(x, noise) for noise in noises], dim=1)
+
     def generate(self, seed: int, indices: Sequence[int]) -> Tensor:
         """The decoder's mean for z from the prior."""
         place = next(self.parameters())
         z = normal(seed, indices, 0, Purpose.START, (self.latent,)).to(place)
         return self.decode(z)[0].clamp(-1, 1)
-
-
-def importance_draws(vae: VAE, x: Tensor, *, seed: int, indices: Sequence[int], draws: int) -> Tensor:
-    """log w of ``draws`` draws for each of x (N, C, H, W): float64 (N, draws). Row k's noise is ``indices[k]``'s."""
-    columns = []
-    with torch.no_grad():
-        for number in range(draws):
-            noise = normal(seed, indices, 0, Purpose.POSTERIOR, (vae.latent,), draw=number).to(x)
-            columns.append(vae.log_weights(x, noise))
-    return torch.stack(columns, dim=1)

@@ -28,6 +28,7 @@ from sumi.models.diffusion.tuned import load_tuned, tuned_file
 from sumi.models.model import GenerativeModel, check_indices, check_range
 from sumi.models.samples import Samples
 from sumi.operators.linear import AnyOperator
+from sumi.process.binomial import Binomial
 from sumi.process.schedule import NoiseLevel, deviation, noise_level
 from sumi.progress import Count, count_shown, one_shown
 from sumi.randomness import Purpose, SampleNoise, normal
@@ -57,6 +58,11 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """The denoiser as it was trained."""
         return self.module
 
+    @property
+    def binomial(self) -> bool:
+        """Whether the process flips bits (`sumi.process.binomial`), instead of adding Gaussian noise."""
+        return self.config.process == Binomial()
+
     def denoiser(
         self,
         condition: Condition | None = None,
@@ -75,12 +81,11 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         if size is not None and size != self.images.shape[1:]:
             tiling = tiling_of(self.images.shape, size)
             condition = None if condition is None else condition_of_windows(condition, self.images.shape, size)
-        if isinstance(self.network_denoiser, NetworkDenoiser):
-            found = guided(self.network_denoiser, condition, sampling, self.items.label_names, shape)
-        else:
-            if condition is not None or sampling.guidance.worse is not None or sampling.guidance.classifier is not None:
-                self.gaussian_denoiser()
+        guidance = sampling.guidance
+        if self.binomial and condition is None and guidance.worse is None and guidance.classifier is None:
             found = thresholded(self.network_denoiser, sampling.threshold)
+        else:
+            found = guided(self.gaussian_denoiser(), condition, sampling, self.items.label_names, shape)
         return found if tiling is None else Tiled(found, tiling)
 
     def _sampling(self, options: SamplingOptions, *, conditioned: bool) -> Sampling:
@@ -102,9 +107,11 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
     def gaussian_denoiser(self) -> NetworkDenoiser:
         """The denoiser as it was trained. Raises InputError where the process is binomial."""
-        if not isinstance(self.network_denoiser, NetworkDenoiser):
-            raise InputError(f"{self.folder}: noises bits, and this is for Gaussian noise; choose another run")
-        return self.network_denoiser
+        match self.network_denoiser:
+            case NetworkDenoiser() as denoiser:
+                return denoiser
+            case BinomialDenoiser():
+                raise InputError(f"{self.folder}: noises bits, and this is for Gaussian noise; choose another run")
 
     def sample(
         self,
@@ -500,7 +507,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             data_std=self.description.data_std,
             grid=self.network_denoiser.trained_steps,
             eta=sampling.eta,
-            bits=isinstance(self.network_denoiser, BinomialDenoiser),
+            bits=self.binomial,
         )
 
     def is_tuned(self, steps: int) -> bool:
