@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sumi.cli.options import add_device, add_run
 from sumi.cli.terminal import counting_of, refuse, say
+from sumi.errors import InputError
 
 if TYPE_CHECKING:
     from sumi.models.baselines.model import BaselineModel
@@ -25,9 +26,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=("small", "large", "learned", "measured"),
         help="of a chain's steps (default: learned where it is, else small)",
     )
-    parser.add_argument("--no-ode", action="store_true", help="the bound alone")
+    parser.add_argument("--no-ode", dest="ode", action="store_false", help="the bound alone")
     parser.add_argument(
         "--dequantize",
+        dest="dequantization",
         choices=("uniform", "variational", "gaussian"),
         help="how pixels become points for the ODE (default: gaussian; uniform where data.dequantize was set)",
     )
@@ -55,12 +57,14 @@ def run(options: argparse.Namespace) -> None:
             _of_baseline(model, options)
         case DiffusionModel():
             _of_diffusion(model, options)
+        case _:
+            raise InputError(f"{model.folder}: a {model.config.recipe} has no likelihood; choose another run")
 
 
 def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
     from sumi.models.baselines.likelihood import likelihood_of_baseline
 
-    refuse(model, options, "variance", "dequantize", "no_ode", probes=1, evaluations=100)
+    refuse(model, options, "variance", "dequantization", ode=True, probes=1, evaluations=100)
     with counting_of() as progress:
         found = likelihood_of_baseline(
             model, data=options.data, n=options.n, seed=options.seed, draws=options.draws, progress=progress
@@ -81,8 +85,8 @@ def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
             seed=options.seed,
             evaluations=options.evaluations,
             variance=options.variance,
-            ode=not options.no_ode,
-            dequantization=options.dequantize,
+            ode=options.ode,
+            dequantization=options.dequantization,
             draws=1 if options.draws is None else options.draws,
             probes=options.probes,
             progress=progress,
@@ -92,9 +96,15 @@ def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
         say(f"note: {found.note}")
     bound = found.bound
     say(f"by the bound   {bound.total}   {bound.how}")
+    say(f"  {'95 %':12} {bound.total.interval}, over items")
     for name, term in (("prior", bound.prior), ("between", bound.between), ("decoder", bound.decoder)):
         say(f"  {name:12} {term}")
     if found.by_ode is not None:
         ode = found.by_ode
         say(f"by the ODE     {ode.total}   {ode.how}, {ode.evaluations:.0f} evaluations an item")
+        say(f"  {'95 %':12} {ode.total.interval}, over items and their probes")
+        if ode.probe_error is not None:
+            say(f"  {'probes':12} ± {ode.probe_error:.4f} of that (95 %), {ode.probes} for each item")
+        elif ode.probes:
+            say(f"  {'probes':12} 1 for each item: their part shows with --probes 2")
     say(f"{saved.path}: {saved.says}")

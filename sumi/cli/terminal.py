@@ -21,8 +21,8 @@ def refuse(model: TrainedModel, options: Namespace, *names: str, **defaults: obj
     """Raises InputError where an option that this kind of model does not have was given."""
     for name, default in {**dict.fromkeys(names), **defaults}.items():
         given = getattr(options, name)
-        if given != default and given is not False and given != []:
-            raise InputError(f"--{name.replace('_', '-')}: a run of {model.config.recipe} has none; leave it out")
+        if given != default and (given is not False or default is True) and given != []:
+            raise InputError(f"{name}: a run of {model.config.recipe} has none; leave it out")
 
 
 console = Console(soft_wrap=True, highlight=False)

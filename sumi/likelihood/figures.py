@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from math import nan
 from pathlib import Path
 
 from torch import Tensor
@@ -11,22 +12,32 @@ from sumi.errors import writing
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.likelihood.dequantize import mean_with_error
 from sumi.likelihood.estimate import BoundEstimate
+from sumi.metrics.intervals import Estimate, mean_of
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over items and its standard error, NaN for a single one."""
+    """A mean over items, its standard error, and its 95 % interval (`intervals.mean_of`): NaN for a single item."""
 
     value: float
     error: float
+    low: float
+    high: float
 
     @staticmethod
     def of(values: Tensor) -> "Mean":
         """The mean of one value per item, (N,)."""
-        return Mean(*mean_with_error(values))
+        value, error = mean_with_error(values)
+        found = mean_of(values) if len(values) > 1 else Estimate(value, nan, nan)
+        return Mean(value, error, found.low, found.high)
 
     def __str__(self) -> str:
         return f"{self.value:.4f} ± {self.error:.4f}"
+
+    @property
+    def interval(self) -> str:
+        """The ends as text."""
+        return f"[{self.low:.4f}, {self.high:.4f}]"
 
 
 @dataclass(frozen=True)
@@ -54,11 +65,18 @@ class BoundFigures:
 
 @dataclass(frozen=True)
 class OdeFigures:
-    """The ODE's result, a description of the method, and the mean number of network evaluations per item."""
+    """The ODE's result, a description of the method, and the mean number of network evaluations per item.
+
+    ``total`` has the error over items, which contains that of the ``probes`` for the trace of each (0: it is exact).
+    ``probe_error``: half the 95 % interval of the mean over new probes for the same items, by Student's t with
+    items · draws · (probes - 1) degrees of freedom; None for an exact trace and for a single probe.
+    """
 
     how: str
     total: Mean
     evaluations: float
+    probes: int
+    probe_error: float | None
 
 
 @dataclass(frozen=True)

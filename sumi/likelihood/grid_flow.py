@@ -59,6 +59,11 @@ class GridFlow:
         if not 1 <= self.stride < self.grid:
             raise InputError(f"stride: {self.stride} is not between 1 and {self.grid - 1}")
 
+    @property
+    def how(self) -> str:
+        """See `sumi.likelihood.probability_flow.Flow`."""
+        return f"{len(self.times()) - 1} steps on the chain's times"
+
     def first(self, schedule: Schedule, /) -> NoiseLevel:
         """The level of t = 1/T."""
         return noise_level(schedule, 1 / self.grid)

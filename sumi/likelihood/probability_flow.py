@@ -75,6 +75,11 @@ class Flow(Protocol):
     off_grid: ClassVar[bool]
     """Whether it evaluates the denoiser between the times of a chain."""
 
+    @property
+    def how(self) -> str:
+        """Its steps in words."""
+        ...
+
     def first(self, schedule: Schedule, /) -> NoiseLevel:
         """The level, of floats, whose density of x_t/alpha is given."""
         ...
@@ -117,6 +122,11 @@ class ProbabilityFlow:
         for name in ("rtol", "atol", "smallest", "max_steps"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: {getattr(self, name)} is not positive")
+
+    @property
+    def how(self) -> str:
+        """See `Flow`."""
+        return "adaptive steps"
 
     def first(self, schedule: Schedule, /) -> NoiseLevel:
         """The level of σ̂ = ``smallest``, or t = 0 where the schedule has more noise there."""

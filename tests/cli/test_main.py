@@ -486,7 +486,7 @@ def test_a_signal_to_the_real_program(tmp_path: Path, number: int, code: int) ->
         ("train", "settings a: there is no '='", "--set a: there is no '='"),
         ("train", "training.steps: 0 is too few", "training.steps: 0 is too few"),
         ("nll", "n 1, draws 0: are too few", "-n 1, --draws 0: are too few"),
-        ("nll", "no_ode: leaves out draws", "--no-ode: leaves out draws"),
+        ("nll", "dequantization, probes: are for the ODE", "--dequantize, --probes: are for the ODE"),
         ("compare", "solvers, steps: there is nothing", "--solvers, --steps: there is nothing"),
         ("evaluate", "trade_off: too few", "--trade-off: too few"),
         ("evaluate", "guidance.scale: 0 needs another model", "guidance.scale: 0 needs another model"),

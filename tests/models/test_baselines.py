@@ -275,6 +275,19 @@ def test_one_command_each(runs: Path, capsys) -> None:
     x = held_out.batch(np.linspace(0, len(held_out) - 1, 20).round().astype(np.int64))
     exact = -model.baseline.log_probability(x) / (64 * math.log(2))
     assert float(line.split()[-3]) == pytest.approx(float(exact.mean()), abs=1e-4)
+    torch.testing.assert_close(model.bits_per_dim(x), exact.detach())
+    vae = load(runs / "vae", BaselineModel)
+    weights = vae.baseline.log_importance_weights(x, seed=1, indices=range(20), draws=7)
+    torch.testing.assert_close(vae.bits_per_dim(x, draws=7, seed=1), importance_weighted_bits(weights, 64))
+    assert len(vae.bits_per_dim(x[:2])) == 2
+    for call, answer in (
+        (lambda: load(runs / "gan", BaselineModel).bits_per_dim(x), "a GAN has no likelihood"),
+        (lambda: vae.bits_per_dim(x[:, :, :4]), r"images: are of shape \(20, 1, 4, 8\); the model takes"),
+        (lambda: vae.bits_per_dim(x, draws=0), "draws: 0 is too few"),
+        (lambda: model.bits_per_dim(x, draws=2), "draws: the likelihood of a pixelcnn is exact"),
+    ):
+        with pytest.raises(InputError, match=answer):
+            call()
     assert main(["evaluate", run, "-n", "24"]) == 0
     report = (runs / "vae" / "report" / "report.html").read_text()
     assert "vae on digits" in report

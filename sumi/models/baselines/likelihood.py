@@ -3,20 +3,25 @@
 Bits per dimension of the original levels, a mean over held-out images with its standard error. A GAN has no likelihood.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
 from sumi.data.dataset import evenly_spaced
 from sumi.errors import InputError
-from sumi.likelihood.dequantize import bits_per_dim, importance_weighted_bits
+from sumi.likelihood import dequantize
 from sumi.likelihood.figures import Mean
-from sumi.models.baselines.model import BaselineModel
 from sumi.progress import Count, counting_one
 
-BATCH = 64
-VAE_DRAWS = 256
+if TYPE_CHECKING:
+    from sumi.models.baselines.model import BaselineModel
+
+BATCH: Final = 64
+VAE_DRAWS: Final = 256
 
 
 @dataclass(frozen=True)
@@ -44,32 +49,63 @@ def likelihood_of_baseline(
     """
     if n < 2 or (draws is not None and draws < 1):
         raise InputError(f"n {n}, draws {draws}: are too few; give 2 or more items, and 1 draw or more")
-    baseline = model.baseline
-    if baseline.likelihood == "none":
-        raise InputError(f"{model.folder}: a GAN has no likelihood; measure it with `sumi evaluate`")
-    if draws is not None and baseline.likelihood == "exact":
-        raise InputError("draws: the likelihood of a pixelcnn is exact; leave it out")
-    dataset = model.load_images(data)
-    _, held_out = dataset.split(model.config.data.held_out)
+    count = _draws(model, draws)
+    _, held_out = model.load_images(data).split(model.config.data.held_out)
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
     x, unit = evenly_spaced(held_out, n).to(model.device), model.items.unit
-    counted = counting_one(progress, "likelihood")
-    rows: list[Tensor] = []
-    count = draws or VAE_DRAWS
+    weights, dimensions = _log_weights(model, x, seed, count, progress), x[0].numel()
+    together = Mean.of(dequantize.importance_weighted_bits(weights, dimensions))
+    figures: tuple[tuple[str, Mean], ...] = (("exactly", together),)
+    if model.baseline.likelihood == "weights":
+        bound = Mean.of(dequantize.bits_per_dim(weights, dimensions))
+        figures = (("by the bound", bound), (f"by {count} draws together", together))
+    return BaselineLikelihood(len(x), unit.name, unit.about, figures)
+
+
+def bits_per_dim(
+    model: BaselineModel,
+    images: Tensor,
+    *,
+    seed: int = 0,
+    draws: int | None = None,
+    progress: Count | None = None,
+) -> Tensor:
+    """-log₂ p of each of ``images`` (N, C, H, W) for each of its dimensions: float64 (N,), on the CPU.
+
+    They are in the model's range, and rounded to the levels of its data first. Exact for a PixelCNN; for a VAE the
+    importance-weighted bound of ``draws`` of its latent for each image (256). Raises InputError for images of another
+    shape, and for a GAN.
+    """
+    shape = model.items.shape
+    if tuple(images.shape[1:]) != shape or not len(images):
+        raise InputError(
+            f"images: are of shape {tuple(images.shape)}; the model takes (N, {', '.join(map(str, shape))})"
+        )
+    x = model.items.finish(images.float()).to(model.device)
+    weights = _log_weights(model, x, seed, _draws(model, draws), progress)
+    return dequantize.importance_weighted_bits(weights, x[0].numel())
+
+
+def _draws(model: BaselineModel, draws: int | None) -> int:
+    """How many draws an image takes. Raises InputError for a model without a likelihood, and fewer than 1."""
+    if model.baseline.likelihood == "none":
+        raise InputError(f"{model.folder}: a GAN has no likelihood; measure it with `sumi evaluate`")
+    if draws is not None and model.baseline.likelihood == "exact":
+        raise InputError("draws: the likelihood of a pixelcnn is exact; leave it out")
+    if draws is not None and draws < 1:
+        raise InputError(f"draws: {draws} is too few; give 1 or more")
+    return draws or VAE_DRAWS
+
+
+@torch.inference_mode()
+def _log_weights(model: BaselineModel, x: Tensor, seed: int, draws: int, progress: Count | None) -> Tensor:
+    """log w of each of x (N, C, H, W): float64 (N, draws), (N, 1) where it is exact, on the CPU."""
+    counted, rows = counting_one(progress, "likelihood"), list[Tensor]()
     for first in range(0, len(x), BATCH):
         part = x[first : first + BATCH]
         indices = range(first, first + len(part))
-        with torch.inference_mode():
-            rows.append(baseline.log_importance_weights(part, seed=seed, indices=indices, draws=count))
+        rows.append(model.baseline.log_importance_weights(part, seed=seed, indices=indices, draws=draws))
         if counted is not None:
             counted(first + len(part), len(x))
-    weights, dimensions = torch.cat(rows).cpu(), x[0].numel()
-    if baseline.likelihood == "exact":
-        figures: tuple[tuple[str, Mean], ...] = (("exactly", Mean.of(unit.of_nats(-weights[:, 0]))),)
-    else:
-        figures = (
-            ("by the bound", Mean.of(bits_per_dim(weights, dimensions))),
-            (f"by {count} draws together", Mean.of(importance_weighted_bits(weights, dimensions))),
-        )
-    return BaselineLikelihood(len(x), unit.name, unit.about, figures)
+    return torch.cat(rows).cpu()

@@ -18,7 +18,7 @@ from sumi.models.baselines.vae import VAEConfig
 from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, check_indices
 from sumi.models.samples import Samples
 from sumi.objectives.objective import Objective
-from sumi.progress import one_shown
+from sumi.progress import Count, count_shown, one_shown
 from sumi.randomness import Purpose
 
 NetworkConfig = VAEConfig | GANConfig | PixelCNNConfig
@@ -99,6 +99,23 @@ class BaselineModel(GenerativeModel[BaselineConfig, Baseline]):
                 if count is not None:
                     count(indices.stop - start, n)
         return Samples.of(torch.cat(made), self.items)
+
+    def bits_per_dim(
+        self,
+        images: Tensor,
+        *,
+        seed: int = 0,
+        draws: int | None = None,
+        progress: Count | bool | None = None,
+    ) -> Tensor:
+        """How probable each of ``images`` (N, C, H, W) is: bits per dimension of the data, float64 (N,).
+
+        Less is more probable; see `sumi.models.baselines.likelihood.bits_per_dim`. Raises InputError.
+        """
+        from sumi.models.baselines.likelihood import bits_per_dim  # its figures are plotted
+
+        with count_shown(progress) as count:
+            return bits_per_dim(self, images, seed=seed, draws=draws, progress=count)
 
     def how_sampled(self) -> str:
         return f"the {self.config.network.name}"

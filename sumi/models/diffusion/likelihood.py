@@ -20,11 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log, prod
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from sumi.config import nearest
 from sumi.data.dataset import evenly, evenly_spaced
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
@@ -43,10 +44,11 @@ from sumi.likelihood.dequantize import (
 from sumi.likelihood.estimate import BoundEstimate, estimate_bound
 from sumi.likelihood.figures import BoundFigures, Likelihood, Mean, OdeFigures, Unit, draw_bound
 from sumi.likelihood.fitted_variance import measure_variance
-from sumi.likelihood.grid_flow import GridFlow, integrator
+from sumi.likelihood.grid_flow import integrator
 from sumi.likelihood.probability_flow import SMALLEST, Flow
 from sumi.likelihood.trace import ExactTrace, draw_probes
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
+from sumi.metrics.intervals import t_quantile
 from sumi.models.diffusion.dequantizer import LearnedDequantizer, train_dequantizer
 from sumi.objectives.times import GridTimes
 from sumi.process.schedule import NoiseLevel, noise_level
@@ -70,6 +72,18 @@ BINS_IN_NOISE: Final = 8
 
 
 @dataclass(frozen=True)
+class OdeEstimate:
+    """-log p of M items in ``nats``, float64 (M,), and its standard ``error`` over probes, NaN where there is one.
+
+    ``evaluations``: of the network, the mean for an item.
+    """
+
+    nats: Tensor
+    error: Tensor
+    evaluations: float
+
+
+@dataclass(frozen=True)
 class OdeLikelihood:
     """-log p by the ODE of ``model``; all randomness follows from ``seed``.
 
@@ -89,23 +103,33 @@ class OdeLikelihood:
 
     def figures(self, x_0: Tensor, unit: Unit, progress: Callable[[int, int], None] | None = None) -> OdeFigures:
         """The mean over items x_0 (M, …), on the model's device, in ``unit``. ``progress`` counts items."""
-        nats, evaluations = self.nats(x_0, progress)
-        return OdeFigures(self.how, Mean.of(unit.of_nats(nats)), evaluations)
+        found, probes = self.estimate(x_0, progress), 0 if x_0[0].numel() <= EXACT_TRACE else self.probes
+        probe_error = None
+        if probes > 1:
+            error = float(found.error.square().sum().sqrt()) / len(x_0) / unit.per_item
+            probe_error = t_quantile(len(x_0) * self.draws * (probes - 1)) * error
+        return OdeFigures(self.how, Mean.of(unit.of_nats(found.nats)), found.evaluations, probes, probe_error)
 
-    def nats(self, x_0: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, float]:
-        """-log p of items x_0 (M, …), nats (M,), and how many evaluations of the network an item took."""
+    def estimate(self, x_0: Tensor, progress: Callable[[int, int], None] | None = None) -> OdeEstimate:
+        """-log p of items x_0 (M, …)."""
         values: list[Tensor] = []
         evaluations: list[Tensor] = []
+        errors: list[Tensor] = []
         for first in range(0, len(x_0), BATCH):
             x = x_0[first : first + BATCH]
             indices = range(first, first + len(x))
 
-            def log_density(z: Tensor, number: int, indices: range = indices) -> Tensor:
+            squares: list[Tensor] = []
+
+            def log_density(
+                z: Tensor, number: int, indices: range = indices, squares: list[Tensor] = squares
+            ) -> Tensor:
                 exact = z[0].numel() <= EXACT_TRACE
                 trace = ExactTrace() if exact else draw_probes(self.seed, indices, z, self.probes, step=number)
                 denoiser = self.model.gaussian_denoiser()  # unclamped: a clamp has no slope
                 found = self.flow.log_density(denoiser, z, trace, start=self.start, prior_std=self.model.prior_std)
                 evaluations.append(found.evaluations)
+                squares.append(found.standard_error.square())
                 return found.log_density
 
             if self.dequantizer is None:
@@ -116,9 +140,11 @@ class OdeLikelihood:
                 )
                 exact = x[0].numel() <= EXACT_TRACE
                 values.append(importance_weighted_nats(weights) if exact else -weights.mean(1))
+            errors.append(torch.stack(squares).sum(0).sqrt() / len(squares))
             if progress is not None:
                 progress(indices.stop, len(x_0))
-        return torch.cat(values), float(torch.cat(evaluations).double().sum()) / len(x_0)
+        count = float(torch.cat(evaluations).double().sum()) / len(x_0)
+        return OdeEstimate(torch.cat(values), torch.cat(errors), count)
 
 
 def first_time(network: NetworkDenoiser, levels: int | None) -> float:
@@ -157,21 +183,20 @@ def ode_likelihood(
     if probes > 1 and prod(model.items.shape) <= EXACT_TRACE:
         raise InputError(f"probes: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
     flow = integrator(network.trained_steps, stride=2 if (network.trained_steps or 0) >= LONG_CHAIN else 1)
-    walk = f"{len(flow.times()) - 1} steps on the chain's times" if isinstance(flow, GridFlow) else "adaptive steps"
     dequantizer: Dequantizer | None = None
     start = flow.first(network.schedule)
     if levels is None:
         if dequantization is not None:
-            raise InputError("dequantize: the data are real numbers already; leave it out")
+            raise InputError("dequantization: the data are real numbers already; leave it out")
         if draws > 1:
             raise InputError("draws: the data are real numbers, which need no dequantization; leave it out")
-        how = walk
+        how = flow.how
     else:
         name = dequantization or ("uniform" if model.config.data.dequantize else "gaussian")
         if name == "gaussian":
             start = noise_level(network.schedule, first_time(network, levels))
         dequantizer = _dequantizer(name, model, network, start, levels, known, seed, progress)
-        how = f"{walk}, {name} dequantisation" + (f", {draws} draws" if draws > 1 else "")
+        how = f"{flow.how}, {name} dequantisation" + (f", {draws} draws" if draws > 1 else "")
     return OdeLikelihood(model, flow, start, dequantizer, how, seed, draws, probes)
 
 
@@ -234,12 +259,17 @@ def likelihood(
     small. ``dequantization``, ``draws`` and ``probes``: see the module docstring; ``ode`` False leaves it all out.
     ``progress(what, done, total)``. Raises InputError.
     """
-    _check_numbers(n, seed, evaluations, draws, probes)
+    _check(n, seed, evaluations, draws, probes, dequantization, variance)
     of_ode = dequantization is not None or draws > 1 or probes > 1
-    if isinstance(model.network_denoiser, BinomialDenoiser) and (variance is not None or of_ode):
-        raise InputError("variance, dequantize, draws, probes: do not apply to bits; leave them out")
-    if not ode and of_ode:
-        raise InputError("no_ode: leaves out what dequantize, draws and probes are for; leave these out too")
+    match model.network_denoiser:
+        case BinomialDenoiser() if variance is not None or of_ode:
+            raise InputError("variance, dequantization, draws, probes: do not apply to bits; leave them out")
+        case BinomialDenoiser():
+            ode = False
+        case _ if not ode and of_ode:
+            raise InputError("dequantization, draws, probes: are for the ODE, which is left out; leave them out too")
+        case _:
+            pass
     if model.network_denoiser.trained_steps == 1:
         raise InputError(f"{model.folder}: is a chain of one step, nothing between prior and decoder; train a longer")
     dataset = model.load_data(data)
@@ -249,28 +279,16 @@ def likelihood(
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")
     x_0 = evenly_spaced(held_out, n).to(model.device)
     known = evenly_spaced(train, KNOWN).to(model.device)
-    unit, by_ode = model.items.unit, None
-    if isinstance(model.network_denoiser, BinomialDenoiser):
-        estimate, how = _of_bits(model, model.network_denoiser, x_0, seed, evaluations)
-    else:
-        bound, denoiser, how = _bound(model, model.network_denoiser, variance, known, seed, progress)
-        walk = (
-            ode_likelihood(
-                model, known, dequantization=dequantization, seed=seed, draws=draws, probes=probes, progress=progress
-            )
-            if ode
-            else None
+    unit = model.items.unit
+    walk = (
+        ode_likelihood(
+            model, known, dequantization=dequantization, seed=seed, draws=draws, probes=probes, progress=progress
         )
-        estimate = estimate_bound(
-            denoiser,
-            bound,
-            x_0,
-            seed=seed,
-            evaluations=evaluations,
-            data_std=model.description.data_std,
-            progress=counting_one(progress, "the bound"),
-        )
-        by_ode = None if walk is None else walk.figures(x_0, unit, counting_one(progress, "the ODE"))
+        if ode
+        else None
+    )
+    estimate, how = _estimate_bound(model, x_0, known, variance, seed, evaluations, progress)
+    by_ode = None if walk is None else walk.figures(x_0, unit, counting_one(progress, "the ODE"))
     figures = BoundFigures.of(estimate, unit, how)
     source = model.config.data.source if data is None else data
     note = "the data has changed since training: held-out items may have been trained on" if changed else ""
@@ -297,8 +315,8 @@ def bits_per_dim(
     a bound as well (module docstring). Of points it is a density in the data's own units, and may be negative. Raises
     InputError for items of another shape, an unknown method, and for "ode" of bits.
     """
-    _check_numbers(2, seed, evaluations, 1, 1)
-    shape, network, unit = model.items.shape, model.network_denoiser, model.items.unit
+    _check(2, seed, evaluations)
+    shape, unit = model.items.shape, model.items.unit
     if tuple(images.shape[1:]) != shape or not len(images):
         raise InputError(
             f"images: are of shape {tuple(images.shape)}; the model takes (N, {', '.join(map(str, shape))})"
@@ -307,32 +325,55 @@ def bits_per_dim(
         raise InputError(f"method: there is no {method!r}; choose bound or ode")
     x_0 = model.items.finish(images.float()).to(model.device)
     if method == "ode":
-        nats, _ = ode_likelihood(model, x_0, seed=seed).nats(x_0, counting_one(progress, "the ODE"))
-    elif isinstance(network, BinomialDenoiser):
-        nats = _of_bits(model, network, x_0, seed, evaluations)[0].total
+        nats = ode_likelihood(model, x_0, seed=seed).estimate(x_0, counting_one(progress, "the ODE")).nats
     else:
-        bound, denoiser, _ = _bound(model, network, None, x_0, seed, None)
-        nats = estimate_bound(
-            denoiser,
-            bound,
-            x_0,
-            seed=seed,
-            evaluations=evaluations,
-            data_std=model.description.data_std,
-            progress=counting_one(progress, "the bound"),
-        ).total
+        nats = _estimate_bound(model, x_0, x_0, None, seed, evaluations, progress)[0].total
     return unit.of_nats(nats).cpu() * unit.per_item / (prod(shape) * log(2))
 
 
-def _check_numbers(n: int, seed: int, evaluations: int, draws: int, probes: int) -> None:
+def _check(
+    n: int,
+    seed: int,
+    evaluations: int,
+    draws: int = 1,
+    probes: int = 1,
+    dequantization: str | None = None,
+    variance: str | None = None,
+) -> None:
     """Raises InputError, before anything takes time."""
     if n < 2:
         raise InputError(f"n: {n} items are too few for a standard error; give 2 or more")
     if not 0 <= seed < 2**64:
         raise InputError(f"seed: {seed} is not a whole number from 0 to 2^64 - 1")
+    for name, value, known in (
+        ("dequantization", dequantization, get_args(Dequantization)),
+        ("variance", variance, get_args(Variance)),
+    ):
+        if value is not None and value not in known:
+            raise InputError(f"{name}: there is no {value!r}; {nearest(value, known)}")
     for name, value in (("evaluations", evaluations), ("draws", draws), ("probes", probes)):
         if value < 1:
             raise InputError(f"{name}: {value} is too few; give 1 or more")
+
+
+def _estimate_bound(
+    model: DiffusionModel,
+    x_0: Tensor,
+    known: Tensor,
+    variance: Variance | None,
+    seed: int,
+    evaluations: int,
+    progress: Count | None,
+) -> tuple[BoundEstimate, str]:
+    """The bound on items x_0 (M, …) of a model of bits or of any other, and what it is in words."""
+    match model.network_denoiser:
+        case BinomialDenoiser() as of_bits:
+            return _of_bits(model, of_bits, x_0, seed, evaluations)
+        case network:
+            bound, denoiser, how = _bound(model, network, variance, known, seed, progress)
+    counted, std = counting_one(progress, "the bound"), model.description.data_std
+    estimate = estimate_bound(denoiser, bound, x_0, seed=seed, evaluations=evaluations, data_std=std, progress=counted)
+    return estimate, how
 
 
 def _bound(
