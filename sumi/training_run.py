@@ -148,7 +148,9 @@ def _train(
     if before is not None:
         dataset = as_started(dataset, before.items)
     description = RunDescription.of(config, dataset)
-    if before is not None:
+    if before is None:
+        config.check(description.items)
+    else:
         _refuse_changes(before, description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
     lines = trainer.resume()  # before anything is written, as it may raise

@@ -312,7 +312,7 @@ larger: Tensor = model.upscale(images[0], 2, seed=1)
 bits: Tensor = model.bits_per_dim(images)
 denoiser = sumi.FunctionDenoiser(clean, sumi.schedules.CosineBeta().build())
 x: Tensor = sumi.sample(denoiser, sumi.solvers.DDIM(eta=0.0), sumi.time_grids.uniform(10), torch.randn(4, 1, 8, 8))
-print(model.evaluate(n=20).verdict, sumi.evaluate(model).report)
+print(model.evaluate(n=20).verdict, sumi.evaluate(model).page)
 """
 MISTAKES = {
     'sumi.load("runs/a").sample(4, stpes=5)': "unexpected-keyword",

@@ -5,8 +5,8 @@ import hashlib
 from pathlib import Path
 
 from sumi.cli.candidates import prepared
-from sumi.cli.options import add_label, add_run
-from sumi.cli.sampling import plain
+from sumi.cli.options import add_guidance, add_label, add_run
+from sumi.cli.sampling import about_guidance, given_of, plain, sampling_options
 from sumi.cli.terminal import counting, say
 
 
@@ -20,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--solver", default="heun", metavar="NAME", help="heun, ddim, rk4, adams or adaptive (default: heun)"
     )
     add_label(parser)
+    add_guidance(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -37,11 +38,11 @@ def run(options: argparse.Namespace) -> None:
             a,
             b,
             options.n,
-            steps=options.steps,
-            solver=options.solver,
+            corrections=0,
             label=options.label,
-            guidance=options.guidance,
+            condition=None,
             progress=interpolating,
+            **sampling_options(model, options),
         )
     ends = torch.stack([a, b])
     steps = model.config.sampling.steps if options.steps is None else options.steps
@@ -58,10 +59,12 @@ def run(options: argparse.Namespace) -> None:
     }
     name = f"{model.step:08d}-{Path(options.a).stem}-{Path(options.b).stem}-{given[:8]}-{options.n}"
     name += f"-{options.solver}-{steps}"
+    guided = about_guidance(model, options, conditioned=options.label is not None)
     if options.label is not None:
-        guidance = model.config.sampling.guidance.scale if options.guidance is None else options.guidance
-        about |= {"label": options.label, "guidance": guidance}
-        name += f"-{plain(options.label)}-guidance{guidance:g}"
+        about |= {"label": options.label}
+        name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
+    about |= guided
+    name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
     folder = Path(options.out) if options.out else RunFolder(options.run).interpolated / name
     picture = write_between(folder, BYTES.to_bytes(ends), BYTES.to_bytes(made), about)
     say(f"wrote {len(made)} images and {picture} ({options.solver}, {steps} steps)")

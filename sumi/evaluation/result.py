@@ -1,9 +1,11 @@
 """The result of an evaluation."""
 
 import html
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from sumi.errors import writing
 from sumi.evaluation.images import Evaluation
 from sumi.metrics.intervals import Estimate
 from sumi.models.classifier import AccuracyByNoise
@@ -27,19 +29,39 @@ class VectorEvaluation:
 
 @dataclass(frozen=True, repr=False)
 class Measured:
-    """The figures (None with too few held-out data), the verdict in words, and the report's files."""
+    """The figures (None with too few held-out data), the verdict in words, the report's ``page`` and all its ``files``.
+
+    The files are those in the run folder, which its next evaluation writes over; `report` writes these again.
+    """
 
     evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | None
     verdict: str
-    report: Path
+    page: Path
     files: tuple[Path, ...]
+    contents: Mapping[str, bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        figures = () if self.evaluation is None else self.page.parent.glob("*.json")
+        object.__setattr__(self, "contents", {path.name: path.read_bytes() for path in (*self.files, *figures)})
+
+    def report(self, folder: Path | str) -> Path:
+        """Write the page, its pictures and the figures as JSON into ``folder``; returns the page's path.
+
+        Raises SumiError where they cannot be written.
+        """
+        folder = Path(folder)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in self.contents.items():
+                (folder / name).write_bytes(content)
+        return folder / self.page.name
 
     def __repr__(self) -> str:
-        return f"{self.verdict}\nreport: {self.report}"
+        return f"{self.verdict}\nreport: {self.page}"
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdict, and where the report is."""
         headline, *points = map(html.escape, self.verdict.splitlines())
         listed = "".join(f"<li>{point}</li>" for point in points)
-        report = html.escape(str(self.report))
+        report = html.escape(str(self.page))
         return f'<p><b>{headline}</b></p><ul>{listed}</ul><p><a href="{report}">{report}</a></p>'

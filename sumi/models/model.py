@@ -56,6 +56,10 @@ class SystemConfig(ABC):
     seed: int = field(default=0, metadata={"help": "all randomness of the run follows from it; 0 or more"})
     training: TrainingConfig = field(default_factory=TrainingConfig, metadata={"help": "how it is trained"})
 
+    def check(self, items: DataSpec) -> None:
+        """Raises InputError where a new run on these items could not do what its configuration says of sampling."""
+        del items
+
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**64:
             raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")

@@ -119,7 +119,11 @@ def test_the_options_are_those_that_are_promised() -> None:
         "restore": sorted(["--operator", "--noise", *restoration]),
         "vary": sorted(["--strength", "--solver", *(option for option in restoration if option != "--method")]),
         "interpolate": sorted(
-            ["-n", "--steps", "--solver", "--label", "--guidance", "--checkpoint", "--device", "--out", *common]
+            [
+                *("-n", "--steps", "--solver", "--label", "--guidance", "--checkpoint", "--device", "--out"),
+                *guidance,
+                *common,
+            ]
         ),
         "evaluate": sorted(
             [

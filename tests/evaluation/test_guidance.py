@@ -147,8 +147,8 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
     drawing(monkeypatch, held_out)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
     found = evaluate(model, n=40, guidance=guidance_sweep(model, (0, 2)))
-    page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", found.report.read_text())
-    figures = json.loads((found.report.parent / "evaluation.json").read_text())
+    page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", found.page.read_text())
+    figures = json.loads((found.page.parent / "evaluation.json").read_text())
     assert "What does guidance gain and cost?" in page
     assert "4 steps, 40 images per setting" in page
     assert figures["trade_off"]["steps"] == 4
@@ -160,7 +160,7 @@ def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypa
     for name in ("precision", "recall"):
         assert sweep["real"][name]["value"] == pytest.approx(figures["variety"]["real"][name]["value"])
     assert sweep["real"]["accuracy"]["value"] == pytest.approx(figures["class_accuracy"]["real"]["value"])
-    file = found.report.parent / "trade-off.png"
+    file = found.page.parent / "trade-off.png"
     assert file in found.files
     assert Image.open(file).size == (1440, 660)
 

@@ -55,7 +55,7 @@ def test_the_report_has_both_sweeps_where_they_are_asked_for(tmp_path: Path, mon
     drawing(monkeypatch, held_out)
     monkeypatch.setattr(features, "FEWEST_STEPS", 20)
     for sweeps in (True, False):
-        report = evaluate(model, n=40, sweeps=sweeps).report
+        report = evaluate(model, n=40, sweeps=sweeps).page
         page = re.sub(r"<style>.*?</style>|<[^>]*>", " ", report.read_text())
         figures = json.loads((report.parent / "evaluation.json").read_text())
         assert ("Does randomness help?" in page) == ("How many steps?" in page) == sweeps

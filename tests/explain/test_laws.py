@@ -302,6 +302,7 @@ def test_a_comparison_is_a_function_of_its_seed_and_leaves_no_folder(
     monkeypatch.setattr(parameterizations, "learn_features", lambda *_, seed: features)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))  # torch makes it with its first optimizer
     told: list[str] = []
     monkeypatch.setattr(parameterizations, "TIMES", (1, 500, 1000))
     plans = parameterizations.PLANS

@@ -312,6 +312,24 @@ def test_ddpm_has_no_companions() -> None:
     assert all(name.startswith("network.") for name in denoiser.state_dict())
 
 
+@pytest.mark.parametrize(
+    ("recipe", "answer"),
+    [
+        ("classifier-free", r"^sampling\.guidance\.negative: there is no class owl; choose from 0, 1"),
+        ("ddpm", r"^sampling\.guidance\.negative: the network knows no classes; set conditioning=labels$"),
+    ],
+)
+def test_a_negative_class_that_is_none_is_refused_before_anything_is_written(
+    recipe: str, answer: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=answer):
+        train(recipe, data="digits", settings="sampling.guidance.negative=owl", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    recipes.build("classifier-free", DataConfig(source="digits")).check(ImageSpec(1, 8, 8, 17, ()))
+    named = override(recipes.build("classifier-free", DataConfig(source="digits")), ["sampling.guidance.negative=3"])
+    named.check(ImageSpec(1, 8, 8, 17, ("3", "4")))
+
+
 def test_times_outside_the_schedule_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     config = config_of("energy-edm")
     with pytest.raises(InputError, match=r"^times\.mean: "):

@@ -24,6 +24,7 @@ from sumi.sampling.sampler import build_method
 from sumi.sampling.sdedit import at_strength, rest_of
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.solvers.heun import Heun
 from sumi.sampling.time_grid import karras, log_ratio, uniform
 from tests.convergence import orders
 from tests.oracles import MIXTURE, GaussianTarget, linear_probe
@@ -331,6 +332,61 @@ def test_vary_by_command(run: Path, folder: Path, capsys) -> None:
     assert (about["strength"], about["image"], about["seed"], about["index"]) == (0.5, "a.png", 0, 3)
 
 
+@pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
+def test_a_variation_by_command_records_the_steps_that_were_walked(strength: float, run: Path, folder: Path) -> None:
+    """Those of 20 below the noise level of the strength, which is a time of the chain; all of them at 1."""
+    walked: list[int] = []
+    step = Heun.step
+
+    def counted(self, *given):
+        walked.append(1)
+        return step(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Heun, "step", counted)
+        command = ["vary", str(run), "a.png", "--out", "out", "-n", "1", "--steps", "20", "--solver", "heun"]
+        assert main([*command, "--strength", str(strength)]) == 0
+    about = json.loads(Image.open("out/00000.png").text["sumi"])
+    assert about["steps"] == len(walked)
+    assert (about["steps"] == 20) == (strength == 1)
+    assert about["method"] == "heun"
+    assert json.loads(Image.open("out/grid.png").text["sumi"])["steps"] == len(walked)
+
+
+def test_images_larger_than_the_models_are_varied_and_interpolated_in_their_size(run: Path, folder: Path) -> None:
+    random = np.random.default_rng(1)
+    for name in ("wide", "broad"):
+        Image.fromarray(random.integers(0, 256, (12, 20), dtype=np.uint8)).save(f"{name}.png")
+    assert main(["vary", str(run), "wide.png", "--out", "varied", "-n", "2", "--steps", "4"]) == 0
+    assert main(["vary", str(run), "wide.png", "--out", "same", "-n", "1", "--strength", "0"]) == 0
+    assert main(["interpolate", str(run), "wide.png", "broad.png", "--out", "between", "-n", "3", "--steps", "4"]) == 0
+    assert pixels("varied/00001.png").shape == pixels("between/00002.png").shape == (12, 20)
+    assert (pixels("same/00000.png") == pixels("wide.png")).all()
+    assert json.loads(Image.open("between/00001.png").text["sumi"])["steps"] == 4
+    assert main(["interpolate", str(run), "wide.png", "a.png", "--out", "none"]) == 2
+
+
+def test_interpolate_takes_the_options_of_guidance(folder: Path) -> None:
+    """Away from a worse checkpoint: other images, in a folder of its own; the options are in the files."""
+    names = tuple("0123456789")
+    of_classes = untrained(folder / "run", ImageSpec(1, 8, 8, 17, names), "classifier-free")
+    command = ["interpolate", str(of_classes), "a.png", "b.png", "-n", "3", "--steps", "4", "--solver", "ddim"]
+    options = {
+        "plain": ["--label", "3"],
+        "more": ["--label", "3", "--guidance", "3", "--guidance-interval", "0.1,9", "--guidance-rescale", "0.5"],
+        "less": ["--label", "3", "--guidance", "3", "--negative", "4", "--threshold", "none"],
+    }
+    for name, given in options.items():
+        assert main([*command, *given, "--out", name]) == 0
+    about = json.loads(Image.open("more/00001.png").text["sumi"])
+    assert (about["guidance"], about["guidance_interval"], about["guidance_rescale"]) == (3, "0.1,9", 0.5)
+    about = json.loads(Image.open("less/00001.png").text["sumi"])
+    assert (about["label"], about["negative"], about["threshold"]) == ("3", "4", "none")
+    for given in options.values():
+        assert main([*command, *given]) == 0
+    assert len(list((of_classes / "interpolated").iterdir())) == 3
+
+
 def test_interpolate_by_command(run: Path, folder: Path) -> None:
     assert main(["interpolate", str(run), "a.png", "b.png", "-n", "3", "--out", "out", "--steps", "4"]) == 0
     assert {p.name for p in Path("out").iterdir()} == {*(f"{i:05d}.png" for i in range(3)), "grid.png", "strip.png"}
@@ -359,6 +415,10 @@ MISTAKES = [
     ("interpolate RUN a.png b.png --solver rk4", "evaluates between the times"),
     ("interpolate RUN a.png b.png -n 1", "n: 1"),
     ("interpolate RUN a.png b.png --steps 0", "steps"),
+    ("interpolate RUN a.png b.png --guidance 3", "--guidance"),
+    ("interpolate RUN a.png b.png --negative 3", "--negative"),
+    ("interpolate RUN a.png b.png --guidance-interval 3", "--guidance-interval: 3 is not of the form"),
+    ("interpolate RUN a.png b.png --classifier-scale 2", "--classifier-scale"),
 ]
 
 

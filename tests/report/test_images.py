@@ -36,8 +36,8 @@ def measured(
     monkeypatch.setattr(features, "FEWEST_STEPS", 150)
     found = evaluate(model, n=len(samples), **options)
     assert isinstance(found.evaluation, Evaluation)
-    page = found.report.read_text()
-    told = json.loads((found.report.parent / "evaluation.json").read_text())
+    page = found.page.read_text()
+    told = json.loads((found.page.parent / "evaluation.json").read_text())
     assert told["seed"] == 0
     assert all(b["mse_noise"]["low"] <= b["mse_noise"]["value"] for b in told["held_out_loss"]["bins"])
     assert f"{told['held_out_loss']['images']} held-out images in 12 bins of log-SNR" in page

@@ -18,7 +18,7 @@ from sumi.data.builtin.vectors import WIDTH, ring_centres
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.vectors import VectorDataset
-from sumi.errors import InputError
+from sumi.errors import InputError, SumiError
 from sumi.evaluation.guidance import GuidanceSweep
 from sumi.evaluation.result import Measured, VectorEvaluation
 from sumi.metrics.kernel_distance import energy_distance
@@ -117,7 +117,18 @@ def test_other_samples_are_told_from_the_data_and_all_is_written(tmp_path: Path,
         "loss.svg",
         "report.html",
     }
-    page = measured.report.read_text()
+    page = measured.page.read_text()
+    again = measured.report(tmp_path / "elsewhere" / "report")
+    assert again == tmp_path / "elsewhere/report/report.html"
+    assert again.read_text() == page
+    assert {path.name for path in again.parent.iterdir()} == {path.name for path in measured.page.parent.iterdir()}
+    for path in measured.files:
+        assert (again.parent / path.name).read_bytes() == path.read_bytes()
+    measured.page.write_text("of a later evaluation")
+    assert measured.report(str(tmp_path / "later")).read_text() == page
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SumiError, match="file"):
+        measured.report(tmp_path / "file")
     assert page.count("<img") >= 3
     assert f"{found.samples} samples, {found.held_out} held out" in page
     assert measured.verdict.split("\n")[0] in page
@@ -197,7 +208,7 @@ def test_too_few_are_not_measured_but_shown(tmp_path: Path) -> None:
     measured = evaluate(model, n=5)
     assert measured.evaluation is None
     assert measured.verdict.startswith("Too few to measure: 5 samples and 2 held out; at least 4 of each are needed")
-    assert measured.report.exists()
+    assert measured.page.exists()
     assert not (tmp_path / "report/evaluation.json").exists()
 
 
@@ -208,7 +219,7 @@ def test_a_sorted_file_is_shown_and_measured_from_end_to_end(tmp_path: Path, mon
     monkeypatch.setattr(module, "MOST_HELD_OUT", 50)
     shown: list[Tensor] = []
     monkeypatch.setattr(module, "picture", lambda groups, _: shown.append(groups[1][1]) or b"")
-    monkeypatch.setattr(module, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(module, "write_report", lambda path, **_: path.touch())
     draws(lambda n: split(model)[0][torch.randperm(1800, generator=torch.Generator().manual_seed(0))[:n]])
     found = figures(evaluate(model, n=60))
     assert (found.held_out, len(shown[0])) == (50, 60)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from sumi.conditioning.conditioners import ConditioningConfig
-from sumi.config import describe, override, to_json
+from sumi.config import describe, nearest, override, to_json
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
 from sumi.denoising.variance import FixedVariance, VarianceConfig
@@ -155,6 +155,16 @@ class DiffusionSettings(SystemConfig, ABC):
             )
         if self.weighting == LikelihoodWeighting() and self.times.grid is None:
             raise InputError("times: weighting=likelihood has for schedule=erasing a bound of steps; set times=grid")
+
+    def check(self, items: DataSpec) -> None:
+        """See `SystemConfig`: the class to guide away from is one of the data's, and the network knows classes."""
+        negative, names = self.sampling.guidance.negative, items.label_names
+        if negative is None:
+            return
+        if self.condition("labels") is None:
+            raise InputError("sampling.guidance.negative: the network knows no classes; set conditioning=labels")
+        if negative not in names:
+            raise InputError(f"sampling.guidance.negative: there is no class {negative}; {nearest(negative, names)}")
 
     def condition(self, name: str) -> ConditioningConfig | None:
         """The condition of that name; None where the network is not given it."""

@@ -311,7 +311,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         *,
         corrections: int = 0,
         label: str | Tensor | None = None,
-        condition: Condition | None = None,
+        condition: Mapping[str, object] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
         **options: Unpack[SamplingOptions],
@@ -336,7 +336,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         latents: Tensor,
         *,
         label: str | Tensor | None = None,
-        condition: Condition | None = None,
+        condition: Mapping[str, object] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
         **options: Unpack[SamplingOptions],
@@ -363,18 +363,19 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         *,
         corrections: int = 0,
         label: str | None = None,
+        condition: Mapping[str, object] | None = None,
         progress: Progress | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Tensor:
         """``n`` items from a to b, of the model's shape or larger each, at even places of the way between their noise.
 
         `invert`, `sumi.sampling.inversion.slerp`, `decode`: the first and the last are a and b as they come back.
-        ``label``: the class of all. Raises InputError.
+        ``label``, ``condition``: of all. ``options``: as of `sample`. Raises InputError.
         """
         check_range(n=n, least=2)
         if a.shape != b.shape:
             raise InputError(f"b: is of shape {tuple(b.shape)}, and a of {tuple(a.shape)}; give two of one size")
-        given = {"label": label, "condition": None, "batch_size": 64}
+        given = {"label": label, "condition": condition, "batch_size": 64}
         latents = self.invert(torch.stack([a, b]), corrections=corrections, progress=None, **given, **options)
         between = slerp(latents[0], latents[1], torch.linspace(0, 1, n))
         return self.decode(between, progress=progress, **given, **options)
