@@ -16,8 +16,9 @@ no further package.
 import dataclasses
 import difflib
 import json
+import os
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import isabstract
 from math import isfinite
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
@@ -34,7 +35,7 @@ def to_json(config: object) -> Any:
         return tag | {f.name: to_json(getattr(config, f.name)) for f in _stored(config)}
     if isinstance(config, tuple):
         return [to_json(item) for item in config]
-    return config
+    return config.tolist() if hasattr(config, "tolist") else config  # a number of NumPy's, or a tensor of one
 
 
 @overload
@@ -50,19 +51,68 @@ def from_json(cls: Any, data: object, where: str = "", known: Iterable[type] = (
     return _convert(data, cls, where, tuple(one for one in known if hasattr(one, "name")))
 
 
-def override(config: Config, assignments: str | Iterable[str]) -> Config:
-    """``config`` after one or several assignments "section.field=value", applied in order and then checked together.
+Settings = str | Iterable[str] | Mapping[str, object]
+"""One or several "section.field=value", or {"section.field": value}, or {"section": {"field": value}}."""
+
+
+def override(config: Config, settings: Settings) -> Config:
+    """``config`` after these settings, applied in order and then checked together.
 
     Values are JSON or bare text; "none" is None; lists may be written 32,64 or a,b. To choose between classes, give the
     class's name (``schedule=cosine``), which sets its defaults. Raises InputError.
     """
     data, known = to_json(config), own_classes(config)
-    for assignment in [assignments] if isinstance(assignments, str) else assignments:
+    for assignment in assignments(settings):
         path, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"settings: {assignment} has no '='; write section.field=value")
         _assign(type(config), data, path.strip(), text.strip(), known)
     return _with_unstored(from_json(type(config), data, known=known), config)
+
+
+def assignments(settings: Settings) -> tuple[str, ...]:
+    """Settings as "section.field=value", one a field. Raises InputError for what is none."""
+    match settings:
+        case str():
+            return (settings,)
+        case Mapping():
+            return tuple(_assignments(settings, ""))
+        case Iterable():
+            found = tuple(settings)
+        case _:
+            found = (settings,)
+    for setting in found:
+        match setting:
+            case str():
+                pass
+            case _:
+                raise InputError(f"settings: {setting!r} is not of the form section.field=value; write that")
+    return found
+
+
+def _assignments(values: Mapping[Any, object], section: str) -> Iterator[str]:
+    """Those of a mapping: the ``type`` of a section first, as it sets the defaults of its fields."""
+    for name in sorted(values, key=lambda name: name != "type"):
+        match name, values[name]:
+            case "type", str() as cls if section:
+                yield f"{section}={cls}"
+            case str(), Mapping() as inner:
+                yield from _assignments(inner, f"{section}.{name}" if section else name)
+            case str(), value:
+                yield f"{section}.{name}={_text(value)}" if section else f"{name}={_text(value)}"
+            case _:
+                raise InputError(f"settings: {name!r} is not the name of a field; write section.field")
+
+
+def _text(value: object) -> str:
+    """A value of Python's or NumPy's as it is written on a command line."""
+    match value:
+        case None:
+            return "none"
+        case str() | os.PathLike():
+            return os.fspath(value)
+        case _:
+            return json.dumps(to_json(value), default=to_json)
 
 
 def own_classes(config: object) -> tuple[type, ...]:
@@ -206,9 +256,12 @@ def _parse(text: str, hint: Any) -> object:
     if bool in options:
         text = {"yes": "true", "no": "false"}.get(text.lower(), text.lower())
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except json.JSONDecodeError:
         return text
+    if tuples and dataclasses.is_dataclass(_options(get_args(tuples[0])[0])[0]):
+        return [{"type": item} if type(item) is str else item for item in found]
+    return found
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "none"}

@@ -1,6 +1,7 @@
 """Training: from a recipe and data to a finished run folder."""
 
 import json
+import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.config import differences, override, own_classes, to_json
+from sumi.arguments import path, shown, torch_defaults, whole
+from sumi.config import Settings, assignments, differences, override, own_classes, to_json
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.load import anywhere
@@ -58,12 +60,12 @@ class _OnlyData:
 
 
 def configure(
-    recipe: str | SystemConfig,
+    recipe: str | Path | SystemConfig,
     *,
     data: object = None,
     steps: int | None = None,
     seed: int | None = None,
-    settings: str | Iterable[str] = (),
+    settings: Settings = (),
     network: Network | None = None,
     parts: Iterable[type] = (),
 ) -> SystemConfig:
@@ -73,7 +75,7 @@ def configure(
     recipe's (`sumi.networks.own`). ``parts``: the user's own classes that a JSON file may name. Raises InputError,
     naming the recipe, file or field.
     """
-    settings = (settings,) if isinstance(settings, str) else tuple(settings)
+    settings, recipe = assignments(settings), _named(recipe)
     source = str(data) if isinstance(data, str | Path) else MEMORY
     if isinstance(recipe, str) and not recipe.endswith(".json"):
         if data is None:
@@ -87,21 +89,39 @@ def configure(
         config = _read_config(Path(recipe), parts) if isinstance(recipe, str) else recipe
         config = config if data is None else replace(config, data=replace(config.data, source=source))
     if seed is not None:
-        config = replace(config, seed=seed)
+        config = replace(config, seed=whole("seed", seed))
     if steps is not None:
-        config = replace(config, training=replace(config.training, steps=steps))
-    return override(with_network(config, network), settings)
+        config = replace(config, training=replace(config.training, steps=whole("steps", steps, least=1)))
+    found = override(with_network(config, network), settings)
+    for name, given, own in (("seed", seed, found.seed), ("steps", steps, found.training.steps)):
+        if given is not None and given != own:
+            raise InputError(f"{name}: is {given}, and the settings say {own}; give one of them")
+    if data is not None and found.data.source != source:
+        raise InputError(f"data: is {source}, and the settings say {found.data.source}; give one of them")
+    return found
 
 
+def _named(recipe: object) -> str | SystemConfig:
+    """A recipe's name, the path of a JSON file, or a configuration. Raises InputError for anything else."""
+    match recipe:
+        case SystemConfig():
+            return recipe
+        case str() | os.PathLike():
+            return path("recipe", recipe)
+        case _:
+            raise InputError(f"recipe: {shown(recipe)} is no recipe; give its name, a JSON file or a configuration")
+
+
+@torch_defaults()
 def train(
-    recipe: str | SystemConfig,
+    recipe: str | Path | SystemConfig,
     *,
     data: object = None,
     out: Path | str | None = None,
     steps: int | None = None,
     seed: int | None = None,
-    settings: str | Iterable[str] = (),
-    device: str | None = None,
+    settings: Settings = (),
+    device: str | torch.device | None = None,
     resume: bool = False,
     network: Network | None = None,
     parts: Iterable[type] = (),
@@ -111,14 +131,16 @@ def train(
     """Train a model and return it; the run folder is ``out`` (``runs/RECIPE-DATA`` by default).
 
     ``data``: a name, a path, an array, a list of images or a set of (image, label): anything `sumi.data.open_data`
-    takes. ``settings``: one or several "section.field=value". ``network``: the user's own network, of which a copy is
-    trained, or a function that makes one (`sumi.networks.own`). ``parts``: the user's own classes in a run to resume.
+    takes. ``settings``: one or several "section.field=value", or a mapping. ``network``: the user's own network, of
+    which a copy is trained, or a function that makes one (`sumi.networks.own`). ``parts``: the user's own classes in a
+    run to resume.
     ``resume``: continue from the newest intact checkpoint, if any; ``steps`` may be larger than before. ``progress``: a
     callback, or True to show progress and messages; None shows them only in a notebook. ``events``: separate callbacks
     instead. Raises InputError (a bad field, path or image folder; an existing run; a changed configuration),
     Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
     """
     pick_device(device)  # a wrong name fails before the images are read
+    recipe, out = _named(recipe), None if out is None else path("out", out)
     if resume and out is not None and isinstance(recipe, str) and RunFolder(out).config_file.exists():
         recipe = _started(RunFolder(out), recipe, parts)
     data = materialised(data)
@@ -135,7 +157,7 @@ def _train(
     config: SystemConfig,
     given: object,
     run: RunFolder,
-    device: str | None,
+    device: str | torch.device | None,
     resume: bool,
     events: Events,
     parts: Iterable[type],
@@ -172,7 +194,7 @@ def _train(
 
 
 def build_trainer(
-    description: RunDescription, dataset: Dataset, run: RunFolder, device: str | None, events: Events
+    description: RunDescription, dataset: Dataset, run: RunFolder, device: str | torch.device | None, events: Events
 ) -> tuple[Trainer, Dataset]:
     """The trainer of a run and its training data. Raises InputError."""
     config = description.config
@@ -223,19 +245,19 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _read_config(path: Path, parts: Iterable[type]) -> SystemConfig:
+def _read_config(file: Path, parts: Iterable[type]) -> SystemConfig:
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(file.read_text())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a recipe's name or a JSON file") from None
+        raise InputError(f"{file}: cannot be read ({error.strerror}); give a recipe's name or a JSON file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not valid JSON ({error})") from None
+        raise InputError(f"{file}: is not valid JSON ({error})") from None
     data = upgraded(data)
     config = data.get("config", data) if isinstance(data, dict) else data  # a run's own config.json works too
     try:
         return read_config(config, parts)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{file}: {error}") from None
 
 
 def _refuse_existing(run: RunFolder, resume: bool) -> None:

@@ -155,7 +155,7 @@ class Conditioners(nn.Module):
                 raise InputError(f"condition.{name}: has shape {tuple(part.shape)}; give (N, {like})")
         for conditioner in self:
             condition = conditioner.checked(condition)
-        return Condition({**nothing, **condition.to(device)})
+        return Condition({**nothing, **{name: part.to(nothing[name]) for name, part in condition.items()}})
 
 
 def _joined(conditions: Sequence[Condition]) -> Condition:

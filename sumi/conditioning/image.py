@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sumi.arguments import finite
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.conditioning.masks import DRAWS, training_masks
@@ -122,9 +123,10 @@ class ImageConditioner(Conditioner):
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
         """``given``: a tensor (n, C' + 1, h, w). Raises InputError."""
-        if not isinstance(given, Tensor) or len(given) != len(indices):
+        images = finite(f"condition.{self.name}", given)
+        if images.ndim != 4 or len(images) != len(indices):
             raise InputError(f"condition.{self.name}: give a tensor of {len(indices)} images, one per sample")
-        return Condition({self.name: given})
+        return Condition({self.name: images})
 
     @abstractmethod
     def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:

@@ -6,13 +6,16 @@ added to the embedding of the noise level (Dhariwal & Nichol 2021, section 3.1);
 learned tokens, to which every position of the image attends (Rombach et al. 2022, section 3.3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, SupportsIndex
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sumi.arguments import whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.config import nearest
@@ -86,21 +89,47 @@ class LabelConditioner(Conditioner):
         return Condition({**condition, "labels": classes(condition["labels"], len(self.names))})
 
 
+Labels = str | SupportsIndex | Iterable[str] | Iterable[SupportsIndex] | Tensor | NDArray[Any]
+"""A class by its name or number, or one for each sample; "all": one class after the other."""
+
+
 def labels_of(given: object, names: Sequence[str], indices: Sequence[int], field: str = "label") -> Tensor:
     """int64 (n,): the classes of samples ``indices``.
 
-    ``given``: one class's name, "all" to cycle through the classes, or a tensor (n,) of class numbers. Raises
-    InputError, naming ``field``, for an unknown class.
+    ``given``: a class by its name or number, "all" to cycle through the classes, or one class for each sample, by name
+    or number: a list, an array or a tensor (n,). Raises InputError, naming ``field``, for an unknown class.
     """
-    if isinstance(given, Tensor):
-        if given.shape != (len(indices),):
-            raise InputError(f"{field}: has shape {tuple(given.shape)} for {len(indices)} samples; give one per sample")
-        return classes(given, len(names))
-    if given == "all":
-        return torch.tensor([i % len(names) for i in indices])
-    if given not in names:
-        raise InputError(f"{field}: there is no class {given}; {nearest(str(given), (*names, 'all'))}")
-    return torch.full((len(indices),), list(names).index(str(given)))
+    match _plain(given):
+        case "all":
+            return torch.tensor([i % len(names) for i in indices])
+        case str() as name:
+            return torch.full((len(indices),), _class_of(name, names, field))
+        case Iterable() as labels:
+            found = [_class_of(label, names, field) for label in labels]
+            if len(found) != len(indices):
+                raise InputError(f"{field}: {len(found)} are given for {len(indices)} samples; give one per sample")
+            return torch.tensor(found, dtype=torch.int64)
+        case number:
+            return torch.full((len(indices),), _class_of(number, names, field))
+
+
+def _plain(given: Any) -> Any:
+    """An array or tensor as a list, and one without axes as its value."""
+    array = given if hasattr(given, "tolist") or not hasattr(given, "__array__") else np.asarray(given)
+    return array.tolist() if hasattr(array, "tolist") else array
+
+
+def _class_of(label: object, names: Sequence[str], field: str) -> int:
+    match label:
+        case str():
+            if label not in names:
+                raise InputError(f"{field}: there is no class {label}; {nearest(label, (*names, 'all'))}")
+            return list(names).index(label)
+        case _:
+            number = whole(field, label)
+    if number >= len(names):
+        raise InputError(f"{field}: there is no class number {number}; give 0 to {len(names) - 1}, or a name")
+    return number
 
 
 def classes(labels: Tensor, count: int) -> Tensor:

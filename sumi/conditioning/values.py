@@ -16,6 +16,7 @@ from typing import ClassVar, Final
 import torch
 from torch import Tensor, nn
 
+from sumi.arguments import real
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.config import nearest
@@ -86,7 +87,8 @@ class ValuesConditioner(Conditioner):
         for name in given:
             if name not in self.names:
                 raise InputError(f"values: the model was not trained with {name}; {nearest(str(name), self.names)}")
-        row = torch.tensor([float(given.get(name, torch.nan)) for name in self.names])
+        numbers = {name: real(f"values.{name}", value) for name, value in given.items()}
+        row = torch.tensor([numbers.get(name, torch.nan) for name in self.names])
         return Condition(values=row.expand(len(indices), -1))
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:

@@ -126,12 +126,12 @@ def _decode(image: ImageFile, size: int | None, channels: int | None, layer: Lay
     return _fitted(image, size, channels, layer, rules, orientation)
 
 
-def from_picture(image: Image.Image, size: int | None, channels: int | None) -> Decoded:
+def from_picture(image: Image.Image, size: int | None, channels: int | None, layer: Layer = Layer.SEEN) -> Decoded:
     """An image in memory, by the rules of `decode`. Raises UnreadableImage for floating-point pixels."""
     rules: set[Rule] = set()
     if size is not None and image.size != (size, size):
         rules |= {Rule.RESIZED} | ({Rule.ENLARGED} if min(image.size) < size else set())
-    return _fitted(image, size, channels, Layer.SEEN, rules, image.getexif().get(_ORIENTATION_TAG))
+    return _fitted(image, size, channels, layer, rules, image.getexif().get(_ORIENTATION_TAG))
 
 
 def _fitted(

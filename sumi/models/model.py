@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
+from sumi.arguments import path, whole
 from sumi.config import to_json
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
@@ -61,8 +62,7 @@ class SystemConfig(ABC):
         del items
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
-            raise InputError(f"seed: {self.seed} is not a whole number from 0 to 2^64 - 1")
+        object.__setattr__(self, "seed", whole("seed", self.seed))
 
     def suited(self, spec: DataSpec) -> Self:
         """The configuration with the defaults for data of ``spec`` (`DataSpec.defaults`), if the system uses them."""
@@ -110,14 +110,14 @@ class RunDescription:
         return hashlib.sha256(json.dumps([to_json(part) for part in parts], sort_keys=True).encode()).hexdigest()
 
 
-def pick_device(name: str | None) -> torch.device:
+def pick_device(name: str | torch.device | None) -> torch.device:
     """The device ``name``; None: a GPU if there is one. Raises InputError if it is not available."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device: {name} is not available here; give cpu, or cuda with a GPU") from error
     if device.type == "meta":
         raise InputError(f"device: {name} computes nothing; try cpu")
@@ -168,7 +168,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         data: object = None,
         n: int | None = None,
         seed: int = 0,
-        features: str = "learned",
+        features: str | Path = "learned",
         sweeps: bool = False,
         guidance: "GuidanceSweep | None" = None,
         progress: Count | bool | None = None,
@@ -234,10 +234,10 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         Training can continue from it, with a new optimizer. Raises InputError if ``folder`` is not empty, and SumiError
         if it cannot be written.
         """
-        final = Path(folder).resolve()
+        final = Path(path("folder", folder)).resolve()
         if final.exists() and not final.is_dir():
             raise InputError(f"{folder}: is a file; save into a new folder")
-        if final.exists() and (held := sorted(path.name for path in final.iterdir())):
+        if final.exists() and (held := sorted(entry.name for entry in final.iterdir())):
             what = "a run" if RunFolder(final).config_file.name in held else held[0]
             raise InputError(f"{folder}: holds {what} already, which is left as it is; save into a new or empty folder")
         saving = RunFolder(final.with_name(f".{final.name}.saving"))
@@ -290,15 +290,9 @@ class GenerativeModel(TrainedModel[ConfigT, ModuleT]):
         return self.items.picture(made, title)
 
 
-def check_indices(n: int, start: int, seed: int, batch_size: int) -> None:
-    """Raises InputError for an invalid range ``start`` … ``start + n - 1``, seed or batch size."""
-    check_range(n=n, batch_size=batch_size, least=1)
-    check_range(start=start, seed=seed, least=0)
-    check_range(last_index=start + n, least=1)
-
-
-def check_range(*, least: int, **values: int) -> None:
-    """Raises InputError naming the first value below ``least`` or not below 2^64."""
-    for name, value in values.items():
-        if not least <= value < 2**64:
-            raise InputError(f"{name}: {value} is out of range; give {least} or more, below 2^64")
+def read_indices(n: object, start: object, seed: object, batch_size: object) -> tuple[int, int, int, int]:
+    """n, start, seed and batch_size as numbers. Raises InputError for an invalid one of them."""
+    count, size = whole("n", n, least=1), whole("batch_size", batch_size, least=1)
+    first, number = whole("start", start), whole("seed", seed)
+    whole("last_index", first + count)
+    return count, first, number, size

@@ -5,6 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, overload
 
+import torch
+
+from sumi.arguments import path, torch_defaults, whole
 from sumi.config import from_json
 from sumi.errors import InputError
 from sumi.models.baselines.model import BaselineConfig
@@ -67,7 +70,7 @@ def load(
     expected: type[Model],
     *,
     checkpoint: int | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     network: Network | None = None,
     parts: Iterable[type] = (),
 ) -> Model: ...
@@ -76,16 +79,17 @@ def load(
     run: Path | str,
     *,
     checkpoint: int | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     network: Network | None = None,
     parts: Iterable[type] = (),
 ) -> DiffusionModel | Any: ...  # most are; a type checker knows with `expected`
+@torch_defaults()
 def load(
     run: Path | str,
     expected: type[TrainedModel] = TrainedModel,
     *,
     checkpoint: int | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     network: Network | None = None,
     parts: Iterable[type] = (),
 ) -> TrainedModel:
@@ -95,32 +99,32 @@ def load(
     the model is not of type ``expected``, if there is no such run or checkpoint, or if a file is damaged (every hash is
     verified).
     """
-    folder = RunFolder(run)
+    folder = RunFolder(path("run", run))
     description = read_run(folder, parts)
     if network is not None and not isinstance(getattr(description.config, "network", None), OwnNetwork):
         raise InputError(f"network: {folder.path} was trained with a network of sumi's; leave it out")
     description = replace(description, config=with_network(description.config, network))
     found, skipped = find_checkpoints(folder.checkpoints)
-    by_step = {checkpoint_step(path): path for path in found}
+    by_step = {checkpoint_step(place): place for place in found}
     if not by_step:
         why = f" ({skipped[0]})" if skipped else ""
         raise InputError(
             f"{folder.checkpoints}: holds no whole checkpoint{why}; resume the training until one is saved"
         )
-    step = max(by_step) if checkpoint is None else checkpoint
+    step = max(by_step) if checkpoint is None else whole("checkpoint", checkpoint)
     if step not in by_step:
         raise InputError(f"checkpoint: there is none at step {step}; there are {', '.join(map(str, sorted(by_step)))}")
-    path = by_step[step]
+    place = by_step[step]
     module = description.config.build(description.items).model
     try:
-        weights, state = load_weights(path, "ema"), load_state(path)
+        weights, state = load_weights(place, "ema"), load_state(place)
     except InputError as error:
         others = [str(other) for other in sorted(by_step) if other != step]
         hint = f"; or take an older one: checkpoint {others[-1]}" if others else ""
         raise InputError(f"{error}{hint}") from None
     if state.get("identity") != description.identity:
         raise InputError(
-            f"{folder.config_file}: was changed since {path.name} was trained (process, schedule, parameterization, "
+            f"{folder.config_file}: was changed since {place.name} was trained (process, schedule, parameterization, "
             "times, network or kind of data); restore it"
         )
     module.load_state_dict(weights)

@@ -3,11 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from torch import Tensor
 
+from sumi.arguments import path, shown, torch_defaults, whole
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
+from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.evaluation import images
 from sumi.evaluation.guidance import GuidanceSweep, trade_off
@@ -35,13 +38,14 @@ FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
 
 
+@torch_defaults()
 def evaluate(
     model: TrainedModel,
     *,
     data: object = None,
     n: int | None = None,
     seed: int = 0,
-    features: str = LEARNED,
+    features: str | Path = LEARNED,
     sweeps: bool = False,
     guidance: GuidanceSweep | None = None,
     progress: Count | bool | None = None,
@@ -51,10 +55,16 @@ def evaluate(
     The options are those of `Options`; ``progress``: True shows it, None only in a notebook. Raises InputError for data
     that do not fit the model, and for an option that its evaluation does not have.
     """
+    expect(model, TrainedModel, f"model: {shown(model)} is no model; give one of sumi.load or sumi.train")
+    n, seed = None if n is None else whole("n", n, least=1), whole("seed", seed)
+    if guidance is not None:
+        expect(guidance, GuidanceSweep, f"guidance: {shown(guidance)} is no sweep; see sumi.evaluation.guidance")
     if model.evaluated_as not in EVALUATIONS:
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
     with count_shown(progress) as count:
-        return EVALUATIONS[model.evaluated_as](model, Options(data, n, seed, features, sweeps, guidance, count))
+        return EVALUATIONS[model.evaluated_as](
+            model, Options(data, n, seed, path("features", features), sweeps, guidance, count)
+        )
 
 
 def evaluate_images(model: GenerativeModel, options: Options) -> Measured:

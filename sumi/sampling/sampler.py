@@ -5,11 +5,12 @@ replace the run's own for once (`SamplingOptions`).
 """
 
 from dataclasses import dataclass, field, fields, replace
-from math import isfinite
+from math import inf
 from typing import Any, ClassVar, Final, Literal, TypedDict, cast, get_args
 
 from torch import Tensor
 
+from sumi.arguments import listed, real, shown, whole
 from sumi.config import nearest
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule
@@ -56,6 +57,8 @@ def find_solver(name: str | Solver[Any], where: str) -> tuple[str, Solver[Any], 
         case str():
             solver, at, grid = name.partition("@")
         case own:
+            if not hasattr(own, "step"):
+                raise InputError(f"{where}: {shown(own)} is no solver; give its name, or one of sumi.solvers")
             alike = (other for other, one in known.items() if type(one) is type(own))
             return next(alike, type(own).__name__), own, ""
     if solver not in known:
@@ -156,21 +159,24 @@ class Guidance:
     classifier: object = field(default=None, metadata={"stored": False})
 
     def __post_init__(self) -> None:
-        if not isfinite(self.scale):
-            raise InputError(f"guidance.scale: {self.scale} is not a finite number; 1 is no guidance")
-        if self.interval is not None and not _is_interval(self.interval):
-            given = ",".join(f"{end:g}" for end in self.interval)
-            raise InputError(f"guidance.interval: {given} is not LOW,HIGH with 0 ≤ LOW < HIGH; write 0.3,5")
+        for name in ("scale", "rescale", "classifier_scale"):
+            object.__setattr__(self, name, real(f"guidance.{name}", getattr(self, name)))
+        if self.interval is not None:
+            object.__setattr__(self, "interval", _interval(self.interval))
         if not 0 <= self.rescale <= 1:
             raise InputError(f"guidance.rescale: {self.rescale} is not between 0 and 1; 0 is none")
-        if not isfinite(self.classifier_scale):
-            raise InputError(f"guidance.classifier_scale: {self.classifier_scale} is not a finite number; 0 is none")
         if self.negative is not None and self.worse is not None:
             raise InputError("guidance.negative: worse is given too, and both say what to guide away from; give one")
 
 
-def _is_interval(ends: tuple[float, ...]) -> bool:
-    return len(ends) == 2 and 0 <= ends[0] < ends[1]
+def _interval(given: object) -> tuple[float, float]:
+    """LOW, HIGH; the latter may be infinite. Raises InputError."""
+    name = "guidance.interval"
+    ends = [inf if end == inf else real(name, end) for end in listed(name, given)]
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1]:
+        shown_ends = ",".join(f"{end:g}" for end in ends)
+        raise InputError(f"{name}: {shown_ends} is not LOW,HIGH with 0 ≤ LOW < HIGH; write 0.3,5")
+    return ends[0], ends[1]
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -213,20 +219,24 @@ class Sampling:
         if self.solver != TUNED:
             find_solver(self.solver, "solver")
         if self.time_grid not in _GRIDS:
-            raise InputError(f"time_grid: there is no {self.time_grid!r}; {nearest(self.time_grid, _GRIDS)}")
+            raise InputError(f"time_grid: there is no {self.time_grid!r}; {nearest(str(self.time_grid), _GRIDS)}")
         if self.eta is not None:
+            object.__setattr__(self, "eta", real("eta", self.eta))
             check_eta(self.solver)
         if self.threshold not in get_args(Threshold):
             raise InputError(
-                f"threshold: there is no {self.threshold!r}; {nearest(self.threshold, get_args(Threshold))}"
+                f"threshold: there is no {self.threshold!r}; {nearest(str(self.threshold), get_args(Threshold))}"
             )
-        if self.steps < 1:
-            raise InputError(f"steps: {self.steps} is not a number of steps; give 1 or more")
+        object.__setattr__(self, "steps", whole("steps", self.steps, least=1))
 
     def replaced(self, options: SamplingOptions) -> "Sampling":
         """This with ``options``. Raises InputError for unknown ones, naming the nearest, and as the class does."""
         given = given_options(options)
-        own = cast("Sampling", given.pop("sampling", self))
+        match given.pop("sampling", self):
+            case Sampling() as own:
+                pass
+            case other:
+                raise InputError(f"sampling: {shown(other)} is no Sampling; give sumi.Sampling(…)")
         if "eta" in given:
             given.setdefault("solver", "ddim")
         elif str(given.get("solver", own.solver)).partition("@")[0] != "ddim":
@@ -235,7 +245,7 @@ class Sampling:
             case None | Guidance():
                 pass
             case scale:
-                given["guidance"] = replace(own.guidance, scale=cast(float, scale))
+                given["guidance"] = replace(own.guidance, scale=real("guidance.scale", scale))
         return replace(own, **cast(dict[str, Any], given))
 
 

@@ -148,7 +148,7 @@ def test_the_configuration_is_one() -> None:
     config = recipes.build("noisy-classifier", DataConfig(source="digits"))
     assert isinstance(config, NoisyClassifierConfig)
     assert from_json(NoisyClassifierConfig, to_json(config)) == config
-    for setting, answer in (("lowest=9", "9 to 8 is no range of log-SNR"), ("seed=-1", "seed: -1 is not")):
+    for setting, answer in (("lowest=9", "9 to 8 is no range of log-SNR"), ("seed=-1", "seed: -1 is out of range")):
         with pytest.raises(InputError, match=answer):
             override(config, [setting])
     guided = recipes.build("guided", DataConfig(source="digits"))

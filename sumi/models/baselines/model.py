@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sumi.arguments import torch_defaults
 from sumi.data.batch import Batch
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
@@ -15,7 +16,7 @@ from sumi.models.baselines.baseline import Baseline
 from sumi.models.baselines.gan import GANConfig
 from sumi.models.baselines.pixelcnn import PixelCNNConfig
 from sumi.models.baselines.vae import VAEConfig
-from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, check_indices
+from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, read_indices
 from sumi.models.samples import Samples
 from sumi.objectives.objective import Objective
 from sumi.progress import Count, count_shown, one_shown
@@ -79,7 +80,7 @@ class BaselineModel(GenerativeModel[BaselineConfig, Baseline]):
     def baseline(self) -> Baseline:
         return self.module
 
-    @torch.inference_mode()
+    @torch_defaults()
     def sample(
         self,
         n: int = 16,
@@ -90,12 +91,14 @@ class BaselineModel(GenerativeModel[BaselineConfig, Baseline]):
         progress: Callable[[int, int], None] | bool | None = None,
     ) -> Tensor:
         """See `GenerativeModel.sample`."""
-        check_indices(n, start, seed, batch_size)
+        n, start, seed, batch_size = read_indices(n, start, seed, batch_size)
         made = []
         with one_shown(progress, "sampling") as count:
             for first in range(start, start + n, batch_size):
                 indices = range(first, min(first + batch_size, start + n))
-                made.append(self.baseline.generate(seed, indices).cpu())
+                with torch.inference_mode():
+                    generated = self.baseline.generate(seed, indices).cpu()
+                made.append(generated)
                 if count is not None:
                     count(indices.stop - start, n)
         return Samples.of(torch.cat(made), self.items)

@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import torch
 from torch import Tensor
 
+from sumi.arguments import torch_defaults, whole
 from sumi.config import nearest
 from sumi.data.dataset import evenly, evenly_spaced
+from sumi.data.items import Items, read_items
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.weighting import StepLikelihood
@@ -238,6 +240,7 @@ MEASURED_AT: Final = 100
 """At most so many of a chain's times have their variance measured: evenly spaced in log-SNR."""
 
 
+@torch_defaults()
 def likelihood(
     model: DiffusionModel,
     *,
@@ -301,7 +304,7 @@ def likelihood(
 
 def bits_per_dim(
     model: DiffusionModel,
-    images: Tensor,
+    images: Items,
     *,
     method: Literal["bound", "ode"] = "bound",
     seed: int = 0,
@@ -317,13 +320,12 @@ def bits_per_dim(
     """
     _check(2, seed, evaluations)
     shape, unit = model.items.shape, model.items.unit
-    if tuple(images.shape[1:]) != shape or not len(images):
-        raise InputError(
-            f"images: are of shape {tuple(images.shape)}; the model takes (N, {', '.join(map(str, shape))})"
-        )
+    x = read_items("images", images, shape)
+    if tuple(x.shape[1:]) != shape or not len(x):
+        raise InputError(f"images: are of shape {tuple(x.shape)}; the model takes (N, {', '.join(map(str, shape))})")
     if method not in ("bound", "ode"):
         raise InputError(f"method: there is no {method!r}; choose bound or ode")
-    x_0 = model.items.finish(images.float()).to(model.device)
+    x_0 = model.items.finish(x).to(model.device)
     if method == "ode":
         nats = ode_likelihood(model, x_0, seed=seed).estimate(x_0, counting_one(progress, "the ODE")).nats
     else:
@@ -341,19 +343,17 @@ def _check(
     variance: str | None = None,
 ) -> None:
     """Raises InputError, before anything takes time."""
-    if n < 2:
+    if whole("n", n) < 2:
         raise InputError(f"n: {n} items are too few for a standard error; give 2 or more")
-    if not 0 <= seed < 2**64:
-        raise InputError(f"seed: {seed} is not a whole number from 0 to 2^64 - 1")
+    whole("seed", seed)
     for name, value, known in (
         ("dequantization", dequantization, get_args(Dequantization)),
         ("variance", variance, get_args(Variance)),
     ):
         if value is not None and value not in known:
-            raise InputError(f"{name}: there is no {value!r}; {nearest(value, known)}")
+            raise InputError(f"{name}: there is no {value!r}; {nearest(str(value), known)}")
     for name, value in (("evaluations", evaluations), ("draws", draws), ("probes", probes)):
-        if value < 1:
-            raise InputError(f"{name}: {value} is too few; give 1 or more")
+        whole(name, value, least=1)
 
 
 def _estimate_bound(

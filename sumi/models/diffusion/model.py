@@ -7,14 +7,17 @@ left out is as the run was configured; options replace it for once (`sumi.sampli
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import ClassVar, Literal, Unpack, cast
+from typing import Any, ClassVar, Literal, Unpack, cast
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from sumi.arguments import finite, real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
-from sumi.conditioning.labels import labels_of
+from sumi.conditioning.labels import Labels, labels_of
 from sumi.data.images import ImageSpec
+from sumi.data.items import Items, read_items
 from sumi.data.spec import expect
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
@@ -25,7 +28,7 @@ from sumi.models.diffusion import restoration
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
-from sumi.models.model import GenerativeModel, check_indices, check_range
+from sumi.models.model import GenerativeModel, read_indices
 from sumi.models.samples import Samples
 from sumi.operators.linear import AnyOperator
 from sumi.process.binomial import Binomial
@@ -63,6 +66,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """Whether the process flips bits (`sumi.process.binomial`), instead of adding Gaussian noise."""
         return self.config.process == Binomial()
 
+    @torch_defaults()
     def denoiser(
         self,
         condition: Condition | None = None,
@@ -76,9 +80,11 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         denoised in windows (`sumi.guidance.tiling`); None: the model's. Raises InputError for a condition that the
         model was not trained for, for guidance without anything to guide by, and for a size below the model's.
         """
+        if condition is not None:
+            expect(condition, Condition, f"condition: {shown(condition)} is no Condition; see condition_of")
         sampling, shape = self._sampling(options, conditioned=condition is not None), self.items.shape
-        tiling = None
-        if size is not None and size != self.images.shape[1:]:
+        size, tiling = self._read_size(size), None
+        if size is not None:
             tiling = tiling_of(self.images.shape, size)
             condition = None if condition is None else condition_of_windows(condition, self.images.shape, size)
         guidance = sampling.guidance
@@ -119,20 +125,23 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         *,
         seed: int = 0,
         start: int = 0,
-        label: str | Tensor | None = None,
+        label: Labels | None = None,
         condition: Mapping[str, object] | None = None,
         size: tuple[int, int] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
         callback: Callback | None = None,
+        x: Tensor | None = None,
+        t: float = 1.0,
         **options: Unpack[SamplingOptions],
     ) -> Tensor:
         """Items ``start`` … ``start + n - 1`` of ``seed``, float32 on the CPU: images (n, C, H, W) in [-1, 1], of
         ``size`` (H, W) where that is given (see `denoiser`), or vectors (n, D) in the model's units.
 
-        Item i of a seed has bit-identical noise whatever n, start and batch_size. ``label``: the class of all, "all"
-        for one class after the other, or a tensor (n,) of classes; ``condition``: what else the model is conditioned
+        Item i of a seed has bit-identical noise whatever n, start and batch_size. ``label``: the class of all by name
+        or number, "all" for one class after the other, or n classes; ``condition``: what else the model is conditioned
         on, by name, such as {"values": {"brightness": 0.2}}, or a `Condition` of n rows.
+        ``x`` (n, …): where to begin instead of the seed's noise, at the time ``t`` (see `walk`).
         ``callback(step, level, x)`` sees each batch after each step. ``progress(done, total)`` counts items; True shows
         it, and None does so in a notebook alone.
         ``options`` replace fields of the run's `Sampling`: solver, steps, time_grid, eta, guidance (its scale, or a
@@ -150,17 +159,19 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             "batch_size": batch_size,
             "progress": progress,
             "callback": callback,
+            "x": x,
+            "t": t,
         }
         return self.walk(n, given)
 
-    @torch.inference_mode()
+    @torch_defaults()
     def walk(
         self,
         n: int,
         options: SampleOptions | None = None,
         *,
         x: Tensor | None = None,
-        t: float = 1.0,
+        t: float | None = None,
         method: Method | None = None,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
         finish: Callable[[Tensor], Tensor] | None = None,
@@ -174,14 +185,18 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         [-1, 1] of images. Raises InputError as `sample`.
         """
         options = options or {}
-        seed, start, size, batch_size = (
-            options.get("seed", 0),
-            options.get("start", 0),
-            options.get("size"),
-            options.get("batch_size", 64),
+        n, start, seed, batch_size = read_indices(
+            n, options.get("start", 0), options.get("seed", 0), options.get("batch_size", 64)
         )
         label, condition, settings = options.get("label"), options.get("condition"), sampling_options(options)
-        check_indices(n, start, seed, batch_size)
+        size, callback = self._read_size(options.get("size")), options.get("callback")
+        x, t = options.get("x") if x is None else x, real("t", options.get("t", 1.0) if t is None else t)
+        if not 0 <= t <= 1:
+            raise InputError(f"t: {t:g} is out of range; give a time from 0 (data) to 1 (noise)")
+        if t < 1 and x is None:
+            raise InputError(f"x: is not given, and t = {t:g} is on the way; give the noised x to begin with")
+        if callback is not None and not callable(callback):
+            raise InputError(f"callback: {shown(callback)} is no function; give one of (step, level, x)")
         shape = self.shape_of(size)
         larger = shape != self.items.shape
         sampling = self._sampling(settings, conditioned=label is not None or condition is not None)
@@ -193,6 +208,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             free = label is None and condition is None and not larger and t == 1
             method = self.method(tuned=free, **settings)
         times = method.times if t == 1 else rest_of(method.times, t)
+        x = None if x is None else finite("x", x)
         if x is not None and x.shape != (n, *shape):
             raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *shape)} here")
         given = self.condition_of(range(start, start + n), label, condition, sampling.guidance)
@@ -200,11 +216,12 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         for rows, denoiser in self._batches(n, given, size, batch_size, sampling, options.get("progress")):
             indices = range(start + rows.start, start + rows.stop)
             noise = SampleNoise(seed, indices, shape, device=self.device)
-            begun = self.start_noise(indices, seed, shape) if x is None else x[rows].to(self.device)
-            wrapped = denoiser if wrap is None else wrap(denoiser)
-            end = sample(wrapped, method.solver, times, begun, noise, options.get("callback"))
-            end = end if finish is None else finish(end)
-            made.append(self.items.clamp(end).cpu())
+            with torch.inference_mode():
+                begun = self.start_noise(indices, seed, shape) if x is None else x[rows].to(self.device)
+                wrapped = denoiser if wrap is None else wrap(denoiser)
+                end = sample(wrapped, method.solver, times, begun, noise, callback)
+                end = end if finish is None else finish(end)
+                made.append(self.items.clamp(end).cpu())
         return Samples.of(torch.cat(made), self.items)
 
     def _batches(
@@ -217,7 +234,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         progress: Progress | None,
     ) -> Iterator[tuple[slice, Denoiser]]:
         """The rows of each batch of n, and the denoiser with their condition; what is done is counted."""
-        if size is not None and size != self.images.shape[1:]:
+        if size is not None:
             batch_size = max(1, batch_size // tiling_of(self.images.shape, size).count)
         with one_shown(progress, "sampling") as count:
             for first in range(0, n, batch_size):
@@ -229,11 +246,17 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
     def shape_of(self, size: tuple[int, int] | None) -> tuple[int, ...]:
         """The shape of a sample of this ``size`` (H, W); None: the model's. Raises InputError where there are none."""
+        size = self._read_size(size)
+        return self.items.shape if size is None else (self.images.channels, *tiling_of(self.images.shape, size).size)
+
+    def _read_size(self, size: object) -> tuple[int, int] | None:
+        """A size other than the model's own; else None. Raises InputError."""
         if size is None:
-            return self.items.shape
+            return None
         why = f"size: {self.folder} is a model of {self.items.name}, which have none; leave it out"
-        images = expect(self.items, ImageSpec, why)
-        return images.channels, *tiling_of(images.shape, size).size
+        own = expect(self.items, ImageSpec, why).shape[1:]
+        found = sides("size", size)
+        return None if found == own else found
 
     def _check_size(self, size: tuple[int, int] | None) -> None:
         """Raises InputError for a size of its own where the model fills in pictures that it is given."""
@@ -242,10 +265,11 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         if larger and painted:
             raise InputError(f"size: {self.folder} fills in what it is given; use inpaint, upscale or restore")
 
+    @torch_defaults()
     def condition_of(
         self,
         indices: Sequence[int],
-        label: str | Tensor | None,
+        label: Labels | None,
         condition: Mapping[str, object] | None = None,
         guidance: Guidance | None = None,
     ) -> Condition | None:
@@ -255,6 +279,11 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """
         if label is None and condition is None:
             return None
+        match condition:
+            case None | Mapping():
+                pass
+            case _:
+                raise InputError(f"condition: {shown(condition)} maps no names to conditions; write {{'labels': 0}}")
         conditioner = self.network_denoiser.conditioner
         named: dict[str, object] = {} if label is None else {"labels": label}
         found = condition if isinstance(condition, Condition) else Condition()
@@ -276,7 +305,8 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             raise InputError(f"condition: is not of {len(indices)} items; give one row for each")
         return found
 
-    def vary(self, images: Tensor, strength: float, n: int = 4, **options: Unpack[SampleOptions]) -> Tensor:
+    @torch_defaults()
+    def vary(self, images: Items, strength: float, n: int = 4, **options: Unpack[SampleOptions]) -> Tensor:
         """Variations of an image: noised as far as ``strength`` says, and back (`sumi.sampling.sdedit`).
 
         ``images``: one item of the model's shape or larger, of which ``n`` variations are made, or many (N, …), of each
@@ -284,33 +314,37 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         noise as data, 1 is `sample` with nothing of the image. Variation i has the noise of sample ``start + i`` of the
         seed. ``options``: as of `sample`. Raises InputError.
         """
-        seed, start = options.get("seed", 0), options.get("start", 0)
-        check_indices(n, start, seed, options.get("batch_size", 64))
-        items = images.float()
-        items = items.expand(n, *items.shape) if images.ndim == len(self.items.shape) else items
+        n, start, seed, _ = read_indices(
+            n, options.get("start", 0), options.get("seed", 0), options.get("batch_size", 64)
+        )
+        if options.get("x") is not None or "t" in options:
+            raise InputError("x, t: follow from the images and the strength; leave them out")
+        items = read_items("images", images, self.items.shape)
+        items = items.expand(n, *items.shape) if items.ndim == len(self.items.shape) else items
         size = self._size_of(items)
-        now = self.at_strength(strength)
+        now, strength = self.at_strength(strength), real("strength", strength)
         if not now.sigma:
-            return items.cpu().clone()
+            return items.clone()
         x = None
         if strength < 1:
             shape = self.shape_of(size)
             noise = normal(seed, range(start, start + len(items)), 0, Purpose.START, shape)
-            x = self.gaussian_denoiser().process.noised(items.cpu(), noise, now)
+            x = self.gaussian_denoiser().process.noised(items, noise, now)
         return self.walk(len(items), {**options, "size": size}, x=x, t=float(now.t))
 
+    @torch_defaults()
     def at_strength(self, strength: float) -> NoiseLevel:
         """The noise level from which `vary` goes back. Raises InputError."""
         network, std = self.gaussian_denoiser(), max(self.description.data_std, LEAST_STD)
-        return at_strength(network.schedule, strength, std, network.trained_steps)
+        return at_strength(network.schedule, real("strength", strength), std, network.trained_steps)
 
-    @torch.inference_mode()
+    @torch_defaults()
     def invert(
         self,
-        images: Tensor,
+        images: Items,
         *,
         corrections: int = 0,
-        label: str | Tensor | None = None,
+        label: Labels | None = None,
         condition: Mapping[str, object] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
@@ -321,21 +355,25 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         By the probability-flow ODE (`sumi.sampling.inversion`, which explains ``corrections``). ``solver``: one of
         REVERSIBLE, or SOLVER@GRID. All else as of `sample`. Raises InputError.
         """
-        size, method, n = self._size_of(images), self._reversible(options), len(images)
+        x = read_items("images", images, self.items.shape)
+        size, method, n = self._size_of(x), self._reversible(options), len(x)
+        corrections, batch_size = whole("corrections", corrections), whole("batch_size", batch_size, least=1)
         self.gaussian_denoiser()
         sampling = self._sampling(options, conditioned=label is not None or condition is not None)
         given = self.condition_of(range(n), label, condition, sampling.guidance)
         found = []
         for rows, denoiser in self._batches(n, given, size, batch_size, sampling, progress):
-            x_0 = images[rows].float().to(self.device)
-            found.append(invert(denoiser, method.solver, method.times, x_0, corrections).cpu())
+            with torch.inference_mode():
+                x_0 = x[rows].to(self.device)
+                found.append(invert(denoiser, method.solver, method.times, x_0, corrections).cpu())
         return torch.cat(found)
 
+    @torch_defaults()
     def decode(
         self,
-        latents: Tensor,
+        latents: Tensor | NDArray[Any],
         *,
-        label: str | Tensor | None = None,
+        label: Labels | None = None,
         condition: Mapping[str, object] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
@@ -345,24 +383,26 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
         Of `start_noise` it is the samples of that seed.
         """
+        x = finite("latents", latents)
         given: SampleOptions = {
             **cast(SampleOptions, options),
             "label": label,
             "condition": condition,
-            "size": self._size_of(latents, "latents"),
+            "size": self._size_of(x, "latents"),
             "batch_size": batch_size,
             "progress": progress,
         }
-        return self.walk(len(latents), given, x=latents, method=self._reversible(options))
+        return self.walk(len(x), given, x=x, method=self._reversible(options))
 
+    @torch_defaults()
     def interpolate(
         self,
-        a: Tensor,
-        b: Tensor,
+        a: Items,
+        b: Items,
         n: int = 8,
         *,
         corrections: int = 0,
-        label: str | None = None,
+        label: Labels | None = None,
         condition: Mapping[str, object] | None = None,
         progress: Progress | None = None,
         **options: Unpack[SamplingOptions],
@@ -372,11 +412,12 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         `invert`, `sumi.sampling.inversion.slerp`, `decode`: the first and the last are a and b as they come back.
         ``label``, ``condition``: of all. ``options``: as of `sample`. Raises InputError.
         """
-        check_range(n=n, least=2)
-        if a.shape != b.shape:
-            raise InputError(f"b: is of shape {tuple(b.shape)}, and a of {tuple(a.shape)}; give two of one size")
+        n = whole("n", n, least=2)
+        one, other = (read_items(name, item, self.items.shape) for name, item in (("a", a), ("b", b)))
+        if one.shape != other.shape:
+            raise InputError(f"b: is of shape {tuple(other.shape)}, and a of {tuple(one.shape)}; give two of one size")
         given = {"label": label, "condition": condition, "batch_size": 64}
-        latents = self.invert(torch.stack([a, b]), corrections=corrections, progress=None, **given, **options)
+        latents = self.invert(torch.stack([one, other]), corrections=corrections, progress=None, **given, **options)
         between = slerp(latents[0], latents[1], torch.linspace(0, 1, n))
         return self.decode(between, progress=progress, **given, **options)
 
@@ -401,14 +442,14 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         return size
 
     def inpaint(
-        self, image: Tensor, mask: Tensor, n: int = 4, *, method: str | None = None, **options: Unpack[SampleOptions]
+        self, image: Items, mask: Items, n: int = 4, *, method: str | None = None, **options: Unpack[SampleOptions]
     ) -> Tensor:
         """``n`` times ``image`` with new pixels where ``mask`` is True; see `sumi.models.diffusion.restoration`."""
         return restoration.inpaint(self, image, mask, n, method=method, **options)
 
     def upscale(
         self,
-        image: Tensor,
+        image: Items,
         factor: int | None = None,
         n: int = 4,
         *,
@@ -420,7 +461,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
     def restore(
         self,
-        image: Tensor,
+        image: Items,
         operator: AnyOperator,
         noise: float = 0.0,
         n: int = 4,
@@ -431,9 +472,10 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration`."""
         return restoration.restore(self, image, operator, noise, n, method=method, **options)
 
+    @torch_defaults()
     def bits_per_dim(
         self,
-        images: Tensor,
+        images: Items,
         *,
         method: Literal["bound", "ode"] = "bound",
         seed: int = 0,
@@ -470,6 +512,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         made = self.sample(n, seed=self.config.seed, label=label, batch_size=n, progress=False)
         return self.picture(made, f"step {self.step}")
 
+    @torch_defaults()
     def start_noise(self, indices: Sequence[int], seed: int, shape: tuple[int, ...] | None = None) -> Tensor:
         """x at t = 1 of these items of a seed: (len(indices), …), with the deviation of noised data there.
 
@@ -478,7 +521,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         The data's mean, times alpha(1), is left out: exact where the schedule ends with no data. Raises InputError for
         a negative seed.
         """
-        check_range(seed=seed, least=0)
+        seed, indices = whole("seed", seed), [whole("indices", index) for index in indices]
         noise = normal(seed, indices, 0, Purpose.START, shape or self.items.shape, device=self.device)
         return self.network_denoiser.process.start(noise, self.prior_std)
 
@@ -487,6 +530,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """The deviation of x at t = 1, where sampling begins: √(alpha² s² + sigma²), with s that of the data."""
         return float(deviation(noise_level(self.network_denoiser.schedule, 1.0), self.description.data_std))
 
+    @torch_defaults()
     def method(self, *, tuned: bool = True, **options: Unpack[SamplingOptions]) -> Method:
         """How it samples: as the run is configured, or as ``options`` say.
 

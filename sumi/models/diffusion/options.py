@@ -5,6 +5,7 @@ from typing import cast
 
 from torch import Tensor
 
+from sumi.conditioning.labels import Labels
 from sumi.sampling.sample import Callback
 from sumi.sampling.sampler import SamplingOptions
 
@@ -17,12 +18,14 @@ class SampleOptions(SamplingOptions, total=False):
 
     seed: int
     start: int
-    label: str | Tensor | None
+    label: Labels | None
     condition: Mapping[str, object] | None
     size: tuple[int, int] | None
     batch_size: int
     progress: Progress | None
     callback: Callback | None
+    x: Tensor | None
+    t: float
 
 
 def sampling_options(options: SampleOptions) -> SamplingOptions:

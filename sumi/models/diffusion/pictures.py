@@ -9,6 +9,7 @@ make masks with transparency differ in what they mean by it. What does not vary 
     both vary                                         refused: it may mean either
 """
 
+import os
 from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
@@ -16,12 +17,15 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from sumi.arguments import tensor
 from sumi.config import nearest
-from sumi.data.decode import Decoded, Layer, Rule, UnreadableImage, decode
+from sumi.data.decode import Layer
 from sumi.data.files import save, write_images
-from sumi.data.pixels import PixelRange
+from sumi.data.items import BYTES, decoded_picture, read_items, shown_picture
 from sumi.errors import InputError, writing
 from sumi.figures.pictures import CELL, png, side_by_side
 from sumi.operators.convolution import gaussian_blur, motion_blur
@@ -31,7 +35,6 @@ from sumi.operators.separable import bicubic, box
 
 ROUNDING: Final = 2 / 255 / 12**0.5
 """The deviation of what rounding to bytes does to a picture in [-1, 1]."""
-BYTES: Final = PixelRange()
 PAINT: Final = ((235, 94, 40), (201, 66, 20))
 """The colours, in squares, of what is to be painted."""
 OPERATORS: Final = {
@@ -97,45 +100,60 @@ def read_image(path: str, shape: tuple[int, int, int], what: str = "image", *, l
 
     Raises InputError where it is of another shape.
     """
-    decoded = _read(path, shape, what, larger)
-    if Rule.GREYED in decoded.rules:
-        raise InputError(f"{what}: {path}: has colours, and a grey image is needed; make it grey")
-    pixels = decoded.pixels
-    return BYTES.to_model(np.broadcast_to(pixels, (shape[0], *pixels.shape[1:])).copy())
+    image = read_items(what, path, shape)
+    _check_sides(path, (image.shape[1], image.shape[2]), shape, what, larger)
+    return image
 
 
-def read_mask(path: str, size: tuple[int, int]) -> Tensor:
-    """Where to paint, bool of ``size``: where the file is white, or transparent (module docstring).
+def read_mask(given: object, size: tuple[int, int]) -> Tensor:
+    """Where to paint, bool of ``size``: where the file or PIL image is white, or transparent (module docstring).
 
-    Raises InputError.
+    Of an array or tensor, (H, W) with or without an axis of one channel: where it is True, or 1, or 255 of uint8, with
+    0 elsewhere. Raises InputError.
     """
-    alpha = _read(path, (1, *size), "mask", layer=Layer.ALPHA).pixels[0]
+    match given:
+        case str() | os.PathLike() | Image.Image():
+            return _of_picture(given, size)
+        case _:
+            mask = tensor("mask", given)
+    if mask.dtype != torch.bool:
+        white = 255 if mask.dtype == torch.uint8 and bool((mask == 255).any()) else 1
+        if not bool(((mask == 0) | (mask == white)).all()):
+            raise InputError("mask: has values other than two; give booleans, True where it is to be painted")
+        mask = mask == white
+    if mask.ndim == 3:
+        mask = mask.squeeze(0) if mask.shape[0] == 1 else mask.squeeze(-1)
+    if tuple(mask.shape) != size:
+        raise InputError(f"mask: is of shape {tuple(mask.shape)}; the model takes {size} here")
+    return mask
+
+
+def _of_picture(given: object, size: tuple[int, int]) -> Tensor:
+    alpha = _pixels(given, (1, *size), Layer.ALPHA)[0]
     if not np.ptp(alpha):
-        return torch.from_numpy(_read(path, (1, *size), "mask", layer=Layer.COLOUR).pixels[0] >= 128)
-    colours = _read(path, (3, *size), "mask", layer=Layer.COLOUR).pixels
-    if np.ptp(colours, axis=(1, 2)).any():
+        return torch.from_numpy(_pixels(given, (1, *size), Layer.COLOUR)[0] >= 128)
+    if np.ptp(_pixels(given, (3, *size), Layer.COLOUR), axis=(1, 2)).any():
         raise InputError(
-            f"mask: {path}: varies both in colour and in transparency, so it is ambiguous; save it without "
-            "transparency, white where to paint"
+            f"mask: {shown_picture(given)}varies both in colour and in transparency, so it is ambiguous; save it "
+            "without transparency, white where to paint"
         )
     return torch.from_numpy(alpha < 128)
 
 
-def _read(
-    path: str, shape: tuple[int, int, int], what: str, larger: bool = False, layer: Layer = Layer.SEEN
-) -> Decoded:
-    channels, height, width = shape
-    try:
-        decoded = decode(Path(path), None, channels, layer)
-    except UnreadableImage as error:
-        raise InputError(f"{what}: {path}: {error}; give an image file") from None
-    except OSError as error:
-        raise InputError(f"{what}: {path}: cannot be read ({error.strerror or error}); check the path") from None
-    _, high, wide = decoded.pixels.shape
+def _pixels(given: object, shape: tuple[int, int, int], layer: Layer) -> NDArray[np.uint8]:
+    pixels = decoded_picture("mask", given, shape[0], layer).pixels
+    _check_sides(given, (pixels.shape[1], pixels.shape[2]), shape, "mask")
+    return pixels
+
+
+def _check_sides(
+    given: object, found: tuple[int, int], shape: tuple[int, int, int], what: str, larger: bool = False
+) -> None:
+    (high, wide), (_, height, width) = found, shape
     if (high, wide) != (height, width) and not (larger and high >= height and wide >= width):
         wanted = f"this takes {width} × {height}" + (" and more" if larger else "")
-        raise InputError(f"{what}: {path}: is of {wide} × {high} pixels, and {wanted}; make it that size")
-    return decoded
+        place = shown_picture(given)
+        raise InputError(f"{what}: {place}is of {wide} × {high} pixels, and {wanted}; make it that size")
 
 
 def write_restored(

@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, Final, Unpack
 import torch
 from torch import Tensor
 
+from sumi.arguments import real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import SmallConditioning
 from sumi.config import nearest
+from sumi.data.items import Items, read_items
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.options import SampleOptions, sampling_options
+from sumi.models.diffusion.pictures import read_mask
 from sumi.operators.linear import AnyOperator, Mask, is_linear
 from sumi.operators.separable import box
 from sumi.process.schedule import noise_level
@@ -72,7 +75,7 @@ def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None 
     """
     names = (TRAINED, *METHODS)
     if method is not None and method not in names:
-        raise InputError(f"method: there is no {method}; {nearest(method, names)}")
+        raise InputError(f"method: there is no {method}; {nearest(str(method), names)}")
     trained = trained_for(model.config.conditioning, operator, noise)
     if method == TRAINED and not trained:
         raise InputError(
@@ -92,31 +95,35 @@ def usual_factor(model: DiffusionModel) -> int:
             return 2
 
 
+@torch_defaults()
 def inpaint(
     model: DiffusionModel,
-    image: Tensor,
-    mask: Tensor,
+    image: Items,
+    mask: Items,
     n: int = 4,
     method: str | None = None,
     **options: Unpack[SampleOptions],
 ) -> Tensor:
     """``image`` (C, H, W) in [-1, 1] with the pixels painted in where ``mask``, bool (H, W), is True.
 
-    It is as large as the model's or larger (`sumi.guidance.tiling`). The other pixels are the image's to the bit.
-    The rest is as of `restore`. Raises InputError also for a mask with nothing to paint, or nothing to keep.
+    It is as large as the model's or larger (`sumi.guidance.tiling`). The other pixels are the image's to the bit. Both
+    may be files, PIL images or arrays, too (`sumi.data.items`, `sumi.models.diffusion.pictures.read_mask`). The rest is
+    as of `restore`. Raises InputError also for a mask with nothing to paint, or nothing to keep.
     """
-    size = _size(model, image)
-    _check_shape("mask", mask, size)
-    if not bool(mask.any()):
+    given = read_items("image", image, model.images.shape)
+    size = _size(model, given)
+    painted = read_mask(mask, size)
+    if not bool(painted.any()):
         raise InputError("mask: is black all over, with nothing to paint; make white what is to be painted")
-    if bool(mask.all()):
+    if bool(painted.all()):
         raise InputError("mask: is white all over, with nothing to keep; use `sumi sample` for a new image")
-    return _restored(model, image, Mask(mask), 0.0, n, method, {**options, "size": size})
+    return _restored(model, given, Mask(painted), 0.0, n, method, {**options, "size": size})
 
 
+@torch_defaults()
 def upscale(
     model: DiffusionModel,
-    image: Tensor,
+    image: Items,
     factor: int | None = None,
     n: int = 4,
     method: str | None = None,
@@ -128,16 +135,18 @@ def upscale(
     for a factor that does not divide the model's sides.
     """
     _, height, width = model.images.shape
-    factor = usual_factor(model) if factor is None else factor
+    factor = usual_factor(model) if factor is None else whole("factor", factor)
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"factor: {factor} does not divide {height} × {width}, the model's size; give 2, or another")
-    size = _size(model, image, factor)
-    return _restored(model, image, box(*size, factor), 0.0, n, method, {**options, "size": size})
+    given = read_items("image", image, model.images.shape)
+    size = _size(model, given, factor)
+    return _restored(model, given, box(*size, factor), 0.0, n, method, {**options, "size": size})
 
 
+@torch_defaults()
 def restore(
     model: DiffusionModel,
-    image: Tensor,
+    image: Items,
     operator: AnyOperator,
     noise: float = 0.0,
     n: int = 4,
@@ -158,27 +167,33 @@ def restore(
 
 def _restored(
     model: DiffusionModel,
-    image: Tensor,
+    image: Items,
     operator: AnyOperator,
     noise: float,
     n: int,
     method: str | None,
     options: SampleOptions,
 ) -> Tensor:
+    if not callable(operator):
+        raise InputError(f"operator: {shown(operator)} is no function of images; give one, or one of sumi.operators")
     channels, *own = model.images.shape
-    height, width = options.get("size") or own
+    height, width = sides("size", options.get("size") or own)
+    zeros = torch.zeros(1, channels, height, width, device=model.device)
     model.gaussian_denoiser()
-    known = Measurement(operator, image[None].float().to(model.device), noise)
-    known.residual(torch.zeros(1, channels, height, width, device=model.device))
-    return candidates(model, known, n, method, options)
+    y = read_items("image", image, tuple(operator(zeros).shape[1:]), bounded=False)
+    known = Measurement(operator, y[None].to(model.device), real("noise", noise))
+    known.residual(zeros)
+    return candidates(model, known, n, method, {**options, "size": (height, width)})
 
 
+@torch_defaults()
 def candidates(
     model: DiffusionModel, known: Measurement, n: int, method: str | None = None, options: SampleOptions | None = None
 ) -> Tensor:
     """``n`` candidates of the one picture that was measured; or one of each, where ``known`` has n of them and they are
     made in one batch. As of `restore`.
     """
+    n = whole("n", n, least=1)
     given: SampleOptions = {**(options or {})}
     name = method_for(model, known.operator, method, known.std)
     if not any(given.get(name) is not None for name in ("solver", "eta", "sampling")):
@@ -277,11 +292,6 @@ def _size(model: DiffusionModel, image: Tensor, factor: int = 1) -> tuple[int, i
         wanted = (channels, height // factor, width // factor)
         raise InputError(f"image: is of shape {tuple(image.shape)}; the model takes {wanted} here, or larger sides")
     return factor * image.shape[1], factor * image.shape[2]
-
-
-def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(x.shape) != shape:
-        raise InputError(f"{name}: is of shape {tuple(x.shape)}; the model takes {shape} here")
 
 
 def with_data(model: DiffusionModel, times: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from sumi.arguments import whole
 from sumi.errors import writing
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import SampleOptions
@@ -42,7 +43,8 @@ def trajectory(
         states.append((x[0] if n is None else x).cpu() / _size(level))
         times.append(float(level.t))
 
-    count, seed, shape = n or 1, options.get("seed", 0), model.shape_of(options.get("size"))
+    count, index = 1 if n is None else whole("n", n, least=1), whole("index", index)
+    seed, shape = options.get("seed", 0), model.shape_of(options.get("size"))
     given: SampleOptions = {**options, "start": index, "batch_size": count, "callback": record}
     model.sample(count, **given)
     end = level_of(model.network_denoiser.schedule, 1.0)

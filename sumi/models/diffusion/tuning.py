@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from sumi.arguments import torch_defaults, whole
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuned import save_tuned, tuned_file
@@ -27,6 +28,7 @@ class Tuning:
     file: Path | None
 
 
+@torch_defaults()
 @torch.inference_mode()
 def tune(
     model: DiffusionModel,
@@ -41,8 +43,7 @@ def tune(
     They are kept where, on as many other trajectories, they land nearer to the ODE's end than `adams` does; ``file`` is
     None otherwise. Raises InputError for a number of steps that the model cannot take, SumiError where it cannot write.
     """
-    if trajectories < 2:
-        raise InputError(f"trajectories: {trajectories} are too few; give 2 or more")
+    steps, trajectories = whole("tune", steps), whole("trajectories", trajectories, least=2)
     if not 2 <= steps <= REFERENCE_STEPS // 4:
         raise InputError(f"tune: {steps} is out of range; give a number of steps from 2 to {REFERENCE_STEPS // 4}")
     known = model.gaussian_denoiser().trained_steps

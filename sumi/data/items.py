@@ -1,0 +1,108 @@
+"""Items that a person gives to a model, as it takes them: float32 on the CPU.
+
+    a path, or a PIL image                 by the rules of `sumi.data.decode`, in the model's channels
+    an array or tensor of uint8            pixels 0 … 255, as files hold them: x = 2 k/255 - 1
+    an array or tensor of floats           the model's own range, [-1, 1] for images
+    a list of these                        many items, of one size
+
+An image's first axis is its channels where it is as long as the model has channels, else the last one is; a grey image
+may go without. Other types of whole numbers, values out of range, infinite ones and NaN are refused.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from sumi.arguments import finite, tensor
+from sumi.data.decode import Decoded, Layer, Rule, UnreadableImage, decode, from_picture
+from sumi.data.pixels import PixelRange
+from sumi.errors import InputError
+
+Item = str | os.PathLike[str] | Image.Image | Tensor | NDArray[Any]
+Items = Item | Sequence[Item]
+BYTES: Final = PixelRange()
+ROUNDING: Final = 1e-3
+"""How far beyond its range a value may lie."""
+
+
+def read_items(name: str, given: object, shape: tuple[int, ...], *, bounded: bool = True) -> Tensor:
+    """One item of ``shape``, or (N, …) where there are many (module docstring); an image may have other sides.
+
+    ``bounded``: whether images must be in [-1, 1]; a measurement need not be. Raises InputError, which begins
+    with ``name``.
+    """
+    match given:
+        case list() | tuple() if given and all(map(_is_item, given)):
+            items = [read_items(name, item, shape, bounded=bounded) for item in given]
+            if len({item.shape for item in items}) > 1:
+                sizes = ", ".join(sorted({str(tuple(item.shape)) for item in items}))
+                raise InputError(f"{name}: are of shapes {sizes}; give items of one shape")
+            return torch.stack(items)
+        case str() | os.PathLike() | Image.Image() if len(shape) == 3:
+            decoded = decoded_picture(name, given, shape[0])
+            if Rule.GREYED in decoded.rules:
+                raise InputError(f"{name}: {shown_picture(given)}has colours, and a grey image is needed; make it grey")
+            pixels = torch.from_numpy(decoded.pixels.copy())
+            return BYTES.to_model(pixels.expand(shape[0], -1, -1).contiguous())
+        case _:
+            return _image(name, given, shape[0], bounded) if len(shape) == 3 else finite(name, given).cpu()
+
+
+def decoded_picture(name: str, given: object, channels: int, layer: Layer = Layer.SEEN) -> Decoded:
+    """The pixels of a path or a PIL image. Raises InputError for what cannot be read, naming the file."""
+    try:
+        match given:
+            case Image.Image():
+                return from_picture(given, None, channels, layer)
+            case _:
+                return decode(Path(str(given)), None, channels, layer)
+    except UnreadableImage as error:
+        raise InputError(f"{name}: {shown_picture(given)}{error}; give an image file") from None
+    except OSError as error:
+        why = f"cannot be read ({error.strerror or error}); check the path"
+        raise InputError(f"{name}: {shown_picture(given)}{why}") from None
+
+
+def shown_picture(given: object) -> str:
+    """ "PATH: " of a file; nothing of an image in memory."""
+    match given:
+        case Image.Image():
+            return ""
+        case _:
+            return f"{given}: "
+
+
+def _is_item(value: object) -> bool:
+    match value:
+        case str() | os.PathLike() | Image.Image():
+            return True
+        case _:
+            return getattr(value, "ndim", 0) > 0
+
+
+def _image(name: str, given: object, channels: int, bounded: bool) -> Tensor:
+    """The pixels of an array in the model's range, channels before sides."""
+    x = tensor(name, given).cpu()
+    match x.dtype:
+        case torch.uint8:
+            x = BYTES.to_model(x)
+        case dtype if dtype.is_floating_point:
+            x = finite(name, x)
+        case dtype:
+            raise InputError(f"{name}: {dtype} is not a type of pixels; give uint8, or floats in [-1, 1]")
+    if bounded and x.numel() and float(x.abs().max()) > 1 + ROUNDING:
+        low, high = float(x.min()), float(x.max())
+        raise InputError(
+            f"{name}: values from {low:g} to {high:g} are beyond [-1, 1]; give floats in [-1, 1], or uint8 pixels"
+        )
+    if x.ndim not in (2, 3, 4) or (x.ndim > 2 and x.shape[-3] == channels):
+        return x
+    if x.ndim > 2 and x.shape[-1] == channels:
+        return x.movedim(-1, -3).contiguous()
+    return x.unsqueeze(-3) if channels == 1 and x.ndim < 4 else x
