@@ -18,7 +18,7 @@ from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation.measures import MOST, Compared, Copies, Measures, Spectra, copies, scores, spectra, variety
 from sumi.features.learned import train_classifier, train_rotations
-from sumi.features.network import FEWEST, FeatureFacts, FeatureNetwork
+from sumi.features.network import FEWEST, FeatureFacts, FeatureNetwork, check_values
 from sumi.features.space import FeatureSpace, SpaceFacts
 from sumi.metrics.classes import Balance, Clarity, ClassAccuracy, balance, clarity, class_accuracy
 from sumi.metrics.frechet import frechet_of_moments, plug_in_of_moments
@@ -46,7 +46,7 @@ def look(space: FeatureSpace, images: Iterable[Tensor], keep: int, count: Callab
     dimension = space.space.dimension
     kept, moments = torch.zeros(0, dimension, dtype=torch.float64), Moments.none(dimension)
     for part in chunks(images):
-        features = space.features(part)
+        features = check_values(space.features(part), space.space.name)
         moments = moments.with_vectors(features)
         if len(kept) < keep:
             kept = torch.cat([kept, features[: keep - len(kept)]])
@@ -214,6 +214,11 @@ def evaluate(
     of_training = look(where, [train_images[alike[: len(all_held_out)]]], len(held_out_images), count)
     further = train_images[alike[len(all_held_out) : min(len(samples), MOST)]]  # for variety: as many as samples
     training = torch.cat([of_training.kept, look(where, [further], len(further), count).kept])
+    if space is not None and not bool(of_real.kept.var(0).any()):
+        raise InputError(
+            f"features: those of {where.space.name} are the same for all {len(of_real.kept)} held-out images; give a "
+            "network that was trained, or use features=learned"
+        )
     progress("measuring distances", 0, 3)
     found = distances(of_samples, of_real)
     progress("measuring distances", 1, 3)

@@ -122,7 +122,7 @@ def _json(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"{file}: no such file; give the folder of a model in Hugging Face's format") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: no JSON ({error}); give the folder as published") from error
     match found:
         case dict():

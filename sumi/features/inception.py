@@ -21,6 +21,7 @@ Images are resized to 299 × 299 pixels, antialiased, with values in [-1, 1], as
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -243,7 +244,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         _check_name(path)
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {REMEDY}") from None
     except pickle.UnpicklingError as error:

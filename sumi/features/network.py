@@ -25,6 +25,7 @@ from sumi.features.space import SpaceFacts, hash_of
 
 DIMENSION = 64
 FEWEST = 4
+LARGEST = 1e20  # the kernel distance has powers of twelve of a feature, and float64 ends at 1e308
 LARGEST_SIDE = 128  # of twice that side and more, means over small squares are seen
 
 
@@ -182,12 +183,24 @@ class FeatureNetwork:
 
 
 def check_features(a: Tensor, b: Tensor) -> None:
-    """Raise InputError unless both are features (N, D) with one D, of enough images to measure a distance."""
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+    """Raise InputError unless both are finite features (N, D) with one D, of enough images to measure a distance."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.shape[1]:
         raise InputError(f"features of shapes {tuple(a.shape)} and {tuple(b.shape)}: both must be (N, D), with one D")
     if min(len(a), len(b)) < FEWEST:
         fewest = min(len(a), len(b))
         raise InputError(f"{fewest} images are too few to measure a distance: give at least {FEWEST}")
+    for x in (a, b):
+        check_values(x, "them")
+
+
+def check_values(features: Tensor, origin: str) -> Tensor:
+    """Features (N, D), N ≥ 1, as they are. Raises InputError for NaN, infinite or huge ones; ``origin``: of what."""
+    if not bool((features.double().abs() <= LARGEST).all()):  # written so that NaN is refused too
+        raise InputError(
+            f"features: some of {origin} are NaN, infinite or beyond {LARGEST:g} (float16 ends at 65504); "
+            "give features in a wider type and scale, or use features=learned"
+        )
+    return features
 
 
 def check_images(images: Tensor) -> None:

@@ -1,10 +1,12 @@
 """A feature space by name: the built-in one, or that of a network in a file or folder that the user has."""
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Final
 
 import torch
 
+from sumi.errors import InputError
 from sumi.features.space import FeatureSpace
 
 LEARNED: Final = "learned"
@@ -18,7 +20,16 @@ def open_space(name: str, device: torch.device) -> FeatureSpace | None:
     """
     if name == LEARNED:
         return None
-    if Path(name).is_dir():
+    if not name or name.endswith((".npy", ".npz")):
+        raise InputError(
+            f"features: {name or 'an empty name'} is no network, which sees the samples as it sees real images; give "
+            "Inception weights, a folder of DINOv2 or CLIP, or learned"
+        )
+    try:
+        is_folder = Path(name).is_dir()
+    except OSError as error:  # a name that is too long
+        raise InputError(f"features: {shorten(name, 80)}: {error.strerror}; check the path") from None
+    if is_folder:
         from sumi.features.hugging_face import open_folder
 
         return open_folder(Path(name), device)

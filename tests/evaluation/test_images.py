@@ -1,6 +1,7 @@
 """All at once: known good and known bad "models" get the right figures and the right words."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import pytest
@@ -16,6 +17,7 @@ from sumi.evaluation.images import Evaluation, copies_training_images, evaluate
 from sumi.features import learned as features
 from sumi.features.learned import train_classifier, train_rotations
 from sumi.features.network import FeatureNetwork
+from sumi.features.space import SpaceFacts
 from sumi.report.sections import classes, copies_in_words, fine_detail
 from sumi.report.tables import by_class, measurements
 from sumi.report.verdict import verdict
@@ -303,6 +305,49 @@ def test_an_evaluation_is_json_and_the_same_every_time(digits: dict[str, Tensor]
     assert len(read["spectra"]["power"]["real"]["power"]) == 7
     assert set(read["copies"]["found"]["rate"]) == {"value", "low", "high"}
     assert len(read["copies"]["closest"]) == 8
+
+
+class HostileSpace:
+    """Features of 3 numbers of each image, the first of them changed."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        self.space = SpaceFacts("a hostile network", "0" * 64, 3)
+        self._change = change
+
+    def features(self, images: Tensor) -> Tensor:
+        return self._change(images.flatten(1)[:, 10:13].double())
+
+    def classes_of(self, features: Tensor) -> Tensor | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (lambda x: x / 0, "features: some of a hostile network are NaN, infinite or beyond 1e\\+20"),
+        (lambda x: torch.full_like(x, torch.nan), "features: some of a hostile network are NaN"),
+        (lambda x: (6e4 * (x + 3)).half().double(), "features: some of a hostile network are NaN, infinite"),
+        (lambda x: 1e30 * x, "features: some of a hostile network are NaN, infinite or beyond"),
+        (lambda x: 0 * x + 3, "features: those of a hostile network are the same for all 397 held-out images"),
+    ],
+)
+def test_features_that_measure_nothing_are_refused_in_one_line(
+    change: Callable[[Tensor], Tensor], answer: str, digits: dict[str, Tensor], network: FeatureNetwork
+) -> None:
+    with pytest.raises(InputError, match=answer) as refused:
+        evaluate(digits["perfect"], digits["training"], digits["held out"], network, space=HostileSpace(change))
+    assert "\n" not in str(refused.value)
+
+
+def test_features_of_which_some_are_constant_measure_as_without_these(
+    digits: dict[str, Tensor], network: FeatureNetwork
+) -> None:
+    spaces = [HostileSpace(change) for change in (lambda x: x, lambda x: torch.cat([x, 0 * x[:, :2] + 7], 1))]
+    spaces[1].space = SpaceFacts("wider", "1" * 64, 5)
+    parts = digits["perfect"], digits["training"], digits["held out"], network
+    plain, wider = (evaluate(*parts, space=space) for space in spaces)
+    assert wider.distances.frechet.value == pytest.approx(plain.distances.frechet.value, abs=1e-9)
+    assert plain.variety == wider.variety
 
 
 def test_samples_that_do_not_fit_are_refused_by_name(digits: dict[str, Tensor], network: FeatureNetwork) -> None:

@@ -129,6 +129,23 @@ def test_a_measure_that_needs_more_images_is_left_out(digits: dict[str, Tensor],
     assert reason.startswith("precision and recall (20 images are too few")
 
 
+@pytest.mark.parametrize("far_first", [False, True])
+def test_precision_is_left_out_of_a_sweep_with_samples_far_from_real_images(
+    far_first: bool, digits: dict[str, Tensor], network: FeatureNetwork
+) -> None:
+    raw = network.features(digits["training"])
+    scaled = FeatureNetwork(network._network, raw.mean(0), raw.var(0).mean().sqrt(), network.facts)
+    sets = [-digits["new"], digits["new"]] if far_first else [digits["new"], -digits["new"]]
+    found = sweep(lambda value: sets[int(value)], (0, 1), measures(digits, scaled))
+    assert found.lines.keys() == found.p_values.keys() == {"frechet", "recall", "copies", "detail"}
+    assert "precision" not in found.real
+    assert found.left_out == ("precision (some samples are far from real images)",)
+    assert found.p_values["frechet"] < 0.01
+    kept = found.only({"frechet", "recall"})
+    assert kept.lines.keys() == kept.real.keys() == kept.p_values.keys() == {"frechet", "recall"}
+    assert kept.lines["recall"] == found.lines["recall"]
+
+
 def swept_by(values: tuple[float, ...], p: float, **lines: tuple[float, ...]) -> Sweep:
     """Estimates 0.1 to either side."""
     estimates = {name: tuple(Estimate(v, v - 0.1, v + 0.1) for v in line) for name, line in lines.items()}

@@ -174,6 +174,39 @@ def test_code_in_a_file_of_weights_is_never_run(tmp_path: Path) -> None:
     assert not touched.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("mine.npy", "features: mine.npy is no network"),
+        ("mine.npz", "features: mine.npz is no network"),
+        ("", "features: an empty name is no network"),
+        ("x" * 5000, "File name too long; check the path"),
+        ("a\0b", "not a readable file of weights"),
+        ("pickled.pth", "pickled.pth: holds more than tensors"),
+        ("deep", "config.json: no JSON"),
+        ("list", "config.json: no JSON object"),
+        ("folder", "config.json: no such file"),
+        ("numbers", "config.json: is of a '3' model"),
+    ],
+)
+def test_what_is_no_network_is_refused_in_one_line(
+    name: str, answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    np.save("mine.npy", np.array([{}, 1], dtype=object), allow_pickle=True)
+    Path("pickled.pth").write_bytes(pickle.dumps({"a": 1}, protocol=4))
+    for folder, text in (("deep", "[" * 100_000), ("list", "[1]"), ("numbers", '{"model_type": 3}')):
+        Path(folder).mkdir()
+        Path(folder, "config.json").write_text(text)
+    Path("folder").mkdir()
+    with pytest.raises(InputError, match=answer) as refused:
+        open_space(name, torch.device("cpu"))
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
+    assert not recwarn.list
+
+
 def test_what_is_no_inception_is_refused_with_the_way_out(files: dict[int, Path], tmp_path: Path) -> None:
     tensors = weights(FID_CLASSES)
     missing = {name: t for name, t in tensors.items() if name != "Mixed_6b.branch7x7_2.bn.bias"}

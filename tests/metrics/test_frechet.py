@@ -1,5 +1,7 @@
 """The Fréchet distance: closed forms, an independent matrix root, and the small-sample bias taken off."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from sumi.errors import InputError
 from sumi.metrics import moments as module_of_moments
 from sumi.metrics.frechet import frechet_distance, gaussian_frechet_distance, plug_in_frechet_distance
 from sumi.metrics.intervals import squared_distance
+from sumi.metrics.kernel_distance import kernel_distance
+from sumi.metrics.precision_recall import precision_recall
 
 D = 6
 
@@ -115,3 +119,20 @@ def test_features_that_do_not_fit_are_refused() -> None:
         frechet_distance(torch.zeros(5, 3), torch.zeros(5, 4))
     with pytest.raises(InputError, match="too few"):
         plug_in_frechet_distance(torch.zeros(2, 3), torch.zeros(9, 3))
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance, precision_recall])
+def test_features_that_are_no_finite_numbers_are_refused(distance: Callable[[Tensor, Tensor], object]) -> None:
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    for wrong in (torch.nan, torch.inf, -torch.inf, 1e21):
+        other = x.clone()
+        other[7, 1] = wrong
+        for pair in ((x, other), (other, x)):
+            with pytest.raises(InputError, match="features: some of them are NaN, infinite or beyond"):
+                distance(*pair)
+    with pytest.raises(InputError, match="features: some of them"):
+        distance(x, (1e5 * x).half())
+    with pytest.raises(InputError, match="both must be"):
+        distance(x[:, :0], x[:, :0])
+    constant = torch.cat([x, torch.ones(40, 2)], 1)
+    assert "nan" not in str(distance(constant, constant + 1))
