@@ -42,6 +42,9 @@ class Purpose(IntEnum):
     # 17 to 19 are reserved
     POSTERIOR = 20
     PIXEL = 21
+    CODEBOOK = 22
+    LATENT = 23
+    SCALE = 24
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

@@ -9,7 +9,7 @@ import torch
 
 from sumi.data.batch import Batch
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.model import SystemConfig
 from sumi.training import trainer
 from sumi.training.checkpoint import Checkpoint, load_checkpoint
 from sumi.training_run import train
@@ -36,7 +36,7 @@ def in_step(monkeypatch: pytest.MonkeyPatch, at: int, action: Callable[[], None]
 
 
 def killed_and_resumed(
-    config: DiffusionConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, at: int
+    config: SystemConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, at: int
 ) -> tuple[DiffusionModel, Checkpoint]:
     """The whole run's model and last checkpoint, after showing that the one killed before step ``at`` ends the same."""
     model = train(config, out=folder / "whole")

@@ -11,7 +11,7 @@ FLOORS = [
     {"errors"},
     {"arguments", "config", "progress", "randomness"},
     {"process", "operators", "networks"},
-    {"denoising", "features"},
+    {"denoising", "features", "autoencoders"},
     {"sampling", "metrics"},
     {"figures"},
     {"data"},

@@ -45,7 +45,9 @@ QUICK = ["training.batch_size=8", "training.sample_every=0", "training.checkpoin
 
 OF_IMAGES = ("classifier-free", "guided", "inpaint", "upscale", "colourise")  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
-DIFFUSION = [name for name in RECIPES if name not in ("noisy-classifier", *BASELINES)]  # which have tests of their own
+DIFFUSION = [
+    name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", *BASELINES)
+]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
     "jit": ["network.width=32", "network.blocks=2", "network.embedding=32"],
@@ -90,6 +92,7 @@ def test_there_are_these() -> None:
         "edm",
         "flow",
         "jit",
+        "autoencoder",
         *BASELINES,
     ]
     with pytest.raises(InputError, match=r"^recipe 'vmd': there is no such recipe; did you mean vdm\?$"):

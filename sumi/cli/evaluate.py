@@ -12,8 +12,7 @@ from sumi.errors import InputError
 if TYPE_CHECKING:
     from sumi.evaluation.guidance import GuidanceSweep
     from sumi.evaluation.result import Measured
-    from sumi.models.classifier import ClassifierModel
-    from sumi.models.model import GenerativeModel
+    from sumi.models.model import TrainedModel
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def measure_with_progress(
-    model: GenerativeModel | ClassifierModel,
+    model: TrainedModel,
     *,
     data: str | None = None,
     n: int | None = None,
@@ -86,7 +85,7 @@ def measure_with_progress(
         )
 
 
-def guidance_of(model: GenerativeModel | ClassifierModel, options: argparse.Namespace) -> GuidanceSweep | None:
+def guidance_of(model: TrainedModel, options: argparse.Namespace) -> GuidanceSweep | None:
     """The guidance methods and scales to measure; None: none. Raises InputError."""
     from sumi.evaluation.guidance import SCALES, guidance_sweep, read_scales
     from sumi.models.diffusion.model import DiffusionModel

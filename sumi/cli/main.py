@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "restore": "undo blur, lost colour or compression, with a trained model of images",
     "vary": "make variations of an image (SDEdit)",
     "interpolate": "morph between two images",
+    "reconstruct": "encode and decode images with a trained autoencoder",
     "evaluate": "measure a trained model against held-out data and write its report",
     "nll": "how probable held-out data are to a model: its bound in terms, and the ODE's likelihood",
     "compare": "compare solvers on a trained model at equal evaluations, and tune one to it",

@@ -33,8 +33,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.models.classifier import ClassifierModel
-    from sumi.models.model import GenerativeModel
     from sumi.training_run import Events, train
 
     with counting("reading images") as reading, training_progress() as progress:
@@ -50,5 +48,5 @@ def run(options: argparse.Namespace) -> None:
             events=Events(say, progress, reading),
         )
     say(f"trained {model.step} steps: {model.folder}")
-    if isinstance(model, GenerativeModel | ClassifierModel) and not options.no_report:
+    if not options.no_report:
         say_measured(measure_with_progress(model))

@@ -32,7 +32,7 @@ def write_images(
     """
     own = [{**about, **(each[k] if each else {})} for k in range(len(images))]
     for index, facts in enumerate(own, start):
-        _refuse_another(folder / f"{index:05d}.png", facts)
+        refuse_another(folder / f"{index:05d}.png", facts)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for index, pixels in enumerate(images, start):
@@ -62,7 +62,7 @@ def write_vectors(folder: Path, vectors: NDArray[np.float64], picture: bytes, ab
     `write_images` does.
     """
     file, numbers = folder / "picture.png", folder / "vectors.npy"
-    _refuse_another(file, about)
+    refuse_another(file, about)
     if numbers.exists() and not file.exists():
         raise InputError(f"out: {folder} holds {numbers.name}, which was made with other settings; give another folder")
     with writing(folder):
@@ -80,7 +80,7 @@ def save(file: Path, pixels: Tensor, about: Mapping[str, object]) -> None:
     Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values).save(file, pnginfo=_text(about))
 
 
-def _refuse_another(file: Path, about: Mapping[str, object]) -> None:
+def refuse_another(file: Path, about: Mapping[str, object]) -> None:
     """An image that was made in another way, or by something else, is not written over."""
     if not file.exists():
         return

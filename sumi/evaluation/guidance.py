@@ -25,7 +25,7 @@ from sumi.features.network import FeatureNetwork
 from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.guides import loaded
-from sumi.models.model import GenerativeModel
+from sumi.models.model import TrainedModel
 from sumi.progress import Count, counting_one
 from sumi.sampling.sampler import Guidance
 
@@ -50,7 +50,7 @@ class TradeOff:
 
 
 def guidance_sweep(
-    model: GenerativeModel | ClassifierModel,
+    model: TrainedModel,
     scales: Sequence[float] = SCALES,
     *,
     classifier: ClassifierModel | Path | str | None = None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sumi.errors import writing
+from sumi.evaluation.autoencoder import AutoencoderEvaluation
 from sumi.evaluation.images import Evaluation
 from sumi.metrics.intervals import Estimate
 from sumi.models.classifier import AccuracyByNoise
@@ -34,7 +35,7 @@ class Measured:
     The files are those in the run folder, which its next evaluation writes over; `report` writes these again.
     """
 
-    evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | None
+    evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | AutoencoderEvaluation | None
     verdict: str
     page: Path
     files: tuple[Path, ...]

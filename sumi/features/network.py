@@ -107,6 +107,11 @@ class FeatureNetwork:
         self._centre, self._scale = centre, scale
 
     @property
+    def classifier(self) -> ConvolutionalClassifier:
+        """The network itself, with frozen weights."""
+        return self._network
+
+    @property
     def sha256(self) -> str:
         """Identifies the feature space: a hash of all weights and of ``facts``."""
         return hash_of(json.dumps(asdict(self.facts)), self._tensors())

@@ -10,6 +10,7 @@ import torch
 from sumi.arguments import path, torch_defaults, whole
 from sumi.config import from_json
 from sumi.errors import InputError
+from sumi.models.autoencoder import AutoencoderConfig
 from sumi.models.baselines.model import BaselineConfig
 from sumi.models.classifier import NoisyClassifierConfig
 from sumi.models.diffusion.model import DiffusionModel
@@ -20,7 +21,7 @@ from sumi.networks.own import Network, OwnNetwork
 from sumi.training.checkpoint import checkpoint_step, find_checkpoints, load_state, load_weights
 from sumi.training.run_folder import RunFolder
 
-SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig
+SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig | AutoencoderConfig
 
 Model = TypeVar("Model", bound=TrainedModel)
 

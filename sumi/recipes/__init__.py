@@ -10,6 +10,7 @@ from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.model import SystemConfig
 from sumi.recipes import (
+    autoencoder,
     classifier_free,
     colourise,
     ddpm,
@@ -48,6 +49,7 @@ RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], SystemConfig]]] = {
     "edm": edm.recipe,
     "flow": flow.recipe,
     "jit": jit.recipe,
+    "autoencoder": autoencoder.recipe,
     "vae": vae.recipe,
     "gan": gan.recipe,
     "pixelcnn": pixelcnn.recipe,

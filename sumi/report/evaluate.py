@@ -27,6 +27,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.progress import Count, count_shown, counting_one
 from sumi.randomness import Purpose, generator
+from sumi.report.autoencoder import evaluate_autoencoder
 from sumi.report.classifier import evaluate_classifier
 from sumi.report.images import SHOWN, ImageReport
 from sumi.report.page import Verdict
@@ -228,5 +229,6 @@ EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
     "images": evaluate_images,
     "vectors": evaluate_vectors,
     "classifiers": evaluate_classifier,
+    "autoencoders": evaluate_autoencoder,
 }
 """By `TrainedModel.evaluated_as`."""

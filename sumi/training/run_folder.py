@@ -14,6 +14,7 @@ runs/NAME/
   restored/          output of inpaint, upscale and restore
   varied/            output of vary
   interpolated/      output of interpolate
+  reconstructed/     output of reconstruct
 """
 
 import json
@@ -44,6 +45,7 @@ class RunFolder:
         self.restored = self.path / "restored"
         self.varied = self.path / "varied"
         self.interpolated = self.path / "interpolated"
+        self.reconstructed = self.path / "reconstructed"
 
     def foreign(self) -> list[str]:
         """The names in the folder that do not belong to a run, sorted."""

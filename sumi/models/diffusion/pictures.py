@@ -24,7 +24,7 @@ from torch import Tensor
 from sumi.arguments import tensor
 from sumi.config import nearest
 from sumi.data.decode import Layer
-from sumi.data.files import save, write_images
+from sumi.data.files import refuse_another, save, write_images
 from sumi.data.items import BYTES, decoded_picture, read_items, shown_picture
 from sumi.errors import InputError, writing
 from sumi.figures.pictures import CELL, png, side_by_side
@@ -187,6 +187,24 @@ def write_restored(
         if mean and len(made) > 1:
             save(folder / "mean.png", BYTES.to_bytes(made.mean(0)), {**about, "index": 0, "count": len(made)})
     return folder / "before-after.png"
+
+
+def write_reconstruction(folder: Path, image: Tensor, made: Tensor, about: Mapping[str, object]) -> Path:
+    """Write ``made`` (C, H, W) as NAME.png, and NAME-before-after.png; returns the path of that.
+
+    ``image``: what was given; ``about["image"]`` is its path, whose name is taken. Raises InputError and SumiError as
+    `write_images` does.
+    """
+    file = folder / f"{Path(str(about['image'])).stem}.png"
+    refuse_another(file, about)
+    before, after = BYTES.to_bytes(image), BYTES.to_bytes(made)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save(file, after, about)
+        picture = side_by_side([("before", before[None]), ("after", after[None])], columns=1)
+        both = file.with_name(f"{file.stem}-before-after.png")
+        both.write_bytes(png(picture))
+    return both
 
 
 def marked(size: tuple[int, ...]) -> Tensor:

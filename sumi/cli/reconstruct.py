@@ -1,0 +1,36 @@
+"""``sumi reconstruct RUN IMAGE…``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sumi.cli.options import add_device, add_run
+from sumi.cli.terminal import say
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    parser.add_argument("--out", metavar="DIR", help="default: reconstructed/ in the run")
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    from sumi.metrics.psnr import psnr
+    from sumi.models.autoencoder import AutoencoderModel
+    from sumi.models.diffusion.pictures import read_image, write_reconstruction
+    from sumi.models.run import load
+    from sumi.training.run_folder import RunFolder
+
+    model = load(options.run, AutoencoderModel, checkpoint=options.checkpoint, device=options.device)
+    factor = model.autoencoder.factor
+    shape = (model.images.channels, factor, factor)
+    images = [read_image(path, shape, larger=True) for path in options.images]  # all are read before one is written
+    folder = Path(options.out) if options.out else RunFolder(options.run).reconstructed
+    about = {"run": str(options.run), "checkpoint": model.step}
+    for path, image in zip(options.images, images, strict=True):
+        made = model.reconstruct(image[None])
+        file = write_reconstruction(folder, image, made[0], {**about, "image": path})
+        say(f"{path}: PSNR {float(psnr(made, image[None])):.1f} dB, wrote {file}")

@@ -1,0 +1,126 @@
+"""Autoencoders of pictures as a system: configuration, and the trained model, which encodes and decodes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sumi.autoencoders.autoencoder import Autoencoder, AutoencoderNetwork
+from sumi.autoencoders.tiling import tiled
+from sumi.data.spec import DataSpec
+from sumi.errors import InputError
+from sumi.models.model import RunDescription, SystemConfig, TrainedModel
+from sumi.models.samples import Samples
+from sumi.objectives.reconstruction import ReconstructionLoss, ReconstructionObjective, Trained
+from sumi.progress import one_shown
+
+TILE = 512
+"""Side of the tiles that larger pictures are encoded and decoded in."""
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig(SystemConfig):
+    """The full configuration of an autoencoder."""
+
+    name: ClassVar[str] = "autoencoder"
+
+    network: AutoencoderNetwork = field(default_factory=AutoencoderNetwork, metadata={"help": "its shape"})
+    loss: ReconstructionLoss = field(default_factory=ReconstructionLoss, metadata={"help": "what counts how much"})
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """The settings that the weights depend on: whether there is a discriminator, too."""
+        return self.network, self.loss.adversarial > 0
+
+    def build(self, items: DataSpec) -> ReconstructionObjective:
+        """A new autoencoder with its loss. Raises InputError for data that it cannot take."""
+        latent = self.network.latent_shape(items.shape)
+        channels, height, width = items.shape
+        autoencoder = self.network.build(channels)
+        return ReconstructionObjective(autoencoder, self.loss, latent, (channels, height, width), self.training.steps)
+
+    def wrap(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> "AutoencoderModel":
+        """The autoencoder, ready to use."""
+        assert isinstance(module, Trained)
+        return AutoencoderModel(description, module, step, folder)
+
+
+class AutoencoderModel(TrainedModel[AutoencoderConfig, Trained]):
+    """An autoencoder with what it was trained for."""
+
+    what: ClassVar[str] = "autoencoders"
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        return self.module.autoencoder
+
+    @property
+    def evaluated_as(self) -> str:
+        return "autoencoders"
+
+    def preview(self) -> bytes | None:
+        """None: an autoencoder makes no samples."""
+        return None
+
+    def encode(self, images: Tensor, *, batch_size: int = 64) -> Tensor:
+        """The mean latents of images (N, C, H, W) in [-1, 1]: float32 (N, c, H/f, W/f) on the CPU.
+
+        Of any H and W that the factor f divides. Raises InputError for other images.
+        """
+        self.check(images)
+        return self._batches(self.autoencoder.encode, images, batch_size, TILE)
+
+    def decode(self, latents: Tensor, *, batch_size: int = 64) -> Tensor:
+        """The images of latents (N, c, h, w): float32 (N, C, f·h, f·w) in [-1, 1], on the CPU. Raises InputError."""
+        channels, tile = self.autoencoder.regularizer.channels, TILE // self.autoencoder.factor
+        if latents.ndim != 4 or latents.shape[1] != channels:
+            raise InputError(f"latents: are of shape {tuple(latents.shape)}; give (N, {channels}, h, w)")
+        return Samples.of(self._batches(self.autoencoder.decode, latents, batch_size, tile), self.items)
+
+    def reconstruct(
+        self, images: Tensor, *, batch_size: int = 64, progress: Callable[[int, int], None] | bool | None = None
+    ) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] encoded and decoded; sides are continued by their edge up to the factor.
+
+        Raises InputError for images of other channels, or smaller than the factor.
+        """
+        height, width = images.shape[-2:]
+        factor = self.autoencoder.factor
+        if min(height, width) < factor:
+            raise InputError(f"images: are of {height}x{width}, smaller than the factor {factor}; give larger ones")
+        padded = F.pad(images.float(), (0, -width % factor, 0, -height % factor), mode="replicate")
+        self.check(padded)
+        with one_shown(progress, "reconstructing") as count:
+            made = self._batches(self.autoencoder.reconstruct, padded, batch_size, TILE, count)
+        return Samples.of(made[:, :, :height, :width], self.items)
+
+    def check(self, images: Tensor) -> None:
+        """Raises InputError for images of other channels, or sides that the factor does not divide."""
+        channels, factor = self.images.channels, self.autoencoder.factor
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise InputError(f"images: are of shape {tuple(images.shape)}; give (N, {channels}, H, W)")
+        height, width = images.shape[2:]
+        if height % factor or width % factor:
+            raise InputError(
+                f"images: are of {height}x{width}, and this autoencoder takes multiples of {factor}; resize them"
+            )
+
+    @torch.inference_mode()
+    def _batches(
+        self,
+        function: Callable[[Tensor], Tensor],
+        x: Tensor,
+        batch_size: int,
+        tile: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        made = []
+        for part in x.float().split(batch_size):
+            made.append(tiled(function, part.to(self.device), tile, tile // 4).float().cpu())
+            if progress is not None:
+                progress(sum(map(len, made)), len(x))
+        return torch.cat(made) if made else x

@@ -1,0 +1,134 @@
+"""The loss of an autoencoder: pictures back from their latents.
+
+    loss = |x - x̂| + features + regularizer + λ · adversarial
+
+The mean absolute error; the distance in what the convolutions of a network see that was trained on the data
+(`sumi.metrics.perceptual`); the regularizer's own loss; and, from a share of the training on, the judgement of a
+discriminator of patches (hinge loss; Esser et al. 2021, "VQGAN"). λ makes its gradient at the decoder's last layer as
+large as that of the rest (there eq. 7), at most 10 times.
+
+A share of the pictures is learned at half the size: their latents are made smaller, and must decode to the smaller
+picture (Skorokhodov et al. 2025; Kouzelis et al. 2025, "EQ-VAE"). What latents say then changes smoothly over the
+picture, and a diffusion model learns it sooner.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sumi.autoencoders.autoencoder import Autoencoder
+from sumi.autoencoders.network import PatchDiscriminator
+from sumi.data.batch import Batch
+from sumi.data.dataset import Dataset, every_label, everything
+from sumi.errors import InputError
+from sumi.features.learned import train_classifier, train_rotations
+from sumi.features.network import ConvolutionalClassifier
+from sumi.metrics.perceptual import perceptual_distance
+from sumi.objectives.objective import Objective
+from sumi.randomness import Purpose
+
+LARGEST_RATIO = 10.0
+"""Of λ."""
+
+
+@dataclass(frozen=True)
+class ReconstructionLoss:
+    """What counts how much."""
+
+    features: float = field(default=0.0, metadata={"help": "weight of the distance in learned features; 0: none"})
+    adversarial: float = field(default=0.0, metadata={"help": "weight of the discriminator's judgement; 0: none"})
+    adversarial_start: float = field(default=0.5, metadata={"help": "share of the training after which it begins"})
+    half_size: float = field(
+        default=0.25, metadata={"help": "share of the pictures learned at half the size, 0 ≤ s < 1"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("features", "adversarial"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"loss.{name}: {getattr(self, name)} is negative; give 0 or more")
+        for name in ("adversarial_start", "half_size"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"loss.{name}: {getattr(self, name)} is not in [0, 1)")
+
+
+class Trained(nn.Module):
+    """What is trained and saved: ``autoencoder``, and ``discriminator`` where there is one."""
+
+    def __init__(self, autoencoder: Autoencoder, discriminator: PatchDiscriminator | None) -> None:
+        super().__init__()
+        self.autoencoder, self.discriminator = autoencoder, discriminator
+
+
+class ReconstructionObjective(Objective[Trained]):
+    """See the top of this module. ``latent``, ``shape``: of latents and of pictures; ``steps``: of the training."""
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        loss: ReconstructionLoss,
+        latent: tuple[int, int, int],
+        shape: tuple[int, int, int],
+        steps: int,
+    ) -> None:
+        discriminator = PatchDiscriminator(shape[0], min(shape[1:])) if loss.adversarial else None
+        super().__init__(Trained(autoencoder, discriminator))
+        self.settings, self.latent, self.steps = loss, latent, steps
+        self.features: list[ConvolutionalClassifier] = []  # no part of what is trained
+
+    def fit(self, data: Dataset) -> None:
+        """Train the network of the features, where they count."""
+        if self.settings.features:
+            images = everything(data)
+            names = data.label_names
+            learned = (
+                train_classifier(images, every_label(data), classes=len(names), seed=0)
+                if names
+                else train_rotations(images, seed=0)
+            )
+            self.features = [learned.classifier.to(self.device)]
+
+    def auxiliary(self) -> list[nn.Module]:
+        """The discriminator."""
+        return [part for part in [self.model.discriminator] if part is not None]
+
+    def forward(self, batch: Batch) -> Tensor:
+        autoencoder = self.model.autoencoder
+        x = batch.x.to(self.device, non_blocking=True)
+        noise = batch.normal(Purpose.LATENT, self.latent).to(self.device, non_blocking=True)
+        autoencoder.regularizer.begin(batch.seed, batch.step)
+        z, losses = autoencoder(x, noise)
+        halved = (batch.uniform(Purpose.SCALE) < self.settings.half_size).to(self.device)
+        for rows, size in ((~halved, 1), (halved, 2)):
+            if rows.any():
+                of_size = self._losses(F.avg_pool2d(z[rows], size), F.avg_pool2d(x[rows], size), batch.step)
+                losses = losses.index_add(0, rows.nonzero()[:, 0], of_size)
+        return losses
+
+    def _losses(self, z: Tensor, x: Tensor, step: int) -> Tensor:
+        """Of pictures x (n, C, H, W) and their latents, (n,)."""
+        made = self.model.autoencoder.decoder(z).float()
+        losses = (made - x).abs().flatten(1).mean(1)
+        if self.features:
+            losses = losses + self.settings.features * perceptual_distance(self.features[0], made, x).to(losses)
+        discriminator = self.model.discriminator
+        if discriminator is not None and step > self.settings.adversarial_start * self.steps:
+            losses = losses + self._adversarial(discriminator, made, x, losses)
+        return losses
+
+    def _adversarial(self, discriminator: PatchDiscriminator, made: Tensor, x: Tensor, losses: Tensor) -> Tensor:
+        """The hinge losses of the discriminator, which sees ``made`` as constant, and of ``made``, which sees its
+        weights as constant; (n,)."""
+        constants = {name: p.detach() for name, p in discriminator.named_parameters()}
+        against = -functional_call(discriminator, constants, (made,)).float().flatten(1).mean(1)
+        weight = self.settings.adversarial
+        if torch.is_grad_enabled():
+            last = self.model.autoencoder.decoder.last.weight
+            of_rest, of_this = (
+                torch.autograd.grad(part.sum(), last, retain_graph=True)[0] for part in (losses, against)
+            )
+            weight = weight * (of_rest.norm() / (of_this.norm() + 1e-4)).clamp(max=LARGEST_RATIO)
+        real, fake = (discriminator(pictures).float().flatten(1) for pictures in (x, made.detach()))
+        return weight * against + (F.relu(1 - real) + F.relu(1 + fake)).mean(1) / 2

@@ -1,0 +1,155 @@
+"""Autoencoders as a system: trained, resumed bit for bit, measured, and used from Python and the command line."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sumi
+from sumi.cli.main import main
+from sumi.errors import InputError
+from sumi.metrics.psnr import psnr
+from sumi.models.autoencoder import AutoencoderModel
+from sumi.models.run import load
+from sumi.training_run import configure
+from tests.interrupted import killed_and_resumed
+
+TINY = ["network.widths=16", "network.blocks=1", "training.batch_size=8", "training.warmup_steps=0"]
+KINDS = {
+    "kl": ["loss.adversarial=0.5", "loss.adversarial_start=0.3"],
+    "vq": ["network.regularizer=vq", "network.regularizer.codes=16"],
+    "fsq": ["network.regularizer=fsq", "loss.half_size=0.5"],
+}
+
+
+def trained(run: Path, kind: str = "kl", steps: int = 4, **options: object) -> AutoencoderModel:
+    settings = [*TINY, *KINDS[kind], "training.checkpoint_every=2"]
+    return sumi.train("autoencoder", data="digits", out=run, steps=steps, settings=settings, device="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> AutoencoderModel:
+    """Of the digits, after 300 steps."""
+    settings = ["network.widths=32", "network.blocks=1", "training.batch_size=32", "training.learning_rate=3e-3"]
+    out = tmp_path_factory.mktemp("autoencoder") / "run"
+    return sumi.train("autoencoder", data="digits", out=out, steps=300, settings=settings, device="cpu")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_and_resumed_it_is_the_same_bit_for_bit(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The discriminator with its optimizer, and the codebook with its counts, are in the checkpoint."""
+    settings = [*TINY, *KINDS[kind], "training.checkpoint_every=2"]
+    config = configure("autoencoder", data="digits", steps=5, settings=settings)
+    _, last = killed_and_resumed(config, tmp_path, monkeypatch, at=4)
+    held = {
+        "kl": "discriminator.body.0.weight",
+        "vq": "autoencoder.regularizer.seen_sums",
+        "fsq": "autoencoder.encoder",
+    }
+    assert any(name.startswith(held[kind]) for name in last.model)
+
+
+def test_it_gives_held_out_pictures_back(model: AutoencoderModel) -> None:
+    """A mean of the training images alone has 9 dB."""
+    _, held_out = model.load_images().split(model.config.data.held_out)
+    images = held_out.batch(np.arange(len(held_out)))
+    made = model.reconstruct(images)
+    assert (made.shape, made.dtype, float(made.abs().max()) <= 1) == (images.shape, torch.float32, True)
+    assert float(psnr(made, images).mean()) > 17
+    latents = model.encode(images)
+    assert latents.shape == (len(images), 4, 4, 4)
+    assert torch.equal(model.decode(latents), made)
+    assert torch.equal(model.reconstruct(images, batch_size=7), model.reconstruct(images, batch_size=7))
+
+
+def test_pictures_of_any_size_are_continued_by_their_edge(model: AutoencoderModel) -> None:
+    x = torch.rand(1, 1, 9, 15) * 2 - 1
+    whole = torch.nn.functional.pad(x, (0, 1, 0, 1), mode="replicate")
+    assert torch.equal(model.reconstruct(x), model.reconstruct(whole)[:, :, :9, :15])
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda m: m.encode(torch.zeros(1, 3, 8, 8)), r"^images: are of shape \(1, 3, 8, 8\); give \(N, 1, H, W\)$"),
+        (
+            lambda m: m.encode(torch.zeros(1, 1, 9, 8)),
+            r"^images: are of 9x8, and this autoencoder takes multiples of 2",
+        ),
+        (lambda m: m.reconstruct(torch.zeros(1, 1, 1, 8)), r"^images: are of 1x8, smaller than the factor 2"),
+        (lambda m: m.decode(torch.zeros(1, 3, 4, 4)), r"^latents: are of shape \(1, 3, 4, 4\); give \(N, 4, h, w\)$"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused(model: AutoencoderModel, use, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        use(model)
+
+
+def test_it_is_measured(model: AutoencoderModel) -> None:
+    measured = model.evaluate(progress=False)
+    figures = json.loads((model.folder / "report" / "autoencoder.json").read_text())
+    _, held_out = model.load_images().split(model.config.data.held_out)
+    images = held_out.batch(np.arange(len(held_out)))
+    assert figures["psnr"]["value"] == pytest.approx(float(psnr(model.reconstruct(images), images).mean()), abs=1e-3)
+    assert (figures["images"], figures["compression"], figures["codes_used"]) == (len(held_out), 1.0, None)
+    assert figures["latent_std"] == pytest.approx(model.encode(images).std((0, 2, 3)).tolist(), rel=1e-3)
+    assert 0 < figures["fine_pixels"] < figures["fine"] <= 1  # of 4x4 latents, all frequencies are fine
+    page = (model.folder / "report" / "report.html").read_text()
+    assert f"{figures['psnr']['value']:.1f} dB" in page
+    assert str(measured).startswith("It gives held-out images back with")
+
+
+def test_used_codes_are_counted(tmp_path: Path) -> None:
+    model = trained(tmp_path / "run", "vq")
+    measured = model.evaluate(progress=False)
+    figures = json.loads((model.folder / "report" / "autoencoder.json").read_text())
+    assert figures["codes"] == 16
+    assert 1 / 16 <= figures["codes_used"] <= 1
+    assert "of 16 occur in the held-out images" in str(measured)
+
+
+def test_an_option_it_does_not_have_is_refused(model: AutoencoderModel) -> None:
+    with pytest.raises(InputError, match=r"^n: does not apply to the evaluation of autoencoders"):
+        model.evaluate(n=5)
+
+
+def test_the_command_reconstructs_files(model: AutoencoderModel, tmp_path: Path, capsys) -> None:
+    pictures = []
+    for k, size in enumerate([(8, 8), (13, 21)]):
+        values = np.random.default_rng(k).integers(0, 256, size[::-1], dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / f"p{k}.png")
+        pictures.append(str(tmp_path / f"p{k}.png"))
+    out = tmp_path / "out"
+    assert main(["reconstruct", str(model.folder), *pictures, "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for k, line in enumerate(lines):
+        x = torch.from_numpy(np.array(Image.open(pictures[k]))).float()[None, None] / 127.5 - 1
+        assert line.startswith(f"{pictures[k]}: PSNR {float(psnr(model.reconstruct(x), x)):.1f} dB, wrote ")
+        with Image.open(out / f"p{k}.png") as made:
+            assert made.size == Image.open(pictures[k]).size
+            assert json.loads(made.info["sumi"])["image"] == pictures[k]
+    assert len(lines) == 2
+    assert main(["reconstruct", str(model.folder), str(tmp_path / "none.png")]) == 2
+    assert "none.png: cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_of_another_kind_is_refused(model: AutoencoderModel, tmp_path: Path) -> None:
+    other = tmp_path / "vae"
+    quick = ["network.widths=16", "training.batch_size=4", "training.sample_every=0"]
+    sumi.train("vae", data="digits", out=other, steps=1, settings=quick, device="cpu")
+    with pytest.raises(InputError, match="and this is for autoencoders"):
+        load(other, AutoencoderModel)
+    assert main(["sample", str(model.folder)]) == 2
+
+
+def test_the_ratio_of_signal_to_noise() -> None:
+    """10 log₁₀ (255² / squared error) in bytes: an error of 1 level is 48.13 dB."""
+    x = torch.zeros(1, 1, 4, 4)
+    assert float(psnr(x + 2 / 255, x)) == pytest.approx(20 * math.log10(255), abs=1e-4)
+    assert float(psnr(x, x)) == math.inf
