@@ -23,8 +23,8 @@ from sumi.errors import InputError, writing
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.formats import upgraded
 from sumi.models.model import RunDescription, SystemConfig, pick_device
-from sumi.models.run import load, read_config, read_run, with_network
-from sumi.networks.own import Network, OwnNetwork
+from sumi.models.run import load, own_network, read_config, read_run, with_network
+from sumi.networks.own import Network
 from sumi.progress import Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.run_folder import RunFolder
@@ -188,8 +188,8 @@ def _train(
         f"{parameters(trainer.model):,} parameters; {trainer.device}, {trainer.precision}"
     )
     trainer.run()
-    own = getattr(config, "network", None)
-    network = own.network if isinstance(own, OwnNetwork) else None
+    own = own_network(config)
+    network = None if own is None else own.network
     return load(run.path, device=str(trainer.device), network=network, parts=known)
 
 

@@ -13,8 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from sumi.config import describe
-    from sumi.models.run import read_run
-    from sumi.networks.own import OwnNetwork
+    from sumi.models.run import own_network, read_run
     from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
     from sumi.training.metrics_log import read
     from sumi.training.run_folder import RunFolder
@@ -25,8 +24,8 @@ def run(options: argparse.Namespace) -> None:
     config, items = description.config, description.items
     say(f"{folder.path}: {config.recipe} on {config.data.source}")
     say(f"{items.name:12} {items.describe()}")
-    own = getattr(config, "network", None)
-    if isinstance(own, OwnNetwork):  # of which there is no code
+    own = own_network(config)
+    if own is not None:  # a run folder holds no code
         say(f"network      {own.description}")
     else:
         say(f"network      {parameters(config.build(items).model):,} parameters")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path, PurePosixPath
+from types import NoneType
 
 from sumi.errors import InputError
 
@@ -63,18 +64,26 @@ def _read_line(line: bytes, number: int, place: str) -> tuple[str, Description]:
         raise InputError(f"{place}: is not JSON ({error.msg}, column {error.colno}); mend or remove it") from error
     except RecursionError as error:
         raise InputError(f"{place}: is nested too deeply; mend or remove the line") from error
-    if not isinstance(fields, dict):
-        raise InputError(f'{place}: is no JSON object; write {{"file_name": "a.png", "text": "…"}}')
-    file_name, text, label = fields.get("file_name"), fields.get("text"), fields.get("label")
-    if not isinstance(file_name, str) or not file_name:
-        raise InputError(f"{place}: has no file_name; give the image's path relative to the folder")
-    if text is not None and not isinstance(text, str):
+    match fields:
+        case {"file_name": str(file_name)} if file_name:
+            text, label = fields.get("text"), fields.get("label")
+        case dict():
+            raise InputError(f"{place}: has no file_name; give the image's path relative to the folder")
+        case _:
+            raise InputError(f'{place}: is no JSON object; write {{"file_name": "a.png", "text": "…"}}')
+    if type(text) not in (str, NoneType):
         raise InputError(f"{place}: text is {type(text).__name__}; give one string, or leave it out")
-    if isinstance(label, bool) or not isinstance(label, str | int | None):
+    if type(label) not in (str, int, NoneType):
         raise InputError(f"{place}: label is {type(label).__name__}; give a name or a whole number, or leave it out")
     values = {name: float(v) for name, v in fields.items() if name != "label" and _is_number(v)}
     return file_name, Description(number, text, label, values)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    match value:
+        case bool():
+            return False
+        case int() | float():
+            return isfinite(value)
+        case _:
+            return False

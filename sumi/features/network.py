@@ -88,10 +88,11 @@ def untrained(
         network = ConvolutionalClassifier(channels, side, classes)
     network.to_empty(device="cpu")
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-        elif isinstance(module, nn.GroupNorm):
-            nn.init.ones_(module.weight)
+        match module:
+            case nn.Conv2d() | nn.Linear():
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            case nn.GroupNorm():
+                nn.init.ones_(module.weight)
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)

@@ -91,8 +91,9 @@ class ClassifierGuidance:
         now = noise_level(self.schedule, t)
         denoised = self.denoiser(x_t, now)
         scale = self.interval.choose(now, self.scale, 0.0)
-        if isinstance(scale, float) and scale == 0:
-            return denoised
+        match scale:
+            case float(0.0):
+                return denoised
         scale, alpha, sigma = (torch.as_tensor(v, dtype=torch.float64) for v in (scale, now.alpha, now.sigma))
         if bool(((alpha == 0) & (scale != 0)).any()):
             raise InputError(

@@ -58,11 +58,22 @@ def with_network(config: SystemConfig, network: Network | None) -> SystemConfig:
     """
     if network is None:
         return config
-    if not isinstance(config, DiffusionConfig):
-        raise InputError(f"network: a run of {config.recipe} has its own kind of network; leave it out")
-    before = config.network
-    own = before.given(network) if isinstance(before, OwnNetwork) and before.description else OwnNetwork.of(network)
-    return replace(config, network=own)
+    match config:
+        case DiffusionConfig():
+            before = own_network(config)
+            own = before.given(network) if before is not None and before.description else OwnNetwork.of(network)
+            return replace(config, network=own)
+        case _:
+            raise InputError(f"network: a run of {config.recipe} has its own kind of network; leave it out")
+
+
+def own_network(config: SystemConfig) -> OwnNetwork | None:
+    """The settings of the user's own network, for a system that has one."""
+    match getattr(config, "network", None):
+        case OwnNetwork() as own:
+            return own
+        case _:
+            return None
 
 
 @overload
@@ -102,7 +113,7 @@ def load(
     """
     folder = RunFolder(path("run", run))
     description = read_run(folder, parts)
-    if network is not None and not isinstance(getattr(description.config, "network", None), OwnNetwork):
+    if network is not None and own_network(description.config) is None:
         raise InputError(f"network: {folder.path} was trained with a network of sumi's; leave it out")
     description = replace(description, config=with_network(description.config, network))
     found, skipped = find_checkpoints(folder.checkpoints)

@@ -95,10 +95,11 @@ def _is_nonfinite(value: Value) -> bool:
 
 
 def _step(metrics: Mapping[str, Value]) -> int:
-    step = metrics.get("step")
-    if not isinstance(step, int) or isinstance(step, bool):
-        raise InputError(f"metrics.step: {step!r} is not a whole number; every line of the log needs its step")
-    return step
+    match metrics.get("step"):
+        case int(step) if type(step) is not bool:
+            return step
+        case step:
+            raise InputError(f"metrics.step: {step!r} is not a whole number; every line of the log needs its step")
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Value]]]:

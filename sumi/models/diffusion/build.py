@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import torch
 from torch import nn
@@ -34,6 +34,7 @@ from sumi.process.binomial import Binomial
 from sumi.process.learned import Learned
 from sumi.process.schedule import Schedule, noise_level
 
+Part = TypeVar("Part", bound=nn.Module)
 LARGEST_COEFFICIENT: Final = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
 
@@ -153,20 +154,22 @@ def _bound(schedule: Schedule, grid: int, levels: int | None) -> VariationalBoun
 
 
 def _uncertain_loss(config: DiffusionSettings, denoiser: NetworkDenoiser | BinomialDenoiser) -> UncertainLoss:
-    for part in denoiser.auxiliary.values():
-        if isinstance(part, Uncertainty):
-            return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), part)
-    raise SumiError("training: weighting=uncertainty needs a denoiser that holds it; make it with build_denoiser")
+    uncertainty = _auxiliary(denoiser, Uncertainty)
+    if uncertainty is None:
+        raise SumiError("training: weighting=uncertainty needs a denoiser that holds it; make it with build_denoiser")
+    return UncertainLoss(DenoisingLoss(OutputWeighting(config.parameterization)), uncertainty)
+
+
+def _auxiliary(denoiser: NetworkDenoiser | BinomialDenoiser, wanted: type[Part]) -> Part | None:
+    """The denoiser's auxiliary module of type ``wanted``, if any."""
+    return next((part for part in denoiser.auxiliary.values() if isinstance(part, wanted)), None)
 
 
 def build_times(config: DiffusionSettings, denoiser: NetworkDenoiser | BinomialDenoiser) -> TimeSampler:
     """The configured time sampler, or the denoiser's module that is one. Raises InputError where it has no times."""
-    for part in denoiser.auxiliary.values():
-        if isinstance(part, ImportanceSampler):
-            return part
     match config.times:
         case ImportanceTimes() as times:
-            return times.sampler()
+            return _auxiliary(denoiser, ImportanceSampler) or times.sampler()
         case times:
             times.times(torch.zeros(1, dtype=torch.float64), denoiser.schedule)
             return times

@@ -78,5 +78,8 @@ class DDIM:
     def _learned_std(denoised: Denoised, posterior_variance: float, of_clean: float) -> Number:
         if denoised.clean_variance is None:
             raise InputError("variance: this model has learned none; choose ddpm, or train with variance=learned")
-        variance = posterior_variance + of_clean**2 * denoised.clean_variance
-        return variance.clamp(min=0.0).sqrt() if isinstance(variance, Tensor) else max(0.0, variance) ** 0.5
+        match posterior_variance + of_clean**2 * denoised.clean_variance:
+            case Tensor() as variance:
+                return variance.clamp(min=0.0).sqrt()
+            case variance:
+                return max(0.0, variance) ** 0.5
