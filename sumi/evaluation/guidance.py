@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sumi.conditioning.condition import Condition
+from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.evaluation.sweep_measures import Accuracy, Distance, Variety
 from sumi.evaluation.sweeps import Sweep, in_random_order, sweep
@@ -61,10 +62,10 @@ def guidance_sweep(
     Raises InputError unless the model is a class-conditional model of images; for runs that do not fit it; and for
     fewer than two scales or scales that are not finite and at least 0.
     """
-    if not isinstance(model, DiffusionModel) or model.config.condition("labels") is None:
-        raise InputError(
-            "trade_off: needs a class-conditional model of images; train the recipe classifier-free or guided"
-        )
+    why = "trade_off: needs a class-conditional model of images; train the recipe classifier-free or guided"
+    model = expect(model, DiffusionModel, why)
+    if model.config.condition("labels") is None:
+        raise InputError(why)
     values = tuple(sorted(set(scales)))
     if len(values) < 2 or not all(isfinite(value) and value >= 0 for value in values):
         raise InputError("scales: give at least two different numbers from 0 upwards, such as 0,1,2,5")

@@ -139,7 +139,10 @@ def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
 
 def _plain(value: Any) -> Any:
     """JSON has no NaN."""
-    return None if isinstance(value, float) and isnan(value) else value
+    match value:
+        case float() if isnan(value):
+            return None
+    return value
 
 
 def draw_comparison(comparison: Comparison, path: Path) -> SavedFigure:

@@ -74,8 +74,11 @@ class ConvolutionalClassifier(nn.Module):
         found: list[Tensor] = []
         for layer in self.body:
             x = layer(x)
-            if isinstance(layer, nn.SiLU) and x.ndim == 4:
-                found.append(x)
+            match layer:
+                case nn.SiLU() if x.ndim == 4:
+                    found.append(x)
+                case _:
+                    pass
         return found
 
 

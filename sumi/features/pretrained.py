@@ -56,11 +56,12 @@ class Preprocessing:
         return (x - mean) / std
 
     def _resized(self, x: Tensor) -> list[int]:
-        if not isinstance(self.size, int):
-            return list(self.size)
-        height, width = x.shape[2:]
-        shorter = min(height, width)
-        return [self.size * height // shorter, self.size * width // shorter]
+        match self.size:
+            case int(side):
+                shorter = min(x.shape[2:])
+                return [side * length // shorter for length in x.shape[2:]]
+            case sides:
+                return list(sides)
 
 
 BATCH = 32

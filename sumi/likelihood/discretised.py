@@ -87,6 +87,7 @@ def _gaussian(difference: Tensor, std: Tensor) -> Tensor:
 
 def _float64(x: Number) -> Tensor:
     """x in float64 on its device, or on the CPU if the device has no float64."""
-    if not isinstance(x, Tensor):
-        return torch.tensor(x, dtype=torch.float64)
-    return (x.cpu() if x.device.type == "mps" else x).double()
+    match x:
+        case Tensor():
+            return (x.cpu() if x.device.type == "mps" else x).double()
+    return torch.tensor(x, dtype=torch.float64)

@@ -179,7 +179,9 @@ class _InFloat64:
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         now = noise_level(self.schedule, t)
         prediction = self.denoiser(x_t.to(self.like), now)
-        variance = prediction.clean_variance
-        if isinstance(variance, Tensor):
-            variance = variance.to(x_t)
+        match prediction.clean_variance:
+            case Tensor() as varied:
+                variance = varied.to(x_t)
+            case variance:
+                pass
         return Denoised(prediction.clean.to(x_t), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)

@@ -34,6 +34,7 @@ from math import atan, exp, log, log1p, pi, tan
 import torch
 from torch import Tensor
 
+from sumi.data.spec import expect
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.energy import EnergyGradient
 from sumi.errors import InputError
@@ -83,9 +84,8 @@ def energy(denoiser: NetworkDenoiser, x_t: Tensor, t: NoiseLevel) -> Tensor:
 
     Raises InputError where the network is not an energy's gradient.
     """
-    network = denoiser.network
-    if not isinstance(network, EnergyGradient):
-        raise InputError("model: its network is not an energy; train one with parameterization=energy")
+    why = "model: its network is not an energy; train one with parameterization=energy"
+    network = expect(denoiser.network, EnergyGradient, why)
     c = denoiser.parameterization.coefficients(t)
     c_noise = x_t.new_full((len(x_t),), float(c.c_noise))
     return network.energy(float(c.c_in) * x_t, c_noise) / (float(c.c_in) * float(t.sigma))

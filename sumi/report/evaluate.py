@@ -78,9 +78,12 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     """
     data, n, seed, progress = options.data, options.n, options.seed, options.progress
     sweeps, guidance = options.sweeps, options.guidance
-    diffusion = model if isinstance(model, DiffusionModel) else None
-    if diffusion is None:
-        options.refuse(f"a {model.config.recipe}", "sweeps", "guidance")
+    match model:
+        case DiffusionModel():
+            diffusion = model
+        case _:
+            diffusion = None
+            options.refuse(f"a {model.config.recipe}", "sweeps", "guidance")
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     dataset = other if other is not None and other.fingerprint() == known else model.load_images()
@@ -143,6 +146,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         words = replace(words, points=(*words.points, ("Note", note)))
     report = ImageReport(
         model,
+        diffusion,
         dataset,
         train,
         held_out,

@@ -38,9 +38,10 @@ CLOSEST = (
 
 @dataclass(frozen=True)
 class ImageReport:
-    """The pictures, charts and tables of one model."""
+    """The pictures, charts and tables of one model; ``diffusion``: itself, if it is a diffusion model."""
 
     model: GenerativeModel
+    diffusion: DiffusionModel | None
     dataset: Dataset
     train: Dataset
     held_out: Dataset
@@ -52,11 +53,6 @@ class ImageReport:
     losses: LossByLogSnr | None
     seed: int
     progress: Count | None = None
-
-    @property
-    def diffusion(self) -> DiffusionModel | None:
-        """The model, if it is a diffusion model."""
-        return self.model if isinstance(self.model, DiffusionModel) else None
 
     def write(self, words: Verdict, made: str) -> tuple[Path, ...]:
         """Write ``report/`` in the run folder; ``made``: how the samples were made. Returns the files.

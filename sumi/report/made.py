@@ -19,10 +19,12 @@ def training_curve(model: TrainedModel) -> str:
     steps: list[int] = []
     values: list[float] = []
     for line in read_metrics(log) if log.exists() else []:
-        step, loss = line["step"], line["loss"]
-        if isinstance(step, int) and isinstance(loss, float):
-            steps.append(step)
-            values.append(loss)
+        match line:
+            case {"step": int(step), "loss": float(loss)}:
+                steps.append(step)
+                values.append(loss)
+            case _:
+                pass
     return loss_curve(steps, values)
 
 

@@ -121,19 +121,25 @@ def _paragraphs(text: str) -> str:
 
 def _figure(figure: Figure) -> str:
     caption = html.escape(figure.caption)
-    if isinstance(figure.picture, str):
-        if not figure.picture.startswith("<svg"):
+    match figure.picture:
+        case str(svg) if svg.startswith("<svg"):
+            picture = f'<div class="chart" role="img" aria-label="{caption}">{svg}</div>'
+        case str():
             raise InputError(f"picture: {figure.caption!r} is a string but not SVG; give a file as Path or bytes")
-        picture = f'<div class="chart" role="img" aria-label="{caption}">{figure.picture}</div>'
-    else:
-        data = figure.picture.read_bytes() if isinstance(figure.picture, Path) else figure.picture
-        formats = [name for start, name in FORMATS if data.startswith(start)]
-        if not formats:
-            raise InputError(f"picture: {figure.caption!r} is not a PNG, WebP, JPEG or GIF file; give one of these")
-        encoded = base64.b64encode(data).decode()
-        picture = f'<img src="data:image/{formats[0]};base64,{encoded}" alt="{caption}">'
+        case bytes(data):
+            picture = _embedded(data, figure.caption)
+        case Path() as path:
+            picture = _embedded(path.read_bytes(), figure.caption)
     attribute = ' class="wide"' if figure.wide else ""
     return f"<figure{attribute}>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
+def _embedded(data: bytes, caption: str) -> str:
+    formats = [name for start, name in FORMATS if data.startswith(start)]
+    if not formats:
+        raise InputError(f"picture: {caption!r} is not a PNG, WebP, JPEG or GIF file; give one of these")
+    encoded = base64.b64encode(data).decode()
+    return f'<img src="data:image/{formats[0]};base64,{encoded}" alt="{html.escape(caption)}">'
 
 
 def _table(table: Table) -> str:

@@ -31,16 +31,17 @@ def restored(
     ``SHOWN`` held-out images have their middle inpainted, are upscaled, or are colourised.
     ``progress(done, total)`` counts candidates.
     """
-    shape, small = model.images.shape, model.config.condition("small")
+    shape = model.images.shape
     operator: AnyOperator
-    if model.config.condition("masked") is not None:
-        operator, what = Mask(_middle(shape)), "with the middle inpainted"
-    elif isinstance(small, SmallConditioning):
-        operator, what = box(*shape[1:], small.factor), f"upscaled {small.factor}×"
-    elif model.config.condition("grey") is not None:
-        operator, what = Grey(), "colourised"
-    else:
-        return []
+    match {condition.name: condition for condition in model.config.conditioning}:
+        case {"masked": _}:
+            operator, what = Mask(_middle(shape)), "with the middle inpainted"
+        case {"small": SmallConditioning(factor=factor)}:
+            operator, what = box(*shape[1:], factor), f"upscaled {factor}×"
+        case {"grey": _}:
+            operator, what = Grey(), "colourised"
+        case _:
+            return []
     truth = evenly_spaced(held_out, SHOWN)
     given = operator(truth)
     candidates: list[Tensor] = []
