@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.figures.canvas import SavedFigure, canvas, save
+from sumi.figures.canvas import SavedFigure, canvas, save, show_image
 from sumi.process.gaussian import add_noise, transition
 from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_levels
 from sumi.randomness import Purpose, normal
@@ -41,11 +41,7 @@ def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, s
         level, by_steps = walked[k]
         by_jump = add_noise(image, jump_noise, level)
         for row, x in ((0, by_steps), (1, by_jump)):
-            panel = axes[row][column]
-            picture = ((x / max(1.0, float(deviation(level))) + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
-            panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            panel.set_xticks([])
-            panel.set_yticks([])
+            show_image(axes[row][column], x / max(1.0, float(deviation(level))))
         axes[0][column].set_title(f"t = {float(level.t):.1f}", fontsize=9)
     axes[0][0].set_ylabel(f"{steps} steps", fontsize=9)
     axes[1][0].set_ylabel("one jump", fontsize=9)

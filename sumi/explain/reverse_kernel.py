@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import FunctionDenoiser
-from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save, show_image
 from sumi.process.gaussian import transition
 from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_level, noise_levels
 from sumi.randomness import Purpose, SampleNoise, normal
@@ -183,8 +183,7 @@ def draw_one_step(images: Tensor, schedule: Schedule, path: Path, *, count: int 
     panels = figure.subplots(len(rows), IMAGES + 1)
     for axes_row, (name, all_of_them) in zip(panels, rows, strict=True):
         for axes, image in zip(axes_row, [*all_of_them[:IMAGES], all_of_them.mean(0)], strict=True):
-            picture = ((image + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            show_image(axes, image)
             axes.set_axis_off()
         axes_row[0].text(-0.2, 0.5, name, transform=axes_row[0].transAxes, ha="right", va="center", fontsize=10)
     panels[0][-1].set_title("their mean", fontsize=10, color=RED)

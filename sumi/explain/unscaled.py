@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save, show_image
 from sumi.process.schedule import Schedule
 from sumi.randomness import Purpose, normal
 
@@ -113,10 +113,7 @@ def _draw_images(figure: "SubFigure", image: Tensor, betas: Tensor, seed: int) -
         states = walk(image, betas, scaled=kind, seed=seed)
         for column, k in enumerate(shown):
             axes = panels[row][column]
-            picture = ((states[k] + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.set_xticks([])
-            axes.set_yticks([])
+            show_image(axes, states[k])
             inside = float((states[k].abs() <= 1).double().mean())
             axes.set_xlabel(f"{100 * inside:.0f} % inside", fontsize=8)
             if row == 0:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from sumi.errors import writing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 INK, RED, GREY = "#1f2937", "#c2410c", "#9ca3af"
 
@@ -25,6 +27,14 @@ def canvas(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def show_image(axes: "Axes", image: "Tensor") -> None:
+    """Draw an image (C, H, W) in [-1, 1] without ticks; values outside are clamped."""
+    picture = ((image + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def save(figure: "Figure", path: Path, says: str) -> SavedFigure:

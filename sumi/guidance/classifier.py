@@ -1,20 +1,19 @@
-"""Classifier guidance (Dhariwal & Nichol 2021, section 4): towards noisy images that a classifier takes for a class.
+"""Classifier guidance (Dhariwal & Nichol 2021, section 4) by the gradient of a classifier of noisy images.
 
     x̂_0 ← x̂_0 + s (sigma²/alpha) ∇ log p(y | x_t),            in scores   ∇ log p(x_t) + s ∇ log p(y | x_t)
 
-by Tweedie's formula, s the scale: 0 is off. With s = 1, an unconditional denoiser and an exact classifier it is the
-denoiser of p(x | y); the denoiser may be told the class itself as well (their section 4.3). It is the field that
-classifier-free guidance has (`sumi.guidance.extrapolation`), and what is said there of other scales holds here too: it
-does not lead to p(x) p(y | x)^s.
+by Tweedie's formula, with scale s: 0 is off. With s = 1, an unconditional denoiser and an exact classifier it is the
+denoiser of p(x | y). The denoiser may be conditioned on the class too (their section 4.3). The field is the one of
+classifier-free guidance (`sumi.guidance.extrapolation`), so at other scales samples do not follow p(x) p(y | x)^s.
 
-`NoisyClassifier` reads a network as p(y | x_t). How well a class is recognised depends on how much noise there is
-beside the data and on nothing else, so the network sees
+`NoisyClassifier` reads a network as p(y | x_t). How well a class can be recognised depends on the log-SNR alone, so the
+network sees
 
-    x_t/√(alpha² + sigma²) = √u x_0 + √(1 - u) ε,        u = sigmoid(log_snr),        told log_snr/4,
+    x_t/√(alpha² + sigma²) = √u x_0 + √(1 - u) ε,        u = sigmoid(log_snr),        and log_snr/4,
 
-and one classifier guides models of every schedule. It knows the log-SNR that it was trained at; guidance at others is
-to be left out (`NoisyClassifier.interval`). The gradient is by autograd, at one forward and one backward pass a step;
-where x_t has a gradient itself, as methods of restoration ask, its slope is part of that of x̂_0.
+and one classifier guides models of every schedule, in the interval of log-SNR that it was trained on
+(`NoisyClassifier.interval`). The gradient is by autograd: one forward and one backward pass per step. If x_t requires a
+gradient, as in restoration, it is differentiable.
 """
 
 from collections.abc import Callable

@@ -1,27 +1,22 @@
-"""Guidance by extrapolation: a better denoiser, and further away from a worse one.
+"""Guidance by extrapolation from a worse denoiser through a better one.
 
     x̂_0 = x̂_0(worse) + w (x̂_0(better) - x̂_0(worse)),         w = 1 is the better one alone, w = 0 the worse
 
 | guidance               | better                  | worse                                        |
 | ---------------------- | ----------------------- | -------------------------------------------- |
-| classifier-free        | told the condition      | told nothing (Ho & Salimans 2022)            |
-| with a negative        | told the condition      | told what is not wanted                      |
+| classifier-free        | conditional             | unconditional (Ho & Salimans 2022)           |
+| with a negative        | conditional             | conditioned on what is unwanted              |
 | autoguidance           | the model               | a smaller or less trained one (Karras 2024)  |
 
-In scores it is ∇ log p(x_t) + w ∇ log p(y | x_t) for the first: the score of p(x_t) p(y | x_t)^w at each level alone.
-These are not the noised versions of one distribution, so what comes out is not p(x) p(y | x)^w, but where the ODE that
-this field drives leads.
+In scores the first is ∇ log p(x_t) + w ∇ log p(y | x_t), at each noise level the score of p(x_t) p(y | x_t)^w. These
+are not the noised versions of one distribution, so samples do not follow p(x) p(y | x)^w.
 
-Outside of the interval of noise levels that it may be limited to (`sumi.guidance.extrapolation`) the better one stands
-alone. ``rescale`` φ brings the deviation of x̂_0 back to the better one's, by that share of the way (Lin et al. 2024,
-section 3.4, there of the network's output).
+Guidance may be limited to an interval of noise levels, low < sigma/alpha ≤ high (Kynkäänniemi et al. 2024): at high
+noise it reduces diversity, and at low noise it has no effect. Outside it the better denoiser is used alone. ``rescale``
+φ brings the deviation of x̂_0 back to the better one's by that share (Lin et al. 2024, section 3.4, there for the
+network's output).
 
-What is said of the variance of x_0 is what the better one says, as in GLIDE (Nichol et al. 2022): an extrapolation has
-none of its own.
-
-Guidance limited to an interval of noise levels, low < sigma/alpha ≤ high (Kynkäänniemi et al. 2024).
-
-In much noise guidance costs variety, near the data it does nothing.
+The variance of x_0 is the better denoiser's, as in GLIDE (Nichol et al. 2022), since an extrapolation has none.
 """
 
 from dataclasses import dataclass, field, replace

@@ -52,7 +52,7 @@ class UNetConfig(LevelsConfig):
     blocks: tuple[int, ...] = field(
         default=(1, 1, 3),
         metadata={
-            "help": "residual blocks of each level, on each way; one more going up at full resolution; lowest: once"
+            "help": "residual blocks of each level, down and up; one more going up at full resolution; lowest: once"
         },
     )
     cross_attention: tuple[int, ...] = field(

@@ -39,29 +39,32 @@ def known_bits(values: Tensor, known: Tensor) -> Tensor:
     return torch.where(known, (1 + values) / 2, 0.5)
 
 
-def _check_table(probability: Tensor) -> None:
-    if not bool(((probability >= 0) & (probability <= 1)).all()):
-        raise InputError("probability: holds values outside [0, 1]; give P(+1) of each bit, ½ where nothing is known")
-
-
 def _multiplied(clean: Tensor, rho: Tensor) -> Tensor:
     """The mean of the product of two bit distributions with means ``clean`` and ``rho``; a ``rho`` of ±1 wins."""
     return torch.where(rho.abs() == 1, rho, (clean + rho) / (1 + rho * clean))
 
 
 @dataclass(frozen=True)
-class BitProduct:
-    """Each bit's own Bayes' rule with ``probability``, P(+1) of each bit, which broadcasts to x of shape (N, …)."""
+class _OfTable:
+    """A denoiser times ``probability``, P(+1) of each bit, which broadcasts to x of shape (N, …)."""
 
     denoiser: Denoiser
     probability: Tensor
 
     def __post_init__(self) -> None:
-        _check_table(self.probability)
+        if not bool(((self.probability >= 0) & (self.probability <= 1)).all()):
+            raise InputError(
+                "probability: holds values outside [0, 1]; give P(+1) of each bit, ½ where nothing is known"
+            )
 
     @property
     def schedule(self) -> Schedule:
         return self.denoiser.schedule
+
+
+@dataclass(frozen=True)
+class BitProduct(_OfTable):
+    """Each bit's own Bayes' rule with ``probability``."""
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         denoised = self.denoiser(x_t, t)
@@ -71,21 +74,11 @@ class BitProduct:
 
 
 @dataclass(frozen=True)
-class ConditionedBits:
+class ConditionedBits(_OfTable):
     """As `BitProduct`, with the other bits regressed on the constrained ones: one more evaluation per constrained bit.
 
-    ``probability`` broadcasts to x of shape (N, …); bits where it is ½ for all samples cost nothing.
+    Bits whose ``probability`` is ½ for all samples cost nothing.
     """
-
-    denoiser: Denoiser
-    probability: Tensor
-
-    def __post_init__(self) -> None:
-        _check_table(self.probability)
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         denoised = self.denoiser(x_t, t)
