@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -170,12 +170,16 @@ def _train(
     if before is not None:
         dataset = as_started(dataset, before.items)
     description = RunDescription.of(config, dataset)
+    changed: list[str] = []
     if before is None:
         config.check(description.items)
     else:
-        _refuse_changes(before, description, events)
+        changed = _refuse_changes(before, description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
     lines = trainer.resume()  # before anything is written, as it may raise
+    if changed and trainer.step:
+        lines.append(f"changed from step {trainer.step + 1} on: {'; '.join(changed)}")
+        trainer.log.append({"step": trainer.step, "event": "changed", "settings": "; ".join(changed)})
     run.write_config(to_json(description))
     run.write_skipped(dataset.skipped_report())
     if resume:
@@ -188,6 +192,8 @@ def _train(
         f"{parameters(trainer.model):,} parameters; {trainer.device}, {trainer.precision}"
     )
     trainer.run()
+    if trainer.skipped:
+        events.say(f"{trainer.skipped} of {trainer.step} steps were skipped: {run.metrics_file} names their samples")
     own = own_network(config)
     network = None if own is None else own.network
     return load(run.path, device=str(trainer.device), network=network, parts=known)
@@ -223,6 +229,7 @@ def build_trainer(
         identity=description.identity,
         on_progress=events.progress,
         on_sample=write_preview,
+        on_message=events.say,
     )
     return trainer, kept
 
@@ -267,15 +274,28 @@ def _refuse_existing(run: RunFolder, resume: bool) -> None:
         raise InputError(f"out: {run.path} already holds a run; resume it, or give another folder")
 
 
-def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) -> None:
-    """A run continues only with the same configuration and data; more steps are allowed."""
+RESUMABLE: Final = tuple(
+    f"training.{name}"
+    for name in (
+        *("learning_rate", "warmup_steps", "decay"),
+        *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "skip_limit"),
+    )
+)
+"""What may change when a run is resumed besides its sampler and more steps: the learning rate, and what no weight
+depends on."""
+
+
+def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) -> list[str]:
+    """A run continues with the same data, and the same configuration but for `RESUMABLE`: the changes in that."""
     before, after = old.config.training.steps, new.config.training.steps
     if after < before:
         raise InputError(f"steps: {after} are fewer than the {before} the run was started with; give as many or more")
     moved = replace(old.config.data, source=new.config.data.source)  # its contents are compared below
     training = replace(old.config.training, steps=after)
     found = differences(replace(old.config, data=moved, training=training), new.config)
-    changed = [line for line in found if not line.startswith("sampling.")]  # sampling does not affect the weights
+    found = [line for line in found if not line.startswith("sampling.")]  # sampling does not affect the weights
+    allowed = [line for line in found if line.partition(":")[0] in RESUMABLE]
+    changed = [line for line in found if line not in allowed]
     if changed:
         raise InputError(f"resume: the configuration differs ({'; '.join(changed)}); undo that or give another folder")
     if old.data_fingerprint != new.data_fingerprint:
@@ -287,6 +307,7 @@ def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) ->
         raise InputError(f"data.source: {where} is not the data the run was started with ({old.config.data.source})")
     if after > before and new.config.training.decay != "constant":
         events.say(f"note: the learning rate now decays over {after} steps; before, it decayed over {before}")
+    return allowed
 
 
 def _started(run: RunFolder, recipe: str, parts: Iterable[type]) -> SystemConfig:

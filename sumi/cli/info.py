@@ -40,8 +40,12 @@ def run(options: argparse.Namespace) -> None:
     for line in skipped:
         say(f"  damaged: {line}")
     try:
-        for line in read(folder.metrics_file)[-1:] if folder.metrics_file.exists() else []:
+        log = read(folder.metrics_file) if folder.metrics_file.exists() else []
+        for line in [line for line in log if "event" not in line][-1:]:
             say(f"last line    step {line['step']}, loss {line['loss']}")
+        skipped_steps = [str(line["step"]) for line in log if line.get("event") == "skipped"]
+        if skipped_steps:
+            say(f"skipped      {len(skipped_steps)} steps that were not finite: {', '.join(skipped_steps[-10:])}")
     except InputError as error:
         say(f"log          {error}")
     tuned = sorted(path.stem for path in folder.tuned.glob("*.json"))

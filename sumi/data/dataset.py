@@ -73,6 +73,7 @@ class Dataset(Protocol):
 
     Attributes:
         label_names: one name a class; () where there are none.
+        keys: one name an item, all different, the same everywhere.
         columns: the names of the numbers that belong to each item.
         notes: what the user should know about how the data were read.
     """
@@ -90,6 +91,9 @@ class Dataset(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
 
     @property
     def notes(self) -> tuple[str, ...]: ...

@@ -83,6 +83,12 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     state: dict[str, JSON]
 
+    def nonfinite(self) -> str | None:
+        """The first tensor with a value that is not finite, such as ``ema.network.conv_in.weight``; None: all are."""
+        parts = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer}
+        values = ((f"{part}.{name}", value) for part, tensors in parts.items() for name, value in tensors.items())
+        return next((name for name, value in values if not value.isfinite().all()), None)
+
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """Write ``folder/00012000``, verify it, and only then remove older checkpoints beyond the ``keep`` newest.
@@ -194,7 +200,7 @@ def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that loads, or None, and a line for each folder that was skipped.
+    """The newest checkpoint that loads and is finite, or None, and a line for each folder that was skipped.
 
     Raises:
         InputError: there are checkpoints but none loads; restarting silently would lose the run.
@@ -202,7 +208,10 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     complete, skipped = find_checkpoints(folder)
     for path in reversed(complete):
         try:
-            return load_checkpoint(path), skipped
+            checkpoint = load_checkpoint(path)
+            if bad := checkpoint.nonfinite():
+                raise InputError(f"{path}: {bad} is not finite; use another checkpoint")
+            return checkpoint, skipped
         except SumiError as error:
             skipped.append(f"skipped {path.name}: {error}")
     if complete:

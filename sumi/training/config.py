@@ -32,6 +32,10 @@ class TrainingConfig:
     precision: Literal["auto", "fp32", "bf16"] = field(
         default="auto", metadata={"help": "of the network in training; auto: bf16 if the device supports it"}
     )
+    skip_limit: int = field(
+        default=10,
+        metadata={"help": "steps in a row with a loss or gradient that is not finite, each skipped, that end the run"},
+    )
     log_every: int = field(default=50, metadata={"help": "steps between lines in metrics.jsonl"})
     sample_every: int = field(
         default=2_000, metadata={"help": "steps between grids of samples; 0: only after the last step"}
@@ -42,7 +46,8 @@ class TrainingConfig:
     keep_checkpoints: int = field(default=3, metadata={"help": "number of newest checkpoints to keep"})
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "log_every", "checkpoint_every", "keep_checkpoints"):
+        intervals = ("log_every", "checkpoint_every", "keep_checkpoints")
+        for name in ("steps", "batch_size", "accumulation", "skip_limit", *intervals):
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name}: {getattr(self, name)} is too small; give 1 or more")
         for name in ("warmup_steps", "sample_every", "weight_decay"):

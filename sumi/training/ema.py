@@ -24,3 +24,9 @@ class EMA:
         torch._foreach_lerp_(self._average, self._source, 1 - decay)
         for copied, present in self._buffers:
             copied.copy_(present)
+
+    @torch.no_grad()
+    def restore_buffers(self) -> None:
+        """The source's buffers again as they were at the last update."""
+        for copied, present in self._buffers:
+            present.copy_(copied)

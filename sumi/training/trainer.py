@@ -7,6 +7,9 @@ threads, and there is no generator state to save.
 
     for each step:  loss of the batch, in `accumulation` parts → clip → AdamW → EMA → log, sample, save
 
+A step whose loss or gradient is not finite is skipped: weights, optimizer and EMA stay as they were, and counters, data
+and noise go on. It is computed a second time to find the layer (`sumi.training.nonfinite`), and named in the log.
+
 Gradients of auxiliary modules are clipped separately from the network's, and their weights do not decay. The logged
 norm is that of the network's gradient.
 """
@@ -16,6 +19,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
+from typing import Final, NoReturn, cast
 
 import numpy as np
 import torch
@@ -33,8 +37,12 @@ from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.metrics_log import MetricsLog
+from sumi.training.nonfinite import watching
 from sumi.training.precision import resolve_precision
 from sumi.training.run_folder import RunFolder
+
+SHOWN: Final = 5
+"""How many samples of a skipped step are named on the terminal; the log names all."""
 
 
 class Trainer:
@@ -42,7 +50,7 @@ class Trainer:
 
     ``flip``: mirror images left to right, half of the time. ``identity``: what the weights belong to; a checkpoint with
     another identity is refused. ``on_sample(model, step)`` is called with the averaged weights every ``sample_every``
-    steps and at the end; ``on_progress`` about ten times per second.
+    steps and at the end; ``on_progress`` about ten times per second; ``on_message`` gets a line for each skipped step.
     """
 
     def __init__(
@@ -57,15 +65,17 @@ class Trainer:
         identity: str = "",
         on_progress: Callable[[Progress], None] | None = None,
         on_sample: Callable[[nn.Module, int], None] | None = None,
+        on_message: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config, self.objective, self.model = config, objective, objective.model
         self.data, self.seed, self.flip = data, seed, flip
         paths = RunFolder(folder)
         self.checkpoints, self.log = paths.checkpoints, MetricsLog(paths.metrics_file)
         self.identity, self.on_progress, self.on_sample = identity, on_progress, on_sample
+        self.on_message = on_message
         self.device = objective.device
         self.precision = resolve_precision(config.precision, self.device)
-        self.step = 0
+        self.step = self.skipped = self.skipped_in_a_row = 0
         self.ema = EMA(self.model)
         self.parts = objective.parameter_groups()
         network, *auxiliary = self.parts
@@ -110,9 +120,11 @@ class Trainer:
                 ) from None
             if checkpoint.optimizer:
                 _load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
-            else:
+            elif "precision" not in checkpoint.state:
                 lines.append("the run has only weights, as a saved model does: the optimizer starts from zero")
             self.step = checkpoint.step
+            self.skipped = cast("int", checkpoint.state.get("skipped", 0))
+            self.skipped_in_a_row = cast("int", checkpoint.state.get("skipped_in_a_row", 0))
             lines += [
                 f"{name} was {checkpoint.state[name]}, is {now}: the run continues, but is not bit-identical"
                 for name, now in self._setup().items()
@@ -124,33 +136,49 @@ class Trainer:
     def run(self) -> None:
         """Train to the configured number of steps.
 
-        Raises Interrupted after SIGINT or SIGTERM, with the last step saved; SumiError if the loss is no longer finite
-        (then nothing is saved, and the last good checkpoint remains).
+        Raises Interrupted after SIGINT or SIGTERM, with the last step saved; SumiError after ``skip_limit`` steps in a
+        row without a finite loss and gradient, with the weights before them saved, or if weights are not finite.
         """
         config, meter = self.config, _Meter(self.config, len(self.parts), self.device)
         self.objective.train()
         with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)):
             while self.step < config.steps:
-                loss, norms = self._take_step(self.step + 1)
+                taken = self._take_step(self.step + 1)
                 self.step += 1
-                meter.add(loss, norms)
+                meter.add(taken)
+                if self.skipped_in_a_row >= min(config.skip_limit, config.steps):
+                    self._give_up()
                 signal_number = stop.signal_number  # read once: a signal may come between any two lines
                 last = signal_number is not None or self.step == config.steps
                 if last or self.step % config.log_every == 0:
-                    self.log.append(meter.line(self.step, self._where))
+                    self.log.append(meter.line(self.step))
                 if self.on_progress and meter.due():
                     self.on_progress(meter.progress(self.step))
                 if last or self.step % config.checkpoint_every == 0:
-                    meter.means(self._where)
-                    self._save()
+                    # a row of skipped steps must not displace the checkpoints before it
+                    self._save(keep=config.keep_checkpoints + self.skipped_in_a_row)
                 if signal_number is not None:
                     raise Interrupted(signal_number, f"stopped after step {self.step}, which is saved; resume it")
                 # after the save, so that an error in sampling does not lose the step
                 if self.on_sample and (last or (config.sample_every and self.step % config.sample_every == 0)):
                     self.on_sample(self.ema.module, self.step)
 
-    def _take_step(self, step: int) -> tuple[Tensor, Tensor]:
-        """One optimizer step: the mean loss of its batch, and the norm of each part's gradient before clipping."""
+    def _take_step(self, step: int) -> tuple[Tensor, Tensor] | None:
+        """One optimizer step: see `_gradients`. None if the step was skipped."""
+        loss, norms, _ = self._gradients(step)
+        if not all(map(isfinite, torch.cat([loss[None], norms]).tolist())):
+            return self._skip(step)
+        self.optimizer.step()
+        self.ema.update(self.config.ema_decay_at(step))
+        self.skipped_in_a_row = 0
+        return loss, norms
+
+    def _gradients(self, step: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Computes the clipped gradients of a step.
+
+        Returns the mean loss of its batch, the norm of each part's gradient before clipping, and the losses of the
+        batch's items, in ``accumulation`` parts.
+        """
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)
@@ -158,6 +186,7 @@ class Trainer:
         torch.manual_seed(int(generator(self.seed, 0, step, Purpose.DROPOUT).integers(2**62)))
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
+        each: list[Tensor] = []
         for positions in np.split(np.arange(config.batch_size), config.accumulation):
             items = self._items(step, positions)
             batch = batch_of(self.data, items, positions, step=step, seed=self.seed, flip=self.flip)
@@ -169,11 +198,46 @@ class Trainer:
             loss = losses.sum() / config.batch_size
             loss.backward()
             total += loss.detach()
+            each.append(losses.detach())
         clip = partial(nn.utils.clip_grad_norm_, max_norm=config.gradient_clip, foreach=True)
-        norms = torch.stack([clip(part) for part in self.parts])
-        self.optimizer.step()
-        self.ema.update(config.ema_decay_at(step))
-        return total, norms
+        return total, torch.stack([clip(part) for part in self.parts]), each
+
+    def _skip(self, step: int) -> None:
+        """Undo a step whose loss or gradient is not finite, and log its samples and the first layer at fault."""
+        self.ema.restore_buffers()
+        with watching(self.objective) as places:
+            loss, norms, each = self._gradients(step)
+        self.ema.restore_buffers()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        found = {"the loss": loss, "the norm of the gradient": norms.sum()}
+        places += [name for name, value in found.items() if not isfinite(float(value))]
+        layer = places[0] if places else None
+        items = self._items(step, np.arange(self.config.batch_size))
+        bad = ~torch.cat(each).isfinite().cpu().numpy()
+        names = [self.data.keys[item] for item in (items[bad] if bad.any() else items)]
+        self.log.append({"step": step, "event": "skipped", "layer": layer, "items": ", ".join(names)})
+        what = f"{layer} is not finite" if layer else "it was not finite once and is now, so test the machine's memory"
+        more = f", … ({len(names)} in all)" if len(names) > SHOWN else ""
+        self.on_message(f"step {step} is skipped: {what}; its samples: {', '.join(names[:SHOWN])}{more}")
+
+    def _give_up(self) -> NoReturn:
+        """Save the weights before a row of skipped steps, if any are worth it, and raise SumiError."""
+        count, earlier = self.skipped_in_a_row, self._last_saved()
+        what = f"training: the loss or its gradient was not finite in {count} steps in a row, up to step {self.step}"
+        if self.skipped == self.step or self._checkpoint().nonfinite():
+            where, back = self._where(), ""
+        else:
+            self.skipped_in_a_row = 0  # resumed, it may skip as many again
+            saved = self._save(keep=self.config.keep_checkpoints + count)
+            where = f"step {self.step} is saved"
+            to = f"continue from step {earlier}" if earlier else "start afresh"
+            back = f"; if that fails, delete {saved} to {to}"
+        raise SumiError(
+            f"{what}; {where}; resume it with a training.learning_rate below {self.config.learning_rate:g}, or with a "
+            f"training.skip_limit above {self.config.skip_limit}{back}"
+        )
 
     def _items(self, step: int, positions: np.ndarray) -> np.ndarray:
         """The items at these positions of a step's batch, from an endless sequence of epochs, each in its own order."""
@@ -181,10 +245,13 @@ class Trainer:
         count = len(self.data)
         return np.array([self._order(int(p) // count)[int(p) % count] for p in place])
 
-    def _where(self) -> str:
+    def _last_saved(self) -> int | None:
         found, _ = find_checkpoints(self.checkpoints)
-        saved = max((checkpoint_step(path) for path in found), default=None)
-        return f"step {self.step}: {'the last checkpoint is ' + str(saved) if saved else 'there is no checkpoint yet'}"
+        return max((checkpoint_step(path) for path in found), default=None)
+
+    def _where(self) -> str:
+        saved = self._last_saved()
+        return f"the last checkpoint is {saved}" if saved else "there is no checkpoint yet"
 
     def _setup(self) -> dict[str, JSON]:
         """What determines the bits of a run besides the configuration."""
@@ -195,15 +262,25 @@ class Trainer:
             "torch": str(torch.__version__),
         }
 
-    def _save(self) -> None:
-        checkpoint = Checkpoint(
+    def _checkpoint(self) -> Checkpoint:
+        counts: dict[str, JSON] = {"skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
+        return Checkpoint(
             step=self.step,
             model=self.model.state_dict(),
             ema=self.ema.module.state_dict(),
             optimizer=_optimizer_tensors(self.optimizer, self.model),
-            state={**self._setup(), "identity": self.identity},
+            state={**self._setup(), **counts, "identity": self.identity},
         )
-        save_checkpoint(self.checkpoints, checkpoint, keep=self.config.keep_checkpoints)
+
+    def _save(self, keep: int) -> Path:
+        """Save a checkpoint, and keep so many. Raises SumiError if a tensor is not finite."""
+        checkpoint = self._checkpoint()
+        if bad := checkpoint.nonfinite():
+            raise SumiError(
+                f"training: {bad} is not finite after step {self.step}, which is not saved; {self._where()}; resume it "
+                f"with a training.learning_rate below {self.config.learning_rate:g}"
+            )
+        return save_checkpoint(self.checkpoints, checkpoint, keep=keep)
 
 
 class _Meter:
@@ -212,31 +289,25 @@ class _Meter:
     def __init__(self, config: TrainingConfig, parts: int, device: torch.device) -> None:
         self.config = config
         self.sums = torch.zeros(1 + parts, device=device)
-        self.steps = 0
+        self.steps = self.finite = 0
         self.mark = self.last_shown = time.perf_counter()
         self.loss = self.speed = float("nan")
 
-    def add(self, loss: Tensor, norms: Tensor) -> None:
-        self.sums += torch.cat([loss[None], norms])
+    def add(self, taken: tuple[Tensor, Tensor] | None) -> None:
+        """Count a step; ``taken``: its loss and norms, None if it was skipped."""
         self.steps += 1
+        if taken is not None:
+            loss, norms = taken
+            self.sums += torch.cat([loss[None], norms])
+            self.finite += 1
 
-    def means(self, where: Callable[[], str]) -> tuple[float, float]:
-        """Mean loss and norm of the network's gradient. Raises SumiError if any of them is not finite."""
-        loss, norm, *others = (self.sums / max(self.steps, 1)).tolist()
-        if not all(isfinite(value) for value in (loss, norm, *others)):
-            raise SumiError(
-                f"training: the loss or its gradient is no longer finite at {where()}; "
-                "train again with a lower training.learning_rate or more training.warmup_steps"
-            )
-        return loss, norm
-
-    def line(self, step: int, where: Callable[[], str]) -> dict[str, float]:
-        """The log's line for the steps since the last one; resets the sums."""
-        self.loss, norm = self.means(where)
+    def line(self, step: int) -> dict[str, float]:
+        """The log's line for the steps since the last one, nan where all were skipped; resets the sums."""
+        self.loss, norm, *_ = (self.sums / self.finite if self.finite else self.sums * float("nan")).tolist()
         now = time.perf_counter()
         self.speed = self.steps * self.config.batch_size / (now - self.mark)
         self.sums.zero_()
-        self.steps, self.mark = 0, now
+        self.steps, self.finite, self.mark = 0, 0, now
         rate = self.config.learning_rate_at(step)
         return {
             "step": step,
@@ -258,7 +329,7 @@ class _Meter:
         speed = self.speed
         if not speed > 0:  # no line yet
             speed = self.steps * self.config.batch_size / (time.perf_counter() - self.mark)
-        loss = self.loss if isfinite(self.loss) else float(self.sums[0]) / max(self.steps, 1)
+        loss = self.loss if isfinite(self.loss) else float(self.sums[0]) / max(self.finite, 1)
         left = (self.config.steps - step) * self.config.batch_size / speed
         return Progress(step, self.config.steps, loss, speed, left)
 
@@ -287,5 +358,6 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors
             "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"{names[parameter]}.exp_avg_sq"]),
         }
         for index, parameter in enumerate(order)
+        if f"{names[parameter]}.step" in tensors  # a parameter without a gradient so far has none
     }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -15,7 +15,7 @@ from sumi.config import override
 from sumi.data.batch import Batch
 from sumi.data.config import DataConfig
 from sumi.data.vectors import VectorDataset
-from sumi.errors import InputError, SumiError
+from sumi.errors import InputError
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.run import load
 from sumi.objectives.objective import Objective
@@ -203,7 +203,7 @@ def test_resume_where_there_is_nothing_starts(tmp_path: Path, whole: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "data", "answer"),
     [
-        (("training.learning_rate=0.1",), None, "training.learning_rate: 0.001 → 0.1"),
+        (("training.beta_1=0.8",), None, "training.beta_1: 0.9 → 0.8"),
         (("training.steps=39",), None, "steps: 39 are fewer"),
         (("network.widths=64",), None, "network.widths[0]"),
     ],
@@ -260,16 +260,6 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [None]
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path: Path) -> None:
-    with pytest.raises(SumiError, match="no longer finite at step"):
-        train(
-            config_of("training.learning_rate=1e30", "training.warmup_steps=25", "network.dropout=0.0"),
-            out=tmp_path / "r",
-        )
-    for path in find_checkpoints(tmp_path / "r/checkpoints")[0]:
-        assert all(bool(v.isfinite().all()) for v in load_checkpoint(path).model.values())
 
 
 def test_accumulation_changes_only_rounding(whole: Path, tmp_path: Path) -> None:
@@ -389,19 +379,6 @@ def test_what_stands_beside_the_network_does_not_decay(tmp_path: Path) -> None:
     trainer.run()
     assert trainer.model.network.weight.tolist()[0] == pytest.approx([0.95, 0.95])
     assert trainer.model.other.weight.tolist()[0] == [1.0, 1.0, 1.0]
-
-
-def test_a_gradient_beside_the_network_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
-    """√|w - 1| is 0 at w = 1, where its slope is none."""
-
-    class Root(Steep):
-        def forward(self, batch: Batch) -> torch.Tensor:
-            return super().forward(batch) + (self.model.other.weight - 1).abs().sum().sqrt()
-
-    trainer = Trainer(TrainingConfig(steps=1, batch_size=1), Root(1.0), numbers(1), 0, tmp_path)
-    with pytest.raises(SumiError, match="no longer finite"):
-        trainer.run()
-    assert not find_checkpoints(tmp_path / "checkpoints")[0]
 
 
 def test_the_optimizer_is_resumed_by_name_whatever_the_order_of_its_parts(tmp_path: Path) -> None:
