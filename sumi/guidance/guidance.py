@@ -3,7 +3,7 @@
     condition → classifier-free guidance or autoguidance → classifier guidance → thresholding
 
 Classifier-free guidance, a negative class and autoguidance extrapolate (`sumi.guidance.extrapolation`), a classifier
-adds its gradient to what comes of that (`sumi.guidance.classifier`), and a threshold keeps x̂_0 in range at last.
+adds its gradient to the result (`sumi.guidance.classifier`), and a threshold finally keeps x̂_0 in range.
 """
 
 from collections.abc import Sequence

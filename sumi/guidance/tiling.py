@@ -1,17 +1,17 @@
-"""Pictures larger than those a denoiser was trained on: one after the other window of them is denoised, and x̂_0 is the
-mean (MultiDiffusion, Bar-Tal et al. 2023, eq. 5).
+"""Images larger than a denoiser's own: overlapping windows are denoised, and x̂_0 is their weighted mean
+(MultiDiffusion, Bar-Tal et al. 2023, eq. 5).
 
-    x̂_0(x_t) = Σ_k w_k x̂_0^(k)/Σ_k w_k,        x̂_0^(k) = D(x_t in window k, t) where window k is, w_k a weight there
+    x̂_0(x_t) = Σ_k w_k x̂_0^(k)/Σ_k w_k,        x̂_0^(k) = D(x_t in window k, t) inside window k, with weight w_k
 
-It is the x̂_0 that all windows together are nearest to, in weighted squares. The windows lie ``stride`` apart, the last
-one flush with the border; w falls from the middle of a window to its sides as sin², so that no seam shows: where
-windows lie half their side apart, the weights add up to 1.
+This x̂_0 minimises the weighted squared distance to all windows. The windows lie ``stride`` apart, the last one flush
+with the border. w falls as sin² from the middle of a window to its sides, which hides seams: with a stride of half a
+side, the weights add up to 1.
 
-Exact where a pixel depends on no other outside of a window of its own: for independent pixels with any stride, for
-independent blocks with a stride of their size. What is farther apart than a window agrees through what lies between
-alone. Var(x_0 | x_t), where the denoiser says it, is the same mean of its windows'.
+It is exact if pixels depend only on pixels of their own window: for independent pixels with any stride, for independent
+blocks with a stride of their size. Pixels farther apart than a window agree only through those between them.
+Var(x_0 | x_t), if the denoiser gives it, is the same mean.
 
-The condition of a picture holds for each of its windows; an image in the condition is cut as the picture is.
+An image's condition applies to each of its windows; an image in the condition is cut like the image.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""How samples are made: a solver and the times at which it stops, chosen by name, and how each x̂_0 is guided.
+"""How samples are made: a solver and its times, chosen by name, and guidance.
 
-A `Sampling` is the ``sampling`` section of a run's configuration. Whatever samples takes its fields as options, which
-replace the run's own for once (`SamplingOptions`).
+A `Sampling` is the ``sampling`` section of a run's configuration. Everything that samples takes its fields as options,
+which replace the run's own for that call (`SamplingOptions`).
 """
 
 from dataclasses import dataclass, field, fields, replace

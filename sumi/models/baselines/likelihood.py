@@ -1,4 +1,4 @@
-"""How probable a VAE or a PixelCNN holds data: by the bound and by many draws together, or exactly.
+"""The likelihood of data under a VAE or a PixelCNN: by the bound and by many draws together, or exactly.
 
 Bits per dimension of the original levels, a mean over held-out images with its standard error. A GAN has no likelihood.
 """
