@@ -29,8 +29,9 @@ def run(options: argparse.Namespace) -> None:
     from sumi.operators.linear import Mask
 
     model = prepared(options)
+    background = model.config.data.background
     shape = model.images.shape
-    image = read_image(options.image, shape, larger=True)
+    image = read_image(options.image, shape, larger=True, background=background)
     mask = read_mask(options.mask, (image.shape[1], image.shape[2]))
     method = method_for(model, Mask(mask), options.method)
     with counting("painting") as painting:

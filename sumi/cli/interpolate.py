@@ -32,7 +32,11 @@ def run(options: argparse.Namespace) -> None:
 
     model = prepared(options)
     shape = model.images.shape
-    a, b = read_image(options.a, shape, "a", larger=True), read_image(options.b, shape, "b", larger=True)
+    background = model.config.data.background
+    a, b = (
+        read_image(path, shape, name, larger=True, background=background)
+        for name, path in (("a", options.a), ("b", options.b))
+    )
     with counting("interpolating") as interpolating:
         made = model.interpolate(
             a,

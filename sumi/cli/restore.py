@@ -35,9 +35,10 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.diffusion.restoration import method_for
 
     model = prepared(options)
+    background = model.config.data.background
     channels, height, width = model.images.shape
     _, shape, _ = find_operator(options.operator, model.images.shape)
-    image = read_image(options.image, shape, larger=True)
+    image = read_image(options.image, shape, larger=True, background=background)
     size = image.shape[1] * (height // shape[1]), image.shape[2] * (width // shape[2])
     operator, _, noise = find_operator(options.operator, (channels, *size))
     if options.noise is not None:

@@ -32,11 +32,12 @@ def run(options: argparse.Namespace) -> None:
     from sumi.operators.separable import box
 
     model = prepared(options)
+    background = model.config.data.background
     channels, height, width = model.images.shape
     factor = usual_factor(model) if options.factor is None else options.factor
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"--factor {factor}: is none of {height} × {width}, the model's size; try 2")
-    image = read_image(options.image, (channels, height // factor, width // factor), larger=True)
+    image = read_image(options.image, (channels, height // factor, width // factor), larger=True, background=background)
     operator = box(factor * image.shape[1], factor * image.shape[2], factor)
     method = method_for(model, operator, options.method)
     with counting("upscaling") as upscaling:

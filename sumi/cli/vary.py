@@ -36,7 +36,11 @@ def run(options: argparse.Namespace) -> None:
     from sumi.training.run_folder import RunFolder
 
     model = prepared(options)
-    image, settings = read_image(options.image, model.images.shape, larger=True), sampling_options(model, options)
+    background = model.config.data.background
+    image, settings = (
+        read_image(options.image, model.images.shape, larger=True, background=background),
+        sampling_options(model, options),
+    )
     with counting("varying") as varying:
         given: SampleOptions = {**sample_options(model, options), "progress": varying}
         made = model.vary(image, options.strength, options.n, **given)

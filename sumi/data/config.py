@@ -1,10 +1,12 @@
 """Which data a run uses: the ``data`` section of its configuration."""
 
+import re
 from dataclasses import dataclass, field
 
 from sumi.errors import InputError
 
 SMALLEST_SIZE, LARGEST_SIZE = 4, 1024
+WHITE = "white"
 MEMORY = "memory"
 """The source of data in memory."""
 
@@ -32,6 +34,9 @@ class DataConfig:
     channels: int | None = field(
         default=None, metadata={"help": "1 (grey) or 3 (colour); none: 1 where every image is grey, else 3"}
     )
+    background: str = field(
+        default=WHITE, metadata={"help": "what transparent pixels are laid over: white, black, or a colour #rrggbb"}
+    )
     held_out: float = field(
         default=0.1,
         metadata={"help": "share of the items, chosen by a hash of their keys, that is kept for evaluation"},
@@ -57,6 +62,10 @@ class DataConfig:
             )
         if self.channels is not None and self.channels not in (1, 3):
             raise InputError(f"data.channels: {self.channels} is neither 1 (grey) nor 3 (colour); give one of these")
+        if not re.fullmatch("white|black|#[0-9a-fA-F]{6}", self.background):
+            raise InputError(
+                f"data.background: {self.background!r} is no colour read here; give white, black, or one as #rrggbb"
+            )
         if not 0 < self.held_out < 1:
             raise InputError(
                 f"data.held_out: {self.held_out} leaves one side empty; give a share above 0 and below 1, such as 0.1"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped
-from sumi.data.decode import Rule, try_decode
+from sumi.data.decode import Rule, notes_of, try_decode
 from sumi.data.images import ImageDataset, ImageSpec, indexed
 from sumi.data.listing import list_images
 from sumi.data.memory import require_memory
@@ -40,7 +40,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     described = read_metadata(listing.root)
     require_memory(len(listing.images), (config.channels or 3, size, size), config.source)
 
-    images, keys, rules, unreadable = _decode_all(listing.images, size, config.channels, progress)
+    images, keys, rules, unreadable = _decode_all(listing.images, size, config, progress)
     found = {key for key, _ in listing.images}
     missing = [
         Skipped(key, f"is described in {FILE_NAME}, line {description.line}, but is not there")
@@ -53,9 +53,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     labels, label_names, class_notes = _classes(keys, described)
     captions, caption_notes = _captions(keys, described)
     size_notes = () if config.size else (f"data.size was not given: images are fitted to {size}x{size}",)
-    rule_notes = tuple(
-        f"{rules[rule]} of {len(keys)} images {rule.value.format(size=size)}" for rule in Rule if rules[rule]
-    )
+    rule_notes = notes_of(rules, len(keys), size, config.background)
     return ImageDataset(
         images=images,
         labels=labels,
@@ -75,9 +73,10 @@ def outline(config: DataConfig) -> ImageSpec:
 
 
 def _decode_all(
-    files: Sequence[tuple[str, Path]], size: int, channels: int | None, progress: Progress | None
+    files: Sequence[tuple[str, Path]], size: int, config: DataConfig, progress: Progress | None
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], Counter[Rule], list[Skipped]]:
     """Pixels (N, C, size, size) and keys of the files that could be read, how often each rule applied, and the rest."""
+    channels = config.channels
     images = np.empty((len(files), channels or 3, size, size), np.uint8)
     keys: list[str] = []
     rules: Counter[Rule] = Counter()
@@ -87,7 +86,7 @@ def _decode_all(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")  # what matters of them is said in reasons and rules
-            read = partial(try_decode, size=size, channels=channels)
+            read = partial(try_decode, size=size, channels=channels, background=config.background)
             results = pool.map(read, [key for key, _ in files], [path for _, path in files])
             for done, ((key, _), result) in enumerate(zip(files, results, strict=True), start=1):
                 if isinstance(result, Skipped):

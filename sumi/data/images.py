@@ -308,7 +308,7 @@ def from_images(
 def indexed(classes: Sequence[str | int | None]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """(labels, label names) of one class an item: whole numbers in their order, all else as text; one class is none."""
     names = sorted({str(name) for name in classes})
-    if all(isinstance(name, int) for name in classes):
+    if {type(name) for name in classes} == {int}:
         names.sort(key=int)
     if len(names) < 2:
         return None, ()

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.arguments import finite, tensor
+from sumi.data.config import WHITE
 from sumi.data.decode import Decoded, Layer, Rule, UnreadableImage, decode, from_picture
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
@@ -31,21 +32,24 @@ ROUNDING: Final = 1e-3
 """How far beyond its range a value may lie."""
 
 
-def read_items(name: str, given: object, shape: tuple[int, ...], *, bounded: bool = True) -> Tensor:
+def read_items(
+    name: str, given: object, shape: tuple[int, ...], *, bounded: bool = True, background: str = WHITE
+) -> Tensor:
     """One item of ``shape``, or (N, …) where there are many (module docstring); an image may have other sides.
 
-    ``bounded``: whether images must be in [-1, 1]; a measurement need not be. Raises InputError, which begins
-    with ``name``.
+    ``bounded``: whether images must be in [-1, 1]; a measurement need not be. ``background``: what the
+    transparency of pictures is laid over, ``data.background`` of the model's run. Raises InputError, which begins with
+    ``name``.
     """
     match given:
         case list() | tuple() if given and all(map(_is_item, given)):
-            items = [read_items(name, item, shape, bounded=bounded) for item in given]
+            items = [read_items(name, item, shape, bounded=bounded, background=background) for item in given]
             if len({item.shape for item in items}) > 1:
                 sizes = ", ".join(sorted({str(tuple(item.shape)) for item in items}))
                 raise InputError(f"{name}: are of shapes {sizes}; give items of one shape")
             return torch.stack(items)
         case str() | os.PathLike() | Image.Image() if len(shape) == 3:
-            decoded = decoded_picture(name, given, shape[0])
+            decoded = decoded_picture(name, given, shape[0], background=background)
             if Rule.GREYED in decoded.rules:
                 raise InputError(f"{name}: {shown_picture(given)}has colours, and a grey image is needed; make it grey")
             pixels = torch.from_numpy(decoded.pixels.copy())
@@ -54,14 +58,16 @@ def read_items(name: str, given: object, shape: tuple[int, ...], *, bounded: boo
             return _image(name, given, shape[0], bounded) if len(shape) == 3 else finite(name, given).cpu()
 
 
-def decoded_picture(name: str, given: object, channels: int, layer: Layer = Layer.SEEN) -> Decoded:
+def decoded_picture(
+    name: str, given: object, channels: int, layer: Layer = Layer.SEEN, background: str = WHITE
+) -> Decoded:
     """The pixels of a path or a PIL image. Raises InputError for what cannot be read, naming the file."""
     try:
         match given:
             case Image.Image():
-                return from_picture(given, None, channels, layer)
+                return from_picture(given, None, channels, layer, background)
             case _:
-                return decode(Path(str(given)), None, channels, layer)
+                return decode(Path(str(given)), None, channels, layer, background)
     except UnreadableImage as error:
         raise InputError(f"{name}: {shown_picture(given)}{error}; give an image file") from None
     except OSError as error:

@@ -1,9 +1,13 @@
-"""Refuse, before reading, a set that does not fit into memory.
+"""Refuse, before reading, a set that does not fit into memory, and bound what threads decode at a time.
 
-Peak use is twice the pixels: once as loaded, and once more while the set is divided into training and held-out items.
+Peak use of a set is twice the pixels: once as loaded, and once more while the set is divided into training and held-out
+items.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Condition
 
 from sumi.errors import InputError
 
@@ -39,3 +43,23 @@ def require_memory(count: int, shape: tuple[int, ...], source: str) -> None:
             f"data.source: {source}: {count} images of {'x'.join(map(str, shape))} take {needed / 1e9:.1f} GB "
             f"with their division, and {available / 1e9:.1f} GB are available; lower data.size or use fewer images"
         )
+
+
+class Room:
+    """A bound on what threads use at the same time: ``size`` of it in all, or one that takes more alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._used, self._changed = size, 0, Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Wait until ``amount`` is free, and hold it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + amount <= self._size)
+            self._used += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= amount
+                self._changed.notify_all()

@@ -26,7 +26,7 @@ from sumi.data import vectors
 from sumi.data.arrays import channels_first, from_array, outline
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, Progress
-from sumi.data.decode import Rule, UnreadableImage, from_picture
+from sumi.data.decode import Rule, UnreadableImage, from_picture, notes_of
 from sumi.data.folder import DEFAULT_SIZE
 from sumi.data.images import ImageDataset, indexed
 from sumi.data.load import load, peek
@@ -168,7 +168,7 @@ def _from_pictures(
     found = []
     for i, picture in enumerate(pictures):
         try:
-            decoded = from_picture(picture, size, config.channels)
+            decoded = from_picture(picture, size, config.channels, background=config.background)
         except UnreadableImage as error:
             raise InputError(f"data: item {i}: {error}") from None
         rules.update(decoded.rules)
@@ -178,9 +178,7 @@ def _from_pictures(
     channels = config.channels or max(len(pixels) for pixels in found)
     images = np.stack([np.broadcast_to(pixels, (channels, *pixels.shape[1:])) for pixels in found])
     fitted = () if config.size or size is None else (f"data.size was not given: images are fitted to {size}x{size}",)
-    notes = tuple(
-        f"{rules[rule]} of {len(found)} images {rule.value.format(size=size)}" for rule in Rule if rules[rule]
-    )
+    notes = notes_of(rules, len(found), size, config.background)
     index, names = _classes(labels, classes)
     keys = tuple(f"item/{i:07d}" for i in range(len(found)))
     return ImageDataset(images, index, names, None, keys, notes=(*fitted, *notes))

@@ -44,7 +44,7 @@ class PixelRange:
         Raises:
             InputError: the images are not uint8.
         """
-        levels = images if isinstance(images, torch.Tensor) else torch.tensor(images)
+        levels = torch.as_tensor(images)
         if levels.dtype != torch.uint8:
             raise InputError(f"images: {levels.dtype} are not pixel levels; give uint8 in 0..{self.levels - 1}")
         return levels.float().mul_(2).sub_(self.levels - 1).div_(self.levels - 1)

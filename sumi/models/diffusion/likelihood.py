@@ -320,7 +320,7 @@ def bits_per_dim(
     """
     _check(2, seed, evaluations)
     shape, unit = model.items.shape, model.items.unit
-    x = read_items("images", images, shape)
+    x = read_items("images", images, shape, background=model.config.data.background)
     if tuple(x.shape[1:]) != shape or not len(x):
         raise InputError(f"images: are of shape {tuple(x.shape)}; the model takes (N, {', '.join(map(str, shape))})")
     if method not in ("bound", "ode"):

@@ -319,7 +319,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         )
         if options.get("x") is not None or "t" in options:
             raise InputError("x, t: follow from the images and the strength; leave them out")
-        items = read_items("images", images, self.items.shape)
+        items = read_items("images", images, self.items.shape, background=self.config.data.background)
         items = items.expand(n, *items.shape) if items.ndim == len(self.items.shape) else items
         size = self._size_of(items)
         now, strength = self.at_strength(strength), real("strength", strength)
@@ -355,7 +355,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         By the probability-flow ODE (`sumi.sampling.inversion`, which explains ``corrections``). ``solver``: one of
         REVERSIBLE, or SOLVER@GRID. All else as of `sample`. Raises InputError.
         """
-        x = read_items("images", images, self.items.shape)
+        x = read_items("images", images, self.items.shape, background=self.config.data.background)
         size, method, n = self._size_of(x), self._reversible(options), len(x)
         corrections, batch_size = whole("corrections", corrections), whole("batch_size", batch_size, least=1)
         self.gaussian_denoiser()
@@ -413,7 +413,10 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         ``label``, ``condition``: of all. ``options``: as of `sample`. Raises InputError.
         """
         n = whole("n", n, least=2)
-        one, other = (read_items(name, item, self.items.shape) for name, item in (("a", a), ("b", b)))
+        one, other = (
+            read_items(name, item, self.items.shape, background=self.config.data.background)
+            for name, item in (("a", a), ("b", b))
+        )
         if one.shape != other.shape:
             raise InputError(f"b: is of shape {tuple(other.shape)}, and a of {tuple(one.shape)}; give two of one size")
         given = {"label": label, "condition": condition, "batch_size": 64}

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sumi.arguments import tensor
 from sumi.config import nearest
+from sumi.data.config import WHITE
 from sumi.data.decode import Layer
 from sumi.data.files import refuse_another, save, write_images
 from sumi.data.items import BYTES, decoded_picture, read_items, shown_picture
@@ -95,12 +96,14 @@ def _find_one(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, tupl
     return operator, (channels, height // factor, width // factor), 0.0
 
 
-def read_image(path: str, shape: tuple[int, int, int], what: str = "image", *, larger: bool = False) -> Tensor:
+def read_image(
+    path: str, shape: tuple[int, int, int], what: str = "image", *, larger: bool = False, background: str = WHITE
+) -> Tensor:
     """The picture in a file, float32 in [-1, 1], of ``shape`` or, where ``larger`` may be, with sides not below that.
 
-    Raises InputError where it is of another shape.
+    ``background``: as of `read_items`. Raises InputError where it is of another shape.
     """
-    image = read_items(what, path, shape)
+    image = read_items(what, path, shape, background=background)
     _check_sides(path, (image.shape[1], image.shape[2]), shape, what, larger)
     return image
 

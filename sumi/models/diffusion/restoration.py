@@ -110,7 +110,7 @@ def inpaint(
     may be files, PIL images or arrays, too (`sumi.data.items`, `sumi.models.diffusion.pictures.read_mask`). The rest is
     as of `restore`. Raises InputError also for a mask with nothing to paint, or nothing to keep.
     """
-    given = read_items("image", image, model.images.shape)
+    given = read_items("image", image, model.images.shape, background=model.config.data.background)
     size = _size(model, given)
     painted = read_mask(mask, size)
     if not bool(painted.any()):
@@ -138,7 +138,7 @@ def upscale(
     factor = usual_factor(model) if factor is None else whole("factor", factor)
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"factor: {factor} does not divide {height} × {width}, the model's size; give 2, or another")
-    given = read_items("image", image, model.images.shape)
+    given = read_items("image", image, model.images.shape, background=model.config.data.background)
     size = _size(model, given, factor)
     return _restored(model, given, box(*size, factor), 0.0, n, method, {**options, "size": size})
 
@@ -180,7 +180,9 @@ def _restored(
     height, width = sides("size", options.get("size") or own)
     zeros = torch.zeros(1, channels, height, width, device=model.device)
     model.gaussian_denoiser()
-    y = read_items("image", image, tuple(operator(zeros).shape[1:]), bounded=False)
+    y = read_items(
+        "image", image, tuple(operator(zeros).shape[1:]), bounded=False, background=model.config.data.background
+    )
     known = Measurement(operator, y[None].to(model.device), real("noise", noise))
     known.residual(zeros)
     return candidates(model, known, n, method, {**options, "size": (height, width)})
