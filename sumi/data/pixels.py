@@ -44,7 +44,11 @@ class PixelRange:
         Raises:
             InputError: the images are not uint8.
         """
-        levels = torch.as_tensor(images)
+        match images:
+            case torch.Tensor():
+                levels = images
+            case _:
+                levels = torch.tensor(images)
         if levels.dtype != torch.uint8:
             raise InputError(f"images: {levels.dtype} are not pixel levels; give uint8 in 0..{self.levels - 1}")
         return levels.float().mul_(2).sub_(self.levels - 1).div_(self.levels - 1)

@@ -304,9 +304,9 @@ def test_a_jpeg_that_ends_early_or_has_a_hole_is_refused(tmp_path: Path, progres
     middle, hole = (start + len(content)) // 2, (len(content) - start) // 4
     damaged = [content[: int(len(content) * share)] + b"\xff\xd9" for share in (0.3, 0.5, 0.7, 0.9)]
     damaged.append(content[:middle] + bytes(hole) + content[middle + hole :])
-    for bytes_ in damaged:
-        with pytest.raises(UnreadableImage, match="truncated|damaged"):
-            read(tmp_path, bytes_, ".jpg")
+    for part in damaged:
+        with pytest.raises(UnreadableImage, match=r"truncated|damaged"):
+            read(tmp_path, part, ".jpg")
 
 
 def test_a_flat_jpeg_whose_data_are_zeros_is_whole(tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_zeros_in_place_of_compressed_data_are_seen(tmp_path: Path) -> None:
             content[:half] + bytes(len(content) - half),
             content[:third] + bytes(third) + content[2 * third :],
         ):
-            with pytest.raises(UnreadableImage, match="damaged|truncated"):
+            with pytest.raises(UnreadableImage, match=r"damaged|truncated"):
                 read(tmp_path, damaged, suffix)
     with pytest.raises(UnreadableImage, match="strips of it are missing"):
         read(tmp_path, tiff(COLOURS[..., 0].tobytes(), 8, 1, start=0), ".tif")
