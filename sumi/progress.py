@@ -7,6 +7,7 @@ take ``progress``: a callback, True (show), False (silent), or None (show in a n
 import html
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,21 @@ class Progress:
 def counting_one(progress: Count | None, what: str) -> Callable[[int, int], None] | None:
     """A (done, total) callback that reports to ``progress`` under the name ``what``."""
     return None if progress is None else lambda done, total: progress(what, done, total)
+
+
+def printable(text: str) -> str:
+    """``text`` as one line that a terminal only shows: control, separator and surrogate characters are escaped.
+
+    Names of files and classes may hold anything, such as what sets a window's title or forges a line. Two joiners that
+    scripts need are kept.
+    """
+    return "".join(
+        c if unicodedata.category(c) not in _CONTROLS or c in "\u200c\u200d" else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+_CONTROLS: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def in_notebook() -> bool:
@@ -110,7 +126,8 @@ def _displayed(console: "Console | None", silence: float) -> Generator[_Display]
         from rich.console import Console
 
         console = console or Console(soft_wrap=True, highlight=False)
-        display = _Bar(console) if console.is_terminal else _Lines(console, silence)
+        live = console.is_terminal and not console.is_dumb_terminal
+        display = _Bar(console) if live else _Lines(console, silence)
     _shown.append(display)
     try:
         yield display
@@ -128,7 +145,7 @@ class _Lines:
     def show(self, what: str, done: int, total: int, facts: str = "", /) -> None:
         if time.monotonic() >= self.next:
             self.next = time.monotonic() + SECONDS_BETWEEN_LINES
-            self.console.print(f"{what} {done}/{total}  {facts}".rstrip(), markup=False)
+            self.console.print(printable(f"{what} {done}/{total}  {facts}".rstrip()), markup=False)
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -144,8 +161,10 @@ class _Bar:
     def show(self, what: str, done: int, total: int, facts: str = "", /) -> None:
         from rich import progress as rich
 
+        what = printable(what)
         if self.bar is None:
-            columns = [rich.SpinnerColumn(), rich.TextColumn("{task.description}"), rich.BarColumn()]
+            text = rich.TextColumn("{task.description}", markup=False)
+            columns = [rich.SpinnerColumn("line"), text, rich.BarColumn()]  # a spinner that any encoding has
             columns += [rich.MofNCompleteColumn(), rich.TextColumn("{task.fields[facts]}"), rich.TimeRemainingColumn()]
             self.bar = rich.Progress(*columns, console=self.console, transient=True)
             self.bar.start()

@@ -25,7 +25,7 @@ from sumi.models.formats import upgraded
 from sumi.models.model import RunDescription, SystemConfig, pick_device
 from sumi.models.run import load, own_network, read_config, read_run, with_network
 from sumi.networks.own import Network
-from sumi.progress import Progress, counting_of, counting_one, in_notebook, training_progress
+from sumi.progress import Progress, counting_of, counting_one, in_notebook, printable, training_progress
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
@@ -47,7 +47,7 @@ def _events_shown(progress: Callable[[Progress], None] | bool | None) -> Generat
         yield Events(progress=progress)
     elif in_notebook() if progress is None else progress:
         with counting_of() as reading, training_progress() as training:
-            yield Events(print, training, counting_one(reading, "reading images"))
+            yield Events(lambda line: print(printable(line)), training, counting_one(reading, "reading images"))
     else:
         yield Events()
 

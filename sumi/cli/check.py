@@ -4,7 +4,7 @@ import argparse
 
 from rich.table import Table
 
-from sumi.cli.terminal import console, counting, say
+from sumi.cli.terminal import counting, say, show
 from sumi.errors import SumiError
 
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
                 verdict = "holds" if law.holds else "[bold red]FAILS[/bold red]"
                 theirs = "" if law.peer is None else f"{law.peer:.1e}"
                 table.add_row(f"  {law.statement}", f"{law.deviation:.1e}", f"{law.bound:.1e}", verdict, theirs)
-    console.print(table)
+    show(table)
     if not installed():
         say("diffusers is not installed: nothing to compare with")
     if broken:

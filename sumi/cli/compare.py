@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from sumi.cli.options import add_device, add_run
-from sumi.cli.terminal import console, counting, counting_of, say
+from sumi.cli.terminal import cell, counting, counting_of, say, show
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def run(options: argparse.Namespace) -> None:
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     evaluations = _numbers(options.steps) if options.steps else None
     solvers = DEFAULT_SOLVERS if options.solvers is None else tuple(filter(None, options.solvers.split(",")))
+    if not solvers:
+        raise InputError(f"solvers: {options.solvers} names none; write such as adams,ddim")
     if options.tune is not None:
         evaluations = evaluations or (options.tune,)
         if _tune(model, options.tune, options.checkpoint):
@@ -98,5 +100,5 @@ def _show(comparison: Comparison) -> None:
         cells = ["draws noise", ""] if isnan(row.median) else [f"{row.median:.2g}", f"{row.percentile_95:.2g}"]
         if row.frechet is not None:
             cells.append(f"{row.frechet.value:.3f} [{row.frechet.low:.3f}, {row.frechet.high:.3f}]")
-        table.add_row(row.solver, str(row.evaluations), *cells, f"{1000 * row.seconds:.1f}")
-    console.print(table)
+        table.add_row(cell(row.solver), str(row.evaluations), *cells, f"{1000 * row.seconds:.1f}")
+    show(table)

@@ -108,7 +108,8 @@ def guidance_of(model: TrainedModel, options: argparse.Namespace) -> GuidanceSwe
 
 def say_measured(measured: Measured) -> None:
     """The verdict, then the files to open."""
-    say(measured.verdict)
+    for line in measured.verdict.split("\n"):
+        say(line)
     say("open:")
     for path in measured.files:
         say(f"  {path}")

@@ -9,10 +9,13 @@ import os
 import sys
 import traceback
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
-from sumi.errors import SumiError
+from sumi.cli.streams import all_written, libraries_kept_apart, output_error, own_output, tell
+from sumi.errors import InputError, SumiError
+from sumi.progress import printable
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
         return action
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"sumi: {message} (see {self.prog} --help)\n")
+        self.exit(2, printable(f"sumi: {message} (see {self.prog} --help)") + "\n")
 
 
 COMMANDS: Final = {
@@ -70,41 +73,56 @@ def build_parser(chosen: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    with own_output(), nullcontext() if "--debug" in given else libraries_kept_apart():
+        try:
+            code = _run(given)
+        except SystemExit as stop:  # help, options that are none, or a closed pipe
+            raise SystemExit(stop.code if all_written() else stop.code or 1) from None
+        return code if all_written() else code or 1
+
+
+def _run(given: Sequence[str]) -> int:
     parser = build_parser([word for word in given if not word.startswith("-")][:1])
     options = parser.parse_args(given)
-    if options.version:
-        from sumi import __version__
-
-        print(__version__)
-        return 0
-    if options.command is None:
-        parser.print_help()
+    if options.version or options.command is None:
+        _say_plainly(parser, options)
         return 0
     # threads that wait by spinning take a busy machine's cores from each other: a hundredfold loss was seen
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
+        _refuse_empty(options)
         import_module(f"sumi.cli.{options.command}").run(options)
     except SumiError as error:
-        if options.debug:
-            traceback.print_exc()
-        else:
-            print(f"sumi: {with_options(str(error), options.flags)}", file=sys.stderr)
+        _tell_error(with_options(str(error), options.flags), options)
         return error.exit_code
     except KeyboardInterrupt:
-        print("sumi: interrupted", file=sys.stderr)
+        tell("sumi: interrupted")
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:  # nobody should see this line; it is better than sixty
-        if options.debug:
-            traceback.print_exc()
-        else:
-            print(
-                f"sumi: unexpected {type(error).__name__}: {_first_line(error)} (--debug shows where)", file=sys.stderr
-            )
+        if output_error() is None:
+            _tell_error(f"unexpected {type(error).__name__}: {_first_line(error)} (--debug shows where)", options)
         return 1
     return 0
+
+
+def _say_plainly(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """The version, or the help. What cannot be written is told at the end (`all_written`)."""
+    from sumi import __version__
+
+    with suppress(OSError):
+        print(__version__ if options.version else parser.format_help().rstrip())
+
+
+def _refuse_empty(options: argparse.Namespace) -> None:
+    """An option that is given as nothing, as a shell makes of a variable that is not set, is not one left out."""
+    for name, value in vars(options).items():
+        if value == "":
+            raise InputError(f"{name}: is empty; give a value, or leave it out")
+
+
+def _tell_error(line: str, options: argparse.Namespace) -> None:
+    for text in traceback.format_exc().splitlines() if options.debug else [f"sumi: {line}"]:
+        tell(text)
 
 
 def with_options(message: str, flags: Mapping[str, str]) -> str:

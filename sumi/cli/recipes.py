@@ -2,10 +2,9 @@
 
 import argparse
 
-from rich.markup import escape
 from rich.table import Table
 
-from sumi.cli.terminal import console, say
+from sumi.cli.terminal import cell, say, show
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,5 +24,5 @@ def run(options: argparse.Namespace) -> None:
         return
     table = Table("field", "value", "meaning", box=None, pad_edge=False)
     for field, value, meaning in describe(build(options.recipe, DataConfig(source="PATH|NAME"))):
-        table.add_row(escape(field), escape(value), escape(meaning))
-    console.print(table)
+        table.add_row(cell(field), cell(value), cell(meaning))
+    show(table)

@@ -61,9 +61,12 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
         raise InputError("classifier_scale: is that of a classifier, and none is given; add --classifier")
     if "interval" in given:
         given["interval"] = read_interval(options.guidance_interval)
+    if "scale" not in given and own.scale == 1:
+        needing = ("worse", "negative", "rescale", *(() if "classifier" in given else ("interval",)))
+        for name in (name for name in needing if name in given):
+            option = {"rescale": "guidance_rescale", "interval": "guidance_interval"}.get(name, name)
+            raise InputError(f"{option}: counts as far as --guidance says, and that is 1; add --guidance 2")
     if "worse" in given:
-        if "scale" not in given and own.scale == 1:
-            raise InputError("worse: is guided away from as far as --guidance says, and that is 1; add --guidance 2")
         given.setdefault("negative", None)
     if options.worse_checkpoint is not None:
         run = options.worse or model.folder

@@ -5,13 +5,15 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from sumi import progress
 from sumi.errors import InputError
-from sumi.progress import Count, Progress
+from sumi.progress import Count, Progress, printable
 
 if TYPE_CHECKING:
     from sumi.models.model import TrainedModel
@@ -25,12 +27,25 @@ def refuse(model: TrainedModel, options: Namespace, *names: str, **defaults: obj
             raise InputError(f"{name}: a run of {model.config.recipe} has none; leave it out")
 
 
+NARROWEST: Final = 80
 console = Console(soft_wrap=True, highlight=False)
 
 
 def say(line: str) -> None:
-    """A plain line: no markup is read in file names."""
-    console.print(line, markup=False)
+    """A plain line: nothing in file names is markup, or moves the cursor."""
+    console.print(printable(line), markup=False)
+
+
+def cell(text: str) -> str:
+    """What is said in a table, as `say` says it."""
+    return escape(printable(text))
+
+
+def show(table: Table) -> None:
+    """A table, of at least NARROWEST columns: a narrower terminal breaks its lines, and no word is cut off."""
+    for column in table.columns:
+        column.overflow = "fold"
+    Console(soft_wrap=True, highlight=False, width=max(console.width, NARROWEST)).print(table)
 
 
 def training_progress() -> AbstractContextManager[Callable[[Progress], None]]:

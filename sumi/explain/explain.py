@@ -54,6 +54,10 @@ def explain(
     newest. ``device``: a run's; default: a GPU, if there is one. ``count(what, done, total)`` reports progress. Runs of
     other systems show samples or the accuracy. Raises InputError.
     """
+    unused = {"checkpoint": checkpoint, "device": device} if subject in (*LAWS, *SCHEDULES) else {}
+    unused |= {"data": data} if subject in WITHOUT_DATA else {}
+    for name in (name for name, value in unused.items() if value is not None):
+        raise InputError(f"{name}: does not count for {subject}; leave it out")
     if subject in LAWS:
         yield from LAWS[subject](data or "digits", out or Path("explain") / subject, count)
         return
@@ -139,6 +143,7 @@ LAWS: Final[dict[str, Callable[[str, Path, Count | None], Iterator[SavedFigure]]
     "low-density": _explain_low_density,
     "guidance": _explain_guidance,
 }
+WITHOUT_DATA: Final = ("low-density", "guidance")
 RUNS: Final[dict[str, Callable[[DiffusionModel, Dataset, Path, Count | None], Iterator[SavedFigure]]]] = {
     "images": _explain_images,
     "vectors": explain_vectors,

@@ -196,7 +196,7 @@ def test_a_worse_run_needs_a_scale(folder: Path, capsys) -> None:
     """The unconditional run is configured without guidance, and would be sampled without."""
     given = ["sample", str(folder / "plain"), "-n", "1", "--worse", str(folder / "worse")]
     assert main(given) == 2
-    assert "--worse: is guided away from as far as --guidance says, and that is 1" in capsys.readouterr().err
+    assert "--worse: counts as far as --guidance says, and that is 1" in capsys.readouterr().err
 
 
 def test_what_guides_may_be_a_run_folder_or_a_model(folder: Path) -> None:

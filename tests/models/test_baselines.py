@@ -283,7 +283,7 @@ def test_one_command_each(runs: Path, capsys) -> None:
     for call, answer in (
         (lambda: load(runs / "gan", BaselineModel).bits_per_dim(x), "a GAN has no likelihood"),
         (lambda: vae.bits_per_dim(x[:, :, :4]), r"images: are of shape \(20, 1, 4, 8\); the model takes"),
-        (lambda: vae.bits_per_dim(x, draws=0), "draws: 0 is too few"),
+        (lambda: vae.bits_per_dim(x, draws=0), "draws: 0 is out of range"),
         (lambda: model.bits_per_dim(x, draws=2), "draws: the likelihood of a pixelcnn is exact"),
     ):
         with pytest.raises(InputError, match=answer):

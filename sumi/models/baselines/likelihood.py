@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
+from sumi.arguments import torch_defaults, whole
 from sumi.data.dataset import evenly_spaced
+from sumi.data.items import Items, read_items
 from sumi.errors import InputError
 from sumi.likelihood import dequantize
 from sumi.likelihood.figures import Mean
@@ -63,9 +65,10 @@ def likelihood_of_baseline(
     return BaselineLikelihood(len(x), unit.name, unit.about, figures)
 
 
+@torch_defaults()
 def bits_per_dim(
     model: BaselineModel,
-    images: Tensor,
+    images: Items,
     *,
     seed: int = 0,
     draws: int | None = None,
@@ -78,12 +81,13 @@ def bits_per_dim(
     shape, and for a GAN.
     """
     shape = model.items.shape
-    if tuple(images.shape[1:]) != shape or not len(images):
+    given = read_items("images", images, shape)
+    if tuple(given.shape[1:]) != shape or not len(given):
         raise InputError(
-            f"images: are of shape {tuple(images.shape)}; the model takes (N, {', '.join(map(str, shape))})"
+            f"images: are of shape {tuple(given.shape)}; the model takes (N, {', '.join(map(str, shape))})"
         )
-    x = model.items.finish(images.float()).to(model.device)
-    weights = _log_weights(model, x, seed, _draws(model, draws), progress)
+    x = model.items.finish(given).to(model.device)
+    weights = _log_weights(model, x, whole("seed", seed), _draws(model, draws), progress)
     return dequantize.importance_weighted_bits(weights, x[0].numel())
 
 
@@ -93,9 +97,7 @@ def _draws(model: BaselineModel, draws: int | None) -> int:
         raise InputError(f"{model.folder}: a GAN has no likelihood; measure it with `sumi evaluate`")
     if draws is not None and model.baseline.likelihood == "exact":
         raise InputError("draws: the likelihood of a pixelcnn is exact; leave it out")
-    if draws is not None and draws < 1:
-        raise InputError(f"draws: {draws} is too few; give 1 or more")
-    return draws or VAE_DRAWS
+    return VAE_DRAWS if draws is None else whole("draws", draws, least=1)
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sumi.arguments import torch_defaults
 from sumi.data.batch import Batch
+from sumi.data.items import Items
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.baselines.baseline import Baseline
@@ -105,7 +106,7 @@ class BaselineModel(GenerativeModel[BaselineConfig, Baseline]):
 
     def bits_per_dim(
         self,
-        images: Tensor,
+        images: Items,
         *,
         seed: int = 0,
         draws: int | None = None,
