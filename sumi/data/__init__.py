@@ -5,7 +5,8 @@
         a built-in set                      builtin/
         arrays of images, vectors or bits   arrays.py, vectors.py
         MNIST's idx files                   idx.py
-        a folder of images                  listing.py, metadata.py, decode.py, folder.py
+        a folder of images                  listing.py, metadata.py, folder.py
+        one image file                      decode.py, colour.py, integrity.py
     DataSpec: the type of one item          spec.py, specs.py; images.py and vectors.py: one file per data type
     PixelRange: levels <-> [-1, 1]          pixels.py
 

@@ -109,7 +109,7 @@ def _require_two(count: int, skipped: Sequence[Skipped], folder: Path) -> None:
     why = f" ({files} skipped; the first: {skipped[0]})" if skipped else ""
     if count == 0:
         raise InputError(
-            f"data.source: {folder} holds no readable image{why}; give PNG, JPEG, WebP, BMP, TIFF or GIF files"
+            f"data.source: {folder} holds no readable image{why}; give PNG, JPEG, WebP, AVIF, TIFF, BMP or GIF files"
         )
     if count == 1:
         raise InputError(f"data.source: {folder} holds one readable image{why}; at least 2 images are needed, add more")

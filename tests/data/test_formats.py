@@ -309,6 +309,15 @@ def test_a_jpeg_that_ends_early_or_has_a_hole_is_refused(tmp_path: Path, progres
             read(tmp_path, part, ".jpg")
 
 
+def test_a_jpeg_without_its_last_scan_or_with_too_much_of_one_is_refused(tmp_path: Path) -> None:
+    progressive = encoded(NOISE, "JPEG", quality=90, progressive=True)
+    with pytest.raises(UnreadableImage, match="is truncated: scans of it are missing"):
+        read(tmp_path, progressive[: progressive.rindex(b"\xff\xc4")] + b"\xff\xd9", ".jpg")
+    sequential = encoded(NOISE, "JPEG", quality=90)
+    with pytest.raises(UnreadableImage, match=r"is damaged \(a scan holds more data"):
+        read(tmp_path, sequential[:-2] + b"\x5a" * 200 + b"\xff\xd9", ".jpg")
+
+
 def test_a_flat_jpeg_whose_data_are_zeros_is_whole(tmp_path: Path) -> None:
     flat = np.full((1024, 1024), 128, np.uint8)
     content = encoded(flat, "JPEG", optimize=True)
