@@ -1,12 +1,12 @@
-"""A space to measure images in: the inner values of a small classifier, trained on the real training images themselves.
+"""A learned feature space: the last hidden layer of a small classifier trained on the training images.
 
-Distances between pixels say little about likeness, so quality is measured between *features*: what the last layer
-before the answer of a classifier holds. The usual choice, a network trained on ImageNet, knows nothing of grey 8×8
-digits; a few convolutions (``feature_network``) learn the data at hand in seconds.
+Pixel distances say little about similarity, so quality is measured between *features* of a classifier. The usual
+choice, a network trained on ImageNet, does not suit grey 8×8 digits; a few convolutions (`sumi.features.network`) learn
+the data at hand in seconds.
 
-Data with labels are told apart by label. Without labels the network learns which of the four quarter turns an image was
-given (RotNet: Gidaris, Singh and Komodakis 2018): whoever knows that has seen what the images show. Either way small
-random shifts keep it from learning by heart, and a tenth of the images is kept out to measure its accuracy.
+The network classifies labelled data by label. Without labels it learns which of four quarter turns was applied to an
+image (RotNet: Gidaris, Singh and Komodakis 2018), which requires recognising its content. Small random shifts reduce
+overfitting, and a tenth of the images is held out to measure the accuracy.
 """
 
 import math
@@ -30,7 +30,7 @@ from sumi.features.network import (
 BATCH = 128
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.05
-FEWEST_STEPS, MOST_STEPS, PASSES = 400, 1000, 10  # ten passes over the data, within limits
+FEWEST_STEPS, MOST_STEPS, PASSES = 400, 1000, 10  # ten passes over the data, within 400 to 1000 steps
 FEWEST_IMAGES = 10
 TURNS = 4
 
@@ -40,24 +40,24 @@ Progress = Callable[[int, int], None]
 def train_classifier(
     images: Tensor, labels: Tensor, *, classes: int, seed: int, progress: Progress | None = None
 ) -> FeatureNetwork:
-    """Learn to tell the classes of ``images`` (N, C, H, W), float32 in [-1, 1].
+    """Train a classifier of ``images`` (N, C, H, W), float32 in [-1, 1].
 
     ``labels``: int64 (N,) in [0, classes).
 
-    The same images and seed give the same network (bit for bit at one number of threads); no global random state is
-    read or changed. ``progress`` is called with (steps done, steps in all). Raises InputError for fewer than 10 images
-    and for labels that do not fit.
+    The same images and seed give the same network (bit for bit with the same number of threads), without using global
+    random state. ``progress`` is called with (steps done, total). Raises InputError for fewer than 10 images and for
+    labels that do not fit.
     """
     check_images(images)
     if labels.shape != (len(images),):
-        raise InputError(f"labels of shape {tuple(labels.shape)} for {len(images)} images: give one for each image")
+        raise InputError(f"labels: have shape {tuple(labels.shape)} for {len(images)} images; give one per image")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise InputError(f"labels from {int(labels.min())} to {int(labels.max())}: they must lie in 0 to {classes - 1}")
+        raise InputError(f"labels: are {int(labels.min())} to {int(labels.max())}; give labels in 0 to {classes - 1}")
     return _train(images, labels, "classes", classes, seed, progress)
 
 
 def train_rotations(images: Tensor, *, seed: int, progress: Progress | None = None) -> FeatureNetwork:
-    """Learn which quarter turn (0, 1, 2 or 3) each of ``images`` (N, C, H, W), float32 in [-1, 1], was given.
+    """Train a classifier of the quarter turn (0, 1, 2 or 3) of ``images`` (N, C, H, W), float32 in [-1, 1].
 
     For data without labels; otherwise as ``train_classifier``.
     """
@@ -66,7 +66,7 @@ def train_rotations(images: Tensor, *, seed: int, progress: Progress | None = No
 
 
 def _examples(images: Tensor, labels: Tensor, task: str) -> list[tuple[Tensor, Tensor]]:
-    """Batches of equal size of what the network sees and should answer: images as they are, or turned four ways."""
+    """Equal batches of inputs and targets: the images themselves, or turned four ways."""
     if task == "classes":
         return [(images, labels)]
     turned = [images.rot90(turn, (2, 3)) for turn in range(TURNS)]
@@ -77,7 +77,7 @@ def _examples(images: Tensor, labels: Tensor, task: str) -> list[tuple[Tensor, T
 
 
 def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to a sixteenth of its side, at least a pixel, the edge repeated outside."""
+    """Each image shifted by up to a sixteenth of its side, at least a pixel, with edge padding."""
     n, c, height, width = images.shape
     reach = max(1, min(height, width) // 16)
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
@@ -91,7 +91,7 @@ def _train(
     images: Tensor, labels: Tensor, task: str, classes: int, seed: int, progress: Progress | None
 ) -> FeatureNetwork:
     if len(images) < FEWEST_IMAGES:
-        raise InputError(f"{len(images)} images are too few to learn features from: give at least {FEWEST_IMAGES}")
+        raise InputError(f"images: {len(images)} are too few to learn features from; give at least {FEWEST_IMAGES}")
     images, labels = images.float().cpu(), labels.cpu()
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator)
@@ -118,9 +118,9 @@ def _fit(
     generator: torch.Generator,
     progress: Progress | None,
 ) -> None:
-    """Adam with decoupled weight decay, the rate rising over a tenth of the steps and falling along a cosine."""
+    """AdamW with linear warm-up over a tenth of the steps and cosine decay."""
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
-    size = BATCH if min(images.shape[2:]) <= 32 else BATCH // 2  # large images take their time
+    size = BATCH if min(images.shape[2:]) <= 32 else BATCH // 2  # large images are slow
     if task == "rotations":
         size //= TURNS
     steps = min(MOST_STEPS, max(FEWEST_STEPS, PASSES * len(images) // size))

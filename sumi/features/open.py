@@ -1,4 +1,4 @@
-"""A feature space by name: the built-in one, or that of a network in a file or folder that the user has."""
+"""A feature space by name: the built-in one, or a network in the user's file or folder."""
 
 from pathlib import Path
 from textwrap import shorten
@@ -10,13 +10,13 @@ from sumi.errors import InputError
 from sumi.features.space import FeatureSpace
 
 LEARNED: Final = "learned"
-"""The built-in space: that of a classifier that is trained on the training images."""
+"""The built-in space: a classifier trained on the training images."""
 
 
 def open_space(name: str, device: torch.device) -> FeatureSpace | None:
     """The network in ``name``: a file of Inception weights, or a folder in Hugging Face's format; None for LEARNED.
 
-    Raises InputError, with the way out, where there is no such network.
+    Raises InputError, with the remedy, if there is no such network.
     """
     if name == LEARNED:
         return None

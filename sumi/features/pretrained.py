@@ -1,11 +1,9 @@
-"""The feature space of a network that others trained: its features as they come, of images as it wants to see them.
+"""The feature space of a pretrained network, with its own image preprocessing, in torch alone.
 
-Images as a network from elsewhere wants to see them: resized, cut out, shifted and scaled; in torch alone.
-
-A network says how its training images were prepared, and only such images have the features that others measured. The
-trap is the resizing (Parmar, Zhang and Zhu 2022): the same images, made smaller by libraries that skip pixels and by
-those that average, are some points of FID apart. Here whatever is made smaller is smoothed first (``antialias``; what
-is made larger is the same with and without), and nothing is rounded on the way.
+A network defines how images are resized, cropped and normalised; only images prepared so have the published features.
+Resizing is the trap (Parmar, Zhang and Zhu 2022): the same images, downsampled by libraries that skip pixels and by
+those that average, differ by several points of FID. Here downsampling always smooths first (``antialias``, which does
+not affect upsampling), and nothing is rounded in between.
 """
 
 from collections.abc import Callable
@@ -22,11 +20,10 @@ from sumi.features.space import SpaceFacts, hash_of
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize to ``size``, cut the middle ``crop`` out, subtract ``mean`` and divide by ``std`` in the range [0, 1].
+    """Resize to ``size``, centre-crop to ``crop``, subtract ``mean`` and divide by ``std`` in the range [0, 1].
 
-    ``size``: (height, width), or the length of the shorter side alone; ``crop``: (height, width), None for all.
-    ``interpolation``: "bilinear" or "bicubic" (of a = -1/2, as Pillow has it). ``mean`` and ``std``: of red, green and
-    blue.
+    ``size``: (height, width), or the length of the shorter side; ``crop``: (height, width), None for no crop.
+    ``interpolation``: "bilinear" or "bicubic" (with a = -1/2, like Pillow). ``mean`` and ``std``: per colour channel.
     """
 
     size: tuple[int, int] | int
@@ -36,7 +33,7 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """float32 (N, 3, h, w) of images (N, 1 or 3, H, W) in [-1, 1], grey ones in three equal channels.
+        """float32 (N, 3, h, w) from images (N, 1 or 3, H, W) in [-1, 1]; grey ones become three equal channels.
 
         Raises InputError for another number of channels.
         """
@@ -47,7 +44,7 @@ class Preprocessing:
                 "measure with features=learned"
             )
         x = (images.float() + 1) / 2
-        # torch's plain bicubic is another (a = -3/4): the smoothing one is used for larger images too
+        # torch's plain bicubic differs (a = -3/4), so the antialiased one serves for upsampling too
         x = F.interpolate(x, self._resized(x), mode=self.interpolation, antialias=True).clamp(0, 1)
         if self.crop is not None:
             top, left = ((have - want) // 2 for have, want in zip(x.shape[2:], self.crop, strict=True))
@@ -68,10 +65,10 @@ BATCH = 32
 
 
 class PretrainedSpace:
-    """The space of a network that others trained, its features as they come.
+    """The space of a pretrained network, with unscaled features.
 
-    ``embed``: features (N, D) of prepared images, and ``logits``, where the network knows classes, of features; both by
-    ``network``, all of whose weights make the hash.
+    ``embed``: preprocessed images to features (N, D); ``logits``: features to logits, if the network has classes. Both
+    use ``network``, whose weights determine the hash.
     """
 
     def __init__(

@@ -1,28 +1,26 @@
-"""What a classifier sees in the samples: are they clear, and are all classes there in the right shares?
+"""Metrics from a classifier's predictions: confidence, class balance, and accuracy on class-conditional samples.
 
-*Clear* is an image whose most probable class has more than 0.9. The share of clear samples is set against the share of
-clear images among held-out real ones, as a good classifier doubts some real images too. (For a network that tells
-rotations, an image is clear when the network is sure which way is up.)
+An image is *clear* if its most probable class has more than 0.9. The share of clear samples is compared with that of
+held-out real images, since a good classifier is unsure of some real images too. (For a network that classifies
+rotations, an image is clear if the network is sure which way is up.)
 
-The *balance* of classes is the total variation between the shares of predicted classes, ½ Σ |p - q|: the least share of
-samples that would have to change class. Two sets of real images do not agree exactly either: exchanging images between
-the sets at random (a permutation test, exact at every size) gives the value that chance alone brings, and how often it
-brings one as large.
+The *balance* of classes is the total variation between the shares of predicted classes, ½ Σ |p - q|: the smallest share
+of samples that would have to change class. Two sets of real images do not agree exactly either: a permutation test,
+exact at every size, gives the mean value by chance and the p-value.
 
-Do samples of a class show that class? The share that the feature network's classifier takes for what was asked for.
+*Class accuracy* is the share of samples that the classifier assigns to the requested class. A classifier errs on real
+images too, and more on some classes than on others. So each share is compared with that of held-out real images,
+weighted by the requested classes:
 
-A classifier errs on real images too, and more on some classes than on others. So each share stands beside that of
-held-out real images, weighted by the classes that the samples were asked for:
+    samples = Σ_c w_c a_c,   real = Σ_c w_c b_c,   w_c = share of samples with class c requested
 
-    samples = Σ_c w_c a_c,   real = Σ_c w_c b_c,   w_c = share of the samples asked for as class c
+with a_c, b_c the accuracies in class c. ``relative`` = samples/real: 1 for a perfect model. Above 1 is not better: such
+samples are plainer than real images, as with strong guidance (Dhariwal and Nichol 2021, section 4.3). This is the
+accuracy of Shmelkov, Schmid and Alahari's GAN-test (2018), for the given classifier.
 
-with a_c, b_c the shares right in class c. ``relative`` = samples/real: 1 for a perfect model. Above 1 is no merit: such
-samples are plainer than real images, as strong guidance makes them (Dhariwal and Nichol 2021, section 4.3). It is the
-accuracy of Shmelkov, Schmid and Alahari's GAN-test (2018), for the classifier at hand.
-
-The samples' share has Wilson's interval. The weighted share of real images varies by Σ w_c² b_c(1 - b_c)/n_c, or, where
-the classes are alike, b(1 - b) Σ w_c²/n_c, which is not 0 where all happen to be right: ``dependent_share`` takes the
-larger.
+The samples' share has Wilson's interval. The variance of the weighted share of real images is Σ w_c² b_c(1 - b_c)/n_c,
+or, if the classes are alike, b(1 - b) Σ w_c²/n_c, which is not 0 if all happen to be right; ``dependent_share`` gets
+the larger.
 """
 
 from dataclasses import dataclass
@@ -50,10 +48,10 @@ class Clarity:
 
 @dataclass(frozen=True)
 class Balance:
-    """Images of each predicted class, and the total variation of their shares.
+    """The number of images per predicted class, and the total variation of their shares.
 
-    ``by_chance``: the mean total variation of two sets of these sizes that differ by chance alone; ``p_value``: how
-    often chance alone brings one at least as large.
+    ``by_chance``: the mean total variation of two sets of these sizes that differ only by chance; ``p_value``: the
+    probability of one at least as large by chance.
     """
 
     samples: tuple[int, ...]
@@ -64,7 +62,7 @@ class Balance:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The classes that real images have and no sample has."""
+        """The classes of real images that no sample has."""
         pairs = enumerate(zip(self.samples, self.real, strict=True))
         return tuple(label for label, (samples, real) in pairs if real and not samples)
 
@@ -76,7 +74,7 @@ def clarity(samples: Tensor, real: Tensor) -> Clarity:
 
 
 def balance(samples: Tensor, real: Tensor, *, seed: int) -> Balance:
-    """From class probabilities (N, classes) of samples and of real images; ``seed`` of the permutations."""
+    """From class probabilities (N, classes) of samples and of real images; ``seed``: of the permutations."""
     classes = samples.shape[1]
     a, b = (np.bincount(p.argmax(1).numpy(), minlength=classes) for p in (samples, real))
     observed = _total_variation(a, b)
@@ -95,7 +93,7 @@ def _total_variation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OneClass:
-    """The share right in class ``label``; None where there are no images of it."""
+    """The accuracy in class ``label``; None if there are no images of it."""
 
     label: int
     samples: Estimate | None
@@ -104,11 +102,11 @@ class OneClass:
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """Shares that the classifier takes for their class.
+    """The shares that the classifier assigns to the right class.
 
-    ``real``: of held-out images, weighted like the samples; None where some class asked for has no real image.
-    ``relative``: samples/real; None without ``real``, and where no real image is right. ``taken_for``: how many samples
-    asked for as class i were taken for class j, [i][j].
+    ``real``: of held-out images, weighted like the samples; None if a requested class has no real image. ``relative``:
+    samples/real; None without ``real``, or if no real image is right. ``taken_for``: [i][j] counts the samples of
+    requested class i assigned to class j.
     """
 
     samples: Estimate
@@ -118,23 +116,23 @@ class ClassAccuracy:
     taken_for: tuple[tuple[int, ...], ...]
 
 
-def class_accuracy(samples: Tensor, asked: Tensor, real: Tensor, labels: Tensor) -> ClassAccuracy:
+def class_accuracy(samples: Tensor, requested: Tensor, real: Tensor, labels: Tensor) -> ClassAccuracy:
     """From class probabilities (m, C) of samples and (n, C) of held-out real images, by one classifier.
 
-    ``asked``: int64 (m,), the classes that the samples were made for; ``labels``: int64 (n,), of the real images; both
-    in [0, C). Raises InputError for shapes, labels or probabilities that do not fit.
+    ``requested``: int64 (m,), the samples' classes; ``labels``: int64 (n,), of the real images; both in [0, C). Raises
+    InputError for shapes, labels or probabilities that do not fit.
     """
     classes = samples.shape[-1]
-    for name, probabilities, given in (("samples", samples, asked), ("real images", real, labels)):
+    for name, probabilities, given in (("samples", samples, requested), ("real images", real, labels)):
         check_probabilities(probabilities)
         if probabilities.shape[1] != classes or given.shape != (len(probabilities),):
             raise InputError(
-                f"{name}: probabilities of shape {tuple(probabilities.shape)}, labels of shape {tuple(given.shape)}: "
+                f"{name}: probabilities have shape {tuple(probabilities.shape)}, labels {tuple(given.shape)}; "
                 f"give (N, {classes}) and (N,)"
             )
         if given.is_floating_point() or not 0 <= int(given.min()) <= int(given.max()) < classes:
-            raise InputError(f"{name}: labels must be whole numbers in 0 to {classes - 1}")
-    table, real_table = (_taken_for(p, given, classes) for p, given in ((samples, asked), (real, labels)))
+            raise InputError(f"{name}: labels are out of range; give whole numbers in 0 to {classes - 1}")
+    table, real_table = (_taken_for(p, given, classes) for p, given in ((samples, requested), (real, labels)))
     right, total = table.diagonal().tolist(), table.sum(1).tolist()
     real_right, real_total = real_table.diagonal().tolist(), real_table.sum(1).tolist()
     found = share(sum(right), sum(total))
@@ -147,24 +145,26 @@ def class_accuracy(samples: Tensor, asked: Tensor, real: Tensor, labels: Tensor)
     return ClassAccuracy(found, held_out, relative, each, tuple(tuple(row) for row in table.tolist()))
 
 
-def real_accuracy(asked: Tensor, real: Tensor, labels: Tensor) -> Estimate | None:
-    """The share right of real images, by their probabilities (n, C), with classes as often as ``asked`` (m,) has them.
+def real_accuracy(requested: Tensor, real: Tensor, labels: Tensor) -> Estimate | None:
+    """The accuracy on real images with probabilities (n, C), weighted by the class frequencies of ``requested`` (m,).
 
-    ``labels`` (n,): their own. None where a class asked for has no image.
+    ``labels`` (n,): of the real images. None if a requested class has no image.
     """
     table = _taken_for(real, labels, real.shape[1])
-    return _weighted(table.diagonal().tolist(), table.sum(1).tolist(), asked.bincount(minlength=len(table)).tolist())
+    return _weighted(
+        table.diagonal().tolist(), table.sum(1).tolist(), requested.bincount(minlength=len(table)).tolist()
+    )
 
 
 def _taken_for(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Images of class i taken for class j: int64 (C, C)."""
+    """The number of images of class i assigned to class j: int64 (C, C)."""
     answers = probabilities.argmax(1).cpu()
     return (labels.cpu().long() * classes + answers).bincount(minlength=classes**2).reshape(classes, classes)
 
 
-def _weighted(right: list[int], total: list[int], asked: list[int]) -> Estimate | None:
-    """Σ w_c right_c/total_c with its interval, w_c: class c's share of ``asked``; None where one has no images."""
-    weights = [count / sum(asked) for count in asked]
+def _weighted(right: list[int], total: list[int], requested: list[int]) -> Estimate | None:
+    """Σ w_c right_c/total_c with its interval, w_c: class c's share of ``requested``; None where one has no images."""
+    weights = [count / sum(requested) for count in requested]
     wanted = [(w, r / n, n) for w, r, n in zip(weights, right, total, strict=True) if w > 0 and n > 0]
     if len(wanted) < sum(w > 0 for w in weights):
         return None

@@ -1,25 +1,25 @@
-"""The Fréchet distance (FID): how far apart two clouds of features are, if each were a Gaussian.
+"""The Fréchet distance (FID) between two sets of features, each approximated by a Gaussian.
 
     F(P, Q) = ‖μ_P - μ_Q‖² + tr Σ_P + tr Σ_Q - 2 tr (Rᵀ Σ_P R)^½,  R Rᵀ = Σ_Q
                                                                        (Dowson and Landau 1982; Heusel et al. 2017)
 
-The inner matrix is symmetric, so two symmetric eigen-decompositions give its trace: no complex numbers appear, and
-singular covariances (fewer images than features) are no trouble: R has a column for each direction Q varies in. All it
-needs are ``moments``, which a million images give in constant memory. Everything is float64.
+The inner matrix is symmetric, so two symmetric eigendecompositions give its trace without complex numbers, even for
+singular covariances (fewer images than features): R has one column per direction in which Q varies. Only ``moments``
+are needed, which take constant memory even for a million images. Everything is float64.
 
-**The bias.** Put the sample moments in, as everybody does, and the result is too large: two halves of the same data are
-far apart. The excess falls only like 1/N and depends on the features' covariance, so such numbers compare only between
-equal sample sizes. ``plug_in_frechet_distance`` is that number. ``frechet_distance`` takes the excess off by leaving
-out one group of images after the other (the jackknife: Quenouille 1956; for groups of m_i of n, h_i = n/m_i, Busing,
-Meijer and van der Leeden 1999), in each set separately. With F_i the distance without group i of g:
+**The bias.** With sample moments, the usual practice, the result is too large: even two halves of the same data are far
+apart. The bias falls only like 1/N and depends on the features' covariance, so such numbers compare only at equal
+sample sizes. ``plug_in_frechet_distance`` is that number. ``frechet_distance`` removes the bias by leaving out one
+group of images at a time (the jackknife: Quenouille 1956; for groups of m_i of n, h_i = n/m_i, Busing, Meijer and van
+der Leeden 1999), in each set separately. With F_i the distance without group i of g:
 
     bias ≈ Σ (1 - 1/h_i) F_i - (g - 1) F
     V_J  = 1/g Σ (h_i F - (h_i - 1) F_i - (F - bias))²/(h_i - 1)
 
-A jackknife's V_J estimates 4 ΔᵀSΔ + 4 tr S² where the truth is 4 ΔᵀSΔ + 2 tr S² (Efron and Stein 1981: it is biased
-upwards), while the bias is tr S. With c = V_J/F that gives V(θ) = c (θ + bias/2), the form that ``intervals`` turns
-into an interval. All this supposes at least twice as many images as features: with fewer than features the excess does
-not fall like 1/N yet, and too little is taken off; with about as many, too much.
+V_J estimates 4 ΔᵀSΔ + 4 tr S² instead of 4 ΔᵀSΔ + 2 tr S² (the jackknife is biased upwards, Efron and Stein 1981),
+while the bias is tr S. With c = V_J/F this gives V(θ) = c (θ + bias/2), the form that ``intervals`` turns into an
+interval. All this assumes at least twice as many images as features: with fewer images than features the bias does not
+fall like 1/N yet and the correction is too small; with about as many it is too large.
 """
 
 import torch
@@ -30,7 +30,7 @@ from sumi.features.network import FEWEST, check_features
 from sumi.metrics.intervals import Estimate, squared_distance
 from sumi.metrics.moments import FeatureMoments, Gaussians, Moments, check_one_space
 
-HELD = 2**22  # numbers of covariances looked at together: 32 MiB
+HELD = 2**22  # numbers in the covariances of one batch: 32 MiB
 CHUNK = 4096
 
 
@@ -46,7 +46,7 @@ def _root(covariance: Tensor) -> Tensor:
 
 
 def _distance(a: Gaussians, root: Tensor, b: Gaussians) -> Tensor:
-    """F between one or many (…) Gaussians ``a`` and one ``b`` with the given root of Σ_b; shape (…)."""
+    """F between one or many (…) Gaussians ``a`` and one ``b`` with the root of Σ_b; shape (…)."""
     covariance = a.covariance
     inner = torch.linalg.eigvalsh(root.T @ covariance @ root).clamp(min=0).sqrt().sum(-1)
     means = (a.mean - b.mean).square().sum(-1)
@@ -55,7 +55,7 @@ def _distance(a: Gaussians, root: Tensor, b: Gaussians) -> Tensor:
 
 def gaussian_frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> float:
     """F between N(mean_a, covariance_a) and N(mean_b, covariance_b): means (D,), covariances (D, D)."""
-    two = torch.tensor(2.0, dtype=torch.float64)  # of two vectors the scatter is the covariance
+    two = torch.tensor(2.0, dtype=torch.float64)  # for two vectors the scatter equals the covariance
     a, b = (Gaussians(two, m.double(), c.double()) for m, c in ((mean_a, covariance_a), (mean_b, covariance_b)))
     return float(_distance(a, _root(b.covariance), b).clamp(min=0))
 
@@ -76,16 +76,16 @@ def plug_in_frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def moments_frechet_distance(a: FeatureMoments, b: FeatureMoments) -> Estimate:
-    """F between the distributions behind reference statistics, bias taken off, with its 95 % interval.
+    """F between the distributions behind two reference statistics, bias-corrected, with its 95 % interval.
 
-    Raises InputError where they are of different feature spaces, and for fewer than 4 vectors or one group of them.
+    Raises InputError for different feature spaces, and for fewer than 4 vectors or a single group.
     """
     check_one_space(a, b)
     return frechet_of_moments(a.moments, b.moments)
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
-    """F between the distributions behind features (m, D) and (n, D), bias taken off, with its 95 % interval.
+    """F between the distributions behind features (m, D) and (n, D), bias-corrected, with its 95 % interval.
 
     Near zero the value may be negative by chance. Raises InputError for other shapes and for fewer than 4 images.
     """
@@ -94,12 +94,12 @@ def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
 
 
 def frechet_of_moments(a: Moments, b: Moments) -> Estimate:
-    """As ``frechet_distance``, from moments. Raises InputError for fewer than 4 vectors, or one group of them."""
+    """``frechet_distance`` from moments. Raises InputError for fewer than 4 vectors, or a single group."""
     for moments in (a, b):
         if moments.count < FEWEST:
-            raise InputError(f"{moments.count} images are too few to measure a distance: give at least {FEWEST}")
+            raise InputError(f"images: {moments.count} are too few to measure a distance; give at least {FEWEST}")
         if int((moments.groups.count > 0).sum()) < 2:
-            raise InputError("moments of one group: its bias is unknown; measure again with several groups")
+            raise InputError("moments: a single group does not give the bias; evaluate again with several groups")
     plug_in = plug_in_of_moments(a, b)
     bias = variance = 0.0
     for x, other in ((a, b.whole), (b, a.whole)):

@@ -1,17 +1,17 @@
-"""Kernel distances: squared maximum mean discrepancies of two sets of vectors, without bias.
+"""Kernel distances: unbiased squared maximum mean discrepancies of two sets of vectors.
 
     k(x, y) = (xᵀy/d + 1)³                                                      (Bińkowski et al. 2018, section 4)
     k(x, y) = -‖x - y‖                                                              (Székely and Rizzo 2013)
     MMD²    = E k(x, x') + E k(y, y') - 2 E k(x, y)
     KID     = mean of k(x_i, x_j) over i ≠ j + mean of k(y_i, y_j) over i ≠ j - 2 mean of k(x_i, y_j)
 
-The first kernel, between features of images, makes the KID; the second the energy distance, 0 only where two
-distributions are one, for points in few dimensions.
+The first kernel, on image features, gives the KID; the second the energy distance, for points in few dimensions, which
+is 0 only for equal distributions.
 
-It is a U-statistic over all pairs, so its mean is exactly MMD² at every sample size, and it can be negative by chance.
-No subsets are drawn: there is no randomness in the value.
+The KID is a U-statistic over all pairs, so its mean is exactly MMD² at every sample size, and it can be negative by
+chance. It uses no random subsets, so the value is deterministic.
 
-Its variance is exact too (Hoeffding's decomposition), and estimated without bias. Split each kernel matrix into row
+Its variance is exact too (Hoeffding's decomposition), and estimated without bias. Each kernel matrix is split into row
 and column effects and a remainder, as in an analysis of variance:
 
     k(x_i, x_j) = μ_xx + g_i + g_j + r_ij
@@ -21,9 +21,9 @@ and column effects and a remainder, as in an analysis of variance:
     V_0     = 2 E r²/(m(m-1)) + 2 E s²/(n(n-1)) + 4 E q²/(mn)
 
 The remainder of a symmetric matrix without its diagonal has m(m-3)/2 degrees of freedom (the "U-centred" matrix of
-Székely and Rizzo 2014), that of the cross matrix (m-1)(n-1). V_0 is all that is left when both distributions are equal;
-resampling images with replacement would get it wrong, as a pair made of an image and itself is no pair of the data. The
-first two terms vanish with MMD² and are taken in proportion to it: Var = V_0 + c MMD² (see ``intervals``).
+Székely and Rizzo 2014), that of the cross matrix (m-1)(n-1). For equal distributions only V_0 remains; the bootstrap
+would get it wrong, since it pairs images with themselves. The first two terms vanish with MMD² and are modelled as
+proportional to it: Var = V_0 + c MMD² (see ``intervals``).
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ DISTANCE: Final = Kernel(
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of a kernel matrix: the sums of its rows and of its columns, and the sum of its squares (all float64)."""
+    """The row sums, column sums and sum of squares of a kernel matrix (all float64)."""
 
     rows: Tensor
     columns: Tensor
@@ -63,7 +63,7 @@ class _Sums:
 
 
 def _kernel_sums(kernel: Kernel, a: Tensor, b: Tensor) -> _Sums:
-    """Sums over k(a_i, b_j), a block of rows at a time."""
+    """Sums over k(a_i, b_j), by blocks of rows."""
     rows: list[Tensor] = []
     columns, squares = a.new_zeros(len(b)), a.new_zeros(())
     for block in a.split(BLOCK):
@@ -82,7 +82,7 @@ def _without_diagonal(kernel: Kernel, a: Tensor) -> _Sums:
 
 
 def _mean_and_remainder(sums: _Sums) -> tuple[Tensor, Tensor]:
-    """μ and E r² of a symmetric matrix without its diagonal, each without bias."""
+    """Unbiased μ and E r² of a symmetric matrix without its diagonal."""
     m = len(sums.rows)
     mean = sums.rows.sum() / (m * (m - 1))
     effects = (m - 1) / (m - 2) * (sums.rows / (m - 1) - mean)
@@ -124,13 +124,13 @@ def kernel_distance(a: Tensor, b: Tensor, kernel: Kernel = CUBIC) -> Estimate:
 def _slope(own_a: Tensor, own_b: Tensor, within_a: _Sums, within_b: _Sums, between: _Sums) -> float:
     """c = (4/m Var w(x) + 4/n Var w(y))/MMD² with the empirical witness w = mean k(·, x_i) - mean k(·, y_j).
 
-    Both sides are taken between the two empirical distributions (diagonal included): the quotient is then a weighted
+    Numerator and denominator are of the empirical distributions (diagonal included): the quotient is then a weighted
     mean of the kernel's eigenvalues, which stays well determined as the distributions approach each other.
     """
     m, n = len(own_a), len(own_b)
     witness_a = (within_a.rows + own_a) / m - between.rows / n
     witness_b = between.columns / m - (within_b.rows + own_b) / n
     biased = witness_a.mean() - witness_b.mean()
-    if biased <= 0:  # one and the same set twice
+    if biased <= 0:  # the same set twice
         return 0.0
     return float((4 * witness_a.var() / m + 4 * witness_b.var() / n) / biased)

@@ -150,9 +150,9 @@ def test_a_damaged_file_is_not_taken_for_a_network(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("short")
 def test_what_does_not_fit_is_refused_in_words() -> None:
     images = noise(20, 1, 8, 8)
-    with pytest.raises(InputError, match="they must lie in 0 to 2"):
+    with pytest.raises(InputError, match="give labels in 0 to 2"):
         train_classifier(images, torch.arange(20) % 4, classes=3, seed=0)
-    with pytest.raises(InputError, match="one for each image"):
+    with pytest.raises(InputError, match="one per image"):
         train_classifier(images, torch.zeros(3, dtype=torch.int64), classes=3, seed=0)
     with pytest.raises(InputError, match="too few"):
         train_rotations(images[:9], seed=0)

@@ -74,13 +74,13 @@ def test_intervals_hold_the_truth_when_classes_differ_in_size_and_difficulty(rea
 
 def test_what_does_not_fit_is_refused() -> None:
     good, labels = answers([0, 1, 0, 1], 2), torch.tensor([0, 1, 0, 1])
-    with pytest.raises(InputError, match=r"^samples: labels must"):
+    with pytest.raises(InputError, match=r"^samples: labels are out of range"):
         class_accuracy(good, labels + 1, good, labels)
-    with pytest.raises(InputError, match=r"^real images: labels must"):
+    with pytest.raises(InputError, match=r"^real images: labels are out of range"):
         class_accuracy(good, labels, good, labels.double())
-    with pytest.raises(InputError, match=r"^real images: probabilities of shape"):
+    with pytest.raises(InputError, match=r"^real images: probabilities have shape"):
         class_accuracy(good, labels, answers([0, 1, 2, 0], 3), labels)
-    with pytest.raises(InputError, match=r"^samples: probabilities of shape"):
+    with pytest.raises(InputError, match=r"^samples: probabilities have shape"):
         class_accuracy(good, labels[:3], good, labels)
     with pytest.raises(InputError, match="softmax"):
         class_accuracy(good * 2, labels, good, labels)
