@@ -106,7 +106,7 @@ def libraries_kept_apart() -> Generator[None]:
     os.dup2(null, 2)
     os.close(null)
     handler, shown = logging.lastResort, warnings.showwarning
-    sys.stderr, logging.lastResort, warnings.showwarning = stream, _Told(), _tell_warning
+    sys.stderr, logging.lastResort, warnings.showwarning = stream, _StderrHandler(), _tell_warning
     try:
         yield
     finally:
@@ -116,7 +116,7 @@ def libraries_kept_apart() -> Generator[None]:
             stream.close()
 
 
-class _Told(logging.Handler):
+class _StderrHandler(logging.Handler):
     """What a library logs from warnings on, a line each."""
 
     def __init__(self) -> None:

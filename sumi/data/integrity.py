@@ -270,8 +270,8 @@ def check_decoded(image: ImageFile, path: Path) -> None:
             check_webp(path.read_bytes())
         case "AVIF" | "JPEG2000":
             content = path.read_bytes()
-            for beside in filter(None, map(image.info.get, ("exif", "xmp", "icc_profile"))):
-                content = content.replace(beside, b"")
+            for metadata in filter(None, map(image.info.get, ("exif", "xmp", "icc_profile"))):
+                content = content.replace(metadata, b"")
             if _MORE_ZEROS.search(content):
                 raise IncompleteImage("is damaged (zeros stand in place of its data)")
         case _:
