@@ -1,5 +1,6 @@
 """Arguments as people write them: each works as Python's own would, or gets one line that names it."""
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -498,3 +499,33 @@ def test_a_baseline_takes_the_same_numbers(tmp_path: Path) -> None:
     for wrong in (0, True, "2", 1.0):
         with pytest.raises(InputError, match=r"^n: "):
             made.sample(wrong)
+
+
+# --- other systems ---
+
+
+def test_a_run_is_written_where_folders_are_neither_opened_nor_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, which opens no folder and renames onto nothing that exists."""
+    open_file, rename = os.open, Path.rename
+
+    def opened(place: str | Path, *arguments: int, **options: int) -> int:
+        if Path(place).is_dir():
+            raise PermissionError(13, "Permission denied", str(place))
+        return open_file(place, *arguments, **options)
+
+    def renamed(self: Path, target: Path) -> Path:
+        if Path(target).exists():
+            raise FileExistsError(17, "File exists", str(target))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(Path, "rename", renamed)
+    settings = [*TINY[:4], "training.sample_every=0", "training.checkpoint_every=1"]
+    made = sumi.train("ddpm", data="digits", out=tmp_path / "run", steps=2, settings=settings)
+    again = sumi.train("ddpm", data="digits", out=tmp_path / "run", steps=3, settings=settings, resume=True)
+    assert (made.step, again.step) == (2, 3)
+    (tmp_path / "empty").mkdir()
+    again.save(tmp_path / "empty")
+    assert torch.equal(sumi.load(tmp_path / "empty").sample(1, steps=2), again.sample(1, steps=2))

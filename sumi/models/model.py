@@ -249,6 +249,8 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
                 saving.write_config(to_json(self.description))
                 save_checkpoint(saving.checkpoints, Checkpoint(self.step, weights, weights, {}, state), keep=1)
                 sync_folder(saving.path)
+                if final.exists():
+                    final.rmdir()  # it is empty; not every system renames onto a folder
                 saving.path.rename(final)
                 sync_folder(final.parent)
             finally:

@@ -347,8 +347,11 @@ def _settle(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Fsync the names in ``folder``. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Fsync the names in ``folder``, where the system opens folders, as Windows does not. Raises OSError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
     except OSError as error:
