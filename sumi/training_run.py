@@ -14,6 +14,7 @@ from torch import nn
 from sumi import recipes
 from sumi.arguments import path, shown, torch_defaults, whole
 from sumi.config import Settings, assignments, differences, override, own_classes, to_json
+from sumi.data.cautions import cautions
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.load import anywhere
@@ -176,6 +177,8 @@ def _train(
     else:
         changed = _refuse_changes(before, description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
+    for line in cautions(dataset, kept):
+        events.say(line)
     lines = trainer.resume()  # before anything is written, as it may raise
     if changed and trainer.step:
         lines.append(f"changed from step {trainer.step + 1} on: {'; '.join(changed)}")

@@ -50,6 +50,13 @@ class DataConfig:
             "help": "spread each training pixel evenly over its bin, so that the ODE's likelihood is a density's"
         },
     )
+    label_pattern: str | None = field(
+        default=None,
+        metadata={
+            "help": "regular expression matched at the start of the file's name; its first group is the class, such as "
+            r"(\w+)_\d+ for cat_12.png; none: classes are labels in the metadata or sub-folders"
+        },
+    )
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -70,3 +77,12 @@ class DataConfig:
             raise InputError(
                 f"data.held_out: {self.held_out} leaves one side empty; give a share above 0 and below 1, such as 0.1"
             )
+        if self.label_pattern is not None:
+            try:
+                groups = re.compile(self.label_pattern).groups
+            except re.error as error:
+                raise InputError(f"data.label_pattern: is no regular expression ({error}); mend it") from None
+            if not groups:
+                raise InputError(
+                    f"data.label_pattern: {self.label_pattern} has no group; put parentheses around the class"
+                )

@@ -36,7 +36,30 @@ class Skipped:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{escaped(self.path)}: {self.reason}"
+
+
+def escaped(name: str, *, keep_controls: bool = False) -> str:
+    """A name of a file or class as text of one line: bytes that are not UTF-8, control characters and half surrogate
+    pairs are escaped (caf\\xe9, \\n). ``keep_controls``: what is valid text stays as it is.
+    """
+    return "".join(_escaped(c) if "\ud800" <= c <= "\udfff" or not (keep_controls or _shows(c)) else c for c in name)
+
+
+def _shows(character: str) -> bool:
+    """Whether a terminal shows it and does nothing else."""
+    return character.isprintable() or character in "\u200c\u200d\u3000\xa0"
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # how Python holds a byte that is not UTF-8
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """The first names, escaped, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(escaped, names[:most])) + more
 
 
 def held_out_fraction(key: str) -> float:

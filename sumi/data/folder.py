@@ -1,11 +1,13 @@
 """A folder of images as a data set.
 
-Items stand in the order of their keys. The class of an image is its ``label`` in ``metadata.jsonl`` where every image
-has one, else the first folder on its path where every image lies in one; a single class is none. Files are decoded by a
-few threads (Pillow lets go of the interpreter while it decodes) straight into the array.
+Items stand in the order of their keys. The class of an image is what ``data.label_pattern`` finds in its name; without
+a pattern its ``label`` in the metadata where every image has one; else the first folder on its path where every image
+lies in one. A single class is none. Files are decoded by a few threads (Pillow lets go of the interpreter while it
+decodes) straight into the array.
 """
 
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -17,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Progress, Skipped
+from sumi.data.dataset import Progress, Skipped, escaped, few
 from sumi.data.decode import Rule, notes_of, try_decode
 from sumi.data.images import ImageDataset, ImageSpec, indexed
 from sumi.data.listing import list_images
 from sumi.data.memory import require_memory
-from sumi.data.metadata import FILE_NAME, Description, read_metadata
+from sumi.data.metadata import Description, read_metadata
 from sumi.errors import InputError
 
 DEFAULT_SIZE = 32
@@ -33,24 +35,24 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     """Read every image below ``folder``; ``progress(done, total)`` is called after each file.
 
     Raises:
-        InputError: fewer than two images can be read, ``metadata.jsonl`` is malformed, or memory does not suffice.
+        InputError: fewer than two images can be read, a file of metadata is malformed, or memory does not suffice.
     """
     size = config.size or DEFAULT_SIZE
     listing = list_images(folder)
-    described = read_metadata(listing.root)
+    found = {key for key, _ in listing.images}
+    described, metadata_notes = read_metadata(listing.metadata, listing.root, found)
     require_memory(len(listing.images), (config.channels or 3, size, size), config.source)
 
     images, keys, rules, unreadable = _decode_all(listing.images, size, config, progress)
-    found = {key for key, _ in listing.images}
     missing = [
-        Skipped(key, f"is described in {FILE_NAME}, line {description.line}, but is not there")
+        Skipped(key, f"is described in {description.place}, but is not there")
         for key, description in described.items()
         if key not in found
     ]
     skipped = (*unreadable, *missing, *listing.skipped)
     _require_two(len(keys), skipped, folder)
 
-    labels, label_names, class_notes = _classes(keys, described)
+    labels, label_names, class_notes = _classes(keys, described, config.label_pattern, listing.empty)
     captions, caption_notes = _captions(keys, described)
     size_notes = () if config.size else (f"data.size was not given: images are fitted to {size}x{size}",)
     rule_notes = notes_of(rules, len(keys), size, config.background)
@@ -61,7 +63,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
         captions=captions,
         keys=keys,
         skipped=skipped,
-        notes=(*listing.notes, *size_notes, *rule_notes, *class_notes, *caption_notes),
+        notes=(*listing.notes, *size_notes, *rule_notes, *metadata_notes, *class_notes, *caption_notes),
         values=_values(keys, described),
     )
 
@@ -116,29 +118,40 @@ def _require_two(count: int, skipped: Sequence[Skipped], folder: Path) -> None:
 
 
 def _classes(
-    keys: Sequence[str], described: dict[str, Description]
+    keys: Sequence[str], described: dict[str, Description], pattern: str | None, empty: Sequence[str]
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
     """(labels, label names, notes)."""
     stated = [described[key].label for key in keys if key in described and described[key].label is not None]
-    notes: tuple[str, ...] = ()
-    if len(stated) == len(keys):
-        classes: list[str | int | None] = stated
-        source = f"label in {FILE_NAME}"
+    notes: list[str] = []
+    classes: Sequence[str | int | None]
+    if pattern is not None:
+        classes, source = [_named(key, pattern) for key in keys], "class by data.label_pattern"
+    elif len(stated) == len(keys):
+        classes, source = stated, "label in the metadata"
     else:
         if stated:
-            notes = (f"{len(stated)} of {len(keys)} images have a label in {FILE_NAME}: the labels are not used",)
-        in_folders = sum("/" in key for key in keys)
-        if in_folders < len(keys):
-            if in_folders:
-                note = f"{len(keys) - in_folders} of {len(keys)} images lie in no sub-folder: there are no classes"
-                notes = (*notes, note)
-            return None, (), notes
-        classes = [key.split("/", 1)[0] for key in keys]
-        source = "sub-folder"
+            notes.append(f"{len(stated)} of {len(keys)} images have a label in the metadata: the labels are not used")
+        outside = sum("/" not in key for key in keys)
+        if outside:
+            note = f"{outside} of {len(keys)} images lie in no sub-folder: there are no classes"
+            return None, (), (*notes, *([note] if outside < len(keys) else []))
+        classes, source = [escaped(key.split("/", 1)[0], keep_controls=True) for key in keys], "sub-folder"
+        notes += [f"no class, as there is no image in it: {few([f'{name}/' for name in empty])}"] if empty else []
     labels, names = indexed(classes)
     if labels is None:
-        return None, (), (*notes, f"all images have the same {source} ({classes[0]}): there are no classes")
-    return labels, names, notes
+        notes.append(f"all images have the same {source} ({escaped(str(classes[0]))}): there are no classes")
+        return None, (), tuple(notes)
+    return labels, names, tuple(notes)
+
+
+def _named(key: str, pattern: str) -> str:
+    """The first group of ``pattern`` in the file's name. Raises InputError where it does not match."""
+    match = re.match(pattern, key.rsplit("/", 1)[-1])
+    if match is None or match[1] is None:
+        raise InputError(
+            f"data.label_pattern: {pattern} does not match {escaped(key)}; give one that matches every image's name"
+        )
+    return escaped(match[1], keep_controls=True)
 
 
 def _values(keys: Sequence[str], described: dict[str, Description]) -> dict[str, NDArray[np.float64]]:
@@ -154,4 +167,4 @@ def _captions(keys: Sequence[str], described: dict[str, Description]) -> tuple[t
     without = sum(not text for text in texts)
     if without == len(texts):
         return None, ()
-    return texts, (f"{without} of {len(texts)} images have no text in {FILE_NAME}",) if without else ()
+    return texts, (f"{without} of {len(texts)} images have no text in the metadata",) if without else ()

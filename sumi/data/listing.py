@@ -1,78 +1,184 @@
-"""Which files of a folder are images, under which keys.
+"""Which files of a folder are images, and under which keys.
 
-Hidden names (beginning with a dot) do not count. A folder whose images lie in split folders (``train`` alone or beside
-``test``, ``validation``, …) stands for its ``train`` folder, so that no test image is trained on.
+    hidden names              begin with a dot, and __MACOSX: ignored
+    splits                    a training folder (train, training) beside a folder for tests (test, testing, val, valid,
+                              validation, dev, eval, holdout), in any case: only the training folder is read
+    run folders               config.json beside checkpoints/ or metrics.jsonl: left alone
+    pipes, sockets, devices   skipped, never opened
+    names that differ only in how their letters are composed (Unicode NFC and NFD): the first is read
+
+A folder that holds nothing but ``train``, or whose only folder holds splits, stands for the training folder.
 """
 
 import os
+import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from sumi.data.dataset import Skipped
+from sumi.data.dataset import Skipped, escaped, few
 from sumi.data.decode import SUFFIXES
-from sumi.data.metadata import FILE_NAME, key_of
+from sumi.data.metadata import METADATA, key_of
 from sumi.errors import InputError
 
-_TRAIN = "train"
-_OTHER_SPLITS = frozenset({"test", "val", "valid", "validation", "dev", "eval"})
+_TRAIN: Final = frozenset({"train", "training"})
+_OTHER_SPLITS: Final = frozenset({"test", "testing", "val", "valid", "validation", "dev", "eval", "holdout"})
+_ARCHIVES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".parquet"})
+_SPECIAL: Final = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files below ``root`` as (key, path), sorted by key; other files as skipped; and what was decided."""
+    """The image files below ``root`` as (key, path), sorted by key, and the files that are no images.
+
+    ``metadata``: the files of descriptions, outermost folder first. ``empty``: folders in ``root`` without any image.
+    """
 
     root: Path
     images: tuple[tuple[str, Path], ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    metadata: tuple[Path, ...]
+    empty: tuple[str, ...]
 
 
 def list_images(folder: Path) -> Listing:
     """All image files below a folder (links to folders are followed), by their suffix.
 
     Raises:
-        InputError: a folder cannot be read.
+        InputError: a folder cannot be read, or holds several training folders.
     """
-    root, notes = _descend(folder)
-    images: list[tuple[str, Path]] = []
+    root, left = _training_root(folder)
+    above = [place for place in (root, *root.parents) if place != root and place.is_relative_to(folder)]
+    metadata = [file for place in reversed(above) for file in _first_metadata(place, _inside(place)[1])]
+    images: dict[str, Path] = {}
     skipped: list[Skipped] = []
-    for path in _walk(root):
-        key = key_of(path.relative_to(root).as_posix())
-        suffix = path.suffix.lower()
-        if suffix in SUFFIXES:
-            images.append((key, path))
-        elif key != FILE_NAME:
-            skipped.append(Skipped(key, f"{suffix or 'a file without suffix'} is no image format read here"))
-    return Listing(root, tuple(sorted(images)), tuple(sorted(skipped, key=lambda item: item.path)), notes)
+    folders: set[str] = set()
+    runs: list[str] = []
+    for place, inside, names in _walk(root):
+        own = [name for name in inside if _is_run(place / name)]
+        training = _training(place, [name for name in inside if name not in own])
+        others = [name for name in inside if name not in own and training not in (None, name)]
+        runs += [_shown(place / name, folder) for name in own]
+        left += [_shown(place / name, folder) for name in others]
+        inside[:] = [name for name in inside if name not in own and name not in others]
+        if place == root:
+            folders.update(inside)
+        described = _first_metadata(place, names)
+        metadata += described
+        for path in (place / name for name in names):
+            key, reason = key_of(path.relative_to(root).as_posix()), _unusable(path)
+            if path in described:
+                continue
+            if reason is None and key in images:
+                reason = "has the name of another file once its letters are composed; rename one of them"
+            if reason is None:
+                images[key] = path
+            else:
+                skipped.append(Skipped(key, reason))
+    notes = [f"only {_shown(root, folder)} is read; {few(left)} left alone"] if left and root != folder else []
+    notes += [f"only the training folders are read; {few(left)} left alone"] if left and root == folder else []
+    notes += [f"run folders are left alone: {few(runs)}"] if runs else []
+    filled = {key.split("/", 1)[0] for key in images}
+    return Listing(
+        root,
+        tuple(sorted(images.items())),
+        tuple(sorted(skipped, key=lambda item: item.path)),
+        tuple(notes),
+        tuple(metadata),
+        tuple(sorted(name for name in folders if key_of(name) not in filled)),
+    )
 
 
-def _descend(folder: Path) -> tuple[Path, tuple[str, ...]]:
-    """``folder``, or its ``train`` folder where it holds nothing but splits."""
+def _training_root(folder: Path) -> tuple[Path, list[str]]:
+    """The folder that ``folder`` stands for, and the names beside it that are left alone."""
+    folders, files = _inside(folder)
+    images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
+    training = _training(folder, folders)
+    if training is not None:
+        others = [f"{name}/" for name in folders if name != training]
+        return folder / training, [escaped(name) for name in (*others, *images)]
+    if len(folders) != 1 or images or any(name in METADATA for name in files):
+        return folder, []
+    only = folder / folders[0]
+    if only.name.casefold() in _TRAIN:
+        return only, []
+    deeper, _ = _inside(only)
+    below = _training(only, deeper)
+    if below is None:
+        return folder, []
+    return only / below, [_shown(only / name, folder) for name in deeper if name != below]
+
+
+def _training(folder: Path, names: Sequence[str]) -> str | None:
+    """The training folder among ``names``, where a folder for tests lies beside it."""
+    training = [name for name in names if name.casefold() in _TRAIN]
+    if not training or not any(name.casefold() in _OTHER_SPLITS for name in names):
+        return None
+    if len(training) > 1:
+        raise InputError(f"data.source: {folder} holds {few([f'{n}/' for n in training])}; give the path of one")
+    return training[0]
+
+
+def _inside(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of the visible folders (without run folders) and files in ``folder``, sorted."""
     try:
-        inside = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        entries = sorted(entry for entry in folder.iterdir() if _visible(entry.name))
     except OSError as error:
         raise InputError(f"data.source: {folder} cannot be read ({error.strerror}); mend its permissions") from error
-    folders = {entry.name for entry in inside if entry.is_dir()}
-    holds_images = any(entry.suffix.lower() in SUFFIXES or entry.name == FILE_NAME for entry in inside)
-    if _TRAIN not in folders or not folders <= _OTHER_SPLITS | {_TRAIN} or holds_images:
-        return folder, ()
-    left = sorted(folders - {_TRAIN})
-    notes = (f"only {_TRAIN}/ is read; {', '.join(f'{name}/' for name in left)} left alone",) if left else ()
-    return folder / _TRAIN, notes
+    folders = [entry.name for entry in entries if entry.is_dir() and not _is_run(entry)]
+    return folders, [entry.name for entry in entries if not entry.is_dir()]
 
 
-def _walk(root: Path) -> list[Path]:
+def _walk(root: Path) -> Iterable[tuple[Path, list[str], list[str]]]:
+    """(folder, folders in it, files in it) from ``root`` down, each folder once: a link may lead back above it."""
+
     def refuse(error: OSError) -> None:
         raise InputError(f"data.source: {error.filename} cannot be read ({error.strerror}); mend its permissions")
 
-    files: list[Path] = []
-    seen: set[str] = set()  # a link may lead back to a folder above it
+    seen: set[str] = set()
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
         place = os.path.realpath(folder)
         if place in seen:
             folders.clear()
             continue
         seen.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(folder) / name for name in names if not name.startswith(".")]
-    return files
+        folders[:] = sorted(filter(_visible, folders))
+        yield Path(folder), folders, sorted(filter(_visible, names))
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any((folder / n).exists() for n in ("checkpoints", "metrics.jsonl"))
+
+
+def _first_metadata(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The file of descriptions in ``folder``, of several the first in the order of `METADATA`."""
+    return [folder / name for name in METADATA if name in names and (folder / name).is_file()][:1]
+
+
+def _unusable(path: Path) -> str | None:
+    """Why a file is no image that can be read, as far as its name and type show it; None where nothing does."""
+    suffix = path.suffix.lower()
+    if path.name in METADATA:
+        return "another file of descriptions beside it is read"
+    if suffix in _ARCHIVES:
+        return f"{suffix} is an archive, which is not read; unpack it"
+    if suffix not in SUFFIXES:
+        return f"{suffix or 'a file without suffix'} is no image format read here"
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if stat.S_ISREG(mode):
+        return None
+    kind = next((kind for test, kind in _SPECIAL if test(mode)), "a device")
+    return f"is {kind}, not a regular file"
+
+
+def _shown(place: Path, folder: Path) -> str:
+    return escaped(place.relative_to(folder).as_posix()) + "/"

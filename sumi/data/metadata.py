@@ -1,31 +1,58 @@
-"""``metadata.jsonl``: captions and classes beside a folder of images.
+"""Descriptions of images: ``metadata.jsonl``, ``metadata.csv`` or ``metadata.tsv`` in the folder of images.
 
-The convention of Hugging Face's ``imagefolder``: one JSON object a line, whose ``file_name`` is a path relative to the
-folder; ``text`` is its caption and ``label`` its class. Numbers in other fields are values of the image by the field's
-name. What else there is, is left alone.
+The convention of Hugging Face's ``imagefolder``: one JSON object a line, or a table with a header. The file may lie
+in any folder from the data folder down; its paths are relative to where it lies, with / or \\ between folders.
+
+    file_name, filename, file, image or path     the image; the first that is there
+    text, caption, prompt or description         its caption; the first that is there
+    label                                        its class: a name or a whole number
+    all others                                   values of the image where they are numbers, else not used
+
+A table's separator is the one of comma, semicolon, tab and | that is most frequent in its header.
 """
 
+import csv
+import io
 import json
+import os
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path, PurePosixPath
-from types import NoneType
+from typing import Any, Final
 
+from sumi.data.dataset import escaped, few
 from sumi.errors import InputError
 
-FILE_NAME = "metadata.jsonl"
+METADATA: Final = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
+"""The names of such files; of several in a folder the first is read."""
+FILE_COLUMNS: Final = ("file_name", "filename", "file", "image", "path")
+TEXT_COLUMNS: Final = ("text", "caption", "prompt", "description")
+_LONGEST_NUMBER: Final = 300
+"""In digits; longer ones are taken for text."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What one line says about one image; ``line`` counts from 1."""
+    """What one line says about one image; ``place`` is "FILE, line N"."""
 
-    line: int
+    place: str
     text: str | None
     label: str | int | None
     values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line's image, what is said of it, the column of its caption, and the columns that are not used."""
+
+    file_name: str
+    description: Description
+    text_column: str | None
+    unused: tuple[str, ...]
 
 
 def key_of(relative_path: str) -> str:
@@ -33,57 +60,166 @@ def key_of(relative_path: str) -> str:
     return unicodedata.normalize("NFC", str(PurePosixPath(relative_path)))
 
 
-def read_metadata(root: Path) -> dict[str, Description]:
-    """The lines of ``root/metadata.jsonl`` by the key of the image they describe; {} where there is no such file.
+def read_metadata(
+    files: Sequence[Path], root: Path, images: Container[str]
+) -> tuple[dict[str, Description], tuple[str, ...]]:
+    """The descriptions in ``files`` by the key of the image below ``root``, and notes on the columns.
 
-    Raises:
-        InputError: a line is not what the convention asks for; the message names file and line.
+    ``images``: the keys that there are. Of two files that describe an image the later one counts. Raises InputError for
+    a line that cannot be read; the message names file and line.
     """
-    path = root / FILE_NAME
-    if not path.is_file():
-        return {}
     described: dict[str, Description] = {}
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        file_name, description = _read_line(line, number, place)
-        key = key_of(file_name)
-        if key in described:
-            raise InputError(f"{place}: {file_name} stands in line {described[key].line} already; remove one of them")
-        described[key] = description
-    return described
+    notes: list[str] = []
+    for path in files:
+        own: dict[str, Description] = {}
+        captions: dict[str, None] = {}
+        unused: dict[str, None] = {}
+        for line in _lines(path):
+            key = _key(path, line.file_name, root, images)
+            if key is None:
+                continue
+            if key in own:
+                place = f"{path}, {line.description.place.rsplit(', ', 1)[1]}"
+                first = own[key].place.rsplit(", ", 1)[1]
+                raise InputError(f"{place}: {line.file_name} stands in {first} already; remove one of them")
+            own[key] = line.description
+            captions |= dict.fromkeys(filter(None, [line.text_column]))
+            unused |= dict.fromkeys(line.unused)
+        described |= own
+        for name in captions:
+            notes += [f"captions are read from {escaped(name)} in {path.name}"] if name != "text" else []
+        if unused:
+            used = f"captions are {', '.join(TEXT_COLUMNS)}; classes are label"
+            notes.append(f"not used in {path.name}: {few([*unused])} ({used})")
+    return described, tuple(notes)
 
 
-def _read_line(line: bytes, number: int, place: str) -> tuple[str, Description]:
+def _key(path: Path, file_name: str, root: Path, images: Container[str]) -> str | None:
+    """The key that ``file_name`` in the file ``path`` stands for; None for an image outside ``root``."""
+    for name in (file_name, file_name.replace("\\", "/")):
+        key = key_of(os.path.relpath(f"{path.parent}/{name}", root))
+        if key in images:
+            return key
+    outside = key.startswith("../") and not path.is_relative_to(root)
+    return None if outside else key
+
+
+def _lines(path: Path) -> Iterator[_Line]:
     try:
-        fields = json.loads(line.decode("utf-8"))
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+    read = _objects if path.suffix == ".jsonl" else _rows
+    for number, fields in read(content, path):
+        yield _described(fields, f"{path}, line {number}", f"{path.name}, line {number}")
+
+
+def _decoded(content: bytes, place: str) -> str:
+    try:
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: is not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place}: is not JSON ({error.msg}, column {error.colno}); mend or remove it") from error
-    except RecursionError as error:
-        raise InputError(f"{place}: is nested too deeply; mend or remove the line") from error
+
+
+def _objects(content: bytes, path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number, its JSON value), without empty lines."""
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        place = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(_decoded(line, place), parse_int=_whole)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{place}: is not JSON ({error.msg}, column {error.colno}); mend or remove it") from error
+        except RecursionError as error:
+            raise InputError(f"{place}: is nested too deeply; mend or remove the line") from error
+
+
+def _rows(content: bytes, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """(line number, cells by column) of a table; empty cells are None, and numbers are numbers but in captions."""
+    for k, part in enumerate(content.split(b"\n"), start=1):
+        _decoded(part, f"{path}, line {k}")
+    text = content.decode("utf-8")
+    header = text.split("\n", 1)[0]
+    separator = max(",;\t|", key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="")
+    try:
+        for row in reader:
+            cells = {name.strip(): cell for name, cell in row.items() if name}
+            yield reader.line_num, {name: _cell(name, cell) for name, cell in cells.items()}
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.line_num + 1}: is no row of a table ({error}); mend or remove it"
+        ) from None
+
+
+def _cell(name: str, cell: str | None) -> object:
+    if not cell or not cell.strip():
+        return None
+    if name in (*FILE_COLUMNS, *TEXT_COLUMNS):
+        return cell
+    if re.fullmatch(r"-?(0|[1-9]\d*)", cell.strip(), re.ASCII):
+        return _whole(cell.strip())
+    if name != "label" and "_" not in cell:
+        with suppress(ValueError):
+            return float(cell)
+    return cell
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else digits
+
+
+def _described(fields: object, place: str, short: str) -> _Line:
     match fields:
-        case {"file_name": str(file_name)} if file_name:
-            text, label = fields.get("text"), fields.get("label")
         case dict():
-            raise InputError(f"{place}: has no file_name; give the image's path relative to the folder")
+            pass
         case _:
             raise InputError(f'{place}: is no JSON object; write {{"file_name": "a.png", "text": "…"}}')
-    if type(text) not in (str, NoneType):
-        raise InputError(f"{place}: text is {type(text).__name__}; give one string, or leave it out")
-    if type(label) not in (str, int, NoneType):
-        raise InputError(f"{place}: label is {type(label).__name__}; give a name or a whole number, or leave it out")
-    values = {name: float(v) for name, v in fields.items() if name != "label" and _is_number(v)}
-    return file_name, Description(number, text, label, values)
+    file_column, text_column = _first(fields, FILE_COLUMNS), _first(fields, TEXT_COLUMNS)
+    match fields.get(file_column):
+        case str(file_name) if file_name:
+            pass
+        case _:
+            raise InputError(f"{place}: has no file_name; give the image's path relative to the folder")
+    match fields.get(text_column):
+        case (None | str()) as text:
+            pass
+        case other:
+            raise InputError(f"{place}: {text_column} is {type(other).__name__}; give one string, or leave it out")
+    label = _label(fields.get("label"), place)
+    rest = {name: value for name, value in fields.items() if name not in (file_column, text_column, "label")}
+    numbers = {escaped(name): _number(value) for name, value in rest.items()}
+    values = {name: number for name, number in numbers.items() if number is not None}
+    unused = tuple(name for name, value in rest.items() if value is not None and escaped(name) not in values)
+    return _Line(file_name, Description(short, text, label, values), text_column if text else None, unused)
 
 
-def _is_number(value: object) -> bool:
+def _first(fields: Mapping[str, object], names: Sequence[str]) -> str:
+    """The first of ``names`` that has a value."""
+    return next((name for name in names if fields.get(name) is not None), names[0])
+
+
+def _label(value: object, place: str) -> str | int | None:
     match value:
         case bool():
-            return False
-        case int() | float():
-            return isfinite(value)
+            pass
+        case str():
+            return escaped(value, keep_controls=True)
+        case int() | None:
+            return value
+        case float() if value.is_integer():
+            return int(value)
+        case float() if not isfinite(value):  # how pandas writes a label that is missing
+            return None
+    raise InputError(f"{place}: label is {type(value).__name__}; give a name or a whole number, or leave it out")
+
+
+def _number(value: object) -> float | None:
+    match value:
+        case bool():
+            return None
+        case int() | float() if isfinite(value):
+            return float(value)
         case _:
-            return False
+            return None

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Skipped, divide, no_column, no_labels
+from sumi.data.dataset import Skipped, divide, few, no_column, no_labels
 from sumi.data.files import write_vectors
 from sumi.data.spec import DataSpec, Unit, describe, expect, states, unlike
 from sumi.errors import InputError
@@ -34,6 +34,8 @@ from sumi.figures.vectors import picture, reach_of
 
 ROWS: Final = 2**16
 """So many rows at a time are looked at for anything but bits."""
+SMALL: Final = 0.01
+"""Of the largest deviation: a column of less is near the least noise of the schedules."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,9 @@ def from_numbers(array: NDArray[Any], config: DataConfig, what: str) -> VectorDa
     if not 0 < scale < np.inf:
         raise InputError(f"data.source: the deviation of {what} is {scale / 2:.3g} in floats; give it in other units")
     scaled = ((values - centre) / scale).astype(np.float32)
-    return VectorDataset(scaled, keys, centre=tuple(centre.tolist()), scale=scale, notes=_notes(scale))
+    return VectorDataset(
+        scaled, keys, centre=tuple(centre.tolist()), scale=scale, notes=(*_notes(scale), *_unlike(scaled))
+    )
 
 
 def outline(array: NDArray[Any]) -> VectorSpec:
@@ -301,11 +305,23 @@ def _notes(scale: float) -> tuple[str]:
     return (f"rows are centred and divided by {scale:.4g}: pictures show that, samples are written in your units",)
 
 
+def _unlike(values: NDArray[np.float32]) -> tuple[str, ...]:
+    """A note on the columns that are constant or vary too little for one scale of all columns."""
+    deviations = values.std(0, dtype=np.float64)
+    small = np.flatnonzero(deviations < SMALL * deviations.max())
+    if not len(small):
+        return ()
+    names = few([f"{k} ({deviations[k] / deviations.max():.1g})" for k in small])
+    why = f"columns whose deviation is below {SMALL:g} of column {deviations.argmax()}'s are hardly learned"
+    return (f"{why}: {names}; scale the columns alike",)
+
+
 def refuse_image_fields(config: DataConfig) -> None:
     """Raises InputError where a field that only images have is set for data that are vectors."""
     for name, value in (
         ("size", config.size),
         ("channels", config.channels),
+        ("label_pattern", config.label_pattern),
         ("flip", config.flip or None),
         ("dequantize", config.dequantize or None),
     ):

@@ -1,6 +1,9 @@
 """A folder of images as a data set: order, classes, captions, and a word about every file that is left out."""
 
+import errno
 import json
+import os
+import socket
 import unicodedata
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Skipped
+from sumi.data.dataset import Skipped, every_label
 from sumi.data.images import ImageDataset
 from sumi.data.load import load
 from sumi.errors import InputError
@@ -103,8 +106,166 @@ def test_a_train_folder_stands_for_its_root(tmp_path: Path) -> None:
     assert read(tmp_path).keys == whole.keys
     assert read(tmp_path).notes == ("only train/ is read; test/ left alone",)
 
-    paint(tmp_path / "ships", "1.png")  # now "train" is a thing to draw
-    assert read(tmp_path).label_names == ("ships", "test", "train")
+    paint(tmp_path / "ships", "1.png")  # whatever lies beside the splits
+    paint(tmp_path, "cover.png")
+    assert read(tmp_path).keys == whole.keys
+    assert read(tmp_path).notes == ("only train/ is read; ships/, test/, cover.png left alone",)
+
+    paint(tmp_path / "things", "train/1.png", "ship/1.png")  # no split without a folder for tests
+    assert read(tmp_path / "things").label_names == ("ship", "train")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("training", "testing"), ("Train", "Test"), ("train", "dev"), ("TRAIN", "validation")]
+)
+def test_splits_go_by_many_names(tmp_path: Path, train: str, test: str) -> None:
+    paint(tmp_path, *(f"{split}/{digit}/1.png" for split in (train, test) for digit in "01"))
+    whole = read(tmp_path)
+    assert whole.keys == ("0/1.png", "1/1.png")
+    assert whole.label_names == ("0", "1")
+    assert whole.notes == (f"only {train}/ is read; {test}/ left alone",)
+
+    above = tmp_path.parent / f"{tmp_path.name}-archive"  # unpacked with a folder around them
+    above.mkdir()
+    tmp_path.rename(above / "png")
+    assert read(above).keys == whole.keys
+    assert read(above).notes == (f"only png/{train}/ is read; png/{test}/ left alone",)
+
+
+def test_splits_within_classes_are_splits(tmp_path: Path) -> None:
+    paint(tmp_path, *(f"{kind}/{split}/1.png" for kind in ("cat", "dog") for split in ("train", "val")))
+    whole = read(tmp_path)
+    assert whole.keys == ("cat/train/1.png", "dog/train/1.png")
+    assert whole.label_names == ("cat", "dog")
+    assert whole.notes == ("only the training folders are read; cat/val/, dog/val/ left alone",)
+
+
+def test_two_training_folders_are_refused(tmp_path: Path) -> None:
+    refusal(paint(tmp_path, "train/1.png", "Train/2.png", "test/3.png"), "holds Train/, train/; give the path of one")
+
+
+def test_run_folders_are_left_alone(tmp_path: Path) -> None:
+    before = read(paint(tmp_path, "a.png", "b.png"))
+    paint(tmp_path, "runs/mine/samples/1.png", "runs/mine/checkpoints/x.png")
+    (tmp_path / "runs/mine/config.json").write_text("{}")
+    after = read(tmp_path)
+    assert after.fingerprint() == before.fingerprint()
+    assert after.notes == ("run folders are left alone: runs/mine/",)
+    assert after.skipped == ()
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
+    paint(tmp_path, "a.png", "b.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "s.png"))
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "more.zip").touch()
+    assert {item.path: item.reason for item in read(tmp_path).skipped} == {
+        "pipe.png": "is a named pipe, not a regular file",
+        "s.png": "is a socket, not a regular file",
+        "null.png": "is a device, not a regular file",
+        "loop.png": f"cannot be read ({os.strerror(errno.ELOOP)})",
+        "gone.png": f"cannot be read ({os.strerror(errno.ENOENT)})",
+        "more.zip": ".zip is an archive, which is not read; unpack it",
+    }
+
+
+def test_names_equal_once_composed_are_one_image(tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, "café.png") for form in ("NFC", "NFD")]
+    whole = read(paint(tmp_path, "a.png", *names))
+    assert whole.keys == ("a.png", names[0])
+    assert [item.path for item in whole.skipped] == [names[0]]
+    assert "has the name of another file once its letters are composed" in whole.skipped[0].reason
+
+
+def test_names_that_are_no_text_are_escaped(tmp_path: Path) -> None:
+    for name in (b"caf\xe9/1.png", b"caf\xe9/2.png", b"b/3.png"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        paint(path.parent, path.name)
+    (path.parent / os.fsdecode(b"br\xe9\x1b[31m\n.png")).write_bytes(b"x")
+    whole = read(tmp_path)
+    assert whole.label_names == ("b", "caf\\xe9")
+    assert whole.skipped_report()[1].startswith("  b/br\\xe9\\x1b[31m\\n.png: ")
+    json.dumps([whole.label_names, whole.notes]).encode()
+    assert len(whole.fingerprint()) == 64
+
+
+def test_folders_without_images_are_no_classes(tmp_path: Path) -> None:
+    (paint(tmp_path, "a/1.png", "b/2.png") / "empty").mkdir()
+    assert read(tmp_path).label_names == ("a", "b")
+    assert read(tmp_path).notes == ("no class, as there is no image in it: empty/",)
+
+
+def test_classes_are_found_in_names_by_a_pattern(tmp_path: Path) -> None:
+    paint(tmp_path, "cat_1.png", "deep/dog_2.png", "dog_3.png")
+    whole = load(DataConfig(str(tmp_path), size=4, label_pattern=r"(\w+)_\d+"))
+    assert whole.label_names == ("cat", "dog")
+    assert every_label(whole).tolist() == [0, 1, 1]
+    with pytest.raises(InputError, match=r"label_pattern: \(c\) does not match deep/dog_2.png"):
+        load(DataConfig(str(tmp_path), size=4, label_pattern="(c)"))
+    with pytest.raises(InputError, match="label_pattern: is no regular expression"):
+        DataConfig("x", label_pattern="(")
+    with pytest.raises(InputError, match="label_pattern: cat has no group"):
+        DataConfig("x", label_pattern="cat")
+
+
+def test_metadata_may_lie_above_or_below_the_images(tmp_path: Path) -> None:
+    paint(tmp_path, "train/a/1.png", "train/b/2.png", "test/3.png")
+    describe(tmp_path, {"file_name": "train/a/1.png", "text": "one"}, {"file_name": "test/3.png", "text": "three"})
+    (tmp_path / "train/b/metadata.csv").write_text("file_name,text\n2.png,two\n")
+    whole = read(tmp_path)
+    assert whole.captions == ("one", "two")
+    assert whole.skipped == ()
+    describe(tmp_path, {"file_name": "train\\a\\1.png", "text": "by Windows"})
+    assert read(tmp_path).captions == ("by Windows", "two")
+
+
+@pytest.mark.parametrize(("name", "separator"), [("csv", ","), ("csv", ";"), ("tsv", "\t"), ("csv", "|")])
+def test_metadata_may_be_a_table(tmp_path: Path, name: str, separator: str) -> None:
+    rows = [["file_name", "caption", "label", "age", "licence"], ["a.png", '"x, y;|"', "7", "30.5", "CC0"]]
+    rows += [["b.png", "5", "12", "", ""]]
+    lines = "\ufeff" + "\r\n".join(map(separator.join, rows))
+    (paint(tmp_path, "a.png", "b.png") / f"metadata.{name}").write_text(lines, encoding="utf-8", newline="")
+    whole = read(tmp_path)
+    assert whole.captions == ("x, y;|", "5")
+    assert whole.label_names == ("7", "12")
+    assert np.array_equal(whole.column("age"), [30.5, np.nan], equal_nan=True)
+    assert whole.columns == ("age",)
+    assert whole.notes[0] == f"captions are read from caption in metadata.{name}"
+    assert whole.notes[1].startswith(f"not used in metadata.{name}: licence (")
+
+
+def test_a_broken_table_is_named_by_its_line(tmp_path: Path) -> None:
+    paint(tmp_path, "a.png", "b.png")
+    table = tmp_path / "metadata.csv"
+    table.write_bytes("file_name,text\na.png,rosé\n".encode("latin-1"))
+    refusal(tmp_path, f"{table}, line 2: is not UTF-8")
+    table.write_text("file_name,text\na.png,one\na.png,two\n")
+    refusal(tmp_path, f"{table}, line 3: a.png stands in line 2 already")
+    table.write_text("name,text\na.png,one\n")
+    refusal(tmp_path, f"{table}, line 2: has no file_name")
+    table.write_text(f"file_name,text\na.png,{'x' * 200_000}\n")
+    refusal(tmp_path, f"{table}, line 2: is no row of a table (field larger than field limit")
+
+
+@pytest.mark.parametrize(
+    "field", ['"id": ' + "9" * 5000, '"id": ' + "9" * 400, '"id": NaN', '"id": [1]', '"\\ud800": "x"']
+)
+def test_fields_that_are_not_used_are_left_alone(tmp_path: Path, field: str) -> None:
+    describe(paint(tmp_path, "a.png", "b.png"), '{"file_name": "a.png", "prompt": "a cat", ' + field + "}")
+    whole = read(tmp_path)
+    assert whole.captions == ("a cat", "")
+    assert whole.columns == ()
+    assert whole.notes[0] == "captions are read from prompt in metadata.jsonl"
+    assert whole.notes[1].startswith("not used in metadata.jsonl: ")
+
+
+def test_labels_as_a_table_writes_numbers(tmp_path: Path) -> None:
+    lines = ('{"file_name": "a.png", "label": 3.0}', '{"file_name": "b.png", "label": 10}')
+    assert read(describe(paint(tmp_path, "a.png", "b.png"), *lines)).label_names == ("3", "10")
 
 
 def test_metadata_gives_captions_and_classes(tmp_path: Path) -> None:
@@ -120,7 +281,10 @@ def test_metadata_gives_captions_and_classes(tmp_path: Path) -> None:
     assert whole.label_names == ("9", "10")  # as numbers
     assert whole.labels is not None
     assert whole.labels.tolist() == [0, 1, 1]
-    assert whole.notes == ("1 of 3 images have no text in metadata.jsonl",)
+    assert whole.notes == (
+        "not used in metadata.jsonl: licence (captions are text, caption, prompt, description; classes are label)",
+        "1 of 3 images have no text in the metadata",
+    )
 
 
 def test_labels_of_some_images_only_are_not_used(tmp_path: Path) -> None:
@@ -128,7 +292,7 @@ def test_labels_of_some_images_only_are_not_used(tmp_path: Path) -> None:
     whole = read(tmp_path)
     assert whole.label_names == ("x", "y")
     assert whole.captions is None
-    assert whole.notes == ("1 of 2 images have a label in metadata.jsonl: the labels are not used",)
+    assert whole.notes == ("1 of 2 images have a label in the metadata: the labels are not used",)
 
 
 @pytest.mark.parametrize(
