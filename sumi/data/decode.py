@@ -277,7 +277,7 @@ def _colours_and_alpha(image: Image.Image, rules: set[Rule]) -> tuple[Image.Imag
     if image.mode == "L" and 2 in _tags(image).get(_SAMPLE_FORMAT, ()):
         raise UnreadableImage("signed pixels have no fixed range; save it with 8 or 16 bits")
     if image.has_transparency_data:
-        whole = image.convert("RGBA")
+        whole = image if image.mode == "RGBA" else image.convert("RGBA")
         colours = whole.getchannel("R") if image.mode in ("L", "LA", "La", "1") else whole.convert("RGB")
         return colours, whole.getchannel("A")
     if image.mode in ("L", "RGB", "CMYK", "LAB"):
