@@ -20,14 +20,16 @@ from sumi.data.dataset import Dataset
 from sumi.data.load import anywhere
 from sumi.data.open import materialised, open_data, outline_of
 from sumi.data.spec import DataSpec
-from sumi.errors import InputError, writing
+from sumi.errors import InputError
+from sumi.files import short_name, write_whole
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.formats import upgraded
 from sumi.models.model import RunDescription, SystemConfig, pick_device
 from sumi.models.run import load, own_network, read_config, read_run, with_network
 from sumi.networks.own import Network
 from sumi.progress import Progress, counting_of, counting_one, in_notebook, printable, training_progress
-from sumi.training.checkpoint import find_checkpoints
+from sumi.training.checkpoint import holds_checkpoints
+from sumi.training.lock import training_in
 from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
 
@@ -142,27 +144,37 @@ def train(
     """
     pick_device(device)  # a wrong name fails before the images are read
     recipe, out = _named(recipe), None if out is None else path("out", out)
-    if resume and out is not None and isinstance(recipe, str) and RunFolder(out).config_file.exists():
-        recipe = _started(RunFolder(out), recipe, parts)
     data = materialised(data)
-    config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings, network=network, parts=parts)
-    config = replace(config, data=anywhere(config.data))
-    run = RunFolder(out or default_folder(config))
-    _refuse_existing(run, resume)
+
+    def configured(recipe: str | SystemConfig) -> SystemConfig:
+        config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings, network=network, parts=parts)
+        return replace(config, data=anywhere(config.data))
+
+    run = RunFolder(default_folder(configured(recipe)) if out is None else out)
+    config = configured(_started(run, recipe, parts) if resume else recipe)
     given = config.data.source if data is None or config.data.source != MEMORY else data
     with _events_shown(progress) if events is None else nullcontext(events) as events:
-        return _train(config, given, run, device, resume, events, parts)
+        run.refuse_foreign()
+        with training_in(run.path, events.say):
+            return train_in(run, config, given, device=device, resume=resume, events=events, parts=parts)
 
 
-def _train(
+def train_in(
+    run: RunFolder,
     config: SystemConfig,
     given: object,
-    run: RunFolder,
-    device: str | torch.device | None,
-    resume: bool,
-    events: Events,
-    parts: Iterable[type],
+    *,
+    device: str | torch.device | None = None,
+    resume: bool = False,
+    events: Events | None = None,
+    parts: Iterable[type] = (),
 ) -> DiffusionModel | Any:
+    """`train` with a whole configuration, in a run folder whose lock is held (`sumi.training.lock`).
+
+    ``given``: the data as `sumi.data.open_data` takes them.
+    """
+    events = events or Events()
+    _refuse_existing(run, config.data, resume)
     dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
@@ -218,9 +230,7 @@ def build_trainer(
     def write_preview(averaged: nn.Module, step: int) -> None:
         preview = config.wrap(description, averaged, step, run.path).preview()
         if preview is not None:
-            with writing(run.samples):
-                run.samples.mkdir(exist_ok=True)
-                (run.samples / f"{step:08d}.png").write_bytes(preview)
+            write_whole(run.samples / f"{step:08d}.png", preview)
 
     trainer = Trainer(
         config.training,
@@ -239,7 +249,7 @@ def build_trainer(
 
 def default_folder(config: SystemConfig) -> Path:
     """runs/RECIPE-DATA."""
-    return Path("runs") / f"{config.recipe}-{Path(config.data.source).resolve().name}"
+    return Path("runs") / short_name(f"{config.recipe}-{Path(config.data.source).resolve().name}")
 
 
 def as_started(dataset: Dataset, spec: DataSpec) -> Dataset:
@@ -270,11 +280,15 @@ def _read_config(file: Path, parts: Iterable[type]) -> SystemConfig:
         raise InputError(f"{file}: {error}") from None
 
 
-def _refuse_existing(run: RunFolder, resume: bool) -> None:
-    if run.path.exists() and not run.path.is_dir():
-        raise InputError(f"out: {run.path} is a file; give a folder")
-    if run.checkpoints.exists() and any(find_checkpoints(run.checkpoints)) and not resume:
+def _refuse_existing(run: RunFolder, data: DataConfig, resume: bool) -> None:
+    run.refuse_foreign()
+    if holds_checkpoints(run.checkpoints) and not resume:
         raise InputError(f"out: {run.path} already holds a run; resume it, or give another folder")
+    source, out = Path(data.source), run.path.resolve()  # names of sets are not absolute, and paths are
+    if source == out or (source.is_relative_to(out) and source.relative_to(out).parts[0] in run.names):
+        raise InputError(
+            f"out: what a run writes into {run.path} would become its data, {data.source}; give another folder"
+        )
 
 
 RESUMABLE: Final = tuple(
@@ -313,8 +327,10 @@ def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) ->
     return allowed
 
 
-def _started(run: RunFolder, recipe: str, parts: Iterable[type]) -> SystemConfig:
-    """The configuration of the run to resume; options that are left out keep their earlier values."""
+def _started(run: RunFolder, recipe: str | SystemConfig, parts: Iterable[type]) -> str | SystemConfig:
+    """The configuration of a run that was started: options that are left out keep their earlier values."""
+    if not isinstance(recipe, str) or not run.config_file.exists():
+        return recipe
     config = read_run(run, parts).config
     if not recipe.endswith(".json") and recipe != config.recipe:
         raise InputError(f"recipe: the run was started as {config.recipe}, not {recipe}; give that or another folder")

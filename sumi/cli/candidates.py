@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sumi.cli.sampling import about_guidance, given_of, plain
+from sumi.cli.sampling import about_guidance, digest_of, given_of, plain
 from sumi.cli.terminal import say
+from sumi.files import refuse_folder, short_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
 
 def prepared(options: argparse.Namespace) -> DiffusionModel:
-    """The model. Raises InputError where it makes no images."""
+    """The model. Raises InputError where it makes no images, or nothing can be written to --out."""
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.run import load
 
+    if options.out:
+        refuse_folder(Path(options.out))
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     _ = model.images, model.gaussian_denoiser()
     return model
@@ -55,6 +58,7 @@ def write(
         "checkpoint": model.step,
         "image": options.image,
         "given": given,
+        "digest": digest_of(model, options),
         **more,
         "seed": options.seed,
         "method": method,
@@ -67,7 +71,7 @@ def write(
         name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
     about |= guided
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
-    folder = Path(options.out) if options.out else (place or RunFolder(options.run).restored) / name
+    folder = Path(options.out) if options.out else (place or RunFolder(options.run).restored) / short_name(name)
     picture = write_restored(folder, image, made, about, mask, mean=mean)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
     say(f"wrote {count} and {picture} ({method}, {steps} steps)")

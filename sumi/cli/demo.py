@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from typing import TYPE_CHECKING, Final
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
@@ -40,41 +39,26 @@ def run(options: argparse.Namespace) -> None:
     # on 8x8 images a second thread waits more than it works, and on a busy machine it makes the first one wait too
     import torch
 
+    from sumi.training.lock import training_in
     from sumi.training.run_folder import RunFolder
-    from sumi.training_run import Events, train
+    from sumi.training_run import Events, configure, train_in
 
     torch.set_num_threads(1)
-    folder = RunFolder(options.out)
-    _clear(folder)
-    with training_progress() as progress:
-        model = train(
-            "ddpm",
-            data="digits",
-            out=folder.path,
-            settings=SETTINGS,
-            device=options.device,
-            events=Events(say, progress),
-        )
-    say(f"trained {model.step} steps")
-    say_measured(measure_with_progress(model))
+    folder, config = RunFolder(options.out), configure("ddpm", data="digits", settings=SETTINGS)
+    _refuse_others(folder, config)
+    with training_in(folder.path, say):
+        _refuse_others(folder, config)
+        folder.clear()
+        with training_progress() as progress:
+            model = train_in(folder, config, "digits", device=options.device, events=Events(say, progress))
+        say(f"trained {model.step} steps")
+        say_measured(measure_with_progress(model))
 
 
-def _clear(folder: RunFolder) -> None:
-    """Remove an earlier demo with what was made of it, and nothing else: what no run holds is refused."""
+def _refuse_others(folder: RunFolder, config: SystemConfig) -> None:
+    """Raises InputError for a folder of something else than an earlier demo."""
     from sumi.models.run import read_run
 
-    if not folder.path.exists():
-        return
-    if not folder.path.is_dir():
-        raise InputError(f"--out {folder.path}: is a file; give a folder")
-    if foreign := folder.foreign():
-        raise InputError(f"--out {folder.path}: holds {foreign[0]}, which no demo wrote; give another folder")
-    if folder.config_file.exists() and not _is_demo(read_run(folder).config):
-        raise InputError(f"--out {folder.path}: holds another run; give another folder")
-    shutil.rmtree(folder.path)
-
-
-def _is_demo(config: SystemConfig) -> bool:
-    from sumi.training_run import configure
-
-    return config == configure("ddpm", data="digits", settings=SETTINGS)
+    folder.refuse_foreign()
+    if folder.is_described() and read_run(folder).config != config:
+        raise InputError(f"out: {folder.path} holds another run; give another folder")

@@ -15,6 +15,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.config import describe
     from sumi.models.run import own_network, read_run
     from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
+    from sumi.training.lock import trainer_of
     from sumi.training.metrics_log import read
     from sumi.training.run_folder import RunFolder
     from sumi.training_run import parameters
@@ -36,9 +37,16 @@ def run(options: argparse.Namespace) -> None:
         try:
             verify_checkpoint(path)
         except InputError as error:
-            skipped.append(str(error))
+            if path.exists():  # else it was removed after a newer one was saved
+                skipped.append(str(error))
+    trainer = trainer_of(folder.path)
+    if trainer is not None:
+        say(f"training     by {trainer}")
     for line in skipped:
-        say(f"  damaged: {line}")
+        if not line.startswith("skipped ."):
+            say(f"  damaged: {line}")
+        elif trainer is None:
+            say(f"  left over: {line}")
     try:
         log = read(folder.metrics_file) if folder.metrics_file.exists() else []
         for line in [line for line in log if "event" not in line][-1:]:

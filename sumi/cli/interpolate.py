@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sumi.cli.candidates import prepared
 from sumi.cli.options import add_guidance, add_label, add_run
-from sumi.cli.sampling import about_guidance, given_of, plain, sampling_options
+from sumi.cli.sampling import about_guidance, digest_of, given_of, plain, sampling_options
 from sumi.cli.terminal import counting, say
+from sumi.files import short_name
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
         "a": options.a,
         "b": options.b,
         "given": given,
+        "digest": digest_of(model, options),
         "images": options.n,
         "solver": options.solver,
         "steps": steps,
@@ -69,6 +71,6 @@ def run(options: argparse.Namespace) -> None:
         name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
     about |= guided
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
-    folder = Path(options.out) if options.out else RunFolder(options.run).interpolated / name
+    folder = Path(options.out) if options.out else RunFolder(options.run).interpolated / short_name(name)
     picture = write_between(folder, BYTES.to_bytes(ends), BYTES.to_bytes(made), about)
     say(f"wrote {len(made)} images and {picture} ({options.solver}, {steps} steps)")

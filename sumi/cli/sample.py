@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.cli.options import add_device, add_guidance, add_run
-from sumi.cli.sampling import BESIDES, about_guidance, given_of, plain, sample_options, sampling_options
+from sumi.cli.sampling import BESIDES, about_guidance, digest_of, given_of, plain, sample_options, sampling_options
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
+from sumi.files import refuse_folder, short_name
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.options import SampleOptions
     from sumi.models.model import GenerativeModel
@@ -55,8 +58,13 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.model import GenerativeModel
     from sumi.models.run import load
+    from sumi.training.lock import trainer_of
 
+    if options.out:
+        refuse_folder(Path(options.out))
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
+    if (trainer := trainer_of(model.folder)) is not None:
+        say(f"note: {model.folder} is being trained by {trainer}; this is its checkpoint of step {model.step}")
     if isinstance(model, DiffusionModel):
         _diffusion(model, options)
     else:
@@ -65,22 +73,39 @@ def run(options: argparse.Namespace) -> None:
 
 def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     """Of a model whose samples can be asked for in one way alone."""
+    from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
     refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "size", *BESIDES)
-    with counting("sampling") as sampling:
-        made = model.sample(
-            options.n, seed=options.seed, start=options.start, batch_size=options.batch_size, progress=sampling
-        )
+    read_indices(options.n, options.start, options.seed, options.batch_size)
+
+    def make(batch: range) -> Tensor:
+        return model.sample(len(batch), seed=options.seed, start=batch.start, batch_size=len(batch), progress=False)
+
     name = f"{model.step:08d}-seed{options.seed}"
     folder = Path(options.out) if options.out else RunFolder(options.run).samples / name
-    about = {"run": str(options.run), "checkpoint": model.step, "seed": options.seed}
-    wrote = model.items.write(folder, made, title=title(options), start=options.start, about=about)
+    about = {
+        "run": str(options.run),
+        "checkpoint": model.step,
+        "seed": options.seed,
+        "digest": digest_of(model, options),
+    }
+    with counting("sampling") as progress:
+        wrote = model.items.write(
+            folder,
+            make,
+            range(options.start, options.start + options.n),
+            batch_size=options.batch_size,
+            title=title(options),
+            about=about,
+            progress=progress,
+        )
     say(f"wrote {wrote} ({model.how_sampled()})")
 
 
 def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     from sumi.models.diffusion.trajectory import trajectory, write_trajectory
+    from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
     values = dict(read_value(text) for text in options.values)
@@ -88,15 +113,8 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     settings = sampling_options(model, options)
     size = None if options.size is None else read_size(options.size)
     given: SampleOptions = {**sample_options(model, options), "condition": condition, "size": size}
-    with counting("sampling") as sampling:
-        whole: SampleOptions = {
-            **given,
-            "start": options.start,
-            "batch_size": options.batch_size,
-            "progress": sampling,
-        }
-        made = model.sample(options.n, **whole)
-    own = made.shape[1:] == model.items.shape
+    read_indices(options.n, options.start, options.seed, options.batch_size)
+    own = model.shape_of(size) == model.items.shape
     method = model.method(tuned=options.label is None and not values and own, **settings)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
@@ -107,11 +125,12 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
-    folder = Path(options.out) if options.out else RunFolder(options.run).samples / name
+    folder = Path(options.out) if options.out else RunFolder(options.run).samples / short_name(name)
     about = {
         "run": str(options.run),
         "checkpoint": model.step,
         "seed": options.seed,
+        "digest": digest_of(model, options, method.times.tolist()),
         "solver": repr(method.solver),
         "steps": method.steps,
     }
@@ -123,8 +142,23 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     if options.label == "all":
         names = model.items.label_names
         labels = [{"label": names[i % len(names)]} for i in range(options.start, options.start + options.n)]
+
+    def make(batch: range) -> Tensor:
+        whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
+        return model.sample(len(batch), **whole)
+
+    with counting("sampling") as progress:
+        wrote = model.items.write(
+            folder,
+            make,
+            range(options.start, options.start + options.n),
+            batch_size=model.batch_of(options.batch_size, size),
+            title=title(options),
+            about=about,
+            each=labels,
+            progress=progress,
+        )
     how = f"({method.name}, {method.steps} steps)"
-    wrote = model.items.write(folder, made, title=title(options), start=options.start, about=about, each=labels)
     say(f"wrote {wrote} {how}")
     if options.trajectory:
         shown = options.n if model.items.together else None

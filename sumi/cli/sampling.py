@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -12,6 +13,7 @@ from sumi.errors import InputError
 if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.options import SampleOptions
+    from sumi.models.model import TrainedModel
     from sumi.sampling.sampler import Guidance, SamplingOptions
 
 GUIDANCE: Final = {
@@ -105,6 +107,22 @@ def read_interval(text: str) -> tuple[float, float]:
     if ends is None:
         raise InputError(f"guidance_interval: {text} is not of the form LOW,HIGH; write 0.3,5")
     return ends
+
+
+def digest_of(model: TrainedModel, options: argparse.Namespace, *more: object) -> str:
+    """What samples follow from besides what files say of them: the weights, those of the runs that guide, and ``more``.
+
+    It is the same wherever the run folders lie and however their paths are typed.
+    """
+    from sumi.models.run import weights_of
+
+    parts = [model.digest, *map(str, more)]
+    worse, step = getattr(options, "worse", None), getattr(options, "worse_checkpoint", None)
+    if worse is not None or step is not None:
+        parts.append(weights_of(worse or model.folder, step))
+    if getattr(options, "classifier", None) is not None:
+        parts.append(weights_of(options.classifier))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
 def plain(label: str) -> str:

@@ -1,7 +1,7 @@
 """Images: what one is, a set of them in memory, and arrays that hold them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log, prod
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, divide, no_column, no_labels
 from sumi.data.decode import fit
-from sumi.data.files import write_images
+from sumi.data.files import write_samples
 from sumi.data.memory import require_memory
 from sumi.data.pixels import PixelRange
 from sumi.data.spec import DataSpec, Unit, describe, states, unlike
@@ -85,17 +85,28 @@ class ImageSpec:
     def write(
         self,
         folder: Path,
-        x: Tensor,
+        make: Callable[[range], Tensor],
+        indices: range,
         *,
+        batch_size: int,
         title: str,
-        start: int,
         about: Mapping[str, object],
         each: Sequence[Mapping[str, object]] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> str:
-        """One PNG an image, and grid.png. See `DataSpec.write`."""
+        """One PNG an image, batch by batch, and grid.png. See `DataSpec.write` and `write_samples`."""
         del title
-        grid = write_images(folder, self.pixels.to_bytes(x), start=start, about=about, each=each)
-        return f"{len(x)} image{'s' if len(x) != 1 else ''} and {grid}"
+        grid, there = write_samples(
+            folder,
+            lambda batch: self.pixels.to_bytes(make(batch)),
+            indices,
+            batch_size=batch_size,
+            about=about,
+            each=each,
+            progress=progress,
+        )
+        before = f" ({there} of them were there)" if there else ""
+        return f"{len(indices)} image{'s' if len(indices) != 1 else ''}{before} and {grid}"
 
     def reading(self, config: DataConfig) -> DataConfig:
         """In the size and the channels of the model, which square images can be made to have."""

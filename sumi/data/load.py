@@ -15,6 +15,7 @@ from sumi.data.idx import find_idx, load_idx
 from sumi.data.images import ImageSpec
 from sumi.data.spec import DataSpec, expect
 from sumi.errors import InputError
+from sumi.files import given_path
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
         return BUILTIN[config.source](config, progress)
     if config.source == MEMORY:
         raise InputError("data: this run's data were in memory, of which no copy is kept; give them again: data=…")
-    path = Path(config.source).expanduser()
+    path = given_path(config.source)
     try:
         exists = path.exists()
         loader = _loader(path) if exists else None
@@ -79,7 +80,7 @@ def peek(config: DataConfig) -> DataSpec:
     """
     if config.source in BUILTIN:
         return BUILTIN[config.source](config, None).spec
-    path = Path(config.source).expanduser()
+    path = given_path(config.source)
     try:
         loader = _loader(path) if path.exists() else None
     except OSError:
@@ -99,12 +100,12 @@ def anywhere(config: DataConfig) -> DataConfig:
     """The same data with its path made absolute, so that it is found from any folder; a name stays."""
     if config.source in (*BUILTIN, MEMORY) or not is_there(config):
         return config
-    return replace(config, source=str(Path(config.source).expanduser().resolve()))
+    return replace(config, source=str(given_path(config.source).resolve()))
 
 
 def is_there(config: DataConfig) -> bool:
     """Whether the source is a built-in set, data in memory (if they still are) or an existing path."""
-    return config.source in (*BUILTIN, MEMORY) or Path(config.source).expanduser().exists()
+    return config.source in (*BUILTIN, MEMORY) or given_path(config.source).exists()
 
 
 def _loader(path: Path) -> Loader | None:

@@ -5,7 +5,7 @@ the unit of their likelihood, and the default settings of a model. A new data ty
 that follows this protocol and its dataset, and one line in `sumi.data.specs`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
@@ -96,17 +96,19 @@ class DataSpec(Protocol):
     def write(
         self,
         folder: Path,
-        x: "Tensor",
+        make: "Callable[[range], Tensor]",
+        indices: range,
         *,
+        batch_size: int,
         title: str,
-        start: int,
         about: Mapping[str, object],
         each: Sequence[Mapping[str, object]] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> str:
-        """Write items ``start`` … of a seed with what is known ``about`` them; returns what was written, in words.
+        """Write the items ``indices`` of a seed with what is known ``about`` them; returns what was written, in words.
 
-        ``each``: what is known of one item alone. Raises InputError for files that were made otherwise, SumiError
-        where one cannot be written.
+        ``make``: a batch of them, (n, …). ``each``: what is known of one item alone. ``progress(done, total)``. Raises
+        InputError for files that were made otherwise, before anything is made; SumiError if one cannot be written.
         """
         ...
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sumi.errors import writing
 from sumi.evaluation.autoencoder import AutoencoderEvaluation
 from sumi.evaluation.images import Evaluation
+from sumi.files import write_whole
 from sumi.metrics.intervals import Estimate
 from sumi.models.classifier import AccuracyByNoise
 
@@ -51,10 +51,8 @@ class Measured:
         Raises SumiError where they cannot be written.
         """
         folder = Path(folder)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, content in self.contents.items():
-                (folder / name).write_bytes(content)
+        for name, content in self.contents.items():
+            write_whole(folder / name, content)
         return folder / self.page.name
 
     def __repr__(self) -> str:

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from sumi.data.dataset import everything
 from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
-from sumi.errors import InputError, writing
+from sumi.errors import InputError
 from sumi.evaluation.images import learn_features
 from sumi.features.network import FEWEST, FeatureNetwork
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.files import write_text
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
@@ -131,9 +132,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
     """Write comparison.json and comparison.png into ``folder``. Raises SumiError if it cannot."""
     file = folder / "comparison.json"
     content = [{key: _plain(value) for key, value in asdict(row).items()} for row in comparison.rows]
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"images": comparison.images, "rows": content}, indent=2) + "\n")
+    write_text(file, json.dumps({"images": comparison.images, "rows": content}, indent=2) + "\n")
     return file, draw_comparison(comparison, folder / "comparison.png").path
 
 

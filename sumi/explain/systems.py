@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from sumi.data.dataset import Dataset, evenly_spaced
-from sumi.errors import writing
 from sumi.figures.canvas import GREY, INK, SavedFigure, canvas, save
+from sumi.figures.files import write_picture
 from sumi.models.baselines.likelihood import likelihood_of_baseline
 from sumi.models.baselines.model import BaselineModel
 from sumi.models.classifier import ClassifierModel
@@ -28,10 +28,8 @@ def draw_samples(
     """
     made = model.sample(SHOWN, progress=counting_one(count, "sampling"))
     file = folder / "samples.png"
-    with writing(file):
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(model.picture(made, "samples"))
-        (folder / "held_out.png").write_bytes(model.picture(evenly_spaced(held_out, SHOWN), "held out"))
+    write_picture(file, model.picture(made, "samples"))
+    write_picture(folder / "held_out.png", model.picture(evenly_spaced(held_out, SHOWN), "held out"))
     says = f"{SHOWN} samples by {model.how_sampled()}; compare held_out.png"
     match model:
         case BaselineModel(baseline=baseline) if baseline.likelihood != "none" and len(held_out) > 1:

@@ -1,10 +1,11 @@
 """Shared by all figures: a canvas without global state, a common style, and saving."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sumi.errors import writing
+from sumi.figures.files import SOFTWARE, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +39,12 @@ def show_image(axes: "Axes", image: "Tensor") -> None:
 
 
 def save(figure: "Figure", path: Path, says: str) -> SavedFigure:
-    """Write the figure as PNG. Raises SumiError where it cannot be written."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    return SavedFigure(path, says)
+    """Write the figure as PNG. Raises InputError for a file that somebody else made, SumiError if it cannot."""
+    return SavedFigure(write_picture(path, png_of(figure, dpi=110)), says)
+
+
+def png_of(figure: "Figure", dpi: int, facecolor: str = "auto") -> bytes:
+    """The figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": SOFTWARE}, facecolor=facecolor)
+    return file.getvalue()

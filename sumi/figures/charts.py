@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sumi.figures.canvas import png_of
 from sumi.metrics.classes import Balance
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.spectrum import Spectrum
@@ -272,6 +273,4 @@ def _svg(figure: "Figure") -> str:
 
 
 def _png(figure: "Figure") -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=150, facecolor="white")
-    return file.getvalue()
+    return png_of(figure, dpi=150, facecolor="white")

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sumi.errors import InputError
+from sumi.figures.files import EXIF_SOFTWARE, SOFTWARE
 
 Images = Tensor | NDArray[np.uint8]
 
@@ -84,7 +86,9 @@ def neighbours(
 def png(picture: Image.Image) -> bytes:
     """The picture as a PNG file."""
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    info = PngInfo()
+    info.add_text("Software", SOFTWARE)
+    picture.save(file, "PNG", optimize=True, pnginfo=info)
     return file.getvalue()
 
 
@@ -97,6 +101,8 @@ def animation(frames: Sequence[Image.Image], *, seconds: float = 3.0, hold: floa
         raise InputError("frames: there are none; give at least one")
     each = max(20, round(1000 * seconds / len(frames)))
     durations = [each] * (len(frames) - 1) + [each + round(1000 * hold)]
+    exif = Image.Exif()
+    exif[EXIF_SOFTWARE] = SOFTWARE
 
     def encoded(lossless: bool, quality: int) -> bytes:
         file = io.BytesIO()
@@ -110,6 +116,7 @@ def animation(frames: Sequence[Image.Image], *, seconds: float = 3.0, hold: floa
             method=2,
             lossless=lossless,
             quality=quality,
+            exif=exif,
         )
         return file.getvalue()
 

@@ -4,12 +4,13 @@ Real vectors with more than two numbers show their first two. By default the pan
 they can be compared. A few distant points do not shrink the rest; titles state how many are outside.
 """
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from sumi.figures.canvas import png_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +47,7 @@ def picture(
         draw(axes, x, levels, shown)
     for axes in list(figure.axes)[len(groups) :]:
         axes.set_axis_off()
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110, format="png")
-    return file.getvalue()
+    return png_of(figure, dpi=110)
 
 
 def reach_of(clouds: Sequence[Tensor]) -> float:

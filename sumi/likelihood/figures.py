@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from sumi.data.spec import Unit
-from sumi.errors import writing
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.files import write_text
 from sumi.likelihood.dequantize import mean_with_error
 from sumi.likelihood.estimate import BoundEstimate
 from sumi.metrics.intervals import Estimate, mean_of
@@ -98,11 +98,7 @@ class Likelihood:
 
     def write(self, folder: Path) -> Path:
         """Write nll.json in ``folder``. Raises SumiError where it cannot be written."""
-        file = folder / "nll.json"
-        with writing(file):
-            folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        return file
+        return write_text(folder / "nll.json", json.dumps(asdict(self), indent=2) + "\n")
 
 
 def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path: Path, *, steps: bool) -> SavedFigure:

@@ -256,6 +256,19 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             finally:
                 shutil.rmtree(saving.path, ignore_errors=True)
 
+    @property
+    def digest(self) -> str:
+        """sha256 of the weights and of how they are read."""
+        return self.digest_of(self.description.identity)
+
+    def digest_of(self, read: str) -> str:
+        """sha256 of the weights, and of the text that says how they are ``read``."""
+        found = hashlib.sha256(read.encode())
+        for name, value in sorted(self.module.state_dict().items()):
+            found.update(name.encode())
+            found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
     @abstractmethod
     def preview(self) -> bytes | None:
         """A PNG of samples to look at during training, or None."""

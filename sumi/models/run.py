@@ -1,11 +1,12 @@
 """The systems that can be trained, one line each, and what reads their run folders: `read_run` and `load`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, overload
 
 import torch
+from torch import Tensor
 
 from sumi.arguments import path, torch_defaults, whole
 from sumi.config import from_json
@@ -18,7 +19,8 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import FORMAT, upgraded
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
 from sumi.networks.own import Network, OwnNetwork
-from sumi.training.checkpoint import checkpoint_step, find_checkpoints, load_state, load_weights
+from sumi.training.checkpoint import JSON, checkpoint_step, find_checkpoints, load_state, load_weights
+from sumi.training.manifest import read_manifest
 from sumi.training.run_folder import RunFolder
 
 SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig | AutoencoderConfig
@@ -76,6 +78,44 @@ def own_network(config: SystemConfig) -> OwnNetwork | None:
             return None
 
 
+def _read(folder: RunFolder, checkpoint: int | None) -> tuple[Path, dict[str, Tensor], dict[str, JSON]]:
+    """The chosen checkpoint, its averaged weights and its state.
+
+    A run in training removes checkpoints while they are read; then the newest is chosen again. Raises InputError.
+    """
+    while True:
+        found, skipped = find_checkpoints(folder.checkpoints)
+        path = _chosen(folder, found, skipped, checkpoint)
+        try:
+            return path, load_weights(path, "ema"), load_state(path)
+        except InputError as error:
+            if not path.exists():
+                continue
+            older = [str(checkpoint_step(other)) for other in found if other != path]
+            hint = f"; or take an older one: checkpoint {older[-1]}" if older else ""
+            raise InputError(f"{error}{hint}") from None
+
+
+def _chosen(folder: RunFolder, found: Sequence[Path], skipped: Sequence[str], checkpoint: int | None) -> Path:
+    by_step = {checkpoint_step(path): path for path in found}
+    if not by_step:
+        why = f" ({skipped[0]})" if skipped else ""
+        raise InputError(
+            f"{folder.checkpoints}: holds no whole checkpoint{why}; resume the training until one is saved"
+        )
+    step = max(by_step) if checkpoint is None else checkpoint
+    if step not in by_step:
+        raise InputError(f"checkpoint: there is none at step {step}; there are {', '.join(map(str, sorted(by_step)))}")
+    return by_step[step]
+
+
+def weights_of(run: Path | str, checkpoint: int | None = None) -> str:
+    """sha256 of the file of averaged weights that `load` would read, by its manifest. Raises InputError as `load`."""
+    folder = RunFolder(run)
+    chosen = _chosen(folder, *find_checkpoints(folder.checkpoints), checkpoint)
+    return read_manifest(chosen).files["ema.safetensors"].sha256
+
+
 @overload
 def load(
     run: Path | str,
@@ -116,24 +156,9 @@ def load(
     if network is not None and own_network(description.config) is None:
         raise InputError(f"network: {folder.path} was trained with a network of sumi's; leave it out")
     description = replace(description, config=with_network(description.config, network))
-    found, skipped = find_checkpoints(folder.checkpoints)
-    by_step = {checkpoint_step(place): place for place in found}
-    if not by_step:
-        why = f" ({skipped[0]})" if skipped else ""
-        raise InputError(
-            f"{folder.checkpoints}: holds no whole checkpoint{why}; resume the training until one is saved"
-        )
-    step = max(by_step) if checkpoint is None else whole("checkpoint", checkpoint)
-    if step not in by_step:
-        raise InputError(f"checkpoint: there is none at step {step}; there are {', '.join(map(str, sorted(by_step)))}")
-    place = by_step[step]
+    place, weights, state = _read(folder, None if checkpoint is None else whole("checkpoint", checkpoint))
+    step = checkpoint_step(place)
     module = description.config.build(description.items).model
-    try:
-        weights, state = load_weights(place, "ema"), load_state(place)
-    except InputError as error:
-        others = [str(other) for other in sorted(by_step) if other != step]
-        hint = f"; or take an older one: checkpoint {others[-1]}" if others else ""
-        raise InputError(f"{error}{hint}") from None
     if state.get("identity") != description.identity:
         raise InputError(
             f"{folder.config_file}: was changed since {place.name} was trained (process, schedule, parameterization, "

@@ -6,12 +6,12 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from sumi.errors import writing
 from sumi.evaluation.autoencoder import AutoencoderEvaluation, evaluate_reconstruction
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.figures.pictures import png, side_by_side
+from sumi.files import write_text
 from sumi.metrics.intervals import Estimate
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.progress import counting_one
@@ -44,11 +44,9 @@ def evaluate_autoencoder(model: AutoencoderModel, options: Options) -> Measured:
         how_it_was_made(model, train, held_out, made=f"{found.images} held-out images", shown=found.images, seed=0),
     ]
     report = folder / "report.html"
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "autoencoder.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
-        title = f"{model.config.recipe} on {model.config.data.source.rstrip('/').rsplit('/', 1)[-1]}"
-        write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_text(folder / "autoencoder.json", json.dumps(asdict(found), indent=2) + "\n")
+    title = f"{model.config.recipe} on {model.config.data.source.rstrip('/').rsplit('/', 1)[-1]}"
+    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
     return Measured(found, str(words), report, (report, folder / "autoencoder.json"))
 
 

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from math import exp
 
 from sumi.data.dataset import Dataset
-from sumi.errors import writing
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.figures.charts import accuracy_by_noise_level
+from sumi.files import write_text
 from sumi.models.classifier import AccuracyByNoise, ClassifierModel
 from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
@@ -30,31 +30,29 @@ def evaluate_classifier(model: ClassifierModel, options: Options) -> Measured:
     words, folder = _verdict(found), RunFolder(model.folder).report
     chart = accuracy_by_noise_level(found.log_snr, found.accuracy, found.guess)
     header = ("log-SNR", "sigma/alpha", "accuracy", "95 % interval")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "accuracy.svg").write_text(chart)
-        (folder / "accuracy.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
-        curve = training_curve(model)
-        sections = [
-            Section(
-                "Accuracy by noise level",
-                figures=[Figure(chart, "Accuracy on held-out images by noise level; band: 95 % intervals.", True)],
-            ),
-            Section(
-                "How it learned",
-                figures=[
-                    Figure(
-                        curve,
-                        "Training loss (cross-entropy in nats, over all noise levels) with its running median.",
-                    )
-                ],
-            ),
-            Section("All figures", tables=[Table(header, rows(found))]),
-            _how(model, train, held_out, found, seed),
-        ]
-        title = f"{model.config.recipe} on {dataset_name(model)}"
-        report = folder / "report.html"
-        write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_text(folder / "accuracy.svg", chart)
+    write_text(folder / "accuracy.json", json.dumps(asdict(found), indent=2) + "\n")
+    curve = training_curve(model)
+    sections = [
+        Section(
+            "Accuracy by noise level",
+            figures=[Figure(chart, "Accuracy on held-out images by noise level; band: 95 % intervals.", True)],
+        ),
+        Section(
+            "How it learned",
+            figures=[
+                Figure(
+                    curve,
+                    "Training loss (cross-entropy in nats, over all noise levels) with its running median.",
+                )
+            ],
+        ),
+        Section("All figures", tables=[Table(header, rows(found))]),
+        _how(model, train, held_out, found, seed),
+    ]
+    title = f"{model.config.recipe} on {dataset_name(model)}"
+    report = folder / "report.html"
+    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
     return Measured(found, str(words), report, (folder / "accuracy.svg", report))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from torch import Tensor
 
 from sumi.data.dataset import Dataset, evenly_spaced, everything
-from sumi.errors import writing
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
 from sumi.evaluation.loss_by_noise import LossByLogSnr
@@ -16,6 +15,7 @@ from sumi.evaluation.measures import Copies
 from sumi.evaluation.sweeps import Sweeps
 from sumi.figures.charts import loss_by_noise_level
 from sumi.figures.pictures import neighbours, png, side_by_side
+from sumi.files import write_text, write_whole
 from sumi.metrics.copies import nearest
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
@@ -60,56 +60,51 @@ class ImageReport:
         Raises SumiError if it cannot be written.
         """
         model, folder = self.model, RunFolder(self.model.folder).report
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            grid, pairs = folder / "samples.png", folder / "neighbours.png"
-            to_bytes = model.pixels.to_bytes
-            real = to_bytes(evenly_spaced(self.held_out, SHOWN))
-            grid.write_bytes(png(side_by_side([("samples", to_bytes(self.samples[:SHOWN])), ("real, held out", real)])))
-            pairs.write_bytes(self._neighbours())
-            curve = training_curve(model)
-            loss = folder / "loss.svg"
-            loss.write_text(curve)
-            traded, shown_traded = self._trade_off(folder)
-            emerging, shown_emerging = self._emerging(folder)
-            again: list[Section] = []
-            if self.diffusion is not None:
-                again = restored(
-                    self.diffusion, self.held_out, folder, self.seed, counting_one(self.progress, "restoring")
-                )
-            if self.evaluation is not None:
-                figures = asdict(self.evaluation)
-                if self.losses is not None:
-                    figures["held_out_loss"] = asdict(self.losses)
-                if self.swept is not None:
-                    figures["sweeps"] = asdict(self.swept)
-                if self.traded is not None:
-                    figures["trade_off"] = asdict(self.traded)
-                (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
-            sections = [
-                Section("Samples", figures=[Figure(grid, self._shown(made, len(real)), True)]),
-                *emerging,
-                *again,
-                *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
-                *(fine_detail(self.evaluation) if self.evaluation else []),
-                self._copying(pairs),
-                *self._sweeps(),
-                *traded,
-                self._learning(curve),
-                *([Section("All figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
-                how_it_was_made(
-                    model,
-                    self.train,
-                    self.held_out,
-                    made=made,
-                    shown=SHOWN,
-                    seed=self.seed,
-                    of_classes=None if self.labels is None else len(self.samples),
-                ),
-            ]
-            report = folder / "report.html"
-            title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
-            write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+        grid, pairs = folder / "samples.png", folder / "neighbours.png"
+        to_bytes = model.pixels.to_bytes
+        real = to_bytes(evenly_spaced(self.held_out, SHOWN))
+        write_whole(grid, png(side_by_side([("samples", to_bytes(self.samples[:SHOWN])), ("real, held out", real)])))
+        write_whole(pairs, self._neighbours())
+        curve = training_curve(model)
+        loss = write_text(folder / "loss.svg", curve)
+        traded, shown_traded = self._trade_off(folder)
+        emerging, shown_emerging = self._emerging(folder)
+        again: list[Section] = []
+        if self.diffusion is not None:
+            again = restored(self.diffusion, self.held_out, folder, self.seed, counting_one(self.progress, "restoring"))
+        if self.evaluation is not None:
+            figures = asdict(self.evaluation)
+            if self.losses is not None:
+                figures["held_out_loss"] = asdict(self.losses)
+            if self.swept is not None:
+                figures["sweeps"] = asdict(self.swept)
+            if self.traded is not None:
+                figures["trade_off"] = asdict(self.traded)
+            write_text(folder / "evaluation.json", json.dumps(figures, indent=2) + "\n")
+        sections = [
+            Section("Samples", figures=[Figure(grid, self._shown(made, len(real)), True)]),
+            *emerging,
+            *again,
+            *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
+            *(fine_detail(self.evaluation) if self.evaluation else []),
+            self._copying(pairs),
+            *self._sweeps(),
+            *traded,
+            self._learning(curve),
+            *([Section("All figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
+            how_it_was_made(
+                model,
+                self.train,
+                self.held_out,
+                made=made,
+                shown=SHOWN,
+                seed=self.seed,
+                of_classes=None if self.labels is None else len(self.samples),
+            ),
+        ]
+        report = folder / "report.html"
+        title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
+        write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
         return grid, *shown_emerging, loss, pairs, *shown_traded, report
 
     def _shown(self, made: str, real: int) -> str:
@@ -171,8 +166,7 @@ class ImageReport:
         if self.traded is None:
             return [], ()
         section, picture = guidance(self.traded.methods, solver=self.traded.solver, steps=self.traded.steps)
-        file = folder / "trade-off.png"
-        file.write_bytes(picture)
+        file = write_whole(folder / "trade-off.png", picture)
         return [section], (file,)
 
     def _learning(self, curve: str) -> Section:

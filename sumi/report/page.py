@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sumi.errors import InputError
+from sumi.files import write_text
 
 STACKED = 3  # columns: on a phone the first one is shown above the others
 FORMATS = ((b"\x89PNG", "png"), (b"RIFF", "webp"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))
@@ -67,7 +68,7 @@ class Verdict:
 def write_report(path: Path, *, title: str, verdict: Verdict, sections: Sequence[Section], subtitle: str = "") -> None:
     """Write the page to ``path``: title, verdict, sections.
 
-    Raises InputError for a picture of an unknown format, OSError if the file cannot be written; an older file stays.
+    Raises InputError for a picture of an unknown format, SumiError if the file cannot be written; an older file stays.
     """
     page = "\n".join(
         [
@@ -94,9 +95,7 @@ def write_report(path: Path, *, title: str, verdict: Verdict, sections: Sequence
             "",
         ]
     )
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page)
 
 
 def _verdict(verdict: Verdict) -> str:

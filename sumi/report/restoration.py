@@ -10,6 +10,7 @@ from torch import Tensor
 from sumi.conditioning.image import SmallConditioning
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.figures.pictures import png, side_by_side
+from sumi.files import write_whole
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.operators.linear import AnyOperator, Grey, Mask
 from sumi.operators.separable import box
@@ -53,7 +54,7 @@ def restored(
     to_bytes = model.pixels.to_bytes
     columns = [("input", _shown(given, shape)), *((f"candidate {k + 1}", made[:, k]) for k in range(CANDIDATES))]
     path = folder / "restored.png"
-    path.write_bytes(png(side_by_side([(name, to_bytes(x)) for name, x in [*columns, ("original", truth)]])))
+    write_whole(path, png(side_by_side([(name, to_bytes(x)) for name, x in [*columns, ("original", truth)]])))
     caption = f"Held-out images, {what}: the model's input, {CANDIDATES} candidates for each, and the original."
     return [Section("Restoration", figures=[Figure(path, caption, True)])]
 

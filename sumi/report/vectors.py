@@ -13,11 +13,12 @@ import numpy as np
 from torch import Tensor
 
 from sumi.data.dataset import Dataset, evenly_spaced, everything
-from sumi.errors import InputError, writing
+from sumi.errors import InputError
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured, VectorEvaluation
 from sumi.features.network import FEWEST
 from sumi.figures.vectors import picture
+from sumi.files import write_text, write_whole
 from sumi.metrics.intervals import Estimate, share
 from sumi.metrics.kernel_distance import energy_distance
 from sumi.models.diffusion.model import DiffusionModel
@@ -125,39 +126,37 @@ def _write(
     seed: int,
 ) -> tuple[Path, ...]:
     folder, levels = RunFolder(model.folder).report, model.items.levels
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        grid, loss, report = folder / "samples.png", folder / "loss.svg", folder / "report.html"
-        shown = min(len(samples), len(held_out))
-        real = evenly_spaced(held_out, shown)
-        grid.write_bytes(picture([("samples", samples[:shown]), ("real, held out", real)], levels))
-        curve = training_curve(model)
-        loss.write_text(curve)
-        way = trajectory(model, 0, n=min(FOLLOWED, len(samples)), seed=seed)
-        strip, animation = write_trajectory(model, way, folder)
-        first = "All" if shown == len(samples) else f"The first {shown:,} of"
-        sections = [
-            Section(
-                "Samples",
-                figures=[Figure(grid, f"{first} {made}, not hand-picked. Right: as many held-out vectors.", True)],
-            ),
-            Section(
-                "The data emerging from noise",
-                figures=[
-                    Figure(strip, "Samples at times from t = 1 (noise) to t = 0 (data).", True),
-                    Figure(animation, "The same, animated."),
-                ],
-            ),
-            Section(
-                "How it learned",
-                figures=[Figure(curve, "Training loss with its running median.")],
-            ),
-        ]
-        if found is not None:
-            (folder / "evaluation.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
-            caption = f"{found.samples} samples, {found.held_out} held out; 95 % intervals."
-            sections.append(Section("All figures", tables=[Table(("", "samples", "real"), _rows(found), caption)]))
-        sections.append(how_it_was_made(model, train, held_out, made=made, shown=shown, seed=seed))
-        title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
-        write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    grid, loss, report = folder / "samples.png", folder / "loss.svg", folder / "report.html"
+    shown = min(len(samples), len(held_out))
+    real = evenly_spaced(held_out, shown)
+    write_whole(grid, picture([("samples", samples[:shown]), ("real, held out", real)], levels))
+    curve = training_curve(model)
+    write_text(loss, curve)
+    way = trajectory(model, 0, n=min(FOLLOWED, len(samples)), seed=seed)
+    strip, animation = write_trajectory(model, way, folder)
+    first = "All" if shown == len(samples) else f"The first {shown:,} of"
+    sections = [
+        Section(
+            "Samples",
+            figures=[Figure(grid, f"{first} {made}, not hand-picked. Right: as many held-out vectors.", True)],
+        ),
+        Section(
+            "The data emerging from noise",
+            figures=[
+                Figure(strip, "Samples at times from t = 1 (noise) to t = 0 (data).", True),
+                Figure(animation, "The same, animated."),
+            ],
+        ),
+        Section(
+            "How it learned",
+            figures=[Figure(curve, "Training loss with its running median.")],
+        ),
+    ]
+    if found is not None:
+        write_text(folder / "evaluation.json", json.dumps(asdict(found), indent=2) + "\n")
+        caption = f"{found.samples} samples, {found.held_out} held out; 95 % intervals."
+        sections.append(Section("All figures", tables=[Table(("", "samples", "real"), _rows(found), caption)]))
+    sections.append(how_it_was_made(model, train, held_out, made=made, shown=shown, seed=seed))
+    title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
+    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
     return grid, strip, animation, loss, report

@@ -178,8 +178,22 @@ def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
     """The complete checkpoints in ``folder``, by step, and a line with the reason for each folder that is not one.
 
     Complete means an intact manifest, of the step in the folder's name, and files of the right sizes. The contents are
-    verified when they are loaded. A folder that does not exist has no checkpoints.
+    verified when they are loaded. A folder that does not exist has no checkpoints. While a run is trained, they come
+    and go: when one goes while it is looked at, all are looked at again.
     """
+    while True:
+        found = _find(folder)
+        if found is not None:
+            return found
+
+
+def holds_checkpoints(folder: Path) -> bool:
+    """Whether there is any checkpoint in ``folder``, be it damaged; what an unfinished save left is none."""
+    complete, skipped = find_checkpoints(folder)
+    return bool(complete) or any(not line.startswith("skipped .") for line in skipped)
+
+
+def _find(folder: Path) -> tuple[list[Path], list[str]] | None:
     complete: list[Path] = []
     skipped: list[str] = []
     if not folder.exists():
@@ -193,6 +207,8 @@ def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
                 raise InputError(f"{entry}: belongs to an unfinished save; the next save removes it")
             _inspect(entry)
         except SumiError as error:
+            if not entry.exists():
+                return None
             skipped.append(f"skipped {entry.name}: {error}")
         else:
             complete.append(entry)

@@ -18,12 +18,37 @@ runs/NAME/
 """
 
 import json
-import os
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sumi.errors import InputError, writing
+from sumi.figures.files import is_own
+from sumi.files import refuse_folder, write_text
+from sumi.training.checkpoint import find_checkpoints, sync_folder
+from sumi.training.lock import LOCK
+
+_PICTURES: Final = r"(grid|strip|picture|mean|before-after)\.png|emerging\.webp|vectors\.npy"
+_FIGURES: Final = (
+    r"report/(report\.html|(evaluation|accuracy|autoencoder)\.json|(loss|accuracy)\.svg|emerging\.webp"
+    r"|(samples|neighbours|strip|trade-off|restored)\.png)"
+    r"|nll/(nll\.json|bound\.png)|compare/comparison\.(json|png)"
+    r"|explain/(schedule|noising|correction|unscaled|reverse|loss_by_noise|second_distribution|density|energy|samples"
+    r"|held_out|accuracy)\.png"
+)
+"""Those that did not always say that Sumi made them."""
+_OWN: Final = re.compile(
+    r"(.*/)?\.[^/]+\.(new|cut)"
+    r"|config\.json|metrics\.jsonl|skipped\.txt|\.lock"
+    r"|checkpoints/\.?\d{8,}(\.saving|\.replaced|\.removing)?/[a-z]+\.(safetensors|json)"
+    r"|samples/\d{8,}\.png|tuned/\d{8,}-\d+\.json"
+    rf"|(samples|restored|varied|interpolated)/[^/]+/({_PICTURES})"
+    rf"|{_FIGURES}"
+)
+"""The files of a run, relative to its folder, besides pictures that say that Sumi made them."""
+_PLACES: Final = ("samples", "restored", "varied", "interpolated", "report", "nll", "explain", "compare")
 
 
 class RunFolder:
@@ -32,7 +57,6 @@ class RunFolder:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
-        self.unfinished_config_file = self.path / ".config.json.new"
         self.metrics_file = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.skipped_file = self.path / "skipped.txt"
@@ -47,19 +71,68 @@ class RunFolder:
         self.interpolated = self.path / "interpolated"
         self.reconstructed = self.path / "reconstructed"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What may be in the folder."""
+        return tuple(path.name for path in vars(self).values() if path != self.path)
+
     def foreign(self) -> list[str]:
-        """The names in the folder that do not belong to a run, sorted."""
-        return sorted({path.name for path in self.path.iterdir()} - {path.name for path in vars(self).values()})
+        """What is in the folder that no command of Sumi put there, such as any link; sorted, relative to it."""
+        return sorted(path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if not self._is_own(path))
+
+    def _is_own(self, path: Path) -> bool:
+        name, *inner = path.relative_to(self.path).parts
+        if path.is_dir() and not path.is_symlink():
+            return name in self.names
+        known = _OWN.fullmatch("/".join((name, *inner))) is not None
+        return not path.is_symlink() and (known or (bool(inner) and name in _PLACES and is_own(path)))
+
+    def refuse_foreign(self) -> None:
+        """Raises InputError where training would write over what `sumi train` did not.
+
+        That is a config.json of something else, and without one, anything that has a name of the run's. Files that are
+        empty count as left over from a write that was cut off.
+        """
+        refuse_folder(self.path)
+        if self.is_described() or find_checkpoints(self.checkpoints)[0]:
+            return
+        for name in self.names:
+            if _holds_anything(self.path / name):
+                raise InputError(
+                    f"out: {self.path} holds {name}, which `sumi train` did not write; give another folder"
+                )
+
+    def clear(self) -> None:
+        """Remove all files of a demo's run; config.json goes last, so that a folder cleared in part is still the run's.
+
+        Raises InputError, before anything is removed, if there is a file of somebody else's; SumiError if it cannot.
+        """
+        if foreign := self.foreign():
+            raise InputError(f"out: {self.path} holds {foreign[0]}, which no demo wrote; give another folder")
+        with writing(self.path):
+            for path in self.path.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name not in (LOCK, self.config_file.name):
+                    path.unlink()
+            self.config_file.unlink(missing_ok=True)
+
+    def is_described(self) -> bool:
+        """Whether config.json is one that `write_config` wrote, of whatever format."""
+        try:
+            return {"config", "items", "format"} <= json.loads(self.config_file.read_bytes()).keys()
+        except (OSError, ValueError, RecursionError, AttributeError):
+            return False
 
     def write_config(self, values: dict[str, Any]) -> None:
-        """Make the folder and write config.json, atomically. Raises SumiError if it cannot."""
+        """Make the folder and write config.json. Raises SumiError if it cannot.
+
+        With checkpoints/ the folder is seen to be that of a run, so that its samples are never taken for data.
+        """
         with writing(self.config_file):
-            self.path.mkdir(parents=True, exist_ok=True)
-            with self.unfinished_config_file.open("w") as file:
-                file.write(json.dumps(values, indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            self.unfinished_config_file.replace(self.config_file)
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.path)
+        write_text(self.config_file, json.dumps(values, indent=2) + "\n")
 
     def read_config(self) -> dict[str, Any]:
         """The contents of config.json. Raises InputError if it is missing or not a JSON object."""
@@ -80,6 +153,10 @@ class RunFolder:
     def write_skipped(self, lines: Sequence[str]) -> None:
         """Write skipped.txt with every unused data file, if there are any."""
         if lines:
-            with writing(self.skipped_file):
-                text = "\n".join(lines) + "\n"
-                (self.skipped_file).write_text(text, encoding="utf-8", errors="backslashreplace")
+            write_text(self.skipped_file, "\n".join(lines) + "\n")
+
+
+def _holds_anything(path: Path) -> bool:
+    if path.is_dir():
+        return any(path.iterdir())
+    return path.exists() and path.stat().st_size > 0

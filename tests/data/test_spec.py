@@ -66,12 +66,14 @@ def test_states_are_evenly_spaced_with_both_ends() -> None:
 
 def test_each_writes_files_that_say_how_they_were_made(tmp_path: Path) -> None:
     about = {"seed": 3}
-    images = DIGITS.write(tmp_path / "a", torch.rand(2, 1, 8, 8), title="", start=5, about=about)
+    how = {"batch_size": 4, "about": about}
+    images = DIGITS.write(tmp_path / "a", lambda batch: torch.rand(len(batch), 1, 8, 8), range(5, 7), title="", **how)
     assert images == f"2 images and {tmp_path / 'a' / 'grid.png'}"
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["00005.png", "00006.png", "grid.png"]
     with Image.open(tmp_path / "a/00006.png") as file:
         assert file.text["sumi"] == '{"seed": 3, "index": 6}'
-    vectors = BITS.write(tmp_path / "b", torch.tensor([[0.2, -0.3, 1, -1]]), title="bits", start=5, about=about)
+    bits = torch.tensor([[0.2, -0.3, 1, -1]])
+    vectors = BITS.write(tmp_path / "b", lambda _: bits, range(5, 6), title="bits", **how)
     assert vectors == f"{tmp_path / 'b' / 'vectors.npy'} and {tmp_path / 'b' / 'picture.png'}"
     assert np.load(tmp_path / "b/vectors.npy").tolist() == [[1, 0, 1, 0]]
     with Image.open(tmp_path / "b/picture.png") as file:

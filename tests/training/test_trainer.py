@@ -24,6 +24,7 @@ from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.precision import resolve_precision
+from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, train
 from tests.interrupted import Crash, crash, in_step
@@ -174,7 +175,7 @@ def test_another_set_up_is_said(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_fresh_start_does_not_keep_an_old_log(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
+    RunFolder(tmp_path / "run").write_config({"config": {}, "items": {}, "format": 6})
     (tmp_path / "run/metrics.jsonl").write_text('{"step": 7, "loss": 1.0}\n')
     train(config_of("training.steps=5"), out=tmp_path / "run")
     assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()] == [5]

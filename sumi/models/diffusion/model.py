@@ -4,7 +4,6 @@ All that samples goes one way, `DiffusionModel.walk`: which items, from where, w
 left out is as the run was configured; options replace it for once (`sumi.sampling.sampler.SamplingOptions`).
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Literal, Unpack, cast
@@ -234,8 +233,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         progress: Progress | None,
     ) -> Iterator[tuple[slice, Denoiser]]:
         """The rows of each batch of n, and the denoiser with their condition; what is done is counted."""
-        if size is not None:
-            batch_size = max(1, batch_size // tiling_of(self.images.shape, size).count)
+        batch_size = self.batch_of(batch_size, size)
         with one_shown(progress, "sampling") as count:
             for first in range(0, n, batch_size):
                 rows = slice(first, min(first + batch_size, n))
@@ -243,6 +241,12 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
                 yield rows, self.denoiser(own, size=size, sampling=sampling)
                 if count is not None:
                     count(rows.stop, n)
+
+    def batch_of(self, batch_size: int, size: tuple[int, int] | None) -> int:
+        """How many samples of this ``size`` (H, W) are a batch: as many as have ``batch_size`` windows, or one."""
+        if size is None or size == self.images.shape[1:]:
+            return batch_size
+        return max(1, batch_size // tiling_of(self.images.shape, size).count)
 
     def shape_of(self, size: tuple[int, int] | None) -> tuple[int, ...]:
         """The shape of a sample of this ``size`` (H, W); None: the model's. Raises InputError where there are none."""
@@ -565,8 +569,4 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
     @property
     def digest(self) -> str:
         """sha256 of all that a sampler sees: the weights, how they are read, and what keeps x̂_0 in range."""
-        found = hashlib.sha256(f"{self.description.identity} {self.config.sampling.threshold}".encode())
-        for name, value in sorted(self.network_denoiser.state_dict().items()):
-            found.update(name.encode())
-            found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        return found.hexdigest()
+        return self.digest_of(f"{self.description.identity} {self.config.sampling.threshold}")

@@ -25,9 +25,10 @@ from sumi.arguments import tensor
 from sumi.config import nearest
 from sumi.data.config import WHITE
 from sumi.data.decode import Layer
-from sumi.data.files import refuse_another, save, write_images
+from sumi.data.files import is_made, save, write_images
 from sumi.data.items import BYTES, decoded_picture, read_items, shown_picture
-from sumi.errors import InputError, writing
+from sumi.errors import InputError
+from sumi.figures.files import write_picture
 from sumi.figures.pictures import CELL, png, side_by_side
 from sumi.operators.convolution import gaussian_blur, motion_blur
 from sumi.operators.jpeg import JPEG
@@ -185,11 +186,9 @@ def write_restored(
         before[0, :, mask] = marked(mask.shape)[:, mask]
     columns = ceil(len(made) ** 0.5) if len(made) > 6 else len(made)
     picture = side_by_side([("before", before), ("after", after)], columns=columns, scale=scale)
-    with writing(folder):
-        (folder / "before-after.png").write_bytes(png(picture))
-        if mean and len(made) > 1:
-            save(folder / "mean.png", BYTES.to_bytes(made.mean(0)), {**about, "index": 0, "count": len(made)})
-    return folder / "before-after.png"
+    if mean and len(made) > 1:
+        save(folder / "mean.png", BYTES.to_bytes(made.mean(0)), {**about, "index": 0, "count": len(made)})
+    return write_picture(folder / "before-after.png", png(picture))
 
 
 def write_reconstruction(folder: Path, image: Tensor, made: Tensor, about: Mapping[str, object]) -> Path:
@@ -199,15 +198,11 @@ def write_reconstruction(folder: Path, image: Tensor, made: Tensor, about: Mappi
     `write_images` does.
     """
     file = folder / f"{Path(str(about['image'])).stem}.png"
-    refuse_another(file, about)
+    is_made(file, about)  # or refused
     before, after = BYTES.to_bytes(image), BYTES.to_bytes(made)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        save(file, after, about)
-        picture = side_by_side([("before", before[None]), ("after", after[None])], columns=1)
-        both = file.with_name(f"{file.stem}-before-after.png")
-        both.write_bytes(png(picture))
-    return both
+    save(file, after, about)
+    picture = side_by_side([("before", before[None]), ("after", after[None])], columns=1)
+    return write_picture(file.with_name(f"{file.stem}-before-after.png"), png(picture))
 
 
 def marked(size: tuple[int, ...]) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sumi.arguments import whole
-from sumi.errors import writing
+from sumi.figures.files import write_picture
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import SampleOptions
 from sumi.process.schedule import NoiseLevel, deviation
@@ -62,8 +62,4 @@ def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> t
     items = model.items
     strip, moving = items.strip(path.t, path.x), items.animation(path.t, path.x)
     strip_file, animation_file = folder / "strip.png", folder / "emerging.webp"
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        strip_file.write_bytes(strip)
-        animation_file.write_bytes(moving)
-    return strip_file, animation_file
+    return write_picture(strip_file, strip), write_picture(animation_file, moving)

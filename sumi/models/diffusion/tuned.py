@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.errors import InputError, writing
+from sumi.errors import InputError
+from sumi.files import write_text
 from sumi.sampling.sampler import Method
 from sumi.sampling.solvers.tuned import Tuned
 from sumi.training.run_folder import RunFolder
@@ -32,11 +33,7 @@ def save_tuned(file: Path, solver: Tuned, times: Tensor, digest: str, about: dic
         "times": times.tolist(),
         "weights": [list(row) for row in solver.weights],
     }
-    with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.new")
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(file)
+    write_text(file, json.dumps(content, indent=2) + "\n")
 
 
 def load_tuned(file: Path, digest: str, steps: int) -> Method:
