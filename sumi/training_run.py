@@ -24,7 +24,7 @@ from sumi.errors import InputError
 from sumi.files import short_name, write_whole
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.formats import upgraded
-from sumi.models.model import RunDescription, SystemConfig, pick_device
+from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
 from sumi.models.run import load, own_network, read_config, read_run, with_network
 from sumi.networks.own import Network
 from sumi.progress import Progress, counting_of, counting_one, in_notebook, printable, training_progress
@@ -178,10 +178,29 @@ def train_in(
     dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
+    return _train_on(dataset, config, run, device, resume, events, parts)
+
+
+def _train_on(
+    dataset: Dataset,
+    config: SystemConfig,
+    run: RunFolder,
+    device: str | torch.device | None,
+    resume: bool,
+    events: Events,
+    parts: Iterable[type],
+) -> DiffusionModel | Any:
     known = (*parts, type(config), *own_classes(config), type(dataset.spec))
     before = read_run(run, known) if resume and run.config_file.exists() else None
     if before is not None:
         dataset = as_started(dataset, before.items)
+
+    def train_part(part: SystemConfig, folder: RunFolder) -> TrainedModel:
+        _refuse_existing(folder, resume)
+        events.say(f"training the {part.name} first, in {folder.path}")
+        return _train_on(dataset, part, folder, device, resume, events, ())
+
+    config = config.with_parts(dataset.spec, run, train_part)
     description = RunDescription.of(config, dataset)
     changed: list[str] = []
     if before is None:
@@ -224,7 +243,8 @@ def build_trainer(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed % 2**63)  # weights are initialized on the CPU
         objective = config.build(description.items)
-    objective.fit(kept)
+    training_data = config.training_data(kept, run, place, events.reading)
+    objective.fit(training_data)
     objective = objective.to(place)
 
     def write_preview(averaged: nn.Module, step: int) -> None:
@@ -235,10 +255,10 @@ def build_trainer(
     trainer = Trainer(
         config.training,
         objective,
-        kept,
+        training_data,
         config.seed,
         run.path,
-        flip=config.data.flip,
+        flip=config.data.flip and training_data is kept,  # latents are there both ways
         identity=description.identity,
         on_progress=events.progress,
         on_sample=write_preview,

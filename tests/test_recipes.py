@@ -43,7 +43,14 @@ UNET = ["network.widths=32", "network.blocks=1", "network.embedding=32"]
 MLP = ["network.width=16", "network.blocks=1", "network.embedding=8"]
 QUICK = ["training.batch_size=8", "training.sample_every=0", "training.checkpoint_every=2", "training.warmup_steps=0"]
 
-OF_IMAGES = ("classifier-free", "guided", "inpaint", "upscale", "colourise")  # points have no classes, sizes or colours
+OF_IMAGES = (
+    "classifier-free",
+    "guided",
+    "inpaint",
+    "upscale",
+    "colourise",
+    "latent",
+)  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
 DIFFUSION = [
     name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", *BASELINES)
@@ -51,6 +58,10 @@ DIFFUSION = [
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
     "jit": ["network.width=32", "network.blocks=2", "network.embedding=32"],
+    "latent": [
+        *(*UNET, "network.attention=", "autoencoder.steps=20", "autoencoder.network.widths=32"),
+        "autoencoder.network.blocks=1",
+    ],
 }
 RUNS = [
     *[(name, "digits") for name in DIFFUSION],
@@ -92,6 +103,7 @@ def test_there_are_these() -> None:
         "edm",
         "flow",
         "jit",
+        "latent",
         "autoencoder",
         *BASELINES,
     ]

@@ -82,8 +82,10 @@ class Autoencoder(nn.Module):
         return self.posterior(x)[0]
 
     def decode(self, z: Tensor) -> Tensor:
-        """The images of latents z, clamped to [-1, 1]."""
-        return self.decoder(self.regularizer.project(z)).clamp(-1, 1)
+        """The images of latents z, clamped to [-1, 1]. The gradient passes as if nothing were projected or clamped."""
+        known = self.regularizer.project(z)
+        made = self.decoder(z + (known - z).detach() if z.requires_grad else known)
+        return made + (made.clamp(-1, 1) - made).detach() if z.requires_grad else made.clamp(-1, 1)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """x encoded and decoded, in [-1, 1]."""

@@ -20,11 +20,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from sumi.metrics.psnr import psnr
     from sumi.models.autoencoder import AutoencoderModel
+    from sumi.models.diffusion.parts import AUTOENCODER
     from sumi.models.diffusion.pictures import read_image, write_reconstruction
     from sumi.models.run import load
     from sumi.training.run_folder import RunFolder
 
-    model = load(options.run, AutoencoderModel, checkpoint=options.checkpoint, device=options.device)
+    part = RunFolder(options.run).part(AUTOENCODER)  # of a model of latents
+    run = part.path if part.config_file.exists() else options.run
+    model = load(run, AutoencoderModel, checkpoint=options.checkpoint, device=options.device)
     factor = model.autoencoder.factor
     shape = (model.images.channels, factor, factor)
     images = [read_image(path, shape, larger=True) for path in options.images]  # all are read before one is written

@@ -26,6 +26,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="section.field=value",
         help="any field of the configuration; may be repeated (`sumi recipes NAME` lists them)",
     )
+    parser.add_argument(
+        "--autoencoder",
+        metavar="RUN",
+        help="of latent: the run of an autoencoder whose latents are learned (default: one is trained first)",
+    )
     parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
     parser.add_argument(
         "--no-report", action="store_true", help="do not measure the model and write report.html at the end"
@@ -35,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from sumi.training_run import Events, train
 
+    given = [] if options.autoencoder is None else [f"autoencoder.source={options.autoencoder}"]
     with counting("reading images") as reading, training_progress() as progress:
         model = train(
             options.recipe,
@@ -42,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
             out=options.out,
             steps=options.steps,
             seed=options.seed,
-            settings=options.settings,
+            settings=[*options.settings, *given],
             device=options.device,
             resume=options.resume,
             events=Events(say, progress, reading),

@@ -22,6 +22,7 @@ from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.config import nearest
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
+from sumi.data.latents import LatentDataset
 from sumi.errors import InputError
 from sumi.networks.condition import NetworkCondition
 from sumi.randomness import Purpose
@@ -113,6 +114,11 @@ def column_of(data: Dataset, name: str) -> Tensor:
 
     Raises InputError for an unknown name.
     """
+    match data:
+        case LatentDataset():  # measured on the images, of which it has some twice
+            return column_of(data.images, name).repeat(len(data) // len(data.images))
+        case _:
+            pass
     if name in data.columns:
         return torch.from_numpy(data.column(name)).double()
     if name not in MEASURED:

@@ -241,7 +241,7 @@ def _row(
     batches = _batches(n)
     begin = _now(model.device)
     for indices in batches:
-        noise = SampleNoise(seed, indices, model.items.shape, device=model.device)
+        noise = SampleNoise(seed, indices, model.space.shape, device=model.device)
         made.append(sample(denoiser, method.solver, method.times, model.start_noise(indices, seed), noise))
     seconds = (_now(model.device) - begin) / n
     images = torch.cat(made)
@@ -249,7 +249,9 @@ def _row(
     median, high = (float(away.quantile(q)) for q in (0.5, 0.95))
     frechet = None
     if network is not None:
-        saved = model.pixels.to_model(model.pixels.to_levels(images.clamp(-1, 1).cpu()))
+        with torch.inference_mode():
+            pictures = torch.cat([model.space.decode(part) for part in images.split(BATCH)])
+        saved = model.pixels.to_model(model.pixels.to_levels(pictures.clamp(-1, 1).cpu()))
         frechet = frechet_distance(network.features(saved), real)
     return Row(
         solver=name,

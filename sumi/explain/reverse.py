@@ -11,7 +11,8 @@ from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.evaluation.loss_by_noise import ITEMS, LossByNoise, loss_by_noise, probe_times
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.trajectory import trajectory
+from sumi.models.diffusion.trajectory import size, trajectory
+from sumi.process.schedule import noise_level
 
 SHOWN = 11
 
@@ -24,10 +25,10 @@ def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int
     axes = figure.subplots(2, len(chosen))
     denoiser = model.denoiser()
     for column, k in enumerate(chosen):
-        x_t = way.x[k][None]
+        now, x_t = noise_level(model.network_denoiser.schedule, way.t[k]), way.x[k][None]
         with torch.inference_mode():
-            clean = denoiser(x_t.to(model.device), way.t[k]).clean.cpu() if way.t[k] > 0 else x_t
-        for row, x in ((0, x_t), (1, clean)):
+            clean = denoiser((x_t * size(now)).to(model.device), now).clean if way.t[k] > 0 else x_t
+        for row, x in enumerate(map(model.seen, (x_t, clean))):
             picture = model.pixels.to_bytes(x[0]).permute(1, 2, 0).squeeze(-1).numpy()
             axes[row][column].imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes[row][column].set_xticks([])
@@ -42,6 +43,8 @@ def held_out_loss(model: DiffusionModel, dataset: Dataset) -> LossByNoise:
     """The model's errors on held-out items of ``dataset`` at about 20 times."""
     _, held_out = dataset.split(model.config.data.held_out)
     x_0, times = evenly_spaced(held_out, ITEMS).to(model.device), probe_times(model.network_denoiser.trained_steps)
+    with torch.inference_mode():
+        x_0 = model.space.encode(x_0)
     return loss_by_noise(model.denoiser(), x_0, times, seed=model.config.seed)
 
 

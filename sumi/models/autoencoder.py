@@ -13,6 +13,7 @@ from sumi.autoencoders.autoencoder import Autoencoder, AutoencoderNetwork
 from sumi.autoencoders.tiling import tiled
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
+from sumi.features.space import hash_of
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
 from sumi.models.samples import Samples
 from sumi.objectives.reconstruction import ReconstructionLoss, ReconstructionObjective, Trained
@@ -65,6 +66,18 @@ class AutoencoderModel(TrainedModel[AutoencoderConfig, Trained]):
     def preview(self) -> bytes | None:
         """None: an autoencoder makes no samples."""
         return None
+
+    @property
+    def digest(self) -> str:
+        """sha256 of its weights."""
+        return hash_of(self.config.name, {k: v.cpu() for k, v in self.autoencoder.state_dict().items()})
+
+    @torch.no_grad()
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each latent of images (N, C, H, W), (N, c, H/f, W/f) each, on the CPU."""
+        self.check(images)
+        mean, std = self.autoencoder.posterior(images.to(self.device))
+        return mean.cpu(), std.cpu()
 
     def encode(self, images: Tensor, *, batch_size: int = 64) -> Tensor:
         """The mean latents of images (N, C, H, W) in [-1, 1]: float32 (N, c, H/f, W/f) on the CPU.

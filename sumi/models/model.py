@@ -69,6 +69,27 @@ class SystemConfig(ABC):
         del spec
         return self
 
+    def with_parts(
+        self, items: DataSpec, run: RunFolder, train: Callable[["SystemConfig", RunFolder], "TrainedModel"]
+    ) -> Self:
+        """The configuration once the models that it needs are in ``run``; ``train(config, folder)`` trains one there.
+
+        Raises InputError for a model that does not fit, and where one that was there is gone or another.
+        """
+        del items, run, train
+        return self
+
+    def std_of(self, data: Dataset) -> float:
+        """The standard deviation of what is denoised, a scale for samplers."""
+        return data.std()
+
+    def training_data(
+        self, data: Dataset, run: RunFolder, device: torch.device, progress: Callable[[int, int], None] | None
+    ) -> Dataset:
+        """What the objective gets of the training ``data``."""
+        del run, device, progress
+        return data
+
     @property
     @abstractmethod
     def identity(self) -> tuple[object, ...]:
@@ -87,7 +108,7 @@ class SystemConfig(ABC):
 class RunDescription:
     """The contents of config.json.
 
-    ``data_std``: the standard deviation of the data in the model's range, a scale for samplers.
+    ``data_std``: the standard deviation of what is denoised, in the model's range, a scale for samplers.
     """
 
     config: SystemConfig
@@ -101,7 +122,7 @@ class RunDescription:
         """The description of a run on these data. Raises InputError for a spec that config.json cannot hold."""
         if not is_dataclass(dataset.spec):
             raise InputError(f"data: the spec of {dataset.spec.name} is no dataclass, which config.json could hold")
-        return cls(config, cast("SPECS", dataset.spec), dataset.fingerprint(), dataset.std())
+        return cls(config, cast("SPECS", dataset.spec), dataset.fingerprint(), config.std_of(dataset))
 
     @property
     def identity(self) -> str:
@@ -247,6 +268,8 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             shutil.rmtree(saving.path, ignore_errors=True)  # of a save that was killed
             try:
                 saving.write_config(to_json(self.description))
+                for name, part in self.parts().items():
+                    part.save(saving.part(name).path)
                 save_checkpoint(saving.checkpoints, Checkpoint(self.step, weights, weights, {}, state), keep=1)
                 sync_folder(saving.path)
                 if final.exists():
@@ -268,6 +291,10 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             found.update(name.encode())
             found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return found.hexdigest()
+
+    def parts(self) -> dict[str, "TrainedModel"]:
+        """The models that this one needs, by name; they are kept in its run folder."""
+        return {}
 
     @abstractmethod
     def preview(self) -> bytes | None:

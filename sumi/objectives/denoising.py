@@ -15,8 +15,10 @@ from typing import Any, Final, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from sumi.autoencoders.scale import LatentScale
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
+from sumi.data.latents import LatentDataset
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import ConditionedDenoiser, NetworkDenoiser, ReadDenoiser
 from sumi.denoising.weighting import Weighting
@@ -84,12 +86,20 @@ class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
         self.bin_width, self.divide, self.stratify = bin_width, divide, stratify
 
     def fit(self, data: Dataset) -> None:
-        """Fit the conditioners to the data. Raises InputError where the data lack what they need."""
+        """Fit the conditioners and the scale of latents. Raises InputError where the data lack what they need."""
+        match data:
+            case LatentDataset():
+                self.latents().set(data.mean, data.std_by_channel)
+            case _:
+                pass
         if self.model.conditioner is not None:
             self.model.conditioner.fit(data)
 
     def forward(self, batch: Batch) -> Tensor:
         model, x_0 = self.model, batch.x
+        if "latents" in model.auxiliary:
+            of_latents = batch.normal(Purpose.LATENT, batch.data.shape)
+            x_0 = self.latents().sampled(*(v.to(self.device, non_blocking=True) for v in (x_0, of_latents)))
         if self.bin_width:
             places = uniform_places(batch.seed, batch.positions.tolist(), batch.step, batch.data.shape, IN_TRAINING)
             x_0 = x_0 + (self.bin_width * (places - 0.5)).to(x_0)
@@ -105,6 +115,12 @@ class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
                 density = self.times.density(noise_level(model.schedule, t), model.schedule)
             losses = losses / density.to(losses)
         return losses
+
+    def latents(self) -> LatentScale:
+        """The scale of what is denoised, where it is latents."""
+        scale = self.model.auxiliary["latents"]
+        assert isinstance(scale, LatentScale)
+        return scale
 
     def auxiliary(self) -> list[nn.Module]:
         """A learned schedule, and the denoiser's auxiliary modules."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from sumi.arguments import path, shown, torch_defaults, whole
@@ -219,6 +220,8 @@ def _evaluate(
 def _held_out_loss(model: DiffusionModel, held_out: Dataset, progress: Count | None = None) -> LossByLogSnr:
     """The denoiser's errors on held-out images, unconditional."""
     images = evenly_spaced(held_out, ITEMS).to(model.device)
+    with torch.no_grad():
+        images = model.space.encode(images)
     counted = counting_one(progress, "computing the loss on held-out images")
     return loss_by_log_snr(
         model.denoiser(),

@@ -15,6 +15,8 @@ runs/NAME/
   varied/            output of vary
   interpolated/      output of interpolate
   reconstructed/     output of reconstruct
+  parts/NAME/        a run folder of a model that this one needs, such as an autoencoder
+  latents/           the training data as the autoencoder encodes them; may be deleted
 """
 
 import json
@@ -70,6 +72,12 @@ class RunFolder:
         self.varied = self.path / "varied"
         self.interpolated = self.path / "interpolated"
         self.reconstructed = self.path / "reconstructed"
+        self.parts = self.path / "parts"
+        self.latents = self.path / "latents"
+
+    def part(self, name: str) -> "RunFolder":
+        """The run folder of a model that this one needs."""
+        return RunFolder(self.parts / name)
 
     @property
     def names(self) -> tuple[str, ...]:

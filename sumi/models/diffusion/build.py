@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import torch
 from torch import nn
 
+from sumi.autoencoders.scale import LatentScale
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.conditioners import build_conditioners
 from sumi.data.spec import DataSpec
@@ -23,6 +24,7 @@ from sumi.denoising.weighting import (
 )
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
+from sumi.models.diffusion.autoencoder import Denoised, NoAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.networks.own import OwnNetwork
 from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
@@ -45,17 +47,17 @@ def build_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoise
     they do not fit: data that the network or the process cannot take, or a schedule that ends with so little data that
     what the network predicts there says nothing of it in float32.
     """
-    return DENOISERS[config.process.name](config, items)
+    return DENOISERS[config.process.name](config, config.autoencoder.denoised(items))
 
 
-def _binomial_denoiser(config: DiffusionSettings, items: DataSpec) -> BinomialDenoiser:
+def _binomial_denoiser(config: DiffusionSettings, items: Denoised) -> BinomialDenoiser:
     if items.levels != 2 or len(items.shape) == 3:
         raise InputError("process: binomial noises bits, and these data are none; set process=gaussian")
     return BinomialDenoiser(_network(config, items), config.schedule.build(), config.times.grid)
 
 
 def _network(
-    config: DiffusionSettings, items: DataSpec, outputs: int = 1, conditioner: Conditioners | None = None
+    config: DiffusionSettings, items: Denoised, outputs: int = 1, conditioner: Conditioners | None = None
 ) -> nn.Module:
     network = config.network.build(items.shape, outputs, None if conditioner is None else conditioner.shape)
     match config.network:
@@ -65,7 +67,7 @@ def _network(
     return network
 
 
-def _gaussian_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoiser:
+def _gaussian_denoiser(config: DiffusionSettings, items: Denoised) -> NetworkDenoiser:
     schedule = config.schedule.build()
     with torch.no_grad():
         end = noise_level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
@@ -84,6 +86,8 @@ def _gaussian_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDen
     denoiser = NetworkDenoiser(
         network, schedule, config.parameterization, config.times.grid, learned_variance, conditioner
     )
+    if config.autoencoder != NoAutoencoder():
+        denoiser.auxiliary["latents"] = LatentScale(items.shape[0])
     match config.weighting, config.times:
         case LearnedUncertainty(), _:
             denoiser.auxiliary["uncertainty"] = Uncertainty()
@@ -94,7 +98,7 @@ def _gaussian_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDen
     return denoiser
 
 
-DENOISERS: Final[dict[str, Callable[[DiffusionSettings, DataSpec], NetworkDenoiser | BinomialDenoiser]]] = {
+DENOISERS: Final[dict[str, Callable[[DiffusionSettings, Denoised], NetworkDenoiser | BinomialDenoiser]]] = {
     "gaussian": _gaussian_denoiser,
     "binomial": _binomial_denoiser,
 }
@@ -109,7 +113,7 @@ class Denoising:
 
     def build(self, settings: DiffusionSettings, items: DataSpec) -> DenoisingObjective:
         """A new denoiser with its loss and times. Raises InputError as `build_denoiser`."""
-        denoiser, levels = build_denoiser(settings, items), items.levels
+        denoiser, levels = build_denoiser(settings, items), settings.autoencoder.denoised(items).levels
         times = build_times(settings, denoiser)
         return DenoisingObjective(
             denoiser,

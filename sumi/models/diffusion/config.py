@@ -20,6 +20,7 @@ from sumi.denoising.weighting import (
     WeightingConfig,
 )
 from sumi.errors import InputError
+from sumi.models.diffusion.autoencoder import AutoencoderChoice, NoAutoencoder, TrainedAutoencoder
 from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
@@ -46,6 +47,9 @@ class DiffusionSettings(SystemConfig, ABC):
 
     process: ProcessConfig = field(
         default_factory=Gaussian, metadata={"help": "what noising does: Gaussian noise, or flipped bits"}
+    )
+    autoencoder: AutoencoderChoice = field(
+        default_factory=NoAutoencoder, metadata={"help": "whose latents are denoised: none, or trained"}
     )
     schedule: ScheduleConfig = field(
         default_factory=LinearBeta, metadata={"help": "how much data and noise there is at each time"}
@@ -85,6 +89,7 @@ class DiffusionSettings(SystemConfig, ABC):
         if self.schedule.name == Erasing.name:
             self._check_erasing()
         self._check_conditioning()
+        self._check_autoencoder()
         if self.variance == FixedVariance():
             self._check_solver()
         else:
@@ -119,6 +124,11 @@ class DiffusionSettings(SystemConfig, ABC):
         )
         if self.weighting == LearnedUncertainty():
             parts = (*parts, self.weighting)
+        match self.autoencoder:
+            case TrainedAutoencoder(network=network, weights=weights):
+                parts = (*parts, network, weights)
+            case NoAutoencoder():
+                pass
         for condition in self.conditioning:
             fields = to_json(condition)
             parts = (*parts, {name: value for name, value in fields.items() if name != "dropout"})
@@ -182,6 +192,25 @@ class DiffusionSettings(SystemConfig, ABC):
                 f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {scale} "
                 "needs; set sampling.guidance=1, or a dropout such as 0.1"
             )
+
+    def _check_autoencoder(self) -> None:
+        """Latents have no range, no levels, and no pixels to keep."""
+        if self.autoencoder == NoAutoencoder():
+            return
+        if self.sampling.threshold != "none":
+            raise InputError(
+                f"sampling.threshold: {self.sampling.threshold} is of pixels; set none with an autoencoder"
+            )
+        if self.data.dequantize:
+            raise InputError("data.dequantize: is of pixels, and an autoencoder makes them real numbers; set it false")
+        if self.process == Binomial():
+            raise InputError("process: binomial noises bits, and latents are none; set process=gaussian")
+        for condition in self.conditioning:
+            if condition.name in ("masked", "small", "grey"):
+                raise InputError(
+                    f"conditioning: {condition.name} is a picture, which a model of latents is not given; restore with "
+                    "a method that needs no training"
+                )
 
     def _check_variance(self) -> None:
         """A variance is learned for the steps of a chain, from the bound, beside a plain mean."""

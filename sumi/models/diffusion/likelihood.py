@@ -181,6 +181,7 @@ def ode_likelihood(
     ``dequantization`` None: gaussian, or uniform where the model was trained on values so spread. Raises InputError
     where points are to be dequantised.
     """
+    model.space.refuse("the likelihood")
     network, levels = model.gaussian_denoiser(), model.items.levels
     if probes > 1 and prod(model.items.shape) <= EXACT_TRACE:
         raise InputError(f"probes: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
@@ -262,6 +263,7 @@ def likelihood(
     small. ``dequantization``, ``draws`` and ``probes``: see the module docstring; ``ode`` False leaves it all out.
     ``progress(what, done, total)``. Raises InputError.
     """
+    model.space.refuse("the likelihood")
     _check(n, seed, evaluations, draws, probes, dequantization, variance)
     of_ode = dequantization is not None or draws > 1 or probes > 1
     match model.network_denoiser:
@@ -318,6 +320,7 @@ def bits_per_dim(
     a bound as well (module docstring). Of points it is a density in the data's own units, and may be negative. Raises
     InputError for items of another shape, an unknown method, and for "ode" of bits.
     """
+    model.space.refuse("the likelihood")
     _check(2, seed, evaluations)
     shape, unit = model.items.shape, model.items.unit
     x = read_items("images", images, shape, background=model.config.data.background)

@@ -6,6 +6,7 @@ left out is as the run was configured; options replace it for once (`sumi.sampli
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Unpack, cast
 
 import torch
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sumi.arguments import finite, real, shown, sides, torch_defaults, whole
+from sumi.autoencoders.scale import LatentScale
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
 from sumi.data.images import ImageSpec
@@ -22,12 +24,15 @@ from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.guidance import guided, thresholded
-from sumi.guidance.tiling import Tiled, condition_of_windows, tiling_of
+from sumi.guidance.tiling import Tiled, Tiling, condition_of_windows, tiling_of
 from sumi.models.diffusion import restoration
+from sumi.models.diffusion.autoencoder import NoAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
+from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of
+from sumi.models.diffusion.space import DataSpace, LatentSpace, Space
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
-from sumi.models.model import GenerativeModel, read_indices
+from sumi.models.model import GenerativeModel, TrainedModel, read_indices
 from sumi.models.samples import Samples
 from sumi.operators.linear import AnyOperator
 from sumi.process.binomial import Binomial
@@ -60,6 +65,21 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """The denoiser as it was trained."""
         return self.module
 
+    @cached_property
+    def space(self) -> Space:
+        """Where it denoises: the data's own space, or an autoencoder's latents."""
+        if self.config.autoencoder == NoAutoencoder():
+            return DataSpace(self.items.shape, bounded=len(self.items.shape) == 3)
+        shape, scale = self.config.autoencoder.denoised(self.items).shape, self.module.auxiliary["latents"]
+        assert isinstance(scale, LatentScale)
+        return LatentSpace(shape, autoencoder_of(self.folder, self.device).autoencoder, scale)
+
+    def parts(self) -> dict[str, TrainedModel]:
+        """Its autoencoder, if it has one."""
+        if self.config.autoencoder == NoAutoencoder():
+            return {}
+        return {AUTOENCODER: autoencoder_of(self.folder, self.device)}
+
     @property
     def binomial(self) -> bool:
         """Whether the process flips bits (`sumi.process.binomial`), instead of adding Gaussian noise."""
@@ -81,10 +101,10 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """
         if condition is not None:
             expect(condition, Condition, f"condition: {shown(condition)} is no Condition; see condition_of")
-        sampling, shape = self._sampling(options, conditioned=condition is not None), self.items.shape
+        sampling, shape = self._sampling(options, conditioned=condition is not None), self.space.shape
         size, tiling = self._read_size(size), None
         if size is not None:
-            tiling = tiling_of(self.images.shape, size)
+            tiling = self._tiling(size)
             condition = None if condition is None else condition_of_windows(condition, self.images.shape, size)
         guidance = sampling.guidance
         if self.binomial and condition is None and guidance.worse is None and guidance.classifier is None:
@@ -197,7 +217,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         if callback is not None and not callable(callback):
             raise InputError(f"callback: {shown(callback)} is no function; give one of (step, level, x)")
         shape = self.shape_of(size)
-        larger = shape != self.items.shape
+        larger = shape != self.space.shape
         sampling = self._sampling(settings, conditioned=label is not None or condition is not None)
         if sampling.solver == TUNED and t < 1:
             raise InputError("solver: tuned walks all of its times, and this begins on the way; choose another")
@@ -220,7 +240,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
                 wrapped = denoiser if wrap is None else wrap(denoiser)
                 end = sample(wrapped, method.solver, times, begun, noise, callback)
                 end = end if finish is None else finish(end)
-                made.append(self.items.clamp(end).cpu())
+                made.append(self.items.clamp(self.space.decode(end)).cpu())
         return Samples.of(torch.cat(made), self.items)
 
     def _batches(
@@ -246,12 +266,22 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """How many samples of this ``size`` (H, W) are a batch: as many as have ``batch_size`` windows, or one."""
         if size is None or size == self.images.shape[1:]:
             return batch_size
-        return max(1, batch_size // tiling_of(self.images.shape, size).count)
+        return max(1, batch_size // self._tiling(size).count)
 
     def shape_of(self, size: tuple[int, int] | None) -> tuple[int, ...]:
-        """The shape of a sample of this ``size`` (H, W); None: the model's. Raises InputError where there are none."""
+        """The shape in which a sample of this ``size`` (H, W) is denoised; None: the model's own size.
+
+        Raises InputError where there are no such samples.
+        """
         size = self._read_size(size)
-        return self.items.shape if size is None else (self.images.channels, *tiling_of(self.images.shape, size).size)
+        return self.space.shape if size is None else (self.space.shape[0], *self._tiling(size).size)
+
+    def _tiling(self, size: tuple[int, int]) -> Tiling:
+        """The windows of pictures of this size. Raises InputError for one that the model cannot make."""
+        factor, (channels, height, width) = self.space.factor, self.space.shape
+        if any(side % factor for side in size):
+            raise InputError(f"size: {size[0]}x{size[1]} is not of multiples of {factor}, as the autoencoder needs")
+        return tiling_of((channels, height, width), (size[0] // factor, size[1] // factor))
 
     def _read_size(self, size: object) -> tuple[int, int] | None:
         """A size other than the model's own; else None. Raises InputError."""
@@ -264,7 +294,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
     def _check_size(self, size: tuple[int, int] | None) -> None:
         """Raises InputError for a size of its own where the model fills in pictures that it is given."""
-        larger = self.shape_of(size) != self.items.shape
+        larger = self.shape_of(size) != self.space.shape
         painted = any(condition.name in ("masked", "small", "grey") for condition in self.config.conditioning)
         if larger and painted:
             raise InputError(f"size: {self.folder} fills in what it is given; use inpaint, upscale or restore")
@@ -333,7 +363,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         if strength < 1:
             shape = self.shape_of(size)
             noise = normal(seed, range(start, start + len(items)), 0, Purpose.START, shape)
-            x = self.gaussian_denoiser().process.noised(items, noise, now)
+            x = self.gaussian_denoiser().process.noised(self._encoded(items), noise, now)
         return self.walk(len(items), {**options, "size": size}, x=x, t=float(now.t))
 
     @torch_defaults()
@@ -368,7 +398,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         found = []
         for rows, denoiser in self._batches(n, given, size, batch_size, sampling, progress):
             with torch.inference_mode():
-                x_0 = x[rows].to(self.device)
+                x_0 = self.space.encode(x[rows].to(self.device))
                 found.append(invert(denoiser, method.solver, method.times, x_0, corrections).cpu())
         return torch.cat(found)
 
@@ -392,7 +422,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             **cast(SampleOptions, options),
             "label": label,
             "condition": condition,
-            "size": self._size_of(x, "latents"),
+            "size": self._size_of(x, "latents", self.space),
             "batch_size": batch_size,
             "progress": progress,
         }
@@ -438,13 +468,27 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             )
         return self.method(tuned=False, sampling=usual)
 
-    def _size_of(self, items: Tensor, name: str = "images") -> tuple[int, int] | None:
-        """(H, W) of images (N, C, H, W); None for vectors. Raises InputError for what the model cannot take."""
-        shape, given = self.items.shape, tuple(items.shape[1:])
+    @torch.inference_mode()
+    def seen(self, z: Tensor) -> Tensor:
+        """What is denoised (N, …), as items, on the CPU."""
+        return torch.cat([self.space.decode(part.to(self.device)).cpu() for part in z.split(64)])
+
+    @torch.inference_mode()
+    def _encoded(self, items: Tensor) -> Tensor:
+        """Items (N, …) on the CPU as they are denoised, on the CPU."""
+        return self.space.encode(items.to(self.device)).cpu()
+
+    def _size_of(self, items: Tensor, name: str = "images", space: Space | None = None) -> tuple[int, int] | None:
+        """(H, W) of images (N, C, H, W), or of what is denoised in a ``space``; None for vectors.
+
+        Raises InputError for what the model cannot take.
+        """
+        shape, given = self.items.shape if space is None else space.shape, tuple(items.shape[1:])
         larger = len(given) == len(shape) == 3 and given[0] == shape[0] and all(map(int.__ge__, given, shape))
         if not (given == shape or larger) or not len(items):
             raise InputError(f"{name}: are of shape {tuple(items.shape)}; the model takes {shape}, or more of them")
-        size = (given[1], given[2]) if len(given) == 3 else None
+        factor = 1 if space is None else space.factor
+        size = (factor * given[1], factor * given[2]) if len(given) == 3 else None
         self._check_size(size)
         return size
 
@@ -529,7 +573,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         a negative seed.
         """
         seed, indices = whole("seed", seed), [whole("indices", index) for index in indices]
-        noise = normal(seed, indices, 0, Purpose.START, shape or self.items.shape, device=self.device)
+        noise = normal(seed, indices, 0, Purpose.START, shape or self.space.shape, device=self.device)
         return self.network_denoiser.process.start(noise, self.prior_std)
 
     @property

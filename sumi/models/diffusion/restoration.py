@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from sumi.arguments import real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
@@ -83,7 +84,12 @@ def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None 
         )
     if method is None and trained:
         return TRAINED
-    return method or (DEFAULT if is_linear(operator) else NONLINEAR)
+    match operator:
+        case Mask():
+            linear = True  # of latents, too
+        case _:
+            linear = is_linear(operator) and model.space.factor == 1  # a decoder is not
+    return method or (DEFAULT if linear else NONLINEAR)
 
 
 def usual_factor(model: DiffusionModel) -> int:
@@ -117,7 +123,23 @@ def inpaint(
         raise InputError("mask: is black all over, with nothing to paint; make white what is to be painted")
     if bool(painted.all()):
         raise InputError("mask: is white all over, with nothing to keep; use `sumi sample` for a new image")
-    return _restored(model, given, Mask(painted), 0.0, n, method, {**options, "size": size})
+    if model.space.factor == 1:
+        return _restored(model, given, Mask(painted), 0.0, n, method, {**options, "size": size})
+    return _inpainted_latents(model, given, painted, n, method, {**options, "size": size})
+
+
+def _inpainted_latents(
+    model: DiffusionModel, image: Tensor, painted: Tensor, n: int, method: str | None, options: SampleOptions
+) -> Tensor:
+    """A latent is painted where any of its pixels is; at last the known pixels are pasted."""
+    space = model.space
+    of_latents = max_pool2d(painted[None, None].float(), space.factor)[0, 0] > 0
+    if bool(of_latents.all()):
+        raise InputError("mask: leaves no whole latent to keep; paint less, or use `sumi sample` for a new image")
+    with torch.inference_mode():
+        y = space.encode(image[None].to(model.device))
+    made = candidates(model, Measurement(Mask(of_latents.to(model.device)), y), n, method, options)
+    return torch.where(painted, made, image)
 
 
 @torch_defaults()
@@ -185,6 +207,8 @@ def _restored(
     )
     known = Measurement(operator, y[None].to(model.device), real("noise", noise))
     known.residual(zeros)
+    if model.space.factor > 1:  # what is measured of latents is measured of their picture
+        known = Measurement(lambda z: operator(model.space.decode(z)), known.y, known.std)
     return candidates(model, known, n, method, {**options, "size": (height, width)})
 
 
@@ -209,15 +233,16 @@ def candidates(
         if given.get("threshold") is not None:
             raise InputError(f"threshold: {name} keeps pixels in range itself; leave it out")
         given["threshold"] = "none"  # no slope is where x̂_0 is clamped: methods do so outside
-        wrap, how = prepared(name, known, how, model.description.data_std)
+        wrap, how = prepared(name, known, how, model.description.data_std, bounded=model.space.bounded)
     exact = is_linear(known.operator) and known.std == 0
+    finish = partial(within, known) if model.space.bounded else known.consistent
     if name == TWISTED:
         how = replace(how, times=with_data(model, how.times))
         made = _by_particles(model, n, len(known.y) > 1, given, how, wrap).to(known.y)
-        return (within(known, made) if exact else made).cpu()
+        return (finish(made) if exact else made).cpu()
     solver = DataConsistency(how.solver, known) if exact else how.solver
     how = replace(how, solver=solver, times=with_data(model, how.times))
-    return model.walk(n, given, method=how, wrap=wrap, finish=partial(within, known) if exact else None)
+    return model.walk(n, given, method=how, wrap=wrap, finish=finish if exact else None)
 
 
 def _with_label(model: DiffusionModel, known: Measurement, n: int, options: SampleOptions) -> Condition:
@@ -262,24 +287,28 @@ def _by_particles(
 
 
 def prepared(
-    name: str, known: Measurement, method: Method, data_std: float
+    name: str, known: Measurement, method: Method, data_std: float, *, bounded: bool = True
 ) -> tuple[Callable[[Denoiser], Denoiser], Method]:
-    """What to sample instead of a denoiser, and how, for the restoration called ``name``: x̂_0 stays in [-1, 1]."""
+    """What to sample instead of a denoiser, and how, for the restoration called ``name``.
+
+    x̂_0 stays in [-1, 1] if it is ``bounded``.
+    """
+    kept: Callable[[Denoiser], Denoiser] = StaticThreshold if bounded else lambda denoiser: denoiser
     match name:
         case "moment_matching":
-            return lambda denoiser: StaticThreshold(MomentMatching(denoiser, known, ITERATIONS)), method
+            return lambda denoiser: kept(MomentMatching(denoiser, known, ITERATIONS)), method
         case "pigdm":
             std = max(data_std, LEAST_STD)
-            return lambda denoiser: StaticThreshold(PseudoinverseGuidance(denoiser, known, std)), method
+            return lambda denoiser: kept(PseudoinverseGuidance(denoiser, known, std)), method
         case "ddnm":
-            return lambda denoiser: DDNM(StaticThreshold(denoiser), known), method
+            return lambda denoiser: DDNM(kept(denoiser), known), method
         case "dps":
-            return StaticThreshold, replace(method, solver=DPS(method.solver, known, ZETA))
+            return kept, replace(method, solver=DPS(method.solver, known, ZETA))
         case "twisted":
-            return StaticThreshold, replace(method, solver=TwistedSMC(known, PARTICLES, max(data_std, LEAST_STD)))
+            return kept, replace(method, solver=TwistedSMC(known, PARTICLES, max(data_std, LEAST_STD)))
         case _:
             times = repaint_times(method.times, min(JUMP, method.steps), RESAMPLINGS)
-            return StaticThreshold, replace(method, solver=RePaint(method.solver, known), times=times)
+            return kept, replace(method, solver=RePaint(method.solver, known), times=times)
 
 
 def _size(model: DiffusionModel, image: Tensor, factor: int = 1) -> tuple[int, int]:

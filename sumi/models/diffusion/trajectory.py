@@ -1,6 +1,6 @@
 """Samples emerging from noise: every state of the sampler on the way, of one image or of a cloud of vectors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -19,7 +19,7 @@ from sumi.process.schedule import noise_level as level_of
 class Trajectory:
     """States from the start to the data, ``x`` (K + 1, …), and the times they were at (K + 1,).
 
-    A state is an image (C, H, W), or many vectors (n, D).
+    A state is an image (C, H, W) as it is denoised, or many vectors (n, D).
 
     Where noise explodes, states are shown at unit size: x_t/√(alpha² + sigma²), if that root is above 1.
     """
@@ -40,7 +40,7 @@ def trajectory(
 
     def record(step: int, level: NoiseLevel, x: Tensor) -> None:
         del step
-        states.append((x[0] if n is None else x).cpu() / _size(level))
+        states.append((x[0] if n is None else x).cpu() / size(level))
         times.append(float(level.t))
 
     count, index = 1 if n is None else whole("n", n, least=1), whole("index", index)
@@ -48,18 +48,19 @@ def trajectory(
     given: SampleOptions = {**options, "start": index, "batch_size": count, "callback": record}
     model.sample(count, **given)
     end = level_of(model.network_denoiser.schedule, 1.0)
-    start = model.start_noise(range(index, index + count), seed, shape).cpu() / _size(end)
+    start = model.start_noise(range(index, index + count), seed, shape).cpu() / size(end)
     start = start[0] if n is None else start
     return Trajectory(torch.stack([start, *states]), (1.0, *times))
 
 
-def _size(level: NoiseLevel) -> float:
+def size(level: NoiseLevel) -> float:
+    """What a state at this level is divided by to be shown."""
     return max(1.0, float(deviation(level)))
 
 
 def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> tuple[Path, Path]:
     """Write strip.png (ten states side by side) and emerging.webp (an animation of up to 60); returns their paths."""
-    items = model.items
+    items, path = model.items, path if model.space.factor == 1 else replace(path, x=model.seen(path.x))
     strip, moving = items.strip(path.t, path.x), items.animation(path.t, path.x)
     strip_file, animation_file = folder / "strip.png", folder / "emerging.webp"
     return write_picture(strip_file, strip), write_picture(animation_file, moving)

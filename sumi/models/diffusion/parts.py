@@ -1,0 +1,91 @@
+"""The autoencoder that a diffusion model of latents keeps in its run folder, at ``parts/autoencoder``."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from sumi.data.spec import DataSpec
+from sumi.errors import InputError
+from sumi.models.autoencoder import AutoencoderConfig, AutoencoderModel
+from sumi.models.diffusion.autoencoder import TrainedAutoencoder
+from sumi.models.model import SystemConfig, TrainedModel
+from sumi.training.config import TrainingConfig
+from sumi.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.config import DiffusionSettings
+
+AUTOENCODER: Final = "autoencoder"
+
+
+def with_autoencoder(
+    chosen: TrainedAutoencoder,
+    settings: "DiffusionSettings",
+    items: DataSpec,
+    run: RunFolder,
+    train: Callable[[SystemConfig, RunFolder], TrainedModel],
+) -> TrainedAutoencoder:
+    """``chosen`` as it is in ``run`` once it is there.
+
+    Raises InputError where it is of other images than ``items``, or not the one that the run was trained with.
+    """
+    from sumi.models.run import load  # which knows this system, too
+
+    part = run.part(AUTOENCODER)
+    if run.config_file.exists():  # it is begun
+        model = autoencoder_of(run.path, torch.device("cpu"))
+        if model.digest != chosen.weights:
+            raise InputError(f"{part.path}: is not the autoencoder that the run was trained with; restore it")
+    elif chosen.source:
+        model = load(chosen.source, AutoencoderModel)
+        check(model, items, chosen.source)
+        if not part.config_file.exists():
+            model.save(part.path)
+    else:
+        chosen.denoised(items)  # refuses sides that the factor does not divide, before anything is trained
+        own = settings.training
+        training = TrainingConfig(
+            steps=chosen.steps,
+            batch_size=chosen.batch_size,
+            decay="cosine",
+            sample_every=0,
+            precision=own.precision,
+            log_every=own.log_every,
+            checkpoint_every=own.checkpoint_every,
+            keep_checkpoints=own.keep_checkpoints,
+        )
+        config = AutoencoderConfig(
+            recipe="autoencoder",
+            data=settings.data,
+            seed=settings.seed,
+            training=training,
+            network=chosen.network,
+            loss=chosen.loss,
+        )
+        model = train(config, part)
+        assert isinstance(model, AutoencoderModel)
+    return replace(chosen, network=model.config.network, loss=model.config.loss, weights=model.digest)
+
+
+def check(model: AutoencoderModel, items: DataSpec, source: str) -> None:
+    """Raises InputError for an autoencoder of other channels than the images, or a factor that does not divide them."""
+    own = model.images
+    if len(items.shape) != 3 or own.channels != items.shape[0]:
+        raise InputError(
+            f"autoencoder.source: {source} is of images of {own.channels} channels, and these data are of shape "
+            f"{'x'.join(map(str, items.shape))}; give another, or train one"
+        )
+    model.config.network.latent_shape(items.shape)
+
+
+def autoencoder_of(run: Path, device: torch.device) -> AutoencoderModel:
+    """The autoencoder of a run of latents. Raises InputError where it is gone or damaged."""
+    from sumi.models.run import load
+
+    part = RunFolder(run).part(AUTOENCODER)
+    if not part.config_file.exists():
+        raise InputError(f"{part.path}: is gone, and the run is of its latents; restore it")
+    return load(part.path, AutoencoderModel, device=str(device))

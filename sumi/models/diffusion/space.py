@@ -1,0 +1,100 @@
+"""Where a model's denoiser lives: in the data's own space, or in an autoencoder's latents (Rombach et al. 2022)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from sumi.autoencoders.autoencoder import Autoencoder
+from sumi.autoencoders.scale import LatentScale
+from sumi.autoencoders.tiling import tiled
+from sumi.errors import InputError
+from sumi.models.autoencoder import TILE
+
+
+class Space(Protocol):
+    """The way between items as they are seen and as they are denoised.
+
+    Attributes:
+        shape: of one item as it is denoised.
+        factor: how many pixels a side's element stands for.
+        bounded: whether values are limited to [-1, 1].
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def factor(self) -> int: ...
+
+    @property
+    def bounded(self) -> bool: ...
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Items (N, …) as they are denoised."""
+        ...
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The way back, which can be differentiated."""
+        ...
+
+    def refuse(self, what: str) -> None:
+        """Raises InputError in latents, where ``what`` has no meaning."""
+        ...
+
+
+@dataclass(frozen=True)
+class DataSpace:
+    """The data as they are."""
+
+    shape: tuple[int, ...]
+    bounded: bool
+    factor: int = 1
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x itself."""
+        return x
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z itself."""
+        return z
+
+    def refuse(self, what: str) -> None:
+        """Nothing is refused."""
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """Standardised latents of ``autoencoder``; pictures larger than a tile are encoded and decoded in tiles."""
+
+    shape: tuple[int, ...]
+    autoencoder: Autoencoder
+    scale: LatentScale
+    bounded: bool = False
+
+    @property
+    def factor(self) -> int:
+        return self.autoencoder.factor
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The mean latents of images (N, C, H, W). Raises InputError for sides that the factor does not divide."""
+        height, width = x.shape[2:]
+        if height % self.factor or width % self.factor:
+            raise InputError(
+                f"images: are of {height}x{width}, and this model's autoencoder takes multiples of {self.factor}; "
+                "resize them"
+            )
+        return self.scale(self._of_tiles(self.autoencoder.encode, x, TILE))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images in [-1, 1]."""
+        return self._of_tiles(self.autoencoder.decode, self.scale.inverse(z), TILE // self.factor)
+
+    def refuse(self, what: str) -> None:
+        """See `Space.refuse`."""
+        raise InputError(f"autoencoder: {what} of pixels is not known to a model of latents; use one of pixels")
+
+    @staticmethod
+    def _of_tiles(function: Callable[[Tensor], Tensor], x: Tensor, tile: int) -> Tensor:
+        return tiled(function, x, tile, tile // 4)

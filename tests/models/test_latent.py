@@ -1,0 +1,325 @@
+"""Models of latents: exact where the maths is, resumed in either phase, whole in their folder, used like any other."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sumi
+from sumi.autoencoders.autoencoder import AutoencoderNetwork
+from sumi.autoencoders.scale import LatentScale
+from sumi.cli.main import main
+from sumi.data.config import DataConfig
+from sumi.data.latents import encoded
+from sumi.data.load import load as load_data
+from sumi.denoising.exact import gaussian_denoiser
+from sumi.errors import InputError, SumiError
+from sumi.models.diffusion.autoencoder import TrainedAutoencoder
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.space import DataSpace, LatentSpace
+from sumi.models.run import load
+from sumi.operators.separable import box
+from sumi.process.continuous import VP
+from sumi.sampling.sample import sample
+from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.time_grid import uniform
+from sumi.training.checkpoint import load_checkpoint
+from sumi.training_run import configure, train
+from tests.interrupted import Crash
+
+AUTOENCODER = ["autoencoder.network.widths=32", "autoencoder.network.blocks=1", "autoencoder.batch_size=32"]
+SMALL = [
+    "network.widths=32",
+    "network.blocks=1",
+    "network.attention=",
+    "network.embedding=32",
+    "training.sample_every=0",
+]
+QUICK = [*AUTOENCODER, *SMALL, "training.batch_size=8", "autoencoder.steps=4", "training.checkpoint_every=2"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
+    """Of the digits by class: 300 steps of the autoencoder, 100 of the diffusion."""
+    settings = [*AUTOENCODER, *SMALL, "autoencoder.steps=300", "training.batch_size=32", "conditioning=labels"]
+    out = tmp_path_factory.mktemp("latent") / "run"
+    return train("latent", data="digits", out=out, steps=100, settings=settings, device="cpu")
+
+
+# exactness
+
+
+class Linear(nn.Module):
+    """An autoencoder of vectors seen as pictures (N, 4, 1, 1): two latents, z = E x and x = D z + b with E D = 1."""
+
+    factor = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        basis, _ = torch.linalg.qr(torch.randn(4, 2, dtype=torch.float64, generator=generator))
+        self.basis, self.offset = basis, torch.tensor([0.3, -0.1, 0.2, 0.0], dtype=torch.float64)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return ((x[:, :, 0, 0] - self.offset) @ self.basis)[:, :, None, None]
+
+    def decode(self, z: Tensor) -> Tensor:
+        return (z[:, :, 0, 0] @ self.basis.T + self.offset)[:, :, None, None]
+
+
+def test_a_gaussian_in_latents_is_the_gaussian_of_pixels_by_a_linear_autoencoder() -> None:
+    """Latents N(m, diag s²), standardised, sampled with their exact denoiser: the mean of pixels is D m + b, their
+    covariance D diag(s²) Dᵀ. By the ODE, where standard normal data stay as they are, pixels are linear in the noise.
+    """
+    linear, scale = Linear(), LatentScale(2).double()
+    mean, std = torch.tensor([0.7, -1.2], dtype=torch.float64), torch.tensor([2.0, 0.5], dtype=torch.float64)
+    scale.set(mean, std)
+    space = LatentSpace((2, 1, 1), linear, scale)  # pyrefly: ignore[bad-argument-type]
+    denoiser = gaussian_denoiser(0.0, 1.0, VP().build())
+    noise = torch.cat([torch.zeros(1, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)])[:, :, None, None]
+    silent = lambda *_: torch.zeros_like(noise)  # noqa: E731
+    ends = sample(denoiser, DDIM(eta=0.0), uniform(7), noise, silent)  # pyrefly: ignore[bad-argument-type]
+    pixels = space.decode(ends)[:, :, 0, 0]
+    centre, slopes = pixels[0], (pixels[1:] - pixels[0]).T
+    torch.testing.assert_close(centre, linear.basis @ mean + linear.offset, rtol=0, atol=1e-8)
+    covariance = linear.basis @ torch.diag(std**2) @ linear.basis.T
+    torch.testing.assert_close(slopes @ slopes.T, covariance, rtol=0, atol=1e-8)
+    torch.testing.assert_close(space.decode(space.encode(pixels[:, :, None, None]))[:, :, 0, 0], pixels)
+
+
+def test_without_an_autoencoder_nothing_is_changed() -> None:
+    space, x = DataSpace((1, 4, 4), bounded=True), torch.randn(2, 1, 4, 4)
+    assert space.encode(x) is x
+    assert space.decode(x) is x
+
+
+# the latents of the data
+
+
+def moments_of(x: Tensor) -> tuple[Tensor, Tensor]:
+    """As an encoder would give: two channels of half the size, whose deviation depends on the picture."""
+    small = torch.nn.functional.avg_pool2d(x, 2)
+    return torch.cat([small, 2 * small + 1], 1), torch.cat([small.abs(), small.abs() + 0.5], 1)
+
+
+def test_latents_are_written_once_and_standardised_over_the_whole_set(tmp_path: Path) -> None:
+    digits, calls = load_data(DataConfig("digits")), []
+
+    def posterior(x: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append(len(x))
+        return moments_of(x)
+
+    file = tmp_path / "latents" / "training.npy"
+    latents = encoded(digits, posterior, file, {"autoencoder": "a"}, mirrored=True)
+    assert (len(latents), latents.shape, sum(calls)) == (2 * len(digits), (2, 4, 4), 2 * len(digits))
+    items = np.array([0, 5, len(digits) + 5])
+    x = digits.batch(items % len(digits))
+    x[2] = x[2].flip(-1)
+    torch.testing.assert_close(latents.batch(items), torch.cat(moments_of(x), 1))
+    assert torch.equal(latents.labels_of(items), digits.labels_of(items % len(digits)))
+    assert len(set(latents.keys)) == len(latents)
+
+    scale = LatentScale(2)
+    scale.set(latents.mean, latents.std_by_channel)
+    every = latents.batch(np.arange(len(latents)))
+    noise = torch.randn(len(every), 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    drawn = scale.sampled(every, noise)
+    torch.testing.assert_close(drawn.mean((0, 2, 3)), torch.zeros(2), rtol=0, atol=0.01)
+    torch.testing.assert_close(drawn.std((0, 2, 3)), torch.ones(2), rtol=0, atol=0.01)
+    torch.testing.assert_close(scale.inverse(scale(noise)), noise)
+
+    calls.clear()
+    again = encoded(digits, posterior, file, {"autoencoder": "a"}, mirrored=True)
+    assert not calls
+    assert np.array_equal(again.moments, latents.moments)
+    for changed in ({"made_of": {"autoencoder": "b"}}, {"made_of": {"autoencoder": "a"}, "mirrored": False}):
+        given = {"made_of": {"autoencoder": "a"}, "mirrored": True, **changed}
+        encoded(digits, posterior, file, given["made_of"], mirrored=given["mirrored"])
+        assert calls, changed
+        calls.clear()
+
+
+def test_latents_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
+    digits = load_data(DataConfig("digits"))
+    file = tmp_path / "training.npy"
+    with pytest.raises(SumiError, match=r"^autoencoder: gives latents that are not finite for images 0 to 63; train"):
+        encoded(digits, lambda x: (x / 0, x), file, {}, mirrored=False)
+    assert not file.exists()
+
+
+# training
+
+
+def states(run: Path, step: int) -> list[dict[str, Tensor]]:
+    folders = [run / "checkpoints" / f"{step:08d}", run / "parts" / "autoencoder" / "checkpoints" / "00000004"]
+    return [getattr(load_checkpoint(folder), name) for folder in folders for name in ("model", "ema", "optimizer")]
+
+
+@pytest.mark.parametrize("killed", [3, 7], ids=["while the autoencoder is trained", "while the diffusion is"])
+def test_killed_in_either_phase_and_resumed_it_is_the_same(
+    killed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sumi.training import trainer
+
+    settings = [*QUICK, "data.flip=true"]
+    options = {"data": "digits", "steps": 4, "settings": settings, "device": "cpu"}
+    train("latent", out=tmp_path / "whole", **options)
+    gather, count = trainer.batch_of, iter(range(1, 100))
+
+    def counted(*arguments, **more):
+        if next(count) == killed:
+            raise Crash
+        return gather(*arguments, **more)
+
+    monkeypatch.setattr(trainer, "batch_of", counted)
+    with pytest.raises(Crash):
+        train("latent", out=tmp_path / "run", **options)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="already holds a run"):
+        train("latent", out=tmp_path / "run", **options)
+    train("latent", out=tmp_path / "run", resume=True, **options)
+    for one, other in zip(states(tmp_path / "whole", 4), states(tmp_path / "run", 4), strict=True):
+        assert one.keys() == other.keys()
+        assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_the_autoencoder_of_a_run_is_taken_and_the_folder_is_whole(model: DiffusionModel, tmp_path: Path) -> None:
+    source = tmp_path / "autoencoder"
+    shutil.copytree(model.folder / "parts" / "autoencoder", source)
+    out = tmp_path / "run"
+    taken = train("latent", data="digits", out=out, steps=1, settings=[*QUICK, f"autoencoder.source={source}"])
+    assert taken.config.autoencoder.weights == model.config.autoencoder.weights
+    assert not (out / "parts" / "autoencoder" / "metrics.jsonl").exists()  # weights alone
+    expected = taken.sample(2, seed=3)
+    shutil.rmtree(source)
+    shutil.move(out, tmp_path / "moved")
+    assert torch.equal(load(tmp_path / "moved", DiffusionModel, device="cpu").sample(2, seed=3), expected)
+    load(tmp_path / "moved", DiffusionModel, device="cpu").save(tmp_path / "saved")
+    assert torch.equal(load(tmp_path / "saved", DiffusionModel, device="cpu").sample(2, seed=3), expected)
+
+
+def test_an_autoencoder_that_is_gone_or_another_is_named(model: DiffusionModel, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(model.folder, run)
+    shutil.rmtree(run / "parts")
+    with pytest.raises(InputError, match=r"parts/autoencoder: is gone, and the run is of its latents; restore it$"):
+        load(run, DiffusionModel, device="cpu").sample(1)
+    other = train("autoencoder", data="digits", out=tmp_path / "other", steps=1, settings=["network.widths=32"])
+    shutil.copytree(other.folder, run / "parts" / "autoencoder")
+    with pytest.raises(InputError, match=r"parts/autoencoder: is not the autoencoder that the run was trained with"):
+        load(run, DiffusionModel, device="cpu").sample(1)
+    with pytest.raises(InputError, match=r"parts/autoencoder: is not the autoencoder that the run was trained with"):
+        train("latent", data="digits", out=run, steps=101, resume=True, device="cpu")
+
+
+def test_an_autoencoder_of_other_images_is_refused(model: DiffusionModel, tmp_path: Path) -> None:
+    source = model.folder / "parts" / "autoencoder"
+    colours = [np.full((8, 8, 3), k, np.uint8) for k in range(0, 200, 10)]
+    with pytest.raises(
+        InputError, match=r"^autoencoder\.source: .*is of images of 1 channels, and these data are of s"
+    ):
+        train("latent", data=colours, out=tmp_path / "a", settings=[*QUICK, f"autoencoder.source={source}"])
+    odd = [np.full((9, 9), k, np.uint8) for k in range(0, 200, 10)]
+    with pytest.raises(InputError, match=r"which images of 9x9 do not allow"):
+        train("latent", data=odd, out=tmp_path / "b", settings=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("sampling.threshold=static", r"^sampling\.threshold: static is of pixels"),
+        ("data.dequantize=true", r"^data\.dequantize: is of pixels"),
+        ("conditioning=small", r"^conditioning: small is a picture, which a model of latents is not given"),
+        ("autoencoder.steps=0", r"^autoencoder\.steps: 0 is too few"),
+    ],
+)
+def test_what_has_no_meaning_in_latents_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        configure("latent", data="digits", settings=[setting])
+
+
+# use
+
+
+def test_samples_are_the_same_alone_and_in_a_batch(model: DiffusionModel) -> None:
+    made = model.sample(5, seed=2, label="3", batch_size=2)
+    assert (made.shape, float(made.abs().max()) <= 1) == ((5, 1, 8, 8), True)
+    torch.testing.assert_close(model.sample(1, seed=2, start=4, label="3"), made[4:], rtol=1e-4, atol=1e-4)
+    assert not torch.equal(model.sample(5, seed=2, label="4"), made)
+    assert model.sample(2, size=(12, 16)).shape == (2, 1, 12, 16)
+    with pytest.raises(InputError, match=r"^size: 9x16 is not of multiples of 2, as the autoencoder needs$"):
+        model.sample(2, size=(9, 16))
+
+
+def picture(model: DiffusionModel) -> Tensor:
+    return model.load_images().batch(np.array([17]))[0]
+
+
+def test_variations_and_interpolation_begin_and_end_at_what_is_given_back(model: DiffusionModel) -> None:
+    x = picture(model)
+    assert torch.equal(model.vary(x, 0.0, 1)[0], x)
+    back = load(model.folder / "parts" / "autoencoder", device="cpu").reconstruct(x[None])[0]
+    near, far = ((model.vary(x, s, 2, steps=20) - back).square().mean() for s in (0.1, 0.9))
+    assert near < 0.25 * far
+    noise = model.invert(x[None], steps=100)
+    assert noise.shape == (1, 4, 4, 4)
+    torch.testing.assert_close(model.decode(noise, steps=100)[0], back, rtol=0, atol=0.05)
+    between = model.interpolate(x, -x, 3, steps=20)
+    assert between.shape == (3, 1, 8, 8)
+
+
+def test_known_pixels_are_pasted_exactly(model: DiffusionModel) -> None:
+    x, mask = picture(model), torch.zeros(8, 8, dtype=torch.bool)
+    mask[1:5, 2:7] = True
+    for method in (None, "repaint", "ddnm"):
+        made = model.inpaint(x, mask, 3, method=method, steps=10)
+        assert torch.equal(made[:, :, ~mask], x[None].expand(3, -1, -1, -1)[:, :, ~mask])
+        assert made[:, :, mask].std(0).max() > 0.01
+    checks = torch.ones(8, 8, dtype=torch.bool)
+    checks[::2, ::2] = False
+    with pytest.raises(InputError, match=r"^mask: leaves no whole latent to keep"):
+        model.inpaint(x, checks)
+
+
+def test_what_is_measured_of_the_picture_is_followed_through_the_decoder(model: DiffusionModel) -> None:
+    x, shrink = picture(model), box(8, 8, 2)
+    small = shrink(x[None])[0]
+    guided = model.upscale(small, 2, 4, steps=30)
+    free = model.sample(4, steps=30)
+    errors = [(shrink(made) - small).square().mean() for made in (guided, free)]
+    assert errors[0] < 0.5 * errors[1]
+    with pytest.raises(InputError, match="not linear"):
+        model.upscale(small, 2, 1, method="pigdm")
+
+
+def test_the_likelihood_of_pixels_is_refused_by_name(model: DiffusionModel) -> None:
+    with pytest.raises(InputError, match=r"^autoencoder: the likelihood of pixels is not known to a model of latents"):
+        model.bits_per_dim(picture(model)[None])
+
+
+def test_the_command_line_trains_with_a_given_autoencoder_and_reconstructs(
+    model: DiffusionModel, tmp_path: Path, capsys
+) -> None:
+    out, source = tmp_path / "run", model.folder / "parts" / "autoencoder"
+    settings = [f"--set={setting}" for setting in QUICK]
+    given = ["--autoencoder", str(source), "--steps", "2", "--out", str(out), "--no-report"]
+    assert main(["train", "latent", "--data", "digits", *given, *settings]) == 0
+    config = json.loads((out / "config.json").read_text())["config"]
+    assert config["autoencoder"]["weights"] == model.config.autoencoder.weights
+    assert main(["sample", str(out), "-n", "2", "--out", str(tmp_path / "made")]) == 0
+    assert main(["reconstruct", str(out), str(tmp_path / "made" / "00000.png"), "--out", str(tmp_path / "back")]) == 0
+    assert (tmp_path / "back" / "00000-before-after.png").exists()
+    assert main(["train", "ddpm", "--data", "digits", "--autoencoder", str(source), "--out", str(tmp_path / "no")]) == 2
+    assert "autoencoder" in capsys.readouterr().err
+
+
+def test_its_configuration_says_what_was_trained(model: DiffusionModel) -> None:
+    chosen = model.config.autoencoder
+    assert isinstance(chosen, TrainedAutoencoder)
+    assert chosen.network == AutoencoderNetwork(widths=(32,), blocks=(1,))
+    assert (len(chosen.weights), model.description.data_std) == (64, 1.0)
+    assert sumi.load(model.folder / "parts" / "autoencoder").digest == chosen.weights
