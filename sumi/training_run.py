@@ -196,7 +196,7 @@ def _train_on(
         dataset = as_started(dataset, before.items)
 
     def train_part(part: SystemConfig, folder: RunFolder) -> TrainedModel:
-        _refuse_existing(folder, resume)
+        _refuse_existing(folder, part.data, resume)
         events.say(f"training the {part.name} first, in {folder.path}")
         return _train_on(dataset, part, folder, device, resume, events, ())
 

@@ -102,7 +102,8 @@ class RunFolder:
         empty count as left over from a write that was cut off.
         """
         refuse_folder(self.path)
-        if self.is_described() or find_checkpoints(self.checkpoints)[0]:
+        parts = (RunFolder(part) for part in self.parts.glob("*"))  # which are trained before the run has a config.json
+        if self.is_described() or find_checkpoints(self.checkpoints)[0] or any(part.is_described() for part in parts):
             return
         for name in self.names:
             if _holds_anything(self.path / name):

@@ -91,7 +91,10 @@ def test_the_options_are_those_that_are_promised() -> None:
     restoration += [*guidance, *common]
     assert options == {
         "train": sorted(
-            ["--data", "--out", "--steps", "--seed", "--device", "--set", "--resume", "--no-report", *common]
+            [
+                *("--data", "--out", "--steps", "--seed", "--device", "--set", "--autoencoder", "--resume"),
+                *("--no-report", *common),
+            ]
         ),
         "sample": sorted(
             [
@@ -118,6 +121,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "upscale": sorted(["--factor", *restoration]),
         "restore": sorted(["--operator", "--noise", *restoration]),
         "vary": sorted(["--strength", "--solver", *(option for option in restoration if option != "--method")]),
+        "reconstruct": sorted(["--checkpoint", "--out", "--device", *common]),
         "interpolate": sorted(
             [
                 *("-n", "--steps", "--solver", "--label", "--guidance", "--checkpoint", "--device", "--out"),

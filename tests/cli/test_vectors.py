@@ -243,14 +243,14 @@ def test_bits_are_saved_as_bits(tmp_path: Path) -> None:
         assert set(np.unique(made)) == {-1, 1}
 
 
-OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn")
+OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn", "autoencoder")
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in OF_IMAGES])
 def test_every_recipe_has_a_perceptron_and_no_range_for_vectors(recipe: str) -> None:
     vectors, images = (build(recipe, DataConfig(source=source)) for source in ("swiss-roll", "digits"))
     assert (vectors.network.name, vectors.sampling.threshold) == ("mlp", "none")
-    assert images.network.name == ("adm" if recipe == "guided" else "unet")
+    assert images.network.name == {"guided": "adm", "jit": "transformer"}.get(recipe, "unet")
 
 
 @pytest.mark.parametrize("recipe", ["improved-ddpm", "vdm", "edm", "flow", "score-sde"])

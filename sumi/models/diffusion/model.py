@@ -26,7 +26,7 @@ from sumi.errors import InputError
 from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, Tiling, condition_of_windows, tiling_of
 from sumi.models.diffusion import restoration
-from sumi.models.diffusion.autoencoder import NoAutoencoder
+from sumi.models.diffusion.autoencoder import NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of
@@ -68,17 +68,22 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
     @cached_property
     def space(self) -> Space:
         """Where it denoises: the data's own space, or an autoencoder's latents."""
-        if self.config.autoencoder == NoAutoencoder():
-            return DataSpace(self.items.shape, bounded=len(self.items.shape) == 3)
-        shape, scale = self.config.autoencoder.denoised(self.items).shape, self.module.auxiliary["latents"]
-        assert isinstance(scale, LatentScale)
-        return LatentSpace(shape, autoencoder_of(self.folder, self.device).autoencoder, scale)
+        match self.config.autoencoder:
+            case TrainedAutoencoder(weights=weights) as chosen:
+                scale = self.module.auxiliary["latents"]
+                assert isinstance(scale, LatentScale)
+                autoencoder = autoencoder_of(self.folder, weights, self.device).autoencoder
+                return LatentSpace(chosen.denoised(self.items).shape, autoencoder, scale)
+            case NoAutoencoder():
+                return DataSpace(self.items.shape, bounded=len(self.items.shape) == 3)
 
     def parts(self) -> dict[str, TrainedModel]:
         """Its autoencoder, if it has one."""
-        if self.config.autoencoder == NoAutoencoder():
-            return {}
-        return {AUTOENCODER: autoencoder_of(self.folder, self.device)}
+        match self.config.autoencoder:
+            case TrainedAutoencoder(weights=weights):
+                return {AUTOENCODER: autoencoder_of(self.folder, weights, self.device)}
+            case NoAutoencoder():
+                return {}
 
     @property
     def binomial(self) -> bool:

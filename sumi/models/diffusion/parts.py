@@ -36,9 +36,7 @@ def with_autoencoder(
 
     part = run.part(AUTOENCODER)
     if run.config_file.exists():  # it is begun
-        model = autoencoder_of(run.path, torch.device("cpu"))
-        if model.digest != chosen.weights:
-            raise InputError(f"{part.path}: is not the autoencoder that the run was trained with; restore it")
+        model = autoencoder_of(run.path, chosen.weights, torch.device("cpu"))
     elif chosen.source:
         model = load(chosen.source, AutoencoderModel)
         check(model, items, chosen.source)
@@ -46,6 +44,7 @@ def with_autoencoder(
             model.save(part.path)
     else:
         chosen.denoised(items)  # refuses sides that the factor does not divide, before anything is trained
+        own = settings.training
         own = settings.training
         training = TrainingConfig(
             steps=chosen.steps,
@@ -81,11 +80,17 @@ def check(model: AutoencoderModel, items: DataSpec, source: str) -> None:
     model.config.network.latent_shape(items.shape)
 
 
-def autoencoder_of(run: Path, device: torch.device) -> AutoencoderModel:
-    """The autoencoder of a run of latents. Raises InputError where it is gone or damaged."""
+def autoencoder_of(run: Path, weights: str, device: torch.device) -> AutoencoderModel:
+    """The autoencoder of a run of latents, with these ``weights`` (its `digest`).
+
+    Raises InputError where it is gone, damaged or another.
+    """
     from sumi.models.run import load
 
     part = RunFolder(run).part(AUTOENCODER)
     if not part.config_file.exists():
         raise InputError(f"{part.path}: is gone, and the run is of its latents; restore it")
-    return load(part.path, AutoencoderModel, device=str(device))
+    model = load(part.path, AutoencoderModel, device=str(device))
+    if model.digest != weights:
+        raise InputError(f"{part.path}: is not the autoencoder that the run was trained with; restore it")
+    return model

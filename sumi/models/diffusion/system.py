@@ -62,7 +62,7 @@ class DiffusionConfig(DiffusionSettings):
             case NoAutoencoder():
                 return data
             case TrainedAutoencoder(weights=weights):
-                model = autoencoder_of(run.path, device)
+                model = autoencoder_of(run.path, weights, device)
                 return encoded(
                     data,
                     model.posterior,
