@@ -32,7 +32,7 @@ def with_autoencoder(
 
     Raises InputError where it is of other images than ``items``, or not the one that the run was trained with.
     """
-    from sumi.models.run import load  # which knows this system, too
+    from sumi import load  # which knows this system, too
 
     part = run.part(AUTOENCODER)
     if run.config_file.exists():  # it is begun
@@ -85,7 +85,7 @@ def autoencoder_of(run: Path, weights: str, device: torch.device) -> Autoencoder
 
     Raises InputError where it is gone, damaged or another.
     """
-    from sumi.models.run import load
+    from sumi import load  # which knows this system, too
 
     part = RunFolder(run).part(AUTOENCODER)
     if not part.config_file.exists():
