@@ -19,6 +19,7 @@ import json
 import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from inspect import isabstract
 from math import isfinite
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
@@ -26,6 +27,23 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from sumi.errors import InputError
 
 Config = TypeVar("Config")
+
+
+def parse_json(text: str | bytes, where: object, remedy: str) -> Any:
+    """The value of a JSON text, with a byte order mark or without.
+
+    Raises InputError, from ``where`` (a file or field) to the ``remedy``, for text that is not JSON, nested too deeply,
+    or with a number of thousands of digits.
+    """
+    try:
+        return json.loads(text.encode() if text[:1] == "\ufeff" else text)
+    except RecursionError:
+        reason = "nested too deeply"
+    except (json.JSONDecodeError, UnicodeError) as error:
+        reason = str(error)
+    except ValueError:  # of int()
+        reason = "a number has thousands of digits"
+    raise InputError(f"{where}: is not valid JSON ({reason}); {remedy}")
 
 
 def to_json(config: object) -> Any:
@@ -219,7 +237,7 @@ def _assign(cls: Any, data: dict[str, Any], path: str, text: str, known: tuple[t
     if hasattr(hint, "shorthand"):
         _assign(hint, data[name], hint.shorthand, text, known)
     else:
-        data[name] = _parse(text, hint)
+        data[name] = _parse(text, hint, path)
 
 
 def _hint(cls: Any, name: str, path: str) -> Any:
@@ -234,7 +252,7 @@ def _options(hint: Any) -> list[Any]:
     return list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
 
 
-def _parse(text: str, hint: Any) -> object:
+def _parse(text: str, hint: Any, path: str) -> object:
     """``text`` from a command line, as a value for a field with this annotation."""
     options = _options(hint)
     if types.NoneType in options and text.lower() in ("none", "null"):
@@ -252,16 +270,29 @@ def _parse(text: str, hint: Any) -> object:
             return words
         if dataclasses.is_dataclass(_options(item)[0]):
             return [{"type": word} for word in words if word != "none"]
-        text = f"[{text}]"
+        return [_parse(word, item, path) for word in words if text]
     if bool in options:
         text = {"yes": "true", "no": "false"}.get(text.lower(), text.lower())
     try:
         found = json.loads(text)
     except json.JSONDecodeError:
-        return text
+        return _number(text, options)
+    except (RecursionError, ValueError):
+        raise InputError(
+            f"{path}: is nested too deeply, or has a number of thousands of digits; give a plain value"
+        ) from None
     if tuples and dataclasses.is_dataclass(_options(get_args(tuples[0])[0])[0]):
         return [{"type": item} if type(item) is str else item for item in found]
     return found
+
+
+def _number(text: str, options: list[Any]) -> object:
+    """``text`` as a number that JSON writes otherwise, such as .001, +1 or 1_000, where one may stand; or the text."""
+    for read in (int, float):
+        if {int, float} & {*options}:
+            with suppress(ValueError):
+                return read(text)
+    return text
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "none"}
@@ -290,20 +321,33 @@ def _convert(data: Any, hint: Any, where: str, known: tuple[type, ...]) -> Any:
             item = get_args(option)[0]
             return tuple(_convert(value, item, f"{where}[{i}]", known) for i, value in enumerate(data))
         if origin is None and option in _WORDS and type(data) is option:
-            _check_finite(data, where)
+            _check_range(data, where)
             return data
         if option is float and type(data) is int:
+            _check_range(data, where)
             return float(data)
     names = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
     if names and isinstance(data, str):
-        raise InputError(f"{where}: there is no {data!r}; {nearest(data, names)}")
+        raise InputError(f"{where}: there is no {_shown(data)}; {nearest(data, names)}")
     wanted = " or ".join(_expects(option) for option in options)
-    raise InputError(f"{where or 'configuration'}: {json.dumps(data)} is not {wanted}")
+    raise InputError(f"{where or 'configuration'}: {_shown(data)} is not {wanted}")
 
 
-def _check_finite(value: object, where: str) -> None:
-    if isinstance(value, float) and not isfinite(value):
-        raise InputError(f"{where}: {value} is not a finite number")
+def _check_range(value: Any, where: str) -> None:
+    match value:
+        case float() if not isfinite(value):
+            raise InputError(f"{where}: {value} is not a finite number")
+        case int() if not -(2**63) <= value < 2**64:
+            raise InputError(f"{where}: {_shown(value)} is out of range; give one from -2^63, below 2^64")
+
+
+def _shown(data: object) -> str:
+    """A value of a file in a few characters of one line."""
+    try:
+        text = json.dumps(data, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = f"a {type(data).__name__}"
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _choose(classes: list[Any], data: dict[str, Any], where: str, known: tuple[type, ...]) -> Any:
@@ -314,9 +358,9 @@ def _choose(classes: list[Any], data: dict[str, Any], where: str, known: tuple[t
     by_name = {cls.name: cls for cls in (*others, *concrete)}
     tag = data.get("type")
     if not isinstance(tag, str) or tag not in by_name:
-        wrong = "'type' is missing" if tag is None else f"there is no {tag!r}"
+        wrong = "'type' is missing" if tag is None else f"there is no {_shown(tag)}"
         raise InputError(
-            f"{where or 'configuration'}: {wrong}; {nearest(str(tag), [cls.name for cls in concrete] or by_name)}"
+            f"{where or 'configuration'}: {wrong}; {nearest(_shown(tag), [cls.name for cls in concrete] or by_name)}"
         )
     return by_name[tag]
 
@@ -339,7 +383,8 @@ def _build(cls: Any, data: dict[str, Any], where: str, known: tuple[type, ...]) 
         if key == "type" and hasattr(cls, "name"):
             continue
         if key not in fields:
-            raise InputError(f"{prefix}{key}: there is no such field; {nearest(key, fields)}")
+            name = key if key.isprintable() and len(key) <= 60 else _shown(key)
+            raise InputError(f"{prefix}{name}: there is no such field; {nearest(name, fields)}")
         values[key] = _convert(value, hints[key], f"{prefix}{key}", known)
     for name, f in fields.items():
         if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:

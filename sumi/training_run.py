@@ -1,6 +1,5 @@
 """Training: from a recipe and data to a finished run folder."""
 
-import json
 import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext
@@ -13,7 +12,7 @@ from torch import nn
 
 from sumi import recipes
 from sumi.arguments import path, shown, torch_defaults, whole
-from sumi.config import Settings, assignments, differences, override, own_classes, to_json
+from sumi.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
 from sumi.data.cautions import cautions
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
@@ -30,7 +29,7 @@ from sumi.networks.own import Network
 from sumi.progress import Progress, counting_of, counting_one, in_notebook, printable, training_progress
 from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.lock import training_in
-from sumi.training.run_folder import RunFolder
+from sumi.training.run_folder import RunFolder, unsealed
 from sumi.training.trainer import Trainer
 
 
@@ -81,6 +80,9 @@ def configure(
     settings, recipe = assignments(settings), _named(recipe)
     source = str(data) if isinstance(data, str | Path) else MEMORY
     if isinstance(recipe, str) and not recipe.endswith(".json"):
+        if recipe not in recipes.RECIPES and Path(recipe).exists():
+            file = f"{recipe}/config.json" if Path(recipe).is_dir() else "a .json file"
+            raise InputError(f"recipe: {recipe} is neither a recipe nor a .json file; give {file}, or a recipe's name")
         if data is None:
             raise InputError(
                 "data: is missing; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
@@ -287,12 +289,10 @@ def parameters(module: nn.Module) -> int:
 
 def _read_config(file: Path, parts: Iterable[type]) -> SystemConfig:
     try:
-        data = json.loads(file.read_text())
+        text = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); give a recipe's name or a JSON file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: is not valid JSON ({error})") from None
-    data = upgraded(data)
+    data = upgraded(unsealed(parse_json(text, file, "give a run's config.json"), file))
     config = data.get("config", data) if isinstance(data, dict) else data  # a run's own config.json works too
     try:
         return read_config(config, parts)

@@ -173,7 +173,7 @@ def is_made(file: Path, about: Facts) -> bool:
     try:
         with Image.open(file) as picture:
             made = json.loads(str(picture.info.get("sumi", "null")))
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, RecursionError, Image.DecompressionBombError):
         made = None
     if made is None and is_unfinished(file):
         return False

@@ -19,6 +19,7 @@ runs/NAME/
   latents/           the training data as the autoencoder encodes them; may be deleted
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -26,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from sumi.config import parse_json
 from sumi.errors import InputError, writing
 from sumi.figures.files import is_own
 from sumi.files import refuse_folder, write_text
@@ -51,6 +53,9 @@ _OWN: Final = re.compile(
 )
 """The files of a run, relative to its folder, besides pictures that say that Sumi made them."""
 _PLACES: Final = ("samples", "restored", "varied", "interpolated", "report", "nll", "explain", "compare")
+
+SEAL: Final = "sha256"
+"""The first field of config.json: the hash of the others, whatever the whitespace and the order."""
 
 
 class RunFolder:
@@ -134,30 +139,29 @@ class RunFolder:
             return False
 
     def write_config(self, values: dict[str, Any]) -> None:
-        """Make the folder and write config.json. Raises SumiError if it cannot.
+        """Make the folder and write config.json with its hash. Raises SumiError if it cannot.
 
         With checkpoints/ the folder is seen to be that of a run, so that its samples are never taken for data.
         """
         with writing(self.config_file):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             sync_folder(self.path)
-        write_text(self.config_file, json.dumps(values, indent=2) + "\n")
+        write_text(self.config_file, json.dumps({SEAL: _sha256(values), **values}, indent=2) + "\n")
 
     def read_config(self) -> dict[str, Any]:
-        """The contents of config.json. Raises InputError if it is missing or not a JSON object."""
+        """The contents of config.json. Raises InputError if it is missing, changed, or not a JSON object."""
         try:
-            data = json.loads(self.config_file.read_text())
+            text = self.config_file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"{self.path}: is not a run folder (it has no config.json); give a folder that `sumi train` made"
             ) from None
         except OSError as error:
             raise InputError(f"{self.config_file}: cannot be read ({error.strerror}); restore it") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.config_file}: is not valid JSON ({error}); restore it or train again") from None
-        if not isinstance(data, dict):
-            raise InputError(f"{self.config_file}: is not a JSON object, as `sumi train` writes; restore it")
-        return data
+        match unsealed(parse_json(text, self.config_file, "restore it or train again"), self.config_file):
+            case dict() as data:
+                return data
+        raise InputError(f"{self.config_file}: is not a JSON object, as `sumi train` writes; restore it")
 
     def write_skipped(self, lines: Sequence[str]) -> None:
         """Write skipped.txt with every unused data file, if there are any."""
@@ -169,3 +173,23 @@ def _holds_anything(path: Path) -> bool:
     if path.is_dir():
         return any(path.iterdir())
     return path.exists() and path.stat().st_size > 0
+
+
+def unsealed(data: Any, file: Path) -> Any:
+    """The contents of a config.json without their hash, which older files lack.
+
+    Raises InputError if they are not those that were hashed.
+    """
+    match data:
+        case {"sha256": seal, **values}:
+            if seal != _sha256(values):
+                raise InputError(
+                    f"{file}: is not what was saved (its sha256 differs); restore it, or, if you changed it yourself, "
+                    f'remove its line "{SEAL}"'
+                )
+            return values
+    return data
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

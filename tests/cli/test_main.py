@@ -20,6 +20,7 @@ from sumi.data.images import ImageSpec
 from sumi.models.model import RunDescription
 from sumi.training.run_folder import RunFolder
 from sumi.training_run import configure
+from tests.tiny_models import edited
 
 RECIPES = ["ddpm"]
 TINY = [
@@ -368,8 +369,7 @@ def test_a_configuration_that_is_not_the_weights_own_is_refused(trained: Path, t
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
     file = copy / "config.json"
-    text = file.read_text()
-    file.write_text(text.replace('"type": "linear"', '"type": "quadratic"'))
+    file.write_text(edited(file).replace('"type": "linear"', '"type": "quadratic"'))
     for command in (["sample", str(copy)], ["explain", str(copy)], ["evaluate", str(copy)]):
         assert main(command) == 2
         assert "was changed since 00000006 was trained" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from sumi.models.model import RunDescription
 from sumi.models.run import load, read_run
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.training.run_folder import RunFolder
-from tests.tiny_models import random_model
+from tests.tiny_models import edited, random_model
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel
     with pytest.raises(InputError, match=r"ema\.safetensors"):
         load(run)
     config = run / "config.json"
-    text = config.read_text()
+    text = edited(config)
     for damaged, answer in (
         (text[:-9], "not valid JSON"),
         (text.replace('"format": 6', '"format": 4'), "has format 4, this version reads 5"),
@@ -228,7 +228,7 @@ def test_vectors_are_saved_and_loaded_with_their_units(tmp_path: Path) -> None:
     assert again.items == model.items
     assert torch.equal(again.sample(2), model.sample(2))
     config = tmp_path / "copy/config.json"
-    config.write_text(config.read_text().replace('"scale": 0.7', '"scale": 0.8'))
+    config.write_text(edited(config).replace('"scale": 0.7', '"scale": 0.8'))
     with pytest.raises(InputError, match="was changed since"):
         load(tmp_path / "copy")
 

@@ -39,11 +39,11 @@ def save_tuned(file: Path, solver: Tuned, times: Tensor, digest: str, about: dic
 def load_tuned(file: Path, digest: str, steps: int) -> Method:
     """The method in ``file``. Raises InputError: damaged, for another model, or for another number of steps."""
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_bytes())
         model, times = content["model"], torch.tensor(content["times"], dtype=torch.float64)
         solver = Tuned(tuple(tuple(map(float, row)) for row in content["weights"]))
-        whole = content["format"] == FORMAT and len(times) - 1 == len(solver.weights) == steps
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, InputError) as error:
+        whole = content["format"] == FORMAT and times.ndim == 1 and len(times) - 1 == len(solver.weights) == steps
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, OverflowError, RecursionError, InputError) as error:
         raise InputError(f"{file}: cannot be read ({error}); remove it, or tune again") from None
     finite = all(isfinite(w) for row in solver.weights for w in row)
     if not (whole and finite and bool((times.diff() <= 0).all()) and times[0] == 1 and times[-1] == 0):
