@@ -18,7 +18,7 @@ import difflib
 import json
 import os
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from inspect import isabstract
 from math import isfinite
@@ -29,14 +29,14 @@ from sumi.errors import InputError
 Config = TypeVar("Config")
 
 
-def parse_json(text: str | bytes, where: object, remedy: str) -> Any:
+def parse_json(text: bytes, where: object, remedy: str) -> Any:
     """The value of a JSON text, with a byte order mark or without.
 
     Raises InputError, from ``where`` (a file or field) to the ``remedy``, for text that is not JSON, nested too deeply,
     or with a number of thousands of digits.
     """
     try:
-        return json.loads(text.encode() if text[:1] == "\ufeff" else text)
+        return json.loads(text)
     except RecursionError:
         reason = "nested too deeply"
     except (json.JSONDecodeError, UnicodeError) as error:
@@ -328,7 +328,7 @@ def _convert(data: Any, hint: Any, where: str, known: tuple[type, ...]) -> Any:
             return float(data)
     names = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
     if names and isinstance(data, str):
-        raise InputError(f"{where}: there is no {_shown(data)}; {nearest(data, names)}")
+        raise InputError(f"{where}: there is no {_shown(data, repr)}; {nearest(data, names)}")
     wanted = " or ".join(_expects(option) for option in options)
     raise InputError(f"{where or 'configuration'}: {_shown(data)} is not {wanted}")
 
@@ -341,10 +341,10 @@ def _check_range(value: Any, where: str) -> None:
             raise InputError(f"{where}: {_shown(value)} is out of range; give one from -2^63, below 2^64")
 
 
-def _shown(data: object) -> str:
+def _shown(data: object, write: Callable[[object], str] = json.dumps) -> str:
     """A value of a file in a few characters of one line."""
     try:
-        text = json.dumps(data, ensure_ascii=False)
+        text = write(data)
     except (ValueError, RecursionError):
         text = f"a {type(data).__name__}"
     return text if len(text) <= 60 else f"{text[:59]}…"
@@ -358,7 +358,7 @@ def _choose(classes: list[Any], data: dict[str, Any], where: str, known: tuple[t
     by_name = {cls.name: cls for cls in (*others, *concrete)}
     tag = data.get("type")
     if not isinstance(tag, str) or tag not in by_name:
-        wrong = "'type' is missing" if tag is None else f"there is no {_shown(tag)}"
+        wrong = "'type' is missing" if tag is None else f"there is no {_shown(tag, repr)}"
         raise InputError(
             f"{where or 'configuration'}: {wrong}; {nearest(_shown(tag), [cls.name for cls in concrete] or by_name)}"
         )

@@ -262,6 +262,7 @@ def build_trainer(
         run.path,
         flip=config.data.flip and training_data is kept,  # latents are there both ways
         identity=description.identity,
+        fingerprint=description.data_fingerprint,
         on_progress=events.progress,
         on_sample=write_preview,
         on_message=events.say,

@@ -34,7 +34,7 @@ from sumi.errors import InputError, writing
 from sumi.models.formats import FORMAT
 from sumi.objectives.objective import Objective
 from sumi.progress import Count
-from sumi.training.checkpoint import JSON, Checkpoint, save_checkpoint, sync_folder
+from sumi.training.checkpoint import JSON, Checkpoint, not_finite, save_checkpoint, sync_folder
 from sumi.training.config import TrainingConfig
 from sumi.training.run_folder import RunFolder
 
@@ -261,6 +261,8 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         if final.exists() and (held := sorted(entry.name for entry in final.iterdir())):
             what = "a run" if RunFolder(final).config_file.name in held else held[0]
             raise InputError(f"{folder}: holds {what} already, which is left as it is; save into a new or empty folder")
+        if wrong := not_finite(self.module.named_parameters()):
+            raise InputError(f"{folder}: {wrong} is not finite, and is not saved; load the model from its run again")
         saving = RunFolder(final.with_name(f".{final.name}.saving"))
         weights = self.module.state_dict()
         state: dict[str, JSON] = {"identity": self.description.identity}

@@ -19,7 +19,16 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import FORMAT, upgraded
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
 from sumi.networks.own import Network, OwnNetwork
-from sumi.training.checkpoint import JSON, checkpoint_step, find_checkpoints, load_state, load_weights
+from sumi.training.checkpoint import (
+    JSON,
+    check_tensors,
+    checkpoint_step,
+    find_checkpoints,
+    load_state,
+    load_weights,
+    not_finite,
+    unfit,
+)
 from sumi.training.manifest import read_manifest
 from sumi.training.run_folder import RunFolder
 
@@ -164,6 +173,9 @@ def load(
             f"{folder.config_file}: was changed since {place.name} was trained (process, schedule, parameterization, "
             "times, network or kind of data); restore it"
         )
+    check_tensors(place / "ema.safetensors", weights, module.state_dict())
+    if wrong := not_finite((name, weights[name]) for name, _ in module.named_parameters()):
+        raise unfit(place / "ema.safetensors", f"{wrong} is not finite")
     module.load_state_dict(weights)
     model = description.config.wrap(description, module.to(pick_device(device)), step, folder.path)
     if not isinstance(model, expected):

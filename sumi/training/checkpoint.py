@@ -25,16 +25,18 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sumi.config import parse_json
 from sumi.errors import InputError, SumiError
 from sumi.training.manifest import (
     FILES,
@@ -144,9 +146,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     manifest = _verify_all(path)
     model, ema, optimizer = (_read_tensors(path / name) for name in TENSOR_FILES)
-    with reading(path / "state.json"):
-        state = json.loads((path / "state.json").read_bytes())
-    return Checkpoint(manifest.step, model, ema, optimizer, state)
+    return Checkpoint(manifest.step, model, ema, optimizer, _read_state(path / "state.json"))
 
 
 def load_weights(path: Path, name: Literal["model", "ema"]) -> dict[str, Tensor]:
@@ -165,8 +165,28 @@ def load_state(path: Path) -> dict[str, JSON]:
     """Read only the state, verified. Raises InputError if it is missing or damaged, SumiError if it is unreadable."""
     file = path / "state.json"
     verify(file, read_manifest(path).files[file.name])
-    with reading(file):
-        return json.loads(file.read_bytes())
+    return _read_state(file)
+
+
+def check_tensors(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises InputError, naming ``file`` and the tensor, unless names, shapes and dtypes are the ``expected``."""
+    for name in sorted({*tensors} ^ {*expected}):
+        wrong = "is missing" if name in expected else "belongs to another network"
+        raise unfit(file, f"{name} {wrong}")
+    for name, wanted in expected.items():
+        found = tensors[name]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise unfit(file, f"{name} is {_form(found)} instead of {_form(wanted)}")
+
+
+def unfit(file: Path, what: str) -> InputError:
+    """The error for an undamaged file with contents that do not belong in it."""
+    return InputError(f"{file}: is not what this run saved ({what}); use another checkpoint, or restore it")
+
+
+def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The name of the first tensor with a NaN or an infinity, if any."""
+    return next((name for name, tensor in tensors if not bool(torch.isfinite(tensor).all())), None)
 
 
 def verify_checkpoint(path: Path) -> None:
@@ -215,8 +235,14 @@ def _find(folder: Path) -> tuple[list[Path], list[str]] | None:
     return sorted(complete, key=checkpoint_step), skipped
 
 
-def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that loads and is finite, or None, and a line for each folder that was skipped.
+def load_latest(
+    folder: Path, check: Callable[[Path, Checkpoint], None] = lambda *_: None
+) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that loads, is finite and passes ``check``, or None, and a line for each folder that was skipped.
+
+    Args:
+        folder: the ``checkpoints`` folder of a run.
+        check: raises InputError for a checkpoint whose contents do not fit.
 
     Raises:
         InputError: there are checkpoints but none loads; restarting silently would lose the run.
@@ -227,11 +253,12 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
             checkpoint = load_checkpoint(path)
             if bad := checkpoint.nonfinite():
                 raise InputError(f"{path}: {bad} is not finite; use another checkpoint")
+            check(path, checkpoint)
             return checkpoint, skipped
         except SumiError as error:
             skipped.append(f"skipped {path.name}: {error}")
     if complete:
-        raise InputError(f"{folder}: none of the {len(complete)} checkpoints can be read; {skipped[-1]}")
+        raise InputError(f"{folder}: none of the {len(complete)} checkpoints can be used; {skipped[-1]}")
     return None, skipped
 
 
@@ -277,11 +304,27 @@ def _verify_all(path: Path) -> Manifest:
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
-    with reading(file):
-        tensors = load_file(file)
+    try:
+        with reading(file):
+            tensors = load_file(file)
+    except (SafetensorError, ValueError, KeyError, AttributeError, OverflowError, MemoryError) as error:
+        raise unfit(file, f"no tensors: {' '.join(str(error).split())[:100]}") from error
     for older, newer in OLDER_NAMES:
         tensors = {re.sub(older, newer, name): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def _read_state(file: Path) -> dict[str, JSON]:
+    with reading(file):
+        text = file.read_bytes()
+    match parse_json(text, file, "use another checkpoint, or restore it"):
+        case dict() as state:
+            return state
+    raise unfit(file, "no JSON object")
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {[*tensor.shape]}"
 
 
 def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:

@@ -32,7 +32,16 @@ from sumi.networks.dropout import masks_by_position
 from sumi.objectives.objective import Objective
 from sumi.progress import Progress
 from sumi.randomness import Purpose, generator, permutation
-from sumi.training.checkpoint import JSON, Checkpoint, checkpoint_step, find_checkpoints, load_latest, save_checkpoint
+from sumi.training.checkpoint import (
+    JSON,
+    Checkpoint,
+    check_tensors,
+    checkpoint_step,
+    find_checkpoints,
+    load_latest,
+    save_checkpoint,
+    unfit,
+)
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
@@ -49,8 +58,9 @@ class Trainer:
     """Trains ``objective`` on ``data`` and keeps ``folder`` (metrics.jsonl, checkpoints/) up to date.
 
     ``flip``: mirror images left to right, half of the time. ``identity``: what the weights belong to; a checkpoint with
-    another identity is refused. ``on_sample(model, step)`` is called with the averaged weights every ``sample_every``
-    steps and at the end; ``on_progress`` about ten times per second; ``on_message`` gets a line for each skipped step.
+    another identity, of other data (``fingerprint``) or of another seed is refused. ``on_sample(model, step)`` is
+    called with the averaged weights every ``sample_every`` steps and at the end; ``on_progress`` about ten times per
+    second; ``on_message`` gets a line for each skipped step.
     """
 
     def __init__(
@@ -63,6 +73,7 @@ class Trainer:
         *,
         flip: bool = False,
         identity: str = "",
+        fingerprint: str = "",
         on_progress: Callable[[Progress], None] | None = None,
         on_sample: Callable[[nn.Module, int], None] | None = None,
         on_message: Callable[[str], None] = lambda _: None,
@@ -71,7 +82,8 @@ class Trainer:
         self.data, self.seed, self.flip = data, seed, flip
         paths = RunFolder(folder)
         self.checkpoints, self.log = paths.checkpoints, MetricsLog(paths.metrics_file)
-        self.identity, self.on_progress, self.on_sample = identity, on_progress, on_sample
+        self.identity, self.fingerprint = identity, fingerprint
+        self.on_progress, self.on_sample = on_progress, on_sample
         self.on_message = on_message
         self.device = objective.device
         self.precision = resolve_precision(config.precision, self.device)
@@ -96,7 +108,7 @@ class Trainer:
         changes of the setup after which the run is no longer bit-identical. Raises InputError for a checkpoint of
         another precision or network.
         """
-        checkpoint, skipped = load_latest(self.checkpoints)
+        checkpoint, skipped = load_latest(self.checkpoints, self._check_contents)
         lines = [f"skipped a damaged checkpoint: {line}" for line in skipped]
         if checkpoint is not None:
             before = checkpoint.state.get("precision", self.precision)
@@ -105,19 +117,8 @@ class Trainer:
                     f"training.precision: the run was trained in {before}, but would continue in {self.precision}; "
                     f"set training.precision={before}"
                 )
-            if checkpoint.state["identity"] != self.identity:
-                raise InputError(
-                    f"{self.checkpoints}: were trained with another schedule, parameterization, network or data than "
-                    "the configuration has now; restore config.json, or train in a new folder"
-                )
-            try:
-                self.model.load_state_dict(checkpoint.model)
-                self.ema.module.load_state_dict(checkpoint.ema)
-            except RuntimeError as error:
-                reason = str(error).splitlines()[-1].strip()
-                raise InputError(
-                    f"{self.checkpoints}: belong to another network ({reason}); train in a new folder"
-                ) from None
+            self.model.load_state_dict(checkpoint.model)
+            self.ema.module.load_state_dict(checkpoint.ema)
             if checkpoint.optimizer:
                 _load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
             elif "precision" not in checkpoint.state:
@@ -132,6 +133,31 @@ class Trainer:
             ]
         self.log.cut_back(self.step)
         return lines
+
+    def _check_contents(self, path: Path, checkpoint: Checkpoint) -> None:
+        """Raises InputError for a checkpoint that this training did not save."""
+        state = checkpoint.state
+        if state.get("identity") != self.identity:
+            raise InputError(
+                f"{path}: was trained with another schedule, parameterization, network or data than the configuration "
+                "has now; restore config.json, or train in a new folder"
+            )
+        for name, now in self._origin().items():
+            if state.get(name, now) != now:
+                raise InputError(
+                    f"{path}: was trained with another {name} ({state[name]}, and now {now}); restore config.json and "
+                    "the data, or train in a new folder"
+                )
+        if state.get("precision", self.precision) not in ("fp32", "bf16"):
+            raise unfit(path / "state.json", f"precision {str(state['precision'])[:40]}")
+        for name, tensors in (("model", checkpoint.model), ("ema", checkpoint.ema)):
+            check_tensors(path / f"{name}.safetensors", tensors, self.model.state_dict())
+        if checkpoint.optimizer:
+            file = path / "optimizer.safetensors"
+            check_tensors(file, checkpoint.optimizer, _optimizer_tensors(self.optimizer, self.model))
+            for name, tensor in checkpoint.optimizer.items():
+                if name.endswith(".step") and not 0 <= float(tensor) <= checkpoint.step:
+                    raise unfit(file, f"{name} is not from 0 to {checkpoint.step}")
 
     def run(self) -> None:
         """Train to the configured number of steps.
@@ -262,6 +288,10 @@ class Trainer:
             "torch": str(torch.__version__),
         }
 
+    def _origin(self) -> dict[str, JSON]:
+        """What else a run follows from: its seed and its data."""
+        return {"seed": self.seed, "data": self.fingerprint}
+
     def _checkpoint(self) -> Checkpoint:
         counts: dict[str, JSON] = {"skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
         return Checkpoint(
@@ -269,7 +299,7 @@ class Trainer:
             model=self.model.state_dict(),
             ema=self.ema.module.state_dict(),
             optimizer=_optimizer_tensors(self.optimizer, self.model),
-            state={**self._setup(), **counts, "identity": self.identity},
+            state={**self._setup(), **counts, **self._origin(), "identity": self.identity},
         )
 
     def _save(self, keep: int) -> Path:
@@ -339,12 +369,20 @@ def _generators_of(device: torch.device) -> list[torch.device]:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state by parameter name: NAME.exp_avg, NAME.exp_avg_sq, NAME.step."""
+    """The optimizer's state by parameter name: NAME.exp_avg, NAME.exp_avg_sq, NAME.step; zeros before the first."""
+    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     return {
         f"{name}.{key}": value
         for name, parameter in module.named_parameters()
-        for key, value in optimizer.state[parameter].items()
+        if parameter in trained
+        for key, value in (optimizer.state.get(parameter) or _no_steps(parameter)).items()
     }
+
+
+def _no_steps(parameter: Tensor) -> dict[str, Tensor]:
+    """AdamW's state of a parameter that has had no gradient yet."""
+    averages = {name: torch.zeros_like(parameter, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.zeros((), device=parameter.device), **averages}
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -264,7 +264,7 @@ def test_the_last_good_checkpoint_is_the_one_that_loads(two: Path) -> None:
     assert len(passed_over) == 1
     assert "00000002/optimizer.safetensors" in passed_over[0]
     flip(two / "00000001" / "state.json", 5)
-    with pytest.raises(InputError, match="none of the 2 checkpoints can be read"):
+    with pytest.raises(InputError, match="none of the 2 checkpoints can be used"):
         load_latest(two)
     assert load_latest(two / "nowhere") == (None, [])
 
@@ -567,6 +567,21 @@ def test_a_folder_without_permission_is_named(two: Path, monkeypatch: pytest.Mon
     with pytest.raises(SumiError, match=r"checkpoints: cannot be written: Permission denied; fix the permissions"):
         save_checkpoint(two, contents(3), keep=1)
     assert versions(two) == {1: 0, 2: 0}
+
+
+def test_where_folders_cannot_be_opened_they_are_not_synced(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    real = os.open
+
+    def opened(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, flags, *more, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", opened)
+        save_checkpoint(two, contents(3), keep=1)
+    assert versions(two) == {3: 0}
 
 
 # ------------------------------------------------------------------------------------------------------------ kill -9
