@@ -238,7 +238,7 @@ def _find(folder: Path) -> tuple[list[Path], list[str]] | None:
 def load_latest(
     folder: Path, check: Callable[[Path, Checkpoint], None] = lambda *_: None
 ) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that loads, is finite and passes ``check``, or None, and a line for each folder that was skipped.
+    """The newest checkpoint that loads, is finite and passes ``check``, or None, and a line for each one skipped.
 
     Args:
         folder: the ``checkpoints`` folder of a run.

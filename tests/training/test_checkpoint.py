@@ -580,8 +580,8 @@ def test_where_folders_cannot_be_opened_they_are_not_synced(two: Path, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", opened)
-        save_checkpoint(two, contents(3), keep=1)
-    assert versions(two) == {3: 0}
+        save_checkpoint(two, contents(3), keep=5)
+    assert versions(two) == {1: 0, 2: 0, 3: 0}
 
 
 # ------------------------------------------------------------------------------------------------------------ kill -9
