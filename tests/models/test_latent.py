@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import uniform
 from sumi.training.checkpoint import load_checkpoint
-from sumi.training_run import configure, train
+from sumi.training.run_folder import RunFolder
+from sumi.training_run import Events, build_trainer, configure, train
 from tests.interrupted import Crash
 
 AUTOENCODER = ["autoencoder.network.widths=32", "autoencoder.network.blocks=1", "autoencoder.batch_size=32"]
@@ -147,6 +149,10 @@ def test_latents_are_written_once_and_standardised_over_the_whole_set(tmp_path: 
         encoded(digits, posterior, file, given["made_of"], mirrored=given["mirrored"])
         assert calls, changed
         calls.clear()
+    for part in (range(100), range(100, 200)):
+        encoded(digits.subset(part), posterior, file, {"autoencoder": "a"}, mirrored=False)
+        assert sum(calls) == 100  # as many images, but others
+        calls.clear()
 
 
 def test_latents_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
@@ -191,6 +197,14 @@ def test_killed_in_either_phase_and_resumed_it_is_the_same(
     for one, other in zip(states(tmp_path / "whole", 4), states(tmp_path / "run", 4), strict=True):
         assert one.keys() == other.keys()
         assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_mirror_images_are_encoded_and_latents_never_mirrored(model: DiffusionModel, tmp_path: Path) -> None:
+    shutil.copytree(model.folder, tmp_path / "run")
+    flipped = replace(model.config, data=replace(model.config.data, flip=True))
+    description, digits = replace(model.description, config=flipped), model.load_images()
+    trainer, kept = build_trainer(description, digits, RunFolder(tmp_path / "run"), "cpu", Events())
+    assert (len(trainer.data), trainer.flip) == (2 * len(kept), False)
 
 
 def test_the_autoencoder_of_a_run_is_taken_and_the_folder_is_whole(model: DiffusionModel, tmp_path: Path) -> None:
