@@ -35,11 +35,13 @@ def evaluate_autoencoder(model: AutoencoderModel, options: Options) -> Measured:
     counted = counting_one(options.progress, "reconstructing")
     found, images, made, psnr = evaluate_reconstruction(model, train, held_out, network, counted)
     words, folder = _verdict(found), RunFolder(model.folder).report
-    curve = training_curve(model)
+    curve, caption = training_curve(model), "Training loss with its running median."
+    if model.config.loss.adversarial:
+        caption += " It rises when the discriminator begins, whose own loss and judgement then count, too."
     sections = [
         Section("Held-out images and what is given back", figures=[_pairs(model, images, made, _spread(psnr))]),
         Section("The worst of them", figures=[_pairs(model, images, made, psnr.argsort()[:SHOWN])]),
-        Section("How it learned", figures=[Figure(curve, "Training loss with its running median.")]),
+        Section("How it learned", figures=[Figure(curve, caption)]),
         Section("All figures", tables=[Table(("figure", "value"), _rows(found))]),
         how_it_was_made(model, train, held_out, made=f"{found.images} held-out images", shown=found.images, seed=0),
     ]
