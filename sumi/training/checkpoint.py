@@ -63,8 +63,9 @@ OLDER_NAMES: Final = (
     (r"^conditioner\.table\.", "conditioner.labels.table."),
     (r"^conditioner\.(mean|std|perceptron)\b", r"conditioner.values.\1"),
     (r"^conditioner\.noise_embedding\.", "conditioner.small.noise_embedding."),
+    (r"^(?!network\.)(.*)\.told\.(weight|bias)", r"\1.other.\2"),  # of a PixelCNN
 )
-"""Tensor names in run folders of format 5, and their present names."""
+"""Tensor names in older run folders, and their present names."""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sumi.errors import InputError, SumiError
 from sumi.training.checkpoint import (
     Checkpoint,
+    _read_tensors,
     checkpoint_step,
     find_checkpoints,
     load_checkpoint,
@@ -651,3 +653,17 @@ def kill_saves(folder: Path, kills: int) -> dict[str, int]:
 
 if __name__ == "__main__":
     print(json.dumps(kill_saves(Path(sys.argv[1]), int(sys.argv[2]))))
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("blocks_before.0.told.weight", "blocks_before.0.other.weight"),
+        ("network.mine.told.weight", "network.mine.told.weight"),  # a user's own network
+        ("companions.times.losses", "auxiliary.times.losses"),
+        ("conditioner.table.weight", "conditioner.labels.table.weight"),
+    ],
+)
+def test_older_names_of_tensors_are_known(before: str, now: str, tmp_path: Path) -> None:
+    save_file({before: torch.ones(1)}, tmp_path / "ema.safetensors")
+    assert list(_read_tensors(tmp_path / "ema.safetensors")) == [now]

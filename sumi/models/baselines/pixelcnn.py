@@ -240,14 +240,14 @@ class GatedBlock(nn.Module):
     def __init__(self, width: int, breadth: int, dropout: float, *, joined: bool) -> None:
         super().__init__()
         self.first = Past(width, width, 2, breadth)
-        self.told = nn.Conv2d(width, width, 1) if joined else None  # named as in the files of weights
+        self.other = nn.Conv2d(width, width, 1) if joined else None
         self.dropout = Dropout(dropout)
         self.second = Past(width, 2 * width, 2, breadth)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         h = self.first(F.elu(x))
-        if self.told is not None and other is not None:
-            h = h + self.told(F.elu(other))
+        if self.other is not None and other is not None:
+            h = h + self.other(F.elu(other))
         a, b = self.second(self.dropout(F.elu(h))).chunk(2, dim=1)
         return x + a * b.sigmoid()
 
