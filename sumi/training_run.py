@@ -223,8 +223,8 @@ def _train_on(
     for line in lines:
         events.say(line)
     events.say(
-        f"{len(kept)} {description.items.name} {description.items.shape} to train on, {len(dataset) - len(kept)} held "
-        f"out; "
+        f"{len(kept)} {description.items.name} {description.items.shape} to train on, {len(dataset) - len(kept)} kept "
+        f"apart; "
         f"{parameters(trainer.model):,} parameters; {trainer.device}, {trainer.precision}"
     )
     trainer.run()

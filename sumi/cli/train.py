@@ -12,7 +12,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH|NAME",
-        help="digits, fashion, swiss-roll, ring-of-8, heartbeat, a folder of images, idx files, or a .npy file",
+        help="digits, fashion, characters, swiss-roll, ring-of-8, heartbeat, a folder of images, idx files, or a .npy "
+        "file",
     )
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/RECIPE-DATA)")
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (training.steps)")

@@ -21,8 +21,8 @@ class DataConfig:
 
     source: str = field(
         metadata={
-            "help": "built-in set (digits, fashion; swiss-roll, ring-of-8, heartbeat), folder of images, MNIST idx "
-            "files, or .npy file of vectors (N, D); write ./digits for a folder with a built-in's name"
+            "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat), folder of images, "
+            "MNIST idx files, or .npy file of vectors (N, D); write ./digits for a folder with a built-in's name"
         }
     )
     size: int | None = field(
@@ -39,7 +39,10 @@ class DataConfig:
     )
     held_out: float = field(
         default=0.1,
-        metadata={"help": "share of the items, chosen by a hash of their keys, that is kept for evaluation"},
+        metadata={
+            "help": "share of the items, chosen by a hash of their keys, that is kept for evaluation; splits of the "
+            "data's own come first"
+        },
     )
     flip: bool = field(
         default=False, metadata={"help": "mirror training images left to right at random, half of the time"}

@@ -1,4 +1,4 @@
-"""Data sets, and the rule that splits them.
+"""Data sets, and the rules that split them.
 
 Every item has a *key* that stays the same on every machine (its path below the root, or ``train/00012`` in an array
 file). An item is held out when
@@ -7,12 +7,16 @@ file). An item is held out when
 
 so the split needs no list, seed or order, and adding or removing files never moves another item between the sides. (One
 exception for tiny sets: an empty side gets the nearest item, see `divide`.)
+
+Data may come with splits of their own, one name an item, which then decide instead (`divide_by_splits`): ``train``
+is trained on, ``test`` (or another of `HELD_OUT_SPLITS`) is held out, and all else is left alone.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while data are read."""
+TRAINING_SPLITS: Final = frozenset({"train", "training"})
+HELD_OUT_SPLITS: Final = frozenset({"test", "testing", "val", "valid", "validation", "dev", "eval", "holdout"})
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,45 @@ def divide(keys: Sequence[str], held_out: float) -> tuple[NDArray[np.int64], NDA
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def divide_by_splits(
+    splits: Sequence[str], keys: Sequence[str], held_out: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices of the items whose split is one for training, and of those whose split is held out, in order.
+
+    Names count in any case. Where no split is held out, the training items are divided as `divide` says.
+
+    Raises:
+        InputError: no item is for training; or as `divide`, where it is used.
+    """
+    roles = [split_role(split) for split in splits]
+    train, held = (np.flatnonzero([role == wanted for role in roles]) for wanted in ("train", "held out"))
+    if not len(train):
+        raise InputError(f"data.source: none of the splits is train ({_counted(splits)}); name the training items' so")
+    if not len(held):
+        kept, held = divide([keys[i] for i in train.tolist()], held_out)
+        return train[kept], train[held]
+    return train, held
+
+
+def split_role(split: str) -> str | None:
+    """What the items of a split are for: "train", "held out", or None for those that are left alone."""
+    name = split.strip().casefold()
+    return "train" if name in TRAINING_SPLITS else "held out" if name in HELD_OUT_SPLITS else None
+
+
+def split_notes(splits: Sequence[str]) -> tuple[str, ...]:
+    """What is done with the items of each split, in words."""
+    by_role = {role: [split for split in splits if split_role(split) == role] for role in ("train", "held out", None)}
+    uses = {"train": "to train on", "held out": "held out, whatever data.held_out is", None: "left alone"}
+    parts = [f"{_counted(by_role[role])} {use}" for role, use in uses.items() if by_role[role]]
+    return (f"the data have splits of their own: {'; '.join(parts)}",)
+
+
+def _counted(splits: Sequence[str]) -> str:
+    counts = Counter(splits)
+    return few([f"{count} {split or 'without a split'}" for split, count in counts.items()])
+
+
 @runtime_checkable
 class Dataset(Protocol):
     """The interface of all data: N items of one type, each with a unique key.
@@ -140,7 +185,7 @@ class Dataset(Protocol):
         ...
 
     def split(self, held_out: float) -> tuple[Self, Self]:
-        """(train, held out), as `divide` says. Raises InputError."""
+        """(train, held out), as `divide` says, or by the data's own splits (`divide_by_splits`). Raises InputError."""
         ...
 
     def fitted_to(self, spec: DataSpec, source: str) -> Self:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Progress, Skipped, escaped, few
+from sumi.data.dataset import Progress, Skipped, escaped, few, split_notes, split_role
 from sumi.data.decode import Rule, notes_of, try_decode
 from sumi.data.images import ImageDataset, ImageSpec, indexed
 from sumi.data.listing import list_images
@@ -54,6 +54,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
 
     labels, label_names, class_notes = _classes(keys, described, config.label_pattern, listing.empty)
     captions, caption_notes = _captions(keys, described)
+    splits, division = _splits(keys, described)
     size_notes = () if config.size else (f"data.size was not given: images are fitted to {size}x{size}",)
     rule_notes = notes_of(rules, len(keys), size, config.background)
     return ImageDataset(
@@ -63,8 +64,9 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
         captions=captions,
         keys=keys,
         skipped=skipped,
-        notes=(*listing.notes, *size_notes, *rule_notes, *metadata_notes, *class_notes, *caption_notes),
+        notes=(*listing.notes, *size_notes, *rule_notes, *metadata_notes, *class_notes, *caption_notes, *division),
         values=_values(keys, described),
+        splits=splits,
     )
 
 
@@ -168,3 +170,16 @@ def _captions(keys: Sequence[str], described: dict[str, Description]) -> tuple[t
     if without == len(texts):
         return None, ()
     return texts, (f"{without} of {len(texts)} images have no text in the metadata",) if without else ()
+
+
+def _splits(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """(splits or None, notes): they count where they differ and the name of one is known."""
+    splits = tuple((described[key].split or "") if key in described else "" for key in keys)
+    names = sorted({*splits} - {""})
+    if not names:
+        return None, ()
+    if len(set(splits)) == 1:
+        return None, (f"split in the metadata is not used: it is {names[0]} for all images",)
+    if not any(map(split_role, names)):
+        return None, (f"split in the metadata is not used: no image has train or test, but {few(names)}",)
+    return splits, split_notes(splits)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log, prod
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from sumi.config import nearest
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Progress, Skipped, divide, no_column, no_labels
+from sumi.data.dataset import Progress, Skipped, divide, divide_by_splits, no_column, no_labels
 from sumi.data.decode import fit
 from sumi.data.files import write_samples
 from sumi.data.memory import require_memory
@@ -22,6 +23,8 @@ from sumi.data.pixels import PixelRange
 from sumi.data.spec import DataSpec, Unit, describe, states, unlike
 from sumi.errors import InputError
 from sumi.figures.pictures import animation, image_grid, png, strip
+
+_Each = TypeVar("_Each")
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ class ImageDataset:
         skipped: every file that was not used, and why.
         notes: what was done to the data that a person should know.
         values: float64 (N,) by name: numbers that belong to each item, nan where it has none.
+        splits: the name of each item's split, "" where it has none; None where a hash divides the data.
+        attributes: what else is known of each item, value by name; None where nothing is.
 
     Raises:
         InputError: the fields do not agree with each other.
@@ -142,6 +147,8 @@ class ImageDataset:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    splits: tuple[str, ...] | None = None
+    attributes: tuple[Mapping[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -153,8 +160,10 @@ class ImageDataset:
             raise InputError(f"images: hold {int(self.images.max())}, above the {self.levels} levels stated; mend one")
         if len(self.keys) != count or len(set(self.keys)) != count:
             raise InputError(f"keys: {len(set(self.keys))} different ones for {count} images; give each image its own")
-        if self.captions is not None and len(self.captions) != count:
-            raise InputError(f"captions: {len(self.captions)} for {count} images; give one an image, or None")
+        each = {"captions": self.captions, "splits": self.splits, "attributes": self.attributes}
+        for name, given in each.items():
+            if given is not None and len(given) != count:
+                raise InputError(f"{name}: {len(given)} for {count} images; give one an image, or None")
         for name, column in self.values.items():
             if column.shape != (count,):
                 raise InputError(
@@ -192,16 +201,30 @@ class ImageDataset:
             self,
             images=self.images[chosen],
             labels=None if self.labels is None else self.labels[chosen],
-            captions=None if self.captions is None else tuple(self.captions[i] for i in chosen),
+            captions=_at(self.captions, chosen),
             keys=tuple(self.keys[i] for i in chosen),
             skipped=(),
             values={name: column[chosen] for name, column in self.values.items()},
+            splits=_at(self.splits, chosen),
+            attributes=_at(self.attributes, chosen),
         )
 
     def split(self, held_out: float) -> "tuple[ImageDataset, ImageDataset]":
-        """(train, held out), as `divide` says. Raises InputError."""
-        train, held = divide(self.keys, held_out)
+        """See `Dataset.split`."""
+        if self.splits is None:
+            train, held = divide(self.keys, held_out)
+        else:
+            train, held = divide_by_splits(self.splits, self.keys, held_out)
         return self.subset(train), self.subset(held)
+
+    def of_split(self, name: str) -> "ImageDataset":
+        """The items whose split is called ``name``. Raises InputError where there are none."""
+        chosen = [i for i, split in enumerate(self.splits or ()) if split == name]
+        if not chosen:
+            names = tuple(dict.fromkeys(self.splits or ()))
+            hint = nearest(name, names) if names else "they have none of their own"
+            raise InputError(f"splits: the data have no split {name!r}; {hint}")
+        return self.subset(chosen)
 
     def batch(self, items: NDArray[np.int64]) -> Tensor:
         """These images in [-1, 1]: float32 (len(items), C, H, W), on the CPU."""
@@ -239,7 +262,9 @@ class ImageDataset:
         return float(np.sqrt(max(variance.mean(), 0.0)) * 2 / (self.levels - 1))
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of pixels, labels, values, levels and keys: equal exactly when the same would be trained on."""
+        """sha256 (hex) of pixels, labels, values, levels, keys and splits: equal exactly when the same would be trained
+        on.
+        """
         digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())
         names = "\0".join((*self.keys, "", *self.label_names))  # keys decide which side of the split an item is on
         digest.update(names.encode("utf-8", "surrogateescape"))
@@ -249,6 +274,8 @@ class ImageDataset:
         for name, column in sorted(self.values.items()):
             digest.update(name.encode())
             digest.update(column.astype("<f8").tobytes())
+        if self.splits is not None:
+            digest.update("\0".join(("splits", *self.splits)).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def skipped_report(self, limit: int | None = None) -> tuple[str, ...]:
@@ -264,6 +291,10 @@ class ImageDataset:
         if limit is not None and missed > limit:
             lines.append(f"  and {missed - limit} more")
         return tuple(lines)
+
+
+def _at(each: tuple[_Each, ...] | None, chosen: NDArray[np.int64]) -> tuple[_Each, ...] | None:
+    return None if each is None else tuple(each[i] for i in chosen)
 
 
 def from_images(

@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sumi.data.dataset import Skipped, escaped, few
+from sumi.data.dataset import HELD_OUT_SPLITS, TRAINING_SPLITS, Skipped, escaped, few
 from sumi.data.decode import SUFFIXES
 from sumi.data.metadata import METADATA, key_of
 from sumi.errors import InputError
 
-_TRAIN: Final = frozenset({"train", "training"})
-_OTHER_SPLITS: Final = frozenset({"test", "testing", "val", "valid", "validation", "dev", "eval", "holdout"})
 _ARCHIVES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".parquet"})
 _SPECIAL: Final = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
@@ -102,7 +100,7 @@ def _training_root(folder: Path) -> tuple[Path, list[str]]:
     if len(folders) != 1 or images or any(name in METADATA for name in files):
         return folder, []
     only = folder / folders[0]
-    if only.name.casefold() in _TRAIN:
+    if only.name.casefold() in TRAINING_SPLITS:
         return only, []
     deeper, _ = _inside(only)
     below = _training(only, deeper)
@@ -113,8 +111,8 @@ def _training_root(folder: Path) -> tuple[Path, list[str]]:
 
 def _training(folder: Path, names: Sequence[str]) -> str | None:
     """The training folder among ``names``, where a folder for tests lies beside it."""
-    training = [name for name in names if name.casefold() in _TRAIN]
-    if not training or not any(name.casefold() in _OTHER_SPLITS for name in names):
+    training = [name for name in names if name.casefold() in TRAINING_SPLITS]
+    if not training or not any(name.casefold() in HELD_OUT_SPLITS for name in names):
         return None
     if len(training) > 1:
         raise InputError(f"data.source: {folder} holds {few([f'{n}/' for n in training])}; give the path of one")

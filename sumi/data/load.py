@@ -7,7 +7,7 @@ from typing import Final
 
 from sumi.config import nearest
 from sumi.data.arrays import load_array, outline_of_file
-from sumi.data.builtin import BUILTIN
+from sumi.data.builtin import BUILTIN, outline_of_builtin
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, Progress
 from sumi.data.folder import load_folder, outline
@@ -79,7 +79,7 @@ def peek(config: DataConfig) -> DataSpec:
     refused where it is read. Raises InputError for a damaged .npy file.
     """
     if config.source in BUILTIN:
-        return BUILTIN[config.source](config, None).spec
+        return outline_of_builtin(config)
     path = given_path(config.source)
     try:
         loader = _loader(path) if path.exists() else None

@@ -6,6 +6,7 @@ in any folder from the data folder down; its paths are relative to where it lies
     file_name, filename, file, image or path     the image; the first that is there
     text, caption, prompt or description         its caption; the first that is there
     label                                        its class: a name or a whole number
+    split                                        what it is for: train, test, … (`sumi.data.dataset.split_role`)
     all others                                   values of the image where they are numbers, else not used
 
 A table's separator is the one of comma, semicolon, tab and | that is most frequent in its header.
@@ -43,6 +44,7 @@ class Description:
     text: str | None
     label: str | int | None
     values: Mapping[str, float] = field(default_factory=dict)
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,13 @@ def _described(fields: object, place: str, short: str) -> _Line:
         case other:
             raise InputError(f"{place}: {text_column} is {type(other).__name__}; give one string, or leave it out")
     label = _label(fields.get("label"), place)
-    rest = {name: value for name, value in fields.items() if name not in (file_column, text_column, "label")}
+    split = _split(fields.get("split"))
+    used = (file_column, text_column, "label", *(["split"] if split else []))
+    rest = {name: value for name, value in fields.items() if name not in used}
     numbers = {escaped(name): _number(value) for name, value in rest.items()}
     values = {name: number for name, number in numbers.items() if number is not None}
     unused = tuple(name for name, value in rest.items() if value is not None and escaped(name) not in values)
-    return _Line(file_name, Description(short, text, label, values), text_column if text else None, unused)
+    return _Line(file_name, Description(short, text, label, values, split), text_column if text else None, unused)
 
 
 def _first(fields: Mapping[str, object], names: Sequence[str]) -> str:
@@ -213,6 +217,15 @@ def _label(value: object, place: str) -> str | int | None:
         case float() if not isfinite(value):  # how pandas writes a label that is missing
             return None
     raise InputError(f"{place}: label is {type(value).__name__}; give a name or a whole number, or leave it out")
+
+
+def _split(value: object) -> str | None:
+    """A name; numbers are values, as in any other column."""
+    match value:
+        case str() if value.strip():
+            return escaped(value.strip())
+        case _:
+            return None
 
 
 def _number(value: object) -> float | None:

@@ -1,7 +1,8 @@
 """The data sets that come with Sumi, read from the files in this folder (origin and licences: ``ATTRIBUTION.md``).
 
-    digits    1,797 handwritten digits, grey 8x8, 17 levels     keys digits/00000 …
-    fashion   12,000 pieces of clothing, grey 28x28             keys train/00000 …
+    digits        1,797 handwritten digits, grey 8x8, 17 levels     keys digits/00000 …
+    fashion      12,000 pieces of clothing, grey 28x28              keys train/00000 …
+    characters   24,000 drawn characters, RGB 64x64, with captions  ``characters.py``
     swiss-roll, ring-of-8, heartbeat                            ``vectors.py``
 
 The number in a key of ``fashion`` is the image's place in Fashion-MNIST's training file: read from there, the same
@@ -15,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sumi.data.builtin.characters import load_characters, outline_of_characters
 from sumi.data.builtin.vectors import load_heartbeat, load_ring_of_8, load_swiss_roll
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress
 from sumi.data.images import ImageDataset, from_images
+from sumi.data.spec import DataSpec
 
 FASHION_LABELS = (
     "t-shirt/top",
@@ -65,7 +68,13 @@ def _fashion_tiles() -> NDArray[np.uint8]:
 BUILTIN: dict[str, Callable[[DataConfig, Progress | None], Dataset]] = {
     "digits": load_digits,
     "fashion": load_fashion,
+    "characters": load_characters,
     "swiss-roll": load_swiss_roll,
     "ring-of-8": load_ring_of_8,
     "heartbeat": load_heartbeat,
 }
+
+
+def outline_of_builtin(config: DataConfig) -> DataSpec:
+    """What the items of a set of `BUILTIN` are; the largest is not read for it."""
+    return outline_of_characters(config) if config.source == "characters" else BUILTIN[config.source](config, None).spec
