@@ -35,6 +35,14 @@ class Progress:
     seconds_left: float
 
 
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3.5 h, 2.1 days."""
+    for least, unit, name in ((172_800, 86_400, "days"), (5400, 3600, "h"), (90, 60, "min")):
+        if seconds >= least:
+            return f"{seconds / unit:.2g} {name}" if seconds < 100 * unit else f"{seconds / unit:,.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
 def counting_one(progress: Count | None, what: str) -> Callable[[int, int], None] | None:
     """A (done, total) callback that reports to ``progress`` under the name ``what``."""
     return None if progress is None else lambda done, total: progress(what, done, total)

@@ -13,7 +13,7 @@ from torch import nn
 from sumi import recipes
 from sumi.arguments import path, shown, torch_defaults, whole
 from sumi.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
-from sumi.data.cautions import cautions
+from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.load import anywhere
@@ -210,7 +210,7 @@ def _train_on(
     else:
         changed = _refuse_changes(before, description, events)
     trainer, kept = build_trainer(description, dataset, run, device, events)
-    for line in cautions(dataset, kept):
+    for line in (*cautions(dataset, kept), *scarcity(kept)):
         events.say(line)
     lines = trainer.resume()  # before anything is written, as it may raise
     if changed and trainer.step:

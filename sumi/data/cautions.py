@@ -1,12 +1,15 @@
 """What to know of a data set before a model is trained on it: classes without images to train on, items all alike."""
 
 from collections import Counter
+from typing import Final
 
 import numpy as np
 
 from sumi.data.dataset import Dataset, every_label, few
 from sumi.errors import InputError
 
+FEW: Final = 1000
+"""Fewer images to train on than this are said to be few: models that see each many times reproduce them."""
 _CHUNK = 256
 
 
@@ -32,6 +35,14 @@ def cautions(whole: Dataset, train: Dataset) -> tuple[str, ...]:
     folded = Counter(map(str.casefold, names))
     cased = [name for name in names if folded[name.casefold()] > 1]
     return (*notes, *([f"classes that differ in upper and lower case alone: {few(cased)}"] if cased else []))
+
+
+def scarcity(train: Dataset) -> tuple[str, ...]:
+    """A note where so few items are trained on that a model of them will copy (Somepalli et al. 2023, "Diffusion art or
+    digital forgery?", section 6: 300 faces are copied, 3000 hardly)."""
+    if train.spec.together or len(train) >= FEW:
+        return ()
+    return (f"{len(train)} {train.spec.name} to train on: expect copies; see docs/how-to/small-data.md",)
 
 
 def _alike(data: Dataset) -> bool:

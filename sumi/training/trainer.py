@@ -30,7 +30,7 @@ from sumi.data.dataset import Dataset
 from sumi.errors import InputError, SumiError
 from sumi.networks.dropout import masks_by_position
 from sumi.objectives.objective import Objective
-from sumi.progress import Progress
+from sumi.progress import Progress, duration
 from sumi.randomness import Purpose, generator, permutation
 from sumi.training.checkpoint import (
     JSON,
@@ -50,6 +50,8 @@ from sumi.training.nonfinite import watching
 from sumi.training.precision import resolve_precision
 from sumi.training.run_folder import RunFolder
 
+MEASURED: Final = 20
+"""After how many steps the time of the rest is estimated."""
 SHOWN: Final = 5
 """How many samples of a skipped step are named on the terminal; the log names all."""
 
@@ -169,9 +171,11 @@ class Trainer:
         self.objective.train()
         with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)):
             while self.step < config.steps:
-                taken = self._take_step(self.step + 1)
+                taken = self.take_step(self.step + 1)
                 self.step += 1
                 meter.add(taken)
+                if (line := meter.estimate(self.step)) is not None:
+                    self.on_message(line)
                 if self.skipped_in_a_row >= min(config.skip_limit, config.steps):
                     self._give_up()
                 signal_number = stop.signal_number  # read once: a signal may come between any two lines
@@ -189,7 +193,7 @@ class Trainer:
                 if self.on_sample and (last or (config.sample_every and self.step % config.sample_every == 0)):
                     self.on_sample(self.ema.module, self.step)
 
-    def _take_step(self, step: int) -> tuple[Tensor, Tensor] | None:
+    def take_step(self, step: int) -> tuple[Tensor, Tensor] | None:
         """One optimizer step: see `_gradients`. None if the step was skipped."""
         loss, norms, _ = self._gradients(step)
         if not all(map(isfinite, torch.cat([loss[None], norms]).tolist())):
@@ -321,6 +325,7 @@ class _Meter:
         self.sums = torch.zeros(1 + parts, device=device)
         self.steps = self.finite = 0
         self.mark = self.last_shown = time.perf_counter()
+        self.taken, self.first = 0, self.mark
         self.loss = self.speed = float("nan")
 
     def add(self, taken: tuple[Tensor, Tensor] | None) -> None:
@@ -330,6 +335,16 @@ class _Meter:
             loss, norms = taken
             self.sums += torch.cat([loss[None], norms])
             self.finite += 1
+
+    def estimate(self, step: int) -> str | None:
+        """Once, after `MEASURED` steps: how long the rest will take. The first step, which sets up, does not count."""
+        self.taken += 1
+        if self.taken == 1:
+            self.first = time.perf_counter()
+        if self.taken != MEASURED or step == self.config.steps:
+            return None
+        each, left = (time.perf_counter() - self.first) / (MEASURED - 1), self.config.steps - step
+        return f"{left:,} steps at {each:.3g} s a step: about {duration(left * each)}, without samples on the way"
 
     def line(self, step: int) -> dict[str, float]:
         """The log's line for the steps since the last one, nan where all were skipped; resets the sums."""

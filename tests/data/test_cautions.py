@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sumi.data.cautions import cautions
+from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.open import open_data
@@ -50,3 +50,11 @@ def test_columns_of_unlike_scale_are_named(tmp_path: Path) -> None:
         "columns whose deviation is below 0.01 of column 0's are hardly learned: 1 (1e-06); scale the columns alike"
     ]
     assert not [note for note in open_data(rows[:, [0, 2]]).notes if "column" in note]
+
+
+def test_few_images_are_noted_and_enough_are_not() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (1000, 4, 4), dtype=np.uint8)
+    assert scarcity(open_data(images)) == ()
+    (line,) = scarcity(open_data(images[:999]))
+    assert line == "999 images to train on: expect copies; see docs/how-to/small-data.md"
+    assert scarcity(load(DataConfig("swiss-roll")).subset(np.arange(50))) == ()  # points of a plane are no pictures

@@ -96,7 +96,7 @@ def first_step(folder: Path, recipe: str, *settings: str) -> list[float]:
         torch.manual_seed(0)
         for weight in trainer.model.parameters():
             nn.init.normal_(weight, std=0.1)
-        loss, norms = trainer._take_step(1)
+        loss, norms = trainer.take_step(1)
     return [float(loss), *norms.tolist()]
 
 

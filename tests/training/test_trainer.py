@@ -19,6 +19,7 @@ from sumi.errors import InputError
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.run import load
 from sumi.objectives.objective import Objective
+from sumi.progress import duration
 from sumi.training.checkpoint import find_checkpoints, load_checkpoint
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
@@ -433,3 +434,30 @@ def test_precision_is_taken_as_given_and_otherwise_from_the_device(monkeypatch) 
         assert resolve_precision("auto", cpu) == expected
         assert resolve_precision("fp32", cpu) == "fp32"
         assert resolve_precision("bf16", cpu) == "bf16"
+
+
+def test_after_twenty_steps_the_rest_is_estimated_once_without_the_first(tmp_path: Path, monkeypatch) -> None:
+    """On a clock on which the first step takes a minute and each other one 90 s: the 20 left take half an hour."""
+    clock = [0.0]
+
+    def step(trainer: Trainer, number: int) -> None:
+        clock[0] += 60 if number == 1 else 90
+
+    monkeypatch.setattr("sumi.training.trainer.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Trainer, "take_step", step)
+    lines: list[str] = []
+    train(config_of(), out=tmp_path / "run", events=Events(lines.append))
+    estimates = [line for line in lines if "about" in line]
+    assert estimates == ["20 steps at 90 s a step: about 30 min, without samples on the way"]
+    more: list[str] = []
+    train(config_of("training.steps=59"), out=tmp_path / "run", resume=True, events=Events(more.append))
+    assert not [line for line in more if "about" in line]  # it was over before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (89, "89 s"), (90, "1.5 min"), (5399, "90 min"), (9000, "2.5 h"), (86_400, "24 h"),
+     (181_440, "2.1 days"), (86_400 * 365, "365 days")],
+)  # fmt: skip
+def test_a_duration_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
