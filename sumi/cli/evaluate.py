@@ -1,11 +1,11 @@
-"""``sumi evaluate RUN``, and the end of ``sumi train``."""
+"""``sumi evaluate RUN``, ``sumi evaluate A B``, and the end of ``sumi train``."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from sumi.cli.options import add_device, add_run
+from sumi.cli.options import add_device
 from sumi.cli.terminal import counting_of, say
 from sumi.errors import InputError
 
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
+    parser.add_argument("run", metavar="RUN|A", help="run folder that `sumi train` made; or, with B, a set of images")
+    parser.add_argument(
+        "against",
+        nargs="?",
+        metavar="B",
+        help="measure A against B, without any model: folders of images, .npy arrays, or runs (-n samples of each)",
+    )
     parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
     parser.add_argument(
         "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 500 to 2000)"
@@ -48,11 +54,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     add_device(parser)
+    parser.add_argument("--out", metavar="DIR", help="of A and B: folder for the report (default: evaluate-A-B)")
 
 
 def run(options: argparse.Namespace) -> None:
     from sumi.models.run import load
 
+    if options.against is not None:
+        say_measured(_sets_with_progress(options))
+        return
+    if options.out is not None:
+        raise InputError("out: is of two sets of images, A and B; leave it out, or give B")
     model = load(options.run, checkpoint=options.checkpoint, device=options.device)
     measured = measure_with_progress(
         model,
@@ -64,6 +76,26 @@ def run(options: argparse.Namespace) -> None:
         guidance=guidance_of(model, options),
     )
     say_measured(measured)
+
+
+def _sets_with_progress(options: argparse.Namespace) -> Measured:
+    """Measure A against B, showing what is going on. Raises InputError for an option of a run alone."""
+    from sumi.report.evaluate import evaluate
+
+    for name in ("data", "sweeps", "trade_off", "scales", "classifier", "worse", "worse_checkpoint", "checkpoint"):
+        if getattr(options, name):
+            raise InputError(f"{name}: is of the evaluation of a run; leave it out, or leave out {options.against}")
+    with counting_of() as progress:
+        return evaluate(
+            options.run,
+            options.against,
+            n=options.n,
+            seed=options.seed,
+            features=options.features,
+            out=options.out,
+            device=options.device,
+            progress=progress,
+        )
 
 
 def measure_with_progress(

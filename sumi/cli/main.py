@@ -44,7 +44,7 @@ COMMANDS: Final = {
     "vary": "make variations of an image (SDEdit)",
     "interpolate": "morph between two images",
     "reconstruct": "encode and decode images with a trained autoencoder",
-    "evaluate": "measure a trained model against held-out data and write its report",
+    "evaluate": "measure a trained model against held-out data, or images against images, and write the report",
     "nll": "how probable held-out data are to a model: its bound in terms, and the ODE's likelihood",
     "compare": "compare solvers on a trained model at equal evaluations, and tune one to it",
     "check": "prove the maths here and now: each law, the deviation measured, and its bound",

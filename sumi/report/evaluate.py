@@ -32,6 +32,7 @@ from sumi.report.autoencoder import evaluate_autoencoder
 from sumi.report.classifier import evaluate_classifier
 from sumi.report.images import SHOWN, ImageReport
 from sumi.report.page import Verdict
+from sumi.report.sets import evaluate_sets
 from sumi.report.vectors import evaluate_vectors
 from sumi.report.verdict import verdict
 from sumi.training.run_folder import RunFolder
@@ -42,7 +43,8 @@ FEWEST_HELD_OUT = 10
 
 @torch_defaults()
 def evaluate(
-    model: TrainedModel,
+    model: object,
+    against: object = None,
     *,
     data: object = None,
     n: int | None = None,
@@ -50,17 +52,29 @@ def evaluate(
     features: str | Path = LEARNED,
     sweeps: bool = False,
     guidance: GuidanceSweep | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
     progress: Count | bool | None = None,
 ) -> Measured:
     """Evaluate the model as suits what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
 
+    With ``against``, ``model`` and it are two sets of images, which `evaluate_sets` measures against each other on
+    ``device``, writing its report into ``out``.
+
     The options are those of `Options`; ``progress``: True shows it, None only in a notebook. Raises InputError for data
     that do not fit the model, and for an option that its evaluation does not have.
     """
-    expect(model, TrainedModel, f"model: {shown(model)} is no model; give one of sumi.load or sumi.train")
     n, seed = None if n is None else whole("n", n, least=1), whole("seed", seed)
     if guidance is not None:
         expect(guidance, GuidanceSweep, f"guidance: {shown(guidance)} is no sweep; see sumi.evaluation.guidance")
+    if against is not None:
+        with count_shown(progress) as count:
+            options = Options(data, n, seed, path("features", features), sweeps, guidance, count)
+            return evaluate_sets(model, against, options, out=out, device=device)
+    for field, value in (("out", out), ("device", device)):
+        if value is not None:
+            raise InputError(f"{field}: is of the evaluation of two sets of images; leave it out")
+    model = expect(model, TrainedModel, f"model: {shown(model)} is no model; give one of sumi.load or sumi.train")
     if model.evaluated_as not in EVALUATIONS:
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
     with count_shown(progress) as count:

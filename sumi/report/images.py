@@ -1,6 +1,7 @@
 """The report of a model of images: pictures, charts and tables, the most asked-for first."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from sumi.data.dataset import Dataset, evenly_spaced, everything
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
 from sumi.evaluation.loss_by_noise import LossByLogSnr
-from sumi.evaluation.measures import Copies
 from sumi.evaluation.sweeps import Sweeps
 from sumi.figures.charts import loss_by_noise_level
 from sumi.figures.pictures import neighbours, png, side_by_side
@@ -64,7 +64,7 @@ class ImageReport:
         to_bytes = model.pixels.to_bytes
         real = to_bytes(evenly_spaced(self.held_out, SHOWN))
         write_whole(grid, png(side_by_side([("samples", to_bytes(self.samples[:SHOWN])), ("real, held out", real)])))
-        write_whole(pairs, self._neighbours())
+        write_whole(pairs, nearest_pairs(self.samples, self.train, to_bytes))
         curve = training_curve(model)
         loss = write_text(folder / "loss.svg", curve)
         traded, shown_traded = self._trade_off(folder)
@@ -87,7 +87,7 @@ class ImageReport:
             *again,
             *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),
             *(fine_detail(self.evaluation) if self.evaluation else []),
-            self._copying(pairs),
+            copying(pairs, self.samples, self.train, self.evaluation, to_bytes),
             *self._sweeps(),
             *traded,
             self._learning(curve),
@@ -128,31 +128,6 @@ class ImageReport:
         ]
         return [Section("An image emerging from noise", figures=figures)], (strip, animation)
 
-    def _neighbours(self) -> bytes:
-        pixels, few = self.model.pixels, self.samples[:16]
-        found = nearest(few, everything(self.train))
-        twins = pixels.to_bytes(self.train.batch(found.index.numpy()))
-        return png(neighbours(pixels.to_bytes(few), twins, found.distance.tolist()))
-
-    def _copying(self, pairs: Path) -> Section:
-        first = (
-            "The first samples, each above its nearest training image in pixel space, unshifted. Below: the root mean "
-            "square difference (pixels are in [-1, 1])."
-        )
-        figures = [Figure(pairs, first, True)]
-        if self.evaluation is None:
-            return Section("Does it copy training images?", figures=figures)
-        if self.evaluation.copies is not None:
-            figures.insert(0, Figure(self._closest(self.evaluation.copies), CLOSEST, True))
-        return Section("Does it copy training images?", copies_in_words(self.evaluation), figures)
-
-    def _closest(self, copies: Copies) -> bytes:
-        pixels = self.model.pixels
-        samples = self.samples[[pair.sample for pair in copies.closest]]
-        twins = self.train.batch(np.array([pair.training for pair in copies.closest], np.int64))
-        ratios = [pair.ratio for pair in copies.closest]
-        return png(neighbours(pixels.to_bytes(samples), pixels.to_bytes(twins), ratios))
-
     def _sweeps(self) -> list[Section]:
         if self.swept is None:
             return []
@@ -188,3 +163,30 @@ class ImageReport:
             )
             figures.append(Figure(loss_by_noise_level(errors), caption))
         return Section("How it learned", figures=figures)
+
+
+def nearest_pairs(samples: Tensor, train: Dataset, to_bytes: Callable[[Tensor], Tensor]) -> bytes:
+    """A PNG of the first samples (N, C, H, W), each above its nearest training image."""
+    few = samples[:16]
+    found = nearest(few, everything(train))
+    return png(neighbours(to_bytes(few), to_bytes(train.batch(found.index.numpy())), found.distance.tolist()))
+
+
+def copying(
+    pairs: Path, samples: Tensor, train: Dataset, evaluation: Evaluation | None, to_bytes: Callable[[Tensor], Tensor]
+) -> Section:
+    """Whether samples copy training images: the picture of `nearest_pairs`, and what was found if it was measured."""
+    first = (
+        "The first samples, each above its nearest training image in pixel space, unshifted. Below: the root mean "
+        "square difference (pixels are in [-1, 1])."
+    )
+    figures = [Figure(pairs, first, True)]
+    if evaluation is None:
+        return Section("Does it copy training images?", figures=figures)
+    if evaluation.copies is not None:
+        closest = evaluation.copies.closest
+        copied = samples[[pair.sample for pair in closest]]
+        twins = train.batch(np.array([pair.training for pair in closest], np.int64))
+        picture = png(neighbours(to_bytes(copied), to_bytes(twins), [pair.ratio for pair in closest]))
+        figures.insert(0, Figure(picture, CLOSEST, True))
+    return Section("Does it copy training images?", copies_in_words(evaluation), figures)

@@ -133,7 +133,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "evaluate": sorted(
             [
                 *("--data", "-n", "--features", "--sweeps", "--trade-off", "--scales", "--classifier", "--worse"),
-                *("--worse-checkpoint", "--seed", "--checkpoint", "--device"),
+                *("--worse-checkpoint", "--seed", "--checkpoint", "--device", "--out"),
                 *common,
             ]
         ),
