@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Dataset, Progress, escaped, evenly_spaced, every_label, everything
+from sumi.data.dataset import Dataset, Progress, divide, escaped, evenly_spaced, every_label, everything
 from sumi.data.folder import load_folder
 from sumi.data.idx import find_idx
 from sumi.data.images import ImageDataset, ImageSpec
@@ -70,7 +70,7 @@ def evaluate_sets(
     if first.shape != second.shape:
         sizes = " and ".join("{0} of {2}x{1}".format(*x.shape) for x in (first, second))
         raise InputError(f"a, b: images of {sizes} (channels of width x height); give images of one size and channels")
-    train, held_out = second.split(0.5)
+    train, held_out = map(second.subset, divide(second.keys, 0.5))
     for field, count in (("a", len(first)), ("b", min(len(train), len(held_out)))):
         if count < FEWEST_IMAGES:
             part = "" if field == "a" else " in one of its halves"
