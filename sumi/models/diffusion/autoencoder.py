@@ -1,14 +1,14 @@
 """Which autoencoder's latents a diffusion model is of: none, or one that is trained first and kept in the run."""
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol, Self
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 from sumi.autoencoders.autoencoder import AutoencoderNetwork
 from sumi.errors import InputError
 from sumi.objectives.reconstruction import ReconstructionLoss
 
 
-class Denoised(Protocol):
+class DenoisedItems(Protocol):
     """What a denoiser needs to know about its items."""
 
     @property
@@ -36,7 +36,7 @@ class NoAutoencoder:
 
     name: ClassVar[str] = "none"
 
-    def denoised(self, items: Denoised) -> Denoised:
+    def denoised(self, items: DenoisedItems) -> DenoisedItems:
         """The items themselves."""
         return items
 
@@ -59,13 +59,9 @@ class TrainedAutoencoder:
             if getattr(self, name) < 1:
                 raise InputError(f"autoencoder.{name}: {getattr(self, name)} is too few; give 1 or more")
 
-    def denoised(self, items: Denoised) -> Denoised:
+    def denoised(self, items: DenoisedItems) -> DenoisedItems:
         """Their latents. Raises InputError where the factor does not divide the sides."""
         return Latents(self.network.latent_shape(items.shape), items.label_names)
-
-    def of(self, network: AutoencoderNetwork, loss: ReconstructionLoss, weights: str) -> Self:
-        """As it was trained."""
-        return replace(self, network=network, loss=loss, weights=weights)
 
 
 AutoencoderChoice = NoAutoencoder | TrainedAutoencoder

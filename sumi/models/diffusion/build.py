@@ -24,7 +24,7 @@ from sumi.denoising.weighting import (
 )
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
-from sumi.models.diffusion.autoencoder import Denoised, NoAutoencoder
+from sumi.models.diffusion.autoencoder import DenoisedItems, NoAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.networks.own import OwnNetwork
 from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
@@ -50,14 +50,14 @@ def build_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoise
     return DENOISERS[config.process.name](config, config.autoencoder.denoised(items))
 
 
-def _binomial_denoiser(config: DiffusionSettings, items: Denoised) -> BinomialDenoiser:
+def _binomial_denoiser(config: DiffusionSettings, items: DenoisedItems) -> BinomialDenoiser:
     if items.levels != 2 or len(items.shape) == 3:
         raise InputError("process: binomial noises bits, and these data are none; set process=gaussian")
     return BinomialDenoiser(_network(config, items), config.schedule.build(), config.times.grid)
 
 
 def _network(
-    config: DiffusionSettings, items: Denoised, outputs: int = 1, conditioner: Conditioners | None = None
+    config: DiffusionSettings, items: DenoisedItems, outputs: int = 1, conditioner: Conditioners | None = None
 ) -> nn.Module:
     network = config.network.build(items.shape, outputs, None if conditioner is None else conditioner.shape)
     match config.network:
@@ -67,7 +67,7 @@ def _network(
     return network
 
 
-def _gaussian_denoiser(config: DiffusionSettings, items: Denoised) -> NetworkDenoiser:
+def _gaussian_denoiser(config: DiffusionSettings, items: DenoisedItems) -> NetworkDenoiser:
     schedule = config.schedule.build()
     with torch.no_grad():
         end = noise_level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
@@ -98,7 +98,7 @@ def _gaussian_denoiser(config: DiffusionSettings, items: Denoised) -> NetworkDen
     return denoiser
 
 
-DENOISERS: Final[dict[str, Callable[[DiffusionSettings, Denoised], NetworkDenoiser | BinomialDenoiser]]] = {
+DENOISERS: Final[dict[str, Callable[[DiffusionSettings, DenoisedItems], NetworkDenoiser | BinomialDenoiser]]] = {
     "gaussian": _gaussian_denoiser,
     "binomial": _binomial_denoiser,
 }
