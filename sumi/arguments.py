@@ -22,6 +22,8 @@ from sumi.errors import InputError
 
 MOST: Final = 2**64
 """Seeds and indices are words of a counter (`sumi.randomness`)."""
+MOST_COUNT: Final = 10_000_000
+"""Of samples, steps and draws at once: what takes time in proportion."""
 
 
 @contextmanager
@@ -40,14 +42,15 @@ def torch_defaults() -> Generator[None]:
         torch.set_default_dtype(before)
 
 
-def whole(name: str, value: object, *, least: int = 0) -> int:
-    """``value`` as an int. Raises InputError unless it is a whole number from ``least`` on, below 2^64."""
+def whole(name: str, value: object, *, least: int = 0, most: int = MOST - 1) -> int:
+    """``value`` as an int. Raises InputError unless it is a whole number from ``least`` to ``most``."""
     try:
         number = index(_numeric(value))
     except TypeError:
         raise InputError(f"{name}: {shown(value)} is not a whole number; give {least} or more") from None
-    if not least <= number < MOST:
-        raise InputError(f"{name}: {number} is out of range; give {least} or more, below 2^64")
+    if not least <= number <= most:
+        below = "below 2^64" if most == MOST - 1 else f"at most {most:,}"
+        raise InputError(f"{name}: {number} is out of range; give {least} or more, {below}")
     return number
 
 

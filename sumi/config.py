@@ -7,7 +7,9 @@ hold one of several classes stores the class's ``name`` as ``type``:
     {"schedule": {"type": "cosine", "steps": 1000, "s": 0.008, "max_beta": 0.999}}
 
 A field with ``stored=False`` in its metadata belongs to one session, such as a loaded model: it is neither written nor
-read. A class may name a ``shorthand``, the field that is set when none is given: ``sampling.guidance=2``.
+read. ``most`` is the largest number that a field, or an item of its list, may be: what takes memory or time in
+proportion is refused as it is read. A class may name a ``shorthand``, the field that is set when none is given:
+``sampling.guidance=2``.
 
 This is our own code rather than a library, so that errors are one line with the nearest valid name, and training needs
 no further package.
@@ -341,6 +343,14 @@ def _check_range(value: Any, where: str) -> None:
             raise InputError(f"{where}: {_shown(value)} is out of range; give one from -2^63, below 2^64")
 
 
+def _check_most(value: Any, most: int | None, where: str) -> None:
+    if most is None or value is None:
+        return
+    for number in value if type(value) is tuple else (value,):
+        if number > most:
+            raise InputError(f"{where}: {number} is too large; give {most:,} or less")
+
+
 def _shown(data: object, write: Callable[[object], str] = json.dumps) -> str:
     """A value of a file in a few characters of one line."""
     try:
@@ -386,6 +396,7 @@ def _build(cls: Any, data: dict[str, Any], where: str, known: tuple[type, ...]) 
             name = key if key.isprintable() and len(key) <= 60 else _shown(key)
             raise InputError(f"{prefix}{name}: there is no such field; {nearest(name, fields)}")
         values[key] = _convert(value, hints[key], f"{prefix}{key}", known)
+        _check_most(values[key], fields[key].metadata.get("most"), f"{prefix}{key}")
     for name, f in fields.items():
         if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise InputError(f"{prefix}{name}: is missing; add it")

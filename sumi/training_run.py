@@ -17,6 +17,7 @@ from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.load import anywhere
+from sumi.data.memory import require_batch
 from sumi.data.open import materialised, open_data, outline_of
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
@@ -25,6 +26,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.formats import upgraded
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
 from sumi.models.run import load, own_network, read_config, read_run, with_network
+from sumi.models.size import TRAINED_COPIES, require_room
 from sumi.networks.own import Network
 from sumi.progress import Progress, counting_of, counting_one, in_notebook, printable, training_progress
 from sumi.training.checkpoint import holds_checkpoints
@@ -245,6 +247,9 @@ def build_trainer(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed % 2**63)  # weights are initialized on the CPU
         objective = config.build(description.items)
+    if place.type == "cpu":
+        require_room(parameters(objective), TRAINED_COPIES)
+        require_batch(config.training.batch_size // config.training.accumulation, description.items.shape)
     training_data = config.training_data(kept, run, place, events.reading)
     objective.fit(training_data)
     objective = objective.to(place)

@@ -410,7 +410,7 @@ def test_the_loss_falls_with_the_recipes_own_settings(name: str, tmp_path: Path)
         ("ddpm", "digits", ["schedule=erasing", "parameterization=flow"], "parameterization: schedule=erasing ends"),
         ("ddpm", "digits", ["schedule=erasing", "weighting=flow"], "weighting: schedule=erasing ends"),
         ("score-sde", "digits", ["schedule=erasing", "weighting=likelihood"], "times: weighting=likelihood has for"),
-        ("ddpm", "digits", ["seed=-1"], "seed: -1 is not a whole number"),
+        ("ddpm", "digits", ["seed=-1"], "seed: -1 is out of range"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_by_name(name: str, source: str, settings, answer: str) -> None:

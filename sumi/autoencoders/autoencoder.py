@@ -21,7 +21,7 @@ class AutoencoderNetwork:
         metadata={"help": "channels of each level, half the resolution first; each divides 4 times the one before"},
     )
     blocks: tuple[int, ...] = field(
-        default=(1, 2), metadata={"help": "residual blocks of each level, of encoder and decoder"}
+        default=(1, 2), metadata={"most": 1000, "help": "residual blocks of each level, of encoder and decoder"}
     )
     regularizer: RegularizerConfig = field(
         default_factory=KL, metadata={"help": "what keeps the latents in bounds: kl, vq or fsq"}

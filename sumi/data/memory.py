@@ -6,6 +6,7 @@ items.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from threading import Condition
 
@@ -34,14 +35,21 @@ def available_memory() -> int | None:
 
 def require_memory(count: int, shape: tuple[int, ...], source: str) -> None:
     """Raises InputError if ``count`` uint8 images of ``shape``, twice, are more than the memory available."""
-    needed = 2 * count
-    for side in shape:
-        needed *= side
-    available = available_memory()
+    needed, available = 2 * count * prod(shape), available_memory()
     if available is not None and needed > available:
         raise InputError(
             f"data.source: {source}: {count} images of {'x'.join(map(str, shape))} take {needed / 1e9:.1f} GB "
             f"with their division, and {available / 1e9:.1f} GB are available; lower data.size or use fewer images"
+        )
+
+
+def require_batch(count: int, shape: tuple[int, ...]) -> None:
+    """Raises InputError if a float32 batch of ``count`` items of ``shape``, its noise and their sum do not fit."""
+    needed, available = 3 * 4 * count * prod(shape), available_memory()
+    if available is not None and needed > available:
+        raise InputError(
+            f"training.batch_size: {count} items at once take more than {needed / 1e9:.1f} GB, and "
+            f"{available / 1e9:.1f} GB are available; lower it, or raise training.accumulation"
         )
 
 

@@ -50,7 +50,9 @@ class GridFlow:
 
     off_grid: ClassVar[bool] = False
 
-    grid: int = field(default=1000, metadata={"help": "T, the number of steps of the network's chain, 2 or more"})
+    grid: int = field(
+        default=1000, metadata={"most": 10**6, "help": "T, the number of steps of the network's chain, 2 or more"}
+    )
     stride: int = field(default=1, metadata={"help": "evaluate every how many times, 1 to T - 1"})
 
     def __post_init__(self) -> None:

@@ -116,7 +116,7 @@ class ProbabilityFlow:
     smallest: float = field(
         default=SMALLEST, metadata={"help": "σ̂ to begin at, if the schedule has less at t = 0, > 0"}
     )
-    max_steps: int = field(default=1000, metadata={"help": "limit of attempted steps"})
+    max_steps: int = field(default=1000, metadata={"most": 10**9, "help": "limit of attempted steps"})
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol", "smallest", "max_steps"):

@@ -16,6 +16,7 @@ from sumi.errors import InputError
 from sumi.features.space import hash_of
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
 from sumi.models.samples import Samples
+from sumi.models.size import bounded
 from sumi.objectives.reconstruction import ReconstructionLoss, ReconstructionObjective, Trained
 from sumi.progress import one_shown
 
@@ -41,7 +42,7 @@ class AutoencoderConfig(SystemConfig):
         """A new autoencoder with its loss. Raises InputError for data that it cannot take."""
         latent = self.network.latent_shape(items.shape)
         channels, height, width = items.shape
-        autoencoder = self.network.build(channels)
+        autoencoder = bounded(lambda: self.network.build(channels))
         return ReconstructionObjective(autoencoder, self.loss, latent, (channels, height, width), self.training.steps)
 
     def wrap(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> "AutoencoderModel":

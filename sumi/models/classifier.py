@@ -22,6 +22,7 @@ from sumi.errors import InputError
 from sumi.guidance.classifier import NoisyClassifier
 from sumi.metrics.intervals import Estimate, share
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
+from sumi.models.size import bounded
 from sumi.networks.classifier import ClassifierConfig
 from sumi.objectives.objective import Objective
 from sumi.process.gaussian import add_noise
@@ -60,7 +61,8 @@ class NoisyClassifierConfig(SystemConfig):
         """A new network, which predicts all classes equally. Raises InputError for data without classes."""
         if not items.label_names:
             raise InputError(f"data.source: {self.data.source} has no classes to tell apart; give labelled images")
-        network = self.network.build(items.shape, len(items.label_names))
+        shape, classes = items.shape, len(items.label_names)
+        network = bounded(lambda: self.network.build(shape, classes))
         return ClassifierObjective(NoisyClassifier(network, self.lowest, self.highest))
 
     def wrap(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> "ClassifierModel":

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
-from sumi.arguments import path, whole
+from sumi.arguments import MOST_COUNT, path, whole
 from sumi.config import to_json
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
@@ -336,7 +336,7 @@ class GenerativeModel(TrainedModel[ConfigT, ModuleT]):
 
 def read_indices(n: object, start: object, seed: object, batch_size: object) -> tuple[int, int, int, int]:
     """n, start, seed and batch_size as numbers. Raises InputError for an invalid one of them."""
-    count, size = whole("n", n, least=1), whole("batch_size", batch_size, least=1)
+    count, size = whole("n", n, least=1, most=MOST_COUNT), whole("batch_size", batch_size, least=1)
     first, number = whole("start", start), whole("seed", seed)
     whole("last_index", first + count)
     return count, first, number, size

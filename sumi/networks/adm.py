@@ -44,7 +44,8 @@ class EncoderConfig(LevelsConfig):
     """Shape of the encoder: the way down and the middle."""
 
     blocks: tuple[int, ...] = field(
-        default=(1, 1, 1), metadata={"help": "residual blocks of each level going down, one more each going up"}
+        default=(1, 1, 1),
+        metadata={"most": 1000, "help": "residual blocks of each level going down, one more each going up"},
     )
     attention: tuple[int, ...] = field(
         default=(1, 2), metadata={"help": "levels whose blocks are followed by self-attention; the middle always is"}

@@ -25,7 +25,7 @@ class ClassifierConfig(EncoderConfig):
 
     name: ClassVar[str] = "classifier"
 
-    blocks: tuple[int, ...] = field(default=(1, 1, 1), metadata={"help": "residual blocks of each level"})
+    blocks: tuple[int, ...] = field(default=(1, 1, 1), metadata={"most": 1000, "help": "residual blocks of each level"})
 
     def build(self, shape: tuple[int, ...], classes: int) -> "Classifier":
         """A new network for images of ``shape`` = (C, H, W).

@@ -26,8 +26,8 @@ class MLPConfig:
     name: ClassVar[str] = "mlp"
 
     width: int = field(default=128, metadata={"help": "width of the hidden layers, 1 or more"})
-    blocks: int = field(default=6, metadata={"help": "residual blocks of two layers, 1 or more"})
-    embedding: int = field(default=64, metadata={"help": "width of the noise embedding; even"})
+    blocks: int = field(default=6, metadata={"most": 1000, "help": "residual blocks of two layers, 1 or more"})
+    embedding: int = field(default=64, metadata={"most": 16_384, "help": "width of the noise embedding; even"})
 
     def __post_init__(self) -> None:
         for name in ("width", "blocks"):

@@ -28,7 +28,9 @@ class OwnNetwork:
     name: ClassVar[str] = "own"
 
     description: str = field(default="", metadata={"help": "the class of the network that was given, and its size"})
-    embedding: int = field(default=128, metadata={"help": "width of the vectors and tokens made of conditions"})
+    embedding: int = field(
+        default=128, metadata={"most": 16_384, "help": "width of the vectors and tokens made of conditions"}
+    )
     network: Network | None = field(default=None, compare=False, repr=False, metadata={"stored": False})
 
     @classmethod

@@ -15,11 +15,11 @@ class LevelsConfig:
     widths: tuple[int, ...] = field(
         default=(32, 64, 128), metadata={"help": "channels of each level, full resolution first; multiples of 32"}
     )
-    blocks: tuple[int, ...] = field(default=(1, 1, 3), metadata={"help": "residual blocks of each level"})
+    blocks: tuple[int, ...] = field(default=(1, 1, 3), metadata={"most": 1000, "help": "residual blocks of each level"})
     attention: tuple[int, ...] = field(
         default=(), metadata={"help": "levels whose blocks are followed by self-attention (0 is full resolution)"}
     )
-    embedding: int = field(default=192, metadata={"help": "width of the noise embedding; even"})
+    embedding: int = field(default=192, metadata={"most": 16_384, "help": "width of the noise embedding; even"})
     dropout: float = field(default=0.0, metadata={"help": "probability of dropping a value in training, 0 ≤ p < 1"})
     group_width: int = field(default=16, metadata={"help": "channels per group of group norm; divides every width"})
 

@@ -42,10 +42,12 @@ class TransformerConfig:
 
     patch: int = field(default=4, metadata={"help": "side of a patch in pixels, 1 or more"})
     width: int = field(default=192, metadata={"help": "width of the tokens; a multiple of network.head_width"})
-    blocks: int = field(default=6, metadata={"help": "blocks of attention and perceptron, 1 or more"})
+    blocks: int = field(default=6, metadata={"most": 1000, "help": "blocks of attention and perceptron, 1 or more"})
     head_width: int = field(default=32, metadata={"help": "width of an attention head; a multiple of 4"})
-    registers: int = field(default=4, metadata={"help": "learned tokens beside the picture's, 0 or more"})
-    embedding: int = field(default=192, metadata={"help": "width of the noise embedding; even"})
+    registers: int = field(
+        default=4, metadata={"most": 100_000, "help": "learned tokens beside the picture's, 0 or more"}
+    )
+    embedding: int = field(default=192, metadata={"most": 16_384, "help": "width of the noise embedding; even"})
     dropout: float = field(default=0.0, metadata={"help": "probability of dropping a value in training, 0 ≤ p < 1"})
 
     def __post_init__(self) -> None:

@@ -52,7 +52,8 @@ class UNetConfig(LevelsConfig):
     blocks: tuple[int, ...] = field(
         default=(1, 1, 3),
         metadata={
-            "help": "residual blocks of each level, down and up; one more going up at full resolution; lowest: once"
+            "most": 1000,
+            "help": "residual blocks of each level, down and up; one more going up at full resolution; lowest: once",
         },
     )
     cross_attention: tuple[int, ...] = field(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule, noise_level, wronskian
+from sumi.process.schedule import MOST_STEPS, NoiseLevel, Schedule, noise_level, wronskian
 
 SMALLEST_U, LARGEST_U = 2.0**-54, 1 - 2.0**-53  # a normal quantile is infinite at 0 and at 1
 
@@ -80,7 +80,10 @@ class GridTimes(_FixedTimes):
 
     name: ClassVar[str] = "grid"
 
-    steps: int = field(default=1000, metadata={"help": "T, the number of times; the schedule's own number of steps"})
+    steps: int = field(
+        default=1000,
+        metadata={"most": MOST_STEPS, "help": "T, the number of times; the schedule's own number of steps"},
+    )
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -105,8 +108,11 @@ class ImportanceTimes:
 
     name: ClassVar[str] = "importance"
 
-    steps: int = field(default=1000, metadata={"help": "T, the number of times; the schedule's own number of steps"})
-    history: int = field(default=10, metadata={"help": "number of past losses stored for each time"})
+    steps: int = field(
+        default=1000,
+        metadata={"most": MOST_STEPS, "help": "T, the number of times; the schedule's own number of steps"},
+    )
+    history: int = field(default=10, metadata={"most": 1000, "help": "number of past losses stored for each time"})
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule
+from sumi.process.schedule import MOST_STEPS, NoiseLevel, Schedule
 
 
 class Chain(Schedule, ABC):
@@ -92,7 +92,7 @@ def _check_chain(steps: int, **betas: float) -> None:
 class BetaRange:
     """A chain with β rising from a first to a last value."""
 
-    steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
+    steps: int = field(default=1000, metadata={"most": MOST_STEPS, "help": "T, the length of the chain"})
     beta_start: float = field(default=1e-4, metadata={"help": "β of the first step, in (0, 1)"})
     beta_end: float = field(default=0.02, metadata={"help": "β of the last step, in (0, 1)"})
 
@@ -116,7 +116,7 @@ class ConstantBeta:
 
     name: ClassVar[str] = "constant"
 
-    steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
+    steps: int = field(default=1000, metadata={"most": MOST_STEPS, "help": "T, the length of the chain"})
     beta: float = field(default=0.0100667, metadata={"help": "β of every step, in (0, 1)"})
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class CosineBeta:
 
     name: ClassVar[str] = "cosine"
 
-    steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
+    steps: int = field(default=1000, metadata={"most": MOST_STEPS, "help": "T, the length of the chain"})
     s: float = field(default=0.008, metadata={"help": "offset that keeps the first β from vanishing, ≥ 0"})
     max_beta: float = field(default=0.999, metadata={"help": "upper limit of β, in (0, 1)"})
 
@@ -167,7 +167,7 @@ class SigmoidBeta:
 
     name: ClassVar[str] = "sigmoid"
 
-    steps: int = field(default=1000, metadata={"help": "T, the length of the chain"})
+    steps: int = field(default=1000, metadata={"most": MOST_STEPS, "help": "T, the length of the chain"})
     beta_start: float = field(default=1e-4, metadata={"help": "β far before the sigmoid's middle, in (0, 1)"})
     beta_end: float = field(default=0.02, metadata={"help": "β far after it, in (0, 1)"})
     width: float = field(default=6.0, metadata={"help": "the sigmoid is taken from -width to width, > 0"})

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule
+from sumi.process.schedule import MOST_STEPS, NoiseLevel, Schedule
 
 
 class _LinearRate:
@@ -178,7 +178,7 @@ class Erasing:
 
     name: ClassVar[str] = "erasing"
 
-    steps: int = field(default=100, metadata={"help": "T, the length of the chain"})
+    steps: int = field(default=100, metadata={"most": MOST_STEPS, "help": "T, the length of the chain"})
 
     def __post_init__(self) -> None:
         if self.steps < 1:

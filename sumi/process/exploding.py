@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule
+from sumi.process.schedule import MOST_STEPS, NoiseLevel, Schedule
 
 
 def _level(t: Tensor, sigma: Tensor, slope: Tensor) -> NoiseLevel:
@@ -126,7 +126,7 @@ class Ladder(_NoiseRange):
     name: ClassVar[str] = "ladder"
 
     sigma_max: float = field(default=1.0, metadata={"help": "the most noise"})
-    steps: int = field(default=10, metadata={"help": "number of noise levels, 2 or more"})
+    steps: int = field(default=10, metadata={"most": MOST_STEPS, "help": "number of noise levels, 2 or more"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

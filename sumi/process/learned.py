@@ -131,7 +131,7 @@ class Learned:
 
     gamma_min: float = field(default=-13.3, metadata={"help": "-log SNR at t = 0"})
     gamma_max: float = field(default=5.0, metadata={"help": "-log SNR at t = 1, above gamma_min"})
-    width: int = field(default=1024, metadata={"help": "sigmoids in the monotone network, 1 or more"})
+    width: int = field(default=1024, metadata={"most": 100_000, "help": "sigmoids in the monotone network, 1 or more"})
     learn_ends: bool = field(default=False, metadata={"help": "learn the ends as well, from the whole bound"})
 
     def __post_init__(self) -> None:

@@ -16,6 +16,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+MOST_STEPS: Final = 1_000_000
+"""Length of a grid of times."""
+
 Number = float | Tensor
 """A coefficient: one float for a whole batch, or a float64 tensor with one entry per sample."""
 

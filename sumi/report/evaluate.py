@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from sumi.arguments import path, shown, torch_defaults, whole
+from sumi.arguments import MOST_COUNT, path, shown, torch_defaults, whole
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.data.spec import expect
 from sumi.errors import InputError
@@ -64,7 +64,7 @@ def evaluate(
     The options are those of `Options`; ``progress``: True shows it, None only in a notebook. Raises InputError for data
     that do not fit the model, and for an option that its evaluation does not have.
     """
-    n, seed = None if n is None else whole("n", n, least=1), whole("seed", seed)
+    n, seed = None if n is None else whole("n", n, least=1, most=MOST_COUNT), whole("seed", seed)
     if guidance is not None:
         expect(guidance, GuidanceSweep, f"guidance: {shown(guidance)} is no sweep; see sumi.evaluation.guidance")
     if against is not None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sumi.arguments import MOST_COUNT, whole
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import posterior
@@ -68,8 +69,7 @@ class TwistedSMC:
 
     def __post_init__(self) -> None:
         check_guidance(self.measurement, self.data_std, self.iterations, "twisted sequential Monte Carlo")
-        if self.particles < 1:
-            raise InputError(f"particles: {self.particles} is too few; give 1 or more")
+        whole("particles", self.particles, least=1, most=MOST_COUNT)
 
     def init(self) -> Particles | None:
         return None

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Literal, TypedDict, cast, get_args
 
 from torch import Tensor
 
-from sumi.arguments import listed, real, shown, whole
+from sumi.arguments import MOST_COUNT, listed, real, shown, whole
 from sumi.config import nearest
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule
@@ -227,7 +227,7 @@ class Sampling:
             raise InputError(
                 f"threshold: there is no {self.threshold!r}; {nearest(str(self.threshold), get_args(Threshold))}"
             )
-        object.__setattr__(self, "steps", whole("steps", self.steps, least=1))
+        object.__setattr__(self, "steps", whole("steps", self.steps, least=1, most=MOST_COUNT))
 
     def replaced(self, options: SamplingOptions) -> "Sampling":
         """This with ``options``. Raises InputError for unknown ones, naming the nearest, and as the class does."""

@@ -11,13 +11,19 @@ from sumi.errors import InputError
 class TrainingConfig:
     """AdamW with warm-up and decay, gradient clipping, and an exponential moving average of the weights."""
 
-    steps: int = field(default=20_000, metadata={"help": "optimizer steps in all"})
-    batch_size: int = field(default=128, metadata={"help": "items per optimizer step, over all accumulation"})
-    accumulation: int = field(default=1, metadata={"help": "number of parts a batch is split into, to save memory"})
+    steps: int = field(default=20_000, metadata={"most": 10**9, "help": "optimizer steps in all"})
+    batch_size: int = field(
+        default=128, metadata={"most": 2**20, "help": "items per optimizer step, over all accumulation"}
+    )
+    accumulation: int = field(
+        default=1, metadata={"most": 2**20, "help": "number of parts a batch is split into, to save memory"}
+    )
     learning_rate: float = field(
         default=1e-3, metadata={"help": "peak learning rate of AdamW; lower it for wide networks"}
     )
-    warmup_steps: int = field(default=100, metadata={"help": "steps over which the learning rate rises from 0"})
+    warmup_steps: int = field(
+        default=100, metadata={"most": 10**9, "help": "steps over which the learning rate rises from 0"}
+    )
     decay: Literal["constant", "linear", "cosine"] = field(
         default="constant", metadata={"help": "how the learning rate falls to 0 after the warm-up"}
     )

@@ -35,7 +35,7 @@ class GANConfig:
     widths: tuple[int, ...] = field(
         default=(32, 64, 128), metadata={"help": "channels of each level, full resolution first; multiples of 16"}
     )
-    blocks: int = field(default=1, metadata={"help": "residual blocks of each level, of either network"})
+    blocks: int = field(default=1, metadata={"most": 1000, "help": "residual blocks of each level, of either network"})
     latent: int = field(default=64, metadata={"help": "numbers of noise that an image is made of"})
     penalty: float = field(default=1.0, metadata={"help": "γ, weight of the gradient penalties"})
 

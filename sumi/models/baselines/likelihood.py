@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from sumi.arguments import torch_defaults, whole
+from sumi.arguments import MOST_COUNT, torch_defaults, whole
 from sumi.data.dataset import evenly_spaced
 from sumi.data.items import Items, read_items
 from sumi.errors import InputError
@@ -97,7 +97,7 @@ def _draws(model: BaselineModel, draws: int | None) -> int:
         raise InputError(f"{model.folder}: a GAN has no likelihood; measure it with `sumi evaluate`")
     if draws is not None and model.baseline.likelihood == "exact":
         raise InputError("draws: the likelihood of a pixelcnn is exact; leave it out")
-    return VAE_DRAWS if draws is None else whole("draws", draws, least=1)
+    return VAE_DRAWS if draws is None else whole("draws", draws, least=1, most=MOST_COUNT)
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ from sumi.models.baselines.pixelcnn import PixelCNNConfig
 from sumi.models.baselines.vae import VAEConfig
 from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, read_indices
 from sumi.models.samples import Samples
+from sumi.models.size import bounded
 from sumi.objectives.objective import Objective
 from sumi.progress import Count, count_shown, one_shown
 from sumi.randomness import Purpose
@@ -50,8 +51,8 @@ class BaselineConfig(SystemConfig):
         """The configured network with its own loss. Raises InputError for data that it cannot take."""
         if len(items.shape) != 3 or items.levels is None:
             raise InputError(f"data.source: {self.data.source} has vectors; a {self.network.name} takes images")
-        channels, height, width = items.shape
-        return BaselineObjective(self.network.build((channels, height, width), items.levels))
+        (channels, height, width), levels = items.shape, items.levels
+        return BaselineObjective(bounded(lambda: self.network.build((channels, height, width), levels)))
 
     def wrap(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> "BaselineModel":
         """The module with all that is needed to sample."""

@@ -135,7 +135,9 @@ class PixelCNNConfig:
     name: ClassVar[str] = "pixelcnn"
 
     width: int = field(default=64, metadata={"help": "channels of either stream"})
-    blocks: int = field(default=6, metadata={"help": "gated residual blocks; each sees two rows and columns further"})
+    blocks: int = field(
+        default=6, metadata={"most": 1000, "help": "gated residual blocks; each sees two rows and columns further"}
+    )
     dropout: float = field(default=0.0, metadata={"help": "share of a block's values dropped in training, 0 <= p < 1"})
     components: int = field(default=5, metadata={"help": "logistics of a value's distribution, above 32 levels"})
 

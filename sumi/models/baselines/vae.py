@@ -42,7 +42,7 @@ class VAEConfig:
     widths: tuple[int, ...] = field(
         default=(32, 64, 128), metadata={"help": "channels of each level, full resolution first; multiples of 16"}
     )
-    blocks: int = field(default=1, metadata={"help": "residual blocks of each level, of either network"})
+    blocks: int = field(default=1, metadata={"most": 1000, "help": "residual blocks of each level, of either network"})
     latent: int = field(default=32, metadata={"help": "numbers that explain an image"})
 
     def __post_init__(self) -> None:

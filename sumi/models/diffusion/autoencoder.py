@@ -48,8 +48,8 @@ class TrainedAutoencoder:
     name: ClassVar[str] = "trained"
 
     source: str = field(default="", metadata={"help": "a run of an autoencoder to take; empty: one is trained first"})
-    steps: int = field(default=6000, metadata={"help": "of its training, 1 or more"})
-    batch_size: int = field(default=16, metadata={"help": "of its training, 1 or more"})
+    steps: int = field(default=6000, metadata={"most": 10**9, "help": "of its training, 1 or more"})
+    batch_size: int = field(default=16, metadata={"most": 2**20, "help": "of its training, 1 or more"})
     network: AutoencoderNetwork = field(default_factory=AutoencoderNetwork, metadata={"help": "its shape"})
     loss: ReconstructionLoss = field(default_factory=ReconstructionLoss, metadata={"help": "what counts how much"})
     weights: str = field(default="", metadata={"help": "sha256 of the weights that were trained; not to be set"})

@@ -26,6 +26,7 @@ from sumi.errors import InputError, SumiError
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
 from sumi.models.diffusion.autoencoder import DenoisedItems, NoAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
+from sumi.models.size import bounded
 from sumi.networks.own import OwnNetwork
 from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
 from sumi.objectives.denoising import DenoisingLoss, DenoisingObjective, Loss
@@ -59,11 +60,14 @@ def _binomial_denoiser(config: DiffusionSettings, items: DenoisedItems) -> Binom
 def _network(
     config: DiffusionSettings, items: DenoisedItems, outputs: int = 1, conditioner: Conditioners | None = None
 ) -> nn.Module:
-    network = config.network.build(items.shape, outputs, None if conditioner is None else conditioner.shape)
+    shape = None if conditioner is None else conditioner.shape
     match config.network:
         case OwnNetwork() as own:
+            network = own.build(items.shape, outputs, shape)
             given = None if conditioner is None else conditioner(conditioner.null(torch.zeros(2, *items.shape)))
             own.check(network, items.shape, outputs, given)
+        case network_config:
+            network = bounded(lambda: network_config.build(items.shape, outputs, shape))
     return network
 
 

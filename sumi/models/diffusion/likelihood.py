@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from sumi.arguments import torch_defaults, whole
+from sumi.arguments import MOST_COUNT, torch_defaults, whole
 from sumi.config import nearest
 from sumi.data.dataset import evenly, evenly_spaced
 from sumi.data.items import Items, read_items
@@ -356,7 +356,7 @@ def _check(
         if value is not None and value not in known:
             raise InputError(f"{name}: there is no {value!r}; {nearest(str(value), known)}")
     for name, value in (("evaluations", evaluations), ("draws", draws), ("probes", probes)):
-        whole(name, value, least=1)
+        whole(name, value, least=1, most=MOST_COUNT)
 
 
 def _estimate_bound(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sumi.arguments import finite, real, shown, sides, torch_defaults, whole
+from sumi.arguments import MOST_COUNT, finite, real, shown, sides, torch_defaults, whole
 from sumi.autoencoders.scale import LatentScale
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
@@ -396,7 +396,10 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """
         x = read_items("images", images, self.items.shape, background=self.config.data.background)
         size, method, n = self._size_of(x), self._reversible(options), len(x)
-        corrections, batch_size = whole("corrections", corrections), whole("batch_size", batch_size, least=1)
+        corrections, batch_size = (
+            whole("corrections", corrections, most=MOST_COUNT),
+            whole("batch_size", batch_size, least=1),
+        )
         self.gaussian_denoiser()
         sampling = self._sampling(options, conditioned=label is not None or condition is not None)
         given = self.condition_of(range(n), label, condition, sampling.guidance)
@@ -451,7 +454,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         `invert`, `sumi.sampling.inversion.slerp`, `decode`: the first and the last are a and b as they come back.
         ``label``, ``condition``: of all. ``options``: as of `sample`. Raises InputError.
         """
-        n = whole("n", n, least=2)
+        n = whole("n", n, least=2, most=MOST_COUNT)
         one, other = (
             read_items(name, item, self.items.shape, background=self.config.data.background)
             for name, item in (("a", a), ("b", b))

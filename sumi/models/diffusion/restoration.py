@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from sumi.arguments import real, shown, sides, torch_defaults, whole
+from sumi.arguments import MOST_COUNT, real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import SmallConditioning
 from sumi.config import nearest
@@ -219,7 +219,7 @@ def candidates(
     """``n`` candidates of the one picture that was measured; or one of each, where ``known`` has n of them and they are
     made in one batch. As of `restore`.
     """
-    n = whole("n", n, least=1)
+    n = whole("n", n, least=1, most=MOST_COUNT)
     given: SampleOptions = {**(options or {})}
     name = method_for(model, known.operator, method, known.std)
     if not any(given.get(name) is not None for name in ("solver", "eta", "sampling")):

@@ -7,7 +7,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from sumi.arguments import whole
+from sumi.arguments import MOST_COUNT, whole
 from sumi.figures.files import write_picture
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import SampleOptions
@@ -43,7 +43,7 @@ def trajectory(
         states.append((x[0] if n is None else x).cpu() / size(level))
         times.append(float(level.t))
 
-    count, index = 1 if n is None else whole("n", n, least=1), whole("index", index)
+    count, index = 1 if n is None else whole("n", n, least=1, most=MOST_COUNT), whole("index", index)
     seed, shape = options.get("seed", 0), model.shape_of(options.get("size"))
     given: SampleOptions = {**options, "start": index, "batch_size": count, "callback": record}
     model.sample(count, **given)

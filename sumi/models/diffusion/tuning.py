@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sumi.arguments import torch_defaults, whole
+from sumi.arguments import MOST_COUNT, torch_defaults, whole
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuned import save_tuned, tuned_file
@@ -43,7 +43,10 @@ def tune(
     They are kept where, on as many other trajectories, they land nearer to the ODE's end than `adams` does; ``file`` is
     None otherwise. Raises InputError for a number of steps that the model cannot take, SumiError where it cannot write.
     """
-    steps, trajectories = whole("tune", steps), whole("trajectories", trajectories, least=2)
+    steps, trajectories = (
+        whole("tune", steps, most=MOST_COUNT),
+        whole("trajectories", trajectories, least=2, most=MOST_COUNT),
+    )
     if not 2 <= steps <= REFERENCE_STEPS // 4:
         raise InputError(f"tune: {steps} is out of range; give a number of steps from 2 to {REFERENCE_STEPS // 4}")
     known = model.gaussian_denoiser().trained_steps

@@ -37,7 +37,9 @@ class AnnealedLangevin:
     order = 0
     draws_noise = True
 
-    corrections: int = field(default=100, metadata={"help": "iterations at each level, the paper's T, ≥ 1"})
+    corrections: int = field(
+        default=100, metadata={"most": 10**5, "help": "iterations at each level, the paper's T, ≥ 1"}
+    )
     step_size: float = field(default=0.2, metadata={"help": "c = δ/σ̂² of an iteration, in (0, 4)"})
     denoise: bool = field(default=True, metadata={"help": "end with x̂_0 instead of a draw of the last level"})
 

@@ -44,7 +44,9 @@ class PredictorCorrector(Generic[State]):
     draws_noise = True
 
     predictor: Solver[State]
-    corrections: int = field(default=1, metadata={"help": "Langevin steps after each step of the predictor, ≥ 1"})
+    corrections: int = field(
+        default=1, metadata={"most": 10**5, "help": "Langevin steps after each step of the predictor, ≥ 1"}
+    )
     snr: float = field(default=0.16, metadata={"help": "r, the length of a correction over that of its noise, > 0"})
 
     def __post_init__(self) -> None:
