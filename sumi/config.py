@@ -24,11 +24,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from inspect import isabstract
 from math import isfinite
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 from sumi.errors import InputError
 
 Config = TypeVar("Config")
+LONGEST: Final = 4096
+"""Characters of a text, as of a path."""
 
 
 def parse_json(text: bytes, where: object, remedy: str) -> Any:
@@ -341,6 +343,8 @@ def _check_range(value: Any, where: str) -> None:
             raise InputError(f"{where}: {value} is not a finite number")
         case int() if not -(2**63) <= value < 2**64:
             raise InputError(f"{where}: {_shown(value)} is out of range; give one from -2^63, below 2^64")
+        case str() if len(value) > LONGEST:
+            raise InputError(f"{where}: is text of {len(value):,} characters; give {LONGEST:,} or fewer")
 
 
 def _check_most(value: Any, most: int | None, where: str) -> None:

@@ -80,9 +80,10 @@ def test_room_for_training_is_for_all_copies(monkeypatch: pytest.MonkeyPatch) ->
         *("network.blocks=[1000000000]", "network.embedding=1000000000", "schedule.steps=1000000000000"),
         *("training.batch_size=1000000000", "training.steps=1000000000000", "sampling.steps=1000000000"),
         *("data.size=1000000", "network.widths=99999999999999999999999"),
+        f"data.background={'x' * 5000}",
     ],
 )
 def test_what_takes_time_or_memory_in_proportion_is_refused_as_it_is_read(setting: str) -> None:
     field = setting.partition("=")[0]
-    with pytest.raises(InputError, match=rf"^{field}.*(too large|out of range)"):
+    with pytest.raises(InputError, match=rf"^{field}.*(too large|out of range|5,000 characters)"):
         configure("ddpm", data="digits", settings=[setting])
