@@ -123,8 +123,8 @@ def split_role(split: str) -> str | None:
 def split_notes(splits: Sequence[str]) -> tuple[str, ...]:
     """What is done with the items of each split, in words."""
     by_role = {role: [split for split in splits if split_role(split) == role] for role in ("train", "held out", None)}
-    uses = {"train": "to train on", "held out": "held out, whatever data.held_out is", None: "left alone"}
-    parts = [f"{_counted(by_role[role])} {use}" for role, use in uses.items() if by_role[role]]
+    uses = {"train": "trained on", "held out": "held out, whatever data.held_out is", None: "left alone"}
+    parts = [f"{_counted(by_role[role])}: {use}" for role, use in uses.items() if by_role[role]]
     return (f"the data have splits of their own: {'; '.join(parts)}",)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sumi.cli.main import main
 from sumi.data.config import DataConfig
 from sumi.data.dataset import split_role
 from sumi.data.images import ImageDataset
@@ -75,8 +76,8 @@ def test_metadata_of_a_folder_divide_it(tmp_path: Path, table: bool) -> None:
     whole = read(folder(tmp_path, "train", "test", None, "train", "combos", "test", table=table))
     assert whole.splits == ("train", "test", "", "train", "combos", "test")
     assert whole.notes[-1] == (
-        "the data have splits of their own: 2 train to train on; 2 test held out, whatever data.held_out is; "
-        "1 without a split, 1 combos left alone"
+        "the data have splits of their own: 2 train: trained on; 2 test: held out, whatever data.held_out is; "
+        "1 without a split, 1 combos: left alone"
     )
     assert not any("not used" in note for note in whole.notes)
     assert [part.keys for part in whole.split(0.1)] == [("0.png", "3.png"), ("1.png", "5.png")]
@@ -108,3 +109,18 @@ def test_images_that_are_only_named_for_tests_are_not_trained_on(tmp_path: Path)
     whole = read(folder(tmp_path, "test", None, None))
     with pytest.raises(InputError, match=r"none of the splits is train \(1 test, 2 without a split\)"):
         whole.split(0.1)
+
+
+def test_a_run_is_trained_on_train_and_measured_on_test_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folder(tmp_path, *["train"] * 6, *["test"] * 3, *["combos"] * 2)
+    run = tmp_path / "run"
+    arguments = ["train", "ddpm", "--data", str(data), "--out", str(run), "--steps", "1", "--device", "cpu"]
+    small = ["data.size=8", "network.widths=32", "network.blocks=1", "network.attention=", "training.batch_size=4"]
+    assert main([*arguments, *(part for setting in small for part in ("--set", setting))]) == 0
+    printed = "".join(capsys.readouterr())
+    assert "6 train: trained on; 3 test: held out, whatever data.held_out is; 2 combos: left alone" in printed
+    assert "6 images (3, 8, 8) to train on, 5 kept apart" in printed
+    assert main(["evaluate", str(run), "--device", "cpu"]) == 0
+    assert "6 for training, 3 held out" in "".join(capsys.readouterr())
