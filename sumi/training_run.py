@@ -23,8 +23,9 @@ from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.files import short_name, write_whole
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.start import fitted_to_start, take_weights
 from sumi.models.formats import upgraded
-from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
+from sumi.models.model import RunDescription, Start, SystemConfig, TrainedModel, pick_device
 from sumi.models.run import load, own_network, read_config, read_run, with_network
 from sumi.models.size import TRAINED_COPIES, require_room
 from sumi.networks.own import Network
@@ -132,6 +133,7 @@ def train(
     resume: bool = False,
     network: Network | None = None,
     parts: Iterable[type] = (),
+    start: DiffusionModel | str | Path | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     events: Events | None = None,
 ) -> DiffusionModel | Any:
@@ -141,6 +143,7 @@ def train(
     takes. ``settings``: one or several "section.field=value", or a mapping. ``network``: the user's own network, of
     which a copy is trained, or a function that makes one (`sumi.networks.own`). ``parts``: the user's own classes in a
     run to resume.
+    ``start``: a run, or a model, whose averaged weights the training begins from (`sumi.models.diffusion.start`).
     ``resume``: continue from the newest intact checkpoint, if any; ``steps`` may be larger than before. ``progress``: a
     callback, or True to show progress and messages; None shows them only in a notebook. ``events``: separate callbacks
     instead. Raises InputError (a bad field, path or image folder; an existing run; a changed configuration),
@@ -150,17 +153,29 @@ def train(
     recipe, out = _named(recipe), None if out is None else path("out", out)
     data = materialised(data)
 
-    def configured(recipe: str | SystemConfig) -> SystemConfig:
+    given_settings = assignments(settings)
+    of_network = tuple(one for one in given_settings if one.partition("=")[0].split(".")[0].strip() == "network")
+
+    def configured(recipe: str | SystemConfig, settings: Settings = given_settings) -> SystemConfig:
         config = configure(recipe, data=data, steps=steps, seed=seed, settings=settings, network=network, parts=parts)
         return replace(config, data=anywhere(config.data))
 
-    run = RunFolder(default_folder(configured(recipe)) if out is None else out)
-    config = configured(_started(run, recipe, parts) if resume else recipe)
+    of_source = start is not None and network is None and str(recipe) in recipes.RECIPES
+    others = tuple(one for one in given_settings if not (of_source and one in of_network))
+    run = RunFolder(default_folder(configured(recipe, others)) if out is None else out)
+    source = None
+    if start is not None and not (resume and run.config_file.exists()):
+        source = _starting_model(start, network, parts)
+        config = fitted_to_start(configured(recipe, others), source, of_network if of_source else None)
+    else:
+        config = configured(_started(run, recipe, parts) if resume else recipe)
+        if start is not None:
+            _refuse_other_start(read_run(run, parts).start, start)
     given = config.data.source if data is None or config.data.source != MEMORY else data
     with _events_shown(progress) if events is None else nullcontext(events) as events:
         run.refuse_foreign()
         with training_in(run.path, events.say):
-            return train_in(run, config, given, device=device, resume=resume, events=events, parts=parts)
+            return train_in(run, config, given, device=device, resume=resume, events=events, parts=parts, start=source)
 
 
 def train_in(
@@ -172,6 +187,7 @@ def train_in(
     resume: bool = False,
     events: Events | None = None,
     parts: Iterable[type] = (),
+    start: DiffusionModel | None = None,
 ) -> DiffusionModel | Any:
     """`train` with a whole configuration, in a run folder whose lock is held (`sumi.training.lock`).
 
@@ -182,7 +198,7 @@ def train_in(
     dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
-    return _train_on(dataset, config, run, device, resume, events, parts)
+    return _train_on(dataset, config, run, device, resume, events, parts, start)
 
 
 def _train_on(
@@ -193,6 +209,7 @@ def _train_on(
     resume: bool,
     events: Events,
     parts: Iterable[type],
+    start: DiffusionModel | None = None,
 ) -> DiffusionModel | Any:
     known = (*parts, type(config), *own_classes(config), type(dataset.spec))
     before = read_run(run, known) if resume and run.config_file.exists() else None
@@ -211,7 +228,14 @@ def _train_on(
         config.check(description.items)
     else:
         changed = _refuse_changes(before, description, events)
-    trainer, kept = build_trainer(description, dataset, run, device, events)
+    begun = before.start if before is not None else None
+    if begun is not None and not holds_checkpoints(run.checkpoints):
+        own = own_network(config)
+        start = _starting_model(begun.source, None if own is None else own.network, known, begun)
+    if start is not None:
+        begun = Start(str(start.folder.resolve()), start.step, start.digest)
+    description = replace(description, start=begun)
+    trainer, kept = build_trainer(description, dataset, run, device, events, start)
     for line in (*cautions(dataset, kept), *scarcity(kept)):
         events.say(line)
     lines = trainer.resume()  # before anything is written, as it may raise
@@ -238,9 +262,14 @@ def _train_on(
 
 
 def build_trainer(
-    description: RunDescription, dataset: Dataset, run: RunFolder, device: str | torch.device | None, events: Events
+    description: RunDescription,
+    dataset: Dataset,
+    run: RunFolder,
+    device: str | torch.device | None,
+    events: Events,
+    start: DiffusionModel | None = None,
 ) -> tuple[Trainer, Dataset]:
-    """The trainer of a run and its training data. Raises InputError."""
+    """The trainer of a run and its training data; ``start``: whose weights it begins from. Raises InputError."""
     config = description.config
     place = pick_device(device)
     kept, _ = dataset.split(config.data.held_out)
@@ -252,6 +281,10 @@ def build_trainer(
         require_batch(config.training.batch_size // config.training.accumulation, description.items.shape)
     training_data = config.training_data(kept, run, place, events.reading)
     objective.fit(training_data)
+    if start is not None:
+        events.say(
+            f"starts from {start.folder}, step {start.step}: {take_weights(objective.model, dataset.spec, start)}"
+        )
     objective = objective.to(place)
 
     def write_preview(averaged: nn.Module, step: int) -> None:
@@ -273,6 +306,37 @@ def build_trainer(
         on_message=events.say,
     )
     return trainer, kept
+
+
+def _starting_model(
+    start: DiffusionModel | str | Path, network: Network | None, parts: Iterable[type], begun: Start | None = None
+) -> DiffusionModel:
+    """The model to start from; ``begun``: as it was. Raises InputError where it is gone, another, or no diffusion."""
+    match start:
+        case DiffusionModel() as model:
+            return model
+        case _:
+            source = path("start", start)
+    try:
+        checkpoint = None if begun is None else begun.step
+        model = load(source, DiffusionModel, checkpoint=checkpoint, device="cpu", network=network, parts=parts)
+    except InputError as error:
+        raise InputError(f"start: {error}") from None
+    if begun is not None and model.digest != begun.weights:
+        raise InputError(f"start: {source} has other weights than this run began from; restore it")
+    return model
+
+
+def _refuse_other_start(begun: Start | None, start: DiffusionModel | str | Path) -> None:
+    """A run that is resumed began where it began."""
+    match start:
+        case DiffusionModel(folder=folder):
+            given = folder
+        case _:
+            given = Path(path("start", start))
+    if begun is None or Path(begun.source) != given.resolve():
+        was = "from scratch" if begun is None else f"from {begun.source}"
+        raise InputError(f"start: the run began {was}, not from {given}; leave it out, or train in a new folder")
 
 
 def default_folder(config: SystemConfig) -> Path:

@@ -32,6 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="of latent: the run of an autoencoder whose latents are learned (default: one is trained first)",
     )
+    parser.add_argument(
+        "--from", dest="start", metavar="RUN", help="begin from the averaged weights of this run, on other data"
+    )
     parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
     parser.add_argument(
         "--no-report", action="store_true", help="do not measure the model and write report.html at the end"
@@ -52,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
             settings=[*options.settings, *given],
             device=options.device,
             resume=options.resume,
+            start=options.start,
             events=Events(say, progress, reading),
         )
     say(f"trained {model.step} steps: {model.folder}")

@@ -105,10 +105,20 @@ class SystemConfig(ABC):
 
 
 @dataclass(frozen=True)
+class Start:
+    """The run that another one began from: its folder, its step, and sha256 of its weights (`TrainedModel.digest`)."""
+
+    source: str
+    step: int
+    weights: str
+
+
+@dataclass(frozen=True)
 class RunDescription:
     """The contents of config.json.
 
-    ``data_std``: the standard deviation of what is denoised, in the model's range, a scale for samplers.
+    ``data_std``: the standard deviation of what is denoised, in the model's range, a scale for samplers. ``start``: the
+    weights that it began from; None: from scratch.
     """
 
     config: SystemConfig
@@ -116,6 +126,7 @@ class RunDescription:
     data_fingerprint: str
     data_std: float
     format: int = FORMAT
+    start: Start | None = None
 
     @classmethod
     def of(cls, config: SystemConfig, dataset: Dataset) -> "RunDescription":
