@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "nll": "how probable held-out data are to a model: its bound in terms, and the ODE's likelihood",
     "compare": "compare solvers on a trained model at equal evaluations, and tune one to it",
     "check": "prove the maths here and now: each law, the deviation measured, and its bound",
+    "doctor": "before a long training: what is in the data, copies, memory, time, and whether a network learns",
     "explain": "draw a schedule, a law of diffusion, or what a run has learned",
     "recipes": "list the recipes, or every field of one with its value and meaning",
     "info": "what a run folder holds",

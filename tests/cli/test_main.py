@@ -157,6 +157,7 @@ def test_the_options_are_those_that_are_promised() -> None:
             ]
         ),
         "check": common,
+        "doctor": sorted(["--data", "--recipe", "--set", "--device", "--out", *common]),
         "explain": sorted(["--data", "--out", "--checkpoint", "--device", *common]),
         "recipes": common,
         "info": common,
