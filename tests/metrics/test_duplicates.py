@@ -108,3 +108,12 @@ def test_among_the_built_in_digits_there_are_few_pairs() -> None:
     data = load(DataConfig("digits"))
     x = data.batch(np.arange(len(data)))
     assert len(found(x)) == 4  # of 1797
+
+
+def test_two_empty_images_with_a_speck_of_one_level_each_are_a_pair() -> None:
+    """Their contrast counts as that of a level, not as that of the speck."""
+    x = torch.full((3, 3, 16, 16), -1.0)
+    x[0, 0, 3, 4] += 2 / 255
+    x[1, 1, 9, 9] += 2 / 255
+    x[2] = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert [(p.first, p.second, p.same) for p in found(x)] == [(0, 1, False)]
