@@ -16,7 +16,7 @@ from sumi.config import Settings, assignments, differences, override, own_classe
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
-from sumi.data.load import anywhere
+from sumi.data.load import anywhere, has_file_names
 from sumi.data.memory import require_batch
 from sumi.data.open import materialised, open_data, outline_of
 from sumi.data.spec import DataSpec
@@ -195,6 +195,10 @@ def train_in(
     """
     events = events or Events()
     _refuse_existing(run, config.data, resume)
+    if config.data.label_pattern is not None and not has_file_names(config.data):
+        raise InputError(
+            f"data.label_pattern: finds the class in a file's name, and {config.data.source} has none; leave it out"
+        )
     dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)

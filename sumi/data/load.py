@@ -108,5 +108,13 @@ def is_there(config: DataConfig) -> bool:
     return config.source in (*BUILTIN, MEMORY) or given_path(config.source).exists()
 
 
+def has_file_names(config: DataConfig) -> bool:
+    """Whether the items are files with names: those of a folder of images. A source that is not there counts as one."""
+    if config.source in (*BUILTIN, MEMORY):
+        return False
+    path = given_path(config.source)
+    return not path.exists() or _loader(path) in (None, LOADERS[-1])
+
+
 def _loader(path: Path) -> Loader | None:
     return next((loader for loader in LOADERS if loader.reads(path)), None)

@@ -42,10 +42,13 @@ def open_data(data: object, config: DataConfig | None = None, *, progress: Progr
     ``progress(done, total)`` counts items. A data set of Sumi's own is itself. Raises InputError for data of no such
     form, fewer than two items, and items that differ in kind.
     """
-    if isinstance(data, str | Path):
-        return load(replace(config, source=str(data)) if config else DataConfig(str(data)), progress=progress)
-    if isinstance(data, Dataset):
-        return data
+    match data:
+        case str() | Path():
+            return load(replace(config, source=str(data)) if config else DataConfig(str(data)), progress=progress)
+        case Dataset():
+            return data
+        case _:
+            pass
     config = replace(config, source=MEMORY) if config else DataConfig(MEMORY)
     pair = _with_labels(data)
     if pair is not None:
@@ -57,29 +60,46 @@ def open_data(data: object, config: DataConfig | None = None, *, progress: Progr
 
 def outline_of(data: object, config: DataConfig) -> DataSpec:
     """What the items of ``data`` will be, as far as that is known unread (`sumi.data.load.peek`)."""
-    if isinstance(data, str | Path):
-        return peek(replace(config, source=str(data)))
-    if hasattr(data, "__array__"):
-        return outline(_numbers(data), WHAT)
-    return open_data(data, config).spec
+    match data:
+        case str() | Path():
+            return peek(replace(config, source=str(data)))
+        case _ if hasattr(data, "__array__"):
+            return outline(_numbers(data), WHAT)
+        case _:
+            return open_data(data, config).spec
 
 
 def materialised(data: object) -> object:
     """``data``, which can be read more than once: of a generator, a list of what it gave."""
-    again = isinstance(data, str | Path | Dataset) or hasattr(data, "__array__") or hasattr(data, "__getitem__")
-    return data if again or not isinstance(data, Iterable) else list(data)
+    match data:
+        case str() | Path() | Dataset():
+            return data
+        case Iterable() if not hasattr(data, "__array__") and not hasattr(data, "__getitem__"):
+            return list(data)
+        case _:
+            return data
 
 
 def _with_labels(data: object) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """(images, labels) of such a pair; None of anything else."""
-    if not isinstance(data, tuple) or len(data) != 2 or not all(hasattr(part, "__array__") for part in data):
+    match data:
+        case tuple((first, second)) if hasattr(first, "__array__") and hasattr(second, "__array__"):
+            images, labels = _numbers(first), _numbers(second)
+        case _:
+            return None
+    if images.ndim <= 2 or labels.ndim != 1:
         return None
-    images, labels = map(_numbers, data)
-    return (images, labels) if images.ndim > 2 and labels.shape == images.shape[:1] else None
+    if len(labels) != len(images):
+        raise InputError(f"data: has {len(images)} images and {len(labels)} labels; give one label for each image")
+    return images, labels
 
 
 def _numbers(value: Any) -> NDArray[Any]:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    match value:
+        case torch.Tensor():
+            return value.detach().cpu().numpy()
+        case _:
+            return np.asarray(value)
 
 
 def _items(data: Any) -> list[Any]:
@@ -117,23 +137,32 @@ def _from_items(
 
 def _divided(item: Any) -> tuple[Any, Any]:
     """(value, label) of an item; the label is None where there is none, and with a vector, which has no class."""
-    if isinstance(item, Sequence) and len(item) and not isinstance(item, str):
-        value, label = item[0], item[1] if len(item) > 1 else None
-        if _is_image(value):
-            return value, label
-        if hasattr(value, "__array__") and _numbers(value).ndim == 1:
+    match item:
+        case [value, *rest] if _is_image(value):
+            return value, rest[0] if rest else None
+        case [value, *_] if hasattr(value, "__array__") and _numbers(value).ndim == 1:
             return value, None
-    return item, None
+        case _:
+            return item, None
 
 
 def _is_image(value: Any) -> bool:
-    return isinstance(value, Image.Image) or (hasattr(value, "__array__") and _numbers(value).ndim in (2, 3))
+    match value:
+        case Image.Image():
+            return True
+        case _:
+            return hasattr(value, "__array__") and _numbers(value).ndim in (2, 3)
 
 
 def _picture(value: Any, place: int) -> Image.Image | None:
     """A picture of one item; None where it is none."""
-    if isinstance(value, Image.Image) or not _is_image(value):
-        return value if isinstance(value, Image.Image) else None
+    match value:
+        case Image.Image():
+            return value
+        case _ if not _is_image(value):
+            return None
+        case _:
+            pass
     array = _numbers(value)
     if array.dtype.kind == "f":
         levels = np.round(array * 255)
@@ -190,8 +219,15 @@ def _classes(
     """(labels, label names); none where an item has no label."""
     if any(label is None for label in labels):
         return None, ()
-    plain = [label if isinstance(label, str) else int(label) for label in labels]
-    numbers = [label for label in plain if isinstance(label, int)]
+    plain: list[int | str] = []
+    numbers: list[int] = []
+    for label in labels:
+        match label:
+            case str():
+                plain.append(label)
+            case _:
+                numbers.append(int(label))
+                plain.append(numbers[-1])
     if classes and len(numbers) == len(plain) and 0 <= min(numbers) <= max(numbers) < len(classes):
         return np.array(numbers, np.int64), tuple(map(str, classes))
     return indexed(plain)

@@ -125,8 +125,8 @@ class EDMWeighting:
     sigma_data: float = field(default=0.5, metadata={"help": "s, the standard deviation of the data, > 0"})
 
     def __post_init__(self) -> None:
-        if not self.sigma_data > 0:
-            raise InputError(f"weighting.sigma_data: {self.sigma_data} is not positive; the paper's value is 0.5")
+        if not self.sigma_data >= 1e-9:  # its inverse square is finite
+            raise InputError(f"weighting.sigma_data: {self.sigma_data} is below 1e-9; the paper's value is 0.5")
 
     def weight(self, t: NoiseLevel) -> Tensor:
         return _snr(t) + 1.0 / self.sigma_data**2

@@ -100,9 +100,13 @@ def _read(folder: RunFolder, checkpoint: int | None) -> tuple[Path, dict[str, Te
         except InputError as error:
             if not path.exists():
                 continue
-            older = [str(checkpoint_step(other)) for other in found if other != path]
-            hint = f"; or take an older one: checkpoint {older[-1]}" if older else ""
-            raise InputError(f"{error}{hint}") from None
+            raise _with_older(error, path, found) from None
+
+
+def _with_older(error: InputError, path: Path, found: Sequence[Path]) -> InputError:
+    """``error`` of the checkpoint at ``path`` with the newest of the others."""
+    older = [step for step in map(checkpoint_step, found) if step < checkpoint_step(path)]
+    return InputError(f"{error}; or take an older one: checkpoint {max(older)}") if older else error
 
 
 def _chosen(folder: RunFolder, found: Sequence[Path], skipped: Sequence[str], checkpoint: int | None) -> Path:
@@ -173,9 +177,12 @@ def load(
             f"{folder.config_file}: was changed since {place.name} was trained (process, schedule, parameterization, "
             "times, network or kind of data); restore it"
         )
-    check_tensors(place / "ema.safetensors", weights, module.state_dict())
-    if wrong := not_finite((name, weights[name]) for name, _ in module.named_parameters()):
-        raise unfit(place / "ema.safetensors", f"{wrong} is not finite")
+    try:
+        check_tensors(place / "ema.safetensors", weights, module.state_dict())
+        if wrong := not_finite((name, weights[name]) for name, _ in module.named_parameters()):
+            raise unfit(place / "ema.safetensors", f"{wrong} is not finite")
+    except InputError as error:
+        raise _with_older(error, place, find_checkpoints(folder.checkpoints)[0]) from None
     module.load_state_dict(weights)
     model = description.config.wrap(description, module.to(pick_device(device)), step, folder.path)
     if not isinstance(model, expected):

@@ -1,6 +1,7 @@
 """What all reports share: the curve of the training loss, and how the run was made."""
 
 import platform
+from typing import Final
 
 import torch
 
@@ -11,6 +12,8 @@ from sumi.figures.charts import loss_curve
 from sumi.models.model import RunFolder, TrainedModel
 from sumi.report.page import Section, Table
 from sumi.training.metrics_log import read as read_metrics
+
+RATES: Final = ("training.learning_rate", "training.warmup_steps", "training.decay")
 
 
 def training_curve(model: TrainedModel) -> str:
@@ -26,6 +29,24 @@ def training_curve(model: TrainedModel) -> str:
             case _:
                 pass
     return loss_curve(steps, values)
+
+
+def _changes(model: TrainedModel) -> list[str]:
+    """One sentence for each resumption that changed the learning rate."""
+    log = RunFolder(model.folder).metrics_file
+    found: list[str] = []
+    for line in read_metrics(log) if log.exists() else []:
+        match line:
+            case {"step": int(step), "event": "changed", "settings": str(settings)}:
+                rates = [one for one in settings.split("; ") if one.startswith(RATES)]
+                if rates:
+                    found.append(
+                        f"The learning rate was changed when the run was resumed ({'; '.join(rates)}): for the same "
+                        f"weights, train to step {step} with the earlier one, then resume with the later one."
+                    )
+            case _:
+                pass
+    return found
 
 
 def how_it_was_made(
@@ -53,7 +74,7 @@ def how_it_was_made(
     return Section(
         "How to reproduce it",
         f"{len(train):,} training {model.items.name}, {len(held_out):,} held out (by a hash of their names). "
-        f"Samples: {made}, seed {seed}. {versions}. {' '.join(train.notes)}",
+        f"Samples: {made}, seed {seed}. {versions}. {' '.join([*_changes(model), *train.notes])}",
         tables=[Table(("field", "value"), rows, "Configuration (config.json)", folded=True)],
         code=f"{again}\n{samples}",
     )

@@ -193,3 +193,9 @@ def test_only_what_can_be_read_once_is_copied() -> None:
     assert materialised(GREY) is GREY
     assert materialised("digits") == "digits"
     assert materialised(iter(rows)) == rows
+
+
+def test_labels_of_another_number_than_the_images_are_one_line() -> None:
+    images = np.zeros((5, 8, 8), np.uint8)
+    with pytest.raises(InputError, match=r"^data: has 5 images and 3 labels; give one label for each image$"):
+        open_data((images, np.arange(3)))

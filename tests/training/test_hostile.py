@@ -79,6 +79,23 @@ def test_what_a_run_did_not_save_is_passed_over_for_the_older_checkpoint(whole: 
     assert count > 60
 
 
+def test_a_checkpoint_of_other_tensors_names_the_older_one_to_load(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    name = next(name for name in hostile_checkpoints(run / "checkpoints/00000002") if name.startswith("ema"))
+    hostile_checkpoints(run / "checkpoints/00000002")[name]()
+    with pytest.raises(InputError, match=r"; or take an older one: checkpoint 1$"):
+        load(run)
+    assert load(run, checkpoint=1).step == 1
+
+
+@pytest.mark.parametrize("pattern", ["(x)"])
+@pytest.mark.parametrize("data", ["digits", torch.zeros(4, 8, 8, dtype=torch.uint8)])
+def test_a_label_pattern_is_refused_where_there_are_no_file_names(data: object, pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^data\.label_pattern: .*; leave it out$"):
+        train("ddpm", data=data, out=tmp_path / "run", settings=[f"data.label_pattern={pattern}"], device="cpu")
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_never_saved(whole: Path, tmp_path: Path, bad: float) -> None:
     run = tmp_path / "run"
