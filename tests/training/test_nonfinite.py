@@ -15,7 +15,9 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError, SumiError
+from sumi.models.run import load as load_model
 from sumi.objectives.objective import Objective
+from sumi.report.made import how_it_was_made
 from sumi.training import trainer
 from sumi.training.checkpoint import find_checkpoints, load_checkpoint, load_latest, save_checkpoint
 from sumi.training.config import TrainingConfig
@@ -243,6 +245,12 @@ def test_a_resumed_run_may_change_its_learning_rate_and_what_no_weight_depends_o
     assert lines_of(tmp_path / "run", "changed") == [
         {"step": 6, "event": "changed", "settings": "training.learning_rate: 0.001 → 0.0005"}
     ]
+    model = load_model(tmp_path / "run")
+    images, held_out = model.load_data().split(0.1)
+    made = how_it_was_made(model, images, held_out, made="4", shown=4, seed=0)
+    assert "(training.learning_rate: 0.001 → 0.0005): for the same weights, train to step 6" in made.text
+    made = how_it_was_made(load_model(tmp_path / "other"), images, held_out, made="4", shown=4, seed=0)
+    assert "learning rate was changed" not in made.text
     assert lines_of(tmp_path / "run")[-1]["learning_rate"] == pytest.approx(5e-4 * 8 / 100)
     with pytest.raises(InputError, match=r"training\.weight_decay"):
         resumed("run", "training.steps=8", "training.learning_rate=5e-4", "training.weight_decay=0.1")
