@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.arguments import path, shown, torch_defaults, whole
+from sumi.boundary.arguments import path, shown, torch_defaults, whole
+from sumi.boundary.files import short_name, write_whole
 from sumi.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY, DataConfig
@@ -21,7 +22,6 @@ from sumi.data.memory import require_batch
 from sumi.data.open import materialised, open_data, outline_of
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
-from sumi.files import short_name, write_whole
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.start import fitted_to_start, take_weights
 from sumi.models.formats import upgraded

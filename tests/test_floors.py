@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "sumi"
 # from the ground up; files of one floor do not import each other's folders
 FLOORS = [
     {"errors"},
-    {"arguments", "config", "files", "progress", "randomness"},
+    {"boundary", "config", "progress", "randomness"},
     {"process", "operators", "networks"},
     {"denoising", "features", "autoencoders"},
     {"sampling", "metrics"},

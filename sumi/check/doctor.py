@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from sumi.boundary.files import refuse_folder, short_name, write_text
 from sumi.config import Settings
 from sumi.data.batch import batch_of
 from sumi.data.cautions import cautions, scarcity
@@ -29,7 +30,6 @@ from sumi.data.open import materialised, open_data
 from sumi.errors import InputError
 from sumi.figures.files import write_picture
 from sumi.figures.pictures import neighbours, png
-from sumi.files import refuse_folder, short_name, write_text
 from sumi.metrics.duplicates import Pair, duplicates, thumbnails
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel

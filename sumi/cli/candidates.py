@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sumi.boundary.files import refuse_folder, short_name
 from sumi.cli.sampling import about_guidance, digest_of, given_of, plain
 from sumi.cli.terminal import say
-from sumi.files import refuse_folder, short_name
 
 if TYPE_CHECKING:
     from torch import Tensor

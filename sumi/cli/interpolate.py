@@ -4,11 +4,11 @@ import argparse
 import hashlib
 from pathlib import Path
 
+from sumi.boundary.files import short_name
 from sumi.cli.candidates import prepared
 from sumi.cli.options import add_guidance, add_label, add_run
 from sumi.cli.sampling import about_guidance, digest_of, given_of, plain, sampling_options
 from sumi.cli.terminal import counting, say
-from sumi.files import short_name
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,11 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sumi.boundary.files import refuse_folder, short_name
 from sumi.cli.options import add_device, add_guidance, add_run
 from sumi.cli.sampling import BESIDES, about_guidance, digest_of, given_of, plain, sample_options, sampling_options
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
-from sumi.files import refuse_folder, short_name
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sumi.arguments import finite
+from sumi.boundary.arguments import finite
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.conditioning.masks import DRAWS, training_masks

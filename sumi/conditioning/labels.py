@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sumi.arguments import whole
+from sumi.boundary.arguments import whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.config import nearest

@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 import torch
 from torch import Tensor, nn
 
-from sumi.arguments import real
+from sumi.boundary.arguments import real
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.config import nearest

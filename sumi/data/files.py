@@ -14,10 +14,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from sumi.boundary.files import refuse_folder, whole
 from sumi.errors import InputError
 from sumi.figures.files import is_unfinished, refuse_foreign
 from sumi.figures.pictures import CELL, image_grid, strip
-from sumi.files import refuse_folder, whole
 
 MOST_IN_GRID: Final = 1024
 """Images in grid.png: of more samples, the first."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from sumi.arguments import finite, tensor
+from sumi.boundary.arguments import finite, tensor
 from sumi.data.config import WHITE
 from sumi.data.decode import Decoded, Layer, Rule, UnreadableImage, decode, from_picture
 from sumi.data.pixels import PixelRange

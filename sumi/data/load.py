@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from sumi.boundary.files import given_path
 from sumi.config import nearest
 from sumi.data.arrays import load_array, outline_of_file
 from sumi.data.builtin import BUILTIN, outline_of_builtin
@@ -15,7 +16,6 @@ from sumi.data.idx import find_idx, load_idx
 from sumi.data.images import ImageSpec
 from sumi.data.spec import DataSpec, expect
 from sumi.errors import InputError
-from sumi.files import given_path
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sumi.boundary.files import write_whole
 from sumi.evaluation.autoencoder import AutoencoderEvaluation
 from sumi.evaluation.images import Evaluation
-from sumi.files import write_whole
 from sumi.metrics.intervals import Estimate
 from sumi.models.classifier import AccuracyByNoise
 

@@ -5,8 +5,8 @@ from typing import Final
 
 from PIL import Image, UnidentifiedImageError
 
+from sumi.boundary.files import write_whole
 from sumi.errors import InputError
-from sumi.files import write_whole
 
 SOFTWARE: Final = "Sumi"
 """The text "Software" of a PNG file, and the EXIF tag of a WebP file."""
@@ -15,7 +15,10 @@ _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 
 def write_picture(path: Path, picture: bytes) -> Path:
-    """Write a picture as `sumi.files.whole` does. Raises InputError for a file that somebody else made, SumiError."""
+    """Write a picture as `sumi.boundary.files.whole` does.
+
+    Raises InputError for a file that somebody else made, and SumiError where it cannot be written.
+    """
     refuse_foreign(path)
     return write_whole(path, picture)
 

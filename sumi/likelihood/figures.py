@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sumi.boundary.files import write_text
 from sumi.data.spec import Unit
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
-from sumi.files import write_text
 from sumi.likelihood.dequantize import mean_with_error
 from sumi.likelihood.estimate import BoundEstimate
 from sumi.metrics.intervals import Estimate, mean_of

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
-from sumi.arguments import MOST_COUNT, path, whole
+from sumi.boundary.arguments import MOST_COUNT, path, whole
 from sumi.config import to_json
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset

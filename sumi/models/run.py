@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, overload
 import torch
 from torch import Tensor
 
-from sumi.arguments import path, torch_defaults, whole
+from sumi.boundary.arguments import path, torch_defaults, whole
 from sumi.config import from_json
 from sumi.errors import InputError
 from sumi.models.autoencoder import AutoencoderConfig

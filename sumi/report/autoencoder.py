@@ -6,12 +6,12 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from sumi.boundary.files import write_text
 from sumi.evaluation.autoencoder import AutoencoderEvaluation, evaluate_reconstruction
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.figures.pictures import png, side_by_side
-from sumi.files import write_text
 from sumi.metrics.intervals import Estimate
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.progress import counting_one

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from sumi.arguments import MOST_COUNT, path, shown, torch_defaults, whole
+from sumi.boundary.arguments import MOST_COUNT, path, shown, torch_defaults, whole
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.data.spec import expect
 from sumi.errors import InputError

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from sumi.boundary.files import write_text, write_whole
 from sumi.data.dataset import Dataset, evenly_spaced, everything
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
@@ -15,7 +16,6 @@ from sumi.evaluation.loss_by_noise import LossByLogSnr
 from sumi.evaluation.sweeps import Sweeps
 from sumi.figures.charts import loss_by_noise_level
 from sumi.figures.pictures import neighbours, png, side_by_side
-from sumi.files import write_text, write_whole
 from sumi.metrics.copies import nearest
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory

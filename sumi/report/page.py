@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sumi.boundary.files import write_text
 from sumi.errors import InputError
-from sumi.files import write_text
 
 STACKED = 3  # columns: on a phone the first one is shown above the others
 FORMATS = ((b"\x89PNG", "png"), (b"RIFF", "webp"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))

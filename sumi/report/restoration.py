@@ -7,10 +7,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sumi.boundary.files import write_whole
 from sumi.conditioning.image import SmallConditioning
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.figures.pictures import png, side_by_side
-from sumi.files import write_whole
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.operators.linear import AnyOperator, Grey, Mask
 from sumi.operators.separable import box

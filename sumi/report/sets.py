@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from sumi.boundary.files import given_path, refuse_folder, short_name, write_text, write_whole
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress, divide, escaped, evenly_spaced, every_label, everything
 from sumi.data.folder import load_folder
@@ -34,7 +35,6 @@ from sumi.features.learned import FEWEST_IMAGES
 from sumi.features.open import open_space
 from sumi.figures.files import is_own
 from sumi.figures.pictures import png, side_by_side
-from sumi.files import given_path, refuse_folder, short_name, write_text, write_whole
 from sumi.models.model import GenerativeModel, pick_device
 from sumi.models.run import load
 from sumi.progress import counting_one

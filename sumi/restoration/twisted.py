@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sumi.arguments import MOST_COUNT, whole
+from sumi.boundary.arguments import MOST_COUNT, whole
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import posterior

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from sumi.boundary.files import is_at, lock, refuse_folder
 from sumi.errors import InputError, writing
-from sumi.files import is_at, lock, refuse_folder
 
 LOCK: Final = ".lock"
 PATIENCE: Final = 0.5

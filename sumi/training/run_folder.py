@@ -27,10 +27,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from sumi.boundary.files import refuse_folder, write_text
 from sumi.config import parse_json
 from sumi.errors import InputError, writing
 from sumi.figures.files import is_own
-from sumi.files import refuse_folder, write_text
 from sumi.training.checkpoint import find_checkpoints, sync_folder
 from sumi.training.lock import LOCK
 

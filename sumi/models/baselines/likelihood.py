@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from sumi.arguments import MOST_COUNT, torch_defaults, whole
+from sumi.boundary.arguments import MOST_COUNT, torch_defaults, whole
 from sumi.data.dataset import evenly_spaced
 from sumi.data.items import Items, read_items
 from sumi.errors import InputError

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sumi.arguments import torch_defaults
+from sumi.boundary.arguments import torch_defaults
 from sumi.data.batch import Batch
 from sumi.data.items import Items
 from sumi.data.spec import DataSpec

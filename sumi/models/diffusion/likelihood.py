@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from sumi.arguments import MOST_COUNT, torch_defaults, whole
+from sumi.boundary.arguments import MOST_COUNT, torch_defaults, whole
 from sumi.config import nearest
 from sumi.data.dataset import evenly, evenly_spaced
 from sumi.data.items import Items, read_items

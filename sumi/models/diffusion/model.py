@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sumi.arguments import MOST_COUNT, finite, real, shown, sides, torch_defaults, whole
 from sumi.autoencoders.scale import LatentScale
+from sumi.boundary.arguments import MOST_COUNT, finite, real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
 from sumi.data.images import ImageSpec

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from sumi.arguments import tensor
+from sumi.boundary.arguments import tensor
 from sumi.config import nearest
 from sumi.data.config import WHITE
 from sumi.data.decode import Layer

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from sumi.arguments import MOST_COUNT, real, shown, sides, torch_defaults, whole
+from sumi.boundary.arguments import MOST_COUNT, real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import SmallConditioning
 from sumi.config import nearest

@@ -7,7 +7,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from sumi.arguments import MOST_COUNT, whole
+from sumi.boundary.arguments import MOST_COUNT, whole
 from sumi.figures.files import write_picture
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import SampleOptions

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sumi.boundary.files import write_text
 from sumi.errors import InputError
-from sumi.files import write_text
 from sumi.sampling.sampler import Method
 from sumi.sampling.solvers.tuned import Tuned
 from sumi.training.run_folder import RunFolder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sumi.arguments import MOST_COUNT, torch_defaults, whole
+from sumi.boundary.arguments import MOST_COUNT, torch_defaults, whole
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuned import save_tuned, tuned_file

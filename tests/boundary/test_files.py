@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 import pytest
 
+from sumi.boundary.files import given_path, refuse_folder, short_name, whole, write_text, write_whole
 from sumi.errors import InputError, SumiError
-from sumi.files import given_path, refuse_folder, short_name, whole, write_text, write_whole
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from sumi.files import whole
+from sumi.boundary.files import whole
 with whole(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
@@ -24,7 +24,7 @@ with whole(Path(sys.argv[1])) as file:
 WRITER = """
 import sys
 from pathlib import Path
-from sumi.files import write_whole
+from sumi.boundary.files import write_whole
 for _ in range(40):
     write_whole(Path(sys.argv[1]), sys.argv[2].encode() * 300_000)
 """

@@ -13,15 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 import sumi
-from sumi.arguments import finite, listed, path, real, sides, tensor, torch_defaults, whole
+from sumi.boundary.arguments import finite, listed, path, real, sides, tensor, torch_defaults, whole
 from sumi.config import override
 from sumi.data.items import read_items
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.operators.linear import Grey
 from sumi.training_run import configure
-
-from .tiny_models import TINY, class_model, conditioned_model, random_model
+from tests.tiny_models import TINY, class_model, conditioned_model, random_model
 
 
 class Frame:
