@@ -107,13 +107,22 @@ def measure_with_progress(
     features: str = "learned",
     sweeps: bool = False,
     guidance: GuidanceSweep | None = None,
+    quick: bool = False,
 ) -> Measured:
     """Measure, showing what is going on."""
     from sumi.report.evaluate import evaluate
 
     with counting_of() as progress:
         return evaluate(
-            model, data=data, n=n, seed=seed, features=features, sweeps=sweeps, guidance=guidance, progress=progress
+            model,
+            data=data,
+            n=n,
+            seed=seed,
+            features=features,
+            sweeps=sweeps,
+            guidance=guidance,
+            progress=progress,
+            quick=quick,
         )
 
 

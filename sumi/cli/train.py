@@ -37,7 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
     parser.add_argument(
-        "--no-report", action="store_true", help="do not measure the model and write report.html at the end"
+        "--report",
+        choices=("full", "quick", "none"),
+        default="full",
+        help="at the end: full measures distances to real images (default); quick only shows samples and losses",
+    )
+    parser.add_argument(
+        "--no-report", action="store_const", const="none", dest="report", help="the same as --report none"
     )
 
 
@@ -59,5 +65,5 @@ def run(options: argparse.Namespace) -> None:
             events=Events(say, progress, reading),
         )
     say(f"trained {model.step} steps: {model.folder}")
-    if not options.no_report:
-        say_measured(measure_with_progress(model))
+    if options.report != "none":
+        say_measured(measure_with_progress(model, quick=options.report == "quick"))

@@ -15,7 +15,8 @@ class Options:
     ``data``: compare with the held-out part of other data (anything `sumi.data.open_data` takes). ``n``: number of
     samples. ``features``: the space to measure images in, "learned" or the path of a network (see `open_space`).
     ``sweeps``: also sweep the sampler's randomness and number of steps. ``guidance``: also sweep guidance scales
-    (`sumi.evaluation.guidance.guidance_sweep`). ``progress(what, done, total)``.
+    (`sumi.evaluation.guidance.guidance_sweep`). ``quick``: of images, only show samples and losses, and measure no
+    distances. ``progress(what, done, total)``.
     """
 
     data: object = None
@@ -25,6 +26,7 @@ class Options:
     sweeps: bool = False
     guidance: GuidanceSweep | None = None
     progress: Count | None = None
+    quick: bool = False
 
     def refuse(self, what: str, *names: str) -> None:
         """Raises InputError if an option of ``names`` is set; the evaluation of ``what`` has none of them."""

@@ -203,6 +203,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         features: str | Path = "learned",
         sweeps: bool = False,
         guidance: "GuidanceSweep | None" = None,
+        quick: bool = False,
         progress: Count | bool | None = None,
     ) -> "Measured":
         """Evaluate it and write ``report/`` in its run folder: see `sumi.evaluate`."""
@@ -216,6 +217,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             features=features,
             sweeps=sweeps,
             guidance=guidance,
+            quick=quick,
             progress=progress,
         )
 

@@ -33,6 +33,7 @@ from sumi.report.classifier import evaluate_classifier
 from sumi.report.images import SHOWN, ImageReport
 from sumi.report.page import Verdict
 from sumi.report.sets import evaluate_sets
+from sumi.report.unfinished import short_of
 from sumi.report.vectors import evaluate_vectors
 from sumi.report.verdict import verdict
 from sumi.training.run_folder import RunFolder
@@ -55,8 +56,11 @@ def evaluate(
     out: str | Path | None = None,
     device: str | None = None,
     progress: Count | bool | None = None,
+    quick: bool = False,
 ) -> Measured:
     """Evaluate the model as suits what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
+
+    ``quick``: of images, without a feature network and distances.
 
     With ``against``, ``model`` and it are two sets of images, which `evaluate_sets` measures against each other on
     ``device``, writing its report into ``out``.
@@ -79,7 +83,7 @@ def evaluate(
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
     with count_shown(progress) as count:
         return EVALUATIONS[model.evaluated_as](
-            model, Options(data, n, seed, path("features", features), sweeps, guidance, count)
+            model, Options(data, n, seed, path("features", features), sweeps, guidance, count, quick)
         )
 
 
@@ -107,7 +111,10 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         _, held_out = other.split(model.config.data.held_out)
     enough = len(train) >= FEWEST_IMAGES and len(held_out) >= FEWEST_HELD_OUT
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if enough else SHOWN
-    measurable = enough and count >= FEWEST_HELD_OUT
+    if options.quick:
+        options.refuse("images with quick", "sweeps", "guidance")
+        count = SHOWN if n is None else n
+    measurable = enough and count >= FEWEST_HELD_OUT and not options.quick
     too_few = (
         f"too few images to measure distances: {len(train)} for training, {len(held_out)} held out, {count} samples; "
         f"at least {FEWEST_IMAGES}, {FEWEST_HELD_OUT} and {FEWEST_HELD_OUT} are needed"
@@ -131,7 +138,8 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     labels = None if classes is None else classes[: len(samples)]
     seconds = time.perf_counter() - begin
     evaluation = swept = traded = None
-    words = Verdict(f"{too_few[0].upper()}{too_few[1:]}.")
+    why = f"no distances were measured; `sumi evaluate {model.folder}` measures them" if options.quick else too_few
+    words = Verdict(f"{why[0].upper()}{why[1:]}.")
     if measurable:
         network = learn_features(train, progress)
         starts = range(len(samples), count, CHUNK)
@@ -159,6 +167,9 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     if dataset.fingerprint() != known:
         note = "The data have changed since training, so the model may have been trained on held-out images."
         words = replace(words, points=(*words.points, ("Note", note)))
+    unfinished = "" if diffusion is None else short_of(diffusion)
+    if unfinished:
+        words = replace(words, headline=f"{words.headline} {unfinished}")
     report = ImageReport(
         model,
         diffusion,

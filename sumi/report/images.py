@@ -72,6 +72,7 @@ class ImageReport:
         again: list[Section] = []
         if self.diffusion is not None:
             again = restored(self.diffusion, self.held_out, folder, self.seed, counting_one(self.progress, "restoring"))
+        (folder / "evaluation.json").unlink(missing_ok=True)  # of an earlier report, whose samples were others
         if self.evaluation is not None:
             figures = asdict(self.evaluation)
             if self.losses is not None:

@@ -94,7 +94,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "train": sorted(
             [
                 *("--data", "--out", "--steps", "--seed", "--device", "--set", "--autoencoder", "--resume"),
-                *("--no-report", *common),
+                *("--no-report", "--report", *common),
             ]
         ),
         "sample": sorted(

@@ -181,7 +181,7 @@ def test_large_samples_are_files_that_say_their_size(tmp_path: Path) -> None:
         ("inpaint", "16x16", "fills in what it is given; use inpaint, upscale or restore"),
         ("vae", "16x16", "--size: a run of vae has none; leave it out"),
         ("vectors", "16x16", "is a model of vectors, which have none; leave it out"),
-        ("classifier-free", "16x16 --solver tuned", "--solver: tuned was fitted to pictures of the model's own size"),
+        ("classifier-free", "16x16 --solver tuned", "--solver: tuned: there is none for 4 steps"),
     ],
 )
 def test_a_size_that_cannot_be_is_refused_in_a_line(

@@ -254,8 +254,8 @@ def test_what_guides_changes_what_is_made(place: Path, command: str, tmp_path: P
         ("told", "--label cat --classifier-scale 2", "none is given; add --classifier"),
         ("told", "--label cat --worse {}/told --guidance 2", "is the model itself; choose a worse run"),
         ("told", "--negative cat", "--negative: guides towards a condition, and none is given"),
-        ("plain", "--guidance-interval 0.3,5", "--guidance-interval: guides towards a condition, and none is given"),
-        ("plain", "--guidance-rescale 0.5", "--guidance-rescale: guides towards a condition, and none is given"),
+        ("plain", "--guidance-interval 0.3,5", "--guidance-interval: counts as far as --guidance says, and that is 1"),
+        ("plain", "--guidance-rescale 0.5", "--guidance-rescale: counts as far as --guidance says, and that is 1"),
         ("plain", "--label cat", "this model was trained without; train classifier-free, or guide by a classifier"),
     ],
 )
