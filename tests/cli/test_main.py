@@ -93,8 +93,8 @@ def test_the_options_are_those_that_are_promised() -> None:
     assert options == {
         "train": sorted(
             [
-                *("--data", "--out", "--steps", "--seed", "--device", "--set", "--autoencoder", "--resume"),
-                *("--no-report", "--report", *common),
+                *("--data", "--out", "--steps", "--seed", "--device", "--set", "--autoencoder", "--from"),
+                *("--resume", "--no-report", "--report", *common),
             ]
         ),
         "sample": sorted(

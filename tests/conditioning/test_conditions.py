@@ -483,7 +483,7 @@ def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
         ("brightness=nan", "--value brightness=nan: is not of the form NAME=NUMBER"),
         ("brigtness=1", "--value: the model was not trained with brigtness; did you mean brightness?"),
     ):
-        assert main([*command, "--value", wrong]) == 2
+        assert main([*command[:-1], str(tmp_path / "none"), "--value", wrong]) == 2
         assert answer in capsys.readouterr().err
     with pytest.raises(
         InputError,
