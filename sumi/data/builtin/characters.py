@@ -23,7 +23,7 @@ from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, split_notes
 from sumi.data.images import ImageDataset, ImageSpec, from_images
 
-KINDS: Final = ("face", "monster", "person", "planet", "plant", "robot")
+CLASSES: Final = ("face", "monster", "person", "planet", "plant", "robot")
 SIZE: Final = 64
 _FILE: Final = Path(__file__).parent / "characters.xz"
 
@@ -31,10 +31,10 @@ _FILE: Final = Path(__file__).parent / "characters.xz"
 def load_characters(config: DataConfig, progress: Progress | None = None) -> ImageDataset:
     """24,000 images, 4,000 a kind, with captions, attributes and splits."""
     images, rows = unpack(_FILE)
-    labels = np.array([KINDS.index(row["attrs"]["kind"]) for row in rows])
+    labels = np.array([CLASSES.index(row["attrs"]["kind"]) for row in rows])
     keys = tuple(f"characters/{i:05d}" for i in range(len(rows)))
     splits = tuple(row["split"] for row in rows)
-    whole = from_images(images, labels, KINDS, keys, config, notes=split_notes(splits), progress=progress)
+    whole = from_images(images, labels, CLASSES, keys, config, notes=split_notes(splits), progress=progress)
     return replace(
         whole,
         captions=tuple(row["caption"] for row in rows),
@@ -45,7 +45,7 @@ def load_characters(config: DataConfig, progress: Progress | None = None) -> Ima
 
 def outline_of_characters(config: DataConfig) -> ImageSpec:
     """What the images of `load_characters` are, unread."""
-    return ImageSpec(config.channels or 3, config.size or SIZE, config.size or SIZE, 256, KINDS)
+    return ImageSpec(config.channels or 3, config.size or SIZE, config.size or SIZE, 256, CLASSES)
 
 
 def unpack(path: Path) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
