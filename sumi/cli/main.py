@@ -107,7 +107,7 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _say_plainly(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """The version, or the help. What cannot be written is told at the end (`all_written`)."""
+    """The version, or the help. What cannot be written is reported at the end (`all_written`)."""
     from sumi import __version__
 
     with suppress(OSError):

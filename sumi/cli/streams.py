@@ -84,7 +84,7 @@ def output_error() -> OSError | None:
 
 
 def all_written() -> bool:
-    """Whether standard output has taken everything. If not, the reason is told, and what is left is dropped."""
+    """Whether standard output has taken everything. If not, the reason is printed, and what is left is dropped."""
     lost = output_error()
     if lost is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

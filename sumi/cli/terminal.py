@@ -37,7 +37,7 @@ def say(line: str) -> None:
 
 
 def cell(text: str) -> str:
-    """What is said in a table, as `say` says it."""
+    """A table's text, printed as `say` prints it."""
     return escape(printable(text))
 
 

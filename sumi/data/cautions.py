@@ -9,7 +9,7 @@ from sumi.data.dataset import Dataset, every_label, few
 from sumi.errors import InputError
 
 FEW: Final = 1000
-"""Fewer images to train on than this are said to be few: models that see each many times reproduce them."""
+"""Fewer images to train on than this are called few: models that see each many times reproduce them."""
 _CHUNK = 256
 
 

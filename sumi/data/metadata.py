@@ -49,7 +49,7 @@ class Description:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line's image, what is said of it, the column of its caption, and the columns that are not used."""
+    """A line's image, its label, caption and numbers, the column of its caption, and the columns that are not used."""
 
     file_name: str
     description: Description

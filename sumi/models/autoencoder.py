@@ -13,7 +13,6 @@ from sumi.autoencoders.autoencoder import Autoencoder, AutoencoderNetwork
 from sumi.autoencoders.tiling import tiled
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
-from sumi.features.space import hash_of
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
 from sumi.models.samples import Samples
 from sumi.models.size import bounded
@@ -67,11 +66,6 @@ class AutoencoderModel(TrainedModel[AutoencoderConfig, Trained]):
     def preview(self) -> bytes | None:
         """None: an autoencoder makes no samples."""
         return None
-
-    @property
-    def digest(self) -> str:
-        """sha256 of its weights."""
-        return hash_of(self.config.name, {k: v.cpu() for k, v in self.autoencoder.state_dict().items()})
 
     @torch.no_grad()
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:

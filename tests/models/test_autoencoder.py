@@ -12,6 +12,7 @@ from PIL import Image
 import sumi
 from sumi.cli.main import main
 from sumi.errors import InputError
+from sumi.evaluation.autoencoder import _fine_share
 from sumi.metrics.psnr import psnr
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.run import load
@@ -103,6 +104,13 @@ def test_it_is_measured(model: AutoencoderModel) -> None:
     page = (model.folder / "report" / "report.html").read_text()
     assert f"{figures['psnr']['value']:.1f} dB" in page
     assert str(measured).startswith("It gives held-out images back with")
+
+
+def test_fine_detail_is_the_power_from_a_quarter_of_a_cycle_on() -> None:
+    """A constant counts nothing; waves of 1/8 and 3/8 cycles, of amplitudes 2 and 1, have powers 4 to 1."""
+    place = torch.arange(16.0) * 2 * torch.pi
+    rows = 5 + 2 * (place / 8).cos() + (place * 3 / 8).cos()
+    assert _fine_share(rows.expand(3, 2, 16, 16)) == pytest.approx(1 / 5, abs=1e-6)
 
 
 def test_used_codes_are_counted(tmp_path: Path) -> None:
