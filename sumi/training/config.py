@@ -9,7 +9,7 @@ from sumi.errors import InputError
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW with warm-up and decay, gradient clipping, and an exponential moving average of the weights."""
+    """An optimizer with warm-up and decay, gradient clipping, and an exponential moving average of the weights."""
 
     steps: int = field(default=20_000, metadata={"most": 10**9, "help": "optimizer steps in all"})
     batch_size: int = field(
@@ -18,8 +18,15 @@ class TrainingConfig:
     accumulation: int = field(
         default=1, metadata={"most": 2**20, "help": "number of parts a batch is split into, to save memory"}
     )
+    optimizer: Literal["adamw", "muon"] = field(
+        default="adamw",
+        metadata={"help": "of the network; muon: of its matrices and kernels, with AdamW for the rest"},
+    )
     learning_rate: float = field(
         default=1e-3, metadata={"help": "peak learning rate of AdamW; lower it for wide networks"}
+    )
+    muon_learning_rate: float = field(
+        default=0.02, metadata={"help": "peak learning rate of Muon, with the warm-up and decay of the other"}
     )
     warmup_steps: int = field(
         default=100, metadata={"most": 10**9, "help": "steps over which the learning rate rises from 0"}
@@ -59,7 +66,7 @@ class TrainingConfig:
         for name in ("warmup_steps", "sample_every", "weight_decay"):
             if getattr(self, name) < 0:
                 raise InputError(f"training.{name}: {getattr(self, name)} is negative; give 0 or more")
-        for name in ("learning_rate", "gradient_clip"):
+        for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise InputError(f"training.{name}: {getattr(self, name)} is not positive")
         for name in ("beta_1", "beta_2", "ema_decay"):

@@ -5,7 +5,7 @@ An *objective* (`sumi.objectives.objective`) maps a batch to one loss per item. 
 alone: stopped anywhere and resumed from a checkpoint it takes the same steps, bit for bit on the same number of
 threads, and there is no generator state to save.
 
-    for each step:  loss of the batch, in `accumulation` parts → clip → AdamW → EMA → log, sample, save
+    for each step:  loss of the batch, in `accumulation` parts → clip → optimizer → EMA → log, sample, save
 
 A step whose loss or gradient is not finite is skipped: weights, optimizer and EMA stay as they were, and counters, data
 and noise go on. It is computed a second time to find the layer (`sumi.training.nonfinite`), and named in the log.
@@ -47,6 +47,7 @@ from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.metrics_log import MetricsLog
 from sumi.training.nonfinite import watching
+from sumi.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
 from sumi.training.precision import resolve_precision
 from sumi.training.run_folder import RunFolder
 
@@ -92,14 +93,7 @@ class Trainer:
         self.step = self.skipped = self.skipped_in_a_row = 0
         self.ema = EMA(self.model)
         self.parts = objective.parameter_groups()
-        network, *auxiliary = self.parts
-        self.optimizer = torch.optim.AdamW(
-            [{"params": network}, *({"params": part, "weight_decay": 0.0} for part in auxiliary)],
-            lr=config.learning_rate,
-            betas=(config.beta_1, config.beta_2),
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimizer = build_optimizer(config, self.model, self.parts, self.precision)
         self._order = lru_cache(maxsize=2)(partial(permutation, seed, count=len(data)))
 
     def resume(self) -> list[str]:
@@ -122,7 +116,7 @@ class Trainer:
             self.model.load_state_dict(checkpoint.model)
             self.ema.module.load_state_dict(checkpoint.ema)
             if checkpoint.optimizer:
-                _load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
+                load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
             elif "precision" not in checkpoint.state:
                 lines.append("the run has only weights, as a saved model does: the optimizer starts from zero")
             self.step = checkpoint.step
@@ -156,7 +150,7 @@ class Trainer:
             check_tensors(path / f"{name}.safetensors", tensors, self.model.state_dict())
         if checkpoint.optimizer:
             file = path / "optimizer.safetensors"
-            check_tensors(file, checkpoint.optimizer, _optimizer_tensors(self.optimizer, self.model))
+            check_tensors(file, checkpoint.optimizer, optimizer_tensors(self.optimizer, self.model))
             for name, tensor in checkpoint.optimizer.items():
                 if name.endswith(".step") and not 0 <= float(tensor) <= checkpoint.step:
                     raise unfit(file, f"{name} is not from 0 to {checkpoint.step}")
@@ -211,7 +205,7 @@ class Trainer:
         """
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(step)
+            group["lr"] = config.learning_rate_at(step) * group["multiple"]
         # for a user's own network that uses torch's generator; the layers here do not
         torch.manual_seed(int(generator(self.seed, 0, step, Purpose.DROPOUT).integers(2**62)))
         self.optimizer.zero_grad(set_to_none=True)
@@ -302,7 +296,7 @@ class Trainer:
             step=self.step,
             model=self.model.state_dict(),
             ema=self.ema.module.state_dict(),
-            optimizer=_optimizer_tensors(self.optimizer, self.model),
+            optimizer=optimizer_tensors(self.optimizer, self.model),
             state={**self._setup(), **counts, **self._origin(), "identity": self.identity},
         )
 
@@ -381,36 +375,3 @@ class _Meter:
 
 def _generators_of(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state by parameter name: NAME.exp_avg, NAME.exp_avg_sq, NAME.step; zeros before the first."""
-    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-    return {
-        f"{name}.{key}": value
-        for name, parameter in module.named_parameters()
-        if parameter in trained
-        for key, value in (optimizer.state.get(parameter) or _no_steps(parameter)).items()
-    }
-
-
-def _no_steps(parameter: Tensor) -> dict[str, Tensor]:
-    """AdamW's state of a parameter that has had no gradient yet."""
-    averages = {name: torch.zeros_like(parameter, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
-    return {"step": torch.zeros((), device=parameter.device), **averages}
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Averages get their parameters' memory layout, as fused AdamW treats both as flat memory without checking."""
-    order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    names = {parameter: name for name, parameter in module.named_parameters()}
-    state = {
-        index: {
-            "step": tensors[f"{names[parameter]}.step"],
-            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"{names[parameter]}.exp_avg"]),
-            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"{names[parameter]}.exp_avg_sq"]),
-        }
-        for index, parameter in enumerate(order)
-        if f"{names[parameter]}.step" in tensors  # a parameter without a gradient so far has none
-    }
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sumi import recipes
 from sumi.config import override
@@ -110,8 +111,9 @@ def test_killed_at_every_step_with_dropout(tmp_path: Path, monkeypatch) -> None:
         assert_same(state_of(run), state_of(tmp_path / "whole"))
 
 
-def test_dropout_is_resumed_exactly_too(tmp_path: Path, monkeypatch) -> None:
-    settings = ("network.dropout=0.2", "training.steps=20")
+@pytest.mark.parametrize("setting", ["network.dropout=0.2", "training.optimizer=muon"])
+def test_dropout_and_muon_are_resumed_exactly_too(tmp_path: Path, monkeypatch, setting: str) -> None:
+    settings = (setting, "training.steps=20")
     train(config_of(*settings), out=tmp_path / "whole")
     in_step(monkeypatch, 15, crash)
     with pytest.raises(Crash):
@@ -122,7 +124,7 @@ def test_dropout_is_resumed_exactly_too(tmp_path: Path, monkeypatch) -> None:
     plain = train(config_of("training.steps=20"), out=tmp_path / "plain")
     assert plain.step == 20
     weights = (state_of(tmp_path / name, 20).model["network.conv_in.weight"] for name in ("plain", "whole"))
-    assert not torch.equal(*weights)  # and dropout did something
+    assert not torch.equal(*weights)  # and the setting did something
 
 
 def test_a_saved_model_is_trained_on_from_its_weights(whole: Path, tmp_path: Path) -> None:
@@ -381,6 +383,17 @@ def test_what_stands_beside_the_network_does_not_decay(tmp_path: Path) -> None:
     trainer.run()
     assert trainer.model.network.weight.tolist()[0] == pytest.approx([0.95, 0.95])
     assert trainer.model.other.weight.tolist()[0] == [1.0, 1.0, 1.0]
+
+
+def test_muons_learning_rate_warms_up_with_the_other(tmp_path: Path) -> None:
+    class Square(Objective):
+        def forward(self, batch: Batch) -> torch.Tensor:
+            return self.model(torch.ones(16)).sum().expand(len(batch.items))
+
+    config = TrainingConfig(batch_size=1, optimizer="muon", learning_rate=0.1, muon_learning_rate=0.4, warmup_steps=4)
+    trainer = Trainer(config, Square(nn.Linear(16, 16)), numbers(1), 0, tmp_path)
+    trainer.take_step(3)
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.075, 0.3])
 
 
 def test_the_optimizer_is_resumed_by_name_whatever_the_order_of_its_parts(tmp_path: Path) -> None:
