@@ -81,7 +81,8 @@ def override(config: Config, settings: Settings) -> Config:
     """``config`` after these settings, applied in order and then checked together.
 
     Values are JSON or bare text; "none" is None; lists may be written 32,64 or a,b. To choose between classes, give the
-    class's name (``schedule=cosine``), which sets its defaults. Raises InputError.
+    class's name (``schedule=cosine``), which sets its defaults. A table (``training={"steps": 9}``) changes only the
+    fields that it names, unless it names the class. Raises InputError.
     """
     data, known = to_json(config), own_classes(config)
     for assignment in assignments(settings):
@@ -238,10 +239,19 @@ def _assign(cls: Any, data: dict[str, Any], path: str, text: str, known: tuple[t
             raise InputError(f"{path}: {section!r} has no fields of its own; set {section} itself")
         cls = _choose(classes, data, path, known)
     hint = _hint(cls, name, path)
-    if hasattr(hint, "shorthand"):
-        _assign(hint, data[name], hint.shorthand, text, known)
+    if hasattr(hint, "shorthand") and not text.startswith("{"):
+        data[name][hint.shorthand] = _parse(text, _hint(hint, hint.shorthand, path), path)
     else:
-        data[name] = _parse(text, hint, path)
+        data[name] = _merged(data.get(name), _parse(text, hint, path))
+
+
+def _merged(before: object, given: object) -> object:
+    """A table ``given`` over the one ``before``, unless it says of which class it is; else ``given`` itself."""
+    match before, given:
+        case dict(), dict() if "type" not in given:
+            return before | {name: _merged(before.get(name), value) for name, value in given.items()}
+        case _:
+            return given
 
 
 def _hint(cls: Any, name: str, path: str) -> Any:

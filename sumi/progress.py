@@ -7,12 +7,13 @@ take ``progress``: a callback, True (show), False (silent), or None (show in a n
 import html
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from sumi.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,21 +47,6 @@ def duration(seconds: float) -> str:
 def counting_one(progress: Count | None, what: str) -> Callable[[int, int], None] | None:
     """A (done, total) callback that reports to ``progress`` under the name ``what``."""
     return None if progress is None else lambda done, total: progress(what, done, total)
-
-
-def printable(text: str) -> str:
-    """``text`` as one line that a terminal only shows: control, separator and surrogate characters are escaped.
-
-    Names of files and classes may hold anything, such as what sets a window's title or forges a line. Two joiners that
-    scripts need are kept.
-    """
-    return "".join(
-        c if unicodedata.category(c) not in _CONTROLS or c in "\u200c\u200d" else c.encode("unicode_escape").decode()
-        for c in text
-    )
-
-
-_CONTROLS: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def in_notebook() -> bool:

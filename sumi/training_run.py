@@ -21,7 +21,7 @@ from sumi.data.load import anywhere, has_file_names
 from sumi.data.memory import require_batch
 from sumi.data.open import materialised, open_data, outline_of
 from sumi.data.spec import DataSpec
-from sumi.errors import InputError
+from sumi.errors import InputError, printable
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.start import fitted_to_start, take_weights
 from sumi.models.formats import upgraded
@@ -29,7 +29,7 @@ from sumi.models.model import RunDescription, Start, SystemConfig, TrainedModel,
 from sumi.models.run import load, own_network, read_config, read_run, with_network
 from sumi.models.size import TRAINED_COPIES, require_room
 from sumi.networks.own import Network
-from sumi.progress import Progress, counting_of, counting_one, in_notebook, printable, training_progress
+from sumi.progress import Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.lock import training_in
 from sumi.training.run_folder import RunFolder, unsealed

@@ -1,14 +1,22 @@
 """Configuration: JSON both ways, strict types, and answers with the nearest right name."""
 
 import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sumi import recipes
 from sumi.config import describe, differences, from_json, override, to_json
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
 from sumi.errors import InputError
 from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.model import RunDescription
+from sumi.models.run import read_run
+from sumi.training.run_folder import RunFolder
 from sumi.training_run import configure
 
 
@@ -53,6 +61,18 @@ def test_one_setting_needs_no_list(config: DiffusionConfig) -> None:
     """A string is one setting, not as many as it has letters."""
     assert override(config, "data.size=8") == override(config, ["data.size=8"])
     assert configure("ddpm", data="digits", settings="data.size=8").data.size == 8
+
+
+def test_a_table_changes_only_the_fields_that_it_names(config: DiffusionConfig) -> None:
+    assert override(config, 'sampling.guidance={"scale": 2}') == override(config, "sampling.guidance=2")
+    for nothing in ("training={}", "schedule={}", {"training": {}}, {"sampling": {"guidance": {}}}):
+        assert override(config, nothing) == config
+    assert override(config, 'training={"steps": 9}') == override(config, {"training": {"steps": 9}})
+    assert override(config, 'sampling={"guidance": {"rescale": 0.5}}').sampling.steps == config.sampling.steps
+    lines = ["schedule.beta_end=0.03", 'schedule={"type": "linear", "steps": 500}', "times.steps=500"]
+    assert override(config, lines) == override(config, ["schedule.steps=500", "times.steps=500"])
+    with pytest.raises(InputError, match=r"^schedule.s: there is no such field"):
+        override(config, 'schedule={"s": 0.01}')
 
 
 def test_settings_that_need_each_other_are_checked_together(config: DiffusionConfig) -> None:
@@ -129,6 +149,78 @@ def test_a_damaged_file_is_refused_by_field(config: DiffusionConfig, change, ans
     with pytest.raises(InputError) as error:
         from_json(DiffusionConfig, data)
     assert answer in str(error.value)
+
+
+HOSTILE = (
+    *("-1", "0", "0.5", "true", "null", '""', "[]", "{}", "NaN", "1e309", "1e300", "-1e-320", "1000000000000"),
+    *(
+        "1" + "0" * 400,
+        "1" + "0" * 5000,
+        "[" * 3000 + "]" * 3000,
+        '{"a":' * 2000 + "1" + "}" * 2000,
+        '"' + 5000 * "x" + '"',
+    ),
+    *("[[[1]]]", "[null]", "[1000000]", '["a"]', '{"type": "x"}', '{"type": 3}', r'"a\n\u001b[31mb"', r'"\ud800"'),
+    *('"' + "x" * 5000 + '"', '"' + "(" * 3000 + '"', '"((((a{1,99999999999999999999}))))"'),
+)
+
+
+def places_of(data: object, *place: str | int) -> Iterator[tuple[str | int, ...]]:
+    """Where the values of a JSON object stand, tables included."""
+    items: Iterable[tuple[str | int, object]] = ()
+    match data:
+        case dict():
+            items = data.items()
+        case list() if all(type(item) is dict for item in data):
+            items = enumerate(data)
+    for key, value in items:
+        yield (*place, key)
+        yield from places_of(value, *place, key)
+
+
+def changed(data: object, place: tuple[str | int, ...], text: str) -> str:
+    """``data`` as JSON, with ``text`` at ``place``."""
+    copy: Any = json.loads(json.dumps(data))
+    table = copy
+    for key in place[:-1]:
+        table = table[key]
+    table[place[-1]] = "HERE"
+    return json.dumps(copy).replace('"HERE"', text)
+
+
+def answer(ask: Callable[[], object], place: tuple[str | int, ...]) -> None:
+    """Asks, and is answered or refused in one line that names one of ``place``, or the kind of what it is."""
+    try:
+        ask()
+    except InputError as error:
+        line = str(error)
+        assert line.isprintable()
+        assert len(line) < 1000
+        assert any(str(name) in line for name in (*place, "there is no", "is not valid JSON")), (place, line)
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_any_value_of_any_field_is_taken_or_refused_in_one_line_that_names_it(recipe: str, tmp_path: Path) -> None:
+    """By a setting, in a recipe's file and in a run's config.json; every field gets every 13th value."""
+    plain = recipes.build(recipe, DataConfig(source="digits"))
+    spec = ImageSpec(1, 8, 8, 17, ("0", "1"))
+    run, file = RunFolder(tmp_path / "run"), tmp_path / "recipe.json"
+    described = to_json(RunDescription(plain, spec, "", 1.0))
+    turn = [*recipes.RECIPES].index(recipe)
+    for place in places_of(to_json(plain)):
+        name = ".".join(map(str, place))
+        for text in HOSTILE[turn % 13 :: 13]:
+            value = json.loads(text) if text.startswith('"') else text
+            answer(partial(override, plain, f"{name}={value}"), place)
+            file.write_text(changed(to_json(plain), place, text))
+            answer(partial(configure, file), place)
+        turn += 1
+    run.path.mkdir()
+    for place in places_of(described):
+        for text in HOSTILE[turn % 13 :: 13]:
+            run.config_file.write_text(changed(described, place, text))
+            answer(partial(read_run, run), place)
+        turn += 1
 
 
 def test_differences_name_the_fields(config: DiffusionConfig) -> None:

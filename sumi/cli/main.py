@@ -14,8 +14,7 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 from sumi.cli.streams import all_written, libraries_kept_apart, output_error, own_output, tell
-from sumi.errors import InputError, SumiError
-from sumi.progress import printable
+from sumi.errors import InputError, SumiError, printable
 
 
 class _Parser(argparse.ArgumentParser):

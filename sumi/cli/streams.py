@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TextIO
 
-from sumi.progress import printable
+from sumi.errors import printable
 
 
 def tell(text: str) -> None:

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sumi import progress
-from sumi.errors import InputError
-from sumi.progress import Count, Progress, printable
+from sumi.errors import InputError, printable
+from sumi.progress import Count, Progress
 
 if TYPE_CHECKING:
     from sumi.models.model import TrainedModel

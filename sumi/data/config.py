@@ -1,6 +1,7 @@
 """Which data a run uses: the ``data`` section of its configuration."""
 
 import re
+import warnings
 from dataclasses import dataclass, field
 
 from sumi.errors import InputError
@@ -82,8 +83,10 @@ class DataConfig:
             )
         if self.label_pattern is not None:
             try:
-                groups = re.compile(self.label_pattern).groups
-            except re.error as error:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", FutureWarning)  # of what will mean something else
+                    groups = re.compile(self.label_pattern).groups
+            except (re.error, FutureWarning, OverflowError, RecursionError) as error:
                 raise InputError(f"data.label_pattern: is no regular expression ({error}); mend it") from None
             if not groups:
                 raise InputError(

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from sumi.boundary.arguments import whole
 from sumi.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, divide, divide_by_splits, no_column, no_labels
-from sumi.data.decode import fit
+from sumi.data.decode import LARGEST_PIXELS, fit
 from sumi.data.files import write_samples
 from sumi.data.memory import require_memory
 from sumi.data.pixels import PixelRange
@@ -41,6 +42,11 @@ class ImageSpec:
     width: int
     levels: int
     label_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, number in (("channels", self.channels), ("height", self.height), ("width", self.width)):
+            whole(name, number, least=1, most=LARGEST_PIXELS)
+        _ = self.pixels
 
     @property
     def shape(self) -> tuple[int, int, int]:

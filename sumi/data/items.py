@@ -1,12 +1,13 @@
 """Items that a person gives to a model, as it takes them: float32 on the CPU.
 
-    a path, or a PIL image                 by the rules of `sumi.data.decode`, in the model's channels
-    an array or tensor of uint8            pixels 0 … 255, as files hold them: x = 2 k/255 - 1
-    an array or tensor of floats           the model's own range, [-1, 1] for images
-    a list of these                        many items, of one size
+    a path, or a PIL image         by the rules of `sumi.data.decode`, in the model's channels
+    a NumPy array of uint8         pixels 0 … 255, as files hold them: x = 2 k/255 - 1
+    a tensor, an array of floats   the model's own range, [-1, 1] for images
+    a list of these                many items, of one size
 
 An image's first axis is its channels where it is as long as the model has channels, else the last one is; a grey image
-may go without. Other types of whole numbers, values out of range, infinite ones and NaN are refused.
+may go without. Whole numbers in a tensor, of other types in an array, values out of range, infinite ones and NaN are
+refused.
 """
 
 import os
@@ -95,17 +96,22 @@ def _is_item(value: object) -> bool:
 def _image(name: str, given: object, channels: int, bounded: bool) -> Tensor:
     """The pixels of an array in the model's range, channels before sides."""
     x = tensor(name, given).cpu()
-    match x.dtype:
-        case torch.uint8:
-            x = BYTES.to_model(x)
-        case dtype if dtype.is_floating_point:
+    match given, x.dtype:
+        case _, dtype if dtype.is_floating_point:
             x = finite(name, x)
-        case dtype:
+        case Tensor(), dtype:
+            raise InputError(
+                f"{name}: is a tensor of {dtype}, and tensors are in [-1, 1]; convert pixels 0 to 255 with x / 127.5 - "
+                "1, or give a NumPy array of uint8"
+            )
+        case _, torch.uint8:
+            x = BYTES.to_model(x)
+        case _, dtype:
             raise InputError(f"{name}: {dtype} is not a type of pixels; give uint8, or floats in [-1, 1]")
     if bounded and x.numel() and float(x.abs().max()) > 1 + ROUNDING:
         low, high = float(x.min()), float(x.max())
         raise InputError(
-            f"{name}: values from {low:g} to {high:g} are beyond [-1, 1]; give floats in [-1, 1], or uint8 pixels"
+            f"{name}: values from {low:g} to {high:g} are beyond [-1, 1]; convert pixels 0 to 255 with x / 127.5 - 1"
         )
     if x.ndim not in (2, 3, 4) or (x.ndim > 2 and x.shape[-3] == channels):
         return x

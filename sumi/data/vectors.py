@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from sumi.boundary.arguments import MOST_COUNT, whole
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, divide, few, no_column, no_labels
 from sumi.data.files import batches_of, refuse_vectors, write_vectors
@@ -61,6 +62,11 @@ class VectorSpec:
     centre: tuple[float, ...] = ()
     scale: float = 1.0
     label_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        whole("dimensions", self.dimensions, least=1, most=MOST_COUNT)
+        if self.levels not in (None, 2):
+            raise InputError(f"levels: {self.levels} are neither those of bits, 2, nor none")
 
     @property
     def shape(self) -> tuple[int]:

@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sumi.autoencoders.autoencoder import Autoencoder, AutoencoderNetwork
 from sumi.autoencoders.tiling import tiled
+from sumi.boundary.arguments import finite, whole
+from sumi.data.items import Items, read_items
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
@@ -68,43 +71,54 @@ class AutoencoderModel(TrainedModel[AutoencoderConfig, Trained]):
         return None
 
     @torch.no_grad()
-    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, images: Items) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each latent of images (N, C, H, W), (N, c, H/f, W/f) each, on the CPU."""
+        images = self.read(images)
         self.check(images)
         mean, std = self.autoencoder.posterior(images.to(self.device))
         return mean.cpu(), std.cpu()
 
-    def encode(self, images: Tensor, *, batch_size: int = 64) -> Tensor:
+    def encode(self, images: Items, *, batch_size: int = 64) -> Tensor:
         """The mean latents of images (N, C, H, W) in [-1, 1]: float32 (N, c, H/f, W/f) on the CPU.
 
         Of any H and W that the factor f divides. Raises InputError for other images.
         """
+        images = self.read(images)
         self.check(images)
         return self._batches(self.autoencoder.encode, images, batch_size, TILE)
 
-    def decode(self, latents: Tensor, *, batch_size: int = 64) -> Tensor:
+    def decode(self, latents: Tensor | NDArray[Any], *, batch_size: int = 64) -> Tensor:
         """The images of latents (N, c, h, w): float32 (N, C, f·h, f·w) in [-1, 1], on the CPU. Raises InputError."""
+        latents = finite("latents", latents).cpu()
         channels, tile = self.autoencoder.regularizer.channels, TILE // self.autoencoder.factor
         if latents.ndim != 4 or latents.shape[1] != channels:
             raise InputError(f"latents: are of shape {tuple(latents.shape)}; give (N, {channels}, h, w)")
         return Samples.of(self._batches(self.autoencoder.decode, latents, batch_size, tile), self.items)
 
     def reconstruct(
-        self, images: Tensor, *, batch_size: int = 64, progress: Callable[[int, int], None] | bool | None = None
+        self, images: Items, *, batch_size: int = 64, progress: Callable[[int, int], None] | bool | None = None
     ) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] encoded and decoded; sides are continued by their edge up to the factor.
 
         Raises InputError for images of other channels, or smaller than the factor.
         """
+        images = self.read(images)
         height, width = images.shape[-2:]
         factor = self.autoencoder.factor
         if min(height, width) < factor:
             raise InputError(f"images: are of {height}x{width}, smaller than the factor {factor}; give larger ones")
-        padded = F.pad(images.float(), (0, -width % factor, 0, -height % factor), mode="replicate")
+        padded = F.pad(images, (0, -width % factor, 0, -height % factor), mode="replicate")
         self.check(padded)
         with one_shown(progress, "reconstructing") as count:
             made = self._batches(self.autoencoder.reconstruct, padded, batch_size, TILE, count)
         return Samples.of(made[:, :, :height, :width], self.items)
+
+    def read(self, images: Items) -> Tensor:
+        """Images in any form (`sumi.data.items`) as float32 (N, C, H, W) on the CPU. Raises InputError."""
+        found = read_items("images", images, self.images.shape, background=self.config.data.background)
+        if found.ndim != 4:
+            raise InputError(f"images: are of shape {tuple(found.shape)}; give (N, {self.images.channels}, H, W)")
+        return found
 
     def check(self, images: Tensor) -> None:
         """Raises InputError for images of other channels, or sides that the factor does not divide."""
@@ -127,7 +141,7 @@ class AutoencoderModel(TrainedModel[AutoencoderConfig, Trained]):
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         made = []
-        for part in x.float().split(batch_size):
+        for part in x.split(whole("batch_size", batch_size, least=1)):
             made.append(tiled(function, part.to(self.device), tile, tile // 4).float().cpu())
             if progress is not None:
                 progress(sum(map(len, made)), len(x))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, overload
 import torch
 from torch import Tensor
 
-from sumi.boundary.arguments import path, torch_defaults, whole
+from sumi.boundary.arguments import path, shown, torch_defaults, whole
 from sumi.config import from_json
 from sumi.errors import InputError
 from sumi.models.autoencoder import AutoencoderConfig
@@ -50,7 +50,7 @@ def read_run(folder: RunFolder, parts: Iterable[type] = ()) -> RunDescription:
     data = folder.read_config()
     if data.get("format") not in (5, FORMAT):
         raise InputError(
-            f"{folder.config_file}: has format {data.get('format')}, this version reads 5 and {FORMAT}; "
+            f"{folder.config_file}: has format {shown(data.get('format'))}, this version reads 5 and {FORMAT}; "
             "use the version of sumi that wrote it"
         )
     try:

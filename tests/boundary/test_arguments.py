@@ -117,7 +117,7 @@ def test_an_image_is_the_same_in_any_form(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(file)
     floats = WANTED.numpy()
     first = np.ascontiguousarray(PIXELS.transpose(2, 0, 1))
-    for given in (file, str(file), Image.fromarray(PIXELS), PIXELS, first, torch.from_numpy(first), Frame(PIXELS)):
+    for given in (file, str(file), Image.fromarray(PIXELS), PIXELS, first, Frame(PIXELS)):
         found = same_image(given)
         assert found.dtype == torch.float32
         assert torch.equal(found, same_image(PIXELS))
@@ -145,6 +145,9 @@ def test_an_image_is_the_same_in_any_form(tmp_path: Path) -> None:
     [
         (PIXELS.astype(np.float32), r"image: values from 0 to 255 are beyond \[-1, 1\]"),
         (PIXELS.astype(np.int64), r"image: torch.int64 is not a type of pixels; give uint8"),
+        (torch.from_numpy(PIXELS), r"image: is a tensor of torch.uint8, .*\[-1, 1\]; convert .* with x / 127.5 - 1"),
+        (torch.from_numpy(PIXELS).float(), r"image: values .* beyond \[-1, 1\]; convert .* with x / 127.5 - 1"),
+        ([PIXELS, torch.from_numpy(PIXELS)], r"image: is a tensor of torch.uint8"),
         (np.full((3, 8, 8), np.nan), "image: not every value is finite"),
         ("nowhere.png", r"image: nowhere.png: cannot be read \(No such file"),
         (3, "image: "),

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from sumi.cli.main import COMMANDS, main
-from sumi.progress import counting_of, printable
+from sumi.errors import printable
+from sumi.progress import counting_of
 
 PROGRAM = [sys.executable, "-c", "import sys; from sumi.cli.main import main; sys.exit(main())"]
 TINY = [

@@ -67,6 +67,9 @@ def test_it_gives_held_out_pictures_back(model: AutoencoderModel) -> None:
     assert latents.shape == (len(images), 4, 4, 4)
     assert torch.equal(model.decode(latents), made)
     assert torch.equal(model.reconstruct(images, batch_size=7), model.reconstruct(images, batch_size=7))
+    pixels = ((images + 1) * 127.5).round().byte().numpy()
+    assert torch.equal(model.encode(list(pixels)), model.encode(pixels))
+    torch.testing.assert_close(model.encode(pixels), model.encode(torch.from_numpy(pixels) / 127.5 - 1))
 
 
 def test_pictures_of_any_size_are_continued_by_their_edge(model: AutoencoderModel) -> None:
@@ -84,6 +87,12 @@ def test_pictures_of_any_size_are_continued_by_their_edge(model: AutoencoderMode
             r"^images: are of 9x8, and this autoencoder takes multiples of 2",
         ),
         (lambda m: m.reconstruct(torch.zeros(1, 1, 1, 8)), r"^images: are of 1x8, smaller than the factor 2"),
+        (lambda m: m.encode(torch.zeros(1, 1, 8, 8).byte()), r"^images: is a tensor of torch.uint8, .* x / 127.5 - 1"),
+        (lambda m: m.reconstruct(torch.full((1, 1, 8, 8), 2.0)), r"^images: values from 2 to 2 are beyond \[-1, 1\]"),
+        (lambda m: m.posterior(np.full((1, 1, 8, 8), np.nan)), r"^images: not every value is finite"),
+        (lambda m: m.encode(torch.zeros(1, 8, 8)), r"^images: are of shape \(1, 8, 8\); give \(N, 1, H, W\)$"),
+        (lambda m: m.encode(torch.zeros(1, 1, 8, 8), batch_size=0), r"^batch_size: 0 is out of range"),
+        (lambda m: m.decode(torch.full((1, 4, 4, 4), float("nan"))), r"^latents: not every value is finite"),
         (lambda m: m.decode(torch.zeros(1, 3, 4, 4)), r"^latents: are of shape \(1, 3, 4, 4\); give \(N, 4, h, w\)$"),
     ],
 )
