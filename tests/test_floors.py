@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "sumi"
 FLOORS = [
     {"errors"},
     {"boundary", "config", "progress", "randomness"},
-    {"process", "operators", "networks"},
+    {"process", "operators", "networks", "text"},
     {"denoising", "features", "autoencoders"},
     {"sampling", "metrics"},
     {"figures"},
@@ -28,6 +28,7 @@ FLOORS = [
 # what a folder reaches by no way at all
 BLIND = {
     "networks": {"process", "denoising", "sampling", "guidance"},
+    "text": {"networks", "process", "denoising", "sampling", "data"},
     "data": {"process", "denoising", "sampling"},
     "conditioning": {"process", "denoising", "sampling", "guidance"},
     "evaluation": {"report"},

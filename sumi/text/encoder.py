@@ -1,0 +1,178 @@
+"""Encoders: from texts to vectors that a network can use.
+
+    texts ── tokens ──▶ ids (B, L) ── forward ──▶ states (B, L, D), mask (B, L), pooled (B, D)
+
+`OwnEncoder` is a transformer of two layers on byte-pair tokens that are learned from the captions; it is trained
+together with what uses it, and needs nothing installed.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sumi.errors import InputError
+from sumi.text.tokens import MERGES, PADDING, START, Tokens, words_of
+
+LEARNED: Final = 1 << 17
+"""Bytes that the learned tokens and words take at most, as text."""
+HEAD_WIDTH: Final = 32
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """``states`` (B, L, D) of each token; ``mask`` bool (B, L), False at padding; ``pooled`` (B, D), their mean."""
+
+    states: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+class TextEncoder(nn.Module, ABC):
+    """See the module docstring. ``width``: D; ``length``: the most tokens of a text, with the start.
+
+    Every text has at least one token, also an empty one. What a text becomes does not depend on how much padding
+    follows it, nor on the other texts.
+    """
+
+    width: int
+    length: int
+
+    @abstractmethod
+    def fit(self, captions: Iterable[str]) -> None:
+        """Learn the tokens from captions. Does nothing where they are given."""
+
+    @abstractmethod
+    def spans(self, text: str) -> list[tuple[int, list[int]]]:
+        """(where in ``text`` it begins, the ids of its tokens) of each word, in order; the start is left out."""
+
+    @abstractmethod
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """The words of ``text`` that no caption had in training."""
+
+    @abstractmethod
+    def forward(self, ids: Tensor) -> EncodedText:
+        """``ids``: int64 (B, L), L ≤ length; `PADDING` at the end of shorter ones."""
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """int64 (B, length): the ids of each text. Longer texts lose their end."""
+        ids = torch.full((len(texts), self.length), PADDING, dtype=torch.int64)
+        for row, text in zip(ids, texts, strict=True):
+            found = [START, *(token for _, word in self.spans(text) for token in word)][: self.length]
+            row[: len(found)] = torch.tensor(found)
+        return ids
+
+
+@dataclass(frozen=True)
+class OwnEncoderConfig:
+    """A transformer trained together with what uses it."""
+
+    name: ClassVar[str] = "own"
+
+    tokens: int = field(default=1024, metadata={"most": 65_536, "help": "byte-pair tokens, 258 or more"})
+    length: int = field(default=48, metadata={"most": 1024, "help": "most tokens of a text, 2 or more"})
+    width: int = field(default=128, metadata={"most": 4096, "help": f"width of a token; a multiple of {HEAD_WIDTH}"})
+    layers: int = field(default=2, metadata={"most": 100, "help": "layers of attention, 0 or more"})
+
+    def __post_init__(self) -> None:
+        for name, least in (("tokens", MERGES), ("length", 2), ("layers", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"encoder.{name}: {getattr(self, name)} is too few; give {least} or more")
+        if self.width < 1 or self.width % HEAD_WIDTH:
+            raise InputError(f"encoder.width: {self.width} is not a multiple of {HEAD_WIDTH}; give such as 128")
+
+    def build(self) -> "OwnEncoder":
+        """A new encoder, which has yet to learn its tokens."""
+        return OwnEncoder(self)
+
+
+class OwnEncoder(TextEncoder):
+    """See the module docstring. What it has learned of the captions is saved with its weights."""
+
+    learned: Tensor
+
+    def __init__(self, config: OwnEncoderConfig) -> None:
+        super().__init__()
+        self.width, self.length, self.size = config.width, config.length, config.tokens
+        self.register_buffer("learned", torch.zeros(LEARNED, dtype=torch.uint8))
+        self.table = nn.Embedding(config.tokens, config.width)
+        nn.init.normal_(self.table.weight, std=1.0)
+        self.layers = nn.ModuleList(EncoderLayer(config.width) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self._vocabulary: Tokens | None = None
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._vocabulary = None  # other weights come with other tokens
+
+    @property
+    def vocabulary(self) -> Tokens:
+        """The tokens that it has learned. Raises InputError before `fit`."""
+        if self._vocabulary is None:
+            text = bytes(self.learned.cpu().tolist()).rstrip(b"\0")
+            if not text:
+                raise InputError("text: the encoder has learned no tokens yet; train it, or call fit")
+            self._vocabulary = Tokens.from_json(text.decode())
+        return self._vocabulary
+
+    def fit(self, captions: Iterable[str]) -> None:
+        """Learn the tokens. Raises InputError for captions of more different words than can be kept."""
+        found = Tokens.learned(captions, self.size)
+        text = found.to_json().encode()
+        if len(text) > LEARNED:
+            raise InputError(
+                f"text: the captions have {len(found.words):,} different words, which take {len(text):,} bytes, and "
+                f"{LEARNED:,} can be kept; give shorter captions, or fewer"
+            )
+        self.learned.zero_()
+        self.learned[: len(text)] = torch.tensor(list(text), dtype=torch.uint8)
+        self._vocabulary = found
+
+    def spans(self, text: str) -> list[tuple[int, list[int]]]:
+        return [(begin, self.vocabulary.of_word(word)) for begin, word in words_of(text)]
+
+    def unknown(self, text: str) -> tuple[str, ...]:
+        return self.vocabulary.unknown(text)
+
+    def forward(self, ids: Tensor) -> EncodedText:
+        mask = ids != PADDING
+        h = self.table(ids)
+        h = h + positions(ids.shape[1], self.width).to(h)
+        bias = torch.zeros(mask.shape, dtype=h.dtype, device=h.device).masked_fill(~mask, -torch.inf)
+        for layer in self.layers:
+            h = layer(h, bias[:, None, None])
+        states = self.norm(h)
+        counted = mask[..., None].to(states)
+        return EncodedText(states, mask, (states * counted).sum(1) / counted.sum(1))
+
+
+def positions(length: int, width: int) -> Tensor:
+    """Sines and cosines of the place (Vaswani et al. 2017): float32 (length, width)."""
+    rates = 10_000.0 ** -torch.linspace(0, 1, width // 2)
+    phase = torch.arange(length)[:, None] * rates
+    return torch.cat([phase.sin(), phase.cos()], 1)
+
+
+class EncoderLayer(nn.Module):
+    """h + attention(norm(h)), then h + perceptron(norm(h)).
+
+    ``forward(h: (B, L, width), bias) -> (B, L, width)``; ``bias`` (B, 1, 1, L) is added to the logits of attention.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm_attention, self.norm_perceptron = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.attended = nn.Linear(width, width)
+        self.hidden, self.out = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, h: Tensor, bias: Tensor) -> Tensor:
+        heads = self.query_key_value(self.norm_attention(h)).unflatten(2, (3, -1, HEAD_WIDTH))
+        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
+        shares = (query * HEAD_WIDTH**-0.5 @ key.transpose(2, 3) + bias).softmax(-1).to(value.dtype)
+        h = h + self.attended((shares @ value).transpose(1, 2).flatten(2))
+        return h + self.out(F.gelu(self.hidden(self.norm_perceptron(h))))
