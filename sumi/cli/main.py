@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "doctor": "before a long training: what is in the data, copies, memory, time, and whether a network learns",
     "explain": "draw a schedule, a law of diffusion, or what a run has learned",
     "recipes": "list the recipes, or every field of one with its value and meaning",
+    "models": "list the trained models that come with Sumi, or print the card of one",
     "info": "what a run folder holds",
     "demo": "train, sample and measure a model of handwritten digits in about two minutes",
 }

@@ -262,11 +262,12 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         _ = self.images
         return self.load_data(data)
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, *, half: bool = False) -> None:
         """Write the model as a new run folder with one checkpoint, which `load` reads; atomically.
 
-        Training can continue from it, with a new optimizer. Raises InputError if ``folder`` is not empty, and SumiError
-        if it cannot be written.
+        ``half``: its weights in half precision, rounded to 11 bits, for half the size; loaded, they are float32 again.
+        Training can continue from either, with a new optimizer. Raises InputError if ``folder`` is not empty, or a
+        weight is too large for ``half``, and SumiError if it cannot be written.
         """
         final = Path(path("folder", folder)).resolve()
         if final.exists() and not final.is_dir():
@@ -284,8 +285,10 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             try:
                 saving.write_config(to_json(self.description))
                 for name, part in self.parts().items():
-                    part.save(saving.part(name).path)
-                save_checkpoint(saving.checkpoints, Checkpoint(self.step, weights, weights, {}, state), keep=1)
+                    part.save(saving.part(name).path)  # in full: their hashes are in its configuration
+                save_checkpoint(
+                    saving.checkpoints, Checkpoint(self.step, {}, weights, {}, state).averaged(half), keep=1
+                )
                 sync_folder(saving.path)
                 if final.exists():
                     final.rmdir()  # it is empty; not every system renames onto a folder

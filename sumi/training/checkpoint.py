@@ -68,6 +68,10 @@ OLDER_NAMES: Final = (
 """Tensor names in older run folders, and their present names."""
 
 
+AVERAGED: Final = "averaged"
+"""The entry of the state that says that the averaged weights are all there are, and in what: float32 or float16."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What a training run needs to continue, as plain values.
@@ -85,6 +89,18 @@ class Checkpoint:
     ema: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, JSON]
+
+    def averaged(self, half: bool = False) -> "Checkpoint":
+        """Only the averaged weights, which are read as the weights too; ``half``: float32 is written as float16.
+
+        Raises InputError if a weight is too large for float16, or is float16 already.
+        """
+        ema = {name: t.half() if half and t.dtype == torch.float32 else t for name, t in self.ema.items()}
+        if half and any(tensor.dtype == torch.float16 for tensor in self.ema.values()):
+            raise InputError("half: the network is in half precision already; leave it out")
+        if wrong := not_finite(ema.items()):
+            raise InputError(f"half: {wrong} is too large for half precision; leave it out")
+        return Checkpoint(self.step, {}, ema, {}, {**self.state, AVERAGED: "float16" if half else "float32"})
 
     def nonfinite(self) -> str | None:
         """The first tensor with a value that is not finite, such as ``ema.network.conv_in.weight``; None: all are."""
@@ -147,19 +163,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     manifest = _verify_all(path)
     model, ema, optimizer = (_read_tensors(path / name) for name in TENSOR_FILES)
-    return Checkpoint(manifest.step, model, ema, optimizer, _read_state(path / "state.json"))
+    state = _read_state(path / "state.json")
+    if AVERAGED in state:
+        model = ema = _widened(ema, state)
+    return Checkpoint(manifest.step, model, ema, optimizer, state)
 
 
 def load_weights(path: Path, name: Literal["model", "ema"]) -> dict[str, Tensor]:
-    """Read one set of weights onto the CPU, verified, without reading the other files.
+    """Read one set of weights onto the CPU, verified, without reading the other.
 
     Raises:
         InputError: the manifest or the file is missing or damaged; the message names it.
         SumiError: the file cannot be read.
     """
-    file = path / f"{name}.safetensors"
+    state = load_state(path)
+    file = path / f"{'ema' if AVERAGED in state else name}.safetensors"
     verify(file, read_manifest(path).files[file.name])
-    return _read_tensors(file)
+    return _widened(_read_tensors(file), state)
 
 
 def load_state(path: Path) -> dict[str, JSON]:
@@ -313,6 +333,11 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     for older, newer in OLDER_NAMES:
         tensors = {re.sub(older, newer, name): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def _widened(tensors: dict[str, Tensor], state: Mapping[str, JSON]) -> dict[str, Tensor]:
+    half = state.get(AVERAGED) == "float16"
+    return {name: t.float() if half and t.dtype == torch.float16 else t for name, t in tensors.items()}
 
 
 def _read_state(file: Path) -> dict[str, JSON]:

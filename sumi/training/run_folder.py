@@ -17,6 +17,9 @@ runs/NAME/
   reconstructed/     output of reconstruct
   parts/NAME/        a run folder of a model that this one needs, such as an autoencoder
   latents/           the training data as the autoencoder encodes them; may be deleted
+
+The name of a model that comes with Sumi stands for its run folder in the package, where nothing is ever written: what
+commands make of it goes to out/NAME/ in the present folder.
 """
 
 import hashlib
@@ -31,6 +34,7 @@ from sumi.boundary.files import refuse_folder, write_text
 from sumi.config import parse_json
 from sumi.errors import InputError, writing
 from sumi.figures.files import is_own
+from sumi.pretrained.shipped import names, shipped
 from sumi.training.checkpoint import find_checkpoints, sync_folder
 from sumi.training.lock import LOCK
 
@@ -59,26 +63,31 @@ SEAL: Final = "sha256"
 
 
 class RunFolder:
-    """The paths of a run, and config.json as plain values."""
+    """The paths of a run, and config.json as plain values.
+
+    ``path``: as it was given; ``shipped``: where it is, if it is a model that comes with Sumi.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.config_file = self.path / "config.json"
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.checkpoints = self.path / "checkpoints"
-        self.skipped_file = self.path / "skipped.txt"
-        self.samples = self.path / "samples"
-        self.report = self.path / "report"
-        self.nll = self.path / "nll"
-        self.explain = self.path / "explain"
-        self.compare = self.path / "compare"
-        self.tuned = self.path / "tuned"
-        self.restored = self.path / "restored"
-        self.varied = self.path / "varied"
-        self.interpolated = self.path / "interpolated"
-        self.reconstructed = self.path / "reconstructed"
-        self.parts = self.path / "parts"
-        self.latents = self.path / "latents"
+        self.shipped = shipped(self.path)
+        place, made = self.shipped or self.path, self.path if self.shipped is None else Path("out") / self.path
+        self.config_file = place / "config.json"
+        self.metrics_file = place / "metrics.jsonl"
+        self.checkpoints = place / "checkpoints"
+        self.skipped_file = place / "skipped.txt"
+        self.samples = made / "samples"
+        self.report = made / "report"
+        self.nll = made / "nll"
+        self.explain = made / "explain"
+        self.compare = made / "compare"
+        self.tuned = made / "tuned"
+        self.restored = made / "restored"
+        self.varied = made / "varied"
+        self.interpolated = made / "interpolated"
+        self.reconstructed = made / "reconstructed"
+        self.parts = place / "parts"
+        self.latents = made / "latents"
 
     def part(self, name: str) -> "RunFolder":
         """The run folder of a model that this one needs."""
@@ -87,7 +96,7 @@ class RunFolder:
     @property
     def names(self) -> tuple[str, ...]:
         """What may be in the folder."""
-        return tuple(path.name for path in vars(self).values() if path != self.path)
+        return tuple(path.name for path in vars(self).values() if path not in (self.path, self.shipped))
 
     def foreign(self) -> list[str]:
         """What is in the folder that no command of Sumi put there, such as any link; sorted, relative to it."""
@@ -106,6 +115,8 @@ class RunFolder:
         That is a config.json of something else, and without one, anything that has a name of the run's. Files that are
         empty count as left over from a write that was cut off.
         """
+        if self.shipped:
+            raise InputError(f"out: {self.path} is the name of a model that comes with Sumi; give another folder")
         refuse_folder(self.path)
         parts = (RunFolder(part) for part in self.parts.glob("*"))  # which are trained before the run has a config.json
         if self.is_described() or find_checkpoints(self.checkpoints)[0] or any(part.is_described() for part in parts):
@@ -155,6 +166,7 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"{self.path}: is not a run folder (it has no config.json); give a folder that `sumi train` made"
+                f"{', or one of ' + ', '.join(names()) if names() else ''}"
             ) from None
         except OSError as error:
             raise InputError(f"{self.config_file}: cannot be read ({error.strerror}); restore it") from None

@@ -160,6 +160,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "doctor": sorted(["--data", "--recipe", "--set", "--device", "--out", *common]),
         "explain": sorted(["--data", "--out", "--checkpoint", "--device", *common]),
         "recipes": common,
+        "models": common,
         "info": common,
         "demo": sorted(["--out", "--device", *common]),
     }

@@ -20,8 +20,10 @@ FORMAT = 1
 
 
 def tuned_file(run: Path, checkpoint: int, steps: int) -> Path:
-    """Where the method for this many steps of a checkpoint is kept."""
-    return RunFolder(run).tuned / f"{checkpoint:08d}-{steps}.json"
+    """Where the method for this many steps of a checkpoint is kept; one that came with the model is second choice."""
+    folder, name = RunFolder(run), f"{checkpoint:08d}-{steps}.json"
+    made, shipped = folder.tuned / name, (folder.shipped or folder.path) / folder.tuned.name / name
+    return shipped if shipped.exists() and not made.exists() else made
 
 
 def save_tuned(file: Path, solver: Tuned, times: Tensor, digest: str, about: dict[str, float | int]) -> None:
