@@ -277,7 +277,9 @@ def _parse(text: str, hint: Any, path: str) -> object:
     if classes and not text.startswith("{"):
         return {"type": text}
     tuples = [option for option in options if get_origin(option) is tuple]
-    if tuples and not text.startswith("["):
+    if tuples and int in options:  # a size: 64, or 48x64
+        text = f"[{text.replace('x', ',')}]" if "x" in text else text
+    elif tuples and not text.startswith("["):
         item = get_args(tuples[0])[0]
         words = [word.strip() for word in text.split(",")]
         if item is str:

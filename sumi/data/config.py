@@ -4,10 +4,10 @@ import re
 import warnings
 from dataclasses import dataclass, field
 
+from sumi.data.frame import WHITE, Fit, Frame, Size, frame_of
 from sumi.errors import InputError
 
 SMALLEST_SIZE, LARGEST_SIZE = 4, 1024
-WHITE = "white"
 MEMORY = "memory"
 """The source of data in memory."""
 
@@ -26,17 +26,28 @@ class DataConfig:
             "MNIST idx files, or .npy file of vectors (N, D); write ./digits for a folder with a built-in's name"
         }
     )
-    size: int | None = field(
+    size: int | tuple[int, int] | None = field(
         default=None,
         metadata={
-            "help": "side of the square images in pixels; none: the set's own size, and 32 for a folder of images"
+            "help": "size of the images in pixels: the side of squares, or height x width, such as 48x64; none: the "
+            "set's own size, and 32 for a folder of images"
+        },
+    )
+    fit: Fit = field(
+        default="crop",
+        metadata={
+            "help": "how images of another shape come to data.size: crop (their middle), pad (with data.background) or "
+            "stretch"
         },
     )
     channels: int | None = field(
         default=None, metadata={"help": "1 (grey) or 3 (colour); none: 1 where every image is grey, else 3"}
     )
     background: str = field(
-        default=WHITE, metadata={"help": "what transparent pixels are laid over: white, black, or a colour #rrggbb"}
+        default=WHITE,
+        metadata={
+            "help": "what transparent pixels are laid over, and data.fit=pad adds: white, black, or a colour #rrggbb"
+        },
     )
     held_out: float = field(
         default=0.1,
@@ -67,10 +78,7 @@ class DataConfig:
             raise InputError(
                 "data.source: is empty; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
             )
-        if self.size is not None and not SMALLEST_SIZE <= self.size <= LARGEST_SIZE:
-            raise InputError(
-                f"data.size: {self.size} is out of range; give a side of {SMALLEST_SIZE} to {LARGEST_SIZE} pixels"
-            )
+        self._check_size()
         if self.channels is not None and self.channels not in (1, 3):
             raise InputError(f"data.channels: {self.channels} is neither 1 (grey) nor 3 (colour); give one of these")
         if not re.fullmatch("white|black|#[0-9a-fA-F]{6}", self.background):
@@ -92,3 +100,26 @@ class DataConfig:
                 raise InputError(
                     f"data.label_pattern: {self.label_pattern} has no group; put parentheses around the class"
                 )
+
+    def frame(self, usual: Size) -> Frame:
+        """The size of the images, or the ``usual`` one, and how they are made to have it."""
+        return frame_of(self.size or usual, self.fit, self.background)
+
+    def _check_size(self) -> None:
+        """A pair of equal sides becomes the one side of a square."""
+        match self.size:
+            case None:
+                sides: tuple[int, ...] = ()
+            case (height, width):
+                sides = (height, width)
+                if height == width:
+                    object.__setattr__(self, "size", height)
+            case int() as side:
+                sides = (side,)
+            case other:
+                raise InputError(f"data.size: {list(other)} is not (height, width); give two numbers, such as 48x64")
+        if any(not SMALLEST_SIZE <= side <= LARGEST_SIZE for side in sides):
+            shown = "x".join(map(str, sides))
+            raise InputError(
+                f"data.size: {shown} is out of range; give sides of {SMALLEST_SIZE} to {LARGEST_SIZE} pixels"
+            )

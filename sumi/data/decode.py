@@ -1,12 +1,11 @@
-"""One image file -> one square of 8-bit sRGB pixels, whatever the file holds.
+"""One image file -> 8-bit sRGB pixels of one size, whatever the file holds.
 
 In this order: the file is decoded at a reduced scale where its format can (JPEG); 12 and 16 bits become eight, of greys
 round(255 v / largest v) and of colours the high byte (both bytes count where they are converted or laid over a
 background); colours of another space than sRGB are converted to it (`sumi.data.colour`); transparency is laid over the
-background; other modes become grey or RGB; the shorter side is resampled to the configured size (Lanczos over its whole
-support, so that nothing aliases) and the longer one cropped about its centre; and the camera's orientation is applied.
-A file that ends early, has holes (`sumi.data.integrity`) or would take too much memory is refused whole. What a file
-holds besides its pixels may be damaged.
+background; other modes become grey or RGB; the picture is fitted to the configured size (`sumi.data.frame`); and the
+camera's orientation is applied. A file that ends early, has holes (`sumi.data.integrity`) or would take too much memory
+is refused whole. What a file holds besides its pixels may be damaged.
 """
 
 import io
@@ -23,12 +22,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
-from PIL.Image import Resampling, Transpose
+from PIL.Image import Transpose
 from PIL.ImageFile import ImageFile
 
 from sumi.data import colour
-from sumi.data.config import WHITE
 from sumi.data.dataset import Skipped
+from sumi.data.frame import WHITE, Frame, Size, frame_of, in_words
 from sumi.data.integrity import IncompleteImage, JPEGStream, check_decoded, check_tiff, png_core
 from sumi.data.memory import Room
 
@@ -55,13 +54,15 @@ _UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_TURNED = (5, 6, 7, 8)
+"""The orientations that exchange height and width."""
 
 
 class Rule(Enum):
     """What was done to an image that a person should know; the value completes "12 of 500 images …"."""
 
-    RESIZED = "were resized and centre-cropped to {size}x{size}"
-    ENLARGED = "are smaller than {size}x{size} and were enlarged"
+    RESIZED = "were {done}"
+    ENLARGED = "are smaller than {size} and were enlarged"
     SIXTEEN_BIT = "hold 16 bits a channel and were reduced to 8"
     CONVERTED = "state a colour profile or gamma other than sRGB and were converted to sRGB"
     PROFILE_UNUSED = "have a colour profile that is damaged or does not fit, and were read as sRGB"
@@ -84,7 +85,7 @@ class UnreadableImage(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """uint8 pixels (C, size, size), C = 1 where the image is grey or was asked to be, else 3; and the rules applied."""
+    """uint8 pixels (C, H, W), C = 1 where the image is grey or was asked to be, else 3; and the rules applied."""
 
     pixels: NDArray[np.uint8]
     rules: frozenset[Rule]
@@ -95,27 +96,27 @@ class Reading:
     """How images are read.
 
     Attributes:
-        size: the side of the square that they are fitted to; None leaves them as large as they are.
+        frame: the size that they are fitted to, and how; None leaves them as large as they are.
         channels: 1 makes them grey; 3 and None leave grey images at one channel.
         layer: what is read of those with transparency.
         background: what transparency is laid over: a name or #rrggbb, as of ``data.background``.
     """
 
-    size: int | None = None
+    frame: Frame | None = None
     channels: int | None = None
     layer: Layer = Layer.SEEN
     background: str = WHITE
 
 
 def decode(
-    path: Path, size: int | None, channels: int | None, layer: Layer = Layer.SEEN, background: str = WHITE
+    path: Path, size: Size | Frame | None, channels: int | None, layer: Layer = Layer.SEEN, background: str = WHITE
 ) -> Decoded:
     """Read one image file; the arguments are those of `Reading`.
 
     Raises:
         UnreadableImage: it is no image, is damaged or truncated, or is too large.
     """
-    reading = Reading(size, channels, layer, background)
+    reading = Reading(None if size is None else frame_of(size), channels, layer, background)
     try:
         try:
             return _of_file(path, lambda: path, reading)
@@ -134,7 +135,7 @@ def decode(
         raise UnreadableImage(_reason(path, error)) from error
 
 
-def try_decode(key: str, path: Path, size: int, channels: int | None, background: str) -> Decoded | Skipped:
+def try_decode(key: str, path: Path, size: Frame, channels: int | None, background: str) -> Decoded | Skipped:
     """``decode``, with the reason as a value."""
     try:
         return decode(path, size, channels, background=background)
@@ -143,30 +144,25 @@ def try_decode(key: str, path: Path, size: int, channels: int | None, background
 
 
 def from_picture(
-    image: Image.Image, size: int | None, channels: int | None, layer: Layer = Layer.SEEN, background: str = WHITE
+    image: Image.Image,
+    size: Size | Frame | None,
+    channels: int | None,
+    layer: Layer = Layer.SEEN,
+    background: str = WHITE,
 ) -> Decoded:
     """An image in memory, by the rules of `decode`. Raises UnreadableImage for floating-point pixels."""
-    reading, rules = Reading(size, channels, layer, background), _resized(image.size, size)
-    return _fitted(image, _hidden(image, None), reading, rules, None)
+    reading = Reading(None if size is None else frame_of(size), channels, layer, background)
+    return _fitted(image, image.size, _hidden(image, None), reading, set(), None)
 
 
-def notes_of(rules: Counter[Rule], count: int, size: int | None, background: str) -> tuple[str, ...]:
+def notes_of(rules: Counter[Rule], count: int, frame: Frame | None, background: str) -> tuple[str, ...]:
     """What was done to how many of ``count`` images, one sentence a rule."""
+    words = {"size": in_words(frame.height, frame.width), "done": frame.done} if frame else {}
     return tuple(
-        f"{rules[rule]} of {count} images {rule.value.format(size=size, background=background)}"
+        f"{rules[rule]} of {count} images {rule.value.format(background=background, **words)}"
         for rule in Rule
         if rules[rule]
     )
-
-
-def fit(image: Image.Image, size: int) -> Image.Image:
-    """A grey or RGB image, its shorter side resampled to ``size`` and its longer one cropped about the centre."""
-    width, height = image.size
-    if width == height == size:
-        return image
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return image.resize((size, size), Resampling.LANCZOS, (left, top, left + side, top + side), reducing_gap=3.0)
 
 
 @lru_cache(maxsize=1)
@@ -186,10 +182,9 @@ def _of_file(path: Path, source: Source, reading: Reading, rules: set[Rule] | No
     with path.open("rb") as file:
         jpeg = JPEGStream(path.read_bytes()) if file.read(3) == b"\xff\xd8\xff" else None
     with Image.open(jpeg, formats=("JPEG",)) if jpeg else _opened(source) as image:
-        size = reading.size
-        rules = (rules or set()) | _resized(image.size, size)
-        if size is not None:
-            image.draft(None, (2 * size, 2 * size))  # a JPEG's own 2, 4 or 8-fold reduction, kept above twice that size
+        own, frame, rules = image.size, reading.frame, rules or set()
+        if frame is not None:  # a JPEG's own 2, 4 or 8-fold reduction, kept above twice that size, however it is turned
+            image.draft(None, (2 * max(frame.height, frame.width),) * 2)
         width, height = image.size
         if width * height > LARGEST_PIXELS:
             raise UnreadableImage(
@@ -205,27 +200,38 @@ def _of_file(path: Path, source: Source, reading: Reading, rules: set[Rule] | No
                 check_tiff(_tags(image), path)
             alpha = _hidden(image, low)
             image.load()
+            own = image.size if image.format == "TIFF" else own  # load() turns a TIFF by itself
             if jpeg is not None:
                 jpeg.check()
             check_decoded(image, path)
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 rules.add(Rule.FIRST_FRAME)
-            return _fitted(image, alpha, reading, rules, low)
+            return _fitted(image, own, alpha, reading, rules, low)
 
 
-def _resized(size: tuple[int, int], side: int | None) -> set[Rule]:
-    if side is None or size == (side, side):
+def _resized(size: tuple[int, int], frame: Frame) -> set[Rule]:
+    """Of a picture of ``size`` = (width, height)."""
+    width, height = size
+    if (height, width) == (frame.height, frame.width):
         return set()
-    return {Rule.RESIZED, Rule.ENLARGED} if min(size) < side else {Rule.RESIZED}
+    return {Rule.RESIZED, Rule.ENLARGED} if frame.enlarges(height, width) else {Rule.RESIZED}
 
 
 def _fitted(
-    image: Image.Image, alpha: Image.Image | None, reading: Reading, rules: set[Rule], low: LowBytes | None
+    image: Image.Image,
+    own: tuple[int, int],
+    alpha: Image.Image | None,
+    reading: Reading,
+    rules: set[Rule],
+    low: LowBytes | None,
 ) -> Decoded:
-    """What is seen of an image, in the size and channels asked for and upright."""
-    orientation = _orientation(image)
-    plain = _to_grey_or_rgb(image, alpha, reading, rules, low)
-    fitted = plain if reading.size is None else fit(plain, reading.size)
+    """What is seen of an image, in the size and channels asked for and upright; ``own``: its size in the file."""
+    orientation, frame = _orientation(image), reading.frame
+    fitted = _to_grey_or_rgb(image, alpha, reading, rules, low)
+    if frame is not None:
+        frame = frame.turned if orientation in _TURNED else frame
+        rules |= _resized(own, frame)
+        fitted = frame.fitted(fitted)
     if orientation in _UPRIGHT:
         fitted = fitted.transpose(_UPRIGHT[orientation])
     pixels = np.asarray(fitted)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, escaped, few, split_notes, split_role
 from sumi.data.decode import Rule, notes_of, try_decode
+from sumi.data.frame import Frame, in_words
 from sumi.data.images import ImageDataset, ImageSpec, indexed
 from sumi.data.listing import list_images
 from sumi.data.memory import require_memory
@@ -37,13 +38,13 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     Raises:
         InputError: fewer than two images can be read, a file of metadata is malformed, or memory does not suffice.
     """
-    size = config.size or DEFAULT_SIZE
+    frame = config.frame(DEFAULT_SIZE)
     listing = list_images(folder)
     found = {key for key, _ in listing.images}
     described, metadata_notes = read_metadata(listing.metadata, listing.root, found)
-    require_memory(len(listing.images), (config.channels or 3, size, size), config.source)
+    require_memory(len(listing.images), (config.channels or 3, frame.height, frame.width), config.source)
 
-    images, keys, rules, unreadable = _decode_all(listing.images, size, config, progress)
+    images, keys, rules, unreadable = _decode_all(listing.images, frame, config, progress)
     missing = [
         Skipped(key, f"is described in {description.place}, but is not there")
         for key, description in described.items()
@@ -55,8 +56,10 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     labels, label_names, class_notes = _classes(keys, described, config.label_pattern, listing.empty)
     captions, caption_notes = _captions(keys, described)
     splits, division = _splits(keys, described)
-    size_notes = () if config.size else (f"data.size was not given: images are fitted to {size}x{size}",)
-    rule_notes = notes_of(rules, len(keys), size, config.background)
+    size_notes = (
+        () if config.size else (f"data.size was not given: images are fitted to {in_words(frame.height, frame.width)}",)
+    )
+    rule_notes = notes_of(rules, len(keys), frame, config.background)
     return ImageDataset(
         images=images,
         labels=labels,
@@ -72,16 +75,16 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
 
 def outline(config: DataConfig) -> ImageSpec:
     """What a folder's images will be, as far as that is known unread: in colour, if nothing else is configured."""
-    size = config.size or DEFAULT_SIZE
-    return ImageSpec(config.channels or 3, size, size, 256, ())
+    frame = config.frame(DEFAULT_SIZE)
+    return ImageSpec(config.channels or 3, frame.height, frame.width, 256, ())
 
 
 def _decode_all(
-    files: Sequence[tuple[str, Path]], size: int, config: DataConfig, progress: Progress | None
+    files: Sequence[tuple[str, Path]], frame: Frame, config: DataConfig, progress: Progress | None
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], Counter[Rule], list[Skipped]]:
-    """Pixels (N, C, size, size) and keys of the files that could be read, how often each rule applied, and the rest."""
+    """Pixels (N, C, H, W) and keys of the files that could be read, how often each rule applied, and the rest."""
     channels = config.channels
-    images = np.empty((len(files), channels or 3, size, size), np.uint8)
+    images = np.empty((len(files), channels or 3, frame.height, frame.width), np.uint8)
     keys: list[str] = []
     rules: Counter[Rule] = Counter()
     unreadable: list[Skipped] = []
@@ -90,7 +93,7 @@ def _decode_all(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")  # what matters of them is said in reasons and rules
-            read = partial(try_decode, size=size, channels=channels, background=config.background)
+            read = partial(try_decode, size=frame, channels=channels, background=config.background)
             results = pool.map(read, [key for key, _ in files], [path for _, path in files])
             for done, ((key, _), result) in enumerate(zip(files, results, strict=True), start=1):
                 if isinstance(result, Skipped):

@@ -17,7 +17,7 @@ from sumi.boundary.arguments import whole
 from sumi.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, divide, divide_by_splits, no_column, no_labels
-from sumi.data.decode import LARGEST_PIXELS, fit
+from sumi.data.decode import LARGEST_PIXELS
 from sumi.data.files import write_samples
 from sumi.data.memory import require_memory
 from sumi.data.pixels import PixelRange
@@ -118,9 +118,8 @@ class ImageSpec:
         return f"{len(indices)} image{'s' if len(indices) != 1 else ''}{before} and {grid}"
 
     def reading(self, config: DataConfig) -> DataConfig:
-        """In the size and the channels of the model, which square images can be made to have."""
-        side = self.height if self.height == self.width else None
-        return replace(config, size=side, channels=self.channels)
+        """In the size and the channels of the model."""
+        return replace(config, size=(self.height, self.width), channels=self.channels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,7 +315,7 @@ def from_images(
 ) -> ImageDataset:
     """uint8 (N, C, H, W) of ``levels`` values, C = 1 or 3 -> a data set in the size and channels of ``config``.
 
-    With ``config.size`` the images are fitted to that square as files are; in-between values then arise, so a set of
+    With ``config.size`` the images are fitted to that as files are; in-between values then arise, so a set of
     fewer levels is spread over 256 first. Grey is repeated where 3 channels are wanted; colours become their luminance
     where 1 is.
 
@@ -324,21 +323,20 @@ def from_images(
         InputError: the result does not fit into memory.
     """
     count, channels, height, width = images.shape
-    side, wanted = config.size, config.channels or channels
-    require_memory(count, (wanted, side or height, side or width), config.source)
-    resized = side is not None and (height, width) != (side, side)
+    frame, wanted = config.frame((height, width)), config.channels or channels
+    require_memory(count, (wanted, frame.height, frame.width), config.source)
+    resized = (height, width) != (frame.height, frame.width)
     if resized or wanted < channels:
-        shape = (side, side) if resized else (height, width)
         spread = np.round(np.arange(levels) * 255 / (levels - 1)).astype(np.uint8)
-        fitted = np.empty((count, wanted, *shape), np.uint8)
+        fitted = np.empty((count, wanted, frame.height, frame.width), np.uint8)
         for i, image in enumerate(images):
             picture = Image.fromarray(spread[image[0] if channels == 1 else image.transpose(1, 2, 0)])
-            picture = picture.convert("L") if wanted < channels else picture
-            pixels = np.asarray(fit(picture, side) if side else picture)
+            picture = frame.fitted(picture.convert("L") if wanted < channels else picture)
+            pixels = np.asarray(picture.convert("L" if wanted == 1 else "RGB"))
             fitted[i] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
             if progress is not None and ((i + 1) % 1000 == 0 or i + 1 == count):
                 progress(i + 1, count)
-        done = f"resized from {width}x{height} to {side}x{side}" if resized else "made grey"
+        done = frame.done_to(height, width) if resized else "made grey"
         note = f"all {count} images were {done}"
         notes = (*notes, note if levels == 256 else f"{note}, which makes their {levels} levels 256")
         images, levels = fitted, 256

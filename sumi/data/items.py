@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.boundary.arguments import finite, tensor
-from sumi.data.config import WHITE
 from sumi.data.decode import Decoded, Layer, Rule, UnreadableImage, decode, from_picture
+from sumi.data.frame import WHITE
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 

@@ -28,6 +28,7 @@ from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, Progress
 from sumi.data.decode import Rule, UnreadableImage, from_picture, notes_of
 from sumi.data.folder import DEFAULT_SIZE
+from sumi.data.frame import in_words
 from sumi.data.images import ImageDataset, indexed
 from sumi.data.load import load, peek
 from sumi.data.spec import DataSpec
@@ -192,12 +193,12 @@ def _from_pictures(
     progress: Progress | None,
 ) -> ImageDataset:
     sizes = {picture.size for picture in pictures}
-    size = config.size or (None if len(sizes) == 1 else DEFAULT_SIZE)
+    frame = config.frame(DEFAULT_SIZE) if config.size or len(sizes) > 1 else None
     rules: Counter[Rule] = Counter()
     found = []
     for i, picture in enumerate(pictures):
         try:
-            decoded = from_picture(picture, size, config.channels, background=config.background)
+            decoded = from_picture(picture, frame, config.channels, background=config.background)
         except UnreadableImage as error:
             raise InputError(f"data: item {i}: {error}") from None
         rules.update(decoded.rules)
@@ -206,8 +207,12 @@ def _from_pictures(
             progress(i + 1, len(pictures))
     channels = config.channels or max(len(pixels) for pixels in found)
     images = np.stack([np.broadcast_to(pixels, (channels, *pixels.shape[1:])) for pixels in found])
-    fitted = () if config.size or size is None else (f"data.size was not given: images are fitted to {size}x{size}",)
-    notes = notes_of(rules, len(found), size, config.background)
+    fitted = (
+        ()
+        if config.size or frame is None
+        else (f"data.size was not given: images are fitted to {in_words(frame.height, frame.width)}",)
+    )
+    notes = notes_of(rules, len(found), frame, config.background)
     index, names = _classes(labels, classes)
     keys = tuple(f"item/{i:07d}" for i in range(len(found)))
     return ImageDataset(images, index, names, None, keys, notes=(*fitted, *notes))

@@ -68,8 +68,8 @@ def evaluate_sets(
     space = open_space(options.features, pick_device(device))
     first, second = _read("a", a, options, device), _read("b", b, options, device)
     if first.shape != second.shape:
-        sizes = " and ".join("{0} of {2}x{1}".format(*x.shape) for x in (first, second))
-        raise InputError(f"a, b: images of {sizes} (channels of width x height); give images of one size and channels")
+        sizes = " and ".join("{} of {}x{}".format(*x.shape) for x in (first, second))
+        raise InputError(f"a, b: images of {sizes} (channels of height x width); give images of one size and channels")
     train, held_out = map(second.subset, divide(second.keys, 0.5))
     for field, count in (("a", len(first)), ("b", min(len(train), len(held_out)))):
         if count < FEWEST_IMAGES:
@@ -170,12 +170,10 @@ def _folder(folder: Path, progress: Progress | None) -> Dataset:
         with suppress(UnidentifiedImageError, OSError, ValueError, SyntaxError), Image.open(path) as picture:
             sizes.setdefault(picture.size, key)  # a damaged file is left to the reader, which skips and lists it
     match list(sizes.items()):
-        case [((width, height), _)] if width == height:
-            data = load_folder(folder, DataConfig(str(folder), size=width), progress=progress)
         case [((width, height), _)]:
-            raise InputError(f"{folder} holds images of {width}x{height}; square ones are needed, or an array in .npy")
+            data = load_folder(folder, DataConfig(str(folder), size=(height, width)), progress=progress)
         case [((width, height), key), ((other, another), second), *_]:
-            sides = f"{escaped(key)} of {width}x{height} and {escaped(second)} of {other}x{another}"
+            sides = f"{escaped(key)} of {height}x{width} and {escaped(second)} of {another}x{other} (height x width)"
             raise InputError(f"{folder} holds {sides}; make all images of one size")
         case _:
             raise InputError(f"{folder} holds no readable image; give a folder of images")

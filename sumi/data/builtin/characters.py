@@ -45,7 +45,8 @@ def load_characters(config: DataConfig, progress: Progress | None = None) -> Ima
 
 def outline_of_characters(config: DataConfig) -> ImageSpec:
     """What the images of `load_characters` are, unread."""
-    return ImageSpec(config.channels or 3, config.size or SIZE, config.size or SIZE, 256, CLASSES)
+    frame = config.frame(SIZE)
+    return ImageSpec(config.channels or 3, frame.height, frame.width, 256, CLASSES)
 
 
 def unpack(path: Path) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:

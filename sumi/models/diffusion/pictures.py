@@ -23,9 +23,9 @@ from torch import Tensor
 
 from sumi.boundary.arguments import tensor
 from sumi.config import nearest
-from sumi.data.config import WHITE
 from sumi.data.decode import Layer
 from sumi.data.files import is_made, save, write_images
+from sumi.data.frame import WHITE
 from sumi.data.items import BYTES, decoded_picture, read_items, shown_picture
 from sumi.errors import InputError
 from sumi.figures.files import write_picture
