@@ -21,6 +21,7 @@ from sumi.boundary.files import given_path, refuse_folder, short_name, write_tex
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress, divide, escaped, evenly_spaced, every_label, everything
 from sumi.data.folder import load_folder
+from sumi.data.frame import in_words
 from sumi.data.idx import find_idx
 from sumi.data.images import ImageDataset, ImageSpec
 from sumi.data.listing import list_images
@@ -173,7 +174,7 @@ def _folder(folder: Path, progress: Progress | None) -> Dataset:
         case [((width, height), _)]:
             data = load_folder(folder, DataConfig(str(folder), size=(height, width)), progress=progress)
         case [((width, height), key), ((other, another), second), *_]:
-            sides = f"{escaped(key)} of {height}x{width} and {escaped(second)} of {another}x{other} (height x width)"
+            sides = f"{escaped(key)} of {in_words(height, width)} and {escaped(second)} of {in_words(another, other)}"
             raise InputError(f"{folder} holds {sides}; make all images of one size")
         case _:
             raise InputError(f"{folder} holds no readable image; give a folder of images")

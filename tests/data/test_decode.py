@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from PIL import Image
 
 from sumi.data import decode as decode_module
 from sumi.data.decode import Decoded, Rule, UnreadableImage, decode
+from tests.orientations import STORED
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -46,20 +46,6 @@ def test_an_image_of_the_size_asked_for_is_read_exactly(tmp_path: Path, suffix: 
     assert (hwc(decoded) == COLOURS).all()
     assert decoded.pixels.dtype == np.uint8
     assert decoded.rules == frozenset()
-
-
-# What a file stores where the picture is u: the side of the picture on which the stored first row and the stored first
-# column lie (Exif 2.3, table 6), as array operations.
-STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda u: u,  # top, left
-    2: lambda u: u[:, ::-1],  # top, right
-    3: lambda u: u[::-1, ::-1],  # bottom, right
-    4: lambda u: u[::-1],  # bottom, left
-    5: lambda u: u.swapaxes(0, 1),  # left, top
-    6: lambda u: u[:, ::-1].swapaxes(0, 1),  # right, top
-    7: lambda u: u[::-1, ::-1].swapaxes(0, 1),  # right, bottom
-    8: lambda u: u[::-1].swapaxes(0, 1),  # left, bottom
-}
 
 
 @pytest.mark.parametrize("orientation", STORED)

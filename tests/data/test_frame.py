@@ -15,7 +15,7 @@ from sumi.data.frame import Fit, Frame, frame_of
 from sumi.data.images import ImageSpec
 from sumi.data.load import load
 from sumi.errors import InputError
-from tests.data.test_decode import STORED
+from tests.orientations import STORED
 
 
 def ramps(height: int, width: int) -> np.ndarray:

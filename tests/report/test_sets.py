@@ -109,7 +109,7 @@ def test_a_grid_of_samples_is_no_sample(digits: NDArray[np.uint8], tmp_path: Pat
         ("colour", "fine", "a, b: images of 3 of 8x8 and 1 of 8x8"),
         ("empty", "fine", "a: {}/empty holds no readable image"),
         ("mixed", "fine", "a: {}/mixed holds a/0000.png of 8x8 and b/wide.png of 16x16; make all images of one size"),
-        ("wide", "fine", "a: {}/wide holds images of 8x4; square ones are needed"),
+        ("wide", "fine", "a, b: images of 1 of 4x8 and 1 of 8x8 (channels of height x width)"),
         ("file", "fine", "a: {}/file is one file"),
         ("nowhere", "fine", "a: {}/nowhere does not exist"),
         ("vectors", "fine", "a: holds vectors, and images are needed here"),
