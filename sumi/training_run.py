@@ -262,7 +262,9 @@ def _train_on(
         events.say(f"{trainer.skipped} of {trainer.step} steps were skipped: {run.metrics_file} names their samples")
     own = own_network(config)
     network = None if own is None else own.network
-    return load(run.path, device=str(trainer.device), network=network, parts=known)
+    model = load(run.path, device=str(trainer.device), network=network, parts=known)
+    model.finish(kept)
+    return model
 
 
 def build_trainer(

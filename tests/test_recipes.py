@@ -50,6 +50,7 @@ OF_IMAGES = (
     "upscale",
     "colourise",
     "latent",
+    "dit",
 )  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
 DIFFUSION = [
@@ -61,6 +62,10 @@ TINY = {
     "latent": [
         *(*UNET, "network.attention=", "autoencoder.steps=20", "autoencoder.network.widths=32"),
         "autoencoder.network.blocks=1",
+    ],
+    "dit": [
+        *("network.width=32", "network.blocks=2", "network.embedding=32", "autoencoder.steps=20"),
+        *("autoencoder.network.widths=32", "autoencoder.network.blocks=1"),
     ],
 }
 RUNS = [
@@ -104,6 +109,7 @@ def test_there_are_these() -> None:
         "flow",
         "jit",
         "latent",
+        "dit",
         "autoencoder",
         *BASELINES,
     ]
@@ -248,6 +254,18 @@ def test_jit() -> None:
     assert (config.times.name, config.times.mean, config.times.std) == ("logit_normal", 0.8, 0.8)
     assert (config.network.name, config.network.patch, config.sampling.solver) == ("transformer", 2, "heun")
     assert jit.recipe(DataConfig("digits"), replace(DIGITS, height=64, width=48)).network.patch == 6
+
+
+def test_dit() -> None:
+    """Peebles & Xie 2023, sections 3.1 and 4: DDPM's process in latents, a transformer on patches of 2x2 of them that
+    predicts ε; and v, or the learned variance, by name."""
+    config = recipe("dit")
+    assert config.schedule == LinearBeta(steps=1000, beta_start=1e-4, beta_end=0.02)
+    assert (config.autoencoder.name, config.network.name, config.network.patch) == ("trained", "transformer", 2)
+    assert (config.parameterization.name, config.training.ema_decay) == ("noise", 0.9999)
+    assert recipe("dit", "digits", "parameterization=velocity").parameterization.name == "velocity"
+    learned = recipe("dit", "digits", "variance=learned", "sampling.solver=ddpm_learned", "network.patch=1")
+    assert isinstance(build_loss(learned, build_denoiser(learned, DIGITS), None), HybridLoss)
 
 
 @pytest.mark.parametrize("name", [name for name in DIFFUSION if name not in OF_IMAGES])

@@ -17,7 +17,7 @@ class AutoencoderNetwork:
     """Shape of an autoencoder: each level halves the sides."""
 
     widths: tuple[int, ...] = field(
-        default=(32, 128),
+        default=(32, 64),
         metadata={"help": "channels of each level, half the resolution first; each divides 4 times the one before"},
     )
     blocks: tuple[int, ...] = field(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sumi.autoencoders.autoencoder import Autoencoder, AutoencoderNetwork
+from sumi.autoencoders.preview import FITTED, LinearPreview
 from sumi.autoencoders.tiling import tiled
 from sumi.boundary.arguments import finite, whole
+from sumi.boundary.files import write_text
+from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.data.items import Items, read_items
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
@@ -21,6 +25,7 @@ from sumi.models.samples import Samples
 from sumi.models.size import bounded
 from sumi.objectives.reconstruction import ReconstructionLoss, ReconstructionObjective, Trained
 from sumi.progress import one_shown
+from sumi.training.run_folder import RunFolder
 
 TILE = 512
 """Side of the tiles that larger pictures are encoded and decoded in."""
@@ -69,6 +74,27 @@ class AutoencoderModel(TrainedModel[AutoencoderConfig, Trained]):
     def preview(self) -> bytes | None:
         """None: an autoencoder makes no samples."""
         return None
+
+    def finish(self, data: Dataset) -> None:
+        """Write the preview of its latents."""
+        images = evenly_spaced(data, FITTED)
+        found = LinearPreview.fit(self.encode(images), images)
+        write_text(RunFolder(self.folder).preview_file, found.to_json())
+
+    @cached_property
+    def linear_preview(self) -> LinearPreview | None:
+        """A cheap look at its latents; None: its training is not over, or it is older than these.
+
+        Raises InputError where the file is damaged.
+        """
+        file = RunFolder(self.folder).preview_file
+        channels = self.autoencoder.regularizer.channels
+        return LinearPreview.read(file, self.images.channels, channels) if file.exists() else None
+
+    def files(self) -> dict[str, str]:
+        """Its preview, where there is one."""
+        found = self.linear_preview
+        return {} if found is None else {RunFolder(self.folder).preview_file.name: found.to_json()}
 
     @torch.no_grad()
     def posterior(self, images: Items) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from sumi.boundary.arguments import MOST_COUNT, path, whole
+from sumi.boundary.files import write_text
 from sumi.config import to_json
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
@@ -284,6 +285,8 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             shutil.rmtree(saving.path, ignore_errors=True)  # of a save that was killed
             try:
                 saving.write_config(to_json(self.description))
+                for name, text in self.files().items():
+                    write_text(saving.path / name, text)
                 for name, part in self.parts().items():
                     part.save(saving.part(name).path)  # in full: their hashes are in its configuration
                 save_checkpoint(
@@ -313,6 +316,14 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
     def parts(self) -> dict[str, "TrainedModel"]:
         """The models that this one needs, by name; they are kept in its run folder."""
         return {}
+
+    def files(self) -> dict[str, str]:
+        """Further files of its run folder, by name, that belong to the weights."""
+        return {}
+
+    def finish(self, data: Dataset) -> None:
+        """Write into its run folder what is made of the training ``data`` once it is trained."""
+        del data
 
     @abstractmethod
     def preview(self) -> bytes | None:

@@ -7,6 +7,6 @@ from sumi.training.config import TrainingConfig
 
 
 def recipe(data: DataConfig, _: DataSpec) -> AutoencoderConfig:
-    """Four channels of latents; the learning rate falls at the end."""
-    training = TrainingConfig(steps=8000, batch_size=16, decay="cosine", sample_every=0)
+    """Four channels of latents; orthogonal steps, whose rate falls at the end."""
+    training = TrainingConfig(steps=8000, batch_size=16, optimizer="muon", decay="cosine", sample_every=0)
     return AutoencoderConfig(recipe="autoencoder", data=data, training=training)

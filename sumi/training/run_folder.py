@@ -5,6 +5,7 @@ runs/NAME/
   metrics.jsonl      the training log (`sumi.training.metrics_log`)
   checkpoints/       one folder per checkpoint (`sumi.training.checkpoint`)
   skipped.txt        unusable data files, with the reasons
+  preview.json       of an autoencoder: colours of latents, fitted once it is trained
   samples/           a grid of samples by step, and the output of `sumi sample`
   report/            report.html and its figures
   nll/               likelihoods
@@ -49,7 +50,7 @@ _FIGURES: Final = (
 """Those that did not always say that Sumi made them."""
 _OWN: Final = re.compile(
     r"(.*/)?\.[^/]+\.(new|cut)"
-    r"|config\.json|metrics\.jsonl|skipped\.txt|\.lock"
+    r"|(config|preview)\.json|metrics\.jsonl|skipped\.txt|\.lock"
     r"|checkpoints/\.?\d{8,}(\.saving|\.replaced|\.removing)?/[a-z]+\.(safetensors|json)"
     r"|samples/\d{8,}\.png|tuned/\d{8,}-\d+\.json"
     rf"|(samples|restored|varied|interpolated)/[^/]+/({_PICTURES})"
@@ -76,6 +77,7 @@ class RunFolder:
         self.metrics_file = place / "metrics.jsonl"
         self.checkpoints = place / "checkpoints"
         self.skipped_file = place / "skipped.txt"
+        self.preview_file = place / "preview.json"
         self.samples = made / "samples"
         self.report = made / "report"
         self.nll = made / "nll"

@@ -72,8 +72,9 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             case TrainedAutoencoder(weights=weights) as chosen:
                 scale = self.module.auxiliary["latents"]
                 assert isinstance(scale, LatentScale)
-                autoencoder = autoencoder_of(self.folder, weights, self.device).autoencoder
-                return LatentSpace(chosen.denoised(self.items).shape, autoencoder, scale)
+                model = autoencoder_of(self.folder, weights, self.device)
+                shape = chosen.denoised(self.items).shape
+                return LatentSpace(shape, model.autoencoder, scale, model.linear_preview)
             case NoAutoencoder():
                 return DataSpace(self.items.shape, bounded=len(self.items.shape) == 3)
 
@@ -480,6 +481,12 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
     def seen(self, z: Tensor) -> Tensor:
         """What is denoised (N, …), as items, on the CPU."""
         return torch.cat([self.space.decode(part.to(self.device)).cpu() for part in z.split(64)])
+
+    @torch.inference_mode()
+    def glimpse(self, z: Tensor) -> Tensor:
+        """States on the way (N, …), such as a `sample` callback gets, as items, on the CPU; of latents a cheap preview
+        of the autoencoder's, in squares of one colour a latent."""
+        return self.space.glimpse(z.to(self.device)).cpu()
 
     @torch.inference_mode()
     def _encoded(self, items: Tensor) -> Tensor:

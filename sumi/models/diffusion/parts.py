@@ -45,10 +45,10 @@ def with_autoencoder(
     else:
         chosen.denoised(items)  # refuses sides that the factor does not divide, before anything is trained
         own = settings.training
-        own = settings.training
         training = TrainingConfig(
             steps=chosen.steps,
             batch_size=chosen.batch_size,
+            optimizer="muon",
             decay="cosine",
             sample_every=0,
             precision=own.precision,

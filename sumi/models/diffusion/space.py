@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from sumi.autoencoders.autoencoder import Autoencoder
+from sumi.autoencoders.preview import LinearPreview
 from sumi.autoencoders.scale import LatentScale
 from sumi.autoencoders.tiling import tiled
 from sumi.errors import InputError
@@ -39,6 +40,10 @@ class Space(Protocol):
         """The way back, which can be differentiated."""
         ...
 
+    def glimpse(self, z: Tensor) -> Tensor:
+        """Pictures of states z on the way, which cost less than to decode them."""
+        ...
+
     def refuse(self, what: str) -> None:
         """Raises InputError in latents, where ``what`` has no meaning."""
         ...
@@ -60,6 +65,10 @@ class DataSpace:
         """z itself."""
         return z
 
+    def glimpse(self, z: Tensor) -> Tensor:
+        """z itself."""
+        return z
+
     def refuse(self, what: str) -> None:
         """Nothing is refused."""
 
@@ -71,6 +80,7 @@ class LatentSpace:
     shape: tuple[int, ...]
     autoencoder: Autoencoder
     scale: LatentScale
+    preview: LinearPreview | None = None
     bounded: bool = False
 
     @property
@@ -90,6 +100,13 @@ class LatentSpace:
     def decode(self, z: Tensor) -> Tensor:
         """Images in [-1, 1]."""
         return self._of_tiles(self.autoencoder.decode, self.scale.inverse(z), TILE // self.factor)
+
+    def glimpse(self, z: Tensor) -> Tensor:
+        """The autoencoder's linear preview, a square of one colour a latent; decoded where it has none."""
+        if self.preview is None:
+            return self.decode(z)
+        small = self.preview(self.scale.inverse(z))
+        return small.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3)
 
     def refuse(self, what: str) -> None:
         """See `Space.refuse`."""

@@ -60,7 +60,9 @@ def size(level: NoiseLevel) -> float:
 
 def write_trajectory(model: DiffusionModel, path: Trajectory, folder: Path) -> tuple[Path, Path]:
     """Write strip.png (ten states side by side) and emerging.webp (an animation of up to 60); returns their paths."""
-    items, path = model.items, path if model.space.factor == 1 else replace(path, x=model.seen(path.x))
+    items = model.items
+    if model.space.factor > 1:  # states are previewed, the last one is decoded
+        path = replace(path, x=torch.cat([model.glimpse(path.x[:-1]), model.seen(path.x[-1:])]))
     strip, moving = items.strip(path.t, path.x), items.animation(path.t, path.x)
     strip_file, animation_file = folder / "strip.png", folder / "emerging.webp"
     return write_picture(strip_file, strip), write_picture(animation_file, moving)
