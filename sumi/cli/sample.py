@@ -14,6 +14,8 @@ from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from torch import Tensor
 
     from sumi.models.diffusion.model import DiffusionModel
@@ -46,6 +48,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_guidance(parser)
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
+    parser.add_argument(
+        "--format", metavar="F", help="png (a file an image), or one file of all: npz or npy of (N, H, W, C), or tar"
+    )
+    parser.add_argument(
+        "--shard", metavar="K/N", help="make the K-th of N parts, as the K-th of N processes that share"
+    )
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     add_device(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for the samples (default: inside the run folder)")
@@ -82,7 +90,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     def make(batch: range) -> Tensor:
         return model.sample(len(batch), seed=options.seed, start=batch.start, batch_size=len(batch), progress=False)
 
-    name = f"{model.step:08d}-seed{options.seed}"
+    name = f"{model.step:08d}-seed{options.seed}{_span(model, options)}"
     folder = Path(options.out) if options.out else RunFolder(options.run).samples / name
     about = {
         "run": str(options.run),
@@ -90,17 +98,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
         "seed": options.seed,
         "digest": digest_of(model, options),
     }
-    with counting("sampling") as progress:
-        wrote = model.items.write(
-            folder,
-            make,
-            range(options.start, options.start + options.n),
-            batch_size=options.batch_size,
-            title=title(options),
-            about=about,
-            progress=progress,
-        )
-    say(f"wrote {wrote} ({model.how_sampled()})")
+    say(f"wrote {_written(model, folder, make, options, options.batch_size, about)} ({model.how_sampled()})")
 
 
 def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
@@ -118,8 +116,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     method = model.method(tuned=options.label is None and not values and own, **settings)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
-    if model.items.together:  # one file holds them all
-        name += f"-{options.start}to{options.start + options.n - 1}"
+    name += _span(model, options)
     name += "" if own else f"-{options.size}"
     name += "" if options.label is None else f"-{plain(options.label)}"
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
@@ -138,33 +135,61 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     about |= values if options.label is None else {"label": options.label, **values}
     about |= {"threshold": model.config.sampling.threshold}
     about |= about_guidance(model, options, conditioned=options.label is not None or bool(values))
-    labels = None
-    if options.label == "all":
+
+    def label(index: int) -> dict[str, object]:
         names = model.items.label_names
-        labels = [{"label": names[i % len(names)]} for i in range(options.start, options.start + options.n)]
+        return {"label": names[index % len(names)]} if options.label == "all" else {}
 
     def make(batch: range) -> Tensor:
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
         return model.sample(len(batch), **whole)
 
-    with counting("sampling") as progress:
-        wrote = model.items.write(
-            folder,
-            make,
-            range(options.start, options.start + options.n),
-            batch_size=model.batch_of(options.batch_size, size),
-            title=title(options),
-            about=about,
-            each=labels,
-            progress=progress,
-        )
-    how = f"({method.name}, {method.steps} steps)"
-    say(f"wrote {wrote} {how}")
+    wrote = _written(model, folder, make, options, model.batch_of(options.batch_size, size), about, label)
+    say(f"wrote {wrote} ({method.name}, {method.steps} steps)")
     if options.trajectory:
         shown = options.n if model.items.together else None
         way = trajectory(model, options.start, n=shown, **given)
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
+
+
+def _span(model: GenerativeModel, options: argparse.Namespace) -> str:
+    """Which samples, in the name of a folder where one file holds them all."""
+    together = model.items.together or options.format not in (None, "png")
+    return f"-{options.start}to{options.start + options.n - 1}" if together else ""
+
+
+def _written(
+    model: GenerativeModel,
+    folder: Path,
+    make: Callable[[range], Tensor],
+    options: argparse.Namespace,
+    batch_size: int,
+    about: Mapping[str, object],
+    each: Callable[[int], Mapping[str, object]] | None = None,
+) -> str:
+    """Make the samples and write them; returns what was written, in words."""
+    from sumi.data.files import Writing
+
+    with counting("sampling") as progress:
+        how = Writing(
+            batch_size=batch_size,
+            title=title(options),
+            about=about,
+            each=each,
+            progress=progress,
+            format=options.format or "",
+            shard=(1, 1) if options.shard is None else read_shard(options.shard),
+        )
+        return model.items.write(folder, make, range(options.start, options.start + options.n), how)
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """K/N. Raises InputError."""
+    k, _, shards = text.partition("/")
+    if not (k.isdecimal() and shards.isdecimal()):
+        raise InputError(f"--shard {text}: is not of the form K/N; write 1/4 for the first of four processes")
+    return int(k), int(shards)
 
 
 def title(options: argparse.Namespace) -> str:

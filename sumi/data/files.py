@@ -2,10 +2,11 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import numpy as np
 import torch
@@ -24,48 +25,81 @@ MOST_IN_GRID: Final = 1024
 SPELT: Final = frozenset({"run", "image", "mask", "a", "b", "worse", "classifier"})
 """What files say as it was typed. Whether two were made alike is seen from ``digest`` and ``given`` instead."""
 
+FORMATS: Final = ("png", "npz", "npy", "tar")
+"""A file an image, or one file of all (`sumi.data.archives`)."""
+
 Facts = Mapping[str, object]
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How samples are written, and what is known of them.
+
+    ``about``: all of them, ``each``: the one of an index alone. ``format``: of `FORMATS`, "" for what suits the data.
+    ``shard``: (k, K), this process is the k-th of K, 1 ≤ k ≤ K, that share the batches. ``progress(done, total)``.
+    """
+
+    batch_size: int
+    title: str
+    about: Facts
+    each: Callable[[int], Facts] | None = None
+    progress: Callable[[int, int], None] | None = None
+    format: str = ""
+    shard: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        k, shards = self.shard
+        if not 1 <= k <= shards:
+            raise InputError(f"shard: {k}/{shards} is not one of 1/{shards} to {shards}/{shards}; give one of those")
+        if self.format not in ("", *FORMATS):
+            raise InputError(f"format: {self.format} is none of {', '.join(FORMATS)}; give one of those")
+
+    def share(self, indices: range) -> range:
+        """Those of this shard: whole batches of the ``indices``, so every batch is the one that one process makes."""
+        k, shards = self.shard
+        batches = ceil(len(indices) / self.batch_size)
+        return indices[batches * (k - 1) // shards * self.batch_size : batches * k // shards * self.batch_size]
+
+    def facts(self, index: int) -> Facts:
+        """What is known of one."""
+        return {**self.about, **(self.each(index) if self.each else {})}
+
+
 def write_samples(
-    folder: Path,
-    make: Callable[[range], Tensor],
-    indices: range,
-    *,
-    batch_size: int,
-    about: Facts,
-    each: Sequence[Facts] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Path, int]:
+    folder: Path, make: Callable[[range], Tensor], indices: range, how: Writing
+) -> tuple[Path | None, int]:
     """Write the images ``indices`` as `write_images` does, each batch as soon as it is made.
 
     ``make`` gives a batch as uint8 (n, C, H, W). One whose files are there, whole and made alike, is not made again, so
-    the same call goes on where another was cut off. The grid has the first `MOST_IN_GRID`. Returns its path, and how
-    many files were there. ``progress(done, total)``. Raises as `write_images`, before anything is made.
+    the same call goes on where another was cut off. The grid has the first `MOST_IN_GRID`. Returns its path, None where
+    other shards have yet to make some of those; and how many files were there. Raises as `write_images`, before
+    anything is made.
     """
-    facts = _facts(about, indices, each)
-    there = _there(folder, facts)
-    shown: list[NDArray[np.uint8]] = []
-    for batch in batches_of(indices, batch_size, progress):
-        if not there.issuperset(batch):
-            _save(folder, make(batch), {index: facts[index] for index in batch})
-        shown += [_pixels(_file(folder, index)) for index in batch[: MOST_IN_GRID - len(shown)]]
-    return _write_grid(folder, np.stack(shown), about, indices), len(there)
+    _refuse_places(folder)
+    own = how.share(indices)
+    there = sum(is_made(_file(folder, index), how.facts(index)) for index in own)
+    for batch in batches_of(own, how.batch_size, how.progress):
+        if not all(is_made(_file(folder, index), how.facts(index)) for index in batch):
+            _save(folder, make(batch), {index: how.facts(index) for index in batch})
+    first = indices[:MOST_IN_GRID]
+    if not all(is_made(_file(folder, index), how.facts(index)) for index in first):
+        return None, there
+    shown = np.stack([_pixels(_file(folder, index)) for index in first])
+    return write_grid(folder, shown, how.about, indices), there
 
 
-def write_images(
-    folder: Path, images: Tensor, *, start: int, about: Facts, each: Sequence[Facts] | None = None
-) -> Path:
+def write_images(folder: Path, images: Tensor, *, start: int, about: Facts) -> Path:
     """Write uint8 (n, C, H, W) as 00000.png … (numbered from ``start``) and grid.png; returns the grid's path.
 
-    Each file carries ``about``, what ``each`` says of it alone, and its index as JSON in the PNG text "sumi". Raises
-    InputError for a file that was made otherwise, SumiError where one cannot be written.
+    Each file carries ``about`` and its index as JSON in the PNG text "sumi". Raises InputError for a file that was made
+    otherwise, SumiError where one cannot be written.
     """
     indices = range(start, start + len(images))
-    facts = _facts(about, indices, each)
-    _there(folder, facts)
-    _save(folder, images, facts)
-    return _write_grid(folder, images.numpy(), about, indices)
+    _refuse_places(folder)
+    for index in indices:
+        is_made(_file(folder, index), about)
+    _save(folder, images, dict.fromkeys(indices, about))
+    return write_grid(folder, images.numpy(), about, indices)
 
 
 def batches_of(indices: range, batch_size: int, progress: Callable[[int, int], None] | None = None) -> Iterator[range]:
@@ -109,49 +143,50 @@ def refuse_vectors(folder: Path, about: Facts) -> None:
     refuse_folder(folder)
     numbers = folder / "vectors.npy"
     if not is_made(folder / "picture.png", about) and numbers.exists() and numbers.stat().st_size:
-        raise _made_otherwise(numbers)
+        raise made_otherwise(numbers)
 
 
 def save(file: Path, pixels: Tensor, about: Facts) -> None:
     """One image, uint8 (C, H, W), as a PNG file that carries ``about``. Raises InputError for somebody else's file."""
     refuse_foreign(file)
-    _write_png(file, _picture(pixels), about)
-
-
-def _facts(about: Facts, indices: range, each: Sequence[Facts] | None) -> dict[int, Facts]:
-    return {index: {**about, **(each[k] if each else {})} for k, index in enumerate(indices)}
+    _write_png(file, picture_of(pixels), about)
 
 
 def _file(folder: Path, index: int) -> Path:
     return folder / f"{index:05d}.png"
 
 
-def _there(folder: Path, facts: Mapping[int, Facts]) -> set[int]:
-    """Which of these files are there. Raises InputError for files in their places that were made otherwise."""
+def _refuse_places(folder: Path) -> None:
+    """Raises InputError where the folder cannot be written into, or has somebody else's grid."""
     refuse_folder(folder)
     refuse_foreign(folder / "grid.png")
-    return {index for index, about in facts.items() if is_made(_file(folder, index), about)}
 
 
 def _save(folder: Path, images: Tensor, facts: Mapping[int, Facts]) -> None:
     for (index, about), pixels in zip(facts.items(), images, strict=True):
-        _write_png(_file(folder, index), _picture(pixels), {**about, "index": index})
+        _write_png(_file(folder, index), picture_of(pixels), {**about, "index": index})
 
 
-def _write_grid(folder: Path, images: NDArray[np.uint8], about: Facts, indices: range) -> Path:
+def write_grid(folder: Path, images: NDArray[np.uint8], about: Facts, indices: range) -> Path:
+    """grid.png of the first of the ``indices``, (n, C, H, W); returns its path."""
     facts = {**about, "index": indices.start, "count": len(indices)}
     return _write_png(folder / "grid.png", image_grid(images[:MOST_IN_GRID]), facts)
 
 
 def _write_png(file: Path, picture: Image.Image, about: Facts) -> Path:
-    info = PngInfo()
-    info.add_text("sumi", json.dumps(about))
     with whole(file) as written:
-        picture.save(written, "PNG", pnginfo=info)
+        encode(written, picture, about)
     return file
 
 
-def _picture(pixels: Tensor) -> Image.Image:
+def encode(file: IO[bytes], picture: Image.Image, about: Facts) -> None:
+    """A PNG whose text "sumi" is ``about``, as JSON."""
+    info = PngInfo()
+    info.add_text("sumi", json.dumps(about))
+    picture.save(file, "PNG", pnginfo=info)
+
+
+def picture_of(pixels: Tensor) -> Image.Image:
     values = pixels.permute(1, 2, 0).numpy()
     return Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values)
 
@@ -177,14 +212,17 @@ def is_made(file: Path, about: Facts) -> bool:
         made = None
     if made is None and is_unfinished(file):
         return False
-    if not isinstance(made, dict) or _alike(made) != _alike(about):
-        raise _made_otherwise(file)
+    if not isinstance(made, dict) or not alike(made, about):
+        raise made_otherwise(file)
     return file.read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
-def _alike(about: Facts) -> Facts:
-    return {name: value for name, value in about.items() if name not in SPELT and name != "index"}
+def alike(a: Facts, b: Facts) -> bool:
+    """Whether what two files say of themselves means that they were made alike."""
+    first, second = ({k: v for k, v in facts.items() if k not in SPELT and k != "index"} for facts in (a, b))
+    return first == second
 
 
-def _made_otherwise(file: Path) -> InputError:
+def made_otherwise(file: Path) -> InputError:
+    """The error for a file in the place of another one."""
     return InputError(f"out: {file.parent} holds {file.name}, which was made with other settings; give another folder")

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from sumi.boundary.arguments import whole
 from sumi.config import nearest
+from sumi.data.archives import write_archive
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, divide, divide_by_splits, no_column, no_labels
 from sumi.data.decode import LARGEST_PIXELS
-from sumi.data.files import write_samples
+from sumi.data.files import Writing, write_samples
 from sumi.data.memory import require_memory
 from sumi.data.pixels import PixelRange
 from sumi.data.spec import DataSpec, Unit, describe, states, unlike
@@ -91,31 +92,22 @@ class ImageSpec:
         scale = max(1, 256 // many.shape[-1])
         return animation([image_grid(frame[None], columns=1, scale=scale) for frame in many])
 
-    def write(
-        self,
-        folder: Path,
-        make: Callable[[range], Tensor],
-        indices: range,
-        *,
-        batch_size: int,
-        title: str,
-        about: Mapping[str, object],
-        each: Sequence[Mapping[str, object]] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> str:
-        """One PNG an image, batch by batch, and grid.png. See `DataSpec.write` and `write_samples`."""
-        del title
-        grid, there = write_samples(
-            folder,
-            lambda batch: self.pixels.to_bytes(make(batch)),
-            indices,
-            batch_size=batch_size,
-            about=about,
-            each=each,
-            progress=progress,
-        )
+    def write(self, folder: Path, make: Callable[[range], Tensor], indices: range, how: Writing) -> str:
+        """One PNG an image or one file of all, and grid.png. See `DataSpec.write`, `write_samples`, `write_archive`."""
+
+        def pixels(batch: range) -> Tensor:
+            return self.pixels.to_bytes(make(batch))
+
+        if how.format in ("", "png"):
+            end, there = write_samples(folder, pixels, indices, how)
+        else:
+            end, there = write_archive(folder, pixels, indices, how, self.label_names)
+        own = len(how.share(indices))
         before = f" ({there} of them were there)" if there else ""
-        return f"{len(indices)} image{'s' if len(indices) != 1 else ''}{before} and {grid}"
+        made = f"{own:,} image{'s' if own != 1 else ''}{before}"
+        made += "" if how.shard[1] == 1 else f" of shard {how.shard[0]}/{how.shard[1]}"
+        last = "grid.png" if how.format in ("", "png") else f"samples.{how.format}"
+        return f"{made} and {end}" if end else f"{made}; the shard that ends last writes {last}"
 
     def reading(self, config: DataConfig) -> DataConfig:
         """In the size and the channels of the model."""

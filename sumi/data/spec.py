@@ -5,7 +5,7 @@ the unit of their likelihood, and the default settings of a model. A new data ty
 that follows this protocol and its dataset, and one line in `sumi.data.specs`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sumi.data.config import DataConfig
+    from sumi.data.files import Writing
 
 Wanted = TypeVar("Wanted")
 
@@ -93,22 +94,11 @@ class DataSpec(Protocol):
         """A WebP of the states ``x`` (K, …) on the way from noise to data."""
         ...
 
-    def write(
-        self,
-        folder: Path,
-        make: "Callable[[range], Tensor]",
-        indices: range,
-        *,
-        batch_size: int,
-        title: str,
-        about: Mapping[str, object],
-        each: Sequence[Mapping[str, object]] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> str:
-        """Write the items ``indices`` of a seed with what is known ``about`` them; returns what was written, in words.
+    def write(self, folder: Path, make: "Callable[[range], Tensor]", indices: range, how: "Writing") -> str:
+        """Write the items ``indices`` of a seed; returns what was written, in words.
 
-        ``make``: a batch of them, (n, …). ``each``: what is known of one item alone. ``progress(done, total)``. Raises
-        InputError for files that were made otherwise, before anything is made; SumiError if one cannot be written.
+        ``make``: a batch of them, (n, …). Raises InputError for files that were made otherwise, before anything is
+        made; SumiError if one cannot be written.
         """
         ...
 

@@ -12,7 +12,7 @@ Where all numbers are 0 and 1, or all -1 and 1, they are bits: a model sees -1 a
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
@@ -27,7 +27,7 @@ from torch import Tensor
 from sumi.boundary.arguments import MOST_COUNT, whole
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, divide, few, no_column, no_labels
-from sumi.data.files import batches_of, refuse_vectors, write_vectors
+from sumi.data.files import Writing, batches_of, refuse_vectors, write_vectors
 from sumi.data.spec import DataSpec, Unit, describe, expect, states, unlike
 from sumi.errors import InputError
 from sumi.figures.pictures import animation
@@ -114,24 +114,15 @@ class VectorSpec:
         ]
         return animation(frames)
 
-    def write(
-        self,
-        folder: Path,
-        make: Callable[[range], Tensor],
-        indices: range,
-        *,
-        batch_size: int,
-        title: str,
-        about: Mapping[str, object],
-        each: Sequence[Mapping[str, object]] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> str:
+    def write(self, folder: Path, make: Callable[[range], Tensor], indices: range, how: Writing) -> str:
         """vectors.npy, all of them in the user's units, and picture.png. See `DataSpec.write`."""
-        del each
-        about = {**about, "start": indices.start, "count": len(indices)}
+        if how.format not in ("", "npy") or how.shard != (1, 1):
+            field = "shard" if how.shard != (1, 1) else "format"
+            raise InputError(f"{field}: {self.name} are written as one .npy by one process; leave it out")
+        about = {**how.about, "start": indices.start, "count": len(indices)}
         refuse_vectors(folder, about)
-        x = torch.cat([make(batch) for batch in batches_of(indices, batch_size, progress)])
-        shown = write_vectors(folder, self.to_units(x), self.picture(self.finish(x), title), about)
+        x = torch.cat([make(batch) for batch in batches_of(indices, how.batch_size, how.progress)])
+        shown = write_vectors(folder, self.to_units(x), self.picture(self.finish(x), how.title), about)
         return f"{folder / 'vectors.npy'} and {shown}"
 
     def reading(self, config: DataConfig) -> DataConfig:

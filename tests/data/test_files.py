@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.data import files
-from sumi.data.files import write_images, write_samples, write_vectors
+from sumi.data.files import Writing, write_images, write_samples, write_vectors
 from sumi.errors import InputError
 
 ABOUT = {"run": "run", "seed": 0, "digest": "d"}
@@ -25,7 +25,7 @@ def written(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def sample(folder: Path, made: list[range], *, until: int = 100, about: dict | None = None) -> tuple[Path, int]:
+def sample(folder: Path, made: list[range], *, until: int = 100, about: dict | None = None) -> tuple[Path | None, int]:
     """Samples 2 … 11 in batches of 4; ``made`` gets those that are made, and at ``until`` it stops."""
 
     def make(batch: range) -> Tensor:
@@ -34,12 +34,13 @@ def sample(folder: Path, made: list[range], *, until: int = 100, about: dict | N
         made.append(batch)
         return images(batch)
 
-    return write_samples(folder, make, range(2, 12), batch_size=4, about=about or ABOUT)
+    return write_samples(folder, make, range(2, 12), Writing(4, "", about or ABOUT))
 
 
 def test_a_call_that_was_cut_off_goes_on_and_gives_the_same_files(tmp_path: Path) -> None:
     whole, made = list[range](), list[range]()
     grid, there = sample(tmp_path / "whole", whole)
+    assert grid is not None
     assert (grid.name, there, whole) == ("grid.png", 0, [range(2, 6), range(6, 10), range(10, 12)])
     with pytest.raises(KeyboardInterrupt):
         sample(tmp_path / "run", made, until=7)

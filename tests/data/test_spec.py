@@ -11,6 +11,7 @@ from sumi import recipes
 from sumi.config import from_json, override, to_json
 from sumi.data.config import DataConfig
 from sumi.data.dataset import evenly, everything
+from sumi.data.files import Writing
 from sumi.data.images import ImageSpec
 from sumi.data.load import load, peek
 from sumi.data.spec import DataSpec, states
@@ -66,18 +67,25 @@ def test_states_are_evenly_spaced_with_both_ends() -> None:
 
 def test_each_writes_files_that_say_how_they_were_made(tmp_path: Path) -> None:
     about = {"seed": 3}
-    how = {"batch_size": 4, "about": about}
-    images = DIGITS.write(tmp_path / "a", lambda batch: torch.rand(len(batch), 1, 8, 8), range(5, 7), title="", **how)
+    how = Writing(batch_size=4, title="bits", about=about)
+    images = DIGITS.write(tmp_path / "a", lambda batch: torch.rand(len(batch), 1, 8, 8), range(5, 7), how)
     assert images == f"2 images and {tmp_path / 'a' / 'grid.png'}"
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["00005.png", "00006.png", "grid.png"]
     with Image.open(tmp_path / "a/00006.png") as file:
         assert file.text["sumi"] == '{"seed": 3, "index": 6}'
     bits = torch.tensor([[0.2, -0.3, 1, -1]])
-    vectors = BITS.write(tmp_path / "b", lambda _: bits, range(5, 6), title="bits", **how)
+    vectors = BITS.write(tmp_path / "b", lambda _: bits, range(5, 6), how)
     assert vectors == f"{tmp_path / 'b' / 'vectors.npy'} and {tmp_path / 'b' / 'picture.png'}"
     assert np.load(tmp_path / "b/vectors.npy").tolist() == [[1, 0, 1, 0]]
     with Image.open(tmp_path / "b/picture.png") as file:
         assert file.text["sumi"] == '{"seed": 3, "start": 5, "count": 1, "index": 0}'
+
+
+def test_points_are_written_by_one_process_as_one_array(tmp_path: Path) -> None:
+    for field, how in (("format", Writing(4, "", {}, format="tar")), ("shard", Writing(4, "", {}, shard=(1, 2)))):
+        with pytest.raises(InputError, match=rf"^{field}: vectors are written as one \.npy by one process"):
+            POINTS.write(tmp_path, lambda batch: torch.zeros(len(batch), 2), range(2), how)
+    assert not list(tmp_path.iterdir())
 
 
 def saved(file: Path, rows: np.ndarray) -> DataConfig:

@@ -1,0 +1,178 @@
+"""Samples as one file: .npz or .npy of (N, H, W, C), or a tar of PNG files; in parts until all are made.
+
+Every batch is written as a part, a small .npy, as soon as it is made. Once all parts are there, in whatever order and
+by however many processes they were made, they are gathered in the order of their indices and removed. So memory holds
+one batch however many there are, a call goes on where another was cut off, and the file appears whole or not at all,
+with the same bytes for any number of shards.
+
+    samples.npz         arr_0: uint8 (N, H, W, C); with classes arr_1: int64 (N,), as FID tools read them
+    samples.npy         the same array; with classes also labels.npy
+    samples.tar         00000.png …; with classes also 00000.cls, the index of its class (WebDataset)
+    samples.npz.json    what all of them were made with
+    samples.npz.parts/  the batches, until they are gathered
+"""
+
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sumi.boundary.files import lock, refuse_folder, whole, write_text
+from sumi.data.files import (
+    MOST_IN_GRID,
+    Writing,
+    alike,
+    batches_of,
+    encode,
+    made_otherwise,
+    picture_of,
+    write_grid,
+)
+from sumi.figures.files import refuse_foreign
+
+
+def write_archive(
+    folder: Path, make: Callable[[range], Tensor], indices: range, how: Writing, label_names: Sequence[str]
+) -> tuple[Path | None, int]:
+    """Write the images ``indices`` into one file of ``how.format``, and grid.png (module docstring).
+
+    ``make`` gives a batch as uint8 (n, C, H, W). Returns the file's path, None where other shards have yet to make
+    parts; and how many of this shard's images were there. Raises InputError for files that were made otherwise, before
+    anything is made; SumiError where one cannot be written.
+    """
+    file = folder / f"samples.{how.format}"
+    claim, parts = file.with_name(f"{file.name}.json"), file.with_name(f"{file.name}.parts")
+    refuse_folder(folder)
+    refuse_foreign(folder / "grid.png")
+    about = {**how.about, "start": indices.start, "count": len(indices), "batch_size": how.batch_size}
+    _claim(claim, file, about)
+    own = how.share(indices)
+    if file.exists():
+        return file, len(own)
+    there = sum(len(batch) for batch in batches_of(own, how.batch_size) if _read(parts, batch) is not None)
+    for batch in batches_of(own, how.batch_size, how.progress):
+        if _read(parts, batch) is None:
+            with whole(_part(parts, batch)) as written:
+                np.save(written, make(batch).permute(0, 2, 3, 1).numpy())
+    with claim.open("rb") as held:  # of several processes that finish at once, one gathers
+        lock(held, wait=True)
+        if not file.exists():
+            batches = list(batches_of(indices, how.batch_size))
+            if any(_read(parts, batch) is None for batch in batches):
+                return None, there
+            shown = np.concatenate([_images(parts, batch) for batch in batches[: ceil(MOST_IN_GRID / how.batch_size)]])
+            write_grid(folder, shown[:MOST_IN_GRID].transpose(0, 3, 1, 2), how.about, indices)
+            _gather(file, parts, indices, how, label_names)
+        shutil.rmtree(parts, ignore_errors=True)
+    return file, there
+
+
+def _claim(claim: Path, file: Path, about: dict[str, object]) -> None:
+    """Note what the file is made with. Raises InputError where it was made otherwise, or is somebody else's."""
+    try:
+        made = json.loads(claim.read_text("utf-8")) if claim.exists() else None
+    except ValueError:
+        made = None
+    match made:
+        case dict() if alike(made, about):
+            return
+        case None if not file.exists():
+            write_text(claim, json.dumps(about) + "\n")
+        case _:
+            raise made_otherwise(file)
+
+
+def _part(parts: Path, batch: range) -> Path:
+    return parts / f"{batch.start:08d}.npy"
+
+
+def _read(parts: Path, batch: range) -> NDArray[np.uint8] | None:
+    """The images of a part, (n, H, W, C); None where it is not there, or not whole."""
+    try:
+        images = np.load(_part(parts, batch), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return images if images.dtype == np.uint8 and len(images) == len(batch) else None
+
+
+def _images(parts: Path, batch: range) -> NDArray[np.uint8]:
+    images = _read(parts, batch)
+    if images is None:
+        raise made_otherwise(_part(parts, batch))
+    return images
+
+
+def _gather(file: Path, parts: Path, indices: range, how: Writing, label_names: Sequence[str]) -> None:
+    batches = list(batches_of(indices, how.batch_size))
+    shape = (len(indices), *_images(parts, batches[0]).shape[1:])
+    arrays = (_images(parts, batch) for batch in batches)
+    labels = _labels(indices, how, label_names)
+    match how.format:
+        case "npy":
+            if labels is not None:
+                with whole(file.with_name("labels.npy")) as written:
+                    np.save(written, labels)
+            with whole(file) as written:
+                _write_npy(written, shape, arrays)
+        case "npz":
+            with whole(file) as written, zipfile.ZipFile(_Forward(written), "w") as archive:
+                with archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as member:
+                    _write_npy(member, shape, arrays)
+                if labels is not None:
+                    with archive.open(zipfile.ZipInfo("arr_1.npy"), "w") as member:
+                        np.save(member, labels)
+        case _:
+            with whole(file) as written, tarfile.open(fileobj=written, mode="w|") as archive:
+                images = (image for array in arrays for image in array)
+                for k, (index, image) in enumerate(zip(indices, images, strict=True)):
+                    png = io.BytesIO()
+                    pixels = torch.from_numpy(image).permute(2, 0, 1)
+                    encode(png, picture_of(pixels), {**how.facts(index), "index": index})
+                    _add(archive, f"{index:05d}.png", png.getvalue())
+                    if labels is not None:
+                        _add(archive, f"{index:05d}.cls", str(labels[k]).encode())
+
+
+def _labels(indices: range, how: Writing, names: Sequence[str]) -> NDArray[np.int64] | None:
+    """The index of each image's class; None where one has none."""
+    if not indices or how.facts(indices[0]).get("label") not in names:
+        return None
+    place = {name: k for k, name in enumerate(names)}
+    return np.fromiter((place[str(how.facts(index)["label"])] for index in indices), np.int64, len(indices))
+
+
+def _write_npy(file: IO[bytes], shape: tuple[int, ...], arrays: Iterator[NDArray[np.uint8]]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for array in arrays:
+        file.write(array.tobytes())
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # of the time 0, so that the same images give the same bytes
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+class _Forward(io.RawIOBase):
+    """A file that is written forward alone, as one opened to append must be: zipfile then seeks nowhere."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        return self._file.write(data)
