@@ -58,6 +58,7 @@ SIZE, REAL, SAMPLES, STEPS, TIMED, POINTS = 64, 4000, 250, 20, 256, 3
 LOSSES = {
     "|x - x̂| alone": ("loss.half_size=0",),
     "half size, 25 %": ("loss.half_size=0.25",),
+    "quarter turns, 25 %": ("loss.half_size=0", "loss.turned=0.25"),
     "features": ("loss.half_size=0", "loss.features=1"),
     "discriminator": ("loss.half_size=0", "loss.adversarial=0.5"),
 }

@@ -9,10 +9,12 @@ large as that of the rest (there eq. 7), at most 10 times.
 
 A share of the pictures is learned at half the size: their latents are made smaller, and must decode to the smaller
 picture (Skorokhodov et al. 2025; Kouzelis et al. 2025, "EQ-VAE"). What latents say then changes smoothly over the
-picture, and a diffusion model learns it sooner.
+picture, and a diffusion model learns it sooner. Another share may be learned turned by one, two or three quarters,
+latents and pictures alike ("EQ-VAE"); pictures that are not square by two.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -45,13 +47,40 @@ class ReconstructionLoss:
         default=0.25, metadata={"help": "share of the pictures learned at half the size, 0 ≤ s < 1"}
     )
 
+    turned: float = field(
+        default=0.0, metadata={"help": "share of the pictures learned with their latents turned by quarters, 0 ≤ s < 1"}
+    )
+
     def __post_init__(self) -> None:
         for name in ("features", "adversarial"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"loss.{name}: {getattr(self, name)} is negative; give 0 or more")
-        for name in ("adversarial_start", "half_size"):
+        for name in ("adversarial_start", "half_size", "turned"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"loss.{name}: {getattr(self, name)} is not in [0, 1)")
+        if self.half_size + self.turned > 1:
+            raise InputError(
+                f"loss.turned: {self.turned} and loss.half_size = {self.half_size} are more than 1 together"
+            )
+
+
+HALVED: Final = 4
+"""The change of pictures and latents that halves them; 0 to 3: so many quarter turns."""
+
+
+def changes(uniform: Tensor, loss: ReconstructionLoss, *, square: bool) -> Tensor:
+    """How each picture is changed, int64 (N,), of ``uniform`` numbers (N,) in [0, 1); ``square``: they all are."""
+    turns = torch.zeros_like(uniform, dtype=torch.int64)
+    if loss.turned:
+        among = (uniform - loss.half_size) / loss.turned
+        turned = (among >= 0) & (among < 1)
+        turns[turned] = 1 + (3 * among[turned]).long() if square else 2
+    return turns.masked_fill(uniform < loss.half_size, HALVED)
+
+
+def changed(x: Tensor, change: int) -> Tensor:
+    """x (N, C, H, W) halved, or turned by ``change`` quarters."""
+    return F.avg_pool2d(x, 2) if change == HALVED else x.rot90(change, (2, 3))
 
 
 class Trained(nn.Module):
@@ -100,11 +129,12 @@ class ReconstructionObjective(Objective[Trained]):
         noise = batch.normal(Purpose.LATENT, self.latent).to(self.device, non_blocking=True)
         autoencoder.regularizer.begin(batch.seed, batch.step)
         z, losses = autoencoder(x, noise)
-        halved = (batch.uniform(Purpose.SCALE) < self.settings.half_size).to(self.device)
-        for rows, size in ((~halved, 1), (halved, 2)):
-            if rows.any():
-                of_size = self._losses(F.avg_pool2d(z[rows], size), F.avg_pool2d(x[rows], size), batch.step)
-                losses = losses.index_add(0, rows.nonzero()[:, 0], of_size)
+        chosen = changes(batch.uniform(Purpose.SCALE), self.settings, square=x.shape[2] == x.shape[3]).to(self.device)
+        for change in chosen.unique().tolist():
+            rows = (chosen == change).nonzero()[:, 0]
+            losses = losses.index_add(
+                0, rows, self._losses(changed(z[rows], change), changed(x[rows], change), batch.step)
+            )
         return losses
 
     def _losses(self, z: Tensor, x: Tensor, step: int) -> Tensor:

@@ -16,7 +16,7 @@ from sumi.data.dataset import Dataset
 from sumi.data.load import load
 from sumi.errors import InputError
 from sumi.metrics.perceptual import perceptual_distance
-from sumi.objectives.reconstruction import LARGEST_RATIO, ReconstructionLoss, ReconstructionObjective
+from sumi.objectives.reconstruction import HALVED, LARGEST_RATIO, ReconstructionLoss, ReconstructionObjective, changes
 from sumi.randomness import Purpose
 
 NETWORK = AutoencoderNetwork(widths=(16,), blocks=(1,), regularizer=KL(2, weight=1e-3))
@@ -59,6 +59,24 @@ def test_a_share_is_learned_at_half_the_size(digits: Dataset) -> None:
     whole = (decoder(z) - given.x).abs().mean((1, 2, 3))
     half = (decoder(F.avg_pool2d(z, 2)) - F.avg_pool2d(given.x, 2)).abs().mean((1, 2, 3))
     torch.testing.assert_close(trained(given), torch.where(halved, half, whole) + of_latents)
+
+
+def test_a_share_is_learned_turned_by_quarters(digits: Dataset) -> None:
+    """Latents and pictures alike, by one, two or three quarters; the others whole, or at half the size."""
+    settings = replace(PLAIN, half_size=0.2, turned=0.6)
+    trained, given = objective(settings), batch(digits, 40)
+    uniform = given.uniform(Purpose.SCALE)
+    quarters = torch.where((uniform < 0.2) | (uniform >= 0.8), 0, ((uniform - 0.2) / 0.2 + 1).floor()).long()
+    assert set(quarters.tolist()) == {0, 1, 2, 3}
+    z, of_latents = parts(trained, given)
+    found, decoder = trained(given) - of_latents, trained.model.autoencoder.decoder
+    for row, quarter in enumerate(quarters.tolist()):
+        one, x = z[row : row + 1], given.x[row : row + 1]
+        if uniform[row] < 0.2:
+            one, x = F.avg_pool2d(one, 2), F.avg_pool2d(x, 2)
+        expected = (decoder(one.rot90(quarter, (2, 3))) - x.rot90(quarter, (2, 3))).abs().mean()
+        torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
+    assert changes(uniform, settings, square=False).unique().tolist() == [0, 2, HALVED]
 
 
 def test_features_count_as_their_distance(digits: Dataset) -> None:
@@ -128,6 +146,8 @@ def test_its_weight_is_bounded_where_its_gradient_vanishes(digits: Dataset) -> N
         ({"features": -1.0}, r"^loss\.features: -1\.0 is negative"),
         ({"adversarial": float("nan")}, r"^loss\.adversarial: nan is negative"),
         ({"half_size": 1.0}, r"^loss\.half_size: 1\.0 is not in \[0, 1\)"),
+        ({"turned": -0.1}, r"^loss\.turned: -0\.1 is not in \[0, 1\)"),
+        ({"turned": 0.6, "half_size": 0.5}, r"^loss\.turned: 0\.6 and loss\.half_size = 0\.5 are more than 1 together"),
         ({"adversarial_start": -0.1}, r"^loss\.adversarial_start: -0\.1 is not in \[0, 1\)"),
     ],
 )
