@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
-from sumi.errors import InputError
+from sumi.errors import InputError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,7 +133,7 @@ def describe(spec: DataSpec) -> str:
     """Shape, levels and classes, where there are any."""
     parts = ["x".join(map(str, spec.shape))]
     parts += [f"{spec.levels} levels"] if spec.levels else []
-    parts += [f"classes {', '.join(spec.label_names)}"] if spec.label_names else []
+    parts += [f"classes {', '.join(map(printable, spec.label_names))}"] if spec.label_names else []
     return ", ".join(parts)
 
 

@@ -60,7 +60,8 @@ def class_shares(balance: Balance, *, names: Sequence[str] | None = None) -> str
     axes.bar(place + 0.2, real, 0.38, color=SECOND, label="real")
     if len(labels) <= MANY_CLASSES:
         slanted = max(map(len, labels)) * len(labels) > 50
-        axes.set_xticks(place, labels, rotation=40 if slanted else 0, ha="right" if slanted else "center")
+        turn, end = (40, "right") if slanted else (0, "center")
+        axes.set_xticks(place, labels, rotation=turn, ha=end, parse_math=False)
     axes.grid(axis="x", visible=False)
     _legend(axes)
     return _svg(figure)

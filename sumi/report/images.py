@@ -117,7 +117,7 @@ class ImageReport:
         """The trajectory of sample 0 from noise, for a diffusion model, and its files."""
         if self.diffusion is None:
             return [], ()
-        first = None if self.labels is None else self.dataset.label_names[int(self.labels[0])]
+        first = None if self.labels is None else int(self.labels[0])
         progress = counting_one(self.progress, "following one sample") or (lambda *_: None)
         progress(0, 1)
         way = trajectory(self.diffusion, 0, seed=self.seed, label=first)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sumi.boundary.files import write_text
-from sumi.errors import InputError
+from sumi.errors import InputError, printable
 
 STACKED = 3  # columns: on a phone the first one is shown above the others
 FORMATS = ((b"\x89PNG", "png"), (b"RIFF", "webp"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))
@@ -62,7 +62,7 @@ class Verdict:
 
     def __str__(self) -> str:
         """The headline, then one line per point."""
-        return "\n".join([self.headline, *(f"{name}: {words}" for name, words in self.points)])
+        return "\n".join(map(printable, [self.headline, *(f"{name}: {words}" for name, words in self.points)]))
 
 
 def write_report(path: Path, *, title: str, verdict: Verdict, sections: Sequence[Section], subtitle: str = "") -> None:
@@ -78,13 +78,13 @@ def write_report(path: Path, *, title: str, verdict: Verdict, sections: Sequence
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
-            f"<title>{html.escape(title)}</title>",
+            f"<title>{_text(title)}</title>",
             f"<style>{STYLE}</style>",
             "</head>",
             "<body>",
             "<header>",
-            f"<h1>{html.escape(title)}</h1>",
-            f'<p class="subtitle">{html.escape(subtitle)}</p>' if subtitle else "",
+            f"<h1>{_text(title)}</h1>",
+            f'<p class="subtitle">{_text(subtitle)}</p>' if subtitle else "",
             _verdict(verdict),
             "</header>",
             "<main>",
@@ -99,27 +99,28 @@ def write_report(path: Path, *, title: str, verdict: Verdict, sections: Sequence
 
 
 def _verdict(verdict: Verdict) -> str:
-    points = "\n".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(words)}</dd>" for name, words in verdict.points)
-    return f'<div class="verdict"><p>{html.escape(verdict.headline)}</p>{f"<dl>{points}</dl>" if points else ""}</div>'
+    points = "\n".join(f"<dt>{_text(name)}</dt><dd>{_text(words)}</dd>" for name, words in verdict.points)
+    return f'<div class="verdict"><p>{_text(verdict.headline)}</p>{f"<dl>{points}</dl>" if points else ""}</div>'
 
 
 def _section(section: Section) -> str:
-    parts = [f"<section>\n<h2>{html.escape(section.title)}</h2>", _paragraphs(section.text)]
+    parts = [f"<section>\n<h2>{_text(section.title)}</h2>", _paragraphs(section.text)]
     if section.figures:
         parts += ['<div class="figures">', *(_figure(figure) for figure in section.figures), "</div>"]
     parts += [_table(table) for table in section.tables]
     if section.code:
-        parts.append(f"<pre>{html.escape(section.code)}</pre>")
+        commands = "\n".join(map(_text, section.code.split("\n")))
+        parts.append(f"<pre>{commands}</pre>")
     return "\n".join([*parts, "</section>"])
 
 
 def _paragraphs(text: str) -> str:
     paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
-    return "\n".join(f"<p>{html.escape(part)}</p>" for part in paragraphs if part)
+    return "\n".join(f"<p>{_text(part)}</p>" for part in paragraphs if part)
 
 
 def _figure(figure: Figure) -> str:
-    caption = html.escape(figure.caption)
+    caption = _text(figure.caption)
     match figure.picture:
         case str(svg) if svg.startswith("<svg"):
             picture = f'<div class="chart" role="img" aria-label="{caption}">{svg}</div>'
@@ -138,7 +139,7 @@ def _embedded(data: bytes, caption: str) -> str:
     if not formats:
         raise InputError(f"picture: {caption!r} is not a PNG, WebP, JPEG or GIF file; give one of these")
     encoded = base64.b64encode(data).decode()
-    return f'<img src="data:image/{formats[0]};base64,{encoded}" alt="{html.escape(caption)}">'
+    return f'<img src="data:image/{formats[0]};base64,{encoded}" alt="{_text(caption)}">'
 
 
 def _table(table: Table) -> str:
@@ -146,17 +147,22 @@ def _table(table: Table) -> str:
 
     def row(cells: Sequence[str]) -> str:
         if len(cells) == 1 < columns:
-            return f'<tr><th scope="rowgroup" colspan="{columns}">{html.escape(cells[0])}</th></tr>'
-        return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+            return f'<tr><th scope="rowgroup" colspan="{columns}">{_text(cells[0])}</th></tr>'
+        return "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
 
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
+    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in table.header)
     body = "\n".join(map(row, table.rows))
     narrow = ' class="narrow"' if columns <= STACKED else ""
     inner = f"<table{narrow}>{f'<thead><tr>{head}</tr></thead>' if head else ''}\n<tbody>{body}</tbody></table>"
-    caption = html.escape(table.caption)
+    caption = _text(table.caption)
     if table.folded:
         return f'<details class="table"><summary>{caption}</summary>{inner}</details>'
     return f'<figure class="table">{inner}{f"<figcaption>{caption}</figcaption>" if caption else ""}</figure>'
+
+
+def _text(text: str) -> str:
+    """Text of one line for the page: what would begin a line or move a terminal's cursor is shown escaped."""
+    return html.escape(printable(text))
 
 
 STYLE = """

@@ -5,6 +5,7 @@ A sentence names a difference only where the samples' interval and that of real 
 
 from collections.abc import Sequence
 
+from sumi.errors import printable
 from sumi.evaluation.images import SIGNIFICANT, Evaluation, copies_training_images
 from sumi.evaluation.measures import Spectra
 from sumi.figures.charts import class_shares, power_spectra
@@ -77,6 +78,7 @@ def classes(evaluation: Evaluation, names: Sequence[str]) -> list[Section]:
     """At most one section, of labelled data: class shares, and how many samples show the requested class."""
     if evaluation.balance is None:
         return []
+    names = [*map(printable, names)]
     chart = Figure(
         class_shares(evaluation.balance, names=names),
         "Class shares, as predicted by a classifier trained on real images.",

@@ -6,6 +6,7 @@ is significant: the figure's interval and that of real images do not overlap, or
 
 from collections.abc import Sequence
 
+from sumi.errors import printable
 from sumi.evaluation.images import SIGNIFICANT, Evaluation, copies_training_images
 from sumi.metrics.out_of_range import FAR
 from sumi.report.page import Verdict
@@ -101,7 +102,7 @@ def _classes(evaluation: Evaluation, class_names: Sequence[str] | None) -> Findi
     balance = evaluation.balance
     if balance is None:
         return "", None
-    names = class_names or [str(label) for label in range(len(balance.real))]
+    names = [*map(printable, class_names)] if class_names else [str(label) for label in range(len(balance.real))]
     missing = [names[label] for label in balance.missing]
     if not missing:
         wrong = "the shares of the classes differ"

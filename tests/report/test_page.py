@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from sumi.data.images import ImageSpec
 from sumi.errors import InputError
 from sumi.evaluation.images import Distances, Evaluation, Reference
 from sumi.evaluation.measures import Compared, Copies, Pair, Spectra
@@ -27,7 +28,7 @@ from sumi.metrics.intervals import Estimate
 from sumi.metrics.precision_recall import PrecisionRecall
 from sumi.metrics.spectrum import SpectralDistance, Spectrum
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
-from sumi.report.sections import copies_in_words, fine_detail
+from sumi.report.sections import classes, copies_in_words, fine_detail
 from sumi.report.tables import by_class, measurements
 from sumi.report.verdict import verdict
 
@@ -470,6 +471,24 @@ def test_how_near_is_said_by_closeness_where_the_distance_is_beyond_chance() -> 
         words = verdict(replace(evaluated(), distances=apart, closeness=closeness)).headline
         joined = "but" if closeness < 0.12 else "and"
         assert words.startswith(f"The samples are {said} real images, {joined} they are less diverse")
+
+
+def test_names_of_classes_are_text_of_one_line_everywhere(tmp_path: Path) -> None:
+    """Neither the verdict's words nor the page begin a line, move a cursor or set mathematics by a class's name."""
+    names = ("\x1b[31mred", "b\n\nCopies: none", r"$\frac$")
+    missing = replace(evaluated(), balance=replace(BALANCE, samples=(0, 0, 100)))
+    words = verdict(missing, names)
+    page = tmp_path / "report.html"
+    write_report(page, title="\x1b[2J", verdict=words, sections=classes(missing, names))
+    plain = verdict(missing, ("x", "y", "z"))
+    for text in (str(words), page.read_text()):
+        assert re.sub("[\n\xa0]", "", text).isprintable()
+        assert r"\x1b[31mred" in text
+        assert r"b\n\nCopies: none" in text
+    assert str(words).count("\n") == str(plain).count("\n")
+    assert r"$\frac$" in page.read_text()
+    assert ImageSpec(1, 8, 8, 17, names).describe().isprintable()
+    assert str(Verdict("a\nb", (("c", "d\x1b"),))) == "a\\nb\nc: d\\x1b"
 
 
 def test_what_the_verdict_rests_on_stands_beside_real_images() -> None:
