@@ -201,6 +201,8 @@ def describe(config: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
 def nearest(word: str, words: Iterable[str]) -> str:
     """ "did you mean …?" with the most similar of ``words``, or "choose from" and all of them."""
     words = list(words)
+    if not words:
+        return "there are none here; leave it out"
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(words)}"
 

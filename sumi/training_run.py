@@ -16,7 +16,7 @@ from sumi.boundary.files import short_name, write_whole
 from sumi.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY, DataConfig
-from sumi.data.dataset import Dataset
+from sumi.data.dataset import Dataset, left_out
 from sumi.data.load import anywhere, has_file_names
 from sumi.data.memory import require_batch
 from sumi.data.open import materialised, open_data, outline_of
@@ -252,9 +252,10 @@ def _train_on(
         lines.append(f"continues from step {trainer.step}" if trainer.step else "there is no checkpoint; starts afresh")
     for line in lines:
         events.say(line)
+    left = left_out(dataset)
     events.say(
-        f"{len(kept)} {description.items.name} {description.items.shape} to train on, {len(dataset) - len(kept)} kept "
-        f"apart; "
+        f"{len(kept)} {description.items.name} {description.items.shape} to train on, "
+        f"{len(dataset) - len(kept) - left} held out{f', {left} left out' if left else ''}; "
         f"{parameters(trainer.model):,} parameters; {trainer.device}, {trainer.precision}"
     )
     trainer.run()

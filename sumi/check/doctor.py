@@ -23,7 +23,7 @@ from sumi.boundary.files import refuse_folder, short_name, write_text
 from sumi.config import Settings
 from sumi.data.batch import batch_of
 from sumi.data.cautions import cautions, scarcity
-from sumi.data.dataset import Dataset, escaped, evenly, every_label
+from sumi.data.dataset import Dataset, escaped, evenly, every_label, left_out
 from sumi.data.images import ImageSpec
 from sumi.data.load import anywhere
 from sumi.data.open import materialised, open_data
@@ -125,9 +125,11 @@ def _data(dataset: Dataset, kept: Dataset, config: SystemConfig) -> Finding:
     spec = dataset.spec
     named = zip(spec.label_names, _counts(dataset), strict=True)
     classes = {escaped(name): count for name, count in named}
+    left = left_out(dataset)
+    held_out = len(dataset) - len(kept) - left
     lines = [
         f"{len(dataset)} {spec.name} {'x'.join(map(str, spec.shape))} of {config.data.source}: "
-        f"{len(kept)} to train on, {len(dataset) - len(kept)} held out"
+        f"{len(kept)} to train on, {held_out} held out" + (f", {left} left out" if left else "")
     ]
     if classes:
         lines.append(f"{len(classes)} classes: {', '.join(f'{name} {count}' for name, count in classes.items())}")
@@ -139,7 +141,8 @@ def _data(dataset: Dataset, kept: Dataset, config: SystemConfig) -> Finding:
         "levels": spec.levels,
         "classes": classes,
         "training": len(kept),
-        "held_out": len(dataset) - len(kept),
+        "held_out": held_out,
+        "left_out": left,
         "notes": [*notes, *few],
         "skipped": list(skipped),
     }

@@ -29,6 +29,14 @@ def run(options: argparse.Namespace) -> None:
     if options.data is None and options.device is None:
         raise InputError("data: is missing; give what to train on, or --device to compare a device with the CPU")
     if options.device is not None:
+        if options.data is None:
+            for name, given in (
+                ("recipe", options.recipe != "ddpm"),
+                ("settings", options.settings),
+                ("out", options.out),
+            ):
+                if given:
+                    raise InputError(f"{name}: is of the data to train on, and none are given; add --data")
         _compare(options.device)
     if options.data is not None:
         _examine(options)

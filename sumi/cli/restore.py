@@ -9,6 +9,7 @@ from sumi.cli.candidates import prepared, write
 from sumi.cli.options import add_restoration, add_run
 from sumi.cli.sampling import sample_options
 from sumi.cli.terminal import counting
+from sumi.errors import InputError
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.options import SampleOptions
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace) -> None:
     size = image.shape[1] * (height // shape[1]), image.shape[2] * (width // shape[2])
     operator, _, noise = find_operator(options.operator, (channels, *size))
     if options.noise is not None:
+        if not 0 <= options.noise <= 255:
+            raise InputError(f"noise: {options.noise:g} is out of range; give 0 to 255")
         noise = options.noise * 2 / 255
     method = method_for(model, operator, options.method, noise)
     with counting("restoring") as restoring:

@@ -63,7 +63,7 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
         raise InputError("classifier_scale: is that of a classifier, and none is given; add --classifier")
     if "interval" in given:
         given["interval"] = read_interval(options.guidance_interval)
-    if "scale" not in given and own.scale == 1:
+    if given.get("scale", own.scale) == 1:
         needing = ("worse", "negative", "rescale", *(() if "classifier" in given else ("interval",)))
         for name in (name for name in needing if name in given):
             option = {"rescale": "guidance_rescale", "interval": "guidance_interval"}.get(name, name)

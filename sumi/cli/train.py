@@ -66,4 +66,7 @@ def run(options: argparse.Namespace) -> None:
         )
     say(f"trained {model.step} steps: {model.folder}")
     if options.report != "none":
-        say_measured(measure_with_progress(model, quick=options.report == "quick"))
+        quick = options.report == "quick" and model.evaluated_as == "images"
+        if options.report == "quick" and not quick:
+            say(f"note: --report quick is of models that make images; of {model.evaluated_as} all is measured")
+        say_measured(measure_with_progress(model, quick=quick))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sumi.cli.candidates import prepared, write
 from sumi.cli.options import add_candidates, add_run
 from sumi.cli.sampling import sample_options, sampling_options
-from sumi.cli.terminal import counting
+from sumi.cli.terminal import counting, say
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.options import SampleOptions
@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> None:
         read_image(options.image, model.images.shape, larger=True, background=background),
         sampling_options(model, options),
     )
+    if not options.strength and any(value is not None for value in (*settings.values(), options.label)):
+        say("note: strength 0 gives the image itself, whatever is said of sampling")
     with counting("varying") as varying:
         given: SampleOptions = {**sample_options(model, options), "progress": varying}
         made = model.vary(image, options.strength, options.n, **given)

@@ -123,9 +123,18 @@ def split_role(split: str) -> str | None:
 def split_notes(splits: Sequence[str]) -> tuple[str, ...]:
     """What is done with the items of each split, in words."""
     by_role = {role: [split for split in splits if split_role(split) == role] for role in ("train", "held out", None)}
-    uses = {"train": "trained on", "held out": "held out, whatever data.held_out is", None: "left alone"}
+    uses = {
+        "train": "trained on",
+        "held out": "held out, whatever data.held_out is",
+        None: "left out, neither trained on nor measured",
+    }
     parts = [f"{_counted(by_role[role])}: {use}" for role, use in uses.items() if by_role[role]]
     return (f"the data have splits of their own: {'; '.join(parts)}",)
+
+
+def left_out(whole: "Dataset") -> int:
+    """How many items are neither trained on nor held out, by the data's own splits."""
+    return sum(split_role(split) is None for split in getattr(whole, "splits", None) or ())
 
 
 def _counted(splits: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
     hidden names              begin with a dot, and __MACOSX: ignored
     splits                    a training folder (train, training) beside a folder for tests (test, testing, val, valid,
                               validation, dev, eval, holdout), in any case: only the training folder is read
-    run folders               config.json beside checkpoints/ or metrics.jsonl: left alone
+    run folders               config.json beside checkpoints/ or metrics.jsonl: left alone, and refused as data
     pipes, sockets, devices   skipped, never opened
     names that differ only in how their letters are composed (Unicode NFC and NFD): the first is read
 
@@ -47,6 +47,8 @@ def list_images(folder: Path) -> Listing:
     Raises:
         InputError: a folder cannot be read, or holds several training folders.
     """
+    if _is_run(folder):
+        raise InputError(f"data.source: {folder} is a run folder, not data; give the folder of images")
     root, left = _training_root(folder)
     above = [place for place in (root, *root.parents) if place != root and place.is_relative_to(folder)]
     metadata = [file for place in reversed(above) for file in _first_metadata(place, _inside(place)[1])]

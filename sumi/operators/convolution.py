@@ -9,6 +9,7 @@ noise by 1/``least``. As A itself drops it, A⁺ stays the exact pseudo-inverse.
 """
 
 from math import ceil, cos, radians, sin
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -56,10 +57,14 @@ class Convolution:
         return torch.fft.irfft2(spectrum * transfer.to(spectrum), s=x.shape[-2:])
 
 
+WIDEST: Final = 256
+"""In pixels: a kernel's memory grows with its square."""
+
+
 def gaussian_blur(std: float, least: float = 1e-3) -> Convolution:
-    """A Gaussian of ``std`` > 0 pixels, truncated at 4 std. Raises InputError for another std."""
-    if not std > 0:
-        raise InputError(f"std: {std} is not a positive number of pixels")
+    """A Gaussian of ``std`` pixels, up to `WIDEST`, truncated at 4 std. Raises InputError for another std."""
+    if not 0 < std <= WIDEST:
+        raise InputError(f"std: {std} is out of range; give more than 0 pixels, at most {WIDEST}")
     radius = ceil(4 * std)
     line = (-torch.arange(-radius, radius + 1, dtype=torch.float64).square() / (2 * std**2)).exp()
     line = line / line.sum()
@@ -67,12 +72,12 @@ def gaussian_blur(std: float, least: float = 1e-3) -> Convolution:
 
 
 def motion_blur(length: float, angle: float, least: float = 1e-3) -> Convolution:
-    """Motion along a line of ``length`` > 0 pixels at ``angle`` degrees, anticlockwise from the x axis.
+    """Motion along a line of ``length`` pixels (as ``std``) at ``angle`` degrees, anticlockwise from the x axis.
 
     Each point of the line is spread bilinearly over its four pixels. Raises InputError for another length.
     """
-    if not length > 0:
-        raise InputError(f"length: {length} is not a positive number of pixels")
+    if not 0 < length <= WIDEST:
+        raise InputError(f"length: {length} is out of range; give more than 0 pixels, at most {WIDEST}")
     radius, points = ceil(length / 2) + 1, 64 * ceil(length)
     along = ((torch.arange(points, dtype=torch.float64) + 0.5) / points - 0.5) * length
     across, down = along * cos(radians(angle)) + radius, radius - along * sin(radians(angle))

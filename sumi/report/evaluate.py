@@ -60,7 +60,7 @@ def evaluate(
 ) -> Measured:
     """Evaluate the model as suits what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
 
-    ``quick``: of images, without a feature network and distances.
+    ``quick``: of a model that makes images, without a feature network and distances.
 
     With ``against``, ``model`` and it are two sets of images, which `evaluate_sets` measures against each other on
     ``device``, writing its report into ``out``.
@@ -73,7 +73,7 @@ def evaluate(
         expect(guidance, GuidanceSweep, f"guidance: {shown(guidance)} is no sweep; see sumi.evaluation.guidance")
     if against is not None:
         with count_shown(progress) as count:
-            options = Options(data, n, seed, path("features", features), sweeps, guidance, count)
+            options = Options(data, n, seed, path("features", features), sweeps, guidance, count, quick)
             return evaluate_sets(model, against, options, out=out, device=device)
     for field, value in (("out", out), ("device", device)):
         if value is not None:

@@ -1,13 +1,14 @@
 """What all reports share: the curve of the training loss, and how the run was made."""
 
 import platform
+from collections.abc import Sequence
 from typing import Final
 
 import torch
 
 from sumi import __version__
 from sumi.config import describe
-from sumi.data.dataset import Dataset
+from sumi.data.dataset import Dataset, few
 from sumi.figures.charts import loss_curve
 from sumi.models.model import RunFolder, TrainedModel
 from sumi.report.page import Section, Table
@@ -49,6 +50,14 @@ def _changes(model: TrainedModel) -> list[str]:
     return found
 
 
+def _of_data(model: TrainedModel, notes: Sequence[str]) -> str:
+    """What was done with the data and left out of them, in a paragraph; nothing where there was nothing to say."""
+    file = RunFolder(model.folder).skipped_file
+    skipped = file.read_text("utf-8").splitlines() if file.exists() else []
+    found = [*notes, *([f"{skipped[0]} {few([line.strip() for line in skipped[1:]])}"] if skipped else [])]
+    return f"The data: {'; '.join(found)}." if found else ""
+
+
 def how_it_was_made(
     model: TrainedModel,
     train: Dataset,
@@ -73,8 +82,8 @@ def how_it_was_made(
     )
     return Section(
         "How to reproduce it",
-        f"{len(train):,} training {model.items.name}, {len(held_out):,} held out (by a hash of their names). "
-        f"Samples: {made}, seed {seed}. {versions}. {' '.join([*_changes(model), *train.notes])}",
+        f"{len(train):,} training {model.items.name}, {len(held_out):,} held out. Samples: {made}, seed {seed}. "
+        f"{versions}. {' '.join(_changes(model))}\n\n{_of_data(model, train.notes)}",
         tables=[Table(("field", "value"), rows, "Configuration (config.json)", folded=True)],
         code=f"{again}\n{samples}",
     )

@@ -61,7 +61,9 @@ def evaluate_sets(
     run folder, of which ``n`` samples of ``seed`` are made. Raises InputError for too few images, for unlike ones, and
     for a folder that holds something else.
     """
-    options.refuse("two sets of images", "data", "sweeps", "guidance")
+    options.refuse("two sets of images", "data", "sweeps", "guidance", "quick")
+    if not (_is_model(a) or _is_model(b)):
+        options.refuse("two sets that are both there", "n")
     names = _name("a", a), _name("b", b)
     folder = Path(out) if out is not None else Path(short_name("evaluate-" + "-".join(names)))
     _refuse_out(folder, a, b)
@@ -141,6 +143,17 @@ def _refuse_out(folder: Path, *sets: object) -> None:
                 pass
 
 
+def _is_model(given: object) -> bool:
+    """Whether it is a model, or a run, of which samples are made."""
+    match given:
+        case GenerativeModel():
+            return True
+        case str() | Path():
+            return holds_checkpoints(RunFolder(given_path(given)).checkpoints)
+        case _:
+            return False
+
+
 def _read(field: str, given: object, options: Options, device: str | None) -> Dataset:
     """The images of one of the two sets. Raises InputError, which begins with ``field``."""
     progress = counting_one(options.progress, f"reading {field.upper()}")
@@ -148,7 +161,7 @@ def _read(field: str, given: object, options: Options, device: str | None) -> Da
         match given:
             case GenerativeModel():
                 return _sampled(given, options)
-            case str() | Path() if holds_checkpoints(RunFolder(given_path(given)).checkpoints):
+            case str() | Path() if _is_model(given):
                 return _sampled(load(given, GenerativeModel, device=device), options)
             case str() | Path() if given_path(given).is_dir() and find_idx(given_path(given)) is None:
                 data = _folder(given_path(given), progress)

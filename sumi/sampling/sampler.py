@@ -98,6 +98,8 @@ def build_method(
     """
     wanted, solver, other_grid = find_solver(name, "solver")
     named = solver is not name
+    if bits and eta is not None:
+        raise InputError("eta: is of Gaussian noise, and this model flips bits; leave it out")
     if named and bits != (wanted in BIT_SOLVERS):
         takes = (
             f"bits take {', '.join(BIT_SOLVERS)}" if bits else "is for bits; choose one for Gaussian noise, as adams"

@@ -319,14 +319,19 @@ MISTAKES = [
     ("restore RUN image.png --operator blur:x", "blur:STD"),
     ("restore RUN image.png --operator blur+", "--operator: there is no"),
     ("restore RUN image.png --operator blur:1:2", "blur:STD"),
-    ("restore RUN image.png --operator blur:-1", "not a positive number"),
+    ("restore RUN image.png --operator blur:-1", "--operator: blur:-1: std: -1.0 is out of range; give more than 0"),
     ("restore RUN image.png --operator box:3", "does not divide"),
     ("restore RUN image.png --operator box:1.5", "box:FACTOR"),
     ("restore RUN image.png --operator jpeg:0", "quality: 0"),
     ("restore RUN image.png --operator grey", "needs a model of colour images"),
     ("restore RUN image.png --operator jpeg --method ddnm", "use DPS"),
     ("restore RUN image.png --operator blur --method ddnm", "assumes an exact y"),
-    ("restore RUN image.png --operator blur --noise -1", "is negative"),
+    ("restore RUN image.png --operator blur --noise -1", "--noise: -1 is out of range; give 0 to 255"),
+    ("restore RUN image.png --operator blur --noise 1e300", "--noise: 1e+300 is out of range; give 0 to 255"),
+    ("restore RUN image.png --operator blur --noise nan", "--noise: nan is out of range; give 0 to 255"),
+    ("restore RUN image.png --operator blur:1e300", "--operator: blur:1e300: std: 1e+300 is out of range"),
+    ("restore RUN image.png --operator motion:1e9:0", "--operator: motion:1e9:0: length: 1000000000.0 is out of range"),
+    ("restore RUN image.png --operator box:2+blur:0", "--operator: box:2+blur:0: std: 0.0 is out of range"),
 ]  # fmt: skip
 
 
@@ -338,6 +343,12 @@ def test_a_mistake_gets_one_line_and_nothing_is_written(command: str, answer: st
     assert answer in printed
     assert len(printed.strip().splitlines()) == 1
     assert sorted(p for place in (run, folder) for p in place.rglob("*")) == before
+
+
+def test_a_picture_that_is_not_varied_says_what_does_not_count(run: Path, folder: Path, capsys) -> None:
+    for more, notes in (("", 0), ("--steps 3", 1)):
+        assert main(f"vary {run} image.png --strength 0 -n 1 {more}".split()) == 0
+        assert capsys.readouterr().out.count("note: strength 0 gives the image itself") == notes
 
 
 @pytest.mark.parametrize(("recipe", "source", "width"), [("ddpm", "ring-of-8", 2), ("nonequilibrium", "heartbeat", 20)])

@@ -172,6 +172,13 @@ def test_a_dumb_terminal_gets_plain_lines(capsys: pytest.CaptureFixture[str], mo
         (["compare", "run", "--solvers", ""], "--solvers: is empty"),
         (["train", "ddpm", "--data", "digits", "--out", ""], "--out: is empty"),
         (["sample", "run", "--label", ""], "--label: is empty"),
+        (["doctor", "--device=cpu", "--out=d"], "--out: is of the data to train on, and none are given; add --data"),
+        (["doctor", "--device=cpu", "--recipe=edm"], "--recipe: is of the data to train on"),
+        (["doctor", "--device=cpu", "--set=data.size=8"], "--set: is of the data to train on"),
+        (
+            ["train", "ddpm", "--data=digits", "--autoencoder=a"],
+            "autoencoder.source: there is no field 'source'",
+        ),
         (["explain", "unscaled", "--checkpoint", "3"], "--checkpoint: does not count for unscaled; leave it out"),
         (["explain", "unscaled", "--device", "cpu"], "--device: does not count for unscaled"),
         (["explain", "linear", "--checkpoint", "3"], "--checkpoint: does not count for linear"),

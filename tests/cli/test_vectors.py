@@ -233,11 +233,13 @@ def test_a_network_for_images_is_refused_on_vectors(tmp_path: Path, capsys) -> N
     assert not (tmp_path / "run").exists()
 
 
-def test_bits_are_saved_as_bits(tmp_path: Path) -> None:
+def test_bits_are_saved_as_bits(tmp_path: Path, capsys) -> None:
     for recipe in ("ddpm", "nonequilibrium"):
         run = tmp_path / recipe
         train(run, "heartbeat", recipe=recipe, steps=1)
         assert main(["sample", str(run), "-n", "5", "--out", str(tmp_path / f"{recipe}-samples")]) == 0
+        if recipe == "nonequilibrium":
+            assert "--eta: is of Gaussian noise" in refused(["sample", str(run), "--eta", "0.5"], capsys)
         made = np.load(tmp_path / f"{recipe}-samples/vectors.npy")
         assert made.shape == (5, 20)
         assert set(np.unique(made)) == {-1, 1}

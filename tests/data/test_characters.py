@@ -71,7 +71,7 @@ def test_unseen_combinations_are_neither_trained_on_nor_held_out(whole: ImageDat
     assert Counter(whole.splits) == {"train": 19_965, "test": 1_035, "combos": 3_000}
     assert whole.notes == (
         "the data have splits of their own: 19965 train: trained on; 1035 test: held out, whatever data.held_out is; "
-        "3000 combos: left alone",
+        "3000 combos: left out, neither trained on nor measured",
     )
     train, held_out = whole.split(0.5)
     combos = whole.of_split("combos")

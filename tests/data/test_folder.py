@@ -152,6 +152,7 @@ def test_run_folders_are_left_alone(tmp_path: Path) -> None:
     assert after.fingerprint() == before.fingerprint()
     assert after.notes == ("run folders are left alone: runs/mine/",)
     assert after.skipped == ()
+    refusal(tmp_path / "runs/mine", "is a run folder, not data; give the folder of images")
 
 
 def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_metadata_of_a_folder_divide_it(tmp_path: Path, table: bool) -> None:
     assert whole.splits == ("train", "test", "", "train", "combos", "test")
     assert whole.notes[-1] == (
         "the data have splits of their own: 2 train: trained on; 2 test: held out, whatever data.held_out is; "
-        "1 without a split, 1 combos: left alone"
+        "1 without a split, 1 combos: left out, neither trained on nor measured"
     )
     assert not any("not used" in note for note in whole.notes)
     assert [part.keys for part in whole.split(0.1)] == [("0.png", "3.png"), ("1.png", "5.png")]
@@ -98,6 +98,32 @@ def test_splits_that_say_nothing_are_not_used(tmp_path: Path, splits: tuple[str 
     assert whole.fingerprint() == replace(whole, notes=()).fingerprint()
 
 
+def test_folders_of_splits_come_before_a_column(tmp_path: Path) -> None:
+    """Only the training folder is read, and a column divides its images where it differs among them."""
+    for name in ("train/0.png", "train/1.png", "train/2.png", "test/3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (10 * int(name[-5]), 0, 0)).save(tmp_path / name)
+
+    def written(*splits: str) -> ImageDataset:
+        names = ("train/0.png", "train/1.png", "train/2.png", "test/3.png")
+        pairs = zip(names, splits, strict=True)
+        lines = [json.dumps({"file_name": name, "split": split}) for name, split in pairs]
+        (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+        return read(tmp_path)
+
+    alike = written("train", "train", "train", "test")
+    assert (alike.keys, alike.splits, alike.skipped) == (("0.png", "1.png", "2.png"), None, ())
+    assert alike.notes == (
+        "only train/ is read; test/ left alone",
+        "split in the metadata is not used: it is train for all images",
+    )
+    divided = written("train", "val", "train", "test")
+    assert [part.keys for part in divided.split(0.1)] == [("0.png", "2.png"), ("1.png",)]
+    assert divided.notes[1] == (
+        "the data have splits of their own: 2 train: trained on; 1 val: held out, whatever data.held_out is"
+    )
+
+
 def test_numbers_called_split_stay_numbers(tmp_path: Path) -> None:
     whole = read(folder(tmp_path, 0, 1, 1))
     assert whole.splits is None
@@ -115,12 +141,21 @@ def test_a_run_is_trained_on_train_and_measured_on_test_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = folder(tmp_path, *["train"] * 6, *["test"] * 3, *["combos"] * 2)
+    with (data / "metadata.jsonl").open("a") as lines:
+        lines.write('\n{"file_name": "gone.png", "split": "train"}')
     run = tmp_path / "run"
     arguments = ["train", "ddpm", "--data", str(data), "--out", str(run), "--steps", "1", "--device", "cpu"]
     small = ["data.size=8", "network.widths=32", "network.blocks=1", "network.attention=", "training.batch_size=4"]
     assert main([*arguments, *(part for setting in small for part in ("--set", setting))]) == 0
     printed = "".join(capsys.readouterr())
-    assert "6 train: trained on; 3 test: held out, whatever data.held_out is; 2 combos: left alone" in printed
-    assert "6 images (3, 8, 8) to train on, 5 kept apart" in printed
-    assert main(["evaluate", str(run), "--device", "cpu"]) == 0
+    assert "6 train: trained on; 3 test: held out, whatever data.held_out is; 2 combos: left out, neither" in printed
+    assert "6 images (3, 8, 8) to train on, 3 held out, 2 left out" in printed
+    report = run / "report/report.html"
+    for _ in range(2):
+        page = report.read_text()
+        assert "6 training images, 3 held out." in page
+        assert "2 combos: left out, neither trained on nor measured" in page
+        assert "used 11 of 12 files; skipped 1: gone.png: is described in" in page
+        report.unlink()
+        assert main(["evaluate", str(run), "--device", "cpu"]) == 0
     assert "6 for training, 3 held out" in "".join(capsys.readouterr())

@@ -524,6 +524,7 @@ def test_the_units() -> None:
         ("pixels", {"probes": -2}, "probes: -2 is out of range"),
         ("pixels", {"dequantization": "unifrom"}, "dequantization: there is no 'unifrom'; did you mean uniform"),
         ("pixels", {"variance": "smal"}, "variance: there is no 'smal'; did you mean small"),
+        ("bits", {"ode": False}, "ode: bits have none to leave out; leave this out"),
         ("bits", {"variance": "small"}, "variance, dequantization, draws, probes: do not apply to bits"),
         ("bits", {"dequantization": "gaussian"}, "variance, dequantization"),
         ("bits", {"draws": 2}, "variance, dequantization"),

@@ -256,6 +256,7 @@ def test_what_guides_changes_what_is_made(place: Path, command: str, tmp_path: P
         ("told", "--negative cat", "--negative: guides towards a condition, and none is given"),
         ("plain", "--guidance-interval 0.3,5", "--guidance-interval: counts as far as --guidance says, and that is 1"),
         ("plain", "--guidance-rescale 0.5", "--guidance-rescale: counts as far as --guidance says, and that is 1"),
+        ("told", "--label cat --guidance 1 --guidance-rescale 0.5", "--guidance-rescale: counts as far as --guidance"),
         ("plain", "--label cat", "this model was trained without; train classifier-free, or guide by a classifier"),
     ],
 )

@@ -151,6 +151,12 @@ def test_options_of_the_other_evaluation_are_refused(
 ) -> None:
     assert main(["evaluate", "one", "two", "--sweeps"]) == 2
     assert "--sweeps: is of the evaluation of a run" in capsys.readouterr().err
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", digits[:40])
+    assert main(["evaluate", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "-n", "20"]) == 2
+    assert "-n: does not apply to the evaluation of two sets that are both there" in capsys.readouterr().err
+    with pytest.raises(InputError, match="quick: does not apply to the evaluation of two sets"):
+        sumi.evaluate(digits[:40], digits[40:80], quick=True, out=tmp_path / "out")
     assert main(["evaluate", str(tmp_path), "--out", "there"]) == 2
     assert "--out: is of two sets of images" in capsys.readouterr().err
     with pytest.raises(InputError, match="data: does not apply to the evaluation of two sets of images"):

@@ -269,6 +269,8 @@ def likelihood(
     match model.network_denoiser:
         case BinomialDenoiser() if variance is not None or of_ode:
             raise InputError("variance, dequantization, draws, probes: do not apply to bits; leave them out")
+        case BinomialDenoiser() if not ode:
+            raise InputError("ode: bits have none to leave out; leave this out")
         case BinomialDenoiser():
             ode = False
         case _ if not ode and of_ode:

@@ -57,10 +57,14 @@ def find_operator(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, 
     (blur), else 0. Raises InputError.
     """
     first, *then = text.split("+")
-    operator, shape, noise = _find_one(first, shape)
-    for name in then:
-        after, shape, more = _find_one(name, shape)
-        operator, noise = composed(after, operator), max(noise, more)
+    try:
+        operator, shape, noise = _find_one(first, shape)
+        for name in then:
+            after, shape, more = _find_one(name, shape)
+            operator, noise = composed(after, operator), max(noise, more)
+    except InputError as error:
+        why = str(error).removeprefix("operator: ")
+        raise InputError(f"operator: {why}" if why != str(error) else f"operator: {text}: {why}") from None
     return operator, shape, noise
 
 

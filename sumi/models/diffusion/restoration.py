@@ -46,6 +46,8 @@ from sumi.sampling.sampler import LEAST_STD, Guidance, Method
 if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
 
+MOST_NOISE: Final = 2.0
+"""Of a measurement: as much as from black to white."""
 TURNS: Final = 1000
 """Of alternating projections, at most."""
 ITERATIONS: Final = 2
@@ -205,7 +207,10 @@ def _restored(
     y = read_items(
         "image", image, tuple(operator(zeros).shape[1:]), bounded=False, background=model.config.data.background
     )
-    known = Measurement(operator, y[None].to(model.device), real("noise", noise))
+    noise = real("noise", noise)
+    if not 0 <= noise <= MOST_NOISE:
+        raise InputError(f"noise: {noise:g} is out of range; give 0 to {MOST_NOISE:g}, in the model's range of -1 to 1")
+    known = Measurement(operator, y[None].to(model.device), noise)
     known.residual(zeros)
     if model.space.factor > 1:  # what is measured of latents is measured of their picture
         known = Measurement(lambda z: operator(model.space.decode(z)), known.y, known.std)
