@@ -19,6 +19,7 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -357,6 +358,8 @@ def _check_range(value: Any, where: str) -> None:
             raise InputError(f"{where}: {value} is not a finite number")
         case int() if not -(2**63) <= value < 2**64:
             raise InputError(f"{where}: {_shown(value)} is out of range; give one from -2^63, below 2^64")
+        case str() if re.search("[\ud800-\udc7f\udd00-\udfff]", value):
+            raise InputError(f"{where}: {_shown(value, repr)} is no text (half of a surrogate pair); write it anew")
         case str() if len(value) > LONGEST:
             raise InputError(f"{where}: is text of {len(value):,} characters; give {LONGEST:,} or fewer")
 

@@ -124,6 +124,8 @@ def test_settings_that_need_each_other_are_checked_together(config: DiffusionCon
         ("schedule.steps=500", "times.steps"),
         ("sampling.solver=ddmi", "did you mean dd"),
         ("data.size=-4", "data.size"),
+        ("data.source=\ud800", "data.source: '\\ud800' is no text (half of a surrogate pair)"),
+        ('schedule={"type": "cosine", "s": 1e300}', "schedule.s: 1e+300 is out of range; give 0 to 10"),
     ],
 )
 def test_mistakes_are_answered_in_one_line_with_the_field(config: DiffusionConfig, setting: str, answer: str) -> None:
@@ -221,6 +223,15 @@ def test_any_value_of_any_field_is_taken_or_refused_in_one_line_that_names_it(re
             run.config_file.write_text(changed(described, place, text))
             answer(partial(read_run, run), place)
         turn += 1
+
+
+@pytest.mark.parametrize("std", [-1.0, 1e300])
+def test_a_deviation_that_no_data_have_is_refused(config: DiffusionConfig, std: float, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    described = to_json(RunDescription(config, ImageSpec(1, 8, 8, 17, ()), "", 1.0))
+    run.config_file.write_text(json.dumps(described | {"data_std": std}))
+    with pytest.raises(InputError, match=rf"data_std: {std:g} is out of range".replace("+", "[+]")):
+        read_run(run)
 
 
 def test_differences_name_the_fields(config: DiffusionConfig) -> None:

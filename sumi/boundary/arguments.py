@@ -83,9 +83,17 @@ def path(name: str, value: object) -> str:
             found = os.fsdecode(value)
         case _:
             raise InputError(f"{name}: {shown(value)} is not a path; give text or a pathlib.Path")
-    if not found or "\0" in found:
+    if not found or "\0" in found or not _is_encodable(found):
         raise InputError(f"{name}: {shown(found)} is not a path; give one")
     return found
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def sides(name: str, value: object) -> tuple[int, int]:

@@ -25,7 +25,12 @@ if sys.platform == "win32":
     def _lock(file: BinaryIO, wait: bool, shared: bool) -> None:
         del shared
         file.seek(2**30)  # a locked byte cannot be read, so one beyond the contents
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        while True:
+            try:
+                return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except OSError as error:
+                if not wait or error.errno != errno.EDEADLK:  # which is given up after ten seconds
+                    raise
 
 else:
     import fcntl

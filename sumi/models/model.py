@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,10 @@ class SystemConfig(ABC):
         """``module`` (`Objective.model`) ready to use, trained for ``step`` steps in the run ``folder``."""
 
 
+LARGEST_STD: Final = 1e6
+"""Of what is denoised, in the model's range."""
+
+
 @dataclass(frozen=True)
 class Start:
     """The run that another one began from: its folder, its step, and sha256 of its weights (`TrainedModel.digest`)."""
@@ -128,6 +132,10 @@ class RunDescription:
     data_std: float
     format: int = FORMAT
     start: Start | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.data_std <= LARGEST_STD:
+            raise InputError(f"data_std: {self.data_std:g} is out of range; give one from 0 to {LARGEST_STD:g}")
 
     @classmethod
     def of(cls, config: SystemConfig, dataset: Dataset) -> "RunDescription":

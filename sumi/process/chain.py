@@ -133,13 +133,13 @@ class CosineBeta:
     name: ClassVar[str] = "cosine"
 
     steps: int = field(default=1000, metadata={"most": MOST_STEPS, "help": "T, the length of the chain"})
-    s: float = field(default=0.008, metadata={"help": "offset that keeps the first β from vanishing, ≥ 0"})
+    s: float = field(default=0.008, metadata={"help": "offset that keeps the first β from vanishing, 0 to 10"})
     max_beta: float = field(default=0.999, metadata={"help": "upper limit of β, in (0, 1)"})
 
     def __post_init__(self) -> None:
         _check_chain(self.steps, max_beta=self.max_beta)
-        if self.s < 0:
-            raise InputError(f"schedule.s: {self.s} is negative; give 0 or more (the paper's value is 0.008)")
+        if not 0 <= self.s <= 10:
+            raise InputError(f"schedule.s: {self.s} is out of range; give 0 to 10 (the paper's value is 0.008)")
 
     def build(self) -> BetaSchedule:
         quarter = torch.pi / 2 / (1 + self.s)

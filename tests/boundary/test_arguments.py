@@ -70,7 +70,7 @@ def test_what_is_no_finite_number_is_refused(value: object) -> None:
 
 def test_paths_sides_and_lists(tmp_path: Path) -> None:
     assert path("out", tmp_path) == path("out", str(tmp_path)) == path("out", np.str_(tmp_path)) == str(tmp_path)
-    for wrong in ("", "a\0b", 3, None, [tmp_path]):
+    for wrong in ("", "a\0b", "\ud800", 3, None, [tmp_path]):
         with pytest.raises(InputError, match=r"^out: .* is not a path; give"):
             path("out", wrong)
     for right in ((4, 8), [4, 8], np.array([4, 8]), torch.tensor([4, 8]), torch.Size([4, 8])):

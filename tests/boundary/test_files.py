@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,7 @@ import pytest
 
 from sumi.boundary.files import given_path, refuse_folder, short_name, whole, write_text, write_whole
 from sumi.errors import InputError, SumiError
+from tests.windows import files_on_windows
 
 KILLED = """
 import os, sys
@@ -75,6 +77,35 @@ def test_two_processes_that_write_one_file_take_turns(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     assert seen <= {b"a", b"b"}
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_on_windows_a_lock_is_of_one_handle_and_files_are_closed_before_they_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = files_on_windows(monkeypatch)
+    file = tmp_path / "a"
+    for contents in (b"first", b"then"):
+        windows.write_whole(file, contents)
+        assert file.read_bytes() == contents
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with file.open("a+b") as first, file.open("rb") as second:
+        assert windows.lock(first) is True
+        assert windows.lock(second) is windows.lock(second, shared=True) is False
+        second.seek(0)
+        assert second.read() == b"then"
+        waiting = threading.Thread(target=windows.lock, args=(second,), kwargs={"wait": True})
+        before = windows.msvcrt.tries
+        waiting.start()
+        while windows.msvcrt.tries < before + 2 and waiting.is_alive():  # it is tried again after it was given up
+            pass
+        assert waiting.is_alive()
+        first.close()
+        waiting.join()
+        with file.open("rb") as third:
+            assert windows.lock(third) is False
+    with pytest.raises(ZeroDivisionError), windows.whole(file):
+        _ = 1 / 0
+    assert file.read_bytes() == b"then"
 
 
 def test_a_link_is_replaced_and_what_it_led_to_stays(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from sumi.errors import InputError
 from sumi.training import lock
 from sumi.training.lock import LOCK, Process, trainer_of, training_in
+from tests.windows import System, files_on_windows
 
 HOLD = """
 import sys, time
@@ -112,6 +113,23 @@ def test_a_folder_that_stays_empty_is_removed_if_it_was_made(tmp_path: Path) -> 
     with training_in(tmp_path / "a/b", print):
         (tmp_path / "a/b/kept").touch()
     assert (tmp_path / "a/b/kept").exists()
+
+
+def test_on_windows_one_trains_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = files_on_windows(monkeypatch)
+    monkeypatch.setattr(lock, "lock", windows.lock)
+    monkeypatch.setattr(lock, "os", System())
+    run = tmp_path / "run"
+    with training_in(run, pytest.fail):
+        found = trainer_of(run)
+        assert found is not None
+        assert found.pid == os.getpid()
+        with pytest.raises(InputError, match=rf"by another process \(process {os.getpid()} "), training_in(run, print):
+            pytest.fail("both have it")
+        assert trainer_of(run) == found
+        (run / "kept").touch()
+    assert [path.name for path in run.iterdir()] == ["kept"]
+    assert trainer_of(run) is None
 
 
 def test_where_there_are_no_locks_a_live_process_counts_and_a_line_says_so(tmp_path: Path, monkeypatch) -> None:
