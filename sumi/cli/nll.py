@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> None:
     match model:
         case BaselineModel():
             _of_baseline(model, options)
+        case DiffusionModel() if model.space.factor > 1:
+            _of_latents(model, options)
         case DiffusionModel():
             _of_diffusion(model, options)
         case _:
@@ -72,6 +74,18 @@ def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
     say(f"-log p of {found.items} held-out items in {found.unit} ({found.about}), ± standard error")
     for name, figure in found.figures:
         say(f"{name:24} {figure}")
+
+
+def _of_latents(model: DiffusionModel, options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.latent_bound import latent_bound
+
+    refuse(model, options, "variance", "dequantization", "draws", ode=True, probes=1, evaluations=100)
+    with counting_of() as progress:
+        found = latent_bound(model, data=options.data, n=options.n, seed=options.seed, progress=progress)
+    say(f"-log p of {found.items} held-out images in bits/dim ({found.about}), ± standard error: at most")
+    say(f"{found.total}   by encoder, ODE and decoder; a bound, which need not be near")
+    say(f"  {'decoder':12} {found.decoder}   with Laplace noise of scale {found.scale:.4f}")
+    say(f"  {'latents':12} {found.latents}")
 
 
 def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:

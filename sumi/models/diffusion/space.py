@@ -110,7 +110,10 @@ class LatentSpace:
 
     def refuse(self, what: str) -> None:
         """See `Space.refuse`."""
-        raise InputError(f"autoencoder: {what} of pixels is not known to a model of latents; use one of pixels")
+        raise InputError(
+            f"autoencoder: {what} of pixels is not known to a model of latents; use one of pixels, or take the bound of "
+            "sumi nll"
+        )
 
     @staticmethod
     def _of_tiles(function: Callable[[Tensor], Tensor], x: Tensor, tile: int) -> Tensor:
