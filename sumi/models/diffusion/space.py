@@ -111,8 +111,8 @@ class LatentSpace:
     def refuse(self, what: str) -> None:
         """See `Space.refuse`."""
         raise InputError(
-            f"autoencoder: {what} of pixels is not known to a model of latents; use one of pixels, or take the bound of "
-            "sumi nll"
+            f"autoencoder: {what} of pixels is not known to a model of latents; use one of pixels, or take the bound "
+            "of sumi nll"
         )
 
     @staticmethod
