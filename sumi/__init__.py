@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sumi.denoising.denoiser import FunctionDenoiser
+    from sumi.distillation import distil
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.run import load
     from sumi.process import schedules
@@ -31,6 +32,7 @@ __all__ = [
     "Guidance",
     "Sampling",
     "configure",
+    "distil",
     "evaluate",
     "load",
     "sample",
@@ -46,6 +48,7 @@ _HOMES = {
     "Guidance": "sumi.sampling.sampler",
     "Sampling": "sumi.sampling.sampler",
     "configure": "sumi.training_run",
+    "distil": "sumi.distillation",
     "evaluate": "sumi.report.evaluate",
     "load": "sumi.models.run",
     "sample": "sumi.sampling.sample",

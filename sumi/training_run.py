@@ -293,6 +293,7 @@ def build_trainer(
             f"starts from {start.folder}, step {start.step}: {take_weights(objective.model, dataset.spec, start)}"
         )
     objective = objective.to(place)
+    config.attach(objective, run, place)
 
     def write_preview(averaged: nn.Module, step: int) -> None:
         preview = config.wrap(description, averaged, step, run.path).preview()

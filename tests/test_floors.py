@@ -21,6 +21,7 @@ FLOORS = [
     {"models"},
     {"recipes", "evaluation"},
     {"training_run"},
+    {"distillation"},
     {"explain", "check"},
     {"report"},
     {"cli"},

@@ -25,7 +25,7 @@ from sumi.progress import Progress, count_shown, in_notebook, one_shown, trainin
 from tests.tiny_models import TINY, digits_model, new_classifier, random_model, untrained
 
 ROOT = Path(sumi.__file__).parents[1]
-FUNCTIONS = {"train", "load", "evaluate", "configure", "sample"}
+FUNCTIONS = {"train", "distil", "load", "evaluate", "configure", "sample"}
 NAMES = {*FUNCTIONS, "DiffusionModel", "Sampling", "Guidance", "FunctionDenoiser"}
 MODULES = {"schedules", "solvers", "time_grids"}
 
@@ -37,9 +37,9 @@ def run_python(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_twelve_names_stand_at_the_top() -> None:
+def test_thirteen_names_stand_at_the_top() -> None:
     assert set(sumi.__all__) == NAMES | MODULES
-    assert len(sumi.__all__) == 12
+    assert len(sumi.__all__) == 13
     assert set(sumi.__all__) <= set(dir(sumi))
     assert all(callable(getattr(sumi, name)) for name in NAMES)
     assert all(isinstance(getattr(sumi, name), types.ModuleType) for name in MODULES)

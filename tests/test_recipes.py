@@ -108,6 +108,8 @@ def test_there_are_these() -> None:
         "edm",
         "flow",
         "jit",
+        "consistency",
+        "mean-flow",
         "latent",
         "dit",
         "autoencoder",

@@ -30,6 +30,10 @@ def run(options: argparse.Namespace) -> None:
         say(f"network      {own.description}")
     else:
         say(f"network      {parameters(config.build(items).model):,} parameters")
+    if description.start is not None:
+        begun = description.start
+        teacher = "teacher" if "objective" in {f for f, v, _ in describe(config) if v != "denoising"} else "began from"
+        say(f"{teacher:12} {begun.source}, step {begun.step}, weights {begun.weights[:12]}")
     found, skipped = find_checkpoints(folder.checkpoints)
     steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
     say(f"checkpoints  {steps} of {config.training.steps} steps")

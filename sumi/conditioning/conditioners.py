@@ -3,12 +3,20 @@
 from collections.abc import Sequence
 
 from sumi.conditioning.conditioner import Conditioner, ConditionerConfig, Conditioners, Items
+from sumi.conditioning.guidance import GuidanceConditioning
 from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
 from sumi.conditioning.values import ValuesConditioning
 from sumi.errors import InputError
 
-ConditioningConfig = LabelConditioning | ValuesConditioning | MaskedConditioning | SmallConditioning | GreyConditioning
+ConditioningConfig = (
+    LabelConditioning
+    | ValuesConditioning
+    | MaskedConditioning
+    | SmallConditioning
+    | GreyConditioning
+    | GuidanceConditioning
+)
 
 
 def build_conditioners(configs: Sequence[ConditionerConfig], items: Items, width: int) -> Conditioners | None:

@@ -5,7 +5,7 @@ any callable; a wrapped denoiser is a denoiser too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sumi.denoising.parameterization import Coefficients, Parameterization
 from sumi.denoising.variance import clean_variance
 from sumi.errors import InputError
-from sumi.networks.condition import NetworkCondition
+from sumi.networks.condition import NOTHING, NetworkCondition, combined
 from sumi.process.gaussian import Gaussian, expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule, Time, noise_level
 
@@ -135,6 +135,11 @@ class ReadDenoiser(Protocol):
     def __call__(self, x_t: Tensor, t: Time) -> Denoised: ...
 
 
+def span_input(t: NoiseLevel, s: NoiseLevel) -> Number:
+    """c_span of a way from t to s: 4 (t - s), in which the network's embedding is smooth."""
+    return 4.0 * (t.t - s.t)
+
+
 class NetworkDenoiser(nn.Module):
     """A network F(x, c_noise, condition) with its parameterization.
 
@@ -144,6 +149,10 @@ class NetworkDenoiser(nn.Module):
 
     ``conditioner``: turns a condition into the network's further inputs; None stands for its ``null``. Bind a condition
     before sampling: `bind`.
+
+    ``span``: turns the way ahead, c_span of `span_input`, into a vector of the network's embedding, for a network of
+    two times (`sumi.objectives.mean_flow`); None: it knows one. At a level with ``until``, such a denoiser gives the
+    x̂_0 whose DDIM step takes the whole way there.
 
     ``auxiliary``: modules that are trained with the network, or keep statistics, but do not affect its output. They are
     here so that optimizer, averaging and checkpoints include them.
@@ -159,6 +168,7 @@ class NetworkDenoiser(nn.Module):
         trained_steps: int | None = None,
         learned_variance: bool = False,
         conditioner: Conditioner | None = None,
+        span: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -167,6 +177,7 @@ class NetworkDenoiser(nn.Module):
         self.trained_steps = trained_steps
         self.learned_variance = learned_variance
         self.conditioner = conditioner
+        self.span = span
         self.auxiliary = nn.ModuleDict()
 
     def bind(self, condition: Condition) -> "ConditionedDenoiser":
@@ -191,14 +202,23 @@ class NetworkDenoiser(nn.Module):
                 c_noise = each.to(x_t.device, x_t.dtype)
             case number:
                 c_noise = x_t.new_full((len(x_t),), number)
-        if self.conditioner is None:
+        if self.conditioner is None and self.span is None:
             return self.network(scaled, c_noise)
-        given = self.conditioner.null(x_t) if condition is None else condition.to(x_t.device)
-        return self.network(scaled, c_noise, self.conditioner(given))
+        found = NOTHING
+        if self.conditioner is not None:
+            given = self.conditioner.null(x_t) if condition is None else condition.to(x_t.device)
+            found = self.conditioner(given)
+        if self.span is not None:
+            ahead = torch.as_tensor(0.0 if c.c_span is None else c.c_span)
+            vector = self.span(ahead.to(x_t.device, x_t.dtype).expand(len(x_t)))
+            found = combined([found, NetworkCondition(vector=vector)])
+        return self.network(scaled, c_noise, found)
 
     def forward(self, x_t: Tensor, t: Time, condition: Condition | None = None) -> Denoised:
         now = noise_level(self.schedule, t)
         c = self.parameterization.coefficients(now)
+        if now.until is not None:
+            c = replace(c, c_span=span_input(now, now.until))
         output, variance = self._output(x_t, c, condition), None
         if self.learned_variance:
             output, fraction = output.chunk(2, 1)

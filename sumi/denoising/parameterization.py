@@ -8,6 +8,7 @@ Whatever the output F of the network stands for, the denoised image is linear in
 | ---------- | ----------------------- | ------------------------ | -------------------------------------------- |
 | x_0        | 0                       | 1                        |                                              |
 | ε          | 1/alpha                 | -sigma/alpha             | x_t = alpha x_0 + sigma ε                    |
+| ε, bounded | (alpha + sigma²/a)/q    | -sigma/a                 | the same; q = alpha² + sigma², a ≥ alpha     |
 | v          | alpha/(alpha² + sigma²) | -sigma/(alpha² + sigma²) | v = alpha ε - sigma x_0 (Salimans & Ho 2022) |
 | u          | sigma'/w                | -sigma/w                 | u = alpha' x_0 + sigma' ε                    |
 | score      | 1/alpha                 | sigma²/alpha             | score = -ε/sigma                             |
@@ -17,17 +18,20 @@ Whatever the output F of the network stands for, the denoised image is linear in
 with w = alpha sigma' - alpha' sigma (slopes in t), p = sigma² + alpha² s², and s the standard deviation of the data.
 
 The network's time input is c_noise = 1000 t - 1, which on the grid of a 1000-step chain is the index 0 … 999 of the
-DDPM paper's code, and x_t is not scaled (c_in = 1). Exceptions: EDM's F has c_in = 1/√p and c_noise =
-ln(sigma/alpha)/4, ∇E has c_in = 1/√(alpha² + sigma²). The coefficients are plain arithmetic on a noise level: floats in
-a sampler, tensors with one entry per sample in training. None subtracts nearly equal numbers (alpha' ≤ 0 ≤ sigma'), so
-all stay precise at both ends.
+DDPM paper's code (4 t - 2 for a network that is to be smooth in t), and x_t is not scaled (c_in = 1). Exceptions:
+EDM's F has c_in = 1/√p and c_noise = ln(sigma/alpha)/4, ∇E has c_in = 1/√(alpha² + sigma²). The coefficients are plain
+arithmetic on a noise level: floats in a sampler, tensors with one entry per sample in training. None subtracts nearly
+equal numbers (alpha' ≤ 0 ≤ sigma'), so all stay precise at both ends.
 
 Where alpha(1) = 0, a prediction of ε, the score or ∇E at t = 1 carries no information about x_0, and EDM's c_noise is
 infinite: those coefficients are not finite there. Those of x_0, v and u are.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.process.schedule import NoiseLevel, Number, deviation, wronskian
@@ -35,12 +39,13 @@ from sumi.process.schedule import NoiseLevel, Number, deviation, wronskian
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """c_in, c_skip, c_out and c_noise at one noise level."""
+    """c_in, c_skip, c_out and c_noise at one noise level; ``c_span``: the way ahead, for networks of two times."""
 
     c_in: Number
     c_skip: Number
     c_out: Number
     c_noise: Number
+    c_span: Number | None = None
 
 
 class Parameterization(Protocol):
@@ -71,6 +76,33 @@ class PredictNoise:
 
     def coefficients(self, t: NoiseLevel) -> Coefficients:
         return Coefficients(1.0, 1.0 / t.alpha, -t.sigma / t.alpha, _time_input(t))
+
+
+@dataclass(frozen=True)
+class PredictBoundedNoise:
+    """F = ε, read so that its error counts a bounded number of times: what few steps need of a network of ε.
+
+    v = alpha ε̂ - sigma x̂_0 = ((alpha² + sigma²) ε̂ - sigma x_t)/alpha, with at least ``least_signal`` of √(alpha² +
+    sigma²) for the last alpha, and x̂_0 of v. Where there is more signal than that it is `PredictNoise`.
+    """
+
+    name: ClassVar[str] = "bounded_noise"
+
+    least_signal: float = field(default=0.1, metadata={"help": "least alpha of a noise level, in (0, 1]"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least_signal <= 1:
+            raise InputError(f"parameterization.least_signal: {self.least_signal} is not in (0, 1]; give such as 0.1")
+
+    def coefficients(self, t: NoiseLevel) -> Coefficients:
+        power = t.alpha**2 + t.sigma**2
+        least = self.least_signal * power**0.5
+        match t.alpha:
+            case Tensor() as alpha:
+                signal: Number = torch.maximum(alpha, torch.as_tensor(least))
+            case alpha:
+                signal = max(alpha, least)
+        return Coefficients(1.0, (t.alpha + t.sigma**2 / signal) / power, -t.sigma / signal, _time_input(t))
 
 
 @dataclass(frozen=True)
@@ -106,6 +138,19 @@ class PredictFlow:
     def coefficients(self, t: NoiseLevel) -> Coefficients:
         w = wronskian(t)
         return Coefficients(1.0, t.sigma_slope / w, -t.sigma / w, _time_input(t))
+
+
+@dataclass(frozen=True)
+class PredictSmoothFlow:
+    """F = u as `PredictFlow`, of a network that is smooth in time: c_noise = 4 t - 2.
+
+    What mean flow needs, which learns from derivatives in t (`sumi.objectives.mean_flow`).
+    """
+
+    name: ClassVar[str] = "smooth_flow"
+
+    def coefficients(self, t: NoiseLevel) -> Coefficients:
+        return replace(PredictFlow().coefficients(t), c_noise=4.0 * t.t - 2.0)
 
 
 @dataclass(frozen=True)
@@ -147,5 +192,13 @@ class PredictEnergy:
 
 
 ParameterizationConfig = (
-    PredictNoise | PredictClean | PredictVelocity | PredictScore | PredictFlow | PredictPreconditioned | PredictEnergy
+    PredictNoise
+    | PredictBoundedNoise
+    | PredictClean
+    | PredictVelocity
+    | PredictScore
+    | PredictFlow
+    | PredictSmoothFlow
+    | PredictPreconditioned
+    | PredictEnergy
 )

@@ -9,6 +9,7 @@ adds its gradient to the result (`sumi.guidance.classifier`), and a threshold fi
 from collections.abc import Sequence
 
 from sumi.conditioning.condition import Condition
+from sumi.conditioning.guidance import GUIDANCE
 from sumi.conditioning.labels import classes, labels_of
 from sumi.data.spec import expect
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
@@ -33,7 +34,7 @@ def guided(
     condition where none is given.
     """
     guidance, own = sampling.guidance, condition
-    if own is not None and guidance.classifier is not None and not _knows_labels(network):
+    if own is not None and guidance.classifier is not None and not _knows(network, "labels"):
         own = own.without("labels") or None  # they are for the classifier alone
     denoiser = _extrapolated(network, own, guidance, names, shape)
     if guidance.classifier is not None:
@@ -56,6 +57,8 @@ def _extrapolated(
         device = next(denoiser.parameters()).device
         return denoiser.bind(denoiser.conditioner.checked(condition, shape, device))
 
+    if condition is not None and guidance.worse is None and _knows(network, GUIDANCE):
+        return bound(network, _with_scale(network, condition, guidance))
     better: Denoiser = network if condition is None else bound(network, condition)
     if guidance.worse is not None:
         why = f"guidance.worse: a {type(guidance.worse).__name__} is no denoiser; give a run or a model"
@@ -93,8 +96,18 @@ def _by_classifier(denoiser: Denoiser, condition: Condition | None, guidance: Gu
     return ClassifierGuidance(denoiser, log_probability, guidance.classifier_scale, interval)
 
 
-def _knows_labels(network: NetworkDenoiser) -> bool:
-    return network.conditioner is not None and "labels" in network.conditioner.names
+def _knows(network: NetworkDenoiser, name: str) -> bool:
+    return network.conditioner is not None and name in network.conditioner.names
+
+
+def _with_scale(network: NetworkDenoiser, condition: Condition, guidance: Guidance) -> Condition:
+    """The condition with the scale of guidance, which such a network is given instead of a second evaluation."""
+    if guidance.negative is not None:
+        raise InputError("guidance.negative: this model has learned guidance away from no class; leave it out")
+    if GUIDANCE in condition or network.conditioner is None:
+        return condition
+    rows = range(max(condition.sizes()))
+    return Condition({**condition, **network.conditioner.parse({GUIDANCE: guidance.scale}, rows)})
 
 
 def _interval(guidance: Guidance) -> Interval:

@@ -91,6 +91,10 @@ class SystemConfig(ABC):
         del run, device, progress
         return data
 
+    def attach(self, objective: Objective, run: RunFolder, device: torch.device) -> None:
+        """Give a new ``objective`` the models of ``run`` that it learns from. Raises InputError where one is gone."""
+        del objective, run, device
+
     @property
     @abstractmethod
     def identity(self) -> tuple[object, ...]:

@@ -58,6 +58,21 @@ def masks_by_position(seed: int, step: int, positions: Sequence[int]) -> Generat
         _MASKS.reset(token)
 
 
+@contextmanager
+def masks_repeated() -> Generator[None]:
+    """Within this context the masks begin anew: two passes, each within one of its own, drop the same values.
+
+    So does torch's generator of the CPU, for a user's own network.
+    """
+    masks = _MASKS.get()
+    token = _MASKS.set(masks and _Masks(masks.seed, masks.step, masks.positions))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        _MASKS.reset(token)
+
+
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout`, with the masks of `masks_by_position` within it. ``forward(x: (N, C, …))``, same shape."""
 

@@ -14,11 +14,14 @@ attention's (N, H·W, C) is the same memory.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sumi.networks.dropout import Dropout
 
@@ -26,13 +29,34 @@ HEAD_WIDTH = 32
 """Channels of one attention head, unless another number is given."""
 
 
-def group_norm(width: int, group_width: int, affine: bool = True) -> nn.GroupNorm:
+_FORWARD_MODE: ContextVar[bool] = ContextVar("forward_mode", default=False)
+
+
+@contextmanager
+def forward_mode() -> Generator[None]:
+    """Within this context networks can be differentiated in forward mode (`torch.func.jvp`)."""
+    token = _FORWARD_MODE.set(True)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no such derivative
+            yield
+    finally:
+        _FORWARD_MODE.reset(token)
+
+
+class GroupNorm(nn.GroupNorm):
+    """`torch.nn.GroupNorm`, whose derivative in forward mode refuses channels-last memory."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.contiguous() if _FORWARD_MODE.get() else input)
+
+
+def group_norm(width: int, group_width: int, affine: bool = True) -> GroupNorm:
     """Group norm (Wu & He 2018) over groups of ``group_width`` channels; ``affine`` gives it weights of its own.
 
     Groups are given by their width because it decides the speed: on CPUs the backward pass in bfloat16 is vectorised
     from 16 channels per group; with fewer it costs as much as a convolution.
     """
-    return nn.GroupNorm(width // group_width, width, affine=affine)
+    return GroupNorm(width // group_width, width, affine=affine)
 
 
 def to_channels_last(network: nn.Module) -> None:
@@ -74,6 +98,16 @@ class NoiseEmbedding(nn.Module):
     def forward(self, c_noise: Tensor) -> Tensor:
         phase = c_noise[:, None].to(self.frequencies.dtype) * self.frequencies
         return self.perceptron(torch.cat([phase.cos(), phase.sin()], dim=1))
+
+
+class ZeroStartEmbedding(NoiseEmbedding):
+    """Of another number about 0, which is added to that of the noise level; it is zero at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        *_, last = self.perceptron
+        for weight in last.parameters():
+            nn.init.zeros_(weight)
 
 
 class Modulation(nn.Linear):

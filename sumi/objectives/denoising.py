@@ -10,27 +10,20 @@ keeps its precision at small sigma.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sumi.autoencoders.scale import LatentScale
 from sumi.data.batch import Batch
-from sumi.data.dataset import Dataset
-from sumi.data.latents import LatentDataset
 from sumi.denoising.binomial import BinomialDenoiser
-from sumi.denoising.denoiser import ConditionedDenoiser, NetworkDenoiser, ReadDenoiser
+from sumi.denoising.denoiser import NetworkDenoiser, ReadDenoiser
 from sumi.denoising.weighting import Weighting
-from sumi.likelihood.dequantize import uniform_places
-from sumi.objectives.objective import Objective
+from sumi.objectives.denoiser import DenoiserObjective
 from sumi.objectives.times import TimeSampler, stratified
 from sumi.process.gaussian import add_noise, expand
 from sumi.process.schedule import Time, noise_level
 from sumi.randomness import Purpose, uniform
-
-IN_TRAINING: Final = 1
-"""The draw number of uniform dequantisation in training; a learned dequantiser uses 0."""
 
 Trained = TypeVar("Trained", contravariant=True)
 """The type of denoiser that a loss takes."""
@@ -63,7 +56,7 @@ class DenoisingLoss:
         return weight * (output.to(target.dtype) - target).square().flatten(1).mean(1)
 
 
-class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
+class DenoisingObjective(DenoiserObjective[NetworkDenoiser | BinomialDenoiser]):
     """Denoise noised data: x_0 from the batch, t from the time sampler, ε from the counter-based generator.
 
     ``bin_width``: dequantise uniformly over bins of this width; 0: not at all. ``divide``: divide each loss by the
@@ -81,57 +74,23 @@ class DenoisingObjective(Objective[NetworkDenoiser | BinomialDenoiser]):
         divide: bool = False,
         stratify: int | None = None,
     ) -> None:
-        super().__init__(denoiser)
+        super().__init__(denoiser, bin_width)
         self.loss, self.times = loss, times
-        self.bin_width, self.divide, self.stratify = bin_width, divide, stratify
-
-    def fit(self, data: Dataset) -> None:
-        """Fit the conditioners and the scale of latents. Raises InputError where the data lack what they need."""
-        match data:
-            case LatentDataset():
-                self.latents().set(data.mean, data.std_by_channel)
-            case _:
-                pass
-        if self.model.conditioner is not None:
-            self.model.conditioner.fit(data)
+        self.divide, self.stratify = divide, stratify
 
     def forward(self, batch: Batch) -> Tensor:
-        model, x_0 = self.model, batch.x
-        if "latents" in model.auxiliary:
-            of_latents = batch.normal(Purpose.LATENT, batch.data.shape)
-            x_0 = self.latents().sampled(*(v.to(self.device, non_blocking=True) for v in (x_0, of_latents)))
-        if self.bin_width:
-            places = uniform_places(batch.seed, batch.positions.tolist(), batch.step, batch.data.shape, IN_TRAINING)
-            x_0 = x_0 + (self.bin_width * (places - 0.5)).to(x_0)
+        model, x_0 = self.model, self.clean(batch)
         self.times.begin(batch.step)
         with torch.no_grad():  # sampled times carry no gradient, even where the schedule is learned
             t = self.times.times(self._places(batch), model.schedule)
-        noise = batch.normal(Purpose.TRAINING_NOISE, batch.data.shape)
-        x_0, noise = (v.to(self.device, non_blocking=True) for v in (x_0, noise))
-        losses = self.loss(self._conditioned(batch, x_0), x_0, t, noise)
+        x_0, noise = x_0.to(self.device, non_blocking=True), self.noise(batch)
+        losses = self.loss(self.conditioned(batch, x_0), x_0, t, noise)
         self.times.record(t, losses)
         if self.divide:
             with torch.no_grad():
                 density = self.times.density(noise_level(model.schedule, t), model.schedule)
             losses = losses / density.to(losses)
         return losses
-
-    def latents(self) -> LatentScale:
-        """The scale of what is denoised, where it is latents."""
-        scale = self.model.auxiliary["latents"]
-        assert isinstance(scale, LatentScale)
-        return scale
-
-    def auxiliary(self) -> list[nn.Module]:
-        """A learned schedule, and the denoiser's auxiliary modules."""
-        own = (self.model.network, self.model.conditioner)
-        return [part for part in self.model.children() if not any(part is one for one in own)]
-
-    def _conditioned(self, batch: Batch, x_0: Tensor) -> NetworkDenoiser | BinomialDenoiser | ConditionedDenoiser:
-        """The denoiser, with the batch's condition bound to it if it takes one."""
-        if self.model.conditioner is None:
-            return self.model
-        return self.model.bind(self.model.conditioner.of_data(batch, x_0))
 
     def _places(self, batch: Batch) -> Tensor:
         """u in [0, 1) of each position, float64 (n,)."""

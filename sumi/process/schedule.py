@@ -28,7 +28,8 @@ class NoiseLevel:
     """A schedule at one time: all floats, or all float64 tensors of one shape.
 
     ``alpha`` and ``sigma`` are the coefficients of data and noise, ``log_snr`` is log(alpha²/sigma²), ``alpha_slope``
-    and ``sigma_slope`` are dalpha/dt and dsigma/dt (infinite at t = 0 where sigma grows like √t).
+    and ``sigma_slope`` are dalpha/dt and dsigma/dt (infinite at t = 0 where sigma grows like √t). ``until``: where a
+    step from here ends, for denoisers that know two times (`sumi.objectives.mean_flow`); None: here.
     """
 
     t: Number
@@ -37,16 +38,19 @@ class NoiseLevel:
     log_snr: Number
     alpha_slope: Number
     sigma_slope: Number
+    until: "NoiseLevel | None" = None
 
     def columns(self) -> dict[str, Number]:
-        """The fields by name, in order."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """The numbers by name, in order."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "until"}
 
     def chosen(self, which: slice | Tensor) -> "NoiseLevel":
         """The level of some samples, by a slice or indices (M,). A level of floats holds for all samples."""
         match self.alpha:
             case Tensor():
-                return NoiseLevel(**{name: torch.as_tensor(v)[which] for name, v in self.columns().items()})
+                until = None if self.until is None else self.until.chosen(which)
+                columns = {name: torch.as_tensor(v)[which] for name, v in self.columns().items()}
+                return NoiseLevel(**columns, until=until)
             case _:
                 return self
 

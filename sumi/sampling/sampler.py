@@ -22,7 +22,10 @@ from sumi.sampling.time_grid import TIME_GRIDS, snap
 
 NATURAL: Final = "natural"
 NATURAL_GRIDS: Final = dict.fromkeys(
-    ("ddim", "ddpm", "ddpm_large", "ddpm_learned", "euler_maruyama", "predictor_corrector", "langevin", *BIT_SOLVERS),
+    (
+        *("ddim", "ddpm", "ddpm_large", "ddpm_learned", "euler_maruyama", "predictor_corrector", "langevin"),
+        *("mean_flow", *BIT_SOLVERS),
+    ),
     "uniform",
 )
 """The grid of a solver that is none of its own: where its paper has it. All others take `log_ratio`."""

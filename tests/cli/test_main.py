@@ -97,6 +97,12 @@ def test_the_options_are_those_that_are_promised() -> None:
                 *("--resume", "--no-report", "--report", *common),
             ]
         ),
+        "distil": sorted(
+            [
+                *("--out", "--method", "--steps", "--guidance", "--data", "--seed", "--device", "--set", "--resume"),
+                *("--report", *common),
+            ]
+        ),
         "sample": sorted(
             [
                 "-n",

@@ -24,7 +24,8 @@ from sumi.likelihood.continuous import ContinuousBound
 from sumi.likelihood.variational import CleanVariance, VariationalBound, even_times
 from sumi.models.diffusion.build import build_loss
 from sumi.objectives.bound import DECODED, ChainBoundLoss, HybridLoss, WholeBoundLoss
-from sumi.objectives.denoising import IN_TRAINING, DenoisingLoss, DenoisingObjective
+from sumi.objectives.denoiser import IN_TRAINING
+from sumi.objectives.denoising import DenoisingLoss, DenoisingObjective
 from sumi.objectives.times import GridTimes
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.gaussian import expand, posterior

@@ -1,6 +1,5 @@
 """From settings to an untrained denoiser, its loss and its times: which parts a diffusion model is made of."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -27,6 +26,8 @@ from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
 from sumi.models.diffusion.autoencoder import DenoisedItems, NoAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.size import bounded
+from sumi.networks.condition import NetworkCondition
+from sumi.networks.layers import ZeroStartEmbedding
 from sumi.networks.own import OwnNetwork
 from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
 from sumi.objectives.denoising import DenoisingLoss, DenoisingObjective, Loss
@@ -34,6 +35,7 @@ from sumi.objectives.schedule import VarianceMinimisingLoss
 from sumi.objectives.times import ImportanceSampler, ImportanceTimes, TimeSampler
 from sumi.objectives.uncertainty import UncertainLoss, Uncertainty
 from sumi.process.binomial import Binomial
+from sumi.process.gaussian import Gaussian
 from sumi.process.learned import Learned
 from sumi.process.schedule import Schedule, noise_level
 
@@ -41,14 +43,22 @@ Part = TypeVar("Part", bound=nn.Module)
 LARGEST_COEFFICIENT: Final = 1e9  # 1/alpha at t = 1 is 157 for linear β, 2e4 for cosine; float32 holds 7 digits
 
 
-def build_denoiser(config: DiffusionSettings, items: DataSpec) -> NetworkDenoiser | BinomialDenoiser:
+def build_denoiser(
+    config: DiffusionSettings, items: DataSpec, *, spans: bool = False
+) -> NetworkDenoiser | BinomialDenoiser:
     """A new, untrained denoiser: network, schedule and parameterization as configured.
 
-    What is trained or kept count of beside them (`NetworkDenoiser.auxiliary`) is there too. Raises InputError where
-    they do not fit: data that the network or the process cannot take, or a schedule that ends with so little data that
-    what the network predicts there says nothing of it in float32.
+    ``spans``: the network also gets the length of its step (`NetworkDenoiser.span`). What is trained or kept count of
+    beside them (`NetworkDenoiser.auxiliary`) is there too. Raises InputError where they do not fit: data that the
+    network or the process cannot take, or a schedule that ends with so little data that what the network predicts there
+    says nothing of it in float32.
     """
-    return DENOISERS[config.process.name](config, config.autoencoder.denoised(items))
+    denoised = config.autoencoder.denoised(items)
+    match config.process:
+        case Binomial():
+            return _binomial_denoiser(config, denoised)
+        case Gaussian():
+            return _gaussian_denoiser(config, denoised, spans)
 
 
 def _binomial_denoiser(config: DiffusionSettings, items: DenoisedItems) -> BinomialDenoiser:
@@ -58,20 +68,26 @@ def _binomial_denoiser(config: DiffusionSettings, items: DenoisedItems) -> Binom
 
 
 def _network(
-    config: DiffusionSettings, items: DenoisedItems, outputs: int = 1, conditioner: Conditioners | None = None
+    config: DiffusionSettings,
+    items: DenoisedItems,
+    outputs: int = 1,
+    conditioner: Conditioners | None = None,
+    spans: bool = False,
 ) -> nn.Module:
     shape = None if conditioner is None else conditioner.shape
     match config.network:
         case OwnNetwork() as own:
             network = own.build(items.shape, outputs, shape)
-            given = None if conditioner is None else conditioner(conditioner.null(torch.zeros(2, *items.shape)))
+            given = NetworkCondition(vector=torch.zeros(2, own.embedding)) if spans else None
+            if conditioner is not None:
+                given = conditioner(conditioner.null(torch.zeros(2, *items.shape)))
             own.check(network, items.shape, outputs, given)
         case network_config:
             network = bounded(lambda: network_config.build(items.shape, outputs, shape))
     return network
 
 
-def _gaussian_denoiser(config: DiffusionSettings, items: DenoisedItems) -> NetworkDenoiser:
+def _gaussian_denoiser(config: DiffusionSettings, items: DenoisedItems, spans: bool) -> NetworkDenoiser:
     schedule = config.schedule.build()
     with torch.no_grad():
         end = noise_level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
@@ -84,11 +100,17 @@ def _gaussian_denoiser(config: DiffusionSettings, items: DenoisedItems) -> Netwo
         )
     learned_variance = config.variance != FixedVariance()
     conditioner = build_conditioners(config.conditioning, items, config.network.embedding)
-    network = _network(config, items, 2 if learned_variance else 1, conditioner)
+    network = _network(config, items, 2 if learned_variance else 1, conditioner, spans)
     if config.parameterization == PredictEnergy():
         network = EnergyGradient(network)
     denoiser = NetworkDenoiser(
-        network, schedule, config.parameterization, config.times.grid, learned_variance, conditioner
+        network,
+        schedule,
+        config.parameterization,
+        config.times.grid,
+        learned_variance,
+        conditioner,
+        ZeroStartEmbedding(config.network.embedding) if spans else None,
     )
     if config.autoencoder != NoAutoencoder():
         denoiser.auxiliary["latents"] = LatentScale(items.shape[0])
@@ -100,13 +122,6 @@ def _gaussian_denoiser(config: DiffusionSettings, items: DenoisedItems) -> Netwo
         case _:
             pass
     return denoiser
-
-
-DENOISERS: Final[dict[str, Callable[[DiffusionSettings, DenoisedItems], NetworkDenoiser | BinomialDenoiser]]] = {
-    "gaussian": _gaussian_denoiser,
-    "binomial": _binomial_denoiser,
-}
-"""By process."""
 
 
 @dataclass(frozen=True)

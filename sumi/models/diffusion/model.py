@@ -7,6 +7,7 @@ left out is as the run was configured; options replace it for once (`sumi.sampli
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack, cast
 
 import torch
@@ -537,6 +538,12 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
     ) -> Tensor:
         """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration`."""
         return restoration.restore(self, image, operator, noise, n, method=method, **options)
+
+    def distil(self, *, out: Path | str, **options: Any) -> "DiffusionModel | Any":
+        """A student of this model for one to four steps, in the run folder ``out``: see `sumi.distil`."""
+        from sumi import distil  # it trains, which needs all systems
+
+        return distil(self, out=out, **options)
 
     @torch_defaults()
     def bits_per_dim(

@@ -1,4 +1,4 @@
-"""The autoencoder that a diffusion model of latents keeps in its run folder, at ``parts/autoencoder``."""
+"""What a diffusion model keeps in its run folder: ``parts/autoencoder`` of latents, ``parts/teacher`` of few steps."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +12,16 @@ from sumi.errors import InputError
 from sumi.models.autoencoder import AutoencoderConfig, AutoencoderModel
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.model import SystemConfig, TrainedModel
+from sumi.objectives.direction import KeptTeacher
 from sumi.training.config import TrainingConfig
 from sumi.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.config import DiffusionSettings
+    from sumi.models.diffusion.model import DiffusionModel
 
 AUTOENCODER: Final = "autoencoder"
+TEACHER: Final = "teacher"
 
 
 def with_autoencoder(
@@ -93,4 +96,39 @@ def autoencoder_of(run: Path, weights: str, device: torch.device) -> Autoencoder
     model = load(part.path, AutoencoderModel, device=str(device))
     if model.digest != weights:
         raise InputError(f"{part.path}: is not the autoencoder that the run was trained with; restore it")
+    return model
+
+
+def with_teacher(chosen: KeptTeacher, items: DataSpec, run: RunFolder) -> KeptTeacher:
+    """``chosen`` as it is in ``run`` once it is there: a copy of its source.
+
+    Raises InputError where it is of other items, or not the one that the run learned from.
+    """
+    from sumi import load  # which knows this system, too
+    from sumi.models.diffusion.model import DiffusionModel
+
+    part = run.part(TEACHER)
+    if run.config_file.exists():  # it is begun
+        return replace(chosen, weights=teacher_of(run.path, chosen.weights, torch.device("cpu")).digest)
+    model = load(chosen.source, DiffusionModel, device="cpu")
+    if model.items != items:
+        raise InputError(
+            f"objective.teacher.source: {chosen.source} is of other items or classes than these data; give its own data"
+        )
+    if not part.config_file.exists():
+        model.save(part.path)
+    return replace(chosen, weights=model.digest)
+
+
+def teacher_of(run: Path, weights: str, device: torch.device) -> "DiffusionModel":
+    """The teacher of a run, with these ``weights`` (its `digest`). Raises InputError where it is gone or another."""
+    from sumi import load  # which knows this system, too
+    from sumi.models.diffusion.model import DiffusionModel
+
+    part = RunFolder(run).part(TEACHER)
+    if not part.config_file.exists():
+        raise InputError(f"{part.path}: is gone, and the run learns from it; restore it, or distil again")
+    model = load(part.path, DiffusionModel, device=str(device))
+    if weights not in ("", model.digest):
+        raise InputError(f"{part.path}: is not the teacher that the run began with; restore it")
     return model

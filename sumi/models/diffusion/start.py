@@ -13,6 +13,7 @@ from torch import nn
 from sumi.conditioning.labels import LabelConditioner
 from sumi.config import differences, override
 from sumi.data.spec import DataSpec
+from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise
 from sumi.errors import InputError
 from sumi.models.diffusion.autoencoder import NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
@@ -53,8 +54,12 @@ def fitted_to_start(config: SystemConfig, source: DiffusionModel, network: tuple
     own = source.config
     chosen = config.network if network is None else override(replace(config, network=own.network), network).network
     changed = [f"network.{line}" for line in differences(own.network, chosen)]
+    depended = [(name, getattr(own, name), getattr(config, name)) for name in DEPENDED_ON]
     changed += [
-        f"{name}.{line}" for name in DEPENDED_ON for line in differences(getattr(own, name), getattr(config, name))
+        f"{name}.{line}"
+        for name, before, after in depended
+        if not (before == PredictNoise() and after.name == PredictBoundedNoise.name)  # two readings of one output
+        for line in differences(before, after)
     ]
     if changed:
         raise InputError(

@@ -2,26 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from sumi.conditioning.guidance import GUIDANCE
 from sumi.data.dataset import Dataset
 from sumi.data.latents import encoded
 from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.errors import InputError
 from sumi.models.diffusion.autoencoder import NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.build import Denoising
 from sumi.models.diffusion.config import DiffusionSettings
+from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.parts import autoencoder_of, with_autoencoder
+from sumi.models.diffusion.parts import autoencoder_of, teacher_of, with_autoencoder, with_teacher
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
+from sumi.objectives.consistency import ConsistencyObjective
+from sumi.objectives.direction import KeptTeacher, NoTeacher, OfTeacher
+from sumi.objectives.mean_flow import MeanFlowObjective
 from sumi.objectives.objective import Objective
+from sumi.objectives.progressive import ProgressiveObjective
 from sumi.training.run_folder import RunFolder
 
-OBJECTIVES = Denoising
+OBJECTIVES = Denoising | Consistency | MeanFlow | Progressive
 """One line an objective; its ``build(settings, items)`` makes an `Objective` of a denoiser (`build_denoiser`)."""
 
 
@@ -30,6 +38,22 @@ class DiffusionConfig(DiffusionSettings):
     """The full configuration of a diffusion model."""
 
     objective: OBJECTIVES = field(default_factory=Denoising, metadata={"help": "what the denoiser is trained on"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        match self.objective:
+            case Consistency() | MeanFlow() | Progressive() as few:
+                few.check(self)
+                if self.conditioned_on_guidance and few.teacher == NoTeacher():
+                    raise InputError("conditioning: guidance is learned from a teacher; use `sumi distil --guidance`")
+            case _:
+                if self.conditioned_on_guidance:
+                    raise InputError("conditioning: guidance is learned by distilling; leave it out")
+
+    @property
+    def conditioned_on_guidance(self) -> bool:
+        """Whether the scale of guidance is one of the network's inputs."""
+        return self.condition(GUIDANCE) is not None
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -43,12 +67,24 @@ class DiffusionConfig(DiffusionSettings):
     def with_parts(
         self, items: DataSpec, run: RunFolder, train: Callable[[SystemConfig, RunFolder], TrainedModel]
     ) -> "DiffusionConfig":
-        """With the autoencoder whose latents it is of in ``run``: the one there, a copy of ``source``, or a new one."""
+        """With the autoencoder whose latents it is of in ``run``: the one there, a copy of ``source``, or a new one.
+
+        And with the teacher that it learns from.
+        """
+        config = self
         match self.autoencoder:
             case NoAutoencoder():
-                return self
+                pass
             case TrainedAutoencoder() as chosen:
-                return replace(self, autoencoder=with_autoencoder(chosen, self, items, run, train))
+                config = replace(config, autoencoder=with_autoencoder(chosen, self, items, run, train))
+        match self.objective:
+            case Consistency(teacher=KeptTeacher() as kept) | MeanFlow(teacher=KeptTeacher() as kept):
+                config = replace(config, objective=replace(self.objective, teacher=with_teacher(kept, items, run)))
+            case Progressive(teacher=KeptTeacher() as kept):
+                config = replace(config, objective=replace(self.objective, teacher=with_teacher(kept, items, run)))
+            case _:
+                pass
+        return config
 
     def std_of(self, data: Dataset) -> float:
         """1 for latents, which are standardised."""
@@ -71,6 +107,21 @@ class DiffusionConfig(DiffusionSettings):
                     mirrored=self.data.flip,
                     progress=progress,
                 )
+
+    def attach(self, objective: Objective, run: RunFolder, device: torch.device) -> None:
+        """The teacher in ``run``, whose direction the objective follows. Raises InputError where it is gone."""
+        match self.objective, objective:
+            case (
+                Consistency(teacher=KeptTeacher() as kept)
+                | MeanFlow(teacher=KeptTeacher() as kept)
+                | Progressive(teacher=KeptTeacher() as kept),
+                ConsistencyObjective() | MeanFlowObjective() | ProgressiveObjective() as taught,
+            ):
+                teacher = teacher_of(run.path, kept.weights, device)
+                low, high = teacher.config.sampling.guidance.interval or (0.0, inf)
+                taught.direction = OfTeacher(teacher.gaussian_denoiser(), kept.guidance, (low, high))
+            case _:
+                pass
 
     def wrap(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> DiffusionModel:
         """The denoiser with all that is needed to sample."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.adaptive import Adaptive
 from sumi.sampling.solvers.binomial import BinomialAncestral
+from sumi.sampling.solvers.consistency import Consistency, MeanFlow
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
 from sumi.sampling.solvers.euler_maruyama import EulerMaruyama
@@ -25,10 +26,12 @@ __all__ = [
     "AnnealedLangevin",
     "BinomialAncestral",
     "Churn",
+    "Consistency",
     "DPMSolverMultistep",
     "DPMSolverSinglestep",
     "EulerMaruyama",
     "Heun",
+    "MeanFlow",
     "PredictorCorrector",
     "RungeKutta",
     "Solver",
@@ -56,6 +59,8 @@ SOLVERS: Final[dict[str, Solver[Any]]] = {
     "dpmpp_3s": DPMSolverSinglestep(order=3),
     "unipc": UniPC(predictor_order=2),
     "unipc_3": UniPC(predictor_order=3),
+    "consistency": Consistency(),
+    "mean_flow": MeanFlow(),
 }
 
 BIT_SOLVERS: Final[dict[str, Solver[Any]]] = {"binomial": BinomialAncestral()}

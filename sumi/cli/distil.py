@@ -1,0 +1,80 @@
+"""``sumi distil``."""
+
+import argparse
+
+from sumi.cli.evaluate import measure_with_progress, say_measured
+from sumi.cli.options import add_device, add_run
+from sumi.cli.terminal import counting, say, training_progress
+from sumi.errors import InputError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder of the student")
+    parser.add_argument(
+        "--method",
+        choices=("consistency", "mean_flow", "progressive"),
+        default="consistency",
+        help="how it learns: consistency tuning (default), mean flow of a run of flow, or progressive distillation",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (default: 4000)")
+    parser.add_argument(
+        "--guidance",
+        metavar="W|LOW,HIGH",
+        help="the scale of guidance that it learns, or a range to choose from when it samples (default: the run's)",
+    )
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the run's data are now (default: as before)")
+    parser.add_argument("--seed", type=int, metavar="S", help="all randomness follows from it (default: the run's)")
+    add_device(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="section.field=value",
+        help="any field of the student's configuration; may be repeated (`sumi info` lists them)",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
+    parser.add_argument(
+        "--report",
+        choices=("full", "quick", "none"),
+        default="full",
+        help="at the end: full measures distances to real images (default); quick only shows samples and losses",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    from sumi.distillation import distil
+    from sumi.training_run import Events
+
+    with counting("reading images") as reading, training_progress() as progress:
+        model = distil(
+            options.run,
+            out=options.out,
+            method=options.method,
+            steps=options.steps,
+            guidance=_guidance(options.guidance),
+            data=options.data,
+            seed=options.seed,
+            settings=options.settings,
+            device=options.device,
+            resume=options.resume,
+            events=Events(say, progress, reading),
+        )
+    say(f"trained {model.step} steps: {model.folder}; `sumi sample {model.folder} --steps 1` makes images at once")
+    if options.report != "none":
+        say_measured(measure_with_progress(model, quick=options.report == "quick"))
+
+
+def _guidance(text: str | None) -> float | tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        match [float(part) for part in text.split(",")]:
+            case [scale]:
+                return scale
+            case [low, high]:
+                return low, high
+    except ValueError:
+        pass
+    raise InputError(f"guidance: {text} is neither a scale nor LOW,HIGH; write 2, or 1,4")

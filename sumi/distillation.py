@@ -1,0 +1,195 @@
+"""Distilling: from a trained diffusion model to one of one to four steps, in a run folder of its own.
+
+The student has the teacher's network, schedule, conditions and autoencoder, begins with its averaged weights, and is
+trained on its data with another objective (`sumi.models.diffusion.few_steps`):
+
+    consistency   the default, for every schedule and parameterization; sampled in 1, 2 or 4 steps
+    mean_flow     of a run of flow
+    progressive   several steps of the teacher in one of the student's
+
+Guidance is built in: a scale that is fixed, or a range of which each sample chooses one. Then, and in progressive
+distillation, the student learns the way of its teacher, of which it keeps a copy; else that of the data.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import torch
+
+from sumi.boundary.arguments import listed, path, real, shown
+from sumi.conditioning.guidance import GuidanceConditioning
+from sumi.config import Settings, assignments, nearest, override
+from sumi.data.spec import expect
+from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise, PredictSmoothFlow
+from sumi.errors import InputError
+from sumi.models.diffusion.autoencoder import TrainedAutoencoder
+from sumi.models.diffusion.few_steps import Consistency, FewSteps, MeanFlow, Progressive
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.parts import AUTOENCODER
+from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.run import load, read_run
+from sumi.networks.own import Network
+from sumi.objectives.direction import KeptTeacher, NoTeacher
+from sumi.progress import Progress
+from sumi.sampling.sampler import Guidance, Sampling
+from sumi.training.run_folder import RunFolder
+from sumi.training_run import Events, own_network, train
+
+Method = Literal["consistency", "mean_flow", "progressive"]
+OBJECTIVES: Final[dict[Method, type[FewSteps]]] = {
+    "consistency": Consistency,
+    "mean_flow": MeanFlow,
+    "progressive": Progressive,
+}
+RATE: Final = 3e-4  # of a network that is trained already
+STEPS: Final = 4000
+ROUGH: Final = 0.01  # width in t of the derivative of networks that resolve thousandths of it
+
+
+def distil(
+    model: DiffusionModel | str | Path,
+    *,
+    out: Path | str,
+    method: Method = "consistency",
+    steps: int | None = None,
+    guidance: float | tuple[float, float] | None = None,
+    data: object = None,
+    seed: int | None = None,
+    settings: Settings = (),
+    device: str | torch.device | None = None,
+    resume: bool = False,
+    network: Network | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
+    events: Events | None = None,
+) -> DiffusionModel | Any:
+    """Train a student of ``model``, a run or a model in its folder, for one to four steps, and return it.
+
+    ``out``: its run folder. ``method``: one of the module docstring's. ``steps``: of training (`STEPS`). ``guidance``:
+    the scale that the student learns, or (low, high) where each of its samples chooses; None: the run's own.
+    ``data``: other data of the same kind; None: the run's own. ``settings``: one or several "section.field=value" of
+    its configuration. ``resume``: continue what is in ``out``. All else as of `sumi.train`. Raises InputError.
+    """
+    folder = RunFolder(path("out", out))
+    if resume and folder.config_file.exists():
+        config = expect(read_run(folder).config, DiffusionConfig, f"out: {folder.path} is of no diffusion model")
+        if steps is not None:
+            config = replace(config, training=replace(config.training, steps=steps))
+        return train(
+            override(config, settings),
+            data=data,
+            out=folder.path,
+            seed=seed,
+            device=device,
+            resume=True,
+            network=network,
+            progress=progress,
+            events=events,
+        )
+    match model:
+        case DiffusionModel():
+            teacher = model
+        case source:
+            teacher = load(path("model", source), DiffusionModel, device="cpu", network=network)
+    own = own_network(teacher.config)
+    config = override(student_of(teacher, method, guidance), settings)
+    if steps is not None:
+        config = replace(config, training=replace(config.training, steps=steps))
+    match config.objective:
+        case Progressive(steps=count) if not any(one.startswith("sampling.steps") for one in assignments(settings)):
+            config = replace(config, sampling=replace(config.sampling, steps=count))
+        case _:
+            pass
+    return train(
+        config,
+        data=data,
+        out=folder.path,
+        seed=seed,
+        device=device,
+        start=teacher,
+        network=network if own is None else own.network,
+        progress=progress,
+        events=events,
+    )
+
+
+def student_of(
+    teacher: DiffusionModel,
+    method: Method = "consistency",
+    guidance: float | tuple[float, float] | None = None,
+) -> DiffusionConfig:
+    """The configuration of a student of ``teacher``. Raises InputError for a method or guidance that it cannot have."""
+    if method not in get_args(Method):
+        raise InputError(f"method: there is no {shown(method)}; {nearest(str(method), get_args(Method))}")
+    own = expect(teacher.config, DiffusionConfig, f"model: {teacher.folder} is configured by a class of its own")
+    teacher.gaussian_denoiser()
+    scale, learned = _guidance(own, guidance)
+    kept = KeptTeacher(str(teacher.folder.resolve()), scale)
+    taught = method == "progressive" or learned is not None or scale != 1
+    objective = OBJECTIVES[method](teacher=kept if taught else NoTeacher())
+    match own.objective, objective:
+        case Progressive(steps=before), Progressive():
+            objective = replace(objective, steps=max(1, before // objective.within))
+        case _, MeanFlow() if own.parameterization != PredictSmoothFlow():
+            objective = replace(objective, width=ROUGH)
+        case _:
+            pass
+    bounded = PredictBoundedNoise() if own.parameterization == PredictNoise() else own.parameterization
+    autoencoder = own.autoencoder
+    match autoencoder:
+        case TrainedAutoencoder():
+            part = RunFolder(teacher.folder).part(AUTOENCODER).path
+            autoencoder = replace(autoencoder, source=str(part.resolve()), weights="")
+        case _:
+            pass
+    return replace(
+        own,
+        recipe=method,
+        objective=objective,
+        parameterization=bounded,
+        autoencoder=autoencoder,
+        conditioning=own.conditioning if learned is None else (*own.conditioning, learned),
+        training=replace(
+            own.training,
+            steps=STEPS,
+            learning_rate=min(RATE, own.training.learning_rate),
+            warmup_steps=min(50, own.training.warmup_steps),
+            decay="constant",
+            ema_decay=min(0.999, own.training.ema_decay),
+        ),
+        sampling=_sampling(own.sampling, objective, 1.0 if learned is None else scale),
+    )
+
+
+def _guidance(
+    own: DiffusionConfig, given: float | tuple[float, float] | None
+) -> tuple[float, GuidanceConditioning | None]:
+    """The scale that is fixed, or the one that is usual of those that are learned; and these."""
+    usual = own.sampling.guidance.scale if own.conditioning else 1.0
+    match given:
+        case None:
+            return usual, None
+        case tuple() | list() as ends:
+            low, high = (real("guidance", end) for end in listed("guidance", ends))
+            learned = GuidanceConditioning(low, high)
+            scale = min(max(usual, low), high)
+        case number:
+            learned, scale = None, real("guidance", number)
+    if not own.conditioning and (learned is not None or scale != 1):
+        raise InputError("guidance: the teacher was trained without a condition to guide to; leave it out")
+    if any(not condition.dropout for condition in own.conditioning) and (learned is not None or scale != 1):
+        raise InputError("guidance: the teacher has learned nothing without its condition; leave it out")
+    return scale, learned
+
+
+def _sampling(own: Sampling, objective: FewSteps, scale: float) -> Sampling:
+    """How a student samples: in its own number of steps, or two, and guided by nothing but what it has learned."""
+    match objective:
+        case Progressive(steps=steps):
+            pass
+        case _:
+            steps = 2
+    grid = "uniform" if objective.name == "progressive" else "natural"
+    threshold = "none" if objective.name == "mean_flow" else own.threshold
+    return Sampling(solver=objective.solver, steps=steps, time_grid=grid, guidance=Guidance(scale), threshold=threshold)

@@ -1,0 +1,179 @@
+"""Students of one to four steps: trained, resumed bit for bit, guided by what they have learned, on their own."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sumi
+from sumi.cli.main import main
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.guidance import GuidanceConditioner
+from sumi.data.batch import batch_of
+from sumi.data.vectors import VectorDataset
+from sumi.errors import InputError
+from sumi.models.diffusion.parts import TEACHER
+from sumi.objectives.direction import OfTeacher
+from sumi.process.schedule import noise_level
+from sumi.training.run_folder import RunFolder
+
+TINY = (
+    *("network.widths=32", "network.blocks=1", "network.embedding=32", "training.batch_size=8"),
+    *("training.sample_every=0", "training.checkpoint_every=2", "training.warmup_steps=0"),
+)
+METHODS = ("consistency", "mean_flow", "progressive")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """A teacher of labelled digits by each of three recipes, on other schedules."""
+    folder = tmp_path_factory.mktemp("runs")
+    for recipe in ("flow", "ddpm", "classifier-free"):
+        labels = ["conditioning=labels"] if recipe == "flow" else []
+        sumi.train(recipe, data="digits", steps=4, settings=[*TINY, *labels], out=folder / recipe)
+    return folder
+
+
+def weights(run: Path, step: int, which: str = "ema") -> dict[str, torch.Tensor]:
+    return load_file(RunFolder(run).checkpoints / f"{step:08d}" / f"{which}.safetensors")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_student_resumes_bit_for_bit_and_goes_where_its_teacher_is_not(runs: Path, method, tmp_path: Path) -> None:
+    """With a range of guidance, so that every method keeps a teacher."""
+    given = {"method": method, "guidance": (1.0, 3.0), "seed": 3}
+    whole = sumi.distil(runs / "flow", out=tmp_path / "whole", steps=4, **given)
+    sumi.distil(runs / "flow", out=tmp_path / "parts", steps=2, **given)
+    sumi.distil(runs / "flow", out=tmp_path / "parts", steps=4, resume=True)
+    for which in ("ema", "model"):
+        once, twice = (weights(tmp_path / name, 4, which) for name in ("whole", "parts"))
+        if method != "consistency":  # whose gaps follow from the number of steps
+            assert all(torch.equal(once[name], twice[name]) for name in once)
+    teacher = sumi.load(runs / "flow")
+    assert whole.description.start is not None
+    assert whole.description.start.weights == teacher.digest
+    assert whole.config.objective.teacher.weights == teacher.digest
+    moved = shutil.move(tmp_path / "whole", tmp_path / "moved")
+    alone = sumi.load(moved)
+    made = alone.sample(2, steps=1, label="3", guidance=2.0)
+    assert torch.equal(made, whole.sample(2, steps=1, label="3", guidance=2.0))
+    with pytest.raises(InputError, match=r"^guidance.scale: 5 is out of range; this model has learned 1 to 3$"):
+        alone.sample(1, label="3", guidance=5.0)
+    part = RunFolder(moved).part(TEACHER).path
+    shutil.rmtree(part)
+    sumi.load(runs / "ddpm").save(part)
+    with pytest.raises(InputError, match=r"teacher: is not the teacher that the run began with"):
+        sumi.distil(runs / "flow", out=moved, steps=6, resume=True)
+    shutil.rmtree(part)
+    with pytest.raises(InputError, match=r"teacher: is gone, and the run learns from it"):
+        sumi.distil(runs / "flow", out=moved, steps=6, resume=True)
+    assert torch.equal(sumi.load(moved).sample(2, steps=1, label="3", guidance=2.0), made)
+
+
+def test_consistency_tuning_resumes_bit_for_bit(runs: Path, tmp_path: Path) -> None:
+    """From a checkpoint on the way: the gaps are those of the whole training. No teacher is kept."""
+    sumi.distil(runs / "ddpm", out=tmp_path / "run", steps=4)
+    before = weights(tmp_path / "run", 4, "model")
+    shutil.rmtree(RunFolder(tmp_path / "run").checkpoints / "00000004")
+    model = sumi.distil(runs / "ddpm", out=tmp_path / "run", resume=True)
+    after = weights(tmp_path / "run", 4, "model")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not RunFolder(tmp_path / "run").part(TEACHER).path.exists()
+    assert model.config.parameterization.name == "bounded_noise"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_student_begins_as_its_teacher(runs: Path, method, tmp_path: Path) -> None:
+    """What it has more, spans and scales, counts nothing at the start."""
+    student = sumi.distil(
+        runs / "flow",
+        out=tmp_path / "run",
+        method=method,
+        steps=1,
+        guidance=(1.0, 3.0),
+        settings="training.learning_rate=1e-30",
+    )
+    teacher, x = sumi.load(runs / "flow"), torch.randn(3, 1, 8, 8)
+    condition = teacher.condition_of(range(3), "all")
+    theirs, own = (m.denoiser(condition, sampling=None, threshold="none") for m in (teacher, student))
+    assert torch.allclose(theirs(x, 0.6).clean, own(x, 0.6).clean, atol=1e-5)
+
+
+def test_the_direction_of_a_guided_teacher_is_what_guidance_samples_with(runs: Path) -> None:
+    """With the scale of the run, or of each row; at a scale of 1 or of none, and outside of the interval, without."""
+    teacher, x = sumi.load(runs / "classifier-free"), torch.randn(4, 1, 8, 8)
+    network, t = teacher.gaussian_denoiser(), torch.tensor([0.5, 0.6, 0.7, 0.8], dtype=torch.float64)
+    level, condition = noise_level(network.schedule, t), teacher.condition_of(range(4), "all")
+
+    def wanted(scale: float) -> torch.Tensor:
+        return teacher.denoiser(condition, threshold="none", guidance=scale)(x, level).clean
+
+    assert torch.allclose(OfTeacher(network, 3.0)(x, level, x, condition), wanted(3.0), atol=1e-5)
+    scales = torch.tensor([1.0, 3.0, torch.nan, 2.0])
+    found = OfTeacher(network, 5.0)(x, level, x, Condition(condition, guidance=scales))
+    rows = torch.stack([wanted(scale)[row] for row, scale in enumerate((1.0, 3.0, 1.0, 2.0))])
+    assert torch.allclose(found, rows, atol=1e-5)
+    noise = (torch.as_tensor(level.log_snr) / -2).exp().tolist()
+    found = OfTeacher(network, 3.0, (noise[0], noise[2]))(x, level, x, condition)
+    rows = torch.stack([wanted(scale)[row] for row, scale in enumerate((1.0, 3.0, 3.0, 1.0))])
+    assert torch.allclose(found, rows, atol=1e-5)
+    assert torch.allclose(OfTeacher(network, 3.0)(x, level, x, None), network(x, level).clean)
+
+
+def test_scales_are_log_uniform_and_a_share_has_none() -> None:
+    data = VectorDataset(np.zeros((2000, 1), np.float32), tuple(map(str, range(2000))))
+    batch = batch_of(data, np.arange(2000), np.arange(2000), step=1, seed=1)
+    conditioner = GuidanceConditioner(1.0, 4.0, 8, dropout=0.25)
+    scales = conditioner.of_data(batch, batch.x, 0)["guidance"]
+    given = scales[~scales.isnan()]
+    assert float(scales.isnan().float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float(given.min()) >= 1
+    assert float(given.max()) <= 4
+    assert float(given.median()) == pytest.approx(2, abs=0.1)
+    nothing = conditioner(conditioner.null(batch.x[:1])).vector
+    assert torch.equal(nothing, conditioner(Condition(guidance=torch.ones(1))).vector)
+
+
+def test_a_guidance_that_is_built_in_is_that_of_the_teacher(runs: Path, tmp_path: Path) -> None:
+    """The run's own scale, unless another is given; the student then samples without guidance."""
+    student = sumi.distil(runs / "classifier-free", out=tmp_path / "a", steps=1)
+    assert student.config.objective.teacher.guidance == 2
+    assert student.config.sampling.guidance.scale == 1
+    student = sumi.distil(runs / "classifier-free", out=tmp_path / "b", steps=1, guidance=1)
+    assert student.config.objective.teacher.name == "none"
+    with pytest.raises(InputError, match=r"^guidance: the teacher was trained without a condition to guide to"):
+        sumi.distil(runs / "ddpm", out=tmp_path / "c", steps=1, guidance=2)
+
+
+def test_the_next_halving_takes_half_the_steps(runs: Path, tmp_path: Path) -> None:
+    first = sumi.distil(runs / "ddpm", out=tmp_path / "a", steps=1, method="progressive", settings="objective.steps=4")
+    second = sumi.load(runs / "ddpm") and first.distil(out=tmp_path / "b", steps=1, method="progressive")
+    assert (first.method().name, first.method().steps, second.method().steps) == ("ddim", 4, 2)
+
+
+def test_what_cannot_be_distilled_is_refused_by_name(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^objective: mean_flow goes along the straight line of schedule=flow, and"):
+        sumi.distil(runs / "ddpm", out=tmp_path / "a", method="mean_flow", steps=1)
+    with pytest.raises(InputError, match=r"^method: there is no 'lcm'"):
+        sumi.distil(runs / "ddpm", out=tmp_path / "a", method="lcm")
+    with pytest.raises(InputError, match=r"^objective.teacher: progressive has nothing to learn without one"):
+        sumi.configure("flow", data="digits", settings="objective=progressive")
+    with pytest.raises(InputError, match=r"^conditioning: guidance is learned by distilling; leave it out$"):
+        sumi.configure("flow", data="digits", settings="conditioning=guidance")
+    config = replace(sumi.load(runs / "flow").config, sampling=sumi.Sampling(solver="consistency"))
+    assert config.objective.name == "denoising"  # a solver is no objective
+
+
+def test_the_command_makes_a_student_that_info_knows(runs: Path, tmp_path: Path, capsys) -> None:
+    out = str(tmp_path / "fast")
+    assert main(["distil", str(runs / "flow"), "--out", out, "--steps", "2", "--report", "none"]) == 0
+    assert main(["info", out]) == 0
+    told = capsys.readouterr().out
+    assert f"teacher      {(runs / 'flow').resolve()}, step 4, weights {sumi.load(runs / 'flow').digest[:12]}" in told
+    assert main(["sample", out, "-n", "2", "--steps", "1", "--out", str(tmp_path / "images")]) == 0
+    assert main(["distil", str(runs / "flow"), "--out", out, "--guidance", "1,2,3"]) == 2
+    assert "--guidance: 1,2,3 is neither a scale nor LOW,HIGH; write 2, or 1,4" in capsys.readouterr().err

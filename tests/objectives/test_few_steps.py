@@ -1,0 +1,357 @@
+"""The laws of models of few steps, on data whose ODE is known: N(m, s²) in closed form, a mixture by integration."""
+
+from dataclasses import replace
+from itertools import pairwise, product
+from math import log2
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sumi.data.batch import Batch, batch_of
+from sumi.data.vectors import VectorDataset
+from sumi.denoising.denoiser import FunctionDenoiser, NetworkDenoiser
+from sumi.denoising.parameterization import (
+    PredictBoundedNoise,
+    PredictClean,
+    PredictFlow,
+    PredictNoise,
+    PredictPreconditioned,
+    PredictSmoothFlow,
+    PredictVelocity,
+)
+from sumi.networks.adm import ADMConfig
+from sumi.networks.condition import ConditionShape, NetworkCondition
+from sumi.networks.dropout import Dropout, masks_by_position, masks_repeated
+from sumi.networks.layers import forward_mode
+from sumi.networks.mlp import MLPConfig
+from sumi.networks.transformer import TransformerConfig
+from sumi.networks.unet import UNetConfig
+from sumi.objectives.consistency import ConsistencyObjective, Gap, consistency_loss, pair_at
+from sumi.objectives.direction import carried
+from sumi.objectives.mean_flow import MeanFlowObjective, Ways, along_path, mean_velocity
+from sumi.objectives.progressive import ProgressiveObjective
+from sumi.objectives.times import LogitNormalTimes, LogNormalTimes
+from sumi.process.chain import LinearBeta
+from sumi.process.continuous import VP, Cosine, Flow
+from sumi.process.exploding import EDM
+from sumi.process.gaussian import expand
+from sumi.process.schedule import DATA, NoiseLevel, noise_level
+from sumi.sampling.sample import sample
+from sumi.sampling.solvers import SOLVERS
+from sumi.sampling.time_grid import LARGEST, log_ratio, uniform
+from tests.oracles import MIXTURE, GaussianTarget, linear_probe
+
+TARGET = GaussianTarget(0.4, 0.3)
+SCHEDULES = {"flow": Flow().build(), "vp": VP().build(), "cosine": Cosine().build(), "edm": EDM().build()}
+X = torch.from_numpy(np.random.default_rng(3).standard_normal((6, 2)))
+
+
+def end_of(x_t: Tensor, t: NoiseLevel) -> Tensor:
+    """The consistency function of N(m, s²): m + (x_t - alpha m) s/√(alpha² s² + sigma²)."""
+    of_x = TARGET.std / (t.alpha**2 * TARGET.std**2 + t.sigma**2) ** 0.5
+    return TARGET.mean + expand(of_x, x_t) * (x_t - expand(t.alpha, x_t) * TARGET.mean)
+
+
+def exact_clean(x_t: Tensor, t: NoiseLevel) -> Tensor:
+    level = NoiseLevel(*(expand(value, x_t) for value in t.columns().values()))
+    return TARGET.clean(x_t, level)
+
+
+class ExactFlow(nn.Module):
+    """A network of two times that knows the mean velocity of N(m, s²) on the straight line."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale, self.anything = scale, nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition) -> Tensor:
+        assert condition.vector is not None
+        t = (c_noise + 1)[:, None] / 1000
+        s = t - condition.vector / 4
+        variance_t, variance_s = ((1 - time) ** 2 * TARGET.std**2 + time**2 for time in (t, s))
+        # x_t - x_s over t - s, without the difference of the two roots: right at s = t as well
+        slope = ((t + s) * (1 + TARGET.std**2) - 2 * TARGET.std**2) / (variance_t.sqrt() + variance_s.sqrt())
+        return (x - (1 - t) * TARGET.mean) * slope / variance_t.sqrt() - TARGET.mean + self.anything
+
+
+class Same(nn.Module):
+    def forward(self, span: Tensor) -> Tensor:
+        return span[:, None]
+
+
+def exact_flow() -> NetworkDenoiser:
+    return NetworkDenoiser(ExactFlow(1.0), SCHEDULES["flow"], PredictFlow(), span=Same())
+
+
+def batch(n: int = 6) -> Batch:
+    data = VectorDataset(X.float().numpy(), tuple(map(str, range(len(X)))))
+    return batch_of(data, np.arange(n) % len(data), np.arange(n), step=3, seed=2)
+
+
+def of_exact(x_t: Tensor, t: NoiseLevel, _x_0: Tensor, _: object) -> Tensor:
+    return exact_clean(x_t, t)
+
+
+# --- consistency
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_the_consistency_function_is_the_end_of_the_ode(schedule) -> None:
+    """And one evaluation of it from t = 1, or several noised in between, make the data's mean and variance."""
+    for t in (0.05, 0.4, 0.9):
+        level = noise_level(schedule, t)
+        assert torch.allclose(end_of(X, level), TARGET.flow(X, level, DATA), rtol=0, atol=1e-10)
+    denoiser, (mean, variance) = FunctionDenoiser(end_of, schedule), TARGET.marginal(noise_level(schedule, 1.0))
+    for steps in (1, 2, 4):
+        found = linear_probe(denoiser, SOLVERS["consistency"], log_ratio(schedule, steps), mean, variance)
+        assert found == pytest.approx((TARGET.mean, TARGET.std**2), rel=0, abs=1e-10)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_the_target_of_consistency_tuning_tends_to_the_exact_one_with_slope_one(schedule) -> None:
+    """In units of the gap, its error falls with the gap to the first power; x_r follows the mean of the data."""
+    t, gap, errors = torch.tensor([0.3, 0.5, 0.7], dtype=torch.float64), Gap(), []
+    for stage in (8, 9, 10, 11):
+        pair = pair_at(schedule, t, stage, gap)
+        x_r = carried(X[:3], exact_clean(X[:3], pair.t), pair.t, pair.r)
+        error = (end_of(x_r, pair.r) - end_of(X[:3], pair.t)).abs().amax(1) / pair.gap
+        errors.append(float(error.max()))
+    slopes = [log2(a / b) for a, b in pairwise(errors)]
+    assert slopes[-1] == pytest.approx(1, abs=0.02)
+    assert errors[-1] < 0.02
+    exact = FunctionDenoiser(end_of, schedule)
+    losses = [
+        float(consistency_loss(exact, X[:3], exact_clean(X[:3], pair.t), pair).max())
+        for pair in (pair_at(schedule, t, stage, gap) for stage in (8, 11))
+    ]
+    assert losses[1] < losses[0] / 6
+
+
+def test_a_gap_is_the_share_of_its_stage_and_ends_at_the_data() -> None:
+    gap, ratio = Gap(2.0, 2, 6), torch.tensor([1e-3, 0.5, 3.0, 80.0], dtype=torch.float64)
+    n = 1 + 8 / (1 + ratio.exp())
+    assert torch.allclose(gap.earlier(ratio, 5), (ratio * (1 - n / 32)).clamp(min=0))
+    assert gap.earlier(ratio, 1)[:2].tolist() == [0, 0]
+    assert [gap.stage(step, 100) for step in (1, 20, 21, 60, 61, 100)] == [2, 2, 3, 4, 5, 6]
+    pair = pair_at(SCHEDULES["flow"], torch.tensor([0.001, 0.5, 1.0], dtype=torch.float64), 5, gap)
+    assert pair.ends.tolist() == [True, False, False]
+    noise = torch.tensor([0.001 / 0.999, 1.0, LARGEST], dtype=torch.float64)  # t = 1 has no end of its own
+    assert torch.allclose(pair.gap, noise - torch.where(pair.ends, 0.0, gap.earlier(noise, 5)), rtol=1e-9)
+
+
+def test_a_chain_is_asked_at_its_own_times_alone() -> None:
+    t = torch.linspace(0.0004, 1, 50, dtype=torch.float64)
+    pair = pair_at(LinearBeta().build(), t, 12, Gap(), 1000)
+    for level in (pair.t, pair.r):
+        steps = torch.as_tensor(level.t) * 1000
+        assert torch.allclose(steps, steps.round(), rtol=0, atol=1e-9)
+    assert bool((torch.as_tensor(pair.r.t) < torch.as_tensor(pair.t.t))[~pair.ends].all())
+    assert bool(pair.ends[0])
+
+
+def test_the_earlier_neighbour_is_the_target_and_gets_no_gradient() -> None:
+    """At the data the target is the data."""
+    schedule = SCHEDULES["flow"]
+    weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    denoiser = FunctionDenoiser(lambda x_t, t: weight * end_of(x_t, t), schedule)
+    pair = pair_at(schedule, torch.tensor([0.0005, 0.5], dtype=torch.float64), 4, Gap())
+    x_t, clean = X[:2], exact_clean(X[:2], pair.t)
+    (found,) = torch.autograd.grad(consistency_loss(denoiser, x_t, clean, pair).sum(), weight)
+    x_r = carried(x_t, clean, pair.t, pair.r)
+    target = torch.stack([clean[0], 0.7 * end_of(x_r, pair.r)[1]])
+    own = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    difference = own * end_of(x_t, pair.t) - target
+    (wanted,) = torch.autograd.grad((difference.square().mean(1).sqrt() / pair.gap).sum(), own)
+    assert torch.allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("parameterization", "schedule"),
+    [
+        *product((PredictBoundedNoise(), PredictVelocity(), PredictPreconditioned()), SCHEDULES.values()),
+        *product((PredictFlow(), PredictSmoothFlow()), [SCHEDULES["flow"]]),
+    ],
+)
+def test_at_the_data_a_consistency_function_is_its_input(parameterization, schedule) -> None:
+    c = parameterization.coefficients(noise_level(schedule, torch.tensor([1e-9], dtype=torch.float64)))
+    sigma = float(schedule.sigma(torch.tensor([1e-9], dtype=torch.float64)))
+    assert float(c.c_skip) == pytest.approx(1, abs=3 * sigma + 1e-6)
+    assert abs(float(c.c_out)) < 3 * sigma + 1e-6
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_bounded_noise_is_noise_with_enough_signal_and_counts_at_most_tenfold_without(schedule) -> None:
+    t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
+    now = noise_level(schedule, t)
+    c, plain = PredictBoundedNoise().coefficients(now), PredictNoise().coefficients(now)
+    power = (torch.as_tensor(now.alpha) ** 2 + torch.as_tensor(now.sigma) ** 2).sqrt()
+    enough = torch.as_tensor(now.alpha) / power > 0.1
+    assert torch.allclose(torch.as_tensor(c.c_skip)[enough], torch.as_tensor(plain.c_skip)[enough], rtol=1e-12)
+    assert torch.allclose(torch.as_tensor(c.c_out)[enough], torch.as_tensor(plain.c_out)[enough], rtol=1e-12)
+    assert float(torch.as_tensor(c.c_out).abs().max()) <= 10 + 1e-9
+    # all noise gives no data: ε̂ = x_t/sigma at alpha = 0
+    end = NoiseLevel(1.0, 0.0, 1.0, -torch.inf, 0.0, 0.0)
+    last = PredictBoundedNoise().coefficients(end)
+    assert last.c_skip + last.c_out == pytest.approx(0, abs=1e-12)
+
+
+def test_an_objective_of_consistency_passes_times_noise_and_direction() -> None:
+    """The direction's loss at the exact function is that of the target's error, far below that of the data's way."""
+    denoiser = exact_flow()
+    objective = ConsistencyObjective(denoiser, LogNormalTimes(-1.1, 2.0), Gap(), 100, at_end=0.5)
+    seen: list[Tensor] = []
+
+    def direction(x_t: Tensor, t: NoiseLevel, x_0: Tensor, _: object) -> Tensor:
+        seen.append(torch.as_tensor(t.t))
+        return x_0
+
+    objective.direction = direction
+    first, again = objective(batch(64)), objective(batch(64))
+    assert torch.equal(first, again)
+    assert first.shape == (64,)
+    assert bool(first.isfinite().all())
+    assert 16 < int((seen[0] == 1).sum()) < 48
+
+
+# --- mean flow
+
+
+def test_the_mean_velocity_of_a_mixture_is_the_displacement_of_the_ode() -> None:
+    """The mean of the velocity over the way, by quadrature, is (x_t - x_s)/(t - s)."""
+    schedule, t, s = SCHEDULES["flow"], 0.8, 0.3
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    places = s + (t - s) * (nodes + 1) / 2
+    start, mean = noise_level(schedule, t), torch.zeros_like(X)
+    for place, weight in zip(places, weights, strict=True):
+        x = MIXTURE.flow(X, start, noise_level(schedule, float(place)))
+        velocity = (x - MIXTURE.denoiser(schedule)(x, float(place)).clean) / place
+        mean += weight / 2 * velocity
+    wanted = (X - MIXTURE.flow(X, start, noise_level(schedule, s))) / (t - s)
+    assert torch.allclose(mean, wanted, rtol=0, atol=1e-10)
+
+
+def test_mean_velocity_is_the_displacement_and_obeys_its_identity() -> None:
+    """u + (t - s) du/dt = v, exactly, and a slope over a width comes near with its square."""
+    denoiser, schedule = exact_flow(), SCHEDULES["flow"]
+    t = torch.tensor([0.2, 0.5, 0.9, 0.6, 0.3, 1.0], dtype=torch.float64)
+    s = torch.tensor([0.0, 0.1, 0.85, 0.6, 0.0, 0.0], dtype=torch.float64)
+    u, v = mean_velocity(denoiser, X, t, s), mean_velocity(denoiser, X, t, t)
+    for row in range(6):
+        now, then = (noise_level(schedule, float(time[row])) for time in (t, s))
+        clean = TARGET.clean(X[row : row + 1], now)
+        assert torch.allclose(v[row], ((X[row] - clean) / t[row])[0], rtol=0, atol=1e-10)
+        if t[row] > s[row]:
+            moved = X[row] - TARGET.flow(X[row : row + 1], now, then)[0]
+            assert torch.allclose(u[row], moved / (t[row] - s[row]), rtol=0, atol=1e-10)
+    bend = along_path(denoiser, X, t, s, v)
+    assert torch.allclose(u + (t - s)[:, None] * bend, v, rtol=0, atol=1e-10)
+    near = [
+        float((along_path(denoiser, X[:5], t[:5], s[:5], v[:5], None, h) - bend[:5]).abs().max()) for h in (0.02, 0.01)
+    ]
+    assert near[0] / near[1] == pytest.approx(4, abs=0.3)
+    assert near[1] < 0.05
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_mean_flow_lands_on_the_end_of_the_ode_in_any_number_of_steps(steps: int) -> None:
+    schedule = SCHEDULES["flow"]
+    found = sample(exact_flow(), SOLVERS["mean_flow"], uniform(steps), X)
+    assert torch.allclose(found, TARGET.flow(X, noise_level(schedule, 1.0), DATA), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["plain", "improved"])
+def test_the_exact_mean_velocity_has_no_loss(form) -> None:
+    """Along the exact direction; the network that is a little off has one that grows with the error's power."""
+    ways = Ways(LogitNormalTimes(-0.6, 1.6), LogitNormalTimes(-4.0, 1.6), 0.25)
+    denoiser = exact_flow()
+    objective = MeanFlowObjective(denoiser, ways, form, 0.0, 0.01)
+    objective.direction = of_exact
+    data = batch(32)
+    data = replace(data, x=data.x.double())
+    assert float(objective(data).max()) < 1e-10  # the noise is of float32
+    with torch.no_grad():
+        denoiser.network.anything += 0.1
+    off = objective(data)
+    if form == "plain":  # the other one's derivative follows a velocity that is off as well
+        assert torch.allclose(off, torch.full_like(off, 2 * 0.1**2), rtol=1e-3)
+    assert float(off.min()) > 0.1**2
+    objective.power = 1.0
+    assert torch.allclose(objective(data), off / (off + 0.01), rtol=1e-6)
+
+
+def test_ways_are_sorted_and_a_share_of_them_stands_still() -> None:
+    u = torch.rand(4000, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    t, s = Ways(LogitNormalTimes(-0.6, 1.6), LogitNormalTimes(-4.0, 1.6), 0.25).times(u, exact_flow())
+    assert bool((s <= t).all())
+    assert float((s == t).double().mean()) == pytest.approx(0.27, abs=0.04)
+
+
+NETWORKS = {
+    "unet": (UNetConfig(widths=(32, 32), blocks=(1, 1), embedding=16, attention=(1,), cross_attention=(1,)), (1, 8, 8)),
+    "adm": (ADMConfig(widths=(32, 32), blocks=(1, 1), embedding=16, attention=(1,), head_width=16), (1, 8, 8)),
+    "transformer": (TransformerConfig(width=32, blocks=2, embedding=16, patch=2), (1, 8, 8)),
+    "mlp": (MLPConfig(width=16, blocks=2, embedding=8), (3,)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_derivative_of_every_network_agrees_with_central_differences(name: str) -> None:
+    """In x, the noise level and the condition at once, in float64."""
+    config, shape = NETWORKS[name]
+    tokens = 8 if name in ("unet", "transformer") else 0
+    network = config.build(shape, 1, ConditionShape(token_width=tokens) if tokens else None).double()
+    draw = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=draw, dtype=torch.float64) * 0.2)
+    x, dx = (torch.randn(2, *shape, generator=draw, dtype=torch.float64) for _ in range(2))
+    words = torch.randn(2, 3, tokens, generator=draw, dtype=torch.float64) if tokens else None
+    vector, c = torch.randn(2, config.embedding, generator=draw, dtype=torch.float64), torch.tensor([1.0, 3.0]).double()
+
+    def f(x: Tensor, c: Tensor, vector: Tensor) -> Tensor:
+        return network(x, c, NetworkCondition(vector=vector, tokens=words))
+
+    tangents = (dx, torch.ones_like(c), torch.ones_like(vector))
+    with torch.no_grad(), forward_mode():
+        _, found = torch.func.jvp(f, (x, c, vector), tangents)
+    with torch.no_grad():
+        ends = [f(*(v + h * d for v, d in zip((x, c, vector), tangents, strict=True))) for h in (1e-4, -1e-4)]
+    wanted = (ends[0] - ends[1]) / 2e-4
+    assert torch.allclose(found, wanted, rtol=1e-6, atol=1e-6 * float(wanted.abs().max()))
+    assert float(wanted.abs().max()) > 1e-3
+
+
+def test_passes_that_repeat_their_masks_drop_the_same_values() -> None:
+    layer, x = Dropout(0.5).train(), torch.ones(3, 40)
+    with masks_by_position(1, 2, [0, 1, 2]):
+        once = layer(x)
+        with masks_repeated():
+            again = layer(x)
+        assert torch.equal(once, again)
+        assert not torch.equal(once, layer(x))
+    with masks_repeated():
+        torch_own = nn.Dropout(0.5)(x)
+    with masks_repeated():
+        assert torch.equal(torch_own, nn.Dropout(0.5)(x))
+
+
+# --- progressive distillation
+
+
+@pytest.mark.parametrize("within", [1, 2, 3])
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_progressive_target_ends_where_the_steps_of_the_teacher_end(schedule, within: int) -> None:
+    denoiser = NetworkDenoiser(ExactFlow(1.0), schedule, PredictClean(), span=Same())
+    objective = ProgressiveObjective(denoiser, 4, within)
+    objective.direction = of_exact
+    i = torch.tensor([1.0, 2, 3, 4, 1, 4], dtype=torch.float64)
+    target = objective.target(X, X, i, None)
+    for row in range(6):
+        t, s = i[row] / 4, (i[row] - 1) / 4
+        times = torch.linspace(float(t), float(s), within + 1, dtype=torch.float64)
+        wanted = sample(TARGET.denoiser(schedule), SOLVERS["ddim"], times, X[row : row + 1])
+        student = FunctionDenoiser(lambda x, _, row=row: target[row : row + 1], schedule)
+        found = sample(student, SOLVERS["ddim"], times[[0, -1]], X[row : row + 1])
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-10)
