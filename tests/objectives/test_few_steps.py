@@ -62,9 +62,9 @@ def exact_clean(x_t: Tensor, t: NoiseLevel) -> Tensor:
 class ExactFlow(nn.Module):
     """A network of two times that knows the mean velocity of N(m, s²) on the straight line."""
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.scale, self.anything = scale, nn.Parameter(torch.zeros((), dtype=torch.float64))
+        self.anything = nn.Parameter(torch.zeros((), dtype=torch.float64))
 
     def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition) -> Tensor:
         assert condition.vector is not None
@@ -76,13 +76,20 @@ class ExactFlow(nn.Module):
         return (x - (1 - t) * TARGET.mean) * slope / variance_t.sqrt() - TARGET.mean + self.anything
 
 
+class ExactClean(ExactFlow):
+    """The same, as the x̂_0 that stands for it."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition) -> Tensor:
+        return x - (c_noise + 1)[:, None] / 1000 * super().forward(x, c_noise, condition)
+
+
 class Same(nn.Module):
     def forward(self, span: Tensor) -> Tensor:
         return span[:, None]
 
 
 def exact_flow() -> NetworkDenoiser:
-    return NetworkDenoiser(ExactFlow(1.0), SCHEDULES["flow"], PredictFlow(), span=Same())
+    return NetworkDenoiser(ExactFlow(), SCHEDULES["flow"], PredictFlow(), span=Same())
 
 
 def batch(n: int = 6) -> Batch:
@@ -245,6 +252,8 @@ def test_mean_velocity_is_the_displacement_and_obeys_its_identity() -> None:
         if t[row] > s[row]:
             moved = X[row] - TARGET.flow(X[row : row + 1], now, then)[0]
             assert torch.allclose(u[row], moved / (t[row] - s[row]), rtol=0, atol=1e-10)
+    other = NetworkDenoiser(ExactClean(), schedule, PredictClean(), span=Same())
+    assert torch.allclose(mean_velocity(other, X, t, s), u, rtol=0, atol=1e-10)
     bend = along_path(denoiser, X, t, s, v)
     assert torch.allclose(u + (t - s)[:, None] * bend, v, rtol=0, atol=1e-10)
     near = [
@@ -343,7 +352,7 @@ def test_passes_that_repeat_their_masks_drop_the_same_values() -> None:
 @pytest.mark.parametrize("within", [1, 2, 3])
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_a_progressive_target_ends_where_the_steps_of_the_teacher_end(schedule, within: int) -> None:
-    denoiser = NetworkDenoiser(ExactFlow(1.0), schedule, PredictClean(), span=Same())
+    denoiser = NetworkDenoiser(ExactFlow(), schedule, PredictClean(), span=Same())
     objective = ProgressiveObjective(denoiser, 4, within)
     objective.direction = of_exact
     i = torch.tensor([1.0, 2, 3, 4, 1, 4], dtype=torch.float64)

@@ -361,13 +361,15 @@ def test_a_network_of_a_chain_is_evaluated_at_its_own_times_or_the_solver_refuse
 
 
 @pytest.mark.parametrize(
-    ("name", "schedule"), [(n, s) for n in SOLVERS for s in SCHEDULES if n != "langevin" or s == "ladder"]
+    ("name", "schedule"),
+    [(n, s) for n in SOLVERS for s in SCHEDULES if n != "consistency" and (n != "langevin" or s == "ladder")],
 )
 def test_ends_at_the_data(name: str, schedule: str) -> None:
     """40 steps. A solver that draws no noise ends within 0.02 (DDIM, of first order: 0.12) of where the ODE of
     N(0.5, 0.3²) leads from each start; one that does, with mean and deviation of 400 samples within 0.1 (their own
     standard error is 0.015). Annealed Langevin is on its own ladder only: 40 levels from σ̂ = 157 down are too far
-    apart for it.
+    apart for it. mean_flow, of a denoiser that knows one time, is DDIM; consistency needs another function than the
+    mean (tests/objectives/test_few_steps.py).
     """
     process, steps = ALL[schedule], 10 if name == "langevin" else 40
     target = GaussianTarget(0.5, 0.3)
@@ -381,7 +383,7 @@ def test_ends_at_the_data(name: str, schedule: str) -> None:
         assert float(got.mean()) == pytest.approx(0.5, abs=0.1)
         assert float(got.std()) == pytest.approx(0.3, abs=0.1)
     else:
-        assert float((got - target.flow(x, end, DATA)).abs().max()) < (0.12 if name == "ddim" else 0.02)
+        assert float((got - target.flow(x, end, DATA)).abs().max()) < (0.12 if name in ("ddim", "mean_flow") else 0.02)
 
 
 class ExactNetwork(nn.Module):
