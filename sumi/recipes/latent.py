@@ -21,6 +21,6 @@ def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
         base,
         recipe="latent",
         autoencoder=TrainedAutoencoder(),
-        network=UNetConfig(widths=(96, 160), blocks=(2, 3), attention=(1,)),
+        network=UNetConfig(widths=(64, 128), blocks=(1, 3), attention=(1,)),
         sampling=replace(base.sampling, threshold="none"),
     )
