@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument(
-        "--solvers", metavar="A,B,…", help="solvers, or SOLVER@GRID (default: adams and six known ones)"
+        "--solvers",
+        metavar="A,B,…",
+        help="or SOLVER@GRID (default: adams and six known ones; of a student its own and its teacher)",
     )
     parser.add_argument("--steps", metavar="K,L,…", help="numbers of network evaluations (default: 5,10,20,50)")
     parser.add_argument("-n", type=int, default=64, metavar="N", help="images of each (default: 64)")
@@ -43,13 +45,13 @@ def run(options: argparse.Namespace) -> None:
 
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     evaluations = _numbers(options.steps) if options.steps else None
-    solvers = DEFAULT_SOLVERS if options.solvers is None else tuple(filter(None, options.solvers.split(",")))
-    if not solvers:
+    solvers = None if options.solvers is None else tuple(filter(None, options.solvers.split(",")))
+    if solvers == ():
         raise InputError(f"solvers: {options.solvers} names none; write such as adams,ddim")
     if options.tune is not None:
         evaluations = evaluations or (options.tune,)
         if _tune(model, options.tune, options.checkpoint):
-            solvers = ("tuned", *solvers)
+            solvers = ("tuned", *(DEFAULT_SOLVERS if solvers is None else solvers))
     with counting_of() as progress:
         comparison = compare(
             model,

@@ -5,6 +5,9 @@ same noise, computed with many steps: the error of a deterministic solver, in un
 The other is the Fréchet distance to held-out real images, which also applies to samplers that do not follow the ODE.
 
 By default every solver uses its paper's time grid; UniPC, the best of them, also uses ours.
+
+A student of few steps (`sumi.distillation`) follows the ODE of its teacher: with its own solver it is compared with the
+teacher's, "adams, teacher", where that is still there.
 """
 
 import json
@@ -28,6 +31,7 @@ from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.parts import is_student, teacher_at_hand
 from sumi.models.diffusion.tuning import fine_method
 from sumi.process.schedule import Schedule, Time
 from sumi.progress import Count
@@ -39,6 +43,7 @@ from sumi.sampling.tuning import distance
 COLOURS = ("#2563eb", "#15803d", "#a16207", "#7e22ce", "#0e7490", "#be185d")
 BATCH = 64
 REFERENCE_STEPS = 1000
+OF_TEACHER = "adams, teacher"
 DEFAULT_SOLVERS = ("adams", "unipc", "unipc@log_snr", "dpmpp_2m@log_snr", "heun@karras", "ddim", "ddpm")
 
 
@@ -85,7 +90,7 @@ class CountingDenoiser:
 
 def compare(
     model: DiffusionModel,
-    solvers: Sequence[str] = DEFAULT_SOLVERS,
+    solvers: Sequence[str] | None = None,
     evaluations: Sequence[int] = (5, 10, 20, 50),
     *,
     n: int = 64,
@@ -95,6 +100,7 @@ def compare(
 ) -> Comparison:
     """Sample ``n`` images with each solver at each number of evaluations.
 
+    ``solvers``: None for `DEFAULT_SOLVERS`, or for a student's own and its teacher's `adams`.
     The ODE is solved for the first `BATCH` of them, which takes as long as all the rest. A solver with several
     evaluations per step takes as many steps as fit, at least one; its row has the actual numbers. ``tuned`` runs at the
     numbers of steps it was tuned for. ``frechet``: also measure against the run's held-out images, with features
@@ -102,6 +108,10 @@ def compare(
     """
     if n < 2:
         raise InputError(f"n: {n} images are too few to compare; give 2 or more")
+    teacher = teacher_at_hand(model)
+    if solvers is None:
+        own = str(model.config.sampling.solver)
+        solvers = (own, *(() if teacher is None else (OF_TEACHER,))) if is_student(model) else DEFAULT_SOLVERS
     solvers, evaluations = tuple(dict.fromkeys(solvers)), tuple(dict.fromkeys(evaluations))
     if not solvers or not evaluations:
         raise InputError("solvers: there is nothing to compare; give at least one solver and one number of steps")
@@ -112,7 +122,11 @@ def compare(
             f"solve the ODE; give at most {known // 4}"
         )
     jobs = [(name, count) for name in solvers for count in evaluations if name != "tuned" or model.is_tuned(count)]
-    methods = [_method(model, name, count) for name, count in jobs]  # errors come before any computation
+    models = [teacher if name == OF_TEACHER and teacher is not None else model for name, _ in jobs]
+    methods = [  # errors come before any computation
+        _method(of, "adams" if name == OF_TEACHER else name, count)
+        for of, (name, count) in zip(models, jobs, strict=True)
+    ]
     if "tuned" in solvers and all(name != "tuned" for name, _ in jobs):
         model.method(steps=evaluations[0], solver="tuned")
     network, real = _features(model, progress) if frechet else (None, torch.empty(0))
@@ -120,9 +134,9 @@ def compare(
         raise InputError(f"n: the Fréchet distance needs {FEWEST} samples and held-out images; got {n} and {len(real)}")
     rows: list[Row] = []
     with torch.inference_mode():
-        ends = _ends(model, min(n, BATCH), seed, progress)
-        for done, ((name, _), method) in enumerate(zip(jobs, methods, strict=True)):
-            rows.append(_row(model, name, method, n, ends, seed, network, real))
+        ends = _ends(teacher or model, min(n, BATCH), seed, progress)
+        for done, (of, (name, _), method) in enumerate(zip(models, jobs, methods, strict=True)):
+            rows.append(_row(of, name, method, n, ends, seed, network, real))
             if progress is not None:
                 progress("comparing", done + 1, len(jobs))
     return Comparison(tuple(rows), n, len(real))

@@ -175,5 +175,12 @@ def test_the_command_makes_a_student_that_info_knows(runs: Path, tmp_path: Path,
     told = capsys.readouterr().out
     assert f"teacher      {(runs / 'flow').resolve()}, step 4, weights {sumi.load(runs / 'flow').digest[:12]}" in told
     assert main(["sample", out, "-n", "2", "--steps", "1", "--out", str(tmp_path / "images")]) == 0
+    assert main(["compare", out, "--steps", "1,2", "-n", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[word.strip() for word in line.split("  ") if word.strip()] for line in lines]
+    assert [row[:2] for row in rows if row and row[0] in ("consistency", "adams, teacher")] == [
+        *(["consistency", "1"], ["consistency", "2"]),
+        *(["adams, teacher", "1"], ["adams, teacher", "2"]),
+    ]
     assert main(["distil", str(runs / "flow"), "--out", out, "--guidance", "1,2,3"]) == 2
     assert "--guidance: 1,2,3 is neither a scale nor LOW,HIGH; write 2, or 1,4" in capsys.readouterr().err

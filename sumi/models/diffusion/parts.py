@@ -132,3 +132,24 @@ def teacher_of(run: Path, weights: str, device: torch.device) -> "DiffusionModel
     if weights not in ("", model.digest):
         raise InputError(f"{part.path}: is not the teacher that the run began with; restore it")
     return model
+
+
+def is_student(model: "DiffusionModel") -> bool:
+    """Whether it was distilled of another model."""
+    return model.description.start is not None and model.config.sampling.solver in ("consistency", "mean_flow")
+
+
+def teacher_at_hand(model: "DiffusionModel") -> "DiffusionModel | None":
+    """The model of which this one was distilled: its copy in the run, or the source; None: gone, or changed."""
+    from sumi import load  # which knows this system, too
+    from sumi.models.diffusion.model import DiffusionModel
+
+    begun = model.description.start
+    if begun is None or not is_student(model):
+        return None
+    for place in (RunFolder(model.folder).part(TEACHER).path, Path(begun.source)):
+        if RunFolder(place).config_file.exists():
+            found = load(place, DiffusionModel, device=str(model.device))
+            if found.digest == begun.weights:
+                return found
+    return None
