@@ -14,6 +14,7 @@ from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.evaluation import images
+from sumi.evaluation.generalization import generalization
 from sumi.evaluation.guidance import GuidanceSweep, trade_off
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, learn_features
 from sumi.evaluation.loss_by_noise import ITEMS, LossByLogSnr, loss_by_log_snr
@@ -137,7 +138,11 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     samples = sample(0, min(count, MOST_PAIRED), progress)
     labels = None if classes is None else classes[: len(samples)]
     seconds = time.perf_counter() - begin
-    evaluation = swept = traded = None
+    evaluation = swept = traded = general = None
+    held_out_loss = learned_loss = None
+    if diffusion is not None:
+        held_out_loss = _loss(diffusion, held_out, "held-out", progress)
+        learned_loss = _loss(diffusion, train, "training", progress) if measurable else None
     why = f"no distances were measured; `sumi evaluate {model.folder}` measures them" if options.quick else too_few
     words = Verdict(f"{why[0].upper()}{why[1:]}.")
     if measurable:
@@ -146,7 +151,8 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         more = (sample(start, min(CHUNK, count - start)) for start in starts)
         parts = _Parts(samples, more, count, labels, train, held_out)
         evaluation = _evaluate(parts, network, space, model.config.data.flip, seed, progress)
-        words = verdict(evaluation, dataset.label_names or None)
+        general = generalization(evaluation, learned_loss, held_out_loss)
+        words = verdict(evaluation, dataset.label_names or None, model=general)
         real = [everything(part) for part in (train, held_out)]
         if diffusion is not None and sweeps:
             swept = sweep_sampler(
@@ -181,7 +187,9 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         evaluation,
         swept,
         traded,
-        None if diffusion is None else _held_out_loss(diffusion, held_out, progress),
+        held_out_loss,
+        learned_loss,
+        general,
         seed,
         progress,
     )
@@ -242,12 +250,12 @@ def _evaluate(
     )
 
 
-def _held_out_loss(model: DiffusionModel, held_out: Dataset, progress: Count | None = None) -> LossByLogSnr:
-    """The denoiser's errors on held-out images, unconditional."""
-    images = evenly_spaced(held_out, ITEMS).to(model.device)
+def _loss(model: DiffusionModel, data: Dataset, which: str, progress: Count | None = None) -> LossByLogSnr:
+    """The denoiser's errors on ``which`` images, unconditional."""
+    images = evenly_spaced(data, ITEMS).to(model.device)
     with torch.no_grad():
         images = model.space.encode(images)
-    counted = counting_one(progress, "computing the loss on held-out images")
+    counted = counting_one(progress, f"computing the loss on {which} images")
     return loss_by_log_snr(
         model.denoiser(),
         images,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sumi.boundary.files import write_text, write_whole
 from sumi.data.dataset import Dataset, evenly_spaced, everything
+from sumi.evaluation.generalization import Generalization
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
 from sumi.evaluation.loss_by_noise import LossByLogSnr
@@ -38,7 +39,10 @@ CLOSEST = (
 
 @dataclass(frozen=True)
 class ImageReport:
-    """The pictures, charts and tables of one model; ``diffusion``: itself, if it is a diffusion model."""
+    """The pictures, charts and tables of one model; ``diffusion``: itself, if it is a diffusion model.
+
+    ``losses`` are of held-out images, ``learned`` of training images.
+    """
 
     model: GenerativeModel
     diffusion: DiffusionModel | None
@@ -51,6 +55,8 @@ class ImageReport:
     swept: Sweeps | None
     traded: TradeOff | None
     losses: LossByLogSnr | None
+    learned: LossByLogSnr | None
+    general: Generalization | None
     seed: int
     progress: Count | None = None
 
@@ -77,6 +83,10 @@ class ImageReport:
             figures = asdict(self.evaluation)
             if self.losses is not None:
                 figures["held_out_loss"] = asdict(self.losses)
+            if self.learned is not None:
+                figures["training_loss"] = asdict(self.learned)
+            if self.general is not None:
+                figures["generalization"] = asdict(self.general)
             if self.swept is not None:
                 figures["sweeps"] = asdict(self.swept)
             if self.traded is not None:
@@ -154,6 +164,8 @@ class ImageReport:
                 "of the noise ε̂": (middles, [b.mse_noise for b in bins]),
                 "of the image x̂₀": (middles, [b.mse_clean for b in bins]),
             }
+            if self.learned is not None:
+                errors["of x̂₀, training images"] = middles, [b.mse_clean for b in self.learned.bins]
             widest = max(
                 ((e.high - e.low) / e.value for _, line in errors.values() for e in line if e.value), default=0.0
             )

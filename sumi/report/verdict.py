@@ -7,6 +7,7 @@ is significant: the figure's interval and that of real images do not overlap, or
 from collections.abc import Sequence
 
 from sumi.errors import printable
+from sumi.evaluation.generalization import Generalization
 from sumi.evaluation.images import SIGNIFICANT, Evaluation, copies_training_images
 from sumi.metrics.out_of_range import FAR
 from sumi.report.page import Verdict
@@ -17,10 +18,12 @@ VERY_CLOSE, CLOSE, SOME_WAY = 0.03, 0.12, FAR  # kernel distances; blurred digit
 MANY = 3
 
 
-def verdict(evaluation: Evaluation, class_names: Sequence[str] | None = None) -> Verdict:
+def verdict(
+    evaluation: Evaluation, class_names: Sequence[str] | None = None, *, model: Generalization | None = None
+) -> Verdict:
     """How close, and what is wrong; then distance, classifier confidence, coverage, classes, fine detail and copies.
 
-    ``class_names``: default to the classes' numbers.
+    ``class_names``: default to the classes' numbers; ``model``: whether the model whose samples they are generalises.
     """
     found = (_confidence(evaluation), _requested(evaluation), _coverage(evaluation), _classes(evaluation, class_names))
     found = (*found, _detail(evaluation), _copies(evaluation), _unseen(evaluation))
@@ -30,6 +33,7 @@ def verdict(evaluation: Evaluation, class_names: Sequence[str] | None = None) ->
         headline = f"{near}, {other} {listed(wrong)}."
     else:
         headline = near + (", and none stands out as a copy." if evaluation.copies is not None else ".")
+    headline += "" if model is None else f" {_generalises(model)}"
     kernel, floor = evaluation.distances.kernel, evaluation.real_distances.kernel
     distance = (
         f"Kernel distance {_number(kernel.value)} [{_number(kernel.low)}, {_number(kernel.high)}] to "
@@ -41,6 +45,16 @@ def verdict(evaluation: Evaluation, class_names: Sequence[str] | None = None) ->
 
 Finding = tuple[str, tuple[str, str] | None]
 """What is wrong ("" for nothing), and the point with the figures (None where it was not measured)."""
+
+
+def _generalises(model: Generalization) -> str:
+    match model.verdict:
+        case "generalises":
+            return f"The model generalises: {model.reason}."
+        case "copies":
+            return "The model copies."
+        case "undecided":
+            return f"Whether the model generalises or copies is undecided: {model.reason}."
 
 
 def _is_near(evaluation: Evaluation) -> bool:
