@@ -33,8 +33,8 @@ from sumi.evaluation.loss_by_noise import LossByLogSnr, NoiseBin, bootstrapped
 from sumi.features.learned import train_classifier
 from sumi.features.network import FeatureNetwork
 
-SAMPLES, BINS, LOSSES = 400, 12, 300
-SIZES = {"digits": (700, 300), "fashion": (1500, 500)}
+SAMPLES, BINS, LOSSES = 300, 12, 300
+SIZES = {"digits": (700, 300), "fashion": (1000, 400)}
 """How many images are training images, and how many held out."""
 
 
@@ -94,15 +94,15 @@ KINDS: dict[str, tuple[str, Callable[[World], Case]]] = {
     "the true law, a little noisy": ("generalises", lambda w: Case(w.training, w.held_out, w.noise(w.of_law(), 0.05))),
     "the true law, a little blurred": ("generalises", lambda w: Case(w.training, w.held_out, blurred(w.of_law()))),
     "the true law of data with twins": ("generalises", lambda w: (t := w.with_twins()).with_copies(t.copied(0))),
-    "10 % exact copies": ("copies", lambda w: w.with_copies(w.copied(40))),
-    "20 % copies, moved and noisy": ("copies", lambda w: w.with_copies(moved(w, 80))),
-    "30 % mirrored copies": ("copies", lambda w: w.with_copies(w.copied(120).flip(3), mirrored=True)),
-    "all copies, losses apart": ("copies", lambda w: w.with_copies(w.copied(400), gap=5.0)),
-    "20 % copies of data with twins": ("copies", lambda w: (t := w.with_twins()).with_copies(t.copied(80))),
+    "10 % exact copies": ("copies", lambda w: w.with_copies(w.copied(SAMPLES // 10))),
+    "20 % copies, moved and noisy": ("copies", lambda w: w.with_copies(moved(w, SAMPLES // 5))),
+    "30 % mirrored copies": ("copies", lambda w: w.with_copies(w.copied(3 * SAMPLES // 10).flip(3), mirrored=True)),
+    "all copies, losses apart": ("copies", lambda w: w.with_copies(w.copied(SAMPLES), gap=5.0)),
+    "20 % copies of data with twins": ("copies", lambda w: (t := w.with_twins()).with_copies(t.copied(SAMPLES // 5))),
     "24 samples, all copies": ("copies", lambda w: Case(w.training, w.held_out, w.copied(24))),
     "three training images, again and again": (
         "copies",
-        lambda w: Case(w.training, w.held_out, w.noise(w.copied(3).repeat(133, 1, 1, 1), 0.02)),
+        lambda w: Case(w.training, w.held_out, w.noise(w.copied(3).repeat(SAMPLES // 3, 1, 1, 1), 0.02)),
     ),
     "12 samples of the true law": ("undecided", lambda w: Case(w.training, w.held_out, w.of_law(12))),
     "12 held-out images": ("undecided", lambda w: Case(w.training, w.held_out[:12], w.of_law())),

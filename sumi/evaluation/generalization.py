@@ -9,7 +9,8 @@ the model has a denoising loss, how much larger that is on held-out images than 
 images, so their errors are taken to move together, which makes the interval of g rather too wide than too short.
 
     copies        significantly many samples are copies
-    undecided     copies cannot be ruled out: the interval of π reaches above `MOST_COPIES`, as with few images
+    undecided     copies cannot be ruled out: the interval of π reaches above `MOST_COPIES`, or there are fewer than
+                  `FEWEST_HELD_OUT` held-out images, of which the nearest 1 % is what counts as near
                   the samples are far from real images: that they are no copies says nothing
                   g > `LARGEST_GAP` beyond chance: what it learned holds for its training images alone
     generalises   none of these
@@ -27,6 +28,7 @@ from sumi.metrics.intervals import Estimate
 from sumi.metrics.out_of_range import FAR
 
 MOST_COPIES: Final = 0.1
+FEWEST_HELD_OUT: Final = 50
 LARGEST_GAP: Final = log(1.25)
 
 
@@ -49,9 +51,11 @@ def generalization(
         return Generalization("undecided", "there are too few images to search for copies", gap)
     if copies_training_images(evaluation):
         return Generalization("copies", "significantly many samples are copies of training images", gap)
+    counts = f"{copies.found.ratios.samples:,} samples and {copies.found.ratios.real:,} held-out images"
+    if copies.found.ratios.real < FEWEST_HELD_OUT:
+        return Generalization("undecided", f"{counts} do not tell how near new images come to training images", gap)
     if copies.found.rate.high > MOST_COPIES:
         most = f"up to {copies.found.rate.high:.0%} of the samples may be copies"
-        counts = f"{copies.found.ratios.samples} samples and {copies.found.ratios.real} held-out images"
         return Generalization("undecided", f"with {counts}, {most}", gap)
     if evaluation.closeness >= FAR:
         return Generalization("undecided", "the samples are too far from real images to tell", gap)
