@@ -51,13 +51,17 @@ def parse_json(text: bytes, where: object, remedy: str) -> Any:
     raise InputError(f"{where}: is not valid JSON ({reason}); {remedy}")
 
 
-def to_json(config: object) -> Any:
-    """Plain dicts, lists, numbers, strings, booleans and None; the inverse of `from_json`."""
+def to_json(config: object, *, later: bool = True) -> Any:
+    """Plain dicts, lists, numbers, strings, booleans and None; the inverse of `from_json`.
+
+    ``later`` = False leaves out fields of the metadata "later" at their default: classes had none of them at first.
+    """
     if dataclasses.is_dataclass(config):
         tag = {"type": config.name} if hasattr(config, "name") else {}
-        return tag | {f.name: to_json(getattr(config, f.name)) for f in _stored(config)}
+        fields = [f for f in _stored(config) if later or not _unused(config, f)]
+        return tag | {f.name: to_json(getattr(config, f.name), later=later) for f in fields}
     if isinstance(config, tuple):
-        return [to_json(item) for item in config]
+        return [to_json(item, later=later) for item in config]
     return config.tolist() if hasattr(config, "tolist") else config  # a number of NumPy's, or a tensor of one
 
 
@@ -211,6 +215,10 @@ def nearest(word: str, words: Iterable[str]) -> str:
 def _stored(cls: Any) -> list[dataclasses.Field[Any]]:
     """The fields that are written to files."""
     return [f for f in dataclasses.fields(cls) if f.metadata.get("stored", True)]
+
+
+def _unused(config: object, field: dataclasses.Field[Any]) -> bool:
+    return field.metadata.get("later", False) and getattr(config, field.name) == field.default
 
 
 def _leaves(data: object, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -45,6 +45,7 @@ class Purpose(IntEnum):
     CODEBOOK = 22
     LATENT = 23
     SCALE = 24
+    CAPTION = 25
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

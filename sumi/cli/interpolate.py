@@ -7,7 +7,7 @@ from pathlib import Path
 from sumi.boundary.files import short_name
 from sumi.cli.candidates import prepared
 from sumi.cli.options import add_guidance, add_label, add_run
-from sumi.cli.sampling import about_guidance, digest_of, given_of, plain, sampling_options
+from sumi.cli.sampling import about_guidance, digest_of, given_of, named_condition, plain, prompt_of, sampling_options
 from sumi.cli.terminal import counting, say
 
 
@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
             options.n,
             corrections=0,
             label=options.label,
+            prompt=prompt_of(model, options),
             condition=None,
             progress=interpolating,
             **sampling_options(model, options),
@@ -65,10 +66,11 @@ def run(options: argparse.Namespace) -> None:
     }
     name = f"{model.step:08d}-{Path(options.a).stem}-{Path(options.b).stem}-{given[:8]}-{options.n}"
     name += f"-{options.solver}-{steps}"
-    guided = about_guidance(model, options, conditioned=options.label is not None)
-    if options.label is not None:
-        about |= {"label": options.label}
-        name += f"-{plain(options.label)}-guidance{guided['guidance']:g}"
+    conditions = named_condition(options)
+    guided = about_guidance(model, options, conditioned=bool(conditions))
+    about |= conditions
+    if conditions:
+        name += f"-{plain('-'.join(conditions.values()))}-guidance{guided['guidance']:g}"
     about |= guided
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
     folder = Path(options.out) if options.out else RunFolder(options.run).interpolated / short_name(name)

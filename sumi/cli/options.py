@@ -35,7 +35,10 @@ def add_candidates(parser: argparse.ArgumentParser) -> None:
 def add_label(parser: argparse.ArgumentParser) -> None:
     """The condition, the checkpoint and where to write."""
     parser.add_argument("--label", metavar="L", help="the class of the picture, by its name, where the model knows any")
-    parser.add_argument("--guidance", type=float, metavar="W", help="how much the label counts (see `sumi sample`)")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the picture shows, where the model knows words")
+    parser.add_argument(
+        "--guidance", type=float, metavar="W", help="how much the label or the prompt counts (see `sumi sample`)"
+    )
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     add_device(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for the images (default: inside the run folder)")
@@ -51,7 +54,7 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance-rescale", type=float, metavar="φ", help="0 to 1: keep the contrast (default: the run's)"
     )
-    parser.add_argument("--negative", metavar="L", help="guide away from this class, instead of from none")
+    parser.add_argument("--negative", metavar="L", help="guide away from this class or text, instead of from none")
     parser.add_argument("--worse", metavar="RUN", help="guide away from this worse run (autoguidance)")
     parser.add_argument(
         "--worse-checkpoint",

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
 from sumi.cli.options import add_device, add_guidance, add_run
-from sumi.cli.sampling import BESIDES, about_guidance, digest_of, given_of, plain, sample_options, sampling_options
+from sumi.cli.sampling import (
+    BESIDES,
+    about_guidance,
+    digest_of,
+    given_of,
+    note_unknown,
+    plain,
+    sample_options,
+    sampling_options,
+)
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
 
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("-n", type=int, default=16, metavar="N", help="how many (default: 16)")
+    parser.add_argument("-n", type=int, metavar="N", help="how many (default: 16, or one for each of --prompts)")
     parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first (default: 0)")
     parser.add_argument("--size", metavar="HxW", help="of larger pictures, made in windows (default: the model's)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
@@ -36,6 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--label", metavar="L", help="the class to draw, by its name, or all: one after the other")
     parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help='what to draw, such as "a (red:1.4) robot", or "a dog ~ a cat" from one to another',
+    )
+    parser.add_argument("--prompts", metavar="FILE", help="a prompt a line, for one sample after the other")
+    parser.add_argument(
         "--value",
         action="append",
         default=[],
@@ -44,7 +59,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a number that belongs to what is drawn, such as brightness=0.2; may be given again",
     )
     parser.add_argument(
-        "--guidance", type=float, metavar="W", help="how much the label counts: 1 plain, 2 and more sharper"
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="how much the label or the prompt counts: 1 plain, 2 and more sharper",
     )
     add_guidance(parser)
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
@@ -71,10 +89,12 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         refuse_folder(Path(options.out))
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
+    lines = None if options.prompts is None else read_prompts(options)
+    options.n = options.n if options.n is not None else len(lines or range(16))
     if (trainer := trainer_of(model.folder)) is not None:
         say(f"note: {model.folder} is being trained by {trainer}; this is its checkpoint of step {model.step}")
     if isinstance(model, DiffusionModel):
-        _diffusion(model, options)
+        _diffusion(model, options, lines)
     else:
         _plainly(model, options)
 
@@ -84,7 +104,21 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "steps", "solver", "eta", "label", "guidance", "trajectory", "values", "size", *BESIDES)
+    refuse(
+        model,
+        options,
+        "steps",
+        "solver",
+        "eta",
+        "label",
+        "prompt",
+        "prompts",
+        "guidance",
+        "trajectory",
+        "values",
+        "size",
+        *BESIDES,
+    )
     read_indices(options.n, options.start, options.seed, options.batch_size)
 
     def make(batch: range) -> Tensor:
@@ -101,7 +135,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     say(f"wrote {_written(model, folder, make, options, options.batch_size, about)} ({model.how_sampled()})")
 
 
-def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
+def _diffusion(model: DiffusionModel, options: argparse.Namespace, lines: list[str] | None) -> None:
     from sumi.models.diffusion.trajectory import trajectory, write_trajectory
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
@@ -111,14 +145,18 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     settings = sampling_options(model, options)
     size = None if options.size is None else read_size(options.size)
     given: SampleOptions = {**sample_options(model, options), "condition": condition, "size": size}
+    prompts = _prompts(model, options, lines)
     read_indices(options.n, options.start, options.seed, options.batch_size)
     own = model.shape_of(size) == model.items.shape
-    method = model.method(tuned=options.label is None and not values and own, **settings)
+    conditioned = options.label is not None or prompts is not None or bool(values)
+    method = model.method(tuned=not conditioned and own, **settings)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     name += _span(model, options)
     name += "" if own else f"-{options.size}"
     name += "" if options.label is None else f"-{plain(options.label)}"
+    name += "" if options.prompt is None else f"-{plain(options.prompt)}"
+    name += "" if options.prompts is None else f"-{plain(Path(options.prompts).stem)}"
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
     name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
@@ -134,20 +172,25 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
     about |= {} if own else {"size": options.size}
     about |= values if options.label is None else {"label": options.label, **values}
     about |= {"threshold": model.config.sampling.threshold}
-    about |= about_guidance(model, options, conditioned=options.label is not None or bool(values))
+    about |= about_guidance(model, options, conditioned=conditioned)
 
-    def label(index: int) -> dict[str, object]:
+    def each(index: int) -> dict[str, object]:
         names = model.items.label_names
-        return {"label": names[index % len(names)]} if options.label == "all" else {}
+        own: dict[str, object] = {"label": names[index % len(names)]} if options.label == "all" else {}
+        return own if prompts is None else {**own, "prompt": prompts[index - options.start]}
 
     def make(batch: range) -> Tensor:
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
+        if prompts is not None:
+            whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
         return model.sample(len(batch), **whole)
 
-    wrote = _written(model, folder, make, options, model.batch_of(options.batch_size, size), about, label)
+    wrote = _written(model, folder, make, options, model.batch_of(options.batch_size, size), about, each)
     say(f"wrote {wrote} ({method.name}, {method.steps} steps)")
     if options.trajectory:
         shown = options.n if model.items.together else None
+        if prompts is not None:
+            given["prompt"] = prompts[: shown or 1]
         way = trajectory(model, options.start, n=shown, **given)
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
@@ -190,6 +233,40 @@ def read_shard(text: str) -> tuple[int, int]:
     if not (k.isdecimal() and shards.isdecimal()):
         raise InputError(f"--shard {text}: is not of the form K/N; write 1/4 for the first of four processes")
     return int(k), int(shards)
+
+
+def read_prompts(options: argparse.Namespace) -> list[str]:
+    """The lines of --prompts but empty ones. Raises InputError."""
+    if options.prompt is not None:
+        raise InputError("--prompts: --prompt is given too; give one of them")
+    path = Path(options.prompts)
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--prompts {path}: cannot be read as text ({error}); give a file of one prompt a line"
+        ) from None
+    found = [line for line in lines if line]
+    if not found:
+        raise InputError(f"--prompts {path}: has no prompt; write one a line")
+    return found
+
+
+def _prompts(model: DiffusionModel, options: argparse.Namespace, lines: list[str] | None) -> list[str] | None:
+    """The prompt of each sample, checked: the lines one after the other, from the first again after the last."""
+    from sumi.text.prompt import prompts_of
+
+    match options.prompt, lines:
+        case None, None:
+            return None
+        case None, [*several]:
+            given: object = [several[i % len(several)] for i in range(options.start, options.start + options.n)]
+            note_unknown(model, several)
+        case text, _:
+            given = text
+    prompts = prompts_of(given, options.n)
+    model.condition_of(range(len(prompts)), None, prompt=prompts)
+    return prompts
 
 
 def title(options: argparse.Namespace) -> str:

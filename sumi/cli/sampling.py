@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from sumi.cli.terminal import say
+from sumi.data.dataset import few
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +39,30 @@ def sample_options(model: DiffusionModel, options: argparse.Namespace) -> Sample
     from sumi.models.diffusion.options import SampleOptions
 
     settings = sampling_options(model, options)
-    return {"seed": options.seed, "label": options.label, **cast(SampleOptions, settings)}
+    return {
+        "seed": options.seed,
+        "label": options.label,
+        "prompt": prompt_of(model, options),
+        **cast(SampleOptions, settings),
+    }
+
+
+def prompt_of(model: DiffusionModel, options: argparse.Namespace) -> str | None:
+    """The prompt that is given; words that the model never saw are named."""
+    if options.prompt is not None:
+        note_unknown(model, [options.prompt, *([options.negative] if options.negative else [])])
+    return options.prompt
+
+
+def note_unknown(model: DiffusionModel, prompts: Sequence[str]) -> None:
+    """Name the words of ``prompts`` that no caption had in training."""
+    if model.text is not None and (unknown := model.text.unknown(prompts)):
+        say(f"note: never seen in training: {few(unknown)}")
+
+
+def named_condition(options: argparse.Namespace) -> dict[str, str]:
+    """The label and the prompt that are given, by name."""
+    return {name: value for name in ("label", "prompt") if (value := getattr(options, name, None)) is not None}
 
 
 def sampling_options(model: DiffusionModel, options: argparse.Namespace) -> SamplingOptions:

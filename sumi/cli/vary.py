@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sumi.cli.candidates import prepared, write
 from sumi.cli.options import add_candidates, add_run
-from sumi.cli.sampling import sample_options, sampling_options
+from sumi.cli.sampling import named_condition, sample_options, sampling_options
 from sumi.cli.terminal import counting, say
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
         given: SampleOptions = {**sample_options(model, options), "progress": varying}
         made = model.vary(image, options.strength, options.n, **given)
     own = image.shape == model.images.shape
-    method = model.method(tuned=options.strength == 1 and options.label is None and own, **settings)
+    method = model.method(tuned=options.strength == 1 and not named_condition(options) and own, **settings)
     steps = len(rest_of(method.times, float(model.at_strength(options.strength).t))) - 1 if options.strength else 0
     name, more = f"vary{options.strength:g}", {"strength": options.strength}
     place = RunFolder(options.run).varied

@@ -6,11 +6,13 @@ from sumi.conditioning.conditioner import Conditioner, ConditionerConfig, Condit
 from sumi.conditioning.guidance import GuidanceConditioning
 from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
+from sumi.conditioning.text import TextConditioning
 from sumi.conditioning.values import ValuesConditioning
 from sumi.errors import InputError
 
 ConditioningConfig = (
     LabelConditioning
+    | TextConditioning
     | ValuesConditioning
     | MaskedConditioning
     | SmallConditioning

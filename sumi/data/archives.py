@@ -71,7 +71,13 @@ def write_archive(
             if any(_read(parts, batch) is None for batch in batches):
                 return None, there
             shown = np.concatenate([_images(parts, batch) for batch in batches[: ceil(MOST_IN_GRID / how.batch_size)]])
-            write_grid(folder, shown[:MOST_IN_GRID].transpose(0, 3, 1, 2), how.about, indices)
+            write_grid(
+                folder,
+                shown[:MOST_IN_GRID].transpose(0, 3, 1, 2),
+                how.about,
+                indices,
+                [*map(how.facts, indices[:MOST_IN_GRID])],
+            )
             _gather(file, parts, indices, how, label_names)
         shutil.rmtree(parts, ignore_errors=True)
     return file, there

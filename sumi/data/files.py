@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -85,7 +85,7 @@ def write_samples(
     if not all(is_made(_file(folder, index), how.facts(index)) for index in first):
         return None, there
     shown = np.stack([_pixels(_file(folder, index)) for index in first])
-    return write_grid(folder, shown, how.about, indices), there
+    return write_grid(folder, shown, how.about, indices, [how.facts(index) for index in first]), there
 
 
 def write_images(folder: Path, images: Tensor, *, start: int, about: Facts) -> Path:
@@ -167,10 +167,17 @@ def _save(folder: Path, images: Tensor, facts: Mapping[int, Facts]) -> None:
         _write_png(_file(folder, index), picture_of(pixels), {**about, "index": index})
 
 
-def write_grid(folder: Path, images: NDArray[np.uint8], about: Facts, indices: range) -> Path:
-    """grid.png of the first of the ``indices``, (n, C, H, W); returns its path."""
+def write_grid(
+    folder: Path, images: NDArray[np.uint8], about: Facts, indices: range, each: Sequence[Facts] = ()
+) -> Path:
+    """grid.png of the first of the ``indices``, (n, C, H, W); returns its path.
+
+    ``each``: what is said of each image; below it stands its prompt, where it has one.
+    """
     facts = {**about, "index": indices.start, "count": len(indices)}
-    return _write_png(folder / "grid.png", image_grid(images[:MOST_IN_GRID]), facts)
+    images, prompts = images[:MOST_IN_GRID], [str(own["prompt"]) for own in each if "prompt" in own]
+    captions = prompts[: len(images)] or None
+    return _write_png(folder / "grid.png", image_grid(images, captions=captions), facts)
 
 
 def _write_png(file: Path, picture: Image.Image, about: Facts) -> Path:

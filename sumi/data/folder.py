@@ -65,6 +65,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
         labels=labels,
         label_names=label_names,
         captions=captions,
+        keywords=_keywords(keys, described),
         keys=keys,
         skipped=skipped,
         notes=(*listing.notes, *size_notes, *rule_notes, *metadata_notes, *class_notes, *caption_notes, *division),
@@ -173,6 +174,12 @@ def _captions(keys: Sequence[str], described: dict[str, Description]) -> tuple[t
     if without == len(texts):
         return None, ()
     return texts, (f"{without} of {len(texts)} images have no text in the metadata",) if without else ()
+
+
+def _keywords(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...], ...] | None:
+    """The keywords of each image, or None."""
+    words = tuple(described[key].keywords if key in described else () for key in keys)
+    return words if any(words) else None
 
 
 def _splits(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:

@@ -122,7 +122,8 @@ class ImageDataset:
         images: uint8 (N, C, H, W), values 0..levels-1, C = 1 or 3.
         labels: int64 (N,), indices into ``label_names``; None where the data has no classes.
         label_names: one name a class; () where there are none.
-        captions: one text an item ("" where it has none); None where no item has one.
+        captions: one text an item, of a line for each of its captions ("" where it has none); None where no item has
+            one.
         keys: one name an item, the same everywhere, all different.
         levels: how many values a pixel may take: 256, or 17 for the built-in digits.
         skipped: every file that was not used, and why.
@@ -130,6 +131,7 @@ class ImageDataset:
         values: float64 (N,) by name: numbers that belong to each item, nan where it has none.
         splits: the name of each item's split, "" where it has none; None where a hash divides the data.
         attributes: what else is known of each item, value by name; None where nothing is.
+        keywords: words for each item; None where no item has any.
 
     Raises:
         InputError: the fields do not agree with each other.
@@ -146,6 +148,7 @@ class ImageDataset:
     values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     splits: tuple[str, ...] | None = None
     attributes: tuple[Mapping[str, str], ...] | None = None
+    keywords: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -157,7 +160,8 @@ class ImageDataset:
             raise InputError(f"images: hold {int(self.images.max())}, above the {self.levels} levels stated; mend one")
         if len(self.keys) != count or len(set(self.keys)) != count:
             raise InputError(f"keys: {len(set(self.keys))} different ones for {count} images; give each image its own")
-        each = {"captions": self.captions, "splits": self.splits, "attributes": self.attributes}
+        names = ("captions", "splits", "attributes", "keywords")
+        each: dict[str, tuple[object, ...] | None] = {name: getattr(self, name) for name in names}
         for name, given in each.items():
             if given is not None and len(given) != count:
                 raise InputError(f"{name}: {len(given)} for {count} images; give one an image, or None")
@@ -204,6 +208,7 @@ class ImageDataset:
             values={name: column[chosen] for name, column in self.values.items()},
             splits=_at(self.splits, chosen),
             attributes=_at(self.attributes, chosen),
+            keywords=_at(self.keywords, chosen),
         )
 
     def split(self, held_out: float) -> "tuple[ImageDataset, ImageDataset]":

@@ -4,7 +4,8 @@ The convention of Hugging Face's ``imagefolder``: one JSON object a line, or a t
 in any folder from the data folder down; its paths are relative to where it lies, with / or \\ between folders.
 
     file_name, filename, file, image or path     the image; the first that is there
-    text, caption, prompt or description         its caption; the first that is there
+    text, caption, prompt or description         its caption, or a list of captions; the first that is there
+    keywords                                     words for it: a list, or one text with commas between them
     label                                        its class: a name or a whole number
     split                                        what it is for: train, test, … (`sumi.data.dataset.split_role`)
     all others                                   values of the image where they are numbers, else not used
@@ -38,13 +39,14 @@ _LONGEST_NUMBER: Final = 300
 
 @dataclass(frozen=True)
 class Description:
-    """What one line says about one image; ``place`` is "FILE, line N"."""
+    """What one line says about one image; ``place`` is "FILE, line N"; ``text`` has a line for each caption."""
 
     place: str
     text: str | None
     label: str | int | None
     values: Mapping[str, float] = field(default_factory=dict)
     split: str | None = None
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,21 +189,48 @@ def _described(fields: object, place: str, short: str) -> _Line:
     match fields.get(text_column):
         case (None | str()) as text:
             pass
+        case [*several] if several and all(map(_is_text, several)):
+            text = "\n".join(" ".join(caption.split()) for caption in several)
         case other:
-            raise InputError(f"{place}: {text_column} is {type(other).__name__}; give one string, or leave it out")
+            raise InputError(
+                f"{place}: {text_column} is {type(other).__name__}; give a string or a list of them, or leave it out"
+            )
+    keywords = _keywords(fields.get("keywords"))
     label = _label(fields.get("label"), place)
     split = _split(fields.get("split"))
-    used = (file_column, text_column, "label", *(["split"] if split else []))
+    used = (file_column, text_column, "label", *(["split"] if split else []), *(["keywords"] if keywords else []))
     rest = {name: value for name, value in fields.items() if name not in used}
     numbers = {escaped(name): _number(value) for name, value in rest.items()}
     values = {name: number for name, number in numbers.items() if number is not None}
     unused = tuple(name for name, value in rest.items() if value is not None and escaped(name) not in values)
-    return _Line(file_name, Description(short, text, label, values, split), text_column if text else None, unused)
+    return _Line(
+        file_name, Description(short, text, label, values, split, keywords), text_column if text else None, unused
+    )
 
 
 def _first(fields: Mapping[str, object], names: Sequence[str]) -> str:
     """The first of ``names`` that has a value."""
     return next((name for name in names if fields.get(name) is not None), names[0])
+
+
+def _is_text(value: object) -> bool:
+    match value:
+        case str():
+            return True
+        case _:
+            return False
+
+
+def _keywords(value: object) -> tuple[str, ...]:
+    """Of a list of texts, or of one with commas; () for anything else, which is not used."""
+    match value:
+        case str():
+            words = value.split(",")
+        case [*words] if all(map(_is_text, words)):
+            pass
+        case _:
+            return ()
+    return tuple(dict.fromkeys(" ".join(word.split()) for word in words if word.strip()))
 
 
 def _label(value: object, place: str) -> str | int | None:

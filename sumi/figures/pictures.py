@@ -24,6 +24,8 @@ Images = Tensor | NDArray[np.uint8]
 MEGABYTE = 2**20
 CELL = 48  # the least width in pixels at which an image is shown
 TEXT = 15
+CAPTIONED = 160  # the least width of an image with a caption
+MOST_LINES = 6  # of a caption
 LINE = TEXT + 8  # the height of a bar with one line of text
 SLATE = (74, 80, 92, 255)
 WHITE = (255, 255, 255, 255)
@@ -31,14 +33,24 @@ CLEAR = (0, 0, 0, 0)
 
 
 def image_grid(
-    images: Images, *, columns: int | None = None, scale: int | None = None, gap: int | None = None
+    images: Images,
+    *,
+    columns: int | None = None,
+    scale: int | None = None,
+    gap: int | None = None,
+    captions: Sequence[str] | None = None,
 ) -> Image.Image:
     """Images (N, C, H, W) in rows of ``columns`` (default: a square), left to right and then down; RGBA.
 
     ``scale``: whole factor of enlargement (default: until the shorter side has 48 pixels); ``gap``: pixels between
-    (default: a sixteenth of a cell). Raises InputError for anything but uint8 images of 1, 3 or 4 channels.
+    (default: a sixteenth of a cell); ``captions``: a text below each, in lines of the cell's width. Raises InputError
+    for anything but uint8 images of 1, 3 or 4 channels.
     """
+    if captions is not None and scale is None:
+        scale = math.ceil(CAPTIONED / np.asarray(images).shape[-1])
     cells = _cells(images, scale)
+    if captions is not None:
+        cells = _captioned(cells, captions)
     columns = columns or math.ceil(math.sqrt(len(cells)))
     space = _gap(cells) if gap is None else gap
     rows = [_in_row(cells[start : start + columns], space) for start in range(0, len(cells), columns)]
@@ -166,6 +178,28 @@ def _stacked(parts: Sequence[Image.Image], gap: int, *, centred: bool = True) ->
 def _titled(title: str, picture: Image.Image, *, above: bool) -> Image.Image:
     bar = _bar(title, picture.width, LINE)
     return _stacked([bar, picture] if above else [picture, bar], 0)
+
+
+def _captioned(cells: Sequence[Image.Image], captions: Sequence[str]) -> list[Image.Image]:
+    each = [_lines(caption, cell.width) for caption, cell in zip(captions, cells, strict=True)]
+    count = max(map(len, each))
+    bars = [
+        _stacked([_bar(line, cell.width, LINE).crop((0, 0, cell.width, LINE)) for line in lines], 0)
+        for cell, lines in zip(cells, ([*lines, *[""] * (count - len(lines))] for lines in each), strict=True)
+    ]
+    return [_stacked([cell, bar], 0) for cell, bar in zip(cells, bars, strict=True)]
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """``text`` in lines of up to ``width`` pixels and one word at least, `MOST_LINES` of them."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1]} …"]
 
 
 @cache

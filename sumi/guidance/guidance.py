@@ -49,7 +49,7 @@ def _extrapolated(
     names: Sequence[str],
     shape: tuple[int, ...],
 ) -> Denoiser:
-    """``network`` with its condition, and away from a worse one, a negative class, or the network without condition."""
+    """``network`` with its condition, and away from a worse one, a negative class or prompt, or no condition."""
 
     def bound(denoiser: NetworkDenoiser, condition: Condition) -> Denoiser:
         if denoiser.conditioner is None:
@@ -67,13 +67,7 @@ def _extrapolated(
     elif condition is None:
         return network
     elif guidance.negative is not None:
-        if "labels" not in condition:
-            raise InputError(f"guidance.negative: {guidance.negative} is of use with a label alone; give a label")
-        if guidance.negative == "all":
-            raise InputError("guidance.negative: all is no class; give the name of one")
-        rows = range(len(condition["labels"]))
-        unwanted = labels_of(guidance.negative, names, rows, "guidance.negative")
-        worse = bound(network, Condition(condition, labels=unwanted))
+        worse = bound(network, Condition(condition, **_unwanted(network, condition, guidance.negative, names)))
     elif guidance.scale == 1:
         return better
     else:
@@ -83,6 +77,18 @@ def _extrapolated(
             )
         worse = network
     return Extrapolation(better, worse, guidance.scale, _interval(guidance), guidance.rescale)
+
+
+def _unwanted(network: NetworkDenoiser, condition: Condition, negative: str, names: Sequence[str]) -> Condition:
+    """The ``negative`` prompt where ``condition`` has a text, else the class. Raises InputError for neither."""
+    rows = range(max(condition.sizes()))
+    if "text" in condition and network.conditioner is not None:
+        return network.conditioner.parse({"text": negative}, rows)
+    if "labels" not in condition:
+        raise InputError(f"guidance.negative: {negative} is of use with a label or a prompt alone; give one")
+    if negative == "all":
+        raise InputError("guidance.negative: all is no class; give the name of one")
+    return Condition(labels=labels_of(negative, names, rows, "guidance.negative"))
 
 
 def _by_classifier(denoiser: Denoiser, condition: Condition | None, guidance: Guidance, count: int) -> Denoiser:

@@ -152,7 +152,9 @@ class RunDescription:
     def identity(self) -> str:
         """sha256 of everything the weights depend on: the system, its parts and the data's spec."""
         parts = (self.config.name, *self.config.identity, self.items)
-        return hashlib.sha256(json.dumps([to_json(part) for part in parts], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([to_json(part, later=False) for part in parts], sort_keys=True).encode()
+        ).hexdigest()
 
 
 def pick_device(name: str | torch.device | None) -> torch.device:

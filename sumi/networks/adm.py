@@ -83,7 +83,7 @@ class ADMConfig(EncoderConfig):
 class Block(nn.Module):
     """A residual block, optionally followed by self-attention and then cross-attention to any tokens.
 
-    ``forward(x: (N, C, H, W), modulation, tokens=None, size=None) -> (N, C', H', W')``.
+    ``forward(x: (N, C, H, W), modulation, condition, size=None) -> (N, C', H', W')``.
     """
 
     def __init__(
@@ -100,19 +100,19 @@ class Block(nn.Module):
         self,
         x: Tensor,
         modulation: Iterator[tuple[Tensor, Tensor]],
-        tokens: Tensor | None = None,
+        condition: NetworkCondition = NOTHING,
         size: Sequence[int] | None = None,
     ) -> Tensor:
         x = self.residual(x, *next(modulation), size)
         if self.attention is not None:
             x = self.attention(x)
         if self.cross is not None:
-            x = self.cross(x, tokens)
+            x = self.cross(x, condition.tokens, condition.bias)
         return x
 
 
 class Encoder(nn.Module):
-    """The way down and the middle: ``forward(x: (N, inputs, H, W), modulation, tokens) -> (h, held)``.
+    """The way down and the middle: ``forward(x: (N, inputs, H, W), modulation, condition) -> (h, held)``.
 
     ``held``: the outputs of the first convolution and of every block on the way down, in order, with ``held_widths``
     channels; h is the lowest level's. ``block_widths``: the channels that ``modulation`` scales, block by block.
@@ -138,7 +138,7 @@ class Encoder(nn.Module):
         self.block_widths = [*self.held_widths[1:], width, width]
 
     def forward(
-        self, x: Tensor, modulation: Iterator[tuple[Tensor, Tensor]], tokens: Tensor | None = None
+        self, x: Tensor, modulation: Iterator[tuple[Tensor, Tensor]], condition: NetworkCondition = NOTHING
     ) -> tuple[Tensor, list[Tensor]]:
         # One-channel images and their weights have either layout, and convolution then takes the slow one.
         h = self.conv_in(x).contiguous(memory_format=torch.channels_last)
@@ -148,10 +148,10 @@ class Encoder(nn.Module):
                 h = self.shrink[level - 1](h, modulation, size=[(side + 1) // 2 for side in h.shape[2:]])
                 held.append(h)
             for block in blocks.children():
-                h = block(h, modulation, tokens)
+                h = block(h, modulation, condition)
                 held.append(h)
         for block in self.middle:
-            h = block(h, modulation, tokens)
+            h = block(h, modulation, condition)
         return h, held
 
 
@@ -198,10 +198,10 @@ class ADM(nn.Module):
             embedding = embedding + condition.vector
         modulation = self.modulation.of_blocks(embedding)
         inputs = x if condition.image is None else torch.cat([x, condition.image.to(x.dtype)], 1)
-        h, held = self.encoder(inputs, modulation, condition.tokens)
+        h, held = self.encoder(inputs, modulation, condition)
         for index, blocks in enumerate(self.levels):
             if index:
                 h = self.enlarge[index - 1](h, modulation, size=held[-1].shape[2:])
             for block in blocks.children():
-                h = block(torch.cat([h, held.pop()], 1), modulation, condition.tokens)
+                h = block(torch.cat([h, held.pop()], 1), modulation, condition)
         return self.conv_out(F.silu(self.norm_out(h))).to(x.dtype)

@@ -19,7 +19,7 @@ At the start the network is exactly zero: its last layer, and what every block a
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from sumi.errors import InputError
 from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
 from sumi.networks.dropout import Dropout
-from sumi.networks.layers import NoiseEmbedding
+from sumi.networks.layers import NoiseEmbedding, biased_attention
 
 LONGEST = 100.0
 """Slowest rotation: one radian in so many patches; the fastest is one radian a patch."""
@@ -49,6 +49,13 @@ class TransformerConfig:
     )
     embedding: int = field(default=192, metadata={"most": 16_384, "help": "width of the noise embedding; even"})
     dropout: float = field(default=0.0, metadata={"help": "probability of dropping a value in training, 0 ≤ p < 1"})
+    tokens: Literal["stream", "keys"] = field(
+        default="stream",
+        metadata={
+            "later": True,
+            "help": "where a condition's tokens are: in the stream, or among attention's keys alone",
+        },
+    )
 
     def __post_init__(self) -> None:
         for name, least in (("patch", 1), ("blocks", 1), ("registers", 0)):
@@ -108,11 +115,13 @@ def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
     return torch.addcmul(x * turns[0], torch.cat([-second, first], dim=-1), turns[1])
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(query keyᵀ/√D) value, each (N, heads, T, D).
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(query keyᵀ/√D + bias) value, each (N, heads, T, D), bias (N, 1, 1, T).
 
     Trained on a CPU in bfloat16 it is written out: torch's fused kernel is five times slower there going back.
     """
+    if bias is not None:
+        return biased_attention(query, key, value, bias)
     if query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16:
         return (query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)).softmax(-1).to(value.dtype) @ value
     return F.scaled_dot_product_attention(query, key, value)
@@ -121,16 +130,18 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class Block(nn.Module):
     """Attention among all tokens, then a gated perceptron (Shazeer 2020, "SwiGLU"), as at the top of this module.
 
-    ``forward(h: (N, T, width), modulation: (N, 6 · width), turns) -> (N, T, width)``.
+    ``forward(h: (N, T, width), modulation: (N, 6 · width), turns, keys=None, bias=None) -> (N, T, width)``: ``keys``
+    (N, L, token_width) are attended to as well, and ``bias`` (N, 1, 1, T + L) is added to the logits.
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, token_width: int = 0) -> None:
         super().__init__()
         width = config.width
         hidden = 32 * max(1, round(width * 8 / 3 / 32))  # three matrices of this size cost what two of 4 · width do
         self.head_width = config.head_width
         self.offset = nn.Parameter(torch.zeros(6 * width))
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.key_value = nn.Linear(token_width, 2 * width, bias=False) if token_width else None
         self.query_scale = nn.Parameter(torch.ones(config.head_width))
         self.key_scale = nn.Parameter(torch.ones(config.head_width))
         self.attended = nn.Linear(width, width)
@@ -138,14 +149,22 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.out = nn.Linear(hidden, width)
 
-    def forward(self, h: Tensor, modulation: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(
+        self,
+        h: Tensor,
+        modulation: Tensor,
+        turns: tuple[Tensor, Tensor],
+        keys: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         width = h.shape[2:]
         scale, shift, gate, scale_out, shift_out, gate_out = (modulation + self.offset)[:, None].chunk(6, dim=2)
-        h = torch.addcmul(h, gate, self._attention(torch.addcmul(shift, F.layer_norm(h, width), 1 + scale), turns))
+        normed = torch.addcmul(shift, F.layer_norm(h, width), 1 + scale)
+        h = torch.addcmul(h, gate, self._attention(normed, turns, keys, bias))
         opened, value = self.gate_value(torch.addcmul(shift_out, F.layer_norm(h, width), 1 + scale_out)).chunk(2, dim=2)
         return torch.addcmul(h, gate_out, self.out(self.dropout(F.silu(opened) * value)))
 
-    def _attention(self, h: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    def _attention(self, h: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None, bias: Tensor | None) -> Tensor:
         heads = self.query_key_value(h).unflatten(2, (3, -1, self.head_width))
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
         turns = (turns[0].to(value.dtype), turns[1].to(value.dtype))
@@ -153,7 +172,11 @@ class Block(nn.Module):
             rotate(F.rms_norm(x, x.shape[-1:], scale.to(x.dtype)), turns)  # normed first: a rotation keeps the norm
             for x, scale in ((query, self.query_scale), (key, self.key_scale))
         )
-        return self.attended(attention(query, key, value).transpose(1, 2).flatten(2))
+        if self.key_value is not None and keys is not None:
+            more = self.key_value(keys).unflatten(2, (2, -1, self.head_width)).permute(2, 0, 3, 1, 4)
+            normed = F.rms_norm(more[0], more.shape[-1:], self.key_scale.to(more.dtype))
+            key, value = torch.cat([key, normed], 2), torch.cat([value, more[1]], 2)
+        return self.attended(attention(query, key, value, bias).transpose(1, 2).flatten(2))
 
 
 class Transformer(nn.Module):
@@ -175,9 +198,10 @@ class Transformer(nn.Module):
         self.noise_embedding = NoiseEmbedding(config.embedding)
         self.modulation = nn.Linear(config.embedding, 6 * width)
         self.patches = nn.Linear((channels + condition.channels) * area, width)
-        self.tokens = nn.Linear(condition.token_width, width) if condition.token_width else None
+        in_stream, among_keys = (condition.token_width * (config.tokens == way) for way in ("stream", "keys"))
+        self.tokens = nn.Linear(in_stream, width) if in_stream else None
         self.registers = nn.Parameter(0.02 * torch.randn(config.registers, width))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(Block(config, among_keys) for _ in range(config.blocks))
         self.skips = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(config.blocks // 2))
         self.norm_out = nn.LayerNorm(width)
         self.patches_out = nn.Linear(width, outputs * channels * area)
@@ -198,16 +222,26 @@ class Transformer(nn.Module):
         h = torch.cat([picture, *known, self.registers.to(picture.dtype).expand(len(x), -1, -1)], 1)
 
         turns = self._turns(rows, columns, h)
+        keys = None if self.config.tokens == "stream" else condition.tokens
+        bias = self._bias(condition, len(picture[0]), h.shape[1])
         held: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             if index >= len(self.blocks) - len(self.skips):
                 h = h + self.skips[index - len(self.blocks)](held.pop())
-            h = block(h, modulation, turns)
+            h = block(h, modulation, turns, keys, bias)
             if index < len(self.skips):
                 held.append(h)
 
         output = self.patches_out(self.norm_out(h[:, : rows * columns])).transpose(1, 2).unflatten(2, (rows, columns))
         return F.pixel_shuffle(output, self.config.patch)[:, :, : x.shape[2], : x.shape[3]].to(x.dtype)
+
+    def _bias(self, condition: NetworkCondition, picture: int, stream: int) -> Tensor | None:
+        """The bias of attention to all keys, where tokens have weights: those of the stream, then the others."""
+        if condition.tokens is None or condition.log_weights is None:
+            return None
+        rest = stream - picture - (condition.tokens.shape[1] if self.config.tokens == "stream" else 0)
+        sides = (picture, rest) if self.config.tokens == "stream" else (stream, 0)
+        return F.pad(condition.log_weights, sides)[:, None, None]
 
     def _patches(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) as its patches (N, C · patch², rows, columns)."""

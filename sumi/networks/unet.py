@@ -89,7 +89,7 @@ class UNetConfig(LevelsConfig):
 class Level(nn.Module):
     """The blocks of one level going down or up, each optionally followed by attention.
 
-    ``forward(x: (N, C, H, W), modulation, tokens) -> (N, C, H, W)``; each block takes its (scale, shift) from
+    ``forward(x: (N, C, H, W), modulation, condition) -> (N, C, H, W)``; each block takes its (scale, shift) from
     ``modulation``.
     """
 
@@ -105,13 +105,15 @@ class Level(nn.Module):
             CrossAttention(width, config.group_width, token_width) for _ in self.blocks if attends
         )
 
-    def forward(self, x: Tensor, modulation: Iterator[tuple[Tensor, Tensor]], tokens: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, modulation: Iterator[tuple[Tensor, Tensor]], condition: NetworkCondition = NOTHING
+    ) -> Tensor:
         for index, block in enumerate(self.blocks):
             x = block(x, *next(modulation))
             if self.attentions:
                 x = self.attentions[index](x)
             if self.cross_attentions:
-                x = self.cross_attentions[index](x, tokens)
+                x = self.cross_attentions[index](x, condition.tokens, condition.bias)
         return x
 
 
@@ -155,20 +157,20 @@ class UNet(nn.Module):
         embedding = self.noise_embedding(c_noise)
         if condition.vector is not None:
             embedding = embedding + condition.vector
-        modulation, tokens = self.modulation.of_blocks(embedding), condition.tokens
+        modulation = self.modulation.of_blocks(embedding)
 
         # one-channel images fit both memory layouts, and convolution would then choose the slow one
         h = self.conv_in(self._inputs(x, condition.image)).contiguous(memory_format=torch.channels_last)
         held: list[Tensor] = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
-            h = blocks(h, modulation, tokens)
+            h = blocks(h, modulation, condition)
             held.append(h)
             h = shrink(h)
-        h = self.lowest(h, modulation, tokens)
+        h = self.lowest(h, modulation, condition)
         for blocks, enlarge in zip(reversed(self.up), reversed(self.enlarge), strict=True):
             side = held.pop()
             h = side + F.interpolate(enlarge(h), size=side.shape[2:], mode="nearest-exact")
-            h = blocks(h, modulation, tokens)
+            h = blocks(h, modulation, condition)
         return self.conv_out(F.silu(self.norm_out(h))).to(x.dtype)
 
     def _inputs(self, x: Tensor, image: Tensor | None) -> Tensor:

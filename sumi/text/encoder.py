@@ -105,8 +105,8 @@ class OwnEncoder(TextEncoder):
         self.norm = nn.LayerNorm(config.width)
         self._vocabulary: Tokens | None = None
 
-    def _load_from_state_dict(self, *args: Any) -> None:
-        super()._load_from_state_dict(*args)
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
         self._vocabulary = None  # other weights come with other tokens
 
     @property

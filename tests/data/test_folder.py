@@ -302,7 +302,7 @@ def test_labels_of_some_images_only_are_not_used(tmp_path: Path) -> None:
         ('{"file_name": "a.png", ', "is not JSON (Expecting property name enclosed in double quotes, column 24"),
         ('["a.png"]', "is no JSON object"),
         ('{"text": "a"}', "has no file_name"),
-        ('{"file_name": "a.png", "text": ["a"]}', "text is list"),
+        ('{"file_name": "a.png", "text": ["a", 1]}', "text is list"),
         ('{"file_name": "a.png", "label": true}', "label is bool"),
         ('{"file_name": "b.png"}', "b.png stands in line 1 already"),
         ("[" * 100_000, "is nested too deeply"),

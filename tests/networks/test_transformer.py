@@ -1,6 +1,8 @@
 """The transformer: its equations written out once more, positions that count from the centre, conditions, any size."""
 
 from dataclasses import replace
+from math import log
+from typing import Literal
 
 import pytest
 import torch
@@ -14,9 +16,11 @@ from tests.networks.stirred import stirred
 CONFIG = TransformerConfig(patch=2, width=32, blocks=5, head_width=16, registers=2, embedding=16)
 
 
-def built(condition: ConditionShape | None = None, config: TransformerConfig = CONFIG) -> Transformer:
+def built(
+    condition: ConditionShape | None = None, config: TransformerConfig = CONFIG, **fields: Literal["stream", "keys"]
+) -> Transformer:
     """In float64, with weights all over."""
-    return stirred(config.build((3, 6, 4), condition=condition), 0.1).double()
+    return stirred(replace(config, **fields).build((3, 6, 4), condition=condition), 0.1).double()
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -116,10 +120,26 @@ def test_every_part_of_a_condition_counts_and_its_tokens_have_no_order() -> None
     network, x, c_noise = built(ConditionShape(2, 5)), randn(2, 3, 6, 4), torch.ones(2, dtype=torch.float64)
     given = NetworkCondition(randn(2, 16, seed=1), randn(2, 2, 6, 4, seed=2), randn(2, 3, 5, seed=3))
     output = network(x, c_noise, given)
-    for name, value in vars(given).items():
+    for name, value in ((name, value) for name, value in vars(given).items() if value is not None):
         assert not torch.allclose(network(x, c_noise, replace(given, **{name: value + 1})), output, atol=1e-4)
     assert given.tokens is not None
     torch.testing.assert_close(network(x, c_noise, replace(given, tokens=given.tokens.flip(1))), output)
+
+
+@pytest.mark.parametrize("tokens", ["stream", "keys"])
+def test_a_token_counts_as_often_as_its_weight_says(tokens: Literal["stream", "keys"]) -> None:
+    """None: as if it were not there; twice: as if it stood there twice, where no other token attends to it."""
+    network, x, c_noise = built(ConditionShape(0, 5), tokens=tokens), randn(2, 3, 6, 4), torch.ones(2).double()
+    given, zero = randn(2, 3, 5, seed=3), torch.zeros(2, 3, dtype=torch.float64)
+
+    def output(tokens: Tensor, log_weights: Tensor | None) -> Tensor:
+        return network(x, c_noise, NetworkCondition(tokens=tokens, log_weights=log_weights))
+
+    torch.testing.assert_close(output(given, zero), output(given, None))
+    last = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(output(given, zero.masked_fill(last > 0, -torch.inf)), output(given[:, :2], None))
+    twice = torch.cat([given, given[:, 2:]], 1)
+    torch.testing.assert_close(output(given, zero + log(2) * last), output(twice, None))
 
 
 def test_attention_written_out_is_the_fused_one() -> None:

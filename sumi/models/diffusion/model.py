@@ -18,6 +18,7 @@ from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.arguments import MOST_COUNT, finite, real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
+from sumi.conditioning.text import Prompts, TextConditioner
 from sumi.data.images import ImageSpec
 from sumi.data.items import Items, read_items
 from sumi.data.spec import expect
@@ -88,6 +89,15 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
                 return {}
 
     @property
+    def text(self) -> TextConditioner | None:
+        """What reads its prompts; None for a model that was trained without captions."""
+        match getattr(self.network_denoiser.conditioner, "text", None):
+            case TextConditioner() as text:
+                return text
+            case _:
+                return None
+
+    @property
     def binomial(self) -> bool:
         """Whether the process flips bits (`sumi.process.binomial`), instead of adding Gaussian noise."""
         return self.config.process == Binomial()
@@ -152,6 +162,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         seed: int = 0,
         start: int = 0,
         label: Labels | None = None,
+        prompt: Prompts | None = None,
         condition: Mapping[str, object] | None = None,
         size: tuple[int, int] | None = None,
         batch_size: int = 64,
@@ -165,8 +176,9 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         ``size`` (H, W) where that is given (see `denoiser`), or vectors (n, D) in the model's units.
 
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``label``: the class of all by name
-        or number, "all" for one class after the other, or n classes; ``condition``: what else the model is conditioned
-        on, by name, such as {"values": {"brightness": 0.2}}, or a `Condition` of n rows.
+        or number, "all" for one class after the other, or n classes; ``prompt``: a text for all, or n of them, which
+        may hold weights and blends (`sumi.text.prompt`); ``condition``: what else the model is conditioned on, by name,
+        such as {"values": {"brightness": 0.2}}, or a `Condition` of n rows.
         ``x`` (n, …): where to begin instead of the seed's noise, at the time ``t`` (see `walk`).
         ``callback(step, level, x)`` sees each batch after each step. ``progress(done, total)`` counts items; True shows
         it, and None does so in a notebook alone.
@@ -180,6 +192,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             "seed": seed,
             "start": start,
             "label": label,
+            "prompt": prompt,
             "condition": condition,
             "size": size,
             "batch_size": batch_size,
@@ -214,7 +227,8 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         n, start, seed, batch_size = read_indices(
             n, options.get("start", 0), options.get("seed", 0), options.get("batch_size", 64)
         )
-        label, condition, settings = options.get("label"), options.get("condition"), sampling_options(options)
+        label, prompt, condition = options.get("label"), options.get("prompt"), options.get("condition")
+        settings, conditioned = sampling_options(options), any(v is not None for v in (label, prompt, condition))
         size, callback = self._read_size(options.get("size")), options.get("callback")
         x, t = options.get("x") if x is None else x, real("t", options.get("t", 1.0) if t is None else t)
         if not 0 <= t <= 1:
@@ -225,19 +239,19 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             raise InputError(f"callback: {shown(callback)} is no function; give one of (step, level, x)")
         shape = self.shape_of(size)
         larger = shape != self.space.shape
-        sampling = self._sampling(settings, conditioned=label is not None or condition is not None)
+        sampling = self._sampling(settings, conditioned=conditioned)
         if sampling.solver == TUNED and t < 1:
             raise InputError("solver: tuned walks all of its times, and this begins on the way; choose another")
         if sampling.solver == TUNED and larger:
             raise InputError("solver: tuned was fitted to pictures of the model's own size; choose another")
         if method is None:
-            free = label is None and condition is None and not larger and t == 1
+            free = not conditioned and not larger and t == 1
             method = self.method(tuned=free, **settings)
         times = method.times if t == 1 else rest_of(method.times, t)
         x = None if x is None else finite("x", x)
         if x is not None and x.shape != (n, *shape):
             raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *shape)} here")
-        given = self.condition_of(range(start, start + n), label, condition, sampling.guidance)
+        given = self.condition_of(range(start, start + n), label, condition, sampling.guidance, prompt)
         made = []
         for rows, denoiser in self._batches(n, given, size, batch_size, sampling, options.get("progress")):
             indices = range(start + rows.start, start + rows.stop)
@@ -313,12 +327,13 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         label: Labels | None,
         condition: Mapping[str, object] | None = None,
         guidance: Guidance | None = None,
+        prompt: Prompts | None = None,
     ) -> Condition | None:
-        """The condition of these items: of their label and of what else is given, as of `sample`. Raises InputError.
+        """The condition of these items: their label, their prompt and what else is given, as of `sample`.
 
-        A model that was trained without classes may be guided by a classifier that knows them.
+        A model that was trained without classes may be guided by a classifier that knows them. Raises InputError.
         """
-        if label is None and condition is None:
+        if label is None and condition is None and prompt is None:
             return None
         match condition:
             case None | Mapping():
@@ -330,6 +345,12 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         found = condition if isinstance(condition, Condition) else Condition()
         if label is not None and condition is not None and "labels" in condition:
             raise InputError("label: is part of the condition that is given; give one of them")
+        if prompt is not None:
+            if condition is not None and "text" in condition:
+                raise InputError("prompt: is part of the condition that is given; give one of them")
+            if self.text is None:
+                raise InputError("prompt: this model was trained without captions; train text-to-image")
+            named["text"] = prompt
         if condition is not None and found is not condition:
             named |= condition
         if "labels" in named and (conditioner is None or "labels" not in conditioner.names):
@@ -386,6 +407,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         *,
         corrections: int = 0,
         label: Labels | None = None,
+        prompt: Prompts | None = None,
         condition: Mapping[str, object] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
@@ -403,8 +425,9 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             whole("batch_size", batch_size, least=1),
         )
         self.gaussian_denoiser()
-        sampling = self._sampling(options, conditioned=label is not None or condition is not None)
-        given = self.condition_of(range(n), label, condition, sampling.guidance)
+        conditioned = any(v is not None for v in (label, prompt, condition))
+        sampling = self._sampling(options, conditioned=conditioned)
+        given = self.condition_of(range(n), label, condition, sampling.guidance, prompt)
         found = []
         for rows, denoiser in self._batches(n, given, size, batch_size, sampling, progress):
             with torch.inference_mode():
@@ -418,6 +441,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         latents: Tensor | NDArray[Any],
         *,
         label: Labels | None = None,
+        prompt: Prompts | None = None,
         condition: Mapping[str, object] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
@@ -431,6 +455,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         given: SampleOptions = {
             **cast(SampleOptions, options),
             "label": label,
+            "prompt": prompt,
             "condition": condition,
             "size": self._size_of(x, "latents", self.space),
             "batch_size": batch_size,
@@ -447,6 +472,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         *,
         corrections: int = 0,
         label: Labels | None = None,
+        prompt: Prompts | None = None,
         condition: Mapping[str, object] | None = None,
         progress: Progress | None = None,
         **options: Unpack[SamplingOptions],
@@ -454,7 +480,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """``n`` items from a to b, of the model's shape or larger each, at even places of the way between their noise.
 
         `invert`, `sumi.sampling.inversion.slerp`, `decode`: the first and the last are a and b as they come back.
-        ``label``, ``condition``: of all. ``options``: as of `sample`. Raises InputError.
+        ``label``, ``prompt``, ``condition``: of all. ``options``: as of `sample`. Raises InputError.
         """
         n = whole("n", n, least=2, most=MOST_COUNT)
         one, other = (
@@ -463,7 +489,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         )
         if one.shape != other.shape:
             raise InputError(f"b: is of shape {tuple(other.shape)}, and a of {tuple(one.shape)}; give two of one size")
-        given = {"label": label, "condition": condition, "batch_size": 64}
+        given = {"label": label, "prompt": prompt, "condition": condition, "batch_size": 64}
         latents = self.invert(torch.stack([one, other]), corrections=corrections, progress=None, **given, **options)
         between = slerp(latents[0], latents[1], torch.linspace(0, 1, n))
         return self.decode(between, progress=progress, **given, **options)
@@ -582,7 +608,8 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
     def preview(self) -> bytes:
         label, n = "all" if self.config.condition("labels") else None, self.items.previewed
-        made = self.sample(n, seed=self.config.seed, label=label, batch_size=n, progress=False)
+        prompt = None if self.text is None else self.text.examples(n)
+        made = self.sample(n, seed=self.config.seed, label=label, prompt=prompt, batch_size=n, progress=False)
         return self.picture(made, f"step {self.step}")
 
     @torch_defaults()

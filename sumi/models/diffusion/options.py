@@ -6,6 +6,7 @@ from typing import cast
 from torch import Tensor
 
 from sumi.conditioning.labels import Labels
+from sumi.conditioning.text import Prompts
 from sumi.sampling.sample import Callback
 from sumi.sampling.sampler import SamplingOptions
 
@@ -19,6 +20,7 @@ class SampleOptions(SamplingOptions, total=False):
     seed: int
     start: int
     label: Labels | None
+    prompt: Prompts | None
     condition: Mapping[str, object] | None
     size: tuple[int, int] | None
     batch_size: int

@@ -233,7 +233,8 @@ def candidates(
         raise InputError(f"solver: {TWISTED} walks a chain of its own; leave solver, eta and sampling out")
     how, wrap = model.method(tuned=False, **sampling_options(given)), None
     if name == TRAINED:
-        given["condition"], given["label"] = _with_label(model, known, n, given), None
+        given["condition"] = _with_label(model, known, n, given)
+        given["label"] = given["prompt"] = None
     else:
         if given.get("threshold") is not None:
             raise InputError(f"threshold: {name} keeps pixels in range itself; leave it out")
@@ -251,11 +252,15 @@ def candidates(
 
 
 def _with_label(model: DiffusionModel, known: Measurement, n: int, options: SampleOptions) -> Condition:
-    """What was measured as the condition of n candidates, with their label where there is one."""
+    """What was measured as the condition of n candidates, with their label and prompt where there are any."""
     row = condition_of(model.config.conditioning, known).rows(torch.arange(n) % len(known.y))
     start, guidance = options.get("start", 0), options.get("guidance")
     given = model.condition_of(
-        range(start, start + n), options.get("label"), None, guidance if isinstance(guidance, Guidance) else None
+        range(start, start + n),
+        options.get("label"),
+        None,
+        guidance if isinstance(guidance, Guidance) else None,
+        options.get("prompt"),
     )
     return row if given is None else Condition({**row, **given})
 
@@ -280,10 +285,12 @@ def _by_particles(
         options.get("label"),
         options.get("condition"),
         guidance if isinstance(guidance, Guidance) else None,
+        options.get("prompt"),
     )
     all_of: SampleOptions = {
         **options,
         "label": None,
+        "prompt": None,
         "condition": None if given is None else given.rows(torch.arange(n).repeat_interleave(PARTICLES)),
         "start": PARTICLES * start,
         "batch_size": PARTICLES * max(1, options.get("batch_size", 64) // (1 if each else PARTICLES)),

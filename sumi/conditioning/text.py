@@ -1,0 +1,166 @@
+"""Texts as a condition: captions in training, prompts in sampling.
+
+    text ── tokens ──▶ ids ── encoder ──▶ a state for each token, to which the network attends
+                                    └───▶ their mean ── linear ──▶ a vector, added to the noise level's embedding
+
+Of several captions and the keywords of a picture one text is drawn each time that it is seen. The empty text, which is
+one token, is the unconditional value; so it has the padding that every other text has, and padding never counts.
+
+In sampling a token may count more or less than one (`sumi.text.prompt`), and two prompts may count together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+import torch
+from torch import Tensor, nn
+
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
+from sumi.data.batch import Batch
+from sumi.data.dataset import Dataset, evenly
+from sumi.data.images import ImageDataset
+from sumi.data.latents import LatentDataset
+from sumi.errors import InputError
+from sumi.networks.condition import ConditionShape, NetworkCondition
+from sumi.randomness import Purpose
+from sumi.text.encoder import OwnEncoderConfig, TextEncoder
+from sumi.text.prompt import prompts_of, read_prompt, without_marks
+from sumi.text.tokens import PADDING
+
+Prompts = str | Sequence[str]
+"""A prompt for all samples, or one for each (`sumi.text.prompt`)."""
+Texts = tuple[tuple[str, ...], tuple[str, ...]]
+"""The captions and the keywords of an image."""
+PROMPTS: Final = 2
+"""The most that count together in a sample."""
+
+
+@dataclass(frozen=True)
+class TextConditioning:
+    """The network is conditioned on a text about each image."""
+
+    name: ClassVar[str] = "text"
+
+    encoder: OwnEncoderConfig = field(
+        default_factory=OwnEncoderConfig, metadata={"help": "what makes vectors of the text"}
+    )
+    dropout: float = field(
+        default=0.1, metadata={"help": "share of training images whose text is empty, [0, 1); guidance needs some"}
+    )
+
+    def __post_init__(self) -> None:
+        check_dropout(self.dropout)
+
+    def build(self, items: Items, width: int) -> "TextConditioner":
+        """A new conditioner."""
+        del items
+        return TextConditioner(self.encoder.build(), width, self.dropout)
+
+
+class TextConditioner(Conditioner):
+    """``text`` int64 (N, P, L) and ``text_weights`` (N, P, L) -> tokens (N, P · L, D) with log weights, and a vector.
+
+    Where ``text_weights`` are left out they are 1.
+    """
+
+    def __init__(self, encoder: TextEncoder, width: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.encoder, self.dropout = encoder, dropout
+        self.texts: list[Texts] = []
+        self.pooled = nn.Linear(encoder.width, width)
+        self.shape = ConditionShape(token_width=encoder.width)
+
+    def fit(self, data: Dataset) -> None:
+        """Learn the tokens. Raises InputError for data without captions."""
+        self.texts = texts_of(data)
+        self.encoder.fit([line for captions, keywords in set(self.texts) for line in (*captions, *keywords)])
+
+    def parse(self, given: object, indices: Sequence[int]) -> Condition:
+        """``given``: one prompt for all, or one for each sample (`sumi.text.prompt`). Raises InputError."""
+        ids = self.encoder.tokens([""]).repeat(len(indices), PROMPTS, 1)
+        weights = torch.zeros(ids.shape)
+        for row, prompt in enumerate(prompts_of(given, len(indices))):
+            read = read_prompt(prompt)
+            for place, (part, share) in enumerate(zip(read.parts, read.shares, strict=True)):
+                spans = self.encoder.spans(part.text)
+                count = 1 + sum(len(tokens) for _, tokens in spans)
+                if count > self.encoder.length:
+                    raise InputError(
+                        f"prompt: {part.text[:40]}… has {count - 1} tokens; this model takes "
+                        f"{self.encoder.length - 1}; shorten it"
+                    )
+                each = [1.0, *(part.weight_at(begin) for begin, tokens in spans for _ in tokens)]
+                ids[row, place] = self.encoder.tokens([part.text])[0]
+                weights[row, place, :count] = share * torch.tensor(each)
+        return Condition(text=ids, text_weights=weights)
+
+    def unknown(self, prompts: Sequence[str]) -> tuple[str, ...]:
+        """The words of ``prompts`` that no caption had in training, each once."""
+        return tuple(dict.fromkeys(word for text in without_marks(prompts) for word in self.encoder.unknown(text)))
+
+    def examples(self, count: int) -> list[str] | None:
+        """Captions of ``count`` items of the data that it was fitted to, evenly spaced; None where it was not."""
+        with_text = [captions[0] for captions, _ in self.texts if captions]
+        return [with_text[i] for i in evenly(len(with_text), count).tolist()] if len(with_text) >= count else None
+
+    def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
+        """A text of each of the batch's images, drawn, or the empty text."""
+        del x_0
+        texts = [self.texts[item] for item in batch.items.tolist()]
+        most = max(len(keywords) for _, keywords in texts)
+        numbers = batch.uniforms(Purpose.CAPTION, 1 + most, draw).tolist()
+        left_out = batch.uniforms(Purpose.CONDITION_DROPOUT, 1, draw)[:, 0] < self.dropout
+        chosen = [drawn(text, row) for text, row in zip(texts, numbers, strict=True)]
+        words = ["" if out else text for text, out in zip(chosen, left_out.tolist(), strict=True)]
+        return Condition(text=self.encoder.tokens(words)[:, None])
+
+    def null(self, like: Tensor) -> Condition:
+        ids = self.encoder.tokens([""]).to(like.device).expand(len(like), PROMPTS, -1)
+        weights = torch.zeros(ids.shape, device=like.device)
+        weights[:, 0] = 1
+        return Condition(text=ids, text_weights=weights)
+
+    def forward(self, condition: Condition) -> NetworkCondition:
+        ids = condition["text"]
+        weights = (ids != PADDING).float()
+        if "text_weights" in condition:
+            weights = weights * condition["text_weights"]
+        counts = (weights > 0).any(0)  # (P, L): what is padding in all samples has no part in anything
+        used = counts.any(1)
+        length = int(counts.any(0).nonzero().max()) + 1
+        ids, weights = ids[:, used, :length], weights[:, used, :length]
+        found = self.encoder(ids.flatten(0, 1))
+        states = found.states.unflatten(0, ids.shape[:2]).flatten(1, 2)
+        weights = weights.flatten(1)
+        mean = (weights[..., None] * states).sum(1) / weights.sum(1, keepdim=True)
+        return NetworkCondition(self.pooled(mean.to(states.dtype)), tokens=states, log_weights=weights.log())
+
+
+def texts_of(data: Dataset) -> list[Texts]:
+    """(captions, keywords) of every item; an item may have neither. Raises InputError where none has any."""
+    match data:
+        case LatentDataset():
+            return texts_of(data.images) * (len(data) // len(data.images))
+        case ImageDataset(captions=tuple() as captions):
+            keywords = data.keywords or ((),) * len(data)
+            return [(tuple(text.splitlines()), words) for text, words in zip(captions, keywords, strict=True)]
+        case _:
+            raise InputError(
+                "conditioning: text needs images with captions, and these have none; give a metadata.jsonl with text"
+            )
+
+
+def drawn(texts: Texts, numbers: Sequence[float]) -> str:
+    """One of the captions, or all keywords in some order, each equally often; the empty text where there are none.
+
+    ``numbers`` in [0, 1): the first chooses, the others order the keywords.
+    """
+    captions, keywords = texts
+    choices = len(captions) + bool(keywords)
+    chosen = int(numbers[0] * choices)
+    if chosen < len(captions):
+        return captions[chosen]
+    order = sorted(range(len(keywords)), key=lambda k: numbers[1 + k])
+    return ", ".join(keywords[k] for k in order)

@@ -1,0 +1,113 @@
+"""Prompts: a text, with weights of words, or a blend of two.
+
+    a (red:1.4) robot           the word counts 1.4 times
+    a dog ~ a cat               the first sample is of the first text, the last of the second, and those between of both
+    a dog ~0.25 a cat           of both, the second counts a quarter
+
+A token of weight w counts in the softmax of attention as w tokens would: 0 hides it, 2 is as if it stood there twice.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sumi.errors import InputError
+
+_WEIGHTED: Final = re.compile(r"\(([^()]*):\s*(\d+(?:\.\d+)?|\.\d+)\s*\)")
+_BLEND: Final = re.compile(r"~\s*(\d+(?:\.\d+)?|\.\d+)?")
+LONGEST: Final = 10_000
+HEAVIEST: Final = 100.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A text without marks, and (begin, end, weight) of its words that count otherwise than 1."""
+
+    text: str
+    weighted: tuple[tuple[int, int, float], ...]
+
+    def weight_at(self, place: int) -> float:
+        """How much the word that begins there counts."""
+        return next((weight for begin, end, weight in self.weighted if begin <= place < end), 1.0)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One or two texts, and how much each counts; the shares are 1 in all."""
+
+    parts: tuple[Part, ...]
+    shares: tuple[float, ...]
+
+
+def prompts_of(given: object, count: int) -> list[str]:
+    """The prompt of each of ``count`` samples: one text for all, where "~" is resolved, or as many texts.
+
+    Raises InputError for a prompt that is empty or no text, and for another number of them.
+    """
+    match given:
+        case str() as text:
+            return _blended(_text(text), count)
+        case Iterable():
+            texts = [_text(text) for text in given]
+        case _:
+            raise InputError(f"prompt: {given!r} is no text; give one, or a list of one for each sample")
+    if len(texts) != count:
+        raise InputError(f"prompt: {len(texts)} are given for {count} samples; give one, or one for each")
+    return [_blended(text, 1)[0] for text in texts]
+
+
+def _text(given: object) -> str:
+    match given:
+        case str() as text if text.strip():
+            pass
+        case str():
+            raise InputError("prompt: is empty; give a text, or leave it out for samples of no prompt")
+        case _:
+            raise InputError(f"prompt: {given!r} is no text; give one, or a list of one for each sample")
+    if len(text) > LONGEST:
+        raise InputError(f"prompt: has {len(text):,} characters; give {LONGEST:,} or fewer")
+    return " ".join(text.split())
+
+
+def _blended(text: str, count: int) -> list[str]:
+    """``count`` prompts: of a blend without a share, from the first text to the second in even steps."""
+    found = _BLEND.search(text)
+    if found is None or found[1]:
+        return [text] * count
+    first, second = text[: found.start()].strip(), text[found.end() :].strip()
+    shares = [i / max(1, count - 1) for i in range(count)] if count > 1 else [0.5]
+    return [f"{first} ~{share:.4g} {second}" for share in shares]
+
+
+def read_prompt(text: str) -> Prompt:
+    """Raises InputError for marks that mean nothing, a share above 1 and a weight above `HEAVIEST`."""
+    marks = list(_BLEND.finditer(text))
+    if not marks:
+        return Prompt((_part(text),), (1.0,))
+    (mark, *more), share = marks, float(marks[0][1] or 0.5)
+    if more:
+        raise InputError(f"prompt: {text[:80]} blends more than two texts; give two, as in: a dog ~ a cat")
+    if share > 1:
+        raise InputError(f"prompt: ~{share:g} is no share; give 0 (the first text) to 1 (the second)")
+    texts = text[: mark.start()].strip(), text[mark.end() :].strip()
+    if not all(texts):
+        raise InputError(f"prompt: {text[:80]} has a text on one side of ~ alone; give two, as in: a dog ~ a cat")
+    return Prompt((_part(texts[0]), _part(texts[1])), (1 - share, share))
+
+
+def _part(text: str) -> Part:
+    plain, end, weighted = "", 0, list[tuple[int, int, float]]()
+    for found in _WEIGHTED.finditer(text):
+        weight = float(found[2])
+        if weight > HEAVIEST:
+            raise InputError(f"prompt: the weight {weight:g} is too large; give 0 to {HEAVIEST:g}, such as 1.4")
+        plain += text[end : found.start()]
+        weighted.append((len(plain), len(plain) + len(found[1]), weight))
+        plain, end = plain + found[1], found.end()
+    return Part(plain + text[end:], tuple(weighted))
+
+
+def without_marks(prompts: Sequence[str]) -> list[str]:
+    """The different texts in prompts, without weights and shares."""
+    return list(dict.fromkeys(part.text for prompt in dict.fromkeys(prompts) for part in read_prompt(prompt).parts))

@@ -1,0 +1,304 @@
+"""Texts as a condition: drawn in training, weighed and blended in sampling, exact where the network is."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sumi.cli.main import main
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import Conditioners
+from sumi.conditioning.text import TextConditioner, TextConditioning, drawn, texts_of
+from sumi.config import override
+from sumi.data.batch import batch_of
+from sumi.data.config import DataConfig
+from sumi.data.images import ImageDataset
+from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.parameterization import Coefficients
+from sumi.errors import InputError
+from sumi.guidance.guidance import guided
+from sumi.networks.condition import NetworkCondition, combined
+from sumi.process.schedule import NoiseLevel, noise_level
+from sumi.recipes import build
+from sumi.sampling.sampler import Guidance, Sampling
+from sumi.text.encoder import EncodedText, OwnEncoderConfig, TextEncoder
+from sumi.text.tokens import PADDING, START
+from tests.interrupted import killed_and_resumed
+from tests.labelled_mixture import OF_CLASS, POINTS, SCALES, SCHEDULES, guided_score, mixture
+from tests.tiny_models import conditioned_model, scrambled
+
+CAPTIONS = ("a red square\na square in red", "a blue disc", "", "a red disc")
+KEYWORDS = ((), ("round", "blue", "sky"), ("lonely",), ())
+TINY = [
+    "network.width=32",
+    "network.blocks=1",
+    "network.patch=4",
+    "network.embedding=32",
+    "conditioning.encoder.width=32",
+    "conditioning.encoder.tokens=300",
+    "conditioning.encoder.length=16",
+    "training.batch_size=4",
+    "training.steps=8",
+    "training.checkpoint_every=4",
+    "training.sample_every=0",
+    "sampling.steps=2",
+]
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageDataset:
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    return ImageDataset(images, None, (), CAPTIONS, tuple("abcd"), keywords=KEYWORDS)
+
+
+@pytest.fixture(scope="module")
+def conditioner(data: ImageDataset) -> TextConditioner:
+    torch.manual_seed(0)
+    config = TextConditioning(OwnEncoderConfig(tokens=300, length=16, width=32), dropout=0.25)
+    conditioner = config.build(data.spec, 24).eval().requires_grad_(False)
+    conditioner.fit(data)
+    return conditioner
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images with captions."""
+    place = tmp_path / "data"
+    place.mkdir()
+    for i in range(6):
+        Image.fromarray(np.full((8, 8, 3), 40 * i, np.uint8)).save(place / f"{i}.png")
+    rows = [{"file_name": f"{i}.png", "text": f"grey number {i}", "keywords": ["flat"]} for i in range(6)]
+    (place / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return place
+
+
+def texts_in(conditioner: TextConditioner, condition: Condition) -> list[str]:
+    return [conditioner.encoder.vocabulary.decode(row.tolist()) for row in condition["text"][:, 0]]
+
+
+def batch(data: ImageDataset, n: int = 400, start: int = 0, step: int = 1):
+    places = np.arange(start, start + n)
+    return batch_of(data, places % 4, places, step=step, seed=0)
+
+
+def test_every_text_of_an_image_is_drawn_equally_often(conditioner: TextConditioner, data: ImageDataset) -> None:
+    given = texts_in(conditioner, conditioner.of_data(batch(data, 4000), torch.zeros(0), 0))
+    shares = {text: given.count(text) / 1000 for text in set(given)}
+    assert shares.pop("") == pytest.approx(1.0, abs=0.1)  # a quarter of each of four
+    assert shares.pop("a red disc") == pytest.approx(0.75, abs=0.05)
+    assert shares.pop("lonely") == pytest.approx(0.75, abs=0.05)
+    assert shares.pop("a red square") == pytest.approx(0.375, abs=0.05)
+    assert shares.pop("a square in red") == pytest.approx(0.375, abs=0.05)
+    assert shares.pop("a blue disc") == pytest.approx(0.375, abs=0.05)
+    assert len(shares) == 6  # the orders of three keywords
+    assert max(shares.values()) == pytest.approx(0.0625, abs=0.03)
+
+
+def test_what_is_drawn_depends_on_seed_step_and_position_alone(
+    conditioner: TextConditioner, data: ImageDataset
+) -> None:
+    def chosen(*arguments: int) -> list[str]:
+        return texts_in(conditioner, conditioner.of_data(batch(data, *arguments), torch.zeros(0), 0))
+
+    assert chosen(40) == chosen(20) + chosen(20, 20)
+    assert chosen(40) != chosen(40, 0, 2)
+
+
+def test_an_image_without_texts_has_the_empty_one() -> None:
+    assert drawn(((), ()), [0.7]) == ""
+
+
+def test_the_null_prompt_is_the_empty_text_of_training(conditioner: TextConditioner) -> None:
+    ids = conditioner.encoder.tokens([""])
+    assert ids[0].tolist() == [START] + [PADDING] * 15
+    null, trained = conditioner(conditioner.null(torch.zeros(2, 3))), conditioner(Condition(text=ids[:, None]))
+    assert null.vector is not None
+    assert trained.vector is not None
+    torch.testing.assert_close(null.vector[:1], trained.vector)
+    assert null.tokens is not None
+    assert null.tokens.shape == (2, 1, 32)
+
+
+def test_padding_counts_in_no_batch(conditioner: TextConditioner) -> None:
+    """A short text beside a long one, and alone; and a prompt as the same caption in training."""
+    short, long = "a red disc", "a blue disc in a red square"
+    alone, both = conditioner(conditioner.parse([short], [0])), conditioner(conditioner.parse([short, long], [0, 1]))
+    trained = conditioner(Condition(text=conditioner.encoder.tokens([short, long])[:, None]))
+    assert alone.tokens is not None
+    assert both.tokens is not None
+    assert both.log_weights is not None
+    count = alone.tokens.shape[1]
+    for found in (both, trained):
+        assert found.vector is not None
+        assert found.tokens is not None
+        assert found.log_weights is not None
+        torch.testing.assert_close(found.vector[:1], alone.vector)
+        torch.testing.assert_close(found.tokens[:1, :count], alone.tokens)
+        assert found.log_weights[0].tolist() == [0.0] * count + [-torch.inf] * (found.tokens.shape[1] - count)
+
+
+def test_a_weight_is_that_of_its_words(conditioner: TextConditioner) -> None:
+    plain, weighed = conditioner.parse("a red disc", [0]), conditioner.parse("a (red:1.4) disc", [0])
+    assert torch.equal(plain["text"], weighed["text"])
+    span = dict(conditioner.encoder.spans("a red disc"))
+    first = 1 + len(span[0])
+    expected = plain["text_weights"].clone()
+    expected[0, 0, first : first + len(span[2])] = 1.4
+    torch.testing.assert_close(weighed["text_weights"], expected)
+
+
+def test_a_blend_begins_with_the_first_and_ends_with_the_second(conditioner: TextConditioner) -> None:
+    vectors = conditioner(conditioner.parse("a red disc ~ a blue square", range(3))).vector
+    ends = conditioner(conditioner.parse(["a red disc", "a blue square"], range(2))).vector
+    assert vectors is not None
+    assert ends is not None
+    torch.testing.assert_close(vectors[[0, 2]], ends)
+    half = conditioner(conditioner.parse("a red disc ~0.5 a blue square", [0])).vector
+    torch.testing.assert_close(vectors[1:2], half)
+    assert not torch.allclose(vectors[1], vectors[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("", "^prompt: is empty"),
+        (" \n", "^prompt: is empty"),
+        ("red " * 20, r"^prompt: red .* has \d+ tokens; this model takes 15; shorten it$"),
+        ("a ~ b ~ c", "blends more than two texts"),
+        ("~ a", "on one side of ~ alone"),
+        ("a ~1.5 b", "~1.5 is no share"),
+        ("(a:1000)", "the weight 1000 is too large"),
+        (["a"], "1 are given for 2 samples"),
+        (3, "3 is no text"),
+        ([1, 2], "1 is no text"),
+        ("x" * 10_001, "10,001 characters"),
+    ],
+)
+def test_prompts_that_mean_nothing_are_refused(conditioner: TextConditioner, prompt: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        conditioner.parse(prompt, range(2))
+
+
+def test_words_never_seen_are_named_once(conditioner: TextConditioner) -> None:
+    assert conditioner.unknown(["a (green:1.2) disc ~ a green ball", "a ball"]) == ("green", "ball")
+
+
+def test_data_without_captions_are_refused(data: ImageDataset) -> None:
+    with pytest.raises(InputError, match="text needs images with captions"):
+        texts_of(replace(data, captions=None))
+
+
+def test_tokens_without_weights_count_fully_beside_others() -> None:
+    tokens = torch.zeros(2, 1, 3)
+    weights = combined(
+        [NetworkCondition(tokens=tokens), NetworkCondition(tokens=tokens, log_weights=-torch.ones(2, 1))]
+    )
+    assert weights.log_weights is not None
+    assert weights.log_weights.tolist() == [[0.0, -1.0]] * 2
+
+
+class Words(TextEncoder):
+    """Two words, one for each class of the mixture; a token is the class that it names."""
+
+    width, length = 2, 3
+
+    def fit(self, captions) -> None: ...
+
+    def spans(self, text: str) -> list[tuple[int, list[int]]]:
+        return [(text.index(word), [2 + ("first", "other").index(word)]) for word in text.split()]
+
+    def unknown(self, text: str) -> tuple[str, ...]:
+        return ()
+
+    def forward(self, ids: Tensor) -> EncodedText:
+        states = torch.stack([ids == 3, ids == 2], 2).double()
+        return EncodedText(states, ids != PADDING, states.mean(1))
+
+
+class ExactNetwork(nn.Module):
+    """x̂_0 of the mixture's components whose words are among the tokens; of all of them where there is none."""
+
+    def __init__(self, schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x: Tensor, t: Tensor, condition: NetworkCondition) -> Tensor:
+        assert condition.tokens is not None
+        assert condition.log_weights is not None
+        named = (condition.tokens[0] * condition.log_weights[0].exp()[:, None]).sum(0) > 0
+        by_class = [torch.tensor([0]), OF_CLASS]
+        parts = torch.cat([by_class[i] for i in range(2) if named[i] or not named.any()])
+        return mixture(self.schedule, parts)(x, float(t[0])).clean
+
+
+class Plain:
+    """F = x_0, and the network is given the time itself."""
+
+    name = "clean"
+
+    def coefficients(self, t: NoiseLevel) -> Coefficients:
+        return Coefficients(1.0, 0.0, 1.0, t.t)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_prompts_of_a_labelled_mixture_have_the_exact_score(schedule, scale: float) -> None:
+    """Conditional (1), guided, and composed with a negative prompt: to 1e-10 of those of the densities."""
+    conditioners = Conditioners({"text": TextConditioner(Words(), 4).double()})
+    network = NetworkDenoiser(ExactNetwork(schedule), schedule, Plain(), conditioner=conditioners).double()
+    prompt = conditioners.parse({"text": "first"}, range(len(POINTS)))
+    now = noise_level(schedule, 0.4)
+
+    def score(guidance: Guidance) -> Tensor:
+        sampling = Sampling(guidance=guidance, threshold="none")
+        return guided(network, prompt, sampling, (), (2,))(POINTS, now).score
+
+    torch.testing.assert_close(score(Guidance(scale=scale)), guided_score(POINTS, now, scale), rtol=0, atol=1e-10)
+    first, other = (mixture(schedule, parts)(POINTS, now).score for parts in (OF_CLASS, torch.tensor([0])))
+    composed = score(Guidance(scale=scale, negative="other"))
+    torch.testing.assert_close(composed, other + scale * (first - other), rtol=0, atol=1e-10)
+    both = conditioners.parse({"text": "first other"}, range(len(POINTS)))
+    plain = guided(network, both, Sampling(threshold="none"), (), (2,))(POINTS, now).score
+    torch.testing.assert_close(plain, mixture(schedule)(POINTS, now).score, rtol=0, atol=1e-10)
+
+
+def test_a_run_is_the_same_resumed_and_samples_by_prompts(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    config = override(build("text-to-image", DataConfig(source=str(folder), size=8)), TINY)
+    model, _ = killed_and_resumed(config, tmp_path, monkeypatch, at=6)
+    scrambled(model.network_denoiser)
+    one = model.sample(3, prompt="grey number 4", seed=1)
+    assert torch.equal(one, model.sample(3, prompt=["grey number 4"] * 3, seed=1))
+    assert not torch.equal(one, model.sample(3, prompt="flat", seed=1))
+    assert not torch.equal(one, model.sample(3, prompt="grey number 4", seed=1, guidance=Guidance(3, negative="flat")))
+    assert not torch.equal(one, model.sample(3, seed=1))
+    assert model.vary(one[0], 0.5, 2, prompt="flat").shape == (2, 1, 8, 8)
+    assert model.interpolate(one[0], one[1], 2, prompt="flat", steps=2).shape == (2, 1, 8, 8)
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[:4] = True
+    inpainted = [model.inpaint(one[0], mask, 1, prompt=text) for text in ("flat", "grey number 4")]
+    assert not torch.equal(*inpainted)
+    with pytest.raises(InputError, match="part of the condition"):
+        model.sample(1, prompt="flat", condition={"text": "flat"})
+
+    run = str(model.folder)
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("grey number 1\n\n  flat zebra \n")
+    main(["sample", run, "--prompts", str(prompts), "--batch-size", "1", "--out", str(tmp_path / "out")])
+    assert "note: never seen in training: zebra" in capsys.readouterr().out
+    each = [json.loads(Image.open(tmp_path / "out" / f"0000{i}.png").text["sumi"])["prompt"] for i in range(2)]
+    assert each == ["grey number 1", "flat zebra"]
+    assert not (tmp_path / "out" / "00002.png").exists()
+    main(["sample", run, "--prompt", "flat ~ grey number", "-n", "3", "--out", str(tmp_path / "blend")])
+    about = json.loads(Image.open(tmp_path / "blend" / "00001.png").text["sumi"])
+    assert (about["prompt"], about["guidance"]) == ("flat ~0.5 grey number", 2.5)
+
+
+def test_a_run_without_text_takes_no_prompt() -> None:
+    message = r"^prompt: this model was trained without captions; train text-to-image$"
+    with pytest.raises(InputError, match=message):
+        conditioned_model("inpaint").sample(1, prompt="a")
