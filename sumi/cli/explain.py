@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sumi.cli.options import add_device
 from sumi.cli.terminal import counting_of, say
+from sumi.errors import InputError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "subject",
         metavar="SUBJECT",
         help="a schedule, such as linear or vp; a law: unscaled, reverse-kernel, recognition, parameterizations, "
-        "low-density, guidance; or a run folder",
+        "low-density, guidance; introduction, some forty claims of an introduction put to the test; or a run folder",
     )
     parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of a run; default: the newest")
@@ -24,8 +25,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from sumi.explain.explain import explain
+    from sumi.report.introduction import INTRODUCTION, write_introduction
 
     out = Path(options.out) if options.out else None
+    if options.subject == INTRODUCTION:
+        for name in (name for name in ("checkpoint", "device") if getattr(options, name) is not None):
+            raise InputError(f"{name}: does not count for {INTRODUCTION}; leave it out")
+        with counting_of() as count:
+            for line in write_introduction(out or Path("explain"), data=options.data, count=count):
+                say(line)
+        return
     with counting_of() as count:
         for figure in explain(
             options.subject,

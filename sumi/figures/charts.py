@@ -116,6 +116,22 @@ def power_spectra(spectra: Mapping[str, Spectrum], *, fine: float) -> str:
     return _svg(figure)
 
 
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str, logarithmic: str = ""
+) -> str:
+    """Lines by name, each (x (K,), y (K,)); ``logarithmic``: which axes are, such as "x" or "xy"."""
+    figure, axes = _blank(x, y)
+    for (name, line), colour in zip(lines.items(), (FIRST, SECOND, INK, FAINT), strict=False):
+        axes.plot(*line, color=colour, linewidth=2, marker="o" if len(line[0]) < 20 else None, label=name)
+    if "x" in logarithmic:
+        axes.set_xscale("log")
+    if "y" in logarithmic:
+        axes.set_yscale("log")
+    if len(lines) > 1:
+        _legend(axes)
+    return _svg(figure)
+
+
 def swept(
     values: Sequence[float],
     lines: Mapping[str, Sequence[Estimate]],

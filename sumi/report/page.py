@@ -44,13 +44,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs (separated by blank lines), figures, tables and ``code`` (commands)."""
+    """A heading with paragraphs (separated by blank lines), figures, tables and ``code`` (commands).
+
+    ``inner``: under the heading of the section before it.
+    """
 
     title: str
     text: str = ""
     figures: Sequence[Figure] = field(default=())
     tables: Sequence[Table] = field(default=())
     code: str = ""
+    inner: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _section(section: Section) -> str:
-    parts = [f"<section>\n<h2>{_text(section.title)}</h2>", _paragraphs(section.text)]
+    opened, rank = ('<section class="inner">', "h3") if section.inner else ("<section>", "h2")
+    parts = [f"{opened}\n<{rank}>{_text(section.title)}</{rank}>", _paragraphs(section.text)]
     if section.figures:
         parts += ['<div class="figures">', *(_figure(figure) for figure in section.figures), "</div>"]
     parts += [_table(table) for table in section.tables]
@@ -177,6 +182,7 @@ body { margin: 0 auto; padding: 2rem 1.1rem 4rem; max-width: 62rem; background: 
   font: 1.05rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 h1 { margin: 0; font-size: clamp(1.7rem, 5vw, 2.5rem); line-height: 1.15; letter-spacing: -0.015em; }
 h2 { margin: 0 0 0.6rem; font-size: 1.3rem; line-height: 1.25; }
+h3 { margin: 0 0 0.4rem; font-size: 1.08rem; line-height: 1.3; }
 p { margin: 0 0 0.8rem; max-width: 44rem; }
 .subtitle { margin: 0.5rem 0 0; color: var(--soft); }
 .verdict { margin: 1.6rem 0 0; padding: 1.2rem 1.4rem; border-left: 4px solid var(--first); background: var(--card);
@@ -186,6 +192,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.45rem 1.2rem;
 dt { color: var(--soft); font-weight: 600; }
 dd { margin: 0; }
 section { margin-top: 3rem; padding-top: 1.4rem; border-top: 1px solid var(--line); }
+section.inner { margin-top: 2.2rem; padding-top: 0; border-top: 0; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.2rem;
   align-items: start; margin-top: 1rem; }
 figure, details { margin: 0; min-width: 0; padding: 1rem; background: var(--card); border: 1px solid var(--line);

@@ -1,0 +1,1 @@
+"""What introductions to diffusion models say, each sentence as an experiment with a verdict."""
