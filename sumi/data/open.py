@@ -13,6 +13,7 @@ the same data are given again.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from sumi.boundary.arguments import shown
 from sumi.data import vectors
 from sumi.data.arrays import channels_first, from_array, outline
 from sumi.data.config import MEMORY, DataConfig
@@ -218,6 +220,15 @@ def _from_pictures(
     return ImageDataset(images, index, names, None, keys, notes=(*fitted, *notes))
 
 
+def _number_of_class(label: Any, place: int) -> int:
+    """Raises InputError for what is no whole number."""
+    value = label.item() if hasattr(label, "item") else label
+    with suppress(TypeError, ValueError, OverflowError):
+        if (number := int(value)) == value:
+            return number
+    raise InputError(f"data: item {place} has the label {shown(label)}; give a name or a whole number")
+
+
 def _classes(
     labels: Sequence[Any], classes: Sequence[object] | None
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
@@ -226,12 +237,12 @@ def _classes(
         return None, ()
     plain: list[int | str] = []
     numbers: list[int] = []
-    for label in labels:
+    for i, label in enumerate(labels):
         match label:
             case str():
                 plain.append(label)
             case _:
-                numbers.append(int(label))
+                numbers.append(_number_of_class(label, i))
                 plain.append(numbers[-1])
     if classes and len(numbers) == len(plain) and 0 <= min(numbers) <= max(numbers) < len(classes):
         return np.array(numbers, np.int64), tuple(map(str, classes))

@@ -162,7 +162,7 @@ class PredictPreconditioned:
 
     name: ClassVar[str] = "edm"
 
-    sigma_data: float = field(default=0.5, metadata={"help": "standard deviation of the data, > 0"})
+    sigma_data: float = field(default=0.5, metadata={"most": 10**6, "help": "standard deviation of the data, > 0"})
 
     def __post_init__(self) -> None:
         if not self.sigma_data > 0:

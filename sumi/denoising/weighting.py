@@ -122,7 +122,7 @@ class EDMWeighting:
 
     name: ClassVar[str] = "edm"
 
-    sigma_data: float = field(default=0.5, metadata={"help": "s, the standard deviation of the data, > 0"})
+    sigma_data: float = field(default=0.5, metadata={"most": 10**6, "help": "s, the deviation of the data, > 0"})
 
     def __post_init__(self) -> None:
         if not self.sigma_data >= 1e-9:  # its inverse square is finite

@@ -10,13 +10,15 @@ below the first it falls linearly to sigma(0) = 0.
 
 from dataclasses import dataclass, field
 from math import inf, log
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.process.schedule import MOST_STEPS, NoiseLevel, Schedule
+
+MOST_SIGMA: Final = 10**6
 
 
 def _level(t: Tensor, sigma: Tensor, slope: Tensor) -> NoiseLevel:
@@ -78,7 +80,9 @@ class _NoiseRange:
     """sigma from a smallest to a largest value."""
 
     sigma_min: float = field(default=0.01, metadata={"help": "the least noise, > 0"})
-    sigma_max: float = field(default=50.0, metadata={"help": "the largest noise, about the distances in the data"})
+    sigma_max: float = field(
+        default=50.0, metadata={"most": MOST_SIGMA, "help": "the most noise, about the distances in the data"}
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max < inf:
@@ -107,7 +111,7 @@ class EDM(_NoiseRange):
     steps: ClassVar[None] = None
 
     sigma_min: float = field(default=0.002, metadata={"help": "the least noise, > 0"})
-    sigma_max: float = field(default=80.0, metadata={"help": "the most noise"})
+    sigma_max: float = field(default=80.0, metadata={"most": MOST_SIGMA, "help": "the most noise"})
     rho: float = field(default=7.0, metadata={"help": "larger: more of the time at small noise, ≥ 1"})
 
     def __post_init__(self) -> None:
@@ -125,7 +129,7 @@ class Ladder(_NoiseRange):
 
     name: ClassVar[str] = "ladder"
 
-    sigma_max: float = field(default=1.0, metadata={"help": "the most noise"})
+    sigma_max: float = field(default=1.0, metadata={"most": MOST_SIGMA, "help": "the most noise"})
     steps: int = field(default=10, metadata={"most": MOST_STEPS, "help": "number of noise levels, 2 or more"})
 
     def __post_init__(self) -> None:

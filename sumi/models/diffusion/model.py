@@ -7,6 +7,7 @@ left out is as the run was configured; options replace it for once (`sumi.sampli
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack, cast
 
@@ -19,6 +20,7 @@ from sumi.boundary.arguments import MOST_COUNT, finite, real, shown, sides, torc
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
 from sumi.conditioning.text import Prompts, TextConditioner
+from sumi.data.decode import LARGEST_PIXELS
 from sumi.data.images import ImageSpec
 from sumi.data.items import Items, read_items
 from sumi.data.spec import expect
@@ -233,6 +235,8 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         x, t = options.get("x") if x is None else x, real("t", options.get("t", 1.0) if t is None else t)
         if not 0 <= t <= 1:
             raise InputError(f"t: {t:g} is out of range; give a time from 0 (data) to 1 (noise)")
+        if t == 0:
+            raise InputError("t: 0 is the time of the data themselves, with nothing left to walk; give one above 0")
         if t < 1 and x is None:
             raise InputError(f"x: is not given, and t = {t:g} is on the way; give the noised x to begin with")
         if callback is not None and not callable(callback):
@@ -311,6 +315,8 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         why = f"size: {self.folder} is a model of {self.items.name}, which have none; leave it out"
         own = expect(self.items, ImageSpec, why).shape[1:]
         found = sides("size", size)
+        if prod(found) > LARGEST_PIXELS:
+            raise InputError(f"size: {found[0]}x{found[1]} is out of range; give at most {LARGEST_PIXELS:,} pixels")
         return None if found == own else found
 
     def _check_size(self, size: tuple[int, int] | None) -> None:
@@ -336,7 +342,9 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         if label is None and condition is None and prompt is None:
             return None
         match condition:
-            case None | Mapping():
+            case None:
+                pass
+            case Mapping() if all(type(name) is str for name in condition):
                 pass
             case _:
                 raise InputError(f"condition: {shown(condition)} maps no names to conditions; write {{'labels': 0}}")
