@@ -15,7 +15,10 @@ from sumi.cli.terminal import say
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sumi.data.items import Given
     from sumi.models.diffusion.model import DiffusionModel
+
+    Shape = tuple[int, int, int]
 
 
 def prepared(options: argparse.Namespace) -> DiffusionModel:
@@ -28,6 +31,21 @@ def prepared(options: argparse.Namespace) -> DiffusionModel:
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     _ = model.images, model.gaussian_denoiser()
     return model
+
+
+def given_picture(
+    model: DiffusionModel, options: argparse.Namespace, path: str, what: str = "image", shape: Shape | None = None
+) -> Given:
+    """The picture at ``path``, of the model's ``shape`` or the one given; says how it was fitted. Raises InputError."""
+    from sumi.models.diffusion.pictures import read_image
+
+    data, shape = model.config.data, shape or model.images.shape
+    frame = data.fitting(shape) if options.fit else None
+    found = read_image(path, shape, what, larger=True, frame=frame, background=data.background)
+    if found.done:
+        larger = min(found.own[0] - shape[1], found.own[1] - shape[2]) >= 0 and found.own != shape[1:]
+        say(f"{path}: {found.done}" + (" (--no-fit takes all of it)" if larger else ""))
+    return found
 
 
 def write(

@@ -5,15 +5,15 @@ import hashlib
 from pathlib import Path
 
 from sumi.boundary.files import short_name
-from sumi.cli.candidates import prepared
-from sumi.cli.options import add_guidance, add_label, add_run
+from sumi.cli.candidates import given_picture, prepared
+from sumi.cli.options import add_fit, add_guidance, add_label, add_run
 from sumi.cli.sampling import about_guidance, digest_of, given_of, named_condition, plain, prompt_of, sampling_options
 from sumi.cli.terminal import counting, say
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("a", metavar="A", help="an image file of the model's size or larger")
+    parser.add_argument("a", metavar="A", help="an image file; it is fitted to the model's size")
     parser.add_argument("b", metavar="B", help="another")
     parser.add_argument("-n", type=int, default=8, metavar="N", help="images, both ends among them (default: 8)")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
@@ -22,22 +22,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_label(parser)
     add_guidance(parser)
+    add_fit(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     import torch
 
     from sumi.data.files import write_between
-    from sumi.models.diffusion.pictures import BYTES, read_image
+    from sumi.models.diffusion.pictures import BYTES
     from sumi.training.run_folder import RunFolder
 
     model = prepared(options)
-    shape = model.images.shape
-    background = model.config.data.background
-    a, b = (
-        read_image(path, shape, name, larger=True, background=background)
-        for name, path in (("a", options.a), ("b", options.b))
-    )
+    a, b = (given_picture(model, options, path, name).x for name, path in (("a", options.a), ("b", options.b)))
     with counting("interpolating") as interpolating:
         made = model.interpolate(
             a,

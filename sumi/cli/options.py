@@ -12,6 +12,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU where there is one)")
 
 
+def add_fit(parser: argparse.ArgumentParser) -> None:
+    """Of all commands that take a picture."""
+    parser.add_argument(
+        "--no-fit",
+        dest="fit",
+        action="store_false",
+        help="refuse smaller pictures and other colours and take larger ones whole, instead of cropping, resizing and "
+        "making them grey as training images were",
+    )
+
+
 def add_restoration(parser: argparse.ArgumentParser) -> None:
     """Of inpaint, upscale and restore."""
     parser.add_argument(
@@ -30,6 +41,7 @@ def add_candidates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     add_label(parser)
     add_guidance(parser)
+    add_fit(parser)
 
 
 def add_label(parser: argparse.ArgumentParser) -> None:

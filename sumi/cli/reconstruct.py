@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     model = load(run, AutoencoderModel, checkpoint=options.checkpoint, device=options.device)
     factor = model.autoencoder.factor
     shape = (model.images.channels, factor, factor)
-    images = [read_image(path, shape, larger=True) for path in options.images]  # all are read before one is written
+    images = [read_image(path, shape, larger=True).x for path in options.images]  # all are read before one is written
     folder = Path(options.out) if options.out else RunFolder(options.run).reconstructed
     about = {"run": str(options.run), "checkpoint": model.step}
     for path, image in zip(options.images, images, strict=True):

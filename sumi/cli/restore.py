@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sumi.cli.candidates import prepared, write
+from sumi.cli.candidates import given_picture, prepared, write
 from sumi.cli.options import add_restoration, add_run
 from sumi.cli.sampling import sample_options
 from sumi.cli.terminal import counting
@@ -32,14 +32,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.models.diffusion.pictures import find_operator, read_image
+    from sumi.models.diffusion.pictures import find_operator
     from sumi.models.diffusion.restoration import method_for
 
     model = prepared(options)
-    background = model.config.data.background
     channels, height, width = model.images.shape
     _, shape, _ = find_operator(options.operator, model.images.shape)
-    image = read_image(options.image, shape, larger=True, background=background)
+    image = given_picture(model, options, options.image, shape=shape).x
     size = image.shape[1] * (height // shape[1]), image.shape[2] * (width // shape[2])
     operator, _, noise = find_operator(options.operator, (channels, *size))
     if options.noise is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sumi.cli.candidates import prepared, write
+from sumi.cli.candidates import given_picture, prepared, write
 from sumi.cli.options import add_restoration, add_run
 from sumi.cli.sampling import sample_options
 from sumi.cli.terminal import counting
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument(
-        "image", metavar="IMAGE", help="an image file of the model's size divided by the factor, or larger"
+        "image", metavar="IMAGE", help="an image file; it is fitted to the model's size divided by the factor"
     )
     parser.add_argument(
         "--factor", type=int, metavar="F", help="times as large (default: what the run was trained for, else 2)"
@@ -27,17 +27,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.models.diffusion.pictures import read_image
     from sumi.models.diffusion.restoration import method_for, usual_factor
     from sumi.operators.separable import box
 
     model = prepared(options)
-    background = model.config.data.background
     channels, height, width = model.images.shape
     factor = usual_factor(model) if options.factor is None else options.factor
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"--factor {factor}: is none of {height} × {width}, the model's size; try 2")
-    image = read_image(options.image, (channels, height // factor, width // factor), larger=True, background=background)
+    image = given_picture(model, options, options.image, shape=(channels, height // factor, width // factor)).x
     operator = box(factor * image.shape[1], factor * image.shape[2], factor)
     method = method_for(model, operator, options.method)
     with counting("upscaling") as upscaling:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sumi.cli.candidates import prepared, write
+from sumi.cli.candidates import given_picture, prepared, write
 from sumi.cli.options import add_candidates, add_run
 from sumi.cli.sampling import named_condition, sample_options, sampling_options
 from sumi.cli.terminal import counting, say
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("image", metavar="IMAGE", help="an image file of the model's size or larger")
+    parser.add_argument("image", metavar="IMAGE", help="an image file; it is fitted to the model's size")
     parser.add_argument(
         "--strength",
         type=float,
@@ -31,16 +31,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.models.diffusion.pictures import read_image
     from sumi.sampling.sdedit import rest_of
     from sumi.training.run_folder import RunFolder
 
     model = prepared(options)
-    background = model.config.data.background
-    image, settings = (
-        read_image(options.image, model.images.shape, larger=True, background=background),
-        sampling_options(model, options),
-    )
+    image, settings = given_picture(model, options, options.image).x, sampling_options(model, options)
     if not options.strength and any(value is not None for value in (*settings.values(), options.label)):
         say("note: strength 0 gives the image itself, whatever is said of sampling")
     with counting("varying") as varying:

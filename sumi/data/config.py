@@ -105,6 +105,10 @@ class DataConfig:
         """The size of the images, or the ``usual`` one, and how they are made to have it."""
         return frame_of(self.size or usual, self.fit, self.background)
 
+    def fitting(self, shape: tuple[int, ...]) -> Frame | None:
+        """How a picture that is given becomes one of ``shape`` (C, H, W), as training images did; None for vectors."""
+        return frame_of((shape[1], shape[2]), self.fit, self.background) if len(shape) == 3 else None
+
     def _check_size(self) -> None:
         """A pair of equal sides becomes the one side of a square."""
         match self.size:

@@ -85,10 +85,14 @@ class UnreadableImage(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """uint8 pixels (C, H, W), C = 1 where the image is grey or was asked to be, else 3; and the rules applied."""
+    """uint8 pixels (C, H, W), C = 1 where the image is grey or was asked to be, else 3; and the rules applied.
+
+    ``own``: (height, width) before it was fitted, upright.
+    """
 
     pixels: NDArray[np.uint8]
     rules: frozenset[Rule]
+    own: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,7 @@ def _fitted(
     """What is seen of an image, in the size and channels asked for and upright; ``own``: its size in the file."""
     orientation, frame = _orientation(image), reading.frame
     fitted = _to_grey_or_rgb(image, alpha, reading, rules, low)
+    seen = own if orientation in _TURNED else (own[1], own[0])
     if frame is not None:
         frame = frame.turned if orientation in _TURNED else frame
         rules |= _resized(own, frame)
@@ -241,7 +246,7 @@ def _fitted(
         rules.add(Rule.GREYED)
         pixels = np.asarray(fitted.convert("L"))
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return Decoded(pixels, frozenset(rules))
+    return Decoded(pixels, frozenset(rules), seen)
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -10,6 +10,8 @@ Resampling is Lanczos' over its whole support, so that nothing aliases.
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
@@ -60,15 +62,20 @@ class Frame:
         by = (self.height / height, self.width / width)
         return (min(by) if self.fit == "pad" else max(by)) > 1
 
-    def fitted(self, image: Image.Image) -> Image.Image:
-        """A grey or RGB picture in this size; padding makes it RGB."""
+    def fitted(self, image: Image.Image, resampling: Resampling = Resampling.LANCZOS) -> Image.Image:
+        """A grey or RGB picture in this size; padding makes it RGB. Of mode F, padding adds 0."""
         width, height = image.size
         if (height, width) == (self.height, self.width):
             return image
         if self.fit == "pad":
-            return self._padded(image)
+            return self._padded(image, resampling)
         box = (0.0, 0.0, float(width), float(height)) if self.fit == "stretch" else self._middle(height, width)
-        return image.resize((self.width, self.height), Resampling.LANCZOS, box, reducing_gap=3.0)
+        return image.resize((self.width, self.height), resampling, box, reducing_gap=3.0)
+
+    def fitted_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A mask (H', W') fitted as its picture is: True where any part of a pixel's area is, and not in padding."""
+        shares = self.fitted(Image.fromarray(mask.astype(np.float32)), Resampling.BOX)
+        return np.asarray(shares) > 0
 
     def _middle(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the largest part of the shape H:W about the middle."""
@@ -77,12 +84,13 @@ class Frame:
         left, top = (width - across) / 2, (height - down) / 2
         return left, top, left + across, top + down
 
-    def _padded(self, image: Image.Image) -> Image.Image:
+    def _padded(self, image: Image.Image, resampling: Resampling) -> Image.Image:
         width, height = image.size
         left = _margin(self.width, width * self.height / height)
         top = _margin(self.height, height * self.width / width)
-        inner = image.resize((self.width - 2 * left, self.height - 2 * top), Resampling.LANCZOS, reducing_gap=3.0)
-        whole = Image.new("RGB", (self.width, self.height), self.background)
+        inner = image.resize((self.width - 2 * left, self.height - 2 * top), resampling, reducing_gap=3.0)
+        mode, ground = ("F", 0) if image.mode == "F" else ("RGB", self.background)
+        whole = Image.new(mode, (self.width, self.height), ground)
         whole.paste(inner, (left, top))
         return whole
 

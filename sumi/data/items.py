@@ -5,6 +5,10 @@
     a tensor, an array of floats   the model's own range, [-1, 1] for images
     a list of these                many items, of one size
 
+Pictures (paths, PIL images and NumPy arrays of uint8) that have another size than the model's, or colours where it has
+none, are fitted to it as its training images were (`sumi.data.frame`); what is given in the model's own range is taken
+as it is.
+
 An image's first axis is its channels where it is as long as the model has channels, else the last one is; a grey image
 may go without. Whole numbers in a tensor, of other types in an array, values out of range, infinite ones and NaN are
 refused.
@@ -12,9 +16,11 @@ refused.
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,7 +28,7 @@ from torch import Tensor
 
 from sumi.boundary.arguments import finite, tensor
 from sumi.data.decode import Decoded, Layer, Rule, UnreadableImage, decode, from_picture
-from sumi.data.frame import WHITE
+from sumi.data.frame import WHITE, Frame
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 
@@ -33,47 +39,115 @@ ROUNDING: Final = 1e-3
 """How far beyond its range a value may lie."""
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """An image as the model takes it.
+
+    Attributes:
+        x: float32 (C, H, W) in [-1, 1].
+        own: (height, width) before it was fitted.
+        done: what was done to it, in words; "" where it is as it was given.
+    """
+
+    x: Tensor
+    own: tuple[int, int]
+    done: str = ""
+
+
+def read_picture(
+    name: str, given: object, shape: tuple[int, ...], *, frame: Frame | None = None, background: str = WHITE
+) -> Given:
+    """One image (module docstring). Without a ``frame`` it may have any sides, and must be grey for a grey model.
+
+    Raises InputError, which begins with ``name``.
+    """
+    match given:
+        case str() | os.PathLike() | Image.Image():
+            pass
+        case np.ndarray() if frame is not None and given.dtype == np.uint8 and shape[0] in (1, 3):
+            given = _as_picture(name, given, shape[0])
+        case _:
+            x = _image(name, given, shape[0], True)
+            return Given(x, (x.shape[-2], x.shape[-1]) if x.ndim > 1 else (0, 0))
+    decoded = decoded_picture(name, given, shape[0], frame=frame, background=background)
+    if Rule.GREYED in decoded.rules and frame is None:
+        raise InputError(f"{name}: {shown_picture(given)}has colours, and a grey image is needed; make it grey")
+    done = [frame.done_to(*decoded.own)] if frame is not None and Rule.RESIZED in decoded.rules else []
+    done += ["made grey"] if Rule.GREYED in decoded.rules else []
+    done += ["made colour"] if frame is not None and len(decoded.pixels) < shape[0] else []
+    pixels = torch.from_numpy(decoded.pixels.copy())
+    x = BYTES.to_model(pixels.expand(shape[0], -1, -1).contiguous())
+    return Given(x, decoded.own, " and ".join(done))
+
+
 def read_items(
-    name: str, given: object, shape: tuple[int, ...], *, bounded: bool = True, background: str = WHITE
+    name: str,
+    given: object,
+    shape: tuple[int, ...],
+    *,
+    bounded: bool = True,
+    frame: Frame | None = None,
+    background: str = WHITE,
 ) -> Tensor:
     """One item of ``shape``, or (N, …) where there are many (module docstring); an image may have other sides.
 
-    ``bounded``: whether images must be in [-1, 1]; a measurement need not be. ``background``: what the
-    transparency of pictures is laid over, ``data.background`` of the model's run. Raises InputError, which begins with
-    ``name``.
+    ``bounded``: whether images must be in [-1, 1]; a measurement need not be. ``frame``: what pictures are fitted to;
+    None leaves them as they are. ``background``: what the transparency of pictures is laid over, ``data.background``
+    of the model's run. Raises InputError, which begins with ``name``.
     """
     match given:
         case list() | tuple() if given and all(map(_is_item, given)):
-            items = [read_items(name, item, shape, bounded=bounded, background=background) for item in given]
+            items = [
+                read_items(name, item, shape, bounded=bounded, frame=frame, background=background) for item in given
+            ]
             if len({item.shape for item in items}) > 1:
                 sizes = ", ".join(sorted({str(tuple(item.shape)) for item in items}))
                 raise InputError(f"{name}: are of shapes {sizes}; give items of one shape")
             return torch.stack(items)
         case str() | os.PathLike() | Image.Image() if len(shape) == 3:
-            decoded = decoded_picture(name, given, shape[0], background=background)
-            if Rule.GREYED in decoded.rules:
-                raise InputError(f"{name}: {shown_picture(given)}has colours, and a grey image is needed; make it grey")
-            pixels = torch.from_numpy(decoded.pixels.copy())
-            return BYTES.to_model(pixels.expand(shape[0], -1, -1).contiguous())
+            return read_picture(name, given, shape, frame=frame, background=background).x
+        case np.ndarray() if frame is not None and given.dtype == np.uint8 and shape[0] in (1, 3):
+            if given.ndim < 4:
+                return read_picture(name, given, shape, frame=frame).x
+            return torch.stack([read_picture(name, one, shape, frame=frame).x for one in given])
         case _:
             return _image(name, given, shape[0], bounded) if len(shape) == 3 else finite(name, given).cpu()
 
 
 def decoded_picture(
-    name: str, given: object, channels: int, layer: Layer = Layer.SEEN, background: str = WHITE
+    name: str,
+    given: object,
+    channels: int,
+    layer: Layer = Layer.SEEN,
+    *,
+    frame: Frame | None = None,
+    background: str = WHITE,
 ) -> Decoded:
     """The pixels of a path or a PIL image. Raises InputError for what cannot be read, naming the file."""
     try:
         match given:
             case Image.Image():
-                return from_picture(given, None, channels, layer, background)
+                return from_picture(given, frame, channels, layer, background)
             case _:
-                return decode(Path(str(given)), None, channels, layer, background)
+                return decode(Path(str(given)), frame, channels, layer, background)
     except UnreadableImage as error:
         raise InputError(f"{name}: {shown_picture(given)}{error}; give an image file") from None
     except OSError as error:
         why = f"cannot be read ({error.strerror or error}); check the path"
         raise InputError(f"{name}: {shown_picture(given)}{why}") from None
+
+
+def _as_picture(name: str, given: NDArray[np.uint8], channels: int) -> Image.Image:
+    """Pixels (H, W), (H, W, C) or (C, H, W)."""
+    pixels = given
+    if given.ndim == 3:
+        first, last = given.shape[0], given.shape[2]
+        ahead = first == channels or (last != channels and first in (1, 3))
+        pixels = given.transpose(1, 2, 0) if ahead else given
+        pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or not pixels.size:
+        raise InputError(f"{name}: is of shape {given.shape}; give (H, W), (H, W, 3) or (3, H, W)")
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def shown_picture(given: object) -> str:

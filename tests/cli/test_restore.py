@@ -297,12 +297,12 @@ def test_files_say_how_they_were_made_and_stay(run: Path, folder: Path, capsys) 
 # mistakes
 
 MISTAKES = [
-    ("inpaint RUN small.png --mask mask.png", "small.png: is of 4 × 4 pixels, and this takes 8 × 8 and more"),
-    ("inpaint RUN image.png --mask small.png", "--mask: small.png: is of 4 × 4 pixels, and this takes 8 × 8"),
+    ("inpaint RUN small.png --mask mask.png --no-fit", "small.png: is of 4x4 pixels, and this takes 8x8 and more"),
+    ("inpaint RUN image.png --mask small.png", "--mask: small.png: is of 4x4 pixels, and this takes 8x8"),
     ("inpaint RUN image.png --mask black.png", "black all over"),
     ("inpaint RUN image.png --mask white.png", "white all over"),
     ("inpaint RUN image.png --mask holes.png", "holes.png: varies both in colour and in transparency"),
-    ("inpaint RUN colour.png --mask mask.png", "has colours"),
+    ("inpaint RUN colour.png --mask mask.png --no-fit", "has colours"),
     ("inpaint RUN text.png --mask mask.png", "is no image"),
     ("inpaint RUN nowhere.png --mask mask.png", "nowhere.png: cannot be read"),
     ("inpaint RUN image.png --mask nowhere.png", "--mask: nowhere.png: cannot be read"),
@@ -312,7 +312,7 @@ MISTAKES = [
     ("inpaint RUN image.png --mask mask.png --seed -1", "seed: -1"),
     ("inpaint RUN image.png --mask mask.png --label 3", "was trained without"),
     ("inpaint RUN image.png --mask mask.png --guidance 3", "--guidance"),
-    ("restore RUN small.png --operator blur", "small.png: is of 4 × 4 pixels, and this takes 8 × 8 and more"),
+    ("restore RUN small.png --operator blur --no-fit", "small.png: is of 4x4 pixels, and this takes 8x8 and more"),
     ("upscale RUN small.png --factor 3", "--factor 3"),
     ("upscale RUN small.png --factor 1", "--factor 1"),
     ("restore RUN image.png --operator blurr", "did you mean blur?"),

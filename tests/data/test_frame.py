@@ -143,3 +143,21 @@ def test_data_are_read_in_the_shape_of_a_model() -> None:
     config = ImageSpec(3, 48, 64, 256, ()).reading(DataConfig("digits"))
     assert config.size == (48, 64)
     assert ImageSpec(3, 32, 32, 256, ()).reading(DataConfig("digits")).size == 32
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_mask_follows_its_picture_and_loses_no_pixel(fit: Fit) -> None:
+    """A mark of its own in the picture is where the mask says, whatever became of both."""
+    frame = Frame(20, 30, fit, "black")
+    painted = np.zeros((200, 90), bool)
+    painted[100:120, 40:60] = True
+    marked = np.asarray(frame.fitted(Image.fromarray((255 * painted).astype(np.uint8))).convert("L")) > 127
+    mask = frame.fitted_mask(painted)
+    assert mask.shape == (20, 30)
+    assert not (marked & ~mask).any()
+    assert mask.sum() <= marked.sum() + 2 * 2 * (sum(np.ptp(np.nonzero(marked), 1)) + 4)  # and the edge at most
+    lone = np.zeros((2000, 900), bool)
+    lone[1000, 450] = True
+    assert frame.fitted_mask(lone).sum() == 1
+    assert not frame.fitted_mask(np.zeros((7, 5), bool)).any()
+    assert np.array_equal(frame.fitted_mask(mask), mask)

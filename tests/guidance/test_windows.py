@@ -84,19 +84,23 @@ def test_files_of_any_larger_size_are_restored(tmp_path: Path, capsys) -> None:
     Image.fromarray((255 * mask).astype(np.uint8)).save(tmp_path / "mask.png")
     out = tmp_path / "out"
     command = ["inpaint", str(run), f"{tmp_path}/a.png", "--mask", f"{tmp_path}/mask.png", "-n", "2"]
+    command += ["--no-fit"]
     assert main([*command, "--out", str(out)]) == 0
     found = np.asarray(Image.open(out / "00001.png"))
     assert found.shape == (*SIZE, 3)
     assert np.array_equal(found[~mask], pixels[~mask])
     for name, size in (("blur", SIZE), ("box:2", (2 * SIZE[0], 2 * SIZE[1]))):
         where = tmp_path / name.replace(":", "")
-        asked = ["restore", str(run), f"{tmp_path}/a.png", "--operator", name, "-n", "1", "--out", str(where)]
-        assert main(asked) == 0
+        asked = ["restore", str(run), f"{tmp_path}/a.png", "--operator", name, "-n", "1", "--no-fit"]
+        assert main([*asked, "--out", str(where)]) == 0
         assert np.asarray(Image.open(where / "00000.png")).shape == (*size, 3)
     capsys.readouterr()
     Image.fromarray((255 * mask[:12]).astype(np.uint8)).save(tmp_path / "mask.png")
     assert main([*command, "--out", f"{out}2"]) == 2
-    assert "mask.png: is of 21 × 12 pixels, and this takes 21 × 13; make it that size" in capsys.readouterr().err
+    assert (
+        "mask.png: is of 12x21 (height x width) pixels, and this takes 13x21 (height x width); make it that size"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:

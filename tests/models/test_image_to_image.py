@@ -357,13 +357,14 @@ def test_images_larger_than_the_models_are_varied_and_interpolated_in_their_size
     random = np.random.default_rng(1)
     for name in ("wide", "broad"):
         Image.fromarray(random.integers(0, 256, (12, 20), dtype=np.uint8)).save(f"{name}.png")
-    assert main(["vary", str(run), "wide.png", "--out", "varied", "-n", "2", "--steps", "4"]) == 0
-    assert main(["vary", str(run), "wide.png", "--out", "same", "-n", "1", "--strength", "0"]) == 0
-    assert main(["interpolate", str(run), "wide.png", "broad.png", "--out", "between", "-n", "3", "--steps", "4"]) == 0
+    assert main(["vary", str(run), "wide.png", "--out", "varied", "-n", "2", "--steps", "4", "--no-fit"]) == 0
+    assert main(["vary", str(run), "wide.png", "--out", "same", "-n", "1", "--strength", "0", "--no-fit"]) == 0
+    between = ["interpolate", str(run), "wide.png", "broad.png", "-n", "3", "--steps", "4", "--no-fit"]
+    assert main([*between, "--out", "between"]) == 0
     assert pixels("varied/00001.png").shape == pixels("between/00002.png").shape == (12, 20)
     assert (pixels("same/00000.png") == pixels("wide.png")).all()
     assert json.loads(Image.open("between/00001.png").text["sumi"])["steps"] == 4
-    assert main(["interpolate", str(run), "wide.png", "a.png", "--out", "none"]) == 2
+    assert main(["interpolate", str(run), "wide.png", "a.png", "--out", "none", "--no-fit"]) == 2
 
 
 def test_interpolate_takes_the_options_of_guidance(folder: Path) -> None:
@@ -403,14 +404,14 @@ MISTAKES = [
     ("vary RUN a.png --strength 2", "strength: 2 is not between"),
     ("vary RUN a.png --strength -0.1", "strength: -0.1"),
     ("vary RUN a.png -n 0", "n: 0"),
-    ("vary RUN small.png", "small.png: is of 4 × 4 pixels, and this takes 8 × 8"),
+    ("vary RUN small.png --no-fit", "small.png: is of 4x4 pixels, and this takes 8x8"),
     ("vary RUN text.png", "is no image"),
     ("vary RUN nowhere.png", "nowhere.png: cannot be read"),
     ("vary RUN a.png --solver hein", "did you mean heun?"),
     ("vary RUN a.png --seed -1", "seed: -1"),
     ("vary RUN a.png --label 3", "was trained without"),
     ("vary RUN a.png --guidance 3", "--guidance"),
-    ("interpolate RUN a.png small.png", "b: small.png: is of 4 × 4"),
+    ("interpolate RUN a.png small.png --no-fit", "b: small.png: is of 4x4"),
     ("interpolate RUN a.png b.png --solver ddpm", "choose from heun"),
     ("interpolate RUN a.png b.png --solver rk4", "evaluates between the times"),
     ("interpolate RUN a.png b.png -n 1", "n: 1"),

@@ -81,7 +81,9 @@ def bits_per_dim(
     shape, and for a GAN.
     """
     shape = model.items.shape
-    given = read_items("images", images, shape)
+    given = read_items(
+        "images", images, shape, frame=model.config.data.fitting(shape), background=model.config.data.background
+    )
     if tuple(given.shape[1:]) != shape or not len(given):
         raise InputError(
             f"images: are of shape {tuple(given.shape)}; the model takes (N, {', '.join(map(str, shape))})"

@@ -28,7 +28,7 @@ from torch import Tensor
 from sumi.boundary.arguments import MOST_COUNT, torch_defaults, whole
 from sumi.config import nearest
 from sumi.data.dataset import evenly, evenly_spaced
-from sumi.data.items import Items, read_items
+from sumi.data.items import Items
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.denoising.weighting import StepLikelihood
@@ -325,7 +325,7 @@ def bits_per_dim(
     model.space.refuse("the likelihood")
     _check(2, seed, evaluations)
     shape, unit = model.items.shape, model.items.unit
-    x = read_items("images", images, shape, background=model.config.data.background)
+    x = model.read("images", images)
     if tuple(x.shape[1:]) != shape or not len(x):
         raise InputError(f"images: are of shape {tuple(x.shape)}; the model takes (N, {', '.join(map(str, shape))})")
     if method not in ("bound", "ode"):

@@ -389,7 +389,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         )
         if options.get("x") is not None or "t" in options:
             raise InputError("x, t: follow from the images and the strength; leave them out")
-        items = read_items("images", images, self.items.shape, background=self.config.data.background)
+        items = self.read("images", images)
         items = items.expand(n, *items.shape) if items.ndim == len(self.items.shape) else items
         size = self._size_of(items)
         now, strength = self.at_strength(strength), real("strength", strength)
@@ -426,7 +426,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         By the probability-flow ODE (`sumi.sampling.inversion`, which explains ``corrections``). ``solver``: one of
         REVERSIBLE, or SOLVER@GRID. All else as of `sample`. Raises InputError.
         """
-        x = read_items("images", images, self.items.shape, background=self.config.data.background)
+        x = self.read("images", images)
         size, method, n = self._size_of(x), self._reversible(options), len(x)
         corrections, batch_size = (
             whole("corrections", corrections, most=MOST_COUNT),
@@ -491,16 +491,18 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         ``label``, ``prompt``, ``condition``: of all. ``options``: as of `sample`. Raises InputError.
         """
         n = whole("n", n, least=2, most=MOST_COUNT)
-        one, other = (
-            read_items(name, item, self.items.shape, background=self.config.data.background)
-            for name, item in (("a", a), ("b", b))
-        )
+        one, other = (self.read(name, item) for name, item in (("a", a), ("b", b)))
         if one.shape != other.shape:
             raise InputError(f"b: is of shape {tuple(other.shape)}, and a of {tuple(one.shape)}; give two of one size")
         given = {"label": label, "prompt": prompt, "condition": condition, "batch_size": 64}
         latents = self.invert(torch.stack([one, other]), corrections=corrections, progress=None, **given, **options)
         between = slerp(latents[0], latents[1], torch.linspace(0, 1, n))
         return self.decode(between, progress=progress, **given, **options)
+
+    def read(self, name: str, given: Items) -> Tensor:
+        """Items as the model takes them (`sumi.data.items`): pictures are fitted. Raises InputError."""
+        data, shape = self.config.data, self.items.shape
+        return read_items(name, given, shape, frame=data.fitting(shape), background=data.background)
 
     def _reversible(self, options: SamplingOptions) -> Method:
         """How the ODE is walked both ways. Raises InputError for a solver that goes one way only."""

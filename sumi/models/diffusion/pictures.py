@@ -1,6 +1,6 @@
 """Pictures to restore, from files and names; and what became of them, on disk.
 
-Image files are read by the rules of `sumi.data.decode`, but are neither resized nor made grey. A mask is white (128 or
+Image files are read by the rules of `sumi.data.decode`, and fitted where a frame is given. A mask is white (128 or
 more of 255) where it is to be painted and black where pixels are kept; colours count by their luminance. Programs that
 make masks with transparency differ in what they mean by it. What does not vary says nothing:
 
@@ -25,8 +25,8 @@ from sumi.boundary.arguments import tensor
 from sumi.config import nearest
 from sumi.data.decode import Layer
 from sumi.data.files import is_made, save, write_images
-from sumi.data.frame import WHITE
-from sumi.data.items import BYTES, decoded_picture, read_items, shown_picture
+from sumi.data.frame import WHITE, Frame, in_words
+from sumi.data.items import BYTES, Given, decoded_picture, read_picture, shown_picture
 from sumi.errors import InputError
 from sumi.figures.files import write_picture
 from sumi.figures.pictures import CELL, png, side_by_side
@@ -102,14 +102,20 @@ def _find_one(text: str, shape: tuple[int, int, int]) -> tuple[AnyOperator, tupl
 
 
 def read_image(
-    path: str, shape: tuple[int, int, int], what: str = "image", *, larger: bool = False, background: str = WHITE
-) -> Tensor:
+    path: str,
+    shape: tuple[int, int, int],
+    what: str = "image",
+    *,
+    larger: bool = False,
+    frame: Frame | None = None,
+    background: str = WHITE,
+) -> Given:
     """The picture in a file, float32 in [-1, 1], of ``shape`` or, where ``larger`` may be, with sides not below that.
 
-    ``background``: as of `read_items`. Raises InputError where it is of another shape.
+    ``frame``, ``background``: as of `read_items`. Raises InputError where it is of another shape.
     """
-    image = read_items(what, path, shape, background=background)
-    _check_sides(path, (image.shape[1], image.shape[2]), shape, what, larger)
+    image = read_picture(what, path, shape, frame=frame, background=background)
+    _check_sides(path, (image.x.shape[1], image.x.shape[2]), shape, what, larger)
     return image
 
 
@@ -136,6 +142,12 @@ def read_mask(given: object, size: tuple[int, int]) -> Tensor:
     return mask
 
 
+def read_mask_of(given: object, image: Given, frame: Frame | None) -> Tensor:
+    """The mask of an ``image`` as `read_mask` reads it, fitted with it to ``frame``. Raises InputError."""
+    mask, (height, width) = read_mask(given, image.own), image.x.shape[-2:]
+    return mask if frame is None or image.own == (height, width) else torch.from_numpy(frame.fitted_mask(mask.numpy()))
+
+
 def _of_picture(given: object, size: tuple[int, int]) -> Tensor:
     alpha = _pixels(given, (1, *size), Layer.ALPHA)[0]
     if not np.ptp(alpha):
@@ -159,9 +171,9 @@ def _check_sides(
 ) -> None:
     (high, wide), (_, height, width) = found, shape
     if (high, wide) != (height, width) and not (larger and high >= height and wide >= width):
-        wanted = f"this takes {width} × {height}" + (" and more" if larger else "")
+        wanted = f"this takes {in_words(height, width)}" + (" and more" if larger else "")
         place = shown_picture(given)
-        raise InputError(f"{what}: {place}is of {wide} × {high} pixels, and {wanted}; make it that size")
+        raise InputError(f"{what}: {place}is of {in_words(high, wide)} pixels, and {wanted}; make it that size")
 
 
 def write_restored(

@@ -25,12 +25,12 @@ from sumi.boundary.arguments import MOST_COUNT, real, shown, sides, torch_defaul
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import SmallConditioning
 from sumi.config import nearest
-from sumi.data.items import Items, read_items
+from sumi.data.items import Items, read_items, read_picture
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.options import SampleOptions, sampling_options
-from sumi.models.diffusion.pictures import read_mask
+from sumi.models.diffusion.pictures import read_mask_of
 from sumi.operators.linear import AnyOperator, Mask, is_linear
 from sumi.operators.separable import box
 from sumi.process.schedule import noise_level
@@ -118,9 +118,11 @@ def inpaint(
     may be files, PIL images or arrays, too (`sumi.data.items`, `sumi.models.diffusion.pictures.read_mask`). The rest is
     as of `restore`. Raises InputError also for a mask with nothing to paint, or nothing to keep.
     """
-    given = read_items("image", image, model.images.shape, background=model.config.data.background)
-    size = _size(model, given)
-    painted = read_mask(mask, size)
+    data, shape = model.config.data, model.images.shape
+    frame = data.fitting(shape)
+    found = read_picture("image", image, shape, frame=frame, background=data.background)
+    given, size = found.x, _size(model, found.x)
+    painted = read_mask_of(mask, found, frame)
     if not bool(painted.any()):
         raise InputError("mask: is black all over, with nothing to paint; make white what is to be painted")
     if bool(painted.all()):
@@ -162,7 +164,8 @@ def upscale(
     factor = usual_factor(model) if factor is None else whole("factor", factor)
     if factor < 2 or height % factor or width % factor:
         raise InputError(f"factor: {factor} does not divide {height} × {width}, the model's size; give 2, or another")
-    given = read_items("image", image, model.images.shape, background=model.config.data.background)
+    data, small = model.config.data, (model.images.channels, height // factor, width // factor)
+    given = read_items("image", image, small, frame=data.fitting(small), background=data.background)
     size = _size(model, given, factor)
     return _restored(model, given, box(*size, factor), 0.0, n, method, {**options, "size": size})
 
@@ -204,9 +207,8 @@ def _restored(
     height, width = sides("size", options.get("size") or own)
     zeros = torch.zeros(1, channels, height, width, device=model.device)
     model.gaussian_denoiser()
-    y = read_items(
-        "image", image, tuple(operator(zeros).shape[1:]), bounded=False, background=model.config.data.background
-    )
+    data, measured = model.config.data, tuple(operator(zeros).shape[1:])
+    y = read_items("image", image, measured, bounded=False, frame=data.fitting(measured), background=data.background)
     noise = real("noise", noise)
     if not 0 <= noise <= MOST_NOISE:
         raise InputError(f"noise: {noise:g} is out of range; give 0 to {MOST_NOISE:g}, in the model's range of -1 to 1")
