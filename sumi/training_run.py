@@ -225,7 +225,7 @@ def _train_on(
         events.say(f"training the {part.name} first, in {folder.path}")
         return _train_on(dataset, part, folder, device, resume, events, ())
 
-    config = config.with_parts(dataset.spec, run, train_part)
+    config = config.of_data(dataset).with_parts(dataset.spec, run, train_part)
     description = RunDescription.of(config, dataset)
     changed: list[str] = []
     if before is None:

@@ -54,7 +54,7 @@ OF_IMAGES = (
 )  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
 DIFFUSION = [
-    name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", "text-to-image", *BASELINES)
+    name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", "judge", "text-to-image", *BASELINES)
 ]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
@@ -114,6 +114,7 @@ def test_there_are_these() -> None:
         "dit",
         "text-to-image",
         "autoencoder",
+        "judge",
         *BASELINES,
     ]
     with pytest.raises(InputError, match=r"^recipe 'vmd': there is no such recipe; did you mean vdm\?$"):

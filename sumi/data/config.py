@@ -56,6 +56,10 @@ class DataConfig:
             "data's own come first"
         },
     )
+    own_splits: bool = field(
+        default=True,
+        metadata={"help": "keep to the splits of the data's own; false: a hash of the keys divides all items"},
+    )
     flip: bool = field(
         default=False, metadata={"help": "mirror training images left to right at random, half of the time"}
     )

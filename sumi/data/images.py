@@ -132,6 +132,7 @@ class ImageDataset:
         splits: the name of each item's split, "" where it has none; None where a hash divides the data.
         attributes: what else is known of each item, value by name; None where nothing is.
         keywords: words for each item; None where no item has any.
+        mentioned: the names of those that its caption mentions; None where that is not known.
 
     Raises:
         InputError: the fields do not agree with each other.
@@ -149,6 +150,7 @@ class ImageDataset:
     splits: tuple[str, ...] | None = None
     attributes: tuple[Mapping[str, str], ...] | None = None
     keywords: tuple[tuple[str, ...], ...] | None = None
+    mentioned: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -160,7 +162,7 @@ class ImageDataset:
             raise InputError(f"images: hold {int(self.images.max())}, above the {self.levels} levels stated; mend one")
         if len(self.keys) != count or len(set(self.keys)) != count:
             raise InputError(f"keys: {len(set(self.keys))} different ones for {count} images; give each image its own")
-        names = ("captions", "splits", "attributes", "keywords")
+        names = ("captions", "splits", "attributes", "keywords", "mentioned")
         each: dict[str, tuple[object, ...] | None] = {name: getattr(self, name) for name in names}
         for name, given in each.items():
             if given is not None and len(given) != count:
@@ -209,6 +211,7 @@ class ImageDataset:
             splits=_at(self.splits, chosen),
             attributes=_at(self.attributes, chosen),
             keywords=_at(self.keywords, chosen),
+            mentioned=_at(self.mentioned, chosen),
         )
 
     def split(self, held_out: float) -> "tuple[ImageDataset, ImageDataset]":

@@ -27,7 +27,7 @@ from sumi.boundary.arguments import shown
 from sumi.data import vectors
 from sumi.data.arrays import channels_first, from_array, outline
 from sumi.data.config import MEMORY, DataConfig
-from sumi.data.dataset import Dataset, Progress
+from sumi.data.dataset import Dataset, Progress, split_notes
 from sumi.data.decode import Rule, UnreadableImage, from_picture, notes_of
 from sumi.data.folder import DEFAULT_SIZE
 from sumi.data.frame import in_words
@@ -42,9 +42,19 @@ WHAT: Final = "the array"
 def open_data(data: object, config: DataConfig | None = None, *, progress: Progress | None = None) -> Dataset:
     """The data set of ``data`` (module docstring), read as ``config`` says, whose source does not count.
 
-    ``progress(done, total)`` counts items. A data set of Sumi's own is itself. Raises InputError for data of no such
-    form, fewer than two items, and items that differ in kind.
+    ``progress(done, total)`` counts items. A data set of Sumi's own is itself. Without ``config.own_splits`` the items
+    are those of one set, which a hash divides. Raises InputError for data of no such form, fewer than two items, and
+    items that differ in kind.
     """
+    match _opened(data, config, progress):
+        case ImageDataset(splits=tuple() as splits) as images if config is not None and not config.own_splits:
+            notes = tuple(note for note in images.notes if note not in split_notes(splits))
+            return replace(images, splits=None, notes=notes)
+        case found:
+            return found
+
+
+def _opened(data: object, config: DataConfig | None, progress: Progress | None) -> Dataset:
     match data:
         case str() | Path():
             return load(replace(config, source=str(data)) if config else DataConfig(str(data)), progress=progress)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sumi.boundary.files import write_whole
+from sumi.evaluation.attributes import JudgeEvaluation
 from sumi.evaluation.autoencoder import AutoencoderEvaluation
 from sumi.evaluation.images import Evaluation
 from sumi.metrics.intervals import Estimate
@@ -35,7 +36,7 @@ class Measured:
     The files are those in the run folder, which its next evaluation writes over; `report` writes these again.
     """
 
-    evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | AutoencoderEvaluation | None
+    evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | AutoencoderEvaluation | JudgeEvaluation | None
     verdict: str
     page: Path
     files: tuple[Path, ...]

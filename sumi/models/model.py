@@ -80,6 +80,11 @@ class SystemConfig(ABC):
         del items, run, train
         return self
 
+    def of_data(self, data: Dataset) -> Self:
+        """The configuration with what it takes from all the data. Raises InputError where they do not have it."""
+        del data
+        return self
+
     def std_of(self, data: Dataset) -> float:
         """The standard deviation of what is denoised, a scale for samplers."""
         return data.std()

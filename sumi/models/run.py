@@ -11,6 +11,7 @@ from torch import Tensor
 from sumi.boundary.arguments import path, shown, torch_defaults, whole
 from sumi.config import from_json
 from sumi.errors import InputError
+from sumi.models.attributes import JudgeConfig
 from sumi.models.autoencoder import AutoencoderConfig
 from sumi.models.baselines.model import BaselineConfig
 from sumi.models.classifier import NoisyClassifierConfig
@@ -32,7 +33,7 @@ from sumi.training.checkpoint import (
 from sumi.training.manifest import read_manifest
 from sumi.training.run_folder import RunFolder
 
-SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig | AutoencoderConfig
+SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig | AutoencoderConfig | JudgeConfig
 
 Model = TypeVar("Model", bound=TrainedModel)
 

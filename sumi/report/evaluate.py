@@ -32,6 +32,7 @@ from sumi.randomness import Purpose, generator
 from sumi.report.autoencoder import evaluate_autoencoder
 from sumi.report.classifier import evaluate_classifier
 from sumi.report.images import SHOWN, ImageReport
+from sumi.report.judge import evaluate_judge
 from sumi.report.page import Verdict
 from sumi.report.sets import evaluate_sets
 from sumi.report.unfinished import short_of
@@ -270,5 +271,6 @@ EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
     "vectors": evaluate_vectors,
     "classifiers": evaluate_classifier,
     "autoencoders": evaluate_autoencoder,
+    "judges": evaluate_judge,
 }
 """By `TrainedModel.evaluated_as`."""

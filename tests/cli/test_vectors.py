@@ -245,7 +245,7 @@ def test_bits_are_saved_as_bits(tmp_path: Path, capsys) -> None:
         assert set(np.unique(made)) == {-1, 1}
 
 
-OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn", "autoencoder")
+OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn", "autoencoder", "judge")
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in OF_IMAGES])

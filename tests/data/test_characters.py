@@ -27,8 +27,9 @@ def few(monkeypatch: pytest.MonkeyPatch, whole: ImageDataset) -> ImageDataset:
     starts = (0, 19_965, 21_000)
     chosen = [start + i for start in starts for i in range(20)]
     part = whole.subset(chosen)
-    known = zip(part.splits or (), part.captions or (), part.attributes or (), strict=True)
-    rows = [{"split": split, "caption": caption, "attrs": attributes} for split, caption, attributes in known]
+    known = zip(part.splits or (), part.captions or (), part.attributes or (), part.mentioned or (), strict=True)
+    names = ("split", "caption", "attrs", "tells")
+    rows = [dict(zip(names, each, strict=True)) for each in known]
     monkeypatch.setattr(characters, "unpack", lambda _: (part.images, rows))
     return part
 

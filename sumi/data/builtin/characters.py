@@ -40,6 +40,7 @@ def load_characters(config: DataConfig, progress: Progress | None = None) -> Ima
         captions=tuple(row["caption"] for row in rows),
         splits=splits,
         attributes=tuple(row["attrs"] for row in rows),
+        mentioned=tuple(tuple(row["tells"]) for row in rows),
     )
 
 
