@@ -101,7 +101,7 @@ def _findings(
         yield _data(dataset, kept, config)
         yield _sheet(kept, config, out)
         if isinstance(kept.spec, ImageSpec):
-            yield _copies(dataset, out, counting_one(progress, "comparing images"))
+            yield _copies(dataset, kept.spec, out, counting_one(progress, "comparing images"))
         yield _size(trainer)
         yield _learning(trainer, config, counting_one(progress, "steps on one batch"))
         yield _time(trainer, config, counting_one(progress, "timing steps"))
@@ -162,7 +162,7 @@ def _sheet(kept: Dataset, config: SystemConfig, out: Path) -> Finding:
     return Finding("sheet", (f"{path}: {len(items)} {kept.spec.name} as the network sees them",), {"items": keys})
 
 
-def _copies(dataset: Dataset, out: Path, progress: Callable[[int, int], None] | None) -> Finding:
+def _copies(dataset: Dataset, spec: ImageSpec, out: Path, progress: Callable[[int, int], None] | None) -> Finding:
     chunks = [np.arange(k, min(k + _CHUNK, len(dataset))) for k in range(0, len(dataset), _CHUNK)]
     thumbs = torch.cat([thumbnails(dataset.batch(chunk)) for chunk in chunks])
     pairs = duplicates(
@@ -177,7 +177,8 @@ def _copies(dataset: Dataset, out: Path, progress: Callable[[int, int], None] | 
         return Finding("copies", ("no image is there twice",), {"pairs": facts})
     same = sum(p.same and not p.mirrored for p in pairs)
     mirrored = sum(p.mirrored for p in pairs)
-    path = write_picture(out / "copies.png", _side_by_side(dataset, [pairs[k] for k in evenly(len(pairs), 2 * SEEN)]))
+    some = [pairs[k] for k in evenly(len(pairs), 2 * SEEN)]
+    path = write_picture(out / "copies.png", _side_by_side(dataset, spec, some))
     lines = [
         f"{len(pairs)} pairs of images are the same or nearly: {same} in every pixel, {mirrored} mirrored, "
         f"{len(pairs) - same - mirrored} otherwise; look at {path}"
@@ -187,9 +188,9 @@ def _copies(dataset: Dataset, out: Path, progress: Callable[[int, int], None] | 
     return Finding("copies", tuple(lines), {"pairs": facts}, warns=True)
 
 
-def _side_by_side(dataset: Dataset, pairs: list[Pair]) -> bytes:
+def _side_by_side(dataset: Dataset, spec: ImageSpec, pairs: list[Pair]) -> bytes:
     firsts, seconds = (
-        ((dataset.batch(np.array(places)) + 1) * 127.5).round().to(torch.uint8)
+        spec.pixels.to_bytes(dataset.batch(np.array(places)))
         for places in ([p.first for p in pairs], [p.second for p in pairs])
     )
     return png(neighbours(firsts, seconds, [p.distance for p in pairs], titles=("image", "copy")))

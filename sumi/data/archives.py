@@ -5,7 +5,8 @@ by however many processes they were made, they are gathered in the order of thei
 one batch however many there are, a call goes on where another was cut off, and the file appears whole or not at all,
 with the same bytes for any number of shards.
 
-    samples.npz         arr_0: uint8 (N, H, W, C); with classes arr_1: int64 (N,), as FID tools read them
+    samples.npz         arr_0: (N, H, W, C), of uint8 or in the data's own units; with classes arr_1: int64 (N,), as FID
+                        tools read them
     samples.npy         the same array; with classes also labels.npy
     samples.tar         00000.png …; with classes also 00000.cls, the index of its class (WebDataset)
     samples.npz.json    what all of them were made with
@@ -20,7 +21,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -42,11 +43,18 @@ from sumi.figures.files import refuse_foreign
 
 
 def write_archive(
-    folder: Path, make: Callable[[range], Tensor], indices: range, how: Writing, label_names: Sequence[str]
+    folder: Path,
+    make: Callable[[range], Tensor],
+    indices: range,
+    how: Writing,
+    label_names: Sequence[str],
+    *,
+    shown: Callable[[NDArray[Any]], NDArray[np.uint8]] = lambda images: images,
 ) -> tuple[Path | None, int]:
     """Write the images ``indices`` into one file of ``how.format``, and grid.png (module docstring).
 
-    ``make`` gives a batch as uint8 (n, C, H, W). Returns the file's path, None where other shards have yet to make
+    ``make`` gives a batch (n, C, H, W) in the units of the file, of which ``shown`` makes uint8 (n, 1 or 3, H', W') for
+    the grid. Returns the file's path, None where other shards have yet to make
     parts; and how many of this shard's images were there. Raises InputError for files that were made otherwise, before
     anything is made; SumiError where one cannot be written.
     """
@@ -70,10 +78,10 @@ def write_archive(
             batches = list(batches_of(indices, how.batch_size))
             if any(_read(parts, batch) is None for batch in batches):
                 return None, there
-            shown = np.concatenate([_images(parts, batch) for batch in batches[: ceil(MOST_IN_GRID / how.batch_size)]])
+            first = np.concatenate([_images(parts, batch) for batch in batches[: ceil(MOST_IN_GRID / how.batch_size)]])
             write_grid(
                 folder,
-                shown[:MOST_IN_GRID].transpose(0, 3, 1, 2),
+                shown(first[:MOST_IN_GRID].transpose(0, 3, 1, 2)),
                 how.about,
                 indices,
                 [*map(how.facts, indices[:MOST_IN_GRID])],
@@ -102,16 +110,16 @@ def _part(parts: Path, batch: range) -> Path:
     return parts / f"{batch.start:08d}.npy"
 
 
-def _read(parts: Path, batch: range) -> NDArray[np.uint8] | None:
+def _read(parts: Path, batch: range) -> NDArray[Any] | None:
     """The images of a part, (n, H, W, C); None where it is not there, or not whole."""
     try:
         images = np.load(_part(parts, batch), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return images if images.dtype == np.uint8 and len(images) == len(batch) else None
+    return images if len(images) == len(batch) else None
 
 
-def _images(parts: Path, batch: range) -> NDArray[np.uint8]:
+def _images(parts: Path, batch: range) -> NDArray[Any]:
     images = _read(parts, batch)
     if images is None:
         raise made_otherwise(_part(parts, batch))
@@ -120,7 +128,12 @@ def _images(parts: Path, batch: range) -> NDArray[np.uint8]:
 
 def _gather(file: Path, parts: Path, indices: range, how: Writing, label_names: Sequence[str]) -> None:
     batches = list(batches_of(indices, how.batch_size))
-    shape = (len(indices), *_images(parts, batches[0]).shape[1:])
+    first = _images(parts, batches[0])
+    header = {
+        "descr": np.lib.format.dtype_to_descr(first.dtype),
+        "fortran_order": False,
+        "shape": (len(indices), *first.shape[1:]),
+    }
     arrays = (_images(parts, batch) for batch in batches)
     labels = _labels(indices, how, label_names)
     match how.format:
@@ -129,11 +142,11 @@ def _gather(file: Path, parts: Path, indices: range, how: Writing, label_names: 
                 with whole(file.with_name("labels.npy")) as written:
                     np.save(written, labels)
             with whole(file) as written:
-                _write_npy(written, shape, arrays)
+                _write_npy(written, header, arrays)
         case "npz":
             with whole(file) as written, zipfile.ZipFile(_Forward(written), "w") as archive:
                 with archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as member:
-                    _write_npy(member, shape, arrays)
+                    _write_npy(member, header, arrays)
                 if labels is not None:
                     with archive.open(zipfile.ZipInfo("arr_1.npy"), "w") as member:
                         np.save(member, labels)
@@ -157,8 +170,7 @@ def _labels(indices: range, how: Writing, names: Sequence[str]) -> NDArray[np.in
     return np.fromiter((place[str(how.facts(index)["label"])] for index in indices), np.int64, len(indices))
 
 
-def _write_npy(file: IO[bytes], shape: tuple[int, ...], arrays: Iterator[NDArray[np.uint8]]) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+def _write_npy(file: IO[bytes], header: dict[str, Any], arrays: Iterator[NDArray[Any]]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
     for array in arrays:
         file.write(array.tobytes())

@@ -3,6 +3,7 @@
 import re
 import warnings
 from dataclasses import dataclass, field
+from math import inf
 
 from sumi.data.frame import WHITE, Fit, Frame, Size, frame_of
 from sumi.errors import InputError
@@ -23,7 +24,8 @@ class DataConfig:
     source: str = field(
         metadata={
             "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat), folder of images, "
-            "MNIST idx files, or .npy file of vectors (N, D); write ./digits for a folder with a built-in's name"
+            "MNIST idx files, or .npy or .npz file of images (N, H, W, C) or vectors (N, D); write ./digits for a "
+            "folder with a built-in's name"
         }
     )
     size: int | tuple[int, int] | None = field(
@@ -41,7 +43,11 @@ class DataConfig:
         },
     )
     channels: int | None = field(
-        default=None, metadata={"help": "1 (grey) or 3 (colour); none: 1 where every image is grey, else 3"}
+        default=None,
+        metadata={
+            "help": "1 (grey) or 3 (colour); none: 1 where every image is grey, else 3; arrays of other numbers keep "
+            "theirs"
+        },
     )
     background: str = field(
         default=WHITE,
@@ -77,14 +83,42 @@ class DataConfig:
         },
     )
 
+    range: tuple[float, float] | None = field(
+        default=None,
+        metadata={
+            "help": "the lowest and the highest value that an array of images may hold, such as 0,1 or -1024,3071; "
+            "none: 0,255 of uint8 and 0,65535 of uint16; arrays of other types need it",
+            "later": True,
+        },
+    )
+    array: str | None = field(
+        default=None,
+        metadata={
+            "help": "name of the array of images or vectors in an .npz file; none: images, arr_0, or the only one",
+            "later": True,
+        },
+    )
+    labels: str | None = field(
+        default=None,
+        metadata={
+            "help": "name of the array of classes (N,) in an .npz file; none: labels or arr_1 where there is one",
+            "later": True,
+        },
+    )
+
     def __post_init__(self) -> None:
         if not self.source.strip():
             raise InputError(
                 "data.source: is empty; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
             )
         self._check_size()
-        if self.channels is not None and self.channels not in (1, 3):
-            raise InputError(f"data.channels: {self.channels} is neither 1 (grey) nor 3 (colour); give one of these")
+        if self.channels is not None and self.channels < 1:
+            raise InputError(f"data.channels: {self.channels} is out of range; give 1 (grey), 3 (colour), or none")
+        if self.range is not None and (len(self.range) != 2 or not -inf < self.range[0] < self.range[1] < inf):
+            raise InputError(
+                f"data.range: {list(self.range)} is not a lowest and a highest value; give two finite numbers, such as "
+                "0,1"
+            )
         if not re.fullmatch("white|black|#[0-9a-fA-F]{6}", self.background):
             raise InputError(
                 f"data.background: {self.background!r} is no colour read here; give white, black, or one as #rrggbb"
@@ -105,6 +139,16 @@ class DataConfig:
                     f"data.label_pattern: {self.label_pattern} has no group; put parentheses around the class"
                 )
 
+    @property
+    def picture_channels(self) -> int | None:
+        """``channels`` of a source of pictures. Raises InputError for another number than theirs."""
+        if self.channels not in (None, 1, 3):
+            raise InputError(
+                f"data.channels: {self.channels} is neither 1 (grey) nor 3 (colour), and {self.source} has no others; "
+                "give one of these"
+            )
+        return self.channels
+
     def frame(self, usual: Size) -> Frame:
         """The size of the images, or the ``usual`` one, and how they are made to have it."""
         return frame_of(self.size or usual, self.fit, self.background)
@@ -112,6 +156,12 @@ class DataConfig:
     def fitting(self, shape: tuple[int, ...]) -> Frame | None:
         """How a picture that is given becomes one of ``shape`` (C, H, W), as training images did; None for vectors."""
         return frame_of((shape[1], shape[2]), self.fit, self.background) if len(shape) == 3 else None
+
+    def refuse_array_fields(self) -> None:
+        """Raises InputError where a field that only arrays have is set."""
+        for name in ("range", "array", "labels"):
+            if getattr(self, name) is not None:
+                raise InputError(f"data.{name}: is for arrays, and {self.source} is none; leave it out, or give arrays")
 
     def _check_size(self) -> None:
         """A pair of equal sides becomes the one side of a square."""

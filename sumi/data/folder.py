@@ -42,7 +42,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     listing = list_images(folder)
     found = {key for key, _ in listing.images}
     described, metadata_notes = read_metadata(listing.metadata, listing.root, found)
-    require_memory(len(listing.images), (config.channels or 3, frame.height, frame.width), config.source)
+    require_memory(len(listing.images), (config.picture_channels or 3, frame.height, frame.width), config.source)
 
     images, keys, rules, unreadable = _decode_all(listing.images, frame, config, progress)
     missing = [
@@ -77,7 +77,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
 def outline(config: DataConfig) -> ImageSpec:
     """What a folder's images will be, as far as that is known unread: in colour, if nothing else is configured."""
     frame = config.frame(DEFAULT_SIZE)
-    return ImageSpec(config.channels or 3, frame.height, frame.width, 256, ())
+    return ImageSpec(config.picture_channels or 3, frame.height, frame.width, 256, ())
 
 
 def _decode_all(

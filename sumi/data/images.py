@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log, prod
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -22,16 +22,22 @@ from sumi.data.decode import LARGEST_PIXELS
 from sumi.data.files import Writing, write_samples
 from sumi.data.memory import require_memory
 from sumi.data.pixels import PixelRange
-from sumi.data.spec import DataSpec, Unit, describe, states, unlike
+from sumi.data.spec import DataSpec, Unit, describe, expect, states, unlike
 from sumi.errors import InputError
 from sumi.figures.pictures import animation, image_grid, png, strip
 
 _Each = TypeVar("_Each")
+Classes = tuple[NDArray[np.int64] | None, tuple[str, ...]]
+"""The class of each image, (N,), and the names of the classes; or None and ()."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Images (C, H, W) of ``levels`` values a pixel, in [-1, 1]."""
+    """Images (C, H, W) of ``levels`` values a pixel, in [-1, 1].
+
+    ``ends``: what the lowest and the highest level stand for in the data's own units (`sumi.data.arrays`); None where
+    these are the levels themselves.
+    """
 
     name: ClassVar[str] = "images"
     defaults: ClassVar[tuple[str, ...]] = ()  # what recipes name is for images
@@ -43,6 +49,7 @@ class ImageSpec:
     width: int
     levels: int
     label_names: tuple[str, ...]
+    ends: tuple[float, float] | None = field(default=None, metadata={"later": True})
 
     def __post_init__(self) -> None:
         for name, number in (("channels", self.channels), ("height", self.height), ("width", self.width)):
@@ -59,6 +66,11 @@ class ImageSpec:
         return PixelRange(self.levels)
 
     @property
+    def as_files(self) -> bool:
+        """Whether an image file holds such an image: grey or in colour, of 8 bits."""
+        return self.channels in (1, 3) and self.levels <= 256 and self.ends is None
+
+    @property
     def unit(self) -> Unit:
         """Bits per dimension of pixels."""
         dimensions = prod(self.shape)
@@ -66,7 +78,25 @@ class ImageSpec:
         return Unit("bits/dim", about, dimensions * log(2))
 
     def describe(self) -> str:
-        return describe(self)
+        return describe(self) + (f", values {self.ends[0]:g} to {self.ends[1]:g}" if self.ends else "")
+
+    def to_units(self, x: Tensor) -> NDArray[Any]:
+        """Images (N, C, H, W) of the model in the data's own units: the type of whole numbers that holds their range,
+        or float32. Raises SumiError where ``x`` holds NaN."""
+        levels = self.pixels.to_levels(x).numpy()
+        if self.ends is None:
+            return levels
+        low, high = self.ends
+        if low.is_integer() and high - low == self.levels - 1:
+            types = (np.uint8, np.uint16, np.int16, np.int32, np.int64)
+            holding = next(t for t in types if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+            return (levels.astype(np.int64) + int(low)).astype(holding)
+        return (low + levels.astype(np.float64) * ((high - low) / (self.levels - 1))).astype(np.float32)
+
+    def of_units(self, values: NDArray[Any]) -> Tensor:
+        """The inverse of `to_units`: float32 in [-1, 1]."""
+        low, high = self.ends or (0, self.levels - 1)
+        return torch.from_numpy((2 * (values.astype(np.float64) - low) / (high - low) - 1).astype(np.float32))
 
     def clamp(self, x: Tensor) -> Tensor:
         """To [-1, 1]."""
@@ -93,25 +123,40 @@ class ImageSpec:
         return animation([image_grid(frame[None], columns=1, scale=scale) for frame in many])
 
     def write(self, folder: Path, make: Callable[[range], Tensor], indices: range, how: Writing) -> str:
-        """One PNG an image or one file of all, and grid.png. See `DataSpec.write`, `write_samples`, `write_archive`."""
-
-        def pixels(batch: range) -> Tensor:
-            return self.pixels.to_bytes(make(batch))
-
-        if how.format in ("", "png"):
-            end, there = write_samples(folder, pixels, indices, how)
+        """One PNG an image or one file of all, and grid.png; of what image files cannot hold, one .npy in the data's
+        own units. See `DataSpec.write`, `write_samples`, `write_archive`."""
+        form: str = how.format or ("png" if self.as_files else "npy")
+        if not self.as_files and form not in ("npy", "npz"):
+            raise InputError(
+                f"format: {form} holds grey or colour images of 8 bits, and these have {self.channels} channels of "
+                f"{self.levels} levels; give npy or npz"
+            )
+        how = replace(how, format=form)
+        if form == "png":
+            end, there = write_samples(folder, lambda batch: self.pixels.to_bytes(make(batch)), indices, how)
+        elif self.as_files:
+            end, there = write_archive(
+                folder, lambda batch: self.pixels.to_bytes(make(batch)), indices, how, self.label_names
+            )
         else:
-            end, there = write_archive(folder, pixels, indices, how, self.label_names)
+            end, there = write_archive(
+                folder,
+                lambda batch: torch.from_numpy(self.to_units(make(batch))),
+                indices,
+                how,
+                self.label_names,
+                shown=lambda values: self.pixels.to_bytes(self.of_units(values)).numpy(),
+            )
         own = len(how.share(indices))
         before = f" ({there} of them were there)" if there else ""
         made = f"{own:,} image{'s' if own != 1 else ''}{before}"
         made += "" if how.shard[1] == 1 else f" of shard {how.shard[0]}/{how.shard[1]}"
-        last = "grid.png" if how.format in ("", "png") else f"samples.{how.format}"
+        last = "grid.png" if form == "png" else f"samples.{form}"
         return f"{made} and {end}" if end else f"{made}; the shard that ends last writes {last}"
 
     def reading(self, config: DataConfig) -> DataConfig:
-        """In the size and the channels of the model."""
-        return replace(config, size=(self.height, self.width), channels=self.channels)
+        """In the size, the channels and the units of the model."""
+        return replace(config, size=(self.height, self.width), channels=self.channels, range=self.ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +164,7 @@ class ImageDataset:
     """N images of one size, with what is known about each.
 
     Attributes:
-        images: uint8 (N, C, H, W), values 0..levels-1, C = 1 or 3.
+        images: uint8 (N, C, H, W), values 0..levels-1; uint16 of more than 256 levels.
         labels: int64 (N,), indices into ``label_names``; None where the data has no classes.
         label_names: one name a class; () where there are none.
         captions: one text an item, of a line for each of its captions ("" where it has none); None where no item has
@@ -133,12 +178,13 @@ class ImageDataset:
         attributes: what else is known of each item, value by name; None where nothing is.
         keywords: words for each item; None where no item has any.
         mentioned: the names of those that its caption mentions; None where that is not known.
+        ends: what the lowest and the highest level stand for; None where values and levels are the same.
 
     Raises:
         InputError: the fields do not agree with each other.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | NDArray[np.uint16]
     labels: NDArray[np.int64] | None
     label_names: tuple[str, ...]
     captions: tuple[str, ...] | None
@@ -151,12 +197,14 @@ class ImageDataset:
     attributes: tuple[Mapping[str, str], ...] | None = None
     keywords: tuple[tuple[str, ...], ...] | None = None
     mentioned: tuple[tuple[str, ...], ...] | None = None
+    ends: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
-        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+        held = np.uint8 if self.levels <= 256 else np.uint16
+        if self.images.dtype != held or self.images.ndim != 4:
             raise InputError(
-                f"images: {self.images.dtype} {self.images.shape} is not uint8 (N, C, H, W), C = 1 or 3; convert them"
+                f"images: {self.images.dtype} {self.images.shape} is not {held.__name__} (N, C, H, W); convert them"
             )
         if count and int(self.images.max()) >= self.levels:
             raise InputError(f"images: hold {int(self.images.max())}, above the {self.levels} levels stated; mend one")
@@ -191,7 +239,7 @@ class ImageDataset:
 
     @property
     def spec(self) -> ImageSpec:
-        return ImageSpec(*self.shape, self.levels, self.label_names)
+        return ImageSpec(*self.shape, self.levels, self.label_names, self.ends)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -249,8 +297,10 @@ class ImageDataset:
 
     def fitted_to(self, spec: DataSpec, source: str) -> "ImageDataset":
         """Itself. Raises InputError where the model's images are others."""
-        if (self.shape, self.levels) != (spec.shape, spec.levels):
-            raise unlike(self.spec, spec, source)
+        other = unlike(self.spec, spec, source)
+        model = expect(spec, ImageSpec, str(other))
+        if (self.shape, self.levels, self.ends) != (model.shape, model.levels, model.ends):
+            raise other
         return self
 
     def std(self) -> float:
@@ -267,8 +317,8 @@ class ImageDataset:
         return float(np.sqrt(max(variance.mean(), 0.0)) * 2 / (self.levels - 1))
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of pixels, labels, values, levels, keys and splits: equal exactly when the same would be trained
-        on.
+        """sha256 (hex) of pixels, labels, values, levels, range, keys and splits: equal exactly when the same would be
+        trained on.
         """
         digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())
         names = "\0".join((*self.keys, "", *self.label_names))  # keys decide which side of the split an item is on
@@ -279,6 +329,8 @@ class ImageDataset:
         for name, column in sorted(self.values.items()):
             digest.update(name.encode())
             digest.update(column.astype("<f8").tobytes())
+        if self.ends is not None:
+            digest.update(f"range {self.ends}".encode())
         if self.splits is not None:
             digest.update("\0".join(("splits", *self.splits)).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
@@ -323,7 +375,7 @@ def from_images(
         InputError: the result does not fit into memory.
     """
     count, channels, height, width = images.shape
-    frame, wanted = config.frame((height, width)), config.channels or channels
+    frame, wanted = config.frame((height, width)), config.picture_channels or channels
     require_memory(count, (wanted, frame.height, frame.width), config.source)
     resized = (height, width) != (frame.height, frame.width)
     if resized or wanted < channels:
@@ -351,7 +403,39 @@ def from_images(
     )
 
 
-def indexed(classes: Sequence[str | int | None]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def from_levels(
+    images: NDArray[Any],
+    labels: NDArray[np.int64] | None,
+    label_names: tuple[str, ...],
+    keys: tuple[str, ...],
+    config: DataConfig,
+    levels: int,
+    ends: tuple[float, float] | None,
+    notes: tuple[str, ...] = (),
+) -> ImageDataset:
+    """Levels (N, C, H, W), which no image file need hold, as a data set in the size of ``config`` and in the range
+    ``ends``. Raises InputError for other channels than theirs, and for padding, which has no colour here.
+    """
+    channels, height, width = images.shape[1:]
+    if config.channels not in (None, channels):
+        raise InputError(
+            f"data.channels: the images have {channels} channels, which are not made {config.channels}; leave it out"
+        )
+    frame = config.frame((height, width))
+    if (height, width) != (frame.height, frame.width):
+        if frame.fit == "pad":
+            raise InputError("data.fit: pad is for grey and colour images of 8 bits; give crop or stretch")
+        fitted = np.empty((len(images), channels, frame.height, frame.width), images.dtype)
+        for image, into in zip(images, fitted, strict=True):
+            for channel, plane in zip(image, into, strict=True):
+                values = np.asarray(frame.fitted(Image.fromarray(channel.astype(np.float32))))
+                plane[:] = values.round().clip(0, levels - 1)
+        notes = (*notes, f"all {len(images)} images were {frame.done_to(height, width)}")
+        images = fitted
+    return ImageDataset(images, labels, label_names, None, keys, levels, notes=notes, ends=ends)
+
+
+def indexed(classes: Sequence[str | int | None]) -> Classes:
     """(labels, label names) of one class an item: whole numbers in their order, all else as text; one class is none."""
     names = sorted({str(name) for name in classes})
     if {type(name) for name in classes} == {int}:

@@ -29,8 +29,8 @@ class Loader:
 
 LOADERS: Final = (
     Loader(
-        lambda path: path.suffix == ".npy" and path.is_file(),
-        lambda path, _: outline_of_file(path),
+        lambda path: path.suffix in (".npy", ".npz") and path.is_file(),
+        outline_of_file,
         lambda path, config, progress: load_array(path, config, progress=progress),
     ),
     Loader(
@@ -54,6 +54,7 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
             into memory.
     """
     if config.source in BUILTIN:
+        config.refuse_array_fields()
         return BUILTIN[config.source](config, progress)
     if config.source == MEMORY:
         raise InputError("data: this run's data were in memory, of which no copy is kept; give them again: data=…")
@@ -67,8 +68,10 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
         raise InputError(f"data.source: {path} does not exist; check the path, or {nearest(config.source, BUILTIN)}")
     if loader is None:
         raise InputError(
-            f"data.source: {path} is one file; give the folder of images or idx files that holds it, or a .npy"
+            f"data.source: {path} is one file; give the folder of images or idx files that holds it, or a .npy or .npz"
         )
+    if loader is not LOADERS[0]:
+        config.refuse_array_fields()
     return loader.load(path, config, progress)
 
 
@@ -76,7 +79,7 @@ def peek(config: DataConfig) -> DataSpec:
     """What the items of ``config.source`` will be, as far as that is known without reading all of it.
 
     Images in files may turn out to be grey or to have classes. Of a source that is not there, as of a folder; it is
-    refused where it is read. Raises InputError for a damaged .npy file.
+    refused where it is read. Raises InputError for a damaged .npy or .npz file.
     """
     if config.source in BUILTIN:
         return outline_of_builtin(config)

@@ -33,9 +33,10 @@ def available_memory() -> int | None:
     return min(rooms, default=None)
 
 
-def require_memory(count: int, shape: tuple[int, ...], source: str) -> None:
-    """Raises InputError if ``count`` uint8 images of ``shape``, twice, are more than the memory available."""
-    needed, available = 2 * count * prod(shape), available_memory()
+def require_memory(count: int, shape: tuple[int, ...], source: str, *, itemsize: int = 1) -> None:
+    """Raises InputError if ``count`` images of ``shape``, ``itemsize`` bytes a value, twice, are more than the memory
+    available."""
+    needed, available = 2 * count * prod(shape) * itemsize, available_memory()
     if available is not None and needed > available:
         raise InputError(
             f"data.source: {source}: {count} images of {'x'.join(map(str, shape))} take {needed / 1e9:.1f} GB "

@@ -1,11 +1,12 @@
 """The door for data of any form: names and paths, arrays and tensors, lists of pictures, any set of (image, label).
 
     a name or a path                                         `sumi.data.load`
-    an array or tensor, uint8 (N, H, W), (N, H, W, C), (N, C, H, W)       images
+    an array or tensor (N, H, W), (N, H, W, C), (N, C, H, W): uint8, uint16, or any numbers with data.range: images
     (such an array, labels)                                  images with classes, by number or name
     an array or tensor (N, D) of numbers                     vectors, or bits
     anything with a length and items by number, or a generator: each item an image (PIL, or an array
-        (H, W), (H, W, C) or (C, H, W) of uint8, or of floats k/255), or (image, label); or the numbers of a vector
+        (H, W), (H, W, C) or (C, H, W) of uint8, of floats k/255, or as above), or (image, label); or the numbers of
+        a vector
 
 What was in memory is in config.json as ``memory``, with its fingerprint: to go on with such a run, or to evaluate it,
 the same data are given again.
@@ -25,13 +26,13 @@ from PIL import Image
 
 from sumi.boundary.arguments import shown
 from sumi.data import vectors
-from sumi.data.arrays import channels_first, from_array, outline
+from sumi.data.arrays import channels_first, from_array, matched, outline
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, Progress, split_notes
 from sumi.data.decode import Rule, UnreadableImage, from_picture, notes_of
 from sumi.data.folder import DEFAULT_SIZE
 from sumi.data.frame import in_words
-from sumi.data.images import ImageDataset, indexed
+from sumi.data.images import Classes, ImageDataset, indexed
 from sumi.data.load import load, peek
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
@@ -65,7 +66,7 @@ def _opened(data: object, config: DataConfig | None, progress: Progress | None) 
     config = replace(config, source=MEMORY) if config else DataConfig(MEMORY)
     pair = _with_labels(data)
     if pair is not None:
-        return from_array(pair[0], config, WHAT, labels=pair[1], progress=progress)
+        return from_array(pair[0], config, WHAT, classes=indexed(pair[1].tolist()), progress=progress)
     if hasattr(data, "__array__"):
         return from_array(_numbers(data), config, WHAT, progress=progress)
     return _from_items(_items(data), config, getattr(data, "classes", None), progress)
@@ -77,7 +78,7 @@ def outline_of(data: object, config: DataConfig) -> DataSpec:
         case str() | Path():
             return peek(replace(config, source=str(data)))
         case _ if hasattr(data, "__array__"):
-            return outline(_numbers(data), WHAT)
+            return outline(_numbers(data), config, WHAT)
         case _:
             return open_data(data, config).spec
 
@@ -100,11 +101,9 @@ def _with_labels(data: object) -> tuple[NDArray[Any], NDArray[Any]] | None:
             images, labels = _numbers(first), _numbers(second)
         case _:
             return None
-    if images.ndim <= 2 or labels.ndim != 1:
+    if images.ndim <= 2 or labels.ndim > 2:
         return None
-    if len(labels) != len(images):
-        raise InputError(f"data: has {len(images)} images and {len(labels)} labels; give one label for each image")
-    return images, labels
+    return images, matched(labels, len(images))
 
 
 def _numbers(value: Any) -> NDArray[Any]:
@@ -138,6 +137,11 @@ def _from_items(
 ) -> Dataset:
     """``classes``: the names of labels that are numbers, as torchvision's sets have them."""
     pairs = [_divided(item) for item in items]
+    if _is_beyond_files(pairs[0][0], config):
+        labels = _classes([label for _, label in pairs], classes)
+        return from_array(
+            _stacked([value for value, _ in pairs]), config, "the list", classes=labels, progress=progress
+        )
     pictures = [_picture(value, i) for i, (value, _) in enumerate(pairs)]
     if any(picture is None for picture in pictures):
         if any(picture is not None for picture in pictures):
@@ -165,6 +169,19 @@ def _is_image(value: Any) -> bool:
             return True
         case _:
             return hasattr(value, "__array__") and _numbers(value).ndim in (2, 3)
+
+
+def _is_beyond_files(value: Any, config: DataConfig) -> bool:
+    """Whether it is an image that no image file need hold: in a stated range, of 16 bits, or of other channels."""
+    match value:
+        case Image.Image():
+            return False
+        case _ if not _is_image(value):
+            return False
+        case _:
+            array = _numbers(value)
+    ends = {array.shape[0], array.shape[-1]} if array.ndim == 3 else {1}
+    return config.range is not None or array.dtype == np.uint16 or not ends & {1, 3}
 
 
 def _picture(value: Any, place: int) -> Image.Image | None:
@@ -204,13 +221,14 @@ def _from_pictures(
     classes: Sequence[object] | None,
     progress: Progress | None,
 ) -> ImageDataset:
+    config.refuse_array_fields()
     sizes = {picture.size for picture in pictures}
     frame = config.frame(DEFAULT_SIZE) if config.size or len(sizes) > 1 else None
     rules: Counter[Rule] = Counter()
     found = []
     for i, picture in enumerate(pictures):
         try:
-            decoded = from_picture(picture, frame, config.channels, background=config.background)
+            decoded = from_picture(picture, frame, config.picture_channels, background=config.background)
         except UnreadableImage as error:
             raise InputError(f"data: item {i}: {error}") from None
         rules.update(decoded.rules)
@@ -239,9 +257,7 @@ def _number_of_class(label: Any, place: int) -> int:
     raise InputError(f"data: item {place} has the label {shown(label)}; give a name or a whole number")
 
 
-def _classes(
-    labels: Sequence[Any], classes: Sequence[object] | None
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _classes(labels: Sequence[Any], classes: Sequence[object] | None) -> Classes:
     """(labels, label names); none where an item has no label."""
     if any(label is None for label in labels):
         return None, ()

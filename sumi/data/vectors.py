@@ -256,12 +256,12 @@ def from_numbers(array: NDArray[Any], config: DataConfig, what: str) -> VectorDa
     Raises:
         InputError: they are no such array, hold NaN or infinite values, or all rows are alike.
     """
-    refuse_image_fields(config)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub" or not array.size:
         raise InputError(
             f"data.source: {what} holds {array.dtype} {array.shape}, not numbers of shape (N, D); give one such array, "
-            "or uint8 images (N, H, W) or (N, H, W, 3)"
+            "or images (N, H, W) or (N, H, W, C)"
         )
+    refuse_image_fields(config)
     values = array.astype(np.float64).reshape(len(array), -1)
     broken = np.flatnonzero(~np.isfinite(values).all(1))
     if len(broken):
@@ -322,6 +322,8 @@ def refuse_image_fields(config: DataConfig) -> None:
     for name, value in (
         ("size", config.size),
         ("channels", config.channels),
+        ("range", config.range),
+        ("labels", config.labels),
         ("label_pattern", config.label_pattern),
         ("flip", config.flip or None),
         ("dequantize", config.dequantize or None),

@@ -55,7 +55,7 @@ class Dequantizer(Protocol):
 
 
 def bin_width(levels: int) -> float:
-    """2/(L - 1): the distance of neighbouring levels. Raises InputError unless there are 2 to 256."""
+    """2/(L - 1): the distance of neighbouring levels. Raises InputError unless there are 2 to 65536."""
     check_levels(levels)
     return 2 / (levels - 1)
 

@@ -22,6 +22,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sumi.data.pixels import MOST_LEVELS
 from sumi.errors import InputError
 from sumi.process.schedule import Number
 
@@ -30,9 +31,11 @@ _TABLE: Final = 2**20
 
 
 def check_levels(levels: int | None) -> None:
-    """Raises InputError unless ``levels`` is 2 to 256, or None for real numbers."""
-    if levels is not None and not 2 <= levels <= 256:
-        raise InputError(f"levels: {levels} is out of range; give 2 to 256, or None where the data are real numbers")
+    """Raises InputError unless ``levels`` is 2 to 65536, or None for real numbers."""
+    if levels is not None and not 2 <= levels <= MOST_LEVELS:
+        raise InputError(
+            f"levels: {levels} is out of range; give 2 to {MOST_LEVELS}, or None where the data are real numbers"
+        )
 
 
 def discretised_gaussian(x: Tensor, mean: Tensor, std: Number, levels: int | None) -> Tensor:

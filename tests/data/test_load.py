@@ -13,14 +13,25 @@ from sumi.errors import InputError
 
 
 def test_every_field_says_what_it_means() -> None:
-    names = ["source", "size", "fit", "channels", "background", "held_out", "flip", "dequantize", "label_pattern"]
+    names = ["source", "size", "fit", "channels", "background", "held_out", "own_splits", "flip"]
+    names += ["dequantize", "label_pattern", "range", "array", "labels"]
     assert [field.name for field in fields(DataConfig)] == names
     assert all(field.metadata["help"] for field in fields(DataConfig))
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("source", " "), ("size", 3), ("size", 1025), ("channels", 2), ("held_out", 0.0), ("held_out", 1.0)],
+    [
+        ("source", " "),
+        ("size", 3),
+        ("size", 1025),
+        ("channels", 0),
+        ("held_out", 0.0),
+        ("held_out", 1.0),
+        ("range", (1.0, 1.0)),
+        ("range", (0.0, float("inf"))),
+        ("range", (0.0,)),
+    ],
 )
 def test_a_field_out_of_range_is_named(field: str, value: Any) -> None:
     with pytest.raises(InputError, match=rf"^data\.{field}: .*give") as caught:

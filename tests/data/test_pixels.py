@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sumi.data.pixels import PixelRange
+from sumi.data.pixels import PixelRange, channels_apart
 from sumi.errors import InputError, SumiError
 
 
@@ -69,9 +69,34 @@ def test_arrays_and_tensors_of_any_shape_agree_and_are_left_unchanged() -> None:
     assert torch.equal(from_array, before)
 
 
+@pytest.mark.parametrize("levels", [257, 4096, 2**16])
+def test_levels_above_a_byte_survive_the_round_trip(levels: int) -> None:
+    pixels = PixelRange(levels)
+    all_levels = np.arange(levels, dtype=np.uint16)
+    x = pixels.to_model(all_levels)
+    assert x.numpy() == pytest.approx(np.linspace(-1, 1, levels), abs=1e-7)
+    np.testing.assert_array_equal(pixels.to_levels(x).numpy(), all_levels)
+    assert pixels.to_bytes(x).numpy() == pytest.approx(np.linspace(0, 255, levels), abs=0.501)
+    with pytest.raises(InputError, match="give uint16"):
+        pixels.to_model(np.zeros(3, np.uint8))
+
+
+def test_channels_are_shown_beside_each_other() -> None:
+    images = torch.arange(2 * 5 * 2 * 3, dtype=torch.uint8).view(2, 5, 2, 3)
+    shown = channels_apart(images)
+    assert shown.shape == (2, 1, 4, 9)
+    for k in range(5):
+        row, column = divmod(k, 3)
+        assert torch.equal(shown[:, 0, 2 * row : 2 * row + 2, 3 * column : 3 * column + 3], images[:, k])
+    assert not shown[:, 0, 2:, 6:].any()
+    x = PixelRange().to_model(images)
+    assert torch.equal(PixelRange().to_bytes(x), shown)
+    assert torch.equal(PixelRange().to_bytes(x[:, :3]), images[:, :3])
+
+
 def test_what_is_no_level_is_refused() -> None:
-    with pytest.raises(InputError, match="levels: 257 is out of range"):
-        PixelRange(257)
+    with pytest.raises(InputError, match="levels: 65537 is out of range"):
+        PixelRange(65537)
     with pytest.raises(InputError, match="levels: 1 is out of range"):
         PixelRange(1)
     with pytest.raises(InputError, match=r"float32 are not pixel levels; give uint8 in 0\.\.16"):

@@ -35,7 +35,8 @@ def test_specs_stand_in_files_as_they_always_have() -> None:
     images = {"type": "images", "channels": 1, "height": 8, "width": 8, "levels": 17, "label_names": ["0", "1"]}
     points = {"type": "vectors", "dimensions": 2, "levels": None, "centre": [1.0, 2.0], "scale": 3.0, "label_names": []}
     bits = {"type": "vectors", "dimensions": 20, "levels": 2, "centre": [], "scale": 1.0, "label_names": []}
-    assert to_json(DIGITS) == images
+    assert to_json(DIGITS, later=False) == images
+    assert from_json(ImageSpec, images) == DIGITS
     assert to_json(POINTS) == points
     assert to_json(load(DataConfig("heartbeat")).spec) == bits
 

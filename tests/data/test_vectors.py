@@ -203,7 +203,7 @@ REFUSED = {
     "infinite": (np.where(np.isnan(BROKEN), -np.inf, BROKEN), "NaN or infinite values in row 4; remove"),
     "strings": (np.array([["a", "b"]]), r"<U1 (1, 2), not numbers of shape (N, D); give"),
     "complex": (np.ones((3, 2), complex), "not numbers of shape (N, D); give"),
-    "three axes": (np.ones((3, 2, 2)), "(3, 2, 2), not numbers of shape (N, D); give"),
+    "five axes": (np.ones((3, 2, 2, 2, 2)), "(3, 2, 2, 2, 2), not numbers of shape (N, D); give"),
     "a number": (np.array(3.0), "float64 (), not numbers of shape (N, D); give"),
     "no rows": (np.ones((0, 2)), "(0, 2), not numbers of shape (N, D); give"),
     "no columns": (np.ones((5, 0)), "(5, 0), not numbers of shape (N, D); give"),
@@ -226,7 +226,7 @@ def test_an_array_that_will_not_do_is_refused_by_name(tmp_path: Path, case: str)
 def test_a_file_that_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "mine.npy"
     np.save(file, np.array([{"a": 1}]), allow_pickle=True)
-    assert "Object arrays cannot be loaded" in one_line(DataConfig(str(file)))
+    assert "Python objects" in one_line(DataConfig(str(file)))
     np.save(file, np.ones((50, 2)))
     whole = file.read_bytes()
     header = b"\x93NUMPY\x02\x00" + (20_000).to_bytes(4, "little") + b" " * 20_000
@@ -237,8 +237,8 @@ def test_a_file_that_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
         assert said.startswith(f"data.source: {file} cannot be read as .npy (")
         assert said.endswith("save it with numpy.save")
     with file.open("wb") as archive:
-        np.savez(archive, a=np.ones(3))
-    assert "an archive, not numbers" in one_line(DataConfig(str(file)))
+        np.savez(archive, a=np.ones(3), b=np.ones(3))
+    assert "holds a, b; name the array" in one_line(DataConfig(str(file)))
 
 
 def test_a_file_that_is_missing_or_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def load_characters(config: DataConfig, progress: Progress | None = None) -> Ima
 def outline_of_characters(config: DataConfig) -> ImageSpec:
     """What the images of `load_characters` are, unread."""
     frame = config.frame(SIZE)
-    return ImageSpec(config.channels or 3, frame.height, frame.width, 256, CLASSES)
+    return ImageSpec(config.picture_channels or 3, frame.height, frame.width, 256, CLASSES)
 
 
 def unpack(path: Path) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
