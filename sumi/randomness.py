@@ -46,6 +46,8 @@ class Purpose(IntEnum):
     LATENT = 23
     SCALE = 24
     CAPTION = 25
+    STAGE = 26
+    CROP = 27
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

@@ -19,7 +19,7 @@ from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, left_out
 from sumi.data.load import anywhere, has_file_names
 from sumi.data.memory import require_batch
-from sumi.data.open import materialised, open_data, outline_of
+from sumi.data.open import materialised, open_data, outline_of, reduced
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError, printable
 from sumi.models.diffusion.model import DiffusionModel
@@ -222,10 +222,14 @@ def _train_on(
 
     def train_part(part: SystemConfig, folder: RunFolder) -> TrainedModel:
         _refuse_existing(folder, part.data, resume)
-        events.say(f"training the {part.name} first, in {folder.path}")
-        return _train_on(dataset, part, folder, device, resume, events, ())
+        events.say(f"training {folder.path.name} {'' if config.composed else 'first, '}in {folder.path}")
+        own = reduced(dataset, part.data.reduce // config.data.reduce)
+        return _train_on(own, part, folder, device, resume, events, ())
 
-    config = config.of_data(dataset).with_parts(dataset.spec, run, train_part)
+    config = config.of_data(dataset)
+    if config.composed:
+        return _train_parts(dataset, config, run, device, before, events, train_part, start)
+    config = config.with_parts(dataset.spec, run, train_part)
     description = RunDescription.of(config, dataset)
     changed: list[str] = []
     if before is None:
@@ -266,6 +270,30 @@ def _train_on(
     model = load(run.path, device=str(trainer.device), network=network, parts=known)
     model.finish(kept)
     return model
+
+
+def _train_parts(
+    dataset: Dataset,
+    config: SystemConfig,
+    run: RunFolder,
+    device: str | torch.device | None,
+    before: RunDescription | None,
+    events: Events,
+    train_part: Callable[[SystemConfig, RunFolder], TrainedModel],
+    start: DiffusionModel | None,
+) -> Any:
+    """A run that is its parts alone: described first, so that it can be resumed in any of them."""
+    if start is not None:
+        raise InputError(f"start: a run of {config.recipe} has parts; train one of them from it")
+    description = RunDescription.of(config, dataset)
+    if before is None:
+        config.check(description.items)
+    else:
+        _refuse_changes(before, description, events)
+    run.write_config(to_json(description))
+    run.write_skipped(dataset.skipped_report())
+    config.with_parts(dataset.spec, run, train_part)
+    return load(run.path, device=None if device is None else str(device))
 
 
 def build_trainer(
@@ -380,7 +408,8 @@ def _read_config(file: Path, parts: Iterable[type]) -> SystemConfig:
 
 def _refuse_existing(run: RunFolder, data: DataConfig, resume: bool) -> None:
     run.refuse_foreign()
-    if holds_checkpoints(run.checkpoints) and not resume:
+    held = (run, *map(RunFolder, run.parts.glob("*")))
+    if not resume and any(holds_checkpoints(one.checkpoints) for one in held):
         raise InputError(f"out: {run.path} already holds a run; resume it, or give another folder")
     source, out = Path(data.source), run.path.resolve()  # names of sets are not absolute, and paths are
     if source == out or (source.is_relative_to(out) and source.relative_to(out).parts[0] in run.names):

@@ -54,7 +54,9 @@ OF_IMAGES = (
 )  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
 DIFFUSION = [
-    name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", "judge", "text-to-image", *BASELINES)
+    name
+    for name in RECIPES
+    if name not in ("noisy-classifier", "autoencoder", "judge", "text-to-image", "imagen", *BASELINES)
 ]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
@@ -113,6 +115,7 @@ def test_there_are_these() -> None:
         "latent",
         "dit",
         "text-to-image",
+        "imagen",
         "autoencoder",
         "judge",
         *BASELINES,

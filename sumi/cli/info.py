@@ -1,10 +1,18 @@
 """``sumi info RUN``."""
 
+from __future__ import annotations
+
 import argparse
+from typing import TYPE_CHECKING
 
 from sumi.cli.options import add_run
 from sumi.cli.terminal import say
 from sumi.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sumi.training.run_folder import RunFolder
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from sumi.config import describe
+    from sumi.models.cascade import CascadeConfig
     from sumi.models.run import own_network, read_run
     from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
     from sumi.training.lock import trainer_of
@@ -26,7 +35,9 @@ def run(options: argparse.Namespace) -> None:
     say(f"{folder.path}: {config.recipe} on {config.data.source}")
     say(f"{items.name:12} {items.describe()}")
     own = own_network(config)
-    if own is not None:  # a run folder holds no code
+    if isinstance(config, CascadeConfig):
+        _stages(folder, config.names)
+    elif own is not None:  # a run folder holds no code
         say(f"network      {own.description}")
     else:
         say(f"network      {parameters(config.build(items).model):,} parameters")
@@ -35,8 +46,9 @@ def run(options: argparse.Namespace) -> None:
         teacher = "teacher" if "objective" in {f for f, v, _ in describe(config) if v != "denoising"} else "began from"
         say(f"{teacher:12} {begun.source}, step {begun.step}, weights {begun.weights[:12]}")
     found, skipped = find_checkpoints(folder.checkpoints)
-    steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
-    say(f"checkpoints  {steps} of {config.training.steps} steps")
+    if not config.composed:
+        steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"
+        say(f"checkpoints  {steps} of {config.training.steps} steps")
     for path in found:
         try:
             verify_checkpoint(path)
@@ -67,3 +79,19 @@ def run(options: argparse.Namespace) -> None:
         say(f"report       {folder.report / 'report.html'}")
     for field, value, _ in describe(config):
         say(f"  {field} = {value}")
+
+
+def _stages(folder: RunFolder, names: Sequence[str]) -> None:
+    """How far each stage of a cascade is trained."""
+    from sumi.models.run import read_run
+    from sumi.training.checkpoint import checkpoint_step, find_checkpoints
+    from sumi.training_run import parameters
+
+    for name, part in ((name, folder.part(name)) for name in names):
+        if not part.config_file.exists():
+            say(f"{name:12} is not there; `sumi train imagen --out {folder.path} --resume` trains it")
+            continue
+        description = read_run(part)
+        steps = max(map(checkpoint_step, find_checkpoints(part.checkpoints)[0]), default=0)
+        size = parameters(description.config.build(description.items).model)
+        say(f"{name:12} {size:,} parameters, {steps} of {description.config.training.steps} steps, in {part.path}")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from sumi.models.cascade import CascadeModel
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.options import SampleOptions
     from sumi.models.model import GenerativeModel
@@ -65,6 +66,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how much the label or the prompt counts: 1 plain, 2 and more sharper",
     )
     add_guidance(parser)
+    parser.add_argument(
+        "--augmentation",
+        type=float,
+        metavar="S",
+        help="of a cascade: noise on what each stage enlarges, 0 to 1 (default: the run's)",
+    )
     parser.add_argument("--batch-size", type=int, default=64, metavar="B", help="how many at a time; changes no noise")
     parser.add_argument(
         "--format", metavar="F", help="png (a file an image), or one file of all: npz or npy of (N, H, W, C), or tar"
@@ -81,6 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.models.cascade import CascadeModel
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.model import GenerativeModel
     from sumi.models.run import load
@@ -93,10 +101,13 @@ def run(options: argparse.Namespace) -> None:
     options.n = options.n if options.n is not None else len(lines or range(16))
     if (trainer := trainer_of(model.folder)) is not None:
         say(f"note: {model.folder} is being trained by {trainer}; this is its checkpoint of step {model.step}")
-    if isinstance(model, DiffusionModel):
-        _diffusion(model, options, lines)
-    else:
-        _plainly(model, options)
+    match model:
+        case DiffusionModel():
+            _diffusion(model, options, lines)
+        case CascadeModel():
+            _stages(model, options, lines)
+        case _:
+            _plainly(model, options)
 
 
 def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
@@ -117,6 +128,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
         "trajectory",
         "values",
         "size",
+        "augmentation",
         *BESIDES,
     )
     read_indices(options.n, options.start, options.seed, options.batch_size)
@@ -140,6 +152,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace, lines: list[s
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
+    refuse(model, options, "augmentation")
     values = dict(read_value(text) for text in options.values)
     condition = {"values": values} if values else None
     settings = sampling_options(model, options)
@@ -174,18 +187,15 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace, lines: list[s
     about |= {"threshold": model.config.sampling.threshold}
     about |= about_guidance(model, options, conditioned=conditioned)
 
-    def each(index: int) -> dict[str, object]:
-        names = model.items.label_names
-        own: dict[str, object] = {"label": names[index % len(names)]} if options.label == "all" else {}
-        return own if prompts is None else {**own, "prompt": prompts[index - options.start]}
-
     def make(batch: range) -> Tensor:
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
         if prompts is not None:
             whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
         return model.sample(len(batch), **whole)
 
-    wrote = _written(model, folder, make, options, model.batch_of(options.batch_size, size), about, each)
+    wrote = _written(
+        model, folder, make, options, model.batch_of(options.batch_size, size), about, _each(model, options, prompts)
+    )
     say(f"wrote {wrote} ({method.name}, {method.steps} steps)")
     if options.trajectory:
         shown = options.n if model.items.together else None
@@ -194,6 +204,73 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace, lines: list[s
         way = trajectory(model, options.start, n=shown, **given)
         strip, animation = write_trajectory(model, way, folder)
         say(f"wrote {strip} and {animation}")
+
+
+def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] | None) -> None:
+    """Of a cascade: the top stage's pictures, and those of each stage below in a folder of its name."""
+    from sumi.models.model import read_indices
+    from sumi.training.run_folder import RunFolder
+
+    refuse(model, options, "trajectory", "values", "size")
+    given, base = sample_options(model.base, options), model.base
+    prompts = _prompts(base, options, lines)
+    read_indices(options.n, options.start, options.seed, options.batch_size)
+    s = model.config.augmentation if options.augmentation is None else options.augmentation
+    s, conditioned = model.config.check_augmentation(s), options.label is not None or prompts is not None
+    method = base.method(tuned=not conditioned, **sampling_options(base, options))
+    named = [f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}{_span(model, options)}"]
+    named += [plain(str(text)) for text in (options.label, options.prompt) if text is not None]
+    named += [] if options.prompts is None else [plain(Path(options.prompts).stem)]
+    own = ("eta", "guidance", "augmentation", *BESIDES)
+    named += [f"{key}-{plain(str(value))}" for key, value in given_of(options, own).items()]
+    folder = Path(options.out) if options.out else RunFolder(options.run).samples / short_name("-".join(named))
+    about = {
+        "run": str(options.run),
+        "checkpoint": ", ".join(f"{name} {stage.step}" for name, stage in model.stages.items()),
+        "seed": options.seed,
+        "digest": digest_of(model, options, method.times.tolist()),
+        "solver": repr(method.solver),
+        "steps": method.steps,
+        "augmentation": s,
+        "threshold": model.config.sampling.threshold,
+        **({} if options.label is None else {"label": options.label}),
+        **about_guidance(base, options, conditioned=conditioned),
+    }
+    made: dict[range, dict[str, Tensor]] = {}
+
+    def make(batch: range) -> dict[str, Tensor]:
+        whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
+        if prompts is not None:
+            whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
+        return model.sample_stages(len(batch), augmentation=s, **whole)
+
+    def top(batch: range) -> Tensor:
+        made[batch] = make(batch)
+        return made[batch].pop(model.config.names[-1])
+
+    each = _each(base, options, prompts)
+    wrote = _written(model, folder, top, options, options.batch_size, about, each)
+    say(f"wrote {wrote} ({method.name}, {method.steps} steps in each of {len(model.stages)} stages)")
+    for name, stage in list(model.stages.items())[:-1]:
+
+        def below(batch: range, name: str = name) -> Tensor:
+            return (made.get(batch) or make(batch))[name]
+
+        of_stage = {**about, "stage": name}
+        say(f"wrote {_written(stage, folder / name, below, options, options.batch_size, of_stage, each)}")
+
+
+def _each(
+    model: DiffusionModel, options: argparse.Namespace, prompts: list[str] | None
+) -> Callable[[int], dict[str, object]]:
+    """What is known of each sample by its index: its class and its prompt."""
+
+    def each(index: int) -> dict[str, object]:
+        names = model.items.label_names
+        own: dict[str, object] = {"label": names[index % len(names)]} if options.label == "all" else {}
+        return own if prompts is None else {**own, "prompt": prompts[index - options.start]}
+
+    return each
 
 
 def _span(model: GenerativeModel, options: argparse.Namespace) -> str:

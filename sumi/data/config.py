@@ -42,6 +42,12 @@ class DataConfig:
             "stretch"
         },
     )
+    reduce: int = field(
+        default=1,
+        metadata={
+            "help": "times by which images of data.size are made smaller still, by means of blocks; 1: not at all"
+        },
+    )
     channels: int | None = field(
         default=None,
         metadata={
@@ -112,6 +118,8 @@ class DataConfig:
                 "data.source: is empty; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
             )
         self._check_size()
+        if not 1 <= self.reduce <= LARGEST_SIZE:
+            raise InputError(f"data.reduce: {self.reduce} is out of range; give 1 (not at all) or more")
         if self.channels is not None and self.channels < 1:
             raise InputError(f"data.channels: {self.channels} is out of range; give 1 (grey), 3 (colour), or none")
         if self.range is not None and (len(self.range) != 2 or not -inf < self.range[0] < self.range[1] < inf):

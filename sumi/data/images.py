@@ -156,7 +156,13 @@ class ImageSpec:
 
     def reading(self, config: DataConfig) -> DataConfig:
         """In the size, the channels and the units of the model."""
-        return replace(config, size=(self.height, self.width), channels=self.channels, range=self.ends)
+        return replace(config, size=(self.height, self.width), reduce=1, channels=self.channels, range=self.ends)
+
+    def reduced(self, factor: int) -> "ImageSpec":
+        """Of images whose sides are ``factor`` times smaller. Raises InputError where it does not divide them."""
+        if self.height % factor or self.width % factor:
+            raise InputError(f"data.reduce: {factor} does not divide the sides, {self.height} and {self.width}")
+        return replace(self, height=self.height // factor, width=self.width // factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,6 +267,18 @@ class ImageDataset:
             keywords=_at(self.keywords, chosen),
             mentioned=_at(self.mentioned, chosen),
         )
+
+    def reduced(self, factor: int) -> "ImageDataset":
+        """With the rounded mean of each ``factor`` × ``factor`` block for a pixel. Raises InputError as `ImageSpec`."""
+        if factor == 1:
+            return self
+        spec = self.spec.reduced(factor)
+        small = np.empty((len(self), *spec.shape), self.images.dtype)
+        for first in range(0, len(self), 1024):
+            part = self.images[first : first + 1024]
+            blocks = part.reshape(len(part), spec.channels, spec.height, factor, spec.width, factor)
+            small[first : first + 1024] = np.rint(blocks.mean((3, 5), dtype=np.float32))
+        return replace(self, images=small)
 
     def split(self, held_out: float) -> "tuple[ImageDataset, ImageDataset]":
         """See `Dataset.split`."""

@@ -56,20 +56,34 @@ def open_data(data: object, config: DataConfig | None = None, *, progress: Progr
 
 
 def _opened(data: object, config: DataConfig | None, progress: Progress | None) -> Dataset:
+    config = config or DataConfig(MEMORY)
     match data:
         case str() | Path():
-            return load(replace(config, source=str(data)) if config else DataConfig(str(data)), progress=progress)
+            return reduced(load(replace(config, source=str(data)), progress=progress), config.reduce)
         case Dataset():
             return data
         case _:
-            pass
-    config = replace(config, source=MEMORY) if config else DataConfig(MEMORY)
+            return reduced(_in_memory(data, replace(config, source=MEMORY), progress), config.reduce)
+
+
+def _in_memory(data: object, config: DataConfig, progress: Progress | None) -> Dataset:
     pair = _with_labels(data)
     if pair is not None:
         return from_array(pair[0], config, WHAT, classes=indexed(pair[1].tolist()), progress=progress)
     if hasattr(data, "__array__"):
         return from_array(_numbers(data), config, WHAT, progress=progress)
     return _from_items(_items(data), config, getattr(data, "classes", None), progress)
+
+
+def reduced(data: Dataset, factor: int) -> Dataset:
+    """Images made smaller by means of blocks (`ImageDataset.reduced`). Raises InputError for data that are none."""
+    match data:
+        case _ if factor == 1:
+            return data
+        case ImageDataset():
+            return data.reduced(factor)
+        case _:
+            raise InputError(f"data.reduce: is of images, and these data are {data.spec.name}; leave it out")
 
 
 def outline_of(data: object, config: DataConfig) -> DataSpec:

@@ -52,6 +52,8 @@ class SystemConfig(ABC):
     """
 
     name: ClassVar[str]
+    composed: ClassVar[bool] = False
+    """Whether a run is its parts alone (`parts`), without a network of its own."""
 
     recipe: str = field(metadata={"help": "the recipe this began as"})
     data: DataConfig = field(metadata={"help": "what it is trained on"})
@@ -108,6 +110,11 @@ class SystemConfig(ABC):
     @abstractmethod
     def build(self, items: DataSpec) -> Objective:
         """The untrained model for such data, with its objective. Raises InputError if they do not fit."""
+
+    def compose(self, description: "RunDescription", folder: Path, device: torch.device) -> "TrainedModel":
+        """The model of the parts in the run ``folder``, where it is ``composed``. Raises InputError."""
+        del device
+        raise InputError(f"{folder}: a run of {description.config.recipe} is no composition; load its checkpoint")
 
     @abstractmethod
     def wrap(self, description: "RunDescription", module: nn.Module, step: int, folder: Path) -> "TrainedModel":
@@ -307,10 +314,11 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
                 for name, text in self.files().items():
                     write_text(saving.path / name, text)
                 for name, part in self.parts().items():
-                    part.save(saving.part(name).path)  # in full: their hashes are in its configuration
-                save_checkpoint(
-                    saving.checkpoints, Checkpoint(self.step, {}, weights, {}, state).averaged(half), keep=1
-                )
+                    part.save(saving.part(name).path, half=half and self.config.composed)  # else their hashes are in it
+                if not self.config.composed:
+                    save_checkpoint(
+                        saving.checkpoints, Checkpoint(self.step, {}, weights, {}, state).averaged(half), keep=1
+                    )
                 sync_folder(saving.path)
                 if final.exists():
                     final.rmdir()  # it is empty; not every system renames onto a folder

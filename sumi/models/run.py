@@ -14,6 +14,7 @@ from sumi.errors import InputError
 from sumi.models.attributes import JudgeConfig
 from sumi.models.autoencoder import AutoencoderConfig
 from sumi.models.baselines.model import BaselineConfig
+from sumi.models.cascade import CascadeConfig
 from sumi.models.classifier import NoisyClassifierConfig
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.system import DiffusionConfig
@@ -33,7 +34,7 @@ from sumi.training.checkpoint import (
 from sumi.training.manifest import read_manifest
 from sumi.training.run_folder import RunFolder
 
-SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig | AutoencoderConfig | JudgeConfig
+SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig | AutoencoderConfig | JudgeConfig | CascadeConfig
 
 Model = TypeVar("Model", bound=TrainedModel)
 
@@ -170,6 +171,10 @@ def load(
     if network is not None and own_network(description.config) is None:
         raise InputError(f"network: {folder.path} was trained with a network of sumi's; leave it out")
     description = replace(description, config=with_network(description.config, network))
+    if description.config.composed:
+        if checkpoint is not None:
+            raise InputError(f"checkpoint: {folder.path} has none of its own; give one of its {folder.parts}")
+        return _expected(description.config.compose(description, folder.path, pick_device(device)), expected)
     place, weights, state = _read(folder, None if checkpoint is None else whole("checkpoint", checkpoint))
     step = checkpoint_step(place)
     module = description.config.build(description.items).model
@@ -185,8 +190,13 @@ def load(
     except InputError as error:
         raise _with_older(error, place, find_checkpoints(folder.checkpoints)[0]) from None
     module.load_state_dict(weights)
-    model = description.config.wrap(description, module.to(pick_device(device)), step, folder.path)
+    return _expected(description.config.wrap(description, module.to(pick_device(device)), step, folder.path), expected)
+
+
+def _expected(model: TrainedModel, expected: type[Model]) -> Model:
+    """The model. Raises InputError if it is not of type ``expected``."""
     if not isinstance(model, expected):
-        recipe = description.config.recipe
-        raise InputError(f"{folder.path}: is a run of {recipe}, and this is for {expected.what}; choose such a run")
+        raise InputError(
+            f"{model.folder}: is a run of {model.config.recipe}, and this is for {expected.what}; choose such a run"
+        )
     return model

@@ -61,7 +61,8 @@ class DenoisingObjective(DenoiserObjective[NetworkDenoiser | BinomialDenoiser]):
 
     ``bin_width``: dequantise uniformly over bins of this width; 0: not at all. ``divide``: divide each loss by the
     density of its time, so that the batch mean estimates the integral over uniform times. ``stratify``: the size of a
-    step's whole batch, over which times are stratified; None: independent times.
+    step's whole batch, over which times are stratified; None: independent times. ``crop``: the side of the squares that
+    are seen of images, 0: all of them, and what the places of their corners are multiples of.
     """
 
     def __init__(
@@ -73,17 +74,19 @@ class DenoisingObjective(DenoiserObjective[NetworkDenoiser | BinomialDenoiser]):
         bin_width: float = 0.0,
         divide: bool = False,
         stratify: int | None = None,
+        crop: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__(denoiser, bin_width)
         self.loss, self.times = loss, times
-        self.divide, self.stratify = divide, stratify
+        self.divide, self.stratify, self.crop = divide, stratify, crop
 
     def forward(self, batch: Batch) -> Tensor:
-        model, x_0 = self.model, self.clean(batch)
+        model, x_0 = self.model, self._cropped(batch, self.clean(batch))
         self.times.begin(batch.step)
         with torch.no_grad():  # sampled times carry no gradient, even where the schedule is learned
             t = self.times.times(self._places(batch), model.schedule)
-        x_0, noise = x_0.to(self.device, non_blocking=True), self.noise(batch)
+        noise = batch.normal(Purpose.TRAINING_NOISE, tuple(x_0.shape[1:]))
+        x_0, noise = (value.to(self.device, non_blocking=True) for value in (x_0, noise))
         losses = self.loss(self.conditioned(batch, x_0), x_0, t, noise)
         self.times.record(t, losses)
         if self.divide:
@@ -91,6 +94,16 @@ class DenoisingObjective(DenoiserObjective[NetworkDenoiser | BinomialDenoiser]):
                 density = self.times.density(noise_level(model.schedule, t), model.schedule)
             losses = losses / density.to(losses)
         return losses
+
+    def _cropped(self, batch: Batch, x_0: Tensor) -> Tensor:
+        """A square of each image, at a place of its own."""
+        side, unit = self.crop
+        if not side:
+            return x_0
+        ways = torch.tensor([(length - side) // unit + 1 for length in x_0.shape[2:]])
+        corners = unit * (batch.uniforms(Purpose.CROP, 2) * ways).long()
+        rows = zip(x_0, corners.tolist(), strict=True)
+        return torch.stack([x[:, top : top + side, left : left + side] for x, (top, left) in rows])
 
     def _places(self, batch: Batch) -> Tensor:
         """u in [0, 1) of each position, float64 (n,)."""

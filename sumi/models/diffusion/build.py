@@ -9,6 +9,7 @@ from torch import nn
 from sumi.autoencoders.scale import LatentScale
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.conditioners import build_conditioners
+from sumi.conditioning.image import SmallConditioning
 from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
 from sumi.denoising.denoiser import NetworkDenoiser
@@ -141,7 +142,19 @@ class Denoising:
             bin_width=2 / (levels - 1) if settings.data.dequantize and levels else 0.0,
             divide=times.divides or settings.weighting == LikelihoodWeighting(),
             stratify=settings.training.batch_size if settings.stratified_times else None,
+            crop=_crop(settings, items),
         )
+
+
+def _crop(settings: DiffusionSettings, items: DataSpec) -> tuple[int, int]:
+    """The side of the crops, 0 for none, and what their places are multiples of. Raises InputError."""
+    side, small = settings.crop, settings.condition("small")
+    unit = small.factor if isinstance(small, SmallConditioning) else 1
+    if side and (len(items.shape) != 3 or not 0 < side <= min(items.shape[1:]) or side % unit):
+        raise InputError(
+            f"crop: {side} is no side of a part of items of shape {items.shape}, in steps of {unit}; give a smaller one"
+        )
+    return side, unit
 
 
 def build_loss(

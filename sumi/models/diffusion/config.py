@@ -72,6 +72,10 @@ class DiffusionSettings(SystemConfig, ABC):
     network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | OwnNetwork = field(
         default_factory=UNetConfig, metadata={"help": "the backbone"}
     )
+    crop: int = field(
+        default=0,
+        metadata={"help": "side of the square of each image that a training step sees, drawn anew; 0: all of it"},
+    )
     sampling: Sampling = field(default_factory=Sampling, metadata={"help": "how samples are made"})
 
     def __post_init__(self) -> None:

@@ -41,6 +41,8 @@ class DiffusionConfig(DiffusionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.crop and (self.objective != Denoising() or self.autoencoder != NoAutoencoder()):
+            raise InputError("crop: is of pixels and of objective=denoising; leave it out")
         match self.objective:
             case Consistency() | MeanFlow() | Progressive() as few:
                 few.check(self)
