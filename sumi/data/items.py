@@ -69,6 +69,11 @@ def read_picture(
         case _:
             x = _image(name, given, shape[0], True)
             return Given(x, (x.shape[-2], x.shape[-1]) if x.ndim > 1 else (0, 0))
+    if shape[0] not in (1, 3):
+        raise InputError(
+            f"{name}: {shown_picture(given)}a picture has 1 or 3 channels, the model's images have {shape[0]}; give "
+            "an array or tensor in [-1, 1], in Python"
+        )
     decoded = decoded_picture(name, given, shape[0], frame=frame, background=background)
     if Rule.GREYED in decoded.rules and frame is None:
         raise InputError(f"{name}: {shown_picture(given)}has colours, and a grey image is needed; make it grey")

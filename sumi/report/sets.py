@@ -73,6 +73,10 @@ def evaluate_sets(
     if first.shape != second.shape:
         sizes = " and ".join("{} of {}x{}".format(*x.shape) for x in (first, second))
         raise InputError(f"a, b: images of {sizes} (channels of height x width); give images of one size and channels")
+    one, other = (expect(x.spec, ImageSpec, "a, b: hold no images; give images").ends for x in (first, second))
+    if one != other:
+        ranges = " and ".join(f"{x[0]:g} to {x[1]:g}" if x else "all of their type" for x in (one, other))
+        raise InputError(f"a, b: images with values of {ranges}; give both in one range")
     train, held_out = map(second.subset, divide(second.keys, 0.5))
     for field, count in (("a", len(first)), ("b", min(len(train), len(held_out)))):
         if count < FEWEST_IMAGES:
@@ -200,7 +204,7 @@ def _sampled(model: GenerativeModel, options: Options) -> Dataset:
     count = FROM_A_RUN if options.n is None else options.n
     samples = model.sample(count, seed=options.seed, progress=counting_one(options.progress, "sampling"))
     keys = tuple(f"sample/{i:07d}" for i in range(count))
-    return ImageDataset(spec.pixels.to_levels(samples).numpy(), None, (), None, keys, levels=spec.levels)
+    return ImageDataset(spec.pixels.to_levels(samples).numpy(), None, (), None, keys, spec.levels, ends=spec.ends)
 
 
 def _further(data: Dataset, places: NDArray[np.int64]) -> Iterator[Tensor]:

@@ -20,6 +20,7 @@ from sumi.data.images import ImageSpec
 from sumi.data.load import load, peek
 from sumi.data.open import outline_of
 from sumi.errors import InputError
+from sumi.figures.canvas import canvas, show_image
 
 DRAW = np.random.default_rng(0)
 FLOATS = DRAW.random((20, 8, 6, 5), dtype=np.float32)
@@ -233,3 +234,13 @@ def test_images_of_five_channels_are_trained_on_and_sampled(tmp_path: Path) -> N
     assert samples.shape == (3, 5, 8, 8)
     assert model.images.to_units(samples).dtype == np.int16
     assert model.load_data((SIGNED, CLASSES)).fingerprint() == model.description.data_fingerprint
+    with pytest.raises(InputError, match=r"^images?: a picture has 1 or 3 channels, the model's images have 5; give"):
+        model.vary(Image.new("RGB", (8, 8)), 0.5)
+    assert model.vary(samples[0], 0.5, n=2, steps=2).shape == (2, 5, 8, 8)
+
+
+def test_figures_show_the_channels_beside_each_other() -> None:
+    axes = canvas(1, 1).subplots()
+    show_image(axes, torch.linspace(-1, 1, 5).view(5, 1, 1).expand(5, 8, 6))
+    shown = axes.images[0].get_array()
+    assert np.asarray(shown)[::8, ::6] == pytest.approx(np.array([[0, 0.25, 0.5], [0.75, 1, 0]]))

@@ -11,7 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 
 import sumi
 from sumi.cli.main import main
-from sumi.data.config import DataConfig
+from sumi.data import open_data
+from sumi.data.config import MEMORY, DataConfig
 from sumi.data.load import load
 from sumi.errors import InputError
 from sumi.evaluation.images import Evaluation
@@ -113,6 +114,7 @@ def test_a_grid_of_samples_is_no_sample(digits: NDArray[np.uint8], tmp_path: Pat
         ("file", "fine", "a: {}/file is one file"),
         ("nowhere", "fine", "a: {}/nowhere does not exist"),
         ("vectors", "fine", "a: holds vectors, and images are needed here"),
+        ("floats", "fine", "a, b: images with values of 0 to 1 and all of their type; give both in one range"),
     ],
 )
 def test_one_line_says_what_cannot_be_compared(
@@ -124,6 +126,7 @@ def test_one_line_says_what_cannot_be_compared(
         "large": digits[:40].repeat(2, 1).repeat(2, 2),
         "colour": digits[:40, ..., None].repeat(3, 3),
         "vectors": np.random.default_rng(0).normal(size=(40, 3)),
+        "floats": open_data(digits[:40] / 255, DataConfig(MEMORY, range=(0, 1))),
     }
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_bytes(b"none")
