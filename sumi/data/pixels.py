@@ -9,13 +9,13 @@ as uint16 above.
 """
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, Final
 
 import torch
 from numpy.typing import NDArray
 
 from sumi.errors import InputError, SumiError
+from sumi.figures.pictures import channels_apart, is_shown
 
 MOST_LEVELS: Final = 2**16
 
@@ -86,20 +86,3 @@ class PixelRange:
         if self.levels != 256:
             levels = levels.float().mul_(255 / (self.levels - 1)).round_().to(torch.uint8)
         return levels if is_shown(levels) else channels_apart(levels)
-
-
-def is_shown(images: torch.Tensor) -> bool:
-    """Whether images (…, C, H, W) are grey or in colour; anything of fewer axes is taken for values."""
-    return images.ndim < 3 or images.shape[-3] in (1, 3)
-
-
-def channels_apart(images: torch.Tensor) -> torch.Tensor:
-    """(…, C, H, W) -> (…, 1, rows H, columns W): the channels beside each other in rows, as near to a square as goes;
-    places left over are 0."""
-    *first, channels, height, width = images.shape
-    columns = ceil(channels**0.5)
-    rows = ceil(channels / columns)
-    filled = images.new_zeros(*first, rows * columns, height, width)
-    filled[..., :channels, :, :] = images
-    apart = filled.reshape(*first, rows, columns, height, width).transpose(-3, -2)
-    return apart.reshape(*first, 1, rows * height, columns * width)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.figures.files import SOFTWARE, write_picture
+from sumi.figures.pictures import channels_apart, is_shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,8 +34,6 @@ def canvas(width: float, height: float) -> "Figure":
 def show_image(axes: "Axes", image: "Tensor") -> None:
     """Draw an image (C, H, W) in [-1, 1] without ticks; values outside are clamped. Other channels than 1 or 3 are
     beside each other (`channels_apart`)."""
-    from sumi.data.pixels import channels_apart, is_shown
-
     levels = ((image + 1) / 2).clamp(0, 1)
     picture = (levels if is_shown(levels) else channels_apart(levels)).permute(1, 2, 0).squeeze(-1).numpy()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

@@ -95,6 +95,23 @@ def neighbours(
     return _stacked(rows, TEXT, centred=False)
 
 
+def is_shown(images: Tensor) -> bool:
+    """Whether images (…, C, H, W) are grey or in colour; anything of fewer axes is taken for values."""
+    return images.ndim < 3 or images.shape[-3] in (1, 3)
+
+
+def channels_apart(images: Tensor) -> Tensor:
+    """(…, C, H, W) -> (…, 1, rows H, columns W): the channels beside each other in rows, as near to a square as goes;
+    places left over are 0."""
+    *first, channels, height, width = images.shape
+    columns = math.ceil(channels**0.5)
+    rows = math.ceil(channels / columns)
+    filled = images.new_zeros(*first, rows * columns, height, width)
+    filled[..., :channels, :, :] = images
+    apart = filled.reshape(*first, rows, columns, height, width).transpose(-3, -2)
+    return apart.reshape(*first, 1, rows * height, columns * width)
+
+
 def png(picture: Image.Image) -> bytes:
     """The picture as a PNG file."""
     file = io.BytesIO()

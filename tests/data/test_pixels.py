@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sumi.data.pixels import PixelRange, channels_apart
+from sumi.data.pixels import PixelRange
 from sumi.errors import InputError, SumiError
+from sumi.figures.pictures import channels_apart
 
 
 @pytest.mark.parametrize("levels", range(2, 257))
