@@ -1,8 +1,9 @@
-"""``sumi demo``: from nothing to a trained, sampled and measured model of handwritten digits."""
+"""``sumi demo``: pictures by prompts of a model that comes with Sumi, then a model of digits, trained from nothing."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
@@ -30,22 +31,52 @@ SETTINGS: Final = (
 )
 
 
+FIRST: Final = "characters"
+"""The model of the first part."""
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="runs/demo", metavar="RUN", help="run folder, made anew (default: runs/demo)")
+    parser.add_argument("--prompt", metavar="TEXT", help="only the first part: nine pictures of this")
+    parser.add_argument("--out", metavar="RUN", help="run folder, made anew (default: runs/demo)")
     add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.training.run_folder import RunFolder
+    from sumi.training_run import configure
+
+    if options.prompt is not None:
+        _show(options)
+        return
+    folder, config = RunFolder(options.out or "runs/demo"), configure("ddpm", data="digits", settings=SETTINGS)
+    _refuse_others(folder, config)
+    _show(options)
+    _train(options, folder, config)
+
+
+def _show(options: argparse.Namespace) -> None:
+    """A sheet of pictures with their prompts, and one as it emerges, by the command that a person would type."""
+    from sumi.cli.main import build_parser
+    from sumi.cli.sample import run as sample
+    from sumi.pretrained.shipped import PLACE, PROMPTS
+
+    prompts = ["--prompts", str(PLACE / FIRST / PROMPTS)] if options.prompt is None else ["--prompt", options.prompt]
+    count = [] if options.prompt is None else ["-n", "9"]
+    device = [] if options.device is None else ["--device", options.device]
+    out = [] if options.prompt is None or options.out is None else ["--out", options.out]
+    given = ["sample", FIRST, *prompts, *count, "--trajectory", *device, *out]
+    say(f"sumi {shlex.join(given)}")
+    sample(build_parser(["sample"]).parse_args(given))
+
+
+def _train(options: argparse.Namespace, folder: RunFolder, config: SystemConfig) -> None:
     # on 8x8 images a second thread waits more than it works, and on a busy machine it makes the first one wait too
     import torch
 
     from sumi.training.lock import training_in
-    from sumi.training.run_folder import RunFolder
-    from sumi.training_run import Events, configure, train_in
+    from sumi.training_run import Events, train_in
 
     torch.set_num_threads(1)
-    folder, config = RunFolder(options.out), configure("ddpm", data="digits", settings=SETTINGS)
-    _refuse_others(folder, config)
     with training_in(folder.path, say):
         _refuse_others(folder, config)
         folder.clear()

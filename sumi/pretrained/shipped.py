@@ -10,6 +10,8 @@ from sumi.errors import InputError
 PLACE: Final = Path(__file__).parent
 CARD: Final = "card.json"
 SHEET: Final = "sheet.png"
+PROMPTS: Final = "prompts.txt"
+"""Of a model with prompts: what its sheet shows, one a line."""
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "recipes": common,
         "models": common,
         "info": common,
-        "demo": sorted(["--out", "--device", *common]),
+        "demo": sorted(["--out", "--device", "--prompt", *common]),
     }
 
 
@@ -337,6 +337,7 @@ def test_the_demo_removes_only_a_demo(trained: Path, tmp_path: Path, capsys) -> 
 def test_the_demo_is_made_anew_after_any_command(tmp_path: Path, monkeypatch) -> None:
     """Whatever a run folder holds is removed with it; a file of a person's own keeps all of it."""
     monkeypatch.setattr("sumi.training_run.train_in", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("sumi.cli.demo._show", lambda _: None)
     demo = RunFolder(tmp_path / "demo")
     config = configure("ddpm", data="digits", settings=SETTINGS)
     demo.write_config(to_json(RunDescription(config, ImageSpec(1, 8, 8, 17, ()), "", 1.0)))

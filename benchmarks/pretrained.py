@@ -1,0 +1,67 @@
+"""Measures the models that come with Sumi again: python benchmarks/pretrained.py [NAME …] [-n N] [--write]
+
+Seconds for a sheet of 16 (CPU, all threads), and how many of n samples are within four levels of a training image; with
+``--distances`` the Fréchet distance to held-out images beside that of training ones, which takes minutes. ``--write``
+puts the figures on the models' cards.
+"""
+
+import argparse
+import json
+import time
+
+import torch
+
+import sumi
+from sumi.evaluation.images import Distances
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.pretrained.shipped import CARD, PLACE, names, read_card
+
+NEAR = 4.0
+"""Root mean square difference, in levels of 255, below which a sample counts as a copy."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="NAME", default=names())
+    parser.add_argument("-n", type=int, default=1000)
+    parser.add_argument("--distances", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    for name in options.models:
+        figures = measure(sumi.load(name, DiffusionModel), options.n, distances=options.distances)
+        for title, value in figures.items():
+            print(f"{name}: {title}: {value}", flush=True)
+        if options.write:
+            card = {**vars(read_card(name)), "figures": figures}
+            (PLACE / name / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+
+
+def measure(model: DiffusionModel, n: int, *, distances: bool) -> dict[str, str]:
+    """The figures, in words."""
+    training, held_out = model.load_images().split(model.config.data.held_out)
+    captions = getattr(held_out, "captions", None)
+    prompts = None if captions is None else [captions[k % len(captions)].splitlines()[0] for k in range(n)]
+    begin = time.perf_counter()
+    model.sample(16, prompt=prompts and prompts[:16], progress=False)
+    seconds = time.perf_counter() - begin
+    samples = model.sample(n, prompt=prompts, progress=False)
+    shift = 127.5 / samples[0].numel() ** 0.5
+    known = torch.cat([training.batch(part).flatten(1) for part in torch.arange(len(training)).split(1000)])
+    nearest = torch.cat([torch.cdist(part.flatten(1), known).min(1).values for part in samples.split(100)]) * shift
+    figures = {
+        "16 pictures": f"{seconds:.1f} s on {torch.get_num_threads()} threads",
+        f"within {NEAR:g} levels of a training image": f"{int((nearest < NEAR).sum())} of {n:,} samples",
+    }
+    if distances:
+        found = sumi.evaluate(model, n=n).evaluation
+        figures[f"Fréchet distance of {n:,} samples to held-out images, learned features"] = _interval(found.distances)
+        figures["the same of training images"] = _interval(found.real_distances)
+    return figures
+
+
+def _interval(found: Distances) -> str:
+    return f"{found.frechet.value:.2f} ({found.frechet.low:.2f} to {found.frechet.high:.2f})"
+
+
+if __name__ == "__main__":
+    main()
