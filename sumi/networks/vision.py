@@ -31,7 +31,7 @@ class VisionConfig:
     name: ClassVar[str] = "vision"
 
     widths: tuple[int, ...] = field(
-        default=(32, 96, 192), metadata={"help": f"channels of the three levels; multiples of {GROUP_WIDTH}"}
+        default=(32, 64, 128), metadata={"help": f"channels of the three levels; multiples of {GROUP_WIDTH}"}
     )
     blocks: tuple[int, ...] = field(default=(1, 2, 2), metadata={"most": 100, "help": "residual blocks of each level"})
     features: int = field(default=256, metadata={"most": 65_536, "help": "numbers that it gives, 1 or more"})
@@ -39,7 +39,7 @@ class VisionConfig:
     def __post_init__(self) -> None:
         if len(self.widths) != HALVINGS or any(width < 1 or width % GROUP_WIDTH for width in self.widths):
             raise InputError(
-                f"network.widths: {self.widths} are not {HALVINGS} multiples of {GROUP_WIDTH}; give such as 32,96,192"
+                f"network.widths: {self.widths} are not {HALVINGS} multiples of {GROUP_WIDTH}; give such as 32,64,128"
             )
         if len(self.blocks) != HALVINGS or min(self.blocks) < 0:
             raise InputError(
