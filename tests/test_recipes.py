@@ -53,10 +53,9 @@ OF_IMAGES = (
     "dit",
 )  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
+OF_TEXT = ("text-to-image", "stable-diffusion", "imagen")
 DIFFUSION = [
-    name
-    for name in RECIPES
-    if name not in ("noisy-classifier", "autoencoder", "judge", "text-to-image", "imagen", *BASELINES)
+    name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", "judge", *OF_TEXT, *BASELINES)
 ]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
@@ -115,6 +114,7 @@ def test_there_are_these() -> None:
         "latent",
         "dit",
         "text-to-image",
+        "stable-diffusion",
         "imagen",
         "autoencoder",
         "judge",

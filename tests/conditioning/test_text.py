@@ -28,6 +28,7 @@ from sumi.recipes import build
 from sumi.sampling.sampler import Guidance, Sampling
 from sumi.text.encoder import EncodedText, OwnEncoderConfig, TextEncoder
 from sumi.text.tokens import PADDING, START
+from sumi.training_run import train
 from tests.interrupted import killed_and_resumed
 from tests.labelled_mixture import OF_CLASS, POINTS, SCALES, SCHEDULES, guided_score, mixture
 from tests.tiny_models import conditioned_model, scrambled
@@ -296,6 +297,32 @@ def test_a_run_is_the_same_resumed_and_samples_by_prompts(folder: Path, tmp_path
     main(["sample", run, "--prompt", "flat ~ grey number", "-n", "3", "--out", str(tmp_path / "blend")])
     about = json.loads(Image.open(tmp_path / "blend" / "00001.png").text["sumi"])
     assert (about["prompt"], about["guidance"]) == ("flat ~0.5 grey number", 2.5)
+
+
+@pytest.mark.parametrize("network", ["unet", "transformer"])
+def test_words_to_latents_with_either_network(folder: Path, tmp_path: Path, network: str) -> None:
+    """Trained in two sittings as in one; the words count; pixels come out; inpainting takes them too."""
+    settings = ["autoencoder.steps=4", "autoencoder.network.widths=32", "autoencoder.network.blocks=1"]
+    settings += ["autoencoder.batch_size=8", "data.size=8", "training.batch_size=8", "training.sample_every=0"]
+    settings += ["sampling.steps=3", "training.checkpoint_every=2", f"network={network}", "network.embedding=32"]
+    settings += {
+        "unet": ["network.widths=32", "network.blocks=1", "network.attention=", "network.cross_attention=-1"],
+        "transformer": ["network.width=64", "network.blocks=1", "network.patch=2", "network.tokens=keys"],
+    }[network]
+    whole = train("stable-diffusion", data=folder, out=tmp_path / "whole", steps=4, settings=settings)
+    train("stable-diffusion", data=folder, out=tmp_path / "halted", steps=2, settings=settings)
+    model = train("stable-diffusion", data=folder, out=tmp_path / "halted", steps=4, resume=True)
+    for name, weight in whole.module.state_dict().items():
+        assert torch.equal(weight, model.module.state_dict()[name])
+    scrambled(model.network_denoiser)
+    one = model.sample(2, prompt="grey number 4", seed=1)
+    assert one.shape == (2, 1, 8, 8)
+    assert not torch.equal(one, model.sample(2, prompt="flat", seed=1))
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[:4] = True
+    inpainted = [model.inpaint(one[0], mask, 1, prompt=text) for text in ("flat", "grey number 4")]
+    assert not torch.equal(*inpainted)
+    torch.testing.assert_close(inpainted[0][0, :, 4:], one[0][:, 4:], rtol=0, atol=1e-6)  # what is known is kept
 
 
 def test_a_run_without_text_takes_no_prompt() -> None:

@@ -1,0 +1,32 @@
+"""Stable Diffusion (Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models", section 4.3).
+
+Words to latents: the U-Net attends to the words of a caption at each level, in the chain of 1000 steps whose √β rises
+linearly, and predicts ε. Captions are dropped for guidance. The words are read by a small transformer that is trained
+with it, where the original has CLIP's, and the autoencoder is trained first, or given.
+"""
+
+from dataclasses import replace
+
+from sumi.conditioning.text import TextConditioning
+from sumi.data.config import DataConfig
+from sumi.data.spec import DataSpec
+from sumi.models.diffusion.autoencoder import TrainedAutoencoder
+from sumi.models.diffusion.system import DiffusionConfig
+from sumi.networks.unet import UNetConfig
+from sumi.process.chain import QuadraticBeta
+from sumi.recipes import ddpm
+from sumi.sampling.sampler import Guidance
+
+
+def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
+    """Two levels, each with attention to the words; latents have no threshold."""
+    base = ddpm.recipe(data, spec)
+    return replace(
+        base,
+        recipe="stable-diffusion",
+        schedule=QuadraticBeta(beta_start=0.00085, beta_end=0.012),
+        autoencoder=TrainedAutoencoder(),
+        conditioning=(TextConditioning(),),
+        network=UNetConfig(widths=(64, 128), blocks=(1, 3), attention=(1,), cross_attention=(0, 1)),
+        sampling=replace(base.sampling, threshold="none", guidance=Guidance(scale=3.0)),
+    )
