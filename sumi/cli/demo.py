@@ -93,3 +93,4 @@ def _refuse_others(folder: RunFolder, config: SystemConfig) -> None:
     folder.refuse_foreign()
     if folder.is_described() and read_run(folder).config != config:
         raise InputError(f"out: {folder.path} holds another run; give another folder")
+    folder.refuse_to_clear()

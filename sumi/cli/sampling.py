@@ -10,7 +10,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sumi.cli.terminal import say
-from sumi.data.dataset import few
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ def prompt_of(model: DiffusionModel, options: argparse.Namespace) -> str | None:
 def note_unknown(model: DiffusionModel, prompts: Sequence[str]) -> None:
     """Name the words of ``prompts`` that no caption had in training."""
     if model.text is not None and (unknown := model.text.unknown(prompts)):
+        from sumi.data.dataset import few
+
         say(f"note: never seen in training: {few(unknown)}")
 
 

@@ -129,13 +129,17 @@ class RunFolder:
                     f"out: {self.path} holds {name}, which `sumi train` did not write; give another folder"
                 )
 
+    def refuse_to_clear(self) -> None:
+        """Raises InputError if there is a file of somebody else's."""
+        if foreign := self.foreign():
+            raise InputError(f"out: {self.path} holds {foreign[0]}, which no demo wrote; give another folder")
+
     def clear(self) -> None:
         """Remove all files of a demo's run; config.json goes last, so that a folder cleared in part is still the run's.
 
-        Raises InputError, before anything is removed, if there is a file of somebody else's; SumiError if it cannot.
+        Raises as `refuse_to_clear`, before anything is removed; SumiError if it cannot.
         """
-        if foreign := self.foreign():
-            raise InputError(f"out: {self.path} holds {foreign[0]}, which no demo wrote; give another folder")
+        self.refuse_to_clear()
         with writing(self.path):
             for path in self.path.iterdir():
                 if path.is_dir():

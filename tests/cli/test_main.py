@@ -89,7 +89,7 @@ def test_the_options_are_those_that_are_promised() -> None:
     restoration = ["-n", "--steps", "--method", "--seed", "--label", "--guidance", "--checkpoint", "--device", "--out"]
     guidance = ["--guidance-interval", "--guidance-rescale", "--negative", "--worse", "--worse-checkpoint"]
     guidance += ["--classifier", "--classifier-scale", "--threshold"]
-    restoration += [*guidance, *common]
+    restoration += ["--prompt", "--no-fit", *guidance, *common]
     assert options == {
         "train": sorted(
             [
@@ -113,6 +113,11 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--eta",
                 "--seed",
                 "--label",
+                "--prompt",
+                "--prompts",
+                "--augmentation",
+                "--format",
+                "--shard",
                 "--value",
                 "--guidance",
                 *guidance,
@@ -131,8 +136,18 @@ def test_the_options_are_those_that_are_promised() -> None:
         "reconstruct": sorted(["--checkpoint", "--out", "--device", *common]),
         "interpolate": sorted(
             [
-                *("-n", "--steps", "--solver", "--label", "--guidance", "--checkpoint", "--device", "--out"),
-                *guidance,
+                *(
+                    "-n",
+                    "--steps",
+                    "--solver",
+                    "--label",
+                    "--prompt",
+                    "--guidance",
+                    "--checkpoint",
+                    "--device",
+                    "--out",
+                ),
+                *("--no-fit", *guidance),
                 *common,
             ]
         ),
@@ -190,6 +205,7 @@ def test_a_run_folder_has_its_parts(trained: Path) -> None:
         "height": 8,
         "width": 8,
         "levels": 17,
+        "ends": None,
         "label_names": [],
     }
     assert json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 6
