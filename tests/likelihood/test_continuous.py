@@ -147,8 +147,8 @@ def test_impossible_starts_are_refused_by_name() -> None:
     for start in (-0.1, 1.0):
         with pytest.raises(InputError, match=r"^start: .* is not a time in"):
             ContinuousBound(VE().build(), start)
-    with pytest.raises(InputError, match=r"^levels: 300"):
-        ContinuousBound(VE().build(), levels=300)
+    with pytest.raises(InputError, match=r"^levels: 65537"):
+        ContinuousBound(VE().build(), levels=65_537)
     with pytest.raises(InputError, match=r"^prior_std: -1"):
         ContinuousBound(VE().build(), prior_std=-1)
 
