@@ -55,8 +55,8 @@ def refusal(schedule: str, parameterization: str, weighting: str, times: str) ->
         return "times: schedule=learned_chain is learned on its own grid; set times=grid"
     if weighting == "uncertainty" and times == "importance":
         return "times: weighting=uncertainty makes all times count alike; set times=grid"
-    if schedule == "erasing" and parameterization == "flow":
-        return "parameterization: schedule=erasing ends with an infinite slope, and so does flow"
+    if schedule == "erasing" and parameterization in ("flow", "smooth_flow"):
+        return f"parameterization: schedule=erasing ends with an infinite slope, and so does {parameterization}"
     if schedule == "erasing" and weighting == "flow":
         return "weighting: schedule=erasing ends with an infinite slope, and flow weighs it"
     if schedule == "erasing" and weighting == "likelihood" and times not in ("grid", "importance"):
@@ -85,6 +85,8 @@ class Exact(torch.nn.Module):
         offset = (x_t - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
         clean, noise = MEAN + alpha * STD**2 * offset, sigma * offset
         spread = (sigma**2 + alpha**2 / 4).sqrt()  # sigma_data = ½
+        power = alpha**2 + sigma**2
+        signal = alpha.maximum(0.1 * power.sqrt())  # least_signal = 0.1
         return {
             "clean": clean,
             "noise": noise,
@@ -92,13 +94,17 @@ class Exact(torch.nn.Module):
             "velocity": alpha * noise - sigma * clean,
             "score": -noise / sigma,
             "flow": alpha_slope * clean + sigma_slope * noise,
+            "smooth_flow": alpha_slope * clean + sigma_slope * noise,
+            "bounded_noise": (signal * (alpha * noise - sigma * clean) + sigma * x_t) / power,
             # Karras et al. 2022, eq. 8 with table 1: (σ̂ x_0 - sigma_data² ε)/(sigma_data √(σ̂² + sigma_data²))
             "edm": (sigma * clean - alpha / 4 * noise) / (spread / 2),
         }[self.parameterization]
 
     def forward(self, z: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
         alpha, sigma = self.now.alpha[:, None], self.now.sigma[:, None]
-        told = (sigma / alpha).log()[:, 0] / 4 if self.parameterization == "edm" else 1000 * self.now.t - 1
+        told = {"edm": (sigma / alpha).log()[:, 0] / 4, "smooth_flow": 4 * self.now.t - 2}.get(
+            self.parameterization, 1000 * self.now.t - 1
+        )
         torch.testing.assert_close(c_noise, told, rtol=1e-9, atol=1e-9)
         power = {"edm": sigma**2 + alpha**2 / 4, "energy": sigma**2 + alpha**2}.get(self.parameterization, 1.0)
         x_t = z * power**0.5

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sumi.denoising.denoiser import Denoised, FunctionDenoiser, NetworkDenoiser
 from sumi.denoising.exact import gaussian_denoiser
-from sumi.denoising.parameterization import ParameterizationConfig, PredictPreconditioned
+from sumi.denoising.parameterization import ParameterizationConfig, PredictPreconditioned, PredictSmoothFlow
 from sumi.errors import InputError
 from sumi.process.gaussian import expand
 from sumi.process.schedule import DATA, NoiseLevel, Schedule, noise_level, noise_levels
@@ -396,6 +396,8 @@ class ExactNetwork(nn.Module):
     def forward(self, scaled: Tensor, c_noise: Tensor) -> Tensor:
         if isinstance(self.parameterization, PredictPreconditioned):
             t = self.schedule.time(-8 * c_noise[:1])
+        elif self.parameterization == PredictSmoothFlow():
+            t = (c_noise[:1] + 2) / 4
         else:
             t = (c_noise[:1] + 1) / 1000
         now = noise_level(self.schedule, t.item())

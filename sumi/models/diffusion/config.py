@@ -10,7 +10,13 @@ from typing import ClassVar, Self
 from sumi.conditioning.conditioners import ConditioningConfig
 from sumi.config import describe, nearest, override, to_json
 from sumi.data.spec import DataSpec
-from sumi.denoising.parameterization import ParameterizationConfig, PredictEnergy, PredictFlow, PredictNoise
+from sumi.denoising.parameterization import (
+    ParameterizationConfig,
+    PredictEnergy,
+    PredictFlow,
+    PredictNoise,
+    PredictSmoothFlow,
+)
 from sumi.denoising.variance import FixedVariance, VarianceConfig
 from sumi.denoising.weighting import (
     FlowWeighting,
@@ -158,10 +164,10 @@ class DiffusionSettings(SystemConfig, ABC):
 
     def _check_erasing(self) -> None:
         """At t = 1 alpha falls without bound, and what counts its slope is infinite or says nothing."""
-        if self.parameterization == PredictFlow():
+        if self.parameterization in (PredictFlow(), PredictSmoothFlow()):
             raise InputError(
-                "parameterization: schedule=erasing ends with an infinite slope, and so does flow; set "
-                "parameterization=velocity"
+                "parameterization: schedule=erasing ends with an infinite slope, and so does "
+                f"{self.parameterization.name}; set parameterization=velocity"
             )
         if self.weighting == FlowWeighting():
             raise InputError(
