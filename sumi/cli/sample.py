@@ -338,7 +338,7 @@ def _prompts(model: DiffusionModel, options: argparse.Namespace, lines: list[str
             return None
         case None, [*several]:
             given: object = [several[i % len(several)] for i in range(options.start, options.start + options.n)]
-            note_unknown(model, several)
+            note_unknown(model, [*several, *([options.negative] if options.negative else [])])
         case text, _:
             given = text
     prompts = prompts_of(given, options.n)

@@ -289,8 +289,21 @@ def test_a_run_is_the_same_resumed_and_samples_by_prompts(folder: Path, tmp_path
     run = str(model.folder)
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("grey number 1\n\n  flat zebra \n")
-    main(["sample", run, "--prompts", str(prompts), "--batch-size", "1", "--out", str(tmp_path / "out")])
-    assert "note: never seen in training: zebra" in capsys.readouterr().out
+    main(
+        [
+            "sample",
+            run,
+            "--prompts",
+            str(prompts),
+            "--batch-size",
+            "1",
+            "--negative",
+            "a yak",
+            "--out",
+            str(tmp_path / "out"),
+        ]
+    )
+    assert "note: never seen in training: zebra, a, yak" in capsys.readouterr().out
     each = [json.loads(Image.open(tmp_path / "out" / f"0000{i}.png").text["sumi"])["prompt"] for i in range(2)]
     assert each == ["grey number 1", "flat zebra"]
     assert not (tmp_path / "out" / "00002.png").exists()
