@@ -3,7 +3,7 @@
 import argparse
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
-from sumi.cli.options import add_device, add_run
+from sumi.cli.options import add_device, add_end, add_run, add_settings
 from sumi.cli.terminal import counting, say, training_progress
 from sumi.errors import InputError
 
@@ -26,21 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="PATH|NAME", help="where the run's data are now (default: as before)")
     parser.add_argument("--seed", type=int, metavar="S", help="all randomness follows from it (default: the run's)")
     add_device(parser)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="section.field=value",
-        help="any field of the student's configuration; may be repeated (`sumi info` lists them)",
-    )
-    parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
-    parser.add_argument(
-        "--report",
-        choices=("full", "quick", "none"),
-        default="full",
-        help="at the end: full measures distances to real images (default); quick only shows samples and losses",
-    )
+    add_settings(parser, "the student's configuration", "`sumi info`")
+    add_end(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from sumi.cli.options import add_device
+from sumi.cli.options import add_device, add_settings
 from sumi.cli.terminal import counting_of, say
 from sumi.errors import InputError, SumiError
 
@@ -13,14 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", default="ddpm", metavar="R", help="a recipe, or a JSON configuration file (default: ddpm)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="section.field=value",
-        help="any field of the configuration; may be repeated",
-    )
+    add_settings(parser, "the configuration", "`sumi recipes NAME`")
     add_device(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for pictures and doctor.json (default: doctor-DATA)")
 

@@ -23,6 +23,29 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_settings(parser: argparse.ArgumentParser, of: str, command: str) -> None:
+    """--set; ``of``: whose fields they are, ``command``: what lists them."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="section.field=value",
+        help=f"any field of {of}; may be repeated ({command} lists them)",
+    )
+
+
+def add_end(parser: argparse.ArgumentParser) -> None:
+    """Of commands that train: whether to continue, and the report at the end."""
+    parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
+    parser.add_argument(
+        "--report",
+        choices=("full", "quick", "none"),
+        default="full",
+        help="at the end: full measures distances to real images (default); quick only shows samples and losses",
+    )
+
+
 def add_restoration(parser: argparse.ArgumentParser) -> None:
     """Of inpaint, upscale and restore."""
     parser.add_argument(

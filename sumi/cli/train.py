@@ -3,7 +3,7 @@
 import argparse
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
-from sumi.cli.options import add_device
+from sumi.cli.options import add_device, add_end, add_settings
 from sumi.cli.terminal import counting, say, training_progress
 
 
@@ -19,14 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (training.steps)")
     parser.add_argument("--seed", type=int, metavar="S", help="all randomness follows from it (default: 0)")
     add_device(parser)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="section.field=value",
-        help="any field of the configuration; may be repeated (`sumi recipes NAME` lists them)",
-    )
+    add_settings(parser, "the configuration", "`sumi recipes NAME`")
     parser.add_argument(
         "--autoencoder",
         metavar="RUN",
@@ -35,13 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", dest="start", metavar="RUN", help="begin from the averaged weights of this run, on other data"
     )
-    parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
-    parser.add_argument(
-        "--report",
-        choices=("full", "quick", "none"),
-        default="full",
-        help="at the end: full measures distances to real images (default); quick only shows samples and losses",
-    )
+    add_end(parser)
     parser.add_argument(
         "--no-report", action="store_const", const="none", dest="report", help="the same as --report none"
     )

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     model = prepared(options)
     image, settings = given_picture(model, options, options.image).x, sampling_options(model, options)
     if not options.strength and any(value is not None for value in (*settings.values(), options.label)):
-        say("note: strength 0 gives the image itself, whatever is said of sampling")
+        say("note: strength 0 gives the image itself, whatever the options of sampling")
     with counting("varying") as varying:
         given: SampleOptions = {**sample_options(model, options), "progress": varying}
         made = model.vary(image, options.strength, options.n, **given)

@@ -54,9 +54,9 @@ def write_archive(
     """Write the images ``indices`` into one file of ``how.format``, and grid.png (module docstring).
 
     ``make`` gives a batch (n, C, H, W) in the units of the file, of which ``shown`` makes uint8 (n, 1 or 3, H', W') for
-    the grid. Returns the file's path, None where other shards have yet to make
-    parts; and how many of this shard's images were there. Raises InputError for files that were made otherwise, before
-    anything is made; SumiError where one cannot be written.
+    the grid. Returns the file's path, None where other shards have yet to make parts; and how many of this shard's
+    images were there. Raises InputError for files that were made otherwise, before anything is made; SumiError where
+    one cannot be written.
     """
     file = folder / f"samples.{how.format}"
     claim, parts = file.with_name(f"{file.name}.json"), file.with_name(f"{file.name}.parts")
@@ -113,7 +113,7 @@ def _part(parts: Path, batch: range) -> Path:
 def _read(parts: Path, batch: range) -> NDArray[Any] | None:
     """The images of a part, (n, H, W, C); None where it is not there, or not whole."""
     try:
-        images = np.load(_part(parts, batch), allow_pickle=False)
+        images = np.load(_part(parts, batch), mmap_mode="r", allow_pickle=False)  # read where it is used
     except (OSError, ValueError, EOFError):
         return None
     return images if len(images) == len(batch) else None
@@ -155,7 +155,7 @@ def _gather(file: Path, parts: Path, indices: range, how: Writing, label_names: 
                 images = (image for array in arrays for image in array)
                 for k, (index, image) in enumerate(zip(indices, images, strict=True)):
                     png = io.BytesIO()
-                    pixels = torch.from_numpy(image).permute(2, 0, 1)
+                    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
                     encode(png, picture_of(pixels), {**how.facts(index), "index": index})
                     _add(archive, f"{index:05d}.png", png.getvalue())
                     if labels is not None:

@@ -77,9 +77,13 @@ def write_samples(
     """
     _refuse_places(folder)
     own = how.share(indices)
-    there = sum(is_made(_file(folder, index), how.facts(index)) for index in own)
+    there, whole = 0, set[int]()  # the images that are there, and the first of each batch that is
+    for batch in batches_of(own, how.batch_size):
+        made = sum(is_made(_file(folder, index), how.facts(index)) for index in batch)
+        there += made
+        whole |= {batch.start} if made == len(batch) else set()
     for batch in batches_of(own, how.batch_size, how.progress):
-        if not all(is_made(_file(folder, index), how.facts(index)) for index in batch):
+        if batch.start not in whole:
             _save(folder, make(batch), {index: how.facts(index) for index in batch})
     first = indices[:MOST_IN_GRID]
     if not all(is_made(_file(folder, index), how.facts(index)) for index in first):
@@ -172,7 +176,7 @@ def write_grid(
 ) -> Path:
     """grid.png of the first of the ``indices``, (n, C, H, W); returns its path.
 
-    ``each``: what is said of each image; below it stands its prompt, where it has one.
+    ``each``: what is known of each image; below it stands its prompt, where it has one.
     """
     facts = {**about, "index": indices.start, "count": len(indices)}
     images, prompts = images[:MOST_IN_GRID], [str(own["prompt"]) for own in each if "prompt" in own]

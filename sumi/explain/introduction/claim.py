@@ -27,8 +27,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """``idea``: what is said; ``experiment(pictures)``: measures it, on float32 (N, 3, H, W) in [-1, 1] where it "
-    "can."""
+    """``idea``: what introductions write; ``experiment(pictures)``: measures it.
+
+    ``pictures``: float32 (N, 3, H, W) in [-1, 1], for those experiments that need some.
+    """
 
     idea: str
     experiment: Callable[[Tensor], Finding]

@@ -185,7 +185,7 @@ def _straight(_: Tensor) -> Finding:
         def record(_step: int, _level: NoiseLevel, x: Tensor, path: list[Tensor] = path) -> None:
             path.append(x)
 
-        start = draws((500, 2), 10) * sqrt(float(noise_level(schedule, 1.0).sigma) ** 2)
+        start = draws((500, 2), 10) * float(noise_level(schedule, 1.0).sigma)
         sample(mixture(schedule), DDIM(), log_ratio(schedule, 200, 1.0), start, callback=record)
         points = torch.stack([start, *path])
         length = (points[1:] - points[:-1]).norm(dim=-1).sum(0)
