@@ -251,3 +251,8 @@ def test_every_field_has_a_meaning(config: DiffusionConfig) -> None:
 def test_a_misspelt_recipe_is_answered(config: DiffusionConfig) -> None:
     with pytest.raises(InputError, match=r"did you mean ddpm\?"):
         recipes.build("dpdm", DataConfig(source="digits"))
+
+
+def test_a_message_is_one_printable_line_whatever_it_quotes() -> None:
+    assert str(InputError("name: a\nb\x1b[31m is none")).isprintable()
+    assert "\\n" in str(InputError("name: a\nb is none"))

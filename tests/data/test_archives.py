@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sumi.boundary.files import lock
 from sumi.data import archives
 from sumi.data.archives import write_archive
 from sumi.data.files import Writing, write_samples
@@ -166,3 +167,25 @@ def test_a_shard_that_is_none_of_them_and_another_format_are_refused(shard: tupl
         how("npz", shard)
     with pytest.raises(InputError, match="format: zip is none of png, npz, npy, tar"):
         how("zip")
+
+
+def test_the_last_of_several_shards_waits_while_another_one_gathers(tmp_path: Path) -> None:
+    write_archive(tmp_path, images, INDICES, how("npy", (1, 2)), NAMES)
+    with (tmp_path / "samples.npy.json").open("rb") as held:
+        assert lock(held)
+        other = threading.Thread(target=write_archive, args=(tmp_path, images, INDICES, how("npy", (2, 2)), NAMES))
+        other.start()
+        other.join(0.5)
+        assert other.is_alive()
+        assert not (tmp_path / "samples.npy").exists()
+    other.join(60)
+    assert read_npy(tmp_path)[0].tobytes() == everything().tobytes()
+
+
+def test_a_part_of_fewer_images_than_its_batch_is_made_again(tmp_path: Path) -> None:
+    write_archive(tmp_path, images, INDICES, how("npy", (1, 2)), NAMES)
+    part = sorted((tmp_path / "samples.npy.parts").iterdir())[0]
+    np.save(part, np.load(part)[:2])
+    for shard in (1, 2):
+        write_archive(tmp_path, images, INDICES, how("npy", (shard, 2)), NAMES)
+    assert read_npy(tmp_path)[0].tobytes() == everything().tobytes()
