@@ -113,6 +113,12 @@ def test_ranges_that_differ_are_other_data() -> None:
     assert one.fitted_to(one.spec, "it") is one
 
 
+def test_the_same_levels_of_another_range_are_other_data() -> None:
+    one, double = (open_data(high * FLOATS, within(0, high)) for high in (1, 2))
+    assert np.array_equal(one.images, double.images)
+    assert one.fingerprint() != double.fingerprint()
+
+
 def test_resizing_keeps_channels_apart_and_the_range() -> None:
     flat = np.broadcast_to(np.array([0.0, 0.25, 0.5, 0.75, 1.0]), (4, 9, 9, 5)) + np.zeros((4, 9, 9, 5))
     data = open_data(flat, within(0, 1, size=(12, 6)))
