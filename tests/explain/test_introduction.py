@@ -68,6 +68,7 @@ NUMBERS = [
     ("The noise in the jump", r"measured: ([\d.]+) ±", 0.058, 0.014),
     ("As every β", r"is ([\d.]+) after", 0.5, 1e-4),
     ("Writing x_t", r"variance is ([\d.]+) times", 21.75, 1.5),  # E[x⁴ε²]/σ² - 4 over 4σ² for x = 1 + ε/2
+    ("To fill in a hole", r"whole samples by ([\d.]+)", 0.9, 0.012),  # four standard errors of 4,000
     ("To fill in a hole", r"should be ([\d.]+) ±", 0.9, 1e-9),
 ]
 

@@ -230,7 +230,7 @@ def test_bad_input_is_one_line(model: CascadeModel, words: Path, tmp_path: Path)
     shutil.copytree(model.folder, run)
     with pytest.raises(InputError, match=r"^sizes: .*|^data: a cascade makes images, and these are vectors"):
         train("imagen", data="swiss-roll", out=tmp_path / "points", steps=1)
-    with pytest.raises(InputError, match=r"already holds a run; resume it, or give another folder$"):
+    with pytest.raises(InputError, match=r"^out: [^ ]*/run already holds a run; resume it, or give another folder$"):
         train("imagen", data=words, out=run, steps=1, settings=[*TINY, "data.size=16", SIZES])
     with pytest.raises(InputError, match=r"^augmentation: 0.6 is out of range; give 0 to 0.5, the most in training$"):
         model.sample(1, augmentation=0.6)
