@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.networks.condition import ConditionShape, NetworkCondition
-from sumi.networks.transformer import LONGEST, Transformer, TransformerConfig, attention, rotate, rotations
+from sumi.networks.transformer import LONGEST, Block, Transformer, TransformerConfig, attention, rotate, rotations
 from tests.networks.stirred import stirred
 
 CONFIG = TransformerConfig(patch=2, width=32, blocks=5, head_width=16, registers=2, embedding=16)
@@ -140,6 +140,19 @@ def test_a_token_counts_as_often_as_its_weight_says(tokens: Literal["stream", "k
     torch.testing.assert_close(output(given, zero.masked_fill(last > 0, -torch.inf)), output(given[:, :2], None))
     twice = torch.cat([given, given[:, 2:]], 1)
     torch.testing.assert_close(output(given, zero + log(2) * last), output(twice, None))
+
+
+def test_what_a_token_among_the_keys_gives_is_its_value() -> None:
+    """Where nothing else counts, each position gets the second half of the token's keys and values, and no turn."""
+    block = stirred(Block(replace(CONFIG, tokens="keys"), token_width=5))
+    h, token = torch.randn(2, 6, CONFIG.width), torch.randn(2, 1, 5)
+    bias = torch.full((2, 1, 1, 7), -torch.inf)
+    bias[..., -1] = 0
+    angles = rotations(2, 3, CONFIG.head_width).float().repeat(1, 2)
+    turns = (angles.cos(), angles.sin())
+    found = block._attention(h, turns, token, bias)
+    weight = block.key_value.weight[CONFIG.width :]
+    torch.testing.assert_close(found, block.attended(token @ weight.T).expand(2, 6, -1))
 
 
 def test_attention_written_out_is_the_fused_one() -> None:
