@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
     parser.add_argument("-n", type=int, default=256, metavar="N", help="held-out items (default: up to 256)")
     parser.add_argument(
-        "--evaluations", type=int, default=100, metavar="K", help="noise levels for the bound of an item (default: 100)"
+        "--evaluations", type=int, metavar="K", help="noise levels for the bound of an item (default: 100)"
     )
     parser.add_argument(
         "--variance",
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="of it, or of a VAE's latent, for each item (default: 1; 256 of a VAE's)",
     )
-    parser.add_argument("--probes", type=int, default=1, metavar="K", help="for the ODE's trace (default: 1)")
+    parser.add_argument("--probes", type=int, metavar="K", help="for the ODE's trace (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     add_device(parser)
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
 def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
     from sumi.models.baselines.likelihood import likelihood_of_baseline
 
-    refuse(model, options, "variance", "dequantization", ode=True, probes=1, evaluations=100)
+    refuse(model, options, "variance", "dequantization", "probes", "evaluations", ode=True)
     with counting_of() as progress:
         found = likelihood_of_baseline(
             model, data=options.data, n=options.n, seed=options.seed, draws=options.draws, progress=progress
@@ -79,7 +79,7 @@ def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
 def _of_latents(model: DiffusionModel, options: argparse.Namespace) -> None:
     from sumi.models.diffusion.latent_bound import latent_bound
 
-    refuse(model, options, "variance", "dequantization", "draws", ode=True, probes=1, evaluations=100)
+    refuse(model, options, "variance", "dequantization", "draws", "probes", "evaluations", ode=True)
     with counting_of() as progress:
         found = latent_bound(model, data=options.data, n=options.n, seed=options.seed, progress=progress)
     say(f"-log p of {found.items} held-out images in bits/dim ({found.about}), ± standard error: at most")
@@ -97,11 +97,11 @@ def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
             data=options.data,
             n=options.n,
             seed=options.seed,
-            evaluations=options.evaluations,
+            evaluations=100 if options.evaluations is None else options.evaluations,
             variance=options.variance,
             ode=options.ode,
             dequantization=options.dequantization,
-            draws=1 if options.draws is None else options.draws,
+            draws=options.draws,
             probes=options.probes,
             progress=progress,
         )

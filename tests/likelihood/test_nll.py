@@ -513,10 +513,13 @@ def test_the_units() -> None:
     [
         ("points", {"dequantization": "uniform"}, "dequantization: the data are real numbers already"),
         ("points", {"draws": 2}, "draws: the data are real numbers"),
+        ("points", {"draws": 1}, "draws: the data are real numbers"),
+        ("points", {"probes": 1}, "probes: the trace is exact in 2 dimensions; leave it out"),
         ("points", {"variance": "small"}, "variance: small is for the steps of a chain"),
         ("pixels", {"variance": "learned"}, "variance: this model has not learned one"),
         ("pixels", {"ode": False, "dequantization": "uniform"}, "dequantization, draws, probes: are for the ODE"),
         ("pixels", {"ode": False, "draws": 3}, "dequantization, draws, probes: are for the ODE"),
+        ("pixels", {"ode": False, "probes": 1}, "dequantization, draws, probes: are for the ODE"),
         ("pixels", {"n": 1}, "n: 1 items are too few for a standard error"),
         ("pixels", {"seed": -1}, "seed: -1 "),
         ("pixels", {"evaluations": 0}, "evaluations: 0 is out of range"),

@@ -172,8 +172,8 @@ def ode_likelihood(
     *,
     dequantization: Dequantization | None = None,
     seed: int = 0,
-    draws: int = 1,
-    probes: int = 1,
+    draws: int | None = None,
+    probes: int | None = None,
     progress: Count | None = None,
 ) -> OdeLikelihood:
     """How the ODE of ``model`` tells a likelihood; a variational dequantiser is trained on ``known`` items (M, …).
@@ -183,7 +183,7 @@ def ode_likelihood(
     """
     model.space.refuse("the likelihood")
     network, levels = model.gaussian_denoiser(), model.items.levels
-    if probes > 1 and prod(model.items.shape) <= EXACT_TRACE:
+    if probes is not None and prod(model.items.shape) <= EXACT_TRACE:
         raise InputError(f"probes: the trace is exact in {prod(model.items.shape)} dimensions; leave it out")
     flow = integrator(network.trained_steps, stride=2 if (network.trained_steps or 0) >= LONG_CHAIN else 1)
     dequantizer: Dequantizer | None = None
@@ -191,7 +191,7 @@ def ode_likelihood(
     if levels is None:
         if dequantization is not None:
             raise InputError("dequantization: the data are real numbers already; leave it out")
-        if draws > 1:
+        if draws is not None:
             raise InputError("draws: the data are real numbers, which need no dequantization; leave it out")
         how = flow.how
     else:
@@ -199,8 +199,8 @@ def ode_likelihood(
         if name == "gaussian":
             start = noise_level(network.schedule, first_time(network, levels))
         dequantizer = _dequantizer(name, model, network, start, levels, known, seed, progress)
-        how = f"{flow.how}, {name} dequantisation" + (f", {draws} draws" if draws > 1 else "")
-    return OdeLikelihood(model, flow, start, dequantizer, how, seed, draws, probes)
+        how = f"{flow.how}, {name} dequantisation" + (f", {draws} draws" if (draws or 1) > 1 else "")
+    return OdeLikelihood(model, flow, start, dequantizer, how, seed, draws or 1, probes or 1)
 
 
 def _dequantizer(
@@ -252,20 +252,20 @@ def likelihood(
     variance: Variance | None = None,
     ode: bool = True,
     dequantization: Dequantization | None = None,
-    draws: int = 1,
-    probes: int = 1,
+    draws: int | None = None,
+    probes: int | None = None,
     progress: Count | None = None,
 ) -> tuple[Likelihood, SavedFigure]:
     """The likelihood of up to ``n`` held-out items of ``data`` (the run's own), and a plot of the bound by noise level.
 
     Both are written to ``nll/`` in the run folder. ``evaluations``: noise levels for the bound of an item; as many as
     the chain has steps evaluate each once. ``variance`` of a chain's steps: the learned one where there is one, else
-    small. ``dequantization``, ``draws`` and ``probes``: see the module docstring; ``ode`` False leaves it all out.
+    small. ``dequantization``, ``draws`` and ``probes`` (1 each): see `OdeLikelihood`; ``ode`` False leaves it all out.
     ``progress(what, done, total)``. Raises InputError.
     """
     model.space.refuse("the likelihood")
     _check(n, seed, evaluations, draws, probes, dequantization, variance)
-    of_ode = dequantization is not None or draws > 1 or probes > 1
+    of_ode = any(option is not None for option in (dequantization, draws, probes))
     match model.network_denoiser:
         case BinomialDenoiser() if variance is not None or of_ode:
             raise InputError("variance, dequantization, draws, probes: do not apply to bits; leave them out")
@@ -342,8 +342,8 @@ def _check(
     n: int,
     seed: int,
     evaluations: int,
-    draws: int = 1,
-    probes: int = 1,
+    draws: int | None = None,
+    probes: int | None = None,
     dequantization: str | None = None,
     variance: str | None = None,
 ) -> None:
@@ -358,7 +358,8 @@ def _check(
         if value is not None and value not in known:
             raise InputError(f"{name}: there is no {value!r}; {nearest(str(value), known)}")
     for name, value in (("evaluations", evaluations), ("draws", draws), ("probes", probes)):
-        whole(name, value, least=1, most=MOST_COUNT)
+        if value is not None:
+            whole(name, value, least=1, most=MOST_COUNT)
 
 
 def _estimate_bound(

@@ -68,13 +68,16 @@ METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint", TWISTED)
 DEFAULT: Final = "moment_matching"
 """For linear operators, as measured (docs/results/restoration.md)."""
 NONLINEAR: Final = "dps"
+NOISELESS: Final = ("ddnm", "repaint")
+"""They end at pictures that measure y exactly."""
 
 
 def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None = None, noise: float = 0.0) -> str:
     """The name of the method: ``method``, or else "trained" where the model is, DEFAULT, or NONLINEAR, the only one for
     an operator that is not linear.
 
-    Raises InputError for an unknown method, and where "trained" is named and the model is not.
+    Raises InputError for an unknown method, where "trained" is named and the model is not, and where the method cannot
+    take the operator or the noise.
     """
     names = (TRAINED, *METHODS)
     if method is not None and method not in names:
@@ -91,6 +94,10 @@ def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None 
             linear = True  # of latents, too
         case _:
             linear = is_linear(operator) and model.space.factor == 1  # a decoder is not
+    if method in NOISELESS and noise > 0:
+        raise InputError(f"noise: {method} takes a measurement without noise; give 0, or choose {DEFAULT}")
+    if method not in (None, TRAINED, NONLINEAR) and not linear:
+        raise InputError(f"method: {method} needs a linear operator of pixels; choose {NONLINEAR}")
     return method or (DEFAULT if linear else NONLINEAR)
 
 
