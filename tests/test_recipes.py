@@ -55,7 +55,7 @@ OF_IMAGES = (
 BASELINES = ("vae", "gan", "pixelcnn")
 OF_TEXT = ("text-to-image", "stable-diffusion", "imagen")
 DIFFUSION = [
-    name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", "judge", *OF_TEXT, *BASELINES)
+    name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", "judge", "clip", *OF_TEXT, *BASELINES)
 ]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
@@ -117,6 +117,7 @@ def test_there_are_these() -> None:
         "stable-diffusion",
         "imagen",
         "autoencoder",
+        "clip",
         "judge",
         *BASELINES,
     ]

@@ -51,6 +51,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="which checkpoint of --worse (or of RUN) to guide away from",
     )
+    parser.add_argument(
+        "--judge",
+        metavar="RUN",
+        help="of a text-to-image model: which attributes this judge reads of what captions say",
+    )
+    parser.add_argument("--clip", metavar="RUN", help="of a text-to-image model: how near this CLIP finds its captions")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     add_device(parser)
@@ -74,6 +80,8 @@ def run(options: argparse.Namespace) -> None:
         features=options.features,
         sweeps=options.sweeps,
         guidance=guidance_of(model, options),
+        judge=options.judge,
+        clip=options.clip,
     )
     say_measured(measured)
 
@@ -82,7 +90,18 @@ def _sets_with_progress(options: argparse.Namespace) -> Measured:
     """Measure A against B, showing what is going on. Raises InputError for an option of a run alone."""
     from sumi.report.evaluate import evaluate
 
-    for name in ("data", "sweeps", "trade_off", "scales", "classifier", "worse", "worse_checkpoint", "checkpoint"):
+    for name in (
+        "data",
+        "sweeps",
+        "trade_off",
+        "scales",
+        "classifier",
+        "worse",
+        "worse_checkpoint",
+        "checkpoint",
+        "judge",
+        "clip",
+    ):
         if getattr(options, name):
             raise InputError(f"{name}: is of the evaluation of a run; leave it out, or leave out {options.against}")
     with counting_of() as progress:
@@ -108,6 +127,8 @@ def measure_with_progress(
     sweeps: bool = False,
     guidance: GuidanceSweep | None = None,
     quick: bool = False,
+    judge: str | None = None,
+    clip: str | None = None,
 ) -> Measured:
     """Measure, showing what is going on."""
     from sumi.report.evaluate import evaluate
@@ -123,6 +144,8 @@ def measure_with_progress(
             guidance=guidance,
             progress=progress,
             quick=quick,
+            judge=judge,
+            clip=clip,
         )
 
 

@@ -99,6 +99,8 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--classifier", metavar="RUN", help="guide by this run of `sumi train noisy-classifier`")
     parser.add_argument("--classifier-scale", type=float, metavar="S", help="of its gradient: 0 none (default: 1)")
+    parser.add_argument("--clip", metavar="RUN", help="guide towards --prompt by this run of `sumi train clip`")
+    parser.add_argument("--clip-scale", type=float, metavar="S", help="of its gradient: 0 none (default: 1)")
     parser.add_argument(
         "--threshold", choices=("none", "static", "dynamic"), help="what keeps pixels in range (default: the run's)"
     )

@@ -342,7 +342,8 @@ def _prompts(model: DiffusionModel, options: argparse.Namespace, lines: list[str
         case text, _:
             given = text
     prompts = prompts_of(given, options.n)
-    model.condition_of(range(len(prompts)), None, prompt=prompts)
+    if model.text is not None or options.clip is None:
+        model.condition_of(range(len(prompts)), None, prompt=prompts)
     return prompts
 
 

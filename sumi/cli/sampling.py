@@ -27,6 +27,8 @@ GUIDANCE: Final = {
     "worse_checkpoint": "worse",
     "classifier": "classifier",
     "classifier_scale": "classifier_scale",
+    "clip": "clip",
+    "clip_scale": "clip_scale",
 }
 """The field of `Guidance` that each option is of."""
 BESIDES: Final = (*(name for name in GUIDANCE if name != "guidance"), "threshold")
@@ -88,10 +90,12 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
     own = model.config.sampling.guidance
     if "classifier_scale" in given and "classifier" not in given:
         raise InputError("classifier_scale: is that of a classifier, and none is given; add --classifier")
+    if "clip_scale" in given and "clip" not in given:
+        raise InputError("clip_scale: is that of a CLIP, and none is given; add --clip")
     if "interval" in given:
         given["interval"] = read_interval(options.guidance_interval)
     if given.get("scale", own.scale) == 1:
-        needing = ("worse", "negative", "rescale", *(() if "classifier" in given else ("interval",)))
+        needing = ("worse", "negative", "rescale", *(() if given.keys() & {"classifier", "clip"} else ("interval",)))
         for name in (name for name in needing if name in given):
             option = {"rescale": "guidance_rescale", "interval": "guidance_interval"}.get(name, name)
             raise InputError(f"{option}: counts as far as --guidance says, and that is 1; add --guidance 2")
@@ -147,8 +151,8 @@ def digest_of(model: TrainedModel, options: argparse.Namespace, *more: object) -
     worse, step = getattr(options, "worse", None), getattr(options, "worse_checkpoint", None)
     if worse is not None or step is not None:
         parts.append(weights_of(worse or model.folder, step))
-    if getattr(options, "classifier", None) is not None:
-        parts.append(weights_of(options.classifier))
+    guides = [getattr(options, name, None) for name in ("classifier", "clip")]
+    parts += [weights_of(guide) for guide in guides if guide is not None]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 

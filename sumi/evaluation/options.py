@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from sumi.errors import InputError
 from sumi.evaluation.guidance import GuidanceSweep
 from sumi.features.open import LEARNED
+from sumi.models.attributes import JudgeModel
+from sumi.models.clip import ClipModel
 from sumi.progress import Count
 
 
@@ -16,7 +18,8 @@ class Options:
     samples. ``features``: the space to measure images in, "learned" or the path of a network (see `open_space`).
     ``sweeps``: also sweep the sampler's randomness and number of steps. ``guidance``: also sweep guidance scales
     (`sumi.evaluation.guidance.guidance_sweep`). ``quick``: of images, only show samples and losses, and measure no
-    distances. ``progress(what, done, total)``.
+    distances. ``judge`` and ``clip``: of a text-to-image model, also measure what it makes of captions
+    (`sumi.evaluation.prompts`). ``progress(what, done, total)``.
     """
 
     data: object = None
@@ -27,6 +30,8 @@ class Options:
     guidance: GuidanceSweep | None = None
     progress: Count | None = None
     quick: bool = False
+    judge: JudgeModel | None = None
+    clip: ClipModel | None = None
 
     def refuse(self, what: str, *names: str) -> None:
         """Raises InputError if an option of ``names`` is set; the evaluation of ``what`` has none of them."""

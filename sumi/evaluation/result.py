@@ -9,6 +9,7 @@ from sumi.boundary.files import write_whole
 from sumi.evaluation.attributes import JudgeEvaluation
 from sumi.evaluation.autoencoder import AutoencoderEvaluation
 from sumi.evaluation.images import Evaluation
+from sumi.evaluation.retrieval import ClipEvaluation
 from sumi.metrics.intervals import Estimate
 from sumi.models.classifier import AccuracyByNoise
 
@@ -36,7 +37,15 @@ class Measured:
     The files are those in the run folder, which its next evaluation writes over; `report` writes these again.
     """
 
-    evaluation: Evaluation | VectorEvaluation | AccuracyByNoise | AutoencoderEvaluation | JudgeEvaluation | None
+    evaluation: (
+        Evaluation
+        | VectorEvaluation
+        | AccuracyByNoise
+        | AutoencoderEvaluation
+        | ClipEvaluation
+        | JudgeEvaluation
+        | None
+    )
     verdict: str
     page: Path
     files: tuple[Path, ...]

@@ -1,9 +1,10 @@
 """A model's denoiser, conditioned and guided:
 
-    condition → classifier-free guidance or autoguidance → classifier guidance → thresholding
+    condition → classifier-free guidance or autoguidance → classifier guidance → CLIP guidance → thresholding
 
 Classifier-free guidance, a negative class and autoguidance extrapolate (`sumi.guidance.extrapolation`), a classifier
-adds its gradient to the result (`sumi.guidance.classifier`), and a threshold finally keeps x̂_0 in range.
+adds its gradient to the result (`sumi.guidance.classifier`), as does a CLIP (`sumi.guidance.clip`), and a threshold
+finally keeps x̂_0 in range.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from sumi.data.spec import expect
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance, NoisyClassifier
+from sumi.guidance.clip import ClipGuide, clip_guided
 from sumi.guidance.extrapolation import ALWAYS, Extrapolation, Interval
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
 from sumi.sampling.sampler import Guidance, Sampling, Threshold
@@ -34,12 +36,24 @@ def guided(
     condition where none is given.
     """
     guidance, own = sampling.guidance, condition
+    if own is not None and "clip" in own:
+        own = own.without("clip") or None  # it is for the guide alone
     if own is not None and guidance.classifier is not None and not _knows(network, "labels"):
         own = own.without("labels") or None  # they are for the classifier alone
     denoiser = _extrapolated(network, own, guidance, names, shape)
     if guidance.classifier is not None:
         denoiser = _by_classifier(denoiser, condition, guidance, len(names))
+    if guidance.clip is not None:
+        denoiser = _by_clip(denoiser, condition, guidance)
     return thresholded(denoiser, sampling.threshold)
+
+
+def _by_clip(denoiser: Denoiser, condition: Condition | None, guidance: Guidance) -> Denoiser:
+    """``denoiser`` guided towards the texts of the condition, where the CLIP can see a picture."""
+    guide = expect(guidance.clip, ClipGuide, f"guidance.clip: a {type(guidance.clip).__name__} is none; give a run")
+    if condition is None or "clip" not in condition:
+        raise InputError("guidance.clip: guides towards a prompt, and none is given; give a prompt")
+    return clip_guided(denoiser, guide.towards(condition["clip"]), guidance.clip_scale, _interval(guidance))
 
 
 def _extrapolated(

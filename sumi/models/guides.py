@@ -1,12 +1,15 @@
-"""The runs that guide a model: a classifier of noisy images, or a worse model of the same data."""
+"""The runs that guide a model: a classifier of noisy images, a CLIP, or a worse model of the same data."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sumi.errors import InputError
+from sumi.guidance.clip import ClipGuide
 from sumi.models.classifier import ClassifierModel
+from sumi.models.clip import ClipModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.sampling.sampler import Guidance
@@ -14,11 +17,36 @@ from sumi.sampling.sampler import Guidance
 
 @torch.inference_mode(False)  # an inference tensor gives no gradient
 def loaded(model: DiffusionModel, guidance: Guidance) -> Guidance:
-    """``guidance`` with its run folders and models replaced by their denoiser and classifier.
+    """``guidance`` with its run folders and models replaced by their denoiser, classifier and guide.
 
     Raises InputError if their images or classes differ from the model's.
     """
-    return replace(guidance, worse=_worse(model, guidance.worse), classifier=_classifier(model, guidance.classifier))
+    return replace(
+        guidance,
+        worse=_worse(model, guidance.worse),
+        classifier=_classifier(model, guidance.classifier),
+        clip=_clip(model, guidance.clip),
+    )
+
+
+def _clip(model: DiffusionModel, clip: object) -> object:
+    match clip:
+        case str() | Path():
+            return _clip(model, load(clip, ClipModel, device=str(model.device)))
+        case ClipModel(items=items, module=network):
+            if items.shape != model.items.shape:
+                raise InputError(
+                    f"guidance.clip: {clip.folder} sees pictures of {items.shape}, and the model makes "
+                    f"{model.items.shape}; train one on its data"
+                )
+
+            def log_match(x_0: Tensor, texts: Tensor) -> Tensor:
+                cosines = (network.pictures(model.space.decode(x_0)) * texts).sum(1)
+                return network.loss.log_match(network.logits(cosines))
+
+            return ClipGuide(clip.embed_text, log_match)
+        case _:
+            return clip
 
 
 def _worse(model: DiffusionModel, worse: object) -> object:

@@ -231,6 +231,8 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         sweeps: bool = False,
         guidance: "GuidanceSweep | None" = None,
         quick: bool = False,
+        judge: "TrainedModel | str | Path | None" = None,
+        clip: "TrainedModel | str | Path | None" = None,
         progress: Count | bool | None = None,
     ) -> "Measured":
         """Evaluate it and write ``report/`` in its run folder: see `sumi.evaluate`."""
@@ -245,6 +247,8 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             sweeps=sweeps,
             guidance=guidance,
             quick=quick,
+            judge=judge,
+            clip=clip,
             progress=progress,
         )
 

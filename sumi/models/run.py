@@ -16,6 +16,7 @@ from sumi.models.autoencoder import AutoencoderConfig
 from sumi.models.baselines.model import BaselineConfig
 from sumi.models.cascade import CascadeConfig
 from sumi.models.classifier import NoisyClassifierConfig
+from sumi.models.clip import ClipConfig
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import FORMAT, upgraded
@@ -34,7 +35,15 @@ from sumi.training.checkpoint import (
 from sumi.training.manifest import read_manifest
 from sumi.training.run_folder import RunFolder
 
-SYSTEMS = DiffusionConfig | NoisyClassifierConfig | BaselineConfig | AutoencoderConfig | JudgeConfig | CascadeConfig
+SYSTEMS = (
+    DiffusionConfig
+    | NoisyClassifierConfig
+    | BaselineConfig
+    | AutoencoderConfig
+    | ClipConfig
+    | JudgeConfig
+    | CascadeConfig
+)
 
 Model = TypeVar("Model", bound=TrainedModel)
 

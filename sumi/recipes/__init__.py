@@ -12,6 +12,7 @@ from sumi.models.model import SystemConfig
 from sumi.recipes import (
     autoencoder,
     classifier_free,
+    clip,
     colourise,
     consistency,
     ddpm,
@@ -65,6 +66,7 @@ RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], SystemConfig]]] = {
     "stable-diffusion": stable_diffusion.recipe,
     "imagen": imagen.recipe,
     "autoencoder": autoencoder.recipe,
+    "clip": clip.recipe,
     "judge": judge.recipe,
     "vae": vae.recipe,
     "gan": gan.recipe,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,18 +19,23 @@ from sumi.evaluation.guidance import GuidanceSweep, trade_off
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, learn_features
 from sumi.evaluation.loss_by_noise import ITEMS, LossByLogSnr, loss_by_log_snr
 from sumi.evaluation.options import Options
+from sumi.evaluation.prompts import evaluate_prompts
 from sumi.evaluation.result import Measured
 from sumi.evaluation.sweeps import sweep_sampler
 from sumi.features.learned import FEWEST_IMAGES
 from sumi.features.network import FeatureNetwork
 from sumi.features.open import LEARNED, open_space
 from sumi.features.space import FeatureSpace
+from sumi.models.attributes import JudgeModel
+from sumi.models.clip import ClipModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
+from sumi.models.run import load
 from sumi.progress import Count, count_shown, counting_one
 from sumi.randomness import Purpose, generator
 from sumi.report.autoencoder import evaluate_autoencoder
 from sumi.report.classifier import evaluate_classifier
+from sumi.report.clip import evaluate_clips
 from sumi.report.images import SHOWN, ImageReport
 from sumi.report.judge import evaluate_judge
 from sumi.report.page import Verdict
@@ -40,6 +45,7 @@ from sumi.report.vectors import evaluate_vectors
 from sumi.report.verdict import verdict
 from sumi.training.run_folder import RunFolder
 
+Guide = TypeVar("Guide", bound=TrainedModel)
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
 
@@ -59,10 +65,13 @@ def evaluate(
     device: str | None = None,
     progress: Count | bool | None = None,
     quick: bool = False,
+    judge: TrainedModel | str | Path | None = None,
+    clip: TrainedModel | str | Path | None = None,
 ) -> Measured:
     """Evaluate the model as suits what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
 
-    ``quick``: of a model that makes images, without a feature network and distances.
+    ``quick``: of a model that makes images, without a feature network and distances. ``judge`` and ``clip``: runs that
+    read what a text-to-image model makes of captions.
 
     With ``against``, ``model`` and it are two sets of images, which `evaluate_sets` measures against each other on
     ``device``, writing its report into ``out``.
@@ -77,6 +86,7 @@ def evaluate(
         with count_shown(progress) as count:
             options = Options(data, n, seed, path("features", features), sweeps, guidance, count, quick)
             return evaluate_sets(model, against, options, out=out, device=device)
+    judge, clip = _loaded("judge", judge, JudgeModel), _loaded("clip", clip, ClipModel)
     for field, value in (("out", out), ("device", device)):
         if value is not None:
             raise InputError(f"{field}: is of the evaluation of two sets of images; leave it out")
@@ -85,8 +95,18 @@ def evaluate(
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
     with count_shown(progress) as count:
         return EVALUATIONS[model.evaluated_as](
-            model, Options(data, n, seed, path("features", features), sweeps, guidance, count, quick)
+            model, Options(data, n, seed, path("features", features), sweeps, guidance, count, quick, judge, clip)
         )
+
+
+def _loaded(name: str, given: object, wanted: type[Guide]) -> Guide | None:
+    match given:
+        case None:
+            return None
+        case str() | Path():
+            return load(given, wanted)
+        case _:
+            return expect(given, wanted, f"{name}: {shown(given)} is none; give a run of {wanted.what}")
 
 
 def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
@@ -104,7 +124,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
             diffusion = model
         case _:
             diffusion = None
-            options.refuse(f"a {model.config.recipe}", "sweeps", "guidance")
+            options.refuse(f"a {model.config.recipe}", "sweeps", "guidance", "judge", "clip")
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     dataset = other if other is not None and other.fingerprint() == known else model.load_images()
@@ -174,6 +194,11 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     if dataset.fingerprint() != known:
         note = "The data have changed since training, so the model may have been trained on held-out images."
         words = replace(words, points=(*words.points, ("Note", note)))
+    judged = None
+    if diffusion is not None and (options.judge is not None or options.clip is not None):
+        judged = evaluate_prompts(
+            diffusion, dataset, judge=options.judge, clip=options.clip, n=n, seed=seed, progress=progress
+        )
     unfinished = "" if diffusion is None else short_of(diffusion)
     if unfinished:
         words = replace(words, headline=f"{words.headline} {unfinished}")
@@ -188,6 +213,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         evaluation,
         swept,
         traded,
+        judged,
         held_out_loss,
         learned_loss,
         general,
@@ -271,6 +297,7 @@ EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
     "vectors": evaluate_vectors,
     "classifiers": evaluate_classifier,
     "autoencoders": evaluate_autoencoder,
+    "clips": evaluate_clips,
     "judges": evaluate_judge,
 }
 """By `TrainedModel.evaluated_as`."""

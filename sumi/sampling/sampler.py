@@ -143,7 +143,8 @@ class Guidance:
 
     ``negative``: a class to guide away from, instead of from no class. ``worse``: a worse denoiser to guide away from:
     a run folder, a model of one, or a `NetworkDenoiser`. ``classifier``: a run folder of a noisy classifier, a model of
-    one, or a `NoisyClassifier`. ``interval`` holds for both kinds of guidance. Raises InputError for values out of
+    one, or a `NoisyClassifier`. ``clip``: a run folder of a CLIP, or a model of one, which guides towards the prompt.
+    ``interval`` holds for all kinds of guidance. Raises InputError for values out of
     range, and for both a negative class and a worse denoiser.
     """
 
@@ -160,11 +161,13 @@ class Guidance:
     )
     negative: str | None = field(default=None, metadata={"help": "a class to guide away from, instead of from none"})
     classifier_scale: float = field(default=1.0, metadata={"help": "of a classifier's gradient (s); 0: none"})
+    clip_scale: float = field(default=1.0, metadata={"help": "of a CLIP's gradient (s); 0: none"})
     worse: object = field(default=None, metadata={"stored": False})
     classifier: object = field(default=None, metadata={"stored": False})
+    clip: object = field(default=None, metadata={"stored": False})
 
     def __post_init__(self) -> None:
-        for name in ("scale", "rescale", "classifier_scale"):
+        for name in ("scale", "rescale", "classifier_scale", "clip_scale"):
             object.__setattr__(self, name, real(f"guidance.{name}", getattr(self, name)))
         if self.interval is not None:
             object.__setattr__(self, "interval", _interval(self.interval))

@@ -111,3 +111,13 @@ def _part(text: str) -> Part:
 def without_marks(prompts: Sequence[str]) -> list[str]:
     """The different texts in prompts, without weights and shares."""
     return list(dict.fromkeys(part.text for prompt in dict.fromkeys(prompts) for part in read_prompt(prompt).parts))
+
+
+def plain_texts(given: object, count: int) -> list[str]:
+    """The prompt of each of ``count`` samples as a text alone, without weights. Raises InputError for a blend."""
+    texts = prompts_of(given, count)
+    parts = [read_prompt(text).parts for text in texts]
+    for text, each in zip(texts, parts, strict=True):
+        if len(each) > 1:
+            raise InputError(f"prompt: {text[:80]} blends two texts, and a CLIP guides towards one; give one of them")
+    return [each[0].text for each in parts]

@@ -88,7 +88,7 @@ def test_the_options_are_those_that_are_promised() -> None:
     common = ["--help", "-h"]
     restoration = ["-n", "--steps", "--method", "--seed", "--label", "--guidance", "--checkpoint", "--device", "--out"]
     guidance = ["--guidance-interval", "--guidance-rescale", "--negative", "--worse", "--worse-checkpoint"]
-    guidance += ["--classifier", "--classifier-scale", "--threshold"]
+    guidance += ["--classifier", "--classifier-scale", "--clip", "--clip-scale", "--threshold"]
     restoration += ["--prompt", "--no-fit", *guidance, *common]
     assert options == {
         "train": sorted(
@@ -154,7 +154,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "evaluate": sorted(
             [
                 *("--data", "-n", "--features", "--sweeps", "--trade-off", "--scales", "--classifier", "--worse"),
-                *("--worse-checkpoint", "--seed", "--checkpoint", "--device", "--out"),
+                *("--worse-checkpoint", "--judge", "--clip", "--seed", "--checkpoint", "--device", "--out"),
                 *common,
             ]
         ),

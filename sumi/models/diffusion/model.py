@@ -27,6 +27,7 @@ from sumi.data.spec import expect
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
+from sumi.guidance.clip import ClipGuide
 from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, Tiling, condition_of_windows, tiling_of
 from sumi.models.diffusion import restoration
@@ -57,6 +58,7 @@ from sumi.sampling.sampler import (
     given_options,
 )
 from sumi.sampling.sdedit import at_strength, rest_of
+from sumi.text.prompt import plain_texts
 
 
 class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | BinomialDenoiser]):
@@ -126,7 +128,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             tiling = self._tiling(size)
             condition = None if condition is None else condition_of_windows(condition, self.images.shape, size)
         guidance = sampling.guidance
-        if self.binomial and condition is None and guidance.worse is None and guidance.classifier is None:
+        if self.binomial and condition is None and guidance.worse is guidance.classifier is guidance.clip is None:
             found = thresholded(self.network_denoiser, sampling.threshold)
         else:
             found = guided(self.gaussian_denoiser(), condition, sampling, self.items.label_names, shape)
@@ -136,7 +138,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         """The run's own with ``options``, and with the runs that are to guide loaded. Raises InputError."""
         sampling = self.config.sampling.replaced(options)
         guidance = sampling.guidance
-        if guidance.worse is not None or guidance.classifier is not None:
+        if any(guide is not None for guide in (guidance.worse, guidance.classifier, guidance.clip)):
             from sumi.models.guides import loaded  # it loads runs, which hold models such as this
 
             return replace(sampling, guidance=loaded(self, guidance))
@@ -356,9 +358,16 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         if prompt is not None:
             if condition is not None and "text" in condition:
                 raise InputError("prompt: is part of the condition that is given; give one of them")
-            if self.text is None:
-                raise InputError("prompt: this model was trained without captions; train text-to-image")
-            named["text"] = prompt
+            guide = None if guidance is None else guidance.clip
+            if self.text is not None:
+                named["text"] = prompt
+            elif guide is None:
+                raise InputError(
+                    "prompt: this model was trained without captions; train text-to-image, or guide by a CLIP"
+                )
+            if guide is not None:
+                guide = expect(guide, ClipGuide, f"guidance.clip: a {type(guide).__name__} is none; give a run")
+                found = Condition(found, clip=guide.embed(plain_texts(prompt, len(indices))))
         if condition is not None and found is not condition:
             named |= condition
         if "labels" in named and (conditioner is None or "labels" not in conditioner.names):

@@ -1,0 +1,125 @@
+"""CLIP from end to end: what it learns, finds, classifies and refuses, and how it resumes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sumi import recipes
+from sumi.cli.main import main
+from sumi.config import from_json, to_json
+from sumi.data.batch import batch_of
+from sumi.data.config import DataConfig
+from sumi.data.dataset import every_label, everything
+from sumi.errors import InputError
+from sumi.models.clip import ClipConfig, ClipModel, ClipObjective
+from sumi.models.run import load
+from sumi.training_run import train
+from tests.coloured import coloured
+
+SMALL = [
+    *("network.widths=16,16,16", "network.blocks=0,1,0", "network.features=32", "data.held_out=0.3", "width=16"),
+    *("encoder.width=32", "encoder.layers=1", "encoder.length=16", "encoder.tokens=300"),
+    *("training.batch_size=32", "training.warmup_steps=5", "training.precision=fp32", "training.learning_rate=1e-2"),
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> ClipModel:
+    return train("clip", data=coloured(), out=tmp_path_factory.mktemp("clip") / "run", steps=250, settings=SMALL)
+
+
+def test_it_finds_the_captions_of_held_out_pictures(model: ClipModel, capsys) -> None:
+    """One of 32 captions by itself, colours without training on classes, and chance with captions of others."""
+    measured = model.evaluate(data=coloured())
+    found = measured.evaluation
+    assert found.gallery <= 32
+    assert found.found.texts[0].value > 0.5 > 0.2 > found.shuffled.texts[0].value
+    assert found.found.pictures[1].value > 0.8
+    _, held_out = coloured().split(0.3)
+    named = model.classify(everything(held_out))
+    right = int((named == every_label(held_out)).sum())
+    assert found.zero_shot.accuracy.value == right / len(held_out) > 0.8
+    assert "among its first five" in measured.page.read_text()
+    assert main(["info", str(model.folder)]) == 0
+    assert "clip on memory" in capsys.readouterr().out
+
+
+def test_scores_are_cosines_of_unit_vectors(model: ClipModel) -> None:
+    images, texts = everything(coloured(1))[:5], ["a red square", "a small blue square at the top left"]
+    u, v = model.embed_images(images), model.embed_text(texts)
+    assert (u.shape, v.shape) == ((5, 16), (2, 16))
+    for vectors in (u, v):
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
+    torch.testing.assert_close(model.score(images, texts), u @ v.T)
+    torch.testing.assert_close(model.embed_text(texts[0]), v[:1])
+    order = model.classify(images, ["blue", "red"], "a small {} square")
+    assert order.tolist() == model.score(images, ["a small blue square", "a small red square"]).argmax(1).tolist()
+
+
+def test_the_loss_is_that_of_the_pictures_and_captions_of_a_batch() -> None:
+    """Each picture alone but for the others' captions; equal captions do not count against each other."""
+    data = coloured(2)
+    config = replace(recipes.build("clip", DataConfig(source="digits")), width=8)
+    torch.manual_seed(0)
+    objective = config.build(data.spec)
+    assert isinstance(objective, ClipObjective)
+    objective.fit(data)
+    items = np.array([0, 5, 32, 9])  # 32 is another picture of the caption of 0
+    batch = batch_of(data, items, np.arange(4), step=1, seed=0)
+    texts = [(data.captions or ())[i] for i in items.tolist()]
+    assert texts[0] == texts[2]
+    model = objective.model
+    z = model(batch.x, model.text.tokens(texts))
+    sign = 2 * torch.eye(4) - 1
+    terms = -(sign * z).sigmoid().log()
+    terms[0, 2] = terms[2, 0] = 0
+    torch.testing.assert_close(objective(batch), terms.sum(1), rtol=1e-4, atol=1e-5)
+    assert float(model.log_scale.detach().exp()) == pytest.approx(10)
+    assert float(model.bias.detach()) == -10
+
+
+def test_it_resumes_bit_for_bit_and_is_saved_and_loaded(tmp_path: Path) -> None:
+    data = coloured(2)
+    whole = train("clip", data=data, out=tmp_path / "whole", steps=6, settings=SMALL)
+    settings = [*SMALL, "training.checkpoint_every=3"]
+    train("clip", data=data, out=tmp_path / "parts", steps=6, settings=settings)
+    newest = tmp_path / "parts" / "checkpoints" / "00000006"
+    for file in newest.iterdir():
+        file.unlink()
+    newest.rmdir()
+    again = train("clip", data=data, out=tmp_path / "parts", steps=6, settings=settings, resume=True)
+    whole.save(tmp_path / "saved")
+    for other in (again, load(tmp_path / "saved", ClipModel)):
+        for name, value in whole.module.state_dict().items():
+            assert torch.equal(value, other.module.state_dict()[name]), name
+    assert from_json(ClipConfig, to_json(whole.config)) == whole.config
+
+
+def test_the_softmax_loss_trains_too(tmp_path: Path) -> None:
+    trained = train("clip", data=coloured(2), out=tmp_path / "run", steps=3, settings=[*SMALL, "loss=softmax"])
+    assert float(trained.module.log_scale.exp()) == pytest.approx(1 / 0.07, rel=0.1)
+
+
+def test_bad_input_is_one_line(model: ClipModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"text needs images with captions"):
+        train("clip", data="digits", out=tmp_path / "a", steps=1)
+    with pytest.raises(InputError, match="holds no images, and this network looks at pictures"):
+        train("clip", data="swiss-roll", out=tmp_path / "b", steps=1)
+    for texts, answer in (
+        ("  ", r"^prompt: ' ' says nothing"),
+        ([], r"^texts: \[\] is no text; give one, or a list"),
+        (["red", 7], "^prompt: 7 says nothing"),
+        ("red " * 30, r"^prompt: red red .* has 60 tokens; this CLIP takes 15; shorten it"),
+    ):
+        with pytest.raises(InputError, match=answer):
+            model.embed_text(texts)
+    with pytest.raises(InputError, match=r"^images: are \(2, 1, 8, 8\); "):
+        model.embed_images(torch.zeros(2, 1, 8, 8))
+    with pytest.raises(InputError, match=r"^template: red has no place for a name"):
+        model.classify(torch.zeros(1, 3, 16, 16), template="red")
+    for setting, answer in (("width=1", "^width: 1 is too few"), ("network.widths=16,20,16", "^network.widths: ")):
+        with pytest.raises(InputError, match=answer):
+            train("clip", data=coloured(1), out=tmp_path / "c", steps=1, settings=[*SMALL, setting])
