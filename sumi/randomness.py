@@ -48,6 +48,7 @@ class Purpose(IntEnum):
     CAPTION = 25
     STAGE = 26
     CROP = 27
+    SIZE = 30
 
 
 def generator(seed: int, index: int, step: int, purpose: Purpose, draw: int = 0) -> np.random.Generator:

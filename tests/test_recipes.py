@@ -55,7 +55,9 @@ OF_IMAGES = (
 BASELINES = ("vae", "gan", "pixelcnn")
 OF_TEXT = ("text-to-image", "stable-diffusion", "imagen")
 DIFFUSION = [
-    name for name in RECIPES if name not in ("noisy-classifier", "autoencoder", "judge", "clip", *OF_TEXT, *BASELINES)
+    name
+    for name in RECIPES
+    if name not in ("noisy-classifier", "autoencoder", "judge", "clip", "molecules", *OF_TEXT, *BASELINES)
 ]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
+from sumi.cli.molecules import sample_molecules
 from sumi.cli.options import add_device, add_guidance, add_run
 from sumi.cli.sampling import (
     BESIDES,
@@ -37,7 +38,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("-n", type=int, metavar="N", help="how many (default: 16, or one for each of --prompts)")
     parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first (default: 0)")
-    parser.add_argument("--size", metavar="HxW", help="of larger pictures, made in windows (default: the model's)")
+    parser.add_argument(
+        "--size",
+        metavar="HxW",
+        help="of larger pictures, made in windows (default: the model's); of molecules, N: their atoms",
+    )
+    parser.add_argument("--scaffold", metavar="XYZ", help="of molecules: a file of the atoms that each is to have")
     parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
     parser.add_argument(
         "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"
@@ -91,6 +97,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.cascade import CascadeModel
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.model import GenerativeModel
+    from sumi.models.molecules.model import MoleculeModel
     from sumi.models.run import load
     from sumi.training.lock import trainer_of
 
@@ -106,6 +113,8 @@ def run(options: argparse.Namespace) -> None:
             _diffusion(model, options, lines)
         case CascadeModel():
             _stages(model, options, lines)
+        case MoleculeModel():
+            sample_molecules(model, options, dict(read_value(text) for text in options.values))
         case _:
             _plainly(model, options)
 
@@ -129,6 +138,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
         "values",
         "size",
         "augmentation",
+        "scaffold",
         *BESIDES,
     )
     read_indices(options.n, options.start, options.seed, options.batch_size)
@@ -152,7 +162,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace, lines: list[s
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "augmentation")
+    refuse(model, options, "augmentation", "scaffold")
     values = dict(read_value(text) for text in options.values)
     condition = {"values": values} if values else None
     settings = sampling_options(model, options)
@@ -211,7 +221,7 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "trajectory", "values", "size")
+    refuse(model, options, "trajectory", "values", "size", "scaffold")
     given, base = sample_options(model.base, options), model.base
     prompts = _prompts(base, options, lines)
     read_indices(options.n, options.start, options.seed, options.batch_size)

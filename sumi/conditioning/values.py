@@ -52,8 +52,10 @@ class ValuesConditioning:
 
     def build(self, items: Items, width: int) -> "ValuesConditioner":
         """A new conditioner. Raises InputError for data that are no images."""
-        if len(items.shape) != 3:
-            raise InputError(f"conditioning: {self.name} need images, and these data are not; set conditioning=none")
+        if len(items.shape) == 1:
+            raise InputError(
+                f"conditioning: {self.name} need images or molecules, and these data are not; set conditioning=none"
+            )
         return ValuesConditioner(self.names, width, self.dropout)
 
 

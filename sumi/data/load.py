@@ -14,6 +14,7 @@ from sumi.data.dataset import Dataset, Progress
 from sumi.data.folder import load_folder, outline
 from sumi.data.idx import find_idx, load_idx
 from sumi.data.images import ImageSpec
+from sumi.data.molecule_files import holds_molecules, load_molecules, outline_of_molecules
 from sumi.data.spec import DataSpec, expect
 from sumi.errors import InputError
 
@@ -29,9 +30,14 @@ class Loader:
 
 LOADERS: Final = (
     Loader(
-        lambda path: path.suffix in (".npy", ".npz") and path.is_file(),
+        lambda path: path.suffix in (".npy", ".npz") and path.is_file() and not holds_molecules(path),
         outline_of_file,
         lambda path, config, progress: load_array(path, config, progress=progress),
+    ),
+    Loader(
+        holds_molecules,
+        outline_of_molecules,
+        lambda path, config, progress: load_molecules(path, config, progress=progress),
     ),
     Loader(
         lambda path: find_idx(path) is not None,

@@ -1,6 +1,7 @@
 """All kinds of data: what the ``items`` of a run folder may be."""
 
 from sumi.data.images import ImageSpec
+from sumi.data.molecules import MoleculeSpec
 from sumi.data.vectors import VectorSpec
 
-SPECS = ImageSpec | VectorSpec
+SPECS = ImageSpec | VectorSpec | MoleculeSpec

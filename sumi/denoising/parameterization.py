@@ -178,6 +178,23 @@ class PredictPreconditioned:
 
 
 @dataclass(frozen=True)
+class PreconditionedParts:
+    """EDM's F for data whose last dimension has parts of different deviations: ``sigma_data`` (C,), float64, > 0.
+
+    c_in, c_skip and c_out are tensors (1, 1, C), or (N, 1, C) at levels of tensors (N,), for data (N, n, C).
+    """
+
+    sigma_data: Tensor
+
+    def coefficients(self, t: NoiseLevel) -> Coefficients:
+        alpha, sigma = (torch.as_tensor(v, dtype=torch.float64).cpu().reshape(-1, 1, 1) for v in (t.alpha, t.sigma))
+        root = (sigma.square() + (alpha * self.sigma_data).square()).sqrt()
+        return Coefficients(
+            1.0 / root, alpha * (self.sigma_data / root) ** 2, sigma * self.sigma_data / root, -t.log_snr / 8.0
+        )
+
+
+@dataclass(frozen=True)
 class PredictEnergy:
     """F = ∇E, the gradient of a scalar in the scaled input: log p(x_t) = -E(c_in x_t)/(c_in sigma) + constant.
 

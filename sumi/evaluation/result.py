@@ -9,6 +9,7 @@ from sumi.boundary.files import write_whole
 from sumi.evaluation.attributes import JudgeEvaluation
 from sumi.evaluation.autoencoder import AutoencoderEvaluation
 from sumi.evaluation.images import Evaluation
+from sumi.evaluation.molecules import MoleculeEvaluation
 from sumi.evaluation.retrieval import ClipEvaluation
 from sumi.metrics.intervals import Estimate
 from sumi.models.classifier import AccuracyByNoise
@@ -43,6 +44,7 @@ class Measured:
         | AccuracyByNoise
         | AutoencoderEvaluation
         | ClipEvaluation
+        | MoleculeEvaluation
         | JudgeEvaluation
         | None
     )

@@ -21,6 +21,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import FORMAT, upgraded
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
+from sumi.models.molecules.system import MoleculesConfig
 from sumi.networks.own import Network, OwnNetwork
 from sumi.training.checkpoint import (
     JSON,
@@ -43,6 +44,7 @@ SYSTEMS = (
     | ClipConfig
     | JudgeConfig
     | CascadeConfig
+    | MoleculesConfig
 )
 
 Model = TypeVar("Model", bound=TrainedModel)

@@ -48,10 +48,14 @@ class Posterior:
 
 
 def expand(coefficient: Number, x: Tensor) -> Number:
-    """A coefficient that broadcasts against x (N, …): floats unchanged, a tensor (N,) as (N, 1, …) in x's type."""
+    """A coefficient that broadcasts against x (N, …): floats unchanged, a tensor (N,) as (N, 1, …) in x's type.
+
+    A tensor of x's dimensions, such as (N, 1, C), which differs between elements, broadcasts as it is.
+    """
     match coefficient:
         case Tensor():
-            return coefficient.to(x.device, x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+            found = coefficient.to(x.device, x.dtype)
+            return found if 1 < found.ndim == x.ndim else found.reshape(-1, *(1,) * (x.ndim - 1))
         case _:
             return coefficient
 

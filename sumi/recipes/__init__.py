@@ -29,6 +29,7 @@ from sumi.recipes import (
     judge,
     latent,
     mean_flow,
+    molecules,
     ncsn,
     noisy_classifier,
     nonequilibrium,
@@ -71,6 +72,7 @@ RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], SystemConfig]]] = {
     "vae": vae.recipe,
     "gan": gan.recipe,
     "pixelcnn": pixelcnn.recipe,
+    "molecules": molecules.recipe,
 }
 
 

@@ -38,6 +38,7 @@ from sumi.report.classifier import evaluate_classifier
 from sumi.report.clip import evaluate_clips
 from sumi.report.images import SHOWN, ImageReport
 from sumi.report.judge import evaluate_judge
+from sumi.report.molecules import evaluate_molecules
 from sumi.report.page import Verdict
 from sumi.report.sets import evaluate_sets
 from sumi.report.unfinished import short_of
@@ -295,6 +296,7 @@ def _loss(model: DiffusionModel, data: Dataset, which: str, progress: Count | No
 EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
     "images": evaluate_images,
     "vectors": evaluate_vectors,
+    "molecules": evaluate_molecules,
     "classifiers": evaluate_classifier,
     "autoencoders": evaluate_autoencoder,
     "clips": evaluate_clips,

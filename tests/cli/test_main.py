@@ -108,6 +108,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "-n",
                 "--start",
                 "--size",
+                "--scaffold",
                 "--steps",
                 "--solver",
                 "--eta",

@@ -14,6 +14,7 @@ from sumi.data.dataset import evenly, everything
 from sumi.data.files import Writing
 from sumi.data.images import ImageSpec
 from sumi.data.load import load, peek
+from sumi.data.molecules import MoleculeSpec
 from sumi.data.spec import DataSpec, states
 from sumi.data.specs import SPECS
 from sumi.data.vectors import VectorDataset, VectorSpec
@@ -23,9 +24,10 @@ from sumi.training_run import configure
 DIGITS = ImageSpec(1, 8, 8, 17, ("0", "1"))
 POINTS = VectorSpec(2, None, (1.0, 2.0), 3.0)
 BITS = VectorSpec(4, 2, (0.5,) * 4, 0.5)
+MOLECULES = MoleculeSpec(("H", "C", "O"), (0, 0, 2, 0, 1), 1.5)
 
 
-@pytest.mark.parametrize("spec", [DIGITS, POINTS, BITS])
+@pytest.mark.parametrize("spec", [DIGITS, POINTS, BITS, MOLECULES])
 def test_a_spec_is_read_as_it_was_written(spec: DataSpec) -> None:
     assert from_json(SPECS, to_json(spec)) == spec
 
@@ -41,7 +43,7 @@ def test_specs_stand_in_files_as_they_always_have() -> None:
     assert to_json(load(DataConfig("heartbeat")).spec) == bits
 
 
-@pytest.mark.parametrize("source", ["digits", "fashion", "swiss-roll", "heartbeat"])
+@pytest.mark.parametrize("source", ["digits", "fashion", "swiss-roll", "heartbeat", "qm7-small"])
 def test_what_is_known_unread_is_what_is_read(source: str) -> None:
     assert peek(DataConfig(source)) == load(DataConfig(source)).spec
 

@@ -4,6 +4,7 @@
     fashion      12,000 pieces of clothing, grey 28x28              keys train/00000 …
     characters   24,000 drawn characters, RGB 64x64, with captions  ``characters.py``
     swiss-roll, ring-of-8, heartbeat                            ``vectors.py``
+    qm7-small     2,000 small molecules, with their energies     ``molecules.py``
 
 The number in a key of ``fashion`` is the image's place in Fashion-MNIST's training file: read from there, the same
 image has the same key and falls on the same side of the split.
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sumi.data.builtin.characters import load_characters, outline_of_characters
+from sumi.data.builtin.molecules import load_qm7_small
 from sumi.data.builtin.vectors import load_heartbeat, load_ring_of_8, load_swiss_roll
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress
@@ -72,6 +74,7 @@ BUILTIN: dict[str, Callable[[DataConfig, Progress | None], Dataset]] = {
     "swiss-roll": load_swiss_roll,
     "ring-of-8": load_ring_of_8,
     "heartbeat": load_heartbeat,
+    "qm7-small": load_qm7_small,
 }
 
 

@@ -1,0 +1,162 @@
+"""Molecules: files of them, what a model sees, how samples are written; bonds and stability on known molecules."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sumi.data.bonds import bond_orders, fragments, graph, stable_atoms
+from sumi.data.config import DataConfig
+from sumi.data.dataset import everything
+from sumi.data.files import Writing
+from sumi.data.load import load, peek
+from sumi.data.molecules import MoleculeDataset, MoleculeSpec, by_size, centred, is_atom
+from sumi.data.spec import expect
+from sumi.errors import InputError
+
+WATER = "3\nenergy=-76.4 name=water\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
+METHANE = "5\nenergy=-40.5\n6 0 0 0\n1 .629 .629 .629\n1 -.629 -.629 .629\n1 -.629 .629 -.629\n1 .629 -.629 -.629\n"
+
+
+def small() -> MoleculeDataset:
+    return expect(load(DataConfig("qm7-small")), MoleculeDataset, "")
+
+
+def opened(path: Path) -> MoleculeDataset:
+    return expect(load(DataConfig(str(path))), MoleculeDataset, "")
+
+
+def test_the_built_in_set_is_what_its_page_says() -> None:
+    data = small()
+    assert (len(data), data.elements, data.sizes.min(), data.sizes.max()) == (2000, ("H", "C", "N", "O", "S"), 4, 14)
+    assert data.columns == ("energy", "atoms", "H", "C", "N", "O", "S")
+    assert data.std() == pytest.approx(0.5, abs=1e-3)
+    assert data.keys[0] == "qm7/00001"
+    assert data.column("energy")[0] == pytest.approx(-417.031, abs=1e-3)
+    x = everything(data)
+    assert float(x[..., :3].sum(1).abs().max()) < 1e-5
+    assert peek(DataConfig("qm7-small")) == data.spec
+    first = data.spec.molecules(x[:1])[0]
+    assert sorted(first.elements) == ["C", "H", "H", "H", "H"]
+    away = np.linalg.norm(first.places - first.places[0], axis=1)[1:]
+    assert away == pytest.approx([1.09] * 4, abs=0.01)
+
+
+def test_xyz_files_are_read_with_their_numbers_and_written_again(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.xyz").write_text(WATER + METHANE)
+    (folder / "b.xyz").write_text(WATER)
+    (folder / "bad.xyz").write_text("3\n\nO 0 0 0\n")
+    data = opened(folder)
+    assert data.keys == ("a.xyz/00000", "a.xyz/00001", "b.xyz/00000")
+    assert data.skipped_report() == ("bad.xyz: line 1 says 3 atoms, and the file ends after 1",)
+    assert data.column("energy").tolist() == [-76.4, -40.5, -76.4]
+    assert data.column("H").tolist() == [2, 4, 2]
+    x, spec = everything(data), data.spec
+    assert spec.counts == (0, 0, 2, 0, 1)
+    how = Writing(2, "t", {"seed": 1})
+    spec.write(tmp_path / "out", lambda rows: x[rows.start : rows.stop], range(3), how)
+    again = opened(tmp_path / "out" / "molecules.xyz").fitted_to(spec, "again")
+    torch.testing.assert_close(everything(again), x, rtol=0, atol=1e-5)
+    comment = (tmp_path / "out" / "molecules.xyz").read_text().splitlines()[1]
+    assert json.loads(comment.rpartition(" ")[0]) == {"seed": 1, "start": 0, "count": 3}
+    spec.write(tmp_path / "out", lambda rows: x[rows.start : rows.stop], range(3), how)
+    with pytest.raises(InputError, match="made with other settings"):
+        spec.write(tmp_path / "out", lambda _: x, range(3), Writing(3, "t", {"seed": 2}))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("two\n\nH 0 0 0\n", "line 1 should be the number of atoms"),
+        ("1\n\nXx 0 0 0\n", "line 3 is no element"),
+        ("1\n\nH 0 0 nan\n", "line 3 is no element"),
+        ("1\n\nH 0 0\n", "line 3 is no element"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named_with_its_line(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "a.xyz").write_text(text)
+    with pytest.raises(InputError, match=why):
+        opened(tmp_path / "a.xyz")
+
+
+def test_arrays_are_checked(tmp_path: Path) -> None:
+    arrays = {
+        "atomic_number": np.array([1, 1, 8, 1, 1], np.uint8),
+        "position": np.arange(15.0).reshape(5, 3) ** 1.5,
+        "offsets": np.array([0, 2, 5]),
+        "energy": np.array([[1.0, 9.0], [2.0, 9.0]]),
+    }
+    np.savez(tmp_path / "a.npz", **arrays)
+    data = opened(tmp_path / "a.npz")
+    assert data.keys == ("a/00000", "a/00001")
+    assert data.column("energy").tolist() == [1, 2]
+    assert data.column("atoms").tolist() == [2, 3]
+    for name, wrong in (("offsets", np.array([0, 2, 4])), ("atomic_number", np.array([1, 1, 200, 1, 1]))):
+        np.savez(tmp_path / "b.npz", **{**arrays, name: wrong})
+        with pytest.raises(InputError, match=r"^data.source: .*b.npz: "):
+            opened(tmp_path / "b.npz")
+    with pytest.raises(InputError, match=r"^data.flip: .* holds molecules, which have none"):
+        load(DataConfig(str(tmp_path / "a.npz"), flip=True))
+
+
+def test_a_finished_molecule_has_one_element_an_atom_and_empty_rows_stay_empty() -> None:
+    spec = MoleculeSpec(("H", "C"), (0, 1, 1), 2.0)
+    x = torch.randn(4, 3, 5)
+    x[:2, 2] = 0
+    done = spec.finish(x)
+    assert torch.equal(spec.finish(done), done)
+    assert is_atom(done).sum(1).tolist() == [2, 2, 3, 3]
+    assert sorted(set(done[..., 3:].flatten().tolist())) == [0, 0.125]
+    assert [(n, rows.tolist()) for n, rows in by_size(is_atom(x).sum(1))] == [(2, [0, 1]), (3, [2, 3])]
+    assert float(centred(x)[..., :3].mean(1).abs().max()) < 1e-6
+
+
+def test_data_fit_a_model_of_more_elements_and_atoms_and_no_other() -> None:
+    data = small().subset(range(5))
+    wider = MoleculeSpec(("H", "C", "N", "O", "F", "S"), (0,) * 19 + (1,), 3.0)
+    fitted = data.fitted_to(wider, "it")
+    for a, b in zip(data.spec.molecules(everything(data)), wider.molecules(everything(fitted)), strict=True):
+        assert a.elements == b.elements
+        np.testing.assert_allclose(a.places, b.places, atol=1e-5)
+    with pytest.raises(InputError, match=r"^data\.source: it has atoms of"):
+        data.fitted_to(MoleculeSpec(("H",), (0,) * 19 + (1,)), "it")
+    with pytest.raises(InputError, match=r"^data.source: it has molecules of \d+ atoms; the model makes 3 to 3 atoms"):
+        data.fitted_to(MoleculeSpec(data.elements, (0, 0, 1)), "it")
+
+
+def chain(*elements: str, apart: float = 1.5) -> tuple[tuple[str, ...], np.ndarray]:
+    return elements, np.array([[apart * k, 0.0, 0.0] for k in range(len(elements))])
+
+
+def test_bonds_are_of_the_lengths_of_the_table() -> None:
+    """A single bond up to 10 pm above its usual length, a double 5, a triple 3."""
+    for length, order in ((1.22, 3), (1.24, 2), (1.38, 2), (1.40, 1), (1.63, 1), (1.65, 0)):
+        assert bond_orders(*chain("C", "C", apart=length))[0, 1] == order
+    assert bond_orders(*chain("H", "H", apart=0.83))[0, 1] == 1
+    assert fragments(bond_orders(*chain("C", "C", "C"))) == 1
+    assert fragments(bond_orders(*chain("C", "C", "C", "O", apart=3.0))) == 4
+
+
+def test_sulphur_is_stable_with_two_bonds_but_not_by_the_older_table() -> None:
+    elements, places = ("S", "H", "H"), np.array([[0, 0, 0], [1.34, 0, 0], [0, 1.34, 0.0]])
+    orders = bond_orders(elements, places)
+    assert stable_atoms(elements, orders).all()
+    assert stable_atoms(elements, orders, legacy=True).tolist() == [False, True, True]
+
+
+def test_a_graph_has_one_name_in_any_order_and_isomers_have_two() -> None:
+    data = small()
+    spec, order = data.spec, np.random.default_rng(0)
+    for molecule in spec.molecules(data.batch(np.arange(0, 2000, 400))):
+        orders = bond_orders(molecule.elements, molecule.places)
+        p = order.permutation(len(orders))
+        moved = tuple(molecule.elements[k] for k in p)
+        assert graph(moved, orders[p][:, p]) == graph(molecule.elements, orders)
+    straight, branched = np.zeros((4, 4), int), np.zeros((4, 4), int)
+    straight[[0, 1, 2], [1, 2, 3]] = branched[[0, 0, 0], [1, 2, 3]] = 1
+    names = [graph(("C",) * 4, m + m.T) for m in (straight, branched)]
+    assert names[0] != names[1]
