@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped
-from sumi.data.molecules import ELEMENTS, Molecule, MoleculeDataset, MoleculeSpec, from_molecules, refuse_other_fields
+from sumi.data.molecules import MoleculeDataset, MoleculeSpec, from_molecules, refuse_other_fields
 from sumi.data.xyz import read_frames
 from sumi.errors import InputError
+from sumi.metrics.bonds import ELEMENTS, Molecule
 
 SUFFIXES: Final = (".xyz", ".sdf")
 ARRAYS: Final = ("atomic_number", "position", "offsets")

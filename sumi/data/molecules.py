@@ -33,23 +33,10 @@ from sumi.data.spec import DataSpec, Unit, expect, unlike
 from sumi.data.xyz import frame_text
 from sumi.errors import InputError
 from sumi.figures.molecules import animation, picture
+from sumi.metrics.bonds import ELEMENTS, Molecule
 
 ONE_HOT: Final = 0.25
 """Ångström: what stands for an atom's element, as in the paper's code."""
-ELEMENTS: Final = (
-    *("H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca"),
-    *("Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y"),
-    *("Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe"),
-)
-"""By atomic number, from 1 on."""
-
-
-@dataclass(frozen=True)
-class Molecule:
-    """Elements, one an atom, and places (n, 3) in ångström."""
-
-    elements: tuple[str, ...]
-    places: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Pictures of molecules: atoms as balls in the usual colours, bonds as sticks, seen along their flattest direction.
 
 A molecule is turned so that its places spread most to the right and least towards the viewer (their principal axes);
-nearer atoms cover farther ones. Bonds are those of `sumi.data.bonds`.
+nearer atoms cover farther ones. Bonds are those of `sumi.metrics.bonds`.
 """
 
 import io
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sumi.data.bonds import bond_orders
-from sumi.data.perception import can_perceive, perceived
 from sumi.figures import pictures
 from sumi.figures.canvas import canvas, png_of
+from sumi.metrics.bonds import bond_orders
+from sumi.metrics.perception import can_perceive, perceived
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 All shares are of all molecules of a set, unless their name says otherwise: of a set whose members are often wrong, a
 share among those that passed an earlier filter flatters (uniqueness "of the valid ones", for instance). A molecule in
 pieces is one wrong molecule, not a right one with a remainder. Every figure is to be read next to that of real
-molecules, which the rules of `sumi.data.bonds` do not all pass either.
+molecules, which the rules of `sumi.metrics.bonds` do not all pass either.
 """
 
 from collections import defaultdict
@@ -15,10 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sumi.data.bonds import bond_orders, fragments, graph, stable_atoms
-from sumi.data.molecules import Molecule
-from sumi.data.perception import can_perceive, perceived
+from sumi.metrics.bonds import Molecule, bond_orders, fragments, graph, stable_atoms
 from sumi.metrics.intervals import Estimate, share
+from sumi.metrics.perception import can_perceive, perceived
 
 FEWEST_BONDS: Final = 20
 """Of a kind in each set, for their lengths to be compared."""
@@ -50,7 +49,7 @@ class Judged:
 
     @cached_property
     def graph(self) -> str:
-        """See `sumi.data.bonds.graph`."""
+        """See `sumi.metrics.bonds.graph`."""
         return graph(self.molecule.elements, self.orders)
 
 

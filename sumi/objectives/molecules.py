@@ -10,11 +10,11 @@ from torch import Tensor
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
+from sumi.conditioning.sizes import SizeByValues
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.data.molecules import by_size, centred, is_atom
 from sumi.denoising.denoiser import NetworkDenoiser
-from sumi.denoising.sizes import SizeByValues
 from sumi.objectives.objective import Objective
 from sumi.objectives.times import TimeSampler, stratified
 from sumi.process.gaussian import add_noise, expand

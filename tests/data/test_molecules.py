@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from sumi.data.bonds import bond_orders, fragments, graph, stable_atoms
 from sumi.data.config import DataConfig
 from sumi.data.dataset import everything
 from sumi.data.files import Writing
@@ -15,6 +14,7 @@ from sumi.data.load import load, peek
 from sumi.data.molecules import MoleculeDataset, MoleculeSpec, by_size, centred, is_atom
 from sumi.data.spec import expect
 from sumi.errors import InputError
+from sumi.metrics.bonds import bond_orders, fragments, graph, stable_atoms
 
 WATER = "3\nenergy=-76.4 name=water\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 METHANE = "5\nenergy=-40.5\n6 0 0 0\n1 .629 .629 .629\n1 -.629 -.629 .629\n1 -.629 .629 -.629\n1 .629 -.629 -.629\n"

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from sumi.cli.main import main
+from sumi.conditioning.sizes import SizeByValues
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
-from sumi.data.molecules import Molecule, MoleculeDataset, centred, is_atom
+from sumi.data.molecules import MoleculeDataset, centred, is_atom
 from sumi.data.spec import expect
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.denoising.parameterization import PreconditionedParts, PredictPreconditioned
-from sumi.denoising.sizes import SizeByValues
 from sumi.errors import InputError
 from sumi.likelihood.probability_flow import ProbabilityFlow
 from sumi.likelihood.subspace import InSubspace, helmert
 from sumi.likelihood.trace import ExactTrace
+from sumi.metrics.bonds import Molecule
 from sumi.models.molecules.model import MoleculeModel
 from sumi.models.run import load
 from sumi.objectives.molecules import MoleculeObjective

@@ -12,16 +12,17 @@ from torch import Tensor
 
 from sumi.boundary.arguments import torch_defaults, whole
 from sumi.conditioning.condition import Condition
-from sumi.data.molecules import ELEMENTS, Molecule, MoleculeSpec, by_size, centred, is_atom
+from sumi.conditioning.sizes import SizeByValues
+from sumi.data.molecules import MoleculeSpec, by_size, centred, is_atom
 from sumi.data.spec import expect
 from sumi.data.xyz import read_frames
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
-from sumi.denoising.sizes import SizeByValues
 from sumi.errors import InputError
 from sumi.guidance.guidance import guided
 from sumi.likelihood.probability_flow import ProbabilityFlow
 from sumi.likelihood.subspace import InSubspace
 from sumi.likelihood.trace import ExactTrace
+from sumi.metrics.bonds import ELEMENTS, Molecule
 from sumi.models.model import GenerativeModel, read_indices
 from sumi.models.samples import Samples
 from sumi.objectives.molecules import SIZES

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from sumi.conditioning.conditioners import build_conditioners
+from sumi.conditioning.sizes import SizeByValues
 from sumi.conditioning.values import MEASURED, ValuesConditioning
 from sumi.config import to_json
 from sumi.data.molecules import MoleculeSpec
 from sumi.data.spec import DataSpec, expect
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PreconditionedParts
-from sumi.denoising.sizes import SizeByValues
 from sumi.errors import InputError
 from sumi.models.model import RunDescription, SystemConfig
 from sumi.models.molecules.model import MoleculeModel

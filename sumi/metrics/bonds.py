@@ -10,11 +10,18 @@ add up to a valence of its element, a molecule if all its atoms are. There are t
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+ELEMENTS: Final = (
+    *("H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca"),
+    *("Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y"),
+    *("Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe"),
+)
+"""By atomic number, from 1 on."""
 MARGINS: Final = (10, 5, 3)
 """Picometres, of a single, a double and a triple bond."""
 SINGLE: Final = {
@@ -48,6 +55,14 @@ LEGACY: Final[dict[str, tuple[int, ...]]] = {
     "S": (4,),
 }
 VALENCES: Final = {**LEGACY, "S": (2, 4, 6)}
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """Elements, one an atom, and places (n, 3) in ångström."""
+
+    elements: tuple[str, ...]
+    places: NDArray[np.float64]
 
 
 def longest(a: str, b: str, order: int) -> float:
