@@ -3,13 +3,16 @@
 Every atom i has a place x_i and features h_i, and every pair of atoms a message, which sees places by distances alone:
 
     m_ij = φ(h_i, h_j, |x_i - x_j|, basis(|x_i - x_j| at the input))
-    h_i ← h_i + ψ(norm(h_i), Σ_j g(m_ij) m_ij)
-    x_i ← x_i + Σ_j (x_i - x_j)/(|x_i - x_j| + 1) · tanh(γ(m_ij))
+    u_i^c = Σ_j (x_i - x_j)/(|x_i - x_j| + 1) · tanh(γ_c(m_ij))                        for each of some channels c
+    h_i ← h_i + ψ(norm(h_i), Σ_j g(m_ij) m_ij, |u_i^c|)
+    x_i ← x_i + mean over c of tanh(ω_c(h_i)) u_i^c
 
-with a gate g in (0, 1). A step of a place is bounded by the number of atoms, as tanh is by 1: without that bound,
-training diverges on close atoms (Hoogeboom et al. 2022, appendix C). The output is how far the places moved, with its
-mean taken away, and a linear function of the last features. So places turn, are mirrored and are permuted as the
-input's are, features are only permuted, and nothing depends on where the molecule is.
+with a gate g in (0, 1). The lengths of several sums of directions tell the angles between bonds, which distances to an
+atom alone do not (as in Schütt et al. 2021, "Equivariant message passing"). A step of a place is bounded by the number
+of atoms, as tanh is by 1: without that bound, training diverges on close atoms (Hoogeboom et al. 2022, appendix C). The
+output is how far the places moved, with its mean taken away, and a linear function of the last features. So places
+turn, are mirrored and are permuted as the input's are, features are only permuted, and nothing depends on where the
+molecule is.
 
 The noise embedding scales and shifts the normed features, as in the other networks. At the start the network is zero.
 """
@@ -28,6 +31,8 @@ from sumi.networks.layers import NoiseEmbedding
 CENTRES: Final = 20
 REACH: Final = 5.0
 """Distances are described by Gaussians with centres from 0 to here, in units of the input's deviation."""
+CHANNELS: Final = 16
+"""Sums of directions at each atom."""
 TINY: Final = 1e-12
 """Under the root of a squared distance, whose slope at 0 is infinite."""
 USUAL_SIZE: Final = 16.0
@@ -114,10 +119,12 @@ class Layer(nn.Module):
         self.of_distance = nn.Linear(CENTRES, width)
         self.of_distance_now = nn.Linear(1, width, bias=False)
         self.message = nn.Linear(width, width)
-        self.gates = nn.Linear(width, 2)
-        self.update = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
+        self.gate = nn.Linear(width, 1)
+        self.directions = nn.Linear(width, CHANNELS)
+        self.update = nn.Sequential(nn.Linear(2 * width + CHANNELS, width), nn.SiLU(), nn.Linear(width, width))
+        self.step = nn.Linear(width, CHANNELS)
         last = self.update[2]
-        for parameter in (self.gates.weight, self.gates.bias, *last.parameters()):
+        for parameter in (*self.step.parameters(), *last.parameters()):
             nn.init.zeros_(parameter)
 
     def forward(self, places: Tensor, h: Tensor, basis: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,11 +134,12 @@ class Layer(nn.Module):
         difference, distance = distances(places)
         pair = self.of_distance(basis) + self.of_distance_now(distance) + of_i[:, :, None] + of_j[:, None]
         message = F.silu(self.message(F.silu(pair)))
-        gates = self.gates(message)
-        gate, step = torch.sigmoid(gates[..., :1]), torch.tanh(gates[..., 1:])
-        received = (gate * message).sum(2) / USUAL_SIZE**0.5
-        places = places + (difference / (distance + 1) * step.to(places)).sum(2)
-        return places, h + self.update(torch.cat([normed, received], 2))
+        received = (torch.sigmoid(self.gate(message)) * message).sum(2) / USUAL_SIZE**0.5
+        sums = torch.tanh(self.directions(message)).transpose(2, 3).to(places) @ (difference / (distance + 1))
+        lengths = (sums.square().sum(3) + TINY).sqrt() / USUAL_SIZE**0.5
+        h = h + self.update(torch.cat([normed, received, lengths.to(normed)], 2))
+        step = torch.tanh(self.step(F.layer_norm(h, h.shape[2:]))).to(places)
+        return places + (step[..., None] * sums).mean(2), h
 
 
 def distances(places: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from typing import Final
 from sumi.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.load import peek
+from sumi.data.molecules import MoleculeSpec
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.model import SystemConfig
@@ -84,4 +85,6 @@ def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> SystemCo
     if name not in RECIPES:
         raise InputError(f"recipe {name!r}: there is no such recipe; {nearest(name, RECIPES)}")
     spec = spec or peek(data)
+    if spec.name == MoleculeSpec.name != name:
+        raise InputError(f"recipe {name!r}: takes no molecules, which {data.source} has; give recipe molecules")
     return RECIPES[name](data, spec).suited(spec)

@@ -1,7 +1,8 @@
 """Molecules in space (Hoogeboom et al. 2022, "Equivariant diffusion for molecule generation in 3D").
 
 Places and elements of atoms are denoised together by an E(3)-equivariant network, in the subspace of zero mean. Instead
-of the paper's chain of 1000 steps, the preconditioning and the sampler of Karras et al. 2022; a smaller network.
+of the paper's chain of 1000 steps, the preconditioning of Karras et al. 2022 and a sampler of 32 steps; a smaller
+network, and Muon, which in a short training learns as much in half the steps.
 """
 
 from sumi.data.config import DataConfig
@@ -20,6 +21,13 @@ def recipe(data: DataConfig, _: DataSpec) -> MoleculesConfig:
         data=data,
         schedule=EDM(sigma_max=10.0),
         times=LogNormalTimes(mean=-1.5, std=1.3),
-        sampling=Sampling(solver="heun", steps=40, time_grid="karras", threshold="none"),
-        training=TrainingConfig(batch_size=64, learning_rate=1e-3, precision="fp32", decay="cosine"),
+        sampling=Sampling(solver="adams", steps=32, threshold="none"),
+        training=TrainingConfig(
+            batch_size=64,
+            optimizer="muon",
+            learning_rate=3e-3,
+            muon_learning_rate=0.05,
+            precision="fp32",
+            decay="cosine",
+        ),
     )

@@ -2,9 +2,10 @@
 
 Where the given atoms are in space says nothing, so in every x̂_0 they are put where the sample has them: turned and
 moved onto its first atoms by the rotation and translation of least squares (Kabsch 1976), and left in their own shape.
-x̂_0 of the others stays, and the mean of all places is taken away again. The sampler follows x̂_0, so at t = 0 the given
-atoms stand exactly as given up to a rotation and a translation. A replacement, as of Lugmayr et al. 2022 ("RePaint"),
-of the clean estimate instead of the noised state; the law of the others is that of the posterior only approximately.
+x̂_0 of the others stays, and the mean of all places is taken away again. The sampler follows x̂_0, and its end is treated
+alike: the given atoms stand exactly as given up to a rotation and a translation. It is a replacement, as of Lugmayr et
+al. 2022 ("RePaint"), of the clean estimate instead of the noised state; the law of the others is that of the posterior
+only approximately.
 """
 
 from dataclasses import dataclass
@@ -30,11 +31,13 @@ class Scaffolded:
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         found = self.denoiser(x_t, t)
-        clean, count = found.clean, len(self.scaffold)
-        known = self.scaffold.to(clean).expand(len(clean), -1, -1)
-        places = aligned(known[..., :3], clean[:, :count, :3])
-        fixed = torch.cat([torch.cat([places, known[..., 3:]], 2), clean[:, count:]], 1)
-        return Denoised(centred(fixed), x_t, found.alpha, found.sigma)
+        return Denoised(self.completed(found.clean), x_t, found.alpha, found.sigma)
+
+    def completed(self, x: Tensor) -> Tensor:
+        """Molecules (N, n, 3 + K) with the scaffold for their first atoms, of zero mean."""
+        known = self.scaffold.to(x).expand(len(x), -1, -1)
+        places = aligned(known[..., :3], x[:, : len(self.scaffold), :3])
+        return centred(torch.cat([torch.cat([places, known[..., 3:]], 2), x[:, len(self.scaffold) :]], 1))
 
 
 def aligned(a: Tensor, b: Tensor) -> Tensor:

@@ -224,6 +224,7 @@ def test_guidance_extrapolates_from_the_unconditional_model(model: MoleculeModel
         model.sample(1, atoms=99)
 
 
+@pytest.mark.slow
 def test_a_density_is_of_the_molecule_whatever_its_padding(model: MoleculeModel, data: MoleculeDataset) -> None:
     x, flow = data.batch(np.array([0])), ProbabilityFlow(rtol=1e-3, atol=1e-3)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))[0]
@@ -247,6 +248,8 @@ def test_commands_of_images_refuse_by_name(model: MoleculeModel, capsys: pytest.
     assert "--label" in capsys.readouterr().err
     assert main(["train", "molecules", "--data", "digits"]) == 2
     assert "this is for molecules" in capsys.readouterr().err
+    assert main(["train", "ddpm", "--data", "qm7-small"]) == 2
+    assert "takes no molecules" in capsys.readouterr().err
     assert main(["sample", run, "-n", "3", "--value", "energy=-900", "--guidance", "2", "--seed", "1"]) == 0
     wrote = capsys.readouterr().out
     assert "molecules.xyz" in wrote

@@ -83,10 +83,11 @@ class MoleculeModel(GenerativeModel):
             for size, rows in _batches(sizes, batch_size):
                 own = [indices[row] for row in rows.tolist()]
                 denoiser = self._denoiser(size, None if given is None else given.rows(rows), sampling)
-                denoiser = denoiser if known is None else Scaffolded(denoiser, known.to(self.device))
+                scaffolded = None if known is None else Scaffolded(denoiser, known.to(self.device))
                 noise = _InSubspace(SampleNoise(seed, own, (size, self.spec.shape[1]), device=self.device))
                 begun = self.start_noise(own, seed, size)
-                made[rows, :size] = sample(denoiser, method.solver, method.times, begun, noise).cpu()
+                end = sample(scaffolded or denoiser, method.solver, method.times, begun, noise)
+                made[rows, :size] = (end if scaffolded is None else scaffolded.completed(end)).cpu()
                 done += len(rows)
                 if count is not None:
                     count(done, n)
