@@ -53,7 +53,7 @@ OF_IMAGES = (
     "dit",
 )  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
-OF_TEXT = ("text-to-image", "stable-diffusion", "imagen")
+OF_TEXT = ("text-to-image", "stable-diffusion", "imagen", "unclip")
 DIFFUSION = [
     name
     for name in RECIPES
@@ -118,6 +118,7 @@ def test_there_are_these() -> None:
         "text-to-image",
         "stable-diffusion",
         "imagen",
+        "unclip",
         "autoencoder",
         "clip",
         "judge",

@@ -10,15 +10,34 @@ from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
 from sumi.cli.sampling import about_guidance, digest_of, given_of, named_condition, plain
-from sumi.cli.terminal import say
+from sumi.cli.terminal import refuse, say
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sumi.data.items import Given
     from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.model import TrainedModel
+    from sumi.models.unclip import UnclipModel
 
     Shape = tuple[int, int, int]
+
+
+def of_vectors(options: argparse.Namespace) -> UnclipModel | None:
+    """The model where it makes pictures of a CLIP's vectors; else None. Raises InputError as `prepared`."""
+    from sumi.models.run import load, read_run
+    from sumi.models.unclip import UnclipConfig, UnclipModel
+    from sumi.training.run_folder import RunFolder
+
+    match read_run(RunFolder(options.run)).config:
+        case UnclipConfig():
+            if options.out:
+                refuse_folder(Path(options.out))
+            model = load(options.run, UnclipModel, checkpoint=options.checkpoint, device=options.device)
+            refuse(model, options, "label")
+            return model
+        case _:
+            return None
 
 
 def prepared(options: argparse.Namespace) -> DiffusionModel:
@@ -60,10 +79,12 @@ def write(
     mask: Tensor | None = None,
     place: Path | None = None,
     mean: bool = True,
+    system: TrainedModel | None = None,
 ) -> None:
     """Candidates, and their ``mean``, in --out or ``place`` (None: the run's ``restored/``); says what it wrote.
 
-    ``steps``: those that were walked; None: all that the options or the run name.
+    ``steps``: those that were walked; None: all that the options or the run name. ``system``: of which the model is a
+    part, if it is.
     """
     from sumi.models.diffusion.pictures import write_restored
     from sumi.training.run_folder import RunFolder
@@ -76,7 +97,7 @@ def write(
         "checkpoint": model.step,
         "image": options.image,
         "given": given,
-        "digest": digest_of(model, options),
+        "digest": digest_of(system or model, options),
         **more,
         "seed": options.seed,
         "method": method,

@@ -10,8 +10,7 @@ from sumi.cli.terminal import say
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from sumi.models.model import SystemConfig
     from sumi.training.run_folder import RunFolder
 
 
@@ -21,7 +20,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from sumi.config import describe
-    from sumi.models.cascade import CascadeConfig
     from sumi.models.run import own_network, read_run
     from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
     from sumi.training.lock import trainer_of
@@ -35,8 +33,8 @@ def run(options: argparse.Namespace) -> None:
     say(f"{folder.path}: {config.recipe} on {config.data.source}")
     say(f"{items.name:12} {items.describe()}")
     own = own_network(config)
-    if isinstance(config, CascadeConfig):
-        _stages(folder, config.names)
+    if config.composed:
+        _stages(folder, config)
     elif own is not None:  # a run folder holds no code
         say(f"network      {own.description}")
     else:
@@ -81,15 +79,15 @@ def run(options: argparse.Namespace) -> None:
         say(f"  {field} = {value}")
 
 
-def _stages(folder: RunFolder, names: Sequence[str]) -> None:
-    """How far each stage of a cascade is trained."""
+def _stages(folder: RunFolder, config: SystemConfig) -> None:
+    """How far each part is trained."""
     from sumi.models.run import read_run
     from sumi.training.checkpoint import checkpoint_step, find_checkpoints
     from sumi.training_run import parameters
 
-    for name, part in ((name, folder.part(name)) for name in names):
+    for name, part in ((name, folder.part(name)) for name in config.names):
         if not part.config_file.exists():
-            say(f"{name:12} is not there; `sumi train imagen --out {folder.path} --resume` trains it")
+            say(f"{name:12} is not there; `sumi train {config.recipe} --out {folder.path} --resume` trains it")
             continue
         description = read_run(part)
         steps = max(map(checkpoint_step, find_checkpoints(part.checkpoints)[0]), default=0)

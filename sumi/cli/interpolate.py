@@ -3,9 +3,10 @@
 import argparse
 import hashlib
 from pathlib import Path
+from typing import cast
 
 from sumi.boundary.files import short_name
-from sumi.cli.candidates import given_picture, prepared
+from sumi.cli.candidates import given_picture, of_vectors, prepared
 from sumi.cli.options import add_fit, add_guidance, add_label, add_run
 from sumi.cli.sampling import about_guidance, digest_of, given_of, named_condition, plain, prompt_of, sampling_options
 from sumi.cli.terminal import counting, say
@@ -29,38 +30,45 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from sumi.data.files import write_between
+    from sumi.models.diffusion.options import SampleOptions
     from sumi.models.diffusion.pictures import BYTES
     from sumi.training.run_folder import RunFolder
 
-    model = prepared(options)
+    unclip = of_vectors(options)
+    model = prepared(options) if unclip is None else unclip.decoder
     a, b = (given_picture(model, options, path, name).x for name, path in (("a", options.a), ("b", options.b)))
     with counting("interpolating") as interpolating:
-        made = model.interpolate(
-            a,
-            b,
-            options.n,
-            corrections=0,
-            label=options.label,
-            prompt=prompt_of(model, options),
-            condition=None,
-            progress=interpolating,
-            **sampling_options(model, options),
-        )
+        settings, prompt = sampling_options(model, options), prompt_of(model, options)
+        if unclip is not None:
+            given: SampleOptions = {**cast(SampleOptions, settings), "prompt": prompt, "progress": interpolating}
+            made = unclip.interpolate(a, b, options.n, **given)
+        else:
+            made = model.interpolate(
+                a,
+                b,
+                options.n,
+                corrections=0,
+                label=options.label,
+                prompt=prompt,
+                condition=None,
+                progress=interpolating,
+                **settings,
+            )
     ends = torch.stack([a, b])
     steps = model.config.sampling.steps if options.steps is None else options.steps
-    given = hashlib.sha256(ends.numpy().tobytes()).hexdigest()
+    pictures = hashlib.sha256(ends.numpy().tobytes()).hexdigest()
     about: dict[str, object] = {
         "run": str(options.run),
         "checkpoint": model.step,
         "a": options.a,
         "b": options.b,
-        "given": given,
-        "digest": digest_of(model, options),
+        "given": pictures,
+        "digest": digest_of(unclip or model, options),
         "images": options.n,
         "solver": options.solver,
         "steps": steps,
     }
-    name = f"{model.step:08d}-{Path(options.a).stem}-{Path(options.b).stem}-{given[:8]}-{options.n}"
+    name = f"{model.step:08d}-{Path(options.a).stem}-{Path(options.b).stem}-{pictures[:8]}-{options.n}"
     name += f"-{options.solver}-{steps}"
     conditions = named_condition(options)
     guided = about_guidance(model, options, conditioned=bool(conditions))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.options import SampleOptions
     from sumi.models.model import GenerativeModel
+    from sumi.models.unclip import UnclipModel
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +100,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.model import GenerativeModel
     from sumi.models.molecules.model import MoleculeModel
     from sumi.models.run import load
+    from sumi.models.unclip import UnclipModel
     from sumi.training.lock import trainer_of
 
     if options.out:
@@ -110,7 +112,10 @@ def run(options: argparse.Namespace) -> None:
         say(f"note: {model.folder} is being trained by {trainer}; this is its checkpoint of step {model.step}")
     match model:
         case DiffusionModel():
-            _diffusion(model, options, lines)
+            _diffusion(model, options, lines, model)
+        case UnclipModel():
+            refuse(model, options, "trajectory", "values", "size", "label")
+            _diffusion(model.decoder, options, lines, model)
         case CascadeModel():
             _stages(model, options, lines)
         case MoleculeModel():
@@ -157,7 +162,13 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
     say(f"wrote {_written(model, folder, make, options, options.batch_size, about)} ({model.how_sampled()})")
 
 
-def _diffusion(model: DiffusionModel, options: argparse.Namespace, lines: list[str] | None) -> None:
+def _diffusion(
+    model: DiffusionModel,
+    options: argparse.Namespace,
+    lines: list[str] | None,
+    system: DiffusionModel | UnclipModel,
+) -> None:
+    """Of a diffusion model, which is ``system`` itself or the decoder of its vectors."""
     from sumi.models.diffusion.trajectory import trajectory, write_trajectory
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
@@ -188,7 +199,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace, lines: list[s
         "run": str(options.run),
         "checkpoint": model.step,
         "seed": options.seed,
-        "digest": digest_of(model, options, method.times.tolist()),
+        "digest": digest_of(system, options, method.times.tolist()),
         "solver": repr(method.solver),
         "steps": method.steps,
     }
@@ -201,7 +212,7 @@ def _diffusion(model: DiffusionModel, options: argparse.Namespace, lines: list[s
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
         if prompts is not None:
             whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
-        return model.sample(len(batch), **whole)
+        return system.sample(len(batch), **whole)
 
     wrote = _written(
         model, folder, make, options, model.batch_of(options.batch_size, size), about, _each(model, options, prompts)

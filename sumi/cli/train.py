@@ -25,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="of latent: the run of an autoencoder whose latents are learned (default: one is trained first)",
     )
+    parser.add_argument("--clip", metavar="RUN", help="of unclip: the run of `sumi train clip` whose vectors it takes")
     parser.add_argument(
         "--from", dest="start", metavar="RUN", help="begin from the averaged weights of this run, on other data"
     )
@@ -38,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.training_run import Events, train
 
     given = [] if options.autoencoder is None else [f"autoencoder.source={options.autoencoder}"]
+    given += [] if options.clip is None else [f"clip.source={options.clip}"]
     with counting("reading images") as reading, training_progress() as progress:
         model = train(
             options.recipe,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sumi.cli.candidates import given_picture, prepared, write
+from sumi.cli.candidates import given_picture, of_vectors, prepared, write
 from sumi.cli.options import add_candidates, add_run
 from sumi.cli.sampling import named_condition, sample_options, sampling_options
-from sumi.cli.terminal import counting, say
+from sumi.cli.terminal import counting, refuse, say
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.options import SampleOptions
+    from sumi.models.unclip import UnclipModel
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strength",
         type=float,
-        default=0.5,
         metavar="S",
         help="0: the image itself; 1/2: as much noise as image; 1: nothing of it (default: 0.5)",
     )
@@ -34,7 +34,10 @@ def run(options: argparse.Namespace) -> None:
     from sumi.sampling.sdedit import rest_of
     from sumi.training.run_folder import RunFolder
 
-    model = prepared(options)
+    if (unclip := of_vectors(options)) is not None:
+        _of_its_vector(unclip, options)
+        return
+    model, options.strength = prepared(options), 0.5 if options.strength is None else options.strength
     image, settings = given_picture(model, options, options.image).x, sampling_options(model, options)
     if not options.strength and any(value is not None for value in (*settings.values(), options.label)):
         say("note: strength 0 gives the image itself, whatever the options of sampling")
@@ -47,3 +50,17 @@ def run(options: argparse.Namespace) -> None:
     name, more = f"vary{options.strength:g}", {"strength": options.strength}
     place = RunFolder(options.run).varied
     write(model, options, name, image, made, more, method.name, steps, place=place, mean=False)
+
+
+def _of_its_vector(model: UnclipModel, options: argparse.Namespace) -> None:
+    """Pictures of the vector that the CLIP gives the image."""
+    from sumi.training.run_folder import RunFolder
+
+    refuse(model, options, "strength")
+    decoder = model.decoder
+    image, settings = given_picture(decoder, options, options.image).x, sampling_options(decoder, options)
+    with counting("varying") as varying:
+        given: SampleOptions = {**sample_options(decoder, options), "progress": varying}
+        made = model.vary(image, options.n, **given)
+    method, place = decoder.method(tuned=False, **settings), RunFolder(options.run).varied
+    write(decoder, options, "vary", image, made, {}, method.name, method.steps, place=place, mean=False, system=model)

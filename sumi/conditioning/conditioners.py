@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sumi.conditioning.conditioner import Conditioner, ConditionerConfig, Conditioners, Items
+from sumi.conditioning.embedding import EmbeddingConditioning
 from sumi.conditioning.guidance import GuidanceConditioning
 from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
@@ -13,6 +14,7 @@ from sumi.errors import InputError
 ConditioningConfig = (
     LabelConditioning
     | TextConditioning
+    | EmbeddingConditioning
     | ValuesConditioning
     | MaskedConditioning
     | SmallConditioning

@@ -20,6 +20,7 @@ from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset, evenly
+from sumi.data.embedded import EmbeddedDataset
 from sumi.data.images import ImageDataset
 from sumi.data.latents import LatentDataset
 from sumi.errors import InputError
@@ -143,6 +144,8 @@ def texts_of(data: Dataset) -> list[Texts]:
     match data:
         case LatentDataset():
             return texts_of(data.images) * (len(data) // len(data.images))
+        case EmbeddedDataset():
+            return texts_of(data.images)
         case ImageDataset(captions=tuple() as captions):
             keywords = data.keywords or ((),) * len(data)
             return [(tuple(text.splitlines()), words) for text, words in zip(captions, keywords, strict=True)]
@@ -150,6 +153,11 @@ def texts_of(data: Dataset) -> list[Texts]:
             raise InputError(
                 "conditioning: text needs images with captions, and these have none; give a metadata.jsonl with text"
             )
+
+
+def captions_of(data: Dataset) -> list[str]:
+    """One text of each item: its first caption, else its keywords. Raises InputError as `texts_of`."""
+    return [captions[0] if captions else ", ".join(keywords) for captions, keywords in texts_of(data)]
 
 
 def drawn(texts: Texts, numbers: Sequence[float]) -> str:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sumi.conditioning.text import captions_of
 from sumi.data.dataset import Dataset, evenly
 from sumi.data.images import ImageDataset
 from sumi.data.spec import expect
@@ -33,11 +34,13 @@ from sumi.evaluation.attributes import (
     readings,
     unseen_pairs,
 )
-from sumi.evaluation.retrieval import Recalls, captions_of, galleries, recalls
+from sumi.evaluation.retrieval import Recalls, galleries, recalls
 from sumi.metrics.intervals import Estimate, mean_of
 from sumi.models.attributes import JudgeModel, attributes_of
+from sumi.models.cascade import CascadeModel
 from sumi.models.clip import ClipModel
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.unclip import UnclipModel
 from sumi.progress import Count, counting_one
 
 EACH: Final = 120
@@ -87,7 +90,7 @@ class Prompted:
 
 
 def evaluate_prompts(
-    model: DiffusionModel,
+    model: DiffusionModel | CascadeModel | UnclipModel,
     data: Dataset,
     *,
     judge: JudgeModel | None,
@@ -101,7 +104,7 @@ def evaluate_prompts(
     Raises InputError for a model without captions, and a judge or a CLIP of other pictures.
     """
     images = expect(data, ImageDataset, "data.source: holds no images, and prompts are of images; give images")
-    if model.text is None:
+    if not model.prompted:
         raise InputError(f"{model.folder}: was trained without captions, and prompts are judged; choose another run")
     for name, other in (("judge", judge), ("clip", clip)):
         if other is not None and other.items.shape != model.items.shape:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sumi.conditioning.text import texts_of
+from sumi.conditioning.text import captions_of
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
 from sumi.metrics.intervals import Estimate, share
@@ -53,11 +53,6 @@ class ClipEvaluation:
     found: Recalls
     shuffled: Recalls
     zero_shot: ZeroShot | None
-
-
-def captions_of(data: Dataset) -> list[str]:
-    """One text of each item: its first caption, else its keywords."""
-    return [captions[0] if captions else ", ".join(keywords) for captions, keywords in texts_of(data)]
 
 
 def galleries(texts: Sequence[str], seed: int) -> list[list[int]]:

@@ -229,6 +229,11 @@ class CascadeModel(GenerativeModel[CascadeConfig, nn.ModuleDict]):
         """The first stage."""
         return next(iter(self.stages.values()))
 
+    @property
+    def prompted(self) -> bool:
+        """Whether it makes pictures of prompts."""
+        return self.base.prompted
+
     def parts(self) -> dict[str, TrainedModel]:
         """The stages."""
         return dict(self.stages)

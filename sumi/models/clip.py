@@ -136,15 +136,20 @@ class ClipModel(TrainedModel[ClipConfig, Clip]):
             raise InputError(f"images: are {tuple(images.shape)}; {self.folder} takes (N, …) of {self.items.shape}")
         return torch.cat([self.module.pictures(part.to(self.device)).cpu() for part in images.split(BATCH)])
 
-    @torch_defaults()
-    @torch.no_grad()
     def embed_text(self, texts: str | Sequence[str]) -> Tensor:
         """Unit vectors, float32 (M, width) on the CPU; one text gives (1, width).
 
         Raises InputError for an empty text, and one longer than the encoder takes.
         """
-        ids = self.module.text.tokens(self.read_texts(texts))
-        return torch.cat([self.module.texts(part.to(self.device)).cpu() for part in ids.split(BATCH)])
+        return self.embed_captions(self.read_texts(texts))
+
+    @torch_defaults()
+    @torch.no_grad()
+    def embed_captions(self, texts: Sequence[str]) -> Tensor:
+        """As `embed_text`, of what data say: long texts are cut off, and the empty one has a vector of zeros."""
+        ids = self.module.text.tokens(texts)
+        found = torch.cat([self.module.texts(part.to(self.device)).cpu() for part in ids.split(BATCH)])
+        return found * torch.tensor([[bool(text.strip())] for text in texts])
 
     def read_texts(self, texts: object) -> list[str]:
         """Checked texts. Raises InputError."""

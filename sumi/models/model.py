@@ -87,6 +87,23 @@ class SystemConfig(ABC):
         del data
         return self
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parts in the run folder, where it is ``composed``."""
+        return ()
+
+    def data_of(
+        self,
+        part: "SystemConfig",
+        data: Dataset,
+        run: RunFolder,
+        device: torch.device,
+        progress: Callable[[int, int], None] | None,
+    ) -> Dataset:
+        """What a ``part`` is trained on of the run's ``data``: them. Raises InputError."""
+        del part, run, device, progress
+        return data
+
     def std_of(self, data: Dataset) -> float:
         """The standard deviation of what is denoised, a scale for samplers."""
         return data.std()

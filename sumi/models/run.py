@@ -22,6 +22,7 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import FORMAT, upgraded
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
 from sumi.models.molecules.system import MoleculesConfig
+from sumi.models.unclip import UnclipConfig
 from sumi.networks.own import Network, OwnNetwork
 from sumi.training.checkpoint import (
     JSON,
@@ -45,6 +46,7 @@ SYSTEMS = (
     | JudgeConfig
     | CascadeConfig
     | MoleculesConfig
+    | UnclipConfig
 )
 
 Model = TypeVar("Model", bound=TrainedModel)

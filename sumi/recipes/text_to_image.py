@@ -22,11 +22,16 @@ PATCHES = 8
 """Patches along the shorter side."""
 
 
-def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
-    """Words among the keys of attention, which is faster than in the stream; noisy times, small batches, Muon."""
+def network_of(spec: DataSpec) -> TransformerConfig:
+    """A transformer of words among the keys of attention, which is faster than in the stream."""
     network = TransformerConfig(width=160, blocks=6, tokens="keys", embedding=160)
-    if len(spec.shape) == 3:
-        network = replace(network, patch=max(2, round(min(spec.shape[1:]) / PATCHES)))
+    if len(spec.shape) != 3:
+        return network
+    return replace(network, patch=max(2, round(min(spec.shape[1:]) / PATCHES)))
+
+
+def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
+    """Noisy times, small batches, Muon."""
     return DiffusionConfig(
         recipe="text-to-image",
         data=data,
@@ -35,7 +40,7 @@ def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
         weighting=FlowWeighting(),
         times=LogitNormalTimes(mean=0.6),
         conditioning=(TextConditioning(),),
-        network=network,
+        network=network_of(spec),
         sampling=Sampling(steps=20, guidance=Guidance(scale=2.5)),
         training=TrainingConfig(
             batch_size=32, optimizer="muon", learning_rate=1.5e-3, decay="linear", beta_2=0.99, ema_decay=0.995

@@ -7,10 +7,11 @@ import numpy as np
 from torch import Tensor
 
 from sumi.boundary.files import write_text, write_whole
+from sumi.conditioning.text import captions_of
 from sumi.data.dataset import Dataset
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
-from sumi.evaluation.retrieval import RANKS, ClipEvaluation, Recalls, captions_of, evaluate_clip
+from sumi.evaluation.retrieval import RANKS, ClipEvaluation, Recalls, evaluate_clip
 from sumi.figures.pictures import image_grid, png
 from sumi.metrics.intervals import Estimate
 from sumi.models.clip import ClipModel
@@ -57,7 +58,7 @@ def _ranked(model: ClipModel, images: Tensor, texts: list[str], scores: Tensor) 
     captions = []
     for row, own in zip(scores[:SHOWN], range(SHOWN), strict=False):
         best = row.topk(min(RANKED, len(texts))).indices.tolist()
-        captions.append("\n".join(f"{row[k]:.2f}{' ✓' if k == own else ''} {texts[k]}" for k in best))
+        captions.append(" · ".join(f"{row[k]:.2f}{' ✓' if k == own else ''} {texts[k]}" for k in best))
     shown = model.pixels.to_bytes(images[: len(captions)])
     return png(image_grid(shown, columns=3, scale=max(1, 300 // shown.shape[-1]), captions=captions))
 

@@ -19,6 +19,7 @@ from sumi.evaluation.guidance import GuidanceSweep, trade_off
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, learn_features
 from sumi.evaluation.loss_by_noise import ITEMS, LossByLogSnr, loss_by_log_snr
 from sumi.evaluation.options import Options
+from sumi.evaluation.prior import evaluate_prior
 from sumi.evaluation.prompts import evaluate_prompts
 from sumi.evaluation.result import Measured
 from sumi.evaluation.sweeps import sweep_sampler
@@ -27,10 +28,12 @@ from sumi.features.network import FeatureNetwork
 from sumi.features.open import LEARNED, open_space
 from sumi.features.space import FeatureSpace
 from sumi.models.attributes import JudgeModel
+from sumi.models.cascade import CascadeModel
 from sumi.models.clip import ClipModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.models.run import load
+from sumi.models.unclip import UnclipModel
 from sumi.progress import Count, count_shown, counting_one
 from sumi.randomness import Purpose, generator
 from sumi.report.autoencoder import evaluate_autoencoder
@@ -120,12 +123,18 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     """
     data, n, seed, progress = options.data, options.n, options.seed, options.progress
     sweeps, guidance = options.sweeps, options.guidance
+    diffusion = words_to_pictures = unclip = None
     match model:
         case DiffusionModel():
-            diffusion = model
+            diffusion = words_to_pictures = model
+        case CascadeModel():
+            words_to_pictures = model
+        case UnclipModel():
+            words_to_pictures = unclip = model
         case _:
-            diffusion = None
-            options.refuse(f"a {model.config.recipe}", "sweeps", "guidance", "judge", "clip")
+            options.refuse(f"a {model.config.recipe}", "judge", "clip")
+    if diffusion is None:
+        options.refuse(f"a {model.config.recipe}", "sweeps", "guidance")
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     dataset = other if other is not None and other.fingerprint() == known else model.load_images()
@@ -196,10 +205,11 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         note = "The data have changed since training, so the model may have been trained on held-out images."
         words = replace(words, points=(*words.points, ("Note", note)))
     judged = None
-    if diffusion is not None and (options.judge is not None or options.clip is not None):
+    if words_to_pictures is not None and (options.judge is not None or options.clip is not None):
         judged = evaluate_prompts(
-            diffusion, dataset, judge=options.judge, clip=options.clip, n=n, seed=seed, progress=progress
+            words_to_pictures, dataset, judge=options.judge, clip=options.clip, n=n, seed=seed, progress=progress
         )
+    prior = None if unclip is None else evaluate_prior(unclip, dataset, seed, counting_one(progress, "drawing vectors"))
     unfinished = "" if diffusion is None else short_of(diffusion)
     if unfinished:
         words = replace(words, headline=f"{words.headline} {unfinished}")
@@ -215,6 +225,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         swept,
         traded,
         judged,
+        prior,
         held_out_loss,
         learned_loss,
         general,

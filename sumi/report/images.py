@@ -14,6 +14,7 @@ from sumi.evaluation.generalization import Generalization
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
 from sumi.evaluation.loss_by_noise import LossByLogSnr
+from sumi.evaluation.prior import PriorEvaluation
 from sumi.evaluation.prompts import Prompted, PromptEvaluation
 from sumi.evaluation.sweeps import Sweeps
 from sumi.figures.charts import loss_by_noise_level
@@ -25,6 +26,7 @@ from sumi.models.model import GenerativeModel
 from sumi.progress import Count, counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Verdict, write_report
+from sumi.report.prior import prior_section
 from sumi.report.prompts import prompts_section
 from sumi.report.restoration import restored
 from sumi.report.sections import classes, copies_in_words, fine_detail
@@ -57,6 +59,7 @@ class ImageReport:
     swept: Sweeps | None
     traded: TradeOff | None
     judged: tuple[PromptEvaluation, Prompted] | None
+    prior: PriorEvaluation | None
     losses: LossByLogSnr | None
     learned: LossByLogSnr | None
     general: Generalization | None
@@ -82,9 +85,10 @@ class ImageReport:
         if self.diffusion is not None:
             again = restored(self.diffusion, self.held_out, folder, self.seed, counting_one(self.progress, "restoring"))
         (folder / "evaluation.json").unlink(missing_ok=True)  # of an earlier report, whose samples were others
-        (folder / "prompts.json").unlink(missing_ok=True)
-        if self.judged is not None:
-            write_text(folder / "prompts.json", json.dumps(asdict(self.judged[0]), indent=2) + "\n")
+        for name, found in (("prompts", self.judged and self.judged[0]), ("prior", self.prior)):
+            (folder / f"{name}.json").unlink(missing_ok=True)
+            if found is not None:
+                write_text(folder / f"{name}.json", json.dumps(asdict(found), indent=2) + "\n")
         if self.evaluation is not None:
             figures = asdict(self.evaluation)
             if self.losses is not None:
@@ -101,6 +105,7 @@ class ImageReport:
         sections = [
             Section("Samples", figures=[Figure(grid, self._shown(made, len(real)), True)]),
             *([] if self.judged is None else [prompts_section(model, *self.judged)]),
+            *([] if self.prior is None else [prior_section(self.prior)]),
             *emerging,
             *again,
             *(classes(self.evaluation, self.dataset.label_names) if self.evaluation else []),

@@ -119,5 +119,5 @@ def plain_texts(given: object, count: int) -> list[str]:
     parts = [read_prompt(text).parts for text in texts]
     for text, each in zip(texts, parts, strict=True):
         if len(each) > 1:
-            raise InputError(f"prompt: {text[:80]} blends two texts, and a CLIP guides towards one; give one of them")
+            raise InputError(f"prompt: {text[:80]} blends two texts, and a CLIP takes one; give one of them")
     return [each[0].text for each in parts]

@@ -93,7 +93,7 @@ def test_the_options_are_those_that_are_promised() -> None:
     assert options == {
         "train": sorted(
             [
-                *("--data", "--out", "--steps", "--seed", "--device", "--set", "--autoencoder", "--from"),
+                *("--data", "--out", "--steps", "--seed", "--device", "--set", "--autoencoder", "--clip", "--from"),
                 *("--resume", "--no-report", "--report", *common),
             ]
         ),

@@ -246,7 +246,7 @@ def test_bits_are_saved_as_bits(tmp_path: Path, capsys) -> None:
 
 
 OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn", "autoencoder", "judge", "clip")
-OF_TEXT = ("text-to-image", "stable-diffusion", "imagen")
+OF_TEXT = ("text-to-image", "stable-diffusion", "imagen", "unclip")
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in (*OF_IMAGES, *OF_TEXT)])

@@ -97,7 +97,7 @@ def test_bad_input_is_one_line(folder: Path, capsys) -> None:
         (["sample", plain, "--prompt", "red", "--clip-scale", "2"], "none is given; add --clip"),
         (
             ["sample", plain, "--prompt", "red ~ blue", "--clip", clip],
-            "blends two texts, and a CLIP guides towards one",
+            "blends two texts, and a CLIP takes one",
         ),
         (["sample", plain, "--prompt", "red", "--clip", text], "is a run of text-to-image, and this is for CLIPs"),
         (["evaluate", text, "--judge", clip], "is a run of clip, and this is for judges of attributes"),

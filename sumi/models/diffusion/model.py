@@ -102,6 +102,11 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
                 return None
 
     @property
+    def prompted(self) -> bool:
+        """Whether it makes pictures of prompts."""
+        return self.text is not None
+
+    @property
     def binomial(self) -> bool:
         """Whether the process flips bits (`sumi.process.binomial`), instead of adding Gaussian noise."""
         return self.config.process == Binomial()
