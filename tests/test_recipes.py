@@ -123,6 +123,7 @@ def test_there_are_these() -> None:
         "clip",
         "judge",
         *BASELINES,
+        "molecules",
     ]
     with pytest.raises(InputError, match=r"^recipe 'vmd': there is no such recipe; did you mean vdm\?$"):
         recipe("vmd")
