@@ -181,7 +181,7 @@ def _diffusion(
     given: SampleOptions = {**sample_options(model, options), "condition": condition, "size": size}
     prompts = _prompts(model, options, lines)
     read_indices(options.n, options.start, options.seed, options.batch_size)
-    own = model.shape_of(size) == model.items.shape
+    own = model.shape_of(size) == model.space.shape
     conditioned = options.label is not None or prompts is not None or bool(values)
     method = model.method(tuned=not conditioned and own, **settings)
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"

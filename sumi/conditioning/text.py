@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
+from sumi.data.audio import AudioDataset
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset, evenly
 from sumi.data.embedded import EmbeddedDataset
@@ -146,7 +147,7 @@ def texts_of(data: Dataset) -> list[Texts]:
             return texts_of(data.images) * (len(data) // len(data.images))
         case EmbeddedDataset():
             return texts_of(data.images)
-        case ImageDataset(captions=tuple() as captions):
+        case ImageDataset(captions=tuple() as captions) | AudioDataset(captions=tuple() as captions):
             keywords = data.keywords or ((),) * len(data)
             return [(tuple(text.splitlines()), words) for text, words in zip(captions, keywords, strict=True)]
         case _:

@@ -23,9 +23,9 @@ class DataConfig:
 
     source: str = field(
         metadata={
-            "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat), folder of images, "
-            "MNIST idx files, or .npy or .npz file of images (N, H, W, C) or vectors (N, D); write ./digits for a "
-            "folder with a built-in's name"
+            "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat; spoken-digits), "
+            "folder of images or of sound (WAV, FLAC), MNIST idx files, or .npy or .npz file of images (N, H, W, C) "
+            "or vectors (N, D); write ./digits for a folder with a built-in's name"
         }
     )
     size: int | tuple[int, int] | None = field(
@@ -107,8 +107,27 @@ class DataConfig:
     labels: str | None = field(
         default=None,
         metadata={
-            "help": "name of the array of classes (N,) in an .npz file; none: labels or arr_1 where there is one",
+            "help": "name of the array of classes (N,) in an .npz file; none: labels or arr_1 where there is one; of "
+            "spoken digits: digit (none) or speaker",
             "later": True,
+        },
+    )
+
+    rate: int | None = field(
+        default=None,
+        metadata={
+            "help": "samples a second of sound; none: the files' own, of several the lowest",
+            "later": True,
+            "most": 384_000,
+        },
+    )
+    seconds: float | None = field(
+        default=None,
+        metadata={
+            "help": "length of clips of sound, at most 60: longer ones are cut, shorter ones followed by silence; "
+            "none: the set's own, and 1 for a folder",
+            "later": True,
+            "most": 60,
         },
     )
 
@@ -120,6 +139,10 @@ class DataConfig:
         self._check_size()
         if not 1 <= self.reduce <= LARGEST_SIZE:
             raise InputError(f"data.reduce: {self.reduce} is out of range; give 1 (not at all) or more")
+        if self.rate is not None and self.rate < 1:
+            raise InputError(f"data.rate: {self.rate} is out of range; give samples a second, such as 16000")
+        if self.seconds is not None and not 0 < self.seconds <= 60:
+            raise InputError(f"data.seconds: {self.seconds:g} is out of range; give more than 0 and at most 60")
         if self.channels is not None and self.channels < 1:
             raise InputError(f"data.channels: {self.channels} is out of range; give 1 (grey), 3 (colour), or none")
         if self.range is not None and (len(self.range) != 2 or not -inf < self.range[0] < self.range[1] < inf):
@@ -170,6 +193,12 @@ class DataConfig:
         for name in ("range", "array", "labels"):
             if getattr(self, name) is not None:
                 raise InputError(f"data.{name}: is for arrays, and {self.source} is none; leave it out, or give arrays")
+
+    def refuse_sound_fields(self) -> None:
+        """Raises InputError where a field that only sound has is set."""
+        for name in ("rate", "seconds"):
+            if getattr(self, name) is not None:
+                raise InputError(f"data.{name}: is of sound, and {self.source} holds none; leave it out")
 
     def _check_size(self) -> None:
         """A pair of equal sides becomes the one side of a square."""

@@ -68,6 +68,20 @@ def few(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(map(escaped, names[:most])) + more
 
 
+def skipped_lines(used: int, skipped: Sequence[Skipped], limit: int | None) -> tuple[str, ...]:
+    """What a person should see about the files that were not used, one line each; () where all were.
+
+    The first line counts them; ``limit`` (at least 1) cuts the list and says how many more there are.
+    """
+    if not skipped:
+        return ()
+    lines = [f"used {used} of {used + len(skipped)} files; skipped {len(skipped)}:"]
+    lines += [f"  {item}" for item in skipped[:limit]]
+    if limit is not None and len(skipped) > limit:
+        lines.append(f"  and {len(skipped) - limit} more")
+    return tuple(lines)
+
+
 def held_out_fraction(key: str) -> float:
     """u(key) in [0, 1): the first 53 bits of sha256, which a float holds exactly (so u never rounds up to 1)."""
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -53,9 +53,9 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     skipped = (*unreadable, *missing, *listing.skipped)
     _require_two(len(keys), skipped, folder)
 
-    labels, label_names, class_notes = _classes(keys, described, config.label_pattern, listing.empty)
-    captions, caption_notes = _captions(keys, described)
-    splits, division = _splits(keys, described)
+    labels, label_names, class_notes = classes_of(keys, described, config.label_pattern, listing.empty)
+    captions, caption_notes = captions_of(keys, described)
+    splits, division = splits_of(keys, described)
     size_notes = (
         () if config.size else (f"data.size was not given: images are fitted to {in_words(frame.height, frame.width)}",)
     )
@@ -65,11 +65,11 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
         labels=labels,
         label_names=label_names,
         captions=captions,
-        keywords=_keywords(keys, described),
+        keywords=keywords_of(keys, described),
         keys=keys,
         skipped=skipped,
         notes=(*listing.notes, *size_notes, *rule_notes, *metadata_notes, *class_notes, *caption_notes, *division),
-        values=_values(keys, described),
+        values=values_of(keys, described),
         splits=splits,
     )
 
@@ -123,8 +123,12 @@ def _require_two(count: int, skipped: Sequence[Skipped], folder: Path) -> None:
         raise InputError(f"data.source: {folder} holds one readable image{why}; at least 2 images are needed, add more")
 
 
-def _classes(
-    keys: Sequence[str], described: dict[str, Description], pattern: str | None, empty: Sequence[str]
+def classes_of(
+    keys: Sequence[str],
+    described: dict[str, Description],
+    pattern: str | None,
+    empty: Sequence[str],
+    what: str = "image",
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
     """(labels, label names, notes)."""
     stated = [described[key].label for key in keys if key in described and described[key].label is not None]
@@ -136,16 +140,16 @@ def _classes(
         classes, source = stated, "label in the metadata"
     else:
         if stated:
-            notes.append(f"{len(stated)} of {len(keys)} images have a label in the metadata: the labels are not used")
+            notes.append(f"{len(stated)} of {len(keys)} {what}s have a label in the metadata: the labels are not used")
         outside = sum("/" not in key for key in keys)
         if outside:
-            note = f"{outside} of {len(keys)} images lie in no sub-folder: there are no classes"
+            note = f"{outside} of {len(keys)} {what}s lie in no sub-folder: there are no classes"
             return None, (), (*notes, *([note] if outside < len(keys) else []))
         classes, source = [escaped(key.split("/", 1)[0], keep_controls=True) for key in keys], "sub-folder"
-        notes += [f"no class, as there is no image in it: {few([f'{name}/' for name in empty])}"] if empty else []
+        notes += [f"no class, as there is no {what} in it: {few([f'{name}/' for name in empty])}"] if empty else []
     labels, names = indexed(classes)
     if labels is None:
-        notes.append(f"all images have the same {source} ({escaped(str(classes[0]))}): there are no classes")
+        notes.append(f"all {what}s have the same {source} ({escaped(str(classes[0]))}): there are no classes")
         return None, (), tuple(notes)
     return labels, names, tuple(notes)
 
@@ -160,36 +164,40 @@ def _named(key: str, pattern: str) -> str:
     return escaped(match[1], keep_controls=True)
 
 
-def _values(keys: Sequence[str], described: dict[str, Description]) -> dict[str, NDArray[np.float64]]:
+def values_of(keys: Sequence[str], described: dict[str, Description]) -> dict[str, NDArray[np.float64]]:
     """Every number that is said of any of the images, by name; nan for those of which it is not."""
     of_each = [described[key].values if key in described else {} for key in keys]
     names = sorted({name for values in of_each for name in values})
     return {name: np.array([values.get(name, np.nan) for values in of_each]) for name in names}
 
 
-def _captions(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+def captions_of(
+    keys: Sequence[str], described: dict[str, Description], what: str = "image"
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """(captions or None, notes)."""
     texts = tuple((described[key].text or "") if key in described else "" for key in keys)
     without = sum(not text for text in texts)
     if without == len(texts):
         return None, ()
-    return texts, (f"{without} of {len(texts)} images have no text in the metadata",) if without else ()
+    return texts, (f"{without} of {len(texts)} {what}s have no text in the metadata",) if without else ()
 
 
-def _keywords(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...], ...] | None:
+def keywords_of(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...], ...] | None:
     """The keywords of each image, or None."""
     words = tuple(described[key].keywords if key in described else () for key in keys)
     return words if any(words) else None
 
 
-def _splits(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+def splits_of(
+    keys: Sequence[str], described: dict[str, Description], what: str = "image"
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """(splits or None, notes): they count where they differ and the name of one is known."""
     splits = tuple((described[key].split or "") if key in described else "" for key in keys)
     names = sorted({*splits} - {""})
     if not names:
         return None, ()
     if len(set(splits)) == 1:
-        return None, (f"split in the metadata is not used: it is {names[0]} for all images",)
+        return None, (f"split in the metadata is not used: it is {names[0]} for all {what}s",)
     if not any(map(split_role, names)):
-        return None, (f"split in the metadata is not used: no image has train or test, but {few(names)}",)
+        return None, (f"split in the metadata is not used: no {what} has train or test, but {few(names)}",)
     return splits, split_notes(splits)

@@ -17,7 +17,7 @@ from sumi.boundary.arguments import whole
 from sumi.config import nearest
 from sumi.data.archives import write_archive
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Progress, Skipped, divide, divide_by_splits, no_column, no_labels
+from sumi.data.dataset import Progress, Skipped, divide, divide_by_splits, no_column, no_labels, skipped_lines
 from sumi.data.decode import LARGEST_PIXELS
 from sumi.data.files import Writing, write_samples
 from sumi.data.memory import require_memory
@@ -354,18 +354,8 @@ class ImageDataset:
         return digest.hexdigest()
 
     def skipped_report(self, limit: int | None = None) -> tuple[str, ...]:
-        """What a person should see about the files that were not used, one line each; () where all were.
-
-        The first line counts them; ``limit`` (at least 1) cuts the list and says how many more there are.
-        """
-        if not self.skipped:
-            return ()
-        used, missed = len(self), len(self.skipped)
-        lines = [f"used {used} of {used + missed} files; skipped {missed}:"]
-        lines += [f"  {item}" for item in self.skipped[:limit]]
-        if limit is not None and missed > limit:
-            lines.append(f"  and {missed - limit} more")
-        return tuple(lines)
+        """See `Dataset.skipped_report`."""
+        return skipped_lines(len(self), self.skipped, limit)
 
 
 def _at(each: tuple[_Each, ...] | None, chosen: NDArray[np.int64]) -> tuple[_Each, ...] | None:

@@ -12,7 +12,7 @@ A folder that holds nothing but ``train``, or whose only folder holds splits, st
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,15 +41,15 @@ class Listing:
     empty: tuple[str, ...]
 
 
-def list_images(folder: Path) -> Listing:
-    """All image files below a folder (links to folders are followed), by their suffix.
+def list_images(folder: Path, suffixes: Collection[str] = SUFFIXES, what: str = "image") -> Listing:
+    """All image files below a folder (links to folders are followed), by their suffix; or all files of ``what``.
 
     Raises:
         InputError: a folder cannot be read, or holds several training folders.
     """
     if _is_run(folder):
-        raise InputError(f"data.source: {folder} is a run folder, not data; give the folder of images")
-    root, left = _training_root(folder)
+        raise InputError(f"data.source: {folder} is a run folder, not data; give the folder of {what}s")
+    root, left = _training_root(folder, suffixes)
     above = [place for place in (root, *root.parents) if place != root and place.is_relative_to(folder)]
     metadata = [file for place in reversed(above) for file in _first_metadata(place, _inside(place)[1])]
     images: dict[str, Path] = {}
@@ -68,7 +68,7 @@ def list_images(folder: Path) -> Listing:
         described = _first_metadata(place, names)
         metadata += described
         for path in (place / name for name in names):
-            key, reason = key_of(path.relative_to(root).as_posix()), _unusable(path)
+            key, reason = key_of(path.relative_to(root).as_posix()), _unusable(path, suffixes, what)
             if path in described:
                 continue
             if reason is None and key in images:
@@ -91,10 +91,10 @@ def list_images(folder: Path) -> Listing:
     )
 
 
-def _training_root(folder: Path) -> tuple[Path, list[str]]:
+def _training_root(folder: Path, suffixes: Collection[str]) -> tuple[Path, list[str]]:
     """The folder that ``folder`` stands for, and the names beside it that are left alone."""
     folders, files = _inside(folder)
-    images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
+    images = [name for name in files if Path(name).suffix.lower() in suffixes]
     training = _training(folder, folders)
     if training is not None:
         others = [f"{name}/" for name in folders if name != training]
@@ -161,15 +161,15 @@ def _first_metadata(folder: Path, names: Sequence[str]) -> list[Path]:
     return [folder / name for name in METADATA if name in names and (folder / name).is_file()][:1]
 
 
-def _unusable(path: Path) -> str | None:
-    """Why a file is no image that can be read, as far as its name and type show it; None where nothing does."""
+def _unusable(path: Path, suffixes: Collection[str], what: str) -> str | None:
+    """Why a file is no ``what`` that can be read, as far as its name and type show it; None where nothing does."""
     suffix = path.suffix.lower()
     if path.name in METADATA:
         return "another file of descriptions beside it is read"
     if suffix in _ARCHIVES:
         return f"{suffix} is an archive, which is not read; unpack it"
-    if suffix not in SUFFIXES:
-        return f"{suffix or 'a file without suffix'} is no image format read here"
+    if suffix not in suffixes:
+        return f"{suffix or 'a file without suffix'} is no {what} format read here"
     try:
         mode = path.stat().st_mode
     except OSError as error:

@@ -8,7 +8,16 @@ from typing import Final
 from sumi.boundary.files import given_path
 from sumi.config import nearest
 from sumi.data.arrays import load_array, outline_of_file
+from sumi.data.audio import AudioSpec
 from sumi.data.builtin import BUILTIN, outline_of_builtin
+from sumi.data.clips import (
+    holds_sound,
+    is_spoken_digits,
+    load_sound_folder,
+    load_spoken_digits,
+    outline_of_sound,
+    outline_of_spoken_digits,
+)
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, Progress
 from sumi.data.folder import load_folder, outline
@@ -28,7 +37,13 @@ class Loader:
     load: Callable[[Path, DataConfig, Progress | None], Dataset]
 
 
+SPOKEN: Final = Loader(
+    is_spoken_digits,
+    outline_of_spoken_digits,
+    lambda path, config, progress: load_spoken_digits(path, config, progress=progress),
+)
 LOADERS: Final = (
+    SPOKEN,
     Loader(
         lambda path: path.suffix in (".npy", ".npz") and path.is_file() and not holds_molecules(path),
         outline_of_file,
@@ -43,6 +58,11 @@ LOADERS: Final = (
         lambda path: find_idx(path) is not None,
         lambda _, config: outline(config),
         lambda path, config, progress: load_idx(find_idx(path) or path, config, progress=progress),
+    ),
+    Loader(
+        lambda path: path.is_dir() and holds_sound(path),
+        outline_of_sound,
+        lambda path, config, progress: load_sound_folder(path, config, progress=progress),
     ),
     Loader(
         lambda path: path.is_dir(),
@@ -60,8 +80,9 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
             into memory.
     """
     if config.source in BUILTIN:
-        config.refuse_array_fields()
-        return BUILTIN[config.source](config, progress)
+        if config.source != "spoken-digits":
+            config.refuse_array_fields()
+        return _checked(BUILTIN[config.source](config, progress), config)
     if config.source == MEMORY:
         raise InputError("data: this run's data were in memory, of which no copy is kept; give them again: data=…")
     path = given_path(config.source)
@@ -74,11 +95,22 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
         raise InputError(f"data.source: {path} does not exist; check the path, or {nearest(config.source, BUILTIN)}")
     if loader is None:
         raise InputError(
-            f"data.source: {path} is one file; give the folder of images or idx files that holds it, or a .npy or .npz"
+            f"data.source: {path} is one file; give the folder of images, sound or idx files that holds it, or a .npy "
+            "or .npz"
         )
-    if loader is not LOADERS[0]:
+    if loader not in LOADERS[:2]:
         config.refuse_array_fields()
-    return loader.load(path, config, progress)
+    return _checked(loader.load(path, config, progress), config)
+
+
+def _checked(found: Dataset, config: DataConfig) -> Dataset:
+    """Raises InputError where a field of sound is set for other data."""
+    match found.spec:
+        case AudioSpec():
+            pass
+        case _:
+            config.refuse_sound_fields()
+    return found
 
 
 def peek(config: DataConfig) -> DataSpec:

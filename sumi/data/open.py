@@ -27,6 +27,7 @@ from PIL import Image
 from sumi.boundary.arguments import shown
 from sumi.data import vectors
 from sumi.data.arrays import channels_first, from_array, matched, outline
+from sumi.data.audio import AudioDataset
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, Progress, split_notes
 from sumi.data.decode import Rule, UnreadableImage, from_picture, notes_of
@@ -48,7 +49,9 @@ def open_data(data: object, config: DataConfig | None = None, *, progress: Progr
     items that differ in kind.
     """
     match _opened(data, config, progress):
-        case ImageDataset(splits=tuple() as splits) as images if config is not None and not config.own_splits:
+        case (ImageDataset(splits=tuple() as splits) | AudioDataset(splits=tuple() as splits)) as images if (
+            config is not None and not config.own_splits
+        ):
             notes = tuple(note for note in images.notes if note not in split_notes(splits))
             return replace(images, splits=None, notes=notes)
         case found:

@@ -2,8 +2,11 @@
 
 from typing import Any, Final, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from sumi.autoencoders.mdct import BandScale
 from sumi.autoencoders.scale import LatentScale
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
@@ -34,6 +37,8 @@ class DenoiserObjective(Objective[DenoiserT]):
                 self.latents().set(data.mean, data.std_by_channel)
             case _:
                 pass
+        if (bands := self.bands()) is not None:
+            bands.fit(*_squares(bands, data))
         if self.model.conditioner is not None:
             self.model.conditioner.fit(data)
 
@@ -43,6 +48,8 @@ class DenoiserObjective(Objective[DenoiserT]):
         if "latents" in self.model.auxiliary:
             of_latents = batch.normal(Purpose.LATENT, batch.data.shape)
             x_0 = self.latents().sampled(*(v.to(self.device, non_blocking=True) for v in (x_0, of_latents)))
+        if (bands := self.bands()) is not None:
+            x_0 = bands(x_0.to(self.device, non_blocking=True))
         if self.bin_width:
             places = uniform_places(batch.seed, batch.positions.tolist(), batch.step, batch.data.shape, IN_TRAINING)
             x_0 = x_0 + (self.bin_width * (places - 0.5)).to(x_0)
@@ -50,7 +57,9 @@ class DenoiserObjective(Objective[DenoiserT]):
 
     def noise(self, batch: Batch) -> Tensor:
         """ε (n, …) of the batch, on the device."""
-        return batch.normal(Purpose.TRAINING_NOISE, batch.data.shape).to(self.device, non_blocking=True)
+        bands = self.bands()
+        shape = batch.data.shape if bands is None else bands.shape
+        return batch.normal(Purpose.TRAINING_NOISE, shape).to(self.device, non_blocking=True)
 
     def conditioned(self, batch: Batch, x_0: Tensor) -> DenoiserT | ConditionedDenoiser:
         """The denoiser, with the batch's condition bound to it if it takes one."""
@@ -71,7 +80,24 @@ class DenoiserObjective(Objective[DenoiserT]):
         assert isinstance(scale, LatentScale)
         return scale
 
+    def bands(self) -> BandScale | None:
+        """The scale of a transform of sound, where that is denoised."""
+        match dict(self.model.auxiliary.named_children()).get("bands"):
+            case BandScale() as bands:
+                return bands
+            case _:
+                return None
+
     def auxiliary(self) -> list[nn.Module]:
         """A learned schedule, and the denoiser's auxiliary modules."""
         own = (self.model.network, self.model.conditioner)
         return [part for part in self.model.children() if not any(part is one for one in own)]
+
+
+def _squares(bands: BandScale, data: Dataset) -> tuple[Tensor, int]:
+    """The sum of squares of each band over the data, float64 (bands, 1), and of how many values."""
+    total, count = torch.zeros(bands.shape[1], 1, dtype=torch.float64), len(data) * bands.shape[2]
+    for first in range(0, len(data), 256):
+        items = np.arange(first, min(first + 256, len(data)))
+        total += bands.compressed(data.batch(items).double()).square().sum((0, 1, 3))[:, None]
+    return total, count

@@ -11,12 +11,14 @@ from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.model import SystemConfig
 from sumi.recipes import (
+    audio,
     autoencoder,
     classifier_free,
     clip,
     colourise,
     consistency,
     ddpm,
+    diffwave,
     dit,
     edm,
     energy,
@@ -69,6 +71,8 @@ RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], SystemConfig]]] = {
     "stable-diffusion": stable_diffusion.recipe,
     "imagen": imagen.recipe,
     "unclip": unclip.recipe,
+    "audio": audio.recipe,
+    "diffwave": diffwave.recipe,
     "autoencoder": autoencoder.recipe,
     "clip": clip.recipe,
     "judge": judge.recipe,

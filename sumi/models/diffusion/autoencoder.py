@@ -1,9 +1,10 @@
-"""Which autoencoder's latents a diffusion model is of: none, or one that is trained first and kept in the run."""
+"""What a diffusion model denoises instead of the data: the latents of an autoencoder, or a transform of sound."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from sumi.autoencoders.autoencoder import AutoencoderNetwork
+from sumi.autoencoders.mdct import BandScale
 from sumi.errors import InputError
 from sumi.objectives.reconstruction import ReconstructionLoss
 
@@ -64,4 +65,35 @@ class TrainedAutoencoder:
         return Latents(self.network.latent_shape(items.shape), items.label_names)
 
 
-AutoencoderChoice = NoAutoencoder | TrainedAutoencoder
+@dataclass(frozen=True)
+class MDCTBands:
+    """Sound as a picture of bands and moments, of which nothing is lost (`sumi.autoencoders.mdct`)."""
+
+    name: ClassVar[str] = "mdct"
+
+    bands: int = field(default=64, metadata={"most": 4096, "help": "frequencies, an even number that divides 256"})
+    power: float = field(default=0.5, metadata={"help": "that is taken of each value, above 0; 1: none, it is linear"})
+
+    def __post_init__(self) -> None:
+        if self.bands < 2 or self.bands % 2:
+            raise InputError(f"autoencoder.bands: {self.bands} is not an even number of 2 or more; give such as 64")
+        if not 0 < self.power <= 1:
+            raise InputError(f"autoencoder.power: {self.power:g} is out of range; give more than 0 and at most 1")
+
+    def denoised(self, items: DenoisedItems) -> DenoisedItems:
+        """Pictures (1, bands, length/bands). Raises InputError for data that are no sound of such a length."""
+        scale = self.scale(items.shape)
+        return Latents(scale.shape, items.label_names)
+
+    def scale(self, shape: tuple[int, ...]) -> BandScale:
+        """A new scale for sound of ``shape`` (1, L). Raises InputError as `denoised`."""
+        match shape:
+            case (1, length) if not length % self.bands:
+                return BandScale(length, self.bands, self.power)
+            case (1, length):
+                raise InputError(f"autoencoder.bands: {self.bands} does not divide {length} samples; give such as 64")
+            case _:
+                raise InputError(f"autoencoder: mdct is of sound, not of data of shape {shape}; set autoencoder=none")
+
+
+AutoencoderChoice = NoAutoencoder | TrainedAutoencoder | MDCTBands

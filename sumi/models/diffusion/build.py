@@ -24,7 +24,7 @@ from sumi.denoising.weighting import (
 )
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
-from sumi.models.diffusion.autoencoder import DenoisedItems, NoAutoencoder
+from sumi.models.diffusion.autoencoder import DenoisedItems, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.size import bounded
 from sumi.networks.condition import NetworkCondition
@@ -59,7 +59,7 @@ def build_denoiser(
         case Binomial():
             return _binomial_denoiser(config, denoised)
         case Gaussian():
-            return _gaussian_denoiser(config, denoised, spans)
+            return _gaussian_denoiser(config, denoised, items.shape, spans)
 
 
 def _binomial_denoiser(config: DiffusionSettings, items: DenoisedItems) -> BinomialDenoiser:
@@ -88,7 +88,9 @@ def _network(
     return network
 
 
-def _gaussian_denoiser(config: DiffusionSettings, items: DenoisedItems, spans: bool) -> NetworkDenoiser:
+def _gaussian_denoiser(
+    config: DiffusionSettings, items: DenoisedItems, data: tuple[int, ...], spans: bool
+) -> NetworkDenoiser:
     schedule = config.schedule.build()
     with torch.no_grad():
         end = noise_level(schedule, torch.ones(1))  # a tensor: where alpha is 0, its inverse is infinite and no error
@@ -113,8 +115,13 @@ def _gaussian_denoiser(config: DiffusionSettings, items: DenoisedItems, spans: b
         conditioner,
         ZeroStartEmbedding(config.network.embedding) if spans else None,
     )
-    if config.autoencoder != NoAutoencoder():
-        denoiser.auxiliary["latents"] = LatentScale(items.shape[0])
+    match config.autoencoder:
+        case NoAutoencoder():
+            pass
+        case TrainedAutoencoder():
+            denoiser.auxiliary["latents"] = LatentScale(items.shape[0])
+        case MDCTBands() as bands:
+            denoiser.auxiliary["bands"] = bands.scale(data)
     match config.weighting, config.times:
         case LearnedUncertainty(), _:
             denoiser.auxiliary["uncertainty"] = Uncertainty()

@@ -26,9 +26,10 @@ from sumi.denoising.weighting import (
     WeightingConfig,
 )
 from sumi.errors import InputError
-from sumi.models.diffusion.autoencoder import AutoencoderChoice, NoAutoencoder, TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import AutoencoderChoice, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
+from sumi.networks.diffwave import DiffWaveConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
 from sumi.networks.transformer import TransformerConfig
@@ -55,7 +56,7 @@ class DiffusionSettings(SystemConfig, ABC):
         default_factory=Gaussian, metadata={"help": "what noising does: Gaussian noise, or flipped bits"}
     )
     autoencoder: AutoencoderChoice = field(
-        default_factory=NoAutoencoder, metadata={"help": "whose latents are denoised: none, or trained"}
+        default_factory=NoAutoencoder, metadata={"help": "whose latents are denoised: none, trained, or mdct, of sound"}
     )
     schedule: ScheduleConfig = field(
         default_factory=LinearBeta, metadata={"help": "how much data and noise there is at each time"}
@@ -75,7 +76,7 @@ class DiffusionSettings(SystemConfig, ABC):
     stratified_times: bool = field(
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
-    network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | OwnNetwork = field(
+    network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | DiffWaveConfig | OwnNetwork = field(
         default_factory=UNetConfig, metadata={"help": "the backbone"}
     )
     crop: int = field(
@@ -116,6 +117,8 @@ class DiffusionSettings(SystemConfig, ABC):
         plain = type(self)(self.recipe, self.data)
         own, usual = ({name: value for name, value, _ in describe(config)} for config in (self, plain))
         fields = {setting.partition("=")[0]: setting for setting in spec.defaults}
+        if self.autoencoder != NoAutoencoder():
+            fields.pop("network", None)  # it is of what is denoised, and not of the data
         return override(self, [s for name, s in fields.items() if name == "network" or own[name] == usual[name]])
 
     @property
@@ -137,6 +140,8 @@ class DiffusionSettings(SystemConfig, ABC):
         match self.autoencoder:
             case TrainedAutoencoder(network=network, weights=weights):
                 parts = (*parts, network, weights)
+            case MDCTBands() as bands:
+                parts = (*parts, bands)
             case NoAutoencoder():
                 pass
         for condition in self.conditioning:

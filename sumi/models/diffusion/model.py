@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sumi.autoencoders.mdct import BandScale
 from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.arguments import MOST_COUNT, finite, real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
 from sumi.conditioning.text import Prompts, TextConditioner
+from sumi.data.audio import AudioSpec
 from sumi.data.decode import LARGEST_PIXELS
 from sumi.data.images import ImageSpec
 from sumi.data.items import Items, read_items
@@ -31,11 +33,11 @@ from sumi.guidance.clip import ClipGuide
 from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, Tiling, condition_of_windows, tiling_of
 from sumi.models.diffusion import restoration
-from sumi.models.diffusion.autoencoder import NoAutoencoder, TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of
-from sumi.models.diffusion.space import DataSpace, LatentSpace, Space
+from sumi.models.diffusion.space import BandSpace, DataSpace, LatentSpace, Space
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
 from sumi.models.model import GenerativeModel, TrainedModel, read_indices
 from sumi.models.samples import Samples
@@ -81,6 +83,10 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
                 model = autoencoder_of(self.folder, weights, self.device)
                 shape = chosen.denoised(self.items).shape
                 return LatentSpace(shape, model.autoencoder, scale, model.linear_preview)
+            case MDCTBands():
+                bands = self.module.auxiliary["bands"]
+                assert isinstance(bands, BandScale)
+                return BandSpace(bands)
             case NoAutoencoder():
                 return DataSpace(self.items.shape, bounded=len(self.items.shape) == 3)
 
@@ -89,7 +95,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         match self.config.autoencoder:
             case TrainedAutoencoder(weights=weights):
                 return {AUTOENCODER: autoencoder_of(self.folder, weights, self.device)}
-            case NoAutoencoder():
+            case NoAutoencoder() | MDCTBands():
                 return {}
 
     @property
@@ -515,6 +521,11 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
     def read(self, name: str, given: Items) -> Tensor:
         """Items as the model takes them (`sumi.data.items`): pictures are fitted. Raises InputError."""
+        match self.items:
+            case AudioSpec() as audio:
+                return audio.read(name, given)
+            case _:
+                pass
         data, shape = self.config.data, self.items.shape
         return read_items(name, given, shape, frame=data.fitting(shape), background=data.background)
 
@@ -545,16 +556,17 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         return self.space.encode(items.to(self.device)).cpu()
 
     def _size_of(self, items: Tensor, name: str = "images", space: Space | None = None) -> tuple[int, int] | None:
-        """(H, W) of images (N, C, H, W), or of what is denoised in a ``space``; None for vectors.
+        """(H, W) of images (N, C, H, W), or of what is denoised in a ``space``; None for other data.
 
         Raises InputError for what the model cannot take.
         """
         shape, given = self.items.shape if space is None else space.shape, tuple(items.shape[1:])
-        larger = len(given) == len(shape) == 3 and given[0] == shape[0] and all(map(int.__ge__, given, shape))
+        pictures = len(self.items.shape) == 3
+        larger = pictures and len(given) == len(shape) and given[0] == shape[0] and all(map(int.__ge__, given, shape))
         if not (given == shape or larger) or not len(items):
             raise InputError(f"{name}: are of shape {tuple(items.shape)}; the model takes {shape}, or more of them")
         factor = 1 if space is None else space.factor
-        size = (factor * given[1], factor * given[2]) if len(given) == 3 else None
+        size = (factor * given[1], factor * given[2]) if pictures else None
         self._check_size(size)
         return size
 

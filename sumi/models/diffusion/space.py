@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from sumi.autoencoders.autoencoder import Autoencoder
+from sumi.autoencoders.mdct import BandScale
 from sumi.autoencoders.preview import LinearPreview
 from sumi.autoencoders.scale import LatentScale
 from sumi.autoencoders.tiling import tiled
@@ -118,3 +119,36 @@ class LatentSpace:
     @staticmethod
     def _of_tiles(function: Callable[[Tensor], Tensor], x: Tensor, tile: int) -> Tensor:
         return tiled(function, x, tile, tile // 4)
+
+
+@dataclass(frozen=True)
+class BandSpace:
+    """Sound as its transform (`sumi.autoencoders.mdct`)."""
+
+    scale: BandScale
+    bounded: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.scale.shape
+
+    @property
+    def factor(self) -> int:
+        """Samples a block."""
+        return self.scale.shape[1]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Of sound (N, 1, L)."""
+        return self.scale(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Sound."""
+        return self.scale.inverse(z)
+
+    def glimpse(self, z: Tensor) -> Tensor:
+        """Sound."""
+        return self.scale.inverse(z)
+
+    def refuse(self, what: str) -> None:
+        """See `Space.refuse`."""
+        raise InputError(f"autoencoder: {what} of sound is not known to a model of its transform; use diffwave")

@@ -15,7 +15,7 @@ from sumi.config import differences, override
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise
 from sumi.errors import InputError
-from sumi.models.diffusion.autoencoder import NoAutoencoder, TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import AUTOENCODER
 from sumi.models.diffusion.system import DiffusionConfig
@@ -68,7 +68,7 @@ def fitted_to_start(config: SystemConfig, source: DiffusionModel, network: tuple
         )
     config = replace(config, network=own.network)
     match own.autoencoder, config.autoencoder:
-        case NoAutoencoder(), NoAutoencoder():
+        case (NoAutoencoder(), NoAutoencoder()) | (MDCTBands(), MDCTBands()):
             return config
         case TrainedAutoencoder() as theirs, TrainedAutoencoder():
             part = str(RunFolder(source.folder).part(AUTOENCODER).path.resolve())

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sumi.autoencoders.mdct import STD
 from sumi.conditioning.guidance import GUIDANCE
 from sumi.data.dataset import Dataset
 from sumi.data.latents import encoded
@@ -15,7 +16,7 @@ from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
-from sumi.models.diffusion.autoencoder import NoAutoencoder, TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.build import Denoising
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
@@ -75,7 +76,7 @@ class DiffusionConfig(DiffusionSettings):
         """
         config = self
         match self.autoencoder:
-            case NoAutoencoder():
+            case NoAutoencoder() | MDCTBands():
                 pass
             case TrainedAutoencoder() as chosen:
                 config = replace(config, autoencoder=with_autoencoder(chosen, self, items, run, train))
@@ -89,15 +90,21 @@ class DiffusionConfig(DiffusionSettings):
         return config
 
     def std_of(self, data: Dataset) -> float:
-        """1 for latents, which are standardised."""
-        return data.std() if self.autoencoder == NoAutoencoder() else 1.0
+        """Of latents that of their scale."""
+        match self.autoencoder:
+            case NoAutoencoder():
+                return data.std()
+            case MDCTBands():
+                return STD
+            case TrainedAutoencoder():
+                return 1.0
 
     def training_data(
         self, data: Dataset, run: RunFolder, device: torch.device, progress: Callable[[int, int], None] | None
     ) -> Dataset:
         """The images, or their latents."""
         match self.autoencoder:
-            case NoAutoencoder():
+            case NoAutoencoder() | MDCTBands():
                 return data
             case TrainedAutoencoder(weights=weights):
                 model = autoencoder_of(run.path, weights, device)
