@@ -77,7 +77,7 @@ def of_flac(content: bytes) -> tuple[NDArray[np.float64], int]:
         values, rate = soundfile.read(io.BytesIO(content), dtype="float64", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         raise UnreadableSound(f"is no FLAC file that can be read ({error})") from None
-    return values.T, int(rate)
+    return np.asarray(values, dtype=np.float64).T, int(rate)
 
 
 def to_levels(x: NDArray[Any]) -> NDArray[np.int16]:

@@ -68,10 +68,11 @@ class DiffWave(nn.Module):
         self.mixed = nn.ModuleList(nn.Conv1d(width, 2 * width, 1) for _ in layers)
         self.last = nn.Conv1d(width, width, 1)
         self.conv_out = nn.Conv1d(width, outputs * channels, 1)
-        for conv in (self.conv_in, *self.dilated, *self.mixed, self.last):
-            nn.init.kaiming_normal_(conv.weight)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        for name, weight in self.named_parameters():
+            if weight.ndim == 3:
+                nn.init.kaiming_normal_(weight)
+            if name.startswith("conv_out"):
+                nn.init.zeros_(weight)
 
     def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition = NOTHING) -> Tensor:
         embedding = self.noise_embedding(c_noise)
