@@ -54,10 +54,12 @@ OF_IMAGES = (
 )  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
 OF_TEXT = ("text-to-image", "stable-diffusion", "imagen", "unclip")
+OF_SOUND = ("audio", "diffwave")
 DIFFUSION = [
     name
     for name in RECIPES
-    if name not in ("noisy-classifier", "autoencoder", "judge", "clip", "molecules", *OF_TEXT, *BASELINES)
+    if name
+    not in ("noisy-classifier", "autoencoder", "judge", "clip", "molecules", "audio", "diffwave", *OF_TEXT, *BASELINES)
 ]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
@@ -119,6 +121,8 @@ def test_there_are_these() -> None:
         "stable-diffusion",
         "imagen",
         "unclip",
+        "audio",
+        "diffwave",
         "autoencoder",
         "clip",
         "judge",

@@ -6,7 +6,9 @@ from typing import Any, Self, SupportsIndex
 import torch
 from torch import Tensor
 
+from sumi.data.audio import AudioSpec
 from sumi.data.spec import DataSpec
+from sumi.figures.spectrograms import MOST
 
 
 class Samples(Tensor):
@@ -25,6 +27,23 @@ class Samples(Tensor):
     def plain(self) -> Tensor:
         """A plain tensor that shares their memory."""
         return self.as_subclass(Tensor)
+
+    @property
+    def rate(self) -> int:
+        """Of sound, in Hz. Raises AttributeError for other data."""
+        match self.spec:
+            case AudioSpec(rate=rate):
+                return rate
+            case other:
+                raise AttributeError(f"{other.name} have no rate")
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks: players of sound, and None of other data."""
+        match self.spec:
+            case AudioSpec() as audio:
+                return audio.players(self.plain()[:MOST])
+            case _:
+                return None
 
     def _repr_png_(self) -> bytes:
         """For notebooks."""

@@ -9,6 +9,7 @@ from PIL import Image
 
 from sumi import recipes
 from sumi.config import from_json, override, to_json
+from sumi.data.audio import AudioSpec
 from sumi.data.config import DataConfig
 from sumi.data.dataset import evenly, everything
 from sumi.data.files import Writing
@@ -24,6 +25,7 @@ from sumi.training_run import configure
 DIGITS = ImageSpec(1, 8, 8, 17, ("0", "1"))
 POINTS = VectorSpec(2, None, (1.0, 2.0), 3.0)
 BITS = VectorSpec(4, 2, (0.5,) * 4, 0.5)
+SOUND = AudioSpec(8000, 512, ("0", "1"))
 MOLECULES = MoleculeSpec(("H", "C", "O"), (0, 0, 2, 0, 1), 1.5)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sumi.networks.adm import ADMConfig
+from sumi.networks.diffwave import DiffWaveConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.transformer import TransformerConfig
 from sumi.networks.unet import UNetConfig
@@ -25,6 +26,7 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "adm without attention": (replace(ADM, attention=()), (3, 8, 8)),
     "transformer": (TransformerConfig(patch=2, width=32, blocks=4, head_width=16, embedding=32), (3, 8, 7)),
     "mlp": (MLPConfig(width=32, blocks=2, embedding=16), (5,)),
+    "diffwave": (DiffWaveConfig(layers=3, channels=16, cycle=2, embedding=16), (1, 40)),
 }
 SMALLEST: dict[str, tuple[Any, tuple[int, ...]]] = {
     "unet": (UNetConfig(widths=(16,), blocks=(1,), embedding=8), (1, 3, 3)),
