@@ -2,6 +2,7 @@
 
     python benchmarks/results.py digits [NAME …]     systems on handwritten digits: Fréchet distance by steps, bits/dim
     python benchmarks/results.py vectors [NAME …]    points and bits: energy distance, nats or bits, log Z
+    python benchmarks/results.py molecules [NAME …]  stability, sound, different and new ones, bond lengths, energies
 
 Runs are kept in runs/results and not trained again. One thread, so that figures repeat; the time is CPU seconds.
 """
@@ -12,6 +13,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -23,10 +25,12 @@ from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.images import learn_features
+from sumi.evaluation.molecules import MoleculeEvaluation
 from sumi.evaluation.result import VectorEvaluation
 from sumi.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
+from sumi.metrics.molecules import MoleculeFigures
 from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
@@ -65,11 +69,17 @@ VECTORS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
     "vdm on ring-of-8": ("vdm", "ring-of-8", 4000, ()),
     "energy on ring-of-8": ("energy", "ring-of-8", 1500, ("training.sample_every=0",)),
 }
+MOLECULES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "molecules on qm7-small": (6000, ()),
+    "molecules on qm7-small by energy": (6000, ("conditioning=values", "conditioning.names=energy")),
+}
 STEPS = (5, 10, 20, 50)
 SAMPLES = 500
 
 
-def trained(name: str, recipe: str, data: str, steps: int, settings: tuple[str, ...]) -> tuple[DiffusionModel, float]:
+def trained(
+    name: str, recipe: str, data: str, steps: int, settings: tuple[str, ...]
+) -> tuple[DiffusionModel | Any, float]:
     """The run of that name and the CPU seconds that its training took."""
     run = FOLDER / "".join(c if c.isalnum() else "-" for c in name)
     seconds = run / "cpu-seconds"
@@ -79,7 +89,7 @@ def trained(name: str, recipe: str, data: str, steps: int, settings: tuple[str, 
         train(recipe, data=data, out=run, steps=steps, settings=settings)
         seconds.write_text(f"{time.process_time() - begin:.0f}")
     print(f"sumi train {recipe} --data {data} --steps {steps} --out {run} {flags(settings)}", file=sys.stderr)
-    return load(run, DiffusionModel), float(seconds.read_text())
+    return load(run), float(seconds.read_text())
 
 
 def flags(settings: tuple[str, ...]) -> str:
@@ -146,8 +156,36 @@ def vectors(wanted: list[str]) -> None:
         print(f"| {' | '.join(row)} |", flush=True)
 
 
+def molecules(wanted: list[str]) -> None:
+    """A table row for each system, real molecules first."""
+    torch.set_num_threads(1)
+    print("| system | stable atoms | molecules | sound | different | new | valid | bonds, Å | energy error | CPU s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    first = True
+    for name, (steps, settings) in MOLECULES.items():
+        if wanted and name not in wanted:
+            continue
+        model, seconds = trained(name, "molecules", "qm7-small", steps, settings)
+        found = evaluate(model).evaluation
+        assert isinstance(found, MoleculeEvaluation)
+        if first:
+            print(
+                f"| {' | '.join(['real, held out', *_shares(found.real), f'{found.bond_lengths_real:.4f}', '', ''])} |"
+            )
+        first = False
+        errors = [f"{e.conditional.value:.0f} (not given: {e.unconditional.value:.0f})" for e in found.properties]
+        row = [name, *_shares(found.samples), f"{found.bond_lengths:.4f}", " ".join(errors), f"{seconds:.0f}"]
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def _shares(found: MoleculeFigures) -> list[str]:
+    """Percentages of all molecules of a set, or of all of its atoms."""
+    shares = (found.atoms, found.molecules, found.sound, found.distinct, found.new, found.valid)
+    return ["" if e is None else f"{100 * e.value:.1f}" for e in shares]
+
+
 def main() -> None:
-    tables = {"digits": digits, "vectors": vectors}
+    tables = {"digits": digits, "vectors": vectors, "molecules": molecules}
     if len(sys.argv) < 2 or sys.argv[1] not in tables:
         sys.exit(__doc__)
     tables[sys.argv[1]](sys.argv[2:])

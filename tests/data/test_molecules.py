@@ -1,6 +1,7 @@
 """Molecules: files of them, what a model sees, how samples are written; bonds and stability on known molecules."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sumi.data.molecules import MoleculeDataset, MoleculeSpec, by_size, centred,
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.metrics.bonds import bond_orders, fragments, graph, stable_atoms
+from sumi.metrics.perception import can_perceive
 
 WATER = "3\nenergy=-76.4 name=water\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 METHANE = "5\nenergy=-40.5\n6 0 0 0\n1 .629 .629 .629\n1 -.629 -.629 .629\n1 -.629 .629 -.629\n1 .629 -.629 -.629\n"
@@ -146,6 +148,39 @@ def test_sulphur_is_stable_with_two_bonds_but_not_by_the_older_table() -> None:
     orders = bond_orders(elements, places)
     assert stable_atoms(elements, orders).all()
     assert stable_atoms(elements, orders, legacy=True).tolist() == [False, True, True]
+
+
+def test_real_molecules_pass_the_chemical_table_and_those_with_sulphur_fail_the_older_one() -> None:
+    data = small()
+    stable = {
+        legacy: np.array(
+            [
+                bool(stable_atoms(m.elements, bond_orders(m.elements, m.places), legacy).all())
+                for m in data.spec.molecules(everything(data))
+            ]
+        )
+        for legacy in (False, True)
+    }
+    sulphur = data.column("S") > 0
+    assert (int(sulphur.sum()), int(stable[True][sulphur].sum())) == (213, 0)
+    assert stable[False].mean() == pytest.approx(0.92, abs=1e-6)
+    assert stable[True].mean() == pytest.approx(0.8405, abs=1e-6)
+
+
+def test_sdf_files_need_rdkit_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.sdf"
+    rows = ["    0.0000    0.0000    0.1170 O", "    0.0000    0.7570   -0.4710 H", "    0.0000   -0.7570   -0.4710 H"]
+    atoms = "\n".join(f"{row}   0  0  0  0  0  0  0  0  0  0  0  0" for row in rows)
+    record = f"water\n  x\n\n  3  2  0  0  0  0  0  0  0  0999 V2000\n{atoms}\n  1  2  1  0\n  1  3  1  0\nM  END\n"
+    file.write_text(f"{record}> <energy>\n-76.4\n\n$$$$\n" * 2)
+    if can_perceive():
+        data = opened(file)
+        assert data.keys == ("a.sdf/00000", "a.sdf/00001")
+        assert data.column("energy").tolist() == [-76.4, -76.4]
+        assert data.spec.molecules(everything(data))[0].elements == ("O", "H", "H")
+    monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
+    with pytest.raises(InputError, match=r"^data.source: a.sdf is read with rdkit, which is not installed"):
+        opened(file)
 
 
 def test_a_graph_has_one_name_in_any_order_and_isomers_have_two() -> None:
