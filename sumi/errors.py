@@ -29,9 +29,10 @@ def printable(text: str) -> str:
 
 
 class SumiError(Exception):
-    """Something failed while running (exit code 1)."""
+    """Something failed while running (exit code 1). ``repeated``: another process of the training says so already."""
 
     exit_code = 1
+    repeated = False
 
     def __init__(self, message: str) -> None:
         super().__init__(re.sub(_LONG, lambda word: f"{word[0][:240]}…{word[0][-240:]}", printable(message)))

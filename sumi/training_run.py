@@ -13,6 +13,7 @@ from torch import nn
 from sumi import recipes
 from sumi.boundary.arguments import path, shown, torch_defaults, whole
 from sumi.boundary.files import short_name, write_whole
+from sumi.boundary.group import group, joined
 from sumi.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY, DataConfig
@@ -120,6 +121,7 @@ def _named(recipe: object) -> str | SystemConfig:
             raise InputError(f"recipe: {shown(recipe)} is no recipe; give its name, a JSON file or a configuration")
 
 
+@joined()
 @torch_defaults()
 def train(
     recipe: str | Path | SystemConfig,
@@ -138,6 +140,8 @@ def train(
     events: Events | None = None,
 ) -> DiffusionModel | Any:
     """Train a model and return it; the run folder is ``out`` (``runs/RECIPE-DATA`` by default).
+
+    Among the processes that `torchrun` starts, it trains with them (`sumi.boundary.group`).
 
     ``data``: a name, a path, an array, a list of images or a set of (image, label): anything `sumi.data.open_data`
     takes. ``settings``: one or several "section.field=value", or a mapping. ``network``: the user's own network, of
@@ -172,9 +176,13 @@ def train(
         if start is not None:
             _refuse_other_start(read_run(run, parts).start, start)
     given = config.data.source if data is None or config.data.source != MEMORY else data
+    if not group().first:
+        progress, events = False, Events()
     with _events_shown(progress) if events is None else nullcontext(events) as events:
         run.refuse_foreign()
-        with training_in(run.path, events.say):
+        group().wait()  # before the first process writes anything that the others must not find yet
+        with training_in(run.path, events.say) if group().first else nullcontext():
+            group().wait()  # until it has the lock
             return train_in(run, config, given, device=device, resume=resume, events=events, parts=parts, start=source)
 
 
@@ -228,6 +236,7 @@ def _train_on(
         return _train_on(own, part, folder, device, resume, events, ())
 
     config = config.of_data(dataset)
+    group().wait()  # all have seen the folder as it was
     if config.composed:
         return _train_parts(dataset, config, run, device, before, events, train_part, start)
     config = config.with_parts(dataset.spec, run, train_part)
@@ -250,9 +259,11 @@ def _train_on(
     lines = trainer.resume()  # before anything is written, as it may raise
     if changed and trainer.step:
         lines.append(f"changed from step {trainer.step + 1} on: {'; '.join(changed)}")
-        trainer.log.append({"step": trainer.step, "event": "changed", "settings": "; ".join(changed)})
-    run.write_config(to_json(description))
-    run.write_skipped(dataset.skipped_report())
+        trainer.note({"step": trainer.step, "event": "changed", "settings": "; ".join(changed)})
+    group().wait()
+    if group().first:
+        run.write_config(to_json(description))
+        run.write_skipped(dataset.skipped_report())
     if resume:
         lines.append(f"continues from step {trainer.step}" if trainer.step else "there is no checkpoint; starts afresh")
     for line in lines:
@@ -268,8 +279,10 @@ def _train_on(
         events.say(f"{trainer.skipped} of {trainer.step} steps were skipped: {run.metrics_file} names their samples")
     own = own_network(config)
     network = None if own is None else own.network
-    model = load(run.path, device=str(trainer.device), network=network, parts=known)
-    model.finish(kept)
+    with group().in_turn():  # the others load what the first one has saved
+        model = load(run.path, device=str(trainer.device), network=network, parts=known)
+        if group().first:
+            model.finish(kept)
     return model
 
 
@@ -291,8 +304,10 @@ def _train_parts(
         config.check(description.items)
     else:
         _refuse_changes(before, description, events)
-    run.write_config(to_json(description))
-    run.write_skipped(dataset.skipped_report())
+    group().wait()
+    if group().first:
+        run.write_config(to_json(description))
+        run.write_skipped(dataset.skipped_report())
     config.with_parts(dataset.spec, run, train_part)
     return load(run.path, device=None if device is None else str(device))
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sumi.boundary.group import group
 from sumi.errors import InputError
 from sumi.randomness import Purpose, generator
 
@@ -161,7 +162,8 @@ class Codebook(Regularizer):
         codes = self.codes(h.detach())
         nearest = F.embedding(codes, self.vectors).movedim(-1, 1)
         if self.training:
-            rows = h.detach().movedim(1, -1).flatten(0, -2)
+            rows = group().together(h.detach().movedim(1, -1).flatten(0, -2))
+            codes = group().together(codes)
             self.seen_counts += torch.bincount(codes.flatten(), minlength=self.count).to(self.seen_counts)
             self.seen_sums.index_add_(0, codes.flatten(), rows)
             self.seen.copy_(rows[torch.linspace(0, len(rows) - 1, self.count, device=rows.device).long()])

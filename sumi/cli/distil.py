@@ -31,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.boundary.group import first_process, restarted
     from sumi.distillation import distil
     from sumi.training_run import Events
 
@@ -45,9 +46,11 @@ def run(options: argparse.Namespace) -> None:
             seed=options.seed,
             settings=options.settings,
             device=options.device,
-            resume=options.resume,
+            resume=options.resume or restarted(),
             events=Events(say, progress, reading),
         )
+    if not first_process():
+        return
     say(f"trained {model.step} steps: {model.folder}; `sumi sample {model.folder} --steps 1` makes images at once")
     if options.report != "none":
         say_measured(measure_with_progress(model, quick=options.report == "quick"))

@@ -95,7 +95,8 @@ def _run(given: Sequence[str]) -> int:
         _refuse_empty(options)
         import_module(f"sumi.cli.{options.command}").run(options)
     except SumiError as error:
-        _tell_error(with_options(str(error), options.flags), options)
+        if not error.repeated:
+            _tell_error(with_options(str(error), options.flags), options)
         return error.exit_code
     except KeyboardInterrupt:
         tell("sumi: interrupted")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
+from sumi.boundary.group import own_shard
 from sumi.cli.molecules import sample_molecules
 from sumi.cli.options import add_device, add_guidance, add_run
 from sumi.cli.sampling import (
@@ -320,7 +321,7 @@ def _written(
             each=each,
             progress=progress,
             format=options.format or "",
-            shard=(1, 1) if options.shard is None else read_shard(options.shard),
+            shard=own_shard() if options.shard is None else read_shard(options.shard),
         )
         return model.items.write(folder, make, range(options.start, options.start + options.n), how)
 

@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.boundary.group import first_process, restarted
     from sumi.training_run import Events, train
 
     given = [] if options.autoencoder is None else [f"autoencoder.source={options.autoencoder}"]
@@ -49,10 +50,12 @@ def run(options: argparse.Namespace) -> None:
             seed=options.seed,
             settings=[*options.settings, *given],
             device=options.device,
-            resume=options.resume,
+            resume=options.resume or restarted(),
             start=options.start,
             events=Events(say, progress, reading),
         )
+    if not first_process():
+        return
     say(f"trained {model.step} steps: {model.folder}")
     if options.report != "none":
         quick = options.report == "quick" and model.evaluated_as == "images"

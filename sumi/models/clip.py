@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.boundary.arguments import shown, torch_defaults
+from sumi.boundary.group import group
 from sumi.conditioning.text import drawn, texts_of
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
@@ -24,7 +25,7 @@ from sumi.errors import InputError
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
 from sumi.models.size import bounded
 from sumi.networks.vision import VisionConfig
-from sumi.objectives.contrastive import SigmoidLoss, SoftmaxLoss, repeated
+from sumi.objectives.contrastive import SigmoidLoss, SoftmaxLoss, gathered, named_by_all, repeated
 from sumi.objectives.objective import Objective
 from sumi.randomness import Purpose
 from sumi.text.encoder import OwnEncoderConfig
@@ -108,8 +109,11 @@ class ClipObjective(Objective[Clip]):
         own = [self.captions[item] for item in batch.items.tolist()]
         numbers = batch.uniforms(Purpose.CAPTION, 1 + max(len(keywords) for _, keywords in own)).tolist()
         texts = [drawn(each, row) for each, row in zip(own, numbers, strict=True)]
-        logits = self.model(batch.x.to(self.device), self.model.text.tokens(texts).to(self.device))
-        return self.model.loss.of(logits.float(), repeated(texts).to(self.device))
+        pictures = self.model.pictures(batch.x.to(self.device))
+        vectors = self.model.texts(self.model.text.tokens(texts).to(self.device))
+        logits = self.model.logits(gathered(pictures) @ gathered(vectors).T)
+        losses = self.model.loss.of(logits.float(), repeated(named_by_all(texts)).to(self.device))
+        return losses[group().part(len(losses))]
 
 
 class ClipModel(TrainedModel[ClipConfig, Clip]):

@@ -22,6 +22,7 @@ from typing_extensions import TypeVar
 
 from sumi.boundary.arguments import MOST_COUNT, path, whole
 from sumi.boundary.files import write_text
+from sumi.boundary.group import local_rank
 from sumi.config import to_json
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
@@ -189,7 +190,9 @@ class RunDescription:
 def pick_device(name: str | torch.device | None) -> torch.device:
     """The device ``name``; None: a GPU if there is one. Raises InputError if it is not available."""
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device(f"cuda:{number}" if (number := local_rank()) else "cuda")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -13,12 +13,15 @@ it is left out of the sums.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from math import log
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sumi.boundary.group import group
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,33 @@ class SoftmaxLoss:
         return logits
 
 
-def repeated(texts: Sequence[str]) -> Tensor:
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(*of: Any, **_: Any) -> Tensor:
+        _, x = of
+        return group().together(x)
+
+    @staticmethod
+    def backward(ctx: Any, *of: Any) -> Tensor:
+        del ctx
+        (gradient,) = of
+        return group().total(gradient)[group().part(len(gradient))]
+
+
+def gathered(x: Tensor) -> Tensor:
+    """The rows (n, …) of all processes that train together, with the gradients that all have for each."""
+    return x if group().size == 1 else cast("Tensor", _Rows.apply(x))
+
+
+def named_by_all(texts: Sequence[str]) -> Sequence[object]:
+    """Something equal for equal texts, of those of all processes."""
+    if group().size == 1:
+        return texts
+    hashes = [int.from_bytes(sha256(text.encode()).digest()[:8], signed=True) for text in texts]
+    return group().together(torch.tensor(hashes)).tolist()
+
+
+def repeated(texts: Sequence[object]) -> Tensor:
     """bool (N, N): the pairs i ≠ j of the same text."""
     number = {text: k for k, text in enumerate(dict.fromkeys(texts))}
     of = torch.tensor([number[text] for text in texts])

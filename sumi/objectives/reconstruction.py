@@ -23,6 +23,7 @@ from torch.func import functional_call
 
 from sumi.autoencoders.autoencoder import Autoencoder
 from sumi.autoencoders.network import PatchDiscriminator
+from sumi.boundary.group import group
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
@@ -130,11 +131,14 @@ class ReconstructionObjective(Objective[Trained]):
         autoencoder.regularizer.begin(batch.seed, batch.step)
         z, losses = autoencoder(x, noise)
         chosen = changes(batch.uniform(Purpose.SCALE), self.settings, square=x.shape[2] == x.shape[3]).to(self.device)
-        for change in chosen.unique().tolist():
+        for change in group().together(chosen).unique().tolist():
             rows = (chosen == change).nonzero()[:, 0]
-            losses = losses.index_add(
-                0, rows, self._losses(changed(z[rows], change), changed(x[rows], change), batch.step)
-            )
+            if len(rows):
+                found = self._losses(changed(z[rows], change), changed(x[rows], change), batch.step)
+                losses = losses.index_add(0, rows, found)
+            elif self._adversary(batch.step) is not None:  # another process has such pictures, and weighs them by all
+                nothing = torch.zeros_like(autoencoder.decoder.last.weight)
+                self._ratio(nothing, nothing)
         return losses
 
     def _losses(self, z: Tensor, x: Tensor, step: int) -> Tensor:
@@ -143,10 +147,14 @@ class ReconstructionObjective(Objective[Trained]):
         losses = (made - x).abs().flatten(1).mean(1)
         if self.features:
             losses = losses + self.settings.features * perceptual_distance(self.features[0], made, x).to(losses)
-        discriminator = self.model.discriminator
-        if discriminator is not None and step > self.settings.adversarial_start * self.steps:
+        discriminator = self._adversary(step)
+        if discriminator is not None:
             losses = losses + self._adversarial(discriminator, made, x, losses)
         return losses
+
+    def _adversary(self, step: int) -> PatchDiscriminator | None:
+        """The discriminator, once it takes part."""
+        return self.model.discriminator if step > self.settings.adversarial_start * self.steps else None
 
     def _adversarial(self, discriminator: PatchDiscriminator, made: Tensor, x: Tensor, losses: Tensor) -> Tensor:
         """The hinge losses of the discriminator, which sees ``made`` as constant, and of ``made``, which sees its
@@ -159,6 +167,12 @@ class ReconstructionObjective(Objective[Trained]):
             of_rest, of_this = (
                 torch.autograd.grad(part.sum(), last, retain_graph=True)[0] for part in (losses, against)
             )
-            weight = weight * (of_rest.norm() / (of_this.norm() + 1e-4)).clamp(max=LARGEST_RATIO)
+            weight = weight * self._ratio(of_rest, of_this)
         real, fake = (discriminator(pictures).float().flatten(1) for pictures in (x, made.detach()))
         return weight * against + (F.relu(1 - real) + F.relu(1 + fake)).mean(1) / 2
+
+    @staticmethod
+    def _ratio(of_rest: Tensor, of_this: Tensor) -> Tensor:
+        """That of the norms of two gradients, each of all processes' pictures."""
+        of_rest, of_this = (group().total(gradient) for gradient in (of_rest, of_this))
+        return (of_rest.norm() / (of_this.norm() + 1e-4)).clamp(max=LARGEST_RATIO)

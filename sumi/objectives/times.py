@@ -17,6 +17,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from sumi.boundary.group import group
 from sumi.errors import InputError
 from sumi.process.schedule import MOST_STEPS, NoiseLevel, Schedule, noise_level, wronskian
 
@@ -277,7 +278,8 @@ class ImportanceSampler(nn.Module):
 
     @torch.no_grad()
     def record(self, t: Tensor, losses: Tensor, /) -> None:
-        """Each loss replaces the oldest one at its time, in batch order."""
+        """Each loss replaces the oldest one at its time, in batch order; those of all processes count."""
+        t, losses = group().together(t), group().together(losses)
         index = self._index(t).to(self.losses.device)
         same = index[:, None] == index
         earlier, later = same.tril(-1).sum(1), same.triu(1).sum(1)

@@ -7,6 +7,9 @@ threads, and there is no generator state to save.
 
     for each step:  loss of the batch, in `accumulation` parts → clip → optimizer → EMA → log, sample, save
 
+Of several processes (`sumi.boundary.group`) each computes its share of every part, and all take the same step with the
+sum of their gradients. The first one logs, samples and saves.
+
 A step whose loss or gradient is not finite is skipped: weights, optimizer and EMA stay as they were, and counters, data
 and noise go on. It is computed a second time to find the layer (`sumi.training.nonfinite`), and named in the log.
 
@@ -15,7 +18,7 @@ norm is that of the network's gradient.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
@@ -25,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sumi.boundary.group import group
 from sumi.data.batch import batch_of
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError, SumiError
@@ -45,7 +49,7 @@ from sumi.training.checkpoint import (
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
-from sumi.training.metrics_log import MetricsLog
+from sumi.training.metrics_log import MetricsLog, Value
 from sumi.training.nonfinite import watching
 from sumi.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
 from sumi.training.precision import resolve_precision
@@ -88,7 +92,9 @@ class Trainer:
         self.identity, self.fingerprint = identity, fingerprint
         self.on_progress, self.on_sample = on_progress, on_sample
         self.on_message = on_message
-        self.device = objective.device
+        self.device, self.group = objective.device, group()
+        self._check_share()
+        self.wrapped = self.group.wrap(objective)
         self.precision = resolve_precision(config.precision, self.device)
         self.step = self.skipped = self.skipped_in_a_row = 0
         self.ema = EMA(self.model)
@@ -127,7 +133,8 @@ class Trainer:
                 for name, now in self._setup().items()
                 if checkpoint.state.get(name, now) != now
             ]
-        self.log.cut_back(self.step)
+        if self.group.first:
+            self.log.cut_back(self.step)
         return lines
 
     def _check_contents(self, path: Path, checkpoint: Checkpoint) -> None:
@@ -172,10 +179,11 @@ class Trainer:
                     self.on_message(line)
                 if self.skipped_in_a_row >= min(config.skip_limit, config.steps):
                     self._give_up()
-                signal_number = stop.signal_number  # read once: a signal may come between any two lines
+                # read once, as a signal may come between any two lines; one that a process gets is for all
+                signal_number = self.group.largest(stop.signal_number or 0) or None
                 last = signal_number is not None or self.step == config.steps
                 if last or self.step % config.log_every == 0:
-                    self.log.append(meter.line(self.step))
+                    self.note(meter.line(self.step))
                 if self.on_progress and meter.due():
                     self.on_progress(meter.progress(self.step))
                 if last or self.step % config.checkpoint_every == 0:
@@ -184,7 +192,8 @@ class Trainer:
                 if signal_number is not None:
                     raise Interrupted(signal_number, f"stopped after step {self.step}, which is saved; resume it")
                 # after the save, so that an error in sampling does not lose the step
-                if self.on_sample and (last or (config.sample_every and self.step % config.sample_every == 0)):
+                sampled = last or (config.sample_every and self.step % config.sample_every == 0)
+                if self.on_sample and self.group.first and sampled:
                     self.on_sample(self.ema.module, self.step)
 
     def take_step(self, step: int) -> tuple[Tensor, Tensor] | None:
@@ -203,26 +212,30 @@ class Trainer:
         Returns the mean loss of its batch, the norm of each part's gradient before clipping, and the losses of the
         batch's items, in ``accumulation`` parts.
         """
-        config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(step) * group["multiple"]
+        config, size = self.config, self.group.size
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = config.learning_rate_at(step) * parameters["multiple"]
         # for a user's own network that uses torch's generator; the layers here do not
         torch.manual_seed(int(generator(self.seed, 0, step, Purpose.DROPOUT).integers(2**62)))
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         each: list[Tensor] = []
-        for positions in np.split(np.arange(config.batch_size), config.accumulation):
+        parts = np.split(np.arange(config.batch_size), config.accumulation)
+        for number, part in enumerate(parts, 1):
+            positions = part[self.group.part(len(part))]
             items = self._items(step, positions)
             batch = batch_of(self.data, items, positions, step=step, seed=self.seed, flip=self.flip)
-            with (
-                torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
-                masks_by_position(self.seed, step, positions.tolist()),
-            ):
-                losses = self.objective(batch)
-            loss = losses.sum() / config.batch_size
-            loss.backward()
+            with self.group.exchange(self.wrapped, number == len(parts)):
+                with (
+                    torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+                    masks_by_position(self.seed, step, positions.tolist()),
+                ):
+                    losses = self.wrapped(batch)
+                loss = losses.sum() / config.batch_size
+                (loss * size).backward()  # of which the processes take the mean
             total += loss.detach()
-            each.append(losses.detach())
+            each.append(self.group.together(losses))
+        total = self.group.total(total)
         clip = partial(nn.utils.clip_grad_norm_, max_norm=config.gradient_clip, foreach=True)
         return total, torch.stack([clip(part) for part in self.parts]), each
 
@@ -241,7 +254,7 @@ class Trainer:
         items = self._items(step, np.arange(self.config.batch_size))
         bad = ~torch.cat(each).isfinite().cpu().numpy()
         names = [self.data.keys[item] for item in (items[bad] if bad.any() else items)]
-        self.log.append({"step": step, "event": "skipped", "layer": layer, "items": ", ".join(names)})
+        self.note({"step": step, "event": "skipped", "layer": layer, "items": ", ".join(names)})
         what = f"{layer} is not finite" if layer else "it was not finite once and is now, so test the machine's memory"
         more = f", … ({len(names)} in all)" if len(names) > SHOWN else ""
         self.on_message(f"step {step} is skipped: {what}; its samples: {', '.join(names[:SHOWN])}{more}")
@@ -254,7 +267,8 @@ class Trainer:
             where, back = self._where(), ""
         else:
             self.skipped_in_a_row = 0  # resumed, it may skip as many again
-            saved = self._save(keep=self.config.keep_checkpoints + count)
+            self._save(keep=self.config.keep_checkpoints + count)
+            saved = self.checkpoints / f"{self.step:08d}"
             where = f"step {self.step} is saved"
             to = f"continue from step {earlier}" if earlier else "start afresh"
             back = f"; if that fails, delete {saved} to {to}"
@@ -284,6 +298,7 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "device": self.device.type,
             "torch": str(torch.__version__),
+            "processes": self.group.size,
         }
 
     def _origin(self) -> dict[str, JSON]:
@@ -300,7 +315,22 @@ class Trainer:
             state={**self._setup(), **counts, **self._origin(), "identity": self.identity},
         )
 
-    def _save(self, keep: int) -> Path:
+    def _check_share(self) -> None:
+        """Raises InputError where the processes cannot have equal parts of a batch."""
+        items, parts, size = self.config.batch_size, self.config.accumulation, self.group.size
+        if items % (parts * size):
+            of_parts = f" in {parts} parts (training.accumulation)" if parts > 1 else ""
+            raise InputError(
+                f"training.batch_size: {size} processes cannot share {items} items{of_parts} equally; give a multiple "
+                f"of {parts * size}"
+            )
+
+    def note(self, line: Mapping[str, Value]) -> None:
+        """Write a line of the log, once for all processes."""
+        if self.group.first:
+            self.log.append(line)
+
+    def _save(self, keep: int) -> None:
         """Save a checkpoint, and keep so many. Raises SumiError if a tensor is not finite."""
         checkpoint = self._checkpoint()
         if bad := checkpoint.nonfinite():
@@ -308,7 +338,8 @@ class Trainer:
                 f"training: {bad} is not finite after step {self.step}, which is not saved; {self._where()}; resume it "
                 f"with a training.learning_rate below {self.config.learning_rate:g}"
             )
-        return save_checkpoint(self.checkpoints, checkpoint, keep=keep)
+        if self.group.first:
+            save_checkpoint(self.checkpoints, checkpoint, keep=keep)
 
 
 class _Meter:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from sumi.boundary.group import group
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.autoencoder import AutoencoderConfig, AutoencoderModel
@@ -43,8 +44,9 @@ def with_autoencoder(
     elif chosen.source:
         model = load(chosen.source, AutoencoderModel)
         check(model, items, chosen.source)
-        if not part.config_file.exists():
-            model.save(part.path)
+        with group().in_turn():
+            if not part.config_file.exists():
+                model.save(part.path)
     else:
         chosen.denoised(items)  # refuses sides that the factor does not divide, before anything is trained
         own = settings.training
@@ -115,8 +117,9 @@ def with_teacher(chosen: KeptTeacher, items: DataSpec, run: RunFolder) -> KeptTe
         raise InputError(
             f"objective.teacher.source: {chosen.source} is of other items or classes than these data; give its own data"
         )
-    if not part.config_file.exists():
-        model.save(part.path)
+    with group().in_turn():
+        if not part.config_file.exists():
+            model.save(part.path)
     return replace(chosen, weights=model.digest)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sumi.autoencoders.mdct import STD
+from sumi.boundary.group import group
 from sumi.conditioning.guidance import GUIDANCE
 from sumi.data.dataset import Dataset
 from sumi.data.latents import encoded
@@ -108,14 +109,15 @@ class DiffusionConfig(DiffusionSettings):
                 return data
             case TrainedAutoencoder(weights=weights):
                 model = autoencoder_of(run.path, weights, device)
-                return encoded(
-                    data,
-                    model.posterior,
-                    run.latents / "training.npy",
-                    {"autoencoder": weights},
-                    mirrored=self.data.flip,
-                    progress=progress,
-                )
+                with group().in_turn():
+                    return encoded(
+                        data,
+                        model.posterior,
+                        run.latents / "training.npy",
+                        {"autoencoder": weights},
+                        mirrored=self.data.flip,
+                        progress=progress,
+                    )
 
     def attach(self, objective: Objective, run: RunFolder, device: torch.device) -> None:
         """The teacher in ``run``, whose direction the objective follows. Raises InputError where it is gone."""

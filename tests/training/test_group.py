@@ -1,0 +1,278 @@
+"""Several processes that train together do what one does, and end together."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import sumi
+from sumi.boundary.group import Group, group, joined
+from sumi.errors import InputError
+from sumi.training.checkpoint import load_checkpoint, load_latest
+from sumi.training_run import Events, train
+from tests.coloured import coloured
+
+TINY = ["network.widths=16", "network.blocks=1", "training.batch_size=8", "training.precision=fp32"]
+SMALL = [*TINY, "network.embedding=16", "training.warmup_steps=2", "sampling.steps=2"]
+TEXTS = [
+    *("network.widths=16,16,16", "network.blocks=0,1,0", "network.features=32", "width=16"),
+    *("encoder.width=32", "encoder.layers=1", "encoder.length=16", "encoder.tokens=300"),
+    *("training.batch_size=32", "training.warmup_steps=5", "training.precision=fp32", "data.source=coloured"),
+]
+RUNS = {
+    "ddpm": ("ddpm", [*SMALL, "data.flip=true", "network.dropout=0.2", "training.accumulation=2"]),
+    "importance": ("improved-ddpm", [*SMALL, "times=importance", "times.steps=1000", "times.history=1"]),
+    "learned": ("vdm", [*SMALL]),
+    "vectors": ("flow", ["data.source=swiss-roll", "training.batch_size=64", "training.precision=fp32"]),
+    "derivative": ("mean-flow", [*SMALL]),
+    "consistency": ("consistency", [*SMALL]),
+    "muon": ("classifier-free", [*SMALL, "training.optimizer=muon"]),
+    "adversarial": ("autoencoder", [*TINY, "loss.adversarial=0.5", "loss.adversarial_start=0.3"]),
+    "codebook": (
+        "autoencoder",
+        [*TINY, "network.regularizer=vq", "network.regularizer.codes=16", "loss.half_size=0.5"],
+    ),
+    "latent": (
+        "latent",
+        [
+            *SMALL,
+            "network.attention=",
+            "autoencoder.steps=3",
+            "autoencoder.batch_size=8",
+            "autoencoder.network.widths=16",
+            "autoencoder.network.blocks=1",
+        ],
+    ),
+    "contrastive": ("clip", TEXTS),
+    "both-ways": ("clip", [*TEXTS, "loss=softmax"]),
+    "gan": ("gan", TINY),
+    "classifier": ("noisy-classifier", [*TINY, "network.attention=", "network.head_width=16"]),
+}
+"""Recipes, and their settings, of every way in which the items of a batch meet."""
+FREE = {("both-ways", "bias"), ("gan", "discriminator.out.bias")}
+"""Weights that the loss does not depend on: their gradient is rounding, which Adam enlarges."""
+STEPS = 4
+BOTH = """
+import sys
+from pathlib import Path
+import torch
+import sumi
+from tests.training.test_group import RUNS, STEPS, settings_of
+
+out = Path(sys.argv[1])
+for name in RUNS:
+    recipe, settings, data = settings_of(name)
+    sumi.train(recipe, data=data, out=out / name, steps=STEPS, settings=settings, device="cpu", progress=False)
+recipe, settings, data = settings_of("ddpm")
+for steps in (2, STEPS):
+    sumi.train(recipe, data=data, out=out / "resumed", steps=steps, settings=settings, device="cpu", resume=True)
+"""
+
+
+def settings_of(name: str) -> tuple[str, list[str], object]:
+    recipe, settings = RUNS[name]
+    data = [one.partition("=")[2] for one in settings if one.startswith("data.source=")]
+    data = [coloured(2) if one == "coloured" else one for one in data]
+    return recipe, [one for one in settings if not one.startswith("data.source=")], *(data or ["digits"])
+
+
+def start(command: list[str], size: int = 2) -> list[subprocess.Popen[str]]:
+    """The processes of a group, without a launcher."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env={**os.environ, **address, "RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": str(root)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=root,
+        )
+        for rank in range(size)
+    ]
+
+
+def ended(processes: list[subprocess.Popen[str]], within: float) -> list[tuple[int, str]]:
+    """Their exit codes and what they wrote."""
+    try:
+        written = [process.communicate(timeout=within)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, text) for process, text in zip(processes, written, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of all runs, trained by two processes."""
+    out = tmp_path_factory.mktemp("both")
+    for code, text in ended(start(["-c", BOTH, str(out)]), within=120):
+        assert code == 0, text
+    return out
+
+
+def checkpoint(run: Path, step: int = STEPS):
+    return load_checkpoint(run / "checkpoints" / f"{step:08d}")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_what_one_does(name: str, both: Path, tmp_path: Path) -> None:
+    recipe, settings, data = settings_of(name)
+    sumi.train(recipe, data=data, out=tmp_path / "one", steps=STEPS, settings=settings, device="cpu")
+    one, two = checkpoint(tmp_path / "one"), checkpoint(both / name)
+    assert one.model.keys() == two.model.keys()
+    for key, value in one.model.items():
+        if (name, key) in FREE:
+            continue
+        assert float((value.double() - two.model[key].double()).abs().max()) < 1e-6, key
+    assert two.state["processes"] == 2
+
+
+def test_resumed_by_as_many_processes_a_run_is_the_same_bit_for_bit(both: Path) -> None:
+    whole, resumed = checkpoint(both / "ddpm"), checkpoint(both / "resumed")
+    for name in ("model", "ema", "optimizer"):
+        mine, other = getattr(whole, name), getattr(resumed, name)
+        assert mine.keys() == other.keys()
+        assert all(torch.equal(mine[key], other[key]) for key in mine)
+
+
+def test_one_process_goes_on_with_what_two_have_begun(both: Path, tmp_path: Path) -> None:
+    """And it says that the bits are others from there on."""
+    recipe, settings, data = settings_of("ddpm")
+    shutil.copytree(both / "resumed", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints/00000004")
+    said: list[str] = []
+    options = {"data": data, "out": tmp_path / "run", "steps": STEPS, "settings": settings, "device": "cpu"}
+    train(recipe, **options, resume=True, events=Events(said.append))
+    assert any("processes was 2, is 1: the run continues, but is not bit-identical" in line for line in said)
+    whole, mixed = checkpoint(both / "ddpm").model, checkpoint(tmp_path / "run").model
+    assert max(float((whole[key] - mixed[key]).abs().max()) for key in whole) < 1e-6
+
+
+def test_the_log_is_of_all_and_written_once(both: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (both / "ddpm/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [STEPS]
+    recipe, own, data = settings_of("ddpm")
+    sumi.train(recipe, data=data, out=tmp_path / "one", steps=STEPS, settings=own, device="cpu")
+    expected = json.loads((tmp_path / "one/metrics.jsonl").read_text())
+    for name in ("loss", "gradient_norm"):
+        assert lines[0][name] == pytest.approx(expected[name], rel=1e-5)
+    assert not (both / "ddpm/.lock").exists()
+
+
+TRAIN = ["-m", "sumi", "train", "ddpm", "--data", "digits", "--report", "none"]
+
+
+def settings(*more: str) -> list[str]:
+    return [word for one in (*SMALL, *more) for word in ("--set", one)]
+
+
+def once_trained(run: Path, step: int) -> None:
+    """Wait until the run has a checkpoint of this step."""
+    limit = time.monotonic() + 60
+    while not (run / f"checkpoints/{step:08d}").exists():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    processes = start([*TRAIN, *settings("training.checkpoint_every=1"), "--steps", "100000", "--out", str(run)])
+    once_trained(run, 1)
+    processes[1].send_signal(signal.SIGTERM)
+    (first, said), (second, other) = ended(processes, within=30)
+    assert (first, second) == (143, 143), said + other
+    step = load_latest(run / "checkpoints", lambda *_: None)[0].step
+    assert f"stopped after step {step}, which is saved" in said
+    assert "stopped" not in other  # it is said once
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
+def test_where_one_process_is_lost_the_other_ends_within_ten_seconds_and_names_it(how, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    processes = start([*TRAIN, *settings("training.checkpoint_every=1"), "--steps", "100000", "--out", str(run)])
+    once_trained(run, 1)
+    processes[1].send_signal(how)
+    begun = time.monotonic()
+    try:
+        code = processes[0].wait(timeout=10)
+    finally:
+        taken = time.monotonic() - begun
+        processes[1].kill()
+    said = ended(processes, within=10)[0][1]
+    assert code == 1
+    assert taken < 10
+    assert "of processes 0 to 1, 1 has ended, or no longer answers; the last checkpoint is kept" in said, said
+    assert load_latest(run / "checkpoints", lambda *_: None)[0].step >= 1
+
+
+def test_wrong_input_is_said_once(tmp_path: Path) -> None:
+    command = [*TRAIN, *settings("training.batch_size=9"), "--steps", "2", "--out", str(tmp_path / "run")]
+    (first, said), (second, other) = ended(start(command), within=60)
+    assert (first, second) == (2, 2)
+    expected = "sumi: training.batch_size: 2 processes cannot share 9 items equally; give a multiple of 2"
+    assert expected in said.splitlines()
+    assert "cannot share" not in other
+
+
+@pytest.mark.slow
+def test_processes_that_are_started_again_resume_and_end_bit_equal(tmp_path: Path, both: Path) -> None:
+    """As torchrun does after one was killed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2"]
+    end = [*settings("training.checkpoint_every=20"), "--steps", "300"]
+    for name in ("whole", "killed"):
+        command = [*launcher, *TRAIN, *end, "--out", str(tmp_path / name)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if name == "killed":
+            once_trained(tmp_path / name, 20)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(children[-1]), signal.SIGKILL)
+        text = process.communicate(timeout=150)[0].decode()
+        assert process.returncode == 0, text
+    whole, killed = (checkpoint(tmp_path / name, 300) for name in ("whole", "killed"))
+    assert all(torch.equal(whole.ema[key], killed.ema[key]) for key in whole.ema)
+
+
+def test_one_process_is_a_group_of_one() -> None:
+    alone = group()
+    assert (alone.rank, alone.size, alone.first) == (0, 1, True)
+    assert alone.part(6) == slice(0, 6)
+    x = torch.ones(2, requires_grad=True)
+    assert alone.total(x) is x
+    assert alone.together(x) is x
+    assert alone.largest(3) == 3
+    module = torch.nn.Linear(1, 1)
+    assert alone.wrap(module) is module
+
+
+def test_the_parts_of_all_processes_are_the_whole() -> None:
+    positions = list(range(12))
+    assert [p for rank in range(3) for p in positions[Group(rank, 3).part(12)]] == positions
+
+
+@pytest.mark.parametrize(
+    ("environment", "answer"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: two is no number of a process; start them with torchrun"),
+        ({"WORLD_SIZE": "2"}, r"RANK: -1 is none of 2 processes \(WORLD_SIZE\); start them with torchrun"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, r"RANK: 2 is none of 2 processes"),
+    ],
+)
+def test_an_environment_that_says_nothing_is_refused(monkeypatch, environment: dict[str, str], answer: str) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"^{answer}"), joined():
+        pass
