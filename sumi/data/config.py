@@ -23,9 +23,9 @@ class DataConfig:
 
     source: str = field(
         metadata={
-            "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat; spoken-digits), "
-            "folder of images or of sound (WAV, FLAC), MNIST idx files, or .npy or .npz file of images (N, H, W, C) "
-            "or vectors (N, D); write ./digits for a folder with a built-in's name"
+            "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat; spoken-digits; "
+            "qm7-small), folder of images, of sound (WAV, FLAC) or of molecules (.xyz, .sdf), MNIST idx files, or .npy "
+            "or .npz file of images (N, H, W, C) or vectors (N, D); write ./digits for a folder with a built-in's name"
         }
     )
     size: int | tuple[int, int] | None = field(

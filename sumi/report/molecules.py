@@ -14,7 +14,7 @@ import torch
 
 from sumi.boundary.files import write_text, write_whole
 from sumi.conditioning.condition import Condition
-from sumi.data.dataset import everything
+from sumi.data.dataset import Dataset, everything
 from sumi.data.molecules import MoleculeDataset
 from sumi.data.spec import expect
 from sumi.errors import InputError
@@ -50,11 +50,12 @@ def evaluate_molecules(model: MoleculeModel, options: Options) -> Measured:
     """Sample the model, judge the samples and held-out molecules, and write ``report/`` in the run folder."""
     options.refuse("molecules", "features", "sweeps", "guidance", "quick")
     seed, spec, progress = options.seed, model.spec, options.progress
-    dataset = expect(model.load_data(), MoleculeDataset, "data: are no molecules; give some")
+    other = None if options.data is None else model.load_data(options.data)
+    same = other is not None and other.fingerprint() == model.description.data_fingerprint
+    dataset = _molecules(other if other is not None and same else model.load_data())
     train, held_out = dataset.split(model.config.data.held_out)
-    if options.data is not None:
-        other = expect(model.load_data(options.data), MoleculeDataset, "data: are no molecules; give some")
-        _, held_out = other.split(model.config.data.held_out)
+    if other is not None:
+        _, held_out = _molecules(other).split(model.config.data.held_out)
     count = options.n or min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES)
     begin = time.perf_counter()
     samples = model.sample(count, seed=seed, batch_size=200, progress=counting_one(progress, "sampling"))
@@ -81,6 +82,10 @@ def evaluate_molecules(model: MoleculeModel, options: Options) -> Measured:
         words = replace(words, points=(*words.points, ("Note", note)))
     files = _write(model, train, held_out, samples, judged, found, words, made)
     return Measured(found, str(words), files[-1], files)
+
+
+def _molecules(data: Dataset) -> MoleculeDataset:
+    return expect(data, MoleculeDataset, f"data.source: holds {data.spec.name}; give molecules")
 
 
 def _properties(
