@@ -10,6 +10,7 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.data.molecules import MoleculeDataset
 from sumi.data.spec import expect
+from sumi.errors import InputError
 from sumi.evaluation.molecules import MoleculeEvaluation
 from sumi.training_run import train
 
@@ -36,5 +37,5 @@ def test_a_model_is_judged_next_to_real_molecules(tmp_path: Path) -> None:
     assert stored["samples"]["sound"]["value"] == found.samples.sound.value
     for name in ("samples.png", "real.png", "strip.png", "emerging.webp"):
         assert (tmp_path / "run" / "report" / name).stat().st_size > 1000
-    with pytest.raises(sumi.InputError, match=r"^sweeps: does not apply to the evaluation of molecules"):
+    with pytest.raises(InputError, match=r"^sweeps: does not apply to the evaluation of molecules"):
         sumi.evaluate(model, data=data, sweeps=True)
