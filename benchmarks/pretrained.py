@@ -39,12 +39,13 @@ def main() -> None:
 def measure(model: DiffusionModel, n: int, *, distances: bool) -> dict[str, str]:
     """The figures, in words."""
     training, held_out = model.load_images().split(model.config.data.held_out)
-    captions = getattr(held_out, "captions", None)
+    captions = getattr(held_out, "captions", None) if model.text is not None else None
     prompts = None if captions is None else [captions[k % len(captions)].splitlines()[0] for k in range(n)]
+    label = "all" if model.config.condition("labels") else None
     begin = time.perf_counter()
-    model.sample(16, prompt=prompts and prompts[:16], progress=False)
+    model.sample(16, prompt=prompts and prompts[:16], label=label, progress=False)
     seconds = time.perf_counter() - begin
-    samples = model.sample(n, prompt=prompts, progress=False)
+    samples = model.sample(n, prompt=prompts, label=label, progress=False)
     shift = 127.5 / samples[0].numel() ** 0.5
     known = torch.cat([training.batch(part).flatten(1) for part in torch.arange(len(training)).split(1000)])
     nearest = torch.cat([torch.cdist(part.flatten(1), known).min(1).values for part in samples.split(100)]) * shift

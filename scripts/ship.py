@@ -17,17 +17,29 @@ import torch
 from sumi.config import override
 from sumi.data.files import Writing
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.run import load
+from sumi.models.run import load, read_run
 from sumi.pretrained.shipped import CARD, PLACE, PROMPTS, SHEET, Card
 from sumi.training.metrics_log import read
 from sumi.training.run_folder import RunFolder
 
 
 def draw_sheet(model: DiffusionModel, prompts: list[str] | None, folder: Path) -> None:
-    """grid.png in ``folder``: a sample for each prompt, with it below, or 16."""
-    count = len(prompts) if prompts else 16
-    how = Writing(count, "", {}, each=(lambda index: {"prompt": prompts[index]}) if prompts else None)
-    model.items.write(folder, lambda _: model.sample(count, prompt=prompts, progress=False), range(count), how)
+    """grid.png in ``folder``: a sample for each prompt, or 16 of the classes in turn, with the words below."""
+    names = [*model.items.label_names]
+    words = prompts or [names[index % len(names)] for index in range(16)]
+    label, key = (None, "prompt") if prompts else ("all", "label")
+    how = Writing(len(words), "", {}, each=lambda index: {key: words[index]})
+    made = model.sample(len(words), prompt=prompts, label=label, progress=False)
+    model.items.write(folder, lambda _: made, range(len(words)), how)
+
+
+def seconds(run: RunFolder) -> float:
+    """Of the training, by its log."""
+    size, done, found = read_run(run).config.training.batch_size, 0, 0.0
+    for line in (line for line in read(run.metrics_file) if "event" not in line):
+        found += (line["step"] - done) * size / line["items_per_second"]
+        done = line["step"]
+    return found
 
 
 def main() -> None:
@@ -38,6 +50,8 @@ def main() -> None:
     parser.add_argument("--licence", required=True, help="of the data")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the sampling it ships with")
     parser.add_argument("--prompts", type=Path, help="file with the prompts of the sheet, one a line")
+    parser.add_argument("--command", required=True, help="that trained it, as it was typed")
+    parser.add_argument("--teacher", nargs="*", default=[], metavar="RUN", help="of a student, whose seconds count too")
     options = parser.parse_args()
     model, run, place = load(options.run, DiffusionModel), RunFolder(options.run), PLACE / options.name
     model.description = replace(model.description, config=override(model.config, options.set))
@@ -49,19 +63,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         draw_sheet(load(place, DiffusionModel), prompts, Path(folder))
         shutil.copy(Path(folder) / "grid.png", place / SHEET)
-    lines = [line for line in read(run.metrics_file) if "event" not in line]
-    done, seconds = 0, 0.0
-    for line in lines:
-        seconds += (line["step"] - done) * model.config.training.batch_size / line["items_per_second"]
-        done = line["step"]
     card = Card(
         makes=options.makes,
         data=model.config.data.source,
         data_sha256=model.description.data_fingerprint,
         licence=options.licence,
-        command=f"sumi train {model.config.recipe} --data {model.config.data.source} --steps {model.step} "
-        f"--seed {model.config.seed}",
-        seconds=round(seconds),
+        command=options.command,
+        seconds=round(sum(seconds(one) for one in (run, *map(RunFolder, options.teacher)))),
         machine=f"one thread of {platform.processor() or platform.machine()}, torch {torch.__version__}",
         figures={},
     )

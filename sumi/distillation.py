@@ -125,7 +125,7 @@ def student_of(
     own = expect(teacher.config, DiffusionConfig, f"model: {teacher.folder} is configured by a class of its own")
     teacher.gaussian_denoiser()
     scale, learned = _guidance(own, guidance)
-    kept = KeptTeacher(str(teacher.folder.resolve()), scale)
+    kept = KeptTeacher(RunFolder(teacher.folder).source, scale)
     taught = method == "progressive" or learned is not None or scale != 1
     objective = OBJECTIVES[method](teacher=kept if taught else NoTeacher())
     match own.objective, objective:

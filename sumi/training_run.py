@@ -251,7 +251,7 @@ def _train_on(
         own = own_network(config)
         start = _starting_model(begun.source, None if own is None else own.network, known, begun)
     if start is not None:
-        begun = Start(str(start.folder.resolve()), start.step, start.digest)
+        begun = Start(RunFolder(start.folder).source, start.step, start.digest)
     description = replace(description, start=begun)
     trainer, kept = build_trainer(description, dataset, run, device, events, start)
     for line in (*cautions(dataset, kept), *scarcity(kept)):
@@ -342,7 +342,7 @@ def build_trainer(
     def write_preview(averaged: nn.Module, step: int) -> None:
         preview = config.wrap(description, averaged, step, run.path).preview()
         if preview is not None:
-            write_whole(run.samples / f"{step:08d}.png", preview)
+            events.say(f"step {step:,}: {write_whole(run.sampled(step), preview)}")
 
     trainer = Trainer(
         config.training,
@@ -386,7 +386,7 @@ def _refuse_other_start(begun: Start | None, start: DiffusionModel | str | Path)
             given = folder
         case _:
             given = Path(path("start", start))
-    if begun is None or Path(begun.source) != given.resolve():
+    if begun is None or begun.source != RunFolder(given).source:
         was = "from scratch" if begun is None else f"from {begun.source}"
         raise InputError(f"start: the run began {was}, not from {given}; leave it out, or train in a new folder")
 

@@ -53,7 +53,7 @@ COMMANDS: Final = {
     "recipes": "list the recipes, or every field of one with its value and meaning",
     "models": "list the trained models that come with Sumi, or print the card of one",
     "info": "what a run folder holds",
-    "demo": "train, sample and measure a model of handwritten digits in about two minutes",
+    "demo": "pictures by prompts, then train, sample and measure a model of characters, in about three minutes",
 }
 
 

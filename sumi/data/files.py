@@ -176,11 +176,12 @@ def write_grid(
 ) -> Path:
     """grid.png of the first of the ``indices``, (n, C, H, W); returns its path.
 
-    ``each``: what is known of each image; below it stands its prompt, where it has one.
+    ``each``: what is known of each image; below it stands its prompt, or else its class, where it has one.
     """
     facts = {**about, "index": indices.start, "count": len(indices)}
-    images, prompts = images[:MOST_IN_GRID], [str(own["prompt"]) for own in each if "prompt" in own]
-    captions = prompts[: len(images)] or None
+    images = images[:MOST_IN_GRID]
+    words = [str(own.get("prompt", own.get("label"))) for own in each[: len(images)] if {"prompt", "label"} & {*own}]
+    captions = words if words and not {"prompt", "label"} & {*about} else None
     return _write_png(folder / "grid.png", image_grid(images, captions=captions), facts)
 
 

@@ -42,7 +42,7 @@ class ImageSpec:
     name: ClassVar[str] = "images"
     defaults: ClassVar[tuple[str, ...]] = ()  # what recipes name is for images
     together: ClassVar[bool] = False
-    previewed: ClassVar[int] = 25
+    previewed: ClassVar[int] = 16
 
     channels: int
     height: int
@@ -106,10 +106,10 @@ class ImageSpec:
         """To the levels of the data."""
         return self.pixels.to_model(self.pixels.to_levels(x))
 
-    def picture(self, x: Tensor, title: str) -> bytes:
+    def picture(self, x: Tensor, title: str, captions: Sequence[str] | None = None) -> bytes:
         """A grid, which has no title."""
         del title
-        return png(image_grid(self.pixels.to_bytes(x).numpy()))
+        return png(image_grid(self.pixels.to_bytes(x).numpy(), captions=captions))
 
     def strip(self, t: Sequence[float], x: Tensor) -> bytes:
         """States (K, C, H, W) of one image, its times below."""

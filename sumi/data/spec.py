@@ -82,8 +82,8 @@ class DataSpec(Protocol):
         """``x`` (N, …) rounded to the values a file can hold, in the model's units."""
         ...
 
-    def picture(self, x: "Tensor", title: str) -> bytes:
-        """A PNG of items (N, …), titled ``title`` where pictures have titles."""
+    def picture(self, x: "Tensor", title: str, captions: Sequence[str] | None = None) -> bytes:
+        """A PNG of items (N, …), titled ``title`` where pictures have titles; ``captions``: of each, for images."""
         ...
 
     def strip(self, t: Sequence[float], x: "Tensor") -> bytes:

@@ -96,8 +96,9 @@ class VectorSpec:
         centre = torch.tensor(self.centre or (0.0,) * self.dimensions, dtype=torch.float64)
         return (centre + self.scale * self.finish(x).double()).numpy()
 
-    def picture(self, x: Tensor, title: str) -> bytes:
+    def picture(self, x: Tensor, title: str, captions: Sequence[str] | None = None) -> bytes:
         """A plot, or a raster of bits."""
+        del captions
         return picture([(title, x)], self.levels)
 
     def strip(self, t: Sequence[float], x: Tensor) -> bytes:

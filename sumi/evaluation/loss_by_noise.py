@@ -46,9 +46,18 @@ def probe_times(grid: int | None, count: int = 20) -> Tensor:
 
 @torch.inference_mode()
 def loss_by_noise(
-    denoiser: Denoiser, images: Tensor, times: Tensor, *, seed: int, batch_size: int = 256
+    denoiser: Denoiser,
+    images: Tensor,
+    times: Tensor,
+    *,
+    seed: int,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
 ) -> LossByNoise:
-    """Errors on ``images`` (N, C, H, W) in [-1, 1] at ``times`` (K,) in (0, 1], averaged over images and elements."""
+    """Errors on ``images`` (N, C, H, W) in [-1, 1] at ``times`` (K,) in (0, 1], averaged over images and elements.
+
+    ``progress(done, total)`` counts times.
+    """
     rows: list[tuple[float, float, float, float]] = []
     for k, now in enumerate(noise_levels(denoiser.schedule, times)):
         total = 0.0
@@ -58,6 +67,8 @@ def loss_by_noise(
         mse = total / len(images)
         snr = float(now.alpha) ** 2 / float(now.sigma) ** 2
         rows.append((float(now.t), float(now.log_snr), mse, snr * mse))
+        if progress is not None:
+            progress(k + 1, len(times))
     return LossByNoise(*zip(*rows, strict=True))
 
 

@@ -29,6 +29,7 @@ from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.models.run import load
+from sumi.pretrained import shipped
 from sumi.process.chain import LinearBeta
 from sumi.process.schedule import Schedule
 from sumi.process.schedules import ScheduleConfig
@@ -68,8 +69,9 @@ def explain(
         if images.label_names:
             yield _recognition(images, config.build(), folder, count)
         return
-    if not Path(subject).exists():
-        raise InputError(f"{subject}: is no run folder, schedule or law; {nearest(subject, (*SCHEDULES, *LAWS))}")
+    if not RunFolder(subject).config_file.parent.exists():
+        known = nearest(subject, (*SCHEDULES, *LAWS, *shipped.names()))
+        raise InputError(f"{subject}: is no run folder, schedule, law or model that comes with Sumi; {known}")
     model = load(subject, TrainedModel, checkpoint=checkpoint, device=device)
     dataset, folder = model.load_data(data), out or RunFolder(model.folder).explain
     _, held_out = dataset.split(model.config.data.held_out)
@@ -84,11 +86,13 @@ def explain(
             raise InputError(f"{subject}: there are no figures for {model.what}; measure it with `sumi evaluate`")
 
 
-def _explain_images(model: DiffusionModel, dataset: Dataset, folder: Path, _: Count | None) -> Iterator[SavedFigure]:
+def _explain_images(
+    model: DiffusionModel, dataset: Dataset, folder: Path, count: Count | None
+) -> Iterator[SavedFigure]:
     schedule = model.network_denoiser.schedule  # may be learned
     yield from _explain_schedule(schedule, model.config.schedule.steps or 1000, dataset, folder)
     yield draw_reverse(model, folder / "reverse.png")
-    yield draw_loss(held_out_loss(model, dataset), folder / "loss_by_noise.png")
+    yield draw_loss(held_out_loss(model, dataset, count), folder / "loss_by_noise.png")
 
 
 @torch.no_grad()

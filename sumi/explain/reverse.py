@@ -13,6 +13,7 @@ from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import size, trajectory
 from sumi.process.schedule import noise_level
+from sumi.progress import Count, counting_one
 
 SHOWN = 11
 
@@ -39,13 +40,14 @@ def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int
     return save(figure, path, f"image {index} of seed {seed} in {len(way.x) - 1} steps")
 
 
-def held_out_loss(model: DiffusionModel, dataset: Dataset) -> LossByNoise:
+def held_out_loss(model: DiffusionModel, dataset: Dataset, progress: Count | None = None) -> LossByNoise:
     """The model's errors on held-out items of ``dataset`` at about 20 times."""
     _, held_out = dataset.split(model.config.data.held_out)
     x_0, times = evenly_spaced(held_out, ITEMS).to(model.device), probe_times(model.network_denoiser.trained_steps)
     with torch.inference_mode():
         x_0 = model.space.encode(x_0)
-    return loss_by_noise(model.denoiser(), x_0, times, seed=model.config.seed)
+    counted = counting_one(progress, "computing the loss on held-out images")
+    return loss_by_noise(model.denoiser(), x_0, times, seed=model.config.seed, progress=counted)
 
 
 def draw_loss(losses: LossByNoise, path: Path) -> SavedFigure:

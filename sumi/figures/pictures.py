@@ -24,7 +24,7 @@ Images = Tensor | NDArray[np.uint8]
 MEGABYTE = 2**20
 CELL = 48  # the least width in pixels at which an image is shown
 TEXT = 15
-CAPTIONED = 160  # the least width of an image with a caption
+CAPTIONED = 160  # the least width of an image with a caption that is as long
 MOST_LINES = 6  # of a caption
 LINE = TEXT + 8  # the height of a bar with one line of text
 SLATE = (74, 80, 92, 255)
@@ -47,7 +47,8 @@ def image_grid(
     for anything but uint8 images of 1, 3 or 4 channels.
     """
     if captions is not None and scale is None:
-        scale = math.ceil(CAPTIONED / np.asarray(images).shape[-1])
+        least = max(CELL, min(CAPTIONED, max(map(_width, captions), default=0)))
+        scale = math.ceil(least / np.asarray(images).shape[-1])
     cells = _cells(images, scale)
     if captions is not None:
         cells = _captioned(cells, captions)
@@ -93,6 +94,11 @@ def neighbours(
     margin = _stacked([_bar(title, width, height) for title in titles], 2)
     rows = [_in_row([margin, *cells[start : start + columns]], _gap(cells)) for start in range(0, len(cells), columns)]
     return _stacked(rows, TEXT, centred=False)
+
+
+def film(frames: Sequence[tuple[str, Image.Image]], *, seconds: float) -> bytes:
+    """An `animation` of pictures of one size, the title of each above it."""
+    return animation([_titled(title, frame.convert("RGBA"), above=True) for title, frame in frames], seconds=seconds)
 
 
 def is_shown(images: Tensor) -> bool:

@@ -1,11 +1,12 @@
 """The report of a model of images: pictures, charts and tables, the most asked-for first."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from sumi.boundary.files import write_text, write_whole
@@ -18,7 +19,7 @@ from sumi.evaluation.prior import PriorEvaluation
 from sumi.evaluation.prompts import Prompted, PromptEvaluation
 from sumi.evaluation.sweeps import Sweeps
 from sumi.figures.charts import loss_by_noise_level
-from sumi.figures.pictures import neighbours, png, side_by_side
+from sumi.figures.pictures import film, neighbours, png, side_by_side
 from sumi.metrics.copies import nearest
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
@@ -79,6 +80,7 @@ class ImageReport:
         write_whole(pairs, nearest_pairs(self.samples, self.train, to_bytes))
         curve = training_curve(model)
         loss = write_text(folder / "loss.svg", curve)
+        learned = self._learned()
         traded, shown_traded = self._trade_off(folder)
         emerging, shown_emerging = self._emerging(folder)
         again: list[Section] = []
@@ -113,7 +115,7 @@ class ImageReport:
             copying(pairs, self.samples, self.train, self.evaluation, to_bytes),
             *self._sweeps(),
             *traded,
-            self._learning(curve),
+            self._learning(curve, learned),
             *([Section("All figures", tables=[measurements(self.evaluation)])] if self.evaluation else []),
             how_it_was_made(
                 model,
@@ -128,7 +130,7 @@ class ImageReport:
         report = folder / "report.html"
         title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
         write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
-        return grid, *shown_emerging, loss, pairs, *shown_traded, report
+        return grid, *learned, *shown_emerging, loss, pairs, *shown_traded, report
 
     def _shown(self, made: str, real: int) -> str:
         few = min(SHOWN, len(self.samples))
@@ -167,7 +169,7 @@ class ImageReport:
         file = write_whole(folder / "trade-off.png", picture)
         return [section], (file,)
 
-    def _learning(self, curve: str) -> Section:
+    def _learning(self, curve: str, learned: Sequence[Path]) -> Section:
         figures = [Figure(curve, "Training loss with its running median.")]
         if self.losses is not None:
             bins = self.losses.bins
@@ -187,7 +189,19 @@ class ImageReport:
                 f"±{50 * widest:.1f} % here."
             )
             figures.append(Figure(loss_by_noise_level(errors), caption))
+        figures += [Figure(file, "The same noises, sampled on the way.") for file in learned]
         return Section("How it learned", figures=figures)
+
+    def _learned(self) -> list[Path]:
+        """An animation of the grids that training made on the way, where it made several."""
+        run = RunFolder(self.model.folder)
+        grids = {
+            int(file.stem): Image.open(file) for file in sorted(run.samples.glob("*.png")) if file.stem.isdecimal()
+        }
+        frames = [(f"step {step:,}", grid) for step, grid in sorted(grids.items()) if step <= self.model.step]
+        if len({grid.size for _, grid in frames}) != 1 or len(frames) < 2:
+            return []
+        return [write_whole(run.report / "learning.webp", film(frames, seconds=0.7 * len(frames)))]
 
 
 def nearest_pairs(samples: Tensor, train: Dataset, to_bytes: Callable[[Tensor], Tensor]) -> bytes:

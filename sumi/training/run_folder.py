@@ -41,7 +41,7 @@ from sumi.training.lock import LOCK
 
 _PICTURES: Final = r"(grid|strip|picture|mean|before-after)\.png|emerging\.webp|vectors\.npy"
 _FIGURES: Final = (
-    r"report/(report\.html|(evaluation|accuracy|autoencoder)\.json|(loss|accuracy)\.svg|emerging\.webp"
+    r"report/(report\.html|(evaluation|accuracy|autoencoder)\.json|(loss|accuracy)\.svg|(emerging|learning)\.webp"
     r"|(samples|neighbours|strip|trade-off|restored)\.png)"
     r"|nll/(nll\.json|bound\.png)|compare/comparison\.(json|png)"
     r"|explain/(schedule|noising|correction|unscaled|reverse|loss_by_noise|second_distribution|density|energy|samples"
@@ -94,6 +94,15 @@ class RunFolder:
     def part(self, name: str) -> "RunFolder":
         """The run folder of a model that this one needs."""
         return RunFolder(self.parts / name)
+
+    def sampled(self, step: int) -> Path:
+        """The grid of samples after this step of training."""
+        return self.samples / f"{step:08d}.png"
+
+    @property
+    def source(self) -> str:
+        """What finds it from any folder: its absolute path, or the name of a model that comes with Sumi."""
+        return str(self.path if self.shipped else self.path.resolve())
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sumi.cli.demo import SETTINGS
+from sumi.cli.demo import FIRST, RECIPE, SETTINGS
 from sumi.cli.main import COMMANDS, build_parser, main, with_options
 from sumi.config import to_json
 from sumi.data.images import ImageSpec
@@ -356,8 +356,8 @@ def test_the_demo_is_made_anew_after_any_command(tmp_path: Path, monkeypatch) ->
     monkeypatch.setattr("sumi.training_run.train_in", lambda *_, **__: 1 / 0)
     monkeypatch.setattr("sumi.cli.demo._show", lambda _: None)
     demo = RunFolder(tmp_path / "demo")
-    config = configure("ddpm", data="digits", settings=SETTINGS)
-    demo.write_config(to_json(RunDescription(config, ImageSpec(1, 8, 8, 17, ()), "", 1.0)))
+    config = configure(RECIPE, data=FIRST, settings=SETTINGS)
+    demo.write_config(to_json(RunDescription(config, ImageSpec(3, 32, 32, 256, ("face",)), "", 1.0)))
     demo.write_skipped(["a file"])
     for folder in (demo.nll, demo.explain, demo.compare, demo.tuned, demo.restored, demo.varied, demo.interpolated):
         folder.mkdir()

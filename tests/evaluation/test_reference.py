@@ -28,7 +28,7 @@ def test_the_guides_parts_are_the_evaluation_of_all_samples(
     monkeypatch.chdir(tmp_path)
     model = digits_model(tmp_path / "runs/vae")
     model.save(model.folder)
-    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text().replace("runs/demo", "runs/vae"), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text().replace("runs/plain", "runs/vae"), re.S)
     part, whole = (next(code for code in blocks if word in code) for word in ("# part.py", "FeatureMoments.merged"))
     names: dict[str, object] = {}
     for k in range(4):

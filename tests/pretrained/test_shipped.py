@@ -3,13 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import sumi
 from sumi.cli.main import main
+from sumi.distillation import student_of
 from sumi.errors import InputError
+from sumi.explain.explain import explain
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import read_run
 from sumi.pretrained import shipped
 from sumi.training.run_folder import RunFolder
 from sumi.training_run import train
@@ -94,6 +99,44 @@ def test_a_name_stands_for_the_model_in_the_package(package: Path, capsys) -> No
     assert {path.name for path in Path("out/noise").iterdir()} == {"samples", "varied"}
     assert everything(package) == before
     assert "noise: ddpm on digits" in capsys.readouterr().out
+
+
+BY_NAME = [
+    (["inpaint", "noise", "a.png", "--mask", "mask.png", "-n", "1", "--steps", "2"], "out/noise/restored"),
+    (["upscale", "noise", "small.png", "--factor", "2", "-n", "1", "--steps", "2"], "out/noise/restored"),
+    (["restore", "noise", "a.png", "--operator", "blur:1", "-n", "1", "--steps", "2"], "out/noise/restored"),
+    (["interpolate", "noise", "a.png", "b.png", "-n", "2", "--steps", "2"], "out/noise/interpolated"),
+    pytest.param(["compare", "noise", "--steps", "2", "-n", "4"], "out/noise/compare", marks=pytest.mark.slow),
+    (["evaluate", "noise", "-n", "4"], "out/noise/report"),
+    (["nll", "noise", "-n", "2", "--evaluations", "2", "--no-ode"], "out/noise/nll"),
+    (["train", "ddpm", "--data", "digits", "--from", "noise", "--steps", "2", "--no-report", "--out", "run"], "run"),
+    (["distil", "noise", "--steps", "2", "--report", "none", "--out", "run"], "run"),
+]
+
+
+@pytest.mark.parametrize(("command", "made"), BY_NAME)
+def test_every_command_takes_the_name_of_a_shipped_model(package: Path, command: list[str], made: str) -> None:
+    """What it makes goes to out/NAME or to --out; training that is resumed finds the model again."""
+    before = everything(package)
+    for k, (name, side) in enumerate((("a", 8), ("b", 8), ("mask", 8), ("small", 4))):
+        Image.fromarray(np.full((side, side), 60 * k, np.uint8)).save(f"{name}.png")
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save("mask.png")
+    assert main(command) == 0
+    assert any(Path(made).rglob("*.*"))
+    if made == "run":
+        begun = read_run(RunFolder("run")).start
+        assert begun is not None
+        assert begun.source == "noise"
+        assert main([*command, "--resume"]) == 0
+    assert everything(package) == before
+
+
+def test_a_shipped_model_is_explained_by_its_name(package: Path) -> None:
+    assert next(explain("noise")).path == Path("out/noise/explain/schedule.png")
+
+
+def test_the_teacher_of_a_student_is_found_by_its_name(package: Path) -> None:
+    assert student_of(sumi.load("noise"), "progressive").objective.teacher.source == "noise"
 
 
 def test_a_tuned_sampler_of_the_package_is_used_and_one_made_here_before_it(package: Path) -> None:

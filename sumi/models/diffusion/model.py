@@ -646,7 +646,9 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         label, n = "all" if self.config.condition("labels") else None, self.items.previewed
         prompt = None if self.text is None else self.text.examples(n)
         made = self.sample(n, seed=self.config.seed, label=label, prompt=prompt, batch_size=n, progress=False)
-        return self.picture(made, f"step {self.step}")
+        names = self.items.label_names
+        captions = prompt if label is None else [names[index % len(names)] for index in range(n)]
+        return self.items.picture(made, f"step {self.step}", captions)
 
     @torch_defaults()
     def start_noise(self, indices: Sequence[int], seed: int, shape: tuple[int, ...] | None = None) -> Tensor:
