@@ -85,9 +85,9 @@ class AudioSpec:
         """To the values of 16 bits."""
         return torch.from_numpy(to_levels(x.cpu().numpy()).astype(np.float32) / LEVELS)
 
-    def picture(self, x: Tensor, title: str) -> bytes:
+    def picture(self, x: Tensor, title: str, captions: Sequence[str] | None = None) -> bytes:
         """Spectrograms of the first clips."""
-        return spectrograms(x, self.rate, [str(i) for i in range(len(x))], title=title)
+        return spectrograms(x, self.rate, [*(captions or map(str, range(len(x))))], title=title)
 
     def strip(self, t: Sequence[float], x: Tensor) -> bytes:
         """Spectrograms of states (K, 1, L) of one clip."""

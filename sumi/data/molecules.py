@@ -110,8 +110,9 @@ class MoleculeSpec:
             found.append(Molecule(elements, self.scale * atoms[:, :3].double().numpy()))
         return found
 
-    def picture(self, x: Tensor, title: str) -> bytes:
+    def picture(self, x: Tensor, title: str, captions: Sequence[str] | None = None) -> bytes:
         """Up to `sumi.figures.molecules.MOST` of them."""
+        del captions
         return picture(self._drawn(x), title=title)
 
     def strip(self, t: Sequence[float], x: Tensor) -> bytes:
