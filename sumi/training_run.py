@@ -12,7 +12,7 @@ from torch import nn
 
 from sumi import recipes
 from sumi.boundary.arguments import path, shown, torch_defaults, whole
-from sumi.boundary.files import short_name, write_whole
+from sumi.boundary.files import contents, short_name, write_whole
 from sumi.boundary.group import group, joined
 from sumi.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
 from sumi.data.cautions import cautions, scarcity
@@ -411,7 +411,7 @@ def parameters(module: nn.Module) -> int:
 
 def _read_config(file: Path, parts: Iterable[type]) -> SystemConfig:
     try:
-        text = file.read_bytes()
+        text = contents(file)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); give a recipe's name or a JSON file") from None
     data = upgraded(unsealed(parse_json(text, file, "give a run's config.json"), file))

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sumi.boundary.files import contents
 from sumi.config import parse_json
 from sumi.errors import InputError
 
@@ -53,7 +54,7 @@ class LinearPreview:
         Raises InputError where it is anything else.
         """
         remedy = "delete it: pictures on the way are then decoded"
-        held = parse_json(file.read_bytes(), file, remedy)
+        held = parse_json(contents(file), file, remedy)
         try:
             found = cls(torch.tensor(held["weight"]).float(), torch.tensor(held["bias"]).float())
         except (KeyError, TypeError, ValueError, RuntimeError):

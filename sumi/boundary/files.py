@@ -7,6 +7,7 @@ holds the former contents or the new ones. What a killed process left under the 
 import errno
 import hashlib
 import os
+import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from sumi.errors import InputError, writing
 
 LONGEST_NAME: Final = 200
 """Bytes of a name that is made up of what was given; file systems take 255."""
+_IRREGULAR: Final = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 _NO_LOCKS: Final = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 if sys.platform == "win32":
@@ -62,6 +64,25 @@ def is_at(file: BinaryIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def irregular(path: Path) -> str | None:
+    """What is there instead of a regular file: a named pipe, a socket, a folder or a device. Raises OSError."""
+    mode = path.stat().st_mode
+    return None if stat.S_ISREG(mode) else next((name for test, name in _IRREGULAR if test(mode)), "a device")
+
+
+def opened(path: Path) -> BinaryIO:
+    """A regular file to read. Raises OSError, also for a pipe or a device, which may never end."""
+    if (found := irregular(path)) is not None:
+        raise OSError(errno.EINVAL, f"is {found}, not a regular file")
+    return path.open("rb")
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError as `opened` does."""
+    with opened(path) as file:
+        return file.read()
 
 
 @contextmanager

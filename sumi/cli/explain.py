@@ -13,7 +13,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "subject",
         metavar="SUBJECT",
         help="a schedule, such as linear or vp; a law: unscaled, reverse-kernel, recognition, parameterizations, "
-        "low-density, guidance; introduction, some forty claims of an introduction put to the test; or a run folder",
+        "low-density, guidance; introduction, some forty claims of an introduction put to the test; or a run "
+        "folder, or a model that comes with Sumi",
     )
     parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of a run; default: the newest")

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
         case DiffusionModel():
             _of_diffusion(model, options)
         case _:
-            raise InputError(f"{model.folder}: a {model.config.recipe} has no likelihood; choose another run")
+            raise InputError(f"{model.folder}: a run of {model.config.recipe} has no likelihood; choose another")
 
 
 def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:

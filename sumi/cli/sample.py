@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sumi.boundary.files import refuse_folder, short_name
 from sumi.boundary.group import own_shard
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from sumi.models.diffusion.options import SampleOptions
     from sumi.models.model import GenerativeModel
     from sumi.models.unclip import UnclipModel
+
+MOST_PROMPTS: Final = 10**7
+"""Bytes of a file of prompts, which may be a pipe."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +111,7 @@ def run(options: argparse.Namespace) -> None:
         refuse_folder(Path(options.out))
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
     lines = None if options.prompts is None else read_prompts(options)
+    options.flags |= {"condition": "--value"} | ({} if lines is None else {"prompt": "--prompts"})
     options.n = options.n if options.n is not None else len(lines or range(16))
     if (trainer := trainer_of(model.folder)) is not None:
         say(f"note: {model.folder} is being trained by {trainer}; this is its checkpoint of step {model.step}")
@@ -340,11 +344,15 @@ def read_prompts(options: argparse.Namespace) -> list[str]:
         raise InputError("--prompts: --prompt is given too; give one of them")
     path = Path(options.prompts)
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        with path.open("rb") as file:
+            text = file.read(MOST_PROMPTS + 1)
+        lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"--prompts {path}: cannot be read as text ({error}); give a file of one prompt a line"
         ) from None
+    if len(text) > MOST_PROMPTS:
+        raise InputError(f"--prompts {path}: has more than {MOST_PROMPTS // 10**6} MB; give fewer prompts at a time")
     found = [line for line in lines if line]
     if not found:
         raise InputError(f"--prompts {path}: has no prompt; write one a line")

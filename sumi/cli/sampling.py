@@ -103,7 +103,11 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
         given.setdefault("negative", None)
     if options.worse_checkpoint is not None:
         run = options.worse or model.folder
-        given["worse"] = load(run, DiffusionModel, checkpoint=options.worse_checkpoint, device=str(model.device))
+        try:
+            given["worse"] = load(run, DiffusionModel, checkpoint=options.worse_checkpoint, device=str(model.device))
+        except InputError as error:
+            at_fault = "worse_" if str(error).startswith("checkpoint:") else ""
+            raise InputError(f"{at_fault}{error}") from None
     if "classifier" in given and not given.keys() & {"worse", "negative"}:
         given.setdefault("scale", 1.0)  # the classifier alone guides
     return replace(own, **cast(dict[str, Any], given))

@@ -25,6 +25,7 @@ from PIL import Image, UnidentifiedImageError, features
 from PIL.Image import Transpose
 from PIL.ImageFile import ImageFile
 
+from sumi.boundary.files import irregular
 from sumi.data import colour
 from sumi.data.dataset import Skipped
 from sumi.data.frame import WHITE, Frame, Size, frame_of, in_words
@@ -122,6 +123,8 @@ def decode(
     """
     reading = Reading(None if size is None else frame_of(size), channels, layer, background)
     try:
+        if (found := irregular(path)) is not None:
+            raise UnreadableImage(f"is {found}, not a regular file")
         try:
             return _of_file(path, lambda: path, reading)
         except (UnreadableImage, IncompleteImage, MemoryError):

@@ -11,19 +11,18 @@ A folder that holds nothing but ``train``, or whose only folder holds splits, st
 """
 
 import os
-import stat
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sumi.boundary.files import irregular
 from sumi.data.dataset import HELD_OUT_SPLITS, TRAINING_SPLITS, Skipped, escaped, few
 from sumi.data.decode import SUFFIXES
 from sumi.data.metadata import METADATA, key_of
 from sumi.errors import InputError
 
 _ARCHIVES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".parquet"})
-_SPECIAL: Final = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
 
 @dataclass(frozen=True)
@@ -164,20 +163,19 @@ def _first_metadata(folder: Path, names: Sequence[str]) -> list[Path]:
 def _unusable(path: Path, suffixes: Collection[str], what: str) -> str | None:
     """Why a file is no ``what`` that can be read, as far as its name and type show it; None where nothing does."""
     suffix = path.suffix.lower()
+    try:
+        found = irregular(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if found is not None and (suffix in suffixes or path.name in METADATA):
+        return f"is {found}, not a regular file"
     if path.name in METADATA:
         return "another file of descriptions beside it is read"
     if suffix in _ARCHIVES:
         return f"{suffix} is an archive, which is not read; unpack it"
     if suffix not in suffixes:
         return f"{suffix or 'a file without suffix'} is no {what} format read here"
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if stat.S_ISREG(mode):
-        return None
-    kind = next((kind for test, kind in _SPECIAL if test(mode)), "a device")
-    return f"is {kind}, not a regular file"
+    return None
 
 
 def _shown(place: Path, folder: Path) -> str:

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from sumi.boundary.files import contents
 from sumi.errors import InputError
 from sumi.features.pretrained import Preprocessing, PretrainedSpace
 
@@ -119,7 +120,7 @@ def _colour(given: Any) -> tuple[float, ...] | None:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(contents(file))
     except OSError:
         raise InputError(f"{file}: no such file; give the folder of a model in Hugging Face's format") from None
     except (ValueError, RecursionError) as error:

@@ -36,6 +36,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sumi.boundary.files import contents
 from sumi.config import parse_json
 from sumi.errors import InputError, SumiError
 from sumi.training.manifest import (
@@ -342,7 +343,7 @@ def _widened(tensors: dict[str, Tensor], state: Mapping[str, JSON]) -> dict[str,
 
 def _read_state(file: Path) -> dict[str, JSON]:
     with reading(file):
-        text = file.read_bytes()
+        text = contents(file)
     match parse_json(text, file, "use another checkpoint, or restore it"):
         case dict() as state:
             return state

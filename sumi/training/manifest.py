@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sumi.boundary.files import contents, opened
 from sumi.errors import InputError, SumiError
 
 FORMAT = 1
@@ -53,7 +54,7 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest in the checkpoint folder ``path``. Raises InputError if it is missing or damaged."""
     file = path / MANIFEST
     with reading(file):
-        raw = file.read_bytes()
+        raw = contents(file)
     try:
         found = json.loads(raw)
         stamps = {name: Stamp(found["files"][name]["size"], found["files"][name]["sha256"]) for name in FILES}
@@ -67,7 +68,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def verify(file: Path, stamp: Stamp) -> None:
     """Compare every byte of a file with its stamp. Raises InputError if it is missing or differs."""
-    with reading(file), file.open("rb") as stream:
+    with reading(file), opened(file) as stream:
         found = Stamp(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
     if found != stamp:
         raise damaged(file, "is damaged: its size or sha256 differs from what was saved")
@@ -86,5 +87,7 @@ def reading(path: Path) -> Generator[None]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise damaged(path, "is missing") from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # of `opened`
+            raise damaged(path, f"{error.strerror}") from error
         remedy = REMEDIES.get(error.errno or 0, "check the disk")
         raise SumiError(f"{path}: cannot be read: {error.strerror or error}; {remedy} and try again") from error

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
+from sumi.boundary.files import contents
 from sumi.errors import InputError, SumiError
 
 Value: TypeAlias = float | int | str | bool | None
@@ -105,7 +106,7 @@ def _step(metrics: Mapping[str, Value]) -> int:
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Value]]]:
     """Each whole line as bytes and as an object with a ``step``."""
     try:
-        *whole, _torn = path.read_bytes().split(b"\n")
+        *whole, _torn = contents(path).split(b"\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}; check the path") from error
     for number, line in enumerate(whole, start=1):

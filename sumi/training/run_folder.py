@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sumi.boundary.files import refuse_folder, write_text
+from sumi.boundary.files import contents, refuse_folder, write_text
 from sumi.config import parse_json
 from sumi.errors import InputError, writing
 from sumi.figures.files import is_own
@@ -160,7 +160,7 @@ class RunFolder:
     def is_described(self) -> bool:
         """Whether config.json is one that `write_config` wrote, of whatever format."""
         try:
-            return {"config", "items", "format"} <= json.loads(self.config_file.read_bytes()).keys()
+            return {"config", "items", "format"} <= json.loads(contents(self.config_file)).keys()
         except (OSError, ValueError, RecursionError, AttributeError):
             return False
 
@@ -177,7 +177,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """The contents of config.json. Raises InputError if it is missing, changed, or not a JSON object."""
         try:
-            text = self.config_file.read_bytes()
+            text = contents(self.config_file)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"{self.path}: is not a run folder (it has no config.json); give a folder that `sumi train` made"

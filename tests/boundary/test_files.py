@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pytest
 
-from sumi.boundary.files import given_path, refuse_folder, short_name, whole, write_text, write_whole
+from sumi.boundary.files import contents, given_path, refuse_folder, short_name, whole, write_text, write_whole
 from sumi.errors import InputError, SumiError
 from tests.windows import files_on_windows
 
@@ -84,9 +84,9 @@ def test_on_windows_a_lock_is_of_one_handle_and_files_are_closed_before_they_are
 ) -> None:
     windows = files_on_windows(monkeypatch)
     file = tmp_path / "a"
-    for contents in (b"first", b"then"):
-        windows.write_whole(file, contents)
-        assert file.read_bytes() == contents
+    for written in (b"first", b"then"):
+        windows.write_whole(file, written)
+        assert file.read_bytes() == written
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     with file.open("a+b") as first, file.open("rb") as second:
         assert windows.lock(first) is True
@@ -124,6 +124,15 @@ def test_what_cannot_be_a_folder_is_refused(tmp_path: Path) -> None:
     for place, answer in ((file, "is a file"), (file / "inside", "is a file"), (tmp_path / "link", "is a link to")):
         with pytest.raises(InputError, match=answer):
             refuse_folder(place)
+
+
+def test_a_pipe_and_a_device_are_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a named pipe"), ("zero", "a device"), ("", "a folder")):
+        with pytest.raises(OSError, match=f"is {kind}, not a regular file"):
+            contents(tmp_path / name)
+    assert contents(write_text(tmp_path / "file", "text")) == b"text"
 
 
 def test_a_path_that_is_there_is_taken_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

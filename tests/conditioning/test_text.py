@@ -288,7 +288,7 @@ def test_a_run_is_the_same_resumed_and_samples_by_prompts(folder: Path, tmp_path
 
     run = str(model.folder)
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("grey number 1\n\n  flat zebra \n")
+    prompts.write_text("\ufeffgrey number 1\n\n  flat zebra \n")
     main(
         [
             "sample",
@@ -307,6 +307,12 @@ def test_a_run_is_the_same_resumed_and_samples_by_prompts(folder: Path, tmp_path
     each = [json.loads(Image.open(tmp_path / "out" / f"0000{i}.png").text["sumi"])["prompt"] for i in range(2)]
     assert each == ["grey number 1", "flat zebra"]
     assert not (tmp_path / "out" / "00002.png").exists()
+    prompts.write_text("flat\n" + "a" * 10_001)
+    for file, why in ((prompts, "has 10,001 characters; give 10,000 or fewer"), ("/dev/zero", "has more than 10 MB")):
+        assert main(["sample", run, "--prompts", str(file)]) == 2
+        refused = capsys.readouterr().err
+        assert refused.startswith("sumi: --prompts")
+        assert why in refused
     main(["sample", run, "--prompt", "flat ~ grey number", "-n", "3", "--out", str(tmp_path / "blend")])
     about = json.loads(Image.open(tmp_path / "blend" / "00001.png").text["sumi"])
     assert (about["prompt"], about["guidance"]) == ("flat ~0.5 grey number", 2.5)
@@ -339,6 +345,6 @@ def test_words_to_latents_with_either_network(folder: Path, tmp_path: Path, netw
 
 
 def test_a_run_without_text_takes_no_prompt() -> None:
-    message = r"^prompt: this model was trained without captions; train text-to-image$"
+    message = r"^prompt: this model was trained without captions; train text-to-image"
     with pytest.raises(InputError, match=message):
         conditioned_model("inpaint").sample(1, prompt="a")

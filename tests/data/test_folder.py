@@ -158,6 +158,7 @@ def test_run_folders_are_left_alone(tmp_path: Path) -> None:
 def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
     paint(tmp_path, "a.png", "b.png")
     os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "metadata.jsonl")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "s.png"))
     (tmp_path / "null.png").symlink_to("/dev/null")
@@ -166,6 +167,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "more.zip").touch()
     assert {item.path: item.reason for item in read(tmp_path).skipped} == {
         "pipe.png": "is a named pipe, not a regular file",
+        "metadata.jsonl": "is a named pipe, not a regular file",
         "s.png": "is a socket, not a regular file",
         "null.png": "is a device, not a regular file",
         "loop.png": f"cannot be read ({os.strerror(errno.ELOOP)})",

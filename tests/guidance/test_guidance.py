@@ -189,7 +189,7 @@ def test_an_interval_is_read_with_either_end_left_out() -> None:
 
 def test_a_worse_model_of_the_same_run_is_an_earlier_checkpoint(folder: Path, capsys) -> None:
     assert main(["sample", str(folder / "told"), "--label", "cat", "--guidance", "2", "--worse-checkpoint", "3"]) == 2
-    assert "checkpoint: there is none at step 3" in capsys.readouterr().err
+    assert "sumi: --worse-checkpoint: there is none at step 3" in capsys.readouterr().err
 
 
 def test_a_worse_run_needs_a_scale(folder: Path, capsys) -> None:

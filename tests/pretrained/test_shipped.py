@@ -95,8 +95,9 @@ def test_a_name_stands_for_the_model_in_the_package(package: Path, capsys) -> No
     assert main(["sample", "noise", "-n", "2", "--steps", "2"]) == 0
     assert main(["info", "noise"]) == 0
     assert main(["vary", "noise", next(map(str, Path("out/noise/samples").rglob("*.png"))), "-n", "2"]) == 0
+    assert next(explain("noise", device="cpu")).path == Path("out/noise/explain/schedule.png")
     assert {path.parts[:2] for path in Path().rglob("*")} == {("out",), ("out", "noise")}
-    assert {path.name for path in Path("out/noise").iterdir()} == {"samples", "varied"}
+    assert {path.name for path in Path("out/noise").iterdir()} == {"samples", "varied", "explain"}
     assert everything(package) == before
     assert "noise: ddpm on digits" in capsys.readouterr().out
 

@@ -319,6 +319,16 @@ def test_a_manifest_of_another_shape_is_named(tmp_path: Path, text: str) -> None
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+def test_a_pipe_in_the_place_of_a_file_is_damage_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    path = save_checkpoint(tmp_path, contents(1), keep=1)
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    with pytest.raises(InputError, match=rf"00000001/{name}: is a named pipe, not a regular file; copy"):
+        load_checkpoint(path)
+    assert find_checkpoints(tmp_path)[0] == []
+
+
 def test_an_extra_file_does_no_harm(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, contents(1), keep=1)
     (path / "notes.txt").write_text("the good one")

@@ -158,7 +158,7 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
             names = (f.name for f in fields(Guidance) if getattr(own, f.name) != getattr(guidance, f.name))
             field = next(names, "scale")
             raise InputError(
-                f"guidance.{field}: guides towards a condition, and none is given; give a label, or values"
+                f"guidance.{field}: guides towards a condition, and none is given; give a label, a prompt or values"
             )
         return sampling
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.boundary.files import write_text
+from sumi.boundary.files import contents, write_text
 from sumi.errors import InputError
 from sumi.sampling.sampler import Method
 from sumi.sampling.solvers.tuned import Tuned
@@ -41,7 +41,7 @@ def save_tuned(file: Path, solver: Tuned, times: Tensor, digest: str, about: dic
 def load_tuned(file: Path, digest: str, steps: int) -> Method:
     """The method in ``file``. Raises InputError: damaged, for another model, or for another number of steps."""
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(contents(file))
         model, times = content["model"], torch.tensor(content["times"], dtype=torch.float64)
         solver = Tuned(tuple(tuple(map(float, row)) for row in content["weights"]))
         whole = content["format"] == FORMAT and times.ndim == 1 and len(times) - 1 == len(solver.weights) == steps
