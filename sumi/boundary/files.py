@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -72,7 +73,7 @@ def irregular(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else next((name for test, name in _IRREGULAR if test(mode)), "a device")
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BufferedReader:
     """A regular file to read. Raises OSError, also for a pipe or a device, which may never end."""
     if (found := irregular(path)) is not None:
         raise OSError(errno.EINVAL, f"is {found}, not a regular file")
