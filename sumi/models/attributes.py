@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.data.images import ImageDataset
+from sumi.data.items import Items, read_items
 from sumi.data.spec import DataSpec, expect
 from sumi.errors import InputError
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
@@ -132,11 +133,13 @@ class JudgeModel(TrainedModel[JudgeConfig, Judge]):
         return None
 
     @torch.inference_mode()
-    def read(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> list[dict[str, str]]:
-        """The attributes that it reads in images (N, C, H, W) in [-1, 1], those that a picture has.
+    def read(self, images: Items, progress: Callable[[int, int], None] | None = None) -> list[dict[str, str]]:
+        """The attributes that it reads in images (N, C, H, W) in [-1, 1], or in one, those that a picture has.
 
-        Raises InputError for images of another shape than it was trained on.
+        Raises InputError as `read_items`, and for images of another shape than it was trained on.
         """
+        images = read_items("images", images, self.items.shape)
+        images = images[None] if images.ndim == len(self.items.shape) else images
         if images.shape[1:] != self.items.shape:
             raise InputError(f"images: are {tuple(images.shape[1:])}, and {self.folder} reads {self.items.shape}")
         found: list[dict[str, str]] = []

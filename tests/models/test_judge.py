@@ -32,6 +32,17 @@ def model(tmp_path_factory) -> JudgeModel:
     return train("judge", data=data, out=tmp_path_factory.mktemp("judge") / "run", steps=100, settings=SMALL)
 
 
+def test_it_reads_what_people_have_and_refuses_what_is_no_picture(model: JudgeModel) -> None:
+    bytes_of = np.full((16, 16, 3), 200, np.uint8)
+    assert model.read(bytes_of) == model.read(torch.full((1, 3, 16, 16), 200 / 127.5 - 1))
+    for given, why in (
+        (torch.full((1, 3, 16, 16), torch.nan), "not every value is finite"),
+        ("nowhere.png", "nowhere"),
+    ):
+        with pytest.raises(InputError, match=f"^images: {why}"):
+            model.read(given)
+
+
 def test_it_reads_held_out_pictures(model: JudgeModel) -> None:
     """Colours and places of squares that it has not seen, by the command's own report and by hand."""
     data = coloured()
