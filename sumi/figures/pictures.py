@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from sumi.errors import InputError
+from sumi.errors import InputError, printable
 from sumi.figures.files import EXIF_SOFTWARE, SOFTWARE
 
 Images = Tensor | NDArray[np.uint8]
@@ -233,11 +233,11 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def _width(text: str) -> int:
-    return math.ceil(_font().getlength(text)) + 12
+    return math.ceil(_font().getlength(printable(text))) + 12
 
 
 def _bar(text: str, width: int, height: int) -> Image.Image:
     """White text centred on a slate bar, at least as wide as ``width`` and as the text."""
     bar = Image.new("RGBA", (max(width, _width(text)), height), SLATE)
-    ImageDraw.Draw(bar).text((bar.width / 2, height / 2), text, fill=WHITE, font=_font(), anchor="mm")
+    ImageDraw.Draw(bar).text((bar.width / 2, height / 2), printable(text), fill=WHITE, font=_font(), anchor="mm")
     return bar
