@@ -40,15 +40,23 @@ def of_vectors(options: argparse.Namespace) -> UnclipModel | None:
             return None
 
 
-def prepared(options: argparse.Namespace) -> DiffusionModel:
-    """The model. Raises InputError where it makes no images, or nothing can be written to --out."""
+def prepared(options: argparse.Namespace, *, sound: bool = False) -> DiffusionModel:
+    """The model, of images; or of sound, where that will do. Raises InputError where it is of neither, or nothing can
+    be written to --out.
+    """
+    from sumi.data.audio import AudioSpec
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.run import load
 
     if options.out:
         refuse_folder(Path(options.out))
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
-    _ = model.images, model.gaussian_denoiser()
+    match model.items:
+        case AudioSpec() if sound:
+            pass
+        case _:
+            _ = model.images
+    _ = model.gaussian_denoiser()
     return model
 
 

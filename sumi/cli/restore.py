@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sumi.cli.candidates import given_picture, prepared, write
 from sumi.cli.options import add_restoration, add_run
 from sumi.cli.sampling import sample_options
+from sumi.cli.sound import restore_clip
 from sumi.cli.terminal import counting
 from sumi.errors import InputError
 
@@ -17,25 +18,36 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("image", metavar="IMAGE", help="an image file: what is left of the picture")
+    parser.add_argument("image", metavar="IMAGE", help="an image file: what is left of the picture; or a WAV file")
     parser.add_argument(
         "--operator",
         required=True,
         metavar="NAME",
         help="what was done to it: blur:STD, motion:LENGTH:ANGLE, grey, box:FACTOR, bicubic:FACTOR or jpeg:QUALITY; "
-        "numbers may be left out, and box:2+grey means one after the other",
+        "numbers may be left out, and box:2+grey means one after the other; to sound gap:START:SECONDS, band:HERTZ or "
+        "noise",
     )
     parser.add_argument(
-        "--noise", type=float, metavar="S", help="its noise, of 255 (default: that of rounding for blurs, else 0)"
+        "--noise",
+        type=float,
+        metavar="S",
+        help="its noise, of 255 (default: that of rounding for blurs, else 0); of sound, of 1",
     )
     add_restoration(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.data.audio import AudioSpec
     from sumi.models.diffusion.pictures import find_operator
     from sumi.models.diffusion.restoration import method_for
 
-    model = prepared(options)
+    model = prepared(options, sound=True)
+    match model.items:
+        case AudioSpec() as spec:
+            restore_clip(model, spec, options)
+            return
+        case _:
+            pass
     channels, height, width = model.images.shape
     _, shape, _ = find_operator(options.operator, model.images.shape)
     image = given_picture(model, options, options.image, shape=shape).x

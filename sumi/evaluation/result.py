@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sumi.boundary.files import write_whole
 from sumi.evaluation.attributes import JudgeEvaluation
+from sumi.evaluation.audio import AudioEvaluation
 from sumi.evaluation.autoencoder import AutoencoderEvaluation
 from sumi.evaluation.images import Evaluation
 from sumi.evaluation.molecules import MoleculeEvaluation
@@ -45,6 +46,7 @@ class Measured:
         | AutoencoderEvaluation
         | ClipEvaluation
         | MoleculeEvaluation
+        | AudioEvaluation
         | JudgeEvaluation
         | None
     )

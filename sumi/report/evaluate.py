@@ -36,6 +36,7 @@ from sumi.models.run import load
 from sumi.models.unclip import UnclipModel
 from sumi.progress import Count, count_shown, counting_one
 from sumi.randomness import Purpose, generator
+from sumi.report.audio import evaluate_audio
 from sumi.report.autoencoder import evaluate_autoencoder
 from sumi.report.classifier import evaluate_classifier
 from sumi.report.clip import evaluate_clips
@@ -308,6 +309,7 @@ EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
     "images": evaluate_images,
     "vectors": evaluate_vectors,
     "molecules": evaluate_molecules,
+    "audio": evaluate_audio,
     "classifiers": evaluate_classifier,
     "autoencoders": evaluate_autoencoder,
     "clips": evaluate_clips,

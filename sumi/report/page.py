@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sumi.boundary.files import write_text
+from sumi.data.audio import player
 from sumi.errors import InputError, printable
 
 STACKED = 3  # columns: on a phone the first one is shown above the others
@@ -44,7 +45,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs (separated by blank lines), figures, tables and ``code`` (commands).
+    """A heading with paragraphs (separated by blank lines), figures, ``sounds`` (a name and a WAV file each) with
+    players, tables and ``code`` (commands).
 
     ``inner``: under the heading of the section before it.
     """
@@ -55,6 +57,7 @@ class Section:
     tables: Sequence[Table] = field(default=())
     code: str = ""
     inner: bool = False
+    sounds: Sequence[tuple[str, bytes]] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,12 @@ def _section(section: Section) -> str:
     parts = [f"{opened}\n<{rank}>{_text(section.title)}</{rank}>", _paragraphs(section.text)]
     if section.figures:
         parts += ['<div class="figures">', *(_figure(figure) for figure in section.figures), "</div>"]
+    if section.sounds:
+        parts += [
+            '<div class="sounds">',
+            *(player(content, printable(name)) for name, content in section.sounds),
+            "</div>",
+        ]
     parts += [_table(table) for table in section.tables]
     if section.code:
         commands = "\n".join(map(_text, section.code.split("\n")))
@@ -180,6 +189,8 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1.1rem 4rem; max-width: 62rem; background: var(--paper); color: var(--ink);
   font: 1.05rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+.sounds { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 0.8rem; margin: 1rem 0; }
+.sound { margin: 0; font-size: 0.85rem; } .sound audio { width: 100%; height: 2.2rem; }
 h1 { margin: 0; font-size: clamp(1.7rem, 5vw, 2.5rem); line-height: 1.15; letter-spacing: -0.015em; }
 h2 { margin: 0 0 0.6rem; font-size: 1.3rem; line-height: 1.25; }
 h3 { margin: 0 0 0.4rem; font-size: 1.08rem; line-height: 1.3; }

@@ -10,10 +10,14 @@ from safetensors.torch import load_file
 
 import sumi
 from sumi.autoencoders.mdct import STD, BandScale
+from sumi.cli.main import main
 from sumi.data.sound_files import of_wav, to_levels, wav
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.sound import laid_over, touched
 from sumi.models.samples import Samples
+from sumi.operators.linear import Mask
+from sumi.operators.sound import LowPass, gap
 
 TINY = {
     "audio": ["autoencoder.bands=16", "network.widths=16", "network.blocks=1", "network.embedding=8"],
@@ -98,3 +102,86 @@ def test_what_is_of_pictures_is_refused(model: DiffusionModel, data: Path) -> No
     source = str(data) if model.config.recipe == "diffwave" else "digits"
     with pytest.raises(InputError, match=r"network=unet: takes images|autoencoder: mdct is of sound"):
         sumi.train(model.config.recipe, data=source, steps=1, out=data / "none", settings=["network=unet"])
+
+
+def test_a_gap_is_filled_and_all_else_stays_to_the_bit(model: DiffusionModel, data: Path) -> None:
+    clip = model.read("clip", str(data / "high" / "20.wav"))
+    made = model.restore(clip, gap(1024, 400, 500), n=2, label="high", steps=3)
+    assert made.shape == (2, 1, 1024)
+    assert bool(made.isfinite().all())
+    known = torch.ones(1024, dtype=torch.bool)
+    known[400:500] = False
+    assert torch.equal(made[:, :, known], clip[:, known].expand(2, 1, -1))
+    assert not torch.equal(made[0, 0, 400:500], made[1, 0, 400:500])
+
+
+def test_bands_below_a_limit_stay_and_noise_is_measured(model: DiffusionModel, data: Path) -> None:
+    clip = model.read("clip", str(data / "high" / "20.wav"))
+    made = model.restore(clip, LowPass(0.5), n=1, steps=3)
+    if model.config.recipe == "audio":
+        kept = model.space.encode(clip[None])[0, :, :8]
+        assert torch.allclose(model.space.encode(made)[0, :, :8], kept, atol=1e-4)
+    else:
+        assert torch.allclose(LowPass(0.5)(made), LowPass(0.5)(clip[None]), atol=1e-4)
+    noisy = clip + 0.05 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))
+    assert model.restore(noisy, Mask(torch.zeros(1, dtype=torch.bool)), 0.05, n=1, steps=3).shape == (1, 1, 1024)
+
+
+def test_a_gap_that_leaves_nothing_is_refused(model: DiffusionModel) -> None:
+    if model.config.recipe == "audio":
+        with pytest.raises(InputError, match="mask: leaves no whole block of sound to keep"):
+            model.restore(torch.zeros(1, 1024), Mask(torch.arange(1024) % 8 == 0), n=1)
+    with pytest.raises(InputError, match="gap: samples 0 to 1024 are no part of 1024"):
+        gap(1024, 0, 1024)
+
+
+def test_blocks_whose_windows_a_gap_touches_are_painted() -> None:
+    mask = torch.zeros(80, dtype=torch.bool)
+    mask[32:36] = True  # of the first half of block 2, which the window of block 1 sees
+    assert touched(mask, 16).tolist() == [False, True, True, False, False]
+    mask[36:41] = True
+    assert touched(mask, 16).tolist() == [False, True, True, True, False]
+
+
+def test_what_is_laid_over_meets_the_known_sound_without_a_step() -> None:
+    clip, made = torch.ones(1, 1, 40), torch.zeros(2, 1, 40)
+    mask = (torch.arange(40) >= 10) & (torch.arange(40) < 30)
+    found = laid_over(made, clip, mask, 4)
+    assert found[0, 0, 8:16].tolist() == pytest.approx([1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0])
+    assert found[1, 0, 24:32].tolist() == pytest.approx([0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1])
+
+
+def test_the_commands_write_files_that_play(model: DiffusionModel, data: Path, capsys: pytest.CaptureFixture) -> None:
+    run, clip = str(model.folder), str(data / "low" / "2.wav")
+    assert main(["sample", run, "--label", "low", "-n", "2", "--steps", "2"]) == 0
+    assert "wrote 2 clips of 0.256 s" in capsys.readouterr().out
+    assert main(["restore", run, clip, "--operator", "gap:0.05:0.03", "-n", "1", "--steps", "2"]) == 0
+    folder = next((model.folder / "restored").iterdir())
+    assert sorted(p.name for p in folder.iterdir()) == ["00000.wav", "given.wav", "grid.png"]
+    assert (of_wav((folder / "given.wav").read_bytes())[0][0, 200:320] == 0).all()
+    capsys.readouterr()
+    for command, why in (
+        (["restore", run, clip, "--operator", "blur"], "--operator blur: is nothing that is done to sound; give gap:"),
+        (["restore", run, clip, "--operator", "band:9000"], "--operator band:9000: give hertz between 0 and 2000"),
+        (["restore", run, clip, "--operator", "noise"], "--noise: says how much there is"),
+        (["upscale", run, clip], "is a model of audio, and this is for images"),
+        (["inpaint", run, clip, "--mask", clip], "is a model of audio, and this is for images"),
+        (["sample", run, "--size", "64x64"], "is a model of audio, which have none"),
+        (["sample", run, "--format", "npz"], "sound is written as wav"),
+    ):
+        assert main(command) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_an_evaluation_measures_and_its_page_plays(model: DiffusionModel) -> None:
+    result = sumi.evaluate(model, n=8, data=None)
+    found = result.evaluation
+    if found is None:
+        assert "Too few to measure" in result.verdict
+    page = result.page.read_text()
+    assert page.count('<audio controls preload="none" src="data:audio/wav;base64,') == 8 + len(
+        model.load_data().split(0.1)[1]
+    )
+    assert "http" not in page.replace("http://www.w3.org", "").replace("https://www.w3.org", "")
+    with pytest.raises(InputError, match="sweeps: does not apply to the evaluation of audio"):
+        sumi.evaluate(model, sweeps=True)

@@ -37,6 +37,7 @@ from sumi.models.diffusion.autoencoder import MDCTBands, NoAutoencoder, TrainedA
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of
+from sumi.models.diffusion.sound import restore_sound
 from sumi.models.diffusion.space import BandSpace, DataSpace, LatentSpace, Space
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
 from sumi.models.model import GenerativeModel, TrainedModel, read_indices
@@ -598,7 +599,15 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
         method: str | None = None,
         **options: Unpack[SampleOptions],
     ) -> Tensor:
-        """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration`."""
+        """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration`.
+
+        Of sound ``image`` is a clip, and all else as `sumi.models.diffusion.sound` says.
+        """
+        match self.items:
+            case AudioSpec():
+                return restore_sound(self, image, operator, noise, n, method, options)
+            case _:
+                pass
         return restoration.restore(self, image, operator, noise, n, method=method, **options)
 
     def distil(self, *, out: Path | str, **options: Any) -> "DiffusionModel | Any":

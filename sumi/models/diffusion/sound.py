@@ -1,0 +1,105 @@
+"""Restored sound: gaps, the frequencies above a limit, noise, or whatever a function may have done to a clip.
+
+A model of waveforms measures them. A model of bands and moments (`sumi.autoencoders.mdct`) knows exactly
+
+    of a gap               the blocks that it does not touch: all others are painted, and the known samples laid over
+    below a limit          the bands below it: those above are painted
+
+and what else was done to a clip it measures through the inverse transform, which is not linear.
+"""
+
+from math import floor
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+
+from sumi.boundary.arguments import real, torch_defaults
+from sumi.data.audio import AudioSpec
+from sumi.data.spec import expect
+from sumi.errors import InputError
+from sumi.models.diffusion.options import SampleOptions
+from sumi.models.diffusion.restoration import MOST_NOISE, candidates
+from sumi.models.diffusion.space import BandSpace
+from sumi.operators.linear import AnyOperator, Mask
+from sumi.operators.sound import LowPass
+from sumi.restoration.measurement import Measurement
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.model import DiffusionModel
+
+SEAM: Final = 0.004
+"""Seconds after an edge of a gap over which what is painted is brought to what is known."""
+
+
+@torch_defaults()
+def restore_sound(
+    model: "DiffusionModel",
+    clip: Any,
+    operator: AnyOperator,
+    noise: float = 0.0,
+    n: int = 4,
+    method: str | None = None,
+    options: SampleOptions | None = None,
+) -> Tensor:
+    """``n`` clips, float32 (n, 1, L), that ``operator`` may have made ``clip`` of, with noise of deviation ``noise``.
+
+    ``clip``: a file, or (1, L) in [-1, 1]. Where a `Mask` is False the samples are the clip's. Raises InputError.
+    """
+    spec = expect(model.items, AudioSpec, f"{model.folder}: makes no sound; choose such a run")
+    noise = real("noise", noise)
+    if not 0 <= noise <= MOST_NOISE:
+        raise InputError(f"noise: {noise:g} is out of range; give 0 to {MOST_NOISE:g}")
+    x = spec.read("clip", clip)[None].to(model.device)
+    options = options or {}
+    match model.space, operator:
+        case BandSpace() as space, Mask(mask=mask) if not noise:
+            blocks = touched(mask.to(model.device).expand(spec.length), space.shape[1])
+            if bool(blocks.all()):
+                raise InputError("mask: leaves no whole block of sound to keep; paint less")
+            known = Measurement(Mask(blocks), space.encode(x))
+            made = candidates(model, known, n, method, options)
+            return laid_over(made, x.cpu(), mask.cpu().expand(spec.length), round(SEAM * spec.rate))
+        case BandSpace() as space, LowPass(share=share) if not noise:
+            rows = torch.arange(space.shape[1], device=model.device)[:, None] >= floor(share * space.shape[1])
+            return candidates(model, Measurement(Mask(rows), space.encode(x)), n, method, options)
+        case BandSpace() as space, _:
+            known = Measurement(lambda z: operator(space.decode(z)), x, noise)
+        case _:
+            known = Measurement(operator, x, noise)
+    with torch.no_grad():
+        known.residual(torch.zeros(1, *model.space.shape, device=model.device))
+    made = candidates(model, known, n, method, options)
+    match operator:
+        case Mask(mask=mask) if not noise:
+            return torch.where(mask.cpu(), made, x.cpu())
+        case _:
+            return made
+
+
+def touched(mask: Tensor, size: int) -> Tensor:
+    """Of the blocks of ``size`` samples those whose windows have a sample where ``mask`` (L,) is True: bool (F,)."""
+    half, blocks = size // 2, mask.view(-1, size).any(1)
+    early, late = mask.view(-1, size)[:, :half].any(1), mask.view(-1, size)[:, half:].any(1)
+    before, after = torch.zeros_like(blocks), torch.zeros_like(blocks)
+    before[1:], after[:-1] = late[:-1], early[1:]
+    return blocks | before | after
+
+
+def laid_over(made: Tensor, clip: Tensor, mask: Tensor, seam: int) -> Tensor:
+    """``clip`` (1, 1, L) where ``mask`` (L,) is False, else ``made`` (n, 1, L), which meets it without a step.
+
+    What is between them at the last known sample is added to those after it, less and less over ``seam`` samples; and
+    so before the next known one.
+    """
+    difference = clip - made
+    added = torch.zeros_like(made)
+    edges = mask.int().diff()
+    for side, places in ((1, (edges == 1).nonzero().flatten()), (-1, (edges == -1).nonzero().flatten() + 1)):
+        for edge in places.tolist():
+            for k in range(1, seam + 1):
+                place = edge + side * k
+                if not 0 <= place < len(mask) or not bool(mask[place]):
+                    break
+                added[..., place] += difference[..., edge] * (1 - k / (seam + 1))
+    return torch.where(mask, made + added, clip)
