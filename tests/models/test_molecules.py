@@ -25,8 +25,10 @@ from sumi.metrics.bonds import Molecule
 from sumi.models.molecules.model import MoleculeModel
 from sumi.models.run import load
 from sumi.objectives.molecules import MoleculeObjective
+from sumi.objectives.times import stratified
 from sumi.process.exploding import EDM
 from sumi.process.schedule import noise_level
+from sumi.randomness import Purpose, uniform
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import build_method
 from sumi.training_run import configure, train
@@ -76,6 +78,23 @@ def test_the_loss_counts_the_molecule_and_not_the_padding(data: MoleculeDataset)
     items = np.arange(60)
     losses = torch.cat([built(batch_of(data, items, items, step=s, seed=0)).detach() for s in range(6)])
     assert float(losses.mean()) == pytest.approx(1, abs=0.1)
+
+
+def test_the_target_is_of_noise_in_the_subspace(data: MoleculeDataset) -> None:
+    """Written out for each molecule, with F = 0: ((x_0 - c_skip x_t)/c_out)², with x_t = x_0 + sigma P ε."""
+    built = configure("molecules", data=data, settings=SMALL).build(data.spec)
+    assert type(built) is MoleculeObjective
+    items = np.arange(8) * 7
+    batch = batch_of(data, items, np.arange(8), step=4, seed=3)
+    first = float(uniform(3, [0], 4, Purpose.TRAINING_TIME))
+    t = built.times.times(stratified(first, torch.arange(8), 8), built.model.schedule)
+    noise = batch.normal(Purpose.TRAINING_NOISE, data.shape).double()
+    for k, found in enumerate(built(batch).tolist()):
+        size, level = int(data.sizes[items[k]]), noise_level(built.model.schedule, t[k : k + 1])
+        x_0, c = batch.x[k, :size].double(), built.model.parameterization.coefficients(level)
+        x_t = x_0 + float(level.sigma) * centred(noise[k, :size])
+        c_skip, c_out = torch.as_tensor(c.c_skip)[0], torch.as_tensor(c.c_out)[0]
+        assert found == pytest.approx(float(((x_0 - c_skip * x_t) / c_out).square().mean()), rel=1e-4)
 
 
 def test_noise_is_projected_onto_the_subspace() -> None:
