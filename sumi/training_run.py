@@ -23,6 +23,7 @@ from sumi.data.memory import require_batch
 from sumi.data.open import materialised, open_data, outline_of, reduced
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError, printable
+from sumi.evaluation.during_training import Checks
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.start import fitted_to_start, take_weights
 from sumi.models.formats import upgraded
@@ -33,6 +34,7 @@ from sumi.networks.own import Network
 from sumi.progress import Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.lock import training_in
+from sumi.training.metrics_log import Value
 from sumi.training.run_folder import RunFolder, unsealed
 from sumi.training.trainer import Trainer
 
@@ -323,7 +325,7 @@ def build_trainer(
     """The trainer of a run and its training data; ``start``: whose weights it begins from. Raises InputError."""
     config = description.config
     place = pick_device(device)
-    kept, _ = dataset.split(config.data.held_out)
+    kept, held_out = dataset.split(config.data.held_out)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed % 2**63)  # weights are initialized on the CPU
         objective = config.build(description.items)
@@ -344,6 +346,11 @@ def build_trainer(
         if preview is not None:
             events.say(f"step {step:,}: {write_whole(run.sampled(step), preview)}")
 
+    checks = Checks(kept, held_out, events.say)
+
+    def check(averaged: nn.Module, step: int) -> dict[str, Value]:
+        return checks(config.wrap(description, averaged, step, run.path))
+
     trainer = Trainer(
         config.training,
         objective,
@@ -356,6 +363,7 @@ def build_trainer(
         on_progress=events.progress,
         on_sample=write_preview,
         on_message=events.say,
+        on_check=check,
     )
     return trainer, kept
 
@@ -438,7 +446,7 @@ RESUMABLE: Final = tuple(
     f"training.{name}"
     for name in (
         *("learning_rate", "warmup_steps", "decay"),
-        *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "skip_limit"),
+        *("log_every", "check_every", "sample_every", "checkpoint_every", "keep_checkpoints", "skip_limit"),
     )
 )
 """What may change when a run is resumed besides its sampler and more steps: the learning rate, and what no weight

@@ -106,7 +106,37 @@ def loss_by_log_snr(
     ``grid``: the number of steps of a chain, which has only the times i/grid; None: times i/1000.
     ``progress(done, total)`` counts bins.
     """
-    found: list[tuple[float, float, Tensor, Tensor]] = []
+    found = errors_by_log_snr(
+        denoiser, images, grid=grid, seed=seed, bins=bins, batch_size=batch_size, progress=progress
+    )
+    means = bootstrapped(torch.stack([errors for bin in found for errors in (bin.clean, bin.noise)], 1), seed)
+    pairs = zip(found, means[::2], means[1::2], strict=True)
+    return LossByLogSnr(len(images), tuple(NoiseBin(bin.low, bin.high, *pair) for bin, *pair in pairs))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of each image, float64 (N,), at a log-SNR of its own from ``low`` to ``high``: ‖x̂_0 - x_0‖²/d and ‖ε̂ - ε‖²/d."""
+
+    low: float
+    high: float
+    clean: Tensor
+    noise: Tensor
+
+
+@torch.inference_mode()
+def errors_by_log_snr(
+    denoiser: Denoiser,
+    images: Tensor,
+    *,
+    grid: int | None,
+    seed: int,
+    bins: int = BINS,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Errors]:
+    """See `loss_by_log_snr`, which takes their means."""
+    found: list[Errors] = []
     there = binned_times(denoiser.schedule, grid, bins)
     for k, (low, high, times) in enumerate(there):
         chosen = [generator(seed, i, k, Purpose.EVALUATION, TIMES).integers(len(times)) for i in range(len(images))]
@@ -117,15 +147,10 @@ def loss_by_log_snr(
                 for i in range(0, len(images), batch_size)
             ]
         )
-        found.append((low, high, clean, clean * torch.as_tensor(now.log_snr).exp()))
+        found.append(Errors(low, high, clean, clean * torch.as_tensor(now.log_snr).exp()))
         if progress is not None:
             progress(k + 1, len(there))
-    means = bootstrapped(torch.stack([errors for *_, clean, noise in found for errors in (clean, noise)], 1), seed)
-    ends = ((low, high) for low, high, *_ in found)
-    return LossByLogSnr(
-        len(images),
-        tuple(NoiseBin(*e, *pair) for e, *pair in zip(ends, means[::2], means[1::2], strict=True)),
-    )
+    return found
 
 
 def binned_times(schedule: Schedule, grid: int | None, bins: int) -> list[tuple[float, float, Tensor]]:

@@ -25,7 +25,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.model import GenerativeModel
 from sumi.progress import Count, counting_one
-from sumi.report.made import how_it_was_made, training_curve
+from sumi.report.made import checked, how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Verdict, write_report
 from sumi.report.prior import prior_section
 from sumi.report.prompts import prompts_section
@@ -190,7 +190,7 @@ class ImageReport:
             )
             figures.append(Figure(loss_by_noise_level(errors), caption))
         figures += [Figure(file, "The same noises, sampled on the way.") for file in learned]
-        return Section("How it learned", figures=figures)
+        return Section("How it learned", figures=[*figures, *checked(self.model)])
 
     def _learned(self) -> list[Path]:
         """An animation of the grids that training made on the way, where it made several."""

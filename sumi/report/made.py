@@ -8,10 +8,11 @@ import torch
 
 from sumi import __version__
 from sumi.config import describe
-from sumi.data.dataset import Dataset, few
-from sumi.figures.charts import loss_curve
+from sumi.data.dataset import Dataset, evenly, few
+from sumi.evaluation.during_training import held_out_losses
+from sumi.figures.charts import loss_by_noise_level, loss_curve
 from sumi.models.model import RunFolder, TrainedModel
-from sumi.report.page import Section, Table
+from sumi.report.page import Figure, Section, Table
 from sumi.training.metrics_log import read as read_metrics
 
 RATES: Final = ("training.learning_rate", "training.warmup_steps", "training.decay")
@@ -30,6 +31,24 @@ def training_curve(model: TrainedModel) -> str:
             case _:
                 pass
     return loss_curve(steps, values)
+
+
+def checked(model: TrainedModel) -> list[Figure]:
+    """The loss on held-out images by noise level at up to four checks during the training; none without two."""
+    log = RunFolder(model.folder).metrics_file
+    lines = [line for line in (read_metrics(log) if log.exists() else []) if line.get("event") == "check"]
+    found = {f"step {line['step']:,}": losses for line in lines if (losses := held_out_losses(line))}
+    if len(found) < 2:
+        return []
+    names = [list(found)[k] for k in evenly(len(found), 4).tolist()]
+    copies = [f"{line['copies']} of {line['samples']} at step {line['step']:,}" for line in lines if line.get("copies")]
+    caption = (
+        "The error of ε̂ on the same held-out images with the same noise, while it was trained. Bands: 95 % intervals; "
+        "those of two checks move together. "
+        f"Samples as near to a training image as held-out images hardly are: {', '.join(copies) or 'none'}."
+    )
+    chart = {name: (list(found[name]), list(found[name].values())) for name in names}
+    return [Figure(loss_by_noise_level(chart), caption)]
 
 
 def _changes(model: TrainedModel) -> list[str]:

@@ -50,6 +50,10 @@ class TrainingConfig:
         metadata={"help": "steps in a row with a loss or gradient that is not finite, each skipped, that end the run"},
     )
     log_every: int = field(default=50, metadata={"help": "steps between lines in metrics.jsonl"})
+    check_every: int = field(
+        default=1_000,
+        metadata={"help": "steps between measurements of the loss on held-out images, and of copies; 0: never"},
+    )
     sample_every: int = field(
         default=2_000, metadata={"help": "steps between grids of samples; 0: only after the last step"}
     )
@@ -63,7 +67,7 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "accumulation", "skip_limit", *intervals):
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name}: {getattr(self, name)} is too small; give 1 or more")
-        for name in ("warmup_steps", "sample_every", "weight_decay"):
+        for name in ("warmup_steps", "check_every", "sample_every", "weight_decay"):
             if getattr(self, name) < 0:
                 raise InputError(f"training.{name}: {getattr(self, name)} is negative; give 0 or more")
         for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):

@@ -67,7 +67,8 @@ class Trainer:
     ``flip``: mirror images left to right, half of the time. ``identity``: what the weights belong to; a checkpoint with
     another identity, of other data (``fingerprint``) or of another seed is refused. ``on_sample(model, step)`` is
     called with the averaged weights every ``sample_every`` steps and at the end; ``on_progress`` about ten times per
-    second; ``on_message`` gets a line for each skipped step.
+    second; ``on_message`` gets a line for each skipped step. ``on_check(model, step)`` measures the averaged weights
+    every ``check_every`` steps, but not at the end, and returns what goes into the log.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Trainer:
         on_progress: Callable[[Progress], None] | None = None,
         on_sample: Callable[[nn.Module, int], None] | None = None,
         on_message: Callable[[str], None] = lambda _: None,
+        on_check: Callable[[nn.Module, int], Mapping[str, Value]] | None = None,
     ) -> None:
         self.config, self.objective, self.model = config, objective, objective.model
         self.data, self.seed, self.flip = data, seed, flip
@@ -91,7 +93,7 @@ class Trainer:
         self.checkpoints, self.log = paths.checkpoints, MetricsLog(paths.metrics_file)
         self.identity, self.fingerprint = identity, fingerprint
         self.on_progress, self.on_sample = on_progress, on_sample
-        self.on_message = on_message
+        self.on_message, self.on_check = on_message, on_check
         self.device, self.group = objective.device, group()
         self._check_share()
         self.wrapped = self.group.wrap(objective)
@@ -192,6 +194,8 @@ class Trainer:
                 if signal_number is not None:
                     raise Interrupted(signal_number, f"stopped after step {self.step}, which is saved; resume it")
                 # after the save, so that an error in sampling does not lose the step
+                if self.on_check and not last and config.check_every and self.step % config.check_every == 0:
+                    self._check()
                 sampled = last or (config.sample_every and self.step % config.sample_every == 0)
                 if self.on_sample and self.group.first and sampled:
                     self.on_sample(self.ema.module, self.step)
@@ -324,6 +328,10 @@ class Trainer:
                 f"training.batch_size: {size} processes cannot share {items} items{of_parts} equally; give a multiple "
                 f"of {parts * size}"
             )
+
+    def _check(self) -> None:
+        if self.group.first and self.on_check and (found := self.on_check(self.ema.module, self.step)):
+            self.note({"step": self.step, "event": "check", **found})
 
     def note(self, line: Mapping[str, Value]) -> None:
         """Write a line of the log, once for all processes."""
