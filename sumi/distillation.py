@@ -156,6 +156,7 @@ def student_of(
             learning_rate=min(RATE, own.training.learning_rate),
             warmup_steps=min(50, own.training.warmup_steps),
             decay="constant",
+            lora_rank=None,
             ema_decay=min(0.999, own.training.ema_decay),
         ),
         sampling=_sampling(own.sampling, objective, 1.0 if learned is None else scale),

@@ -24,12 +24,14 @@ from sumi.data.open import materialised, open_data, outline_of, reduced
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError, printable
 from sumi.evaluation.during_training import Checks
+from sumi.models.adapter import save_adapter
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.start import fitted_to_start, take_weights
+from sumi.models.diffusion.start import BASE, begin, fitted_to_start
 from sumi.models.formats import upgraded
 from sumi.models.model import RunDescription, Start, SystemConfig, TrainedModel, pick_device
-from sumi.models.run import load, own_network, read_config, read_run, with_network
+from sumi.models.run import base_of, load, own_network, read_config, read_run, with_network
 from sumi.models.size import TRAINED_COPIES, require_room
+from sumi.networks.low_rank import RATE, additions
 from sumi.networks.own import Network
 from sumi.progress import Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.training.checkpoint import holds_checkpoints
@@ -149,7 +151,8 @@ def train(
     takes. ``settings``: one or several "section.field=value", or a mapping. ``network``: the user's own network, of
     which a copy is trained, or a function that makes one (`sumi.networks.own`). ``parts``: the user's own classes in a
     run to resume.
-    ``start``: a run, or a model, whose averaged weights the training begins from (`sumi.models.diffusion.start`).
+    ``start``: a run, or a model, whose averaged weights the training begins from (`sumi.models.diffusion.start`); with
+    training.lora_rank they stay as they are, and what trains is added to them (`sumi.networks.low_rank`).
     ``resume``: continue from the newest intact checkpoint, if any; ``steps`` may be larger than before. ``progress``: a
     callback, or True to show progress and messages; None shows them only in a notebook. ``events``: separate callbacks
     instead. Raises InputError (a bad field, path or image folder; an existing run; a changed configuration),
@@ -175,6 +178,8 @@ def train(
         config = fitted_to_start(configured(recipe, others), source, of_network if of_source else None)
     else:
         config = configured(_started(run, recipe, parts) if resume else recipe)
+        if config.training.lora_rank is not None and not (resume and run.config_file.exists()):
+            raise InputError("training.lora_rank: adapts the weights of another run; give one to start from")
         if start is not None:
             _refuse_other_start(read_run(run, parts).start, start)
     given = config.data.source if data is None or config.data.source != MEMORY else data
@@ -249,12 +254,19 @@ def _train_on(
     else:
         changed = _refuse_changes(before, description, events)
     begun = before.start if before is not None else None
-    if begun is not None and not holds_checkpoints(run.checkpoints):
-        own = own_network(config)
-        start = _starting_model(begun.source, None if own is None else own.network, known, begun)
-    if start is not None:
+    own = own_network(config)
+    network = None if own is None else own.network
+    adapts = config.training.lora_rank is not None
+    if begun is not None and not adapts and not holds_checkpoints(run.checkpoints):
+        start = _starting_model(begun.source, network, known, begun)
+    if start is not None and begun is None:
         begun = Start(RunFolder(start.folder).source, start.step, start.digest)
     description = replace(description, start=begun)
+    if adapts:
+        with group().in_turn():  # the others load what the first one has saved
+            if start is not None and not run.part(BASE).config_file.exists():
+                start.save(run.part(BASE).path)
+            start = base_of(run.path, description, network, known)
     trainer, kept = build_trainer(description, dataset, run, device, events, start)
     for line in (*cautions(dataset, kept), *scarcity(kept)):
         events.say(line)
@@ -279,12 +291,14 @@ def _train_on(
     trainer.run()
     if trainer.skipped:
         events.say(f"{trainer.skipped} of {trainer.step} steps were skipped: {run.metrics_file} names their samples")
-    own = own_network(config)
-    network = None if own is None else own.network
     with group().in_turn():  # the others load what the first one has saved
         model = load(run.path, device=str(trainer.device), network=network, parts=known)
         if group().first:
             model.finish(kept)
+    if adapts and group().first:
+        size = save_adapter(model, run.adapter_file).stat().st_size
+        share = size / sum(weight.numel() * weight.itemsize for weight in model.module.parameters())
+        events.say(f"adapter: {run.adapter_file}, {size / 1e6:.3g} MB, {share:.1%} of the weights")
     return model
 
 
@@ -335,9 +349,16 @@ def build_trainer(
     training_data = config.training_data(kept, run, place, events.reading)
     objective.fit(training_data)
     if start is not None:
-        events.say(
-            f"starts from {start.folder}, step {start.step}: {take_weights(objective.model, dataset.spec, start)}"
-        )
+        rank = config.training.lora_rank
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed % 2**63)
+            taken = begin(objective.model, dataset.spec, start, rank)
+        source = start.folder if description.start is None else description.start.source
+        events.say(f"starts from {source}, step {start.step}: {taken}")
+        if rank is not None:
+            added = sum(weight.numel() for weight in additions(objective.model))
+            rate = RATE * config.training.learning_rate
+            events.say(f"adapts them by {added:,} numbers of additions of rank {rank}, with learning rate {rate:g}")
     objective = objective.to(place)
     config.attach(objective, run, place)
 

@@ -20,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from sumi.config import describe
+    from sumi.models.diffusion.start import BASE
     from sumi.models.run import own_network, read_run
     from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint
     from sumi.training.lock import trainer_of
@@ -43,6 +44,10 @@ def run(options: argparse.Namespace) -> None:
         begun = description.start
         teacher = "teacher" if "objective" in {f for f, v, _ in describe(config) if v != "denoising"} else "began from"
         say(f"{teacher:12} {begun.source}, step {begun.step}, weights {begun.weights[:12]}")
+    if config.training.lora_rank is not None:
+        base = folder.part(BASE)
+        gone = "" if base.config_file.exists() else ", which is gone: restore it"
+        say(f"adapts       {base.path}{gone}, by additions of rank {config.training.lora_rank}")
     found, skipped = find_checkpoints(folder.checkpoints)
     if not config.composed:
         steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"

@@ -11,7 +11,7 @@ import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, cast
@@ -334,7 +334,9 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         with writing(final):
             shutil.rmtree(saving.path, ignore_errors=True)  # of a save that was killed
             try:
-                saving.write_config(to_json(self.description))
+                training = replace(self.config.training, lora_rank=None)  # merged
+                whole = replace(self.description, config=replace(self.config, training=training))
+                saving.write_config(to_json(whole))
                 for name, text in self.files().items():
                     write_text(saving.path / name, text)
                 for name, part in self.parts().items():

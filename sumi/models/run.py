@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sumi.boundary.arguments import path, shown, torch_defaults, whole
 from sumi.config import from_json
@@ -18,11 +18,13 @@ from sumi.models.cascade import CascadeConfig
 from sumi.models.classifier import NoisyClassifierConfig
 from sumi.models.clip import ClipConfig
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.start import BASE, begin
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import FORMAT, upgraded
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
 from sumi.models.molecules.system import MoleculesConfig
 from sumi.models.unclip import UnclipConfig
+from sumi.networks.low_rank import frozen, merge, without
 from sumi.networks.own import Network, OwnNetwork
 from sumi.training.checkpoint import (
     JSON,
@@ -144,6 +146,29 @@ def weights_of(run: Path | str, checkpoint: int | None = None) -> str:
     return read_manifest(chosen).files["ema.safetensors"].sha256
 
 
+def base_of(
+    run: Path, description: RunDescription, network: Network | None = None, parts: Iterable[type] = ()
+) -> DiffusionModel:
+    """The model that a run adapts, from its own copy. Raises InputError where it is gone, damaged or another."""
+    part, start = RunFolder(run).part(BASE), description.start
+    source = "another run" if start is None else f"{start.source}, step {start.step}"
+    remedy = f"restore it: a copy of {source}, whose weights the run adapts"
+    if not part.config_file.exists():
+        raise InputError(f"{part.path}: is gone; {remedy}")
+    model = load(part.path, DiffusionModel, device="cpu", network=network, parts=parts)
+    if start is None or model.digest != start.weights:
+        raise InputError(f"{part.path}: has other weights than the run was trained with; {remedy}")
+    return model
+
+
+def untrained(description: RunDescription, base: DiffusionModel | None) -> nn.Module:
+    """The module of a run before its weights are read; ``base``: what it adapts, if it does."""
+    module = description.config.build(description.items).model
+    if base is not None:
+        begin(module, description.items, base, description.config.training.lora_rank)
+    return module
+
+
 @overload
 def load(
     run: Path | str,
@@ -190,19 +215,24 @@ def load(
         return _expected(description.config.compose(description, folder.path, pick_device(device)), expected)
     place, weights, state = _read(folder, None if checkpoint is None else whole("checkpoint", checkpoint))
     step = checkpoint_step(place)
-    module = description.config.build(description.items).model
+    adapts = description.config.training.lora_rank is not None
+    base = base_of(folder.path, description, network, parts) if adapts else None
+    module = untrained(description, base)
     if state.get("identity") != description.identity:
         raise InputError(
             f"{folder.config_file}: was changed since {place.name} was trained (process, schedule, parameterization, "
             "times, network or kind of data); restore it"
         )
     try:
-        check_tensors(place / "ema.safetensors", weights, module.state_dict())
-        if wrong := not_finite((name, weights[name]) for name, _ in module.named_parameters()):
+        learned = frozen(module)
+        check_tensors(place / "ema.safetensors", weights, without(module.state_dict(), learned))
+        trained = (name for name, _ in module.named_parameters() if name not in learned)
+        if wrong := not_finite((name, weights[name]) for name in trained):
             raise unfit(place / "ema.safetensors", f"{wrong} is not finite")
     except InputError as error:
         raise _with_older(error, place, find_checkpoints(folder.checkpoints)[0]) from None
-    module.load_state_dict(weights)
+    module.load_state_dict(weights, strict=base is None)
+    merge(module)
     return _expected(description.config.wrap(description, module.to(pick_device(device)), step, folder.path), expected)
 
 

@@ -34,9 +34,11 @@ class Objective(nn.Module, ABC, Generic[ModelT]):
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         """The parameters of the network, then those of each auxiliary module; gradients are clipped per group."""
-        others = [found for part in self.auxiliary() if (found := list(part.parameters()))]
+        trained = ([weight for weight in part.parameters() if weight.requires_grad] for part in self.auxiliary())
+        others = [found for found in trained if found]
         apart = {parameter for part in others for parameter in part}
-        return [[parameter for parameter in self.parameters() if parameter not in apart], *others]
+        own = [weight for weight in self.parameters() if weight.requires_grad and weight not in apart]
+        return [own, *others]
 
     @property
     def device(self) -> torch.device:

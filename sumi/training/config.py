@@ -34,6 +34,14 @@ class TrainingConfig:
     decay: Literal["constant", "linear", "cosine"] = field(
         default="constant", metadata={"help": "how the learning rate falls to 0 after the warm-up"}
     )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={
+            "most": 4096,
+            "help": "rank of the additions that train in place of the weights that a run begins from, such as 4; their "
+            "learning rate is 10 times learning_rate; none: all weights train",
+        },
+    )
     weight_decay: float = field(default=0.0, metadata={"help": "AdamW's decoupled weight decay"})
     beta_1: float = field(default=0.9, metadata={"help": "AdamW's decay rate of the gradient average"})
     beta_2: float = field(default=0.999, metadata={"help": "AdamW's decay rate of the squared gradient average"})
@@ -76,6 +84,10 @@ class TrainingConfig:
         for name in ("beta_1", "beta_2", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"training.{name}: {getattr(self, name)} is not in [0, 1)")
+        if self.lora_rank is not None and self.lora_rank < 1:
+            raise InputError(f"training.lora_rank: {self.lora_rank} is too small; give 1 or more, or none")
+        if self.lora_rank is not None and self.optimizer != "adamw":
+            raise InputError(f"training.optimizer: {self.optimizer} is for whole weights; use adamw with lora_rank")
         if self.batch_size % self.accumulation:
             raise InputError(
                 f"training.accumulation: {self.accumulation} does not divide training.batch_size = {self.batch_size}"

@@ -14,8 +14,10 @@ class EMA:
 
     def __init__(self, source: nn.Module) -> None:
         self.module = copy.deepcopy(source).eval().requires_grad_(False)
-        self._source: list[Tensor] = list(source.parameters())
-        self._average: list[Tensor] = list(self.module.parameters())
+        pairs = zip(source.parameters(), self.module.parameters(), strict=True)
+        trained = [(weight, average) for weight, average in pairs if weight.requires_grad]
+        self._source: list[Tensor] = [weight for weight, _ in trained]
+        self._average: list[Tensor] = [average for _, average in trained]
         self._buffers = list(zip(self.module.buffers(), source.buffers(), strict=True))
 
     @torch.no_grad()

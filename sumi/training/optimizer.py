@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
+from sumi.networks.low_rank import RATE, additions
 from sumi.training.config import TrainingConfig
 
 MOMENTUM: Final = 0.95
@@ -33,11 +34,13 @@ def build_optimizer(
     """
     network, *auxiliary = parts
     matrices = _matrices(module, network) if config.optimizer == "muon" else []
-    chosen = set(matrices)
+    added = additions(module)
+    chosen = {*matrices, *added}
     group: dict[str, Any] = {"multiple": 1.0}
     groups = [
         {**group, "params": [parameter for parameter in network if parameter not in chosen]},
         *({**group, "params": part, "weight_decay": 0.0} for part in auxiliary),
+        *([{"params": added, "multiple": RATE}] if added else []),
     ]
     settings: dict[str, Any] = {
         "lr": config.learning_rate,

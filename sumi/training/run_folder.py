@@ -17,6 +17,7 @@ runs/NAME/
   interpolated/      output of interpolate
   reconstructed/     output of reconstruct
   parts/NAME/        a run folder of a model that this one needs, such as an autoencoder
+  adapter.safetensors  what low-rank adaptation adds to parts/base, alone (`sumi.models.adapter`)
   latents/           the training data as the autoencoder encodes them; may be deleted
 
 The name of a model that comes with Sumi stands for its run folder in the package, where nothing is ever written: what
@@ -50,7 +51,7 @@ _FIGURES: Final = (
 """Those that did not always say that Sumi made them."""
 _OWN: Final = re.compile(
     r"(.*/)?\.[^/]+\.(new|cut)"
-    r"|(config|preview)\.json|metrics\.jsonl|skipped\.txt|\.lock"
+    r"|(config|preview)\.json|adapter\.safetensors|metrics\.jsonl|skipped\.txt|\.lock"
     r"|checkpoints/\.?\d{8,}(\.saving|\.replaced|\.removing)?/[a-z]+\.(safetensors|json)"
     r"|samples/\d{8,}\.png|tuned/\d{8,}-\d+\.json"
     rf"|(samples|restored|varied|interpolated)/[^/]+/({_PICTURES})"
@@ -90,6 +91,7 @@ class RunFolder:
         self.reconstructed = made / "reconstructed"
         self.parts = place / "parts"
         self.latents = made / "latents"
+        self.adapter_file = place / "adapter.safetensors"
 
     def part(self, name: str) -> "RunFolder":
         """The run folder of a model that this one needs."""

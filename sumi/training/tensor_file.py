@@ -26,13 +26,13 @@ _DTYPES = {
 }
 
 
-def stream(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
+def stream(tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> Iterator[bytes | memoryview]:
     """The safetensors file of ``tensors``, piece by piece: the header's length, the header, each tensor's rows.
 
-    Wide dtypes come first, so that every tensor is aligned to its element size. Raises InputError for a dtype that the
-    format lacks.
+    ``about``: texts by name, for the header. Wide dtypes come first, so that every tensor is aligned to its element
+    size. Raises InputError for a dtype that the format lacks.
     """
-    header: dict[str, dict[str, object]] = {}
+    header: dict[str, dict[str, object]] = {} if about is None else {"__metadata__": {**about}}
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     start = 0
     for name in names:

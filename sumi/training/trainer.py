@@ -33,6 +33,7 @@ from sumi.data.batch import batch_of
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError, SumiError
 from sumi.networks.dropout import masks_by_position
+from sumi.networks.low_rank import frozen, without
 from sumi.objectives.objective import Objective
 from sumi.progress import Progress, duration
 from sumi.randomness import Purpose, generator, permutation
@@ -99,7 +100,7 @@ class Trainer:
         self.wrapped = self.group.wrap(objective)
         self.precision = resolve_precision(config.precision, self.device)
         self.step = self.skipped = self.skipped_in_a_row = 0
-        self.ema = EMA(self.model)
+        self.ema, self.frozen = EMA(self.model), frozen(self.model)
         self.parts = objective.parameter_groups()
         self.optimizer = build_optimizer(config, self.model, self.parts, self.precision)
         self._order = lru_cache(maxsize=2)(partial(permutation, seed, count=len(data)))
@@ -121,8 +122,9 @@ class Trainer:
                     f"training.precision: the run was trained in {before}, but would continue in {self.precision}; "
                     f"set training.precision={before}"
                 )
-            self.model.load_state_dict(checkpoint.model)
-            self.ema.module.load_state_dict(checkpoint.ema)
+            strict = not self.frozen
+            self.model.load_state_dict(checkpoint.model, strict=strict)
+            self.ema.module.load_state_dict(checkpoint.ema, strict=strict)
             if checkpoint.optimizer:
                 load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
             elif "precision" not in checkpoint.state:
@@ -156,7 +158,7 @@ class Trainer:
         if state.get("precision", self.precision) not in ("fp32", "bf16"):
             raise unfit(path / "state.json", f"precision {str(state['precision'])[:40]}")
         for name, tensors in (("model", checkpoint.model), ("ema", checkpoint.ema)):
-            check_tensors(path / f"{name}.safetensors", tensors, self.model.state_dict())
+            check_tensors(path / f"{name}.safetensors", tensors, without(self.model.state_dict(), self.frozen))
         if checkpoint.optimizer:
             file = path / "optimizer.safetensors"
             check_tensors(file, checkpoint.optimizer, optimizer_tensors(self.optimizer, self.model))
@@ -313,8 +315,8 @@ class Trainer:
         counts: dict[str, JSON] = {"skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
         return Checkpoint(
             step=self.step,
-            model=self.model.state_dict(),
-            ema=self.ema.module.state_dict(),
+            model=without(self.model.state_dict(), self.frozen),
+            ema=without(self.ema.module.state_dict(), self.frozen),
             optimizer=optimizer_tensors(self.optimizer, self.model),
             state={**self._setup(), **counts, **self._origin(), "identity": self.identity},
         )

@@ -13,24 +13,7 @@ from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training_run import Events, train
-
-SETTINGS = [
-    "training.batch_size=8",
-    "training.sample_every=0",
-    "training.checkpoint_every=2",
-]
-NETWORK = ["network.widths=32,32", "network.blocks=1,1", "network.embedding=32"]
-TABLE = "conditioner.labels.table.weight"
-
-
-def pictures(names: str, side: int = 8, channels: int = 1) -> list[tuple[torch.Tensor, str]]:
-    """Six pictures of each class."""
-    generator = torch.Generator().manual_seed(0)
-    return [
-        (torch.randint(256, (channels, side, side), generator=generator, dtype=torch.uint8), name)
-        for name in names
-        for _ in range(6)
-    ]
+from tests.lettered_pictures import NETWORK, SETTINGS, TABLE, pictures
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +43,8 @@ def test_weights_are_taken_and_classes_found_by_their_names(source: DiffusionMod
     assert torch.equal(now[TABLE][[1, 2, 3]], before[TABLE])
     assert not torch.equal(now[TABLE][0], before[TABLE][0])
     line = next(line for line in said if line.startswith("starts from"))
-    assert f"{len(before) - 1} tensors are taken; of {TABLE} so are the rows of the same classes; new: none" in line
+    rows = f"of {TABLE} so are the rows of the same classes (new classes: a)"
+    assert f"{len(before) - 1} tensors are taken; {rows}; new: none" in line
 
 
 def test_the_weights_that_are_trained_begin_there_too(source: DiffusionModel, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from sumi.conditioning.labels import LabelConditioner
 from sumi.config import differences, override
+from sumi.data.dataset import few
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise
 from sumi.errors import InputError
@@ -20,23 +21,31 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import AUTOENCODER
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import SystemConfig
+from sumi.networks.low_rank import adapt
 from sumi.training.run_folder import RunFolder
 
+BASE: Final = "base"
+"""The part of a run that it adapts."""
 DEPENDED_ON: Final = ("process", "schedule", "parameterization", "variance", "times")
 """The settings without which the network's weights mean nothing, besides the network's own."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """The names of the tensors that were taken whole, in part, and of those that are new."""
+    """The names of the tensors that were taken whole, in part, and of those that are new.
+
+    ``rows``: of each table taken in part, the rows that were; ``classes``: the names of its other rows.
+    """
 
     whole: tuple[str, ...]
-    rows: tuple[str, ...]
+    rows: dict[str, list[int]]
     new: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{len(self.whole)} tensors are taken"]
-        parts += [f"of {name} so are the rows of the same classes" for name in self.rows]
+        of = f" (new classes: {few(self.classes)})" if self.classes else ""
+        parts += [f"of {name} so are the rows of the same classes{of}" for name in self.rows]
         return "; ".join([*parts, f"new: {', '.join(self.new) or 'none'}"])
 
 
@@ -95,7 +104,8 @@ def take_weights(module: nn.Module, items: DataSpec, source: DiffusionModel) -> 
     tables = dict(_tables(module))
     rows = {name: _same_classes(tables[name], table) for name, table in _tables(source.module) if name in tables}
     whole: list[str] = []
-    part: list[str] = []
+    part: dict[str, list[int]] = {}
+    classes: list[str] = []
     for name, tensor in new.items():
         other = old.get(name)
         if other is None or (name.startswith("auxiliary.") and not name.startswith("auxiliary.latents.")):
@@ -104,12 +114,24 @@ def take_weights(module: nn.Module, items: DataSpec, source: DiffusionModel) -> 
         if pairs is not None and other.shape[1:] == tensor.shape[1:]:
             to, of = (torch.tensor(indices) for indices in zip(*pairs, strict=True))
             tensor[to] = other[of].to(tensor)
-            (whole if len(pairs) == len(tensor) else part).append(name)
+            if len(pairs) == len(tensor):
+                whole.append(name)
+            else:
+                part[name] = to.tolist()
+                classes += [own for row, own in enumerate(tables[name].names) if row not in part[name]]
         elif pairs is None and other.shape == tensor.shape:
             tensor.copy_(other)
             whole.append(name)
     left = tuple(name for name in new if name not in (*whole, *part))
-    return Taken(tuple(whole), tuple(part), left)
+    return Taken(tuple(whole), part, left, tuple(dict.fromkeys(classes)))
+
+
+def begin(module: nn.Module, items: DataSpec, source: DiffusionModel, rank: int | None) -> Taken:
+    """`take_weights`; with a ``rank`` what was taken is then frozen and adapted (`sumi.networks.low_rank`)."""
+    taken = take_weights(module, items, source)
+    if rank is not None:
+        adapt(module, rank, taken.whole, taken.rows)
+    return taken
 
 
 def _tables(module: nn.Module) -> list[tuple[str, LabelConditioner]]:
