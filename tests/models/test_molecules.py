@@ -29,6 +29,7 @@ from sumi.objectives.times import stratified
 from sumi.process.exploding import EDM
 from sumi.process.schedule import noise_level
 from sumi.randomness import Purpose, uniform
+from sumi.restoration.scaffold import aligned
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import build_method
 from sumi.training_run import configure, train
@@ -224,12 +225,20 @@ def test_a_scaffold_is_kept_in_its_own_shape(model: MoleculeModel) -> None:
         assert molecule.elements[:3] == ring.elements
         at = molecule.places[:3]
         np.testing.assert_allclose(np.linalg.norm(at[:, None] - at[None], axis=2), wanted, atol=1e-4)
-        turned, given = at - at[0], ring.places - ring.places[0]
-        third = np.cross(given[1], given[2])
-        assert np.linalg.det([turned[1], turned[2], np.cross(turned[1], turned[2])]) > 0
-        assert third.any()
     with pytest.raises(InputError, match=r"^scaffold: has atoms of F; the model makes"):
         model.sample(1, scaffold=Molecule(("F",), np.zeros((1, 3))))
+
+
+def test_a_scaffold_is_turned_and_never_mirrored() -> None:
+    a = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))[0]
+    turn = turn * torch.linalg.det(turn)
+    moved = a @ turn + torch.tensor([1.0, -2.0, 3.0])
+    torch.testing.assert_close(aligned(a, moved), moved)
+    torch.testing.assert_close(aligned(a[:, :1], moved[:, :1]), moved[:, :1])
+    of_mirror = aligned(a, moved * torch.tensor([1.0, 1.0, -1.0]))
+    volumes = [torch.linalg.det(x[:, 1:4] - x[:, :1]) for x in (a, of_mirror)]
+    torch.testing.assert_close(volumes[1], volumes[0])
 
 
 def test_guidance_extrapolates_from_the_unconditional_model(model: MoleculeModel) -> None:
