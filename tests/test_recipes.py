@@ -59,7 +59,7 @@ DIFFUSION = [
     name
     for name in RECIPES
     if name
-    not in ("noisy-classifier", "autoencoder", "judge", "clip", "molecules", "audio", "diffwave", *OF_TEXT, *BASELINES)
+    not in ("noisy-classifier", "autoencoder", "judge", "clip", "molecules", "symbols", *OF_SOUND, *OF_TEXT, *BASELINES)
 ]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
@@ -123,6 +123,7 @@ def test_there_are_these() -> None:
         "unclip",
         "audio",
         "diffwave",
+        "symbols",
         "autoencoder",
         "clip",
         "judge",

@@ -12,6 +12,7 @@ from sumi.errors import InputError
 if TYPE_CHECKING:
     from sumi.models.baselines.model import BaselineModel
     from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.symbols.model import SymbolModel
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,11 +51,14 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.model import GenerativeModel
     from sumi.models.run import load
+    from sumi.models.symbols.model import SymbolModel
 
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
     match model:
         case BaselineModel():
             _of_baseline(model, options)
+        case SymbolModel():
+            _of_symbols(model, options)
         case DiffusionModel() if model.space.factor > 1:
             _of_latents(model, options)
         case DiffusionModel():
@@ -74,6 +78,25 @@ def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
     say(f"-log p of {found.items} held-out items in {found.unit} ({found.about}), ± standard error")
     for name, figure in found.figures:
         say(f"{name:24} {figure}")
+
+
+def _of_symbols(model: SymbolModel, options: argparse.Namespace) -> None:
+    from sumi.models.symbols.likelihood import likelihood_of_symbols
+
+    refuse(model, options, "variance", "dequantization", "draws", "probes", ode=True)
+    with counting_of() as progress:
+        found = likelihood_of_symbols(
+            model,
+            data=options.data,
+            n=options.n,
+            seed=options.seed,
+            evaluations=options.evaluations or 100,
+            progress=progress,
+        )
+    say(f"-log p of {found.items} held-out items by the bound, at {found.evaluations} times each")
+    for figure, unit in ((found.by_item, "bits/sequence"), (found.by_character, "bits/character")):
+        say(f"{figure.value:10.4f} [{figure.low:.4f}, {figure.high:.4f}] {unit}")
+    say(f"an item has {found.characters:.2f} characters on average; its length is part of what is counted")
 
 
 def _of_latents(model: DiffusionModel, options: argparse.Namespace) -> None:

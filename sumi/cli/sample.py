@@ -21,6 +21,7 @@ from sumi.cli.sampling import (
     sample_options,
     sampling_options,
 )
+from sumi.cli.symbols import sample_symbols
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
 
@@ -104,6 +105,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.model import GenerativeModel
     from sumi.models.molecules.model import MoleculeModel
     from sumi.models.run import load
+    from sumi.models.symbols.model import SymbolModel
     from sumi.models.unclip import UnclipModel
     from sumi.training.lock import trainer_of
 
@@ -125,6 +127,8 @@ def run(options: argparse.Namespace) -> None:
             _stages(model, options, lines)
         case MoleculeModel():
             sample_molecules(model, options, dict(read_value(text) for text in options.values))
+        case SymbolModel():
+            sample_symbols(model, options, dict(read_value(text) for text in options.values))
         case _:
             _plainly(model, options)
 

@@ -12,8 +12,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH|NAME",
-        help="digits, fashion, characters, swiss-roll, ring-of-8, heartbeat, a folder of images, idx files, or a .npy "
-        "file",
+        help="digits, fashion, characters, swiss-roll, ring-of-8, heartbeat, qm9-smiles, a folder of images, idx "
+        "files, a .npy file, or a .txt or .csv file of strings",
     )
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/RECIPE-DATA)")
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (training.steps)")

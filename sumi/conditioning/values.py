@@ -123,8 +123,8 @@ def column_of(data: Dataset, name: str) -> Tensor:
             pass
     if name in data.columns:
         return torch.from_numpy(data.column(name)).double()
-    if name not in MEASURED:
-        known = (*MEASURED, *data.columns)
+    if name not in MEASURED or len(data.shape) != 3:
+        known = (*(MEASURED if len(data.shape) == 3 else ()), *data.columns) or ("none",)
         raise InputError(f"conditioning.names: the data have no values {name!r}; {nearest(name, known)}")
     measure = torch.Tensor.mean if MEASURED[name] == "mean" else torch.Tensor.std
     parts = torch.arange(len(data)).split(1024)

@@ -1,7 +1,7 @@
 """Arrays of numbers, in memory or in .npy and .npz files. Their axes say what they hold:
 
     (N, H, W), (N, H, W, C), (N, C, H, W)    images of C channels
-    (N, D), (N,)                             vectors, or bits
+    (N, D), (N,)                             vectors, or bits; with data.symbols symbols (`sumi.data.symbols`)
 
 Of an image's two ends the channels are the one of length 1 or 3, else the one shorter than all other sides. Its values
 are L levels k between the two ends of a range,
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sumi.config import nearest
-from sumi.data import vectors
+from sumi.data import symbols, vectors
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress, few
 from sumi.data.images import Classes, ImageSpec, from_images, from_levels, indexed
@@ -50,6 +50,8 @@ def from_array(
 
     Raises InputError for an array that holds neither images nor vectors, and for values out of range.
     """
+    if config.symbols:
+        return symbols.from_integers(array, config, what)
     if not _holds_images(array):
         return vectors.from_numbers(array, config, what)
     if len(array) < 2:
@@ -66,6 +68,8 @@ def from_array(
 
 def outline(array: NDArray[Any], config: DataConfig, what: str) -> DataSpec:
     """What an array holds: images, vectors or bits. Raises InputError as `from_array` does, but for its values."""
+    if config.symbols:
+        return symbols.from_integers(array, config, what).spec
     if not _holds_images(array):
         return vectors.outline(array)
     levels, ends = _scale(array, config, what)

@@ -24,8 +24,9 @@ class DataConfig:
     source: str = field(
         metadata={
             "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat; spoken-digits; "
-            "qm7-small), folder of images, of sound (WAV, FLAC) or of molecules (.xyz, .sdf), MNIST idx files, or .npy "
-            "or .npz file of images (N, H, W, C) or vectors (N, D); write ./digits for a folder with a built-in's name"
+            "qm7-small; qm9-smiles), folder of images, of sound (WAV, FLAC) or of molecules (.xyz, .sdf), MNIST idx "
+            "files, .npy or .npz file of images (N, H, W, C) or vectors (N, D), or .txt or .csv file of strings; write "
+            "./digits for a folder with a built-in's name"
         }
     )
     size: int | tuple[int, int] | None = field(
@@ -108,9 +109,17 @@ class DataConfig:
         default=None,
         metadata={
             "help": "name of the array of classes (N,) in an .npz file; none: labels or arr_1 where there is one; of "
-            "spoken digits: digit (none) or speaker",
+            "spoken digits: digit (none) or speaker; of a .csv file of strings the column of their classes",
             "later": True,
         },
+    )
+    column: str | None = field(
+        default=None,
+        metadata={"help": "name of the column of strings in a .csv file; none: the first", "later": True},
+    )
+    symbols: bool = field(
+        default=False,
+        metadata={"help": "whole numbers (N, L) in an array are symbols, not the values of vectors", "later": True},
     )
 
     rate: int | None = field(
@@ -188,11 +197,13 @@ class DataConfig:
         """How a picture that is given becomes one of ``shape`` (C, H, W), as training images did; None for vectors."""
         return frame_of((shape[1], shape[2]), self.fit, self.background) if len(shape) == 3 else None
 
-    def refuse_array_fields(self) -> None:
-        """Raises InputError where a field that only arrays have is set."""
-        for name in ("range", "array", "labels"):
-            if getattr(self, name) is not None:
+    def refuse_array_fields(self, besides: tuple[str, ...] = ()) -> None:
+        """Raises InputError where a field that only arrays have is set, or columns, ``besides`` these."""
+        for name in ("range", "array", "labels", "symbols"):
+            if name not in besides and getattr(self, name) not in (None, False):
                 raise InputError(f"data.{name}: is for arrays, and {self.source} is none; leave it out, or give arrays")
+        if self.column is not None and "column" not in besides:
+            raise InputError(f"data.column: is of a .csv file of strings, and {self.source} is none; leave it out")
 
     def refuse_sound_fields(self) -> None:
         """Raises InputError where a field that only sound has is set."""

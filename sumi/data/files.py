@@ -128,26 +128,33 @@ def write_between(folder: Path, ends: Tensor, made: Tensor, about: Mapping[str, 
 
 
 def write_vectors(folder: Path, vectors: NDArray[np.float64], picture: bytes, about: Mapping[str, object]) -> Path:
-    """Write vectors (n, D) as vectors.npy and their ``picture`` as picture.png; returns the picture's path.
+    """Write vectors (n, D) as vectors.npy; see `write_together`."""
+    return write_together(folder, "vectors.npy", lambda file: np.save(file, vectors), picture, about)
 
-    The picture carries ``about`` as images do, and speaks for the vectors beside it. Raises InputError and SumiError as
+
+def write_together(
+    folder: Path, name: str, write: Callable[[IO[bytes]], object], picture: bytes, about: Mapping[str, object]
+) -> Path:
+    """Write many items as one file called ``name``, and their ``picture`` as picture.png; returns the picture's path.
+
+    The picture carries ``about`` as images do, and speaks for the items beside it. Raises InputError and SumiError as
     `write_images` does.
     """
-    file, numbers = folder / "picture.png", folder / "vectors.npy"
-    refuse_vectors(folder, about)
-    with whole(numbers) as written:
-        # the picture gets its name first: it says how the numbers were made
-        np.save(written, vectors)
+    file = folder / "picture.png"
+    refuse_together(folder, name, about)
+    with whole(folder / name) as written:
+        # the picture gets its name first: it says how the items were made
+        write(written)
         _write_png(file, Image.open(io.BytesIO(picture)), {**about, "index": 0})
     return file
 
 
-def refuse_vectors(folder: Path, about: Facts) -> None:
-    """Raises InputError where the folder holds vectors that were made otherwise, or cannot be written into."""
+def refuse_together(folder: Path, name: str, about: Facts) -> None:
+    """Raises InputError where the folder holds items called ``name`` that were made otherwise, or takes no files."""
     refuse_folder(folder)
-    numbers = folder / "vectors.npy"
-    if not is_made(folder / "picture.png", about) and numbers.exists() and numbers.stat().st_size:
-        raise made_otherwise(numbers)
+    items = folder / name
+    if not is_made(folder / "picture.png", about) and items.exists() and items.stat().st_size:
+        raise made_otherwise(items)
 
 
 def save(file: Path, pixels: Tensor, about: Facts) -> None:

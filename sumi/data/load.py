@@ -25,6 +25,7 @@ from sumi.data.idx import find_idx, load_idx
 from sumi.data.images import ImageSpec
 from sumi.data.molecule_files import holds_molecules, load_molecules, outline_of_molecules
 from sumi.data.spec import DataSpec, expect
+from sumi.data.symbols import SUFFIXES, load_texts
 from sumi.errors import InputError
 
 
@@ -35,6 +36,8 @@ class Loader:
     reads: Callable[[Path], bool]
     outline: Callable[[Path, DataConfig], DataSpec]
     load: Callable[[Path, DataConfig, Progress | None], Dataset]
+    fields: tuple[str, ...] = ()
+    """The fields of `DataConfig` that are of this format, and of few others."""
 
 
 SPOKEN: Final = Loader(
@@ -48,11 +51,19 @@ LOADERS: Final = (
         lambda path: path.suffix in (".npy", ".npz") and path.is_file() and not holds_molecules(path),
         outline_of_file,
         lambda path, config, progress: load_array(path, config, progress=progress),
+        ("range", "array", "labels", "symbols"),
+    ),
+    Loader(
+        lambda path: path.name.endswith(SUFFIXES) and path.is_file(),
+        lambda path, config: load_texts(path, config).spec,
+        lambda path, config, _: load_texts(path, config),
+        ("column", "labels"),
     ),
     Loader(
         holds_molecules,
         outline_of_molecules,
         lambda path, config, progress: load_molecules(path, config, progress=progress),
+        ("range", "array", "labels"),
     ),
     Loader(
         lambda path: find_idx(path) is not None,
@@ -95,11 +106,10 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
         raise InputError(f"data.source: {path} does not exist; check the path, or {nearest(config.source, BUILTIN)}")
     if loader is None:
         raise InputError(
-            f"data.source: {path} is one file; give the folder of images, sound or idx files that holds it, or a .npy "
-            "or .npz"
+            f"data.source: {path} is one file; give the folder of images, sound or idx files that holds it, a .npy or "
+            ".npz, or a .txt or .csv of strings"
         )
-    if loader not in LOADERS[:2]:
-        config.refuse_array_fields()
+    config.refuse_array_fields(loader.fields)
     return _checked(loader.load(path, config, progress), config)
 
 

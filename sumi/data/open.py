@@ -6,7 +6,7 @@
     an array or tensor (N, D) of numbers                     vectors, or bits
     anything with a length and items by number, or a generator: each item an image (PIL, or an array
         (H, W), (H, W, C) or (C, H, W) of uint8, of floats k/255, or as above), or (image, label); or the numbers of
-        a vector
+        a vector; or all of them strings
 
 What was in memory is in config.json as ``memory``, with its fingerprint: to go on with such a run, or to evaluate it,
 the same data are given again.
@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sumi.boundary.arguments import shown
-from sumi.data import vectors
+from sumi.data import symbols, vectors
 from sumi.data.arrays import channels_first, from_array, matched, outline
 from sumi.data.audio import AudioDataset
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, Progress, split_notes
-from sumi.data.decode import Rule, UnreadableImage, from_picture, notes_of
+from sumi.data.decode import SUFFIXES, Rule, UnreadableImage, from_picture, notes_of
 from sumi.data.folder import DEFAULT_SIZE
 from sumi.data.frame import in_words
 from sumi.data.images import Classes, ImageDataset, indexed
@@ -153,6 +153,9 @@ def _from_items(
     items: Sequence[Any], config: DataConfig, classes: Sequence[object] | None, progress: Progress | None
 ) -> Dataset:
     """``classes``: the names of labels that are numbers, as torchvision's sets have them."""
+    texts = [item for item in items if type(item) is str]
+    if texts and len(texts) == len(items) and not all(Path(text).suffix.lower() in SUFFIXES for text in texts):
+        return symbols.from_texts(texts, config, "the list", keys=[f"item/{i:07d}" for i in range(len(items))])
     pairs = [_divided(item) for item in items]
     if _is_beyond_files(pairs[0][0], config):
         labels = _classes([label for _, label in pairs], classes)

@@ -8,18 +8,28 @@ With the absorbing process it is (a_s - a_t)/(1 - a_t) times the cross-entropy o
     ∫_0^1 E [ -a'(t)/(1 - a(t)) Σ_masked -log p(x_0 | x_t) ] dt,
 
 which depends on the schedule by its ends alone. From a(0) = 1 to a(1) = 0, the exact p gives -log p(x_0).
+
+Of any law π a symbol x_t jumps back to y at the rate β π(x_t) r(y), with β = -a'/a and r(y) = q(y | x_0)/q(x_t | x_0).
+The model's rate has r̂, the mean of r over p(x_0 | x_t), and the integrand is the Bregman divergence of the two rates
+(Campbell et al. 2022, "A continuous time framework for discrete denoising models"; Schiff et al. 2024, "UDLM"),
+
+    β π(x_t) Σ_y [r̂ - r + r log(r/r̂)].
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, pad
 
+from sumi.denoising.denoiser import Condition, Conditioner
+from sumi.errors import InputError
+from sumi.networks.condition import NOTHING
 from sumi.process.binomial import kept
 from sumi.process.categorical import Categorical
 from sumi.process.gaussian import expand
-from sumi.process.schedule import NoiseLevel, Schedule, Time
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_level
 
 
 class SymbolDenoiser(Protocol):
@@ -59,3 +69,64 @@ def masked_term(process: Categorical, logits: Tensor, x_t: Tensor, x_0: Tensor, 
     """
     truth = log_clean(process, logits, x_t, t).gather(-1, x_0[..., None])[..., 0]
     return expand(2 * t.alpha * t.alpha_slope / (1 - kept(t)), truth) * truth
+
+
+def continuous_term(process: Categorical, logits: Tensor, x_t: Tensor, x_0: Tensor, t: NoiseLevel) -> Tensor:
+    """The integrand of continuous time of each symbol in nats (module docstring), 0 < t < 1: float64 (N, …)."""
+    if process.absorbing:
+        return masked_term(process, logits, x_t, x_0, t)
+    a, evidence = expand(kept(t), x_t.double()), process.likelihood(x_t, t)
+    law = process.prior(x_t)
+    truth = process.marginal(x_0, t) / evidence.gather(-1, x_0[..., None])
+    ratio = pad(log_clean(process, logits, x_t, t).exp() / evidence, (0, process.states - process.symbols))
+    share = torch.as_tensor(a, dtype=torch.float64, device=x_t.device)[..., None]
+    model = share * ratio + (1 - share) * law * ratio.sum(-1, keepdim=True)
+    divergence = model - truth + torch.xlogy(truth, truth) - torch.xlogy(truth, model)
+    rate = expand(-2 * t.alpha_slope / t.alpha, x_t.double())
+    return rate * law[x_t] * divergence.sum(-1)
+
+
+class CategoricalDenoiser(nn.Module):
+    """A network F(x_t, c_noise, condition) that gives logits; c_noise = 1000 (1 - a), and 0 for the absorbing process,
+    whose x_t says by its masks how noisy it is.
+
+    ``conditioner``: as of `sumi.denoising.denoiser.NetworkDenoiser`. Raises InputError for a schedule that does not
+    lead from a = 1 to a = 0: the bound is without ends.
+    """
+
+    def __init__(
+        self, network: nn.Module, process: Categorical, schedule: Schedule, conditioner: Conditioner | None = None
+    ) -> None:
+        super().__init__()
+        if noise_level(schedule, 0.0).alpha != 1 or abs(float(noise_level(schedule, 1.0).alpha)) > 1e-12:
+            raise InputError("schedule: does not lead from alpha = 1 to alpha = 0; choose one such as erasing")
+        self.network, self.process, self.schedule, self.conditioner = network, process, schedule, conditioner
+
+    def logits(self, x_t: Tensor, t: Time, condition: Condition | None = None) -> Tensor:
+        """See `SymbolDenoiser`; ``condition``: one row a sample, None: unconditional."""
+        erased = 0.0 if self.process.absorbing else 1000 * (1 - kept(noise_level(self.schedule, t)))
+        c_noise = torch.as_tensor(erased, dtype=torch.float32).to(x_t.device).expand(len(x_t))
+        if self.conditioner is None:
+            return self.network(x_t, c_noise, NOTHING)
+        given = self.conditioner.null(x_t.float()) if condition is None else condition.to(x_t.device)
+        return self.network(x_t, c_noise, self.conditioner(given))
+
+
+@dataclass(frozen=True)
+class ConditionedSymbols:
+    """A denoiser with the ``condition`` of N samples bound to it."""
+
+    denoiser: CategoricalDenoiser
+    condition: Condition
+
+    @property
+    def process(self) -> Categorical:
+        return self.denoiser.process
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def logits(self, x_t: Tensor, t: Time) -> Tensor:
+        """See `SymbolDenoiser`."""
+        return self.denoiser.logits(x_t, t, self.condition)

@@ -12,6 +12,7 @@ from sumi.evaluation.autoencoder import AutoencoderEvaluation
 from sumi.evaluation.images import Evaluation
 from sumi.evaluation.molecules import MoleculeEvaluation
 from sumi.evaluation.retrieval import ClipEvaluation
+from sumi.evaluation.symbols import SymbolEvaluation
 from sumi.metrics.intervals import Estimate
 from sumi.models.classifier import AccuracyByNoise
 
@@ -47,6 +48,7 @@ class Measured:
         | ClipEvaluation
         | MoleculeEvaluation
         | AudioEvaluation
+        | SymbolEvaluation
         | JudgeEvaluation
         | None
     )

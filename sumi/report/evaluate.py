@@ -45,6 +45,7 @@ from sumi.report.judge import evaluate_judge
 from sumi.report.molecules import evaluate_molecules
 from sumi.report.page import Verdict
 from sumi.report.sets import evaluate_sets
+from sumi.report.symbols import evaluate_symbols
 from sumi.report.unfinished import short_of
 from sumi.report.vectors import evaluate_vectors
 from sumi.report.verdict import verdict
@@ -310,6 +311,7 @@ EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
     "vectors": evaluate_vectors,
     "molecules": evaluate_molecules,
     "audio": evaluate_audio,
+    "symbols": evaluate_symbols,
     "classifiers": evaluate_classifier,
     "autoencoders": evaluate_autoencoder,
     "clips": evaluate_clips,

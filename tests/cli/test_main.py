@@ -130,7 +130,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 *common,
             ]
         ),
-        "inpaint": sorted(["--mask", *restoration]),
+        "inpaint": sorted(["--mask", "--solver", "--value", *restoration]),
         "upscale": sorted(["--factor", *restoration]),
         "restore": sorted(["--operator", "--noise", *restoration]),
         "vary": sorted(["--strength", "--solver", *(option for option in restoration if option != "--method")]),

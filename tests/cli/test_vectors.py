@@ -245,7 +245,7 @@ def test_bits_are_saved_as_bits(tmp_path: Path, capsys) -> None:
         assert set(np.unique(made)) == {-1, 1}
 
 
-OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn", "autoencoder", "judge", "clip")
+OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn", "autoencoder", "judge", "clip", "symbols")
 OF_ATOMS = ("molecules",)
 OF_TEXT = ("text-to-image", "stable-diffusion", "imagen", "unclip")
 

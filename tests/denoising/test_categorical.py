@@ -1,6 +1,5 @@
 """Categorical diffusion against enumeration: 3 symbols at 4 positions, every state, every expectation as a sum."""
 
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -14,44 +13,13 @@ from sumi.denoising.categorical import categorical_term, log_clean, masked_term
 from sumi.errors import InputError
 from sumi.likelihood.categorical import categorical_bound
 from sumi.process.binomial import flip
-from sumi.process.categorical import Categorical, draw_symbols
-from sumi.process.continuous import Cosine, Flow
-from sumi.process.schedule import DATA, Schedule, Time, noise_level, noise_levels
+from sumi.process.categorical import Categorical, Mixture, draw_symbols
+from sumi.process.continuous import Cosine
+from sumi.process.schedule import DATA, Schedule, noise_level, noise_levels
 from tests.bits import ERASING
+from tests.symbols import FLOW, PROCESSES, Exact, matrix, random_law, sequences
 
-PROCESSES = {"absorbing": Categorical(3, absorbing=True), "uniform": Categorical(3, absorbing=False)}
 ENDS = noise_level(ERASING, 0.3), noise_level(ERASING, 0.8)
-FLOW = Flow().build()
-
-
-def sequences(states: int, positions: int) -> Tensor:
-    return torch.tensor(list(product(range(states), repeat=positions)))
-
-
-def matrix(process: Categorical, a: float) -> np.ndarray:
-    """a I + (1 - a) 1 π, rows by the state before."""
-    law = np.full(3, 1 / 3) if not process.absorbing else np.array([0, 0, 0, 1.0])
-    return a * np.eye(process.states) + (1 - a) * law
-
-
-def random_law(positions: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(3).dirichlet(np.full(3**positions, 0.5)))
-
-
-@dataclass
-class Exact:
-    """The exact marginals p(x_0 at one position | x_t) of a law over all sequences, by Bayes' rule."""
-
-    process: Categorical
-    law: Tensor
-    positions: int
-    schedule: Schedule = ERASING
-
-    def logits(self, x_t: Tensor, t: Time) -> Tensor:
-        every = sequences(3, self.positions)
-        of_symbol = torch.from_numpy(matrix(self.process, float(noise_level(self.schedule, t).alpha) ** 2))
-        joint = self.law * of_symbol[every[None], x_t[:, None]].prod(-1)
-        return torch.stack([(joint[..., None] * (every == i)).sum(1) for i in range(3)], -1).log()
 
 
 def pairs(process: Categorical, positions: int) -> tuple[Tensor, Tensor]:
@@ -164,7 +132,7 @@ def test_the_gradient_is_a_number_at_certain_states(process: Categorical) -> Non
 
 def test_two_symbols_are_bits() -> None:
     """Symbol 0 is +1: the same draws and the same terms of the bound."""
-    process, generator = Categorical(2, absorbing=False), torch.Generator().manual_seed(1)
+    process, generator = Categorical(2, mask=0.0), torch.Generator().manual_seed(1)
     x_0 = torch.randint(2, (5, 40), generator=generator)
     noise = torch.randn(5, 40, generator=generator, dtype=torch.float64)
     odds = torch.randn(5, 40, generator=generator, dtype=torch.float64)
@@ -191,4 +159,8 @@ def test_what_is_no_symbol_is_refused() -> None:
     with pytest.raises(InputError, match=r"^steps: 0"):
         categorical_bound(exact, torch.zeros(1, 4, dtype=torch.long), 0, lambda *_: torch.zeros(1, 4))
     with pytest.raises(InputError, match=r"^symbols: 1"):
-        Categorical(1, absorbing=True)
+        Categorical(1, mask=1.0)
+    with pytest.raises(InputError, match=r"^mask: 1.5"):
+        Categorical(3, mask=1.5)
+    with pytest.raises(InputError, match=r"^process.mask: 1.0 is not between"):
+        Mixture(1.0)

@@ -6,6 +6,7 @@
     swiss-roll, ring-of-8, heartbeat                            ``vectors.py``
     qm7-small     2,000 small molecules, with their energies     ``molecules.py``
     spoken-digits   840 spoken digits by six people, 0.64 s at 8 kHz    ``spoken_digits.py``
+    qm9-smiles   10,000 molecules as SMILES strings, with logP      ``smiles.py``
 
 The number in a key of ``fashion`` is the image's place in Fashion-MNIST's training file: read from there, the same
 image has the same key and falls on the same side of the split.
@@ -20,6 +21,7 @@ from PIL import Image
 
 from sumi.data.builtin.characters import load_characters, outline_of_characters
 from sumi.data.builtin.molecules import load_qm7_small
+from sumi.data.builtin.smiles import load_smiles
 from sumi.data.builtin.spoken_digits import load_spoken_digits, outline_of_digits
 from sumi.data.builtin.vectors import load_heartbeat, load_ring_of_8, load_swiss_roll
 from sumi.data.config import DataConfig
@@ -78,6 +80,7 @@ BUILTIN: dict[str, Callable[[DataConfig, Progress | None], Dataset]] = {
     "heartbeat": load_heartbeat,
     "qm7-small": load_qm7_small,
     "spoken-digits": load_spoken_digits,
+    "qm9-smiles": load_smiles,
 }
 
 

@@ -66,6 +66,10 @@ class DiffusionConfig(DiffusionSettings):
 
     def build(self, items: DataSpec) -> Objective:
         """What the objective makes of the settings. Raises InputError where they do not fit the data."""
+        if items.name == "symbols":
+            raise InputError(
+                f"data.source: {self.data.source} has symbols; train symbols on them: `sumi train symbols`"
+            )
         return self.objective.build(self, items)
 
     def with_parts(

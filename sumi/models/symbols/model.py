@@ -1,0 +1,221 @@
+"""A trained diffusion model of symbols: samples, infilling and likelihood."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, cast
+
+import torch
+from torch import Tensor
+
+from sumi.boundary.arguments import MOST_COUNT, real, torch_defaults, whole
+from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import Conditioners
+from sumi.conditioning.labels import Labels
+from sumi.config import nearest
+from sumi.data.dataset import everything
+from sumi.data.open import open_data
+from sumi.data.spec import expect
+from sumi.data.symbols import SymbolSpec, pattern_of
+from sumi.denoising.categorical import CategoricalDenoiser, ConditionedSymbols, SymbolDenoiser
+from sumi.errors import InputError
+from sumi.likelihood.categorical import continuous_bound
+from sumi.models.model import GenerativeModel, read_indices
+from sumi.models.samples import Samples
+from sumi.progress import one_shown
+from sumi.randomness import SampleNoise
+from sumi.sampling.symbols import (
+    UNKNOWN,
+    AllowedSymbols,
+    GuidedSymbols,
+    Recorder,
+    find_symbol_solver,
+    sample_symbols,
+)
+
+if TYPE_CHECKING:
+    from sumi.models.symbols.system import SymbolSampling
+
+BATCH = 256
+
+
+class SymbolOptions(TypedDict, total=False):
+    """How sequences are sampled; what is left out, or None, is as the run is configured.
+
+    ``label``: a class, or one a sample. ``condition``: numbers by name, ``{"values": {"logp": 1.5}}``. ``guidance``:
+    w of classifier-free guidance. ``solver``: ancestral or confidence. ``callback(step, level, states)``: after each
+    step of each batch. ``wrap``: makes another denoiser of the guided one, such as `ClassifiedSymbols`.
+    """
+
+    seed: int
+    start: int
+    batch_size: int
+    label: Labels | None
+    condition: Mapping[str, object] | None
+    guidance: float | None
+    solver: str | None
+    steps: int | None
+    callback: Recorder | None
+    wrap: Callable[[SymbolDenoiser], SymbolDenoiser] | None
+    progress: Callable[[int, int], None] | bool | None
+
+
+class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
+    """A model of sequences of symbols."""
+
+    what: ClassVar[str] = "models of symbols"
+
+    @property
+    def spec(self) -> SymbolSpec:
+        """Its vocabulary."""
+        return expect(self.items, SymbolSpec, f"{self.folder}: is no model of symbols; choose such a run")
+
+    def texts(self, x: Tensor) -> list[str]:
+        """Sequences (N, L) as text."""
+        return self.spec.texts(torch.as_tensor(x))
+
+    @torch_defaults()
+    def sample(self, n: int = 16, **options: Unpack[SymbolOptions]) -> Tensor:
+        """Sequences ``start`` … ``start + n - 1`` of ``seed``, int64 (n, L) on the CPU; `texts` makes text of them.
+
+        Item i of a seed has bit-identical noise whatever n, start and batch_size. Raises InputError.
+        """
+        return self._walk(n, None, None, options)
+
+    @torch_defaults()
+    def infill(
+        self, pattern: str | Tensor, n: int = 4, *, unknown: str = "?", **options: Unpack[SymbolOptions]
+    ) -> Tensor:
+        """``n`` sequences that agree with ``pattern``, int64 (n, L).
+
+        A text, in which ``unknown`` is any one symbol and "*" at the end any further ones, such as "CC?O*"; or
+        int64 (L,) with -1 for unknown ones. The given symbols are certain in p(x_0 | x_t), and with the masked process
+        part of x_t from the start. Raises InputError.
+        """
+        spec = self.spec
+        match pattern:
+            case Tensor():
+                known = pattern.long()
+                if tuple(known.shape) != spec.shape or not bool(((known >= UNKNOWN) & (known < spec.levels)).all()):
+                    raise InputError(f"pattern: {tuple(known.shape)} is not ({spec.length},) of symbols and -1")
+                symbols = (known != UNKNOWN) & (known < len(spec.vocabulary))
+                count = int(symbols.nonzero().max()) + 1 if bool(symbols.any()) else 0
+            case text:
+                known, count = pattern_of(spec, text, unknown)
+        allowed = torch.ones(spec.length, spec.levels, dtype=torch.bool)
+        allowed[:count, len(spec.vocabulary) :] = False  # no end before the last symbol of the pattern
+        return self._walk(n, known, allowed, options)
+
+    def _walk(self, n: int, known: Tensor | None, allowed: Tensor | None, options: SymbolOptions) -> Tensor:
+        n, start, seed, batch_size = read_indices(
+            n, options.get("start", 0), options.get("seed", 0), options.get("batch_size", 64)
+        )
+        sampling = self.sampling(options)
+        solver = find_symbol_solver(sampling.solver, self.module.process, "solver")
+        condition = self.condition_of(range(start, start + n), options.get("label"), options.get("condition"))
+        wrap, made = options.get("wrap"), list[Tensor]()
+        with one_shown(options.get("progress"), "sampling") as count, torch.inference_mode():
+            for first in range(0, n, batch_size):
+                rows = slice(first, min(first + batch_size, n))
+                own = None if condition is None else condition.rows(rows)
+                denoiser = self.denoiser(own, sampling.guidance)
+                denoiser = denoiser if wrap is None else wrap(denoiser)
+                if allowed is not None:
+                    denoiser = AllowedSymbols(denoiser, allowed.to(self.device))
+                indices = range(start + rows.start, start + rows.stop)
+                noise = SampleNoise(seed, indices, self.spec.shape)
+                shape = (len(indices), self.spec.length)
+                given = None if known is None else known.to(self.device).expand(shape)
+                x = sample_symbols(
+                    denoiser,
+                    solver,
+                    sampling.steps,
+                    noise,
+                    shape,
+                    known=given,
+                    record=options.get("callback"),
+                    device=self.device,
+                )
+                made.append(x.cpu())
+                if count is not None:
+                    count(rows.stop, n)
+        return Samples.of(torch.cat(made), self.items)
+
+    def sampling(self, options: SymbolOptions) -> "SymbolSampling":
+        """How the run is configured to sample, with ``options``. Raises InputError."""
+        for name in options:
+            if name not in SymbolOptions.__annotations__:
+                raise InputError(f"{name}: there is no such option; {nearest(name, SymbolOptions.__annotations__)}")
+        usual = self.config.sampling
+        solver, steps, guidance = (options.get(name) for name in ("solver", "steps", "guidance"))
+        return replace(
+            usual,
+            solver=usual.solver if solver is None else solver,
+            steps=usual.steps if steps is None else steps,
+            guidance=usual.guidance if guidance is None else guidance,
+        )
+
+    def denoiser(self, condition: Condition | None = None, guidance: float | None = None) -> SymbolDenoiser:
+        """Its denoiser on a condition, guided by ``guidance`` (None: as configured). Raises InputError."""
+        if condition is None:
+            return self.module
+        bound = ConditionedSymbols(self.module, condition)
+        scale = self.config.sampling.guidance if guidance is None else real("guidance", guidance)
+        if scale == 1:
+            return bound
+        if self.module.conditioner is None or self.module.conditioner.always:
+            raise InputError(f"guidance: {scale:g} needs a model also trained without its condition; give 1")
+        return GuidedSymbols(bound, self.module, scale)
+
+    def condition_of(
+        self, indices: Sequence[int], label: Labels | None, condition: Mapping[str, object] | None
+    ) -> Condition | None:
+        """The condition of these samples. Raises InputError where the model was trained without."""
+        named: dict[str, object] = {**({} if label is None else {"labels": label}), **(condition or {})}
+        if not named:
+            return None
+        conditioner = cast("Conditioners | None", self.module.conditioner)
+        if conditioner is None:
+            raise InputError(
+                f"condition: the model was trained without {', '.join(named)}; set conditioning=labels or values"
+            )
+        return conditioner.checked(conditioner.parse(named, indices), self.spec.shape, self.device)
+
+    @torch_defaults()
+    def bits(
+        self,
+        items: object,
+        *,
+        seed: int = 0,
+        evaluations: int = 100,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """The bound on -log₂ p of each of ``items``: texts, or symbols (N, L). Float64 (N,), bits a sequence.
+
+        Divided by their numbers of characters (`SymbolSpec.lengths`) they are bits per character. ``evaluations``:
+        times for each of them. Raises InputError for other symbols.
+        """
+        seed, evaluations = whole("seed", seed), whole("evaluations", evaluations, least=1, most=MOST_COUNT)
+        match items:
+            case Tensor() as given:
+                x = given.long()
+            case _:
+                x = everything(open_data(items).fitted_to(self.items, "items"))
+        if x.ndim != 2 or tuple(x.shape[1:]) != self.spec.shape:
+            raise InputError(f"items: are of shape {tuple(x.shape)}; give (N, {self.spec.length}) symbols")
+        found = []
+        for first in range(0, len(x), BATCH):
+            part = x[first : first + BATCH].to(self.device)
+            indices = range(first, first + len(part))
+            found.append(continuous_bound(self.module, part, seed, indices, evaluations).cpu())
+            if progress is not None:
+                progress(first + len(part), len(x))
+        return torch.cat(found) / torch.log(torch.tensor(2.0, dtype=torch.float64))
+
+    def how_sampled(self) -> str:
+        sampling = self.config.sampling
+        return f"{sampling.solver}, {sampling.steps} steps"
+
+    def preview(self) -> bytes:
+        n = self.items.previewed
+        made = self.sample(n, seed=self.config.seed, batch_size=n, progress=False)
+        return self.picture(made, f"step {self.step}")

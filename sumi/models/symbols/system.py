@@ -1,0 +1,119 @@
+"""Diffusion of symbols as a system: a categorical process, a transformer, and the bound as the loss."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Final
+
+from torch import nn
+
+from sumi.boundary.arguments import MOST_COUNT, real, whole
+from sumi.conditioning.conditioner import Conditioner, Conditioners
+from sumi.conditioning.labels import LabelConditioning
+from sumi.conditioning.values import ValuesConditioner, ValuesConditioning
+from sumi.config import nearest, to_json
+from sumi.data.spec import DataSpec, expect
+from sumi.data.symbols import SymbolSpec
+from sumi.denoising.categorical import CategoricalDenoiser
+from sumi.errors import InputError
+from sumi.models.model import RunDescription, SystemConfig
+from sumi.models.size import bounded
+from sumi.models.symbols.model import SymbolModel
+from sumi.networks.condition import ConditionShape
+from sumi.networks.symbols import SymbolTransformerConfig
+from sumi.objectives.symbols import SymbolObjective
+from sumi.objectives.times import UniformTimes
+from sumi.process.categorical import Categorical, CategoricalConfig, Masked
+from sumi.process.continuous import Cosine, Erasing, Flow
+from sumi.sampling.symbols import SYMBOL_SOLVERS, find_symbol_solver
+
+CONDITIONS: Final = LabelConditioning | ValuesConditioning
+
+
+@dataclass(frozen=True)
+class SymbolSampling:
+    """How sequences are sampled (`sumi.sampling.symbols`)."""
+
+    solver: str = field(default="ancestral", metadata={"help": f"one of {', '.join(SYMBOL_SOLVERS)}"})
+    steps: int = field(default=50, metadata={"help": "even steps from noise to data, 1 or more"})
+    guidance: float = field(
+        default=1.0, metadata={"help": "of classifier-free guidance (w) where a condition is given; 1: none"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.solver not in SYMBOL_SOLVERS:
+            raise InputError(f"sampling.solver: {self.solver!r} is none; {nearest(self.solver, SYMBOL_SOLVERS)}")
+        object.__setattr__(self, "steps", whole("sampling.steps", self.steps, least=1, most=MOST_COUNT))
+        object.__setattr__(self, "guidance", real("sampling.guidance", self.guidance))
+
+
+@dataclass(frozen=True)
+class SymbolsConfig(SystemConfig):
+    """The full configuration of a diffusion model of symbols."""
+
+    name: ClassVar[str] = "symbols"
+
+    process: CategoricalConfig = field(
+        default_factory=Masked, metadata={"help": "what noising does: symbols become masks, other symbols, or either"}
+    )
+    schedule: Erasing | Flow | Cosine = field(
+        default_factory=Erasing, metadata={"help": "what share of symbols is kept, alpha², at each time"}
+    )
+    conditioning: tuple[CONDITIONS, ...] = field(
+        default=(), metadata={"help": "what the network is conditioned on: none, or labels, values"}
+    )
+    times: UniformTimes = field(default_factory=UniformTimes, metadata={"help": "which times a training step sees"})
+    stratified_times: bool = field(
+        default=True, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
+    )
+    network: SymbolTransformerConfig = field(
+        default_factory=SymbolTransformerConfig, metadata={"help": "the transformer"}
+    )
+    sampling: SymbolSampling = field(default_factory=SymbolSampling, metadata={"help": "how samples are made"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        find_symbol_solver(self.sampling.solver, Categorical(2, self.process.mask), "sampling.solver")
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that the weights mean nothing without; dropout of conditions aside."""
+        conditions = [
+            {name: value for name, value in to_json(condition).items() if name != "dropout"}
+            for condition in self.conditioning
+        ]
+        return (self.process, self.schedule, self.network, *conditions)
+
+    def std_of(self, data: object) -> float:
+        """1: symbols have no scale."""
+        del data
+        return 1.0
+
+    def build(self, items: DataSpec) -> SymbolObjective:
+        """The untrained transformer with its loss. Raises InputError for data that are no symbols."""
+        why = (
+            f"data.source: {self.data.source} has {items.name}; the recipe symbols takes strings, or whole numbers "
+            "with data.symbols=true"
+        )
+        spec = expect(items, SymbolSpec, why)
+        process = Categorical(spec.levels, self.process.mask)
+        conditioners = self._conditioners(spec)
+        shape = ConditionShape() if conditioners is None else conditioners.shape
+        network = bounded(lambda: self.network.build(spec.length, process.states, process.symbols, shape))
+        denoiser = CategoricalDenoiser(network, process, self.schedule.build(), conditioners)
+        return SymbolObjective(denoiser, self.times, self.training.batch_size if self.stratified_times else None)
+
+    def _conditioners(self, spec: SymbolSpec) -> Conditioners | None:
+        width, built = self.network.embedding, dict[str, Conditioner]()
+        for condition in self.conditioning:
+            if condition.name in built:
+                raise InputError(f"conditioning: {condition.name} is given twice; give it once")
+            match condition:
+                case LabelConditioning():
+                    built[condition.name] = condition.build(spec, width)
+                case ValuesConditioning(names=names, dropout=dropout):
+                    built[condition.name] = ValuesConditioner(names, width, dropout)
+        return Conditioners(built) if built else None
+
+    def wrap(self, description: RunDescription, module: nn.Module, step: int, folder: Path) -> SymbolModel:
+        """The denoiser with all that is needed to sample."""
+        return SymbolModel(description, expect(module, CategoricalDenoiser, "module: is no denoiser"), step, folder)

@@ -1,0 +1,201 @@
+"""Sampling symbols: the law of one step back, drawn position by position, and what changes it.
+
+    ancestral    every position is drawn from p(x_s | x_t) (`sumi.process.categorical`)
+    confidence   of a masked sequence, as many masks as ``ancestral`` would keep on average stay; the others, where the
+                 most probable symbol is most probable, are drawn from p(x_0 | x_t) (Chang et al. 2022, "MaskGIT")
+
+Positions of one step are drawn independently of each other. Where each step unmasks one position, the samples of an
+exact denoiser have exactly the law of the data, in any order; the order here depends on x_t alone, not on what is
+drawn, so this holds for ``confidence``. Laws and draws are float64 (`sumi.process.categorical.draw_symbols`).
+
+Guidance changes p(x_0 | x_t) of each position (Schiff et al. 2024, "Simple guidance mechanisms for discrete diffusion
+models"): classifier-free by log p = w log p(· | x_t, y) + (1 - w) log p(· | x_t), by a classifier by
+log p(· | x_t) + s log p(y | x_t with the symbol there), one evaluation for each symbol and position. Given symbols are
+certain: p(x_0 | x_t) is 1 there, and a masked sequence begins with them. With the masked process, an exact denoiser and
+one position a step, s = 1 and infilling are exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Final, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot, pad
+
+from sumi.config import nearest
+from sumi.denoising.categorical import SymbolDenoiser, log_clean
+from sumi.errors import InputError
+from sumi.process.binomial import kept
+from sumi.process.categorical import Categorical, draw_symbols
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_levels
+from sumi.randomness import Purpose
+from sumi.sampling.solvers.solver import Noise
+
+UNKNOWN: Final = -1
+"""What stands in given sequences where a symbol is to be filled in."""
+
+
+class SymbolSolver(Protocol):
+    """The law of one step, a pure function. ``absorbing``: whether it is of that process alone."""
+
+    absorbing: ClassVar[bool]
+
+    def law(self, denoiser: SymbolDenoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, masks: Tensor) -> Tensor:
+        """p(x_s) of each position, float64 (N, L, S), of the states x (N, L) at t; ``masks`` (N,): how many of them
+        were masked where sampling began."""
+        ...
+
+
+@dataclass(frozen=True)
+class AncestralSymbols:
+    """Every position by itself (module docstring)."""
+
+    absorbing: ClassVar[bool] = False
+
+    def law(self, denoiser: SymbolDenoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, masks: Tensor) -> Tensor:
+        """See `SymbolSolver`."""
+        del masks
+        process = denoiser.process
+        return process.reverse(log_clean(process, denoiser.logits(x, t), x, t).exp(), x, s, t)
+
+
+@dataclass(frozen=True)
+class ConfidenceOrder:
+    """The most confident positions first (module docstring)."""
+
+    absorbing: ClassVar[bool] = True
+
+    def law(self, denoiser: SymbolDenoiser, x: Tensor, t: NoiseLevel, s: NoiseLevel, masks: Tensor) -> Tensor:
+        """See `SymbolSolver`."""
+        process = denoiser.process
+        clean = log_clean(process, denoiser.logits(x, t), x, t).exp()
+        masked = x == process.symbols
+        stay = (masks * (1 - kept(s)) + 0.5).floor()
+        sure = clean.amax(-1).masked_fill(~masked, torch.inf)
+        rank = sure.argsort(dim=1, stable=True).argsort(dim=1)  # 0: the least confident
+        drawn = pad(clean, (0, 1))
+        kept_as_is = (masked & (rank < stay[:, None])) | ~masked
+        return torch.where(kept_as_is[..., None], one_hot(x, process.states).double(), drawn)
+
+
+SYMBOL_SOLVERS: Final[dict[str, SymbolSolver]] = {"ancestral": AncestralSymbols(), "confidence": ConfidenceOrder()}
+
+
+def find_symbol_solver(name: str, process: Categorical, where: str) -> SymbolSolver:
+    """The solver of this name. Raises InputError, naming ``where``, for none, and for one of another process."""
+    if name not in SYMBOL_SOLVERS:
+        raise InputError(f"{where}: there is no solver {name!r}; {nearest(name, SYMBOL_SOLVERS)}")
+    if SYMBOL_SOLVERS[name].absorbing and not process.absorbing:
+        raise InputError(f"{where}: {name} is of process=masked alone; choose ancestral")
+    return SYMBOL_SOLVERS[name]
+
+
+Recorder = Callable[[int, NoiseLevel, Tensor], None]
+"""Called with (step, level, states (N, L)) after each step, and first with step 0 at the start."""
+
+
+@torch.no_grad()
+def sample_symbols(
+    denoiser: SymbolDenoiser,
+    solver: SymbolSolver,
+    steps: int,
+    noise: Noise,
+    shape: tuple[int, int],
+    *,
+    known: Tensor | None = None,
+    record: Recorder | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Sequences of symbols, int64 ``shape`` = (N, L), in ``steps`` even steps from t = 1 to the data.
+
+    ``noise(step, purpose)``: standard normal, shaped like them. ``known`` (N, L): given symbols, `UNKNOWN` elsewhere.
+    """
+    process = denoiser.process
+    start = process.prior(torch.empty(0, device=device)).expand(*shape, -1)
+    x = draw_symbols(start, noise(0, Purpose.START).to(device))
+    fixed = None
+    if known is not None:
+        denoiser = KnownSymbols(denoiser, known)
+        fixed = (known != UNKNOWN) & process.absorbing
+        x = torch.where(fixed, known, x)
+    masks = (x == process.symbols).sum(1)
+    walk = list(noise_levels(denoiser.schedule, torch.linspace(1, 0, steps + 1, dtype=torch.float64)))
+    if record is not None:
+        record(0, walk[0], x)
+    for i, (t, s) in enumerate(pairwise(walk), 1):
+        drawn = draw_symbols(solver.law(denoiser, x, t, s, masks), noise(i, Purpose.STEP).to(device))
+        x = drawn if fixed is None else torch.where(fixed, x, drawn)  # at t = 1 the process knows masks alone
+        if record is not None:
+            record(i, s, x)
+    return x
+
+
+@dataclass(frozen=True)
+class _Around:
+    """A denoiser with other logits."""
+
+    denoiser: SymbolDenoiser
+
+    @property
+    def process(self) -> Categorical:
+        return self.denoiser.process
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+
+@dataclass(frozen=True)
+class KnownSymbols(_Around):
+    """Symbols ``known`` (N, L) are certain; `UNKNOWN` elsewhere."""
+
+    known: Tensor
+
+    def logits(self, x_t: Tensor, t: Time) -> Tensor:
+        """See `SymbolDenoiser`."""
+        logits = self.denoiser.logits(x_t, t).double()
+        given = self.known[..., None] == torch.arange(self.process.symbols, device=x_t.device)
+        return logits.masked_fill(~given & (self.known != UNKNOWN)[..., None], -torch.inf)
+
+
+@dataclass(frozen=True)
+class AllowedSymbols(_Around):
+    """Symbols that are not ``allowed``, (N, L, K) or what broadcasts to it, have probability 0."""
+
+    allowed: Tensor
+
+    def logits(self, x_t: Tensor, t: Time) -> Tensor:
+        """See `SymbolDenoiser`."""
+        return self.denoiser.logits(x_t, t).double().masked_fill(~self.allowed, -torch.inf)
+
+
+@dataclass(frozen=True)
+class GuidedSymbols(_Around):
+    """Classifier-free guidance of ``scale`` w away from ``worse`` (module docstring)."""
+
+    worse: SymbolDenoiser
+    scale: float
+
+    def logits(self, x_t: Tensor, t: Time) -> Tensor:
+        """See `SymbolDenoiser`."""
+        better, worse = (d.logits(x_t, t).double().log_softmax(-1) for d in (self.denoiser, self.worse))
+        return torch.where(better == -torch.inf, -torch.inf, self.scale * better + (1 - self.scale) * worse)
+
+
+@dataclass(frozen=True)
+class ClassifiedSymbols(_Around):
+    """Guidance by a classifier: ``log_probability(x_t (M, L), t)`` gives log p(y | x_t), (M,); ``scale`` is s."""
+
+    log_probability: Callable[[Tensor, Time], Tensor]
+    scale: float = 1.0
+
+    def logits(self, x_t: Tensor, t: Time) -> Tensor:
+        """See `SymbolDenoiser`."""
+        (count, length), symbols = x_t.shape, self.process.symbols
+        changed = x_t[:, None, None].repeat(1, length, symbols, 1)
+        for place in range(length):
+            changed[:, place, :, place] = torch.arange(symbols, device=x_t.device)
+        gain = self.log_probability(changed.flatten(0, 2), t).view(count, length, symbols)
+        return self.denoiser.logits(x_t, t).double().log_softmax(-1) + self.scale * gain.double()
