@@ -5,7 +5,7 @@ share whose own counterpart is among the k nearest of its gallery; a tie counts 
 control, the captions of each gallery are moved on by one, and the same is measured.
 
 Zero-shot: a picture is of the class whose name, put into "a …", is its nearest text. Chance is the share of the most
-frequent class, and the control is measured against the classes of other pictures.
+frequent class, and the control is measured against the classes of other pictures, drawn at random.
 """
 
 from collections.abc import Sequence
@@ -93,14 +93,15 @@ def evaluate_clip(model: ClipModel, held_out: Dataset, seed: int = 0) -> tuple[C
     size = len(chosen[0])
     scores = [a @ b.T for a, b in zip(u.split(size), v.split(size), strict=True)]
     found, control = recalls(scores), recalls([part.roll(1, 1) for part in scores])
-    evaluation = ClipEvaluation(len(items), size, found, control, _zero_shot(model, held_out))
+    evaluation = ClipEvaluation(len(items), size, found, control, _zero_shot(model, held_out, seed))
     return evaluation, chosen[0], scores[0]
 
 
-def _zero_shot(model: ClipModel, held_out: Dataset) -> ZeroShot | None:
+def _zero_shot(model: ClipModel, held_out: Dataset, seed: int) -> ZeroShot | None:
     if not held_out.label_names or held_out.label_names != model.items.label_names:
         return None
     labels, named = every_label(held_out), model.classify(everything(held_out))
     count = len(labels)
-    right, moved = (int((named == other).sum()) for other in (labels, labels.roll(1 + count // 2)))
+    others = labels[torch.from_numpy(generator(seed, 0, 0, Purpose.EVALUATION).permutation(count))]
+    right, moved = (int((named == other).sum()) for other in (labels, others))
     return ZeroShot(share(right, count), float(labels.bincount().max()) / count, share(moved, count))
