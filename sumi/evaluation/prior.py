@@ -8,7 +8,7 @@ mean squared distance of two, is measured against that of the real pictures for 
 have all attributes it mentions, or, of data without attributes, those of the same caption.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +22,7 @@ from sumi.data.images import ImageDataset
 from sumi.data.spec import expect
 from sumi.evaluation.attributes import mentioned_in
 from sumi.metrics.frechet import frechet_distance
-from sumi.metrics.intervals import Estimate, mean_of
+from sumi.metrics.intervals import Estimate, mean_of, positive_mean, ratio
 from sumi.models.unclip import UnclipModel
 
 MOST: Final = 1000
@@ -36,8 +36,8 @@ FEWEST: Final = 4
 class PriorEvaluation:
     """``captions`` held-out ones; squared distances to the vectors of their pictures, and cosines with the captions.
 
-    ``spread``: that of a caption's vectors, in that of its real pictures, the mean over ``prompts`` captions; None
-    where no caption is true of enough pictures.
+    ``spread``: the mean of those of a caption's vectors, over ``prompts`` captions, in that of their real pictures;
+    None where fewer than two captions are true of enough pictures.
     """
 
     captions: int
@@ -68,14 +68,14 @@ def evaluate_prior(
     captions, clip = captions_of(asked), model.clip
     made, texts = model.vectors(len(captions), captions, seed=seed), clip.embed_captions(captions)
     real, seen = (clip.embed_images(part.batch(evenly(len(part), MOST))) for part in (asked, train))
-    ratios: list[float] = []
+    spreads: list[tuple[float, float]] = []
     true = _pictures_of(images, asked)
     chosen = [i for i, found in enumerate(true) if len(found) >= EACH]
     chosen = [chosen[k] for k in evenly(len(chosen), PROMPTS).tolist()] if chosen else []
     for done, i in enumerate(chosen):
         own = clip.embed_images(images.batch(np.array(true[i])[evenly(len(true[i]), EACH)]))
         several = model.vectors(EACH, captions[i], seed=seed, start=len(captions) + done * EACH)
-        ratios.append(spread(several) / max(spread(own), 1e-12))
+        spreads.append((spread(several), spread(own)))
         if progress is not None:
             progress(done + 1, len(chosen))
     return PriorEvaluation(
@@ -86,8 +86,16 @@ def evaluate_prior(
         cosine=mean_of((made * texts).sum(1)),
         cosine_real=mean_of((real * texts).sum(1)),
         prompts=len(chosen),
-        spread=mean_of(torch.tensor(ratios)) if len(ratios) > 1 else None,
+        spread=_of_real(spreads),
     )
+
+
+def _of_real(spreads: Sequence[tuple[float, float]]) -> Estimate | None:
+    """The mean of the first in that of the second; None of fewer than two, or where no real pictures differ."""
+    if len(spreads) < 2 or not any(real for _, real in spreads):
+        return None
+    made, real = (positive_mean(torch.tensor(each)) for each in zip(*spreads, strict=True))
+    return ratio(made, real)
 
 
 def _pictures_of(images: ImageDataset, asked: ImageDataset) -> list[list[int]]:
