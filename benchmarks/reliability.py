@@ -14,6 +14,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -264,6 +266,36 @@ def growth(folder: Path, size: int) -> None:
     print(f"memory: {per_step:+.2f} KiB a step over {steps} steps, {per_call:+.2f} KiB a sample over {calls} calls")
 
 
+LARGE = """
+import sys
+from sumi.data.config import DataConfig
+from sumi.data.load import load
+def memory(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+before = memory("VmRSS")
+load(DataConfig(sys.argv[1], size=32))
+print(memory("VmHWM") - before, memory("VmRSS") - before)
+"""
+
+
+def decoding(folder: Path, size: int) -> None:
+    """Memory while pictures of 36 million pixels are read, and after it, by their number."""
+    pixels = np.zeros((6000, 6000, 4), np.uint8)
+    pixels[..., 0], pixels[..., 3] = np.arange(6000, dtype=np.uint16)[:, None] % 256, 255
+    for number in (3, 12 * size):
+        pictures = folder / str(number)
+        pictures.mkdir()
+        for index in range(number):
+            pixels[0, 0, 1] = index
+            Image.fromarray(pixels).save(pictures / f"{index}.png", compress_level=1)
+        found = subprocess.run(
+            [sys.executable, "-c", LARGE, str(pictures)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        most, after = (int(value) / 1024 for value in found)
+        print(f"{number} pictures of 36 million pixels: at most {most:.0f} MiB more, {after:.0f} MiB afterwards")
+
+
 def removed(folder: Path, size: int) -> None:
     """A folder is removed at a random moment while it is used: one line, or the work is done without it."""
     chance = random.Random(0)
@@ -346,7 +378,7 @@ def features(folder: Path, size: int) -> None:
     print(f"features: {len(outcomes)} that are no network; {counted(outcomes)}")
 
 
-PARTS = {part.__name__: part for part in (kills, crashes, bits, pictures, hostile, growth, removed, features)}
+PARTS = {part.__name__: part for part in (kills, crashes, bits, pictures, hostile, growth, decoding, removed, features)}
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from sumi.data.decode import Rule, notes_of, try_decode
 from sumi.data.frame import Frame, in_words
 from sumi.data.images import ImageDataset, ImageSpec, indexed
 from sumi.data.listing import list_images
-from sumi.data.memory import require_memory
+from sumi.data.memory import give_back, require_memory
 from sumi.data.metadata import Description, read_metadata
 from sumi.errors import InputError
 
@@ -108,6 +108,7 @@ def _decode_all(
                     progress(done, len(files))
     finally:
         pool.shutdown(cancel_futures=True)
+        give_back()
     images = images[: len(keys)]
     return images[:, :1].copy() if channels is None and all_grey else images, tuple(keys), rules, unreadable
 

@@ -4,6 +4,8 @@ Peak use of a set is twice the pixels: once as loaded, and once more while the s
 items.
 """
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -52,6 +54,12 @@ def require_batch(count: int, shape: tuple[int, ...]) -> None:
             f"training.batch_size: {count} items at once take more than {needed / 1e9:.1f} GB, and "
             f"{available / 1e9:.1f} GB are available; lower it, or raise training.accumulation"
         )
+
+
+def give_back() -> None:
+    """Hand memory that was freed back to the system: the C library of Linux keeps what threads have used."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 class Room:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sumi.data import folder, memory
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, every_label
 from sumi.data.images import ImageDataset
@@ -411,3 +412,14 @@ def test_a_large_folder_is_the_same_each_time(tmp_path: Path) -> None:
     one, other = read(tmp_path, size=8), read(tmp_path, size=8)
     assert one.fingerprint() == other.fingerprint()
     assert one.keys == other.keys
+
+
+def test_memory_of_decoding_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, after the last picture; for real it changes nothing that can be seen here (benchmarks/reliability.py)."""
+    for k in range(2):
+        Image.new("L", (8, 8), 50 * k).save(tmp_path / f"{k}.png")
+    memory.give_back()
+    calls: list[int] = []
+    monkeypatch.setattr(folder, "give_back", lambda: calls.append(1))
+    read(tmp_path, size=8)
+    assert calls == [1]

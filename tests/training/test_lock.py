@@ -9,9 +9,11 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from sumi.boundary import files as boundary
 from sumi.errors import InputError
 from sumi.training import lock
 from sumi.training.lock import LOCK, Process, trainer_of, training_in
@@ -47,6 +49,25 @@ def test_the_second_is_refused_and_hears_who_the_first_is(tmp_path: Path, other:
     found = trainer_of(tmp_path / "run")
     assert found is not None
     assert (found.pid, found.host, found.lives()) == (other.pid, socket.gethostname(), True)
+
+
+def test_a_lock_on_a_file_that_its_holder_has_just_removed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is opened, and by the time that it is locked another one is at its place, or none."""
+    locked: list[bool] = []
+
+    def slow(file: BinaryIO, **options: bool) -> bool | None:
+        if not locked:
+            (tmp_path / "run" / LOCK).unlink()
+        locked.append(True)
+        return boundary.lock(file, **options)
+
+    monkeypatch.setattr(lock, "lock", slow)
+    with training_in(tmp_path / "run", print):
+        assert len(locked) == 2
+        assert trainer_of(tmp_path / "run") is not None
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_lock_ends_with_a_killed_process(tmp_path: Path, other: subprocess.Popen) -> None:
