@@ -81,11 +81,13 @@ def configure(
 ) -> SystemConfig:
     """The configuration of a run: a recipe's name, a JSON file or a configuration, with the given fields replaced.
 
-    ``data``: a name, a path or anything else `sumi.data.open_data` takes. ``network``: the user's own, instead of the
-    recipe's (`sumi.networks.own`). ``parts``: the user's own classes that a JSON file may name. Raises InputError,
-    naming the recipe, file or field.
+    ``data``: a name, a path or anything else `sumi.data.open_data` takes; None: characters, where the recipe is of text
+    or latents (`sumi.recipes.PICTURED`). ``network``: the user's own, instead of the recipe's (`sumi.networks.own`).
+    ``parts``: the user's own classes that a JSON file may name. Raises InputError, naming the recipe, file or field.
     """
     settings, recipe = assignments(settings), _named(recipe)
+    if data is None and recipe in recipes.PICTURED:
+        data = "characters"
     source = str(data) if isinstance(data, str | Path) else MEMORY
     if isinstance(recipe, str) and not recipe.endswith(".json"):
         if recipe not in recipes.RECIPES and Path(recipe).exists():

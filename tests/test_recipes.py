@@ -497,3 +497,10 @@ def test_a_perceptron_learns_the_density_of_the_ring(tmp_path: Path) -> None:
     found, _ = likelihood(model, n=256, evaluations=100)
     assert found.by_ode is not None
     assert -0.02 < found.by_ode.total.value - truth < 0.05 + 2 * found.by_ode.total.error
+
+
+def test_recipes_of_text_and_latents_learn_characters_where_no_data_are_named() -> None:
+    assert sumi.configure("text-to-image").data.source == "characters"
+    assert sumi.configure("latent", data="fashion").data.source == "fashion"
+    with pytest.raises(InputError, match="data: is missing"):
+        sumi.configure("ddpm")

@@ -16,7 +16,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "low-density, guidance; introduction, some forty claims of an introduction put to the test; or a run "
         "folder, or a model that comes with Sumi",
     )
-    parser.add_argument("--data", metavar="PATH|NAME", help="images to noise (default: digits, or the run's own data)")
+    parser.add_argument(
+        "--data",
+        metavar="PATH|NAME",
+        help="images to noise (default: characters, digits where networks are trained, or the run's own)",
+    )
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of a run; default: the newest")
     add_device(parser)
     parser.add_argument(

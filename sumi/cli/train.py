@@ -13,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="PATH|NAME",
         help="digits, fashion, characters, swiss-roll, ring-of-8, heartbeat, qm9-smiles, a folder of images, idx "
-        "files, a .npy file, or a .txt or .csv file of strings",
+        "files, a .npy file, or a .txt or .csv file of strings (recipes of text or latents: characters, if left out)",
     )
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/RECIPE-DATA)")
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (training.steps)")

@@ -51,23 +51,25 @@ def explain(
 ) -> Iterator[SavedFigure]:
     """Draw the figures of a schedule or a law (by name) or a run (its folder), one after the other.
 
-    ``data``: the source of the noised image; default: digits, or the run's own. ``checkpoint``: a run's; default: the
-    newest. ``device``: a run's; default: a GPU, if there is one. ``count(what, done, total)`` reports progress. Runs of
-    other systems show samples or the accuracy. Raises InputError.
+    ``data``: the source of the noised image; default: characters (digits where networks are trained), or the run's own.
+    ``checkpoint``: a run's; default: the newest. ``device``: a run's; default: a GPU, if there is one. ``count(what,
+    done, total)`` reports progress. Runs of other systems show samples or the accuracy. Raises InputError.
     """
     unused = {"checkpoint": checkpoint, "device": device} if subject in (*LAWS, *SCHEDULES) else {}
     unused |= {"data": data} if subject in WITHOUT_DATA else {}
     for name in (name for name, value in unused.items() if value is not None):
         raise InputError(f"{name}: does not count for {subject}; leave it out")
     if subject in LAWS:
-        yield from LAWS[subject](data or "digits", out or Path("explain") / subject, count)
+        usual = SMALL if subject in MEASURED else PICTURED
+        yield from LAWS[subject](data or usual, out or Path("explain") / subject, count)
         return
     if subject in SCHEDULES:
-        config, images = SCHEDULES[subject], load_images(DataConfig(source=data or "digits"))
+        config, images = SCHEDULES[subject], load_images(DataConfig(source=data or PICTURED))
         folder = out or Path("explain") / subject
         yield from _explain_schedule(config.build(), config.steps or 1000, images, folder)
         if images.label_names:
-            yield _recognition(images, config.build(), folder, count)
+            classes = load_images(DataConfig(source=SMALL)) if data is None else images
+            yield _recognition(classes, config.build(), folder, count)
         return
     if not RunFolder(subject).config_file.parent.exists():
         known = nearest(subject, (*SCHEDULES, *LAWS, *shipped.names()))
@@ -147,6 +149,10 @@ LAWS: Final[dict[str, Callable[[str, Path, Count | None], Iterator[SavedFigure]]
     "low-density": _explain_low_density,
     "guidance": _explain_guidance,
 }
+PICTURED: Final = "characters"
+"""The data of figures that show pictures."""
+MEASURED, SMALL = ("recognition", "parameterizations"), "digits"
+"""The laws that networks are trained for, and their data."""
 WITHOUT_DATA: Final = ("low-density", "guidance")
 RUNS: Final[dict[str, Callable[[DiffusionModel, Dataset, Path, Count | None], Iterator[SavedFigure]]]] = {
     "images": _explain_images,

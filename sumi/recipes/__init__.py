@@ -84,6 +84,12 @@ RECIPES: Final[dict[str, Callable[[DataConfig, DataSpec], SystemConfig]]] = {
     "molecules": molecules.recipe,
 }
 
+PICTURED: Final = (
+    *("text-to-image", "stable-diffusion", "imagen", "unclip", "clip", "judge"),
+    *("latent", "dit", "autoencoder"),
+)
+"""Those of text and of latents, which learn ``characters`` where no data are given."""
+
 
 def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> SystemConfig:
     """The configuration of a recipe for this data, adapted to ``spec`` (None: found by `peek`).

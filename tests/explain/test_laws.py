@@ -439,10 +439,10 @@ def test_guided_samples_are_those_of_the_exact_denoisers() -> None:
 
 def test_laws_are_subjects(tmp_path: Path) -> None:
     assert list(LAWS) == ["unscaled", "reverse-kernel", "recognition", "parameterizations", "low-density", "guidance"]
-    (drawn,) = explain("unscaled", out=tmp_path)
+    (drawn,) = explain("unscaled", data="digits", out=tmp_path)
     assert "ends at 11.05" in drawn.says
     assert_is_a_picture(drawn.path)
-    kernel, one_step = explain("reverse-kernel", out=tmp_path)
+    kernel, one_step = explain("reverse-kernel", data="digits", out=tmp_path)
     assert "0.76 in 1" in kernel.says
     assert "β^1.51" in kernel.says
     assert "0.0 % in 1" in one_step.says
@@ -450,6 +450,16 @@ def test_laws_are_subjects(tmp_path: Path) -> None:
         assert_is_a_picture(d.path)
     with pytest.raises(InputError, match="did you mean reverse-kernel"):
         next(explain("reverse_kernel"))
+
+
+def test_pictures_are_of_characters_and_networks_learn_digits(monkeypatch, tmp_path: Path) -> None:
+    """Where no data are named."""
+    taken: list[str] = []
+    monkeypatch.setattr("sumi.explain.explain.load_images", lambda config: taken.append(config.source) or 1 / 0)
+    for subject in ("linear", "unscaled", "reverse-kernel", "recognition"):
+        with pytest.raises(ZeroDivisionError):
+            next(explain(subject, out=tmp_path))
+    assert taken == ["characters", "characters", "characters", "digits"]
 
 
 def test_a_schedule_on_labelled_images_says_when_they_are_recognised(
@@ -464,6 +474,6 @@ def test_a_schedule_on_labelled_images_says_when_they_are_recognised(
         return found
 
     monkeypatch.setattr("sumi.explain.explain.recognise", recognise)
-    names = [d.path.name for d in explain("cosine", out=tmp_path)]
+    names = [d.path.name for d in explain("cosine", data="digits", out=tmp_path)]
     assert names == ["schedule.png", "noising.png", "correction.png", "unscaled.png", "recognition.png"]
     assert torch.equal(asked[0].betas(1000), CosineBeta().build().betas(1000))
