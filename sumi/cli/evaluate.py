@@ -30,9 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--features",
         default="learned",
-        metavar="PATH",
+        metavar="PATH|NAME",
         help="the space to measure in: a file of Inception-v3 weights, a folder with DINOv2 or CLIP in Hugging Face's "
-        "format, or learned: a network trained on the data (default)",
+        "format, efficientnet: of the extra features, or learned: a network trained on the data (default)",
     )
     parser.add_argument(
         "--sweeps", action="store_true", help="also by how random sampling is, and by its steps (ten times the samples)"

@@ -11,19 +11,25 @@ from sumi.features.space import FeatureSpace
 
 LEARNED: Final = "learned"
 """The built-in space: a classifier trained on the training images."""
+EFFICIENTNET: Final = "efficientnet"
+"""The space of a network whose weights come with the extra ``features``."""
 
 
 def open_space(name: str, device: torch.device) -> FeatureSpace | None:
-    """The network in ``name``: a file of Inception weights, or a folder in Hugging Face's format; None for LEARNED.
+    """The network in ``name``: EFFICIENTNET, a file of Inception weights, or a folder in Hugging Face's format.
 
-    Raises InputError, with the remedy, if there is no such network.
+    LEARNED is None. Raises InputError, with the remedy, if there is no such network.
     """
     if name == LEARNED:
         return None
+    if name == EFFICIENTNET:
+        from sumi.features.efficientnet import open_efficientnet
+
+        return open_efficientnet(device)
     if not name or name.endswith((".npy", ".npz")):
         raise InputError(
             f"features: {name or 'an empty name'} is no network, which sees the samples as it sees real images; give "
-            "Inception weights, a folder of DINOv2 or CLIP, or learned"
+            "Inception weights, a folder of DINOv2 or CLIP, efficientnet or learned"
         )
     try:
         is_folder = Path(name).is_dir()
