@@ -230,7 +230,7 @@ class UnclipConfig(SystemConfig):
         device: torch.device,
         progress: Callable[[int, int], None] | None,
     ) -> Dataset:
-        """The ``data`` with their vectors, which are computed once; of the prior the vectors themselves."""
+        """The ``data`` with their vectors, computed once; for the prior those of texts, too, and the vectors as items."""
         images = expect(data, ImageDataset, "data: unCLIP is of images; choose others")
         clip = _part(run.path, CLIP, ClipModel, device)
 
@@ -241,15 +241,15 @@ class UnclipConfig(SystemConfig):
         file = run.latents / "vectors.npy"
         about: dict[str, object] = {"clip": described(clip)}
         found = encoded(images, posterior, file, about, mirrored=False, progress=progress)
-        texts = captions_of(images)
-        number = {text: k for k, text in enumerate(dict.fromkeys(texts))}
-        of_texts = clip.embed_captions(list(number))[[number[text] for text in texts]]
-        with_vectors = EmbeddedDataset(images, np.array(found.moments[:, : self.clip.size, 0, 0]), of_texts.numpy())
+        pictures = np.array(found.moments[:, : self.clip.size, 0, 0])
         match part:
             case DiffusionConfig(network=MLPConfig()):
-                return with_vectors.as_vectors(self.data.held_out)
+                texts = captions_of(images)
+                number = {text: k for k, text in enumerate(dict.fromkeys(texts))}
+                of_texts = clip.embed_captions(list(number))[[number[text] for text in texts]].numpy()
+                return EmbeddedDataset(images, pictures, of_texts).as_vectors(self.data.held_out)
             case _:
-                return with_vectors
+                return EmbeddedDataset(images, pictures, np.zeros_like(pictures))
 
     def compose(self, description: RunDescription, folder: Path, device: torch.device) -> "UnclipModel":
         """The parts in ``folder``. Raises InputError where one is gone, damaged or of another CLIP."""
