@@ -2,6 +2,7 @@
 
     python benchmarks/results.py digits [NAME …]     systems on handwritten digits: Fréchet distance by steps, bits/dim
     python benchmarks/results.py vectors [NAME …]    points and bits: energy distance, nats or bits, log Z
+    python benchmarks/results.py audio [NAME …]      distances, classes heard, copies and loudness of spoken digits
     python benchmarks/results.py molecules [NAME …]  stability, sound, different and new ones, bond lengths, energies
 
 Runs are kept in runs/results and not trained again. One thread, so that figures repeat; the time is CPU seconds.
@@ -24,6 +25,7 @@ from sumi.data.builtin.vectors import POINTS, load_ring_of_8, ring_log_density
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset
 from sumi.data.pixels import PixelRange
+from sumi.evaluation.audio import AudioEvaluation
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.molecules import MoleculeEvaluation
 from sumi.evaluation.result import VectorEvaluation
@@ -72,6 +74,15 @@ VECTORS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
 MOLECULES: dict[str, tuple[int, tuple[str, ...]]] = {
     "molecules on qm7-small": (6000, ()),
     "molecules on qm7-small by energy": (6000, ("conditioning=values", "conditioning.names=energy")),
+}
+SOUND: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    "audio": ("audio", 3000, ()),
+    "audio, transformer": (
+        "audio",
+        6000,
+        ("network=transformer", "network.patch=8", "network.width=160", "network.embedding=160"),
+    ),
+    "diffwave, 10 layers": ("diffwave", 3000, ("network.layers=10", "network.channels=32")),
 }
 STEPS = (5, 10, 20, 50)
 SAMPLES = 500
@@ -156,6 +167,28 @@ def vectors(wanted: list[str]) -> None:
         print(f"| {' | '.join(row)} |", flush=True)
 
 
+def audio(wanted: list[str]) -> None:
+    """A table row for each system, real clips beside its own."""
+    torch.set_num_threads(1)
+    print("| system | Fréchet distance (real) | heard, % (real) | copies, % (real) | loudness, dB (real) | CPU s |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, (recipe, steps, settings) in SOUND.items():
+        if wanted and name not in wanted:
+            continue
+        model, seconds = trained(name, recipe, "spoken-digits", steps, (*settings, "training.sample_every=0"))
+        found = evaluate(model).evaluation
+        assert isinstance(found, AudioEvaluation)
+        assert found.heard is not None
+        assert found.heard_real is not None
+        pairs = [
+            (f"{found.distances.frechet.value:.2f}", f"{found.real_distances.frechet.value:.2f}"),
+            (f"{100 * found.heard.value:.0f}", f"{100 * found.heard_real.value:.0f}"),
+            (f"{100 * found.copies.value:.0f}", f"{100 * found.copies_real.value:.0f}"),
+            (f"{found.level.loudness:.1f}", f"{found.level_real.loudness:.1f}"),
+        ]
+        print(f"| {' | '.join([name, *(f'{a} ({b})' for a, b in pairs), f'{seconds:.0f}'])} |", flush=True)
+
+
 def molecules(wanted: list[str]) -> None:
     """A table row for each system, real molecules first."""
     torch.set_num_threads(1)
@@ -185,7 +218,7 @@ def _shares(found: MoleculeFigures) -> list[str]:
 
 
 def main() -> None:
-    tables = {"digits": digits, "vectors": vectors, "molecules": molecules}
+    tables = {"digits": digits, "vectors": vectors, "audio": audio, "molecules": molecules}
     if len(sys.argv) < 2 or sys.argv[1] not in tables:
         sys.exit(__doc__)
     tables[sys.argv[1]](sys.argv[2:])
