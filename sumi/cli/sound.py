@@ -51,7 +51,7 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
     from sumi.data.files import Writing
     from sumi.data.sound_files import to_levels, write_wav
     from sumi.models.diffusion.restoration import method_for
-    from sumi.models.diffusion.sound import restore_sound
+    from sumi.models.diffusion.sound import measured, restore_sound
     from sumi.training.run_folder import RunFolder
 
     operator, noise = find_sound_operator(options.operator, spec), options.noise or 0.0
@@ -59,6 +59,7 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
         raise InputError("--noise: says how much there is, and is needed here; give its deviation, such as 0.05")
     x = spec.read("clip", options.image)
     seen = operator(x[None])[0]
+    known = measured(model, x[None].to(model.device), operator, noise)
     with counting("restoring") as restoring:
         given: SampleOptions = {**sample_options(model, options), "progress": restoring}
         made = restore_sound(model, x, operator, noise, options.n, options.method, given)
@@ -86,4 +87,4 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
     how = Writing(batch_size=max(1, options.n), title=f"{Path(options.image).name}, {options.operator}", about=about)
     wrote = spec.write(folder, lambda batch: made[batch.start : batch.stop], range(options.n), how)
     write_wav(folder / "given.wav", to_levels(seen[0].numpy()), spec.rate, about)
-    say(f"wrote {wrote} ({method_for(model, operator, options.method, noise)})")
+    say(f"wrote {wrote} ({method_for(model, known.operator, options.method, noise)})")

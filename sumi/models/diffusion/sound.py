@@ -51,30 +51,41 @@ def restore_sound(
     if not 0 <= noise <= MOST_NOISE:
         raise InputError(f"noise: {noise:g} is out of range; give 0 to {MOST_NOISE:g}")
     x = spec.read("clip", clip)[None].to(model.device)
-    options = options or {}
-    match model.space, operator:
-        case BandSpace() as space, Mask(mask=mask) if not noise:
-            blocks = touched(mask.to(model.device).expand(spec.length), space.shape[1])
-            if bool(blocks.all()):
-                raise InputError("mask: leaves no whole block of sound to keep; paint less")
-            known = Measurement(Mask(blocks), space.encode(x))
-            made = candidates(model, known, n, method, options)
-            return laid_over(made, x.cpu(), mask.cpu().expand(spec.length), round(SEAM * spec.rate))
-        case BandSpace() as space, LowPass(share=share) if not noise:
-            rows = torch.arange(space.shape[1], device=model.device)[:, None] >= floor(share * space.shape[1])
-            return candidates(model, Measurement(Mask(rows), space.encode(x)), n, method, options)
-        case BandSpace() as space, _:
-            known = Measurement(lambda z: operator(space.decode(z)), x, noise)
-        case _:
-            known = Measurement(operator, x, noise)
+    known = measured(model, x, operator, noise)
     with torch.no_grad():
         known.residual(torch.zeros(1, *model.space.shape, device=model.device))
-    made = candidates(model, known, n, method, options)
+    made = candidates(model, known, n, method, options or {})
     match operator:
         case Mask(mask=mask) if not noise:
-            return torch.where(mask.cpu(), made, x.cpu())
+            return laid_over(made, x.cpu(), mask.cpu().expand(spec.length), _seam(model, spec))
         case _:
             return made
+
+
+def measured(model: "DiffusionModel", x: Tensor, operator: AnyOperator, noise: float) -> Measurement:
+    """What is known of sound x (1, 1, L), as the ``model`` denoises it (module docstring). Raises InputError."""
+    match model.space, operator:
+        case BandSpace() as space, Mask(mask=mask) if not noise:
+            blocks = touched(mask.to(x.device).expand(x.shape[-1]), space.shape[1])
+            if bool(blocks.all()):
+                raise InputError("mask: leaves no whole block of sound to keep; paint less")
+            return Measurement(Mask(blocks), space.encode(x))
+        case BandSpace() as space, LowPass(share=share) if not noise:
+            rows = torch.arange(space.shape[1], device=x.device)[:, None] >= floor(share * space.shape[1])
+            return Measurement(Mask(rows), space.encode(x))
+        case BandSpace() as space, _:
+            return Measurement(lambda z: operator(space.decode(z)), x, noise)
+        case _:
+            return Measurement(operator, x, noise)
+
+
+def _seam(model: "DiffusionModel", spec: AudioSpec) -> int:
+    """In samples; none for a model of waveforms, which sees the edges."""
+    match model.space:
+        case BandSpace():
+            return round(SEAM * spec.rate)
+        case _:
+            return 0
 
 
 def touched(mask: Tensor, size: int) -> Tensor:
