@@ -230,7 +230,7 @@ class UnclipConfig(SystemConfig):
         device: torch.device,
         progress: Callable[[int, int], None] | None,
     ) -> Dataset:
-        """The ``data`` with their vectors, computed once; for the prior those of texts, too, and the vectors as items."""
+        """The ``data`` with their vectors, computed once; of the prior these are the items, and texts have theirs."""
         images = expect(data, ImageDataset, "data: unCLIP is of images; choose others")
         clip = _part(run.path, CLIP, ClipModel, device)
 
