@@ -1,4 +1,4 @@
-"""``qm9-smiles``: 10,000 small molecules as SMILES strings of up to 28 characters, with their logP.
+"""``qm9-smiles``: 10,000 small molecules as SMILES strings of up to 27 characters, with their logP.
 
 A sample of QM9 (Ramakrishnan et al. 2014), which enumerates molecules of up to nine atoms of C, N, O and F besides
 hydrogen. Packed by ``scripts/pack_smiles.py``; ``ATTRIBUTION.md`` has the origin.
