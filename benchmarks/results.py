@@ -4,6 +4,7 @@
     python benchmarks/results.py vectors [NAME …]    points and bits: energy distance, nats or bits, log Z
     python benchmarks/results.py audio [NAME …]      distances, classes heard, copies and loudness of spoken digits
     python benchmarks/results.py molecules [NAME …]  stability, sound, different and new ones, bond lengths, energies
+    python benchmarks/results.py symbols [NAME …]    bits per character, valid, different and new strings
 
 Runs are kept in runs/results and not trained again. One thread, so that figures repeat; the time is CPU seconds.
 """
@@ -29,6 +30,7 @@ from sumi.evaluation.audio import AudioEvaluation
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.molecules import MoleculeEvaluation
 from sumi.evaluation.result import VectorEvaluation
+from sumi.evaluation.symbols import SymbolEvaluation
 from sumi.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
@@ -74,6 +76,10 @@ VECTORS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
 MOLECULES: dict[str, tuple[int, tuple[str, ...]]] = {
     "molecules on qm7-small": (6000, ()),
     "molecules on qm7-small by energy": (6000, ("conditioning=values", "conditioning.names=energy")),
+}
+SYMBOLS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "symbols on qm9-smiles": (2400, ()),
+    "symbols on qm9-smiles, uniform": (2400, ("process=uniform",)),
 }
 SOUND: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "audio": ("audio", 3000, ()),
@@ -217,8 +223,29 @@ def _shares(found: MoleculeFigures) -> list[str]:
     return ["" if e is None else f"{100 * e.value:.1f}" for e in shares]
 
 
+def symbols(wanted: list[str]) -> None:
+    """A table row for each system; shares are of all, of the valid and of the different ones."""
+    torch.set_num_threads(1)
+    print(
+        "| system | bits per character | of training strings | valid, % | different, % | new, % | pairs (real) | CPU s |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, (steps, settings) in SYMBOLS.items():
+        if wanted and name not in wanted:
+            continue
+        model, seconds = trained(name, "symbols", "qm9-smiles", steps, settings)
+        found = evaluate(model).evaluation
+        assert isinstance(found, SymbolEvaluation)
+        bits = [f"{which.by_character.value:.3f}" for which in (found.bits, found.bits_training)]
+        shares = [
+            "" if e is None else f"{100 * e.value:.1f}" for e in (found.made.valid, found.made.unique, found.made.novel)
+        ]
+        pairs = f"{found.differences.pairs:.3f} ({found.differences_real.pairs:.3f})"
+        print(f"| {' | '.join([name, *bits, *shares, pairs, f'{seconds:,.0f}'])} |")
+
+
 def main() -> None:
-    tables = {"digits": digits, "vectors": vectors, "audio": audio, "molecules": molecules}
+    tables = {"digits": digits, "vectors": vectors, "audio": audio, "molecules": molecules, "symbols": symbols}
     if len(sys.argv) < 2 or sys.argv[1] not in tables:
         sys.exit(__doc__)
     tables[sys.argv[1]](sys.argv[2:])
