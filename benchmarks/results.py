@@ -227,7 +227,7 @@ def symbols(wanted: list[str]) -> None:
     """A table row for each system; shares are of all, of the valid and of the different ones."""
     torch.set_num_threads(1)
     print(
-        "| system | bits per character | of training strings | valid, % | different, % | new, % | pairs (real) | CPU s |"
+        "| system | bits a character | of training strings | valid, % | different, % | new, % | pairs (real) | CPU s |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, (steps, settings) in SYMBOLS.items():
