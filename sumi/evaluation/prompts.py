@@ -89,6 +89,21 @@ class Prompted:
     read: Sequence[Mapping[str, str]]
 
 
+def check_judges(
+    model: DiffusionModel | CascadeModel | UnclipModel, judge: JudgeModel | None, clip: ClipModel | None
+) -> None:
+    """Raises InputError for a model without captions, a judge or CLIP of other pictures, and a CLIP of the model."""
+    if not model.prompted:
+        raise InputError(f"{model.folder}: was trained without captions, and prompts are judged; choose another run")
+    for name, other in (("judge", judge), ("clip", clip)):
+        if other is not None and other.items.shape != model.items.shape:
+            raise InputError(
+                f"{name}: {other.folder} sees pictures of {other.items.shape}; train one on the run's data"
+            )
+    if clip is not None and any(part.digest == clip.digest for part in model.parts().values()):
+        raise InputError(f"clip: {clip.folder} is a part of {model.folder}, scoring itself; give one of another seed")
+
+
 def evaluate_prompts(
     model: DiffusionModel | CascadeModel | UnclipModel,
     data: Dataset,
@@ -104,15 +119,7 @@ def evaluate_prompts(
     Raises InputError for a model without captions, and a judge or a CLIP of other pictures.
     """
     images = expect(data, ImageDataset, "data.source: holds no images, and prompts are of images; give images")
-    if not model.prompted:
-        raise InputError(f"{model.folder}: was trained without captions, and prompts are judged; choose another run")
-    for name, other in (("judge", judge), ("clip", clip)):
-        if other is not None and other.items.shape != model.items.shape:
-            raise InputError(
-                f"{name}: {other.folder} sees pictures of {other.items.shape}; train one on the run's data"
-            )
-    if clip is not None and any(part.digest == clip.digest for part in model.parts().values()):
-        raise InputError(f"clip: {clip.folder} is a part of {model.folder}, scoring itself; give one of another seed")
+    check_judges(model, judge, clip)
     train, _ = images.split(model.config.data.held_out)
     known = frozenset(train.keys)
     outside = images.subset([i for i, key in enumerate(images.keys) if key not in known])

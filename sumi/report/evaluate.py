@@ -20,7 +20,7 @@ from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, learn_feature
 from sumi.evaluation.loss_by_noise import ITEMS, LossByLogSnr, loss_by_log_snr
 from sumi.evaluation.options import Options
 from sumi.evaluation.prior import evaluate_prior
-from sumi.evaluation.prompts import evaluate_prompts
+from sumi.evaluation.prompts import check_judges, evaluate_prompts
 from sumi.evaluation.result import Measured
 from sumi.evaluation.sweeps import sweep_sampler
 from sumi.features.learned import FEWEST_IMAGES
@@ -137,6 +137,9 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
             options.refuse(f"a {model.config.recipe}", "judge", "clip")
     if diffusion is None:
         options.refuse(f"a {model.config.recipe}", "sweeps", "guidance")
+    judging = words_to_pictures is not None and (options.judge is not None or options.clip is not None)
+    if words_to_pictures is not None and judging:
+        check_judges(words_to_pictures, options.judge, options.clip)
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     dataset = other if other is not None and other.fingerprint() == known else model.load_images()
@@ -207,7 +210,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         note = "The data have changed since training, so the model may have been trained on held-out images."
         words = replace(words, points=(*words.points, ("Note", note)))
     judged = None
-    if words_to_pictures is not None and (options.judge is not None or options.clip is not None):
+    if words_to_pictures is not None and judging:
         judged = evaluate_prompts(
             words_to_pictures, dataset, judge=options.judge, clip=options.clip, n=n, seed=seed, progress=progress
         )
