@@ -13,7 +13,8 @@ used; the tables show the other half, the first one in thirds of the times. Copi
 samples (DDIM, 20 steps), the latter to 2,000 digits of the test set in the features that a classifier learns of 3,000
 digits that no run saw. Intervals are of 95 %, those of differences in loss by the same digits and noise.
 
-Runs and figures are kept in runs/start-from-weights, and what is there is not made again. One thread; seconds are of
+Runs and figures are kept in runs/start-from-weights, and what is there is not made again; the tables are of the counts
+whose figures are all there. One thread; seconds are of
 the CPU, of all 200 steps.
 """
 
@@ -119,11 +120,18 @@ def measure(part: str, shared: Path) -> None:
     if method == "base":
         models = {BASE_STEPS: load(FOLDER / "base", DiffusionModel)}
     else:
+        clock = FOLDER / f"{part}.seconds"
         for steps in STAGES:
+            if (run / f"checkpoints/{steps:08d}").exists():
+                continue
             begin = time.process_time()
             settings = (*SETTINGS, *METHODS[method][1])
-            train("ddpm", data=chosen, out=run, steps=steps, settings=settings, start=start, resume=True)
-            seconds += time.process_time() - begin
+            try:
+                train("ddpm", data=chosen, out=run, steps=steps, settings=settings, start=start, resume=True)
+            finally:
+                before = float(clock.read_text()) if clock.exists() else 0
+                clock.write_text(str(before + time.process_time() - begin))
+        seconds = float(clock.read_text()) if clock.exists() else 0.0
         models = {steps: load(run, DiffusionModel, checkpoint=steps) for steps in STAGES}
     by_step = {steps: losses(model, seen[:HELD_OUT]) for steps, model in models.items()}
     best = min(by_step, key=lambda steps: float(by_step[steps][: HELD_OUT // 2].mean()))
@@ -138,14 +146,14 @@ def cell(estimate: Estimate, digits: int = 3, factor: float = 1) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def table() -> None:
-    """What was measured, in two tables."""
+def table(counts: list[int]) -> None:
+    """What was measured of so many images, in two tables."""
     print(
         "| images | weights | after step | held-out loss | little noise | middle | much | copies, % | Fréchet | CPU s |"
     )
     print("| --- " * 10 + "|")
     kept: dict[str, Tensor] = {}
-    for count in COUNTS:
+    for count in counts:
         for method, name in {"base": "the base as it is", **{key: name for key, (name, _) in METHODS.items()}}.items():
             found = json.loads((FOLDER / f"{method}-{count}.json").read_text())
             loss = torch.tensor(found["losses"][str(found["best"])], dtype=torch.float64)
@@ -154,11 +162,11 @@ def table() -> None:
             cells = [cell(one) for one in bootstrapped(thirds, 0)]
             step = "" if method == "base" else str(found["best"])
             more = cell(Estimate(*found["copies"]), 0, 100), cell(Estimate(*found["frechet"]), 1)
-            seconds = "" if method == "base" else f"{found['seconds']:.0f}"
+            seconds = f"{found['seconds']:.0f}" if found["seconds"] else ""
             print(f"| {' | '.join([f'{count:,}', name, step, *cells, *more, seconds])} |")
     print("\n| images | `lora_rank=4` less the base | less all weights | all weights at step 200 less at its best |")
     print("| --- " * 4 + "|")
-    for count in COUNTS:
+    for count in counts:
         lora, full = kept[f"lora-{count}"], kept[f"full-{count}"]
         last = (
             torch.tensor(json.loads((FOLDER / f"full-{count}.json").read_text())["losses"][str(STAGES[-1])])
@@ -175,8 +183,7 @@ def main() -> None:
     every = ["base", *(f"{method}-{count}" for count in COUNTS for method in ("base", *METHODS))]
     for part in sys.argv[2:] or every:
         measure(part, shared)
-    if all((FOLDER / f"{part}.json").exists() for part in every):
-        table()
+    table([count for count in COUNTS if all((FOLDER / f"{one}-{count}.json").exists() for one in ("base", *METHODS))])
 
 
 if __name__ == "__main__":
