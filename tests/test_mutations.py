@@ -40,6 +40,7 @@ def test_a_mutation_is_noticed(mutation: Mutation, tmp_path: Path) -> None:
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     assert run("-c", "import sumi; print(sumi.__file__)").stdout.startswith(str(tmp_path))  # it is the copy that runs
-    tested = run("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{mutation.test}")
+    both = ("-m", "slow or not slow")
+    tested = run("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *both, f"tests/{mutation.test}")
     assert tested.returncode == 1, f"{mutation} went unnoticed:\n{tested.stdout[-2000:]}"
     assert "failed" in tested.stdout  # a failing law, not a file that cannot be imported

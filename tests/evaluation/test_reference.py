@@ -19,6 +19,7 @@ from tests.tiny_models import digits_model
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
 
 
+@pytest.mark.slow
 def test_the_guides_parts_are_the_evaluation_of_all_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

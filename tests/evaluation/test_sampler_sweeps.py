@@ -49,6 +49,7 @@ def test_every_set_is_of_one_noise_and_of_the_labels_asked_for(tmp_path: Path, m
     assert told[-1] == ("comparing 5 steps with 20", 199, 199)
 
 
+@pytest.mark.slow
 def test_the_report_has_both_sweeps_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = digits_model(tmp_path)
     _, _, _, held_out = training_part(model)

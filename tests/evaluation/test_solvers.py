@@ -133,6 +133,7 @@ def test_impossible_wishes_are_refused(model, call, answer: str) -> None:
         call(model)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys) -> None:
     untrained = random_model(tmp_path / "run")
     untrained.save(untrained.folder)

@@ -105,6 +105,7 @@ def test_sets_are_compared_by_the_same_figures_without_corrections(
     assert values.keys() == {"frechet", "precision", "recall", "copies", "detail"}
 
 
+@pytest.mark.slow
 def test_what_changes_is_told_and_nothing_else(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
     """A fifth of the samples become copies; all become smoother; all are twelve that look alike; others of the kind."""
     new = digits["new"]

@@ -164,6 +164,7 @@ def test_what_a_classifier_sees_depends_on_log_snr_alone() -> None:
     torch.testing.assert_close(recognition.noised(image, here, noise), expected)
 
 
+@pytest.mark.slow
 def test_recognition_begins_at_clean_accuracy_and_ends_at_guessing(
     digits: ImageDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -290,6 +291,7 @@ def test_plans_share_first_weights_data_times_and_noise(digits: ImageDataset, tm
         assert all(torch.equal(a, b) for a, b in zip(draws, seen[0], strict=True))
 
 
+@pytest.mark.slow
 def test_a_comparison_is_a_function_of_its_seed_and_leaves_no_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -351,6 +353,7 @@ def test_with_the_exact_score_many_levels_find_the_weights_and_one_does_not() ->
         assert float((smaller + 5).mean()) == pytest.approx(0, abs=4 / len(smaller) ** 0.5)
 
 
+@pytest.mark.slow
 def test_a_learned_score_is_wrong_where_there_was_no_data(tmp_path: Path) -> None:
     found = low_density.measure_low_density(steps=600, chains=400, iterations=500)
     assert found.one.of_dense < 0.3

@@ -326,6 +326,7 @@ def test_what_is_measured_of_the_picture_is_followed_through_the_decoder(model: 
         model.upscale(small, 2, 1, method="pigdm")
 
 
+@pytest.mark.slow
 def test_a_transformer_learns_latents_and_samples_other_sizes(model: DiffusionModel, tmp_path: Path) -> None:
     """The recipe `dit`, velocity predicted, on the autoencoder of another run: 400 steps bring
     the mean of samples of a class near that of its images; a shape that it was not trained on is in the same units."""

@@ -80,6 +80,7 @@ def test_moment_matching_on_a_gaussian_is_calibrated() -> None:
     assert uniformity(TRIPLE, SUMS, 0.3, 15, overconfident) < 1e-6
 
 
+@pytest.mark.slow
 def test_twisted_particles_on_a_mixture_are_calibrated() -> None:
     """And one particle alone, whose weight cannot count, is seen not to be."""
     assert uniformity(SKEWED, FIRST, 0.1, 63, by_particles(63)) > LEAST

@@ -199,7 +199,8 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path: Path) -
     assert "stopped" not in other  # it is said once
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.slow
 def test_where_one_process_is_lost_the_other_ends_within_ten_seconds_and_names_it(how, tmp_path: Path) -> None:
     run = tmp_path / "run"
     processes = start([*TRAIN, *settings("training.checkpoint_every=1"), "--steps", "100000", "--out", str(run)])
