@@ -1,9 +1,10 @@
 """``sumi distil``."""
 
 import argparse
+import time
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
-from sumi.cli.options import add_device, add_end, add_run, add_settings
+from sumi.cli.options import add_device, add_end, add_run, add_settings, is_quick
 from sumi.cli.terminal import counting, say, training_progress
 from sumi.errors import InputError
 
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.distillation import distil
     from sumi.training_run import Events
 
+    begun = time.monotonic()
     with counting("reading images") as reading, training_progress() as progress:
         model = distil(
             options.run,
@@ -53,7 +55,8 @@ def run(options: argparse.Namespace) -> None:
         return
     say(f"trained {model.step} steps: {model.folder}; `sumi sample {model.folder} --steps 1` makes images at once")
     if options.report != "none":
-        say_measured(measure_with_progress(model, quick=options.report == "quick"))
+        quick = is_quick(options.report, model, time.monotonic() - begun)
+        say_measured(measure_with_progress(model, quick=quick))
 
 
 def _guidance(text: str | None) -> float | tuple[float, float] | None:

@@ -1,6 +1,14 @@
 """Options that several commands share."""
 
+from __future__ import annotations
+
 import argparse
+from typing import TYPE_CHECKING, Final
+
+from sumi.cli.terminal import say
+
+if TYPE_CHECKING:
+    from sumi.models.model import TrainedModel
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -35,14 +43,33 @@ def add_settings(parser: argparse.ArgumentParser, of: str, command: str) -> None
     )
 
 
+SHORT: Final = 120
+"""Seconds of training after which a full report takes no longer than that."""
+
+
+def is_quick(report: str, model: TrainedModel, seconds: float) -> bool:
+    """Whether a ``report`` of `add_end` is the quick one, after so many ``seconds`` of training, and says so.
+
+    What makes no images has the full one alone.
+    """
+    of_images = model.evaluated_as == "images"
+    if report == "quick" and not of_images:
+        say(f"note: --report quick is of models that make images; of {model.evaluated_as} all is measured")
+    if report == "auto" and of_images and seconds < SHORT:
+        say(f"the report is a quick one, as the training was short: sumi evaluate {model.folder} measures all")
+        return True
+    return report == "quick" and of_images
+
+
 def add_end(parser: argparse.ArgumentParser) -> None:
     """Of commands that train: whether to continue, and the report at the end."""
     parser.add_argument("--resume", action="store_true", help="continue from the last whole checkpoint")
     parser.add_argument(
         "--report",
-        choices=("full", "quick", "none"),
-        default="full",
-        help="at the end: full measures distances to real images (default); quick only shows samples and losses",
+        choices=("auto", "full", "quick", "none"),
+        default="auto",
+        help="at the end: full measures distances to real images; quick only shows samples and losses; auto (default) "
+        f"is quick after less than {SHORT} s of training",
     )
 
 

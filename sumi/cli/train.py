@@ -1,9 +1,10 @@
 """``sumi train``."""
 
 import argparse
+import time
 
 from sumi.cli.evaluate import measure_with_progress, say_measured
-from sumi.cli.options import add_device, add_end, add_settings
+from sumi.cli.options import add_device, add_end, add_settings, is_quick
 from sumi.cli.terminal import counting, say, training_progress
 
 
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.boundary.group import first_process, restarted
     from sumi.training_run import Events, train
 
+    begun = time.monotonic()
     given = [] if options.autoencoder is None else [f"autoencoder.source={options.autoencoder}"]
     given += [] if options.clip is None else [f"clip.source={options.clip}"]
     with counting("reading images") as reading, training_progress() as progress:
@@ -58,7 +60,5 @@ def run(options: argparse.Namespace) -> None:
         return
     say(f"trained {model.step} steps: {model.folder}")
     if options.report != "none":
-        quick = options.report == "quick" and model.evaluated_as == "images"
-        if options.report == "quick" and not quick:
-            say(f"note: --report quick is of models that make images; of {model.evaluated_as} all is measured")
+        quick = is_quick(options.report, model, time.monotonic() - begun)
         say_measured(measure_with_progress(model, quick=quick))

@@ -415,6 +415,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _unidentified(path: Path) -> str:
     """Why no decoder takes a file: a format that is not read, or the answer of the one whose format it has."""
+    Image.init()  # not all decoders are there before a file needs them
     with path.open("rb") as file:
         start = file.read(32)
         if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc"):

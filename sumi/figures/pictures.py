@@ -97,8 +97,11 @@ def neighbours(
 
 
 def film(frames: Sequence[tuple[str, Image.Image]], *, seconds: float) -> bytes:
-    """An `animation` of pictures of one size, the title of each above it."""
-    return animation([_titled(title, frame.convert("RGBA"), above=True) for title, frame in frames], seconds=seconds)
+    """An `animation` of pictures of one size, the title of each above it, on white: a viewer may leave what is below
+    transparent places."""
+    titled = [_titled(title, frame.convert("RGBA"), above=True) for title, frame in frames]
+    white = Image.new("RGBA", titled[0].size, "white")
+    return animation([Image.alpha_composite(white, frame).convert("RGB") for frame in titled], seconds=seconds)
 
 
 def is_shown(images: Tensor) -> bool:

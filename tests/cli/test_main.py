@@ -257,6 +257,8 @@ def test_train_on_a_folder_measures_and_reports(photos: Path, tmp_path: Path, ca
     arguments = ["train", "ddpm", "--data", str(photos), "--out", str(out), "--steps", "2", "--set=data.size=8"]
     assert main([*arguments, "--set=data.held_out=0.3", *TINY]) == 0
     printed = capsys.readouterr().out
+    assert f"the report is a quick one, as the training was short: sumi evaluate {out} measures all" in printed
+    assert not (out / "report/evaluation.json").exists()
     assert "broken.jpg" in printed
     assert "broken.jpg" in (out / "skipped.txt").read_text()
     other = tmp_path / "other"  # images without classes, seen by no one
