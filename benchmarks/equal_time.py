@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sumi.boundary.progress import Progress
 from sumi.errors import InputError
 from sumi.models.model import GenerativeModel
 from sumi.models.run import load
-from sumi.progress import Progress
 from sumi.training_run import Events, train
 
 TURNS, TURN = 3, 1.0  # turns of each system, of so many CPU seconds

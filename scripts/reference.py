@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import sumi
+from sumi.boundary.config import describe
 from sumi.cli.main import build_parser
-from sumi.config import describe
 from sumi.data.config import DataConfig
 from sumi.models.run import SYSTEMS
 from sumi.recipes import RECIPES, build

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sumi.config import override
+from sumi.boundary.config import override
 from sumi.data.files import Writing
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load, read_run

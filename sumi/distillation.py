@@ -19,8 +19,9 @@ from typing import Any, Final, Literal, get_args
 import torch
 
 from sumi.boundary.arguments import listed, path, real, shown
+from sumi.boundary.config import Settings, assignments, nearest, override
+from sumi.boundary.progress import Progress
 from sumi.conditioning.guidance import GuidanceConditioning
-from sumi.config import Settings, assignments, nearest, override
 from sumi.data.spec import expect
 from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise, PredictSmoothFlow
 from sumi.errors import InputError
@@ -32,7 +33,6 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.run import load, read_run
 from sumi.networks.own import Network
 from sumi.objectives.direction import KeptTeacher, NoTeacher
-from sumi.progress import Progress
 from sumi.sampling.sampler import Guidance, Sampling
 from sumi.training.run_folder import RunFolder
 from sumi.training_run import Events, own_network, train

@@ -12,9 +12,10 @@ from torch import nn
 
 from sumi import recipes
 from sumi.boundary.arguments import path, shown, torch_defaults, whole
+from sumi.boundary.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
 from sumi.boundary.files import contents, short_name, write_whole
 from sumi.boundary.group import group, joined
-from sumi.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
+from sumi.boundary.progress import Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, left_out
@@ -33,7 +34,6 @@ from sumi.models.run import base_of, load, own_network, read_config, read_run, w
 from sumi.models.size import TRAINED_COPIES, require_room
 from sumi.networks.low_rank import RATE, additions
 from sumi.networks.own import Network
-from sumi.progress import Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.lock import training_in
 from sumi.training.metrics_log import Value
@@ -52,7 +52,7 @@ class Events:
 
 @contextmanager
 def _events_shown(progress: Callable[[Progress], None] | bool | None) -> Generator[Events]:
-    """The callbacks for the value of a ``progress`` argument (`sumi.progress`)."""
+    """The callbacks for the value of a ``progress`` argument (`sumi.boundary.progress`)."""
     if callable(progress):
         yield Events(progress=progress)
     elif in_notebook() if progress is None else progress:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "sumi"
 # from the ground up; files of one floor do not import each other's folders
 FLOORS = [
     {"errors"},
-    {"boundary", "config", "pretrained", "progress", "randomness"},
+    {"boundary", "pretrained", "randomness"},
     {"process", "operators", "networks", "text"},
     {"denoising", "features", "autoencoders"},
     {"sampling", "metrics"},

@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 import sumi
+from sumi.boundary.progress import Progress, count_shown, in_notebook, one_shown, training_progress
 from sumi.data.vectors import VectorSpec
 from sumi.evaluation.result import Measured
 from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.models.samples import Samples
-from sumi.progress import Progress, count_shown, in_notebook, one_shown, training_progress
 from tests.tiny_models import TINY, digits_model, new_classifier, random_model, untrained
 
 ROOT = Path(sumi.__file__).parents[1]

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 import sumi
+from sumi.boundary.config import describe, from_json, override, to_json
 from sumi.cli.main import main
-from sumi.config import describe, from_json, override, to_json
 from sumi.data.builtin.vectors import ring_log_density
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec

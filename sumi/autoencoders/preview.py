@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sumi.boundary.config import parse_json
 from sumi.boundary.files import contents
-from sumi.config import parse_json
 from sumi.errors import InputError
 
 FITTED: Final = 256

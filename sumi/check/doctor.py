@@ -19,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from sumi.boundary.config import Settings
 from sumi.boundary.files import refuse_folder, short_name, write_text
-from sumi.config import Settings
+from sumi.boundary.progress import Count, counting_one, duration
 from sumi.data.batch import batch_of
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.dataset import Dataset, escaped, evenly, every_label, left_out
@@ -33,7 +34,6 @@ from sumi.figures.pictures import neighbours, png
 from sumi.metrics.duplicates import Pair, duplicates, thumbnails
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
-from sumi.progress import Count, counting_one, duration
 from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, build_trainer, configure, parameters

@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.config import describe
+    from sumi.boundary.config import describe
     from sumi.models.diffusion.start import BASE
     from sumi.models.run import own_network, read_run
     from sumi.training.checkpoint import checkpoint_step, find_checkpoints, verify_checkpoint

@@ -12,7 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.config import describe
+    from sumi.boundary.config import describe
     from sumi.data.config import DataConfig
     from sumi.recipes import RECIPES, build
 

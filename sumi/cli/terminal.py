@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sumi import progress
+from sumi.boundary import progress
+from sumi.boundary.progress import Count, Progress
 from sumi.errors import InputError, printable
-from sumi.progress import Count, Progress
 
 if TYPE_CHECKING:
     from sumi.models.model import TrainedModel
@@ -49,12 +49,12 @@ def show(table: Table) -> None:
 
 
 def training_progress() -> AbstractContextManager[Callable[[Progress], None]]:
-    """As `sumi.progress.training_progress`."""
+    """As `sumi.boundary.progress.training_progress`."""
     return progress.training_progress(console)
 
 
 def counting_of() -> AbstractContextManager[Count]:
-    """As `sumi.progress.counting_of`."""
+    """As `sumi.boundary.progress.counting_of`."""
     return progress.counting_of(console)
 
 

@@ -14,8 +14,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from sumi.boundary.config import nearest
 from sumi.conditioning.condition import Condition
-from sumi.config import nearest
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sumi.boundary.arguments import whole
+from sumi.boundary.config import nearest
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
-from sumi.config import nearest
 from sumi.data.batch import Batch
 from sumi.errors import InputError
 from sumi.networks.condition import ConditionShape, NetworkCondition

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from sumi.boundary.arguments import real
+from sumi.boundary.config import nearest
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
-from sumi.config import nearest
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.data.latents import LatentDataset

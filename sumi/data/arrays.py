@@ -23,7 +23,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.data import symbols, vectors
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress, few

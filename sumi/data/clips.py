@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.data.audio import LEVELS, AudioDataset, AudioSpec, fitted, length_of
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.boundary.arguments import whole
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.data.archives import write_archive
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, divide, divide_by_splits, no_column, no_labels, skipped_lines

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from sumi.boundary.config import nearest
 from sumi.boundary.files import given_path
-from sumi.config import nearest
 from sumi.data.arrays import load_array, outline_of_file
 from sumi.data.audio import AudioSpec
 from sumi.data.builtin import BUILTIN, outline_of_builtin

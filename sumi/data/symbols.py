@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, shown, whole
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, divide, escaped, few, no_column, no_labels
 from sumi.data.files import Writing, batches_of, refuse_together, write_together

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.audio import AudioSpec
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.data.sound_files import LEVELS, clipped
@@ -20,7 +21,6 @@ from sumi.features.log_mel import as_images
 from sumi.features.network import FEWEST, FeatureNetwork
 from sumi.metrics.correlation import best_correlation
 from sumi.metrics.intervals import Estimate, share
-from sumi.progress import Count, counting_one
 
 COPY = 0.9
 """A best correlation above this is a copy."""

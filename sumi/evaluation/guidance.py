@@ -17,6 +17,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.conditioning.condition import Condition
 from sumi.data.spec import expect
 from sumi.errors import InputError
@@ -27,7 +28,6 @@ from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.guides import loaded
 from sumi.models.model import TrainedModel
-from sumi.progress import Count, counting_one
 from sumi.sampling.sampler import Guidance
 
 SCALES: Final = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0)

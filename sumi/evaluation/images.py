@@ -14,6 +14,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation.measures import MOST, Compared, Copies, Measures, Spectra, copies, scores, spectra, variety
@@ -28,7 +29,6 @@ from sumi.metrics.kernel_distance import kernel_distance
 from sumi.metrics.moments import FeatureMoments, Moments
 from sumi.metrics.out_of_range import out_of_range, why_unseen
 from sumi.metrics.precision_recall import PrecisionRecall
-from sumi.progress import Count, counting_one
 
 CHUNK = 1000  # images at a time
 

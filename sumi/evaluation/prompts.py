@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.conditioning.text import captions_of
 from sumi.data.dataset import Dataset, evenly
 from sumi.data.images import ImageDataset
@@ -41,7 +42,6 @@ from sumi.models.cascade import CascadeModel
 from sumi.models.clip import ClipModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.unclip import UnclipModel
-from sumi.progress import Count, counting_one
 
 EACH: Final = 120
 """Captions of a group, unless another number is given."""

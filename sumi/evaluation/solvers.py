@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.files import write_text
+from sumi.boundary.progress import Count
 from sumi.data.dataset import everything
 from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
 from sumi.errors import InputError
@@ -34,7 +35,6 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import is_student, teacher_at_hand
 from sumi.models.diffusion.tuning import fine_method
 from sumi.process.schedule import Schedule, Time
-from sumi.progress import Count
 from sumi.randomness import SampleNoise
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import LEAST_STD, Method

@@ -16,6 +16,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.errors import InputError
 from sumi.evaluation.measures import Measures
 from sumi.evaluation.sweep_measures import Copies, Detail, Distance, Measure, Variety
@@ -24,7 +25,6 @@ from sumi.metrics.copies import OWN_NEIGHBOURS
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.permutation_test import exchange_p_values, exchanged
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.progress import Count, counting_one
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly_spaced, everything
 from sumi.data.symbols import SymbolDataset
 from sumi.metrics.symbols import Differences, Shares, are_molecules, looks_like_smiles, shares
 from sumi.models.symbols.likelihood import SymbolLikelihood
 from sumi.models.symbols.model import SymbolModel
-from sumi.progress import Count, counting_one
 
 EVALUATIONS: Final = 20
 """Times at which the bound of an item is estimated."""

@@ -7,7 +7,8 @@ from typing import Final, get_args
 import numpy as np
 import torch
 
-from sumi.config import nearest
+from sumi.boundary.config import nearest
+from sumi.boundary.progress import Count
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.data.load import load_images
@@ -33,7 +34,6 @@ from sumi.pretrained import shipped
 from sumi.process.chain import LinearBeta
 from sumi.process.schedule import Schedule
 from sumi.process.schedules import ScheduleConfig
-from sumi.progress import Count
 from sumi.training.run_folder import RunFolder
 
 SCHEDULES: Final[dict[str, ScheduleConfig]] = {cls.name: cls() for cls in get_args(ScheduleConfig)}

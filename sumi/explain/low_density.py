@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count, Progress
 from sumi.data.batch import Batch
 from sumi.data.vectors import VectorDataset
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
@@ -33,7 +34,6 @@ from sumi.objectives.denoising import DenoisingLoss
 from sumi.objectives.objective import Objective
 from sumi.process.exploding import Ladder
 from sumi.process.schedule import NoiseLevel, Schedule, noise_level
-from sumi.progress import Count, Progress
 from sumi.randomness import Purpose, generator, normal, uniform
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.langevin import AnnealedLangevin

@@ -22,6 +22,7 @@ from typing import Final
 
 import torch
 
+from sumi.boundary.progress import Count, Progress
 from sumi.data.config import DataConfig
 from sumi.data.dataset import evenly_spaced
 from sumi.data.load import load_images
@@ -35,7 +36,6 @@ from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.unet import UNetConfig
-from sumi.progress import Count, Progress
 from sumi.training.config import TrainingConfig
 from sumi.training_run import Events, train
 

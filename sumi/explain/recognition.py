@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
 from sumi.features.learned import train_classifier
@@ -21,7 +22,6 @@ from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
 from sumi.metrics.intervals import Estimate, share
 from sumi.process.gaussian import add_noise, expand
 from sumi.process.schedule import NoiseLevel, Schedule, at_log_snr, deviation, noise_levels
-from sumi.progress import Count
 from sumi.randomness import Purpose, normal, uniform
 
 HELD_OUT = 0.25

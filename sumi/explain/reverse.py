@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.evaluation.loss_by_noise import ITEMS, LossByNoise, loss_by_noise, probe_times
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import size, trajectory
 from sumi.process.schedule import noise_level
-from sumi.progress import Count, counting_one
 
 SHOWN = 11
 

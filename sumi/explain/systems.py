@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.figures.canvas import GREY, INK, SavedFigure, canvas, save
 from sumi.figures.files import write_picture
@@ -12,7 +13,6 @@ from sumi.models.baselines.likelihood import likelihood_of_baseline
 from sumi.models.baselines.model import BaselineModel
 from sumi.models.classifier import ClassifierModel
 from sumi.models.model import GenerativeModel
-from sumi.progress import Count, counting_one
 
 SHOWN = 25
 MEASURED, DRAWS = 64, 16

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, everything
 from sumi.explain.density import draw_density, draw_energy, is_energy
 from sumi.explain.reverse import draw_loss, held_out_loss
@@ -16,7 +17,6 @@ from sumi.figures.vectors import draw
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory
 from sumi.process.schedule import deviation, noise_level, noise_levels
-from sumi.progress import Count, counting_one
 from sumi.randomness import Purpose, normal
 
 SHOWN = 6

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sumi.boundary.arguments import path, torch_defaults
+from sumi.boundary.config import from_json, parse_json, to_json
 from sumi.boundary.files import write_whole
-from sumi.config import from_json, parse_json, to_json
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel

@@ -16,6 +16,7 @@ from sumi.autoencoders.preview import FITTED, LinearPreview
 from sumi.autoencoders.tiling import tiled
 from sumi.boundary.arguments import finite, whole
 from sumi.boundary.files import write_text
+from sumi.boundary.progress import one_shown
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.data.items import Items, read_items
 from sumi.data.spec import DataSpec
@@ -24,7 +25,6 @@ from sumi.models.model import RunDescription, SystemConfig, TrainedModel
 from sumi.models.samples import Samples
 from sumi.models.size import bounded
 from sumi.objectives.reconstruction import ReconstructionLoss, ReconstructionObjective, Trained
-from sumi.progress import one_shown
 from sumi.training.run_folder import RunFolder
 
 TILE = 512

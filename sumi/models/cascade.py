@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.boundary.arguments import real
+from sumi.boundary.progress import one_shown
 from sumi.conditioning.cascade import cascade, stage_seed
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioners import ConditioningConfig
@@ -41,7 +42,6 @@ from sumi.networks.unet import UNetConfig
 from sumi.objectives.objective import Objective
 from sumi.objectives.times import LogitNormalTimes
 from sumi.process.continuous import Flow
-from sumi.progress import one_shown
 from sumi.randomness import Purpose, normal
 from sumi.sampling.sampler import Guidance, Sampling
 from sumi.text.encoder import OwnEncoderConfig

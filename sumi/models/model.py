@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from sumi.boundary.arguments import MOST_COUNT, path, whole
+from sumi.boundary.config import to_json
 from sumi.boundary.files import write_text
 from sumi.boundary.group import local_rank
-from sumi.config import to_json
+from sumi.boundary.progress import Count
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.images import ImageSpec
@@ -35,7 +36,6 @@ from sumi.data.specs import SPECS
 from sumi.errors import InputError, writing
 from sumi.models.formats import FORMAT
 from sumi.objectives.objective import Objective
-from sumi.progress import Count
 from sumi.training.checkpoint import JSON, Checkpoint, not_finite, save_checkpoint, sync_folder
 from sumi.training.config import TrainingConfig
 from sumi.training.run_folder import RunFolder

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.boundary.arguments import path, shown, torch_defaults, whole
-from sumi.config import from_json
+from sumi.boundary.config import from_json
 from sumi.errors import InputError
 from sumi.models.attributes import JudgeConfig
 from sumi.models.autoencoder import AutoencoderConfig

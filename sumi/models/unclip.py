@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.boundary.arguments import MOST_COUNT, real, torch_defaults, whole
+from sumi.boundary.config import to_json
 from sumi.conditioning.cascade import stage_seed
 from sumi.conditioning.embedding import EmbeddingConditioning, reranked
 from sumi.conditioning.text import Prompts, TextConditioning, captions_of
-from sumi.config import to_json
 from sumi.data.dataset import Dataset
 from sumi.data.embedded import EmbeddedDataset
 from sumi.data.images import ImageDataset, ImageSpec

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.load import peek
 from sumi.data.molecules import MoleculeSpec

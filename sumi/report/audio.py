@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.files import write_text, write_whole
+from sumi.boundary.progress import counting_one
 from sumi.data.audio import AudioSpec
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.data.sound_files import to_levels, wav
@@ -21,7 +22,6 @@ from sumi.figures.spectrograms import spectrograms
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
-from sumi.progress import counting_one
 from sumi.randomness import Purpose, generator
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.files import write_text
+from sumi.boundary.progress import counting_one
 from sumi.evaluation.autoencoder import AutoencoderEvaluation, evaluate_reconstruction
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.options import Options
@@ -14,7 +15,6 @@ from sumi.evaluation.result import Measured
 from sumi.figures.pictures import png, side_by_side
 from sumi.metrics.intervals import Estimate
 from sumi.models.autoencoder import AutoencoderModel
-from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import percent

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from math import exp
 
 from sumi.boundary.files import write_text
+from sumi.boundary.progress import counting_one
 from sumi.data.dataset import Dataset
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.figures.charts import accuracy_by_noise_level
 from sumi.models.classifier import AccuracyByNoise, ClassifierModel
-from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import amount, percent

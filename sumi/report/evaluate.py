@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, path, shown, torch_defaults, whole
+from sumi.boundary.progress import Count, count_shown, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.data.spec import expect
 from sumi.errors import InputError
@@ -34,7 +35,6 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.models.run import load
 from sumi.models.unclip import UnclipModel
-from sumi.progress import Count, count_shown, counting_one
 from sumi.randomness import Purpose, generator
 from sumi.report.audio import evaluate_audio
 from sumi.report.autoencoder import evaluate_autoencoder

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.boundary.files import write_text, write_whole
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced, everything
 from sumi.evaluation.generalization import Generalization
 from sumi.evaluation.guidance import TradeOff
@@ -24,7 +25,6 @@ from sumi.metrics.copies import nearest
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.model import GenerativeModel
-from sumi.progress import Count, counting_one
 from sumi.report.made import checked, how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Verdict, write_report
 from sumi.report.prior import prior_section

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from sumi.boundary.progress import Count
 from sumi.data.config import DataConfig
 from sumi.data.dataset import evenly_spaced
 from sumi.data.load import load_images
 from sumi.errors import InputError
 from sumi.explain.introduction.claim import Chapter, Claim, Finding
 from sumi.explain.introduction.experiments import run_experiments
-from sumi.progress import Count
 from sumi.report.page import Figure, Section, Verdict, write_report
 
 INTRODUCTION: Final = "introduction"

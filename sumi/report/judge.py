@@ -5,12 +5,12 @@ from collections import Counter
 from dataclasses import asdict
 
 from sumi.boundary.files import write_text
+from sumi.boundary.progress import counting_one
 from sumi.data.dataset import Dataset, everything
 from sumi.evaluation.attributes import JudgeEvaluation, Known, mentioned_in, readings
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.models.attributes import JudgeModel, attributes_of
-from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import amount, percent

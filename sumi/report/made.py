@@ -7,7 +7,7 @@ from typing import Final
 import torch
 
 from sumi import __version__
-from sumi.config import describe
+from sumi.boundary.config import describe
 from sumi.data.dataset import Dataset, evenly, few
 from sumi.evaluation.during_training import held_out_losses
 from sumi.figures.charts import loss_by_noise_level, loss_curve

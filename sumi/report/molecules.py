@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sumi.boundary.files import write_text, write_whole
+from sumi.boundary.progress import counting_one
 from sumi.conditioning.condition import Condition
 from sumi.data.dataset import Dataset, everything
 from sumi.data.molecules import MoleculeDataset
@@ -25,7 +26,6 @@ from sumi.figures.molecules import MOST, sheet_of_formulas
 from sumi.metrics.intervals import Estimate, mean_of
 from sumi.metrics.molecules import Judged, PropertyJudge, figures, length_distance
 from sumi.models.molecules.model import MoleculeModel
-from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import percent

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from sumi.boundary.files import given_path, refuse_folder, short_name, write_text, write_whole
+from sumi.boundary.progress import counting_one
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress, divide, escaped, evenly_spaced, every_label, everything
 from sumi.data.folder import load_folder
@@ -38,7 +39,6 @@ from sumi.figures.files import is_own
 from sumi.figures.pictures import png, side_by_side
 from sumi.models.model import GenerativeModel, pick_device
 from sumi.models.run import load
-from sumi.progress import counting_one
 from sumi.report.images import SHOWN, copying, nearest_pairs
 from sumi.report.page import Figure, Section, write_report
 from sumi.report.sections import classes, fine_detail

@@ -9,6 +9,7 @@ from typing import Final
 from torch import Tensor
 
 from sumi.boundary.files import write_text, write_whole
+from sumi.boundary.progress import counting_one
 from sumi.data.dataset import evenly_spaced
 from sumi.data.spec import expect
 from sumi.data.symbols import SymbolDataset
@@ -19,7 +20,6 @@ from sumi.metrics.intervals import Estimate
 from sumi.metrics.symbols import Shares
 from sumi.models.symbols.model import SymbolModel
 from sumi.models.symbols.trajectory import trajectory
-from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import amount

@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
+from sumi.boundary.progress import duration
 from sumi.errors import InputError
 from sumi.evaluation.during_training import RISES
 from sumi.models.model import TrainedModel
-from sumi.progress import duration
 from sumi.recipes import build
 from sumi.training.metrics_log import Value, read
 from sumi.training.run_folder import RunFolder

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from sumi.boundary.files import write_text, write_whole
+from sumi.boundary.progress import counting_one
 from sumi.data.dataset import Dataset, evenly_spaced, everything
 from sumi.errors import InputError
 from sumi.evaluation.options import Options
@@ -23,7 +24,6 @@ from sumi.metrics.intervals import Estimate, share
 from sumi.metrics.kernel_distance import energy_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
-from sumi.progress import counting_one
 from sumi.report.made import how_it_was_made, training_curve
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.report.words import amount

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Literal, TypedDict, cast, get_args
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, listed, real, shown, whole
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule
 from sumi.sampling.solvers import BIT_SOLVERS, SOLVERS

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.denoising.categorical import SymbolDenoiser, log_clean
 from sumi.errors import InputError
 from sumi.process.binomial import kept

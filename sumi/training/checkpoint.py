@@ -36,8 +36,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sumi.boundary.config import parse_json
 from sumi.boundary.files import contents
-from sumi.config import parse_json
 from sumi.errors import InputError, SumiError
 from sumi.training.manifest import (
     FILES,

@@ -32,8 +32,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from sumi.boundary.config import parse_json
 from sumi.boundary.files import contents, refuse_folder, write_text
-from sumi.config import parse_json
 from sumi.errors import InputError, writing
 from sumi.figures.files import is_own
 from sumi.pretrained.shipped import names, shipped

@@ -29,13 +29,13 @@ import torch
 from torch import Tensor, nn
 
 from sumi.boundary.group import group
+from sumi.boundary.progress import Progress, duration
 from sumi.data.batch import batch_of
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError, SumiError
 from sumi.networks.dropout import masks_by_position
 from sumi.networks.low_rank import frozen, without
 from sumi.objectives.objective import Objective
-from sumi.progress import Progress, duration
 from sumi.randomness import Purpose, generator, permutation
 from sumi.training.checkpoint import (
     JSON,

@@ -13,11 +13,11 @@ from benchmarks import baselines_stability, equal_time
 from benchmarks.baselines_stability import Line, Outcome, attempt, outcome
 from benchmarks.baselines_systems import Digits
 from benchmarks.equal_time import Enough, Stopwatch, System, cpu_per_step, steps_for, trained, turn
+from sumi.boundary.progress import Progress
 from sumi.data.pixels import PixelRange
 from sumi.errors import InputError
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.precision_recall import figures
-from sumi.progress import Progress
 
 TINY = System("vae", ("network.widths=16", "network.latent=2", "training.batch_size=8", "training.sample_every=0"))
 

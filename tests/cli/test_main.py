@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sumi.boundary.config import to_json
 from sumi.cli.demo import FIRST, RECIPE, SETTINGS
 from sumi.cli.main import COMMANDS, build_parser, main, with_options
-from sumi.config import to_json
 from sumi.data.images import ImageSpec
 from sumi.models.model import RunDescription
 from sumi.training.run_folder import RunFolder

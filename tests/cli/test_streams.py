@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sumi.boundary.progress import counting_of
 from sumi.cli.main import COMMANDS, main
 from sumi.errors import printable
-from sumi.progress import counting_of
 
 PROGRAM = [sys.executable, "-c", "import sys; from sumi.cli.main import main; sys.exit(main())"]
 TINY = [
@@ -157,7 +157,7 @@ def test_a_dumb_terminal_gets_plain_lines(capsys: pytest.CaptureFixture[str], mo
     from rich.console import Console
 
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr("sumi.progress.time.monotonic", iter(range(0, 100, 10)).__next__)
+    monkeypatch.setattr("sumi.boundary.progress.time.monotonic", iter(range(0, 100, 10)).__next__)
     with counting_of(Console(force_terminal=True, soft_wrap=True, highlight=False)) as count:
         count("reading \x1b[31mx", 1, 2)
     assert capsys.readouterr().out == "reading \\x1b[31mx 1/2\n"

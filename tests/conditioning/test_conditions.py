@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sumi.boundary.config import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import (
@@ -25,7 +26,6 @@ from sumi.conditioning.image import (
 from sumi.conditioning.labels import TOKENS
 from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.conditioning.values import ValuesConditioner, column_of
-from sumi.config import override
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from sumi import recipes
+from sumi.boundary.config import override
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.labels import LabelConditioner, LabelConditioning
-from sumi.config import override
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from sumi.boundary.config import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.text import TextConditioner, TextConditioning, drawn, texts_of
-from sumi.config import override
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from sumi import recipes
-from sumi.config import from_json, override, to_json
+from sumi.boundary.config import from_json, override, to_json
 from sumi.data.audio import AudioSpec
 from sumi.data.config import DataConfig
 from sumi.data.dataset import evenly, everything

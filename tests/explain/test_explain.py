@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from sumi import recipes
-from sumi.config import override
+from sumi.boundary.config import override
 from sumi.data.config import DataConfig
 from sumi.data.dataset import every_label, everything
 from sumi.data.images import ImageDataset, ImageSpec

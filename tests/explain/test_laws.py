@@ -12,7 +12,7 @@ import torch
 from scipy import integrate, stats
 from torch import Tensor, nn
 
-from sumi.config import differences
+from sumi.boundary.config import differences
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset, ImageSpec

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from sumi import recipes
+from sumi.boundary.config import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
-from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset
 from sumi.data.load import load as load_data

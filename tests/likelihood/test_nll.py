@@ -18,8 +18,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from sumi import recipes
+from sumi.boundary.config import override
 from sumi.cli.main import main
-from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset, ImageSpec
 from sumi.data.load import load

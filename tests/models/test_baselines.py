@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from sumi import recipes
+from sumi.boundary.config import override
 from sumi.cli.main import main
-from sumi.config import override
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.errors import InputError

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi import recipes
+from sumi.boundary.config import from_json, override, to_json
 from sumi.cli.main import main
-from sumi.config import from_json, override, to_json
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.load import load_images

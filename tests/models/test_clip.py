@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sumi import recipes
+from sumi.boundary.config import from_json, to_json
 from sumi.cli.main import main
-from sumi.config import from_json, to_json
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.dataset import every_label, everything

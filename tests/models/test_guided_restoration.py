@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sumi import recipes
+from sumi.boundary.config import override
 from sumi.cli.main import main
-from sumi.config import override
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.denoising.denoiser import NetworkDenoiser

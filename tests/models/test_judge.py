@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sumi import recipes
-from sumi.config import from_json, to_json
+from sumi.boundary.config import from_json, to_json
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.dataset import everything

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 import sumi
+from sumi.boundary.config import override
 from sumi.cli.main import main
-from sumi.config import override
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.open import open_data

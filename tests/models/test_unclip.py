@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from sumi.boundary.config import override
 from sumi.cli.main import main
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.embedding import EmbeddingConditioner, EmbeddingConditioning, reranked
-from sumi.config import override
 from sumi.data.batch import Batch, batch_of
 from sumi.data.dataset import everything
 from sumi.data.embedded import EmbeddedDataset

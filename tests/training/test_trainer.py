@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.config import override
+from sumi.boundary.config import override
+from sumi.boundary.progress import duration
 from sumi.data.batch import Batch
 from sumi.data.config import DataConfig
 from sumi.data.vectors import VectorDataset
@@ -20,7 +21,6 @@ from sumi.errors import InputError
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.run import load
 from sumi.objectives.objective import Objective
-from sumi.progress import duration
 from sumi.training.checkpoint import find_checkpoints, load_checkpoint
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA

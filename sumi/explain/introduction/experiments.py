@@ -5,12 +5,12 @@ from typing import Final
 
 from torch import Tensor
 
+from sumi.boundary.progress import Count
 from sumi.explain.introduction.claim import Chapter, Claim, Finding
 from sumi.explain.introduction.learning import BOUND, SCORES
 from sumi.explain.introduction.noising import NOISING
 from sumi.explain.introduction.reverse import REVERSE, SAMPLING
 from sumi.explain.introduction.systems import GUIDANCE, SYSTEMS
-from sumi.progress import Count
 
 CHAPTERS: Final[tuple[Chapter, ...]] = (NOISING, REVERSE, BOUND, SAMPLING, SCORES, GUIDANCE, SYSTEMS)
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, torch_defaults, whole
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly_spaced
 from sumi.data.items import Items, read_items
 from sumi.errors import InputError
 from sumi.likelihood import dequantize
 from sumi.likelihood.figures import Mean
-from sumi.progress import Count, counting_one
 
 if TYPE_CHECKING:
     from sumi.models.baselines.model import BaselineModel

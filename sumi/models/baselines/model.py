@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.boundary.arguments import torch_defaults
+from sumi.boundary.progress import Count, count_shown, one_shown
 from sumi.data.batch import Batch
 from sumi.data.items import Items
 from sumi.data.spec import DataSpec
@@ -21,7 +22,6 @@ from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, rea
 from sumi.models.samples import Samples
 from sumi.models.size import bounded
 from sumi.objectives.objective import Objective
-from sumi.progress import Count, count_shown, one_shown
 from sumi.randomness import Purpose
 
 NetworkConfig = VAEConfig | GANConfig | PixelCNNConfig

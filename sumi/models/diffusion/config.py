@@ -7,8 +7,8 @@ from abc import ABC
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
+from sumi.boundary.config import describe, nearest, override, to_json
 from sumi.conditioning.conditioners import ConditioningConfig
-from sumi.config import describe, nearest, override, to_json
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import (
     ParameterizationConfig,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sumi.boundary.arguments import torch_defaults, whole
 from sumi.boundary.files import write_text
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly_spaced
 from sumi.errors import InputError
 from sumi.likelihood.figures import Mean
@@ -26,7 +27,6 @@ from sumi.likelihood.grid_flow import integrator
 from sumi.models.diffusion.autoencoder import NoAutoencoder
 from sumi.models.diffusion.likelihood import OdeLikelihood
 from sumi.models.diffusion.space import LatentSpace
-from sumi.progress import Count, counting_one
 from sumi.randomness import Purpose, normal
 from sumi.training.run_folder import RunFolder
 

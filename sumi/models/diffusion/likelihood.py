@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, torch_defaults, whole
-from sumi.config import nearest
+from sumi.boundary.config import nearest
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly, evenly_spaced
 from sumi.data.items import Items
 from sumi.denoising.binomial import BinomialDenoiser
@@ -54,7 +55,6 @@ from sumi.metrics.intervals import t_quantile
 from sumi.models.diffusion.dequantizer import LearnedDequantizer, train_dequantizer
 from sumi.objectives.times import GridTimes
 from sumi.process.schedule import NoiseLevel, noise_level
-from sumi.progress import Count, counting_one
 from sumi.randomness import SampleNoise
 from sumi.sampling.time_grid import log_snr, snap
 from sumi.training.run_folder import RunFolder

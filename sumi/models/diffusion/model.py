@@ -18,6 +18,7 @@ from torch import Tensor
 from sumi.autoencoders.mdct import BandScale
 from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.arguments import MOST_COUNT, finite, real, shown, sides, torch_defaults, whole
+from sumi.boundary.progress import Count, count_shown, one_shown
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
 from sumi.conditioning.text import Prompts, TextConditioner
@@ -45,7 +46,6 @@ from sumi.models.samples import Samples
 from sumi.operators.linear import AnyOperator
 from sumi.process.binomial import Binomial
 from sumi.process.schedule import NoiseLevel, deviation, noise_level
-from sumi.progress import Count, count_shown, one_shown
 from sumi.randomness import Purpose, SampleNoise, normal
 from sumi.sampling.inversion import REVERSIBLE, invert, slerp
 from sumi.sampling.sample import Callback, sample

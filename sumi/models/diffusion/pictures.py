@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.boundary.arguments import tensor
-from sumi.config import nearest
+from sumi.boundary.config import nearest
 from sumi.data.decode import Layer
 from sumi.data.files import is_made, save, write_images
 from sumi.data.frame import WHITE, Frame, in_words

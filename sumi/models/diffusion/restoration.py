@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from sumi.boundary.arguments import MOST_COUNT, real, shown, sides, torch_defaults, whole
+from sumi.boundary.config import nearest
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import SmallConditioning
-from sumi.config import nearest
 from sumi.data.items import Items, read_items, read_picture
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError

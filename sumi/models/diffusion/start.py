@@ -10,8 +10,8 @@ from typing import Final
 import torch
 from torch import nn
 
+from sumi.boundary.config import differences, override
 from sumi.conditioning.labels import LabelConditioner
-from sumi.config import differences, override
 from sumi.data.dataset import few
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise

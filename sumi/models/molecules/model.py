@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import torch_defaults, whole
+from sumi.boundary.progress import one_shown
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.sizes import SizeByValues
 from sumi.data.molecules import MoleculeSpec, by_size, centred, is_atom
@@ -27,7 +28,6 @@ from sumi.models.model import GenerativeModel, read_indices
 from sumi.models.samples import Samples
 from sumi.objectives.molecules import SIZES
 from sumi.process.schedule import NoiseLevel, deviation, noise_level
-from sumi.progress import one_shown
 from sumi.randomness import Purpose, SampleNoise, normal, uniform
 from sumi.restoration.scaffold import Scaffolded
 from sumi.sampling.sample import sample

@@ -12,10 +12,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from sumi.boundary.config import to_json
 from sumi.conditioning.conditioners import build_conditioners
 from sumi.conditioning.sizes import SizeByValues
 from sumi.conditioning.values import MEASURED, ValuesConditioning
-from sumi.config import to_json
 from sumi.data.molecules import MoleculeSpec
 from sumi.data.spec import DataSpec, expect
 from sumi.denoising.denoiser import NetworkDenoiser

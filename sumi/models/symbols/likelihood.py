@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly_spaced
 from sumi.errors import InputError
 from sumi.metrics.intervals import Estimate, mean_of
 from sumi.models.symbols.model import SymbolModel
-from sumi.progress import Count, counting_one
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, real, torch_defaults, whole
+from sumi.boundary.config import nearest
+from sumi.boundary.progress import one_shown
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.labels import Labels
-from sumi.config import nearest
 from sumi.data.dataset import everything
 from sumi.data.open import open_data
 from sumi.data.spec import expect
@@ -21,7 +22,6 @@ from sumi.errors import InputError
 from sumi.likelihood.categorical import continuous_bound
 from sumi.models.model import GenerativeModel, read_indices
 from sumi.models.samples import Samples
-from sumi.progress import one_shown
 from sumi.randomness import SampleNoise
 from sumi.sampling.symbols import (
     UNKNOWN,

@@ -7,10 +7,10 @@ from typing import ClassVar, Final
 from torch import nn
 
 from sumi.boundary.arguments import MOST_COUNT, real, whole
+from sumi.boundary.config import nearest, to_json
 from sumi.conditioning.conditioner import Conditioner, Conditioners
 from sumi.conditioning.labels import LabelConditioning
 from sumi.conditioning.values import ValuesConditioner, ValuesConditioning
-from sumi.config import nearest, to_json
 from sumi.data.spec import DataSpec, expect
 from sumi.data.symbols import SymbolSpec
 from sumi.denoising.categorical import CategoricalDenoiser

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sumi import recipes
-from sumi.config import describe, differences, from_json, override, to_json
+from sumi.boundary.config import describe, differences, from_json, override, to_json
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.errors import InputError
