@@ -241,7 +241,8 @@ def _train_on(
         _refuse_existing(folder, part.data, resume)
         events.say(f"training {folder.path.name} {'' if config.composed else 'first, '}in {folder.path}")
         own = reduced(dataset, part.data.reduce // config.data.reduce)
-        own = config.data_of(part, own, run, pick_device(device), events.reading)
+        with group().in_turn():
+            own = config.data_of(part, own, run, pick_device(device), events.reading)
         return _train_on(own, part, folder, device, resume, events, ())
 
     config = config.of_data(dataset)

@@ -244,8 +244,8 @@ def test_a_file_that_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_or_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert "does not exist" in one_line(DataConfig(str(tmp_path / "none.npy")))
     assert "cannot be read (File name too long)" in one_line(DataConfig("x" * 5000 + ".npy"))
-    (tmp_path / "mine.csv").write_text("1,2\n")
-    assert "or a .npy" in one_line(DataConfig(str(tmp_path / "mine.csv")))
+    (tmp_path / "mine.bin").write_bytes(b"12")
+    assert "a .npy or .npz, or a .txt or .csv of strings" in one_line(DataConfig(str(tmp_path / "mine.bin")))
 
 
 @pytest.mark.parametrize("change", [{"size": 8}, {"channels": 1}, {"flip": True}, {"dequantize": True}])

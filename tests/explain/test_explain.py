@@ -105,9 +105,9 @@ def test_the_loss_is_taken_on_held_out_images_of_all_classes(tmp_path: Path, mon
     _, held_out = ordered.split(0.5)
     assert len(held_out) > ITEMS
 
-    def record(denoiser, images, times, *, seed):
+    def record(denoiser, images, times, *, seed, progress):
         seen.extend(images)
-        return loss_by_noise(denoiser, images[:2], times[:1], seed=seed)
+        return loss_by_noise(denoiser, images[:2], times[:1], seed=seed, progress=progress)
 
     monkeypatch.setattr("sumi.explain.reverse.loss_by_noise", record)
     held_out_loss(model, ordered)
