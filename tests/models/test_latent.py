@@ -322,7 +322,7 @@ def test_what_is_measured_of_the_picture_is_followed_through_the_decoder(model: 
     free = model.sample(4, steps=30)
     errors = [(shrink(made) - small).square().mean() for made in (guided, free)]
     assert errors[0] < 0.5 * errors[1]
-    with pytest.raises(InputError, match="not linear"):
+    with pytest.raises(InputError, match="needs a linear operator of pixels; choose dps"):
         model.upscale(small, 2, 1, method="pigdm")
 
 
