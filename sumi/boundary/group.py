@@ -12,6 +12,7 @@ it: an engine that waits for a lost process waits for ever.
 import os
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -229,6 +230,11 @@ class _Watch:
         self.over.set()
         self.thread.join()
         self._set(f"alive/{self.rank}", LEFT)
+        others = [rank for rank in range(self.size) if rank != self.rank] if self.rank == 0 else []
+        for _ in range(4):  # without a launcher the first process keeps the store, which the others need to the end
+            if all(self._get(f"alive/{rank}") == LEFT for rank in others):
+                break
+            time.sleep(BEAT)
 
     def is_of_first(self, line: str) -> bool:
         """Whether the first process, another than this, ends with the same ``line``."""

@@ -96,8 +96,10 @@ def test_the_loss_is_the_bound_per_symbol(data: Path) -> None:
     """Its mean over batches of evenly spread times is that of `bits`, of the same weights and strings."""
     config = override(build("symbols", DataConfig(str(data))), [*TINY, "times.start=1e-6"])
     dataset = open_data(str(data), config.data)
-    objective = config.build(dataset.spec)
-    torch.nn.init.normal_(objective.model.network.out.weight, std=0.2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        objective = config.build(dataset.spec)
+        torch.nn.init.normal_(objective.model.network.out.weight, std=0.2)
     items = torch.arange(16).numpy()
     whole = [objective(batch_of(dataset, items, items, step=step, seed=0)).mean() for step in range(60)]
     from sumi.likelihood.categorical import continuous_bound
