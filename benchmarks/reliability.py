@@ -38,6 +38,7 @@ from tests.training.test_checkpoint import Crash, Disk, scenes, versions
 SETTINGS = (
     *("network.widths=16", "network.blocks=1", "network.embedding=16", "sampling.steps=4"),
     *("training.batch_size=8", "training.checkpoint_every=10", "training.sample_every=0", "training.log_every=10"),
+    "training.check_every=100",
 )
 
 
