@@ -43,8 +43,8 @@ def add_settings(parser: argparse.ArgumentParser, of: str, command: str) -> None
     )
 
 
-SHORT: Final = 120
-"""Seconds of training after which a full report takes no longer than that."""
+SHORT: Final = 600
+"""Seconds of training after which a full report hardly takes longer than that."""
 
 
 def is_quick(report: str, model: TrainedModel, seconds: float) -> bool:
@@ -69,7 +69,7 @@ def add_end(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "full", "quick", "none"),
         default="auto",
         help="at the end: full measures distances to real images; quick only shows samples and losses; auto (default) "
-        f"is quick after less than {SHORT} s of training",
+        f"is quick after less than {SHORT // 60} minutes of training",
     )
 
 
