@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -70,6 +71,7 @@ class Group:
         known = signature(DistributedDataParallel.__init__).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # until torch 2.12
         settings: dict[str, Any] = {name: False}  # every process computes its own
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # of channels_last
         return DistributedDataParallel(module, find_unused_parameters=True, **settings)
 
     def exchange(self, module: "nn.Module", now: bool) -> AbstractContextManager[None]:
