@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
-from sumi.boundary.config import override
+from sumi.boundary.config import describe, override
 from sumi.data.files import Writing
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import RunDescription
 from sumi.models.run import load, read_run
 from sumi.pretrained.shipped import CARD, PLACE, PROMPTS, SHEET, Card
 from sumi.training.metrics_log import read
@@ -42,6 +43,15 @@ def seconds(run: RunFolder) -> float:
     return found
 
 
+def by_name(description: RunDescription) -> RunDescription:
+    """The description with the names of the runs that the model came from, not their places on this machine."""
+    config, start = description.config, description.start
+    teacher = [value for name, value, _ in describe(config) if name == "objective.teacher.source"]
+    if teacher:
+        config = override(config, [f"objective.teacher.source={Path(json.loads(teacher[0])).name}"])
+    return replace(description, config=config, start=start and replace(start, source=Path(start.source).name))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
@@ -54,7 +64,7 @@ def main() -> None:
     parser.add_argument("--teacher", nargs="*", default=[], metavar="RUN", help="of a student, whose seconds count too")
     options = parser.parse_args()
     model, run, place = load(options.run, DiffusionModel), RunFolder(options.run), PLACE / options.name
-    model.description = replace(model.description, config=override(model.config, options.set))
+    model.description = by_name(replace(model.description, config=override(model.config, options.set)))
     model.save(place, half=True)
     shutil.copy(run.metrics_file, place / run.metrics_file.name)
     prompts = options.prompts.read_text().splitlines() if options.prompts else None

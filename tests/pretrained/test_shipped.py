@@ -1,6 +1,7 @@
 """Models that come with the package: found by name, read where they are, and never written to."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import torch
 from PIL import Image
 
 import sumi
+from scripts.ship import by_name
+from sumi.boundary.config import override
 from sumi.cli.main import main
 from sumi.distillation import student_of
 from sumi.errors import InputError
 from sumi.explain.explain import explain
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import Start
 from sumi.models.run import read_run
 from sumi.pretrained import shipped
 from sumi.training.run_folder import RunFolder
@@ -186,3 +190,20 @@ def test_models_lists_them_and_prints_a_card(package: Path, capsys) -> None:
 def test_where_there_is_no_such_run_the_names_are_offered(package: Path) -> None:
     with pytest.raises(InputError, match="give a folder that `sumi train` made, or one of noise"):
         sumi.load("nose")
+
+
+def test_the_models_of_the_package_name_no_place_of_the_machine_that_trained_them() -> None:
+    real = Path(sumi.__file__).parent / "pretrained"
+    configs = sorted(real.glob("*/config.json"))
+    assert len(configs) >= 3
+    for file in configs:
+        assert '"/' not in file.read_text(), file
+
+
+def test_shipped_a_student_names_its_teacher(package: Path) -> None:
+    own = student_of(sumi.load("noise"), method="progressive")
+    placed = override(own, ["objective.teacher.source=/home/one/runs/teacher"])
+    description = replace(sumi.load("noise").description, config=placed, start=Start("/home/one/runs/teacher", 3, "0"))
+    shown = by_name(description)
+    assert shown.start is not None
+    assert (shown.start.source, shown.config.objective.teacher.source) == ("teacher", "teacher")
