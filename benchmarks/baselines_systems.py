@@ -12,7 +12,7 @@ from sumi.data.builtin import load_digits
 from sumi.data.config import DataConfig
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.images import learn_features
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel
 

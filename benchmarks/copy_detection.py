@@ -31,9 +31,9 @@ from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
-from sumi.features.learned import train_classifier
-from sumi.features.network import FeatureNetwork
 from sumi.metrics.copies import copy_ratios, copying, nearest
+from sumi.metrics.features.learned import train_classifier
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.intervals import share
 from sumi.models.model import GenerativeModel
 from sumi.models.run import load

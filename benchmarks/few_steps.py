@@ -30,7 +30,7 @@ from sumi.data.dataset import everything
 from sumi.distillation import distil
 from sumi.errors import SumiError
 from sumi.evaluation.images import learn_features
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuning import tune

@@ -42,9 +42,9 @@ from sumi.data.items import BYTES
 from sumi.data.load import load as load_data
 from sumi.evaluation.autoencoder import evaluate_reconstruction
 from sumi.evaluation.images import learn_features
-from sumi.features.network import FeatureNetwork
 from sumi.figures.canvas import canvas, save
 from sumi.figures.pictures import image_grid, png
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.autoencoder import AutoencoderModel

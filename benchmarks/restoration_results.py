@@ -32,8 +32,8 @@ from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.data.images import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.images import learn_features
-from sumi.features.network import FeatureNetwork
 from sumi.figures.pictures import png, side_by_side
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.perceptual import perceptual_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import SampleOptions

@@ -31,7 +31,7 @@ from sumi.evaluation.images import learn_features
 from sumi.evaluation.molecules import MoleculeEvaluation
 from sumi.evaluation.result import VectorEvaluation
 from sumi.evaluation.symbols import SymbolEvaluation
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.molecules import MoleculeFigures

@@ -36,8 +36,8 @@ from sumi.data.dataset import Dataset, everything
 from sumi.data.load import load_images
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.loss_by_noise import bootstrapped
-from sumi.features.network import FeatureNetwork
 from sumi.metrics.copies import copy_rate, copy_ratios
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel

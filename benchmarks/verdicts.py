@@ -30,8 +30,8 @@ from sumi.data.load import load
 from sumi.evaluation.generalization import Generalization, generalization
 from sumi.evaluation.images import evaluate
 from sumi.evaluation.loss_by_noise import LossByLogSnr, NoiseBin, bootstrapped
-from sumi.features.learned import train_classifier
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features.learned import train_classifier
+from sumi.metrics.features.network import FeatureNetwork
 
 SAMPLES, BINS, LOSSES = 300, 12, 300
 SIZES = {"digits": (700, 300), "fashion": (1000, 400)}

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1] / "sumi"
 FLOORS = [
     {"errors"},
     {"boundary", "pretrained", "randomness"},
-    {"process", "operators", "networks", "text"},
-    {"denoising", "features", "autoencoders"},
+    {"process", "operators", "networks"},
+    {"denoising", "autoencoders"},
     {"sampling", "metrics"},
     {"figures"},
     {"data"},
@@ -30,7 +30,6 @@ FLOORS = [
 # what a folder reaches by no way at all
 BLIND = {
     "networks": {"process", "denoising", "sampling", "guidance"},
-    "text": {"networks", "process", "denoising", "sampling", "data"},
     "data": {"process", "denoising", "sampling"},
     "conditioning": {"process", "denoising", "sampling", "guidance"},
     "evaluation": {"report"},

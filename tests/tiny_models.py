@@ -15,7 +15,7 @@ from sumi.data.pixels import PixelRange
 from sumi.data.vectors import VectorSpec
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients, PredictClean
-from sumi.features import network as features
+from sumi.metrics.features import network as features
 from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel

@@ -365,7 +365,7 @@ def read_prompts(options: argparse.Namespace) -> list[str]:
 
 def _prompts(model: DiffusionModel, options: argparse.Namespace, lines: list[str] | None) -> list[str] | None:
     """The prompt of each sample, checked: the lines one after the other, from the first again after the last."""
-    from sumi.text.prompt import prompts_of
+    from sumi.conditioning.prompt import prompts_of
 
     match options.prompt, lines:
         case None, None:

@@ -6,7 +6,7 @@
 Of several captions and the keywords of a picture one text is drawn each time that it is seen. The empty text, which is
 one token, is the unconditional value; so it has the padding that every other text has, and padding never counts.
 
-In sampling a token may count more or less than one (`sumi.text.prompt`), and two prompts may count together.
+In sampling a token may count more or less than one (`sumi.conditioning.prompt`), and two prompts may count together.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
+from sumi.conditioning.prompt import prompts_of, read_prompt, without_marks
+from sumi.conditioning.text_encoder import OwnEncoderConfig, TextEncoder
+from sumi.conditioning.tokens import PADDING
 from sumi.data.audio import AudioDataset
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset, evenly
@@ -27,12 +30,9 @@ from sumi.data.latents import LatentDataset
 from sumi.errors import InputError
 from sumi.networks.condition import ConditionShape, NetworkCondition
 from sumi.randomness import Purpose
-from sumi.text.encoder import OwnEncoderConfig, TextEncoder
-from sumi.text.prompt import prompts_of, read_prompt, without_marks
-from sumi.text.tokens import PADDING
 
 Prompts = str | Sequence[str]
-"""A prompt for all samples, or one for each (`sumi.text.prompt`)."""
+"""A prompt for all samples, or one for each (`sumi.conditioning.prompt`)."""
 Texts = tuple[tuple[str, ...], tuple[str, ...]]
 """The captions and the keywords of an image."""
 PROMPTS: Final = 2
@@ -80,7 +80,7 @@ class TextConditioner(Conditioner):
         self.encoder.fit([line for captions, keywords in set(self.texts) for line in (*captions, *keywords)])
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
-        """``given``: one prompt for all, or one for each sample (`sumi.text.prompt`). Raises InputError."""
+        """``given``: one prompt for all, or one for each sample (`sumi.conditioning.prompt`). Raises InputError."""
         ids = self.encoder.tokens([""]).repeat(len(indices), PROMPTS, 1)
         weights = torch.zeros(ids.shape)
         for row, prompt in enumerate(prompts_of(given, len(indices))):

@@ -1,8 +1,8 @@
 """Measurements of sound: distances of features of log-mel pictures, what a judge hears, copies, loudness.
 
-Features and judge are classifiers of log-mel pictures (`sumi.features.log_mel`) of different seeds. The judge also
-learns from half of the held-out clips, and so knows speakers that the model never heard; the other half says how often
-it is right of real clips.
+Features and judge are classifiers of log-mel pictures (`sumi.metrics.features.log_mel`) of different seeds. The judge
+also learns from half of the held-out clips, and so knows speakers that the model never heard; the other half says how
+often it is right of real clips.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from sumi.data.audio import AudioSpec
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.data.sound_files import LEVELS, clipped
 from sumi.evaluation.images import Distances, distances, look
-from sumi.features.learned import FEWEST_IMAGES, train_classifier, train_rotations
-from sumi.features.log_mel import as_images
-from sumi.features.network import FEWEST, FeatureNetwork
 from sumi.metrics.correlation import best_correlation
+from sumi.metrics.features.learned import FEWEST_IMAGES, train_classifier, train_rotations
+from sumi.metrics.features.log_mel import as_images
+from sumi.metrics.features.network import FEWEST, FeatureNetwork
 from sumi.metrics.intervals import Estimate, share
 
 COPY = 0.9

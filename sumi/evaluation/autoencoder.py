@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sumi.data.dataset import Dataset, evenly_spaced, everything
 from sumi.errors import InputError
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate, positive_mean
 from sumi.metrics.perceptual import perceptual_distance

@@ -23,7 +23,7 @@ from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.evaluation.sweep_measures import Accuracy, Distance, Variety
 from sumi.evaluation.sweeps import Sweep, in_random_order, sweep
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.guides import loaded

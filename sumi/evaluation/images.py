@@ -18,10 +18,10 @@ from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation.measures import MOST, Compared, Copies, Measures, Spectra, copies, scores, spectra, variety
-from sumi.features.learned import train_classifier, train_rotations
-from sumi.features.network import FEWEST, FeatureFacts, FeatureNetwork, check_values
-from sumi.features.space import FeatureSpace, SpaceFacts
 from sumi.metrics.classes import Balance, Clarity, ClassAccuracy, balance, clarity, class_accuracy
+from sumi.metrics.features.learned import train_classifier, train_rotations
+from sumi.metrics.features.network import FEWEST, FeatureFacts, FeatureNetwork, check_values
+from sumi.metrics.features.space import FeatureSpace, SpaceFacts
 from sumi.metrics.frechet import frechet_of_moments, plug_in_of_moments
 from sumi.metrics.inception_score import InceptionScore
 from sumi.metrics.intervals import Estimate, share

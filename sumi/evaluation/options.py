@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sumi.boundary.progress import Count
 from sumi.errors import InputError
 from sumi.evaluation.guidance import GuidanceSweep
-from sumi.features.open import LEARNED
+from sumi.metrics.features.open import LEARNED
 from sumi.models.attributes import JudgeModel
 from sumi.models.clip import ClipModel
 

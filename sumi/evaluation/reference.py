@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sumi.data.dataset import everything
 from sumi.evaluation.images import CHUNK, finite
-from sumi.features.space import FeatureSpace
+from sumi.metrics.features.space import FeatureSpace
 from sumi.metrics.moments import FeatureMoments, Moments
 from sumi.models.model import GenerativeModel
 

@@ -27,8 +27,8 @@ from sumi.data.dataset import everything
 from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
 from sumi.errors import InputError
 from sumi.evaluation.images import learn_features
-from sumi.features.network import FEWEST, FeatureNetwork
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.metrics.features.network import FEWEST, FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel

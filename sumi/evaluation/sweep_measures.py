@@ -19,9 +19,9 @@ from typing import Protocol
 from torch import Tensor
 
 from sumi.evaluation.measures import MOST, search_reach
-from sumi.features.network import FeatureNetwork
 from sumi.metrics.classes import real_accuracy
 from sumi.metrics.copies import copy_rate, copy_ratios, copying
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance, plug_in_frechet_distance
 from sumi.metrics.intervals import Estimate, share
 from sumi.metrics.kernel_distance import kernel_distance

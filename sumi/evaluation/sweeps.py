@@ -20,8 +20,8 @@ from sumi.boundary.progress import Count, counting_one
 from sumi.errors import InputError
 from sumi.evaluation.measures import Measures
 from sumi.evaluation.sweep_measures import Copies, Detail, Distance, Measure, Variety
-from sumi.features.network import FeatureNetwork
 from sumi.metrics.copies import OWN_NEIGHBOURS
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.permutation_test import exchange_p_values, exchanged
 from sumi.models.diffusion.model import DiffusionModel

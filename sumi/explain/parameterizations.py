@@ -30,8 +30,8 @@ from sumi.denoising.parameterization import ParameterizationConfig, PredictClean
 from sumi.denoising.weighting import ConstantWeighting, SNRWeighting, VelocityWeighting, WeightingConfig
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
-from sumi.features.network import FeatureNetwork
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.system import DiffusionConfig

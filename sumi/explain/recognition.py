@@ -16,9 +16,9 @@ from torch import Tensor
 from sumi.boundary.progress import Count
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
-from sumi.features.learned import train_classifier
-from sumi.features.network import FeatureNetwork
 from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
+from sumi.metrics.features.learned import train_classifier
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.intervals import Estimate, share
 from sumi.process.gaussian import add_noise, expand
 from sumi.process.schedule import NoiseLevel, Schedule, at_log_snr, deviation, noise_levels

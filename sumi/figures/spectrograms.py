@@ -1,4 +1,4 @@
-"""Pictures of sound: a spectrogram for each clip (`sumi.features.log_mel`), time to the right, pitch upwards."""
+"""Pictures of sound: a spectrogram (`sumi.metrics.features.log_mel`) a clip, time to the right, pitch upwards."""
 
 import math
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from sumi.features.log_mel import BANDS, FLOOR, log_mel, mel
 from sumi.figures.canvas import canvas, png_of
+from sumi.metrics.features.log_mel import BANDS, FLOOR, log_mel, mel
 
 MOST: Final = 25
 """Of more clips, the first are shown."""

@@ -57,7 +57,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.features.network import check_images
+from sumi.metrics.features.network import check_images
 from sumi.metrics.intervals import Estimate, ratio, share
 
 YARDSTICK = 0.01

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.features.network import FEWEST, check_features
+from sumi.metrics.features.network import FEWEST, check_features
 from sumi.metrics.intervals import Estimate, squared_distance
 from sumi.metrics.moments import FeatureMoments, Gaussians, Moments, check_one_space
 

@@ -33,7 +33,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from sumi.features.network import check_features
+from sumi.metrics.features.network import check_features
 from sumi.metrics.intervals import Estimate, squared_distance
 
 BLOCK = 512

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.features.network import check_features
+from sumi.metrics.features.network import check_features
 from sumi.metrics.intervals import Estimate, dependent_share, squared_distance
 
 BLOCK = 2**22  # distances held at once: 32 MiB of float64

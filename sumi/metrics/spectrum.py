@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.features.network import FEWEST, check_images
+from sumi.metrics.features.network import FEWEST, check_images
 from sumi.metrics.intervals import Estimate, heavy_tailed, positive_mean, ratio, squared_distance
 
 BLOCK = 2**22  # pixels transformed at once

@@ -25,6 +25,7 @@ from sumi.conditioning.conditioners import ConditioningConfig
 from sumi.conditioning.image import SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
 from sumi.conditioning.text import TextConditioning, texts_of
+from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
 from sumi.data.images import ImageSpec
 from sumi.data.spec import DataSpec, expect
@@ -44,7 +45,6 @@ from sumi.objectives.times import LogitNormalTimes
 from sumi.process.continuous import Flow
 from sumi.randomness import Purpose, normal
 from sumi.sampling.sampler import Guidance, Sampling
-from sumi.text.encoder import OwnEncoderConfig
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.run_folder import RunFolder
 

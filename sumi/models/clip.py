@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sumi.boundary.arguments import shown, torch_defaults
 from sumi.boundary.group import group
 from sumi.conditioning.text import drawn, texts_of
+from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.data.spec import DataSpec
@@ -28,7 +29,6 @@ from sumi.networks.vision import VisionConfig
 from sumi.objectives.contrastive import SigmoidLoss, SoftmaxLoss, gathered, named_by_all, repeated
 from sumi.objectives.objective import Objective
 from sumi.randomness import Purpose
-from sumi.text.encoder import OwnEncoderConfig
 
 BATCH: Final = 256
 TEMPLATE: Final = "a {}"

@@ -26,7 +26,9 @@ from sumi.boundary.arguments import MOST_COUNT, real, torch_defaults, whole
 from sumi.boundary.config import to_json
 from sumi.conditioning.cascade import stage_seed
 from sumi.conditioning.embedding import EmbeddingConditioning, reranked
+from sumi.conditioning.prompt import plain_texts
 from sumi.conditioning.text import Prompts, TextConditioning, captions_of
+from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
 from sumi.data.embedded import EmbeddedDataset
 from sumi.data.images import ImageDataset, ImageSpec
@@ -51,8 +53,6 @@ from sumi.objectives.times import LogitNormalTimes
 from sumi.process.continuous import Flow
 from sumi.sampling.inversion import slerp
 from sumi.sampling.sampler import Guidance, Sampling
-from sumi.text.encoder import OwnEncoderConfig
-from sumi.text.prompt import plain_texts
 from sumi.training.checkpoint import find_checkpoints
 from sumi.training.config import TrainingConfig
 from sumi.training.run_folder import RunFolder

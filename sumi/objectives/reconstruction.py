@@ -27,8 +27,8 @@ from sumi.boundary.group import group
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
-from sumi.features.learned import train_classifier, train_rotations
-from sumi.features.network import ConvolutionalClassifier
+from sumi.metrics.features.learned import train_classifier, train_rotations
+from sumi.metrics.features.network import ConvolutionalClassifier
 from sumi.metrics.perceptual import perceptual_distance
 from sumi.objectives.objective import Objective
 from sumi.randomness import Purpose

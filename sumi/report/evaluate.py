@@ -24,10 +24,10 @@ from sumi.evaluation.prior import evaluate_prior
 from sumi.evaluation.prompts import check_judges, evaluate_prompts
 from sumi.evaluation.result import Measured
 from sumi.evaluation.sweeps import sweep_sampler
-from sumi.features.learned import FEWEST_IMAGES
-from sumi.features.network import FeatureNetwork
-from sumi.features.open import LEARNED, open_space
-from sumi.features.space import FeatureSpace
+from sumi.metrics.features.learned import FEWEST_IMAGES
+from sumi.metrics.features.network import FeatureNetwork
+from sumi.metrics.features.open import LEARNED, open_space
+from sumi.metrics.features.space import FeatureSpace
 from sumi.models.attributes import JudgeModel
 from sumi.models.cascade import CascadeModel
 from sumi.models.clip import ClipModel

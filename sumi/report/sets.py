@@ -33,10 +33,10 @@ from sumi.errors import InputError
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, evaluate, learn_features
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
-from sumi.features.learned import FEWEST_IMAGES
-from sumi.features.open import open_space
 from sumi.figures.files import is_own
 from sumi.figures.pictures import png, side_by_side
+from sumi.metrics.features.learned import FEWEST_IMAGES
+from sumi.metrics.features.open import open_space
 from sumi.models.model import GenerativeModel, pick_device
 from sumi.models.run import load
 from sumi.report.images import SHOWN, copying, nearest_pairs

@@ -18,8 +18,8 @@ from sumi.data.dataset import Dataset, evenly_spaced, everything
 from sumi.errors import InputError
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured, VectorEvaluation
-from sumi.features.network import FEWEST
 from sumi.figures.vectors import picture
+from sumi.metrics.features.network import FEWEST
 from sumi.metrics.intervals import Estimate, share
 from sumi.metrics.kernel_distance import energy_distance
 from sumi.models.diffusion.model import DiffusionModel

@@ -15,6 +15,8 @@ from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.text import TextConditioner, TextConditioning, drawn, texts_of
+from sumi.conditioning.text_encoder import EncodedText, OwnEncoderConfig, TextEncoder
+from sumi.conditioning.tokens import PADDING, START
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageDataset
@@ -26,8 +28,6 @@ from sumi.networks.condition import NetworkCondition, combined
 from sumi.process.schedule import NoiseLevel, noise_level
 from sumi.recipes import build
 from sumi.sampling.sampler import Guidance, Sampling
-from sumi.text.encoder import EncodedText, OwnEncoderConfig, TextEncoder
-from sumi.text.tokens import PADDING, START
 from sumi.training_run import train
 from tests.interrupted import killed_and_resumed
 from tests.labelled_mixture import OF_CLASS, POINTS, SCALES, SCHEDULES, guided_score, mixture

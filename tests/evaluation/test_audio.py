@@ -7,9 +7,9 @@ import torch
 from sumi.data.audio import AudioDataset
 from sumi.data.sound_files import to_levels
 from sumi.evaluation.audio import evaluate_sound, level_of
-from sumi.features import learned
-from sumi.features.log_mel import FLOOR, as_images, hertz, log_mel, mel, triangles
 from sumi.metrics.correlation import best_correlation
+from sumi.metrics.features import learned
+from sumi.metrics.features.log_mel import FLOOR, as_images, hertz, log_mel, mel, triangles
 
 
 def noise(n: int, length: int = 400) -> torch.Tensor:

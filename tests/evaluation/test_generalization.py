@@ -10,7 +10,7 @@ from benchmarks import verdicts
 from benchmarks.verdicts import losses
 from sumi.evaluation.generalization import LARGEST_GAP, MOST_COPIES, generalization, loss_gap
 from sumi.evaluation.images import Evaluation, evaluate
-from sumi.features import learned as features
+from sumi.metrics.features import learned as features
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.out_of_range import FAR
 from sumi.report.verdict import verdict

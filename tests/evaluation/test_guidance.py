@@ -18,9 +18,9 @@ from sumi.errors import InputError
 from sumi.evaluation.guidance import SCALES, GuidanceSweep, guidance_sweep, read_scales, trade_off
 from sumi.evaluation.sweep_measures import Accuracy
 from sumi.evaluation.sweeps import Sweep
-from sumi.features import learned as features
 from sumi.figures.charts import trade_off as chart
 from sumi.metrics.classes import class_accuracy
+from sumi.metrics.features import learned as features
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.precision_recall import precision_recall

@@ -14,10 +14,10 @@ from sumi.data.load import load
 from sumi.errors import InputError
 from sumi.evaluation import measures as beside_real
 from sumi.evaluation.images import Evaluation, copies_training_images, evaluate
-from sumi.features import learned as features
-from sumi.features.learned import train_classifier, train_rotations
-from sumi.features.network import FeatureNetwork
-from sumi.features.space import SpaceFacts
+from sumi.metrics.features import learned as features
+from sumi.metrics.features.learned import train_classifier, train_rotations
+from sumi.metrics.features.network import FeatureNetwork
+from sumi.metrics.features.space import SpaceFacts
 from sumi.report.sections import classes, copies_in_words, fine_detail
 from sumi.report.tables import by_class, measurements
 from sumi.report.verdict import verdict

@@ -10,7 +10,7 @@ import torch
 from sumi.errors import InputError
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.reference import held_out_moments, sampled_moments
-from sumi.features import learned as features
+from sumi.metrics.features import learned as features
 from sumi.metrics.frechet import moments_frechet_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.report.evaluate import evaluate

@@ -9,7 +9,7 @@ import torch
 
 from sumi.errors import InputError
 from sumi.evaluation.sweeps import sweep_sampler
-from sumi.features import learned as features
+from sumi.metrics.features import learned as features
 from sumi.report.evaluate import evaluate
 from tests.tiny_models import digits_model, drawing, random_features, training_part
 

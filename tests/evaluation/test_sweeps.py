@@ -14,9 +14,9 @@ from sumi.data.builtin import load_digits
 from sumi.data.config import DataConfig
 from sumi.evaluation.sweep_measures import Copies, Detail, Distance, Measure, Variety
 from sumi.evaluation.sweeps import Sweep, sweep
-from sumi.features.network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
 from sumi.figures.charts import swept
 from sumi.metrics.copies import copy_rate, copy_ratios
+from sumi.metrics.features.network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
 from sumi.metrics.frechet import frechet_distance, plug_in_frechet_distance
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.precision_recall import precision_recall

@@ -25,7 +25,7 @@ from sumi.errors import InputError
 from sumi.evaluation import loss_by_noise as held_out
 from sumi.explain import guided, low_density, parameterizations, recognition, reverse_kernel, unscaled
 from sumi.explain.explain import LAWS, SCHEDULES, explain
-from sumi.features.network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
+from sumi.metrics.features.network import DIMENSION, FeatureFacts, FeatureNetwork, untrained
 from sumi.metrics.intervals import Estimate
 from sumi.models.model import RunDescription
 from sumi.objectives.denoising import DenoisingObjective

@@ -20,10 +20,10 @@ from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import ConditionedDenoiser
 from sumi.errors import InputError
 from sumi.evaluation.images import evaluate as evaluate_samples
-from sumi.features import learned as features
-from sumi.features.learned import train_classifier
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.guidance.thresholding import StaticThreshold
+from sumi.metrics.features import learned as features
+from sumi.metrics.features.learned import train_classifier
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.report.evaluate import evaluate

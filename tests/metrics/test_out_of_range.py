@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.pixels import PixelRange
-from sumi.features import learned
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features import learned
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.kernel_distance import kernel_distance
 from sumi.metrics.out_of_range import out_of_range, pixel_statistics, why_unseen

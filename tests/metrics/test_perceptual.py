@@ -10,9 +10,9 @@ from torch import Tensor
 from sumi.data.config import DataConfig
 from sumi.data.load import load_images
 from sumi.errors import InputError
-from sumi.features import learned as module
-from sumi.features.learned import train_classifier
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features import learned as module
+from sumi.metrics.features.learned import train_classifier
+from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.perceptual import perceptual_distance
 from sumi.operators.convolution import gaussian_blur
 

@@ -13,8 +13,8 @@ from sumi.errors import InputError
 from sumi.evaluation import images as seen_module
 from sumi.evaluation import images as summary
 from sumi.evaluation.images import Evaluation
-from sumi.features import learned as features
-from sumi.features.pretrained import Preprocessing, PretrainedSpace
+from sumi.metrics.features import learned as features
+from sumi.metrics.features.pretrained import Preprocessing, PretrainedSpace
 from sumi.metrics.kernel_distance import kernel_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.report import evaluate as measure_module

@@ -17,12 +17,12 @@ from sumi.data.images import ImageSpec
 from sumi.errors import InputError
 from sumi.evaluation.images import Distances, Evaluation, Reference
 from sumi.evaluation.measures import Compared, Copies, Pair, Spectra
-from sumi.features.network import FeatureFacts
-from sumi.features.space import SpaceFacts
 from sumi.figures.charts import class_shares, loss_by_noise_level, loss_curve, power_spectra
 from sumi.figures.pictures import animation, image_grid, neighbours, png, side_by_side, strip
 from sumi.metrics.classes import Balance, Clarity, class_accuracy
 from sumi.metrics.copies import Copying, CopyRate
+from sumi.metrics.features.network import FeatureFacts
+from sumi.metrics.features.space import SpaceFacts
 from sumi.metrics.inception_score import InceptionScore
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.precision_recall import PrecisionRecall

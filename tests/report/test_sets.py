@@ -17,7 +17,7 @@ from sumi.data.load import load
 from sumi.errors import InputError
 from sumi.evaluation.images import Evaluation
 from sumi.evaluation.result import Measured
-from sumi.features import learned
+from sumi.metrics.features import learned
 
 
 @pytest.fixture(autouse=True)

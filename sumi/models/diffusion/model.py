@@ -21,6 +21,7 @@ from sumi.boundary.arguments import MOST_COUNT, finite, real, shown, sides, torc
 from sumi.boundary.progress import Count, count_shown, one_shown
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
+from sumi.conditioning.prompt import plain_texts
 from sumi.conditioning.text import Prompts, TextConditioner
 from sumi.data.audio import AudioSpec
 from sumi.data.decode import LARGEST_PIXELS
@@ -61,7 +62,6 @@ from sumi.sampling.sampler import (
     given_options,
 )
 from sumi.sampling.sdedit import at_strength, rest_of
-from sumi.text.prompt import plain_texts
 
 
 class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | BinomialDenoiser]):
@@ -193,8 +193,8 @@ class DiffusionModel(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binomi
 
         Item i of a seed has bit-identical noise whatever n, start and batch_size. ``label``: the class of all by name
         or number, "all" for one class after the other, or n classes; ``prompt``: a text for all, or n of them, which
-        may hold weights and blends (`sumi.text.prompt`); ``condition``: what else the model is conditioned on, by name,
-        such as {"values": {"brightness": 0.2}}, or a `Condition` of n rows.
+        may hold weights and blends (`sumi.conditioning.prompt`); ``condition``: what else the model is conditioned on,
+        by name, such as {"values": {"brightness": 0.2}}, or a `Condition` of n rows.
         ``x`` (n, …): where to begin instead of the seed's noise, at the time ``t`` (see `walk`).
         ``callback(step, level, x)`` sees each batch after each step. ``progress(done, total)`` counts items; True shows
         it, and None does so in a notebook alone.

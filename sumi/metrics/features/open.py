@@ -7,7 +7,7 @@ from typing import Final
 import torch
 
 from sumi.errors import InputError
-from sumi.features.space import FeatureSpace
+from sumi.metrics.features.space import FeatureSpace
 
 LEARNED: Final = "learned"
 """The built-in space: a classifier trained on the training images."""
@@ -23,7 +23,7 @@ def open_space(name: str, device: torch.device) -> FeatureSpace | None:
     if name == LEARNED:
         return None
     if name == EFFICIENTNET:
-        from sumi.features.efficientnet import open_efficientnet
+        from sumi.metrics.features.efficientnet import open_efficientnet
 
         return open_efficientnet(device)
     if not name or name.endswith((".npy", ".npz")):
@@ -36,9 +36,9 @@ def open_space(name: str, device: torch.device) -> FeatureSpace | None:
     except OSError as error:  # a name that is too long
         raise InputError(f"features: {shorten(name, 80)}: {error.strerror}; check the path") from None
     if is_folder:
-        from sumi.features.hugging_face import open_folder
+        from sumi.metrics.features.hugging_face import open_folder
 
         return open_folder(Path(name), device)
-    from sumi.features.inception import open_inception
+    from sumi.metrics.features.inception import open_inception
 
     return open_inception(Path(name), device)

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sumi.errors import InputError, SumiError
-from sumi.features.inception import FID_CLASSES, IMAGENET_CLASSES, SEEN, Inception, open_inception
-from sumi.features.open import open_space
-from sumi.features.pretrained import Preprocessing
+from sumi.metrics.features.inception import FID_CLASSES, IMAGENET_CLASSES, SEEN, Inception, open_inception
+from sumi.metrics.features.open import open_space
+from sumi.metrics.features.pretrained import Preprocessing
 
 CPU = torch.device("cpu")
 NAMES = "fafa3415657058129e4a7af77948625b3355ed5914dedf6216076dd4be883d60"

@@ -1,8 +1,8 @@
 """A learned feature space: the last hidden layer of a small classifier trained on the training images.
 
 Pixel distances say little about similarity, so quality is measured between *features* of a classifier. The usual
-choice, a network trained on ImageNet, does not suit grey 8×8 digits; a few convolutions (`sumi.features.network`) learn
-the data at hand in seconds.
+choice, a network trained on ImageNet, does not suit grey 8×8 digits; a few convolutions
+(`sumi.metrics.features.network`) learn the data at hand in seconds.
 
 The network classifies labelled data by label. Without labels it learns which of four quarter turns was applied to an
 image (RotNet: Gidaris, Singh and Komodakis 2018), which requires recognising its content. Small random shifts reduce
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sumi.errors import InputError
-from sumi.features.network import (
+from sumi.metrics.features.network import (
     DIMENSION,
     ConvolutionalClassifier,
     FeatureFacts,

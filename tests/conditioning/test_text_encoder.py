@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
+from sumi.conditioning.text_encoder import LEARNED, OwnEncoder, OwnEncoderConfig
+from sumi.conditioning.tokens import PADDING, START
 from sumi.errors import InputError
-from sumi.text.encoder import LEARNED, OwnEncoder, OwnEncoderConfig
-from sumi.text.tokens import PADDING, START
 
 CAPTIONS = ["a red cat", "a blue dog", "a cat and a dog, asleep"]
 

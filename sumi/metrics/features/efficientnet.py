@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.features.pretrained import Preprocessing, PretrainedSpace
+from sumi.metrics.features.pretrained import Preprocessing, PretrainedSpace
 
 SIDE: Final = 128
 SEEN: Final = Preprocessing((SIDE, SIDE), None, "bicubic", (127 / 255,) * 3, (128 / 255,) * 3)

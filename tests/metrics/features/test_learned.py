@@ -9,9 +9,9 @@ from torch import Tensor
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.errors import InputError, SumiError
-from sumi.features import learned as module
-from sumi.features.learned import train_classifier, train_rotations
-from sumi.features.network import FeatureNetwork
+from sumi.metrics.features import learned as module
+from sumi.metrics.features.learned import train_classifier, train_rotations
+from sumi.metrics.features.network import FeatureNetwork
 
 
 @pytest.fixture(scope="module")

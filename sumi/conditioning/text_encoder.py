@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sumi.conditioning.tokens import MERGES, PADDING, START, Tokens, words_of
 from sumi.errors import InputError
-from sumi.text.tokens import MERGES, PADDING, START, Tokens, words_of
 
 LEARNED: Final = 1 << 17
 """Bytes that the learned tokens and words take at most, as text."""

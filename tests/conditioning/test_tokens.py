@@ -2,7 +2,7 @@
 
 import pytest
 
-from sumi.text.tokens import BYTES, MERGES, Tokens
+from sumi.conditioning.tokens import BYTES, MERGES, Tokens
 
 CAPTIONS = ["a red cat", "a red dog, asleep", "the cat's red hat", "Ein grüner Hund 🐕"]
 

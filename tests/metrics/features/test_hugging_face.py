@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.features.hugging_face import read_preprocessing
-from sumi.features.open import open_space
+from sumi.metrics.features.hugging_face import read_preprocessing
+from sumi.metrics.features.open import open_space
 
 transformers = pytest.importorskip("transformers")
 CPU = torch.device("cpu")

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sumi.errors import InputError, SumiError
-from sumi.features.pretrained import Preprocessing, PretrainedSpace
+from sumi.metrics.features.pretrained import Preprocessing, PretrainedSpace
 from sumi.networks.layers import to_channels_last
 
 SIDE = 299

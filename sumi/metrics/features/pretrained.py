@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sumi.errors import InputError
-from sumi.features.network import check_images
-from sumi.features.space import SpaceFacts, hash_of
+from sumi.metrics.features.network import check_images
+from sumi.metrics.features.space import SpaceFacts, hash_of
 
 
 @dataclass(frozen=True)
