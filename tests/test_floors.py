@@ -75,7 +75,7 @@ def test_a_file_imports_only_floors_below_its_own(path: Path) -> None:
 
 
 # a model loads the runs that guide it, and they hold models: the import stands where they are loaded
-LATE = {("sumi.models.diffusion.model", "sumi.models.guides")}
+LATE = {("sumi.models.diffusion.trained_denoiser", "sumi.models.guides")}
 
 
 def for_types_only(path: Path) -> set[str]:

@@ -11,12 +11,13 @@ from sumi.guidance.clip import ClipGuide
 from sumi.models.classifier import ClassifierModel
 from sumi.models.clip import ClipModel
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.trained_denoiser import TrainedDenoiser
 from sumi.models.run import load
 from sumi.sampling.sampler import Guidance
 
 
 @torch.inference_mode(False)  # an inference tensor gives no gradient
-def loaded(model: DiffusionModel, guidance: Guidance) -> Guidance:
+def loaded(model: TrainedDenoiser, guidance: Guidance) -> Guidance:
     """``guidance`` with its run folders and models replaced by their denoiser, classifier and guide.
 
     Raises InputError if their images or classes differ from the model's.
@@ -29,7 +30,7 @@ def loaded(model: DiffusionModel, guidance: Guidance) -> Guidance:
     )
 
 
-def _clip(model: DiffusionModel, clip: object) -> object:
+def _clip(model: TrainedDenoiser, clip: object) -> object:
     match clip:
         case str() | Path():
             return _clip(model, load(clip, ClipModel, device=str(model.device)))
@@ -49,7 +50,7 @@ def _clip(model: DiffusionModel, clip: object) -> object:
             return clip
 
 
-def _worse(model: DiffusionModel, worse: object) -> object:
+def _worse(model: TrainedDenoiser, worse: object) -> object:
     match worse:
         case str() | Path():
             return _worse(model, load(worse, DiffusionModel, device=str(model.device)))
@@ -67,7 +68,7 @@ def _worse(model: DiffusionModel, worse: object) -> object:
             return worse
 
 
-def _classifier(model: DiffusionModel, classifier: object) -> object:
+def _classifier(model: TrainedDenoiser, classifier: object) -> object:
     match classifier:
         case str() | Path():
             return _classifier(model, load(classifier, ClassifierModel, device=str(model.device)))
