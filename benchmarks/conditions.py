@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from benchmarks.results import SMALL
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.evaluation.images import learn_features
 from sumi.metrics.intervals import share
 from sumi.models.diffusion.model import DiffusionModel

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sumi.data.config import DataConfig
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.metrics.copies import copy_ratios, copying, nearest

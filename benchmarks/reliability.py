@@ -32,7 +32,8 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.errors import InputError, SumiError
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.training.checkpoint import load_checkpoint, save_checkpoint
+from sumi.training.checkpoint import load_checkpoint
+from sumi.training.saving import save_checkpoint
 from tests.training.test_checkpoint import Crash, Disk, scenes, versions
 
 SETTINGS = (

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sumi.conditioning.masks import DRAWS, training_masks
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.images import learn_features
 from sumi.figures.pictures import png, side_by_side

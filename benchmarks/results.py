@@ -24,7 +24,7 @@ import torch
 
 from sumi.data.builtin.vectors import POINTS, load_ring_of_8, ring_log_density
 from sumi.data.config import DataConfig
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.pixels import PixelRange
 from sumi.evaluation.audio import AudioEvaluation
 from sumi.evaluation.images import learn_features

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import sumi
-from sumi.boundary.config import describe
+from sumi.boundary.config import describe, stored_fields
 from sumi.cli.main import build_parser
 from sumi.data.config import DataConfig
 from sumi.models.run import SYSTEMS
@@ -372,11 +372,6 @@ def sections() -> list[_Section]:
     for system in _alternatives(SYSTEMS):
         visit(system, "")
     return list(found.values())
-
-
-def stored_fields(cls: Any) -> list[Any]:
-    """The fields of a configuration class that files hold."""
-    return [f for f in dataclasses.fields(cls) if f.metadata.get("stored", True)]
 
 
 def _alternatives(hint: Any) -> list[Any]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from sumi.boundary.config import describe, override
+from sumi.boundary.config import describe
+from sumi.boundary.settings import override
 from sumi.data.files import Writing
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import RunDescription

@@ -19,8 +19,9 @@ from typing import Any, Final, Literal, get_args
 import torch
 
 from sumi.boundary.arguments import listed, path, real, shown
-from sumi.boundary.config import Settings, assignments, nearest, override
+from sumi.boundary.config import nearest
 from sumi.boundary.progress import Progress
+from sumi.boundary.settings import Settings, assignments, override
 from sumi.conditioning.guidance import GuidanceConditioning
 from sumi.data.spec import expect
 from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise, PredictSmoothFlow

@@ -12,10 +12,11 @@ from torch import nn
 
 from sumi import recipes
 from sumi.boundary.arguments import path, shown, torch_defaults, whole
-from sumi.boundary.config import Settings, assignments, differences, override, own_classes, parse_json, to_json
+from sumi.boundary.config import differences, own_classes, parse_json, to_json
 from sumi.boundary.files import contents, short_name, write_whole
 from sumi.boundary.group import group, joined
 from sumi.boundary.progress import Progress, counting_of, counting_one, in_notebook, training_progress
+from sumi.boundary.settings import Settings, assignments, override
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset, left_out

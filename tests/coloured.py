@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230), "white": (250, 250, 250)}
 PLACES = {"top left": (0, 0), "top right": (0, 8), "bottom left": (8, 0), "bottom right": (8, 8)}

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 import sumi
-from sumi.boundary.config import describe, from_json, override, to_json
+from sumi.boundary.config import describe, from_json, to_json
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.data.builtin.vectors import ring_log_density
 from sumi.data.config import DataConfig

@@ -10,7 +10,8 @@ from importlib import import_module
 import pytest
 
 import sumi
-from scripts.reference import pages, sections, stored_fields, subcommands
+from scripts.reference import pages, sections, subcommands
+from sumi.boundary.config import stored_fields
 from sumi.cli.main import COMMANDS, build_parser
 from sumi.process.schedules import ScheduleConfig
 from sumi.recipes import RECIPES

@@ -1,4 +1,4 @@
-"""Typed configuration: frozen dataclasses, JSON both ways, and overrides by name.
+"""Typed configuration: frozen dataclasses, and JSON both ways; `sumi.boundary.settings` lays settings over them.
 
 Every component owns its configuration class; this file knows none of them. Values are checked against the field's
 annotation and never converted silently: "1e-4" is not a number, 3.0 not an integer, 1 not a boolean. A field that can
@@ -18,11 +18,9 @@ no further package.
 import dataclasses
 import difflib
 import json
-import os
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from inspect import isabstract
 from math import isfinite
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
@@ -58,7 +56,7 @@ def to_json(config: object, *, later: bool = True) -> Any:
     """
     if dataclasses.is_dataclass(config):
         tag = {"type": config.name} if hasattr(config, "name") else {}
-        fields = [f for f in _stored(config) if later or not _unused(config, f)]
+        fields = [f for f in stored_fields(config) if later or not _unused(config, f)]
         return tag | {f.name: to_json(getattr(config, f.name), later=later) for f in fields}
     if isinstance(config, tuple):
         return [to_json(item, later=later) for item in config]
@@ -78,97 +76,22 @@ def from_json(cls: Any, data: object, where: str = "", known: Iterable[type] = (
     return _convert(data, cls, where, tuple(one for one in known if hasattr(one, "name")))
 
 
-Settings = str | Iterable[str] | Mapping[str, object]
-"""One or several "section.field=value", or {"section.field": value}, or {"section": {"field": value}}."""
-
-
-def override(config: Config, settings: Settings) -> Config:
-    """``config`` after these settings, applied in order and then checked together.
-
-    Values are JSON or bare text; "none" is None; lists may be written 32,64 or a,b. To choose between classes, give the
-    class's name (``schedule=cosine``), which sets its defaults. A table (``training={"steps": 9}``) changes only the
-    fields that it names, unless it names the class. Raises InputError.
-    """
-    data, known = to_json(config), own_classes(config)
-    for assignment in assignments(settings):
-        path, equals, text = assignment.partition("=")
-        if not equals:
-            raise InputError(f"settings: {assignment} has no '='; write section.field=value")
-        _assign(type(config), data, path.strip(), text.strip(), known)
-    return _with_unstored(from_json(type(config), data, known=known), config)
-
-
-def assignments(settings: Settings) -> tuple[str, ...]:
-    """Settings as "section.field=value", one a field. Raises InputError for what is none."""
-    match settings:
-        case str():
-            return (settings,)
-        case Mapping():
-            return tuple(_assignments(settings, ""))
-        case Iterable():
-            found = tuple(settings)
-        case _:
-            found = (settings,)
-    for setting in found:
-        match setting:
-            case str():
-                pass
-            case _:
-                raise InputError(f"settings: {setting!r} is not of the form section.field=value; write that")
-    return found
-
-
-def _assignments(values: Mapping[Any, object], section: str) -> Iterator[str]:
-    """Those of a mapping: the ``type`` of a section first, as it sets the defaults of its fields."""
-    for name in sorted(values, key=lambda name: name != "type"):
-        match name, values[name]:
-            case "type", str() as cls if section:
-                yield f"{section}={cls}"
-            case str(), Mapping() as inner:
-                yield from _assignments(inner, f"{section}.{name}" if section else name)
-            case str(), value:
-                yield f"{section}.{name}={_text(value)}" if section else f"{name}={_text(value)}"
-            case _:
-                raise InputError(f"settings: {name!r} is not the name of a field; write section.field")
-
-
-def _text(value: object) -> str:
-    """A value of Python's or NumPy's as it is written on a command line."""
-    match value:
-        case None:
-            return "none"
-        case str() | os.PathLike():
-            return os.fspath(value)
-        case _:
-            return json.dumps(to_json(value), default=to_json)
-
-
 def own_classes(config: object) -> tuple[type, ...]:
     """The classes in a configuration that its annotations do not name: what `from_json` must know to read it."""
     found: tuple[type, ...] = ()
     if not dataclasses.is_dataclass(config):
         return found
     hints = get_type_hints(type(config))
-    for f in _stored(config):
-        values, options = getattr(config, f.name), _options(hints[f.name])
+    for f in stored_fields(config):
+        values, options = getattr(config, f.name), alternatives(hints[f.name])
         values = values if isinstance(values, tuple) else (values,)
-        options += [one for option in options if get_origin(option) is tuple for one in _options(get_args(option)[0])]
+        options += [
+            one for option in options if get_origin(option) is tuple for one in alternatives(get_args(option)[0])
+        ]
         for value in values:
             named = dataclasses.is_dataclass(value) and hasattr(value, "name") and type(value) not in options
             found += ((type(value),) if named else ()) + own_classes(value)
     return found
-
-
-def _with_unstored(new: Any, old: object) -> Any:
-    """``new`` with what no file holds, from ``old``, where they are of the same classes."""
-    if type(new) is not type(old) or not dataclasses.is_dataclass(new) or isinstance(new, type):
-        return new
-    stored = [f.name for f in _stored(new)]
-    kept = {
-        f.name: _with_unstored(getattr(new, f.name), getattr(old, f.name)) if f.name in stored else getattr(old, f.name)
-        for f in dataclasses.fields(new)
-    }
-    return dataclasses.replace(new, **kept)
 
 
 def differences(old: object, new: object) -> list[str]:
@@ -186,7 +109,7 @@ def differences(old: object, new: object) -> list[str]:
 def describe(config: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """(name, value, meaning) of every field, nested ones as section.field."""
     hints = get_type_hints(type(config))
-    for f in _stored(config):
+    for f in stored_fields(config):
         value, name = getattr(config, f.name), f"{prefix}{f.name}"
         help_text = str(f.metadata.get("help", ""))
         if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
@@ -195,7 +118,7 @@ def describe(config: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
                 yield from describe(item, f"{name}.{item.name}.")
             continue
         if dataclasses.is_dataclass(value):
-            choices = [c.name for c in _options(hints[f.name]) if hasattr(c, "name")]
+            choices = [c.name for c in alternatives(hints[f.name]) if hasattr(c, "name")]
             if choices:
                 yield name, value.name, f"one of {', '.join(choices)}"
             yield from describe(value, f"{name}.")
@@ -212,7 +135,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(words)}"
 
 
-def _stored(cls: Any) -> list[dataclasses.Field[Any]]:
+def stored_fields(cls: Any) -> list[dataclasses.Field[Any]]:
     """The fields that are written to files."""
     return [f for f in dataclasses.fields(cls) if f.metadata.get("stored", True)]
 
@@ -229,97 +152,9 @@ def _leaves(data: object, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, json.dumps(data)
 
 
-def _assign(cls: Any, data: dict[str, Any], path: str, text: str, known: tuple[type, ...]) -> None:
-    """Put ``text``, read as its field's type, at ``path`` of ``data``, the JSON of a ``cls``."""
-    *sections, name = path.split(".")
-    while sections:
-        section = sections.pop(0)
-        hint = _hint(cls, section, path)
-        data = data[section]
-        if isinstance(data, list):  # of configurations: NAME.field, or the field of the only one
-            hint = get_args(hint)[0]
-            named = [item for item in data if isinstance(item, dict) and sections[:1] == [item.get("type")]]
-            sections = sections[1:] if named else sections
-            chosen = named or data
-            if len(chosen) != 1:
-                names = ", ".join(str(item["type"]) for item in data) or "none"
-                raise InputError(f"{path}: {section} is {names}; write {section}.NAME.{name}, or set {section} itself")
-            data = chosen[0]
-        classes = [option for option in _options(hint) if dataclasses.is_dataclass(option)]
-        if not classes:
-            raise InputError(f"{path}: {section!r} has no fields of its own; set {section} itself")
-        cls = _choose(classes, data, path, known)
-    hint = _hint(cls, name, path)
-    if hasattr(hint, "shorthand") and not text.startswith("{"):
-        data[name][hint.shorthand] = _parse(text, _hint(hint, hint.shorthand, path), path)
-    else:
-        data[name] = _merged(data.get(name), _parse(text, hint, path))
-
-
-def _merged(before: object, given: object) -> object:
-    """A table ``given`` over the one ``before``, unless it says of which class it is; else ``given`` itself."""
-    match before, given:
-        case dict(), dict() if "type" not in given:
-            return before | {name: _merged(before.get(name), value) for name, value in given.items()}
-        case _:
-            return given
-
-
-def _hint(cls: Any, name: str, path: str) -> Any:
-    names = [f.name for f in _stored(cls)]
-    if name not in names:
-        raise InputError(f"{path}: there is no field {name!r}; {nearest(name, names)}")
-    return get_type_hints(cls)[name]
-
-
-def _options(hint: Any) -> list[Any]:
+def alternatives(hint: Any) -> list[Any]:
     """The alternatives of a union, or the one type."""
     return list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
-
-
-def _parse(text: str, hint: Any, path: str) -> object:
-    """``text`` from a command line, as a value for a field with this annotation."""
-    options = _options(hint)
-    if types.NoneType in options and text.lower() in ("none", "null"):
-        return None
-    if str in options or any(get_origin(option) is Literal for option in options):
-        return text
-    classes = [option for option in options if dataclasses.is_dataclass(option)]
-    if classes and not text.startswith("{"):
-        return {"type": text}
-    tuples = [option for option in options if get_origin(option) is tuple]
-    if tuples and int in options:  # a size: 64, or 48x64
-        text = f"[{text.replace('x', ',')}]" if "x" in text else text
-    elif tuples and not text.startswith("["):
-        item = get_args(tuples[0])[0]
-        words = [word.strip() for word in text.split(",")]
-        if item is str:
-            return words
-        if dataclasses.is_dataclass(_options(item)[0]):
-            return [{"type": word} for word in words if word != "none"]
-        return [_parse(word, item, path) for word in words if text]
-    if bool in options:
-        text = {"yes": "true", "no": "false"}.get(text.lower(), text.lower())
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError:
-        return _number(text, options)
-    except (RecursionError, ValueError):
-        raise InputError(
-            f"{path}: is nested too deeply, or has a number of thousands of digits; give a plain value"
-        ) from None
-    if tuples and dataclasses.is_dataclass(_options(get_args(tuples[0])[0])[0]):
-        return [{"type": item} if type(item) is str else item for item in found]
-    return found
-
-
-def _number(text: str, options: list[Any]) -> object:
-    """``text`` as a number that JSON writes otherwise, such as .001, +1 or 1_000, where one may stand; or the text."""
-    for read in (int, float):
-        if {int, float} & {*options}:
-            with suppress(ValueError):
-                return read(text)
-    return text
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "none"}
@@ -334,10 +169,10 @@ def _expects(hint: Any) -> str:
 
 
 def _convert(data: Any, hint: Any, where: str, known: tuple[type, ...]) -> Any:
-    options = _options(hint)
+    options = alternatives(hint)
     classes = [option for option in options if dataclasses.is_dataclass(option)]
     if classes and isinstance(data, dict):
-        return _build(_choose(classes, data, where, known), data, where, known)
+        return _build(chosen_class(classes, data, where, known), data, where, known)
     if classes and hasattr(classes[0], "shorthand"):
         return _build(classes[0], {classes[0].shorthand: data}, where, known)
     for option in options:
@@ -389,7 +224,8 @@ def _shown(data: object, write: Callable[[object], str] = json.dumps) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _choose(classes: list[Any], data: dict[str, Any], where: str, known: tuple[type, ...]) -> Any:
+def chosen_class(classes: list[Any], data: dict[str, Any], where: str, known: tuple[type, ...]) -> Any:
+    """The one of ``classes``, or of those ``known``, that the ``type`` in ``data`` names. Raises InputError."""
     concrete = [cls for cls in classes if not isabstract(cls)]
     if concrete and not any(hasattr(cls, "name") for cls in concrete):
         return concrete[0]
@@ -415,7 +251,7 @@ def _with_sections(message: str, fields: Iterable[str], where: str) -> str:
 
 def _build(cls: Any, data: dict[str, Any], where: str, known: tuple[type, ...]) -> Any:
     hints = get_type_hints(cls)
-    fields = {f.name: f for f in _stored(cls)}
+    fields = {f.name: f for f in stored_fields(cls)}
     prefix = f"{where}." if where else ""
     values = {}
     for key, value in data.items():

@@ -19,9 +19,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from sumi.boundary.config import Settings
 from sumi.boundary.files import refuse_folder, short_name, write_text
 from sumi.boundary.progress import Count, counting_one, duration
+from sumi.boundary.settings import Settings
 from sumi.data.batch import batch_of
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.dataset import Dataset, escaped, evenly, every_label, left_out

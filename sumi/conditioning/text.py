@@ -25,7 +25,7 @@ from sumi.data.audio import AudioDataset
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset, evenly
 from sumi.data.embedded import EmbeddedDataset
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.latents import LatentDataset
 from sumi.errors import InputError
 from sumi.networks.condition import ConditionShape, NetworkCondition

@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sumi.boundary.config import nearest
-from sumi.data import symbols, vectors
+from sumi.data import symbol_files, vectors
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Dataset, Progress, few
-from sumi.data.images import Classes, ImageSpec, from_images, from_levels, indexed
+from sumi.data.dataset import Classes, Dataset, Progress, few, indexed
+from sumi.data.image_set import from_images, from_levels
+from sumi.data.images import ImageSpec
 from sumi.data.memory import require_memory
 from sumi.data.pixels import MOST_LEVELS
 from sumi.data.spec import DataSpec
@@ -51,7 +52,7 @@ def from_array(
     Raises InputError for an array that holds neither images nor vectors, and for values out of range.
     """
     if config.symbols:
-        return symbols.from_integers(array, config, what)
+        return symbol_files.from_integers(array, config, what)
     if not _holds_images(array):
         return vectors.from_numbers(array, config, what)
     if len(array) < 2:
@@ -69,7 +70,7 @@ def from_array(
 def outline(array: NDArray[Any], config: DataConfig, what: str) -> DataSpec:
     """What an array holds: images, vectors or bits. Raises InputError as `from_array` does, but for its values."""
     if config.symbols:
-        return symbols.from_integers(array, config, what).spec
+        return symbol_files.from_integers(array, config, what).spec
     if not _holds_images(array):
         return vectors.outline(array)
     levels, ends = _scale(array, config, what)

@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from sumi.boundary.config import nearest
 from sumi.data.audio import LEVELS, AudioDataset, AudioSpec, fitted, length_of
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Progress, Skipped
+from sumi.data.dataset import Progress, Skipped, indexed
 from sumi.data.decode import SUFFIXES as PICTURES
 from sumi.data.folder import captions_of, classes_of, keywords_of, splits_of, values_of
-from sumi.data.images import indexed
 from sumi.data.listing import list_images
 from sumi.data.memory import require_memory
 from sumi.data.metadata import read_metadata

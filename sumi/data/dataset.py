@@ -257,3 +257,18 @@ def no_column(name: str, columns: Sequence[str]) -> InputError:
     """The error for an unknown column of numbers."""
     hint = nearest(name, columns) if columns else "they have none at all"
     return InputError(f"values: the data have no numbers {name!r}; {hint}")
+
+
+Classes = tuple[NDArray[np.int64] | None, tuple[str, ...]]
+"""The class of each image, (N,), and the names of the classes; or None and ()."""
+
+
+def indexed(classes: Sequence[str | int | None]) -> Classes:
+    """(labels, label names) of one class an item: whole numbers in their order, all else as text; one class is none."""
+    names = sorted({str(name) for name in classes})
+    if {type(name) for name in classes} == {int}:
+        names.sort(key=int)
+    if len(names) < 2:
+        return None, ()
+    index = {name: i for i, name in enumerate(names)}
+    return np.array([index[str(name)] for name in classes], np.int64), tuple(names)

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Progress, Skipped, escaped, few, split_notes, split_role
+from sumi.data.dataset import Progress, Skipped, escaped, few, indexed, split_notes, split_role
 from sumi.data.decode import Rule, notes_of, try_decode
 from sumi.data.frame import Frame, in_words
-from sumi.data.images import ImageDataset, ImageSpec, indexed
+from sumi.data.image_set import ImageDataset
+from sumi.data.images import ImageSpec
 from sumi.data.listing import list_images
 from sumi.data.memory import give_back, require_memory
 from sumi.data.metadata import Description, read_metadata

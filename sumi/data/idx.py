@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress
-from sumi.data.images import ImageDataset, from_images
+from sumi.data.image_set import ImageDataset, from_images
 from sumi.data.memory import require_memory
 from sumi.errors import InputError
 

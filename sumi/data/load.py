@@ -25,7 +25,7 @@ from sumi.data.idx import find_idx, load_idx
 from sumi.data.images import ImageSpec
 from sumi.data.molecule_files import holds_molecules, load_molecules, outline_of_molecules
 from sumi.data.spec import DataSpec, expect
-from sumi.data.symbols import SUFFIXES, load_texts
+from sumi.data.symbol_files import SUFFIXES, load_texts
 from sumi.errors import InputError
 
 

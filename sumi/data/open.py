@@ -25,15 +25,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sumi.boundary.arguments import shown
-from sumi.data import symbols, vectors
+from sumi.data import symbol_files, vectors
 from sumi.data.arrays import channels_first, from_array, matched, outline
 from sumi.data.audio import AudioDataset
 from sumi.data.config import MEMORY, DataConfig
-from sumi.data.dataset import Dataset, Progress, split_notes
+from sumi.data.dataset import Classes, Dataset, Progress, indexed, split_notes
 from sumi.data.decode import SUFFIXES, Rule, UnreadableImage, from_picture, notes_of
 from sumi.data.folder import DEFAULT_SIZE
 from sumi.data.frame import in_words
-from sumi.data.images import Classes, ImageDataset, indexed
+from sumi.data.image_set import ImageDataset
 from sumi.data.load import load, peek
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
@@ -155,7 +155,7 @@ def _from_items(
     """``classes``: the names of labels that are numbers, as torchvision's sets have them."""
     texts = [item for item in items if type(item) is str]
     if texts and len(texts) == len(items) and not all(Path(text).suffix.lower() in SUFFIXES for text in texts):
-        return symbols.from_texts(texts, config, "the list", keys=[f"item/{i:07d}" for i in range(len(items))])
+        return symbol_files.from_texts(texts, config, "the list", keys=[f"item/{i:07d}" for i in range(len(items))])
     pairs = [_divided(item) for item in items]
     if _is_beyond_files(pairs[0][0], config):
         labels = _classes([label for _, label in pairs], classes)

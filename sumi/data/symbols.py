@@ -7,21 +7,15 @@ the end, fills them up to the longest:
 
 A model learns the ends as it learns all else, and so how long strings are: -log p of the filled sequence is that of the
 string and its length. Rows of whole numbers (N, L) are symbols in the same way, named by their numbers.
-
-    .txt     an item a line; empty lines are left out
-    .csv     with a line of names: data.column has the strings, data.labels classes; columns of numbers are conditions
-    .npy     whole numbers (N, L), with data.symbols=true
+`sumi.data.symbol_files` reads them.
 """
 
-import csv
-import gzip
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
@@ -29,21 +23,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, shown, whole
-from sumi.boundary.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, divide, escaped, few, no_column, no_labels
 from sumi.data.files import Writing, batches_of, refuse_together, write_together
-from sumi.data.images import indexed
 from sumi.data.spec import DataSpec, Unit, expect, states, unlike
 from sumi.errors import InputError, printable
 from sumi.figures.pictures import animation, png
 from sumi.figures.text import MASK, page, pages
 
-LONGEST: Final = 1024
 MOST_SYMBOLS: Final = 1024
 SHOWN: Final = 96
 """Lines in a picture."""
-SUFFIXES: Final = (".txt", ".csv", ".txt.gz", ".csv.gz")
 
 
 @dataclass(frozen=True)
@@ -280,122 +270,6 @@ class SymbolDataset:
         """Nothing: a file is used whole or refused."""
         del limit
         return ()
-
-
-def from_texts(
-    items: Sequence[str],
-    config: DataConfig,
-    what: str,
-    *,
-    keys: Sequence[str] = (),
-    labels: Sequence[str] | None = None,
-    numbers: Mapping[str, NDArray[np.float64]] | None = None,
-    notes: tuple[str, ...] = (),
-) -> SymbolDataset:
-    """Strings as sequences of their characters; ``what`` is their name in errors.
-
-    Raises InputError for fewer than two, for empty and too long ones, and where all are alike.
-    """
-    refuse_other_fields(config)
-    if len(items) < 2 or len(set(items)) < 2:
-        alike = "all alike" if len(items) > 1 else "too few"
-        raise InputError(f"data.source: {what} holds {len(items)} strings, {alike}; give at least 2 that differ")
-    if not all(items):
-        raise InputError(f"data.source: {what} has an empty string at {items.index('')}; leave it out")
-    length, shortest = max(map(len, items)), min(map(len, items))
-    if length > LONGEST:
-        raise InputError(f"data.source: {what} has a string of {length} characters; cut them to {LONGEST}")
-    used = Counter[str]()
-    for item in items:
-        used.update(item)
-    if (k := len(used)) >= MOST_SYMBOLS:
-        raise InputError(f"data.source: {what} has {k} different characters; give text of fewer than {MOST_SYMBOLS}")
-    index, names = (None, ()) if labels is None else indexed(list(labels))
-    spec = SymbolSpec(tuple(sorted(used)), length, shortest < length, "", names)
-    values = spec.numbers(items, what).astype(np.int16)
-    return SymbolDataset(
-        values, spec, tuple(keys) or tuple(f"line/{i:07d}" for i in range(len(items))), index, numbers or {}, notes
-    )
-
-
-def from_integers(array: NDArray[Any], config: DataConfig, what: str) -> SymbolDataset:
-    """Whole numbers (N, L), each value a symbol. Raises InputError for anything else."""
-    refuse_other_fields(config)
-    if array.ndim != 2 or array.dtype.kind not in "iub" or array.size == 0:
-        raise InputError(f"data.symbols: {what} holds {array.dtype} {array.shape}; give whole numbers (N, L)")
-    found, places = np.unique(np.asarray(array), return_inverse=True)
-    if not 2 <= len(found) <= MOST_SYMBOLS or array.shape[1] > LONGEST:
-        raise InputError(
-            f"data.symbols: {what} holds {len(found)} different numbers in rows of {array.shape[1]}; give 2 to "
-            f"{MOST_SYMBOLS} of them in rows of up to {LONGEST}"
-        )
-    spec = SymbolSpec(tuple(str(int(value)) for value in found), array.shape[1], False, " ")
-    keys = tuple(f"row/{i:07d}" for i in range(len(array)))
-    return SymbolDataset(places.reshape(array.shape).astype(np.int16), spec, keys)
-
-
-def load_texts(path: Path, config: DataConfig) -> SymbolDataset:
-    """The strings of a text file, or of a column of a table (module docstring). Raises InputError."""
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise InputError(f"data.source: {path} cannot be read as text ({error}); save it as UTF-8") from None
-    if ".csv" in path.suffixes:
-        return from_table(text.splitlines(), config, str(path))
-    for name in ("column", "labels"):
-        if getattr(config, name) is not None:
-            raise InputError(f"data.{name}: {path} has no columns; leave it out, or give a .csv")
-    lines = text.splitlines()
-    items = [line for line in lines if line]
-    left = len(lines) - len(items)
-    return from_texts(items, config, str(path), notes=(f"{left} empty lines are left out",) if left else ())
-
-
-def from_table(lines: Iterable[str], config: DataConfig, what: str) -> SymbolDataset:
-    """The strings in ``config.column`` of a table with a line of names, its first column where none is named.
-
-    Columns of numbers are kept as numbers; ``config.labels`` names that of the classes. Raises InputError.
-    """
-    rows = [row for row in csv.reader(lines) if row]
-    if len(rows) < 3:
-        raise InputError(f"data.source: {what} holds {max(0, len(rows) - 1)} rows; at least 2 are needed")
-    names, body = rows[0], rows[1:]
-    for i, row in enumerate(body):
-        if len(row) != len(names):
-            raise InputError(f"data.source: {what} has {len(row)} fields in row {i + 1}, and {len(names)} names")
-    columns = dict(zip(names, zip(*body, strict=True), strict=True))
-    chosen = {"column": config.column or names[0], "labels": config.labels}
-    for name, value in chosen.items():
-        if value is not None and value not in columns:
-            raise InputError(f"data.{name}: {what} has no column {value!r}; {nearest(value, names)}")
-    items = columns.pop(str(chosen["column"]))
-    labels = None if config.labels is None else columns.pop(config.labels)
-    numbers = {name: found for name, values in columns.items() if (found := _numbers_of(values)) is not None}
-    return from_texts(list(items), config, what, labels=labels, numbers=numbers)
-
-
-def _numbers_of(values: Sequence[str]) -> NDArray[np.float64] | None:
-    """A column of numbers, NaN where a field is empty; None where one is no number, or all are empty."""
-    try:
-        found = np.array([float(value) if value.strip() else np.nan for value in values])
-    except ValueError:
-        return None
-    return found if np.isfinite(found).any() and not np.isinf(found).any() else None
-
-
-def refuse_other_fields(config: DataConfig) -> None:
-    """Raises InputError where a field of images is set."""
-    for name, value in (
-        ("size", config.size),
-        ("channels", config.channels),
-        ("range", config.range),
-        ("label_pattern", config.label_pattern),
-        ("flip", config.flip or None),
-        ("dequantize", config.dequantize or None),
-    ):
-        if value is not None:
-            raise InputError(f"data.{name}: {config.source} holds symbols, which have none; leave it out")
 
 
 def pattern_of(spec: SymbolSpec, pattern: object, unknown: str = "?") -> tuple[Tensor, int]:

@@ -16,7 +16,7 @@ from typing import Final
 import torch
 
 from sumi.data.dataset import Dataset
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.metrics.intervals import Estimate, mean_of, share

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sumi.conditioning.text import captions_of
 from sumi.data.dataset import Dataset, evenly
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
 from sumi.evaluation.attributes import mentioned_in
 from sumi.metrics.frechet import frechet_distance

@@ -20,7 +20,7 @@ from torch import Tensor
 from sumi.boundary.progress import Count, counting_one
 from sumi.conditioning.text import captions_of
 from sumi.data.dataset import Dataset, evenly
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.evaluation.attributes import (

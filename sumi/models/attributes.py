@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.items import Items, read_items
 from sumi.data.spec import DataSpec, expect
 from sumi.errors import InputError

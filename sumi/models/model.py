@@ -36,9 +36,10 @@ from sumi.data.specs import SPECS
 from sumi.errors import InputError, writing
 from sumi.models.formats import FORMAT
 from sumi.objectives.objective import Objective
-from sumi.training.checkpoint import JSON, Checkpoint, not_finite, save_checkpoint, sync_folder
+from sumi.training.checkpoint import JSON, Checkpoint, not_finite
 from sumi.training.config import TrainingConfig
 from sumi.training.run_folder import RunFolder
+from sumi.training.saving import save_checkpoint, sync_folder
 
 if TYPE_CHECKING:
     from sumi.evaluation.guidance import GuidanceSweep

@@ -5,7 +5,7 @@ latents"): a prior makes the vector of a picture from that of a text, and a deco
 
 The prior is a diffusion model of vectors that predicts x_0 (section 2.2), the decoder one of pictures whose vector is
 dropped for 10 % of them and whose text for 50 % (section 2.1). Both are runs in ``parts/``, which are trained one after
-the other, beside a copy of the CLIP; each is a model like any other. A picture's own vector gives variations of it
+the other, with a copy of the CLIP; each is a model like any other. A picture's own vector gives variations of it
 (section 3.1), places between those of two pictures blends of both (3.2), and the difference of two texts moves it from
 one to the other (3.3).
 """
@@ -31,7 +31,8 @@ from sumi.conditioning.text import Prompts, TextConditioning, captions_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
 from sumi.data.embedded import EmbeddedDataset
-from sumi.data.images import ImageDataset, ImageSpec
+from sumi.data.image_set import ImageDataset
+from sumi.data.images import ImageSpec
 from sumi.data.items import Items
 from sumi.data.latents import encoded
 from sumi.data.spec import DataSpec, expect

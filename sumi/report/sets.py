@@ -24,7 +24,8 @@ from sumi.data.dataset import Dataset, Progress, divide, escaped, evenly_spaced,
 from sumi.data.folder import load_folder
 from sumi.data.frame import in_words
 from sumi.data.idx import find_idx
-from sumi.data.images import ImageDataset, ImageSpec
+from sumi.data.image_set import ImageDataset
+from sumi.data.images import ImageSpec
 from sumi.data.listing import list_images
 from sumi.data.open import open_data
 from sumi.data.pixels import PixelRange

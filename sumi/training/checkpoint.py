@@ -3,62 +3,34 @@
     checkpoints/00012000/  model.safetensors  ema.safetensors  optimizer.safetensors  state.json  manifest.json
 
 A checkpoint is a folder named by its step, with an intact manifest and files of the sizes in the manifest. The manifest
-holds the sha256 of each file and of itself. A checkpoint is written in this order:
+holds the sha256 of each file and of itself. No pickle is written or read.
 
-1. the files are written into ``.00012000.saving``, hashed as they leave memory and fsynced; then the manifest, then
-   the folder;
-2. everything is read back from the disk and compared with those hashes;
-3. one rename gives the folder its name, and the parent is fsynced;
-4. only then are older checkpoints removed: first renamed to ``.00010000.removing``, so that none is ever partial.
-
-However a save ends, each name without a dot is either absent or intact. A name with a dot is not a checkpoint, with one
-exception: a rename cannot replace a folder that is not empty, so saving the same step again takes two renames, and in
-between the former checkpoint is ``.00012000.replaced``. It counts until an intact folder has the plain name.
-
-Tensors are streamed one at a time, row by row, in the safetensors format, so a save needs memory for one extra tensor,
-and neither memory format nor shared storage matters. No pickle is written or read.
+`sumi.training.saving` writes them, so that each name without a dot is either absent or intact, however a save ends. A
+name with a dot is not a checkpoint, with one exception: saving the same step again takes two renames, and in between
+the former checkpoint is ``.00012000.replaced``. It counts until an intact folder has the plain name.
 """
 
-import errno
-import hashlib
-import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sumi.boundary.config import parse_json
 from sumi.boundary.files import contents
 from sumi.errors import InputError, SumiError
-from sumi.training.manifest import (
-    FILES,
-    MANIFEST,
-    REMEDIES,
-    TENSOR_FILES,
-    Manifest,
-    Stamp,
-    damaged,
-    read_manifest,
-    reading,
-    verify,
-)
-from sumi.training.tensor_file import stream
+from sumi.training.manifest import FILES, TENSOR_FILES, Manifest, damaged, read_manifest, reading, verify
 
 JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
 
 _STEP = re.compile(r"\d{8,}", re.ASCII)
-_UNFINISHED = re.compile(r"\.(\d{8,})\.(saving|replaced|removing)", re.ASCII)
-
-
+UNFINISHED = re.compile(r"\.(\d{8,})\.(saving|replaced|removing)", re.ASCII)
+"""The name of what a save is at work on: its step, and what is done with it."""
 OLDER_NAMES: Final = (
     (r"^companions\.", "auxiliary."),
     (r"^conditioner\.table\.", "conditioner.labels.table."),
@@ -67,8 +39,6 @@ OLDER_NAMES: Final = (
     (r"^(?!network\.)(.*)\.told\.(weight|bias)", r"\1.other.\2"),  # of a PixelCNN
 )
 """Tensor names in older run folders, and their present names."""
-
-
 AVERAGED: Final = "averaged"
 """The entry of the state that says that the averaged weights are all there are, and in what: float32 or float16."""
 
@@ -110,51 +80,6 @@ class Checkpoint:
         return next((name for name, value in values if not value.isfinite().all()), None)
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write ``folder/00012000``, verify it, and only then remove older checkpoints beyond the ``keep`` newest.
-
-    Checkpoints of a later step are left alone and not counted: after a return to an earlier step they may be the
-    unreadable ones. Leftovers of an interrupted save are cleared first. Only one process at a time may save into a
-    folder; any number may read.
-
-    Args:
-        folder: the ``checkpoints`` folder of a run; created if needed.
-        checkpoint: tensors on any device, in any memory format; shared storage is written once for each name.
-        keep: the number of checkpoints to keep, including this one, at least 1.
-
-    Returns:
-        The new checkpoint's folder.
-
-    Raises:
-        InputError: ``keep``, the step, a dtype or a value of ``state`` cannot be saved.
-        SumiError: writing failed, or the data read back differ from those written. No older checkpoint is lost.
-    """
-    if keep < 1:
-        raise InputError(f"keep: {keep} checkpoints cannot be kept; give 1 or more")
-    if checkpoint.step < 0:
-        raise InputError(f"step: {checkpoint.step} is negative; count steps from 0")
-    final = folder / f"{checkpoint.step:08d}"
-    state = _state_text(checkpoint.state)
-    with _writing(folder):
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            sync_folder(folder.parent)
-        try:
-            _settle(folder)
-            saving = folder / f".{final.name}.saving"
-            _write_files(saving, checkpoint, state)
-            _read_back(saving)
-            _put_in_place(saving, final)
-            older = [path for path in find_checkpoints(folder)[0] if checkpoint_step(path) < checkpoint.step]
-            for path in older[: max(0, len(older) - (keep - 1))]:
-                _remove(path)
-        except Exception:
-            with suppress(OSError, SumiError):
-                _settle(folder)
-            raise
-    return final
-
-
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU, after comparing every byte of it with its manifest.
 
@@ -162,7 +87,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         InputError: a file is missing or damaged; the message names it.
         SumiError: a file cannot be read.
     """
-    manifest = _verify_all(path)
+    manifest = verify_checkpoint(path)
     model, ema, optimizer = (_read_tensors(path / name) for name in TENSOR_FILES)
     state = _read_state(path / "state.json")
     if AVERAGED in state:
@@ -211,9 +136,12 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     return next((name for name, tensor in tensors if not bool(torch.isfinite(tensor).all())), None)
 
 
-def verify_checkpoint(path: Path) -> None:
-    """Compare every byte of a checkpoint with its manifest. Raises InputError, naming the file, if one differs."""
-    _verify_all(path)
+def verify_checkpoint(path: Path) -> Manifest:
+    """The manifest, once every byte is compared with it. Raises InputError, naming the file, if one differs."""
+    manifest = read_manifest(path)
+    for name in FILES:
+        verify(path / name, manifest.files[name])
+    return manifest
 
 
 def find_checkpoints(folder: Path) -> tuple[list[Path], list[str]]:
@@ -243,9 +171,9 @@ def _find(folder: Path) -> tuple[list[Path], list[str]] | None:
     with reading(folder):
         entries = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     for entry in entries:
-        unfinished = _UNFINISHED.fullmatch(entry.name)
+        unfinished = UNFINISHED.fullmatch(entry.name)
         try:
-            if unfinished and (unfinished[2] != "replaced" or _is_complete(folder / unfinished[1])):
+            if unfinished and (unfinished[2] != "replaced" or is_complete(folder / unfinished[1])):
                 raise InputError(f"{entry}: belongs to an unfinished save; the next save removes it")
             _inspect(entry)
         except SumiError as error:
@@ -290,7 +218,7 @@ def checkpoint_step(path: Path) -> int:
     Raises:
         InputError: the folder's name is not a step.
     """
-    unfinished = _UNFINISHED.fullmatch(path.name)
+    unfinished = UNFINISHED.fullmatch(path.name)
     name = unfinished[1] if unfinished else path.name
     if not _STEP.fullmatch(name):
         raise InputError(f"{path}: the name is not a step, such as 00012000; rename it or move it away")
@@ -310,19 +238,13 @@ def _inspect(path: Path) -> None:
             raise damaged(path / name, f"has {size} bytes instead of {manifest.files[name].size}")
 
 
-def _is_complete(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
+    """Whether there is a complete checkpoint in ``path``."""
     try:
         _inspect(path)
     except InputError:
         return False
     return True
-
-
-def _verify_all(path: Path) -> Manifest:
-    manifest = read_manifest(path)
-    for name in FILES:
-        verify(path / name, manifest.files[name])
-    return manifest
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
@@ -352,107 +274,3 @@ def _read_state(file: Path) -> dict[str, JSON]:
 
 def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {[*tensor.shape]}"
-
-
-def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:
-    folder.mkdir()
-    tensors = (checkpoint.model, checkpoint.ema, checkpoint.optimizer)
-    stamps = {name: _write(folder / name, stream(part)) for name, part in zip(TENSOR_FILES, tensors, strict=True)}
-    stamps["state.json"] = _write(folder / "state.json", [state])
-    _write(folder / MANIFEST, [Manifest(checkpoint.step, stamps).render()])
-    sync_folder(folder)
-
-
-def _state_text(state: dict[str, JSON]) -> bytes:
-    for name, value in state.items():
-        try:
-            same = json.loads(json.dumps(value, allow_nan=False)) == value
-        except (TypeError, ValueError):
-            same = False
-        if not same:
-            shown = " ".join(repr(value).split())[:60]
-            raise InputError(f"state.{name}: {shown} does not survive JSON; give finite numbers and strings")
-    return (json.dumps(state, indent=2) + "\n").encode()
-
-
-def _write(file: Path, pieces: Iterable[bytes | memoryview]) -> Stamp:
-    """Write a new file and fsync it; the hash is computed from memory, so it can reveal a faulty disk."""
-    sha256, size = hashlib.sha256(), 0
-    with _writing(file), file.open("xb") as stream:
-        for piece in pieces:
-            stream.write(piece)
-            sha256.update(piece)
-            size += len(piece)
-        stream.flush()
-        os.fsync(stream.fileno())
-        if hasattr(os, "posix_fadvise"):  # drop the cached pages, so that the read-back comes from the disk
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return Stamp(size, sha256.hexdigest())
-
-
-def _read_back(saving: Path) -> None:
-    try:
-        _verify_all(saving)
-    except InputError as error:
-        raise SumiError(f"{error}; it was just written, so test the disk (older checkpoints are kept)") from error
-    for name in TENSOR_FILES:
-        with safe_open(saving / name, framework="pt"):  # raises unless the library reads the header
-            pass
-
-
-def _put_in_place(saving: Path, final: Path) -> None:
-    replaced = final.with_name(f".{final.name}.replaced")
-    if _is_complete(final):
-        final.rename(replaced)
-    elif final.exists():
-        _remove(final)
-    saving.rename(final)
-    sync_folder(final.parent)
-    if replaced.exists():
-        shutil.rmtree(replaced)
-
-
-def _remove(path: Path) -> None:
-    removing = path.rename(path.with_name(f".{path.name}.removing"))
-    shutil.rmtree(removing)
-
-
-def _settle(folder: Path) -> None:
-    """Clean up after a dead save: restore a replaced checkpoint that has no successor, remove the other leftovers."""
-    for entry in sorted(folder.iterdir()):
-        unfinished = _UNFINISHED.fullmatch(entry.name)
-        if not unfinished:
-            continue
-        final = folder / unfinished[1]
-        if unfinished[2] == "replaced" and _is_complete(entry) and not _is_complete(final):
-            if final.exists():
-                _remove(final)
-            entry.rename(final)
-        else:
-            shutil.rmtree(entry)
-
-
-def sync_folder(folder: Path) -> None:
-    """Fsync the names in ``folder``, where the system opens folders, as Windows does not. Raises OSError."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # EINVAL: this file system cannot sync a folder
-            raise
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _writing(path: Path) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "check the disk")
-        raise SumiError(
-            f"{path}: cannot be written: {error.strerror or error}; {remedy} and resume (older checkpoints are kept)"
-        ) from error

@@ -37,8 +37,9 @@ from sumi.boundary.files import contents, refuse_folder, write_text
 from sumi.errors import InputError, writing
 from sumi.figures.files import is_own
 from sumi.pretrained.shipped import names, shipped
-from sumi.training.checkpoint import find_checkpoints, sync_folder
+from sumi.training.checkpoint import find_checkpoints
 from sumi.training.lock import LOCK
+from sumi.training.saving import sync_folder
 
 _PICTURES: Final = r"(grid|strip|picture|mean|before-after)\.png|emerging\.webp|vectors\.npy"
 _FIGURES: Final = (

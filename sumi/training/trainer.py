@@ -44,7 +44,6 @@ from sumi.training.checkpoint import (
     checkpoint_step,
     find_checkpoints,
     load_latest,
-    save_checkpoint,
     unfit,
 )
 from sumi.training.config import TrainingConfig
@@ -55,6 +54,7 @@ from sumi.training.nonfinite import watching
 from sumi.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
 from sumi.training.precision import resolve_precision
 from sumi.training.run_folder import RunFolder
+from sumi.training.saving import save_checkpoint
 
 MEASURED: Final = 20
 """After how many steps the time of the rest is estimated."""

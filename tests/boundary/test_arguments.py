@@ -14,7 +14,7 @@ from torch import Tensor
 
 import sumi
 from sumi.boundary.arguments import finite, listed, path, real, sides, tensor, torch_defaults, whole
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.items import read_items
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel

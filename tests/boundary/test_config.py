@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sumi import recipes
-from sumi.boundary.config import describe, differences, from_json, override, to_json
+from sumi.boundary.config import describe, differences, from_json, to_json
+from sumi.boundary.settings import override
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.errors import InputError

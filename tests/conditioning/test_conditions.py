@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.image import (

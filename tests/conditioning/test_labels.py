@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.labels import LabelConditioner, LabelConditioning

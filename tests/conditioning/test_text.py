@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
@@ -19,7 +19,7 @@ from sumi.conditioning.text_encoder import EncodedText, OwnEncoderConfig, TextEn
 from sumi.conditioning.tokens import PADDING, START
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients
 from sumi.errors import InputError

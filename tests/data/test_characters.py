@@ -12,7 +12,7 @@ from scripts import make_characters
 from scripts.pack_characters import COLOURS, pack, pictures, reduced
 from sumi.data.builtin import characters
 from sumi.data.config import DataConfig
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.load import load, peek
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sumi.data.dataset import Skipped, held_out_fraction
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.errors import InputError
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from sumi.data import folder, memory
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, every_label
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.load import load
 from sumi.errors import InputError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.config import DataConfig
 from sumi.data.decode import Rule, decode
 from sumi.data.folder import load_folder

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from sumi import recipes
-from sumi.boundary.config import from_json, override, to_json
+from sumi.boundary.config import from_json, to_json
+from sumi.boundary.settings import override
 from sumi.data.audio import AudioSpec
 from sumi.data.config import DataConfig
 from sumi.data.dataset import evenly, everything

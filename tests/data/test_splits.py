@@ -11,7 +11,7 @@ from PIL import Image
 from sumi.cli.main import main
 from sumi.data.config import DataConfig
 from sumi.data.dataset import split_role
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.load import load
 from sumi.errors import InputError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.evaluation import during_training
 from sumi.evaluation.during_training import Checks, held_out_losses, worse_by
 from sumi.evaluation.loss_by_noise import Errors, loss_by_log_snr

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.config import DataConfig
 from sumi.data.dataset import every_label, everything
-from sumi.data.images import ImageDataset, ImageSpec
+from sumi.data.image_set import ImageDataset
+from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import FunctionDenoiser

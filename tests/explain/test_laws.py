@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from sumi.boundary.config import differences
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
-from sumi.data.images import ImageDataset, ImageSpec
+from sumi.data.image_set import ImageDataset
+from sumi.data.images import ImageSpec
 from sumi.data.load import load_images
 from sumi.data.pixels import PixelRange
 from sumi.denoising.denoiser import NetworkDenoiser

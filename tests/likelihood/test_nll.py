@@ -18,10 +18,11 @@ from scipy import stats
 from torch import Tensor, nn
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.data.config import DataConfig
-from sumi.data.images import ImageDataset, ImageSpec
+from sumi.data.image_set import ImageDataset
+from sumi.data.images import ImageSpec
 from sumi.data.load import load
 from sumi.data.vectors import VectorDataset, VectorSpec
 from sumi.denoising.binomial import BinomialDenoiser
@@ -32,8 +33,9 @@ from sumi.likelihood.dequantize import Dequantized
 from sumi.likelihood.figures import Unit
 from sumi.likelihood.probability_flow import LogDensity
 from sumi.likelihood.variational import VARIANCES
-from sumi.models.diffusion.likelihood import OdeLikelihood, likelihood
+from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.ode_likelihood import OdeLikelihood
 from sumi.models.model import RunDescription
 from sumi.process.gaussian import expand, posterior, transition
 from sumi.process.schedule import NoiseLevel, Schedule, noise_level
@@ -120,7 +122,7 @@ LEARNED = ["variance=learned"]
 def _fast(request, monkeypatch) -> None:
     """All items together, and no plot where it is not asked for; marked ``whole`` are those that need them."""
     if "whole" not in request.fixturenames:
-        monkeypatch.setattr("sumi.models.diffusion.likelihood.BATCH", 5000)
+        monkeypatch.setattr("sumi.models.diffusion.ode_likelihood.BATCH", 5000)
         monkeypatch.setattr("sumi.models.diffusion.likelihood.draw_bound", lambda *_, **__: None)
 
 
@@ -325,7 +327,7 @@ def smooth_model(folder: Path, monkeypatch, *settings: str, shape=SHAPE, recipe:
 def test_each_dequantisation_is_a_bound_on_the_bits_of_levels(name: str, tmp_path: Path, monkeypatch) -> None:
     """Of a density that is smooth over bins. Spread evenly over them, values cost next to nothing (0.002 bits); with
     Gaussian noise of an eighth of a bin, log2(8/4.13) = 0.95 bits (`sumi.likelihood.dequantize`)."""
-    monkeypatch.setattr("sumi.models.diffusion.likelihood.DEQUANTIZER_STEPS", 30)
+    monkeypatch.setattr("sumi.models.diffusion.ode_likelihood.DEQUANTIZER_STEPS", 30)
     model = smooth_model(tmp_path, monkeypatch)
     truth = true_bits(fine_chances(), images(FINE, fine_chances(), 200))
     found, _ = likelihood(model, evaluations=2, dequantization=name)
@@ -446,8 +448,8 @@ def test_repeated_or_in_other_parts_it_is_the_same(kind: str, tmp_path: Path, mo
     other, _ = likelihood(model, evaluations=10, n=40, seed=4)
     assert again == first
     assert other.bound.total.value != first.bound.total.value
-    monkeypatch.setattr("sumi.models.diffusion.likelihood.BATCH", 7)
-    monkeypatch.setattr("sumi.models.diffusion.likelihood.BATCH", 7)
+    monkeypatch.setattr("sumi.models.diffusion.ode_likelihood.BATCH", 7)
+    monkeypatch.setattr("sumi.models.diffusion.ode_likelihood.BATCH", 7)
     parts, _ = likelihood(model, evaluations=10, n=40, seed=3)
     assert parts.bound.total.value == pytest.approx(first.bound.total.value, rel=1e-5)
     if first.by_ode is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig

@@ -15,7 +15,7 @@ from sumi.cli.main import main
 from sumi.conditioning.image import SmallConditioner
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
-from sumi.data.images import ImageDataset
+from sumi.data.image_set import ImageDataset
 from sumi.data.open import open_data
 from sumi.errors import InputError
 from sumi.models.cascade import CascadeModel

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi import recipes
-from sumi.boundary.config import from_json, override, to_json
+from sumi.boundary.config import from_json, to_json
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec

@@ -8,7 +8,7 @@ import torch
 
 import sumi
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.config import DataConfig
 from sumi.data.vectors import VectorSpec
 from sumi.denoising.denoiser import Denoiser, FunctionDenoiser

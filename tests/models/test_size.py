@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.errors import InputError

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import sumi
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig

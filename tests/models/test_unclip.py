@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.embedding import EmbeddingConditioner, EmbeddingConditioning, reranked

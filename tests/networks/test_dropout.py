@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.models.model import RunDescription

@@ -298,7 +298,7 @@ def test_few_samples_stand_for_all_before_the_decoder(count: int) -> None:
 
 
 def configured(*settings: str):
-    from sumi.boundary.config import override
+    from sumi.boundary.settings import override
 
     return override(build("improved-ddpm", DataConfig(source="digits")), settings)
 

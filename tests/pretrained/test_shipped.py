@@ -11,7 +11,7 @@ from PIL import Image
 
 import sumi
 from scripts.ship import by_name
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.distillation import student_of
 from sumi.errors import InputError

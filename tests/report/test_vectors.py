@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.builtin.vectors import WIDTH, ring_centres
 from sumi.data.config import DataConfig
 from sumi.data.load import load

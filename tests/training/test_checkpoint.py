@@ -32,8 +32,8 @@ from sumi.training.checkpoint import (
     load_checkpoint,
     load_latest,
     load_weights,
-    save_checkpoint,
 )
+from sumi.training.saving import save_checkpoint
 
 FILES = ["ema.safetensors", "manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
 

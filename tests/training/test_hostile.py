@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.config import DataConfig
 from sumi.data.open import open_data
 from sumi.errors import InputError, SumiError

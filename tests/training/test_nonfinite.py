@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sumi import recipes
-from sumi.boundary.config import override
+from sumi.boundary.settings import override
 from sumi.data.batch import Batch
 from sumi.data.config import DataConfig
 from sumi.data.load import load
@@ -19,8 +19,9 @@ from sumi.models.run import load as load_model
 from sumi.objectives.objective import Objective
 from sumi.report.made import how_it_was_made
 from sumi.training import trainer
-from sumi.training.checkpoint import find_checkpoints, load_checkpoint, load_latest, save_checkpoint
+from sumi.training.checkpoint import find_checkpoints, load_checkpoint, load_latest
 from sumi.training.config import TrainingConfig
+from sumi.training.saving import save_checkpoint
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, train
 from tests.interrupted import Crash, crash, in_step

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.boundary.config import override
 from sumi.boundary.progress import duration
+from sumi.boundary.settings import override
 from sumi.data.batch import Batch
 from sumi.data.config import DataConfig
 from sumi.data.vectors import VectorDataset

@@ -26,7 +26,7 @@ from sumi.data.builtin.spoken_digits import load_spoken_digits, outline_of_digit
 from sumi.data.builtin.vectors import load_heartbeat, load_ring_of_8, load_swiss_roll
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress
-from sumi.data.images import ImageDataset, from_images
+from sumi.data.image_set import ImageDataset, from_images
 from sumi.data.spec import DataSpec
 
 FASHION_LABELS = (

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, split_notes
-from sumi.data.images import ImageDataset, ImageSpec, from_images
+from sumi.data.image_set import ImageDataset, from_images
+from sumi.data.images import ImageSpec
 
 CLASSES: Final = ("face", "monster", "person", "planet", "plant", "robot")
 SIZE: Final = 64

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress
-from sumi.data.symbols import SymbolDataset, from_table
+from sumi.data.symbol_files import from_table
+from sumi.data.symbols import SymbolDataset
 
 
 def load_smiles(config: DataConfig, progress: Progress | None = None) -> SymbolDataset:

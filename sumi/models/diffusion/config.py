@@ -7,7 +7,8 @@ from abc import ABC
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from sumi.boundary.config import describe, nearest, override, to_json
+from sumi.boundary.config import describe, nearest, to_json
+from sumi.boundary.settings import override
 from sumi.conditioning.conditioners import ConditioningConfig
 from sumi.data.spec import DataSpec
 from sumi.denoising.parameterization import (

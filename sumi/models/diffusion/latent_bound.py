@@ -25,7 +25,7 @@ from sumi.errors import InputError
 from sumi.likelihood.figures import Mean
 from sumi.likelihood.grid_flow import integrator
 from sumi.models.diffusion.autoencoder import NoAutoencoder
-from sumi.models.diffusion.likelihood import OdeLikelihood
+from sumi.models.diffusion.ode_likelihood import OdeLikelihood
 from sumi.models.diffusion.space import LatentSpace
 from sumi.randomness import Purpose, normal
 from sumi.training.run_folder import RunFolder

@@ -10,7 +10,8 @@ from typing import Final
 import torch
 from torch import nn
 
-from sumi.boundary.config import differences, override
+from sumi.boundary.config import differences
+from sumi.boundary.settings import override
 from sumi.conditioning.labels import LabelConditioner
 from sumi.data.dataset import few
 from sumi.data.spec import DataSpec
