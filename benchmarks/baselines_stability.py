@@ -23,7 +23,7 @@ from sumi.errors import InputError, SumiError
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import share
 from sumi.metrics.precision_recall import figures
-from sumi.training_run import configure
+from sumi.recipes.configure import configure
 
 NAMES = ("vae", "gan", "pixelcnn", "ddpm")
 SECONDS = 4.0

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.run import load
     from sumi.process import schedules
+    from sumi.recipes.configure import configure
     from sumi.report.evaluate import evaluate
     from sumi.sampling import solvers
     from sumi.sampling import time_grid as time_grids
     from sumi.sampling.sample import sample
     from sumi.sampling.sampler import Guidance, Sampling
-    from sumi.training_run import configure, train
+    from sumi.training_run import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,7 +48,7 @@ _HOMES = {
     "FunctionDenoiser": "sumi.denoising.denoiser",
     "Guidance": "sumi.sampling.sampler",
     "Sampling": "sumi.sampling.sampler",
-    "configure": "sumi.training_run",
+    "configure": "sumi.recipes.configure",
     "distil": "sumi.distillation",
     "evaluate": "sumi.report.evaluate",
     "load": "sumi.models.run",

@@ -1,44 +1,43 @@
 """Training: from a recipe and data to a finished run folder."""
 
-import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.boundary.arguments import path, shown, torch_defaults, whole
-from sumi.boundary.config import differences, own_classes, parse_json, to_json
-from sumi.boundary.files import contents, short_name, write_whole
+from sumi.boundary.arguments import path, torch_defaults
+from sumi.boundary.config import own_classes, to_json
+from sumi.boundary.files import short_name, write_whole
 from sumi.boundary.group import group, joined
 from sumi.boundary.progress import Progress, counting_of, counting_one, in_notebook, training_progress
-from sumi.boundary.settings import Settings, assignments, override
+from sumi.boundary.settings import Settings, assignments
 from sumi.data.cautions import cautions, scarcity
-from sumi.data.config import MEMORY, DataConfig
+from sumi.data.config import MEMORY
 from sumi.data.dataset import Dataset, left_out
 from sumi.data.load import anywhere, has_file_names
 from sumi.data.memory import require_batch
-from sumi.data.open import materialised, open_data, outline_of, reduced
-from sumi.data.spec import DataSpec
+from sumi.data.open import materialised, open_data, reduced
 from sumi.errors import InputError, printable
 from sumi.evaluation.during_training import Checks
 from sumi.models.adapter import save_adapter
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.start import BASE, begin, fitted_to_start
-from sumi.models.formats import upgraded
 from sumi.models.model import RunDescription, Start, SystemConfig, TrainedModel, pick_device
-from sumi.models.run import base_of, load, own_network, read_config, read_run, with_network
+from sumi.models.resuming import as_started, refuse_changes, refuse_existing, refuse_other_start, starting_model
+from sumi.models.run import base_of, load, own_network, read_run
 from sumi.models.size import TRAINED_COPIES, require_room
 from sumi.networks.low_rank import RATE, additions
 from sumi.networks.own import Network
+from sumi.recipes.configure import configure, named, read_config_file
 from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.lock import training_in
 from sumi.training.metrics_log import Value
-from sumi.training.run_folder import RunFolder, unsealed
+from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
 
 
@@ -61,71 +60,6 @@ def _events_shown(progress: Callable[[Progress], None] | bool | None) -> Generat
             yield Events(lambda line: print(printable(line)), training, counting_one(reading, "reading images"))
     else:
         yield Events()
-
-
-@dataclass(frozen=True)
-class _OnlyData:
-    """A configuration with only a data section."""
-
-    data: DataConfig
-
-
-def configure(
-    recipe: str | Path | SystemConfig,
-    *,
-    data: object = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    settings: Settings = (),
-    network: Network | None = None,
-    parts: Iterable[type] = (),
-) -> SystemConfig:
-    """The configuration of a run: a recipe's name, a JSON file or a configuration, with the given fields replaced.
-
-    ``data``: a name, a path or anything else `sumi.data.open_data` takes; None: characters, where the recipe is of text
-    or latents (`sumi.recipes.PICTURED`). ``network``: the user's own, instead of the recipe's (`sumi.networks.own`).
-    ``parts``: the user's own classes that a JSON file may name. Raises InputError, naming the recipe, file or field.
-    """
-    settings, recipe = assignments(settings), _named(recipe)
-    if data is None and recipe in recipes.PICTURED:
-        data = "characters"
-    source = str(data) if isinstance(data, str | Path) else MEMORY
-    if isinstance(recipe, str) and not recipe.endswith(".json"):
-        if recipe not in recipes.RECIPES and Path(recipe).exists():
-            file = f"{recipe}/config.json" if Path(recipe).is_dir() else "a .json file"
-            raise InputError(f"recipe: {recipe} is neither a recipe nor a .json file; give {file}, or a recipe's name")
-        if data is None:
-            raise InputError(
-                "data: is missing; give a built-in set (digits, swiss-roll, …), a folder of images, or a .npy file"
-            )
-        of_data = (setting for setting in settings if setting.strip().startswith("data."))
-        section = override(_OnlyData(DataConfig(source)), of_data).data
-        config = recipes.build(recipe, section, outline_of(section.source if source != MEMORY else data, section))
-    else:
-        config = _read_config(Path(recipe), parts) if isinstance(recipe, str) else recipe
-        config = config if data is None else replace(config, data=replace(config.data, source=source))
-    if seed is not None:
-        config = replace(config, seed=whole("seed", seed))
-    if steps is not None:
-        config = replace(config, training=replace(config.training, steps=whole("steps", steps, least=1)))
-    found = override(with_network(config, network), settings)
-    for name, given, own in (("seed", seed, found.seed), ("steps", steps, found.training.steps)):
-        if given is not None and given != own:
-            raise InputError(f"{name}: is {given}, and the settings say {own}; give one of them")
-    if data is not None and found.data.source != source:
-        raise InputError(f"data: is {source}, and the settings say {found.data.source}; give one of them")
-    return found
-
-
-def _named(recipe: object) -> str | SystemConfig:
-    """A recipe's name, the path of a JSON file, or a configuration. Raises InputError for anything else."""
-    match recipe:
-        case SystemConfig():
-            return recipe
-        case str() | os.PathLike():
-            return path("recipe", recipe)
-        case _:
-            raise InputError(f"recipe: {shown(recipe)} is no recipe; give its name, a JSON file or a configuration")
 
 
 @joined()
@@ -162,7 +96,7 @@ def train(
     Interrupted after SIGINT or SIGTERM, SumiError for a failure on the way.
     """
     pick_device(device)  # a wrong name fails before the images are read
-    recipe, out = _named(recipe), None if out is None else path("out", out)
+    recipe, out = named(recipe), None if out is None else path("out", out)
     data = materialised(data)
 
     given_settings = assignments(settings)
@@ -177,14 +111,14 @@ def train(
     run = RunFolder(default_folder(configured(recipe, others)) if out is None else out)
     source = None
     if start is not None and not (resume and run.config_file.exists()):
-        source = _starting_model(start, network, parts)
+        source = starting_model(start, network, parts)
         config = fitted_to_start(configured(recipe, others), source, of_network if of_source else None)
     else:
         config = configured(_started(run, recipe, parts) if resume else recipe)
         if config.training.lora_rank is not None and not (resume and run.config_file.exists()):
             raise InputError("training.lora_rank: adapts the weights of another run; give one to start from")
         if start is not None:
-            _refuse_other_start(read_run(run, parts).start, start)
+            refuse_other_start(read_run(run, parts).start, start)
     given = config.data.source if data is None or config.data.source != MEMORY else data
     if not group().first:
         progress, events = False, Events()
@@ -212,7 +146,7 @@ def train_in(
     ``given``: the data as `sumi.data.open_data` takes them.
     """
     events = events or Events()
-    _refuse_existing(run, config.data, resume)
+    refuse_existing(run, config.data, resume)
     if config.data.label_pattern is not None and not has_file_names(config.data):
         raise InputError(
             f"data.label_pattern: finds the class in a file's name, and {config.data.source} has none; leave it out"
@@ -239,7 +173,7 @@ def _train_on(
         dataset = as_started(dataset, before.items)
 
     def train_part(part: SystemConfig, folder: RunFolder) -> TrainedModel:
-        _refuse_existing(folder, part.data, resume)
+        refuse_existing(folder, part.data, resume)
         events.say(f"training {folder.path.name} {'' if config.composed else 'first, '}in {folder.path}")
         own = reduced(dataset, part.data.reduce // config.data.reduce)
         with group().in_turn():
@@ -256,13 +190,13 @@ def _train_on(
     if before is None:
         config.check(description.items)
     else:
-        changed = _refuse_changes(before, description, events)
+        changed = refuse_changes(before, description, events.say)
     begun = before.start if before is not None else None
     own = own_network(config)
     network = None if own is None else own.network
     adapts = config.training.lora_rank is not None
     if begun is not None and not adapts and not holds_checkpoints(run.checkpoints):
-        start = _starting_model(begun.source, network, known, begun)
+        start = starting_model(begun.source, network, known, begun)
     if start is not None and begun is None:
         begun = Start(RunFolder(start.folder).source, start.step, start.digest)
     description = replace(description, start=begun)
@@ -323,7 +257,7 @@ def _train_parts(
     if before is None:
         config.check(description.items)
     else:
-        _refuse_changes(before, description, events)
+        refuse_changes(before, description, events.say)
     group().wait()
     if group().first:
         run.write_config(to_json(description))
@@ -393,114 +327,14 @@ def build_trainer(
     return trainer, kept
 
 
-def _starting_model(
-    start: DiffusionModel | str | Path, network: Network | None, parts: Iterable[type], begun: Start | None = None
-) -> DiffusionModel:
-    """The model to start from; ``begun``: as it was. Raises InputError where it is gone, another, or no diffusion."""
-    match start:
-        case DiffusionModel() as model:
-            return model
-        case _:
-            source = path("start", start)
-    try:
-        checkpoint = None if begun is None else begun.step
-        model = load(source, DiffusionModel, checkpoint=checkpoint, device="cpu", network=network, parts=parts)
-    except InputError as error:
-        raise InputError(f"start: {error}") from None
-    if begun is not None and model.digest != begun.weights:
-        raise InputError(f"start: {source} has other weights than this run began from; restore it")
-    return model
-
-
-def _refuse_other_start(begun: Start | None, start: DiffusionModel | str | Path) -> None:
-    """A run that is resumed began where it began."""
-    match start:
-        case DiffusionModel(folder=folder):
-            given = folder
-        case _:
-            given = Path(path("start", start))
-    if begun is None or begun.source != RunFolder(given).source:
-        was = "from scratch" if begun is None else f"from {begun.source}"
-        raise InputError(f"start: the run began {was}, not from {given}; leave it out, or train in a new folder")
-
-
 def default_folder(config: SystemConfig) -> Path:
     """runs/RECIPE-DATA."""
     return Path("runs") / short_name(f"{config.recipe}-{Path(config.data.source).resolve().name}")
 
 
-def as_started(dataset: Dataset, spec: DataSpec) -> Dataset:
-    """The data as the run started with them (bits were once points); unchanged if they are other data."""
-    try:
-        return dataset.fitted_to(spec, "")
-    except InputError:
-        return dataset
-
-
 def parameters(module: nn.Module) -> int:
     """The number of trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def _read_config(file: Path, parts: Iterable[type]) -> SystemConfig:
-    try:
-        text = contents(file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); give a recipe's name or a JSON file") from None
-    data = upgraded(unsealed(parse_json(text, file, "give a run's config.json"), file))
-    config = data.get("config", data) if isinstance(data, dict) else data  # a run's own config.json works too
-    try:
-        return read_config(config, parts)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from None
-
-
-def _refuse_existing(run: RunFolder, data: DataConfig, resume: bool) -> None:
-    run.refuse_foreign()
-    held = (run, *map(RunFolder, run.parts.glob("*")))
-    if not resume and any(holds_checkpoints(one.checkpoints) for one in held):
-        raise InputError(f"out: {run.path} already holds a run; resume it, or give another folder")
-    source, out = Path(data.source), run.path.resolve()  # names of sets are not absolute, and paths are
-    if source == out or (source.is_relative_to(out) and source.relative_to(out).parts[0] in run.names):
-        raise InputError(
-            f"out: what a run writes into {run.path} would become its data, {data.source}; give another folder"
-        )
-
-
-RESUMABLE: Final = tuple(
-    f"training.{name}"
-    for name in (
-        *("learning_rate", "warmup_steps", "decay"),
-        *("log_every", "check_every", "sample_every", "checkpoint_every", "keep_checkpoints", "skip_limit"),
-    )
-)
-"""What may change when a run is resumed besides its sampler and more steps: the learning rate, and what no weight
-depends on."""
-
-
-def _refuse_changes(old: RunDescription, new: RunDescription, events: Events) -> list[str]:
-    """A run continues with the same data, and the same configuration but for `RESUMABLE`: the changes in that."""
-    before, after = old.config.training.steps, new.config.training.steps
-    if after < before:
-        raise InputError(f"steps: {after} are fewer than the {before} the run was started with; give as many or more")
-    moved = replace(old.config.data, source=new.config.data.source)  # its contents are compared below
-    training = replace(old.config.training, steps=after)
-    found = differences(replace(old.config, data=moved, training=training), new.config)
-    found = [line for line in found if not line.startswith("sampling.")]  # sampling does not affect the weights
-    allowed = [line for line in found if line.partition(":")[0] in RESUMABLE]
-    changed = [line for line in found if line not in allowed]
-    if changed:
-        raise InputError(f"resume: the configuration differs ({'; '.join(changed)}); undo that or give another folder")
-    if old.data_fingerprint != new.data_fingerprint:
-        where = new.config.data.source
-        if where == MEMORY:
-            raise InputError("data: differ from those the run was started with; give the same data")
-        if where == old.config.data.source:
-            raise InputError(f"data.source: {where} has changed since the run was started; restore it")
-        raise InputError(f"data.source: {where} is not the data the run was started with ({old.config.data.source})")
-    if after > before and new.config.training.decay != "constant":
-        events.say(f"note: the learning rate now decays over {after} steps; before, it decayed over {before}")
-    return allowed
 
 
 def _started(run: RunFolder, recipe: str | SystemConfig, parts: Iterable[type]) -> str | SystemConfig:
@@ -510,4 +344,4 @@ def _started(run: RunFolder, recipe: str | SystemConfig, parts: Iterable[type]) 
     config = read_run(run, parts).config
     if not recipe.endswith(".json") and recipe != config.recipe:
         raise InputError(f"recipe: the run was started as {config.recipe}, not {recipe}; give that or another folder")
-    return config if not recipe.endswith(".json") else _read_config(Path(recipe), parts)
+    return config if not recipe.endswith(".json") else read_config_file(Path(recipe), parts)

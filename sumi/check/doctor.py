@@ -34,9 +34,10 @@ from sumi.figures.pictures import neighbours, png
 from sumi.metrics.duplicates import Pair, duplicates, thumbnails
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
+from sumi.recipes.configure import configure
 from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
-from sumi.training_run import Events, build_trainer, configure, parameters
+from sumi.training_run import Events, build_trainer, parameters
 
 SEEN: Final = 16
 TIMED: Final = 5

@@ -52,8 +52,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.recipes.configure import configure
     from sumi.training.run_folder import RunFolder
-    from sumi.training_run import configure
 
     if options.prompt is not None:
         _show(options)

@@ -19,7 +19,7 @@ from sumi.data.items import read_items
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.operators.linear import Grey
-from sumi.training_run import configure
+from sumi.recipes.configure import configure
 from tests.tiny_models import TINY, class_model, conditioned_model, random_model
 
 

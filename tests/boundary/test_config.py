@@ -17,8 +17,8 @@ from sumi.errors import InputError
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import RunDescription
 from sumi.models.run import read_run
+from sumi.recipes.configure import configure
 from sumi.training.run_folder import RunFolder
-from sumi.training_run import configure
 
 
 @pytest.fixture

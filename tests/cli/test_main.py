@@ -18,8 +18,8 @@ from sumi.cli.demo import FIRST, RECIPE, SETTINGS
 from sumi.cli.main import COMMANDS, build_parser, main, with_options
 from sumi.data.images import ImageSpec
 from sumi.models.model import RunDescription
+from sumi.recipes.configure import configure
 from sumi.training.run_folder import RunFolder
-from sumi.training_run import configure
 from tests.tiny_models import edited
 
 RECIPES = ["ddpm"]

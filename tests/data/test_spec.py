@@ -21,7 +21,7 @@ from sumi.data.spec import DataSpec, states
 from sumi.data.specs import SPECS
 from sumi.data.vectors import VectorDataset, VectorSpec
 from sumi.errors import InputError
-from sumi.training_run import configure
+from sumi.recipes.configure import configure
 
 DIGITS = ImageSpec(1, 8, 8, 17, ("0", "1"))
 POINTS = VectorSpec(2, None, (1.0, 2.0), 3.0)

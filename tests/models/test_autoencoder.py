@@ -16,7 +16,7 @@ from sumi.evaluation.autoencoder import _fine_share
 from sumi.metrics.psnr import psnr
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.run import load
-from sumi.training_run import configure
+from sumi.recipes.configure import configure
 from tests.interrupted import killed_and_resumed
 
 TINY = ["network.widths=16", "network.blocks=1", "training.batch_size=8", "training.warmup_steps=0"]

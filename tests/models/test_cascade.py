@@ -21,9 +21,10 @@ from sumi.errors import InputError
 from sumi.models.cascade import CascadeModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
+from sumi.recipes.configure import configure
 from sumi.training import trainer
 from sumi.training.checkpoint import load_checkpoint
-from sumi.training_run import configure, train
+from sumi.training_run import train
 from tests.interrupted import Crash
 
 TINY = [

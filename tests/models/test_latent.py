@@ -27,12 +27,13 @@ from sumi.operators.separable import box
 from sumi.process.continuous import VP
 from sumi.process.schedule import noise_level
 from sumi.randomness import SampleNoise
+from sumi.recipes.configure import configure
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import uniform
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training.run_folder import RunFolder
-from sumi.training_run import Events, build_trainer, configure, train
+from sumi.training_run import Events, build_trainer, train
 from tests.interrupted import Crash
 
 AUTOENCODER = ["autoencoder.network.widths=32", "autoencoder.network.blocks=1", "autoencoder.batch_size=32"]

@@ -29,10 +29,11 @@ from sumi.objectives.times import stratified
 from sumi.process.exploding import EDM
 from sumi.process.schedule import noise_level
 from sumi.randomness import Purpose, uniform
+from sumi.recipes.configure import configure
 from sumi.restoration.scaffold import aligned
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import build_method
-from sumi.training_run import configure, train
+from sumi.training_run import train
 from tests.networks.stirred import stirred
 
 SMALL = [

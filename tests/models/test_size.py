@@ -14,7 +14,7 @@ from sumi.models import size
 from sumi.models.size import bounded, require_room
 from sumi.networks.transformer import TransformerConfig
 from sumi.networks.unet import UNetConfig
-from sumi.training_run import configure
+from sumi.recipes.configure import configure
 
 IMAGES = ImageSpec(1, 16, 16, 256, ("0", "1"))
 

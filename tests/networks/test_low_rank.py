@@ -11,11 +11,11 @@ from sumi.data.builtin import load_digits
 from sumi.data.config import DataConfig
 from sumi.errors import InputError
 from sumi.networks.low_rank import LowRank, adapt, additions, frozen, merge, sides, without
+from sumi.recipes.configure import configure
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.optimizer import build_optimizer
 from sumi.training.tensor_file import stream
-from sumi.training_run import configure
 
 
 def adapted(layer: nn.Module, rank: int = 2) -> tuple[nn.Module, Tensor, Tensor]:
