@@ -62,15 +62,15 @@ def command(*words: object) -> None:
 
 def training_step(run: list[object]) -> set[str]:
     """What the third step of `sumi train` enters, from the call of the trainer's step on."""
-    found, step_of = [], Trainer._take_step
+    found, step_of = [], Trainer.take_step
 
     def step(self: Trainer, number: int) -> Any:
         found.append(traced(lambda: step_of(self, number)))
         return found[-1][1]
 
-    Trainer._take_step = step  # pyrefly: ignore
+    Trainer.take_step = step  # pyrefly: ignore
     command(*run)
-    Trainer._take_step = step_of
+    Trainer.take_step = step_of
     return found[2][0]
 
 

@@ -108,7 +108,7 @@ def test_a_model_evaluates_itself_as_the_package_does(tmp_path: Path, monkeypatc
     assert seen == {**options, "model": model}
     monkeypatch.undo()
     face = {name for name, p in inspect.signature(sumi.evaluate).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert face == {*options, "out", "device"}  # those two are for sets of images
+    assert face == {*options, "out", "device", "range"}  # those are for sets of images
 
 
 # --- how things look ---

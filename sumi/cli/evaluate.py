@@ -60,6 +60,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     add_device(parser)
+    parser.add_argument(
+        "--range",
+        metavar="LOW,HIGH",
+        help="of A and B: the lowest and highest possible value of float arrays, such as 0,1",
+    )
     parser.add_argument("--out", metavar="DIR", help="of A and B: folder for the report (default: evaluate-A-B)")
 
 
@@ -69,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
     if options.against is not None:
         say_measured(_sets_with_progress(options))
         return
+    if options.range is not None:
+        raise InputError("range: is of two sets of images, A and B; give data.range in training")
     if options.out is not None:
         raise InputError("out: is of two sets of images, A and B; leave it out, or give B")
     model = load(options.run, checkpoint=options.checkpoint, device=options.device)
@@ -113,8 +120,16 @@ def _sets_with_progress(options: argparse.Namespace) -> Measured:
             features=options.features,
             out=options.out,
             device=options.device,
+            range=None if options.range is None else _numbers(options.range),
             progress=progress,
         )
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"range: {text!r} is no lowest and highest value; give two, such as 0,1") from None
 
 
 def measure_with_progress(

@@ -19,7 +19,8 @@ class Options:
     ``sweeps``: also sweep the sampler's randomness and number of steps. ``guidance``: also sweep guidance scales
     (`sumi.evaluation.guidance.guidance_sweep`). ``quick``: of images, only show samples and losses, and measure no
     distances. ``judge`` and ``clip``: of a text-to-image model, also measure what it makes of captions
-    (`sumi.evaluation.prompts`). ``progress(what, done, total)``.
+    (`sumi.evaluation.prompts`). ``range``: of two sets of images, the lowest and the highest possible value of arrays
+    whose type does not say, such as (0, 1) of floats. ``progress(what, done, total)``.
     """
 
     data: object = None
@@ -32,6 +33,7 @@ class Options:
     quick: bool = False
     judge: JudgeModel | None = None
     clip: ClipModel | None = None
+    range: tuple[float, float] | None = None
 
     def refuse(self, what: str, *names: str) -> None:
         """Raises InputError if an option of ``names`` is set; the evaluation of ``what`` has none of them."""

@@ -1,7 +1,8 @@
 """Evaluate a trained model and write its report."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -69,6 +70,7 @@ def evaluate(
     guidance: GuidanceSweep | None = None,
     out: str | Path | None = None,
     device: str | None = None,
+    range: Sequence[float] | None = None,
     progress: Count | bool | None = None,
     quick: bool = False,
     judge: TrainedModel | str | Path | None = None,
@@ -80,7 +82,7 @@ def evaluate(
     read what a text-to-image model makes of captions.
 
     With ``against``, ``model`` and it are two sets of images, which `evaluate_sets` measures against each other on
-    ``device``, writing its report into ``out``.
+    ``device``, writing its report into ``out``; ``range`` is the lowest and highest possible value of float arrays.
 
     The options are those of `Options`; ``progress``: True shows it, None only in a notebook. Raises InputError for data
     that do not fit the model, and for an option that its evaluation does not have.
@@ -90,10 +92,12 @@ def evaluate(
         expect(guidance, GuidanceSweep, f"guidance: {shown(guidance)} is no sweep; see sumi.evaluation.guidance")
     if against is not None:
         with count_shown(progress) as count:
-            options = Options(data, n, seed, path("features", features), sweeps, guidance, count, quick)
+            options = Options(
+                data, n, seed, path("features", features), sweeps, guidance, count, quick, range=_ends(range)
+            )
             return evaluate_sets(model, against, options, out=out, device=device)
     judge, clip = _loaded("judge", judge, JudgeModel), _loaded("clip", clip, ClipModel)
-    for field, value in (("out", out), ("device", device)):
+    for field, value in (("out", out), ("device", device), ("range", range)):
         if value is not None:
             raise InputError(f"{field}: is of the evaluation of two sets of images; leave it out")
     model = expect(model, TrainedModel, f"model: {shown(model)} is no model; give one of sumi.load or sumi.train")
@@ -103,6 +107,17 @@ def evaluate(
         return EVALUATIONS[model.evaluated_as](
             model, Options(data, n, seed, path("features", features), sweeps, guidance, count, quick, judge, clip)
         )
+
+
+def _ends(given: Sequence[float] | None) -> tuple[float, float] | None:
+    """Raises InputError for what is no lowest and highest value."""
+    if given is None:
+        return None
+    match tuple(given):
+        case (float() | int() as low, float() | int() as high) if -math.inf < low < high < math.inf:
+            return float(low), float(high)
+        case _:
+            raise InputError(f"range: {shown(given)} is no lowest and highest value; give two, such as (0, 1)")
 
 
 def _loaded(name: str, given: object, wanted: type[Guide]) -> Guide | None:

@@ -75,7 +75,7 @@ def evaluate_sets(
         sizes = " and ".join("{} of {}x{}".format(*x.shape) for x in (first, second))
         raise InputError(f"a, b: images of {sizes} (channels of height x width); give images of one size and channels")
     one, other = (expect(x.spec, ImageSpec, "a, b: hold no images; give images").ends for x in (first, second))
-    if one != other:
+    if one != other and (options.range is None or options.range not in (one, other)):
         ranges = " and ".join(f"{x[0]:g} to {x[1]:g}" if x else "all of their type" for x in (one, other))
         raise InputError(f"a, b: images with values of {ranges}; give both in one range")
     train, held_out = map(second.subset, divide(second.keys, 0.5))
@@ -171,11 +171,21 @@ def _read(field: str, given: object, options: Options, device: str | None) -> Da
             case str() | Path() if given_path(given).is_dir() and find_idx(given_path(given)) is None:
                 data = _folder(given_path(given), progress)
             case _:
-                data = open_data(given, progress=progress)
+                data = _opened(given, options.range, progress)
     except InputError as error:
-        raise InputError(f"{field}: {str(error).removeprefix('data.source: ')}") from error
+        raise InputError(f"{field}: {str(error).removeprefix('data.source: ').removeprefix('data.')}") from error
     expect(data.spec, ImageSpec, f"{field}: holds {data.spec.name}, and images are needed here; give a set of those")
     return data
+
+
+def _opened(given: object, ends: tuple[float, float] | None, progress: Progress | None) -> Dataset:
+    """The images of an array or file, with values between these ``ends`` where their type does not say."""
+    try:
+        return open_data(given, progress=progress)
+    except InputError as error:
+        if ends is None or not str(error).startswith("data.range: "):
+            raise
+    return open_data(given, DataConfig("memory", range=ends), progress=progress)
 
 
 def _folder(folder: Path, progress: Progress | None) -> Dataset:

@@ -69,6 +69,21 @@ def test_images_of_one_distribution_and_their_negatives(digits: NDArray[np.uint8
     assert negative.variety.samples.precision is None
 
 
+def test_floats_of_a_stated_range_are_the_same_images(digits: NDArray[np.uint8], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=(digits[:40] / 255).astype(np.float32))
+    bytes_, floats = (
+        evaluation(sumi.evaluate(a, digits[40:120], range=ends, out=tmp_path / str(ends)))
+        for a, ends in ((digits[:40], None), (tmp_path / "a.npz", (0, 1)))
+    )
+    assert floats.distances.kernel.value == pytest.approx(bytes_.distances.kernel.value, abs=1e-6)
+    with pytest.raises(InputError, match=r"^a: range: .*a.npz holds values from 0 to 1, beyond 0 to 0.5"):
+        sumi.evaluate(tmp_path / "a.npz", digits[40:120], range=(0, 0.5), out=tmp_path / "out")
+    with pytest.raises(InputError, match=r"^range: \(1, 0\) is no lowest and highest value"):
+        sumi.evaluate(tmp_path / "a.npz", digits[40:120], range=(1, 0), out=tmp_path / "out")
+    with pytest.raises(InputError, match=r"^a: range: .*a.npz holds images of float32, from 0 to 1; state"):
+        sumi.evaluate(tmp_path / "a.npz", digits[40:120], out=tmp_path / "out")
+
+
 def test_copies_of_b_in_a_are_found(digits: NDArray[np.uint8], tmp_path: Path) -> None:
     found = evaluation(sumi.evaluate(digits[:300], digits[:600], out=tmp_path / "out"))
     assert found.copies is not None
@@ -160,6 +175,10 @@ def test_options_of_the_other_evaluation_are_refused(
     assert "-n: does not apply to the evaluation of two sets that are both there" in capsys.readouterr().err
     with pytest.raises(InputError, match="quick: does not apply to the evaluation of two sets"):
         sumi.evaluate(digits[:40], digits[40:80], quick=True, out=tmp_path / "out")
+    assert main(["evaluate", str(tmp_path), "--range", "0,1"]) == 2
+    assert "--range: is of two sets of images" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--range", "0-1"]) == 2
+    assert "--range: '0-1' is no lowest and highest value; give two, such as 0,1" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path), "--out", "there"]) == 2
     assert "--out: is of two sets of images" in capsys.readouterr().err
     with pytest.raises(InputError, match="data: does not apply to the evaluation of two sets of images"):
