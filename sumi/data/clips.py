@@ -36,6 +36,8 @@ SPOKEN_SECONDS: Final = 0.64
 """Of spoken digits: 94 of 100 are no longer."""
 OWN_TEST: Final = 5
 """Takes below this are the Free Spoken Digit Dataset's own test."""
+OTHER_FIELDS: Final = ("size", "channels", "range", "array", "flip", "dequantize")
+"""The fields of a `DataConfig` that clips of sound do not have."""
 
 
 def holds_sound(folder: Path) -> bool:
@@ -53,7 +55,7 @@ def load_sound_folder(folder: Path, config: DataConfig, *, progress: Progress | 
 
     Raises InputError: fewer than two can be read, a line of metadata is malformed, or memory does not suffice.
     """
-    refuse_picture_fields(config)
+    config.refuse("clips of sound", OTHER_FIELDS)
     listing = list_images(folder, SUFFIXES, "sound")
     found = {key for key, _ in listing.images}
     described, notes = read_metadata(listing.metadata, listing.root, found)
@@ -156,7 +158,7 @@ def of_spoken_digits(parts: dict[str, Any], config: DataConfig) -> AudioDataset:
 
     Each has the caption "seven by jackson". Raises InputError.
     """
-    refuse_picture_fields(config)
+    config.refuse("clips of sound", OTHER_FIELDS)
     own = int(parts["sample_rate"])
     rate = config.rate or own
     length = length_of(rate, config.seconds or SPOKEN_SECONDS)
@@ -190,17 +192,3 @@ def of_spoken_digits(parts: dict[str, Any], config: DataConfig) -> AudioDataset:
 def outline_of_spoken_digits(path: Path, config: DataConfig) -> AudioSpec:
     """See `load_spoken_digits`."""
     return load_spoken_digits(path, config).spec
-
-
-def refuse_picture_fields(config: DataConfig) -> None:
-    """Raises InputError where a field that only pictures or arrays have is set for sound."""
-    for name, value in (
-        ("size", config.size),
-        ("channels", config.channels),
-        ("range", config.range),
-        ("array", config.array),
-        ("flip", config.flip or None),
-        ("dequantize", config.dequantize or None),
-    ):
-        if value is not None:
-            raise InputError(f"data.{name}: {config.source} holds sound, which has none; leave it out")

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
@@ -210,6 +211,12 @@ class DataConfig:
         for name in ("rate", "seconds"):
             if getattr(self, name) is not None:
                 raise InputError(f"data.{name}: is of sound, and {self.source} holds none; leave it out")
+
+    def refuse(self, what: str, fields: Iterable[str]) -> None:
+        """Raises InputError where one of these ``fields``, which ``what`` do not have, is set."""
+        for name in fields:
+            if getattr(self, name) not in (None, False):
+                raise InputError(f"data.{name}: {self.source} holds {what}, which have none; leave it out")
 
     def _check_size(self) -> None:
         """A pair of equal sides becomes the one side of a square."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped
-from sumi.data.molecules import MoleculeDataset, MoleculeSpec, from_molecules, refuse_other_fields
+from sumi.data.molecules import OTHER_FIELDS, MoleculeDataset, MoleculeSpec, from_molecules
 from sumi.data.xyz import read_frames
 from sumi.errors import InputError
 from sumi.metrics.bonds import ELEMENTS, Molecule
@@ -42,7 +42,7 @@ def holds_molecules(path: Path) -> bool:
 
 def load_molecules(path: Path, config: DataConfig, *, progress: Progress | None = None) -> MoleculeDataset:
     """All molecules there. Files that cannot be read are skipped, with the reason. Raises InputError."""
-    refuse_other_fields(config)
+    config.refuse("molecules", OTHER_FIELDS)
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             return from_arrays({name: file[name] for name in file.files}, path.stem, config.source)

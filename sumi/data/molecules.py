@@ -37,6 +37,8 @@ from sumi.metrics.bonds import ELEMENTS, Molecule
 
 ONE_HOT: Final = 0.25
 """Ångström: what stands for an atom's element, as in the paper's code."""
+OTHER_FIELDS: Final = ("size", "channels", "range", "array", "labels", "label_pattern", "flip", "dequantize")
+"""The fields of a `DataConfig` that molecules do not have."""
 
 
 @dataclass(frozen=True)
@@ -317,19 +319,3 @@ def from_molecules(
         row[:n, :3] = at / scale
         row[range(n), [numbers[e] for e in molecule.elements]] = ONE_HOT / scale
     return MoleculeDataset(values, tuple(keys), elements, scale, properties, skipped=tuple(skipped))
-
-
-def refuse_other_fields(config: DataConfig) -> None:
-    """Raises InputError where a field is set that molecules do not have."""
-    for name, value in (
-        ("size", config.size),
-        ("channels", config.channels),
-        ("range", config.range),
-        ("array", config.array),
-        ("labels", config.labels),
-        ("label_pattern", config.label_pattern),
-        ("flip", config.flip or None),
-        ("dequantize", config.dequantize or None),
-    ):
-        if value is not None:
-            raise InputError(f"data.{name}: {config.source} holds molecules, which have none; leave it out")

@@ -23,6 +23,8 @@ from sumi.errors import InputError
 
 LONGEST: Final = 1024
 SUFFIXES: Final = (".txt", ".csv", ".txt.gz", ".csv.gz")
+OTHER_FIELDS: Final = ("size", "channels", "range", "label_pattern", "flip", "dequantize")
+"""The fields of a `DataConfig` that symbols do not have."""
 
 
 def from_texts(
@@ -39,7 +41,7 @@ def from_texts(
 
     Raises InputError for fewer than two, for empty and too long ones, and where all are alike.
     """
-    refuse_other_fields(config)
+    config.refuse("symbols", OTHER_FIELDS)
     if len(items) < 2 or len(set(items)) < 2:
         alike = "all alike" if len(items) > 1 else "too few"
         raise InputError(f"data.source: {what} holds {len(items)} strings, {alike}; give at least 2 that differ")
@@ -63,7 +65,7 @@ def from_texts(
 
 def from_integers(array: NDArray[Any], config: DataConfig, what: str) -> SymbolDataset:
     """Whole numbers (N, L), each value a symbol. Raises InputError for anything else."""
-    refuse_other_fields(config)
+    config.refuse("symbols", OTHER_FIELDS)
     if array.ndim != 2 or array.dtype.kind not in "iub" or array.size == 0:
         raise InputError(f"data.symbols: {what} holds {array.dtype} {array.shape}; give whole numbers (N, L)")
     found, places = np.unique(np.asarray(array), return_inverse=True)
@@ -125,17 +127,3 @@ def _numbers_of(values: Sequence[str]) -> NDArray[np.float64] | None:
     except ValueError:
         return None
     return found if np.isfinite(found).any() and not np.isinf(found).any() else None
-
-
-def refuse_other_fields(config: DataConfig) -> None:
-    """Raises InputError where a field of images is set."""
-    for name, value in (
-        ("size", config.size),
-        ("channels", config.channels),
-        ("range", config.range),
-        ("label_pattern", config.label_pattern),
-        ("flip", config.flip or None),
-        ("dequantize", config.dequantize or None),
-    ):
-        if value is not None:
-            raise InputError(f"data.{name}: {config.source} holds symbols, which have none; leave it out")

@@ -37,6 +37,8 @@ ROWS: Final = 2**16
 """So many rows at a time are looked at for anything but bits."""
 SMALL: Final = 0.01
 """Of the largest deviation: a column of less is near the least noise of the schedules."""
+OTHER_FIELDS: Final = ("size", "channels", "range", "labels", "label_pattern", "flip", "dequantize")
+"""The fields of a `DataConfig` that vectors do not have."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,7 @@ def from_numbers(array: NDArray[Any], config: DataConfig, what: str) -> VectorDa
             f"data.source: {what} holds {array.dtype} {array.shape}, not numbers of shape (N, D); give one such array, "
             "or images (N, H, W) or (N, H, W, C)"
         )
-    refuse_image_fields(config)
+    config.refuse("vectors", OTHER_FIELDS)
     values = array.astype(np.float64).reshape(len(array), -1)
     broken = np.flatnonzero(~np.isfinite(values).all(1))
     if len(broken):
@@ -316,18 +318,3 @@ def _unlike(values: NDArray[np.float32]) -> tuple[str, ...]:
     names = few([f"{k} ({deviations[k] / deviations.max():.1g})" for k in small])
     why = f"columns whose deviation is below {SMALL:g} of column {deviations.argmax()}'s are hardly learned"
     return (f"{why}: {names}; scale the columns alike",)
-
-
-def refuse_image_fields(config: DataConfig) -> None:
-    """Raises InputError where a field that only images have is set for data that are vectors."""
-    for name, value in (
-        ("size", config.size),
-        ("channels", config.channels),
-        ("range", config.range),
-        ("labels", config.labels),
-        ("label_pattern", config.label_pattern),
-        ("flip", config.flip or None),
-        ("dequantize", config.dequantize or None),
-    ):
-        if value is not None:
-            raise InputError(f"data.{name}: {config.source} holds vectors, which have none; leave it out")

@@ -165,8 +165,8 @@ def test_their_fingerprint_is_of_all_that_is_trained_on(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"size": 32}, "data.size: .* holds sound, which has none"),
-        ({"flip": True}, "data.flip: .* holds sound"),
+        ({"size": 32}, "data.size: .* holds clips of sound, which have none"),
+        ({"flip": True}, "data.flip: .* holds clips of sound"),
     ],
 )
 def test_fields_of_pictures_are_refused_for_sound(folder: Path, config: dict, why: str) -> None:

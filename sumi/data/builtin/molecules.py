@@ -12,7 +12,7 @@ import numpy as np
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress
 from sumi.data.molecule_files import from_arrays
-from sumi.data.molecules import MoleculeDataset, refuse_other_fields
+from sumi.data.molecules import OTHER_FIELDS, MoleculeDataset
 
 STEP: Final = 1e-3
 """Ångström: of the whole numbers that places are stored as."""
@@ -22,7 +22,7 @@ _FILE: Final = Path(__file__).parent / "qm7-small.npz"
 def load_qm7_small(config: DataConfig, progress: Progress | None = None) -> MoleculeDataset:
     """2,000 molecules of up to 13 atoms."""
     del progress  # nothing here takes time
-    refuse_other_fields(config)
+    config.refuse("molecules", OTHER_FIELDS)
     with np.load(_FILE, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     arrays["position"] = arrays["position"] * np.float64(STEP)

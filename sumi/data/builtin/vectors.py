@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress
-from sumi.data.vectors import VectorDataset, refuse_image_fields
+from sumi.data.vectors import OTHER_FIELDS, VectorDataset
 
 POINTS = 10_000
 ROLL_NOISE = 0.015
@@ -61,6 +61,6 @@ def _dataset(
     values: NDArray[np.float64], name: str, config: DataConfig, progress: Progress | None, levels: int | None = None
 ) -> VectorDataset:
     del progress  # nothing here takes time
-    refuse_image_fields(config)
+    config.refuse("vectors", OTHER_FIELDS)
     keys = tuple(f"{name}/{i:05d}" for i in range(len(values)))
     return VectorDataset(values.astype(np.float32), keys, levels)
