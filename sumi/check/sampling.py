@@ -147,12 +147,12 @@ def _ends(schedule: Schedule) -> float:
     inner = gaussian_denoiser(MEAN, STD, schedule)
     for grid in (log_ratio, log_snr):
         for steps in range(1, 61):
-            asked: list[float] = []
+            walked: list[float] = []
             times = grid(schedule, steps)
             x = torch.zeros(1, 1, dtype=torch.float64)
-            denoiser = type(inner)(lambda x_t, t, seen=asked: (seen.append(float(t.t)), inner.f(x_t, t))[1], schedule)
+            denoiser = type(inner)(lambda x_t, t, seen=walked: (seen.append(float(t.t)), inner.f(x_t, t))[1], schedule)
             sample(denoiser, Adams(), times, x)
-            wrong += asked != times[:-1].tolist() or times[0] != 1 or times[-1] != 0
+            wrong += walked != times[:-1].tolist() or times[0] != 1 or times[-1] != 0
     return float(wrong)
 
 

@@ -100,8 +100,8 @@ class MoleculeSpec:
 
     def finish(self, x: Tensor) -> Tensor:
         """Places as they are, of the elements of each atom the nearest."""
-        kinds = torch.zeros_like(x[..., 3:]).scatter_(-1, x[..., 3:].argmax(-1, keepdim=True), self.one_hot)
-        return torch.cat([x[..., :3], kinds * is_atom(x)[..., None]], -1)
+        elements = torch.zeros_like(x[..., 3:]).scatter_(-1, x[..., 3:].argmax(-1, keepdim=True), self.one_hot)
+        return torch.cat([x[..., :3], elements * is_atom(x)[..., None]], -1)
 
     def molecules(self, x: Tensor) -> list[Molecule]:
         """What items (N, …) of the model's units are."""

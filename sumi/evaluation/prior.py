@@ -61,15 +61,15 @@ def evaluate_prior(
     """The measurements; None of fewer than four held-out captions. Raises InputError for data without captions."""
     images = expect(data, ImageDataset, "data.source: holds no images, and captions are of images; give images")
     train, held_out = images.split(model.config.data.held_out)
-    asked = held_out.subset([i for i, text in enumerate(captions_of(held_out)) if text.strip()])
-    asked = asked.subset(evenly(len(asked), MOST)) if len(asked) else asked
-    if len(asked) < FEWEST:
+    prompted = held_out.subset([i for i, text in enumerate(captions_of(held_out)) if text.strip()])
+    prompted = prompted.subset(evenly(len(prompted), MOST)) if len(prompted) else prompted
+    if len(prompted) < FEWEST:
         return None
-    captions, clip = captions_of(asked), model.clip
+    captions, clip = captions_of(prompted), model.clip
     made, texts = model.vectors(len(captions), captions, seed=seed), clip.embed_captions(captions)
-    real, seen = (clip.embed_images(part.batch(evenly(len(part), MOST))) for part in (asked, train))
+    real, seen = (clip.embed_images(part.batch(evenly(len(part), MOST))) for part in (prompted, train))
     spreads: list[tuple[float, float]] = []
-    true = _pictures_of(images, asked)
+    true = _pictures_of(images, prompted)
     chosen = [i for i, found in enumerate(true) if len(found) >= EACH]
     chosen = [chosen[k] for k in evenly(len(chosen), PROMPTS).tolist()] if chosen else []
     for done, i in enumerate(chosen):
@@ -98,16 +98,16 @@ def _of_real(spreads: Sequence[tuple[float, float]]) -> Estimate | None:
     return ratio(made, real)
 
 
-def _pictures_of(images: ImageDataset, asked: ImageDataset) -> list[list[int]]:
+def _pictures_of(images: ImageDataset, prompted: ImageDataset) -> list[list[int]]:
     """The places of all pictures of ``images`` for which each caption of ``asked`` is true."""
     if not images.attributes:
         places: dict[str, list[int]] = {}
         for i, text in enumerate(captions_of(images)):
             places.setdefault(text, []).append(i)
-        return [places.get(text, []) for text in captions_of(asked)]
+        return [places.get(text, []) for text in captions_of(prompted)]
     of = {pair: set[int]() for row in images.attributes for pair in row.items()}
     for i, row in enumerate(images.attributes):
         for pair in row.items():
             of[pair].add(i)
-    rows = [[of[pair] for pair in row.items()] for row in mentioned_in(asked)]
+    rows = [[of[pair] for pair in row.items()] for row in mentioned_in(prompted)]
     return [sorted(set.intersection(*row)) if row else [] for row in rows]

@@ -129,23 +129,23 @@ def evaluate_prompts(
     if not chosen:
         raise InputError(f"n: fewer than {FEWEST} captions outside the training split can be judged; give more data")
     places = np.concatenate(list(chosen.values()))
-    asked = outside.subset(places)
-    captions = captions_of(asked)
+    prompted = outside.subset(places)
+    captions = captions_of(prompted)
     counted = counting_one(progress, "sampling prompts")
     samples = model.sample(len(captions), seed=seed, prompt=captions, progress=counted)
     groups: list[Group] = []
     wanted: list[dict[str, str]] = []
     read: list[dict[str, str]] = []
     if judge is not None:
-        wanted, read = mentioned_in(asked), judge.read(samples)
+        wanted, read = mentioned_in(prompted), judge.read(samples)
         begin = 0
         for one, some in chosen.items():
             rows = slice(begin, begin + len(some))
             begin += len(some)
             real = _real(judge, images, outside, [i for i, name in enumerate(names) if name == one])
-            classes = None if asked.labels is None else asked.labels[rows].tolist()
+            classes = None if prompted.labels is None else prompted.labels[rows].tolist()
             groups.append(_group(one, read[rows], wanted[rows], real, classes, seed))
-    scores = None if clip is None else _scores(clip, samples, asked, captions, seed)
+    scores = None if clip is None else _scores(clip, samples, prompted, captions, seed)
     return PromptEvaluation(tuple(groups), scores), Prompted(samples, captions, wanted, read)
 
 
@@ -186,9 +186,9 @@ def _real(judge: JudgeModel, whole: ImageDataset, outside: ImageDataset, places:
     return readings(judge.read(real.batch(np.arange(len(real)))), mentioned_in(real))
 
 
-def _scores(clip: ClipModel, samples: Tensor, asked: ImageDataset, captions: Sequence[str], seed: int) -> ClipScores:
+def _scores(clip: ClipModel, samples: Tensor, prompted: ImageDataset, captions: Sequence[str], seed: int) -> ClipScores:
     v = clip.embed_text(captions)
-    u, real = clip.embed_images(samples), clip.embed_images(asked.batch(np.arange(len(asked))))
+    u, real = clip.embed_images(samples), clip.embed_images(prompted.batch(np.arange(len(prompted))))
     own, of_real, of_others = (mean_of((a * b).sum(1)) for a, b in ((u, v), (real, v), (u, v.roll(1, 0))))
     lists = [torch.tensor(items) for items in galleries(captions, seed)]
     found, found_real = (recalls([some[items] @ v[items].T for items in lists]) for some in (u, real))

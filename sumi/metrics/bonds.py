@@ -75,9 +75,9 @@ def longest(a: str, b: str, order: int) -> float:
 def bond_orders(elements: Sequence[str], places: NDArray[np.float64]) -> NDArray[np.int64]:
     """0 to 3 for each pair of atoms, symmetric (n, n): places (n, 3) in ångström."""
     distance = np.linalg.norm(places[:, None] - places[None], axis=2)
-    kinds = sorted(set(elements))
-    index = np.array([kinds.index(e) for e in elements])
-    limits = np.array([[[longest(a, b, order) for b in kinds] for a in kinds] for order in (1, 2, 3)])
+    different = sorted(set(elements))
+    index = np.array([different.index(e) for e in elements])
+    limits = np.array([[[longest(a, b, order) for b in different] for a in different] for order in (1, 2, 3)])
     limits = np.minimum.accumulate(limits, 0)  # a double bond is short enough for a single one
     orders = (distance < limits[:, index[:, None], index[None]]).sum(0)
     np.fill_diagonal(orders, 0)

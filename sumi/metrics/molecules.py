@@ -116,10 +116,10 @@ def wasserstein(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def length_distance(molecules: Sequence[Judged], real: Sequence[Judged]) -> float:
     """Ångström: W1 of bond lengths, the mean over kinds as frequent as in ``real``; nan where none is frequent."""
     own, other = bond_lengths(molecules), bond_lengths(real)
-    kinds = [kind for kind in own.keys() & other.keys() if min(len(own[kind]), len(other[kind])) >= FEWEST_BONDS]
-    if not kinds:
+    shared = [kind for kind in own.keys() & other.keys() if min(len(own[kind]), len(other[kind])) >= FEWEST_BONDS]
+    if not shared:
         return float("nan")
-    return float(np.average([wasserstein(own[k], other[k]) for k in kinds], weights=[len(other[k]) for k in kinds]))
+    return float(np.average([wasserstein(own[k], other[k]) for k in shared], weights=[len(other[k]) for k in shared]))
 
 
 class PropertyJudge:

@@ -347,8 +347,8 @@ class UnclipModel(GenerativeModel[UnclipConfig, nn.ModuleDict]):
         for k in range(count if texts is not None else 1):
             options: SampleOptions = {**own, "seed": stage_seed(seed, 1 + k), "start": start, "progress": False}
             made.append(self.prior.sample(n, **options).as_subclass(Tensor))
-        drawn = torch.stack([F.normalize(torch.from_numpy(spec.to_units(x)).float(), dim=1) for x in made])
-        return drawn[0] if texts is None else reranked(drawn, texts)
+        vectors = torch.stack([F.normalize(torch.from_numpy(spec.to_units(x)).float(), dim=1) for x in made])
+        return vectors[0] if texts is None else reranked(vectors, texts)
 
     def sample(self, n: int = 16, **options: Unpack[SampleOptions]) -> Tensor:
         """Pictures of prompts, float32 (n, C, H, W) in [-1, 1] on the CPU: the prior's vectors, decoded.

@@ -206,10 +206,12 @@ def _write(
     write_whole(strip, spec.strip(times, states))
     write_whole(moving, spec.animation(times, states))
     sheet = sheet_of_formulas([(m.molecule.elements, m.molecule.places) for m in judged if m.sound])
-    drawn: list[Figure] = []
+    of_formulas: list[Figure] = []
     if sheet is not None:
         write_whole(formulas, sheet)
-        drawn = [Figure(formulas, "The first of the samples that are stable and in one piece, as formulas.", True)]
+        of_formulas = [
+            Figure(formulas, "The first of the samples that are stable and in one piece, as formulas.", True)
+        ]
     shown = min(MOST, len(samples))
     sections = [
         Section(
@@ -219,7 +221,7 @@ def _write(
             figures=[
                 Figure(grid, f"The first {shown} of {made}, not hand-picked.", True),
                 Figure(real, "Held-out real molecules.", True),
-                *drawn,
+                *of_formulas,
             ],
         ),
         Section("All figures", tables=[_table(found)]),
@@ -233,4 +235,4 @@ def _write(
     write_text(folder / "evaluation.json", json.dumps(asdict(found), indent=2) + "\n")
     title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
     write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
-    return grid, real, loss, strip, moving, *([formulas] if drawn else []), report
+    return grid, real, loss, strip, moving, *([formulas] if of_formulas else []), report

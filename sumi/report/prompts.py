@@ -40,7 +40,7 @@ def _names(made: Prompted) -> list[str]:
 
 
 def _rows(group: Group, names: list[str]) -> list[tuple[str, ...]]:
-    kinds = {
+    retrievals = {
         "samples": group.samples,
         "real": group.real,
         "shuffled": group.shuffled,
@@ -50,7 +50,7 @@ def _rows(group: Group, names: list[str]) -> list[tuple[str, ...]]:
         (group.name[0].upper() + group.name[1:],),
         *(
             (what, str(r.pictures), amount(r.mean), *(_shown(r.each.get(name)) for name in names))
-            for what, r in kinds.items()
+            for what, r in retrievals.items()
             if r is not None
         ),
     ]

@@ -75,9 +75,9 @@ class ConfidenceOrder:
         stay = (masks * (1 - kept(s)) + 0.5).floor()
         sure = clean.amax(-1).masked_fill(~masked, torch.inf)
         rank = sure.argsort(dim=1, stable=True).argsort(dim=1)  # 0: the least confident
-        drawn = pad(clean, (0, 1))
+        law = pad(clean, (0, 1))
         kept_as_is = (masked & (rank < stay[:, None])) | ~masked
-        return torch.where(kept_as_is[..., None], one_hot(x, process.states).double(), drawn)
+        return torch.where(kept_as_is[..., None], one_hot(x, process.states).double(), law)
 
 
 SYMBOL_SOLVERS: Final[dict[str, SymbolSolver]] = {"ancestral": AncestralSymbols(), "confidence": ConfidenceOrder()}
@@ -125,8 +125,8 @@ def sample_symbols(
     if record is not None:
         record(0, walk[0], x)
     for i, (t, s) in enumerate(pairwise(walk), 1):
-        drawn = draw_symbols(solver.law(denoiser, x, t, s, masks), noise(i, Purpose.STEP).to(device))
-        x = drawn if fixed is None else torch.where(fixed, x, drawn)  # at t = 1 the process knows masks alone
+        draws = draw_symbols(solver.law(denoiser, x, t, s, masks), noise(i, Purpose.STEP).to(device))
+        x = draws if fixed is None else torch.where(fixed, x, draws)  # at t = 1 the process knows masks alone
         if record is not None:
             record(i, s, x)
     return x

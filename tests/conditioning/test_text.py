@@ -14,7 +14,7 @@ from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
-from sumi.conditioning.text import TextConditioner, TextConditioning, drawn, texts_of
+from sumi.conditioning.text import TextConditioner, TextConditioning, drawn_caption, texts_of
 from sumi.conditioning.text_encoder import EncodedText, OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING, START
 from sumi.data.batch import batch_of
@@ -111,7 +111,7 @@ def test_what_is_drawn_depends_on_seed_step_and_position_alone(
 
 
 def test_an_image_without_texts_has_the_empty_one() -> None:
-    assert drawn(((), ()), [0.7]) == ""
+    assert drawn_caption(((), ()), [0.7]) == ""
 
 
 def test_the_null_prompt_is_the_empty_text_of_training(conditioner: TextConditioner) -> None:
