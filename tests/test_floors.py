@@ -19,7 +19,7 @@ FLOORS = [
     {"objectives", "restoration", "guidance"},
     {"training"},
     {"models"},
-    {"recipes", "evaluation"},
+    {"recipes", "evaluation", "interop"},
     {"training_run"},
     {"distillation"},
     {"explain", "check"},

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -60,18 +61,31 @@ class AutoencoderNetwork:
 
     def build(self, channels: int) -> "Autoencoder":
         """An untrained one for images of ``channels``."""
-        return Autoencoder(self, channels)
+        regularizer = self.regularizer.build()
+        return Autoencoder(
+            self.factor,
+            regularizer,
+            Encoder(channels, self.widths, self.blocks, regularizer.inputs),
+            Decoder(regularizer.channels, self.widths, self.blocks, channels),
+        )
+
+
+class LatentDecoder(Protocol):
+    """From latents (N, c, H/f, W/f) to images (N, C, H, W); ``last``: its last layer."""
+
+    @property
+    def last(self) -> nn.Conv2d: ...
+
+    def __call__(self, z: Tensor, /) -> Tensor: ...
 
 
 class Autoencoder(nn.Module):
     """Images (N, C, H, W) in [-1, 1] to latents (N, c, H/f, W/f) and back, of any H and W that the factor f divides."""
 
-    def __init__(self, config: AutoencoderNetwork, channels: int) -> None:
+    def __init__(self, factor: int, regularizer: Regularizer, encoder: nn.Module, decoder: LatentDecoder) -> None:
         super().__init__()
-        self.factor = config.factor
-        self.regularizer: Regularizer = config.regularizer.build()
-        self.encoder = Encoder(channels, config.widths, config.blocks, self.regularizer.inputs)
-        self.decoder = Decoder(self.regularizer.channels, config.widths, config.blocks, channels)
+        self.factor, self.regularizer, self.encoder = factor, regularizer, encoder
+        self.decoder: LatentDecoder = decoder
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each latent of x, float32."""

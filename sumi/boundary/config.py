@@ -119,7 +119,7 @@ def describe(config: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
             continue
         if dataclasses.is_dataclass(value):
             choices = [c.name for c in alternatives(hints[f.name]) if hasattr(c, "name")]
-            if choices:
+            if choices and hasattr(value, "name"):
                 yield name, value.name, f"one of {', '.join(choices)}"
             yield from describe(value, f"{name}.")
         else:
@@ -227,15 +227,15 @@ def _shown(data: object, write: Callable[[object], str] = json.dumps) -> str:
 def chosen_class(classes: list[Any], data: dict[str, Any], where: str, known: tuple[type, ...]) -> Any:
     """The one of ``classes``, or of those ``known``, that the ``type`` in ``data`` names. Raises InputError."""
     concrete = [cls for cls in classes if not isabstract(cls)]
-    if concrete and not any(hasattr(cls, "name") for cls in concrete):
-        return concrete[0]
+    named, tag = [cls for cls in concrete if hasattr(cls, "name")], data.get("type")
+    if concrete and (not named or (tag is None and len(named) < len(concrete))):
+        return next(cls for cls in concrete if cls not in named)
     others = [cls for cls in known if concrete or issubclass(cls, tuple(classes))]
-    by_name = {cls.name: cls for cls in (*others, *concrete)}
-    tag = data.get("type")
+    by_name = {cls.name: cls for cls in (*others, *named)}
     if not isinstance(tag, str) or tag not in by_name:
         wrong = "'type' is missing" if tag is None else f"there is no {_shown(tag, repr)}"
         raise InputError(
-            f"{where or 'configuration'}: {wrong}; {nearest(_shown(tag), [cls.name for cls in concrete] or by_name)}"
+            f"{where or 'configuration'}: {wrong}; {nearest(_shown(tag), [cls.name for cls in named] or by_name)}"
         )
     return by_name[tag]
 

@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "evaluate": "measure a trained model against held-out data, or images against images, and write the report",
     "nll": "how probable held-out data are to a model: its bound in terms, and the ODE's likelihood",
     "compare": "compare solvers on a trained model at equal evaluations, and tune one to it",
+    "import": "make a run of a model of another toolkit: diffusers, tensors with a mapping",
     "check": "prove the maths here and now: each law, the deviation measured, and its bound",
     "doctor": "before a long training: what is in the data, copies, memory, time, and whether a network learns",
     "explain": "draw a schedule, a law of diffusion, or what a run has learned",

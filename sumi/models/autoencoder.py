@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sumi.autoencoders.autoencoder import Autoencoder, AutoencoderNetwork
+from sumi.autoencoders.diffusers import DiffusersAutoencoder
 from sumi.autoencoders.preview import FITTED, LinearPreview
 from sumi.autoencoders.tiling import tiled
 from sumi.boundary.arguments import finite, whole
@@ -37,7 +38,9 @@ class AutoencoderConfig(SystemConfig):
 
     name: ClassVar[str] = "autoencoder"
 
-    network: AutoencoderNetwork = field(default_factory=AutoencoderNetwork, metadata={"help": "its shape"})
+    network: AutoencoderNetwork | DiffusersAutoencoder = field(
+        default_factory=AutoencoderNetwork, metadata={"help": "its shape"}
+    )
     loss: ReconstructionLoss = field(default_factory=ReconstructionLoss, metadata={"help": "what counts how much"})
 
     @property

@@ -178,6 +178,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 *common,
             ]
         ),
+        "import": sorted(["--mapping", "--set", "--out", "--device", *common]),
         "check": common,
         "doctor": sorted(["--data", "--recipe", "--set", "--device", "--out", *common]),
         "explain": sorted(["--data", "--out", "--checkpoint", "--device", *common]),

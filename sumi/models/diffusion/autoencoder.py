@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from sumi.autoencoders.autoencoder import AutoencoderNetwork
+from sumi.autoencoders.diffusers import DiffusersAutoencoder
 from sumi.autoencoders.mdct import BandScale
 from sumi.errors import InputError
 from sumi.objectives.reconstruction import ReconstructionLoss
@@ -51,7 +52,9 @@ class TrainedAutoencoder:
     source: str = field(default="", metadata={"help": "a run of an autoencoder to take; empty: one is trained first"})
     steps: int = field(default=6000, metadata={"most": 10**9, "help": "of its training, 1 or more"})
     batch_size: int = field(default=16, metadata={"most": 2**20, "help": "of its training, 1 or more"})
-    network: AutoencoderNetwork = field(default_factory=AutoencoderNetwork, metadata={"help": "its shape"})
+    network: AutoencoderNetwork | DiffusersAutoencoder = field(
+        default_factory=AutoencoderNetwork, metadata={"help": "its shape"}
+    )
     loss: ReconstructionLoss = field(default_factory=ReconstructionLoss, metadata={"help": "what counts how much"})
     weights: str = field(default="", metadata={"help": "sha256 of the weights that were trained; not to be set"})
 

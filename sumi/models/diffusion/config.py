@@ -30,6 +30,7 @@ from sumi.errors import InputError
 from sumi.models.diffusion.autoencoder import AutoencoderChoice, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
+from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.diffwave import DiffWaveConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
@@ -77,8 +78,8 @@ class DiffusionSettings(SystemConfig, ABC):
     stratified_times: bool = field(
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
-    network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | DiffWaveConfig | OwnNetwork = field(
-        default_factory=UNetConfig, metadata={"help": "the backbone"}
+    network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | DiffWaveConfig | DiffusersNetwork | OwnNetwork = (
+        field(default_factory=UNetConfig, metadata={"help": "the backbone"})
     )
     crop: int = field(
         default=0,

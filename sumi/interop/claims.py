@@ -1,0 +1,166 @@
+"""What a network means: which data it is of, which noise it knows, and what it predicts.
+
+A file of weights does not say so. `Claims` do, as JSON (the mapping file of ``sumi import`` and ``sumi audit``):
+
+    {"network": {"type": "diffusers", "kind": "UNet2DModel", "settings": "{…}"}, "shape": [3, 32, 32],
+     "schedule": {"type": "cosine"}, "parameterization": {"type": "velocity"}, "rename": ["^module\\\\.=>"]}
+
+``rename``: PATTERN=>REPLACEMENT pairs of regular expressions, applied in order to the name of each tensor.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sumi.conditioning.labels import LabelConditioner, LabelConditioning
+from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
+from sumi.data.specs import SPECS
+from sumi.data.vectors import VectorSpec
+from sumi.denoising.parameterization import ParameterizationConfig, PredictNoise
+from sumi.denoising.variance import FixedVariance, LearnedVariance
+from sumi.errors import InputError
+from sumi.models.diffusion.autoencoder import AutoencoderChoice, NoAutoencoder
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.model import RunDescription
+from sumi.networks.adm import ADMConfig
+from sumi.networks.diffusers import DiffusersNetwork
+from sumi.networks.mlp import MLPConfig
+from sumi.networks.own import OwnNetwork
+from sumi.networks.transformer import TransformerConfig
+from sumi.networks.unet import UNetConfig
+from sumi.objectives.times import GridTimes, UniformTimes
+from sumi.process.chain import LinearBeta
+from sumi.process.schedules import ScheduleConfig
+from sumi.sampling.sampler import Sampling, Threshold
+
+RECIPE = "imported"
+"""The recipe of an imported run."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What is claimed of a network. Raises InputError for a shape of neither images nor vectors.
+
+    ``rename``: PATTERN=>REPLACEMENT for the names of the tensors in its file.
+    """
+
+    shape: tuple[int, ...] = field(
+        default=(3, 32, 32), metadata={"help": "of what is denoised: C,H,W, or D of vectors"}
+    )
+    network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | DiffusersNetwork | OwnNetwork = field(
+        default_factory=UNetConfig, metadata={"help": "the network, as in a configuration"}
+    )
+    schedule: ScheduleConfig = field(default_factory=LinearBeta, metadata={"help": "its noise at each time"})
+    parameterization: ParameterizationConfig = field(
+        default_factory=PredictNoise, metadata={"help": "what it predicts"}
+    )
+    learned_variance: bool = field(default=False, metadata={"help": "whether half of its output is a variance"})
+    classes: tuple[str, ...] = field(default=(), metadata={"help": "names of the classes that it is conditioned on"})
+    label_dropout: float = field(
+        default=0.0, metadata={"help": 'share of its training without a class; 0: it does not know "no class"'}
+    )
+    threshold: Threshold = field(default="static", metadata={"help": "what keeps x̂_0 in [-1, 1] in sampling"})
+    data_std: float = field(default=0.5, metadata={"help": "standard deviation of what is denoised"})
+    rename: tuple[str, ...] = field(default=(), metadata={"help": "PATTERN=>REPLACEMENT for the tensors' names"})
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in (1, 3):
+            raise InputError(f"shape: {list(self.shape)} is of neither images nor vectors; give 3,32,32, or 2")
+        for pair in self.rename:
+            pattern, arrow, _ = pair.partition("=>")
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InputError(f"rename: {pattern} is no regular expression ({error}); correct it") from None
+            if not arrow:
+                raise InputError(f"rename: {pair} has no =>; write PATTERN=>REPLACEMENT")
+
+    def renamed(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors by their names here."""
+        found = dict(weights)
+        for pair in self.rename:
+            pattern, _, replacement = pair.partition("=>")
+            found = {re.sub(pattern, replacement, name): value for name, value in found.items()}
+        return found
+
+    def items(self, factor: int = 1, channels: int | None = None) -> SPECS:
+        """The data; of latents of ``factor`` and ``shape`` the images, which have ``channels``."""
+        match self.shape:
+            case (own, height, width):
+                return ImageSpec(channels or own, factor * height, factor * width, 256, self.classes)
+            case shape:
+                return VectorSpec(shape[0], None, label_names=self.classes)
+
+    def configuration(self, source: str, autoencoder: AutoencoderChoice) -> DiffusionConfig:
+        """The settings of a run. Raises InputError where the claims do not fit each other."""
+        steps = self.schedule.steps
+        latent = autoencoder != NoAutoencoder()
+        return DiffusionConfig(
+            recipe=RECIPE,
+            data=DataConfig(source=source),
+            autoencoder=autoencoder,
+            schedule=self.schedule,
+            parameterization=self.parameterization,
+            conditioning=(LabelConditioning(self.label_dropout),) if self.classes else (),
+            variance=LearnedVariance() if self.learned_variance else FixedVariance(),
+            times=UniformTimes() if steps is None else GridTimes(steps),
+            network=self.network,
+            sampling=Sampling(steps=min(50, steps or 50), threshold="none" if latent else self.threshold),
+        )
+
+    def model(
+        self,
+        weights: Mapping[str, Tensor] | None,
+        source: str,
+        *,
+        folder: Path | None = None,
+        autoencoder: AutoencoderChoice | None = None,
+        images: SPECS | None = None,
+        step: int = 0,
+        device: torch.device | None = None,
+    ) -> DiffusionModel:
+        """The model of a network with these ``weights``, by the names of its own tensors; None: those that it has.
+
+        ``source``: what it was read from; ``folder``: where its parts are; ``autoencoder``: of whose latents it is,
+        with the spec of the ``images``. Raises InputError where the tensors are not the network's.
+        """
+        chosen = autoencoder or NoAutoencoder()
+        items = images or self.items()
+        config = self.configuration(source, chosen)
+        description = RunDescription(config, items, "", 1.0 if chosen != NoAutoencoder() else self.data_std)
+        module = config.build(items).model
+        if weights is not None:
+            take(module.network, weights, source)
+        if self.classes:
+            conditioner = module.conditioner["labels"]
+            assert isinstance(conditioner, LabelConditioner)
+            if self.network.name == DiffusersNetwork.name:
+                with torch.no_grad():
+                    conditioner.table.weight.copy_(torch.eye(len(self.classes) + 1))
+        return config.wrap(description, module.to(device or torch.device("cpu")), step, folder or Path(source))
+
+
+def take(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Give the network its ``weights``, in float32. Raises InputError where they are of another."""
+    match getattr(network, "of_library", None):
+        case nn.Module() as inner:  # whose tensors the file has
+            network = inner
+    wanted = network.state_dict()
+    for name in sorted(weights.keys() ^ wanted.keys()):
+        wrong = "is missing" if name in wanted else "is of no tensor of the network"
+        raise InputError(f"{source}: {name} {wrong}; name the network that it is of, or rename its tensors")
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape:
+            raise InputError(
+                f"{source}: {name} is of shape {tuple(value.shape)}, and the network's of {tuple(wanted[name].shape)}; "
+                "name the network that it is of"
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(f"{source}: {name} is not finite; get the file again")
+    network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in weights.items()})

@@ -1,0 +1,238 @@
+"""Folders of diffusers as models, and models as folders of diffusers.
+
+    model_index.json    the pipeline: which part is of which class
+    unet/, transformer/ config.json and weights of the denoiser
+    scheduler/          scheduler_config.json (`sumi.interop.schedulers`)
+    vae/, vqvae/        config.json and weights of the autoencoder, with the factor that scales its latents
+
+A folder of one network alone, with config.json, is read too: its scheduler is claimed (`sumi.interop.claims`), and is
+DDPM's unless it is.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from sumi.autoencoders.diffusers import DiffusersAutoencoder
+from sumi.autoencoders.scale import LatentScale
+from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
+from sumi.errors import InputError
+from sumi.interop.claims import RECIPE, Claims, take
+from sumi.interop.schedulers import read_scheduler
+from sumi.interop.tensors import prefixed, read_json, read_weights, to_text
+from sumi.models.autoencoder import AutoencoderConfig, AutoencoderModel
+from sumi.models.diffusion.autoencoder import TrainedAutoencoder
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.parts import AUTOENCODER
+from sumi.models.model import RunDescription
+from sumi.networks.diffusers import DiffusersNetwork
+from sumi.training.run_folder import RunFolder
+
+NETWORKS: Final = ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel")
+AUTOENCODERS: Final = ("AutoencoderKL", "VQModel")
+WEIGHTS: Final = "diffusion_pytorch_model"
+FIRST: Final = ("unet", "transformer")
+SECOND: Final = ("vae", "vqvae", "movq")
+FACTOR: Final = 0.18215
+"""By which both autoencoders scale latents unless their files say otherwise."""
+_OLD_ATTENTION: Final = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_LEFT_OUT: Final = re.compile("^_|^(in_channels|out_channels|sample_size)$")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A pipeline, or one network: the configurations of its parts, by name."""
+
+    path: Path
+    index: dict[str, Any]
+
+    def part(self, names: tuple[str, ...]) -> Path | None:
+        """The folder of the first of these parts that is there."""
+        return next((self.path / name for name in names if (self.path / name / "config.json").exists()), None)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder of diffusers."""
+    index, config = path / "model_index.json", path / "config.json"
+    return index.exists() or (config.exists() and "_class_name" in read_json(config))
+
+
+def read_folder(
+    path: Path, parts: Path, claims: Claims | None, device: torch.device | None
+) -> tuple[DiffusionModel | AutoencoderModel, tuple[str, ...]]:
+    """The model in a folder of diffusers, and notes on how it was read.
+
+    ``parts``: a run folder in which its autoencoder is written; ``claims``: instead of what its scheduler says. Raises
+    InputError.
+    """
+    index = read_json(path / "model_index.json") if (path / "model_index.json").exists() else {}
+    folder = Folder(path, index)
+    network = folder.part(FIRST) if index else path
+    if network is None:
+        raise InputError(f"{path}: has no {' or '.join(FIRST)}; give a pipeline of one of {', '.join(NETWORKS)}")
+    config = read_json(network / "config.json")
+    kind = str(config.get("_class_name"))
+    if kind in AUTOENCODERS and not index:
+        return _autoencoder(path, config, device)
+    if kind not in NETWORKS:
+        raise InputError(f"{network / 'config.json'}: {kind} is not known here; known are {', '.join(NETWORKS)}")
+    return _denoiser(folder, network, config, parts, claims, device)
+
+
+def _denoiser(
+    folder: Folder,
+    network: Path,
+    config: dict[str, Any],
+    parts: Path,
+    claims: Claims | None,
+    device: torch.device | None,
+) -> tuple[DiffusionModel, tuple[str, ...]]:
+    scheduler, said = folder.path / "scheduler" / "scheduler_config.json", claims or Claims()
+    notes: list[str] = []
+    time_scale, time_offset = 1.0, 0.0
+    if claims is None and scheduler.exists():
+        found = read_scheduler(read_json(scheduler), str(scheduler))
+        said = replace(
+            said, schedule=found.schedule, parameterization=found.parameterization, threshold=found.threshold
+        )
+        time_scale, time_offset = found.time_scale, found.time_offset
+    elif claims is None:
+        notes.append(
+            "it has no scheduler: DDPM's linear β and a prediction of ε are assumed; claim others by a mapping"
+        )
+    elif said.schedule.steps is not None:
+        time_scale, time_offset = said.schedule.steps / 1000, said.schedule.steps / 1000 - 1
+    kind, read = str(config["_class_name"]), read_weights(network, WEIGHTS)
+    weights = modern(read.tensors)
+    channels, made = int(config.get("in_channels", 3)), int(config.get("out_channels") or config.get("in_channels", 3))
+    _refuse(network, config)
+    classes, dropout = _classes(folder, kind, config)
+    if kind == "UNet2DModel" and classes:
+        table = weights["class_embedding.weight"]
+        weights["class_embedding.weight"] = torch.cat([table, torch.zeros_like(table[:1])])
+    settings = to_text({name: value for name, value in config.items() if not _LEFT_OUT.search(name)})
+    said = replace(
+        said,
+        shape=(channels, *_sides(network, config, said)),
+        network=DiffusersNetwork(kind, settings, time_scale, time_offset, len(classes) + 1),  # type: ignore[arg-type]
+        learned_variance=made == 2 * channels,
+        classes=classes,
+        label_dropout=dropout,
+    )
+    second = folder.part(SECOND)
+    if second is None:
+        model = said.model(weights, str(folder.path), device=device)
+        return model, (*read.notes, *notes)
+    model = _of_latents(said, weights, second, folder.path, parts, device)
+    return model, (*read.notes, *notes)
+
+
+def _refuse(network: Path, config: Mapping[str, Any]) -> None:
+    """Raises InputError for settings of which the library's own call needs more than there is here."""
+    for name, plain in {
+        "class_embed_type": (None,),
+        "addition_embed_type": (None,),
+        "encoder_hid_dim": (None,),
+    }.items():
+        if config.get(name) not in plain:
+            raise InputError(f"{network / 'config.json'}: {name} {config[name]} is not known here; import another")
+    if config.get("time_embedding_type", "positional") == "fourier":
+        raise InputError(
+            f"{network / 'config.json'}: time_embedding_type fourier divides by σ, which is not known here; import "
+            "another"
+        )
+
+
+def _sides(network: Path, config: Mapping[str, Any], claims: Claims) -> tuple[int, int]:
+    match config.get("sample_size"):
+        case int(side):
+            return side, side
+        case [int(height), int(width)]:
+            return height, width
+        case _ if claims != Claims() and len(claims.shape) == 3:
+            return claims.shape[1], claims.shape[2]
+        case _:
+            raise InputError(f"{network / 'config.json'}: says no sample_size; claim a shape by a mapping")
+
+
+def _classes(folder: Folder, kind: str, config: Mapping[str, Any]) -> tuple[tuple[str, ...], float]:
+    """The names of the classes, and the share of training without one."""
+    dit = kind == "DiTTransformer2DModel"
+    count = config.get("num_embeds_ada_norm", 1000) if dit else config.get("num_class_embeds")
+    if not count:
+        return (), 0.0
+    match folder.index.get("id2label"):
+        case dict() as table if len({*map(str, table.values())}) == count:
+            names = tuple(str(table[key]) for key in sorted(table, key=int))
+        case _:
+            names = tuple(map(str, range(count)))
+    return names, 0.1 if dit else 0.0
+
+
+def modern(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the names that the library gives them now; attention was named otherwise until 2023."""
+    if not any(name.endswith("proj_attn.weight") for name in weights):
+        return dict(weights)
+    return {
+        re.sub(r"\.(query|key|value|proj_attn)\.(weight|bias)$", lambda m: f".{_OLD_ATTENTION[m[1]]}.{m[2]}", name): v
+        for name, v in weights.items()
+    }
+
+
+def _autoencoder(
+    path: Path, config: dict[str, Any], device: torch.device | None
+) -> tuple[AutoencoderModel, tuple[str, ...]]:
+    kind, read = str(config["_class_name"]), read_weights(path, WEIGHTS)
+    weights = modern(read.tensors)
+    settings = to_text({name: value for name, value in config.items() if not name.startswith("_")})
+    network = DiffusersAutoencoder(kind, settings)  # type: ignore[arg-type]
+    side = config.get("sample_size") or 32
+    height, width = side if isinstance(side, list) else (side, side)
+    height, width = (max(1, s // network.factor) * network.factor for s in (height, width))
+    items = ImageSpec(int(config.get("in_channels", 3)), height, width, 256, ())
+    settings_of_run = AutoencoderConfig(recipe=RECIPE, data=DataConfig(source=str(path)), network=network)
+    module = settings_of_run.build(items).model
+    pieces = {
+        **{f"encoder.network.{name}": value for name, value in prefixed(weights, "encoder.").items()},
+        **{f"encoder.quant_conv.{name}": value for name, value in prefixed(weights, "quant_conv.").items()},
+        **{f"decoder.network.{name}": value for name, value in prefixed(weights, "decoder.").items()},
+        **{f"decoder.post_quant_conv.{name}": value for name, value in prefixed(weights, "post_quant_conv.").items()},
+    }
+    if kind == "VQModel":
+        own = {name: value for name, value in module.autoencoder.state_dict().items() if name.startswith("regularizer")}
+        pieces |= own | {"regularizer.vectors": weights["quantize.embedding.weight"]}
+    take(module.autoencoder, pieces, str(path))
+    description = RunDescription(settings_of_run, items, "", 0.5)
+    model = settings_of_run.wrap(description, module.to(device or torch.device("cpu")), 0, path)
+    return model, read.notes
+
+
+def _of_latents(
+    claims: Claims,
+    weights: Mapping[str, Tensor],
+    second: Path,
+    source: Path,
+    parts: Path,
+    device: torch.device | None,
+) -> DiffusionModel:
+    config = read_json(second / "config.json")
+    kind = str(config.get("_class_name"))
+    if kind not in AUTOENCODERS:
+        raise InputError(f"{second / 'config.json'}: {kind} is not known here; known are {', '.join(AUTOENCODERS)}")
+    autoencoder, _ = _autoencoder(second, config, None)
+    part = RunFolder(parts).part(AUTOENCODER).path
+    autoencoder.save(part)
+    images = claims.items(autoencoder.config.network.factor, int(config.get("in_channels", 3)))
+    chosen = TrainedAutoencoder(network=autoencoder.config.network, weights=autoencoder.digest)
+    model = claims.model(weights, str(source), folder=parts, autoencoder=chosen, images=images, device=device)
+    scale = model.module.auxiliary["latents"]
+    assert isinstance(scale, LatentScale)
+    factor, shift = float(config.get("scaling_factor") or FACTOR), float(config.get("shift_factor") or 0.0)
+    scale.set(torch.full((claims.shape[0],), shift), torch.full((claims.shape[0],), 1 / factor))
+    return model

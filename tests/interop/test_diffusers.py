@@ -1,0 +1,194 @@
+"""Folders of diffusers: the imported model gives what the library gives, whatever it predicts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from torch import Tensor
+
+import sumi
+from sumi.errors import InputError
+from sumi.interop.sources import import_run, open_source
+
+UNET: dict[str, Any] = {
+    "sample_size": 8,
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+}
+TOLERANCE = 2e-6
+
+
+@pytest.fixture(scope="module")
+def x() -> Tensor:
+    return torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def unet(**settings: Any) -> Any:
+    torch.manual_seed(0)
+    return diffusers.UNet2DModel(**{**UNET, **settings}).eval()
+
+
+def folder(path: Path, network: Any, scheduler: Any, **parts: Any) -> Path:
+    """A pipeline's folder, as `DiffusionPipeline.save_pretrained` lays it out."""
+    network.save_pretrained(path / "unet")
+    scheduler.save_pretrained(path / "scheduler")
+    for name, part in parts.items():
+        part.save_pretrained(path / name)
+    (path / "model_index.json").write_text(json.dumps({"_class_name": "DDPMPipeline"}))
+    return path
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("length", [1000, 200])
+def test_x_0_of_a_unet_is_that_of_its_own_scheduler(tmp_path: Path, x: Tensor, prediction: str, length: int) -> None:
+    network = unet()
+    scheduler = diffusers.DDPMScheduler(length, prediction_type=prediction, clip_sample=False)
+    source = open_source(folder(tmp_path / "d", network, scheduler), device="cpu")
+    denoiser = source.model.gaussian_denoiser()
+    assert denoiser.trained_steps == length
+    for step in (0, length // 3, length - 1):
+        with torch.no_grad():
+            theirs = scheduler.step(network(x, step).sample, step, x, generator=torch.Generator()).pred_original_sample
+            ours = denoiser(x, (step + 1) / length).clean
+        scale = theirs.abs().max()
+        torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=TOLERANCE)
+
+
+def test_flow_and_edm_have_their_own_levels_and_times(tmp_path: Path, x: Tensor) -> None:
+    """The library's step to no noise is x̂_0."""
+    network = unet()
+    flow = open_source(folder(tmp_path / "flow", network, diffusers.FlowMatchEulerDiscreteScheduler()), device="cpu")
+    edm = open_source(folder(tmp_path / "edm", network, diffusers.EDMEulerScheduler()), device="cpu")
+    scheduler = diffusers.EDMEulerScheduler()
+    with torch.no_grad():
+        theirs = x - 0.3 * network(x, 300.0).sample
+        torch.testing.assert_close(flow.model.gaussian_denoiser()(x, 0.3).clean, theirs, rtol=0, atol=TOLERANCE)
+        scheduler.set_timesteps(5)
+        sigma, time = scheduler.sigmas[2], scheduler.timesteps[2]
+        scaled = scheduler.scale_model_input(x, time)
+        theirs = scheduler.precondition_outputs(x, network(scaled, time).sample, sigma)
+        denoiser = edm.model.gaussian_denoiser()
+        t = denoiser.schedule.time(-2 * sigma.double().log())
+        torch.testing.assert_close(denoiser(x, float(t)).clean, theirs, rtol=0, atol=TOLERANCE)
+
+
+def test_a_class_is_the_networks_own_and_no_class_adds_nothing(tmp_path: Path, x: Tensor) -> None:
+    network = unet(num_class_embeds=3)
+    source = open_source(folder(tmp_path / "d", network, diffusers.DDPMScheduler()), device="cpu")
+    model = source.model
+    assert model.items.label_names == ("0", "1", "2")
+    labels = torch.tensor([2, 0])
+    bound = model.denoiser(model.condition_of(range(2), labels), threshold="none")
+    with torch.no_grad():
+        theirs = network(x, 499, class_labels=labels).sample
+        torch.testing.assert_close(bound(x, 0.5).noise, theirs, rtol=0, atol=TOLERANCE)
+        plain = unet()
+        plain.load_state_dict({k: v for k, v in network.state_dict().items() if k != "class_embedding.weight"})
+        unconditional = model.gaussian_denoiser()(x, 0.5).noise
+        torch.testing.assert_close(unconditional, plain(x, 499).sample, rtol=0, atol=TOLERANCE)
+
+
+def test_dit_has_its_classes_its_variance_and_guidance(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=2, out_channels=4, num_layers=1, sample_size=8,
+        num_embeds_ada_norm=4, norm_num_groups=2,
+    ).eval()  # fmt: skip
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    path = folder(tmp_path / "d", network, diffusers.DDIMScheduler(clip_sample=False))
+    (path / "unet").rename(path / "transformer")
+    model = open_source(path, device="cpu").model
+    x, labels = torch.randn(2, 2, 8, 8), torch.tensor([1, 3])
+    found = model.denoiser(model.condition_of(range(2), labels), threshold="none")(x, 0.4)
+    with torch.no_grad():
+        theirs = network(x, torch.tensor([399, 399]), class_labels=labels).sample
+        nothing = network(x, torch.tensor([399, 399]), class_labels=torch.tensor([4, 4])).sample
+    torch.testing.assert_close(found.noise, theirs[:, :2], rtol=0, atol=5e-6)
+    assert found.clean_variance is not None
+    unconditional = model.gaussian_denoiser()(x, 0.4)
+    torch.testing.assert_close(unconditional.noise, nothing[:, :2], rtol=0, atol=5e-6)
+    images = model.sample(2, label=labels, guidance=3.0, steps=4, solver="ddpm_learned")
+    assert images.shape == (2, 2, 8, 8)
+    assert images.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["AutoencoderKL", "VQModel"])
+def test_a_model_of_latents_keeps_its_autoencoder_and_its_factor(tmp_path: Path, kind: str) -> None:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"block_out_channels": (8, 8), "norm_num_groups": 4, "latent_channels": 2}
+    settings |= {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    autoencoder = getattr(diffusers, kind)(**settings, scaling_factor=0.3).eval()
+    network = unet(in_channels=2, out_channels=2)
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
+    path = folder(tmp_path / "d", network, scheduler, vae=autoencoder)
+    source = import_run(path, tmp_path / "run", device="cpu")
+    model = source.model
+    assert model.images.shape == (3, 16, 16)
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        encoded = autoencoder.encode(images)
+        latents = encoded.latents if kind == "VQModel" else encoded.latent_dist.mean
+        torch.testing.assert_close(model.space.encode(images), 0.3 * latents, rtol=0, atol=TOLERANCE)
+        z = torch.randn(2, 2, 8, 8)
+        theirs = autoencoder.decode(z / 0.3).sample.clamp(-1, 1)
+        torch.testing.assert_close(model.space.decode(z), theirs, rtol=0, atol=TOLERANCE)
+    assert sumi.load(tmp_path / "run", device="cpu").sample(1, steps=2).shape == (1, 3, 16, 16)
+
+
+def test_an_imported_run_is_loaded_alone_and_goes_through_all_that_samples(tmp_path: Path, x: Tensor) -> None:
+    network, scheduler = unet(), diffusers.DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
+    import_run(folder(tmp_path / "d", network, scheduler), tmp_path / "run", device="cpu")
+    model = sumi.load(tmp_path / "run", device="cpu")
+    noise = model.start_noise(range(2), 0, (1, 8, 8))
+    scheduler.set_timesteps(10)
+    expected = noise
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            expected = scheduler.step(network(expected, t).sample, t, expected).prev_sample
+    made = model.sample(2, steps=10, solver="ddim", threshold="none")
+    torch.testing.assert_close(made, expected.clamp(-1, 1), rtol=0, atol=2e-5)
+    image = x[0].clamp(-1, 1)
+    mask = torch.zeros(8, 8)
+    mask[2:5] = 1
+    assert model.inpaint(image, mask, steps=4).isfinite().all()
+    assert model.vary(image, 0.5, n=2, steps=4).shape == (2, 1, 8, 8)
+    assert model.bits_per_dim(image[None], evaluations=20).isfinite().all()
+
+
+def test_what_is_not_known_is_one_line(tmp_path: Path) -> None:
+    network, scheduler = unet(), diffusers.DDPMScheduler()
+    path = folder(tmp_path / "d", network, scheduler)
+    config = path / "scheduler" / "scheduler_config.json"
+    settings = json.loads(config.read_text())
+    for change, wrong in (({"beta_schedule": "laplace"}, "laplace"), ({"prediction_type": "x"}, "prediction_type x")):
+        config.write_text(json.dumps(settings | change))
+        with pytest.raises(InputError, match=wrong) as error:
+            open_source(path)
+        assert "\n" not in str(error.value)
+    config.write_text(json.dumps(settings))
+    (path / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        open_source(path)
+    with pytest.raises(InputError, match="is not there"):
+        open_source(tmp_path / "nothing")
+
+
+def test_a_pickle_is_read_as_tensors_alone(tmp_path: Path, x: Tensor) -> None:
+    network = unet()
+    path = folder(tmp_path / "d", network, diffusers.DDPMScheduler())
+    (path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save(network.state_dict(), path / "unet" / "diffusion_pytorch_model.bin")
+    assert any("pickle" in note for note in open_source(path).notes)
+    torch.save({"code": Path.unlink}, path / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(InputError, match="code in it is not run"):
+        open_source(path)
