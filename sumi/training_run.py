@@ -11,7 +11,7 @@ from torch import nn
 
 from sumi import recipes
 from sumi.boundary.arguments import path, torch_defaults
-from sumi.boundary.config import own_classes, to_json
+from sumi.boundary.config import describe, own_classes, to_json
 from sumi.boundary.files import short_name, write_whole
 from sumi.boundary.group import group, joined
 from sumi.boundary.progress import Progress, counting_of, counting_one, in_notebook, training_progress
@@ -38,6 +38,7 @@ from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.lock import training_in
 from sumi.training.metrics_log import Value
 from sumi.training.run_folder import RunFolder
+from sumi.training.trackers import tracker
 from sumi.training.trainer import Trainer
 
 
@@ -209,6 +210,9 @@ def _train_on(
     for line in (*cautions(dataset, kept), *scarcity(kept)):
         events.say(line)
     lines = trainer.resume()  # before anything is written, as it may raise
+    if group().first:
+        settings = {name: str(value) for name, value, _ in describe(config)}
+        trainer.tracker = tracker(config.training.tracker, run.path, settings, trainer.step)
     if changed and trainer.step:
         lines.append(f"changed from step {trainer.step + 1} on: {'; '.join(changed)}")
         trainer.note({"step": trainer.step, "event": "changed", "settings": "; ".join(changed)})
@@ -226,7 +230,10 @@ def _train_on(
         f"{len(dataset) - len(kept) - left} held out{f', {left} left out' if left else ''}; "
         f"{parameters(trainer.model):,} parameters; {trainer.device}, {trainer.precision}"
     )
-    trainer.run()
+    try:
+        trainer.run()
+    finally:
+        trainer.tracker.close()
     if trainer.skipped:
         events.say(f"{trainer.skipped} of {trainer.step} steps were skipped: {run.metrics_file} names their samples")
     with group().in_turn():  # the others load what the first one has saved
@@ -303,6 +310,7 @@ def build_trainer(
     def write_preview(averaged: nn.Module, step: int) -> None:
         preview = config.wrap(description, averaged, step, run.path).preview()
         if preview is not None:
+            trainer.picture(preview)
             events.say(f"step {step:,}: {write_whole(run.sampled(step), preview)}")
 
     checks = Checks(kept, held_out, events.say)

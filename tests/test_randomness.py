@@ -1,5 +1,9 @@
 """The promise of counter-based noise: a pure function of (seed, index, step, purpose)."""
 
+import time
+import tracemalloc
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sumi.randomness import Purpose, SampleNoise, generator, normal, permutation, uniform
+from sumi.randomness import Purpose, SampleNoise, generator, keyed_order, normal, permutation, uniform
 
 WORDS = st.integers(0, 2**64 - 1)
 
@@ -96,3 +100,37 @@ def test_draws_of_one_step_differ_and_the_first_is_the_plain_one() -> None:
     assert not bool((plain == second).any())
     noise = SampleNoise(3, [5], (6,))
     assert torch.equal(noise(2, Purpose.CORRECTOR, 1), second)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 17, 1000, 4096, 4097])
+def test_the_keyed_order_has_every_item_once(count: int) -> None:
+    places = np.arange(count)
+    first, second = (keyed_order(7, epoch, count, places) for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == places.tolist()
+    assert count < 16 or (first != second).mean() > 0.9
+    assert [int(keyed_order(7, 1, count, places[p : p + 1])[0]) for p in range(min(count, 20))] == second[:20].tolist()
+
+
+def test_the_keyed_order_is_as_good_as_random() -> None:
+    """Of three items every order comes as often, and of many, neighbours are not near each other."""
+    orders = [tuple(keyed_order(seed, 3, 3, np.arange(3)).tolist()) for seed in range(90)]
+    assert stats.chisquare([orders.count(order) for order in permutations(range(3))]).pvalue > 1e-4
+    order = keyed_order(1, 0, 100_000, np.arange(100_000)).astype(float)
+    assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 0.015
+    assert abs(np.corrcoef(order, np.arange(100_000))[0, 1]) < 0.015
+    gaps = np.diff(order)
+    assert stats.kstest(gaps / 100_000, stats.triang(0.5, -1, 2).cdf).pvalue > 1e-4
+
+
+def test_the_keyed_order_of_a_hundred_million_starts_at_once() -> None:
+    """A batch at any place of any epoch, in well under a second and without the list of all."""
+    begun = time.perf_counter()
+    tracemalloc.start()
+    found = keyed_order(0, 12, 10**8, np.arange(99_999_000, 10**8))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.perf_counter() - begun < 1
+    assert peak < 1_000_000
+    assert len(set(found.tolist())) == 1000
+    assert 0 <= found.min() < found.max() < 10**8
+    assert found[:3].tolist() == [83574508, 30167141, 66307029]

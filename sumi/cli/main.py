@@ -48,6 +48,8 @@ COMMANDS: Final = {
     "nll": "how probable held-out data are to a model: its bound in terms, and the ODE's likelihood",
     "compare": "compare solvers on a trained model at equal evaluations, and tune one to it",
     "import": "make a run of a model of another toolkit: diffusers, tensors with a mapping",
+    "watch": "a live page of a run in training: losses, samples as they come, time left",
+    "ema": "average a run's weights over another length after training, or compare lengths",
     "check": "prove the maths here and now: each law, the deviation measured, and its bound",
     "doctor": "before a long training: what is in the data, copies, memory, time, and whether a network learns",
     "explain": "draw a schedule, a law of diffusion, or what a run has learned",

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from sumi.data.dataset import Dataset, evenly_spaced
-from sumi.evaluation.loss_by_noise import errors_by_log_snr
+from sumi.evaluation.loss_by_noise import Errors, errors_by_log_snr
 from sumi.metrics.copies import copying, nearest
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
@@ -81,16 +81,12 @@ class Checks:
         return {}
 
     def _losses(self, model: DiffusionModel) -> dict[str, Value]:
-        images = evenly_spaced(self.held_out, ITEMS).to(model.device)
-        with torch.no_grad():
-            images = model.space.encode(images)
-        grid, seed = model.network_denoiser.trained_steps, model.config.seed
-        found = errors_by_log_snr(model.denoiser(), images, grid=grid, seed=seed, bins=BINS)
+        found = held_out_errors(model, self.held_out)
         line: dict[str, Value] = self._compare(model.step, torch.stack([bin.clean for bin in found], 1))
         for bin in found:
             name = f"held_out_{(bin.low + bin.high) / 2:+.1f}"
             line[name] = float(bin.noise.mean())
-            line[f"{name}_error"] = float(bin.noise.std()) / sqrt(len(images))
+            line[f"{name}_error"] = float(bin.noise.std()) / sqrt(len(bin.noise))
         return line
 
     def _compare(self, step: int, errors: Tensor) -> dict[str, Value]:
@@ -119,6 +115,15 @@ class Checks:
         if found.p_value < 0.01:
             self.say(f"step {model.step}: {found.counted} of {found.samples} samples are copies of training images")
         return {"copies": found.counted, "samples": found.samples}
+
+
+def held_out_errors(model: DiffusionModel, held_out: Dataset) -> list[Errors]:
+    """The errors of ``model`` on up to `ITEMS` held-out items, always with the same noise."""
+    images = evenly_spaced(held_out, ITEMS).to(model.device)
+    with torch.no_grad():
+        images = model.space.encode(images)
+    grid, seed = model.network_denoiser.trained_steps, model.config.seed
+    return errors_by_log_snr(model.denoiser(), images, grid=grid, seed=seed, bins=BINS)
 
 
 def worse_by(before: Tensor, now: Tensor) -> tuple[float, float]:

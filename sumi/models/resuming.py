@@ -75,7 +75,7 @@ RESUMABLE: Final = tuple(
     f"training.{name}"
     for name in (
         *("learning_rate", "warmup_steps", "decay"),
-        *("log_every", "check_every", "sample_every", "checkpoint_every", "keep_checkpoints", "skip_limit"),
+        *("tracker", "log_every", "check_every", "sample_every", "checkpoint_every", "keep_checkpoints", "skip_limit"),
     )
 )
 """What may change when a run is resumed besides its sampler and more steps: the learning rate, and what no weight

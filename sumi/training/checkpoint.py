@@ -51,7 +51,7 @@ class Checkpoint:
         step: optimizer steps done, 0 or more.
         model: weights by name, as ``state_dict`` gives them.
         ema: the averaged weights, likewise; may be empty.
-        optimizer: the optimizer's tensors by name; may be empty.
+        optimizer: the optimizer's tensors and further averages (`sumi.training.power_ema`) by name; may be empty.
         state: anything else, as JSON values with finite numbers.
     """
 

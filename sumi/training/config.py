@@ -5,6 +5,8 @@ from math import cos, pi
 from typing import Literal
 
 from sumi.errors import InputError
+from sumi.training.power_ema import LONGEST, SHORTEST
+from sumi.training.trackers import TrackerName
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,13 @@ class TrainingConfig:
     )
     accumulation: int = field(
         default=1, metadata={"most": 2**20, "help": "number of parts a batch is split into, to save memory"}
+    )
+    order: Literal["shuffled", "keyed"] = field(
+        default="shuffled",
+        metadata={
+            "help": "of the items in an epoch; shuffled: a list of all, made anew each epoch; keyed: each item's place "
+            "is computed alone, at once and without memory, for sets of many millions"
+        },
     )
     optimizer: Literal["adamw", "muon"] = field(
         default="adamw",
@@ -50,12 +59,26 @@ class TrainingConfig:
         default=0.9999,
         metadata={"help": "of the averaged weights used for sampling; ramps up as (1 + step)/(10 + step)"},
     )
+    ema_lengths: tuple[float, ...] = field(
+        default=(),
+        metadata={
+            "help": "of further averages, as shares of the training, such as [0.05,0.1], from which `sumi ema` makes "
+            "one of any length; none: no such averages"
+        },
+    )
+    ema_snapshot_every: int = field(
+        default=500, metadata={"most": 10**9, "help": "steps between snapshots of the averages of ema_lengths"}
+    )
     precision: Literal["auto", "fp32", "bf16"] = field(
         default="auto", metadata={"help": "of the network in training; auto: bf16 if the device supports it"}
     )
     skip_limit: int = field(
         default=10,
         metadata={"help": "steps in a row with a loss or gradient that is not finite, each skipped, that end the run"},
+    )
+    tracker: TrackerName = field(
+        default="none",
+        metadata={"help": "what shows the numbers of metrics.jsonl besides; each needs its extra, such as sumi[wandb]"},
     )
     log_every: int = field(default=50, metadata={"help": "steps between lines in metrics.jsonl"})
     check_every: int = field(
@@ -71,7 +94,7 @@ class TrainingConfig:
     keep_checkpoints: int = field(default=3, metadata={"help": "number of newest checkpoints to keep"})
 
     def __post_init__(self) -> None:
-        intervals = ("log_every", "checkpoint_every", "keep_checkpoints")
+        intervals = ("log_every", "checkpoint_every", "keep_checkpoints", "ema_snapshot_every")
         for name in ("steps", "batch_size", "accumulation", "skip_limit", *intervals):
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name}: {getattr(self, name)} is too small; give 1 or more")
@@ -88,6 +111,13 @@ class TrainingConfig:
             raise InputError(f"training.lora_rank: {self.lora_rank} is too small; give 1 or more, or none")
         if self.lora_rank is not None and self.optimizer != "adamw":
             raise InputError(f"training.optimizer: {self.optimizer} is for whole weights; use adamw with lora_rank")
+        for length in self.ema_lengths:
+            if not SHORTEST <= length <= LONGEST:
+                raise InputError(f"training.ema_lengths: {length:g} is not from {SHORTEST} to {LONGEST}")
+        if len(set(self.ema_lengths)) < len(self.ema_lengths):
+            raise InputError("training.ema_lengths: two are the same; give different ones, such as [0.05,0.1]")
+        if self.ema_lengths and self.lora_rank is not None:
+            raise InputError("training.ema_lengths: are of whole weights; leave them out with lora_rank")
         if self.batch_size % self.accumulation:
             raise InputError(
                 f"training.accumulation: {self.accumulation} does not divide training.batch_size = {self.batch_size}"

@@ -4,6 +4,8 @@ runs/NAME/
   config.json        the configuration, and the properties of the data
   metrics.jsonl      the training log (`sumi.training.metrics_log`)
   checkpoints/       one folder per checkpoint (`sumi.training.checkpoint`)
+  tensorboard/, wandb/  what trackers keep (`sumi.training.trackers`)
+  averages/          snapshots of power-function averages (`sumi.training.power_ema`), one folder per step
   skipped.txt        unusable data files, with the reasons
   preview.json       of an autoencoder: colours of latents, fitted once it is trained
   samples/           a grid of samples by step, and the output of `sumi sample`
@@ -53,7 +55,8 @@ _FIGURES: Final = (
 _OWN: Final = re.compile(
     r"(.*/)?\.[^/]+\.(new|cut)"
     r"|(config|preview)\.json|adapter\.safetensors|metrics\.jsonl|skipped\.txt|\.lock"
-    r"|checkpoints/\.?\d{8,}(\.saving|\.replaced|\.removing)?/[a-z]+\.(safetensors|json)"
+    r"|(checkpoints|averages)/\.?\d{8,}(\.saving|\.replaced|\.removing)?/[a-z]+\.(safetensors|json)"
+    r"|tensorboard/events\.out\.[^/]+|wandb/.*"
     r"|samples/\d{8,}\.png|tuned/\d{8,}-\d+\.json"
     rf"|(samples|restored|varied|interpolated)/[^/]+/({_PICTURES})"
     rf"|{_FIGURES}"
@@ -78,6 +81,9 @@ class RunFolder:
         self.config_file = place / "config.json"
         self.metrics_file = place / "metrics.jsonl"
         self.checkpoints = place / "checkpoints"
+        self.averages = place / "averages"
+        self.tensorboard = place / "tensorboard"
+        self.wandb = place / "wandb"
         self.skipped_file = place / "skipped.txt"
         self.preview_file = place / "preview.json"
         self.samples = made / "samples"

@@ -84,6 +84,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     return final
 
 
+def remove_later(folder: Path, step: int) -> None:
+    """Remove the checkpoints in ``folder`` of a later step, which a run that returns to ``step`` makes again."""
+    with _writing(folder):
+        for path in find_checkpoints(folder)[0]:
+            if checkpoint_step(path) > step:
+                _remove(path)
+
+
 def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:
     folder.mkdir()
     tensors = (checkpoint.model, checkpoint.ema, checkpoint.optimizer)

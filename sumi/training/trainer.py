@@ -36,7 +36,7 @@ from sumi.errors import InputError, SumiError
 from sumi.networks.dropout import masks_by_position
 from sumi.networks.low_rank import frozen, without
 from sumi.objectives.objective import Objective
-from sumi.randomness import Purpose, generator, permutation
+from sumi.randomness import Purpose, generator, keyed_order, permutation
 from sumi.training.checkpoint import (
     JSON,
     Checkpoint,
@@ -52,9 +52,11 @@ from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.metrics_log import MetricsLog, Value
 from sumi.training.nonfinite import watching
 from sumi.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
+from sumi.training.power_ema import PowerEMAs
 from sumi.training.precision import resolve_precision
 from sumi.training.run_folder import RunFolder
-from sumi.training.saving import save_checkpoint
+from sumi.training.saving import remove_later, save_checkpoint
+from sumi.training.trackers import Tracker, Untracked, numbers_of, shortened
 
 MEASURED: Final = 20
 """After how many steps the time of the rest is estimated."""
@@ -92,6 +94,8 @@ class Trainer:
         self.data, self.seed, self.flip = data, seed, flip
         paths = RunFolder(folder)
         self.checkpoints, self.log = paths.checkpoints, MetricsLog(paths.metrics_file)
+        self.snapshots = paths.averages
+        self.tracker: Tracker = Untracked()
         self.identity, self.fingerprint = identity, fingerprint
         self.on_progress, self.on_sample = on_progress, on_sample
         self.on_message, self.on_check = on_message, on_check
@@ -101,9 +105,10 @@ class Trainer:
         self.precision = resolve_precision(config.precision, self.device)
         self.step = self.skipped = self.skipped_in_a_row = 0
         self.ema, self.frozen = EMA(self.model), frozen(self.model)
+        self.averages = PowerEMAs(self.model, config.ema_lengths)
         self.parts = objective.parameter_groups()
         self.optimizer = build_optimizer(config, self.model, self.parts, self.precision)
-        self._order = lru_cache(maxsize=2)(partial(permutation, seed, count=len(data)))
+        self._shuffled = lru_cache(maxsize=2)(partial(permutation, seed, count=len(data)))
 
     def resume(self) -> list[str]:
         """Continue from the newest intact checkpoint, if any; metrics.jsonl is cut back to it.
@@ -125,6 +130,7 @@ class Trainer:
             strict = not self.frozen
             self.model.load_state_dict(checkpoint.model, strict=strict)
             self.ema.module.load_state_dict(checkpoint.ema, strict=strict)
+            self.averages.load(checkpoint.optimizer)
             if checkpoint.optimizer:
                 load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
             elif "precision" not in checkpoint.state:
@@ -139,6 +145,7 @@ class Trainer:
             ]
         if self.group.first:
             self.log.cut_back(self.step)
+            remove_later(self.snapshots, self.step)
         return lines
 
     def _check_contents(self, path: Path, checkpoint: Checkpoint) -> None:
@@ -161,8 +168,10 @@ class Trainer:
             check_tensors(path / f"{name}.safetensors", tensors, without(self.model.state_dict(), self.frozen))
         if checkpoint.optimizer:
             file = path / "optimizer.safetensors"
-            check_tensors(file, checkpoint.optimizer, optimizer_tensors(self.optimizer, self.model))
-            for name, tensor in checkpoint.optimizer.items():
+            own = optimizer_tensors(self.optimizer, self.model)
+            check_tensors(file, checkpoint.optimizer, {**own, **self.averages.tensors()})
+            for name in own:
+                tensor = checkpoint.optimizer[name]
                 if name.endswith(".step") and not 0 <= float(tensor) <= checkpoint.step:
                     raise unfit(file, f"{name} is not from 0 to {checkpoint.step}")
 
@@ -178,6 +187,7 @@ class Trainer:
             while self.step < config.steps:
                 taken = self.take_step(self.step + 1)
                 self.step += 1
+                self.averages.update(self.step)
                 meter.add(taken)
                 if (line := meter.estimate(self.step)) is not None:
                     self.on_message(line)
@@ -190,6 +200,8 @@ class Trainer:
                     self.note(meter.line(self.step))
                 if self.on_progress and meter.due():
                     self.on_progress(meter.progress(self.step))
+                if config.ema_lengths and self.step % config.ema_snapshot_every == 0:
+                    self._save_snapshot()
                 if last or self.step % config.checkpoint_every == 0:
                     # a row of skipped steps must not displace the checkpoints before it
                     self._save(keep=config.keep_checkpoints + self.skipped_in_a_row)
@@ -285,9 +297,17 @@ class Trainer:
 
     def _items(self, step: int, positions: np.ndarray) -> np.ndarray:
         """The items at these positions of a step's batch, from an endless sequence of epochs, each in its own order."""
-        place = (step - 1) * self.config.batch_size + positions
         count = len(self.data)
-        return np.array([self._order(int(p) // count)[int(p) % count] for p in place])
+        epochs, places = np.divmod((step - 1) * self.config.batch_size + positions, count)
+        found = np.empty(len(positions), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            match self.config.order:
+                case "shuffled":
+                    found[here] = self._shuffled(epoch)[places[here]]
+                case "keyed":
+                    found[here] = keyed_order(self.seed, epoch, count, places[here])
+        return found
 
     def _last_saved(self) -> int | None:
         found, _ = find_checkpoints(self.checkpoints)
@@ -317,7 +337,7 @@ class Trainer:
             step=self.step,
             model=without(self.model.state_dict(), self.frozen),
             ema=without(self.ema.module.state_dict(), self.frozen),
-            optimizer=optimizer_tensors(self.optimizer, self.model),
+            optimizer={**optimizer_tensors(self.optimizer, self.model), **self.averages.tensors()},
             state={**self._setup(), **counts, **self._origin(), "identity": self.identity},
         )
 
@@ -339,17 +359,40 @@ class Trainer:
         """Write a line of the log, once for all processes."""
         if self.group.first:
             self.log.append(line)
+            self._show(lambda: self.tracker.track(self.step, numbers_of(line)))
+
+    def picture(self, png: bytes) -> None:
+        """Show a grid of samples of this step where the run is tracked."""
+        self._show(lambda: self.tracker.picture(self.step, png))
+
+    def _show(self, what: Callable[[], None]) -> None:
+        """Tell the tracker; where that fails, such as without a network, the training goes on without it."""
+        try:
+            what()
+        except Exception as error:  # whatever another program raises
+            self.tracker = Untracked()
+            self.on_message(
+                f"training.tracker: {self.config.tracker} has failed ({shortened(error)}); from step {self.step} on "
+                f"{self.log.path} alone has the numbers"
+            )
 
     def _save(self, keep: int) -> None:
         """Save a checkpoint, and keep so many. Raises SumiError if a tensor is not finite."""
-        checkpoint = self._checkpoint()
+        self._write(self.checkpoints, self._checkpoint(), keep)
+
+    def _save_snapshot(self) -> None:
+        """Save the averages of `ema_lengths`, all of which are kept. Raises SumiError if one is not finite."""
+        state: dict[str, JSON] = {**self._origin(), "identity": self.identity}
+        self._write(self.snapshots, Checkpoint(self.step, {}, {}, self.averages.tensors(), state), self.config.steps)
+
+    def _write(self, folder: Path, checkpoint: Checkpoint, keep: int) -> None:
         if bad := checkpoint.nonfinite():
             raise SumiError(
                 f"training: {bad} is not finite after step {self.step}, which is not saved; {self._where()}; resume it "
                 f"with a training.learning_rate below {self.config.learning_rate:g}"
             )
         if self.group.first:
-            save_checkpoint(self.checkpoints, checkpoint, keep=keep)
+            save_checkpoint(folder, checkpoint, keep=keep)
 
 
 class _Meter:

@@ -103,6 +103,8 @@ def test_the_options_are_those_that_are_promised() -> None:
                 *("--report", *common),
             ]
         ),
+        "watch": sorted(["--port", *common]),
+        "ema": sorted(["--length", "--out", "--data", "--checkpoint", "--device", *common]),
         "sample": sorted(
             [
                 "-n",

@@ -5,20 +5,17 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from sumi import recipes
 from sumi.boundary.progress import duration
-from sumi.boundary.settings import override
 from sumi.data.batch import Batch
-from sumi.data.config import DataConfig
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
-from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.run import load
 from sumi.objectives.objective import Objective
 from sumi.training.checkpoint import find_checkpoints, load_checkpoint
@@ -30,21 +27,7 @@ from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, train
 from tests.interrupted import Crash, crash, in_step
-
-SMALL = [
-    "network.widths=32",
-    "network.blocks=1",
-    "network.embedding=32",
-    "training.batch_size=8",
-    "training.steps=40",
-    "training.checkpoint_every=10",
-    "training.log_every=5",
-    "training.sample_every=0",
-    "training.warmup_steps=10",
-    "training.decay=cosine",
-    "sampling.steps=2",
-    "data.flip=true",
-]
+from tests.small_runs import assert_same, config_of, state_of
 
 
 @pytest.fixture(autouse=True)
@@ -53,23 +36,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def config_of(*settings: str) -> DiffusionConfig:
-    return override(recipes.build("ddpm", DataConfig(source="digits")), [*SMALL, *settings])
-
-
-def state_of(run: Path, step: int = 40):
-    return load_checkpoint(run / "checkpoints" / f"{step:08d}")
-
-
-def assert_same(a, b) -> None:
-    """Weights, averaged weights and optimizer state, bit for bit."""
-    for name in ("model", "ema", "optimizer"):
-        mine, other = getattr(a, name), getattr(b, name)
-        assert mine.keys() == other.keys()
-        for key in mine:
-            assert torch.equal(mine[key], other[key]), (name, key)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +250,8 @@ def numbers(count: int) -> VectorDataset:
     return VectorDataset(np.zeros((count, 1), np.float32), tuple(map(str, range(count))))
 
 
-def test_every_item_comes_once_an_epoch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["shuffled", "keyed"])
+def test_every_item_comes_once_an_epoch(order: Literal["shuffled", "keyed"], tmp_path: Path) -> None:
     """In another order each, and whatever the parts of a batch."""
     orders = []
     for accumulation in (1, 2):
@@ -295,7 +262,7 @@ def test_every_item_comes_once_an_epoch(tmp_path: Path) -> None:
                 seen.extend(batch.items.tolist())  # noqa: B023
                 return self.model.weight.sum().expand(len(batch.items))
 
-        config = TrainingConfig(steps=5, batch_size=8, accumulation=accumulation)
+        config = TrainingConfig(steps=5, batch_size=8, accumulation=accumulation, order=order)
         folder = tmp_path / str(accumulation)
         folder.mkdir()
         Trainer(config, Counting(torch.nn.Linear(1, 1)), numbers(20), 3, folder).run()
