@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
-from sumi.cli.sampling import about_guidance, digest_of, given_of, named_condition, plain
+from sumi.cli.sampling import conditioned_name, digest_of
 from sumi.cli.terminal import refuse, say
 
 if TYPE_CHECKING:
@@ -112,13 +112,7 @@ def write(
         "steps": steps,
     }
     name = f"{model.step:08d}-{name}-{Path(options.image).stem}-{given[:8]}-{method}-{named}-seed{options.seed}"
-    conditions = named_condition(options)
-    guided = about_guidance(model, options, conditioned=bool(conditions))
-    about |= conditions
-    if conditions:
-        name += f"-{plain('-'.join(conditions.values()))}-guidance{guided['guidance']:g}"
-    about |= guided
-    name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
+    name, about = conditioned_name(model, options, name, about)
     folder = Path(options.out) if options.out else (place or RunFolder(options.run).restored) / short_name(name)
     picture = write_restored(folder, image, made, about, mask, mean=mean)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"

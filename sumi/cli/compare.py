@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from sumi.cli.options import add_device, add_run
+from sumi.cli.options import add_checkpoint, add_run, add_seed
 from sumi.cli.terminal import cell, counting, counting_of, say, show
 from sumi.errors import InputError
 
@@ -32,9 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune", type=int, metavar="K", help="fit a grid and coefficients for K steps, which `sample` then uses"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
-    add_device(parser)
+    add_seed(parser)
+    add_checkpoint(parser)
 
 
 def run(options: argparse.Namespace) -> None:

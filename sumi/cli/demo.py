@@ -6,7 +6,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from sumi.cli.evaluate import measure_with_progress, say_measured
+from sumi.cli.evaluate import say_evaluation
 from sumi.cli.options import add_device
 from sumi.cli.terminal import counting, say, training_progress
 from sumi.errors import InputError
@@ -92,7 +92,7 @@ def _train(options: argparse.Namespace, folder: RunFolder, config: SystemConfig)
         with counting("reading images") as reading, training_progress() as progress:
             model = train_in(folder, config, FIRST, device=options.device, events=Events(say, progress, reading))
         say(f"trained {model.step} steps")
-        say_measured(measure_with_progress(model, quick=True))
+        say_evaluation(model, quick=True)
 
 
 def _refuse_others(folder: RunFolder, config: SystemConfig) -> None:

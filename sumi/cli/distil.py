@@ -3,8 +3,8 @@
 import argparse
 import time
 
-from sumi.cli.evaluate import measure_with_progress, say_measured
-from sumi.cli.options import add_device, add_end, add_run, add_settings, is_quick
+from sumi.cli.evaluate import report_at_end
+from sumi.cli.options import add_device, add_end, add_run, add_settings
 from sumi.cli.terminal import counting, say, training_progress
 from sumi.errors import InputError
 
@@ -54,9 +54,7 @@ def run(options: argparse.Namespace) -> None:
     if not first_process():
         return
     say(f"trained {model.step} steps: {model.folder}; `sumi sample {model.folder} --steps 1` makes images at once")
-    if options.report != "none":
-        quick = is_quick(options.report, model, time.monotonic() - begun)
-        say_measured(measure_with_progress(model, quick=quick))
+    report_at_end(options, model, time.monotonic() - begun)
 
 
 def _guidance(text: str | None) -> float | tuple[float, float] | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sumi.cli.options import add_device
+from sumi.cli.options import add_checkpoint, add_seed, is_quick
 from sumi.cli.terminal import counting_of, say
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
     from sumi.evaluation.guidance import GuidanceSweep
-    from sumi.evaluation.result import Measured
     from sumi.models.model import TrainedModel
 
 
@@ -57,9 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of a text-to-image model: which attributes this judge reads of what captions say",
     )
     parser.add_argument("--clip", metavar="RUN", help="of a text-to-image model: how near this CLIP finds its captions")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
-    add_device(parser)
+    add_seed(parser)
+    add_checkpoint(parser)
     parser.add_argument(
         "--range",
         metavar="LOW,HIGH",
@@ -72,14 +70,14 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.run import load
 
     if options.against is not None:
-        say_measured(_sets_with_progress(options))
+        _evaluate_sets(options)
         return
     if options.range is not None:
         raise InputError("range: is of two sets of images, A and B; give data.range in training")
     if options.out is not None:
         raise InputError("out: is of two sets of images, A and B; leave it out, or give B")
     model = load(options.run, checkpoint=options.checkpoint, device=options.device)
-    measured = measure_with_progress(
+    say_evaluation(
         model,
         data=options.data,
         n=options.n,
@@ -90,39 +88,24 @@ def run(options: argparse.Namespace) -> None:
         judge=options.judge,
         clip=options.clip,
     )
-    say_measured(measured)
 
 
-def _sets_with_progress(options: argparse.Namespace) -> Measured:
-    """Measure A against B, showing what is going on. Raises InputError for an option of a run alone."""
-    from sumi.report.evaluate import evaluate
-
-    for name in (
-        "data",
-        "sweeps",
-        "trade_off",
-        "scales",
-        "classifier",
-        "worse",
-        "worse_checkpoint",
-        "checkpoint",
-        "judge",
-        "clip",
-    ):
+def _evaluate_sets(options: argparse.Namespace) -> None:
+    """Measure A against B. Raises InputError for an option of a run alone."""
+    of_runs = ("data", "sweeps", "trade_off", "scales", "classifier", "worse", "worse_checkpoint", "checkpoint")
+    for name in (*of_runs, "judge", "clip"):
         if getattr(options, name):
             raise InputError(f"{name}: is of the evaluation of a run; leave it out, or leave out {options.against}")
-    with counting_of() as progress:
-        return evaluate(
-            options.run,
-            options.against,
-            n=options.n,
-            seed=options.seed,
-            features=options.features,
-            out=options.out,
-            device=options.device,
-            range=None if options.range is None else _numbers(options.range),
-            progress=progress,
-        )
+    say_evaluation(
+        options.run,
+        options.against,
+        n=options.n,
+        seed=options.seed,
+        features=options.features,
+        out=options.out,
+        device=options.device,
+        range=None if options.range is None else _numbers(options.range),
+    )
 
 
 def _numbers(text: str) -> list[float]:
@@ -130,38 +113,6 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"range: {text!r} is no lowest and highest value; give two, such as 0,1") from None
-
-
-def measure_with_progress(
-    model: TrainedModel,
-    *,
-    data: str | None = None,
-    n: int | None = None,
-    seed: int = 0,
-    features: str = "learned",
-    sweeps: bool = False,
-    guidance: GuidanceSweep | None = None,
-    quick: bool = False,
-    judge: str | None = None,
-    clip: str | None = None,
-) -> Measured:
-    """Measure, showing what is going on."""
-    from sumi.report.evaluate import evaluate
-
-    with counting_of() as progress:
-        return evaluate(
-            model,
-            data=data,
-            n=n,
-            seed=seed,
-            features=features,
-            sweeps=sweeps,
-            guidance=guidance,
-            progress=progress,
-            quick=quick,
-            judge=judge,
-            clip=clip,
-        )
 
 
 def guidance_of(model: TrainedModel, options: argparse.Namespace) -> GuidanceSweep | None:
@@ -185,10 +136,20 @@ def guidance_of(model: TrainedModel, options: argparse.Namespace) -> GuidanceSwe
     return guidance_sweep(model, scales, classifier=options.classifier, worse=worse)
 
 
-def say_measured(measured: Measured) -> None:
-    """The verdict, then the files to open."""
+def say_evaluation(*of: TrainedModel | str, **options: Any) -> None:
+    """Evaluate a model, or a set against another (`sumi.evaluate`): how far it is, the verdict, the files to open."""
+    from sumi.report.evaluate import evaluate
+
+    with counting_of() as progress:
+        measured = evaluate(*of, progress=progress, **options)
     for line in measured.verdict.split("\n"):
         say(line)
     say("open:")
     for path in measured.files:
         say(f"  {path}")
+
+
+def report_at_end(options: argparse.Namespace, model: TrainedModel, seconds: float) -> None:
+    """The report of --report, after so many ``seconds`` of training."""
+    if options.report != "none":
+        say_evaluation(model, quick=is_quick(options.report, model, seconds))

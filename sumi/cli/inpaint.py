@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from sumi.cli.candidates import given_picture, prepared, write
-from sumi.cli.options import add_restoration, add_run
+from sumi.cli.options import add_restoration, add_run, add_values
 from sumi.cli.sample import read_value
 from sumi.cli.sampling import sample_options
 from sumi.cli.symbols import infill
@@ -32,14 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "symbol (default: ?)",
     )
     parser.add_argument("--solver", metavar="NAME", help="of a PATTERN: ancestral or confidence")
-    parser.add_argument(
-        "--value",
-        action="append",
-        default=[],
-        metavar="NAME=NUMBER",
-        dest="values",
-        help="of a PATTERN: a number that belongs to it, such as logp=1.5; may be given again",
-    )
+    add_values(parser, "of a PATTERN: a number that belongs to it, such as logp=1.5")
     add_restoration(parser)
 
 

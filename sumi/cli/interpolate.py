@@ -7,8 +7,13 @@ from typing import cast
 
 from sumi.boundary.files import short_name
 from sumi.cli.candidates import given_picture, of_vectors, prepared
-from sumi.cli.options import add_fit, add_guidance, add_label, add_run
-from sumi.cli.sampling import about_guidance, digest_of, given_of, named_condition, plain, prompt_of, sampling_options
+from sumi.cli.options import add_fit, add_guidance, add_label, add_run, add_steps
+from sumi.cli.sampling import (
+    conditioned_name,
+    digest_of,
+    prompt_of,
+    sampling_options,
+)
 from sumi.cli.terminal import counting, say
 
 
@@ -17,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="an image file; it is fitted to the model's size")
     parser.add_argument("b", metavar="B", help="another")
     parser.add_argument("-n", type=int, default=8, metavar="N", help="images, both ends among them (default: 8)")
-    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+    add_steps(parser)
     parser.add_argument(
         "--solver", default="heun", metavar="NAME", help="heun, ddim, rk4, adams or adaptive (default: heun)"
     )
@@ -70,13 +75,7 @@ def run(options: argparse.Namespace) -> None:
     }
     name = f"{model.step:08d}-{Path(options.a).stem}-{Path(options.b).stem}-{pictures[:8]}-{options.n}"
     name += f"-{options.solver}-{steps}"
-    conditions = named_condition(options)
-    guided = about_guidance(model, options, conditioned=bool(conditions))
-    about |= conditions
-    if conditions:
-        name += f"-{plain('-'.join(conditions.values()))}-guidance{guided['guidance']:g}"
-    about |= guided
-    name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
+    name, about = conditioned_name(model, options, name, about)
     folder = Path(options.out) if options.out else RunFolder(options.run).interpolated / short_name(name)
     picture = write_between(folder, BYTES.to_bytes(ends), BYTES.to_bytes(made), about)
     say(f"wrote {len(made)} images and {picture} ({options.solver}, {steps} steps)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sumi.cli.options import add_device, add_run
+from sumi.cli.options import add_checkpoint, add_run, add_seed
 from sumi.cli.terminal import counting_of, refuse, say
 from sumi.errors import InputError
 
@@ -41,9 +41,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of it, or of a VAE's latent, for each item (default: 1; 256 of a VAE's)",
     )
     parser.add_argument("--probes", type=int, metavar="K", help="for the ODE's trace (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
-    add_device(parser)
+    add_seed(parser)
+    add_checkpoint(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -20,6 +20,39 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU where there is one)")
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Which weights of a run, and where they are used."""
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    add_device(parser)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+
+
+def add_steps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+
+
+def add_solver(parser: argparse.ArgumentParser) -> None:
+    """Of what samples with any solver."""
+    parser.add_argument(
+        "--solver", metavar="NAME", help="such as ddpm, or unipc@karras with a time grid (default: the configuration's)"
+    )
+
+
+def add_values(parser: argparse.ArgumentParser, what: str) -> None:
+    """--value; ``what``: what it is a number of."""
+    parser.add_argument(
+        "--value",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        dest="values",
+        help=f"{what}; may be given again",
+    )
+
+
 def add_fit(parser: argparse.ArgumentParser) -> None:
     """Of all commands that take a picture."""
     parser.add_argument(
@@ -87,8 +120,8 @@ def add_restoration(parser: argparse.ArgumentParser) -> None:
 def add_candidates(parser: argparse.ArgumentParser) -> None:
     """Which candidates, and how they are sampled."""
     parser.add_argument("-n", type=int, default=4, metavar="N", help="candidates (default: 4)")
-    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    add_steps(parser)
+    add_seed(parser)
     add_label(parser)
     add_guidance(parser)
     add_fit(parser)
@@ -101,8 +134,7 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance", type=float, metavar="W", help="how much the label or the prompt counts (see `sumi sample`)"
     )
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
-    add_device(parser)
+    add_checkpoint(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for the images (default: inside the run folder)")
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sumi.cli.options import add_device, add_run
+from sumi.cli.options import add_checkpoint, add_run
 from sumi.cli.terminal import say
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size")
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     parser.add_argument("--out", metavar="DIR", help="default: reconstructed/ in the run")
-    add_device(parser)
+    add_checkpoint(parser)
 
 
 def run(options: argparse.Namespace) -> None:

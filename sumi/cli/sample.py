@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 from sumi.boundary.files import refuse_folder, short_name
 from sumi.boundary.group import own_shard
 from sumi.cli.molecules import sample_molecules
-from sumi.cli.options import add_device, add_guidance, add_run
+from sumi.cli.options import add_checkpoint, add_guidance, add_run, add_seed, add_steps, add_values
 from sumi.cli.sampling import (
     BESIDES,
     about_guidance,
     digest_of,
-    given_of,
     note_unknown,
     plain,
     sample_options,
     sampling_options,
+    suffix_of,
 )
 from sumi.cli.symbols import sample_symbols
 from sumi.cli.terminal import counting, refuse, say
@@ -50,12 +50,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of larger pictures, made in windows (default: the model's); of molecules, N: their atoms",
     )
     parser.add_argument("--scaffold", metavar="XYZ", help="of molecules: a file of the atoms that each is to have")
-    parser.add_argument("--steps", type=int, metavar="K", help="sampler steps (default: the configuration's)")
+    add_steps(parser)
     parser.add_argument(
         "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"
     )
     parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    add_seed(parser)
     parser.add_argument("--label", metavar="L", help="the class to draw, by its name, or all: one after the other")
     parser.add_argument(
         "--prompt",
@@ -63,14 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='what to draw, such as "a (red:1.4) robot", or "a dog ~ a cat" from one to another',
     )
     parser.add_argument("--prompts", metavar="FILE", help="a prompt a line, for one sample after the other")
-    parser.add_argument(
-        "--value",
-        action="append",
-        default=[],
-        metavar="NAME=NUMBER",
-        dest="values",
-        help="a number that belongs to what is drawn, such as brightness=0.2; may be given again",
-    )
+    add_values(parser, "a number that belongs to what is drawn, such as brightness=0.2")
     parser.add_argument(
         "--guidance",
         type=float,
@@ -91,8 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", metavar="K/N", help="make the K-th of N parts, as the K-th of N processes that share"
     )
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
-    add_device(parser)
+    add_checkpoint(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for the samples (default: inside the run folder)")
     parser.add_argument(
         "--trajectory", action="store_true", help="also a strip and an animation of image START emerging"
@@ -202,7 +194,7 @@ def _diffusion(
     name += "" if options.prompts is None else f"-{plain(Path(options.prompts).stem)}"
     name += "".join(f"-{plain(key)}{value:g}" for key, value in values.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
-    name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
+    name += suffix_of(options)
     folder = Path(options.out) if options.out else RunFolder(options.run).samples / short_name(name)
     about = {
         "run": str(options.run),
@@ -252,8 +244,8 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
     named += [plain(str(text)) for text in (options.label, options.prompt) if text is not None]
     named += [] if options.prompts is None else [plain(Path(options.prompts).stem)]
     own = ("eta", "guidance", "augmentation", *BESIDES)
-    named += [f"{key}-{plain(str(value))}" for key, value in given_of(options, own).items()]
-    folder = Path(options.out) if options.out else RunFolder(options.run).samples / short_name("-".join(named))
+    name = "-".join(named) + suffix_of(options, own)
+    folder = Path(options.out) if options.out else RunFolder(options.run).samples / short_name(name)
     about = {
         "run": str(options.run),
         "checkpoint": ", ".join(f"{name} {stage.step}" for name, stage in model.stages.items()),

@@ -118,6 +118,22 @@ def given_of(options: argparse.Namespace, names: tuple[str, ...] = BESIDES) -> d
     return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
 
 
+def suffix_of(options: argparse.Namespace, names: tuple[str, ...] = BESIDES) -> str:
+    """What they add to a folder's name."""
+    return "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options, names).items())
+
+
+def conditioned_name(
+    model: DiffusionModel, options: argparse.Namespace, name: str, about: dict[str, object]
+) -> tuple[str, dict[str, object]]:
+    """The ``name`` of a folder, and what its files are ``about``, with the condition and the guidance."""
+    conditions = named_condition(options)
+    guided = about_guidance(model, options, conditioned=bool(conditions))
+    if conditions:
+        name += f"-{plain('-'.join(conditions.values()))}-guidance{guided['guidance']:g}"
+    return name + suffix_of(options), {**about, **conditions, **guided}
+
+
 def about_guidance(model: DiffusionModel, options: argparse.Namespace, *, conditioned: bool) -> dict[str, object]:
     """How samples are guided, by the options, or as the run is configured where they have a condition."""
     guidance, about = _guidance(model, options) or model.config.sampling.guidance, dict[str, object]()

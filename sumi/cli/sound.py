@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import short_name
-from sumi.cli.sampling import about_guidance, digest_of, given_of, named_condition, plain, sample_options
+from sumi.cli.sampling import about_guidance, digest_of, named_condition, plain, sample_options, suffix_of
 from sumi.cli.terminal import counting, say
 from sumi.errors import InputError
 
@@ -82,7 +82,7 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
     name = f"{model.step:08d}-{plain(options.operator)}-{Path(options.image).stem}-{hashed[:8]}-seed{options.seed}"
     name += "".join(f"-{plain(value)}" for value in conditions.values())
     name += f"-noise{noise:g}-{about['method'] or 'usual'}-{about['steps']}"
-    name += "".join(f"-{key}-{plain(str(value))}" for key, value in given_of(options).items())
+    name += suffix_of(options)
     folder = Path(options.out) if options.out else RunFolder(options.run).restored / short_name(name)
     how = Writing(batch_size=max(1, options.n), title=f"{Path(options.image).name}, {options.operator}", about=about)
     wrote = spec.write(folder, lambda batch: made[batch.start : batch.stop], range(options.n), how)

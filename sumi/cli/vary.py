@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from sumi.cli.candidates import given_picture, of_vectors, prepared, write
-from sumi.cli.options import add_candidates, add_run
+from sumi.cli.options import add_candidates, add_run, add_solver
 from sumi.cli.sampling import named_condition, sample_options, sampling_options
 from sumi.cli.terminal import counting, refuse, say
 
@@ -24,9 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="0: the image itself; 1/2: as much noise as image; 1: nothing of it (default: 0.5)",
     )
-    parser.add_argument(
-        "--solver", metavar="NAME", help="such as ddpm, or unipc@karras with a time grid (default: the configuration's)"
-    )
+    add_solver(parser)
     add_candidates(parser)
 
 
