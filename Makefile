@@ -1,4 +1,5 @@
-# make demo: from nothing to a trained, sampled and measured model.  make test: the tests.  make docs: the documentation.
+# make demo: from nothing to a trained, sampled and measured model.  make studio: a page in the browser to make, train
+# and look.  make test: the tests.  make docs: the documentation.
 # Each sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
@@ -13,10 +14,17 @@ CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PROCESSORS := sse4_1:default:SSE41 avx2:avx2:AVX2 avx512bw:avx512:AVX512_CORE avx512_bf16:avx512:AVX512_CORE_BF16 \
   amx_tile:avx512:AVX512_CORE_AMX
 
-.PHONY: demo test test-all test-processors docs lint format types setup peers clean
+.PHONY: demo studio browser test test-all test-processors docs lint format types setup peers clean
 
 demo: $(STAMP)
 	$(BIN)/sumi demo
+
+studio: $(STAMP)
+	$(BIN)/sumi studio
+
+# Chromium, in which the tests try the studio; without it they are skipped
+browser:
+	command -v chromium || apt-get install -y chromium
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2

@@ -35,7 +35,8 @@ from sumi.sampling.solvers import BIT_SOLVERS, SOLVERS
 from sumi.sampling.time_grid import TIME_GRIDS
 
 FOLDER = Path("docs/reference")
-Definition = ast.ClassDef | ast.FunctionDef
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = ast.ClassDef | Function
 
 
 # Docstrings and tables as Markdown
@@ -161,7 +162,7 @@ def constants(body: list[ast.stmt]) -> Iterator[tuple[str, str, str]]:
                 yield name, text if len(text) <= 200 else "…", about
 
 
-def documented_function(node: ast.FunctionDef, others: list[ast.FunctionDef], level: int) -> str:
+def documented_function(node: Function, others: list[Function], level: int) -> str:
     """A function or method: its signature, those of its overloads, and its docstring."""
     overloads = [other for other in others if other.name == node.name and "overload" in _decorators(other)]
     kinds = _decorators(node)
@@ -179,7 +180,7 @@ def documented_class(node: ast.ClassDef, cls: type, level: int) -> str:
     parts = [f"{'#' * level} `{node.name}`\n\n```python\n{signature(node)}\n```\n", prose(ast.get_docstring(node))]
     if dataclasses.is_dataclass(cls):
         parts.append(fields_table(cls))
-    functions = [statement for statement in node.body if isinstance(statement, ast.FunctionDef)]
+    functions = [statement for statement in node.body if isinstance(statement, Function)]
     for function in functions:
         again = _decorators(function) & {"overload", "setter"}
         if function.name == "__init__" or (is_public(function.name) and not again):
@@ -230,11 +231,11 @@ def documented_module(name: str) -> str:
     if values:
         rows = [[code(key), code(value), escaped(cell(about))] for key, value, about in values]
         parts.append(table(("constant", "value", "meaning"), rows))
-    functions = [statement for statement in tree.body if isinstance(statement, ast.FunctionDef)]
+    functions = [statement for statement in tree.body if isinstance(statement, Function)]
     for statement in tree.body:
         if isinstance(statement, ast.ClassDef) and is_public(statement.name):
             parts.append(documented_class(statement, getattr(module, statement.name), 3))
-        elif isinstance(statement, ast.FunctionDef) and is_public(statement.name):
+        elif isinstance(statement, Function) and is_public(statement.name):
             if "overload" in _decorators(statement):
                 continue
             parts.append(documented_function(statement, functions, 3))
@@ -273,14 +274,14 @@ def face_page() -> str:
             parts.append(f"## `sumi.{name}`\n\n{text}\n\n" + ", ".join(f"`{key}`" for key in shown) + "\n")
             continue
         tree = parsed(value.__module__)
-        body = [statement for statement in tree.body if isinstance(statement, ast.ClassDef | ast.FunctionDef)]
+        body = [statement for statement in tree.body if isinstance(statement, Definition)]
         node = [one for one in body if one.name == value.__name__][-1]
         home = f"From `{value.__module__}`."
         if isinstance(node, ast.ClassDef):
             lines = [documented_class(node, value, 2), *inherited(value)]
             parts.append("\n".join(lines))
         else:
-            functions = [one for one in body if isinstance(one, ast.FunctionDef)]
+            functions = [one for one in body if isinstance(one, Function)]
             parts.append(documented_function(node, functions, 2))
         parts[-1] = parts[-1].replace(f"## `{name}`", f"## `sumi.{name}`", 1) + f"\n{home}\n"
     return "\n".join(parts)
@@ -294,7 +295,7 @@ def inherited(cls: type) -> Iterator[str]:
             continue
         for node in parsed(base.__module__).body:
             if isinstance(node, ast.ClassDef) and node.name == base.__name__:
-                functions = [one for one in node.body if isinstance(one, ast.FunctionDef)]
+                functions = [one for one in node.body if isinstance(one, Function)]
                 for function in functions:
                     if is_public(function.name) and function.name not in seen:
                         seen.add(function.name)

@@ -24,6 +24,7 @@ FLOORS = [
     {"distillation"},
     {"explain", "check"},
     {"report"},
+    {"studio"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,83 @@
+"""The pictures of docs/how-to/studio.md: python -m scripts.photograph_studio [FOLDER]
+
+Opens a studio in a scratch folder, uses it as a person would, and photographs each view: wide, on a phone, dark. The
+pictures of the page go into docs/images; with FOLDER all of them go there.
+"""
+
+import io
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from scripts.browser import Browser
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+WIDE, PHONE = (1280, 880), (390, 844)
+PROMPT = "a blue robot with a satellite dish on a pale pink background"
+
+
+def main() -> None:
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "sumi", "studio", "--port", "0", "--no-browser", "--out", scratch]
+        studio = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert studio.stdout is not None
+        try:
+            found = re.search(r"http\S+", studio.stdout.readline())
+            assert found is not None
+            with Browser(*WIDE) as browser:
+                browser.open(found[0])
+                browser.until("document.querySelector('[data-ready]')")
+                make(browser, out, everything=out != IMAGES)
+        finally:
+            studio.terminate()
+            studio.wait()
+
+
+def make(browser: Browser, out: Path, *, everything: bool) -> None:
+    """A sheet of a prompt, and one on the way."""
+    browser.write("#prompt", PROMPT)
+    browser.press("Make four")
+    browser.until("document.querySelector('progress').value >= 13")
+    if everything:
+        keep(browser, out / "studio-emerging.png")
+    sheets(browser, 1)
+    browser.press("a purple monster with three eyes on a cream background")
+    browser.press("Make four")
+    sheets(browser, 2)
+    views(browser, out, "make", everything=everything)
+
+
+def sheets(browser: Browser, count: int) -> None:
+    """Wait until so many are in the history, and all is quiet."""
+    browser.until(f"document.querySelectorAll('.strip .sheet').length === {count}", 60)
+    browser.until("!document.querySelector('.stop')")
+
+
+def views(browser: Browser, out: Path, name: str, *, everything: bool) -> None:
+    """A view as it stands: wide, and, for a look at all of it, on a phone and dark."""
+    keep(browser, out / f"studio-{name}.png")
+    for size, dark, suffix in ((WIDE, True, "dark"), (PHONE, False, "phone"), (PHONE, True, "phone-dark")):
+        if everything:
+            browser.resize(*size)
+            browser.shade(dark)
+            keep(browser, out / f"studio-{name}-{suffix}.png")
+    browser.resize(*WIDE)
+    browser.shade(False)
+
+
+def keep(browser: Browser, file: Path) -> None:
+    """What is seen once all images are there, in 256 colours."""
+    browser.until("[...document.images].every(image => image.complete)")
+    browser.run("new Promise(done => setTimeout(done, 250))")
+    picture = Image.open(io.BytesIO(browser.picture())).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

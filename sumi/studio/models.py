@@ -1,0 +1,179 @@
+"""The models that a studio offers: those that come with Sumi, and the runs that it was started with or trained.
+
+Each has a key, which requests name; no request names a path. The newest two that were used stay loaded.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sumi.errors import InputError, SumiError
+from sumi.pretrained.shipped import PLACE, PROMPTS, SHEET, names, read_card
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.training.run_folder import RunFolder
+
+LOADED: Final = 2
+MOST_RUNS: Final = 500
+EXAMPLES: Final = 12
+
+
+@dataclass(frozen=True)
+class Run:
+    """``path``: as commands take it; ``shipped``: whether it comes with Sumi."""
+
+    key: str
+    path: str
+    shipped: bool
+
+
+class Models:
+    """Finds, describes and loads them; methods may be called from any thread."""
+
+    def __init__(self, places: Sequence[Path], own: Path) -> None:
+        self.places, self.own = [place.resolve() for place in places], own
+        self._loaded: OrderedDict[str, tuple[float, DiffusionModel]] = OrderedDict()
+        self._described: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._lock = threading.Lock()
+
+    def runs(self) -> dict[str, Run]:
+        """Every run by its key: shipped ones first, then those of the places, then those trained here."""
+        found = {name: Run(name, name, True) for name in sorted(names(), key=lambda name: name != "characters")}
+        for folder in (*self._folders(self.places), *self._folders([self.own.resolve()])):
+            key = base = "".join(c if c.isalnum() else "-" for c in folder.name) or "run"
+            number = 1
+            while key in found and found[key].path != str(folder):
+                number += 1
+                key = f"{base}-{number}"
+            found.setdefault(key, Run(key, str(folder), False))
+        return found
+
+    @staticmethod
+    def _folders(places: Iterable[Path]) -> list[Path]:
+        """The run folders that the places are, or hold."""
+        found: list[Path] = []
+        for place in places:
+            inside = [place] if (place / "config.json").is_file() else sorted(place.glob("*/"))
+            found += [one for one in inside[:MOST_RUNS] if (one / "config.json").is_file() and not one.is_symlink()]
+        return found
+
+    def find(self, key: str) -> Run:
+        """The run of a key. Raises InputError."""
+        if (found := self.runs().get(key)) is None:
+            raise InputError(f"model: there is no {key[:60]!r} here; choose one of the list")
+        return found
+
+    def folder(self, key: str) -> "RunFolder":
+        """Its run folder. Raises InputError."""
+        from sumi.training.run_folder import RunFolder
+
+        return RunFolder(self.find(key).path)
+
+    def load(self, key: str) -> "DiffusionModel":
+        """The newest checkpoint of a model of images. Raises InputError."""
+        from sumi.models.diffusion.model import DiffusionModel
+        from sumi.models.run import load
+
+        run, stamp = self.find(key), self._stamp(key)
+        with self._lock:
+            kept = self._loaded.get(key)
+            if kept is None or kept[0] != stamp:
+                kept = stamp, load(run.path, DiffusionModel)
+                _ = kept[1].images
+            self._loaded[key] = kept
+            self._loaded.move_to_end(key)
+            while len(self._loaded) > LOADED:
+                self._loaded.popitem(last=False)
+        return kept[1]
+
+    def _stamp(self, key: str) -> float:
+        """When its checkpoints changed."""
+        folder = self.folder(key)
+        places = (folder.checkpoints, folder.config_file)
+        return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Each run as JSON; one that cannot be read says why."""
+        return [self.described(key) for key in self.runs()]
+
+    def described(self, key: str) -> dict[str, Any]:
+        """What a page needs to know of a run. Raises InputError where there is none of this key."""
+        stamp = self._stamp(key)
+        with self._lock:
+            kept = self._described.get(key)
+        if kept is None or kept[0] != stamp:
+            run = self.find(key)
+            facts: dict[str, Any] = {"key": key, "path": run.path, "shipped": run.shipped, "makes": False}
+            try:
+                facts |= _facts(self.folder(key)) | (_card(key) if run.shipped else {})
+            except SumiError as error:
+                facts["error"] = str(error)
+            kept = stamp, facts
+            with self._lock:
+                self._described[key] = kept
+        return kept[1]
+
+
+def _card(name: str) -> dict[str, Any]:
+    card, prompts = read_card(name), PLACE / name / PROMPTS
+    lines = prompts.read_text("utf-8").splitlines() if prompts.exists() else []
+    return {"about": card.makes, "licence": card.licence, "figures": card.figures, "examples": lines[:EXAMPLES]}
+
+
+def sheet_of(name: str) -> Path:
+    """The sheet of samples of a shipped model."""
+    return PLACE / name / SHEET
+
+
+def _facts(folder: "RunFolder") -> dict[str, Any]:
+    """From its configuration, without loading weights. Raises InputError."""
+    from sumi.data.images import ImageSpec
+    from sumi.models.diffusion.system import DiffusionConfig
+    from sumi.models.run import read_run
+    from sumi.training.checkpoint import checkpoint_step, find_checkpoints
+
+    description = read_run(folder)
+    config, items = description.config, description.items
+    steps = [checkpoint_step(path) for path in find_checkpoints(folder.checkpoints)[0]]
+    facts: dict[str, Any] = {
+        "recipe": config.recipe,
+        "data": Path(config.data.source).name,
+        "about": f"{items.name} {items.describe()}",
+        "step": max(steps, default=0),
+        "steps": config.training.steps,
+        "examples": [],
+    }
+    match config, items:
+        case DiffusionConfig(), ImageSpec(channels=1 | 3, height=height, width=width) if steps:
+            conditions = {condition.name for condition in config.conditioning}
+            labels = items.label_names if "labels" in conditions else ()
+            facts |= {
+                "makes": not conditions & {"masked", "small", "grey"},
+                "size": [height, width],
+                "channels": items.channels,
+                "prompted": "text" in conditions,
+                "labels": [name for name in labels if name],
+                "sampling": {
+                    "steps": config.sampling.steps,
+                    "guidance": config.sampling.guidance.scale,
+                    "solver": str(config.sampling.solver),
+                },
+                "solvers": list(_solvers(config)),
+                "paints": str(config.sampling.solver) != "mean_flow",
+            }
+        case _:
+            pass
+    return facts
+
+
+def _solvers(config: Any) -> tuple[str, ...]:
+    """The solvers to choose from: of a model of few steps its own alone."""
+    from sumi.sampling.solvers import SOLVERS
+
+    own = str(config.sampling.solver)
+    few_steps, special = ("mean_flow", "consistency"), ("mean_flow", "consistency", "ddpm_learned")
+    return (own,) if own in few_steps else tuple(name for name in SOLVERS if name not in special)

@@ -1,0 +1,51 @@
+// What the page asks of the server, and what the server says meanwhile.
+
+import { notice } from "/static/dom.js";
+
+async function answer(response) {
+  if (response.status === 401) throw new Error("The studio was started anew: open the link that it printed.");
+  const kind = response.headers.get("content-type") ?? "";
+  const body = kind.includes("json") ? await response.json() : { error: (await response.text()).trim() };
+  if (!response.ok) throw new Error(body.error || `The server answered ${response.status}.`);
+  return body;
+}
+
+export const get = async (path) => answer(await fetch(path));
+
+export const post = async (path, value = {}) =>
+  answer(
+    await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) }),
+  );
+
+export const upload = async (blob) =>
+  (await answer(await fetch("/api/uploads", { method: "POST", headers: { "content-type": blob.type || "image/png" }, body: blob }))).picture;
+
+// What goes wrong is shown, and the page stays as it was.
+export const trying = (work) => async (...given) => {
+  try {
+    return await work(...given);
+  } catch (error) {
+    notice(error.message);
+  }
+};
+
+const listeners = new Map();
+
+export function on(name, listener) {
+  if (!listeners.has(name)) listeners.set(name, new Set());
+  listeners.get(name).add(listener);
+}
+
+const tell = (name, data) => {
+  for (const listener of listeners.get(name) ?? []) listener(data);
+};
+
+export function listen(after) {
+  const source = new EventSource(`/api/events?after=${after}`);
+  for (const name of ["job", "preview", "line", "made", "forgotten", "queue", "log", "reset"])
+    source.addEventListener(name, (event) => tell(name, JSON.parse(event.data)));
+  source.addEventListener("open", () => tell("connection", true));
+  source.addEventListener("error", () => tell("connection", false));
+}
+
+export const pictureOf = (name) => `/pictures/${name}.png`;

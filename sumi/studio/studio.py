@@ -1,0 +1,99 @@
+"""A studio: its folder, its models, and what happens in it. The server makes web addresses of these calls."""
+
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sumi.studio.events import Events
+from sumi.studio.folder import Made, StudioFolder
+from sumi.studio.jobs import Job, Jobs
+from sumi.studio.making import Making
+from sumi.studio.models import Models
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sumi.models.diffusion.model import DiffusionModel
+
+
+class Studio:
+    """``places``: run folders, or folders of them; ``out``: the only folder that is written into."""
+
+    def __init__(self, places: Sequence[Path], out: Path) -> None:
+        self.folder, self.events = StudioFolder(out), Events()
+        self.models = Models(places, self.folder.runs)
+        self.jobs = Jobs(self.events)
+
+    def close(self) -> None:
+        """Cancel what is being made."""
+        self.jobs.close()
+
+    def state(self) -> dict[str, Any]:
+        """What a page that opens shows."""
+        return {
+            "event": self.events.last,
+            "history": [asdict(made) for made in self.folder.history()],
+            "jobs": self.jobs.all(),
+        }
+
+    def make(self, making: Making) -> Job:
+        """Let it be made. Raises InputError for a picture or a model that is not there, and Full."""
+        run = self.models.find(making.model)
+        command = making.command(run.path, self.folder.picture)
+        return self.jobs.submit(Job("make", {"making": making.text(), "command": command}, self._making(making)))
+
+    def _making(self, making: Making) -> Any:
+        def work(job: Job) -> Mapping[str, Any]:
+            begun, model = time.monotonic(), self.models.load(making.model)
+            run = self.models.find(making.model)
+            own = model.config.sampling.steps if making.steps is None else making.steps
+            job.counted(0, own)
+
+            def seen(step: int, level: Any, x: "Tensor") -> None:
+                job.counted(step + 1, max(own, step + 1))
+                if len(x) == making.n:
+                    job.show(lambda: row_of(model, level, x))
+
+            made = making.make(model, self.folder.picture, seen)
+            job.check()
+            command = making.command(run.path, self.folder.picture)
+            return self._kept(job, making, model, made, command, time.monotonic() - begun)
+
+        return work
+
+    def _kept(
+        self, job: Job, making: Making, model: "DiffusionModel", made: "Tensor", command: str, seconds: float
+    ) -> Mapping[str, Any]:
+        from sumi.data.files import write_images
+
+        run = self.models.find(making.model)
+        pixels = making.pixels(model, made)
+        write_images(self.folder.pictures / job.id, pixels, start=0, about=making.about(model, run.path, command))
+        found = Made(
+            job.id,
+            making.text(),
+            len(made),
+            pixels.shape[-2],
+            pixels.shape[-1],
+            round(seconds, 2),
+            f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            command,
+        )
+        self.folder.remember(found)
+        self.events.emit("made", asdict(found))
+        return asdict(found)
+
+
+def row_of(model: "DiffusionModel", level: Any, x: "Tensor") -> bytes:
+    """A PNG of the states (n, …) at a level on the way, side by side."""
+    from sumi.data.files import picture_of
+    from sumi.models.diffusion.trajectory import size
+
+    pixels = model.pixels.to_bytes(model.glimpse(x / size(level)))
+    file = io.BytesIO()
+    picture_of(pixels.permute(1, 2, 0, 3).flatten(2)).save(file, "PNG", compress_level=1)
+    return file.getvalue()

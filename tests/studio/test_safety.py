@@ -1,0 +1,161 @@
+"""Nobody but the page that was opened by the link reaches anything, and that page nothing outside the studio."""
+
+import io
+import random
+import string
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sumi.errors import InputError
+from sumi.studio.folder import MOST_UPLOADED, StudioFolder
+from sumi.studio.safety import LARGEST_JSON
+from sumi.studio.server import Pages
+from tests.studio.conftest import PORT, TOKEN
+
+GOOD = {"model": "digits", "act": {"type": "sample"}, "steps": 2}
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+def test_nothing_is_reached_or_changed_without_the_token(studio, stranger) -> None:
+    before = listing(studio.folder.path)
+    for route in Pages(studio).routes():
+        path = route.path.replace("{", "").replace("}", "")
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            headers = {"content-type": "application/json"}
+            for cookie in ("", f"sumi-studio-{PORT}=wrong", f"sumi-studio-1={TOKEN}"):
+                answer = stranger.request(method, path, json=GOOD, headers={**headers, "cookie": cookie})
+                assert answer.status_code == 401, path
+                assert "token" in answer.text
+    assert stranger.get("/?token=wrong").status_code == 401
+    assert listing(studio.folder.path) == before
+    assert not studio.jobs.all()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 421),
+        ({"host": f"evil.example:{PORT}"}, 421),
+        ({"host": "127.0.0.1:1"}, 421),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": f"https://127.0.0.1:{PORT}"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+    ],
+)
+def test_another_page_is_refused_even_with_the_cookie(page, studio, headers, status) -> None:
+    given = {"content-type": "application/json", **headers}
+    assert page.post("/api/make", content=b"{}", headers=given).status_code == status
+    assert page.post("/api/make", content=b"{}", headers={"content-type": "application/json"}).status_code == 400
+
+
+def test_a_page_loads_only_its_own_files_and_no_inline_script(page) -> None:
+    for path in ("/", "/static/app.js", "/api/state", "/nothing"):
+        policy = page.get(path).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert page.get(path).headers["x-content-type-options"] == "nosniff"
+    html = page.get("/").text
+    assert html.count("<script") == html.count('<script type="module" src="/static/')
+    assert " on" not in html.replace(" only", "")
+    cookie = page.get(f"/?token={TOKEN}", follow_redirects=False).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_bodies_are_bounded(page) -> None:
+    long = b'"' + b"a" * LARGEST_JSON + b'"'
+    assert page.post("/api/make", content=long, headers={"content-type": "application/json"}).status_code == 413
+    large = b"\x89PNG" + bytes(MOST_UPLOADED)
+    assert page.post("/api/uploads", content=large, headers={"content-type": "image/png"}).status_code == 413
+    bomb = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(bomb, "PNG")  # 110 kB
+    answer = page.post("/api/uploads", content=bomb.getvalue(), headers={"content-type": "image/png"})
+    assert answer.status_code == 400
+
+
+def test_no_path_leads_out(page, studio, tmp_path) -> None:
+    (studio.folder.path / "secret.png").write_bytes(b"secret")
+    for path in (
+        "/static/../server.py",
+        "/static/%2e%2e%2fserver.py",
+        "/static/..%5cserver.py",
+        "/pictures/../secret.png",
+        "/pictures/..%2f..%2fetc/passwd",
+        "/pictures/up/../../secret",
+        "/pictures/%2e%2e/secret.png",
+        "/api/models/..%2f..%2fetc/sheet",
+        "/api/models/digits%00/sheet",
+    ):
+        answer = page.get(path)
+        assert answer.status_code in (400, 404), path
+        assert answer.content != b"secret"
+        assert b"import" not in answer.content
+
+
+def test_a_second_studio_on_one_folder_is_refused(tmp_path) -> None:
+    folder, other = StudioFolder(tmp_path / "studio"), StudioFolder(tmp_path / "studio")
+    words = r"is open in another studio .*127\.0\.0\.1:1"
+    with folder.held("http://127.0.0.1:1/"), pytest.raises(InputError, match=words), other.held("x"):
+        pass
+    with other.held("y"):
+        pass
+
+
+def a_value(draw: random.Random, depth: int = 0) -> object:
+    """Any JSON, often of names that the studio knows."""
+    words = ["digits", "sample", "vary", "up/" + "0" * 32, "../..", "", "\u0000", "é" * 50, "1e999", "0" * 12 + "/0"]
+    plain = [None, True, -1, 0, 2**70, 1e308, 0.5, draw.choice(words), "".join(draw.choices(string.printable, k=9))]
+    if depth > 2 or draw.random() < 0.5:
+        return draw.choice(plain)
+    if draw.random() < 0.3:
+        return [a_value(draw, depth + 1) for _ in range(draw.randrange(4))]
+    names = ["model", "act", "type", "picture", "other", "mask", "n", "seed", "steps", "label", "prompt", "solver"]
+    names += ["strength", "guidance", "start", "recipe", "data", "settings", "name", "t", "schedule", "kind", "x"]
+    return {draw.choice(names): a_value(draw, depth + 1) for _ in range(draw.randrange(6))}
+
+
+def fuzz(page, studio, count: int, seed: int) -> None:
+    """Requests of any method, path and body: no answer is a failure of the server, none holds a file."""
+    draw = random.Random(seed)
+    routes = [route.path for route in Pages(studio).routes() if route.path != "/api/events"]
+    studio.jobs.close()  # what is accepted only waits
+    before = {path for path in listing(studio.folder.path) if "/uploads" not in path}
+    for _ in range(count):
+        path = draw.choice(routes)
+        while "{" in path:
+            name = path[path.index("{") : path.index("}") + 1]
+            fill = ["digits", "0" * 12, "0.png", "..", "%2e%2e%2f", "a" * 300, "%00", "%F0%9F%92%A9", "-1", " "]
+            path = path.replace(name, draw.choice(fill), 1)
+        method = draw.choice(["GET", "POST", "POST", "POST", "PUT", "HEAD", "PATCH"])
+        body: object = a_value(draw)
+        if draw.random() < 0.3:
+            body = {**GOOD, **(body if isinstance(body, dict) else {"act": body})}
+        headers = {"content-type": draw.choice(["application/json", "application/json", "image/png", "text/html"])}
+        if draw.random() < 0.1:
+            answer = page.request(method, path, content=bytes(draw.choices(range(256), k=40)), headers=headers)
+        else:
+            answer = page.request(method, path, json=body, headers=headers)
+        assert answer.status_code < 500, (method, path, body, answer.text)
+        assert b"root:" not in answer.content
+        for job in studio.jobs.all():
+            studio.jobs.cancel(studio.jobs.find(job["id"]))
+    assert {path for path in listing(studio.folder.path) if "/uploads" not in path} == before
+
+
+def test_any_request_gets_an_answer(page, studio) -> None:
+    fuzz(page, studio, 300, seed=1)
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_get_an_answer(page, studio) -> None:
+    fuzz(page, studio, 10_000, seed=2)
