@@ -3,6 +3,7 @@
 And the loss by noise level: which times are easy and which are hard.
 """
 
+import math
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int
     """Eleven states of image ``index``: above x_t, below x̂_0 = E[x_0 | x_t]."""
     way = trajectory(model, index, seed=seed)
     chosen = torch.linspace(0, len(way.x) - 1, min(SHOWN, len(way.x))).round().long().tolist()
-    figure = canvas(12, 2.5)
+    figure = canvas(max(4.0, 1.1 * len(chosen)), 2.5)
     axes = figure.subplots(2, len(chosen))
     denoiser = model.denoiser()
     for column, k in enumerate(chosen):
@@ -54,8 +55,11 @@ def draw_loss(losses: LossByNoise, path: Path) -> SavedFigure:
     """Held-out mean squared errors of x̂_0 and ε̂ over t."""
     figure = canvas(6.5, 3.4)
     axes = figure.subplots()
-    axes.semilogy(losses.t, losses.mse_noise, color=INK, marker=".", label="of the noise ε̂")
-    axes.semilogy(losses.t, losses.mse_clean, color=RED, marker=".", label="of the image x̂₀")
+    for errors, colour, what in (
+        (losses.mse_noise, INK, "of the noise ε̂"),
+        (losses.mse_clean, RED, "of the image x̂₀"),
+    ):  # of pure noise the noise is known, so its error is 0, which has no place on the axis
+        axes.semilogy(losses.t, [error or math.nan for error in errors], color=colour, marker=".", label=what)
     axes.set_xlabel("t   (0 data, 1 noise)")
     axes.set_ylabel("mean squared error, held-out images")
     axes.grid(alpha=0.25, which="both")
