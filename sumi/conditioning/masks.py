@@ -48,5 +48,5 @@ def _strokes(u: Tensor, count: Tensor, y: Tensor, x: Tensor) -> Tensor:
     share = ((far_y * down + far_x * along) / (down.square() + along.square()).clamp(min=1e-12)).clamp(0, 1)
     squared = (far_y - share * down).square() + (far_x - share * along).square()
     covered = squared <= (breadth[..., None, None] / 2).square()
-    wanted = torch.arange(u.shape[1]) < count[:, 0]  # (n, S)
+    wanted = torch.arange(u.shape[1], device=u.device) < count[:, 0]  # (n, S)
     return (covered & wanted[..., None, None]).any(1)
