@@ -93,6 +93,8 @@ def distil(
             teacher = model
         case source:
             teacher = load(path("model", source), DiffusionModel, device="cpu", network=network)
+    if method != "consistency":
+        teacher.require_mean(f"method: {method}", "use method=consistency, or ")
     own = own_network(teacher.config)
     config = override(student_of(teacher, method, guidance), settings)
     if steps is not None:

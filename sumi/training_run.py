@@ -27,7 +27,7 @@ from sumi.evaluation.during_training import Checks
 from sumi.models.adapter import save_adapter
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.start import BASE, begin, fitted_to_start
-from sumi.models.model import RunDescription, Start, SystemConfig, TrainedModel, pick_device
+from sumi.models.model import NonfiniteSamples, RunDescription, Start, SystemConfig, TrainedModel, pick_device
 from sumi.models.resuming import as_started, refuse_changes, refuse_existing, refuse_other_start, starting_model
 from sumi.models.run import base_of, load, own_network, read_run
 from sumi.models.size import TRAINED_COPIES, require_room
@@ -308,10 +308,14 @@ def build_trainer(
     config.attach(objective, run, place)
 
     def write_preview(averaged: nn.Module, step: int) -> None:
-        preview = config.wrap(description, averaged, step, run.path).preview()
-        if preview is not None:
-            trainer.picture(preview)
-            events.say(f"step {step:,}: {write_whole(run.sampled(step), preview)}")
+        try:
+            preview = config.wrap(description, averaged, step, run.path).preview()
+        except NonfiniteSamples as error:
+            events.say(f"step {step:,}: {error}")
+        else:
+            if preview is not None:
+                trainer.picture(preview)
+                events.say(f"step {step:,}: {write_whole(run.sampled(step), preview)}")
 
     checks = Checks(kept, held_out, events.say)
 

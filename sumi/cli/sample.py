@@ -185,6 +185,8 @@ def _diffusion(
     own = model.shape_of(size) == model.space.shape
     conditioned = options.label is not None or prompts is not None or bool(values)
     method = model.method(tuned=not conditioned and own, **settings)
+    if model.config.sampling.solver == "mean_flow" != method.name:
+        say(f"note: {method.name} follows velocities of an instant; {model.folder} learned mostly those of whole steps")
     name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     name += _span(model, options)

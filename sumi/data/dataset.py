@@ -13,6 +13,7 @@ is trained on, ``test`` (or another of `HELD_OUT_SPLITS`) is held out, and all e
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) while data are read."""
 TRAINING_SPLITS: Final = frozenset({"train", "training"})
 HELD_OUT_SPLITS: Final = frozenset({"test", "testing", "val", "valid", "validation", "dev", "eval", "holdout"})
+
+_THINGS: Final = "(?:images?|imgs?|pictures|photos|data|set)"
+_SPLIT_FOLDER: Final = re.compile(rf"(?:{_THINGS}[_ -])?([a-z]+?)(?:[_ -]?{_THINGS})?(?:[_ -]?20[0-9]{{2}})?")
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,12 @@ def split_role(split: str) -> str | None:
     """What the items of a split are for: "train", "held out", or None for those that are left alone."""
     name = split.strip().casefold()
     return "train" if name in TRAINING_SPLITS else "held out" if name in HELD_OUT_SPLITS else None
+
+
+def folder_role(name: str) -> str | None:
+    """As `split_role`, of a folder's name, which may also say what it holds, or the year: train_images, val2017."""
+    found = _SPLIT_FOLDER.fullmatch(name.strip().casefold())
+    return None if found is None else split_role(found[1])
 
 
 def split_notes(splits: Sequence[str]) -> tuple[str, ...]:

@@ -304,6 +304,8 @@ def _sixteen_bits(image: Image.Image, rules: set[Rule]) -> tuple[Image.Image, Im
     values = np.array(image, dtype=np.int32)
     if values.min() < 0 or values.max() > 65535:
         raise UnreadableImage("32-bit pixels outside 0..65535 have no fixed range; save it with 8 or 16 bits")
+    if _tags(image).get(_BITS) == (32,) and values.max() < 256:
+        raise UnreadableImage("32-bit pixels of 0 to 255 may be of 8 or of 16 bits; save it with so many")
     rules.add(Rule.SIXTEEN_BIT)
     key = image.info.get("transparency")
     alpha = None if key is None else Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))

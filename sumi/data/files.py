@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -15,8 +16,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from sumi.boundary.files import refuse_folder, whole
-from sumi.errors import InputError
+from sumi.boundary.files import refuse_folder, whole, write_text
+from sumi.errors import InputError, SumiError
 from sumi.figures.files import is_unfinished, refuse_foreign
 from sumi.figures.pictures import CELL, image_grid, strip
 
@@ -127,6 +128,65 @@ def write_between(folder: Path, ends: Tensor, made: Tensor, about: Mapping[str, 
     return _write_png(folder / "strip.png", row, {**about, "index": 0, "count": len(made)})
 
 
+def made_in_parts(
+    file: Path, make: Callable[[range], Tensor], indices: range, how: Writing, about: Mapping[str, object]
+) -> Tensor:
+    """The items ``indices`` (n, …) of a ``file`` of all of them, each batch on the disk as soon as it is made.
+
+    They lie in FILE.parts with what they are made with, so the same call goes on where another was cut off; whoever has
+    written the file removes them (`remove_parts`). Raises InputError for parts that were made otherwise.
+    """
+    parts = parts_of(file)
+    claim = parts / "made.json"
+    if claim.exists() and not alike(_claimed(claim), about):
+        raise made_otherwise(parts)
+    write_text(claim, json.dumps(about) + "\n")
+    made: list[Tensor] = []
+    for batch in batches_of(indices, how.batch_size, how.progress):
+        part = parts / f"{batch.start:08d}-{batch.stop:08d}.npy"
+        items = _kept(part)
+        if items is None:
+            items = make(batch).as_subclass(Tensor)
+            if not bool(items.isfinite().all()):
+                raise SumiError(
+                    f"samples: {batch.start} to {batch.stop - 1} are not all finite; choose another checkpoint"
+                )
+            with whole(part) as written:
+                np.save(written, items.numpy())
+        made.append(items)
+    return torch.cat(made)
+
+
+def parts_of(file: Path) -> Path:
+    """The folder of what is made of a file of many items."""
+    return file.with_name(f"{file.name}.parts")
+
+
+def remove_parts(file: Path) -> None:
+    """Remove what `made_in_parts` has put there."""
+    shutil.rmtree(parts_of(file), ignore_errors=True)
+
+
+def _kept(part: Path) -> Tensor | None:
+    """The items of a part; None where it is not there, or not whole."""
+    try:
+        return torch.from_numpy(np.load(part, allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _claimed(claim: Path) -> Facts:
+    try:
+        found = json.loads(claim.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    match found:
+        case dict():
+            return found
+        case _:
+            return {}
+
+
 def write_vectors(folder: Path, vectors: NDArray[np.float64], picture: bytes, about: Mapping[str, object]) -> Path:
     """Write vectors (n, D) as vectors.npy; see `write_together`."""
     return write_together(folder, "vectors.npy", lambda file: np.save(file, vectors), picture, about)
@@ -146,6 +206,7 @@ def write_together(
         # the picture gets its name first: it says how the items were made
         write(written)
         _write_png(file, Image.open(io.BytesIO(picture)), {**about, "index": 0})
+    remove_parts(folder / name)
     return file
 
 

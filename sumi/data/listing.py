@@ -1,8 +1,10 @@
 """Which files of a folder are images, and under which keys.
 
     hidden names              begin with a dot, and __MACOSX: ignored
+    system folders            @eaDir, #recycle, $RECYCLE.BIN, lost+found and their like: ignored
     splits                    a training folder (train, training) beside a folder for tests (test, testing, val, valid,
-                              validation, dev, eval, holdout), in any case: only the training folder is read
+                              validation, dev, eval, holdout), in any case, also as train_images or val2017: only the
+                              training folder is read
     run folders               config.json beside checkpoints/ or metrics.jsonl: left alone, and refused as data
     pipes, sockets, devices   skipped, never opened
     names that differ only in how their letters are composed (Unicode NFC and NFD): the first is read
@@ -17,12 +19,17 @@ from pathlib import Path
 from typing import Final
 
 from sumi.boundary.files import irregular
-from sumi.data.dataset import HELD_OUT_SPLITS, TRAINING_SPLITS, Skipped, escaped, few
+from sumi.data.dataset import Skipped, escaped, few, folder_role
 from sumi.data.decode import SUFFIXES
 from sumi.data.metadata import METADATA, key_of
 from sumi.errors import InputError
 
 _ARCHIVES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".parquet"})
+
+_OF_SYSTEMS: Final = frozenset(
+    {"__MACOSX", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
+"""Folders that archives, disks and network drives add to any folder."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def _training_root(folder: Path, suffixes: Collection[str]) -> tuple[Path, list[
     if len(folders) != 1 or images or any(name in METADATA for name in files):
         return folder, []
     only = folder / folders[0]
-    if only.name.casefold() in TRAINING_SPLITS:
+    if folder_role(only.name) == "train":
         return only, []
     deeper, _ = _inside(only)
     below = _training(only, deeper)
@@ -112,8 +119,9 @@ def _training_root(folder: Path, suffixes: Collection[str]) -> tuple[Path, list[
 
 def _training(folder: Path, names: Sequence[str]) -> str | None:
     """The training folder among ``names``, where a folder for tests lies beside it."""
-    training = [name for name in names if name.casefold() in TRAINING_SPLITS]
-    if not training or not any(name.casefold() in HELD_OUT_SPLITS for name in names):
+    roles = {name: folder_role(name) for name in names}
+    training = [name for name, role in roles.items() if role == "train"]
+    if not training or "held out" not in roles.values():
         return None
     if len(training) > 1:
         raise InputError(f"data.source: {folder} holds {few([f'{n}/' for n in training])}; give the path of one")
@@ -148,7 +156,7 @@ def _walk(root: Path) -> Iterable[tuple[Path, list[str], list[str]]]:
 
 
 def _visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
+    return not name.startswith(".") and name not in _OF_SYSTEMS
 
 
 def _is_run(folder: Path) -> bool:

@@ -28,7 +28,7 @@ from torch import Tensor
 from sumi.boundary.files import refuse_folder, write_text, write_whole
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, divide, no_column, no_labels
-from sumi.data.files import Writing, batches_of
+from sumi.data.files import Writing, made_in_parts, remove_parts
 from sumi.data.spec import DataSpec, Unit, expect, unlike
 from sumi.data.xyz import frame_text
 from sumi.errors import InputError
@@ -133,16 +133,18 @@ class MoleculeSpec:
             raise InputError(f"{name}: {self.name} are written as one .xyz by one process; leave it out")
         refuse_folder(folder)
         file, shown = folder / "molecules.xyz", folder / "picture.png"
-        about = json.dumps({**how.about, "start": indices.start, "count": len(indices)})
+        facts = {**how.about, "start": indices.start, "count": len(indices)}
+        about = json.dumps(facts)
         if file.exists() and about not in file.read_text("utf-8", "replace").partition("\n")[2][: len(about)]:
             raise InputError(
                 f"out: {folder} holds {file.name}, which was made with other settings; give another folder"
             )
-        x = torch.cat([make(batch) for batch in batches_of(indices, how.batch_size, how.progress)])
+        x = made_in_parts(file, make, indices, how, facts)
         made = self.molecules(x)
         lines = (frame_text(m.elements, m.places, f"{about} index={i}") for i, m in zip(indices, made, strict=True))
         write_whole(shown, self.picture(x, how.title))
         write_text(file, "".join(lines))
+        remove_parts(file)
         return f"{file} and {shown}"
 
     def reading(self, config: DataConfig) -> DataConfig:

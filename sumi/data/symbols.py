@@ -25,7 +25,7 @@ from torch import Tensor
 from sumi.boundary.arguments import MOST_COUNT, shown, whole
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, divide, escaped, few, no_column, no_labels
-from sumi.data.files import Writing, batches_of, refuse_together, write_together
+from sumi.data.files import Writing, made_in_parts, refuse_together, write_together
 from sumi.data.spec import DataSpec, Unit, expect, states, unlike
 from sumi.errors import InputError, printable
 from sumi.figures.pictures import animation, png
@@ -150,7 +150,7 @@ class SymbolSpec:
             raise InputError(f"{name}: {self.name} are written as one .txt by one process; leave it out")
         about = {**how.about, "start": indices.start, "count": len(indices)}
         refuse_together(folder, "samples.txt", about)
-        x = torch.cat([make(batch) for batch in batches_of(indices, how.batch_size, how.progress)])
+        x = made_in_parts(folder / "samples.txt", make, indices, how, about)
         text = "".join(f"{line}\n" for line in self.texts(x)).encode()
         picture = self.picture(x, how.title)
         pictured = write_together(folder, "samples.txt", lambda file: file.write(text), picture, about)

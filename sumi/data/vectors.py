@@ -27,7 +27,7 @@ from torch import Tensor
 from sumi.boundary.arguments import MOST_COUNT, whole
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, divide, few, no_column, no_labels
-from sumi.data.files import Writing, batches_of, refuse_together, write_vectors
+from sumi.data.files import Writing, made_in_parts, refuse_together, write_vectors
 from sumi.data.spec import DataSpec, Unit, describe, expect, states, unlike
 from sumi.errors import InputError
 from sumi.figures.pictures import animation
@@ -124,7 +124,7 @@ class VectorSpec:
             raise InputError(f"{field}: {self.name} are written as one .npy by one process; leave it out")
         about = {**how.about, "start": indices.start, "count": len(indices)}
         refuse_together(folder, "vectors.npy", about)
-        x = torch.cat([make(batch) for batch in batches_of(indices, how.batch_size, how.progress)])
+        x = made_in_parts(folder / "vectors.npy", make, indices, how, about)
         shown = write_vectors(folder, self.to_units(x), self.picture(self.finish(x), how.title), about)
         return f"{folder / 'vectors.npy'} and {shown}"
 

@@ -109,6 +109,8 @@ def compare(
     if n < 2:
         raise InputError(f"n: {n} images are too few to compare; give 2 or more")
     teacher = teacher_at_hand(model)
+    if teacher is None:
+        model.require_mean("solvers: the ODE that they are compared with")
     if solvers is None:
         own = str(model.config.sampling.solver)
         solvers = (own, *(() if teacher is None else (OF_TEACHER,))) if is_student(model) else DEFAULT_SOLVERS

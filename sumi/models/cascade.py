@@ -218,6 +218,7 @@ class CascadeModel(GenerativeModel[CascadeConfig, nn.ModuleDict]):
     """The stages of a cascade, by name, the smallest pictures first."""
 
     what: ClassVar[str] = "cascades"
+    instead: ClassVar[str] = "its stages have what diffusion models have: see `stages` and `base`"
 
     def __init__(self, description: RunDescription, stages: Mapping[str, DiffusionModel], folder: Path) -> None:
         modules = nn.ModuleDict({name: stage.module for name, stage in stages.items()})

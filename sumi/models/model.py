@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ from sumi.data.open import open_data
 from sumi.data.pixels import PixelRange
 from sumi.data.spec import DataSpec, expect
 from sumi.data.specs import SPECS
-from sumi.errors import InputError, writing
+from sumi.errors import InputError, SumiError, writing
 from sumi.models.formats import FORMAT
 from sumi.objectives.objective import Objective
 from sumi.training.checkpoint import JSON, Checkpoint, not_finite
@@ -208,6 +208,17 @@ ConfigT = TypeVar("ConfigT", bound=SystemConfig, default=Any)
 ModuleT = TypeVar("ModuleT", bound=nn.Module, default=Any)
 
 
+_OF_AUTOENCODERS: Final = ("reconstruct", "encode")
+_OF_DIFFUSION: Final = (
+    *("sample", "vary", "interpolate", "invert", "decode", "inpaint", "upscale", "restore", "bits_per_dim"),
+    *("denoiser", "method", "distil", "walk"),
+)
+
+
+class Unable(InputError, AttributeError):
+    """A model of this system cannot do what others can."""
+
+
 class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
     """A loaded run of any system, with frozen weights.
 
@@ -215,12 +226,22 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
     """
 
     what: ClassVar[str] = "trained models"
+    instead: ClassVar[str] = "take a diffusion model, such as `sumi train ddpm` makes"
+    """Of what diffusion models do and this one does not."""
 
     def __init__(self, description: RunDescription, module: ModuleT, step: int, folder: Path) -> None:
         self.description, self.items = description, description.items
         self.config: ConfigT = cast("ConfigT", description.config)
         self.module: ModuleT = module.eval().requires_grad_(False)
         self.step, self.folder = step, folder
+
+    if not TYPE_CHECKING:  # which knows what each has
+
+        def __getattr__(self, name: str) -> Never:
+            if name in (*_OF_DIFFUSION, *_OF_AUTOENCODERS):
+                instead = "take an autoencoder" if name in _OF_AUTOENCODERS else self.instead
+                raise Unable(f"{name}: {self.folder} is a run of {self.config.recipe}, which has none; {instead}")
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
 
     def facts(self) -> dict[str, str]:
         """Its properties as text, by name."""
@@ -382,6 +403,20 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
     @abstractmethod
     def preview(self) -> bytes | None:
         """A PNG of samples to look at during training, or None."""
+
+
+class NonfiniteSamples(SumiError):
+    """A model's samples are NaN or infinite: its weights are of no use."""
+
+
+def finite_samples(made: Tensor) -> Tensor:
+    """Samples themselves. Raises NonfiniteSamples."""
+    if bad := int((~made.flatten(1).isfinite().all(1)).sum()):
+        raise NonfiniteSamples(
+            f"samples: {bad} of {len(made)} are not finite; go back to an earlier checkpoint, or lower "
+            "training.learning_rate"
+        )
+    return made
 
 
 class GenerativeModel(TrainedModel[ConfigT, ModuleT]):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from sumi.boundary.files import given_path, refuse_folder, short_name, write_text, write_whole
+from sumi.boundary.files import given_path, refuse_folder, short_name, write_text
 from sumi.boundary.progress import counting_one
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, Progress, divide, escaped, evenly_spaced, every_label, everything
@@ -34,7 +34,7 @@ from sumi.errors import InputError
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, evaluate, learn_features
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
-from sumi.figures.files import is_own
+from sumi.figures.files import is_own, write_picture
 from sumi.figures.pictures import png, side_by_side
 from sumi.metrics.features.learned import FEWEST_IMAGES
 from sumi.metrics.features.open import open_space
@@ -111,8 +111,8 @@ def evaluate_sets(
     write_text(folder / FIGURES, json.dumps(asdict(evaluation), indent=2) + "\n")  # first: it marks the folder as ours
     to_bytes, real = PixelRange().to_bytes, evenly_spaced(held_out, SHOWN)
     grid = side_by_side([("A", to_bytes(samples[:SHOWN])), ("B, held out", to_bytes(real))])
-    write_whole(folder / "samples.png", png(grid))
-    write_whole(folder / "neighbours.png", nearest_pairs(samples, train, to_bytes))
+    write_picture(folder / "samples.png", png(grid))
+    write_picture(folder / "neighbours.png", nearest_pairs(samples, train, to_bytes))
     caption = f"Of A, {min(SHOWN, len(samples))} at random. Right: {len(real)} of B, held out."
     sections = [
         Section("Samples", figures=[Figure(folder / "samples.png", caption, True)]),
@@ -138,7 +138,7 @@ def _name(field: str, given: object) -> str:
 def _refuse_out(folder: Path, *sets: object) -> None:
     """Raises InputError where the report would be mixed with somebody else's files, or with the images."""
     refuse_folder(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / FIGURES).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not _is_evaluation(folder / FIGURES):
         raise InputError(f"out: {folder} holds files that are not of an evaluation; give another folder")
     for given in sets:
         match given:
@@ -146,6 +146,11 @@ def _refuse_out(folder: Path, *sets: object) -> None:
                 raise InputError(f"out: {folder} is inside {given}, whose images the report would join; give another")
             case _:
                 pass
+
+
+def _is_evaluation(file: Path) -> bool:
+    """Whether the file holds figures of `evaluate`, which begin with its seed."""
+    return file.is_file() and file.read_bytes()[:64].split()[:2] == [b"{", b'"seed":']
 
 
 def _is_model(given: object) -> bool:

@@ -93,6 +93,8 @@ def test_pixels_without_a_fixed_range_are_refused(tmp_path: Path) -> None:
     for values in (np.full((4, 4), 65536, np.int32), np.full((4, 4), -1, np.int32)):
         with pytest.raises(UnreadableImage, match=r"outside 0\.\.65535 have no fixed range"):
             decode(saved(Image.fromarray(values), tmp_path / "a.tif"), 4, None)
+    with pytest.raises(UnreadableImage, match="32-bit pixels of 0 to 255 may be of 8 or of 16 bits"):
+        decode(saved(Image.fromarray(np.full((4, 4), 255, np.int32)), tmp_path / "a.tif"), 4, None)
     with pytest.raises(UnreadableImage, match="floating-point pixels have no fixed range"):
         decode(saved(Image.fromarray(np.ones((4, 4), np.float32)), tmp_path / "b.tif"), 4, None)
 

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.data import files
-from sumi.data.files import Writing, write_images, write_samples, write_vectors
-from sumi.errors import InputError
+from sumi.data.files import Writing, made_in_parts, remove_parts, write_images, write_samples, write_vectors
+from sumi.errors import InputError, SumiError
 
 ABOUT = {"run": "run", "seed": 0, "digest": "d"}
 
@@ -109,3 +109,34 @@ def test_an_empty_file_of_vectors_is_written_over_and_a_full_one_is_not(tmp_path
     with pytest.raises(InputError, match=r"vectors\.npy, which was made with other settings"):
         write_vectors(folder, vectors + 1, picture[0].read_bytes(), ABOUT)
     np.testing.assert_array_equal(np.load(folder / "vectors.npy"), vectors)
+
+
+def test_items_of_one_file_are_kept_as_they_come(tmp_path: Path) -> None:
+    """However it ends, the same call makes only what is missing; parts that were made otherwise are not mixed in."""
+    file, made = tmp_path / "out/vectors.npy", list[range]()
+
+    def items(until: int = 100, seed: int = 0, worth: float = 1.0) -> Tensor:
+        def make(batch: range) -> Tensor:
+            if batch.stop > until:
+                raise KeyboardInterrupt
+            made.append(batch)
+            return worth * torch.arange(batch.start, batch.stop)[:, None].double()
+
+        return made_in_parts(file, make, range(2, 12), Writing(4, "", ABOUT), {**ABOUT, "seed": seed})
+
+    with pytest.raises(KeyboardInterrupt):
+        items(until=7)
+    part = tmp_path / "out/vectors.npy.parts/00000002-00000006.npy"
+    assert np.load(part)[:, 0].tolist() == [2, 3, 4, 5]
+    with pytest.raises(InputError, match=r"holds vectors\.npy\.parts, which was made with other settings"):
+        items(seed=1)
+    with pytest.raises(SumiError, match=r"^samples: 6 to 9 are not all finite; choose another checkpoint$"):
+        items(worth=float("nan"))
+    made.clear()
+    assert items()[:, 0].tolist() == list(range(2, 12))
+    assert made == [range(6, 10), range(10, 12)]
+    part.write_bytes(part.read_bytes()[:-8])
+    assert items()[:, 0].tolist() == list(range(2, 12))
+    assert made[2:] == [range(2, 6)]
+    remove_parts(file)
+    assert list((tmp_path / "out").iterdir()) == []

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sumi.cli.main import main
 from sumi.data.config import DataConfig
-from sumi.data.dataset import split_role
+from sumi.data.dataset import folder_role, split_role
 from sumi.data.image_set import ImageDataset
 from sumi.data.load import load
 from sumi.errors import InputError
@@ -45,6 +45,21 @@ def test_train_is_trained_on_test_held_out_and_all_else_left_alone() -> None:
         assert held_out.keys == ("0.png", "5.png")
     assert whole.of_split("combos").keys == ("2.png",)
     assert [split_role(name) for name in ("test", "dev", "holdout", "unseen")] == ["held out"] * 3 + [None]
+
+
+def test_folders_of_splits_may_say_what_they_hold_and_the_year(tmp_path: Path) -> None:
+    training = ("train", "Training", "train_images", "images_train", "training set", "trainset", "train2017")
+    held_out = ("TEST", "test_images", "val2017", "testing-data", "images-val")
+    assert [folder_role(name) for name in training] == ["train"] * len(training)
+    assert [folder_role(name) for name in held_out] == ["held out"] * len(held_out)
+    assert {folder_role(name) for name in ("cat", "trainers", "data", "set", "train2", "images", "testament")} == {None}
+    for place in ("train2017", "val2017", "@eaDir", "lost+found"):
+        (tmp_path / place).mkdir()
+        for i in range(3):
+            Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / place / f"{i}.png")
+    assert read(tmp_path).keys == ("0.png", "1.png", "2.png")
+    (tmp_path / "val2017").rename(tmp_path / "cat")
+    assert read(tmp_path).label_names == ("cat", "train2017")
 
 
 def test_training_items_are_divided_by_their_hash_where_no_split_is_held_out() -> None:

@@ -162,6 +162,10 @@ def test_the_report_goes_to_no_folder_of_others(digits: NDArray[np.uint8], tmp_p
         sumi.evaluate(digits[:40], digits[40:80], out=folder)
     with pytest.raises(InputError, match=r"out: .*report is inside .*one"):
         sumi.evaluate(folder, digits[40:80], out=folder / "report")
+    for theirs in ("mine", '{"accuracy": 0.9}'):
+        (tmp_path / "evaluation.json").write_text(theirs)
+        with pytest.raises(InputError, match="holds files that are not of an evaluation"):
+            sumi.evaluate(digits[:40], digits[40:80], out=tmp_path)
 
 
 def test_options_of_the_other_evaluation_are_refused(

@@ -15,6 +15,7 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError, SumiError
+from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load as load_model
 from sumi.objectives.objective import Objective
 from sumi.report.made import how_it_was_made
@@ -330,3 +331,14 @@ def test_a_checkpoint_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
     assert found is not None
     assert found.step == 3
     assert "ema.first.weight is not finite" in skipped[-1]
+
+
+def test_samples_that_are_not_finite_end_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(DiffusionModel, "sample", lambda *_, **__: torch.full((2, 1), float("nan")))
+    settings = ["network.width=8", "network.blocks=1", "training.batch_size=4", "training.sample_every=1"]
+    model = train("ddpm", data=DATA, out=tmp_path / "run", steps=2, settings=settings, events=Events(said.append))
+    assert (model.step, saved_steps(tmp_path / "run")) == (2, [2])
+    told = "samples: 2 of 2 are not finite; go back to an earlier checkpoint, or lower training.learning_rate"
+    assert [line for line in said if "samples: " in line] == [f"step 1: {told}", f"step 2: {told}"]
+    assert not (tmp_path / "run/samples").exists()

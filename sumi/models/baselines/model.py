@@ -18,7 +18,7 @@ from sumi.models.baselines.baseline import Baseline
 from sumi.models.baselines.gan import GANConfig
 from sumi.models.baselines.pixelcnn import PixelCNNConfig
 from sumi.models.baselines.vae import VAEConfig
-from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, read_indices
+from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, finite_samples, read_indices
 from sumi.models.samples import Samples
 from sumi.models.size import bounded
 from sumi.objectives.objective import Objective
@@ -126,4 +126,6 @@ class BaselineModel(GenerativeModel[BaselineConfig, Baseline]):
         return f"the {self.config.network.name}"
 
     def preview(self) -> bytes:
-        return self.picture(self.sample(self.items.previewed, seed=self.config.seed, progress=False), "")
+        return self.picture(
+            finite_samples(self.sample(self.items.previewed, seed=self.config.seed, progress=False)), ""
+        )

@@ -71,6 +71,7 @@ def likelihood(
     ``progress(what, done, total)``. Raises InputError.
     """
     model.space.refuse("the likelihood")
+    model.require_mean("likelihood: it")
     _check(n, seed, evaluations, draws, probes, dequantization, variance)
     of_ode = any(option is not None for option in (dequantization, draws, probes))
     match model.network_denoiser:
@@ -130,6 +131,7 @@ def bits_per_dim(
     InputError for items of another shape, an unknown method, and for "ode" of bits.
     """
     model.space.refuse("the likelihood")
+    model.require_mean("likelihood: it")
     _check(2, seed, evaluations)
     shape, unit = model.items.shape, model.items.unit
     x = model.read("images", images)

@@ -26,7 +26,7 @@ from sumi.models.diffusion import restoration
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.sound import restore_sound
 from sumi.models.diffusion.trained_denoiser import TrainedDenoiser
-from sumi.models.model import read_indices
+from sumi.models.model import finite_samples, read_indices
 from sumi.models.samples import Samples
 from sumi.operators.linear import AnyOperator
 from sumi.randomness import Purpose, SampleNoise, normal
@@ -369,4 +369,4 @@ class DiffusionModel(TrainedDenoiser):
         made = self.sample(n, seed=self.config.seed, label=label, prompt=prompt, batch_size=n, progress=False)
         names = self.items.label_names
         captions = prompt if label is None else [names[index % len(names)] for index in range(n)]
-        return self.items.picture(made, f"step {self.step}", captions)
+        return self.items.picture(finite_samples(made), f"step {self.step}", captions)

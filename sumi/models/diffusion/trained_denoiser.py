@@ -31,6 +31,7 @@ from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, Tiling, condition_of_windows, tiling_of
 from sumi.models.diffusion.autoencoder import MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
+from sumi.models.diffusion.few_steps import Consistency
 from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of
 from sumi.models.diffusion.space import BandSpace, DataSpace, LatentSpace, Space
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
@@ -46,9 +47,11 @@ from sumi.sampling.sampler import (
     Sampling,
     SamplingOptions,
     build_method,
+    find_solver,
     given_options,
 )
 from sumi.sampling.sdedit import at_strength
+from sumi.sampling.solvers import SOLVERS
 
 
 class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | BinomialDenoiser]):
@@ -344,6 +347,9 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         steps, named = sampling.steps, given_options(options).keys() - {"steps"}
         if sampling.solver == TUNED and not self.is_tuned(steps):
             raise InputError(f"solver: tuned: there is none for {steps} steps; run `sumi compare --tune {steps}`")
+        solver = TUNED if sampling.solver == TUNED else find_solver(sampling.solver, "solver")[0]
+        if solver in {*SOLVERS, TUNED} - {"consistency"}:
+            self.require_mean(f"solver: {solver}", "use solver=consistency, or ")
         if sampling.solver == TUNED or (tuned and not named and self.is_tuned(steps)):
             return load_tuned(tuned_file(self.folder, self.step, steps), self.digest, steps)
         return build_method(
@@ -356,6 +362,20 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
             eta=sampling.eta,
             bits=self.binomial,
         )
+
+    def require_mean(self, what: str, instead: str = "") -> None:
+        """Raises InputError, which begins with ``what``, for a consistency model, whose D is not the mean of x_0.
+
+        ``instead``: what to do, before taking another model.
+        """
+        match getattr(self.config, "objective", None):
+            case Consistency():
+                raise InputError(
+                    f"{what} needs the mean of x_0 given x_t, and {self.folder} is a consistency model, which gives "
+                    f"the end of the ODE; {instead}take the model that it was distilled from"
+                )
+            case _:
+                pass
 
     def is_tuned(self, steps: int) -> bool:
         """Whether a method for this many steps was fitted to it."""

@@ -24,7 +24,7 @@ from sumi.likelihood.probability_flow import ProbabilityFlow
 from sumi.likelihood.subspace import InSubspace
 from sumi.likelihood.trace import ExactTrace
 from sumi.metrics.bonds import ELEMENTS, Molecule
-from sumi.models.model import GenerativeModel, read_indices
+from sumi.models.model import GenerativeModel, finite_samples, read_indices
 from sumi.models.samples import Samples
 from sumi.objectives.molecules import SIZES
 from sumi.process.schedule import NoiseLevel, deviation, noise_level
@@ -221,7 +221,7 @@ class MoleculeModel(GenerativeModel):
 
     def preview(self) -> bytes:
         made = self.sample(self.items.previewed, seed=self.config.seed, progress=False)
-        return self.picture(made, f"step {self.step}")
+        return self.picture(finite_samples(made), f"step {self.step}")
 
 
 class _InSubspace:

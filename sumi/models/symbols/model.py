@@ -20,7 +20,7 @@ from sumi.data.symbols import SymbolSpec, pattern_of
 from sumi.denoising.categorical import CategoricalDenoiser, ConditionedSymbols, SymbolDenoiser
 from sumi.errors import InputError
 from sumi.likelihood.categorical import continuous_bound
-from sumi.models.model import GenerativeModel, read_indices
+from sumi.models.model import GenerativeModel, finite_samples, read_indices
 from sumi.models.samples import Samples
 from sumi.randomness import SampleNoise
 from sumi.sampling.symbols import (
@@ -218,4 +218,4 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
     def preview(self) -> bytes:
         n = self.items.previewed
         made = self.sample(n, seed=self.config.seed, batch_size=n, progress=False)
-        return self.picture(made, f"step {self.step}")
+        return self.picture(finite_samples(made), f"step {self.step}")
