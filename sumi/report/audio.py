@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -23,8 +23,8 @@ from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.randomness import Purpose, generator
-from sumi.report.made import how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Table, Verdict, write_report
+from sumi.report.made import how_it_was_made, noted, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount
 from sumi.training.run_folder import RunFolder
 
@@ -63,9 +63,7 @@ def evaluate_audio(model: DiffusionModel, options: Options) -> Measured:
         words = Verdict(
             f"Too few to measure: {count} samples, {len(train)} clips for training and {len(held_out)} held out."
         )
-    if dataset.fingerprint() != model.description.data_fingerprint:
-        note = "The data have changed since training, so the model may have been trained on held-out clips."
-        words = replace(words, points=(*words.points, ("Note", note)))
+    words = noted(words, model, dataset, "clips")
     files = _write(model, spec, train, held_out, samples, labels, found, words, made, seed)
     return Measured(found, str(words), files[-1], files)
 
@@ -171,8 +169,7 @@ def _write(
         )
         sections.append(Section("All figures", tables=[Table(("", "samples", "real"), _rows(found), caption)]))
     sections.append(how_it_was_made(model, train, held_out, made=made, shown=len(first), seed=seed))
-    title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
-    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_run_report(report, model, words, sections)
     return grid, reals, strip, animation, loss, report
 
 

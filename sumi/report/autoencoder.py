@@ -15,8 +15,8 @@ from sumi.evaluation.result import Measured
 from sumi.figures.pictures import png, side_by_side
 from sumi.metrics.intervals import Estimate
 from sumi.models.autoencoder import AutoencoderModel
-from sumi.report.made import how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Table, Verdict, write_report
+from sumi.report.made import how_it_was_made, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import percent
 from sumi.training.run_folder import RunFolder
 
@@ -47,8 +47,7 @@ def evaluate_autoencoder(model: AutoencoderModel, options: Options) -> Measured:
     ]
     report = folder / "report.html"
     write_text(folder / "autoencoder.json", json.dumps(asdict(found), indent=2) + "\n")
-    title = f"{model.config.recipe} on {model.config.data.source.rstrip('/').rsplit('/', 1)[-1]}"
-    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_run_report(report, model, words, sections)
     return Measured(found, str(words), report, (report, folder / "autoencoder.json"))
 
 

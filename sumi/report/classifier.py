@@ -11,8 +11,8 @@ from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.figures.charts import accuracy_by_noise_level
 from sumi.models.classifier import AccuracyByNoise, ClassifierModel
-from sumi.report.made import how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Table, Verdict, write_report
+from sumi.report.made import how_it_was_made, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount, percent
 from sumi.training.run_folder import RunFolder
 
@@ -50,15 +50,9 @@ def evaluate_classifier(model: ClassifierModel, options: Options) -> Measured:
         Section("All figures", tables=[Table(header, rows(found))]),
         _how(model, train, held_out, found, seed),
     ]
-    title = f"{model.config.recipe} on {dataset_name(model)}"
     report = folder / "report.html"
-    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_run_report(report, model, words, sections)
     return Measured(found, str(words), report, (folder / "accuracy.svg", report))
-
-
-def dataset_name(model: ClassifierModel) -> str:
-    """The last part of the data's source."""
-    return model.config.data.source.rstrip("/").rsplit("/", 1)[-1]
 
 
 def rows(found: AccuracyByNoise) -> list[tuple[str, str, str, str]]:

@@ -15,8 +15,8 @@ from sumi.evaluation.retrieval import RANKS, ClipEvaluation, Recalls, evaluate_c
 from sumi.figures.pictures import image_grid, png
 from sumi.metrics.intervals import Estimate
 from sumi.models.clip import ClipModel
-from sumi.report.made import how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Table, Verdict, write_report
+from sumi.report.made import how_it_was_made, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount, percent
 from sumi.training.run_folder import RunFolder
 
@@ -49,8 +49,7 @@ def evaluate_clips(model: ClipModel, options: Options) -> Measured:
         _how(model, train, held_out, found, options.seed),
     ]
     report = folder / "report.html"
-    title = f"{model.config.recipe} on {model.config.data.source.rstrip('/').rsplit('/', 1)[-1]}"
-    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_run_report(report, model, words, sections)
     return Measured(found, str(words), report, (picture, report))
 
 

@@ -43,6 +43,7 @@ from sumi.report.classifier import evaluate_classifier
 from sumi.report.clip import evaluate_clips
 from sumi.report.images import SHOWN, ImageReport
 from sumi.report.judge import evaluate_judge
+from sumi.report.made import noted
 from sumi.report.molecules import evaluate_molecules
 from sumi.report.page import Verdict
 from sumi.report.sets import evaluate_sets
@@ -221,9 +222,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
                 seed=seed,
                 progress=progress,
             )
-    if dataset.fingerprint() != known:
-        note = "The data have changed since training, so the model may have been trained on held-out images."
-        words = replace(words, points=(*words.points, ("Note", note)))
+    words = noted(words, model, dataset, "images")
     judged = None
     if words_to_pictures is not None and judging:
         judged = evaluate_prompts(

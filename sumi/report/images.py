@@ -25,8 +25,8 @@ from sumi.metrics.copies import nearest
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.model import GenerativeModel
-from sumi.report.made import checked, how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Verdict, write_report
+from sumi.report.made import checked, how_it_was_made, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Verdict
 from sumi.report.prior import prior_section
 from sumi.report.prompts import prompts_section
 from sumi.report.restoration import restored
@@ -128,8 +128,7 @@ class ImageReport:
             ),
         ]
         report = folder / "report.html"
-        title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
-        write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+        write_run_report(report, model, words, sections)
         return grid, *learned, *shown_emerging, loss, pairs, *shown_traded, report
 
     def _shown(self, made: str, real: int) -> str:

@@ -11,8 +11,8 @@ from sumi.evaluation.attributes import JudgeEvaluation, Known, mentioned_in, rea
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.models.attributes import JudgeModel, attributes_of
-from sumi.report.made import how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Table, Verdict, write_report
+from sumi.report.made import how_it_was_made, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount, percent
 from sumi.training.run_folder import RunFolder
 
@@ -45,8 +45,7 @@ def evaluate_judge(model: JudgeModel, options: Options) -> Measured:
         _how(model, train, held_out),
     ]
     report = folder / "report.html"
-    title = f"{model.config.recipe} on {model.config.data.source.rstrip('/').rsplit('/', 1)[-1]}"
-    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_run_report(report, model, words, sections)
     return Measured(found, str(words), report, (report,))
 
 

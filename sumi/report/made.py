@@ -1,7 +1,9 @@
-"""What all reports share: the curve of the training loss, and how the run was made."""
+"""What all reports of runs share: their title, the curve of the training loss, and how the run was made."""
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -12,10 +14,24 @@ from sumi.data.dataset import Dataset, evenly, few
 from sumi.evaluation.during_training import held_out_losses
 from sumi.figures.charts import loss_by_noise_level, loss_curve
 from sumi.models.model import RunFolder, TrainedModel
-from sumi.report.page import Figure, Section, Table
+from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.training.metrics_log import read as read_metrics
 
 RATES: Final = ("training.learning_rate", "training.warmup_steps", "training.decay")
+
+
+def write_run_report(report: Path, model: TrainedModel, words: Verdict, sections: Sequence[Section]) -> None:
+    """Write the page of a run, called by its recipe and its data."""
+    title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
+    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+
+
+def noted(words: Verdict, model: TrainedModel, own: Dataset, what: str) -> Verdict:
+    """``words``, with a note where the run's ``own`` data are no longer those it was trained on; ``what`` they are."""
+    if own.fingerprint() == model.description.data_fingerprint:
+        return words
+    note = f"The data have changed since training, so the model may have been trained on held-out {what}."
+    return replace(words, points=(*words.points, ("Note", note)))
 
 
 def training_curve(model: TrainedModel) -> str:

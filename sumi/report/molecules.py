@@ -4,7 +4,7 @@ that were to have a value, how far they are from it."""
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Final
@@ -26,8 +26,8 @@ from sumi.figures.molecules import MOST, sheet_of_formulas
 from sumi.metrics.intervals import Estimate, mean_of
 from sumi.metrics.molecules import Judged, PropertyJudge, figures, length_distance
 from sumi.models.molecules.model import MoleculeModel
-from sumi.report.made import how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Table, Verdict, write_report
+from sumi.report.made import how_it_was_made, noted, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import percent
 from sumi.training.run_folder import RunFolder
 
@@ -77,9 +77,7 @@ def evaluate_molecules(model: MoleculeModel, options: Options) -> Measured:
         _properties(model, train, known, held_out, real, judged, seed),
     )
     words = _verdict(found)
-    if dataset.fingerprint() != model.description.data_fingerprint:
-        note = "The data have changed since training, so the model may have been trained on held-out molecules."
-        words = replace(words, points=(*words.points, ("Note", note)))
+    words = noted(words, model, dataset, "molecules")
     files = _write(model, train, held_out, samples, judged, found, words, made)
     return Measured(found, str(words), files[-1], files)
 
@@ -233,6 +231,5 @@ def _write(
         how_it_was_made(model, train, held_out, made=made, shown=shown, seed=found.seed),
     ]
     write_text(folder / "evaluation.json", json.dumps(asdict(found), indent=2) + "\n")
-    title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
-    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_run_report(report, model, words, sections)
     return grid, real, loss, strip, moving, *([formulas] if of_formulas else []), report

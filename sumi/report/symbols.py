@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +20,8 @@ from sumi.metrics.intervals import Estimate
 from sumi.metrics.symbols import Shares
 from sumi.models.symbols.model import SymbolModel
 from sumi.models.symbols.trajectory import trajectory
-from sumi.report.made import how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Table, Verdict, write_report
+from sumi.report.made import how_it_was_made, noted, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount
 from sumi.training.run_folder import RunFolder
 
@@ -54,9 +54,7 @@ def evaluate_symbols(model: SymbolModel, options: Options) -> Measured:
     else:
         few = f"Too few to measure: {count} samples and {len(held_out)} held out; at least {FEWEST} of each are needed."
         words = Verdict(few)
-    if own.fingerprint() != model.description.data_fingerprint:
-        note = "The data have changed since training, so the model may have been trained on held-out strings."
-        words = replace(words, points=(*words.points, ("Note", note)))
+    words = noted(words, model, own, "strings")
     files = _write(model, train, held_out, samples, found, words, made, seed)
     return Measured(found, str(words), files[-1], files)
 
@@ -160,6 +158,5 @@ def _write(
         )
         sections.append(Section("All figures", tables=[Table(("", "samples", "real"), _rows(found), caption)]))
     sections.append(how_it_was_made(model, train, held_out, made=made, shown=shown, seed=seed))
-    title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
-    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_run_report(report, model, words, sections)
     return grid, real, strip, animation, loss, report

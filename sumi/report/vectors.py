@@ -6,7 +6,7 @@ the report also gives the share of samples, and of held-out sequences, that occu
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,8 @@ from sumi.metrics.intervals import Estimate, share
 from sumi.metrics.kernel_distance import energy_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
-from sumi.report.made import how_it_was_made, training_curve
-from sumi.report.page import Figure, Section, Table, Verdict, write_report
+from sumi.report.made import how_it_was_made, noted, training_curve, write_run_report
+from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount
 from sumi.training.run_folder import RunFolder
 
@@ -65,9 +65,7 @@ def evaluate_vectors(model: DiffusionModel, options: Options) -> Measured:
     else:
         few = f"Too few to measure: {count} samples and {len(real)} held out; at least {FEWEST} of each are needed."
         words = Verdict(few)
-    if dataset.fingerprint() != model.description.data_fingerprint:
-        note = "The data have changed since training, so the model may have been trained on held-out vectors."
-        words = replace(words, points=(*words.points, ("Note", note)))
+    words = noted(words, model, dataset, "vectors")
     files = _write(model, train, held_out, samples, found, words, made, seed)
     return Measured(found, str(words), files[-1], files)
 
@@ -157,6 +155,5 @@ def _write(
         caption = f"{found.samples} samples, {found.held_out} held out; 95 % intervals."
         sections.append(Section("All figures", tables=[Table(("", "samples", "real"), _rows(found), caption)]))
     sections.append(how_it_was_made(model, train, held_out, made=made, shown=shown, seed=seed))
-    title = f"{model.config.recipe} on {Path(model.config.data.source).name}"
-    write_report(report, title=title, verdict=words, sections=sections, subtitle=f"after {model.step:,} steps")
+    write_run_report(report, model, words, sections)
     return grid, strip, animation, loss, report
