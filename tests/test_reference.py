@@ -22,6 +22,7 @@ MODULES = [info.name for info in pkgutil.walk_packages(sumi.__path__, "sumi.") i
 
 
 all_pages = cache(pages)
+sections_of_page = cache(lambda name: sections_of(page(name)))
 
 
 def page(name: str) -> str:
@@ -42,7 +43,7 @@ def headings(text: str) -> set[str]:
 def test_every_public_class_method_and_function_has_a_heading(module: str) -> None:
     room = module.split(".")[1]
     name = f"python/{room}.md" if f"python/{room}.md" in all_pages() else "python/sumi.md"
-    text = sections_of(page(name)).get(module, "")  # an empty module has no section
+    text = sections_of_page(name).get(module, "")  # an empty module has no section
     found = headings(text)
     for key, value in vars(import_module(module)).items():
         if key.startswith("_") or getattr(value, "__module__", None) != module:

@@ -231,8 +231,10 @@ def test_the_mean_velocity_of_a_mixture_is_the_displacement_of_the_ode() -> None
     nodes, weights = np.polynomial.legendre.leggauss(40)
     places = s + (t - s) * (nodes + 1) / 2
     start, mean = noise_level(schedule, t), torch.zeros_like(X)
-    for place, weight in zip(places, weights, strict=True):
-        x = MIXTURE.flow(X, start, noise_level(schedule, float(place)))
+    x, now = X, start
+    for place, weight in sorted(zip(places, weights, strict=True), reverse=True):
+        there = noise_level(schedule, float(place))
+        x, now = MIXTURE.flow(x, now, there), there
         velocity = (x - MIXTURE.denoiser(schedule)(x, float(place)).clean) / place
         mean += weight / 2 * velocity
     wanted = (X - MIXTURE.flow(X, start, noise_level(schedule, s))) / (t - s)

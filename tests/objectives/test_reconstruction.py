@@ -15,6 +15,7 @@ from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.load import load
 from sumi.errors import InputError
+from sumi.metrics.features import learned
 from sumi.metrics.perceptual import perceptual_distance
 from sumi.objectives.reconstruction import HALVED, LARGEST_RATIO, ReconstructionLoss, ReconstructionObjective, changes
 from sumi.randomness import Purpose
@@ -79,7 +80,9 @@ def test_a_share_is_learned_turned_by_quarters(digits: Dataset) -> None:
     assert changes(uniform, settings, square=False).unique().tolist() == [0, 2, HALVED]
 
 
-def test_features_count_as_their_distance(digits: Dataset) -> None:
+def test_features_count_as_their_distance(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FEWEST_STEPS", "MOST_STEPS"):
+        monkeypatch.setattr(learned, name, 20)
     train, _ = digits.split(0.1)
     trained, given = objective(replace(PLAIN, features=0.7)), batch(digits)
     plain = trained(given)

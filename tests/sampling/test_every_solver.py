@@ -139,6 +139,7 @@ def test_x_converges_at_the_solvers_order_on_a_mixture(name: str, schedule: Sche
 
 
 LENGTH = 1600  # more than draws
+DRAWS = torch.eye(LENGTH, dtype=torch.float64) * LENGTH**0.5
 
 
 def moments(solver: Solver[Any], schedule: Schedule, times: Tensor, stds: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +148,7 @@ def moments(solver: Solver[Any], schedule: Schedule, times: Tensor, stds: Tensor
     Draws are orthogonal vectors of the length √D that noise has in many dimensions D, so ‖x‖²/D is the variance.
     """
     first = noise_level(schedule, float(times[0]))
-    target, drawn = GaussianTarget(0.0, stds[:, None]), iter(torch.eye(LENGTH, dtype=torch.float64) * LENGTH**0.5)
+    target, drawn = GaussianTarget(0.0, stds[:, None]), iter(DRAWS)
     start = target.marginal(first)[1] ** 0.5 * next(drawn)
     denoiser = FunctionDenoiser(target.clean, schedule)
     end = sample(denoiser, solver, times, start, lambda *_: next(drawn).expand_as(start))

@@ -1,0 +1,53 @@
+"""What the tests share: a network of features is trained once in a session for the same images, labels and seed.
+
+`tests/metrics/features/test_learned.py` trains its own, and shows that the same images and seed give the same network.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+USERS = (
+    "sumi.evaluation.audio",
+    "sumi.evaluation.images",
+    "sumi.explain.recognition",
+    "sumi.objectives.reconstruction",
+)
+
+
+def once(train: Callable[..., Any], sizes: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:
+    """``train(images, labels …)``, which remembers its networks; ``sizes()``: of its training, which tests replace."""
+    known: dict[str, Any] = {}
+
+    def trained(*data: Any, progress: Callable[[int, int], None] | None = None, **options: Any) -> Any:
+        each = (hashlib.sha256(part.detach().cpu().contiguous().numpy()).hexdigest() + str(part.shape) for part in data)
+        key = " ".join([*each, str(sorted(options.items())), str(sizes())])
+        if key not in known:
+            known[key] = train(*data, progress=progress, **options)
+        elif progress is not None:
+            progress(sizes()[0], sizes()[0])
+        return known[key]
+
+    return trained
+
+
+@pytest.fixture(scope="session", autouse=True)
+def features_learned_once() -> Iterator[None]:
+    if "sumi" not in sys.modules:  # tests of the files alone
+        yield
+        return
+    learned, torch = import_module("sumi.metrics.features.learned"), import_module("torch")
+
+    def sizes() -> tuple[int, ...]:
+        return learned.FEWEST_STEPS, learned.MOST_STEPS, learned.PASSES, torch.get_num_threads()
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("train_classifier", "train_rotations"):
+            shared = once(getattr(learned, name), sizes)
+            for user in USERS:
+                patch.setattr(f"{user}.{name}", shared, raising=False)
+        yield
