@@ -130,9 +130,10 @@ class TextConditioner(Conditioner):
         if "text_weights" in condition:
             weights = weights * condition["text_weights"]
         counts = (weights > 0).any(0)  # (P, L): what is padding in all samples has no part in anything
-        used = counts.any(1)
-        length = int(counts.any(0).nonzero().max()) + 1
-        ids, weights = ids[:, used, :length], weights[:, used, :length]
+        if not torch.compiler.is_exporting():  # where shapes are those of any text
+            used = counts.any(1)
+            length = int(counts.any(0).nonzero().max()) + 1
+            ids, weights = ids[:, used, :length], weights[:, used, :length]
         found = self.encoder(ids.flatten(0, 1))
         states = found.states.unflatten(0, ids.shape[:2]).flatten(1, 2)
         weights = weights.flatten(1)

@@ -9,9 +9,11 @@ A folder of one network alone, with config.json, is read too: its scheduler is c
 DDPM's unless it is.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,23 +22,38 @@ from torch import Tensor
 
 from sumi.autoencoders.diffusers import DiffusersAutoencoder
 from sumi.autoencoders.scale import LatentScale
+from sumi.boundary.config import from_json, to_json
+from sumi.boundary.files import write_text
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
+from sumi.data.spec import expect
+from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.parameterization import ParameterizationConfig, PredictFlow, PredictPreconditioned
 from sumi.errors import InputError
 from sumi.interop.claims import RECIPE, Claims, take
-from sumi.interop.schedulers import read_scheduler
+from sumi.interop.schedulers import PREDICTIONS, Written, read_scheduler, write_scheduler
 from sumi.interop.tensors import prefixed, read_json, read_weights, to_text
 from sumi.models.autoencoder import AutoencoderConfig, AutoencoderModel
-from sumi.models.diffusion.autoencoder import TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import AUTOENCODER
+from sumi.models.diffusion.space import LatentSpace
 from sumi.models.model import RunDescription
-from sumi.networks.diffusers import DiffusersNetwork
+from sumi.models.run import systems
+from sumi.networks.diffusers import DiffusersNetwork, OfDiffusers, diffusers, made
 from sumi.training.run_folder import RunFolder
 
-NETWORKS: Final = ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel")
+NETWORKS: Final = ("UNet2DModel", "DiTTransformer2DModel")
 AUTOENCODERS: Final = ("AutoencoderKL", "VQModel")
 WEIGHTS: Final = "diffusion_pytorch_model"
+OURS: Final = "SumiDenoiser"
+"""The class of `sumi.interop.pipeline`."""
+PIPELINES: Final = {
+    "DiTTransformer2DModel": "DiTPipeline",
+    "UNet2DModel": "DDIMPipeline",
+    "UNet2DConditionModel": "StableDiffusionPipeline",
+    OURS: "DDIMPipeline",
+}
 FIRST: Final = ("unet", "transformer")
 SECOND: Final = ("vae", "vqvae", "movq")
 FACTOR: Final = 0.18215
@@ -78,8 +95,12 @@ def read_folder(
         raise InputError(f"{path}: has no {' or '.join(FIRST)}; give a pipeline of one of {', '.join(NETWORKS)}")
     config = read_json(network / "config.json")
     kind = str(config.get("_class_name"))
+    if kind == OURS:
+        return _own(network, config, device), ()
     if kind in AUTOENCODERS and not index:
         return _autoencoder(path, config, device)
+    if kind == "UNet2DConditionModel":
+        raise InputError(f"{network}: attends to the states of a text encoder, which is not imported; give another")
     if kind not in NETWORKS:
         raise InputError(f"{network / 'config.json'}: {kind} is not known here; known are {', '.join(NETWORKS)}")
     return _denoiser(folder, network, config, parts, claims, device)
@@ -236,3 +257,145 @@ def _of_latents(
     factor, shift = float(config.get("scaling_factor") or FACTOR), float(config.get("shift_factor") or 0.0)
     scale.set(torch.full((claims.shape[0],), shift), torch.full((claims.shape[0],), 1 / factor))
     return model
+
+
+def _own(network: Path, config: dict[str, Any], device: torch.device | None) -> DiffusionModel:
+    """A model of ours that was written here."""
+    weights = prefixed(read_weights(network, WEIGHTS).tensors, "denoiser.")
+    return of_description(config.get("run"), weights, network, device)
+
+
+def of_description(
+    about: object, weights: Mapping[str, Tensor], source: Path, device: torch.device | None
+) -> DiffusionModel:
+    """The model of a config.json and all its weights, which were read from ``source``. Raises InputError."""
+    description = from_json(RunDescription, about, str(source), known=systems())
+    module = description.config.build(description.items).model
+    take(module, weights, str(source))
+    model = description.config.wrap(description, module.to(device or torch.device("cpu")), 0, source)
+    return expect(model, DiffusionModel, f"{source}: is not a diffusion model; export one again")
+
+
+def write_folder(model: DiffusionModel, folder: Path) -> list[str]:
+    """Write ``folder`` as a pipeline of diffusers; returns sentences on what is exact in it, and what is not.
+
+    A network that is one of the library's needs nothing else; another one needs Sumi where it is loaded
+    (`sumi.interop.pipeline`). Raises InputError for a model that the library has no scheduler for.
+    """
+    library = diffusers("to")
+    denoiser, predicts = model.gaussian_denoiser(), model.config.parameterization
+    if denoiser.span is not None:
+        raise InputError("to: a network of two times has no scheduler in diffusers; export to onnx or safetensors")
+    written = write_scheduler(denoiser.schedule, predicts, model.config.schedule.steps, model.config.sampling.threshold)
+    match model.config.network, model.config.autoencoder:
+        case DiffusersNetwork() as network, _:
+            part, kind = _write_network(network, denoiser, model, folder)
+            scheduler = written.config | {"prediction_type": _prediction(predicts, written.family)}
+        case _, NoAutoencoder():
+            part, kind, scheduler = "unet", OURS, written.config
+            _write_own(model, written.family, written.config.get("sigma_data", 0.5), folder / part)
+        case _:
+            raise InputError("to: is of latents of an autoencoder that diffusers has none of; export to onnx")
+    names = {part: ["sumi.interop.pipeline" if kind == OURS else "diffusers", kind]}
+    if isinstance(model.space, LatentSpace):
+        names["vae"] = ["diffusers", _write_autoencoder(model, folder / "vae")]
+    name = str(scheduler.pop("_class_name"))
+    getattr(library, name)(**scheduler).save_pretrained(folder / "scheduler")
+    index: dict[str, Any] = {"_class_name": PIPELINES[kind], "_diffusers_version": library.__version__}
+    index |= names | {"scheduler": ["diffusers", name]}
+    if kind == "DiTTransformer2DModel":
+        index["id2label"] = dict(enumerate(model.items.label_names))
+    write_text(folder / "model_index.json", json.dumps(index, indent=2) + "\n")
+    return _exactness(model, written, kind, name)
+
+
+def _exactness(model: DiffusionModel, written: Written, kind: str, scheduler: str) -> list[str]:
+    same = {
+        "chain": "`sumi sample --solver ddim` for numbers of steps that divide its length",
+        "flow": "Euler's method in t on its grid of times",
+        "edm": "Euler's method in σ on Karras' grid",
+    }[written.family]
+    said = [f"{scheduler} of diffusers is exact for this model: its steps are those of {same}, up to float32."]
+    if not written.exact:
+        said = [
+            f"{scheduler} is not exact for this model: its schedule is continuous, and the scheduler has its levels at "
+            "the times i/1000 alone."
+        ]
+    if written.family == "chain" and model.config.sampling.threshold != "none":
+        said.append("x̂_0 is clamped, so give the pipeline `use_clipped_model_output=True`; without, steps differ.")
+    if model.config.sampling.guidance.scale != 1:
+        said.append("The guidance that the run samples with is not part of the scheduler; give it to the pipeline.")
+    if kind == OURS:
+        said.append("Its network is none of diffusers' own: loading it needs `pip install sumi`.")
+    return said
+
+
+def _prediction(parameterization: ParameterizationConfig, family: str) -> str:
+    """The prediction type of a network of the library. Raises InputError where its scheduler has none such."""
+    names = {own: name for name, own in PREDICTIONS.items()}
+    match family, parameterization:
+        case "edm", PredictPreconditioned():
+            return "epsilon"
+        case "chain", own if own in names:
+            return names[own]
+        case "flow", PredictFlow():
+            return "flow_prediction"
+        case _:
+            raise InputError(f"to: no scheduler of diffusers takes a prediction of {parameterization.name} here")
+
+
+def _write_network(
+    network: DiffusersNetwork, denoiser: NetworkDenoiser, model: DiffusionModel, folder: Path
+) -> tuple[str, str]:
+    """The network by its own class, without the row that stands for "no class"; its part and its class."""
+    inner = expect(denoiser.network, OfDiffusers, "network: is none of diffusers'").of_library
+    settings = json.loads(network.settings)
+    channels, height, width = model.space.shape
+    settings |= {"in_channels": channels, "out_channels": channels * (1 + denoiser.learned_variance)}
+    settings["sample_size"] = height if height == width else [height, width]
+    plain, weights = made(network.kind, settings, "network.settings"), inner.state_dict()
+    if settings.get("num_class_embeds"):
+        weights["class_embedding.weight"] = weights["class_embedding.weight"][:-1]
+    plain.load_state_dict(weights)
+    part = "transformer" if network.kind == "DiTTransformer2DModel" else "unet"
+    plain.save_pretrained(folder / part)
+    return part, network.kind
+
+
+def _write_own(model: DiffusionModel, family: str, sigma_data: float, folder: Path) -> None:
+    shape = model.space.shape
+    if len(shape) != 3:
+        raise InputError(f"to: diffusers takes images, not data of shape {shape}; export to onnx or safetensors")
+    pipeline = import_module("sumi.interop.pipeline")
+    found = pipeline.SumiDenoiser(
+        sample_size=shape[1] if shape[1] == shape[2] else list(shape[1:]),
+        in_channels=shape[0],
+        out_channels=shape[0],
+        family=family,
+        steps=model.config.schedule.steps or 1000,
+        sigma_data=sigma_data,
+        run=to_json(model.description),
+    )
+    found.denoiser.load_state_dict(model.module.state_dict())
+    found.save_pretrained(folder)
+
+
+def _write_autoencoder(model: DiffusionModel, folder: Path) -> str:
+    """The autoencoder by its own class, with the factor of its latents."""
+    part = expect(model.parts()[AUTOENCODER], AutoencoderModel, "autoencoder: is none")
+    why = "to: is of latents of an autoencoder that diffusers has none of; export to onnx"
+    config = expect(part.config.network, DiffusersAutoencoder, why)
+    scale = model.module.auxiliary["latents"]
+    assert isinstance(scale, LatentScale)
+    plain = made(
+        config.kind, json.loads(config.settings) | {"scaling_factor": 1 / float(scale.std[0])}, "network.settings"
+    )
+    names = {"encoder.network.": "encoder.", "encoder.quant_conv.": "quant_conv.", "decoder.network.": "decoder."}
+    names["decoder.post_quant_conv."] = "post_quant_conv."
+    own = part.autoencoder.state_dict()
+    weights = {theirs + n: v for ours, theirs in names.items() for n, v in prefixed(own, ours).items()}
+    if config.kind == "VQModel":
+        weights["quantize.embedding.weight"] = own["regularizer.vectors"]
+    plain.load_state_dict(weights)
+    plain.save_pretrained(folder)
+    return config.kind

@@ -14,7 +14,8 @@ condition), its ``parameterization`` and ``schedule`` what is claimed of it, its
 - a folder of diffusers (`sumi.interop.diffusers`);
 - ``file.py:NAME``: NAME(x, time) -> the network's output, for x (N, …) and its time input (N,), 1000 t - 1 at the time
   t (0 … 999 on the grid of DDPM); ``claims`` say what it means. The file is run;
-- a file of tensors: one that is recognised (`sumi.interop.checkpoints`), or any with ``claims`` that name its network.
+- a file of tensors: one that `sumi export` wrote, one that is recognised
+  (`sumi.interop.checkpoints`), or any with ``claims`` that name its network.
 """
 
 import sys
@@ -31,8 +32,9 @@ from torch import Tensor, nn
 from sumi.boundary.config import from_json
 from sumi.boundary.settings import override
 from sumi.errors import InputError
+from sumi.interop.checkpoints import recognised
 from sumi.interop.claims import Claims
-from sumi.interop.diffusers import is_folder, read_folder
+from sumi.interop.diffusers import is_folder, of_description, read_folder
 from sumi.interop.tensors import read_json, read_tensors
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.diffusion.model import DiffusionModel
@@ -117,6 +119,12 @@ def _of_run(name: str, folder: Path, device: torch.device) -> Source:
 
 def _of_tensors(name: str, file: Path, claims: Claims | None, device: torch.device) -> Source:
     read = read_tensors(file)
+    if read.about is not None and claims is None:
+        return Source(name, "tensors", of_description(read.about, read.tensors, file, device), read.notes)
+    known = recognised(read.tensors, claims)
+    if known is not None:
+        model = known.claims.model(known.weights, name, device=device)
+        return Source(name, "tensors", model, (*read.notes, *known.notes))
     if claims is None:
         raise InputError(f"{name}: does not say what its network is; give a mapping (see `sumi import --help`)")
     model = claims.model(claims.renamed(read.tensors), name, device=device)

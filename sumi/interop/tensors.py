@@ -11,23 +11,29 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sumi.boundary.config import parse_json
 from sumi.errors import InputError
 
+HEADER: Final = "sumi"
+"""Where config.json stands in the header of a file that Sumi wrote."""
 PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt")
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """The contents of a file: ``tensors`` by name, and of a pickle its other values; ``notes``: how it was read."""
+    """The contents of a file: ``tensors`` by name, and of a pickle its other values; ``notes``: how it was read.
+
+    ``about``: config.json in the header of a file that Sumi wrote; None: it is of another toolkit.
+    """
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
     notes: tuple[str, ...] = ()
+    about: object = None
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -48,7 +54,10 @@ def read_tensors(file: Path) -> Tensors:
     """The tensors of one file, on the CPU. Raises InputError where it is none, or is damaged."""
     if file.suffix == ".safetensors":
         try:
-            return Tensors(load_file(file), {})
+            with safe_open(file, "pt") as opened:
+                header = opened.metadata() or {}
+            about = parse_json(header[HEADER].encode(), file, "export it again") if HEADER in header else None
+            return Tensors(load_file(file), {}, about=about)
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file}: cannot be read as safetensors ({error}); get the file again") from None
     if file.suffix not in PICKLES:

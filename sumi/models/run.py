@@ -56,6 +56,11 @@ SYSTEMS = (
 Model = TypeVar("Model", bound=TrainedModel)
 
 
+def systems() -> tuple[type, ...]:
+    """The classes of SYSTEMS, which `from_json` must know to read a `RunDescription`."""
+    return get_args(SYSTEMS)
+
+
 def read_config(data: object, parts: Iterable[type] = ()) -> SystemConfig:
     """The configuration in this JSON; ``parts``: the user's own classes in it. Raises InputError naming the field."""
     return from_json(SYSTEMS, data, known=parts)
@@ -73,7 +78,7 @@ def read_run(folder: RunFolder, parts: Iterable[type] = ()) -> RunDescription:
             "use the version of sumi that wrote it"
         )
     try:
-        return from_json(RunDescription, upgraded(data), known=(*get_args(SYSTEMS), *parts))
+        return from_json(RunDescription, upgraded(data), known=(*systems(), *parts))
     except InputError as error:
         raise InputError(
             f"{folder.config_file}: is not what `sumi train` wrote ({error}); restore it, or give classes of your own "

@@ -181,6 +181,10 @@ def test_the_options_are_those_that_are_promised() -> None:
             ]
         ),
         "import": sorted(["--mapping", "--set", "--out", "--device", *common]),
+        "export": sorted(["--to", "--out", "--half", "--licence", "--checkpoint", *common]),
+        "card": sorted(["--out", "--licence", *common]),
+        "push": sorted(["--public", "--licence", *common]),
+        "pull": sorted(["--out", "--revision", *common]),
         "check": common,
         "doctor": sorted(["--data", "--recipe", "--set", "--device", "--out", *common]),
         "explain": sorted(["--data", "--out", "--checkpoint", "--device", *common]),
