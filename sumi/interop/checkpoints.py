@@ -77,12 +77,24 @@ def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {re.sub(r"^(module\.|model\.|diffusion_model\.)+", "", name): value for name, value in tensors.items()}
 
 
+def _edm_order(name: str) -> tuple[str, int, int]:
+    """Where a tensor of EDM's stands in the network: down from the largest side, then up from the smallest."""
+    match re.match(r"(enc|dec)\.(\d+)x\d+_(conv|down|up|in|block)(\d*)", name):
+        case None:
+            return "", 0, 0
+        case found:
+            part, side, kind, number = found.groups()
+            place = 1 + int(number) if kind == "block" else -int(kind == "in")
+            return ("down" if part == "enc" else "up"), int(side) * (-1 if part == "enc" else 1), place
+
+
 def _named_as_adm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """EDM's tensors by guided-diffusion's names."""
     found: dict[str, Tensor] = {}
     places: dict[str, str] = {}
     counts, last = {"enc": 0, "dec": 0}, ""
-    for name, value in tensors.items():
+    for name in sorted(tensors, key=_edm_order):
+        value = tensors[name]
         if name.startswith(("enc.", "dec.")):
             part, block, layer = name.split(".", 2)
             if f"{part}.{block}" not in places:
