@@ -21,7 +21,7 @@ from sumi.interop.hub import pull, push
 from sumi.interop.onnx import compared
 from sumi.interop.sources import open_source
 from sumi.models.diffusion.model import DiffusionModel
-from tests.interop.test_diffusers import folder, unet
+from tests.diffusers_folders import folder, unet
 from tests.tiny_models import random_model
 
 SAMPLER = Path(__file__).parents[2] / "docs" / "examples" / "onnx_sampler.py"
