@@ -34,6 +34,7 @@ def main() -> None:
                 browser.open(found[0])
                 browser.until("document.querySelector('[data-ready]')")
                 make(browser, out, everything=out != IMAGES)
+                train(browser, out, everything=out != IMAGES)
         finally:
             studio.terminate()
             studio.wait()
@@ -51,6 +52,22 @@ def make(browser: Browser, out: Path, *, everything: bool) -> None:
     browser.press("Make four")
     sheets(browser, 2)
     views(browser, out, "make", everything=everything)
+
+
+def train(browser: Browser, out: Path, *, everything: bool) -> None:
+    """An examination above a short training."""
+    browser.run("location.hash = '#/train'")
+    browser.until("document.querySelector('.train option[value=digits]')")
+    choose = "s => { s.value = 'digits'; s.dispatchEvent(new Event('change')); }"
+    for again in (False, True):
+        browser.run(f"({choose})(document.querySelector('.train select'))")
+        browser.press("Examine the data")
+        browser.until("!document.querySelector('.ready').hidden", 90)
+        if not again:
+            browser.write("#train-steps", "150")
+            browser.press("Start training")
+            browser.until("document.querySelector('.training.done .chart')", 150)
+    views(browser, out, "train", everything=everything)
 
 
 def sheets(browser: Browser, count: int) -> None:

@@ -3,6 +3,7 @@
 Each has a key, which requests name; no request names a path. The newest two that were used stay loaded.
 """
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 LOADED: Final = 2
 MOST_RUNS: Final = 500
 EXAMPLES: Final = 12
+MOST_LINES: Final = 600
+SHOWN: Final = {
+    "samples": re.compile(r"[0-9]{8,}\.png"),
+    "report": re.compile(r"report\.html|[a-z_-]{1,40}\.(png|svg|webp)"),
+    "explain": re.compile(r"[a-z0-9_-]{1,40}\.png"),
+    "compare": re.compile(r"[a-z0-9_-]{1,40}\.png"),
+}
+"""The folders of a run whose files are shown, and the names of those files."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,34 @@ def _card(name: str) -> dict[str, Any]:
 def sheet_of(name: str) -> Path:
     """The sheet of samples of a shipped model."""
     return PLACE / name / SHEET
+
+
+def log_of(folder: "RunFolder") -> list[dict[str, Any]]:
+    """The training log of a run, of long ones at most `MOST_LINES` evenly spaced lines. Raises InputError."""
+    from sumi.training.metrics_log import read
+
+    lines = [line for line in read(folder.metrics_file) if "loss" in line] if folder.metrics_file.exists() else []
+    every = max(1, -(-len(lines) // MOST_LINES))
+    return lines[::-1][::every][::-1]  # the last one among them
+
+
+def shown_of(folder: "RunFolder") -> dict[str, list[str]]:
+    """The pictures and pages of a run that can be looked at, by their place."""
+    places = {place: getattr(folder, place) for place in SHOWN}
+    return {
+        place: sorted(path.name for path in where.glob("*") if SHOWN[place].fullmatch(path.name))
+        for place, where in places.items()
+        if where.is_dir()
+    }
+
+
+def file_of(folder: "RunFolder", place: str, name: str) -> Path:
+    """One of `shown_of`. Raises InputError for anything else."""
+    if place in SHOWN and SHOWN[place].fullmatch(name):
+        file: Path = getattr(folder, place) / name
+        if file.is_file() and not file.is_symlink():
+            return file
+    raise InputError(f"file: there is no {place[:20]}/{name[:60]} of this run; reload the page")
 
 
 def _facts(folder: "RunFolder") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import uvicorn
@@ -21,13 +21,18 @@ from sumi.boundary.config import from_json, parse_json
 from sumi.errors import InputError, SumiError
 from sumi.studio.jobs import Full, Job
 from sumi.studio.making import Making
-from sumi.studio.models import sheet_of
-from sumi.studio.safety import Guard
+from sumi.studio.models import file_of, log_of, sheet_of, shown_of
+from sumi.studio.safety import REPORT_POLICY, Guard
 from sumi.studio.studio import Studio
+from sumi.studio.trainings import Order, Recipe
+
+if TYPE_CHECKING:
+    from sumi.training.run_folder import RunFolder
 
 STATIC: Final = Path(__file__).parent / "static"
 HOST: Final = "127.0.0.1"
 MOST_FOLLOWERS: Final = 128
+DOCTOR: Final = ("seen.png", "copies.png")
 mimetypes.add_type("text/javascript", ".js")  # whatever this machine's own table says
 
 
@@ -57,6 +62,17 @@ class Pages:
             Route("/api/history/{id}/forget", self.forget, methods=["POST"]),
             Route("/api/uploads", self.upload, methods=["POST"]),
             Route("/pictures/{folder}/{name}", self.picture),
+            Route("/api/choices", self.choices),
+            Route("/api/examine", self.examine, methods=["POST"]),
+            Route("/api/train", self.train, methods=["POST"]),
+            Route("/api/trainings/{id}/{what}", self.training, methods=["POST"]),
+            Route("/api/trainings/{id}/log", self.training_log),
+            Route("/api/trainings/{id}/samples", self.training_samples),
+            Route("/api/trainings/{id}/samples/{name}", self.training_sample),
+            Route("/doctor/{id}/{name}", self.doctor),
+            Route("/api/runs/{key}/log", self.log),
+            Route("/api/runs/{key}/files", self.run_files),
+            Route("/runs/{key}/{place}/{name}", self.run_file),
         ]
 
     async def page(self, _request: Request) -> Response:
@@ -124,6 +140,65 @@ class Pages:
         if "save" in request.query_params:
             return FileResponse(file, headers=headers, filename=f"sumi-{name.replace('/', '-')}.png")
         return FileResponse(file, headers=headers, media_type="image/png")
+
+    async def choices(self, _request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self.studio.choices))
+
+    async def examine(self, request: Request) -> Response:
+        recipe = from_json(Recipe, await body_of(request))
+        job = await run_in_threadpool(self.studio.examine, recipe)
+        return JSONResponse({"id": job.id}, 202)
+
+    async def train(self, request: Request) -> Response:
+        order = from_json(Order, await body_of(request))
+        training = await run_in_threadpool(self.studio.train, order)
+        return JSONResponse({"id": training.id}, 201)
+
+    async def training(self, request: Request) -> Response:
+        trainings = self.studio.trainings
+        acts = {"stop": trainings.stop, "resume": trainings.resume, "remove": trainings.remove}
+        if (act := acts.get(request.path_params["what"])) is None:
+            raise HTTPException(404)
+        await run_in_threadpool(act, await run_in_threadpool(trainings.find, request.path_params["id"]))
+        return JSONResponse({})
+
+    def _run_of(self, request: Request) -> "RunFolder":
+        from sumi.training.run_folder import RunFolder
+
+        trainings = self.studio.trainings
+        return RunFolder(trainings.place(trainings.find(request.path_params["id"])))
+
+    async def training_log(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(lambda: log_of(self._run_of(request))))
+
+    async def training_samples(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(lambda: shown_of(self._run_of(request)).get("samples", [])))
+
+    async def training_sample(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        return FileResponse(await run_in_threadpool(lambda: file_of(self._run_of(request), "samples", name)))
+
+    async def doctor(self, request: Request) -> Response:
+        id, name = request.path_params["id"], request.path_params["name"]
+        file = self.studio.folder.doctor / id / name
+        if self.studio.jobs.find(id) is None or name not in DOCTOR or not file.is_file():
+            raise HTTPException(404)
+        return FileResponse(file)
+
+    async def log(self, request: Request) -> Response:
+        folder = await run_in_threadpool(self.studio.models.folder, request.path_params["key"])
+        return JSONResponse(await run_in_threadpool(log_of, folder))
+
+    async def run_files(self, request: Request) -> Response:
+        folder = await run_in_threadpool(self.studio.models.folder, request.path_params["key"])
+        return JSONResponse(await run_in_threadpool(shown_of, folder))
+
+    async def run_file(self, request: Request) -> Response:
+        folder = await run_in_threadpool(self.studio.models.folder, request.path_params["key"])
+        place, name = request.path_params["place"], request.path_params["name"]
+        file = await run_in_threadpool(file_of, folder, place, name)
+        page = file.suffix == ".html"
+        return FileResponse(file, headers={"content-security-policy": REPORT_POLICY} if page else None)
 
 
 async def refused(_request: Request, error: Exception) -> Response:
@@ -196,6 +271,7 @@ def serve(
             timeout_graceful_shutdown=1,
             lifespan="on",
         )
+        studio.trainings.start()
         server = _Server(settings, lambda: ready(link), studio)
         stoppable(lambda: setattr(server, "should_exit", True))
         try:

@@ -1,6 +1,7 @@
 """A studio: its folder, its models, and what happens in it. The server makes web addresses of these calls."""
 
 import io
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -8,11 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sumi.boundary.config import to_json
+from sumi.errors import InputError
 from sumi.studio.events import Events
 from sumi.studio.folder import Made, StudioFolder
 from sumi.studio.jobs import Job, Jobs
 from sumi.studio.making import Making
 from sumi.studio.models import Models
+from sumi.studio.trainings import Order, Recipe, Training, Trainings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,15 +25,20 @@ if TYPE_CHECKING:
 
 
 class Studio:
-    """``places``: run folders, or folders of them; ``out``: the only folder that is written into."""
+    """``places``: run folders, or folders of them; ``data``: what can be trained on besides the built-in sets;
+    ``out``: the only folder that is written into.
+    """
 
-    def __init__(self, places: Sequence[Path], out: Path) -> None:
+    def __init__(self, places: Sequence[Path], out: Path, data: Sequence[Path] = ()) -> None:
         self.folder, self.events = StudioFolder(out), Events()
         self.models = Models(places, self.folder.runs)
         self.jobs = Jobs(self.events)
+        self.trainings = Trainings(self.folder, self.events)
+        self.own_data = {f"{path.resolve().name} (yours)": str(path.resolve()) for path in data}
 
     def close(self) -> None:
-        """Cancel what is being made."""
+        """Cancel what is being made; trainings go on."""
+        self.trainings.close()
         self.jobs.close()
 
     def state(self) -> dict[str, Any]:
@@ -38,7 +47,53 @@ class Studio:
             "event": self.events.last,
             "history": [asdict(made) for made in self.folder.history()],
             "jobs": self.jobs.all(),
+            "queue": self.trainings.outlines(),
         }
+
+    def choices(self) -> dict[str, Any]:
+        """What can be trained, and on what."""
+        from sumi.data.builtin import BUILTIN
+        from sumi.recipes import RECIPES
+
+        titles = {name: (sys.modules[recipe.__module__].__doc__ or name) for name, recipe in RECIPES.items()}
+        recipes = [{"name": name, "title": title.splitlines()[0]} for name, title in titles.items()]
+        return {"data": [*self.own_data, *BUILTIN], "recipes": recipes}
+
+    def source_of(self, data: str) -> str:
+        """Where data of the list are. Raises InputError for any other."""
+        from sumi.data.builtin import BUILTIN
+
+        if data in self.own_data:
+            return self.own_data[data]
+        if data not in BUILTIN:
+            raise InputError(f"data: there is no {data[:60]!r} in the list; start the studio with --data PATH")
+        return data
+
+    def train(self, order: Order) -> Training:
+        """Put a training into the queue. Raises InputError, and Full."""
+        return self.trainings.add(order, self.source_of(order.what.data))
+
+    def examine(self, recipe: Recipe) -> Job:
+        """Let `sumi.check.doctor` look at data and recipe; its findings come as lines of the job. Raises Full."""
+        source = self.source_of(recipe.data)
+
+        def work(job: Job) -> Mapping[str, Any]:
+            from sumi.check.doctor import examine
+
+            out, facts = self.folder.doctor / job.id, dict[str, Any]()
+
+            def count(what: str, done: int, total: int) -> None:
+                del what
+                job.counted(done, total)
+
+            findings = examine(source, recipe.recipe, settings=recipe.settings, out=out, progress=count)
+            for finding in findings:
+                facts[finding.name] = finding.facts
+                job.say({"name": finding.name, "says": finding.says, "warns": finding.warns})
+            pictures = sorted(path.name for path in out.glob("*.png"))
+            return {"seconds_per_step": facts["time"]["seconds_per_step"], "pictures": pictures}
+
+        return self.jobs.submit(Job("examine", {"what": to_json(recipe)}, work))
 
     def make(self, making: Making) -> Job:
         """Let it be made. Raises InputError for a picture or a model that is not there, and Full."""

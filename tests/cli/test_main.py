@@ -191,7 +191,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "recipes": common,
         "models": common,
         "info": common,
-        "studio": sorted(["--out", "--port", "--no-browser", *common]),
+        "studio": sorted(["--data", "--out", "--port", "--no-browser", *common]),
         "demo": sorted(["--out", "--device", "--prompt", *common]),
     }
 

@@ -81,7 +81,7 @@ def test_cancel_ends_at_once(browser) -> None:
     assert time.monotonic() - begun < 3
 
 
-@pytest.mark.parametrize("view", ["make"])
+@pytest.mark.parametrize("view", ["make", "train"])
 def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(browser, view) -> None:
     browser.run(f"location.hash = '#/{view}'")
     browser.resize(360, 740)

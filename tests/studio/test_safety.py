@@ -120,7 +120,20 @@ def a_value(draw: random.Random, depth: int = 0) -> object:
     if draw.random() < 0.3:
         return [a_value(draw, depth + 1) for _ in range(draw.randrange(4))]
     names = ["model", "act", "type", "picture", "other", "mask", "n", "seed", "steps", "label", "prompt", "solver"]
-    names += ["strength", "guidance", "start", "recipe", "data", "settings", "name", "t", "schedule", "kind", "x"]
+    names += [
+        "strength",
+        "guidance",
+        "start",
+        "recipe",
+        "data",
+        "settings",
+        "run",
+        "what",
+        "t",
+        "schedule",
+        "kind",
+        "x",
+    ]
     return {draw.choice(names): a_value(draw, depth + 1) for _ in range(draw.randrange(6))}
 
 

@@ -3,9 +3,10 @@
 import { get, listen, on, trying } from "/static/api.js";
 import { h, show } from "/static/dom.js";
 import { make } from "/static/make.js";
+import { train } from "/static/train.js";
 
-const VIEWS = { make };
-const TITLES = { make: "Make" };
+const VIEWS = { make, train };
+const TITLES = { make: "Make", train: "Train" };
 const main = document.getElementById("main");
 const status = document.getElementById("status");
 export const shared = { models: [], history: [], jobs: new Map() };
@@ -38,8 +39,6 @@ const load = async () => {
   const state = await get("/api/state");
   shared.history = state.history;
   shared.queue = state.queue ?? [];
-  shared.data = state.data ?? [];
-  shared.recipes = state.recipes ?? [];
   shared.jobs = new Map(state.jobs.map((job) => [job.id, job]));
   return state.event;
 };
@@ -59,7 +58,11 @@ on("preview", ({ id, done, total }) => {
 });
 on("made", (made) => (shared.history = [...shared.history.filter((one) => one.id !== made.id), made]));
 on("forgotten", ({ id }) => (shared.history = shared.history.filter((one) => one.id !== id)));
-on("queue", (queue) => (shared.queue = queue));
+on("queue", (queue) => {
+  const ended = queue.some((one) => one.state === "done" && shared.queue.find((other) => other.id === one.id)?.state === "running");
+  shared.queue = queue;
+  if (ended) trying(refreshModels)();
+});
 on("reset", trying(async () => {
   await load();
   for (const view of Object.values(shown)) view.reset?.();

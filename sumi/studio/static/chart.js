@@ -1,0 +1,57 @@
+// Line charts as SVG: one or more series of [x, y] on a logarithmic or plain scale, with a legend that is text.
+
+import { h } from "/static/dom.js";
+
+const WIDTH = 640;
+const HEIGHT = 260;
+const EDGE = { left: 56, right: 14, top: 12, bottom: 30 };
+
+const short = (n) => {
+  if (n === 0) return "0";
+  const size = Math.abs(n);
+  if (size >= 1000) return `${+(n / 1000).toPrecision(3)}k`;
+  return size < 0.001 ? n.toExponential(0) : String(+n.toPrecision(3));
+};
+
+function ticks(low, high, log) {
+  if (log) {
+    const found = [];
+    for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++)
+      for (const m of [1, 2, 5]) if (m * 10 ** e >= low * 0.999 && m * 10 ** e <= high * 1.001) found.push(m * 10 ** e);
+    return found.length > 6 ? found.filter((n) => String(n.toExponential(0)).startsWith("1")) : found;
+  }
+  const rough = (high - low) / 5 || 1;
+  const base = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((m) => m * base).find((one) => one >= rough);
+  const found = [];
+  for (let n = Math.ceil(low / step) * step; n <= high + step * 1e-6; n += step) found.push(+n.toPrecision(12));
+  return found;
+}
+
+export function chart({ series, log = false, x = "", label, marker }) {
+  const clean = series.map((one) => ({ ...one, points: one.points.filter(([, y]) => Number.isFinite(y) && (!log || y > 0)) }));
+  const all = clean.flatMap((one) => one.points);
+  if (!all.length) return h("p", { class: "help" }, "Nothing is measured yet.");
+  const of = (k) => [Math.min(...all.map((p) => p[k])), Math.max(...all.map((p) => p[k]))];
+  const [x0, x1] = of(0);
+  let [y0, y1] = of(1);
+  if (y0 === y1) [y0, y1] = log ? [y0 / 2, y1 * 2] : [y0 - 1, y1 + 1];
+  const scale = log ? Math.log : (n) => n;
+  const px = (n) => EDGE.left + ((n - x0) / (x1 - x0 || 1)) * (WIDTH - EDGE.left - EDGE.right);
+  const py = (n) => HEIGHT - EDGE.bottom - ((scale(n) - scale(y0)) / (scale(y1) - scale(y0))) * (HEIGHT - EDGE.top - EDGE.bottom);
+  const last = clean.map((one) => `${one.name} ${one.points.length ? short(one.points.at(-1)[1]) : "–"}`).join(", ");
+  const svg = h("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${label}: at the end ${last}` });
+  for (const y of ticks(y0, y1, log))
+    svg.append(h("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: py(y), y2: py(y) }), h("text", { x: EDGE.left - 8, y: py(y) + 4, "text-anchor": "end" }, short(y)));
+  for (const n of ticks(x0, x1, false).filter((n) => !x || px(n) < WIDTH - 70))
+    svg.append(h("text", { x: px(n), y: HEIGHT - 10, "text-anchor": "middle" }, short(n)));
+  svg.append(h("text", { x: WIDTH - EDGE.right, y: HEIGHT - 10, "text-anchor": "end", class: "unit" }, x));
+  if (marker !== undefined) svg.append(h("line", { class: "marker", x1: px(marker), x2: px(marker), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }));
+  clean.forEach((one, k) => {
+    const path = one.points.map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(b).toFixed(1)}`).join("");
+    svg.append(h("path", { class: `series series-${(one.colour ?? k % 4) + 1}`, d: path }));
+  });
+  if (clean.length < 2 && !clean[0].legend) return svg;
+  const legend = h("ul", { class: "legend" }, ...clean.map((one, k) => h("li", {}, h("span", { class: `dot series-${(one.colour ?? k % 4) + 1}` }), one.name)));
+  return h("div", {}, svg, legend);
+}

@@ -1,0 +1,197 @@
+// Train: choose data and a recipe, see what is in the data and how long a step takes, then start, watch, stop, resume.
+
+import { get, on, post, trying } from "/static/api.js";
+import { chart } from "/static/chart.js";
+import { button, choice, clock, h, show, slider } from "/static/dom.js";
+
+const TIMES = [[120, "2 min"], [600, "10 min"], [1800, "30 min"], [7200, "2 h"], [28800, "8 h"]];
+const SMALL = ["network.widths=32,64", "network.blocks=1,2", "network.embedding=96", "training.batch_size=64", "training.learning_rate=2e-3", "training.decay=linear", "training.warmup_steps=50"];
+const WORTH = 0.85; // of the time is steps; the rest are samples, checkpoints and the report
+const STATES = { waiting: "Waiting", running: "Running", stopped: "Stopped", done: "Done", failed: "Failed" };
+
+export function train(shared) {
+  let found = null; // the examination that belongs to the present choice
+  let job = null;
+  let time = 600;
+  const open = new Map(); // the details of each training, by id
+
+  const data = choice("Data", [], { change: () => changed() });
+  const recipe = choice("Recipe", [], { change: () => changed() });
+  const title = h("p", { class: "help" });
+  const network = choice("Network", [{ value: "small", text: "Small, for a processor" }, { value: "own", text: "As the recipe has it" }], { change: () => changed() });
+  const settings = h("textarea", { id: "settings", rows: 3, placeholder: "training.batch_size=32\ndata.size=32", oninput: () => changed() });
+  const name = h("input", { id: "run-name", type: "text", maxLength: 64, pattern: "[A-Za-z0-9][A-Za-z0-9._-]*" });
+  const steps = h("input", { id: "train-steps", type: "number", min: 1, step: 1, inputMode: "numeric" });
+  const seed = h("input", { id: "train-seed", type: "number", min: 0, step: 1, value: 0, inputMode: "numeric" });
+  const times = h("fieldset", { class: "field" }, h("legend", {}, "Time"), h("div", { class: "chips" }, ...TIMES.map(([value, text]) =>
+    h("label", { class: "chip" }, h("input", { type: "radio", name: "time", value, checked: value === time, onchange: () => { time = value; suggest(); } }), text))));
+  const examine = button("Examine the data", () => (job ? stop() : look()), { class: "main wide" });
+  const start = button("Start training", () => begin(), { class: "main wide" });
+  const findings = h("div", { class: "findings", "aria-live": "polite" });
+  const queue = h("div", { class: "queue" });
+  const form = h(
+    "form",
+    { class: "controls card", "aria-label": "A new training", onsubmit: (event) => event.preventDefault() },
+    data,
+    recipe,
+    title,
+    network,
+    h("details", { class: "more" }, h("summary", {}, "Settings"),
+      h("div", { class: "field" }, h("label", { htmlFor: "settings" }, "One a line, section.field=value"), settings),
+      h("div", { class: "field" }, h("label", { htmlFor: "train-seed" }, "Seed"), seed)),
+    examine,
+    h("div", { class: "ready field" }, times, h("div", { class: "field" }, h("label", { htmlFor: "train-steps" }, "Steps"), steps),
+      h("div", { class: "field" }, h("label", { htmlFor: "run-name" }, "Name of the run"), name), start),
+  );
+  const ready = form.querySelector(".ready");
+  const element = h(
+    "div",
+    { class: "make train" },
+    h("h1", { class: "unseen" }, "Train a model"),
+    form,
+    h("section", { class: "trainings", "aria-labelledby": "queue-title" }, findings, h("h2", { id: "queue-title" }, "Trainings"), queue),
+  );
+
+  const what = () => ({
+    recipe: recipe.get(),
+    data: data.get(),
+    settings: [...(network.get() === "small" ? SMALL : []), ...settings.value.split("\n").map((line) => line.trim()).filter(Boolean)],
+  });
+  function changed() {
+    found = null;
+    show(title, shared.recipes?.find((one) => one.name === recipe.get())?.title ?? "");
+    show(findings);
+    ready.hidden = true;
+    examine.hidden = false;
+  }
+  function suggest() {
+    if (found) steps.value = Math.max(20, Math.round((time * WORTH) / found.seconds_per_step));
+  }
+  function free(base) {
+    const taken = new Set((shared.queue ?? []).map((one) => one.order.run));
+    let name = base;
+    for (let k = 2; taken.has(name); k++) name = `${base}-${k}`;
+    return name;
+  }
+
+  const look = trying(async () => {
+    show(findings, h("h2", {}, `What is in ${data.get()}`), h("p", { class: "help" }, "Reading the data …"));
+    job = (await post("/api/examine", what())).id;
+    examine.textContent = "Cancel";
+    examine.classList.add("stop");
+  });
+  const stop = trying(async () => post(`/api/jobs/${job}/cancel`));
+  function line({ id, line }) {
+    if (id !== job) return;
+    findings.querySelector("p.help")?.remove();
+    const list = findings.querySelector("ul") ?? findings.appendChild(h("ul", {}));
+    if (line.name === "sheet") return; // the picture itself is shown
+    for (const [k, text] of line.says.map((one) => one.replace(/; look at \S+copies\.png/, "")).entries())
+      list.append(h("li", { class: line.warns && !k ? "warns" : "" }, line.warns && !k ? h("b", {}, "Look at this: ") : null, text));
+  }
+  function ended(one) {
+    if (one.id !== job || !["done", "cancelled", "failed"].includes(one.state)) return;
+    examine.textContent = "Examine the data";
+    examine.classList.remove("stop");
+    job = null;
+    if (one.state !== "done") {
+      show(findings, h("p", { class: one.state === "failed" ? "warns" : "help" }, one.state === "failed" ? one.message : "Cancelled."));
+      return;
+    }
+    found = one.result;
+    const words = { "seen.png": "What the network will see", "copies.png": "Images that are alike" };
+    const pictures = h("div", { class: "sheets" });
+    if (found.pictures.length) findings.append(pictures);
+    for (const picture of found.pictures.filter((name) => name in words).reverse())
+      pictures.append(h("figure", {}, h("img", { src: `/doctor/${one.id}/${picture}`, alt: words[picture], class: "sheet-image" }), h("figcaption", { class: "help" }, words[picture])));
+    examine.hidden = true;
+    ready.hidden = false;
+    name.value = free(`${recipe.get()}-${data.get().replace(/ \(yours\)$/, "")}`.replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 60));
+    suggest();
+  }
+  const begin = trying(async () => {
+    await post("/api/train", { what: what(), run: name.value.trim(), steps: Number(steps.value), seed: Number(seed.value) || 0 });
+    changed();
+  });
+
+  // ----- the queue
+  function card(training) {
+    const { id, order, state } = training;
+    const act = (text, verb, properties = {}) => button(text, trying(async () => post(`/api/trainings/${id}/${verb}`)), { "aria-label": `${text} ${order.run}`, ...properties });
+    const detail = open.get(id) ?? { first: null };
+    open.set(id, detail);
+    const share = Math.min(1, training.step / order.steps);
+    let left = "";
+    if (state === "running" && training.step) {
+      detail.first ??= { step: training.step, at: Date.now() };
+      const rate = (training.step - detail.first.step) / ((Date.now() - detail.first.at) / 1000);
+      if (rate > 0) left = `about ${clock((order.steps - training.step) / rate)} left`;
+    }
+    const facts = [`${training.step.toLocaleString("en")} of ${order.steps.toLocaleString("en")} steps`, training.loss != null ? `loss ${training.loss.toPrecision(3)}` : "", left].filter(Boolean);
+    detail.body ??= h("div", { class: "detail" });
+    return h("article", { class: `card training ${state}`, "aria-label": `${order.run}: ${STATES[state]}` },
+      h("div", { class: "row" }, h("h3", {}, order.run), h("span", { class: `state ${state}` }, STATES[state]), h("span", { class: "space" }),
+        state === "running" || state === "waiting" ? act("Stop", "stop") : null,
+        state === "stopped" || state === "failed" ? act("Resume", "resume") : null,
+        state !== "running" ? act("Remove", "remove", { class: "quiet" }) : null,
+        state === "done" ? h("a", { class: "button", href: `#/make?model=${encodeURIComponent(keyOf(training))}` }, "Make pictures") : null),
+      h("p", { class: "help" }, `${order.what.recipe} on ${order.what.data} · ${facts.join(" · ")}`),
+      h("progress", { max: 1, value: share, "aria-label": `Steps of ${order.run}` }),
+      training.message && training.message !== "training" && state !== "done" ? h("p", { class: state === "failed" ? "warns" : "help" }, training.message) : null,
+      detail.body);
+  }
+  const keyOf = (training) => shared.models.find((one) => one.path.endsWith(`/${training.order.run}`))?.key ?? training.order.run;
+
+  const refresh = trying(async (training) => {
+    const detail = open.get(training.id);
+    if (!detail || detail.busy || (detail.step === training.step && detail.state === training.state) || !training.step) return;
+    detail.busy = true;
+    try {
+      const run = encodeURIComponent(training.order.run);
+      const [lines, files] = await Promise.all([get(`/api/trainings/${training.id}/log`), get(`/api/trainings/${training.id}/samples`)]);
+      Object.assign(detail, { step: training.step, state: training.state });
+      const series = [{ name: "loss", points: lines.map((one) => [one.step, one.loss]) }];
+      const held = lines.filter((one) => Number.isFinite(one.held_out_loss)).map((one) => [one.step, one.held_out_loss]);
+      if (held.length > 1) series.push({ name: "on held-out data", points: held });
+      show(detail.body, chart({ series, log: true, x: "steps", label: `Loss of ${run}` }), files.length ? samples(training, files, detail) : null);
+    } finally {
+      detail.busy = false;
+    }
+  });
+  function samples(training, files, detail) {
+    const at = (k) => `/api/trainings/${training.id}/samples/${files[k]}`;
+    const number = (k) => Number(files[k].slice(0, -4)).toLocaleString("en");
+    const latest = files.length - 1;
+    const k = detail.chosen === undefined || detail.chosen >= detail.count - 1 ? latest : detail.chosen;
+    Object.assign(detail, { count: files.length, chosen: k });
+    const image = h("img", { src: at(k), alt: `Samples after ${number(k)} steps`, class: "sheet-image" });
+    const place = files.length > 1 ? slider("The same noises after", { min: 0, max: latest, value: k, text: (n) => `${number(n)} steps`, change: (n) => { detail.chosen = n; image.src = at(n); image.alt = `Samples after ${number(n)} steps`; } }) : null;
+    return h("div", { class: "emerging" }, image, place);
+  }
+  function list() {
+    const all = [...(shared.queue ?? [])].reverse();
+    show(queue, ...(all.length ? all.map(card) : [h("div", { class: "card hollow" }, h("p", {}, "No training yet."), h("p", { class: "help" }, "Choose data and a recipe, and examine them: that shows what is in the data, and how long a step takes here. Trainings go on when the studio is closed."))]));
+    for (const training of all) refresh(training);
+  }
+
+  on("queue", () => queueMicrotask(list));
+  on("line", line);
+  on("job", ended);
+  const view = {
+    element,
+    open: trying(async () => {
+      list();
+      if (!shared.recipes?.length) {
+        Object.assign(shared, await get("/api/choices"));
+        data.fill(shared.data);
+        recipe.fill(shared.recipes.map((one) => one.name));
+        recipe.set("ddpm");
+        changed();
+      }
+    }),
+    models: list,
+    reset: list,
+  };
+  ready.hidden = true;
+  return view;
+}
