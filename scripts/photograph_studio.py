@@ -34,6 +34,7 @@ def main() -> None:
                 browser.open(found[0])
                 browser.until("document.querySelector('[data-ready]')")
                 make(browser, out, everything=out != IMAGES)
+                look(browser, out, everything=out != IMAGES)
                 train(browser, out, everything=out != IMAGES)
         finally:
             studio.terminate()
@@ -68,6 +69,21 @@ def train(browser: Browser, out: Path, *, everything: bool) -> None:
             browser.press("Start training")
             browser.until("document.querySelector('.training.done .chart')", 150)
     views(browser, out, "train", everything=everything)
+
+
+def look(browser: Browser, out: Path, *, everything: bool) -> None:
+    """A sample in noise, and two models side by side."""
+    browser.run("location.hash = '#/look'")
+    browser.until("document.querySelector('.look').dataset.noised")
+    browser.run("document.querySelector('.thumb').click()")
+    browser.write(".noising input[type=range]", "0.62")
+    browser.until("document.querySelector('.look').dataset.noised === '0.62'")
+    views(browser, out, "look", everything=everything)
+    browser.run("[...document.querySelectorAll('.check input')].slice(0, 2).forEach(box => box.click())")
+    browser.until("document.querySelector('.compared table')")
+    browser.run("document.querySelector('.runs').scrollIntoView()")
+    if everything:
+        views(browser, out, "compare", everything=True)
 
 
 def sheets(browser: Browser, count: int) -> None:

@@ -60,7 +60,7 @@ COMMANDS: Final = {
     "recipes": "list the recipes, or every field of one with its value and meaning",
     "models": "list the trained models that come with Sumi, or print the card of one",
     "info": "what a run folder holds",
-    "studio": "make pictures and train models on a page in the browser",
+    "studio": "make pictures, train, and look at models on a page in the browser",
     "demo": "pictures by prompts, then train, sample and measure a model of characters, in about three minutes",
 }
 

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from sumi.boundary.config import from_json, parse_json
 from sumi.errors import InputError, SumiError
+from sumi.studio.explanations import Noising, schedule_of
 from sumi.studio.jobs import Full, Job
 from sumi.studio.making import Making
 from sumi.studio.models import file_of, log_of, sheet_of, shown_of
@@ -70,6 +71,8 @@ class Pages:
             Route("/api/trainings/{id}/samples", self.training_samples),
             Route("/api/trainings/{id}/samples/{name}", self.training_sample),
             Route("/doctor/{id}/{name}", self.doctor),
+            Route("/api/models/{key}/schedule", self.schedule),
+            Route("/api/noising", self.noising, methods=["POST"]),
             Route("/api/runs/{key}/log", self.log),
             Route("/api/runs/{key}/files", self.run_files),
             Route("/runs/{key}/{place}/{name}", self.run_file),
@@ -184,6 +187,14 @@ class Pages:
         if self.studio.jobs.find(id) is None or name not in DOCTOR or not file.is_file():
             raise HTTPException(404)
         return FileResponse(file)
+
+    async def schedule(self, request: Request) -> Response:
+        key = request.path_params["key"]
+        return JSONResponse(await run_in_threadpool(lambda: schedule_of(self.studio.models.load(key))))
+
+    async def noising(self, request: Request) -> Response:
+        noising = from_json(Noising, await body_of(request))
+        return Response(await run_in_threadpool(self.studio.noise, noising), media_type="image/png")
 
     async def log(self, request: Request) -> Response:
         folder = await run_in_threadpool(self.studio.models.folder, request.path_params["key"])

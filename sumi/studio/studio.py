@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sumi.boundary.config import to_json
 from sumi.errors import InputError
 from sumi.studio.events import Events
+from sumi.studio.explanations import Noising
 from sumi.studio.folder import Made, StudioFolder
 from sumi.studio.jobs import Job, Jobs
 from sumi.studio.making import Making
@@ -72,6 +73,11 @@ class Studio:
     def train(self, order: Order) -> Training:
         """Put a training into the queue. Raises InputError, and Full."""
         return self.trainings.add(order, self.source_of(order.what.data))
+
+    def noise(self, noising: Noising) -> bytes:
+        """A PNG of a picture, of it in noise, and of what the model sees in that. Raises InputError."""
+        file = None if noising.picture is None else self.folder.picture(noising.picture)
+        return noising.row(self.models.load(noising.model), file)
 
     def examine(self, recipe: Recipe) -> Job:
         """Let `sumi.check.doctor` look at data and recipe; its findings come as lines of the job. Raises Full."""

@@ -81,7 +81,18 @@ def test_cancel_ends_at_once(browser) -> None:
     assert time.monotonic() - begun < 3
 
 
-@pytest.mark.parametrize("view", ["make", "train"])
+def test_a_sample_is_noised_and_runs_are_compared(browser) -> None:
+    browser.run("location.hash = '#/look'")
+    browser.until("document.querySelector('.look').dataset.noised")
+    browser.until("document.querySelectorAll('.run .cover').length >= 3")
+    browser.write(".noising input[type=range]", "0.8")
+    browser.until("document.querySelector('.look').dataset.noised === '0.80'")
+    browser.run("[...document.querySelectorAll('.check input')].slice(0, 2).forEach(box => box.click())")
+    browser.until("document.querySelector('.compared table')")
+    assert browser.run("document.querySelectorAll('.compared .series').length") == 2
+
+
+@pytest.mark.parametrize("view", ["make", "train", "look"])
 def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(browser, view) -> None:
     browser.run(f"location.hash = '#/{view}'")
     browser.resize(360, 740)

@@ -2,11 +2,12 @@
 
 import { get, listen, on, trying } from "/static/api.js";
 import { h, show } from "/static/dom.js";
+import { look } from "/static/look.js";
 import { make } from "/static/make.js";
 import { train } from "/static/train.js";
 
-const VIEWS = { make, train };
-const TITLES = { make: "Make", train: "Train" };
+const VIEWS = { make, train, look };
+const TITLES = { make: "Make", train: "Train", look: "Look" };
 const main = document.getElementById("main");
 const status = document.getElementById("status");
 export const shared = { models: [], history: [], jobs: new Map() };

@@ -1,0 +1,80 @@
+"""What the studio shows of runs, and of a picture in noise."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sumi.process.schedule import noise_level
+from sumi.randomness import Purpose, normal
+from sumi.studio.models import file_of, log_of
+from sumi.training.run_folder import RunFolder
+from tests.studio.conftest import made
+
+
+def row(page, **request) -> np.ndarray:
+    """x_0, x_t and x̂_0 as grey levels (3, 8, 8)."""
+    answer = page.post("/api/noising", json={"model": "digits", **request})
+    assert answer.status_code == 200, answer.text
+    levels = np.asarray(Image.open(io.BytesIO(answer.content)))
+    return np.stack(np.split(levels, 3, axis=1)).astype(float)
+
+
+def test_a_picture_is_noised_as_the_process_says(studio, page, finished) -> None:
+    picture = f"{made(page, finished, label='3', steps=6)['id']}/0"
+    x_0, x_t, clean = row(page, t=0.0, picture=picture)
+    assert np.array_equal(x_0, x_t)
+    assert np.array_equal(x_0, clean)
+    model = studio.models.load("digits")
+    x_0, x_t, clean = row(page, t=0.4, picture=picture)
+    level = noise_level(model.network_denoiser.schedule, 0.4)
+    noise = normal(0, [0], 0, Purpose.START, (1, 8, 8))[0, 0].numpy()
+    expected = level.alpha * (x_0 / 127.5 - 1) + level.sigma * noise
+    shown = np.clip((expected + 1) * 127.5, 0, 255)
+    assert np.abs(shown - x_t).max() <= 17  # a level of the data's 17
+    assert np.abs(clean - x_0).mean() < np.abs(x_t - x_0).mean()
+
+
+def test_a_schedules_curves_are_its_own(studio, page) -> None:
+    found = page.get("/api/models/digits/schedule").json()
+    level = noise_level(studio.models.load("digits").network_denoiser.schedule, torch.tensor([found["t"][40]]))
+    assert found["alpha"][40] == pytest.approx(float(level.alpha), rel=1e-6)
+    assert found["sigma"][40] == pytest.approx(float(level.sigma), rel=1e-6)
+
+
+def test_models_are_listed_with_what_a_page_needs(page) -> None:
+    found = {one["key"]: one for one in page.get("/api/models").json()}
+    assert next(iter(found)) == "characters"
+    assert found["characters"]["prompted"]
+    assert found["digits"]["labels"] == [str(k) for k in range(10)]
+    assert (found["fashion"]["solvers"], found["fashion"]["paints"]) == (["mean_flow"], False)
+    assert page.get("/api/models/digits/sheet").headers["content-type"] == "image/png"
+
+
+def test_files_of_a_run_are_those_that_it_shows(tmp_path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    for name in ("report/report.html", "report/evaluation.json", "samples/00000010.png", "samples/notes.txt"):
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.path / name).write_text("x")
+    (folder.path / "samples/00000020.png").symlink_to("/etc/passwd")
+    assert file_of(folder, "samples", "00000010.png").read_text() == "x"
+    for place, name in (
+        ("samples", "notes.txt"),
+        ("samples", "00000020.png"),
+        ("report", "evaluation.json"),
+        ("report", "../config.json"),
+        ("checkpoints", "x"),
+        ("path", "config.json"),
+    ):
+        with pytest.raises(Exception, match="no "):
+            file_of(folder, place, name)
+
+
+def test_a_long_log_is_thinned_and_keeps_its_end(tmp_path) -> None:
+    lines = [f'{{"step": {k}, "loss": {k}.5}}' for k in range(1, 2001)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    found = log_of(RunFolder(tmp_path))
+    assert len(found) == 500
+    assert found[-1]["step"] == 2000
