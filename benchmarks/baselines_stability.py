@@ -127,9 +127,9 @@ def stability() -> None:
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def of_all(said: Sequence[bool]) -> str:
-    e = share(sum(said), len(said))
-    return f"{sum(said)} of {len(said)}: {100 * e.value:.0f} [{100 * e.low:.0f}, {100 * e.high:.0f}]"
+def of_all(message: Sequence[bool]) -> str:
+    e = share(sum(message), len(message))
+    return f"{sum(message)} of {len(message)}: {100 * e.value:.0f} [{100 * e.low:.0f}, {100 * e.high:.0f}]"
 
 
 def of_rate(runs: Sequence[Outcome]) -> str:

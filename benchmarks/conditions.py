@@ -39,13 +39,13 @@ def values() -> None:
     low, middle, high = bright.quantile(torch.tensor([0.05, 0.5, 0.95])).tolist()
     print(f"brightness of real digits: {low:.2f}, {middle:.2f} and {high:.2f} at 5, 50 and 95 %\n")
     print("| asked for | guidance 1: mean ± deviation | guidance 2 |\n| --- | --- | --- |")
-    for asked in (low, middle, high):
+    for requested in (low, middle, high):
         cells = []
         for guidance in (1.0, 2.0):
-            made = model.sample(200, condition={"values": {"brightness": asked}}, guidance=guidance)
+            made = model.sample(200, condition={"values": {"brightness": requested}}, guidance=guidance)
             got = made.mean((1, 2, 3))
             cells.append(f"{float(got.mean()):.3f} ± {float(got.std()):.3f}")
-        print(f"| {asked:.3f} | {' | '.join(cells)} |")
+        print(f"| {requested:.3f} | {' | '.join(cells)} |")
     free = model.sample(200).mean((1, 2, 3))
     print(f"| nothing | {float(free.mean()):.3f} ± {float(free.std()):.3f} | |")
     print(f"| (real) | {float(bright.mean()):.3f} ± {float(bright.std()):.3f} | |")

@@ -144,8 +144,8 @@ def main() -> None:
         copied = copy_rate(near.ratio, ratios(held_out, training).ratio)
         rates.append(copied.rate)
         found.append(detector(training, held_out))
-        said = near.ratio <= copied.ratios.threshold
-        pairs.append([Pair(samples[i, 0], training[near.index[i], 0], bool(said[i])) for i in range(SHOWN)])
+        message = near.ratio <= copied.ratios.threshold
+        pairs.append([Pair(samples[i, 0], training[near.index[i], 0], bool(message[i])) for i in range(SHOWN)])
         cells = [f"{size:,}", f"{len(rest):,}", shown(rates[-1]), *(shown(one.rate) for one in found[-1].values())]
         rows.append(f"| {' | '.join(cells)} | {seconds:.0f} |")
     print("\n| to train on | held out | copies among samples, % | nothing planted | ", end="")

@@ -88,9 +88,9 @@ def cpu_per_step(systems: Mapping[str, System], measure: Callable[[System], floa
 def steps_for(systems: Mapping[str, System], seconds: float, file: Path) -> dict[str, int]:
     """How many steps each takes in so many CPU seconds; a step's time is measured once, and kept in ``file``."""
     known = json.loads(file.read_text()) if file.exists() else {}
-    said = {name: system.command(0, 0) for name, system in systems.items()}
-    if known.get("systems") != said:
-        known = {"systems": said, "cpu_per_step": cpu_per_step(systems)}
+    message = {name: system.command(0, 0) for name, system in systems.items()}
+    if known.get("systems") != message:
+        known = {"systems": message, "cpu_per_step": cpu_per_step(systems)}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(known, indent=2) + "\n")
     return {name: max(1, round(seconds / known["cpu_per_step"][name])) for name in systems}

@@ -119,8 +119,8 @@ class Browser:
     def write(self, selector: str, text: str) -> None:
         """Put a value into a field, as a person would."""
         place = f"document.querySelector({json.dumps(selector)})"
-        kinds = "['input', 'change'].forEach(k => e.dispatchEvent(new Event(k, {bubbles: true})))"
-        self.run(f"(e => {{ e.value = {json.dumps(text)}; {kinds}; }})({place})")
+        variants = "['input', 'change'].forEach(k => e.dispatchEvent(new Event(k, {bubbles: true})))"
+        self.run(f"(e => {{ e.value = {json.dumps(text)}; {variants}; }})({place})")
 
     def picture(self) -> bytes:
         """A PNG of what is seen."""

@@ -680,13 +680,13 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     painter = Painter(options.size)
     rows, dropped = draw_set(painter, options.per_kind, options.seed)
-    splits, kinds, size = ["train", "test", "combos"], list(KINDS), options.size
+    splits, variants, size = ["train", "test", "combos"], list(KINDS), options.size
     rows.sort(key=lambda row: splits.index(row[0]["split"]))
     sizes = {}
     for first in range(0, len(rows), PER_FILE):
         part = rows[first : first + PER_FILE]
         # In a mosaic alike pictures stand together, which makes smaller files.
-        part.sort(key=lambda row: (splits.index(row[0]["split"]), *_likeness(row[0]["attrs"], kinds)))
+        part.sort(key=lambda row: (splits.index(row[0]["split"]), *_likeness(row[0]["attrs"], variants)))
         rows[first : first + PER_FILE] = part
         mosaic = Image.new("RGB", (PER_ROW * size, -(-len(part) // PER_ROW) * size))
         for j, (_, pixels) in enumerate(part):
@@ -721,8 +721,8 @@ def main() -> None:
     print(about["count"], f"{dropped} duplicates left out, {sum(sizes.values())} bytes")
 
 
-def _likeness(a: dict[str, str], kinds: list[str]) -> tuple[int, str]:
-    return kinds.index(a["kind"]), a["background"]
+def _likeness(a: dict[str, str], variants: list[str]) -> tuple[int, str]:
+    return variants.index(a["kind"]), a["background"]
 
 
 if __name__ == "__main__":

@@ -165,12 +165,12 @@ def constants(body: list[ast.stmt]) -> Iterator[tuple[str, str, str]]:
 def documented_function(node: Function, others: list[Function], level: int) -> str:
     """A function or method: its signature, those of its overloads, and its docstring."""
     overloads = [other for other in others if other.name == node.name and "overload" in _decorators(other)]
-    kinds = _decorators(node)
-    if kinds & {"property", "cached_property"}:
+    variants = _decorators(node)
+    if variants & {"property", "cached_property"}:
         lines = f"{node.name}: {ast.unparse(node.returns) if node.returns else 'Any'}"
     else:
         lines = "\n".join(signature(one) for one in [*overloads, node])
-    of = next((f"{kind} " for kind in ("classmethod", "staticmethod") if kind in kinds), "")
+    of = next((f"{kind} " for kind in ("classmethod", "staticmethod") if kind in variants), "")
     text = prose(ast.get_docstring(node))
     return f"{'#' * level} `{node.name}`\n\n```python\n{of and '@' + of.strip() + chr(10)}{lines}\n```\n\n{text}\n"
 

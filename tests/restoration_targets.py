@@ -175,9 +175,9 @@ class Case:
     @property
     def posterior(self) -> Mixture:
         """The posterior of all elements but a known first one."""
-        told = self.conditioned
+        condition = self.conditioned
         first = 0 if self.sums is not None else 1
-        return Mixture(told.weights, told.means[:, first:], told.covariances[:, first:, first:])
+        return Mixture(condition.weights, condition.means[:, first:], condition.covariances[:, first:, first:])
 
 
 CASES = (

@@ -308,8 +308,8 @@ def test_every_field_has_a_meaning_and_comes_back_from_json(name: str, source: s
     assert from_json(DiffusionConfig, json.loads(json.dumps(to_json(config)))) == config
     if source == "digits":
         assert main(["recipes", name]) == 0
-        told = capsys.readouterr().out
-        assert all(field in told for field in ("schedule", "variance", "process", "times", "sampling.solver"))
+        condition = capsys.readouterr().out
+        assert all(field in condition for field in ("schedule", "variance", "process", "times", "sampling.solver"))
 
 
 def test_the_list_has_a_line_for_each(capsys) -> None:

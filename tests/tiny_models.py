@@ -84,20 +84,20 @@ def training_part(model: DiffusionModel) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 def drawing(monkeypatch: pytest.MonkeyPatch, samples: Tensor) -> list[dict]:
     """Models draw ``samples``; what each set was asked for (but an image that is shown emerging)."""
-    asked: list[dict] = []
+    requested: list[dict] = []
     own = DiffusionModel.sample
 
     def sample(self: DiffusionModel, n: int = 16, **options) -> Tensor:
         if options.get("callback"):
             return own(self, n, **options)
-        asked.append({"n": n, **options})
+        requested.append({"n": n, **options})
         progress = options.get("progress")
         if progress is not None:
             progress(n, n)
         return samples[:n]
 
     monkeypatch.setattr(DiffusionModel, "sample", sample)
-    return asked
+    return requested
 
 
 def random_features() -> features.FeatureNetwork:
@@ -175,11 +175,11 @@ class Echo(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, c_noise: Tensor, told: NetworkCondition) -> Tensor:
-        there = told.image[:, -1:]
-        shown = told.image[:, :-1].expand(-1, x.shape[1], -1, -1)
+    def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition) -> Tensor:
+        there = condition.image[:, -1:]
+        shown = condition.image[:, :-1].expand(-1, x.shape[1], -1, -1)
         answer = torch.where(there > 0.5, shown + 0.1, 0.25)
-        return answer if told.vector is None else answer + told.vector[:, :1, None, None]
+        return answer if condition.vector is None else answer + condition.vector[:, :1, None, None]
 
 
 def echo(recipe: str, *settings: str) -> DiffusionModel:

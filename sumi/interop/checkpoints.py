@@ -64,11 +64,11 @@ def recognised(tensors: Mapping[str, Tensor], claims: Claims | None) -> Recognis
         if "map_augment.weight" in own:  # no augmentation is a vector of zeros
             own = {name: value for name, value in own.items() if name != "map_augment.weight"}
         side = max(int(name.split(".")[1].partition("x")[0]) for name in own if name.startswith("enc."))
-        said = Claims(schedule=EDM(), parameterization=PredictPreconditioned(), threshold="none")
-        return _unet(_named_as_adm(own), claims or replace(said, shape=(3, side, side)), 2, "EDM: σ_data = 0.5")
+        stated = Claims(schedule=EDM(), parameterization=PredictPreconditioned(), threshold="none")
+        return _unet(_named_as_adm(own), claims or replace(stated, shape=(3, side, side)), 2, "EDM: σ_data = 0.5")
     if {"time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"} <= own.keys():
-        said = claims or Claims(shape=(3, 64, 64))
-        return _unet(own, said, 1, "guided-diffusion: ε in a linear chain of 1000 steps, images of 64x64")
+        stated = claims or Claims(shape=(3, 64, 64))
+        return _unet(own, stated, 1, "guided-diffusion: ε in a linear chain of 1000 steps, images of 64x64")
     return None
 
 
@@ -134,7 +134,7 @@ def _named_as_adm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _unet(tensors: Mapping[str, Tensor], claims: Claims, axis_of_three: int, said: str) -> Recognised:
+def _unet(tensors: Mapping[str, Tensor], claims: Claims, axis_of_three: int, stated: str) -> Recognised:
     """The U-Net as UNet2DModel. ``axis_of_three``: where query, key and value lie in (heads, 3, width)."""
     down, up = _blocks(tensors, "input_blocks"), _blocks(tensors, "output_blocks")
     levels = 1 + sum(_is_resize(tensors, f"output_blocks.{i}", j) for i, block in enumerate(up) for j in block)
@@ -197,7 +197,7 @@ def _unet(tensors: Mapping[str, Tensor], claims: Claims, axis_of_three: int, sai
         classes=classes,
     )
     return Recognised(
-        weights, claimed, (f"{said}, and heads of {heads} channels are assumed; claim others by a mapping",)
+        weights, claimed, (f"{stated}, and heads of {heads} channels are assumed; claim others by a mapping",)
     )
 
 

@@ -114,21 +114,21 @@ def _denoiser(
     claims: Claims | None,
     device: torch.device | None,
 ) -> tuple[DiffusionModel, tuple[str, ...]]:
-    scheduler, said = folder.path / "scheduler" / "scheduler_config.json", claims or Claims()
+    scheduler, stated = folder.path / "scheduler" / "scheduler_config.json", claims or Claims()
     notes: list[str] = []
     time_scale, time_offset = 1.0, 0.0
     if claims is None and scheduler.exists():
         found = read_scheduler(read_json(scheduler), str(scheduler))
-        said = replace(
-            said, schedule=found.schedule, parameterization=found.parameterization, threshold=found.threshold
+        stated = replace(
+            stated, schedule=found.schedule, parameterization=found.parameterization, threshold=found.threshold
         )
         time_scale, time_offset = found.time_scale, found.time_offset
     elif claims is None:
         notes.append(
             "it has no scheduler: DDPM's linear β and a prediction of ε are assumed; claim others by a mapping"
         )
-    elif said.schedule.steps is not None:
-        time_scale, time_offset = said.schedule.steps / 1000, said.schedule.steps / 1000 - 1
+    elif stated.schedule.steps is not None:
+        time_scale, time_offset = stated.schedule.steps / 1000, stated.schedule.steps / 1000 - 1
     kind, read = str(config["_class_name"]), read_weights(network, WEIGHTS)
     weights = modern(read.tensors)
     channels, made = int(config.get("in_channels", 3)), int(config.get("out_channels") or config.get("in_channels", 3))
@@ -138,9 +138,9 @@ def _denoiser(
         table = weights["class_embedding.weight"]
         weights["class_embedding.weight"] = torch.cat([table, torch.zeros_like(table[:1])])
     settings = to_text({name: value for name, value in config.items() if not _LEFT_OUT.search(name)})
-    said = replace(
-        said,
-        shape=(channels, *_sides(network, config, said)),
+    stated = replace(
+        stated,
+        shape=(channels, *_sides(network, config, stated)),
         network=DiffusersNetwork(kind, settings, time_scale, time_offset, len(classes) + 1),  # type: ignore[arg-type]
         learned_variance=made == 2 * channels,
         classes=classes,
@@ -148,9 +148,9 @@ def _denoiser(
     )
     second = folder.part(SECOND)
     if second is None:
-        model = said.model(weights, str(folder.path), device=device)
+        model = stated.model(weights, str(folder.path), device=device)
         return model, (*read.notes, *notes)
-    model = _of_latents(said, weights, second, folder.path, parts, device)
+    model = _of_latents(stated, weights, second, folder.path, parts, device)
     return model, (*read.notes, *notes)
 
 
@@ -315,19 +315,21 @@ def _exactness(model: DiffusionModel, written: Written, kind: str, scheduler: st
         "flow": "Euler's method in t on its grid of times",
         "edm": "Euler's method in σ on Karras' grid",
     }[written.family]
-    said = [f"{scheduler} of diffusers is exact for this model: its steps are those of {same}, up to float32."]
+    described = [f"{scheduler} of diffusers is exact for this model: its steps are those of {same}, up to float32."]
     if not written.exact:
-        said = [
+        described = [
             f"{scheduler} is not exact for this model: its schedule is continuous, and the scheduler has its levels at "
             "the times i/1000 alone."
         ]
     if written.family == "chain" and model.config.sampling.threshold != "none":
-        said.append("x̂_0 is clamped, so give the pipeline `use_clipped_model_output=True`; without, steps differ.")
+        described.append("x̂_0 is clamped, so give the pipeline `use_clipped_model_output=True`; without, steps differ.")
     if model.config.sampling.guidance.scale != 1:
-        said.append("The guidance that the run samples with is not part of the scheduler; give it to the pipeline.")
+        described.append(
+            "The guidance that the run samples with is not part of the scheduler; give it to the pipeline."
+        )
     if kind == OURS:
-        said.append("Its network is none of diffusers' own: loading it needs `pip install sumi`.")
-    return said
+        described.append("Its network is none of diffusers' own: loading it needs `pip install sumi`.")
+    return described
 
 
 def _prediction(parameterization: ParameterizationConfig, family: str) -> str:

@@ -59,16 +59,16 @@ def write_onnx(model: DiffusionModel, file: Path, *, half: bool = False) -> list
     network = PlainNetwork(model.gaussian_denoiser(), model.space.shape).cpu().eval()
     names = ["x", "c_noise", *network.names]
     _export(network, example(model, 3), names, file, half, {"sumi": json.dumps(about(model))})
-    said = [_compared(network, [example(model, 1), example(model, 2)], names, file, half)]
+    stated = [_compared(network, [example(model, 1), example(model, 2)], names, file, half)]
     match model.space:
         case LatentSpace() as space:
             decoder, z = _Decoder(space).cpu().eval(), torch.randn(3, *space.shape)
             second = file.with_suffix(f".decoder{file.suffix}")
             _export(decoder, (z,), ["z"], second, half, {})
-            said.append(_compared(decoder, [(z,)], ["z"], second, half))
+            stated.append(_compared(decoder, [(z,)], ["z"], second, half))
         case _:
             pass
-    return said
+    return stated
 
 
 class _Decoder(nn.Module):

@@ -75,15 +75,15 @@ def read_scheduler(config: Mapping[str, Any], where: str) -> Scheduler:
 
 def _chain(config: Mapping[str, Any], where: str) -> Scheduler:
     schedule = _betas(CHAIN_DEFAULTS | {k: v for k, v in config.items() if v is not None}, where)
-    steps, said = schedule.steps, str(config.get("prediction_type", "epsilon"))
-    if said not in PREDICTIONS:
-        raise InputError(f"{where}: prediction_type {said} is not known; it is one of {', '.join(PREDICTIONS)}")
+    steps, stated = schedule.steps, str(config.get("prediction_type", "epsilon"))
+    if stated not in PREDICTIONS:
+        raise InputError(f"{where}: prediction_type {stated} is not known; it is one of {', '.join(PREDICTIONS)}")
     threshold: Threshold = "none"
     if config.get("thresholding"):
         threshold = "dynamic"
     elif config.get("clip_sample", config.get("_class_name") in CLAMPING):
         threshold = "static"
-    return Scheduler(schedule, PREDICTIONS[said], steps, steps / 1000, steps / 1000 - 1, threshold)
+    return Scheduler(schedule, PREDICTIONS[stated], steps, steps / 1000, steps / 1000 - 1, threshold)
 
 
 def _betas(config: Mapping[str, Any], where: str) -> Any:
@@ -118,9 +118,9 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
 
 
 def _edm(config: Mapping[str, Any], where: str) -> Scheduler:
-    said = config.get("prediction_type", "epsilon")
-    if said != "epsilon":
-        raise InputError(f"{where}: prediction_type {said} of EDM is not known here; it is epsilon")
+    stated = config.get("prediction_type", "epsilon")
+    if stated != "epsilon":
+        raise InputError(f"{where}: prediction_type {stated} of EDM is not known here; it is epsilon")
     schedule = EDM(
         float(config.get("sigma_min", 0.002)), float(config.get("sigma_max", 80.0)), float(config.get("rho", 7.0))
     )

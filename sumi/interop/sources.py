@@ -159,6 +159,6 @@ def _of_function(name: str, file: Path, function: str, claims: Claims | None, de
     if not callable(found):
         raise InputError(f"{file}: has no function {function}; give FILE.py:NAME")
     given = found if isinstance(found, nn.Module) else _Function(found)
-    said = replace(claims or Claims(), network=OwnNetwork.of(given))
+    stated = replace(claims or Claims(), network=OwnNetwork.of(given))
     notes = () if claims else ("nothing is claimed of it: images of 3x32x32, ε and DDPM's linear β are assumed",)
-    return Source(name, "function", said.model(None, name, device=device), notes)
+    return Source(name, "function", stated.model(None, name, device=device), notes)

@@ -59,15 +59,15 @@ def test_a_turn_ends_by_cpu_time_and_leaves_nothing(tmp_path: Path, monkeypatch)
 
 
 def test_systems_take_turns_and_the_median_counts() -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     answers = iter([1.0, 10.0, 3.0, 90.0, 2.0, 20.0])
 
     def measure(system: System) -> float:
-        asked.append(system.recipe)
+        requested.append(system.recipe)
         return next(answers)
 
     found = cpu_per_step({"a": System("vae", ()), "b": System("gan", ())}, measure)
-    assert asked == ["vae", "gan"] * 3
+    assert requested == ["vae", "gan"] * 3
     assert found == {"a": 2.0, "b": 20.0}
 
 
@@ -93,15 +93,15 @@ def test_what_lacks_most_kinds_has_collapsed_and_what_is_noisy_has_not() -> None
     """Ten far clusters: all of them, six of them, four; and all of them with twice the deviation."""
     generator = torch.Generator().manual_seed(0)
 
-    def drawn(n: int, kinds: int, wider: float = 1.0) -> torch.Tensor:
+    def draws(n: int, variants: int, wider: float = 1.0) -> torch.Tensor:
         points = wider * torch.randn(n, 3, generator=generator, dtype=torch.float64)
-        points[:, 0] += 100 * (torch.arange(n) % kinds)
+        points[:, 0] += 100 * (torch.arange(n) % variants)
         return points
 
-    real = drawn(150, 10)
-    half = float(figures(drawn(500, 10), real)[1]) / 2
-    for kinds, wider, expected in ((10, 1.0, False), (6, 1.0, False), (4, 1.0, True), (10, 2.0, False)):
-        recall = float(figures(drawn(500, kinds, wider), real)[1])
+    real = draws(150, 10)
+    half = float(figures(draws(500, 10), real)[1]) / 2
+    for variants, wider, expected in ((10, 1.0, False), (6, 1.0, False), (4, 1.0, True), (10, 2.0, False)):
+        recall = float(figures(draws(500, variants, wider), real)[1])
         assert Line(half, inf).collapsed(Outcome(frechet=0.0, recall=recall)) is expected
 
 

@@ -56,8 +56,8 @@ def test_every_command_fits_its_picture_and_says_so(
     assert main([*command.replace("RUN", str(run)).split(), *count, "--steps", "2", "--out", "out"]) == 0
     shape = "{}x{} (height x width)".format(*size)
     line = f"photo.png: cropped to the shape of the model's images and resized from 60x40 (height x width) to {shape} "
-    said = capsys.readouterr().out
-    assert f"{line}and made grey {words}\n" in said
+    message = capsys.readouterr().out
+    assert f"{line}and made grey {words}\n" in message
     assert np.asarray(Image.open("out/00000.png")).shape == (8, 12)
     if "vary" in command:
         assert np.array_equal(np.asarray(Image.open("out/00000.png")), grey(size))

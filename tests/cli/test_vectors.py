@@ -59,9 +59,9 @@ def refused(arguments: list[str], capsys) -> str:
     """The one line that they get."""
     capsys.readouterr()
     assert main(arguments) == 2
-    said = capsys.readouterr().err.strip()
-    assert len(said.splitlines()) == 1
-    return said
+    message = capsys.readouterr().err.strip()
+    assert len(message.splitlines()) == 1
+    return message
 
 
 def test_a_run_of_vectors_says_what_it_makes(trained: Path, on_rows: Path, rows: NDArray[np.float64], capsys) -> None:
@@ -123,8 +123,8 @@ def test_samples_made_otherwise_are_not_written_over(trained: Path, tmp_path: Pa
     mine = tmp_path / "mine"
     mine.mkdir()
     np.save(mine / "vectors.npy", np.arange(3))
-    said = refused(["sample", str(trained), "--out", str(mine)], capsys)
-    assert "vectors.npy, which was made with other settings" in said
+    message = refused(["sample", str(trained), "--out", str(mine)], capsys)
+    assert "vectors.npy, which was made with other settings" in message
     assert np.load(mine / "vectors.npy").tolist() == [0, 1, 2]
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
@@ -199,37 +199,39 @@ def test_a_resumed_run_wants_its_own_rows(on_rows: Path, tmp_path: Path, rows: N
     arguments = ["train", "ddpm", "--out", str(copy), "--resume", "--no-report", "--steps", "6"]
     for name, other in (("moved", rows + 1), ("stretched", 2 * rows), ("shorter", rows[:-1])):
         np.save(tmp_path / f"{name}.npy", other)
-        said = refused([*arguments, "--data", str(tmp_path / f"{name}.npy")], capsys)
-        assert "is not the data the run was started with" in said
+        message = refused([*arguments, "--data", str(tmp_path / f"{name}.npy")], capsys)
+        assert "is not the data the run was started with" in message
     np.save(tmp_path / "same.npy", rows)
     assert main([*arguments, "--data", str(tmp_path / "same.npy")]) == 0
 
 
 def test_data_of_another_dimension_are_refused(trained: Path, capsys) -> None:
     for command in ("evaluate", "nll", "explain"):
-        said = refused([command, str(trained), "--data", "heartbeat"], capsys)
-        assert "heartbeat has vectors (20,) of 2 levels, the model makes vectors (2,); give data of that kind" in said
-        said = refused([command, str(trained), "--data", "digits"], capsys)
-        assert "digits has images (1, 8, 8) of 17 levels, the model makes vectors (2,)" in said
+        message = refused([command, str(trained), "--data", "heartbeat"], capsys)
+        assert (
+            "heartbeat has vectors (20,) of 2 levels, the model makes vectors (2,); give data of that kind" in message
+        )
+        message = refused([command, str(trained), "--data", "digits"], capsys)
+        assert "digits has images (1, 8, 8) of 17 levels, the model makes vectors (2,)" in message
 
 
 def test_what_is_only_for_images_is_refused_by_name(trained: Path, capsys) -> None:
-    said = refused(["evaluate", str(trained), "--sweeps"], capsys)
-    assert "sweeps: does not apply to the evaluation of vectors; leave it out" in said
-    said = refused(["compare", str(trained), "--frechet", "-n", "4", "--steps", "2"], capsys)
-    assert f"{trained}: is a model of vectors, and this is for images; choose such a run" in said
-    said = refused(["explain", "recognition", "--data", "swiss-roll"], capsys)
-    assert "swiss-roll holds vectors, and images are needed here" in said
+    message = refused(["evaluate", str(trained), "--sweeps"], capsys)
+    assert "sweeps: does not apply to the evaluation of vectors; leave it out" in message
+    message = refused(["compare", str(trained), "--frechet", "-n", "4", "--steps", "2"], capsys)
+    assert f"{trained}: is a model of vectors, and this is for images; choose such a run" in message
+    message = refused(["explain", "recognition", "--data", "swiss-roll"], capsys)
+    assert "swiss-roll holds vectors, and images are needed here" in message
 
 
 def test_a_network_for_images_is_refused_on_vectors(tmp_path: Path, capsys) -> None:
     out = ["--out", str(tmp_path / "run")]
-    said = refused(["train", "ddpm", "--data", "swiss-roll", "--set=network=unet", *out], capsys)
-    assert "network=unet: takes images, not data of shape (2,); set network=mlp" in said
-    said = refused(["train", "ddpm", "--data", "digits", "--set=network=mlp", *out], capsys)
-    assert "network=mlp: takes vectors, not data of shape (1, 8, 8); set network=unet" in said
-    said = refused(["train", "ddpm", "--data", "swiss-roll", "--set=data.flip=true", *out], capsys)
-    assert "data.flip: swiss-roll holds vectors, which have none; leave it out" in said
+    message = refused(["train", "ddpm", "--data", "swiss-roll", "--set=network=unet", *out], capsys)
+    assert "network=unet: takes images, not data of shape (2,); set network=mlp" in message
+    message = refused(["train", "ddpm", "--data", "digits", "--set=network=mlp", *out], capsys)
+    assert "network=mlp: takes vectors, not data of shape (1, 8, 8); set network=unet" in message
+    message = refused(["train", "ddpm", "--data", "swiss-roll", "--set=data.flip=true", *out], capsys)
+    assert "data.flip: swiss-roll holds vectors, which have none; leave it out" in message
     assert not (tmp_path / "run").exists()
 
 

@@ -158,12 +158,12 @@ def test_what_is_said_depends_on_seed_step_and_position_alone(config) -> None:
 
 def test_a_masked_image_is_its_known_pixels_and_where_they_are() -> None:
     x_0 = images()
-    said = conditioner_of(MaskedConditioning(0.0), x_0).of_data(batch(), x_0, 0)["masked"]
-    there = said[:, 3:]
+    message = conditioner_of(MaskedConditioning(0.0), x_0).of_data(batch(), x_0, 0)["masked"]
+    there = message[:, 3:]
     assert set(there.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(said[:, :3], x_0 * there)
+    assert torch.equal(message[:, :3], x_0 * there)
     masks = training_masks(batch().uniforms(Purpose.CONDITION_DROPOUT, 2 + DRAWS)[:, 2:], (8, 8))
-    assert torch.equal(said, masked(x_0, masks))
+    assert torch.equal(message, masked(x_0, masks))
     assert torch.equal(there[:, 0] == 1, ~masks)
 
 
@@ -184,8 +184,8 @@ def test_a_small_image_is_noised_by_what_the_network_is_told() -> None:
     """Half of all not at all, the others evenly up to the most; the variance is that of the formula."""
     n, x_0 = 20_000, torch.full((20_000, 1, 2, 2), 0.8)
     config = SmallConditioning(2, noise=0.6, dropout=0.0)
-    said = conditioner_of(config, x_0).of_data(batch(n), x_0, 0)
-    s, image = said["small_noise"], said["small"]
+    message = conditioner_of(config, x_0).of_data(batch(n), x_0, 0)
+    s, image = message["small_noise"], message["small"]
     clean = s == 0
     assert abs(float(clean.double().mean()) - CLEAN) <= 4 * 0.5 / n**0.5
     assert bool(torch.isclose(image[clean][:, 0], torch.tensor(0.8)).all())
@@ -210,32 +210,36 @@ def test_noising_begins_with_the_image_and_ends_with_noise() -> None:
 def test_a_network_hears_each_samples_own_image_and_zeros_say_nothing(kind: str) -> None:
     denoiser = denoiser_of(f"conditioning={kind}")
     x, side = images(3), 4 if kind == "small" else 8
-    said = known(images(3, 1 if kind == "grey" else 3, side))
-    together = denoiser.bind(Condition({kind: said}))(x, 0.5).clean
+    message = known(images(3, 1 if kind == "grey" else 3, side))
+    together = denoiser.bind(Condition({kind: message}))(x, 0.5).clean
     for k in range(3):
-        alone = denoiser.bind(Condition({kind: said[k : k + 1]}))(x[k : k + 1], 0.5).clean
+        alone = denoiser.bind(Condition({kind: message[k : k + 1]}))(x[k : k + 1], 0.5).clean
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-5, atol=1e-5)
     assert all(float((together[k] - denoiser(x, 0.5).clean[k]).abs().max()) > 1e-2 for k in range(3))
-    nothing = denoiser.bind(Condition({kind: torch.zeros_like(said)}))(x, 0.5).clean
+    nothing = denoiser.bind(Condition({kind: torch.zeros_like(message)}))(x, 0.5).clean
     assert torch.equal(nothing, denoiser(x, 0.5).clean)
-    assert torch.equal(denoiser.conditioner.null(x)[kind], torch.zeros_like(said))
+    assert torch.equal(denoiser.conditioner.null(x)[kind], torch.zeros_like(message))
 
 
 def test_a_small_image_lies_over_the_large_one() -> None:
     """Enlarged by Keys' kernel a linear ramp stays that ramp, away from the rim; what is known is known all over."""
     ramp = torch.arange(8.0).expand(1, 1, 8, 8) / 8
-    told = conditioner_of(SmallConditioning(2), torch.zeros(1, 1, 16, 16))(Condition(small=known(ramp))).image
-    assert told.shape == (1, 2, 16, 16)
-    torch.testing.assert_close(told[0, 0, 5, 4:12], (torch.arange(4.0, 12.0) - 0.5) / 16, rtol=0, atol=1e-6)
-    torch.testing.assert_close(told[0, 1], torch.ones(16, 16))
+    network_condition = conditioner_of(SmallConditioning(2), torch.zeros(1, 1, 16, 16))(
+        Condition(small=known(ramp))
+    ).image
+    assert network_condition.shape == (1, 2, 16, 16)
+    torch.testing.assert_close(
+        network_condition[0, 0, 5, 4:12], (torch.arange(4.0, 12.0) - 0.5) / 16, rtol=0, atol=1e-6
+    )
+    torch.testing.assert_close(network_condition[0, 1], torch.ones(16, 16))
 
 
 def test_how_noisy_the_image_is_is_heard_too() -> None:
     denoiser = denoiser_of("conditioning=small", "conditioning.noise=0.5")
-    x, said = images(2), known(images(2, 3, 4))
+    x, message = images(2), known(images(2, 3, 4))
 
     def answer(s: float) -> torch.Tensor:
-        return denoiser.bind(Condition(small=said, small_noise=torch.tensor([s, s])))(x, 0.5).clean
+        return denoiser.bind(Condition(small=message, small_noise=torch.tensor([s, s])))(x, 0.5).clean
 
     answers = [answer(s) for s in (0.0, 0.1, 0.5)]
     assert all(float((answers[a] - answers[b]).abs().max()) > 1e-3 for a, b in ((0, 1), (1, 2), (0, 2)))
@@ -346,10 +350,10 @@ def test_a_samples_values_are_left_out_together() -> None:
     conditioner.fit(columns(torch.from_numpy(values)))
     places = np.arange(200)
     chosen = Batch(None, torch.zeros(0), places + 200, places, 2, 0)
-    said = conditioner.of_data(chosen, torch.zeros(0), 0)["values"]
+    message = conditioner.of_data(chosen, torch.zeros(0), 0)["values"]
     left_out = chosen.uniforms(Purpose.CONDITION_DROPOUT, 1)[:, 0] < 0.4
-    assert bool(said[left_out].isnan().all())
-    assert torch.equal(said[~left_out], torch.from_numpy(values[200:400])[~left_out])
+    assert bool(message[left_out].isnan().all())
+    assert torch.equal(message[~left_out], torch.from_numpy(values[200:400])[~left_out])
 
 
 # --- training and sampling
@@ -394,8 +398,8 @@ def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path,
     trainer, kept = build_trainer(description, data, RunFolder(tmp_path), "cpu", Events())
     items = np.arange(32)
     trainer.objective(batch_of(kept, items, items, step=1, seed=0, flip=True))
-    said, x_0 = seen[0]
-    torch.testing.assert_close(said["small"][:, :1], box(8, 8, 2)(x_0))
+    message, x_0 = seen[0]
+    torch.testing.assert_close(message["small"][:, :1], box(8, 8, 2)(x_0))
     plain = kept.batch(items)
     mirrored = [k for k in range(32) if torch.equal(x_0[k], plain[k].flip(-1)) and not torch.equal(x_0[k], plain[k])]
     assert 5 < len(mirrored) < 27
@@ -403,11 +407,11 @@ def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path,
 
 def test_a_sample_is_told_its_own_condition_whatever_the_batch() -> None:
     model = conditioned_model("inpaint")
-    said = Condition(masked=masked(images(3), torch.rand(3, 8, 8, generator=generator()) < 0.5))
-    whole = model.sample(3, condition=said)
-    parts = torch.cat([model.sample(1, start=k, condition=said.rows(slice(k, k + 1))) for k in range(3)])
+    message = Condition(masked=masked(images(3), torch.rand(3, 8, 8, generator=generator()) < 0.5))
+    whole = model.sample(3, condition=message)
+    parts = torch.cat([model.sample(1, start=k, condition=message.rows(slice(k, k + 1))) for k in range(3)])
     torch.testing.assert_close(whole, parts, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(model.sample(3, condition=said, batch_size=2), whole, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(model.sample(3, condition=message, batch_size=2), whole, rtol=1e-3, atol=1e-3)
     assert float((whole - model.sample(3)).abs().amax((1, 2, 3)).min()) > 0.01
 
 
@@ -465,18 +469,18 @@ def test_only_the_dropout_is_no_part_of_a_models_identity() -> None:
 def test_values_are_asked_for_by_name(tmp_path: Path, capsys) -> None:
     """Those of which nothing is said are left open; the file says what was asked, and mistakes get one line."""
     model = conditioned_model("ddpm", "conditioning=values", "conditioning.names=brightness,contrast")
-    said = model.condition_of(range(3), None, {"values": {"contrast": 0.25}})["values"]
-    assert said.shape == (3, 2)
-    assert bool(said[:, 0].isnan().all())
-    assert said[:, 1].tolist() == [0.25] * 3
+    message = model.condition_of(range(3), None, {"values": {"contrast": 0.25}})["values"]
+    assert message.shape == (3, 2)
+    assert bool(message[:, 0].isnan().all())
+    assert message[:, 1].tolist() == [0.25] * 3
     model.save(tmp_path / "run")
     command = ["sample", str(tmp_path / "run"), "-n", "2", "--out", str(tmp_path / "out")]
     assert main([*command, "--value", "brightness=0.5", "--value", "contrast=0.25", "--guidance", "1"]) == 0
     made = model.sample(2, condition={"values": {"brightness": 0.5, "contrast": 0.25}}, guidance=1.0)
     first = Image.open(tmp_path / "out/00000.png")
     assert np.array_equal(np.asarray(first), model.pixels.to_bytes(made)[0].permute(1, 2, 0).numpy())
-    told = json.loads(first.text["sumi"])
-    assert {"brightness": 0.5, "contrast": 0.25, "guidance": 1.0}.items() <= told.items()
+    network_condition = json.loads(first.text["sumi"])
+    assert {"brightness": 0.5, "contrast": 0.25, "guidance": 1.0}.items() <= network_condition.items()
     capsys.readouterr()
     for wrong, answer in (
         ("brightness", "--value brightness: is not of the form NAME=NUMBER"),

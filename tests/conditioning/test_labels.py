@@ -96,8 +96,8 @@ def test_each_sample_is_told_its_own_label(labelled) -> None:
             torch.testing.assert_close(together[k : k + 1], alone[labels[k]], rtol=1e-5, atol=1e-5)
             assert all(float((alone[a] - alone[b]).abs().max()) > 1e-3 for a, b in ((0, 1), (0, 2), (1, 2)))
         c = denoiser.parameterization.coefficients(noise_level(SCHEDULE, t))
-        said = Condition(labels=labels)
-        assert torch.equal(denoiser.bind(said).predict(x, c), denoiser.predict(x, c, said))
+        message = Condition(labels=labels)
+        assert torch.equal(denoiser.bind(message).predict(x, c), denoiser.predict(x, c, message))
 
 
 def test_saying_nothing_is_the_null_label(labelled) -> None:
@@ -129,21 +129,21 @@ def test_a_label_is_left_out_by_seed_step_and_position_alone() -> None:
     """u(seed, step, position) < p: the same in any batch, in any order, whatever the item."""
     labels = LabelConditioner("0123456789", 4, dropout=0.3)
     places = uniform(5, range(64), 7, Purpose.CONDITION_DROPOUT)
-    told = labels.of_data(labelled_batch(range(64), 7, seed=5), NO_PIXELS, 0)["labels"]
+    given = labels.of_data(labelled_batch(range(64), 7, seed=5), NO_PIXELS, 0)["labels"]
     for k in (0, 13, 63):
         alone = labels.of_data(labelled_batch([k], 7, seed=5), NO_PIXELS, 0)["labels"]
-        assert torch.equal(alone, told[k : k + 1])
-    assert torch.equal(told == 10, places < 0.3)
-    assert torch.equal(told[places >= 0.3], torch.arange(64)[places >= 0.3] % 10)
-    assert told.dtype == torch.int64
+        assert torch.equal(alone, given[k : k + 1])
+    assert torch.equal(given == 10, places < 0.3)
+    assert torch.equal(given[places >= 0.3], torch.arange(64)[places >= 0.3] % 10)
+    assert given.dtype == torch.int64
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1, 0.5])
 def test_the_share_that_is_left_out_is_the_one_asked_for(dropout: float) -> None:
     """Of 10,000, within four standard deviations; none at 0."""
     labels = LabelConditioner("0123456789", 4, dropout=dropout)
-    told = labels.of_data(labelled_batch(range(10_000), 1), NO_PIXELS, 0)["labels"]
-    share = float((told == 10).double().mean())
+    given = labels.of_data(labelled_batch(range(10_000), 1), NO_PIXELS, 0)["labels"]
+    share = float((given == 10).double().mean())
     assert abs(share - dropout) <= 4 * (dropout * (1 - dropout) / 10_000) ** 0.5
 
 
@@ -158,7 +158,7 @@ def test_what_training_tells_the_network(tmp_path: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(LabelConditioner, "forward", record)
 
-    def told(step: int, positions: list[int], seed: int = 0) -> torch.Tensor:
+    def given(step: int, positions: list[int], seed: int = 0) -> torch.Tensor:
         trainer = trainer_of(tmp_path, "conditioning.dropout=0.5", seed=seed)
         items = np.array(positions) * 3
         seen.clear()
@@ -167,10 +167,10 @@ def test_what_training_tells_the_network(tmp_path: Path, monkeypatch) -> None:
         assert torch.equal(seen[0], torch.where(dropped, 10, torch.from_numpy(trainer.data.labels[items])))
         return seen[0]
 
-    whole = told(3, list(range(32)))
-    assert torch.equal(torch.cat([told(3, [0, 1, 2]), told(3, list(range(3, 32)))]), whole)
-    assert not torch.equal(told(4, list(range(32))) == 10, whole == 10)
-    assert not torch.equal(told(3, list(range(32)), seed=1) == 10, whole == 10)
+    whole = given(3, list(range(32)))
+    assert torch.equal(torch.cat([given(3, [0, 1, 2]), given(3, list(range(3, 32)))]), whole)
+    assert not torch.equal(given(4, list(range(32))) == 10, whole == 10)
+    assert not torch.equal(given(3, list(range(32)), seed=1) == 10, whole == 10)
 
 
 def test_the_null_vector_learns_from_what_is_left_out_and_the_classes_from_the_rest(tmp_path: Path) -> None:
@@ -180,9 +180,9 @@ def test_the_null_vector_learns_from_what_is_left_out_and_the_classes_from_the_r
         module, items = scrambled(trainer.model), np.arange(16)
         trainer.objective(batch_of(trainer.data, items, items, step=1, seed=0)).sum().backward()
         left_out = uniform(0, range(16), 1, Purpose.CONDITION_DROPOUT) < dropout
-        told = torch.where(left_out, 10, torch.from_numpy(trainer.data.labels[items]))
+        given = torch.where(left_out, 10, torch.from_numpy(trainer.data.labels[items]))
         moved = module.conditioner["labels"].table.weight.grad.abs().sum(1) > 0
-        assert torch.equal(moved, torch.isin(torch.arange(11), told))
+        assert torch.equal(moved, torch.isin(torch.arange(11), given))
         assert bool(moved[10]) == (dropout > 0)
 
 

@@ -217,10 +217,10 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_an_array_that_will_not_do_is_refused_by_name(tmp_path: Path, case: str) -> None:
     array, why = REFUSED[case]
-    said = one_line(saved(tmp_path, array))
-    assert said.startswith("data.source: ")
-    assert "mine.npy" in said
-    assert why in said
+    message = one_line(saved(tmp_path, array))
+    assert message.startswith("data.source: ")
+    assert "mine.npy" in message
+    assert why in message
 
 
 def test_a_file_that_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
@@ -233,9 +233,9 @@ def test_a_file_that_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
     huge = whole.replace(b"(50, 2), }" + b" " * 12, b"(5000000000000000, 2), }"[:22])
     for content in (b"", b"words", whole[:-9], whole[:20], b"PK\x03\x04 no archive", header, huge):
         file.write_bytes(content)
-        said = one_line(DataConfig(str(file)))
-        assert said.startswith(f"data.source: {file} cannot be read as .npy (")
-        assert said.endswith("save it with numpy.save")
+        message = one_line(DataConfig(str(file)))
+        assert message.startswith(f"data.source: {file} cannot be read as .npy (")
+        assert message.endswith("save it with numpy.save")
     with file.open("wb") as archive:
         np.savez(archive, a=np.ones(3), b=np.ones(3))
     assert "holds a, b; name the array" in one_line(DataConfig(str(file)))
@@ -253,8 +253,8 @@ def test_a_file_that_is_missing_or_of_another_kind_is_refused(tmp_path: Path) ->
 def test_fields_of_images_are_refused(tmp_path: Path, source: str, change: dict) -> None:
     if source == "mine.npy":
         source = saved(tmp_path, np.arange(10)).source
-    said = one_line(replace(DataConfig(source), **change))
-    assert said == f"data.{next(iter(change))}: {source} holds vectors, which have none; leave it out"
+    message = one_line(replace(DataConfig(source), **change))
+    assert message == f"data.{next(iter(change))}: {source} holds vectors, which have none; leave it out"
 
 
 def test_where_images_are_needed_vectors_are_refused() -> None:

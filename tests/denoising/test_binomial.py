@@ -219,7 +219,7 @@ class Table(nn.Module):
         self.logits = nn.Parameter(logits)
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        self.told = c_noise
+        self.condition = c_noise
         return self.logits * torch.ones_like(x)
 
 
@@ -227,13 +227,13 @@ def test_a_network_is_read_as_log_odds() -> None:
     """x̂_0 = tanh(logit/2), told 1000 t - 1; beside it the mean and deviation of x_t, and Var(x_0 | x_t)."""
     denoiser = BinomialDenoiser(Table(torch.tensor([-2.0, 0.0, 50.0])), ERASING, trained_steps=10)
     x_t = torch.ones(2, 3)
-    for t, told in ((0.3, [299.0, 299.0]), (torch.tensor([0.3, 1.0]), [299.0, 999.0])):
+    for t, condition in ((0.3, [299.0, 299.0]), (torch.tensor([0.3, 1.0]), [299.0, 999.0])):
         denoised = denoiser(x_t, t)
-        assert denoiser.network.told.tolist() == pytest.approx(told)
+        assert denoiser.network.condition.tolist() == pytest.approx(condition)
         p = special.expit([-2.0, 0.0, 50.0])
         np.testing.assert_allclose(denoised.clean[0].detach(), 2 * p - 1, atol=1e-7)
         np.testing.assert_allclose(denoised.clean_variance[0].detach(), 4 * p * (1 - p), atol=1e-7)
-        a = torch.tensor([0.7, 1 - told[1] / 1000 - 1e-3])[:, None]
+        a = torch.tensor([0.7, 1 - condition[1] / 1000 - 1e-3])[:, None]
         torch.testing.assert_close(denoised.alpha * x_t, a * x_t)
         torch.testing.assert_close(denoised.sigma * x_t, (1 - a**2).sqrt() * x_t)
     assert denoiser.trained_steps == 10
@@ -370,8 +370,8 @@ def test_a_trained_network_makes_heartbeats_and_completes_them() -> None:
     start = draw(torch.zeros(count, 20), noise(0, Purpose.START))
     made = are_heartbeats(sample(denoiser, BinomialAncestral(), grid(steps), start, noise))
     table = known_bits(torch.ones(20), torch.arange(20) == 7)
-    told = ConditionedBits(denoiser, table)
-    completed = are_heartbeats(sample(told, BinomialAncestral(), grid(steps), start, noise))
+    condition = ConditionedBits(denoiser, table)
+    completed = are_heartbeats(sample(condition, BinomialAncestral(), grid(steps), start, noise))
     assert 0.0 < surplus < 0.3
     assert made.any(1).float().mean() >= 0.95
     assert made.float().mean(0).min() > 0.1  # all phases

@@ -58,7 +58,7 @@ class Fixed(torch.nn.Module):
         self.output = output
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
-        self.asked = x, c_noise
+        self.requested = x, c_noise
         return self.output
 
 
@@ -98,7 +98,7 @@ def test_floats_for_the_batch_equal_tensors_for_each(parameterization) -> None:
     one = denoiser(x, 0.37)
     torch.testing.assert_close(one.clean, together.clean, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(one.score, together.score, rtol=1e-13, atol=1e-13)
-    assert denoiser.network.asked[1].shape == (5,)
+    assert denoiser.network.requested[1].shape == (5,)
 
 
 def test_the_network_is_told_the_index_of_the_chain() -> None:
@@ -106,8 +106,8 @@ def test_the_network_is_told_the_index_of_the_chain() -> None:
     denoiser = NetworkDenoiser(Fixed(x), SCHEDULES[0], PredictNoise(), trained_steps=1000)
     for index in (0, 499, 999):
         denoiser(x, (index + 1) / 1000)
-        assert denoiser.network.asked[1].tolist() == pytest.approx([index] * 5, abs=1e-9)
-        assert torch.equal(denoiser.network.asked[0], x)
+        assert denoiser.network.requested[1].tolist() == pytest.approx([index] * 5, abs=1e-9)
+        assert torch.equal(denoiser.network.requested[0], x)
 
 
 def test_denoised_views_agree_with_their_definitions() -> None:

@@ -60,9 +60,9 @@ def test_the_steps_variance_is_the_papers_mixture_at_every_step(name: str, v: fl
     """Σ = exp(v log β + (1 - v) log β̃), also outside of [0, 1] and for i = 1, to 1e-9: noise_fraction keeps 12."""
     schedule = CHAINS[name]
     beta, small = betas(schedule)
-    said = torch.full((1, 3), 2 * v - 1, dtype=torch.float64)
+    message = torch.full((1, 3), 2 * v - 1, dtype=torch.float64)
     for i in range(1, STEPS + 1):
-        found = step_variance(schedule, i, clean_variance(said, noise_level(schedule, i / STEPS), schedule, STEPS))
+        found = step_variance(schedule, i, clean_variance(message, noise_level(schedule, i / STEPS), schedule, STEPS))
         expected = np.exp(v * np.log(beta[i - 1]) + (1 - v) * np.log(small[i - 1]))
         assert found.shape == (1, 3)
         assert found.tolist()[0] == pytest.approx([expected] * 3, rel=1e-9)
@@ -96,9 +96,9 @@ def test_nothing_and_all_of_it_are_the_two_fixed_variances(name: str) -> None:
     times = torch.arange(1, STEPS + 1, dtype=torch.float64) / STEPS
     none, half, less, whole = (
         clean_variance(
-            torch.full((STEPS, 1), said, dtype=torch.float64), noise_level(schedule, times), schedule, STEPS
+            torch.full((STEPS, 1), message, dtype=torch.float64), noise_level(schedule, times), schedule, STEPS
         )[:, 0]
-        for said in (-1.0, 0.0, -2.0, 1.0)
+        for message in (-1.0, 0.0, -2.0, 1.0)
     )
     assert none[1:].tolist() == [0.0] * (STEPS - 1)
     assert none[0].item() == pytest.approx(small[1], rel=1e-9)
@@ -112,22 +112,24 @@ def test_nothing_and_all_of_it_are_the_two_fixed_variances(name: str) -> None:
 def test_floats_and_tensors_agree(name: str) -> None:
     """A sampler's one level for all, and a batch in training whose samples are each at their own step."""
     schedule = CHAINS[name]
-    said = torch.randn(STEPS, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    message = torch.randn(STEPS, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     times = torch.arange(1, STEPS + 1, dtype=torch.float64) / STEPS
-    together = clean_variance(said, noise_level(schedule, times), schedule, STEPS)
-    later = clean_variance(said[1:], noise_level(schedule, times[1:]), schedule, STEPS)
-    assert together.shape == said.shape
+    together = clean_variance(message, noise_level(schedule, times), schedule, STEPS)
+    later = clean_variance(message[1:], noise_level(schedule, times[1:]), schedule, STEPS)
+    assert together.shape == message.shape
     torch.testing.assert_close(together[1:], later, rtol=1e-12, atol=0)
     for i, t in enumerate(times.tolist()):
-        alone = clean_variance(said[i : i + 1], noise_level(schedule, t), schedule, STEPS)
+        alone = clean_variance(message[i : i + 1], noise_level(schedule, t), schedule, STEPS)
         torch.testing.assert_close(alone[0], together[i], rtol=1e-12, atol=1e-15)
 
 
 def test_a_chain_of_one_step_has_its_own_noise() -> None:
     """No second step, so no other variance: sigma_1² whatever v."""
     schedule = LinearBeta(steps=1, beta_start=0.3, beta_end=0.3).build()
-    said = torch.tensor([[-1.0], [0.0], [5.0]], dtype=torch.float64)
-    assert clean_variance(said, noise_level(schedule, 1.0), schedule, 1).flatten().tolist() == pytest.approx([0.3] * 3)
+    message = torch.tensor([[-1.0], [0.0], [5.0]], dtype=torch.float64)
+    assert clean_variance(message, noise_level(schedule, 1.0), schedule, 1).flatten().tolist() == pytest.approx(
+        [0.3] * 3
+    )
 
 
 def test_it_needs_no_preserved_variance() -> None:
@@ -137,8 +139,8 @@ def test_it_needs_no_preserved_variance() -> None:
     for i in (2, 9, STEPS):
         beta = sigma[i - 1] ** 2 - sigma[i - 2] ** 2
         small = beta * sigma[i - 2] ** 2 / sigma[i - 1] ** 2
-        said = torch.full((1, 1), 0.4, dtype=torch.float64)  # v = 0.7
-        found = step_variance(schedule, i, clean_variance(said, noise_level(schedule, i / STEPS), schedule, STEPS))
+        message = torch.full((1, 1), 0.4, dtype=torch.float64)  # v = 0.7
+        found = step_variance(schedule, i, clean_variance(message, noise_level(schedule, i / STEPS), schedule, STEPS))
         assert found.item() == pytest.approx(beta**0.7 * small**0.3, rel=1e-9)
     first = clean_variance(torch.full((1, 1), 1.0).double(), noise_level(schedule, 1 / STEPS), schedule, STEPS)
     assert first.item() == pytest.approx(sigma[0] ** 2)
@@ -150,12 +152,12 @@ def test_it_needs_no_preserved_variance() -> None:
 class Halves(nn.Module):
     """Says tanh of its input as F, and ``said`` as the other half."""
 
-    def __init__(self, said: float) -> None:
+    def __init__(self, message: float) -> None:
         super().__init__()
-        self.said = said
+        self.message = message
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        return torch.cat([x.tanh(), torch.full_like(x, self.said)], 1)
+        return torch.cat([x.tanh(), torch.full_like(x, self.message)], 1)
 
 
 class Known:

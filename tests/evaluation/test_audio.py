@@ -53,13 +53,13 @@ def test_levels_are_those_of_the_clips() -> None:
 @pytest.fixture(scope="module")
 def tones() -> AudioDataset:
     rng, t = np.random.default_rng(0), np.arange(1024) / 4000
-    kinds = np.arange(120) % 2
-    pitch = np.where(kinds == 0, 300, 1200) * rng.uniform(0.9, 1.1, 120)
+    variants = np.arange(120) % 2
+    pitch = np.where(variants == 0, 300, 1200) * rng.uniform(0.9, 1.1, 120)
     x = rng.uniform(0.2, 0.8, (120, 1)) * np.sin(2 * np.pi * pitch[:, None] * t + rng.uniform(0, 6, (120, 1)))
     x += 0.05 * rng.standard_normal(x.shape)
     keys = tuple(map(str, range(120)))
     splits = tuple("test" if i >= 90 else "train" for i in range(120))
-    return AudioDataset(to_levels(x), 4000, keys, kinds.astype(np.int64), ("low", "high"), splits=splits)
+    return AudioDataset(to_levels(x), 4000, keys, variants.astype(np.int64), ("low", "high"), splits=splits)
 
 
 def test_training_clips_are_copies_near_real_ones_and_heard_as_what_they_are(

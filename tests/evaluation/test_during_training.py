@@ -57,11 +57,11 @@ def test_a_loss_that_rises_on_held_out_images_is_said_once(
         return [Errors(-1.0, 1.0, each, each), Errors(1.0, 3.0, 2 * each, each)]
 
     monkeypatch.setattr(during_training, "errors_by_log_snr", errors)
-    said: list[str] = []
-    checks = Checks(*noise_pictures().split(0.5), said.append)
+    message: list[str] = []
+    checks = Checks(*noise_pictures().split(0.5), message.append)
     lines = [checks(replace_step(learned, step)) for step in range(1, 7)]
     assert [line.get("rises_since") for line in lines] == [None, None, None, None, 2, 2]
-    assert [line for line in said if "loss on held-out" in line] == [
+    assert [line for line in message if "loss on held-out" in line] == [
         f"step 5: the loss on held-out images is {0.3 / (0.8 + own.mean()):.1%} (± 0.0%) above that of step 2: from "
         "there on it learns its training images by heart; stop here and use --checkpoint 2, if it is kept"
     ]
@@ -101,14 +101,14 @@ def test_copies_are_counted(learned: DiffusionModel, monkeypatch: pytest.MonkeyP
     """All of the samples are, where the model gives training images."""
     model = learned
     train_images, held_out = noise_pictures().split(0.5)
-    said: list[str] = []
+    message: list[str] = []
     given = train_images.batch(np.arange(during_training.SAMPLES))
     monkeypatch.setattr(type(model), "sample", lambda *_, **__: given)
-    found = Checks(train_images, held_out, said.append)(model)
+    found = Checks(train_images, held_out, message.append)(model)
     assert (found["copies"], found["samples"]) == (16, 16)
-    assert f"step {model.step}: 16 of 16 samples are copies of training images" in said
+    assert f"step {model.step}: 16 of 16 samples are copies of training images" in message
     monkeypatch.setattr(type(model), "sample", lambda *_, **__: held_out.batch(np.arange(16)))
-    assert Checks(train_images, held_out, said.append)(model)["copies"] <= 1
+    assert Checks(train_images, held_out, message.append)(model)["copies"] <= 1
 
 
 def test_checks_change_no_weight(tmp_path: Path) -> None:

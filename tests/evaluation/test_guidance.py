@@ -53,21 +53,21 @@ def test_each_method_has_its_own_scale(folder: Path) -> None:
     assert swept.settings["classifier-free"] == tuple(
         replace(model.config.sampling.guidance, scale=w) for w in (0, 1, 3)
     )
-    led, auto = swept.settings["by a classifier"], swept.settings["autoguidance"]
-    assert [(one.scale, one.classifier_scale, one.worse) for one in led] == [(1, s, None) for s in (0, 1, 3)]
-    assert all(one.classifier is not None for one in led)
+    guided_one, auto = swept.settings["by a classifier"], swept.settings["autoguidance"]
+    assert [(one.scale, one.classifier_scale, one.worse) for one in guided_one] == [(1, s, None) for s in (0, 1, 3)]
+    assert all(one.classifier is not None for one in guided_one)
     assert [(one.scale, one.classifier) for one in auto] == [(w, None) for w in (0, 1, 3)]
     assert all(one.worse is not None for one in auto)
-    said, x = Condition(labels=torch.tensor([1, 1, 2])), torch.randn(3, 1, 8, 8)
+    message, x = Condition(labels=torch.tensor([1, 1, 2])), torch.randn(3, 1, 8, 8)
 
     def answers(method: str, k: int) -> Tensor:
-        return model.denoiser(said, guidance=swept.settings[method][k])(x, 0.5).clean
+        return model.denoiser(message, guidance=swept.settings[method][k])(x, 0.5).clean
 
     plain = answers("classifier-free", 1)
     assert torch.equal(answers("by a classifier", 0), plain)
     assert torch.equal(answers("autoguidance", 1), plain)
     assert torch.equal(answers("classifier-free", 0), model.denoiser()(x, 0.5).clean)
-    worse = class_model(folder, "network.embedding=16").denoiser(said, guidance=1.0)
+    worse = class_model(folder, "network.embedding=16").denoiser(message, guidance=1.0)
     assert torch.equal(answers("autoguidance", 0), worse(x, 0.5).clean)
     far = [answers(method, 2) for method in swept.settings]
     assert all(not torch.equal(a, b) for a, b in zip(far, [plain, *far[:2]], strict=True))
@@ -80,8 +80,8 @@ def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypat
     model = digits_model(tmp_path, "conditioning=labels", "sampling.solver=unipc", "sampling.steps=7")
     images, _, order, held_out = training_part(model)
     known = torch.from_numpy(model.load_images().split(0.1)[1].labels)
-    asked, network = drawing(monkeypatch, held_out), random_features()
-    labels, told = torch.arange(60) % 10, list[tuple[str, int, int]]()
+    requested, network = drawing(monkeypatch, held_out), random_features()
+    labels, condition = torch.arange(60) % 10, list[tuple[str, int, int]]()
     swept = GuidanceSweep(
         (0.0, 2.0),
         {method: tuple(Guidance(w) for w in scales) for method, scales in (("a", (0.0, 2.0)), ("b", (5.0, 7.0)))},
@@ -95,12 +95,12 @@ def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypat
         labels=labels,
         held_out_labels=known,
         seed=0,
-        progress=lambda *count: told.append(count),
+        progress=lambda *count: condition.append(count),
     )
-    assert [one["guidance"] for one in asked] == [Guidance(w) for w in (0, 2, 5, 7)]
-    assert {(one["n"], one["seed"]) for one in asked} == {(60, 0)}
-    assert all(one["label"] is labels for one in asked)
-    assert list(dict.fromkeys(what for what, *_ in told)) == [
+    assert [one["guidance"] for one in requested] == [Guidance(w) for w in (0, 2, 5, 7)]
+    assert {(one["n"], one["seed"]) for one in requested} == {(60, 0)}
+    assert all(one["label"] is labels for one in requested)
+    assert list(dict.fromkeys(what for what, *_ in condition)) == [
         *("sampling a at 0", "sampling a at 2", "sampling b at 0", "sampling b at 2"),
     ]
     assert (found.solver, found.steps, list(found.methods)) == ("unipc", 7, ["a", "b"])
@@ -118,17 +118,17 @@ def test_every_set_is_of_one_noise_and_the_same_labels(tmp_path: Path, monkeypat
             (one.real, alike, alike[:60]),
         ):
             assert found_of["frechet"].value == pytest.approx(frechet_distance(frechet, real).value, abs=1e-4)
-            beside = precision_recall(variety, real, seed=0)
-            assert found_of["precision"].value == pytest.approx(beside.precision.value)
-            assert found_of["recall"].value == pytest.approx(beside.recall.value)
+            compared = precision_recall(variety, real, seed=0)
+            assert found_of["precision"].value == pytest.approx(compared.precision.value)
+            assert found_of["recall"].value == pytest.approx(compared.recall.value)
 
 
 def test_the_accuracy_is_of_each_sample_for_its_own_class() -> None:
     """A third are right of samples asked for otherwise, and pairs of one noise can be exchanged."""
     network, images = random_features(), torch.randn(90, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     taken = network.probabilities(images).argmax(1)
-    asked = torch.where(torch.arange(90) % 3 == 0, taken, (taken + 1) % 10)
-    measure = Accuracy(network, asked, images, taken)
+    requested = torch.where(torch.arange(90) % 3 == 0, taken, (taken + 1) % 10)
+    measure = Accuracy(network, requested, images, taken)
     kept = measure.kept(images)
     assert kept.tolist() == (torch.arange(90) % 3 == 0).tolist()
     assert measure.values(kept) == {"accuracy": pytest.approx(1 / 3)}
@@ -199,7 +199,7 @@ def test_other_classes_and_too_few_images_are_refused_at_once(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = digits_model(tmp_path, "conditioning=labels")
-    asked = drawing(monkeypatch, training_part(model)[3])
+    requested = drawing(monkeypatch, training_part(model)[3])
     with pytest.raises(
         InputError, match=r"^trade_off: too few images to measure distances: .*, 5 samples; at least 10, 10"
     ):
@@ -207,7 +207,7 @@ def test_other_classes_and_too_few_images_are_refused_at_once(
     three = class_model(folder / "told")  # classes that the digits do not have
     with pytest.raises(InputError, match=r"^trade_off: the images have other classes than the model"):
         evaluate(three, n=40, guidance=guidance_sweep(three))
-    assert asked == []
+    assert requested == []
     assert read_scales("0,1.5") == (0, 1.5)
 
 
@@ -271,18 +271,18 @@ def test_a_chart_has_each_point_in_its_place_with_its_scale() -> None:
     lines = {method: (sweep.values, sweep.lines) for method, sweep in KINDS.items()}
     names = {name: name for name in REAL}
     svg, _ = chart(lines, [("recall", "precision")], names=names, real=REAL)
-    drawn = [
+    draws = [
         np.array(re.findall(r"[ML] (\S+) (\S+)", path), float)
         for path in re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: var\(--(?!faint)', svg)
     ]
-    paths = [path for path in drawn if len(path) == 3 and np.ptp(path[:, 1]) > 0]  # those of the legend are level
+    paths = [path for path in draws if len(path) == 3 and np.ptp(path[:, 1]) > 0]  # those of the legend are level
     assert len(paths) == 2
     unit = (paths[0][0, 0] - paths[0][2, 0]) / 0.4, (paths[0][0, 1] - paths[0][2, 1]) / 0.25
     for path, sweep in zip(paths, KINDS.values(), strict=True):
         for place, x, y in zip(path, sweep.lines["recall"], sweep.lines["precision"], strict=True):
             wanted = paths[0][0] + np.array([(x.value - 0.8) * unit[0], -(y.value - 0.7) * unit[1]])
             np.testing.assert_allclose(place, wanted, atol=1e-3)
-    across, upright = [path for path in drawn if len(path) == 2][:2]
+    across, upright = [path for path in draws if len(path) == 2][:2]
     reach = 0.02 * np.array(unit)
     np.testing.assert_allclose(across, paths[0][0] + [[-reach[0], 0], [reach[0], 0]], atol=1e-3)
     np.testing.assert_allclose(upright, paths[0][0] + [[0, reach[1]], [0, -reach[1]]], atol=1e-3)
@@ -295,8 +295,8 @@ def test_the_axis_of_accuracy_gives_equal_room_to_equally_sure_shares() -> None:
     """arcsin √p: from 90 to 100 % as far as from 34 to 66 %; and 100 % has a place."""
     line = {"accuracy": estimates(0.0, 0.3419, 0.6581, 0.9, 1.0, by=0.0), "frechet": estimates(1, 1, 1, 1, 1)}
     svg, _ = chart({"a": ((0, 1, 2, 3, 4), line)}, [("accuracy", "frechet")], names={n: n for n in REAL}, real={})
-    drawn = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: var\(--first', svg)
-    (points,) = (p for p in (np.array(re.findall(r"[ML] (\S+) (\S+)", d), float) for d in drawn) if len(p) == 5)
+    draws = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: var\(--first', svg)
+    (points,) = (p for p in (np.array(re.findall(r"[ML] (\S+) (\S+)", d), float) for d in draws) if len(p) == 5)
     apart = np.diff(points[:, 0])
     assert apart[3] == pytest.approx(apart[1], rel=1e-3)
     assert apart.sum() == pytest.approx(apart[3] * (np.pi / 2) / (np.pi / 2 - np.arcsin(0.9**0.5)), rel=1e-3)

@@ -178,11 +178,11 @@ def test_blurred_samples_lack_detail(digits: dict[str, Tensor], network: Feature
 
 def test_what_is_going_on_is_told_to_the_end(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
     """Each part of the work counts up to its own total: features of all images, and each way a copy may be moved."""
-    told: list[tuple[str, int, int]] = []
+    condition: list[tuple[str, int, int]] = []
     samples, more = digits["perfect"][:200], [digits["perfect"][200:300], digits["perfect"][300:]]
     parts = samples, digits["training"], digits["held out"]
-    evaluate(*parts, network, more=more, more_count=200, progress=lambda *now: told.append(now))
-    ends = {what: (done, total) for what, done, total in told}
+    evaluate(*parts, network, more=more, more_count=200, progress=lambda *now: condition.append(now))
+    ends = {what: (done, total) for what, done, total in condition}
     looked = 400 + 2 * 397
     assert ends == {
         "computing features": (looked, looked),
@@ -190,7 +190,7 @@ def test_what_is_going_on_is_told_to_the_end(digits: dict[str, Tensor], network:
         "searching for copies": (18, 18),
     }
     for what in ends:
-        done = [now for name, now, _ in told if name == what]
+        done = [now for name, now, _ in condition if name == what]
         assert done == sorted(done)
 
 

@@ -18,8 +18,8 @@ def test_every_set_is_of_one_noise_and_of_the_labels_asked_for(tmp_path: Path, m
     """η by DDIM in the run's steps, then the run's solver in 5 to 20 steps, as many as its network knows."""
     model = digits_model(tmp_path, "sampling.solver=unipc", "sampling.steps=7", "schedule.steps=20", "times.steps=20")
     images, _, _, held_out = training_part(model)
-    asked = drawing(monkeypatch, held_out)
-    told: list[tuple[str, int, int]] = []
+    requested = drawing(monkeypatch, held_out)
+    condition: list[tuple[str, int, int]] = []
     labels = torch.arange(40) % 10
     found = sweep_sampler(
         model,
@@ -29,12 +29,12 @@ def test_every_set_is_of_one_noise_and_of_the_labels_asked_for(tmp_path: Path, m
         n=40,
         labels=labels,
         seed=6,
-        progress=lambda *count: told.append(count),
+        progress=lambda *count: condition.append(count),
     )
-    ways = [(one["solver"], one["steps"], one["eta"]) for one in asked]
+    ways = [(one["solver"], one["steps"], one["eta"]) for one in requested]
     assert ways[:5] == [("ddim", 7, eta) for eta in (0, 0.25, 0.5, 0.75, 1)]
     assert ways[5:] == [("unipc", steps, None) for steps in (5, 10, 20)]
-    for one in asked:
+    for one in requested:
         assert (one["n"], one["seed"]) == (40, 6)
         assert one["label"] is labels
     assert (found.eta_steps, found.solver) == (7, "unipc")
@@ -43,10 +43,10 @@ def test_every_set_is_of_one_noise_and_of_the_labels_asked_for(tmp_path: Path, m
     assert found.steps.lines.keys() == {"frechet", "detail"}
     for sweep in (found.eta, found.steps):
         assert set(sweep.p_values.values()) == {1}  # the same samples every time
-    named = list(dict.fromkeys(what for what, *_ in told))
+    named = list(dict.fromkeys(what for what, *_ in condition))
     assert named[:2] == ["sampling with η = 0", "sampling with η = 0.25"]
     assert named[5:7] == ["comparing η = 0 with η = 1", "sampling in 5 steps"]
-    assert told[-1] == ("comparing 5 steps with 20", 199, 199)
+    assert condition[-1] == ("comparing 5 steps with 20", 199, 199)
 
 
 @pytest.mark.slow
@@ -70,11 +70,11 @@ def test_the_report_has_both_sweeps_where_they_are_asked_for(tmp_path: Path, mon
 def test_too_few_images_for_sweeps_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = digits_model(tmp_path)
     images, _, _, held_out = training_part(model)
-    asked = drawing(monkeypatch, held_out)
+    requested = drawing(monkeypatch, held_out)
     with pytest.raises(
         InputError, match=r"^sweeps: too few images to measure distances: .*, 5 samples; at least 10, 10"
     ):
         evaluate(model, n=5, sweeps=True)
     with pytest.raises(InputError, match=r"^sweeps: 10 training images are too few to search for copies"):
         sweep_sampler(model, random_features(), images[:10], held_out, n=40)
-    assert asked == []
+    assert requested == []

@@ -108,8 +108,8 @@ def test_what_is_tuned_is_kept_and_used(model) -> None:
 
 
 def test_a_picture_of_a_comparison(model, tmp_path: Path) -> None:
-    drawn = draw_comparison(compare(model, ["adams", "ddim", "ddpm"], [3, 6], n=2), tmp_path / "c.png")
-    assert drawn.path.stat().st_size > 5000
+    draws = draw_comparison(compare(model, ["adams", "ddim", "ddpm"], [3, 6], n=2), tmp_path / "c.png")
+    assert draws.path.stat().st_size > 5000
 
 
 @pytest.mark.parametrize(

@@ -182,13 +182,13 @@ def test_the_words_name_what_changes_beyond_chance() -> None:
         f"2.0{space}% [-8.0,{space}12.0]",
     )
     assert table.rows[-1] == ("p", "0.2", "0.2", "0.2")
-    beside = replace(changed, real={"precision": Estimate(0.8, 0.7, 0.9)})
-    (table,) = randomness(beside, steps=50).tables
+    compared = replace(changed, real={"precision": Estimate(0.8, 0.7, 0.9)})
+    (table,) = randomness(compared, steps=50).tables
     assert table.rows[-2] == ("real images", "", f"80.0{space}% [70.0,{space}90.0]", "")
 
 
 @pytest.mark.parametrize(
-    ("p", "frechet", "detail", "said"),
+    ("p", "frechet", "detail", "message"),
     [
         (
             0.005,
@@ -222,11 +222,11 @@ def test_the_words_name_what_changes_beyond_chance() -> None:
     ],
 )
 def test_the_words_say_how_many_steps_are_enough(
-    p: float, frechet: tuple[float, ...], detail: tuple[float, ...], said: str
+    p: float, frechet: tuple[float, ...], detail: tuple[float, ...], message: str
 ) -> None:
     found = swept_by((5, 10, 20, 50, 100), p, frechet=frechet, detail=detail)
     section = number_of_steps(found, solver="adams")
-    assert plain(section).startswith(said)
+    assert plain(section).startswith(message)
     assert len(section.figures) == 2
 
 
@@ -234,8 +234,8 @@ def test_a_chart_has_each_value_in_its_place_and_the_real_one_dashed() -> None:
     """Points read from the SVG: at 5, 10 and 20 steps on a logarithmic axis 1, 0.5 and 0.25; real images at 0.5."""
     line = [Estimate(v, v - 0.1, v + 0.2) for v in (1.0, 0.5, 0.25)]
     chart = swept((5, 10, 20), {"a": line}, x="steps", y="", real={"a": 0.5, "b": 3.0}, times=100, logarithmic=True)
-    drawn = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke(.*?): var\(--first', chart)
-    points, dashed = (np.array(re.findall(r"[ML] (\S+) (\S+)", path), float) for path, _ in drawn)
+    draws = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke(.*?): var\(--first', chart)
+    points, dashed = (np.array(re.findall(r"[ML] (\S+) (\S+)", path), float) for path, _ in draws)
     assert np.ptp(np.diff(points[:, 0])) < 1e-3
     assert points[0, 1] - points[1, 1] == pytest.approx(2 * (points[1, 1] - points[2, 1]), abs=1e-3)
     assert dashed[:, 1] == pytest.approx([points[1, 1]] * 2, abs=1e-3)

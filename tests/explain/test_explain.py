@@ -48,10 +48,10 @@ def unlabelled(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_is_explained(name: str, unlabelled: str, tmp_path: Path) -> None:
-    drawn = list(explain(name, data=unlabelled, out=tmp_path / "out"))
-    assert [d.path.name for d in drawn][:3] == ["schedule.png", "noising.png", "correction.png"]
-    assert [d.path.name for d in drawn][3:] in ([], ["unscaled.png"])
-    for d in drawn:
+    sampled = list(explain(name, data=unlabelled, out=tmp_path / "out"))
+    assert [d.path.name for d in sampled][:3] == ["schedule.png", "noising.png", "correction.png"]
+    assert [d.path.name for d in sampled][3:] in ([], ["unscaled.png"])
+    for d in sampled:
         assert_is_a_picture(d.path)
 
 
@@ -89,9 +89,9 @@ def test_the_walk_spreads_as_the_marginal() -> None:
 
 def test_a_run_is_explained(tmp_path: Path) -> None:
     random_model(tmp_path / "run").save(tmp_path / "run")
-    drawn = list(explain(str(tmp_path / "run")))
-    assert [d.path.name for d in drawn][3:] == ["unscaled.png", "reverse.png", "loss_by_noise.png"]
-    for d in drawn:
+    sampled = list(explain(str(tmp_path / "run")))
+    assert [d.path.name for d in sampled][3:] == ["unscaled.png", "reverse.png", "loss_by_noise.png"]
+    for d in sampled:
         assert d.path.parent == tmp_path / "run" / "explain"
         assert_is_a_picture(d.path)
 
@@ -131,22 +131,22 @@ def test_a_baseline_is_explained_by_its_samples(recipe: str, settings: list[str]
     config = override(recipes.build(recipe, DataConfig(source="digits")), settings)
     description = RunDescription(config, ImageSpec(1, 8, 8, 17, ("0",)), "none", 0.5)
     config.wrap(description, config.build(description.items).model, 1, tmp_path).save(tmp_path / "run")
-    (drawn,) = explain(str(tmp_path / "run"), device="cpu")
-    assert drawn.path == tmp_path / "run/explain/samples.png"
-    assert_is_a_picture(drawn.path)
-    assert_is_a_picture(drawn.path.with_name("held_out.png"))
-    assert ("-log p of" in drawn.says) == (recipe != "gan")
+    (sampled,) = explain(str(tmp_path / "run"), device="cpu")
+    assert sampled.path == tmp_path / "run/explain/samples.png"
+    assert_is_a_picture(sampled.path)
+    assert_is_a_picture(sampled.path.with_name("held_out.png"))
+    assert ("-log p of" in sampled.says) == (recipe != "gan")
     if recipe == "pixelcnn":
-        assert float(re.findall(r"items: (\S+) ±", drawn.says)[0]) == pytest.approx(math.log2(17), abs=0.5)
+        assert float(re.findall(r"items: (\S+) ±", sampled.says)[0]) == pytest.approx(math.log2(17), abs=0.5)
 
 
 def test_a_classifier_is_explained_by_its_accuracy(tmp_path: Path) -> None:
     names = load_data(DataConfig(source="digits")).label_names
     new_classifier(tmp_path, names).save(tmp_path / "run")
-    (drawn,) = explain(str(tmp_path / "run"))
-    assert drawn.path == tmp_path / "run/explain/accuracy.png"
-    assert_is_a_picture(drawn.path)
-    assert re.match(r"accuracy on \d+ held-out images: [\d.]+ % at log-SNR 8, [\d.]+ % at -8;", drawn.says)
+    (sampled,) = explain(str(tmp_path / "run"))
+    assert sampled.path == tmp_path / "run/explain/accuracy.png"
+    assert_is_a_picture(sampled.path)
+    assert re.match(r"accuracy on \d+ held-out images: [\d.]+ % at log-SNR 8, [\d.]+ % at -8;", sampled.says)
 
 
 def test_a_subject_that_is_none_is_answered() -> None:

@@ -191,9 +191,9 @@ def test_recognition_begins_at_clean_accuracy_and_ends_at_guessing(
     assert found.guess == pytest.approx(0.1, abs=0.005)
     clean, noised = (recognition.half_way(found.t, a, found.guess) for a in (found.clean, found.noised))
     assert 0.1 < clean < noised < 0.45
-    drawn = recognition.draw_recognition(found, LINEAR, tmp_path / "recognition.png")
-    assert_is_a_picture(drawn.path)
-    assert f"at t = {clean:.2f}" in drawn.says
+    sampled = recognition.draw_recognition(found, LINEAR, tmp_path / "recognition.png")
+    assert_is_a_picture(sampled.path)
+    assert f"at t = {clean:.2f}" in sampled.says
 
 
 def test_images_to_learn_from_are_noised_by_seed_and_at_all_levels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,21 +306,21 @@ def test_a_comparison_is_a_function_of_its_seed_and_leaves_no_folder(
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))  # torch makes it with its first optimizer
-    told: list[str] = []
+    condition: list[str] = []
     monkeypatch.setattr(parameterizations, "TIMES", (1, 500, 1000))
     plans = parameterizations.PLANS
     once, again = (
-        parameterizations.compare(steps=2, samples=8, plans=which, count=lambda what, *_: told.append(what))
+        parameterizations.compare(steps=2, samples=8, plans=which, count=lambda what, *_: condition.append(what))
         for which in (plans, plans[1:2])
     )
     assert once[1:2] == again
     assert [m.plan for m in once] == list(parameterizations.PLANS)
     assert len({m.losses.mse_clean for m in once}) >= 3  # they did learn something different
-    assert "training v, weight SNR" in told
+    assert "training v, weight SNR" in condition
     assert not list((tmp_path / "temporary").iterdir())
-    drawn = parameterizations.draw_parameterizations(once, 2, tmp_path / "parameterizations.png")
-    assert_is_a_picture(drawn.path)
-    assert all(plan.label in drawn.says for plan in parameterizations.PLANS)
+    sampled = parameterizations.draw_parameterizations(once, 2, tmp_path / "parameterizations.png")
+    assert_is_a_picture(sampled.path)
+    assert all(plan.label in sampled.says for plan in parameterizations.PLANS)
 
 
 # one level of noise against many
@@ -363,9 +363,9 @@ def test_a_learned_score_is_wrong_where_there_was_no_data(tmp_path: Path) -> Non
     assert found.ends["one level, learned score"].share > 0.35
     many = found.ends["ten levels, learned score"]
     assert many.share == pytest.approx(0.2, abs=0.08)  # of a network that has hardly learned
-    drawn = low_density.draw_low_density(found, tmp_path / "low_density.png")
-    assert_is_a_picture(drawn.path)
-    assert f"{many.share:.3f} ± {many.error:.3f}" in drawn.says
+    sampled = low_density.draw_low_density(found, tmp_path / "low_density.png")
+    assert_is_a_picture(sampled.path)
+    assert f"{many.share:.3f} ± {many.error:.3f}" in sampled.says
 
 
 def test_the_dense_region_holds_most_mass_on_few_places() -> None:
@@ -425,9 +425,9 @@ def test_guided_samples_are_the_tempered_distribution_at_0_and_1_alone(tmp_path:
         ),
     )
     assert found[1].apart == pytest.approx(exact.statistic, abs=1e-3)  # the lattice's steps are 0.01
-    drawn = guided.draw_guided(axis, found, tmp_path / "guided.png")
-    assert_is_a_picture(drawn.path)
-    assert "w = 2: exact 0.54 ± 0.29; samples 0.71 ± 0.23; apart by 0.28" in drawn.says
+    sampled = guided.draw_guided(axis, found, tmp_path / "guided.png")
+    assert_is_a_picture(sampled.path)
+    assert "w = 2: exact 0.54 ± 0.29; samples 0.71 ± 0.23; apart by 0.28" in sampled.says
 
 
 def test_guided_samples_are_those_of_the_exact_denoisers() -> None:
@@ -443,9 +443,9 @@ def test_guided_samples_are_those_of_the_exact_denoisers() -> None:
 
 def test_laws_are_subjects(tmp_path: Path) -> None:
     assert list(LAWS) == ["unscaled", "reverse-kernel", "recognition", "parameterizations", "low-density", "guidance"]
-    (drawn,) = explain("unscaled", data="digits", out=tmp_path)
-    assert "ends at 11.05" in drawn.says
-    assert_is_a_picture(drawn.path)
+    (sampled,) = explain("unscaled", data="digits", out=tmp_path)
+    assert "ends at 11.05" in sampled.says
+    assert_is_a_picture(sampled.path)
     kernel, one_step = explain("reverse-kernel", data="digits", out=tmp_path)
     assert "0.76 in 1" in kernel.says
     assert "β^1.51" in kernel.says
@@ -469,15 +469,15 @@ def test_pictures_are_of_characters_and_networks_learn_digits(monkeypatch, tmp_p
 def test_a_schedule_on_labelled_images_says_when_they_are_recognised(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[Schedule] = []
+    requested: list[Schedule] = []
     accuracy = tuple(Estimate(value, value, value) for value in (1.0, 0.1))
     found = recognition.Recognition((0.0, 1.0), (inf, -10.0), accuracy, accuracy, 0.1, 432)
 
     def recognise(_, schedule: Schedule, **__) -> recognition.Recognition:
-        asked.append(schedule)
+        requested.append(schedule)
         return found
 
     monkeypatch.setattr("sumi.explain.explain.recognise", recognise)
     names = [d.path.name for d in explain("cosine", data="digits", out=tmp_path)]
     assert names == ["schedule.png", "noising.png", "correction.png", "unscaled.png", "recognition.png"]
-    assert torch.equal(asked[0].betas(1000), CosineBeta().build().betas(1000))
+    assert torch.equal(requested[0].betas(1000), CosineBeta().build().betas(1000))

@@ -153,10 +153,10 @@ def test_it_works_where_nothing_else_is_differentiated_and_keeps_the_variance() 
 
 
 def test_outside_of_the_interval_the_classifier_is_not_asked() -> None:
-    schedule, asked = SCHEDULES["vp"], []
+    schedule, requested = SCHEDULES["vp"], []
 
     def counting(x_t: Tensor, t: NoiseLevel) -> Tensor:
-        asked.append(t)
+        requested.append(t)
         return class_probability(x_t, t)
 
     ratios = torch.tensor([0.1, 0.29, 0.31, 1.0, 1.99, 2.01, 20.0], dtype=torch.float64)
@@ -167,7 +167,7 @@ def test_outside_of_the_interval_the_classifier_is_not_asked() -> None:
     whole, alone = guided(schedule, 3.0), mixture(schedule)
     for k, t in enumerate(times.tolist()):
         assert torch.equal(limited(points, t).clean, (whole if inside[k] else alone)(points, t).clean)
-    assert (counted.count, len(asked)) == (len(times), int(inside.sum()))
+    assert (counted.count, len(requested)) == (len(times), int(inside.sum()))
     each = limited(points, times).clean
     assert torch.equal(each[inside], whole(points, times).clean[inside])
     assert torch.equal(each[~inside], alone(points, times).clean[~inside])
@@ -249,9 +249,9 @@ def test_it_knows_the_levels_it_was_trained_at() -> None:
     network = Recorder()
     classifier = NoisyClassifier(network, -8.0, 6.0)
     assert classifier.interval == Interval(exp(-3.0), exp(4.0))
-    for log_snr, told in ((-inf, -2.0), (-9.0, -2.0), (0.4, 0.1), (7.0, 1.5), (inf, 1.5)):
+    for log_snr, condition in ((-inf, -2.0), (-9.0, -2.0), (0.4, 0.1), (7.0, 1.5), (inf, 1.5)):
         classifier.logits(POINTS, NoiseLevel(0.0, 0.6, 0.8, log_snr, 0.0, 0.0))
-        torch.testing.assert_close(network.seen[-1].c_noise, torch.full((16,), told).double())
+        torch.testing.assert_close(network.seen[-1].c_noise, torch.full((16,), condition).double())
 
 
 def test_each_sample_is_asked_for_its_own_class() -> None:

@@ -68,9 +68,9 @@ def test_the_scale_is_the_configurations_unless_another_is_given(model: Diffusio
     assert isinstance(denoiser.denoiser, Extrapolation)
     assert denoiser.denoiser.scale == 2.0
     x = 0.3 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    told = model.network_denoiser.bind(Condition(labels=torch.tensor([1, 1])))
-    assert isinstance(told, ConditionedDenoiser)
-    one, other = told(x, 0.5).clean, model.network_denoiser(x, 0.5).clean
+    given = model.network_denoiser.bind(Condition(labels=torch.tensor([1, 1])))
+    assert isinstance(given, ConditionedDenoiser)
+    one, other = given(x, 0.5).clean, model.network_denoiser(x, 0.5).clean
     torch.testing.assert_close(denoiser(x, 0.5).clean, (2 * one - other).clamp(-1, 1), rtol=1e-4, atol=1e-5)
     assert torch.equal(
         model.denoiser(Condition(labels=torch.tensor([1, 1])), guidance=1.0)(x, 0.5).clean, one.clamp(-1, 1)
@@ -196,15 +196,15 @@ def test_label_accuracy_is_the_share_that_the_classifier_finds_right(monkeypatch
     network = train_classifier(images[:1000], labels[:1000], classes=10, seed=0)
     right = network.probabilities(images[1000:1400]).argmax(1) == labels[1000:1400]
     assert float(right.double().mean()) > 0.9
-    asked = labels[1000:1400].clone()
-    asked[:100] = (asked[:100] + 1) % 10
-    expected = int((network.probabilities(images[1000:1400]).argmax(1) == asked).sum())
+    requested = labels[1000:1400].clone()
+    requested[:100] = (requested[:100] + 1) % 10
+    expected = int((network.probabilities(images[1000:1400]).argmax(1) == requested).sum())
 
     def measured(sample_labels: torch.Tensor | None):
         parts = images[1000:1400], images[:1000], images[1400:]
         return evaluate_samples(*parts, network, held_out_labels=labels[1400:], sample_labels=sample_labels)
 
-    exact, planted, without = (measured(v) for v in (labels[1000:1400], asked, None))
+    exact, planted, without = (measured(v) for v in (labels[1000:1400], requested, None))
     assert exact.label_accuracy.value == pytest.approx(int(right.sum()) / 400)
     assert planted.label_accuracy.value == pytest.approx(expected / 400)
     assert 0.65 < planted.label_accuracy.value < 0.78
@@ -216,11 +216,11 @@ def test_label_accuracy_is_the_share_that_the_classifier_finds_right(monkeypatch
 
 def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, tmp_path: Path, monkeypatch) -> None:
     """The samples are of those labels, the first of them is the one shown emerging, and the report says how."""
-    model, asked = load(run), []
+    model, requested = load(run), []
     sample_of = DiffusionModel.sample
 
     def record(self: DiffusionModel, n: int = 16, **options):
-        asked.append(options.get("label"))
+        requested.append(options.get("label"))
         return sample_of(self, n, **options)
 
     monkeypatch.setattr(DiffusionModel, "sample", record)
@@ -233,8 +233,8 @@ def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, tmp
 
     monkeypatch.setattr(ImageDataset, "split", uneven)
     measured = evaluate(model, n=300, seed=4)
-    labels = asked[0]
-    assert int(asked[1]) == int(labels[0])
+    labels = requested[0]
+    assert int(requested[1]) == int(labels[0])
     shares = torch.bincount(labels, minlength=10) / 300
     assert float(shares[0]) == pytest.approx(0.5, abs=0.12)  # four standard errors
     assert shares[1:5].tolist() == [0] * 4
@@ -245,15 +245,15 @@ def test_measuring_asks_for_classes_as_often_as_training_has_them(run: Path, tmp
     assert "mistaken for" in page
     assert f"sumi evaluate {run} -n 300 --seed 4" in page
     assert "of the samples to the requested class" in measured.verdict
-    asked.clear()
+    requested.clear()
     for seed in (4, 5):  # few enough that nothing is measured
         evaluate(model, n=9, seed=seed)
-    assert torch.equal(asked[0], labels[:9])
-    assert not torch.equal(asked[2], labels[:9])
+    assert torch.equal(requested[0], labels[:9])
+    assert not torch.equal(requested[2], labels[:9])
     for other in (class_model(tmp_path / "plain", recipe="ddpm"), class_model(tmp_path / "of other classes")):
-        asked.clear()
+        requested.clear()
         evaluate(other, n=9)
-        assert asked == [None, None]
+        assert requested == [None, None]
 
 
 # --- whether it is learned
@@ -267,11 +267,11 @@ def test_guidance_makes_samples_of_their_class(tmp_path: Path) -> None:
     data = model.load_images()
     images, labels = PixelRange(17).to_model(data.images), torch.from_numpy(data.labels)
     network = train_classifier(images, labels, classes=10, seed=0)
-    asked = torch.arange(500) % 10
+    requested = torch.arange(500) % 10
 
     def accuracy(guidance: float) -> float:
         made = model.sample(500, label="all", guidance=guidance, steps=20, batch_size=250)
-        return float((network.probabilities(made).argmax(1) == asked).double().mean())
+        return float((network.probabilities(made).argmax(1) == requested).double().mean())
 
     none, plain, guided = (accuracy(w) for w in (0.0, 1.0, 2.0))
     print(f"label accuracy at guidance 0, 1, 2: {none:.3f}, {plain:.3f}, {guided:.3f}")

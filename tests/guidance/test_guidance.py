@@ -54,18 +54,20 @@ def test_the_parts_are_wrapped_in_their_order(folder: Path) -> None:
     network, x = model.gaussian_denoiser(), 0.3 * torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     cat = network.bind(Condition(labels=torch.zeros(3, dtype=torch.int64)))
     assert torch.equal(away.worse(x, 0.5).clean, cat(x, 0.5).clean)
-    told = network.bind(Condition(labels=LABELS))
-    assert torch.equal(away.better(x, 0.5).clean, told(x, 0.5).clean)
+    condition = network.bind(Condition(labels=LABELS))
+    assert torch.equal(away.better(x, 0.5).clean, condition(x, 0.5).clean)
 
     worse = class_model(folder, "network.embedding=16").gaussian_denoiser()
     auto = inside(model, Guidance(2.0, worse=worse))
     assert isinstance(auto, Extrapolation)
     assert torch.equal(auto.worse(x, 0.5).clean, worse.bind(Condition(labels=LABELS))(x, 0.5).clean)
 
-    led = inside(model, Guidance(interval=interval, classifier=classifier, classifier_scale=4.0))
-    assert isinstance(led, ClassifierGuidance)
-    assert (led.scale, led.interval) == (4.0, Interval(exp(-4), 3.0))
-    assert torch.equal(led.denoiser(x, 0.5).clean, told(x, 0.5).clean)  # no classifier-free guidance beside it
+    guided_one = inside(model, Guidance(interval=interval, classifier=classifier, classifier_scale=4.0))
+    assert isinstance(guided_one, ClassifierGuidance)
+    assert (guided_one.scale, guided_one.interval) == (4.0, Interval(exp(-4), 3.0))
+    assert torch.equal(
+        guided_one.denoiser(x, 0.5).clean, condition(x, 0.5).clean
+    )  # no classifier-free guidance beside it
     both = inside(model, Guidance(2.0, classifier=classifier))
     assert isinstance(both, ClassifierGuidance)
     assert isinstance(both.denoiser, Extrapolation)
@@ -133,17 +135,17 @@ def test_autoguidance_needs_no_label(folder: Path) -> None:
 
 
 def test_the_command_line_guides_and_each_file_says_how(folder: Path, tmp_path: Path) -> None:
-    told, out = str(folder / "told"), tmp_path / "out"
+    condition, out = str(folder / "told"), tmp_path / "out"
     by = ["--classifier", str(folder / "classifier"), "--classifier-scale", "3", "--guidance-interval", "0.3,5"]
-    assert main(["sample", told, "-n", "2", "--start", "1", "--label", "all", *by, "--out", str(out)]) == 0
+    assert main(["sample", condition, "-n", "2", "--start", "1", "--label", "all", *by, "--out", str(out)]) == 0
     about = [json.loads(Image.open(out / f"{k:05d}.png").text["sumi"]) for k in (1, 2)]
     assert [one["label"] for one in about] == ["dog", "fox"]
     assert about[0]["classifier_scale"] == 3.0
     assert about[0]["guidance_interval"] == "0.3,5"
     worse = ["--worse", str(folder / "worse"), "--guidance", "2", "--threshold", "dynamic"]
-    assert main(["sample", told, "-n", "1", "--label", "cat", *worse, "--out", str(tmp_path / "worse")]) == 0
+    assert main(["sample", condition, "-n", "1", "--label", "cat", *worse, "--out", str(tmp_path / "worse")]) == 0
     negative = ["--negative", "fox", "--guidance-rescale", "0.7"]
-    assert main(["sample", told, "-n", "1", "--label", "cat", *negative, "--out", str(tmp_path / "negative")]) == 0
+    assert main(["sample", condition, "-n", "1", "--label", "cat", *negative, "--out", str(tmp_path / "negative")]) == 0
     plain = str(folder / "plain")
     assert main(["sample", plain, "-n", "1", "--label", "cat", *by[:2], "--out", str(tmp_path / "plain")]) == 0
 

@@ -146,11 +146,11 @@ def test_moment_matching_through_tiles_is_exact_for_independent_blocks() -> None
         seen = torch.cat(
             [torch.eye(4, dtype=torch.float64)[known[part].reshape(-1)], now.alpha * torch.eye(4).double()]
         )
-        told = torch.cat([y[part].reshape(-1)[known[part].reshape(-1)], x_t[part].reshape(-1)])
+        condition = torch.cat([y[part].reshape(-1)[known[part].reshape(-1)], x_t[part].reshape(-1)])
         spread = torch.zeros(len(seen)).double()
         spread[-4:] = now.sigma**2
         gain = prior @ seen.T @ torch.linalg.inv(seen @ prior @ seen.T + spread.diag())
-        expected[part] = (gain @ told).view(2, 2)
+        expected[part] = (gain @ condition).view(2, 2)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 

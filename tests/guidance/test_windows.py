@@ -59,8 +59,8 @@ def test_each_window_is_told_its_own_part_of_the_picture() -> None:
     assert torch.equal(made[:, :, ~mask], image[:, ~mask].expand(2, -1, -1))
     torch.testing.assert_close(made[:, :, mask], torch.full((2, 3, int(mask.sum())), 0.25))
     denoiser = echo("inpaint").denoiser(Condition(masked=masked(image[None], mask)), size=SIZE)
-    told = denoiser(torch.zeros(1, 3, *SIZE), 0.5).clean[0]
-    torch.testing.assert_close(told[:, ~mask], (image[:, ~mask] + 0.1).clamp(-1, 1))
+    condition = denoiser(torch.zeros(1, 3, *SIZE), 0.5).clean[0]
+    torch.testing.assert_close(condition[:, ~mask], (image[:, ~mask] + 0.1).clamp(-1, 1))
     given = 0.5 * picture(3, (6, 10))
     larger = echo("upscale").upscale(given, n=1)
     torch.testing.assert_close(box(12, 20, 2)(larger)[0], given, rtol=0, atol=1e-5)
@@ -91,8 +91,8 @@ def test_files_of_any_larger_size_are_restored(tmp_path: Path, capsys) -> None:
     assert np.array_equal(found[~mask], pixels[~mask])
     for name, size in (("blur", SIZE), ("box:2", (2 * SIZE[0], 2 * SIZE[1]))):
         where = tmp_path / name.replace(":", "")
-        asked = ["restore", str(run), f"{tmp_path}/a.png", "--operator", name, "-n", "1", "--no-fit"]
-        assert main([*asked, "--out", str(where)]) == 0
+        requested = ["restore", str(run), f"{tmp_path}/a.png", "--operator", name, "-n", "1", "--no-fit"]
+        assert main([*requested, "--out", str(where)]) == 0
         assert np.asarray(Image.open(where / "00000.png")).shape == (*size, 3)
     capsys.readouterr()
     Image.fromarray((255 * mask[:12]).astype(np.uint8)).save(tmp_path / "mask.png")

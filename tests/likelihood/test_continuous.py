@@ -321,7 +321,7 @@ def test_few_evaluations_of_gaussian_data_say_nearly_what_all_do() -> None:
 
 
 def test_the_parts_add_up_and_progress_is_told() -> None:
-    told: list[tuple[int, int]] = []
+    condition: list[tuple[int, int]] = []
     found = estimate_bound(
         ExactGaussian(0.0, STD, STARTS["vp"][0]),
         chain(40),
@@ -329,9 +329,9 @@ def test_the_parts_add_up_and_progress_is_told() -> None:
         seed=7,
         evaluations=6,
         batch_size=4,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: condition.append((done, total)),
     )
-    assert told == [(first * 6 + size * k, 60) for first, size in ((0, 4), (4, 4), (8, 2)) for k in range(1, 7)]
+    assert condition == [(first * 6 + size * k, 60) for first, size in ((0, 4), (4, 4), (8, 2)) for k in range(1, 7)]
     torch.testing.assert_close(found.prior + found.between + found.decoder, found.total)
     torch.testing.assert_close((found.lengths * found.rate).sum(), found.between.mean())
     assert found.lengths.sum().item() == pytest.approx(39)

@@ -193,7 +193,7 @@ def test_training_follows_from_the_seed_alone() -> None:
 
 def test_it_learns_on_the_times_of_a_chain_through_a_frozen_network() -> None:
     """A network's weights get no gradient, and only i/T are asked; its loss is the chain's."""
-    asked: list[Tensor] = []
+    requested: list[Tensor] = []
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:
@@ -201,7 +201,7 @@ def test_it_learns_on_the_times_of_a_chain_through_a_frozen_network() -> None:
             self.gain = torch.nn.Parameter(torch.tensor(0.5, dtype=torch.float64))
 
         def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-            asked.append((c_noise + 1) / 1000)
+            requested.append((c_noise + 1) / 1000)
             return self.gain * x
 
     denoiser = NetworkDenoiser(Network(), SCHEDULE, PredictVelocity(), trained_steps=20)
@@ -209,7 +209,7 @@ def test_it_learns_on_the_times_of_a_chain_through_a_frozen_network() -> None:
     train_dequantizer(
         learned, denoiser, DATA, steps=3, times=GridTimes(20), weighting=StepLikelihood(SCHEDULE, 20), batch_size=32
     )
-    steps = torch.cat(asked) * 20
+    steps = torch.cat(requested) * 20
     torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-9)
     assert denoiser.network.gain.grad is None
     assert any(float(p.detach().abs().sum()) > 0 for p in learned.last.parameters())
@@ -217,12 +217,12 @@ def test_it_learns_on_the_times_of_a_chain_through_a_frozen_network() -> None:
 
 def test_a_draw_depends_on_its_own_index_alone() -> None:
     now = noise_level(SCHEDULE, 0.1)
-    kinds = (
+    variants = (
         UniformDequantizer(LEVELS),
         GaussianDequantizer(gaussian_denoiser(MEAN, STD, SCHEDULE), now, LEVELS),
         LearnedDequantizer((DIMENSIONS,), LEVELS).double(),
     )
-    for kind in kinds:
+    for kind in variants:
         together = kind.draw(DATA[:4], 5, [7, 8, 9, 10], 1)
         alone = kind.draw(DATA[2:3], 5, [9], 1)
         torch.testing.assert_close(alone.z[0], together.z[2], rtol=0, atol=1e-15)

@@ -213,9 +213,9 @@ ENTROPY_BITS = float(-(CHANCES * CHANCES.log2()).sum())
 
 
 def images(levels: int, chances: Tensor, count: int = 400, shape: tuple[int, int, int] = SHAPE) -> ImageDataset:
-    drawn = np.random.default_rng(2).choice(levels, (count, *shape), p=chances.numpy())
+    sampled = np.random.default_rng(2).choice(levels, (count, *shape), p=chances.numpy())
     keys = tuple(f"drawn/{k}" for k in range(count))
-    return ImageDataset(drawn.astype(np.uint8), None, (), None, keys, levels)
+    return ImageDataset(sampled.astype(np.uint8), None, (), None, keys, levels)
 
 
 def pixel_model(
@@ -287,17 +287,17 @@ def test_the_better_variance_has_the_lower_bound(settings, tmp_path: Path, monke
 def test_a_measured_variance_is_measured_where_the_bound_is(tmp_path: Path, monkeypatch) -> None:
     """Of 1000 steps 100 are measured, and those next to the data are among them: there most of the bound is."""
     model = pixel_model(tmp_path, monkeypatch, "ddpm", *CHAINS["linear"])
-    asked: list[Tensor] = []
+    requested: list[Tensor] = []
 
     def measure(denoiser, known: Tensor, times: Tensor, **_):
-        asked.extend((known, times))
+        requested.extend((known, times))
         return denoiser
 
     monkeypatch.setattr("sumi.models.diffusion.likelihood.measure_variance", measure)
     monkeypatch.setattr("sumi.models.diffusion.likelihood.MEASURED_ON", 10)
     with pytest.raises(InputError, match="this denoiser has learned none"):
         likelihood(model, variance="measured", ode=False)
-    known, times = asked
+    known, times = requested
     assert len(times) == len(times.unique()) == 100
     assert (times[0], times[-1]) == (1.0, 1 / 1000)
     assert (times * 1000).round()[-10:].tolist() == list(range(10, 0, -1))
@@ -459,19 +459,19 @@ def test_repeated_or_in_other_parts_it_is_the_same(kind: str, tmp_path: Path, mo
 
 def test_figures_and_plot_are_written(tmp_path: Path, monkeypatch, whole) -> None:
     model = pixel_model(tmp_path / "run", monkeypatch, "score-sde")
-    told: list[tuple[str, int, int]] = []
-    found, drawn = likelihood(model, evaluations=10, n=20, progress=lambda *what: told.append(what))
+    condition: list[tuple[str, int, int]] = []
+    found, sampled = likelihood(model, evaluations=10, n=20, progress=lambda *what: condition.append(what))
     written = json.loads((tmp_path / "run/nll/nll.json").read_text())
     assert written["bound"]["total"] == asdict(found.bound.total)
     assert found.bound.total.low < found.bound.total.value < found.bound.total.high
     assert (written["by_ode"]["probes"], written["by_ode"]["probe_error"]) == (0, None)  # the trace of a pixel is exact
     assert written["by_ode"]["total"]["value"] == found.by_ode.total.value
     assert (written["unit"], written["items"], written["seed"], written["checkpoint"]) == ("bits/dim", 20, 0, 7)
-    assert drawn.path == tmp_path / "run/nll/bound.png"
-    assert drawn.path.read_bytes().startswith(b"\x89PNG")
-    assert "half of the bound between decoder and prior" in drawn.says
-    assert {what for what, *_ in told} == {"the bound", "the ODE"}
-    assert all(done <= total for _, done, total in told)
+    assert sampled.path == tmp_path / "run/nll/bound.png"
+    assert sampled.path.read_bytes().startswith(b"\x89PNG")
+    assert "half of the bound between decoder and prior" in sampled.says
+    assert {what for what, *_ in condition} == {"the bound", "the ODE"}
+    assert all(done <= total for _, done, total in condition)
     alone, _ = likelihood(model, evaluations=10, n=20, ode=False)
     assert alone.by_ode is None
     assert alone.bound == found.bound
@@ -485,15 +485,15 @@ def test_the_plot_says_what_the_rate_is_of_and_adds_up(
 ) -> None:
     """Of a step where there are steps, whether strata hold several or a part of one; and the curve ends at the bound
     without its prior."""
-    drawn = []
-    monkeypatch.setattr("sumi.likelihood.figures.save", lambda figure, path, says: drawn.append(figure))
+    sampled = []
+    monkeypatch.setattr("sumi.likelihood.figures.save", lambda figure, path, says: sampled.append(figure))
     if kind == "bits":
         model = bit_model(tmp_path, monkeypatch, 0.7, 60)
     else:
         recipe, settings = ("ddpm", CHAINS["linear"]) if kind == "chain" else ("score-sde", [])
         model = pixel_model(tmp_path, monkeypatch, recipe, *settings)
     found, _ = likelihood(model, evaluations=evaluations, n=20, ode=kind == "bits")  # which have none to leave out
-    left, right = drawn[0].axes
+    left, right = sampled[0].axes
     of = "per unit of t" if kind == "continuous" else "per step"
     assert left.get_title() == f"{found.unit} {of}"
     assert left.get_xlabel() == right.get_xlabel() == "t   (0 data, 1 noise)"
@@ -581,15 +581,15 @@ def test_from_the_command_line(recipe: str, data: str, settings, unit: str, tmp_
     assert main(["train", recipe, "--data", data, "--out", run, "--steps", "3", "--no-report", *sets]) == 0
     capsys.readouterr()
     assert main(["nll", run, "-n", "8", "--evaluations", "10"]) == 0
-    told = capsys.readouterr().out
+    condition = capsys.readouterr().out
     written = json.loads((tmp_path / "run/nll/nll.json").read_text())
     assert written["unit"] == unit
-    assert f"-log p of 8 held-out items in {unit}" in told
-    assert f"by the bound   {written['bound']['total']['value']:.4f} ± " in told
+    assert f"-log p of 8 held-out items in {unit}" in condition
+    assert f"by the bound   {written['bound']['total']['value']:.4f} ± " in condition
     for part in ("prior", "between", "decoder"):
-        assert f"{part:12} {written['bound'][part]['value']:.4f} ± " in told
-    assert ("by the ODE" in told) == (recipe != "nonequilibrium")
-    assert "bound.png" in told
+        assert f"{part:12} {written['bound'][part]['value']:.4f} ± " in condition
+    assert ("by the ODE" in condition) == (recipe != "nonequilibrium")
+    assert "bound.png" in condition
     of_bits = recipe == "nonequilibrium"
     assert main(["nll", run, "-n", "8", "--no-ode", "--checkpoint", "3"]) == (2 if of_bits else 0)
     printed = capsys.readouterr()

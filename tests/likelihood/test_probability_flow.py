@@ -177,16 +177,16 @@ def test_hutchinsons_estimate_has_no_bias_and_the_stated_error(distribution) -> 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
     """Bit for bit, its evaluations and probes included; the batch is asked as often as its hardest row."""
     schedule, target = CONTINUOUS["vp"], mixture(2, 6)
-    asked = []
+    requested = []
 
     def counted(x_t: Tensor, t: NoiseLevel) -> Tensor:
-        asked.append(len(x_t))
+        requested.append(len(x_t))
         return denoiser.f(x_t, t)
 
     denoiser = target.denoiser(schedule)
     counting, flow = FunctionDenoiser(counted, schedule), ProbabilityFlow()
     together = flow.log_density(counting, target.points, draw_probes(3, range(10, 16), target.points, 2))
-    assert len(asked) == together.evaluations.max()
+    assert len(requested) == together.evaluations.max()
     assert len(set(together.evaluations.tolist())) > 1
     for k in range(6):
         x = target.points[k : k + 1]
@@ -268,10 +268,10 @@ class Recorder:
     """A target's denoiser that keeps the times it was asked for."""
 
     def __init__(self, denoiser: FunctionDenoiser) -> None:
-        self.denoiser, self.schedule, self.asked = denoiser, denoiser.schedule, []
+        self.denoiser, self.schedule, self.requested = denoiser, denoiser.schedule, []
 
     def __call__(self, x_t: Tensor, t) -> Denoised:
-        self.asked.append(float(noise_level(self.schedule, t).t))
+        self.requested.append(float(noise_level(self.schedule, t).t))
         return self.denoiser(x_t, t)
 
 
@@ -280,9 +280,9 @@ def test_a_chain_is_asked_at_its_own_times_only(stride: int) -> None:
     schedule, target = LinearBeta(steps=50).build(), mixture(2)
     denoiser = Recorder(target.denoiser(schedule))
     found = GridFlow(50, stride).log_density(denoiser, target.points, EXACT)
-    assert set(denoiser.asked) == {k / 50 for k in (*range(1, 50, stride), 50)}
-    assert found.evaluations.tolist() == [len(denoiser.asked)] * 12
-    assert len(denoiser.asked) == len(set(denoiser.asked)) + 6  # the first three steps three times
+    assert set(denoiser.requested) == {k / 50 for k in (*range(1, 50, stride), 50)}
+    assert found.evaluations.tolist() == [len(denoiser.requested)] * 12
+    assert len(denoiser.requested) == len(set(denoiser.requested)) + 6  # the first three steps three times
 
 
 @pytest.mark.parametrize("build", [LinearBeta(), CosineBeta()], ids=["linear", "cosine"])

@@ -268,8 +268,8 @@ def test_the_first_level_of_pixels_is_discretised() -> None:
     schedule = SCHEDULES["linear"]
     bound = VariationalBound(schedule, even_times(1000), CleanVariance(), 5)
     now = noise_level(schedule, 0.001)
-    said = Denoised(torch.full((5, 1), 0.2, dtype=torch.float64), torch.zeros(5, 1), now.alpha, now.sigma, 0.09)
-    nats = bound.of_denoised(said, torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None], torch.ones(5).long())
+    message = Denoised(torch.full((5, 1), 0.2, dtype=torch.float64), torch.zeros(5, 1), now.alpha, now.sigma, 0.09)
+    nats = bound.of_denoised(message, torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None], torch.ones(5).long())
     edges = float64(-torch.inf, -0.75, -0.25, 0.25, 0.75, torch.inf)
     mass = torch.special.ndtr((edges - 0.2) / 0.3).diff()
     torch.testing.assert_close((-nats).exp(), mass, rtol=1e-12, atol=0)
@@ -323,8 +323,8 @@ def test_a_gradient_reaches_what_is_said_of_the_mean_and_of_the_variance() -> No
             bound = VariationalBound(schedule, even_times(1000), CleanVariance(), levels)
 
             def nats(clean: Tensor, variance: Tensor, bound=bound) -> Tensor:
-                said = Denoised(clean, x_0, expand(now.alpha, x_0), expand(now.sigma, x_0), variance)
-                return bound.of_denoised(said, x_0, index)
+                message = Denoised(clean, x_0, expand(now.alpha, x_0), expand(now.sigma, x_0), variance)
+                return bound.of_denoised(message, x_0, index)
 
             assert torch.autograd.gradcheck(nats, (clean, variance.clone().requires_grad_()), eps=1e-7, rtol=1e-4)
 
@@ -360,11 +360,11 @@ def test_each_sample_has_its_own_step_and_a_certain_one_spoils_no_gradient() -> 
         alone = bound.step(denoiser, x_0[n : n + 1], index[n : n + 1], noise[n : n + 1])
         assert together[n].item() == pytest.approx(alone.item(), rel=1e-6)
     variance = torch.tensor([0.0, 0.1, 0.0, 0.0, 0.1]).reshape(5, 1, 1).requires_grad_()
-    said = Denoised(0.9 * x_0, x_0, 0.5, 0.5, variance)
-    nats = bound.of_denoised(said, x_0, index)
+    message = Denoised(0.9 * x_0, x_0, 0.5, 0.5, variance)
+    nats = bound.of_denoised(message, x_0, index)
     nats.sum().backward()
     assert bool(nats.isfinite().all() & variance.grad.isfinite().all())
-    small = VariationalBound(schedule, even_times(3), PosteriorVariance(), 256).of_denoised(said, x_0, index)
+    small = VariationalBound(schedule, even_times(3), PosteriorVariance(), 256).of_denoised(message, x_0, index)
     torch.testing.assert_close(nats[[0, 2, 3]], small[[0, 2, 3]])
 
 
@@ -500,10 +500,10 @@ def test_impossible_bounds_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"^prior_std: 0 is not positive"):
         VariationalBound(schedule, even_times(2), PosteriorVariance(), prior_std=0)
     bound = VariationalBound(schedule, even_times(2), CleanVariance())
-    said = replace(ExactGaussian(0, 1, schedule)(torch.zeros(1, 1), 0.5), clean_variance=None)
+    message = replace(ExactGaussian(0, 1, schedule)(torch.zeros(1, 1), 0.5), clean_variance=None)
     for i in (1, 2):
         with pytest.raises(InputError, match=r"^variance: this denoiser has learned none; choose small or large"):
-            bound.of_denoised(said, torch.zeros(1, 1), torch.tensor([i]))
+            bound.of_denoised(message, torch.zeros(1, 1), torch.tensor([i]))
 
 
 def test_a_time_belongs_to_the_nearest_step() -> None:
@@ -519,6 +519,6 @@ def test_one_step_may_be_taken_between_levels_of_floats() -> None:
     bound = VariationalBound(schedule, UNEVEN, CleanVariance(), None)
     x_0 = float64(-1, 2)[:, None]
     t = noise_level(schedule, 0.75)
-    said = ExactGaussian(0, 1, schedule)(x_0, t)
-    one = step_kl(said, x_0, noise_level(schedule, 0.2), t, CleanVariance())
-    torch.testing.assert_close(one, bound.of_denoised(said, x_0, torch.tensor([4, 4])), rtol=1e-12, atol=0)
+    message = ExactGaussian(0, 1, schedule)(x_0, t)
+    one = step_kl(message, x_0, noise_level(schedule, 0.2), t, CleanVariance())
+    torch.testing.assert_close(one, bound.of_denoised(message, x_0, torch.tensor([4, 4])), rtol=1e-12, atol=0)

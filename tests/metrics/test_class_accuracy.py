@@ -15,10 +15,10 @@ def answers(labels: list[int], classes: int) -> Tensor:
 
 
 def test_right_answers_are_counted_by_class() -> None:
-    asked, taken = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2], [0, 0, 0, 1, 1, 1, 2, 0, 0, 0]
+    requested, taken = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2], [0, 0, 0, 1, 1, 1, 2, 0, 0, 0]
     labels = [0] * 10 + [1] * 10 + [2] * 10
     right = [0] * 9 + [1] + [1] * 10 + [2] * 5 + [1] * 5
-    found = class_accuracy(answers(taken, 3), torch.tensor(asked), answers(right, 3), torch.tensor(labels))
+    found = class_accuracy(answers(taken, 3), torch.tensor(requested), answers(right, 3), torch.tensor(labels))
     assert found.samples == share(6, 10)
     assert [c.samples for c in found.classes] == [share(3, 4), share(2, 2), share(1, 4)]
     assert [c.real for c in found.classes] == [share(9, 10), share(10, 10), share(5, 10)]
@@ -40,8 +40,8 @@ def test_in_equal_shares_the_real_interval_is_wilsons() -> None:
 
 
 def test_classes_without_images_have_no_share() -> None:
-    labels, asked = [0, 0, 1, 1], [0, 0, 2, 2]
-    found = class_accuracy(answers(asked, 3), torch.tensor(asked), answers(labels, 3), torch.tensor(labels))
+    labels, requested = [0, 0, 1, 1], [0, 0, 2, 2]
+    found = class_accuracy(answers(requested, 3), torch.tensor(requested), answers(labels, 3), torch.tensor(labels))
     assert (found.real, found.relative) == (None, None)  # class 2 was asked for, and no real image shows it
     assert [c.samples is None for c in found.classes] == [False, True, False]
     assert [c.real is None for c in found.classes] == [False, False, True]
@@ -55,7 +55,7 @@ def test_classes_without_images_have_no_share() -> None:
 def test_intervals_hold_the_truth_when_classes_differ_in_size_and_difficulty(real: tuple[float, ...]) -> None:
     """Samples mostly of class 0, real images mostly of class 3. 800 repetitions: 95 % less three standard errors."""
     rng = np.random.default_rng(0)
-    made, asked = np.array(real) * 0.9, np.repeat(np.arange(4), [100, 50, 30, 20])
+    made, requested = np.array(real) * 0.9, np.repeat(np.arange(4), [100, 50, 30, 20])
     labels = np.repeat(np.arange(4), [20, 30, 50, 100])
     weights = np.array([0.5, 0.25, 0.15, 0.1])
 
@@ -63,7 +63,7 @@ def test_intervals_hold_the_truth_when_classes_differ_in_size_and_difficulty(rea
         right = rng.random(len(given)) < accuracy[given]
         return answers(np.where(right, given, (given + 1) % 4).tolist(), 4), torch.from_numpy(given)
 
-    found = [class_accuracy(*draw(made, asked), *draw(np.array(real), labels)) for _ in range(800)]
+    found = [class_accuracy(*draw(made, requested), *draw(np.array(real), labels)) for _ in range(800)]
     truth = float(weights @ np.array(real))
     held = [[c.samples, c.real, c.relative] for c in found]
     shares = np.mean(

@@ -156,8 +156,8 @@ def test_images_are_drawn_as_often_as_they_are_probable() -> None:
         for head in net.heads:
             head[-1].weight.mul_(4.0)  # far from all alike
         expected = net.log_probability(images).exp() * 4000
-        drawn = net.generate(7, range(4000))
-    counts = torch.stack([(drawn == image).flatten(1).all(1).sum() for image in images])
+        sampled = net.generate(7, range(4000))
+    counts = torch.stack([(sampled == image).flatten(1).all(1).sum() for image in images])
     assert int(counts.sum()) == 4000
     assert float(expected.max() / expected.min()) > 2
     assert float(((counts - expected).square() / expected).sum()) < 44.3
@@ -171,11 +171,11 @@ def test_levels_have_probabilities_that_add_up_and_draws_follow_them(distributio
     log_p = distribution.log_probability(table, values[None, None])[0, 0]
     assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
     u = torch.rand(20_000, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    drawn = distribution.draw(parameters.expand(len(u), -1), u)
-    mean, exact = drawn.mean(), (log_p.exp() * values).sum()
+    sampled = distribution.draw(parameters.expand(len(u), -1), u)
+    mean, exact = sampled.mean(), (log_p.exp() * values).sum()
     std = ((log_p.exp() * values.square()).sum() - exact.square()).sqrt()
     assert abs(float(mean - exact)) < 4.5 * float(std) / len(u) ** 0.5
-    assert torch.isin(drawn, values).all() or float((drawn[:, None] - values).abs().min(1).values.max()) < 1e-12
+    assert torch.isin(sampled, values).all() or float((sampled[:, None] - values).abs().min(1).values.max()) < 1e-12
 
 
 def test_the_logarithm_of_a_far_level_is_exact() -> None:
@@ -309,9 +309,9 @@ def test_one_command_each(runs: Path, capsys) -> None:
 def test_what_it_cannot_do_is_refused_in_one_line(runs: Path, arguments: list[str], answer: str, capsys) -> None:
     command, name, *rest = arguments
     assert main([command, str(runs / name), *rest]) == 2
-    said = capsys.readouterr().err
-    assert answer in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert answer in message
+    assert message.count("\n") == 1
 
 
 def test_vectors_are_refused_before_a_folder_is_made(tmp_path: Path, capsys) -> None:

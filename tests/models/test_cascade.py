@@ -260,9 +260,9 @@ def test_the_command_walks_the_stages_and_keeps_their_pictures(model: CascadeMod
         pixels = model.stages["8px"].pixels.to_bytes(made["8px"])[1].permute(1, 2, 0)
         assert np.array_equal(np.asarray(image), pixels.numpy())
     assert main(["info", run]) == 0
-    told = capsys.readouterr().out
-    assert "16px" in told
-    assert "3 of 3 steps" in told
+    network_condition = capsys.readouterr().out
+    assert "16px" in network_condition
+    assert "3 of 3 steps" in network_condition
     assert main(["sample", run, "--augmentation", "0.6"]) == 2
     assert capsys.readouterr().err == "sumi: --augmentation: 0.6 is out of range; give 0 to 0.5, the most in training\n"
     assert main(["sample", str(model.folder / "parts" / "4px"), "--augmentation", "0.1"]) == 2

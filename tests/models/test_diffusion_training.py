@@ -113,16 +113,16 @@ def test_stratified_times_are_of_the_whole_batch_whatever_its_parts(times) -> No
     """One u_0 a step, u_i = u_0 + i/n at position i; every step has another u_0."""
     objective = objective_of(times=times, stratify=16)
 
-    def told(step: int, positions: list[int]) -> torch.Tensor:
+    def condition(step: int, positions: list[int]) -> torch.Tensor:
         losses_of(objective, step, positions, positions)
         return objective.model.network.c_noise
 
-    whole = told(3, list(range(16)))
+    whole = condition(3, list(range(16)))
     first = uniform(5, [0], 3, Purpose.TRAINING_TIME).item()
     t = times.times(stratified(first, torch.arange(16), 16), SCHEDULE)
     torch.testing.assert_close(whole, (1000 * t - 1).float())
-    assert torch.equal(torch.cat([told(3, [0, 1, 2]), told(3, list(range(3, 16)))]), whole)
-    assert not torch.isclose(told(4, list(range(16))), whole).any()
+    assert torch.equal(torch.cat([condition(3, [0, 1, 2]), condition(3, list(range(3, 16)))]), whole)
+    assert not torch.isclose(condition(4, list(range(16))), whole).any()
 
 
 def test_divided_losses_estimate_the_integral_over_uniform_times() -> None:

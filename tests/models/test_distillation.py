@@ -172,8 +172,11 @@ def test_the_command_makes_a_student_that_info_knows(runs: Path, tmp_path: Path,
     out = str(tmp_path / "fast")
     assert main(["distil", str(runs / "flow"), "--out", out, "--steps", "2", "--report", "none"]) == 0
     assert main(["info", out]) == 0
-    told = capsys.readouterr().out
-    assert f"teacher      {(runs / 'flow').resolve()}, step 4, weights {sumi.load(runs / 'flow').digest[:12]}" in told
+    network_condition = capsys.readouterr().out
+    assert (
+        f"teacher      {(runs / 'flow').resolve()}, step 4, weights {sumi.load(runs / 'flow').digest[:12]}"
+        in network_condition
+    )
     assert main(["sample", out, "-n", "2", "--steps", "1", "--out", str(tmp_path / "images")]) == 0
     assert main(["compare", out, "--steps", "1,2", "-n", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()

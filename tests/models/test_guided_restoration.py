@@ -62,14 +62,14 @@ def test_moment_matching_led_by_an_exact_classifier_is_the_posterior_of_its_clas
 
     That takes the slope of the classifier's gradient: without, the covariance would be that of all classes.
     """
-    led = ClassifierGuidance(MODES.denoiser(), probability(component), 1.0)
+    guided_one = ClassifierGuidance(MODES.denoiser(), probability(component), 1.0)
     wanted = Case(
         case.name, gaussian(MODES.means[component], MODES.covariances[component]), case.y, case.sums, case.std
     )
     x_t = torch.randn(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for t in (0.05, 0.3, 0.6, 0.9):
         now = noise_level(SCHEDULE, t)
-        found = MomentMatching(led, case.measurement, 2)(x_t, now).clean
+        found = MomentMatching(guided_one, case.measurement, 2)(x_t, now).clean
         torch.testing.assert_close(found, wanted.conditioned.clean(x_t, now), rtol=0, atol=1e-9)
 
 
@@ -130,10 +130,10 @@ def test_candidates_are_of_the_label_that_an_exact_classifier_leads_to(method: s
     free = model.inpaint(image, HOLE, 64, method=method)[:, 0, HOLE]
     assert 16 <= int((free.mean(1) > 0).sum()) <= 48
     for label, sign in (("high", 1), ("low", -1)):
-        led = model.inpaint(image, HOLE, 64, method=method, label=label, guidance=exact)
+        guided_one = model.inpaint(image, HOLE, 64, method=method, label=label, guidance=exact)
         alone = halves(sign).inpaint(image, HOLE, 64, method=method)
-        torch.testing.assert_close(led, alone, rtol=0, atol=2e-3)
-        assert float(led[:, 0, HOLE].mean()) == pytest.approx(sign * APART, abs=0.015)
+        torch.testing.assert_close(guided_one, alone, rtol=0, atol=2e-3)
+        assert float(guided_one[:, 0, HOLE].mean()) == pytest.approx(sign * APART, abs=0.015)
     off = replace(exact, classifier_scale=0.0)
     unguided = model.inpaint(image, HOLE, 64, method=method, label="low", guidance=off)
     torch.testing.assert_close(unguided[:, 0, HOLE], free)
@@ -202,7 +202,7 @@ COMMANDS = {
 }
 
 
-def asked(place: Path, command: str, run: str, options: str) -> list[str]:
+def requested(place: Path, command: str, run: str, options: str) -> list[str]:
     return f"{COMMANDS[command]} {options}".replace("RUN", run).replace("{}", str(place)).split()
 
 
@@ -228,7 +228,7 @@ def asked(place: Path, command: str, run: str, options: str) -> list[str]:
 def test_every_command_guides_and_says_how(
     place: Path, command: str, run: str, options: str, expected: dict[str, object], tmp_path: Path
 ) -> None:
-    assert main([*asked(place, command, run, options), "--out", str(tmp_path / "out")]) == 0
+    assert main([*requested(place, command, run, options), "--out", str(tmp_path / "out")]) == 0
     about = json.loads(Image.open(tmp_path / "out/00000.png").text["sumi"])
     assert {name: about.get(name) for name in expected} == expected
 
@@ -237,8 +237,8 @@ def test_every_command_guides_and_says_how(
 def test_what_guides_changes_what_is_made(place: Path, command: str, tmp_path: Path) -> None:
     for name, scale in (("strong", "1000"), ("off", "0")):
         by = f"--label cat --classifier {{}}/classifier --classifier-scale {scale}"
-        assert main([*asked(place, command, "plain", by), "--out", str(tmp_path / name)]) == 0
-    assert main([*asked(place, command, "plain", ""), "--out", str(tmp_path / "none")]) == 0
+        assert main([*requested(place, command, "plain", by), "--out", str(tmp_path / name)]) == 0
+    assert main([*requested(place, command, "plain", ""), "--out", str(tmp_path / "none")]) == 0
     strong, off, none = (
         np.asarray(Image.open(tmp_path / n / "00000.png")).astype(int) for n in ("strong", "off", "none")
     )
@@ -263,7 +263,7 @@ def test_what_guides_changes_what_is_made(place: Path, command: str, tmp_path: P
 def test_guidance_that_cannot_be_is_refused_in_a_line(
     place: Path, command: str, run: str, options: str, answer: str, tmp_path: Path, capsys
 ) -> None:
-    assert main([*asked(place, command, run, options), "--out", str(tmp_path / "out")]) == 2
+    assert main([*requested(place, command, run, options), "--out", str(tmp_path / "out")]) == 2
     printed = capsys.readouterr().err
     assert answer in printed
     assert len(printed.strip().splitlines()) == 1

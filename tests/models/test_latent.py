@@ -136,9 +136,9 @@ def test_latents_are_written_once_and_standardised_over_the_whole_set(tmp_path: 
     scale.set(latents.mean, latents.std_by_channel)
     every = latents.batch(np.arange(len(latents)))
     noise = torch.randn(len(every), 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    drawn = scale.sampled(every, noise)
-    torch.testing.assert_close(drawn.mean((0, 2, 3)), torch.zeros(2), rtol=0, atol=0.01)
-    torch.testing.assert_close(drawn.std((0, 2, 3)), torch.ones(2), rtol=0, atol=0.01)
+    draws = scale.sampled(every, noise)
+    torch.testing.assert_close(draws.mean((0, 2, 3)), torch.zeros(2), rtol=0, atol=0.01)
+    torch.testing.assert_close(draws.std((0, 2, 3)), torch.ones(2), rtol=0, atol=0.01)
     torch.testing.assert_close(scale.inverse(scale(noise)), noise)
 
     calls.clear()

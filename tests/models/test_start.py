@@ -33,8 +33,8 @@ def begun(source: object, out: Path, *settings: str, data: object = None, **opti
 
 
 def test_weights_are_taken_and_classes_found_by_their_names(source: DiffusionModel, tmp_path: Path) -> None:
-    said: list[str] = []
-    model = begun(source.folder, tmp_path / "run", events=Events(said.append))
+    text: list[str] = []
+    model = begun(source.folder, tmp_path / "run", events=Events(text.append))
     before, now = source.module.state_dict(), model.module.state_dict()
     assert model.config.network == source.config.network
     for name, tensor in before.items():
@@ -42,7 +42,7 @@ def test_weights_are_taken_and_classes_found_by_their_names(source: DiffusionMod
             assert torch.equal(now[name], tensor), name
     assert torch.equal(now[TABLE][[1, 2, 3]], before[TABLE])
     assert not torch.equal(now[TABLE][0], before[TABLE][0])
-    line = next(line for line in said if line.startswith("starts from"))
+    line = next(line for line in text if line.startswith("starts from"))
     rows = f"of {TABLE} so are the rows of the same classes (new classes: a)"
     assert f"{len(before) - 1} tensors are taken; {rows}; new: none" in line
 

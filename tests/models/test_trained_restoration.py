@@ -75,21 +75,21 @@ def test_a_network_is_told_only_what_it_was_trained_for(config, operator, std: f
 def test_a_measurement_is_said_as_in_training() -> None:
     x_0 = image()[None]
     mask = Mask(MASK)
-    said = condition_of((MaskedConditioning(),), Measurement(mask, x_0))
-    assert torch.equal(said["masked"], masked(x_0, MASK))
+    message = condition_of((MaskedConditioning(),), Measurement(mask, x_0))
+    assert torch.equal(message["masked"], masked(x_0, MASK))
     for config, operator in ((SmallConditioning(2), box(8, 8, 2)), (GreyConditioning(), Grey())):
-        said = condition_of((config,), Measurement(operator, operator(x_0)))
-        torch.testing.assert_close(said[config.name], known(operator(x_0)), rtol=1e-5, atol=1e-6)
+        message = condition_of((config,), Measurement(operator, operator(x_0)))
+        torch.testing.assert_close(message[config.name], known(operator(x_0)), rtol=1e-5, atol=1e-6)
 
 
 def test_a_noisy_small_image_is_scaled_to_the_noise_of_training() -> None:
     """cos φ (y + s n) = cos φ y + sin φ n: that of the share 2φ/π, with tan φ = s."""
     y, std = box(8, 8, 2)(image()[None]), 0.3
-    said = condition_of((SmallConditioning(2, noise=0.5),), Measurement(box(8, 8, 2), y, std))
-    share = float(said["small_noise"])
+    message = condition_of((SmallConditioning(2, noise=0.5),), Measurement(box(8, 8, 2), y, std))
+    share = float(message["small_noise"])
     assert share == pytest.approx(2 / math.pi * math.atan(std), rel=1e-6)
     angle = math.pi / 2 * share
-    torch.testing.assert_close(said["small"][:, :3], math.cos(angle) * y)
+    torch.testing.assert_close(message["small"][:, :3], math.cos(angle) * y)
     assert math.sin(angle) / math.cos(angle) == pytest.approx(std, rel=1e-6)
 
 
@@ -136,9 +136,9 @@ def test_noise_is_told_and_the_means_are_not_kept() -> None:
     operator = box(8, 8, 2)
     made = model.restore(given, operator, 0.2, 1)
     conditioner = model.network_denoiser.conditioner
-    said = condition_of((SmallConditioning(2, noise=0.5),), Measurement(operator, given[None], 0.2))
-    told = conditioner(said)
-    wanted = (told.image[:, :3] + 0.1 + told.vector[:, :1, None, None]).clamp(-1, 1)
+    message = condition_of((SmallConditioning(2, noise=0.5),), Measurement(operator, given[None], 0.2))
+    network_condition = conditioner(message)
+    wanted = (network_condition.image[:, :3] + 0.1 + network_condition.vector[:, :1, None, None]).clamp(-1, 1)
     torch.testing.assert_close(made, wanted, rtol=0, atol=1e-5)
 
 
@@ -146,9 +146,11 @@ def test_candidates_are_ancestral_samples_of_what_the_network_is_told(tmp_path: 
     """Where y is noisy nothing is projected, and they are `DiffusionModel.sample`'s; or by another solver."""
     model = load(saved(tmp_path / "up", "upscale", "conditioning.noise=0.5"), DiffusionModel)
     given, operator = 0.5 * image(3, 4), box(8, 8, 2)
-    said = condition_of(model.config.conditioning, Measurement(operator, given[None], 0.2)).rows(torch.zeros(2).long())
+    message = condition_of(model.config.conditioning, Measurement(operator, given[None], 0.2)).rows(
+        torch.zeros(2).long()
+    )
     for solver, named in (("ddpm", None), ("adams", "adams")):
-        wanted = model.sample(2, steps=4, solver=solver, seed=3, condition=said)
+        wanted = model.sample(2, steps=4, solver=solver, seed=3, condition=message)
         torch.testing.assert_close(model.restore(given, operator, 0.2, 2, steps=4, seed=3, solver=named), wanted)
 
 
@@ -175,11 +177,11 @@ def test_the_same_commands_use_a_run_that_was_trained_for_them(tmp_path: Path, c
     coloured = saved(tmp_path / "col", "colourise")
     assert main(["restore", str(coloured), f"{tmp_path}/grey.png", "--operator", "grey", "--out", f"{out}3"]) == 0
     assert "(trained, 2 steps)" in capsys.readouterr().out
-    asked = ["upscale", str(painted), f"{tmp_path}/small.png", "--factor", "4", "--method", "trained"]
-    assert main([*asked, "--out", f"{out}4"]) == 2
+    requested = ["upscale", str(painted), f"{tmp_path}/small.png", "--factor", "4", "--method", "trained"]
+    assert main([*requested, "--out", f"{out}4"]) == 2
     assert "--method: this run was not trained for that" in capsys.readouterr().err
     assert not Path(f"{out}4").exists()
-    assert main([*asked[:-2], "-n", "1", "--out", f"{out}4"]) == 0  # without being trained for it
+    assert main([*requested[:-2], "-n", "1", "--out", f"{out}4"]) == 0  # without being trained for it
     assert "(moment_matching, 2 steps)" in capsys.readouterr().out
 
 
@@ -203,17 +205,17 @@ def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeyp
         return side_by_side(groups)
 
     monkeypatch.setattr(restored_module, "side_by_side", record)
-    asked = []
+    requested = []
 
     own = DiffusionModel.restore
 
     def recorded(model: DiffusionModel, y: Tensor, operator, *, n: int, seed: int, start: int) -> Tensor:
-        asked.append((seed, start, n))
+        requested.append((seed, start, n))
         return own(model, y, operator, n=n, seed=seed, start=start)
 
     monkeypatch.setattr(DiffusionModel, "restore", recorded)
     (section,) = restored(model, data.subset(range(20)), tmp_path, 3)
-    assert asked == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
+    assert requested == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
     assert section.title == "Restoration"
     assert list(seen) == ["input", "candidate 1", "candidate 2", "original"]
     truth = seen["original"].float()

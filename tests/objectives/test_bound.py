@@ -123,8 +123,8 @@ class Affine(nn.Module):
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         index = ((c_noise + 1) * STEPS / 1000).round().long() - 1
-        a, b, said = self.table[index].T[..., None]
-        return torch.cat([a * x + b, said.expand_as(x)], 1)
+        a, b, message = self.table[index].T[..., None]
+        return torch.cat([a * x + b, message.expand_as(x)], 1)
 
 
 @pytest.mark.parametrize("which", ["hybrid", "bound"])
@@ -208,8 +208,8 @@ def exact_whole(ends: Tensor) -> Tensor:
     """The continuous bound of N(0, STD²) in closed form: prior + ½ log (1 + c² SNR_0)/(1 + c² SNR_1) + decoder."""
     alpha_1, sigma_1 = (-ends[1]).sigmoid(), ends[1].sigmoid()  # squares
     prior = (alpha_1 * STD**2 + sigma_1 - 1 - sigma_1.log()) / 2
-    told = (torch.log1p(STD**2 * (-ends[0]).exp()) - torch.log1p(STD**2 * (-ends[1]).exp())) / 2
-    return prior + told + 0.5 + (2 * pi * ends[0].exp()).log() / 2
+    condition = (torch.log1p(STD**2 * (-ends[0]).exp()) - torch.log1p(STD**2 * (-ends[1]).exp())) / 2
+    return prior + condition + 0.5 + (2 * pi * ends[0].exp()).log() / 2
 
 
 def test_the_whole_loss_is_the_continuous_bound() -> None:

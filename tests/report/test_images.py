@@ -37,10 +37,10 @@ def measured(
     found = evaluate(model, n=len(samples), **options)
     assert isinstance(found.evaluation, Evaluation)
     page = found.page.read_text()
-    told = json.loads((found.page.parent / "evaluation.json").read_text())
-    assert told["seed"] == 0
-    assert all(b["mse_noise"]["low"] <= b["mse_noise"]["value"] for b in told["held_out_loss"]["bins"])
-    assert f"{told['held_out_loss']['images']} held-out images in 12 bins of log-SNR" in page
+    condition = json.loads((found.page.parent / "evaluation.json").read_text())
+    assert condition["seed"] == 0
+    assert all(b["mse_noise"]["low"] <= b["mse_noise"]["value"] for b in condition["held_out_loss"]["bins"])
+    assert f"{condition['held_out_loss']['images']} held-out images in 12 bins of log-SNR" in page
     return found.evaluation, found.verdict, re.sub(r"<style>.*?</style>|<[^>]*>", " ", page)
 
 
@@ -80,8 +80,8 @@ def test_a_class_without_samples_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     assert evaluation.balance is not None
     assert sum(evaluation.balance.samples[c] for c in (4, 9)) < 10  # a classifier errs
     missing = " and ".join(map(str, evaluation.balance.missing))
-    said = f"class {missing} " if missing else "the shares of the classes differ"
-    assert said in words
+    message = f"class {missing} " if missing else "the shares of the classes differ"
+    assert message in words
     assert (f"No sample is classified as {missing}." in page) == bool(missing)
 
 

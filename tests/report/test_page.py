@@ -288,7 +288,7 @@ def evaluated() -> Evaluation:
     real = Estimate(0.001, -0.01, 0.02)
     copying = Copying(400, 180, 0.1, 12, 0.03, 0.011, 0.0042, 0.21, 0.25)
     probabilities = torch.eye(3).repeat(4, 1)
-    asked = torch.tensor([0, 1, 1] * 4)
+    requested = torch.tensor([0, 1, 1] * 4)
     shares = [Estimate(v, v - 0.02, v + 0.01) for v in (0.81, 0.52, 0.61, 0.95, 0.93, 0.96)]
     few, many = (Estimate(v, v - 0.1, v + 0.1) for v in (0.7, 0.99))
     return Evaluation(
@@ -319,7 +319,7 @@ def evaluated() -> Evaluation:
             Compared(spectrum_of(9.0, 1.0, 0.1), spectrum_of(9.0, 1.0, 0.2)),
         ),
         copies=Copies(CopyRate(Estimate(0.021, 0.004, 0.05), copying), 1, True, (Pair(3, 77, 0.01),)),
-        class_accuracy=class_accuracy(probabilities, asked, probabilities, torch.tensor([0, 1, 2] * 4)),
+        class_accuracy=class_accuracy(probabilities, requested, probabilities, torch.tensor([0, 1, 2] * 4)),
         left_out=("Some score (3 images are too few)",),
     )
 
@@ -363,12 +363,12 @@ def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
     assert "180 of 1,617 training images" in table.caption
     assert "built-in network, 64 features, sha256 0123456789ab" in table.caption
     assert "180 held-out images, sha256 fedcba987654" in table.caption
-    for said in (
+    for message in (
         "Precision to coverage: 180 samples and 170 held-out images, k = 5.",
         "Fine detail: 180 samples and 170 held-out images.",
         "Copies: 400 samples and 180 held-out images.",
     ):
-        assert said in table.caption
+        assert message in table.caption
     assert table.caption.endswith("Left out: Some score (3 images are too few).")
 
 
@@ -401,8 +401,8 @@ def test_the_sections_say_in_words_what_is_beyond_chance() -> None:
 
     def detail(samples: float) -> str:
         seen = replace(spectra.distance.samples, detail=Estimate(samples, samples - 0.05, samples + 0.05))
-        beside = replace(spectra.distance, samples=seen)
-        (section,) = fine_detail(replace(evaluation, spectra=replace(spectra, distance=beside)))
+        compared = replace(spectra.distance, samples=seen)
+        (section,) = fine_detail(replace(evaluation, spectra=replace(spectra, distance=compared)))
         return section.text
 
     space = "\N{NO-BREAK SPACE}"
@@ -467,10 +467,10 @@ def test_the_first_sentence_names_what_is_beyond_chance_and_nothing_else() -> No
 
 def test_how_near_is_said_by_closeness_where_the_distance_is_beyond_chance() -> None:
     apart = replace(evaluated().distances, kernel=Estimate(0.2, 0.1, 0.3))
-    for closeness, said in ((0.02, "very close to"), (0.1, "close to"), (0.3, "some way from"), (0.6, "far from")):
+    for closeness, message in ((0.02, "very close to"), (0.1, "close to"), (0.3, "some way from"), (0.6, "far from")):
         words = verdict(replace(evaluated(), distances=apart, closeness=closeness)).headline
         joined = "but" if closeness < 0.12 else "and"
-        assert words.startswith(f"The samples are {said} real images, {joined} they are less diverse")
+        assert words.startswith(f"The samples are {message} real images, {joined} they are less diverse")
 
 
 def test_names_of_classes_are_text_of_one_line_everywhere(tmp_path: Path) -> None:

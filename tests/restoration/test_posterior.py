@@ -198,10 +198,10 @@ def test_resampling_takes_the_bias_of_replacement_away() -> None:
 def test_dps_steps_down_the_distance_of_the_measurement() -> None:
     """For a Gaussian ‖y - A x̂_0‖ has the gradient -Jᵀ Aᵀ r/‖r‖; what the solver needs of x_t is evaluated once."""
     s, t, x_t = noise_level(SCHEDULE, 0.3), noise_level(SCHEDULE, 0.5), randn(4, 3)
-    asked, exact = [], TRIPLE.denoiser()
-    counting = FunctionDenoiser(lambda x, now: asked.append(now.t) or exact.f(x, now), SCHEDULE)
+    requested, exact = [], TRIPLE.denoiser()
+    counting = FunctionDenoiser(lambda x, now: requested.append(now.t) or exact.f(x, now), SCHEDULE)
     x, _ = DPS(DDIM(), of_matrix(SUMS, Y, 0.3), 0.4).step(counting, x_t, t, s, None, StepNoise(None, 0))
-    assert asked == [t.t]
+    assert requested == [t.t]
     a, covariance = SUMS, TRIPLE.covariances[0]
     jacobian = t.alpha * covariance @ np.linalg.inv(t.alpha**2 * covariance + t.sigma**2 * np.eye(3))
     r = Y - exact.f(x_t, t).numpy() @ a.T
@@ -234,10 +234,10 @@ class Draws:
     """Noise that counts how often it is asked for."""
 
     def __init__(self, *shape: int) -> None:
-        self.noise, self.drawn = Gauss(shape), 0
+        self.noise, self.draws = Gauss(shape), 0
 
     def __call__(self, step: int, purpose: Purpose, draw: int = 0) -> Tensor:
-        self.drawn += 1
+        self.draws += 1
         return self.noise(step, purpose, draw)
 
 

@@ -159,9 +159,9 @@ def test_the_diffused_product_is_exact_where_the_model_is_flat(t: NoiseLevel) ->
     flat, x_t = FullGaussian(np.zeros(3), 1e16 * np.eye(3)), points(20, 3)
     got = Product(flat.denoiser(), known(0.3).score)(x_t, t).clean
     gain = t.alpha * 0.09 / (t.alpha**2 * 0.09 + t.sigma**2)
-    told = torch.from_numpy(VALUES) + gain * (x_t - t.alpha * torch.from_numpy(VALUES))
+    condition = torch.from_numpy(VALUES) + gain * (x_t - t.alpha * torch.from_numpy(VALUES))
     scale = 1 + (t.sigma / t.alpha) ** 2  # of the two terms that make it
-    torch.testing.assert_close(got[:, KNOWN], told[:, KNOWN], rtol=0, atol=1e-12 * scale)
+    torch.testing.assert_close(got[:, KNOWN], condition[:, KNOWN], rtol=0, atol=1e-12 * scale)
     assert torch.equal(got[:, ~KNOWN], flat.clean(x_t, t)[:, ~KNOWN])
 
 
@@ -215,7 +215,7 @@ def test_what_makes_no_sense_is_refused() -> None:
             wrapper(flow, torch.tensor([0.5, 1.1]))
 
 
-def told(p: np.ndarray, probability: np.ndarray) -> np.ndarray:
+def condition(p: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """p over all states times a table of P(+1), normalised."""
     up = states(len(probability)) > 0
     tilted = p * np.where(up, probability, 1 - probability).prod(1)
@@ -235,7 +235,7 @@ def test_the_product_of_independent_bits_is_exact(t: NoiseLevel, wrapper) -> Non
     for table in TABLES:
         got = wrapper(Exact(states(4), p), torch.from_numpy(table))(x_t, t)
         with np.errstate(divide="ignore"):
-            expected = Exact(states(4), told(p, table))(x_t, t).clean
+            expected = Exact(states(4), condition(p, table))(x_t, t).clean
         torch.testing.assert_close(got.clean, expected, rtol=0, atol=1e-12)
         torch.testing.assert_close(got.clean_variance, 1 - expected**2, rtol=0, atol=1e-12)
 
@@ -246,7 +246,7 @@ def test_told_of_one_bit_all_bits_of_any_distribution_follow_exactly(probability
     p, x_t = random_distribution(4), torch.from_numpy(states(4))
     table = np.array([0.5, 0.5, probability, 0.5])
     with np.errstate(divide="ignore"):
-        expected = Exact(states(4), told(p, table))(x_t, t).clean
+        expected = Exact(states(4), condition(p, table))(x_t, t).clean
     got = ConditionedBits(Exact(states(4), p), torch.from_numpy(table))(x_t, t)
     torch.testing.assert_close(got.clean, expected, rtol=0, atol=1e-10)
     alone = BitProduct(Exact(states(4), p), torch.from_numpy(table))(x_t, t).clean
@@ -297,7 +297,7 @@ def test_where_nothing_is_left_only_the_told_bits_change() -> None:
 def test_what_is_sampled_told_of_one_bit_is_the_conditional_distribution() -> None:
     """Total variation over all 16 states falls at first order; the known bit is always as told."""
     p, table = random_distribution(4), np.array([0.5, 1.0, 0.5, 0.5])
-    expected, errors = told(p, table), []
+    expected, errors = condition(p, table), []
     for steps in (16, 32):
         denoiser = ConditionedBits(Exact(states(4), p), torch.from_numpy(table))
         found = law_of(denoiser, np.full(16, 1 / 16), steps, 4)

@@ -68,8 +68,8 @@ def uniformity(data: Mixture, a: np.ndarray, std: float, per: int, draw: Draw) -
     truth = data.draws(count, seed=1)
     y = truth @ a.T + std * rng.standard_normal((count, len(a)))
     measurement = Measurement(Linear(torch.from_numpy(a)), torch.from_numpy(y), std)
-    drawn = draw(data, measurement, per, Gauss((count * per, truth.shape[1]), seed=1)).numpy()
-    ranks = (drawn.reshape(count, per, -1) < truth[:, None]).sum(1)
+    sampled = draw(data, measurement, per, Gauss((count * per, truth.shape[1]), seed=1)).numpy()
+    ranks = (sampled.reshape(count, per, -1) < truth[:, None]).sum(1)
     return min(chisquare(np.bincount(r * bins // (per + 1), minlength=bins)).pvalue for r in ranks.T)
 
 

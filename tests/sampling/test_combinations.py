@@ -102,10 +102,10 @@ class Exact(torch.nn.Module):
 
     def forward(self, z: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
         alpha, sigma = self.now.alpha[:, None], self.now.sigma[:, None]
-        told = {"edm": (sigma / alpha).log()[:, 0] / 4, "smooth_flow": 4 * self.now.t - 2}.get(
+        condition = {"edm": (sigma / alpha).log()[:, 0] / 4, "smooth_flow": 4 * self.now.t - 2}.get(
             self.parameterization, 1000 * self.now.t - 1
         )
-        torch.testing.assert_close(c_noise, told, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(c_noise, condition, rtol=1e-9, atol=1e-9)
         power = {"edm": sigma**2 + alpha**2 / 4, "energy": sigma**2 + alpha**2}.get(self.parameterization, 1.0)
         x_t = z * power**0.5
         if self.parameterization == "energy":  # ½ (z - f)² has the slope gain · ε̂ in z
@@ -202,10 +202,10 @@ def test_refused_by_name_or_exact(schedule, parameterization, monkeypatch) -> No
                 assert str(error.value).startswith(message)
                 continue
             config, denoiser = configured(schedule, parameterization, weighting, times)
-            drawn = accepted.setdefault(config.times.grid, (config, denoiser, []))[2]
-            drawn.append(build_times(config, denoiser).times(U, denoiser.schedule))
-        for config, denoiser, drawn in accepted.values():  # samplers of one grid share everything but the times
-            check(config, denoiser, exact, torch.cat(drawn))
+            draws = accepted.setdefault(config.times.grid, (config, denoiser, []))[2]
+            draws.append(build_times(config, denoiser).times(U, denoiser.schedule))
+        for config, denoiser, draws in accepted.values():  # samplers of one grid share everything but the times
+            check(config, denoiser, exact, torch.cat(draws))
 
 
 # a learned variance

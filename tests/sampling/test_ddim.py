@@ -136,15 +136,15 @@ def test_the_learned_variance_is_better_than_both_fixed_ones(steps: int) -> None
     assert found["large"] > true * (1 + 1e-3)
 
 
-@pytest.mark.parametrize("said", [-1.4, 0.0, 1.0])
-def test_on_its_own_chain_the_learned_noise_is_the_papers(said: float) -> None:
+@pytest.mark.parametrize("message", [-1.4, 0.0, 1.0])
+def test_on_its_own_chain_the_learned_noise_is_the_papers(message: float) -> None:
     """The response to a unit of noise is √(β^v β̃^(1-v)), v = (said + 1)/2, at any step but the last (η = 1)."""
 
     class Said(torch.nn.Module):
         def forward(self, x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
-            return torch.cat([0 * x, torch.full_like(x, said)], 1)
+            return torch.cat([0 * x, torch.full_like(x, message)], 1)
 
-    schedule, v = LinearBeta(steps=10, beta_end=0.4).build(), (said + 1) / 2
+    schedule, v = LinearBeta(steps=10, beta_end=0.4).build(), (message + 1) / 2
     denoiser = NetworkDenoiser(Said(), schedule, PredictNoise(), 10, learned_variance=True)
     beta = np.linspace(1e-4, 0.4, 10)
     kept = np.cumprod(1 - beta)
@@ -168,8 +168,8 @@ def test_a_variance_below_nothing_adds_no_noise() -> None:
 
 def test_a_denoiser_that_says_no_variance_is_refused_by_name_unless_there_is_no_noise() -> None:
     x = torch.zeros(1, 1, dtype=torch.float64)
-    told = r"^variance: this model has learned none; choose ddpm, or train with variance=learned$"
-    with pytest.raises(InputError, match=told):
+    condition = r"^variance: this model has learned none; choose ddpm, or train with variance=learned$"
+    with pytest.raises(InputError, match=condition):
         sample(TARGET.denoiser(LINEAR), SOLVERS["ddpm_learned"], uniform(4), x, lambda *_: x)
     without = sample(TARGET.denoiser(LINEAR), DDIM(0.0, "learned"), uniform(4), x)
     assert without.item() == sample(TARGET.denoiser(LINEAR), DDIM(), uniform(4), x).item()

@@ -148,10 +148,10 @@ def moments(solver: Solver[Any], schedule: Schedule, times: Tensor, stds: Tensor
     Draws are orthogonal vectors of the length √D that noise has in many dimensions D, so ‖x‖²/D is the variance.
     """
     first = noise_level(schedule, float(times[0]))
-    target, drawn = GaussianTarget(0.0, stds[:, None]), iter(DRAWS)
-    start = target.marginal(first)[1] ** 0.5 * next(drawn)
+    target, draws = GaussianTarget(0.0, stds[:, None]), iter(DRAWS)
+    start = target.marginal(first)[1] ** 0.5 * next(draws)
     denoiser = FunctionDenoiser(target.clean, schedule)
-    end = sample(denoiser, solver, times, start, lambda *_: next(drawn).expand_as(start))
+    end = sample(denoiser, solver, times, start, lambda *_: next(draws).expand_as(start))
     return end.square().mean(1), end[:, 0] / start[:, 0]
 
 
@@ -305,46 +305,46 @@ def test_any_number_of_steps_is_exactly_that_many_and_their_times(name: str, sch
     solver, process = EVERY[name], ALL[schedule]
     x, exact = torch.full((1, 4), 0.3, dtype=torch.float64), gaussian_denoiser(0.5, 0.3, process)
     for steps in (1, 2, 3, 7) if name == "langevin" else range(1, 21):
-        asked: list[float] = []
+        requested: list[float] = []
         seen: list[tuple[int, float]] = []
-        answers, drawn = list[Tensor](), list[tuple[int, Purpose, int]]()
+        answers, draws = list[Tensor](), list[tuple[int, Purpose, int]]()
 
         class Watched:
             schedule = process
 
-            def __call__(self, x_t: Tensor, t: Any, asked=asked, answers=answers) -> Denoised:
+            def __call__(self, x_t: Tensor, t: Any, requested=requested, answers=answers) -> Denoised:
                 now = noise_level(process, t)
                 assert float(torch.as_tensor(now.sigma).min()) > 0
-                asked.append(float(now.t.max() if isinstance(now.t, Tensor) else now.t))
+                requested.append(float(now.t.max() if isinstance(now.t, Tensor) else now.t))
                 denoised = exact(x_t, t)
                 answers.append(denoised.clean.clone())
                 return denoised
 
-        def noise(*draw: Any, drawn=drawn) -> Tensor:
-            drawn.append(draw)
+        def noise(*draw: Any, draws=draws) -> Tensor:
+            draws.append(draw)
             return x
 
         times = uniform(steps)
         end = sample(Watched(), solver, times, x, noise, lambda k, s, _, seen=seen: seen.append((k, s.t)))
         assert seen == list(enumerate(times[1:].tolist()))
-        assert asked[0] == 1
+        assert requested[0] == 1
         assert bool(end.isfinite().all())
         if type(solver) in ENDS_WITH_CLEAN:
             assert torch.equal(end, answers[-1])
         if not isinstance(solver, (AnnealedLangevin, Churn)):  # one draw a step but the last
             purposes = (Purpose.STEP, Purpose.CORRECTOR) if isinstance(solver, PredictorCorrector) else (Purpose.STEP,)
-            assert drawn == [(k, purpose, 0) for k in range((steps - 1) * solver.draws_noise) for purpose in purposes]
+            assert draws == [(k, purpose, 0) for k in range((steps - 1) * solver.draws_noise) for purpose in purposes]
         if not solver.off_grid:
-            assert list(dict.fromkeys(asked)) == times[:-1].tolist()
+            assert list(dict.fromkeys(requested)) == times[:-1].tolist()
         if not isinstance(solver, UNCOUNTED):
             count = EVALUATIONS.get(type(solver), lambda solver, n, floor: n)
             first_is_ddim = schedule == "flow" and isinstance(solver, Heun) and steps > 1
-            assert len(asked) == count(solver, steps, schedule == "edm") - first_is_ddim
+            assert len(requested) == count(solver, steps, schedule == "edm") - first_is_ddim
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_network_of_a_chain_is_evaluated_at_its_own_times_or_the_solver_refused(name: str) -> None:
-    schedule, asked = ALL["linear"], list[float]()
+    schedule, requested = ALL["linear"], list[float]()
     if EVERY[name].off_grid:
         if name in SOLVERS:
             with pytest.raises(InputError, match=rf"^solver: {name} evaluates between the times"):
@@ -352,10 +352,10 @@ def test_a_network_of_a_chain_is_evaluated_at_its_own_times_or_the_solver_refuse
         return
     solver, times = times_of(name, schedule, 7)
     exact = gaussian_denoiser(0.5, 0.3, schedule)
-    listening = FunctionDenoiser(lambda x, t: asked.append(t.t) or exact.f(x, t), schedule, exact.clean_variance)
+    listening = FunctionDenoiser(lambda x, t: requested.append(t.t) or exact.f(x, t), schedule, exact.clean_variance)
     x = torch.zeros(1, 4, dtype=torch.float64)
     sample(listening, solver, snap(times, 1000), x, lambda *_: x + 1)
-    assert {round(t * 1000, 9) % 1 for t in asked} == {0.0}
+    assert {round(t * 1000, 9) % 1 for t in requested} == {0.0}
 
 
 # --- where they end

@@ -55,10 +55,10 @@ class Counting:
 
     def __init__(self, target, schedule) -> None:
         self.denoiser, self.schedule = target.denoiser(schedule), schedule
-        self.asked: list[NoiseLevel] = []
+        self.requested: list[NoiseLevel] = []
 
     def __call__(self, x: Tensor, t):
-        self.asked.append(t)
+        self.requested.append(t)
         return self.denoiser(x, t)
 
 
@@ -140,7 +140,7 @@ def test_evaluations_are_steps_times_corrections_and_one_to_denoise() -> None:
                 sample(denoiser, AnnealedLangevin(3, denoise=denoise), uniform(steps), x, noise)
                 walk = list(noise_levels(denoiser.schedule, uniform(steps)))[:-1]
                 last = [walk[-1]] if denoise else []
-                assert denoiser.asked == [v for v in walk for _ in range(3)] + last
+                assert denoiser.requested == [v for v in walk for _ in range(3)] + last
                 assert draws == [(k, Purpose.STEP, draw) for k in range(steps) for draw in range(3)]
 
 
@@ -180,10 +180,10 @@ def test_a_correction_is_the_papers() -> None:
     s = at(SCHEDULES["ve"], 0.8)
     x = np.random.default_rng(0).standard_normal((5, 3, 4, 4))
     draws = np.random.default_rng(1).standard_normal((2, 5, 3, 4, 4))
-    asked: list = []
+    requested: list = []
 
     def noise(purpose: Purpose, draw: int = 0) -> Tensor:
-        asked.append((purpose, draw))
+        requested.append((purpose, draw))
         return torch.from_numpy(draws[draw])
 
     got = corrected(torch.from_numpy(x), "ve", s, noise, corrections=2, snr=0.1)
@@ -193,7 +193,7 @@ def test_a_correction_is_the_papers() -> None:
             step = 2 * (0.1 * sqrt(48) / sqrt((g**2).sum())) ** 2
             x[k] += step * g + sqrt(2 * step) * z[k]
     np.testing.assert_allclose(got.numpy(), x, rtol=1e-12)
-    assert asked == [(Purpose.CORRECTOR, 0), (Purpose.CORRECTOR, 1)]
+    assert requested == [(Purpose.CORRECTOR, 0), (Purpose.CORRECTOR, 1)]
 
 
 def test_the_corrector_comes_to_rest_at_one_plus_r_squared() -> None:
@@ -244,7 +244,7 @@ def test_corrections_are_evaluations_at_the_grids_times_but_never_at_the_data(na
         sample(denoiser, PredictorCorrector(DDIM(), 2), uniform(steps), x, lambda *_, x=x: x)
         walk = list(noise_levels(denoiser.schedule, uniform(steps)))[:-1]
         expected = [walk[0], *(v for now in walk[1:] for v in (now, now, now))]
-        assert denoiser.asked == expected
+        assert denoiser.requested == expected
     assert not PredictorCorrector(DDIM()).off_grid
     assert PredictorCorrector(RungeKutta()).off_grid
 

@@ -48,11 +48,11 @@ class RowByRow:
 
     def __init__(self, target, schedule) -> None:
         self.target, self.schedule = target, schedule
-        self.asked: list[NoiseLevel] = []
+        self.requested: list[NoiseLevel] = []
 
     def __call__(self, x_t: Tensor, t) -> Denoised:
         now = noise_level(self.schedule, t)
-        self.asked.append(now)
+        self.requested.append(now)
         if isinstance(now.alpha, float):
             return Denoised(self.target.clean(x_t, now), x_t, now.alpha, now.sigma)
         rows = [
@@ -183,8 +183,8 @@ def test_the_last_stage_of_rk4_is_at_the_grids_own_time() -> None:
     schedule, denoiser = ALL["linear"], RowByRow(GAUSSIAN, ALL["linear"])
     sample(denoiser, RungeKutta(4), uniform(7), start(schedule))
     walk = list(noise_levels(schedule, uniform(7)))
-    assert denoiser.asked[:24:4] == walk[:-2]
-    assert denoiser.asked[3:24:4] == walk[1:-1]
+    assert denoiser.requested[:24:4] == walk[:-2]
+    assert denoiser.requested[3:24:4] == walk[1:-1]
 
 
 def test_the_last_step_keeps_the_order() -> None:
@@ -294,7 +294,7 @@ def test_adaptive_ends_with_the_denoised_image(name: str) -> None:
         denoiser = RowByRow(point, schedule)
         got = sample(denoiser, Adaptive(smallest=smallest), uniform(1), start(schedule))
         torch.testing.assert_close(got, torch.full_like(got, 0.5), rtol=0, atol=1e-10)
-        least = min(float((now.sigma / torch.as_tensor(now.alpha)).min()) for now in denoiser.asked)
+        least = min(float((now.sigma / torch.as_tensor(now.alpha)).min()) for now in denoiser.requested)
         assert least == pytest.approx(max(smallest, 0.002 if name == "edm" else 0.0), rel=1e-6)
 
 
@@ -303,21 +303,21 @@ def drive(x: Tensor, schedule, solver: Adaptive):
     denoiser = RowByRow(MIXTURE, schedule)
     first, last = (noise_level(schedule, at(schedule, v)) for v in (20.0, 0.02))
     got, state = solver.step(denoiser, x * float(first.sigma), first, last, solver.init(), no_noise)
-    return got, state, len(denoiser.asked)
+    return got, state, len(denoiser.requested)
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
     """Bit for bit, with its own number of evaluations; the batch is asked as often as its hardest row."""
     schedule, solver = CONTINUOUS["vp"], Adaptive(rtol=1e-5, atol=1e-5)
-    together, state, asked = drive(NORMAL, schedule, solver)
+    together, state, requested = drive(NORMAL, schedule, solver)
     for k in range(len(NORMAL)):
         alone, own, own_asked = drive(NORMAL[k : k + 1], schedule, solver)
         assert torch.equal(alone[0], together[k])
         assert own.evaluations.item() == own_asked == state.evaluations[k]
         assert own.step_size.item() == state.step_size[k]
-    assert asked == state.evaluations.max()
+    assert requested == state.evaluations.max()
     assert len(set(state.evaluations.tolist())) > 1
-    assert 60 < asked < 120  # 85 was measured: one and 14 steps over three decades of noise
+    assert 60 < requested < 120  # 85 was measured: one and 14 steps over three decades of noise
 
 
 def test_looser_tolerances_cost_less_and_step_sizes_are_kept_between_times() -> None:
@@ -327,7 +327,7 @@ def test_looser_tolerances_cost_less_and_step_sizes_are_kept_between_times() -> 
     denoiser = RowByRow(MIXTURE, schedule)
     times = grids(schedule, 20.0, 0.02)["log_snr"](200)
     sample(denoiser, Adaptive(), times, NORMAL * float(schedule.sigma(times[:1])))
-    assert len(denoiser.asked) == 200 * 7  # a step a time: each first guess is good
+    assert len(denoiser.requested) == 200 * 7  # a step a time: each first guess is good
 
 
 def test_adaptive_says_which_sample_and_what_to_do() -> None:

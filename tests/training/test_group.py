@@ -154,10 +154,10 @@ def test_one_process_goes_on_with_what_two_have_begun(both: Path, tmp_path: Path
     recipe, settings, data = settings_of("ddpm")
     shutil.copytree(both / "resumed", tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints/00000004")
-    said: list[str] = []
+    message: list[str] = []
     options = {"data": data, "out": tmp_path / "run", "steps": STEPS, "settings": settings, "device": "cpu"}
-    train(recipe, **options, resume=True, events=Events(said.append))
-    assert any("processes was 2, is 1: the run continues, but is not bit-identical" in line for line in said)
+    train(recipe, **options, resume=True, events=Events(message.append))
+    assert any("processes was 2, is 1: the run continues, but is not bit-identical" in line for line in message)
     whole, mixed = checkpoint(both / "ddpm").model, checkpoint(tmp_path / "run").model
     assert max(float((whole[key] - mixed[key]).abs().max()) for key in whole) < 1e-6
 
@@ -193,10 +193,10 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path: Path) -
     processes = start([*TRAIN, *settings("training.checkpoint_every=1"), "--steps", "100000", "--out", str(run)])
     once_trained(run, 1)
     processes[1].send_signal(signal.SIGTERM)
-    (first, said), (second, other) = ended(processes, within=30)
-    assert (first, second) == (143, 143), said + other
+    (first, message), (second, other) = ended(processes, within=30)
+    assert (first, second) == (143, 143), message + other
     step = load_latest(run / "checkpoints", lambda *_: None)[0].step
-    assert f"stopped after step {step}, which is saved" in said
+    assert f"stopped after step {step}, which is saved" in message
     assert "stopped" not in other  # it is said once
 
 
@@ -213,19 +213,19 @@ def test_where_one_process_is_lost_the_other_ends_within_ten_seconds_and_names_i
     finally:
         taken = time.monotonic() - begun
         processes[1].kill()
-    said = ended(processes, within=10)[0][1]
+    message = ended(processes, within=10)[0][1]
     assert code == 1
     assert taken < 10
-    assert "of processes 0 to 1, 1 has ended, or no longer answers; the last checkpoint is kept" in said, said
+    assert "of processes 0 to 1, 1 has ended, or no longer answers; the last checkpoint is kept" in message, message
     assert load_latest(run / "checkpoints", lambda *_: None)[0].step >= 1
 
 
 def test_wrong_input_is_said_once(tmp_path: Path) -> None:
     command = [*TRAIN, *settings("training.batch_size=9"), "--steps", "2", "--out", str(tmp_path / "run")]
-    (first, said), (second, other) = ended(start(command), within=60)
+    (first, message), (second, other) = ended(start(command), within=60)
     assert (first, second) == (2, 2)
     expected = "sumi: training.batch_size: 2 processes cannot share 9 items equally; give a multiple of 2"
-    assert expected in said.splitlines()
+    assert expected in message.splitlines()
     assert "cannot share" not in other
 
 

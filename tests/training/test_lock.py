@@ -155,17 +155,17 @@ def test_on_windows_one_trains_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_where_there_are_no_locks_a_live_process_counts_and_a_line_says_so(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(lock, "lock", lambda *_, **__: None)
-    said: list[str] = []
+    message: list[str] = []
     me = Process.own()
     assert me.lives()
     (tmp_path / LOCK).write_text(json.dumps(asdict(me)))
     assert trainer_of(tmp_path) == me
-    with pytest.raises(InputError, match=f"process {me.pid}"), training_in(tmp_path, said.append):
+    with pytest.raises(InputError, match=f"process {me.pid}"), training_in(tmp_path, message.append):
         pass
     for gone in ({"started": 1}, {"pid": 2**22 + 1, "started": None}, {"host": "elsewhere"}):
         (tmp_path / LOCK).write_text(json.dumps({**asdict(me), **gone}))
         assert trainer_of(tmp_path) is None
-        with training_in(tmp_path, said.append):
+        with training_in(tmp_path, message.append):
             pass
-    assert len(said) == 3
-    assert "has no locks" in said[0]
+    assert len(message) == 3
+    assert "has no locks" in message[0]

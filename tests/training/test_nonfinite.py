@@ -63,10 +63,10 @@ class Poisoned(Objective[Layers]):
         return losses
 
 
-def trainer_of(folder: Path, objective: Objective, said: list[str] | None = None, **settings: Any) -> Trainer:
+def trainer_of(folder: Path, objective: Objective, message: list[str] | None = None, **settings: Any) -> Trainer:
     folder.mkdir(exist_ok=True)
     config = TrainingConfig(**{"steps": 6, "batch_size": 4, "checkpoint_every": 3, "log_every": 2, **settings})
-    return Trainer(config, objective, DATA, 0, folder, on_message=[].append if said is None else said.append)
+    return Trainer(config, objective, DATA, 0, folder, on_message=[].append if message is None else message.append)
 
 
 def lines_of(folder: Path, event: str | None = None) -> list[dict[str, Any]]:
@@ -106,17 +106,17 @@ def test_a_skipped_step_changes_nothing_and_is_named(
     tmp_path: Path, fault: str, layer: str, named: int, accumulation: int, precision: str
 ) -> None:
     """Weights, averages, buffers and optimizer after step 4 are those after step 3."""
-    said: list[str] = []
+    message: list[str] = []
     options = {"accumulation": accumulation, "precision": precision}
     trainer_of(tmp_path / "three", Poisoned(), steps=3, **options).run()
-    trainer_of(tmp_path / "skipped", Poisoned(fault, 4), said, steps=4, **options).run()
+    trainer_of(tmp_path / "skipped", Poisoned(fault, 4), message, steps=4, **options).run()
     assert_same_tensors(tmp_path / "skipped", 4, tmp_path / "three", 3)
     (event,) = lines_of(tmp_path / "skipped", "skipped")
     assert (event["step"], event["layer"]) == (4, layer)
     names = event["items"].split(", ")
     assert len(names) == (accumulation if fault == "data" else named)
     assert set(names) <= set(DATA.keys)
-    assert said == [f"step 4 is skipped: {layer} is not finite; its samples: {event['items']}"]
+    assert message == [f"step 4 is skipped: {layer} is not finite; its samples: {event['items']}"]
     assert load_checkpoint(tmp_path / "skipped/checkpoints/00000004").state["skipped"] == 1
 
 
@@ -159,12 +159,12 @@ def test_a_line_of_the_log_averages_the_steps_that_were_taken(tmp_path: Path) ->
 
 
 def test_a_fault_that_does_not_come_again_is_the_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    message: list[str] = []
     objective = Poisoned("loss", 4)
-    run = trainer_of(tmp_path, objective, said)
+    run = trainer_of(tmp_path, objective, message)
     monkeypatch.setattr(run.ema, "restore_buffers", lambda: setattr(objective, "at", ()))
     run.run()
-    assert said[0].startswith("step 4 is skipped: it was not finite once and is now, so test the machine's memory; ")
+    assert message[0].startswith("step 4 is skipped: it was not finite once and is now, so test the machine's memory; ")
     assert lines_of(tmp_path, "skipped")[0]["layer"] is None
 
 
@@ -231,19 +231,19 @@ SMALL = [
 def test_a_resumed_run_may_change_its_learning_rate_and_what_no_weight_depends_on(tmp_path: Path) -> None:
     """The change is printed and logged; weights follow the rate, and intervals leave them as they are."""
     config = override(recipes.build("ddpm", DataConfig("digits")), [*SMALL, "training.steps=4"])
-    said: list[str] = []
+    message: list[str] = []
 
     def resumed(name: str, *settings: str) -> None:
-        train(override(config, settings), out=tmp_path / name, resume=True, events=Events(said.append))
+        train(override(config, settings), out=tmp_path / name, resume=True, events=Events(message.append))
 
     for name in ("run", "other"):
         train(config, out=tmp_path / name)
     resumed("other", "training.checkpoint_every=3", "training.log_every=1", "training.skip_limit=7", "training.steps=6")
-    assert any(line.startswith("changed from step 5 on: training.skip_limit: 10 → 7; ") for line in said)
+    assert any(line.startswith("changed from step 5 on: training.skip_limit: 10 → 7; ") for line in message)
     resumed("run", "training.steps=6")
     assert_same_tensors(tmp_path / "run", 6, tmp_path / "other", 6)
     resumed("run", "training.steps=8", "training.learning_rate=5e-4")
-    assert "changed from step 7 on: training.learning_rate: 0.001 → 0.0005" in said
+    assert "changed from step 7 on: training.learning_rate: 0.001 → 0.0005" in message
     assert lines_of(tmp_path / "run", "changed") == [
         {"step": 6, "event": "changed", "settings": "training.learning_rate: 0.001 → 0.0005"}
     ]
@@ -334,11 +334,11 @@ def test_a_checkpoint_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_samples_that_are_not_finite_end_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    message: list[str] = []
     monkeypatch.setattr(DiffusionModel, "sample", lambda *_, **__: torch.full((2, 1), float("nan")))
     settings = ["network.width=8", "network.blocks=1", "training.batch_size=4", "training.sample_every=1"]
-    model = train("ddpm", data=DATA, out=tmp_path / "run", steps=2, settings=settings, events=Events(said.append))
+    model = train("ddpm", data=DATA, out=tmp_path / "run", steps=2, settings=settings, events=Events(message.append))
     assert (model.step, saved_steps(tmp_path / "run")) == (2, [2])
-    told = "samples: 2 of 2 are not finite; go back to an earlier checkpoint, or lower training.learning_rate"
-    assert [line for line in said if "samples: " in line] == [f"step 1: {told}", f"step 2: {told}"]
+    condition = "samples: 2 of 2 are not finite; go back to an earlier checkpoint, or lower training.learning_rate"
+    assert [line for line in message if "samples: " in line] == [f"step 1: {condition}", f"step 2: {condition}"]
     assert not (tmp_path / "run/samples").exists()

@@ -96,21 +96,21 @@ def test_dropout_and_muon_are_resumed_exactly_too(tmp_path: Path, monkeypatch, s
 def test_a_saved_model_is_trained_on_from_its_weights(whole: Path, tmp_path: Path) -> None:
     """Weights and average begin at what was saved; the optimizer is new, which one line says."""
     load(whole).save(tmp_path / "saved")
-    said: list[str] = []
-    arguments = {"out": tmp_path / "saved", "steps": 41, "resume": True, "events": Events(said.append)}
+    message: list[str] = []
+    arguments = {"out": tmp_path / "saved", "steps": 41, "resume": True, "events": Events(message.append)}
     with pytest.raises(InputError, match="resume it"):
         train(config_of(), out=tmp_path / "saved")
     train(str(tmp_path / "saved/config.json"), **arguments)
-    assert "the run has only weights, as a saved model does: the optimizer starts from zero" in said
-    assert "continues from step 40" in said
+    assert "the run has only weights, as a saved model does: the optimizer starts from zero" in message
+    assert "continues from step 40" in message
     before, after = state_of(whole), state_of(tmp_path / "saved", 41)
     rate = config_of("training.steps=41").training.learning_rate_at(41)
     for name, weight in before.ema.items():
         assert float((after.model[name] - weight).abs().max()) <= 1.01 * rate + 1e-6  # one step of a new AdamW
     assert all(float(value) == 1 for name, value in after.optimizer.items() if name.endswith(".step"))
-    said.clear()
+    message.clear()
     train(str(tmp_path / "saved/config.json"), **arguments)  # what is trained by now is resumed as ever
-    assert not any("only weights" in line for line in said)
+    assert not any("only weights" in line for line in message)
 
 
 def test_a_second_interrupt_stops_at_once() -> None:
@@ -136,11 +136,11 @@ def test_whatever_sampling_does_the_step_is_saved_first(tmp_path: Path, monkeypa
 
 
 def test_another_set_up_is_said(whole: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    message: list[str] = []
     train(config_of("training.steps=12"), out=tmp_path / "run")
     torch.set_num_threads(2)
-    train(config_of("training.steps=14"), out=tmp_path / "run", resume=True, events=Events(said.append))
-    assert any(line.startswith("threads was 1, is 2") for line in said)
+    train(config_of("training.steps=14"), out=tmp_path / "run", resume=True, events=Events(message.append))
+    assert any(line.startswith("threads was 1, is 2") for line in message)
 
 
 def test_a_fresh_start_does_not_keep_an_old_log(tmp_path: Path) -> None:
@@ -199,9 +199,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(whole: Path, t
     data = bytearray(newest.read_bytes())
     data[-1] ^= 1
     newest.write_bytes(data)
-    said: list[str] = []
-    train(config_of(), out=tmp_path / "run", resume=True, events=Events(said.append))
-    assert any("damaged" in line and "00000040" in line for line in said)
+    message: list[str] = []
+    train(config_of(), out=tmp_path / "run", resume=True, events=Events(message.append))
+    assert any("damaged" in line and "00000040" in line for line in message)
     assert_same(state_of(tmp_path / "run"), state_of(whole))
 
 

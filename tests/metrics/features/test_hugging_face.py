@@ -42,7 +42,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def write(folder: Path, changes: dict[str, Any]) -> None:
-    told = {
+    condition = {
         "do_resize": True,
         "do_center_crop": True,
         "do_rescale": True,
@@ -52,7 +52,7 @@ def write(folder: Path, changes: dict[str, Any]) -> None:
         "resample": 3,
         "rescale_factor": 1 / 255,
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(told | changes))
+    (folder / "preprocessor_config.json").write_text(json.dumps(condition | changes))
 
 
 def images(count: int = 3) -> Tensor:

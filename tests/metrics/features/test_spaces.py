@@ -32,16 +32,16 @@ EXPECTED = {
 def weights(classes: int) -> dict[str, Tensor]:
     """Drawn by numpy, of a size that keeps values near 1 through all layers."""
     source = np.random.Generator(np.random.Philox(classes))
-    drawn: dict[str, Tensor] = {}
+    draws: dict[str, Tensor] = {}
     for name, own in sorted(Inception(classes).state_dict().items()):
         if name.endswith("num_batches_tracked"):
             continue
         values = torch.from_numpy(source.random(tuple(own.shape), dtype=np.float32))
         if own.ndim > 1:
-            drawn[name] = (values - 0.5) * (24 / own[0].numel()) ** 0.5
+            draws[name] = (values - 0.5) * (24 / own[0].numel()) ** 0.5
         else:
-            drawn[name] = values + 0.5 if name.endswith(("running_var", "bn.weight")) else values - 0.5
-    return drawn
+            draws[name] = values + 0.5 if name.endswith(("running_var", "bn.weight")) else values - 0.5
+    return draws
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +80,14 @@ def test_features_and_classes_are_those_of_independent_code(classes: int, files:
     """
     space = open_inception(files[classes], CPU)
     found = space.features(images(1, 3, 299))
-    said = space.classes_of(found)
-    assert said is not None
+    message = space.classes_of(found)
+    assert message is not None
     assert found.shape == (1, 2048)
     expected, norm, top, probability = EXPECTED[classes]
     assert found[0, :4].tolist() == pytest.approx(expected, rel=1e-4)
     assert float(found.norm()) == pytest.approx(norm, rel=1e-5)
-    assert int(said.argmax()) == top
-    assert float(said.max()) == pytest.approx(probability, rel=1e-3)
+    assert int(message.argmax()) == top
+    assert float(message.max()) == pytest.approx(probability, rel=1e-3)
 
 
 def test_a_file_of_either_kind_and_age_is_the_same_space(files: dict[int, Path], tmp_path: Path) -> None:
