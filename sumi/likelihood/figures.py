@@ -12,24 +12,29 @@ from sumi.data.spec import Unit
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.likelihood.dequantize import mean_with_error
 from sumi.likelihood.estimate import BoundEstimate
-from sumi.metrics.intervals import Estimate, mean_of
+from sumi.metrics.intervals import Estimate, heavy_tailed, mean_of
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over items, its standard error, and its 95 % interval (`intervals.mean_of`): NaN for a single item."""
+    """A mean over items, its standard error, and its 95 % interval (`intervals.mean_of`): NaN for a single item.
+
+    ``heavy_tailed``: whether a few items decide it, so that the interval holds less often than stated.
+    """
 
     value: float
     error: float
     low: float
     high: float
+    heavy_tailed: bool = False
 
     @staticmethod
     def of(values: Tensor) -> "Mean":
         """The mean of one value per item, (N,)."""
         value, error = mean_with_error(values)
         found = mean_of(values) if len(values) > 1 else Estimate(value, nan, nan)
-        return Mean(value, error, found.low, found.high)
+        above = (values - values.median()).clamp(min=0)
+        return Mean(value, error, found.low, found.high, heavy_tailed(above))
 
     def __str__(self) -> str:
         return f"{self.value:.4f} ± {self.error:.4f}"
@@ -37,7 +42,8 @@ class Mean:
     @property
     def interval(self) -> str:
         """The ends as text."""
-        return f"[{self.low:.4f}, {self.high:.4f}]"
+        few = ", or wider, as a few items decide it" if self.heavy_tailed else ""
+        return f"[{self.low:.4f}, {self.high:.4f}]{few}"
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients
 from sumi.errors import InputError
 from sumi.likelihood.dequantize import Dequantized
-from sumi.likelihood.figures import Unit
+from sumi.likelihood.figures import Mean, Unit
 from sumi.likelihood.probability_flow import LogDensity
 from sumi.likelihood.variational import VARIANCES
 from sumi.models.diffusion.likelihood import likelihood
@@ -627,3 +627,15 @@ def test_other_data_are_read_and_must_be_of_the_models_kind(tmp_path: Path, clou
     assert error.count("\n") == 1
     assert main(["nll", run, "--data", "nowhere"]) == 2
     assert capsys.readouterr().err.startswith("sumi: data.source: nowhere does not exist")
+
+
+def test_an_interval_that_a_few_items_decide_says_so() -> None:
+    """Of 256 likelihoods: lognormal of deviation 2, whose intervals hold 89 %, and values without a tail, below zero
+    too."""
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(20, 256, generator=generator, dtype=torch.float64)
+    heavy = [Mean.of(values).interval for values in (2 * normal).exp() - 100]
+    assert sum(interval.endswith("], or wider, as a few items decide it") for interval in heavy) >= 18
+    for values in (*(normal - 3), *-(normal.exp()), *(normal / 4).exp()):
+        assert Mean.of(values).interval.endswith("]")
+    assert Mean.of(torch.ones(1)).interval == "[nan, nan]"

@@ -39,6 +39,8 @@ def test_a_consistency_model_has_one_solver_and_no_likelihood(consistency: Diffu
         bits_per_dim(consistency, images)
     with pytest.raises(InputError, match=f"^likelihood: it needs {why}"):
         likelihood(consistency)
+    with pytest.raises(InputError, match=f"^method: progressive needs {why}use method=consistency, or take"):
+        consistency.distil(method="progressive", out=consistency.folder / "student", steps=1)
     with pytest.raises(InputError, match=f"^solvers: the ODE that they are compared with needs {why}"):
         compare(consistency)
 
