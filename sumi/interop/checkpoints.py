@@ -1,10 +1,14 @@
-"""Weights of ADM's U-Net in two layouts of names, recognised by them: guided-diffusion's and EDM's.
+"""Weights that are recognised by the names of their tensors: ADM's U-Net, and denoising-diffusion-pytorch's.
 
     guided-diffusion   time_embed, input_blocks.N, middle_block, output_blocks.N, out      (Dhariwal & Nichol 2021)
     EDM                map_layer0, enc.32x32_block0, dec.8x8_in0, out_conv                 (Karras et al. 2022, "ADM")
 
-Both are UNet2DModel of diffusers with ``scale_shift`` and residual blocks that change the resolution. The three of
+ADM's are UNet2DModel of diffusers with ``scale_shift`` and residual blocks that change the resolution. The three of
 attention are laid out otherwise in each: (heads, 3, width) and (heads, width, 3), here (3, heads, width).
+
+    denoising-diffusion-pytorch   init_conv, downs, mid_attn, ups, final_conv    (`sumi.networks.lucidrains`)
+
+Its checkpoints hold the averaged weights, β, and the weight of the loss at each time, which tells what is predicted.
 
 What the names do not say is assumed and noted: heads of 64 channels, a linear chain of 1000 steps and ε of the first,
 σ_data = 1/2 of the second, and images of 64x64 unless the names or a claim say another side.
@@ -18,14 +22,26 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from sumi.denoising.parameterization import PredictPreconditioned
+from sumi.denoising.parameterization import (
+    ParameterizationConfig,
+    PredictClean,
+    PredictNoise,
+    PredictPreconditioned,
+    PredictVelocity,
+)
 from sumi.errors import InputError
 from sumi.interop.claims import Claims
-from sumi.interop.tensors import to_text
+from sumi.interop.tensors import Tensors, prefixed, to_text
 from sumi.networks.diffusers import DiffusersNetwork
+from sumi.networks.lucidrains import LucidrainsConfig
+from sumi.process.chain import ListedBeta
 from sumi.process.exploding import EDM
 
 HEAD_WIDTH: Final = 64
+_LUCIDRAINS: Final = (
+    *("init_conv", "time_mlp", "downs", "ups", "mid_block1", "mid_attn", "mid_block2"),
+    *("final_res_block", "final_conv"),
+)
 GROUPS: Final = 32
 _EDM_LAYERS: Final = {
     "norm0": "in_layers.0",
@@ -54,12 +70,14 @@ class Recognised:
     notes: tuple[str, ...]
 
 
-def recognised(tensors: Mapping[str, Tensor], claims: Claims | None) -> Recognised | None:
-    """What these tensors are; None: neither layout. ``claims``: the shape, the schedule and the prediction instead.
+def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
+    """What a file is; None: no layout that is known. ``claims``: the shape, the schedule and the prediction instead.
 
-    Raises InputError for a network of these layouts that UNet2DModel is not.
+    Raises InputError for a network of these layouts that is another after all.
     """
-    own = _without_prefix(tensors)
+    own = _without_prefix(averaged(read))
+    if {"init_conv.weight", "mid_attn.mem_kv", "final_conv.weight"} <= own.keys():
+        return _lucidrains(own, claims)
     if {"map_layer0.weight", "out_conv.weight"} <= own.keys():
         if "map_augment.weight" in own:  # no augmentation is a vector of zeros
             own = {name: value for name, value in own.items() if name != "map_augment.weight"}
@@ -70,6 +88,56 @@ def recognised(tensors: Mapping[str, Tensor], claims: Claims | None) -> Recognis
         stated = claims or Claims(shape=(3, 64, 64))
         return _unet(own, stated, 1, "guided-diffusion: ε in a linear chain of 1000 steps, images of 64x64")
     return None
+
+
+def averaged(read: Tensors) -> dict[str, Tensor]:
+    """The tensors of a file; of a checkpoint in training those of the averaged model, else of the model."""
+    for key in ("ema", "model", "state_dict"):
+        match read.values.get(key):
+            case dict() as table:
+                own = {str(name): value for name, value in table.items() if torch.is_tensor(value)}
+                return prefixed(own, "ema_model.") or own
+            case _:
+                pass
+    return read.tensors
+
+
+def _lucidrains(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised:
+    """The U-Net of denoising-diffusion-pytorch, with the buffers of its diffusion where they are there."""
+    weights = {n: v for n, v in own.items() if n.partition(".")[0] in _LUCIDRAINS}
+    width = weights["init_conv.weight"].shape[0]
+    levels = 1 + max(int(name.split(".")[1]) for name in own if name.startswith("downs."))
+    channels, outputs = weights["init_conv.weight"].shape[1], weights["final_conv.weight"].shape[0]
+    plain = "time_mlp.0.weights" not in own and own["time_mlp.1.weight"].shape[1] == width
+    if not plain or outputs not in (channels, 2 * channels):
+        raise InputError("file: its U-Net is conditioned on itself or on learned frequencies, which is not known here")
+    below = [own.get(f"downs.{i}.3.1.weight", own.get(f"downs.{i}.3.weight")) for i in range(levels)]
+    full = tuple(i for i in range(levels) if f"downs.{i}.2.to_out.0.weight" not in own)
+    _, heads, _, head_width = own["mid_attn.mem_kv"].shape
+    multiples = tuple(len(value) // width for value in below if value is not None)
+    network = LucidrainsConfig(width, multiples, full, heads, head_width)
+    said, note = claims or Claims(shape=(channels, 64, 64)), "" if claims else "images of 64x64 are assumed"
+    if claims is None and "betas" in own:
+        betas = own["betas"].double()
+        if len(betas) != 1000:
+            raise InputError(f"file: its chain has {len(betas)} steps, and such networks are known of 1000 alone")
+        said = replace(said, schedule=ListedBeta(tuple(betas.tolist())), parameterization=_objective(own))
+    elif claims is None:
+        note += ", and ε in a linear chain of 1000 steps, as the file has no diffusion"
+    claimed = replace(said, network=network, shape=(channels, *said.shape[1:]), learned_variance=outputs != channels)
+    notes = (f"denoising-diffusion-pytorch: {note}; claim others by a mapping",) if note else ()
+    return Recognised(weights, claimed, notes)
+
+
+def _objective(own: Mapping[str, Tensor]) -> ParameterizationConfig:
+    """What is predicted, by the weight of the loss: 1 of ε, SNR of x_0, SNR/(SNR + 1) of v; SNR may be cut off at 5."""
+    snr = own["alphas_cumprod"].double() / (1 - own["alphas_cumprod"].double())
+    found = own["loss_weight"].double()
+    for cut in (snr, snr.clamp(max=5.0)):
+        for kind, weight in ((PredictNoise(), cut / snr), (PredictClean(), cut), (PredictVelocity(), cut / (snr + 1))):
+            if torch.allclose(found, weight, rtol=1e-3):
+                return kind
+    raise InputError("file: the weight of its loss is that of no prediction that is known; claim it by a mapping")
 
 
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import RunDescription
 from sumi.networks.adm import ADMConfig
 from sumi.networks.diffusers import DiffusersNetwork
+from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
 from sumi.networks.transformer import TransformerConfig
@@ -53,9 +54,9 @@ class Claims:
     shape: tuple[int, ...] = field(
         default=(3, 32, 32), metadata={"help": "of what is denoised: C,H,W, or D of vectors"}
     )
-    network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | DiffusersNetwork | OwnNetwork = field(
-        default_factory=UNetConfig, metadata={"help": "the network, as in a configuration"}
-    )
+    network: (
+        UNetConfig | ADMConfig | TransformerConfig | MLPConfig | DiffusersNetwork | LucidrainsConfig | OwnNetwork
+    ) = field(default_factory=UNetConfig, metadata={"help": "the network, as in a configuration"})
     schedule: ScheduleConfig = field(default_factory=LinearBeta, metadata={"help": "its noise at each time"})
     parameterization: ParameterizationConfig = field(
         default_factory=PredictNoise, metadata={"help": "what it predicts"}

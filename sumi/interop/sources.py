@@ -121,7 +121,7 @@ def _of_tensors(name: str, file: Path, claims: Claims | None, device: torch.devi
     read = read_tensors(file)
     if read.about is not None and claims is None:
         return Source(name, "tensors", of_description(read.about, read.tensors, file, device), read.notes)
-    known = recognised(read.tensors, claims)
+    known = recognised(read, claims)
     if known is not None:
         model = known.claims.model(known.weights, name, device=device)
         return Source(name, "tensors", model, (*read.notes, *known.notes))

@@ -32,6 +32,7 @@ from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.diffwave import DiffWaveConfig
+from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
 from sumi.networks.transformer import TransformerConfig
@@ -78,9 +79,16 @@ class DiffusionSettings(SystemConfig, ABC):
     stratified_times: bool = field(
         default=False, metadata={"help": "spread the times of each batch evenly; the loss then varies less"}
     )
-    network: UNetConfig | ADMConfig | TransformerConfig | MLPConfig | DiffWaveConfig | DiffusersNetwork | OwnNetwork = (
-        field(default_factory=UNetConfig, metadata={"help": "the backbone"})
-    )
+    network: (
+        UNetConfig
+        | ADMConfig
+        | TransformerConfig
+        | MLPConfig
+        | DiffWaveConfig
+        | DiffusersNetwork
+        | LucidrainsConfig
+        | OwnNetwork
+    ) = field(default_factory=UNetConfig, metadata={"help": "the backbone"})
     crop: int = field(
         default=0,
         metadata={"help": "side of the square of each image that a training step sees, drawn anew; 0: all of it"},
