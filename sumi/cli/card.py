@@ -9,7 +9,7 @@ from sumi.cli.terminal import say
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--out", metavar="FILE", help="write it there instead of printing it")
-    parser.add_argument("--licence", default="", metavar="NAME", help="of the data, such as CC BY 4.0")
+    parser.add_argument("--licence", metavar="NAME", help="of the data, such as CC BY 4.0")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.model import TrainedModel
     from sumi.models.run import load
 
-    text = model_card(load(options.run, TrainedModel, device="cpu"), licence=options.licence)
+    text = model_card(load(options.run, TrainedModel, device="cpu"), licence=options.licence or "")
     if options.out is None:
         say(text.rstrip())
         return

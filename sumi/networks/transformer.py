@@ -219,7 +219,7 @@ class Transformer(nn.Module):
         rows, columns = patches.shape[2:]
         picture = self.patches(patches.flatten(2).transpose(1, 2))
         known = [] if self.tokens is None or condition.tokens is None else [self.tokens(condition.tokens)]
-        h = torch.cat([picture, *known, self.registers.to(picture.dtype).expand(len(x), -1, -1)], 1)
+        h = torch.cat([picture, *known, self.registers.to(picture.dtype).expand(x.shape[0], -1, -1)], 1)
 
         turns = self._turns(rows, columns, h)
         keys = None if self.config.tokens == "stream" else condition.tokens
