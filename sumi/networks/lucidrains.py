@@ -122,10 +122,10 @@ class Sinusoids(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.half = width // 2
+        self.pairs = width // 2
 
     def forward(self, time: Tensor) -> Tensor:
-        exponents = torch.arange(self.half, device=time.device) * (-math.log(10_000) / (self.half - 1))
+        exponents = torch.arange(self.pairs, device=time.device) * (-math.log(10_000) / (self.pairs - 1))
         phase = time[:, None] * exponents.exp()
         return torch.cat([phase.sin(), phase.cos()], 1)
 
