@@ -12,14 +12,26 @@ from torch import Tensor
 
 
 class Mixture:
-    """``components`` diagonal Gaussians inside [-1, 1]^dimension, drawn from ``seed``, with deviations in ``stds``."""
+    """``components`` diagonal Gaussians drawn from ``seed``, with means in [-reach, reach]^dimension and deviations in
+    ``stds``; all of a mean of 0 and a deviation of 0.001 in the elements from ``rank`` on.
+    """
 
-    def __init__(self, seed: int, dimension: int = 64, components: int = 10, stds: tuple[float, float] = (0.02, 0.1)):
+    def __init__(
+        self,
+        seed: int,
+        dimension: int = 64,
+        components: int = 10,
+        stds: tuple[float, float] = (0.02, 0.1),
+        reach: float = 0.5,
+        rank: int | None = None,
+    ):
         draw = torch.Generator().manual_seed(seed)
         shape = (components, dimension)
-        self.means = torch.rand(shape, generator=draw, dtype=torch.float64) - 0.5
+        self.means = (torch.rand(shape, generator=draw, dtype=torch.float64) - 0.5) * (2 * reach)
         part = torch.rand(shape, generator=draw, dtype=torch.float64)
         self.variances = torch.exp(2 * (log(stds[0]) + part * log(stds[1] / stds[0])))
+        if rank is not None:
+            self.means[:, rank:], self.variances[:, rank:] = 0, 1e-6
         shares = torch.rand(components, generator=draw, dtype=torch.float64) + 0.3
         self.log_shares = (shares / shares.sum()).log()
         shares = self.log_shares.exp()

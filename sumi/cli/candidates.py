@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
-from sumi.cli.sampling import conditioned_name, digest_of
+from sumi.cli.sampling import conditioned_name, digest_of, sampling_options, spent
 from sumi.cli.terminal import refuse, say
 
 if TYPE_CHECKING:
@@ -95,8 +95,10 @@ def write(
     part, if it is.
     """
     from sumi.models.diffusion.pictures import write_restored
+    from sumi.models.samples import stated_facts
     from sumi.training.run_folder import RunFolder
 
+    error = model.config.sampling.replaced(sampling_options(model, options)).error
     named = model.config.sampling.steps if options.steps is None else options.steps
     steps = named if steps is None else steps
     given = hashlib.sha256(image.numpy().tobytes() + (b"" if mask is None else mask.numpy().tobytes())).hexdigest()
@@ -109,11 +111,14 @@ def write(
         **more,
         "seed": options.seed,
         "method": method,
-        "steps": steps,
+        **({"steps": steps} if error is None else {"error": error}),
     }
-    name = f"{model.step:08d}-{name}-{Path(options.image).stem}-{given[:8]}-{method}-{named}-seed{options.seed}"
+    name = f"{model.step:08d}-{name}-{Path(options.image).stem}-{given[:8]}-{method}"
+    name += f"{f'-{named}' if error is None else ''}-seed{options.seed}"
     name, about = conditioned_name(model, options, name, about)
     folder = Path(options.out) if options.out else (place or RunFolder(options.run).restored) / short_name(name)
-    picture = write_restored(folder, image, made, about, mask, mean=mean)
+    stated = [stated_facts(made, row) for row in range(len(made))]
+    picture = write_restored(folder, image, made, about, mask, mean=mean, each=stated.__getitem__)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
-    say(f"wrote {count} and {picture} ({method}, {steps} steps)")
+    how = f"{steps} steps" if error is None else spent(stated, error)
+    say(f"wrote {count} and {picture} ({method}, {how})")

@@ -121,10 +121,22 @@ def add_candidates(parser: argparse.ArgumentParser) -> None:
     """Which candidates, and how they are sampled."""
     parser.add_argument("-n", type=int, default=4, metavar="N", help="candidates (default: 4)")
     add_steps(parser)
+    add_error(parser)
     add_seed(parser)
     add_label(parser)
     add_guidance(parser)
     add_fit(parser)
+
+
+def add_error(parser: argparse.ArgumentParser) -> None:
+    """Of what can state its error (`sumi.sampling.stated_error`)."""
+    parser.add_argument(
+        "--error",
+        type=float,
+        metavar="E",
+        help="instead of --steps: as many as bring each sample that near to the end of the ODE, by estimate and in "
+        "units of the data's standard deviation, such as 0.01",
+    )
 
 
 def add_label(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sumi.boundary.files import refuse_folder, short_name
 from sumi.boundary.group import own_shard
 from sumi.cli.molecules import sample_molecules
-from sumi.cli.options import add_checkpoint, add_guidance, add_run, add_seed, add_steps, add_values
+from sumi.cli.options import add_checkpoint, add_error, add_guidance, add_run, add_seed, add_steps, add_values
 from sumi.cli.sampling import (
     BESIDES,
     about_guidance,
@@ -19,6 +19,7 @@ from sumi.cli.sampling import (
     plain,
     sample_options,
     sampling_options,
+    spent,
     suffix_of,
 )
 from sumi.cli.symbols import sample_symbols
@@ -51,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scaffold", metavar="XYZ", help="of molecules: a file of the atoms that each is to have")
     add_steps(parser)
+    add_error(parser)
     parser.add_argument(
         "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"
     )
@@ -172,6 +174,7 @@ def _diffusion(
     """Of a diffusion model, which is ``system`` itself or the decoder of its vectors."""
     from sumi.models.diffusion.trajectory import trajectory, write_trajectory
     from sumi.models.model import read_indices
+    from sumi.models.samples import stated_facts
     from sumi.training.run_folder import RunFolder
 
     refuse(model, options, "augmentation", "scaffold")
@@ -187,7 +190,8 @@ def _diffusion(
     method = model.method(tuned=not conditioned and own, **settings)
     if model.config.sampling.solver == "mean_flow" != method.name:
         say(f"note: {method.name} follows velocities of an instant; {model.folder} learned mostly those of whole steps")
-    name = f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}"
+    error = model.config.sampling.replaced(settings).error
+    name = f"{model.step:08d}-{method.name}{f'-{method.steps}' if error is None else ''}-seed{options.seed}"
     name += "" if options.eta is None else f"-eta{options.eta:g}"
     name += _span(model, options)
     name += "" if own else f"-{options.size}"
@@ -204,7 +208,7 @@ def _diffusion(
         "seed": options.seed,
         "digest": digest_of(system, options, method.times.tolist()),
         "solver": repr(method.solver),
-        "steps": method.steps,
+        **({"steps": method.steps} if error is None else {"error": error}),
     }
     about |= {} if own else {"size": options.size}
     about |= values if options.label is None else {"label": options.label, **values}
@@ -215,12 +219,23 @@ def _diffusion(
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
         if prompts is not None:
             whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
-        return system.sample(len(batch), **whole)
+        made = system.sample(len(batch), **whole)
+        stated.update({index: stated_facts(made, row) for row, index in enumerate(batch)})
+        return made
 
+    stated: dict[int, dict[str, object]] = {}
+    known = _each(model, options, prompts)
     wrote = _written(
-        model, folder, make, options, model.batch_of(options.batch_size, size), about, _each(model, options, prompts)
+        model,
+        folder,
+        make,
+        options,
+        model.batch_of(options.batch_size, size),
+        about,
+        lambda index: {**known(index), **stated.get(index, {})},
     )
-    say(f"wrote {wrote} ({method.name}, {method.steps} steps)")
+    how = f"{method.steps} steps" if error is None else spent(list(stated.values()), error)
+    say(f"wrote {wrote} ({method.name}, {how})")
     if options.trajectory:
         shown = options.n if model.items.together else None
         if prompts is not None:
@@ -235,7 +250,7 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "trajectory", "values", "size", "scaffold")
+    refuse(model, options, "trajectory", "values", "size", "scaffold", "error")
     given, base = sample_options(model.base, options), model.base
     prompts = _prompts(base, options, lines)
     read_indices(options.n, options.start, options.seed, options.batch_size)

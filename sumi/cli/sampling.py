@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -31,7 +31,7 @@ GUIDANCE: Final = {
     "clip_scale": "clip_scale",
 }
 """The field of `Guidance` that each option is of."""
-BESIDES: Final = (*(name for name in GUIDANCE if name != "guidance"), "threshold")
+BESIDES: Final = (*(name for name in GUIDANCE if name != "guidance"), "threshold", "error")
 """The options that are named in files where they are given, beside the label and its scale."""
 
 
@@ -72,6 +72,7 @@ def sampling_options(model: DiffusionModel, options: argparse.Namespace) -> Samp
     """What the options replace of the run's `Sampling`. Raises InputError."""
     return {
         "steps": options.steps,
+        "error": getattr(options, "error", None),
         "solver": getattr(options, "solver", None),
         "eta": getattr(options, "eta", None),
         "guidance": _guidance(model, options),
@@ -174,6 +175,17 @@ def digest_of(model: TrainedModel, options: argparse.Namespace, *more: object) -
     guides = [getattr(options, name, None) for name in ("classifier", "clip")]
     parts += [weights_of(guide) for guide in guides if guide is not None]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+
+def spent(stated: Sequence[Mapping[str, object]], error: float) -> str:
+    """How many evaluations samples took to state at most this ``error``, and how many state more, in words."""
+    counts = [count for one in stated for name, count in one.items() if name == "evaluations"]
+    if not counts:
+        return f"to an error of {error:g}"
+    above = sum(float(str(one["stated_error"])) > error for one in stated)
+    left = f"; {above} of {len(counts)} state more, after the finest grid" if above else ""
+    fewest, most = min(map(int, map(str, counts))), max(map(int, map(str, counts)))
+    return f"to an error of {error:g}, {fewest} to {most} evaluations{left}"
 
 
 def plain(label: str) -> str:

@@ -26,6 +26,9 @@ MOST_IN_GRID: Final = 1024
 SPELT: Final = frozenset({"run", "image", "mask", "a", "b", "worse", "classifier"})
 """What files say as it was typed. Whether two were made alike is seen from ``digest`` and ``given`` instead."""
 
+MEASURED: Final = frozenset({"stated_error", "evaluations"})
+"""What files say of how a sample came out: known once it is made, and no setting."""
+
 FORMATS: Final = ("png", "npz", "npy", "tar")
 """A file an image, or one file of all (`sumi.data.archives`)."""
 
@@ -93,17 +96,19 @@ def write_samples(
     return write_grid(folder, shown, how.about, indices, [how.facts(index) for index in first]), there
 
 
-def write_images(folder: Path, images: Tensor, *, start: int, about: Facts) -> Path:
+def write_images(
+    folder: Path, images: Tensor, *, start: int, about: Facts, each: Callable[[int], Facts] | None = None
+) -> Path:
     """Write uint8 (n, C, H, W) as 00000.png … (numbered from ``start``) and grid.png; returns the grid's path.
 
-    Each file carries ``about`` and its index as JSON in the PNG text "sumi". Raises InputError for a file that was made
-    otherwise, SumiError where one cannot be written.
+    Each file carries ``about``, what ``each`` says of its index, and that as JSON in the PNG text "sumi". Raises
+    InputError for a file that was made otherwise, SumiError where one cannot be written.
     """
     indices = range(start, start + len(images))
     _refuse_places(folder)
     for index in indices:
         is_made(_file(folder, index), about)
-    _save(folder, images, dict.fromkeys(indices, about))
+    _save(folder, images, {index: {**about, **(each(index) if each else {})} for index in indices})
     return write_grid(folder, images.numpy(), about, indices)
 
 
@@ -299,7 +304,7 @@ def is_made(file: Path, about: Facts) -> bool:
 
 def alike(a: Facts, b: Facts) -> bool:
     """Whether what two files say of themselves means that they were made alike."""
-    first, second = ({k: v for k, v in facts.items() if k not in SPELT and k != "index"} for facts in (a, b))
+    first, second = ({k: v for k, v in facts.items() if k not in SPELT | MEASURED | {"index"}} for facts in (a, b))
     return first == second
 
 

@@ -81,6 +81,21 @@ class FunctionDenoiser:
         return Denoised(self.f(x_t, now), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
 
 
+class CountingDenoiser:
+    """A denoiser that counts its evaluations (of whole batches)."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.evaluations = denoiser, 0
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+        self.evaluations += 1
+        return self.denoiser(x_t, t)
+
+
 class Condition(Protocol):
     """The condition of N samples; only the conditioners know its content (`sumi.conditioning`)."""
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from sumi.boundary.files import write_text
 from sumi.boundary.progress import Count
 from sumi.data.dataset import everything
-from sumi.denoising.denoiser import Denoised, Denoiser, FunctionDenoiser
+from sumi.denoising.denoiser import CountingDenoiser, FunctionDenoiser
 from sumi.errors import InputError
 from sumi.evaluation.images import learn_features
 from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
@@ -34,7 +34,6 @@ from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import is_student, teacher_at_hand
 from sumi.models.diffusion.tuning import fine_method
-from sumi.process.schedule import Schedule, Time
 from sumi.randomness import SampleNoise
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import LEAST_STD, Method
@@ -71,21 +70,6 @@ class Comparison:
     rows: tuple[Row, ...]
     images: int
     held_out: int
-
-
-class CountingDenoiser:
-    """A denoiser that counts its evaluations (of whole batches)."""
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser, self.evaluations = denoiser, 0
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.denoiser.schedule
-
-    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        self.evaluations += 1
-        return self.denoiser(x_t, t)
 
 
 def compare(

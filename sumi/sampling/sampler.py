@@ -18,6 +18,7 @@ from sumi.sampling.solvers import BIT_SOLVERS, SOLVERS
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.solver import Solver
+from sumi.sampling.stated_error import LARGEST, SMALLEST
 from sumi.sampling.time_grid import TIME_GRIDS, snap
 
 NATURAL: Final = "natural"
@@ -196,6 +197,7 @@ class SamplingOptions(TypedDict, total=False):
     sampling: "Sampling | None"
     solver: str | Solver[Any] | None
     steps: int | None
+    error: float | None
     time_grid: str | None
     eta: float | None
     guidance: float | Guidance | None
@@ -212,6 +214,10 @@ class Sampling:
 
     solver: str | Solver[Any] = field(default="adams", metadata={"help": f"one of {', '.join(SOLVERS)}"})
     steps: int = field(default=50, metadata={"help": "intervals of the time grid, 1 or more"})
+    error: float | None = field(
+        default=None,
+        metadata={"help": "the estimated distance to the ODE's end to reach, over the data's std; none: by steps"},
+    )
     time_grid: str = field(default=NATURAL, metadata={"help": f"one of {', '.join(_GRIDS)} (the solver's own)"})
     eta: float | None = field(
         default=None, metadata={"help": "noise of ddim: 0 deterministic, 1 ancestral; none: the solver's own"}
@@ -236,6 +242,10 @@ class Sampling:
                 f"threshold: there is no {self.threshold!r}; {nearest(str(self.threshold), get_args(Threshold))}"
             )
         object.__setattr__(self, "steps", whole("steps", self.steps, least=1, most=MOST_COUNT))
+        if self.error is not None:
+            object.__setattr__(self, "error", real("error", self.error))
+            if not SMALLEST <= self.error <= LARGEST:
+                raise InputError(f"error: {self.error:g} is out of range; give {SMALLEST:g} to {LARGEST:g}, as 0.01")
 
     def replaced(self, options: SamplingOptions) -> "Sampling":
         """This with ``options``. Raises InputError for unknown ones, naming the nearest, and as the class does."""
@@ -245,6 +255,10 @@ class Sampling:
                 pass
             case other:
                 raise InputError(f"sampling: {shown(other)} is no Sampling; give sumi.Sampling(…)")
+        if "steps" in given:
+            if "error" in given:
+                raise InputError("steps: error chooses their number; give one of the two")
+            given["error"] = None
         if "eta" in given:
             given.setdefault("solver", "ddim")
         elif str(given.get("solver", own.solver)).partition("@")[0] != "ddim":

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.process.schedule import DATA, NoiseLevel, Schedule, noise_level
+from sumi.sampling.time_grid import snap
 
 
 def at_strength(schedule: Schedule, strength: float, data_std: float, grid: int | None = None) -> NoiseLevel:
@@ -46,3 +47,14 @@ def rest_of(times: Tensor, t: float) -> Tensor:
     """The remaining part of a sampler's falling ``times`` from t on, starting with t: at least one step."""
     left = times[times < t]
     return torch.cat([times.new_tensor([t]), left if len(left) else times[-1:]])
+
+
+def spread(times: Tensor, steps: int, grid: int | None = None) -> Tensor:
+    """``steps`` steps evenly spaced among the falling ``times`` (M + 1,), M ≥ steps, with the same ends: (steps + 1,).
+
+    ``grid``: T where a network knows only the times i/T.
+    """
+    places = torch.linspace(0, len(times) - 1, steps + 1, dtype=torch.float64)
+    below = places.long().clamp(max=len(times) - 2)
+    found = torch.lerp(times[below], times[below + 1], places - below)
+    return found if grid is None else snap(found, grid)

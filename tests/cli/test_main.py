@@ -86,7 +86,18 @@ def test_the_options_are_those_that_are_promised() -> None:
         name: sorted(o for a in p._actions for o in a.option_strings if o != "--debug") for name, p in choices.items()
     }
     common = ["--help", "-h"]
-    restoration = ["-n", "--steps", "--method", "--seed", "--label", "--guidance", "--checkpoint", "--device", "--out"]
+    restoration = [
+        "-n",
+        "--steps",
+        "--error",
+        "--method",
+        "--seed",
+        "--label",
+        "--guidance",
+        "--checkpoint",
+        "--device",
+        "--out",
+    ]
     guidance = ["--guidance-interval", "--guidance-rescale", "--negative", "--worse", "--worse-checkpoint"]
     guidance += ["--classifier", "--classifier-scale", "--clip", "--clip-scale", "--threshold"]
     restoration += ["--prompt", "--no-fit", *guidance, *common]
@@ -112,6 +123,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--size",
                 "--scaffold",
                 "--steps",
+                "--error",
                 "--solver",
                 "--eta",
                 "--seed",

@@ -5,7 +5,7 @@ left out is as the run was configured; options replace it for once (`sumi.sampli
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack, cast
 
@@ -20,7 +20,7 @@ from sumi.conditioning.labels import Labels
 from sumi.conditioning.text import Prompts
 from sumi.data.audio import AudioSpec
 from sumi.data.items import Items
-from sumi.denoising.denoiser import Denoiser
+from sumi.denoising.denoiser import CountingDenoiser, Denoiser
 from sumi.errors import InputError
 from sumi.models.diffusion import restoration
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
@@ -32,8 +32,36 @@ from sumi.operators.linear import AnyOperator
 from sumi.randomness import Purpose, SampleNoise, normal
 from sumi.sampling.inversion import REVERSIBLE, invert, slerp
 from sumi.sampling.sample import Callback, sample
-from sumi.sampling.sampler import TUNED, Method, Sampling, SamplingOptions, find_solver
-from sumi.sampling.sdedit import rest_of
+from sumi.sampling.sampler import LEAST_STD, TUNED, Method, Sampling, SamplingOptions, find_solver
+from sumi.sampling.sdedit import rest_of, spread
+from sumi.sampling.solvers.solver import Noise
+from sumi.sampling.stated_error import MOST_STEPS, Stated, on_grid, refuse_unstated, sample_to
+
+DenoiserOf = Callable[[Tensor | None], Denoiser]
+"""The denoiser of all rows of a batch (None), or of some, with their condition."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Samples that begin at ``begun`` (n, …), at the time ``t``, and what takes them to the data."""
+
+    begun: Tensor
+    t: float
+    denoiser_of: DenoiserOf
+    wrap: Callable[[Denoiser], Denoiser] | None
+    noise: Noise
+    callback: Callback | None
+
+    def times(self, how: Method) -> Tensor:
+        return how.times if self.t == 1 else rest_of(how.times, self.t)
+
+    def walked(self, how: Method, rows: Tensor | None = None) -> tuple[Tensor, int]:
+        """The end of each sample, or of these ``rows``, and its evaluations."""
+        denoiser = self.denoiser_of(rows)
+        counting = CountingDenoiser(denoiser if self.wrap is None else self.wrap(denoiser))
+        begun = self.begun if rows is None else self.begun[rows.to(self.begun.device)]
+        end = sample(counting, how.solver, self.times(how), begun, self.noise, self.callback)
+        return end, counting.evaluations
 
 
 class DiffusionModel(TrainedDenoiser):
@@ -97,7 +125,7 @@ class DiffusionModel(TrainedDenoiser):
         *,
         x: Tensor | None = None,
         t: float | None = None,
-        method: Method | None = None,
+        method: Callable[[int | None], Method] | None = None,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
         finish: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
@@ -105,9 +133,9 @@ class DiffusionModel(TrainedDenoiser):
 
         ``x`` (n, …): where to begin instead of `start_noise`, at the time ``t``, from where the rest of the method's
         times are walked; a tuned solver walks only all of them, and only pictures of the model's size. ``method``:
-        instead of the one that the options name. ``wrap`` makes another denoiser of the model's own, such as one that
-        is multiplied by a second distribution. ``finish(x)`` makes samples of the end of a batch, before the clamp to
-        [-1, 1] of images. Raises InputError as `sample`.
+        of so many steps (None: those of the options), instead of the one that the options name. ``wrap`` makes another
+        denoiser of the model's own, such as one that is multiplied by a second distribution. ``finish(x)`` makes
+        samples of the end of a batch, before the clamp to [-1, 1] of images. Raises InputError as `sample`.
         """
         options = options or {}
         n, start, seed, batch_size = read_indices(
@@ -132,25 +160,55 @@ class DiffusionModel(TrainedDenoiser):
             raise InputError("solver: tuned walks all of its times, and this begins on the way; choose another")
         if sampling.solver == TUNED and larger:
             raise InputError("solver: tuned was fitted to pictures of the model's own size; choose another")
-        if method is None:
-            free = not conditioned and not larger and t == 1
-            method = self.method(tuned=free, **settings)
-        times = method.times if t == 1 else rest_of(method.times, t)
+        method_in = method or self._method_in(settings, tuned=not conditioned and not larger and t == 1)
+        how = method_in(None)
+        if sampling.error is not None:
+            refuse_unstated(how.name, how.solver)
+            if callback is not None:
+                raise InputError("callback: follows one grid, and error takes several; give steps")
         x = None if x is None else finite("x", x)
         if x is not None and x.shape != (n, *shape):
             raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *shape)} here")
         given = self.condition_of(range(start, start + n), label, condition, sampling.guidance, prompt)
-        made = []
-        for rows, denoiser in self._batches(n, given, size, batch_size, sampling, options.get("progress")):
+        made, stated = list[Tensor](), list[Stated]()
+        for rows, denoiser_of in self._batches(n, given, size, batch_size, sampling, options.get("progress")):
             indices = range(start + rows.start, start + rows.stop)
             noise = SampleNoise(seed, indices, shape, device=self.device)
             with torch.inference_mode():
                 begun = self.start_noise(indices, seed, shape) if x is None else x[rows].to(self.device)
-                wrapped = denoiser if wrap is None else wrap(denoiser)
-                end = sample(wrapped, method.solver, times, begun, noise, callback)
+                batch = _Batch(begun, t, denoiser_of, wrap, noise, callback)
+                if sampling.error is None:
+                    end, _ = batch.walked(how)
+                else:
+                    stated.append(self._stated(batch, method_in, sampling.error))
+                    end = stated[-1].x
                 end = end if finish is None else finish(end)
                 made.append(self.items.clamp(self.space.decode(end)).cpu())
-        return Samples.of(torch.cat(made), self.items)
+        return Samples.of(torch.cat(made), self.items, stated)
+
+    def _stated(self, batch: "_Batch", method_in: Callable[[int | None], Method], error: float) -> Stated:
+        """The batch, walked until each sample is by estimate so near to the end of its ODE."""
+        grid = self.network_denoiser.trained_steps
+        finest = method_in(min(MOST_STEPS, grid or MOST_STEPS))
+        most = len(batch.times(finest)) - 1
+
+        def walk(steps: int, rows: Tensor) -> tuple[Tensor, int]:
+            how = method_in(steps)
+            if batch.t < 1:
+                how = replace(how, times=spread(batch.times(finest), steps, grid))
+            return batch.walked(replace(how, solver=on_grid(how.solver, steps)), rows)
+
+        std = max(self.description.data_std, LEAST_STD)
+        return sample_to(walk, len(batch.begun), error, std, most, finest.solver.order)
+
+    def _method_in(self, settings: SamplingOptions, *, tuned: bool) -> Callable[[int | None], Method]:
+        """The method that the options name, in so many steps; None: in their own."""
+
+        def method(steps: int | None) -> Method:
+            own: SamplingOptions = settings if steps is None else {**settings, "steps": steps, "error": None}
+            return self.method(tuned=tuned and steps is None, **own)
+
+        return method
 
     def _batches(
         self,
@@ -160,14 +218,21 @@ class DiffusionModel(TrainedDenoiser):
         batch_size: int,
         sampling: Sampling,
         progress: Progress | None,
-    ) -> Iterator[tuple[slice, Denoiser]]:
-        """The rows of each batch of n, and the denoiser with their condition; what is done is counted."""
+    ) -> Iterator[tuple[slice, "DenoiserOf"]]:
+        """The rows of each batch of n, and the denoiser with the condition of all, or some, of them; what is done is
+        counted.
+        """
         batch_size = self.batch_of(batch_size, size)
         with one_shown(progress, "sampling") as count:
             for first in range(0, n, batch_size):
                 rows = slice(first, min(first + batch_size, n))
                 own = None if condition is None else condition.rows(rows)
-                yield rows, self.denoiser(own, size=size, sampling=sampling)
+
+                def denoiser_of(some: Tensor | None, own: Condition | None = own) -> Denoiser:
+                    whole = own is None or some is None
+                    return self.denoiser(own if whole else own.rows(some), size=size, sampling=sampling)
+
+                yield rows, denoiser_of
                 if count is not None:
                     count(rows.stop, n)
 
@@ -227,10 +292,10 @@ class DiffusionModel(TrainedDenoiser):
         sampling = self._sampling(options, conditioned=conditioned)
         given = self.condition_of(range(n), label, condition, sampling.guidance, prompt)
         found = []
-        for rows, denoiser in self._batches(n, given, size, batch_size, sampling, progress):
+        for rows, denoiser_of in self._batches(n, given, size, batch_size, sampling, progress):
             with torch.inference_mode():
                 x_0 = self.space.encode(x[rows].to(self.device))
-                found.append(invert(denoiser, method.solver, method.times, x_0, corrections).cpu())
+                found.append(invert(denoiser_of(None), method.solver, method.times, x_0, corrections).cpu())
         return torch.cat(found)
 
     @torch_defaults()
@@ -259,7 +324,8 @@ class DiffusionModel(TrainedDenoiser):
             "batch_size": batch_size,
             "progress": progress,
         }
-        return self.walk(len(x), given, x=x, method=self._reversible(options))
+        method = self._reversible(options)
+        return self.walk(len(x), {**given, "steps": method.steps}, x=x, method=lambda _: method)
 
     @torch_defaults()
     def interpolate(
@@ -290,7 +356,9 @@ class DiffusionModel(TrainedDenoiser):
         return self.decode(between, progress=progress, **given, **options)
 
     def _reversible(self, options: SamplingOptions) -> Method:
-        """How the ODE is walked both ways. Raises InputError for a solver that goes one way only."""
+        """How the ODE is walked both ways. Raises InputError for a solver that goes one way only, and for an error."""
+        if options.get("error") is not None:
+            raise InputError("error: is stated of samples, and the way back takes the same steps; give steps")
         usual = Sampling(solver=REVERSIBLE[0], steps=self.config.sampling.steps)
         usual = replace(usual, time_grid=self.config.sampling.time_grid).replaced(options)
         if find_solver(usual.solver, "solver")[0] not in REVERSIBLE:

@@ -10,7 +10,7 @@ make masks with transparency differ in what they mean by it. What does not vary 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -184,16 +184,17 @@ def write_restored(
     mask: Tensor | None = None,
     *,
     mean: bool = True,
+    each: Callable[[int], Mapping[str, object]] | None = None,
 ) -> Path:
     """Write candidates ``made`` (n, C, H, W) as `write_images` does, and before-after.png; returns its path.
 
     Where there are more than one, also their ``mean`` as mean.png, unless it is not wanted.
 
     ``image`` (C', H', W') is what was given, shown enlarged to their size, and with what was ``mask``, bool (H, W),
-    in orange. Raises InputError and SumiError as `write_images` does.
+    in orange. ``each``: what is known of one by its index. Raises InputError and SumiError as `write_images` does.
     """
     after = BYTES.to_bytes(made)
-    write_images(folder, after, start=0, about=about)
+    write_images(folder, after, start=0, about=about, each=each)
     factor = made.shape[-1] // image.shape[-1]
     before = BYTES.to_bytes(image)[None].repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     scale = max(1, ceil(2 * CELL / made.shape[-1]))

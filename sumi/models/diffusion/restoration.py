@@ -31,6 +31,7 @@ from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.options import SampleOptions, sampling_options
 from sumi.models.diffusion.pictures import read_mask_of
+from sumi.models.samples import stated_as
 from sumi.operators.linear import AnyOperator, Mask, is_linear
 from sumi.operators.separable import box
 from sumi.process.schedule import noise_level
@@ -41,7 +42,8 @@ from sumi.restoration.null_space import DDNM
 from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance
 from sumi.restoration.replacement import DataConsistency, RePaint, repaint_times
 from sumi.restoration.twisted import TwistedSMC
-from sumi.sampling.sampler import LEAST_STD, Guidance, Method
+from sumi.sampling.sampler import LEAST_STD, Guidance, Method, SamplingOptions
+from sumi.sampling.stated_error import refuse_unstated
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
@@ -150,7 +152,7 @@ def _inpainted_latents(
     with torch.inference_mode():
         y = space.encode(image[None].to(model.device))
     made = candidates(model, Measurement(Mask(of_latents.to(model.device)), y), n, method, options)
-    return torch.where(painted, made, image)
+    return stated_as(made, torch.where(painted, made, image))
 
 
 @torch_defaults()
@@ -192,9 +194,9 @@ def restore(
     model's or larger (`sumi.guidance.tiling`); None: the model's.
 
     ``method``: see `method_for`. Other options are those of `DiffusionModel.sample`; methods other than TRAINED clamp
-    x̂_0 themselves and take no threshold, and the usual solver is ANCESTRAL. Raises InputError: shapes that do not fit,
-    a method that cannot take the operator or noise ("ddnm" and "repaint" take none; "twisted" takes no solver and no
-    larger size), and a model of vectors or bits.
+    x̂_0 themselves and take no threshold, and the usual solver is ANCESTRAL, or "adams" where an ``error`` is given.
+    Raises InputError: shapes that do not fit, a method that cannot take the operator or noise ("ddnm" and "repaint"
+    take none; "twisted" takes no solver and no larger size) or state an error, and a model of vectors or bits.
     """
     return _restored(model, image, operator, noise, n, method, options)
 
@@ -236,11 +238,16 @@ def candidates(
     n = whole("n", n, least=1, most=MOST_COUNT)
     given: SampleOptions = {**(options or {})}
     name = method_for(model, known.operator, method, known.std)
+    stating = model.config.sampling.replaced(sampling_options(given)).error is not None
     if not any(given.get(name) is not None for name in ("solver", "eta", "sampling")):
-        given["solver"] = ANCESTRAL
+        given["solver"] = "adams" if stating else ANCESTRAL
     elif name == TWISTED:
         raise InputError(f"solver: {TWISTED} walks a chain of its own; leave solver, eta and sampling out")
-    how, wrap = model.method(tuned=False, **sampling_options(given)), None
+    if stating and len(known.y) > 1:
+        raise InputError("error: is of candidates of one picture at a time; give steps")
+    std, bounded = model.description.data_std, model.space.bounded
+    exact = is_linear(known.operator) and known.std == 0
+    plain, wrap = sampling_options(given), None
     if name == TRAINED:
         given["condition"] = _with_label(model, known, n, given)
         given["label"] = given["prompt"] = None
@@ -248,15 +255,22 @@ def candidates(
         if given.get("threshold") is not None:
             raise InputError(f"threshold: {name} keeps pixels in range itself; leave it out")
         given["threshold"] = "none"  # no slope is where x̂_0 is clamped: methods do so outside
-        wrap, how = prepared(name, known, how, model.description.data_std, bounded=model.space.bounded)
-    exact = is_linear(known.operator) and known.std == 0
-    finish = partial(within, known) if model.space.bounded else known.consistent
+        wrap, _ = prepared(name, known, model.method(tuned=False, **plain), std, bounded=bounded)
+
+    def how(steps: int | None) -> Method:
+        in_steps: SamplingOptions = plain if steps is None else {**plain, "steps": steps, "error": None}
+        found = model.method(tuned=False, **in_steps)
+        if name != TRAINED:
+            _, found = prepared(name, known, found, std, bounded=bounded)
+        consistent = DataConsistency(found.solver, known) if exact and name != TWISTED else found.solver
+        return replace(found, solver=consistent, times=with_data(model, found.times))
+
+    if stating:
+        refuse_unstated(name, how(None).solver)
+    finish = partial(within, known) if bounded else known.consistent
     if name == TWISTED:
-        how = replace(how, times=with_data(model, how.times))
         made = _by_particles(model, n, len(known.y) > 1, given, how, wrap).to(known.y)
         return (finish(made) if exact else made).cpu()
-    solver = DataConsistency(how.solver, known) if exact else how.solver
-    how = replace(how, solver=solver, times=with_data(model, how.times))
     return model.walk(n, given, method=how, wrap=wrap, finish=finish if exact else None)
 
 
@@ -279,7 +293,7 @@ def _by_particles(
     n: int,
     each: bool,
     options: SampleOptions,
-    method: Method,
+    method: Callable[[int | None], Method],
     wrap: Callable[[Denoiser], Denoiser] | None,
 ) -> Tensor:
     """The first of the PARTICLES of each candidate; candidate i has those from PARTICLES · i on, all in one batch.

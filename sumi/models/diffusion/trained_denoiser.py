@@ -344,6 +344,7 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         refuses, and where a tuned solver is named and there is none.
         """
         sampling = self.config.sampling.replaced(options)
+        tuned &= sampling.error is None
         steps, named = sampling.steps, given_options(options).keys() - {"steps"}
         if sampling.solver == TUNED and not self.is_tuned(steps):
             raise InputError(f"solver: tuned: there is none for {steps} steps; run `sumi compare --tune {steps}`")

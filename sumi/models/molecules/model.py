@@ -72,6 +72,8 @@ class MoleculeModel(GenerativeModel):
         """
         n, start, seed, batch_size = read_indices(n, start, seed, batch_size)
         sampling, indices = self.config.sampling.replaced(options), range(start, start + n)
+        if sampling.error is not None:
+            raise InputError("error: is stated of pictures, sound and vectors, and these are molecules; give steps")
         method, given = self.method(**options), self.condition_of(indices, condition)
         if options.get("guidance") is not None and given is None:
             raise InputError("guidance.scale: guides towards a condition, and none is given; give values")

@@ -12,13 +12,16 @@ k-diffusion, Katherine Crowson 2022) or log σ̂ (DEIS, Zhang & Chen 2023), in w
     v = log (σ̂ + near)/(σ̂ + far)
 
 is regular at both: ε is a smooth function of σ̂ where σ̂ is below all scales of the data, and of 1/σ̂ where it is above.
-The grid `log_ratio` is uniform in a v of its own. ``near`` and ``far`` are in units of the data's standard deviation;
-the defaults were found on mixtures of Gaussians (benchmarks/solver_accuracy.py).
+The grid `log_ratio` is uniform in a v of its own. Where a schedule stops at σ̂(0) > 0, the grid's last step but one ends
+there, closer to those before it than to σ̂ = 0: the last step then has the node (σ̂ = 0, ε = 0), too. ``near`` and
+``far`` are in units of the data's standard deviation; the defaults were found on mixtures of Gaussians
+(benchmarks/solver_accuracy.py).
 """
 
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf, log
+from typing import Final
 
 import numpy as np
 from torch import Tensor
@@ -30,6 +33,9 @@ from sumi.sampling.solvers.solver import StepNoise
 
 History = tuple[tuple[float, Tensor], ...]
 """The last evaluations, newest first: σ̂ and ε."""
+
+CUT: Final = 1e-6
+"""Times below are t = 0 but for rounding."""
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
 
@@ -69,10 +75,10 @@ class Adams:
         now, after, alpha = noise_ratio(t), noise_ratio(s), float(s.alpha)
         denoised = denoiser(x, t)
         epsilon = denoised.noise
-        nodes = (now, *(node for node, _ in state))
+        nodes = (now, *(node for node, _ in state), *known_end(t, s))
         weights = self.weights(nodes, after)[1:] if after < inf else (0.0,) * len(state)  # DDIM to pure noise
         x_s = (denoised.clean * alpha).add_(epsilon, alpha=float(s.sigma) - alpha * sum(weights))
-        for w, (_, past) in zip(weights, state, strict=True):
+        for w, (_, past) in zip(weights, state, strict=False):
             x_s.add_(past, alpha=alpha * w)
         return x_s, self.remembered(((now, epsilon), *state))
 
@@ -83,6 +89,11 @@ class Adams:
     def weights(self, nodes: tuple[float, ...], after: float) -> tuple[float, ...]:
         """w_j of the evaluations at these σ̂, the first of them where the step begins, for a step to σ̂ = ``after``."""
         return _weights(nodes, after, self.near * self.data_std, self.far * self.data_std)
+
+
+def known_end(t: NoiseLevel, s: NoiseLevel) -> tuple[float, ...]:
+    """The node σ̂ = 0, where ε = 0, of a step to the data from where the schedule stops; no node in other steps."""
+    return (0.0,) if s.sigma == 0 and t.t < CUT else ()
 
 
 def lagrange(nodes: tuple[float, ...], at: np.ndarray, near: float, far: float) -> np.ndarray:

@@ -20,7 +20,7 @@ from torch import Tensor
 from sumi.denoising.denoiser import Denoiser
 from sumi.process.schedule import NoiseLevel, noise_ratio
 from sumi.sampling.gaussian import Gaussian
-from sumi.sampling.solvers.adams import Adams, History, lagrange, quadrature
+from sumi.sampling.solvers.adams import Adams, History, known_end, lagrange, quadrature
 from sumi.sampling.solvers.solver import StepNoise
 
 
@@ -55,14 +55,14 @@ class GaussianAdams:
         history = ((noise_ratio(t), residual), *state)
         x_s = float(s.alpha) * mean + self._scaled(offset, np.sqrt(var_s / var_t))
         if t.alpha:  # where no data is left in x_t, it is noise alone: r = 0
-            for w, (_, r) in zip(self._weights(history, noise_ratio(s), variance), history, strict=True):
+            nodes = (*(node for node, _ in history), *known_end(t, s))
+            for w, (_, r) in zip(self._weights(nodes, noise_ratio(s), variance), history, strict=False):
                 x_s += self._scaled(r, w * np.sqrt(var_s))
         return x_s, self.adams.remembered(history)
 
-    def _weights(self, history: History, after: float, variance: np.ndarray) -> np.ndarray:
-        """∫ l_j/R dσ̂ for every evaluation j and eigenvalue: (J, R + 1)."""
+    def _weights(self, nodes: tuple[float, ...], after: float, variance: np.ndarray) -> np.ndarray:
+        """∫ l_j/R dσ̂ for every node j and eigenvalue: (J, R + 1)."""
         near, far = self.adams.near * self.adams.data_std, self.adams.far * self.adams.data_std
-        nodes = tuple(node for node, _ in history)
         at, weight = quadrature(nodes[0], after, near)
         return (lagrange(nodes, at, near, far) * weight) @ (1 / np.sqrt(at[:, None] ** 2 + variance))
 
