@@ -45,7 +45,10 @@ def run(options: argparse.Namespace) -> None:
         say("press Ctrl-C to close it; trainings go on")
         threading.Thread(target=__import__, args=("torch",), daemon=True).start()  # while the page opens
         if options.browser:
-            webbrowser.open(link)
+            threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()  # may never return
 
     with listening(options.port) as at:
-        serve(Studio(places, Path(options.out), data), at, new_token(), ready)
+        try:
+            serve(Studio(places, Path(options.out), data), at, new_token(), ready)
+        except KeyboardInterrupt:
+            say("the studio is closed")

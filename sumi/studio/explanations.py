@@ -1,8 +1,13 @@
-"""What a model does to one picture at a time t: x_t = alpha x_0 + sigma ε, and x̂_0 = D(x_t, t)."""
+"""What is explained with sliders: a picture in noise, and a cloud of points in the plane.
+
+x_t = alpha x_0 + sigma ε, and what a model makes of it, x̂_0 = D(x_t, t)
+dx/dt of the probability-flow ODE, moved by the score ∇ log p(x_t) of a cloud whose denoiser is exact
+"""
 
 import io
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,3 +78,59 @@ def schedule_of(model: "DiffusionModel") -> dict[str, list[Any]]:
     curves = {"t": t, "alpha": level.alpha, "sigma": level.sigma, "log_snr": level.log_snr}
     plain = {name: torch.as_tensor(values).expand(POINTS).tolist() for name, values in curves.items()}
     return {name: [v if abs(v) < 1e30 else None for v in values] for name, values in plain.items()}
+
+
+CLOUDS: Final = ("ring-of-8", "swiss-roll")
+SCHEDULES: Final = ("flow", "vp", "continuous_cosine")
+STATES: Final = 41
+"""Times at which a plane is shown, from noise to data."""
+PARTICLES: Final = 240
+ARROWS: Final = 15
+"""On a side of the grid."""
+REACH: Final = 1.8
+"""The plane is shown from minus this to this."""
+_CENTRES: Final = 400
+_WIDTH: Final = 0.03
+"""Of the Gaussian around each of the points that stand for the swiss roll."""
+
+
+@lru_cache(maxsize=len(CLOUDS) * len(SCHEDULES))
+def plane_of(cloud: str, schedule: str) -> dict[str, Any]:
+    """Particles on the probability-flow ODE of a cloud whose denoiser is exact, and the score that moves them.
+
+    ``t`` (K,), ``x`` (K, PARTICLES, 2), ``score`` (K, ARROWS², 2) at the grid ``at`` (ARROWS², 2); and ``data``, points
+    of the cloud. Raises InputError for a name that is not of CLOUDS or SCHEDULES.
+    """
+    import numpy as np
+    import torch
+
+    from sumi.boundary.config import from_json
+    from sumi.data.builtin.vectors import WIDTH, ring_centres
+    from sumi.data.config import DataConfig
+    from sumi.data.open import open_data
+    from sumi.denoising.exact import mixture_denoiser
+    from sumi.process.schedule import deviation, noise_level
+    from sumi.process.schedules import ScheduleConfig
+    from sumi.randomness import Purpose, normal
+    from sumi.sampling.sample import sample
+    from sumi.sampling.solvers import Heun
+
+    if cloud not in CLOUDS or schedule not in SCHEDULES:
+        raise InputError(f"plane: there is no {cloud[:30]!r} with {schedule[:30]!r}; reload the page")
+    data = open_data(cloud, DataConfig(cloud))
+    few = data.batch(np.arange(0, len(data), len(data) // _CENTRES)[:_CENTRES])
+    centres = torch.as_tensor(ring_centres(), dtype=torch.float32) if cloud == "ring-of-8" else few
+    wide = WIDTH if cloud == "ring-of-8" else _WIDTH
+    own = from_json(ScheduleConfig, {"type": schedule}).build()
+    count = len(centres)
+    denoiser = mixture_denoiser(centres, torch.full((count,), wide), torch.full((count,), 1 / count), own)
+    times = torch.linspace(1, 0, STATES, dtype=torch.float64)
+    start = normal(0, range(PARTICLES), 0, Purpose.START, (2,)) * float(deviation(noise_level(own, 1.0)))
+    x = [start]
+    sample(denoiser, Heun(), times, start, callback=lambda _step, _level, state: x.append(state))
+    side = torch.linspace(-REACH, REACH, ARROWS)
+    at = torch.cartesian_prod(side, side)
+    score = [denoiser(at, noise_level(own, max(0.02, float(t)))).score for t in times]
+    listed = {"t": times, "x": torch.stack(x), "score": torch.stack(score), "at": at, "data": few}
+    plain = {name: values.double().mul(1000).round().div(1000).tolist() for name, values in listed.items()}
+    return {"reach": REACH, **plain}

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from sumi.boundary.config import from_json, parse_json
 from sumi.errors import InputError, SumiError
-from sumi.studio.explanations import Noising, schedule_of
+from sumi.studio.explanations import Noising, plane_of, schedule_of
 from sumi.studio.jobs import Full, Job
 from sumi.studio.making import Making
 from sumi.studio.models import file_of, log_of, sheet_of, shown_of
@@ -73,6 +73,7 @@ class Pages:
             Route("/doctor/{id}/{name}", self.doctor),
             Route("/api/models/{key}/schedule", self.schedule),
             Route("/api/noising", self.noising, methods=["POST"]),
+            Route("/api/plane/{cloud}/{schedule}", self.plane),
             Route("/api/runs/{key}/log", self.log),
             Route("/api/runs/{key}/files", self.run_files),
             Route("/runs/{key}/{place}/{name}", self.run_file),
@@ -195,6 +196,10 @@ class Pages:
     async def noising(self, request: Request) -> Response:
         noising = from_json(Noising, await body_of(request))
         return Response(await run_in_threadpool(self.studio.noise, noising), media_type="image/png")
+
+    async def plane(self, request: Request) -> Response:
+        cloud, schedule = request.path_params["cloud"], request.path_params["schedule"]
+        return JSONResponse(await run_in_threadpool(plane_of, cloud, schedule))
 
     async def log(self, request: Request) -> Response:
         folder = await run_in_threadpool(self.studio.models.folder, request.path_params["key"])

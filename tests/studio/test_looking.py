@@ -78,3 +78,15 @@ def test_a_long_log_is_thinned_and_keeps_its_end(tmp_path) -> None:
     found = log_of(RunFolder(tmp_path))
     assert len(found) == 500
     assert found[-1]["step"] == 2000
+
+
+def test_points_of_the_plane_end_in_the_data_and_follow_the_score(page) -> None:
+    found = page.get("/api/plane/ring-of-8/flow").json()
+    x, score = np.array(found["x"]), np.array(found["score"])
+    assert x.shape == (41, 240, 2)
+    radius = np.hypot(*x[-1].T)
+    assert np.abs(radius - 0.75).max() < 0.35
+    assert np.abs(radius - 0.75).mean() < 0.07  # the width of each is 0.06
+    at = np.array(found["at"])
+    assert score[0] == pytest.approx(-at, abs=0.05)  # of noise alone: -x/sigma² with sigma = 1
+    assert page.get("/api/plane/ring-of-8/other").status_code == 400

@@ -1,6 +1,7 @@
 // Look: runs and their reports, runs side by side, and what a model makes of a noised picture.
 
 import { get, pictureOf, trying, upload } from "/static/api.js";
+import { plane } from "/static/plane.js";
 import { chart } from "/static/chart.js";
 import { button, choice, h, notice, show, slider } from "/static/dom.js";
 
@@ -125,7 +126,8 @@ export function look(shared) {
     show(plot, chart({ x: "t", label: "The schedule", marker: at, log: large, series: [{ name: "α, of the picture", points: points("alpha") }, { name: "σ, of the noise", points: points("sigma"), colour: 1 }] }));
   }
 
-  const element = h("div", { class: "look" }, h("h1", { class: "unseen" }, "Look at models"), noising,
+  const points = plane();
+  const element = h("div", { class: "look" }, h("h1", { class: "unseen" }, "Look at models"), noising, points.element,
     h("section", { "aria-labelledby": "runs-title", class: "field" }, h("h2", { id: "runs-title" }, "Models and runs"), list), compared, report);
 
   function begin() {
@@ -138,6 +140,7 @@ export function look(shared) {
     files.clear();
     cards();
     if (!element.dataset.noised) noise();
+    points.open();
   }
   return { element, open: begin, models: begin, reset: begin };
 }

@@ -1,0 +1,46 @@
+"""``sumi studio``: it starts without torch, prints its link, serves, and closes with Ctrl-C."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from sumi.cli.main import main
+
+pytest.importorskip("starlette", reason="the studio needs starlette: pip install 'sumi[studio]'")
+
+
+def test_the_studio_opens_serves_and_closes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sumi", "studio", "--port", "0", "--no-browser", "--out", str(tmp_path / "out")]
+    begun = time.monotonic()
+    studio = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert studio.stdout is not None
+        link = re.search(r"http\S+", studio.stdout.readline())
+        assert link is not None
+        place, _, _ = link[0].partition("?")
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(place)
+        assert time.monotonic() - begun < 20  # 0.5 s on a quiet machine
+        assert (
+            main(["studio", "--port", "0", "--no-browser", "--out", str(tmp_path / "out")]) == 2
+        )  # it is open already
+    finally:
+        studio.send_signal(signal.SIGINT)
+        assert studio.wait(30) == 0
+    assert "the studio is closed" in studio.stdout.read()
+
+
+def test_what_is_not_there_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["nowhere"], ["--data", "nowhere"], ["--port", "70000"]):
+        assert main(["studio", *arguments, "--no-browser", "--out", str(tmp_path)]) == 2
+    said = capfd.readouterr().err
+    assert "nowhere is not a folder" in said
+    assert "--data: nowhere is not there" in said
+    assert "--port: 70000 cannot be used" in said
