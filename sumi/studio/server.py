@@ -284,7 +284,7 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=3,
             lifespan="on",
         )
         studio.trainings.start()
