@@ -262,17 +262,20 @@ def _of_latents(
 def _own(network: Path, config: dict[str, Any], device: torch.device | None) -> DiffusionModel:
     """A model of ours that was written here."""
     weights = prefixed(read_weights(network, WEIGHTS).tensors, "denoiser.")
-    return of_description(config.get("run"), weights, network, device)
+    return of_description(config.get("run"), weights, network, device, int(config.get("trained", 0)))
 
 
 def of_description(
-    about: object, weights: Mapping[str, Tensor], source: Path, device: torch.device | None
+    about: object, weights: Mapping[str, Tensor], source: Path, device: torch.device | None, step: int
 ) -> DiffusionModel:
-    """The model of a config.json and all its weights, which were read from ``source``. Raises InputError."""
+    """The model of a config.json and all its weights, trained for ``step`` steps, read from ``source``.
+
+    Raises InputError.
+    """
     description = from_json(RunDescription, about, str(source), known=systems())
     module = description.config.build(description.items).model
     take(module, weights, str(source))
-    model = description.config.wrap(description, module.to(device or torch.device("cpu")), 0, source)
+    model = description.config.wrap(description, module.to(device or torch.device("cpu")), step, source)
     return expect(model, DiffusionModel, f"{source}: is not a diffusion model; export one again")
 
 
@@ -376,6 +379,7 @@ def _write_own(model: DiffusionModel, family: str, sigma_data: float, folder: Pa
         family=family,
         steps=model.config.schedule.steps or 1000,
         sigma_data=sigma_data,
+        trained=model.step,
         run=to_json(model.description),
     )
     found.denoiser.load_state_dict(model.module.state_dict())

@@ -18,7 +18,7 @@ from sumi.errors import InputError, writing
 from sumi.interop.card import CARD, model_card
 from sumi.interop.diffusers import write_folder
 from sumi.interop.onnx import write_onnx, write_openvino, write_program
-from sumi.interop.tensors import HEADER
+from sumi.interop.tensors import HEADER, STEP
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.training.tensor_file import stream
@@ -41,7 +41,8 @@ def write_safetensors(model: DiffusionModel, file: Path) -> list[str]:
             pass
     file.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in model.module.state_dict().items()}
-    write_whole(file, b"".join(map(bytes, stream(weights, {HEADER: json.dumps(to_json(model.description))}))))
+    header = {HEADER: json.dumps(to_json(model.description)), STEP: str(model.step)}
+    write_whole(file, b"".join(map(bytes, stream(weights, header))))
     return [f"`sumi import {file.name} --out RUN` makes a run of it again."]
 
 

@@ -30,7 +30,8 @@ __all__ = ["ConfigMixin", "ModelMixin", "SumiDenoiser"]
 
 
 class SumiDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """See the top of this module. ``run``: the contents of config.json; ``family`` of the scheduler."""
+    """See the top of this module. ``run``: the contents of config.json; ``family``: of the scheduler; ``trained``: for
+    so many steps."""
 
     @register_to_config
     def __init__(
@@ -41,10 +42,11 @@ class SumiDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         family: str = "chain",
         steps: int = 1000,
         sigma_data: float = 0.5,
+        trained: int = 0,
         run: Any = None,
     ) -> None:
         super().__init__()
-        del sample_size, in_channels, out_channels  # which pipelines read in the configuration
+        del sample_size, in_channels, out_channels, trained  # which pipelines read in the configuration
         description = from_json(RunDescription, dict(run), known=systems())
         self.denoiser: NetworkDenoiser = description.config.build(description.items).model
         self.family, self.steps, self.sigma_data = family, steps, sigma_data

@@ -120,7 +120,7 @@ def _of_run(name: str, folder: Path, device: torch.device) -> Source:
 def _of_tensors(name: str, file: Path, claims: Claims | None, device: torch.device) -> Source:
     read = read_tensors(file)
     if read.about is not None and claims is None:
-        return Source(name, "tensors", of_description(read.about, read.tensors, file, device), read.notes)
+        return Source(name, "tensors", of_description(read.about, read.tensors, file, device, read.step), read.notes)
     known = recognised(read, claims)
     if known is not None:
         model = known.claims.model(known.weights, name, device=device)

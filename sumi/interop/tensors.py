@@ -20,6 +20,7 @@ from sumi.errors import InputError
 
 HEADER: Final = "sumi"
 """Where config.json stands in the header of a file that Sumi wrote."""
+STEP: Final = "sumi.step"
 PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -27,13 +28,15 @@ PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt")
 class Tensors:
     """The contents of a file: ``tensors`` by name, and of a pickle its other values; ``notes``: how it was read.
 
-    ``about``: config.json in the header of a file that Sumi wrote; None: it is of another toolkit.
+    ``about``: config.json in the header of a file that Sumi wrote; None: it is of another toolkit. ``step``: how many
+    steps that was trained.
     """
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
     notes: tuple[str, ...] = ()
     about: object = None
+    step: int = 0
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def read_tensors(file: Path) -> Tensors:
             with safe_open(file, "pt") as opened:
                 header = opened.metadata() or {}
             about = parse_json(header[HEADER].encode(), file, "export it again") if HEADER in header else None
-            return Tensors(load_file(file), {}, about=about)
+            return Tensors(load_file(file), {}, about=about, step=int(header.get(STEP, 0)))
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file}: cannot be read as safetensors ({error}); get the file again") from None
     if file.suffix not in PICKLES:

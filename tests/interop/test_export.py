@@ -48,6 +48,7 @@ def test_diffusers_makes_the_images_of_a_run_of_ours_by_ddim(tmp_path: Path) -> 
     assert all(note in card.read_text() for note in notes)
     back = open_source(tmp_path / "d", device="cpu").model
     assert torch.equal(back.sample(2, steps=4), model.sample(2, steps=4))
+    assert back.step == model.step == 7
 
 
 def test_flow_by_eulers_method(tmp_path: Path) -> None:
@@ -84,6 +85,7 @@ def test_one_file_holds_all_of_a_model(tmp_path: Path) -> None:
     card, _ = export(model, "safetensors", tmp_path / "m.safetensors", licence="CC BY 4.0")
     back = open_source(tmp_path / "m.safetensors", device="cpu").model
     assert torch.equal(back.sample(2, label=1, steps=3), model.sample(2, label=1, steps=3))
+    assert back.step == model.step
     assert "license: " + '"cc-by-4.0"' in card.read_text()
     with pytest.raises(InputError, match="is there already"):
         export(model, "safetensors", tmp_path / "m.safetensors")
