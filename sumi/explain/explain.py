@@ -25,6 +25,7 @@ from sumi.explain.schedule import draw_schedule
 from sumi.explain.systems import draw_accuracy, draw_samples
 from sumi.explain.unscaled import carries_unit_variance, draw_unscaled
 from sumi.explain.vectors import explain_vectors
+from sumi.explain.words import explain_words
 from sumi.figures.canvas import SavedFigure
 from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
@@ -47,18 +48,27 @@ def explain(
     out: Path | None = None,
     checkpoint: int | None = None,
     device: str | None = None,
+    prompt: str | None = None,
+    change: str | None = None,
+    seed: int | None = None,
     count: Count | None = None,
 ) -> Iterator[SavedFigure]:
     """Draw the figures of a schedule or a law (by name) or a run (its folder), one after the other.
 
     ``data``: the source of the noised image; default: characters (digits where networks are trained), or the run's own.
-    ``checkpoint``: a run's; default: the newest. ``device``: a run's; default: a GPU, if there is one. ``count(what,
-    done, total)`` reports progress. Runs of other systems show samples or the accuracy. Raises InputError.
+    ``prompt``: instead, what each of its words did to a picture of ``seed`` (default 0); ``change``: OLD=NEW, the same
+    picture with a word replaced. ``checkpoint``: a run's; default: the newest. ``device``: a run's; default: a GPU, if
+    there is one. ``count(what, done, total)`` reports progress. Runs of other systems show samples or the accuracy.
+    Raises InputError.
     """
     unused = {"checkpoint": checkpoint, "device": device} if subject in (*LAWS, *SCHEDULES) else {}
-    unused |= {"data": data} if subject in WITHOUT_DATA else {}
+    unused |= {"data": data} if subject in WITHOUT_DATA or prompt is not None else {}
+    unused |= {"prompt": prompt} if subject in (*LAWS, *SCHEDULES) else {}
     for name in (name for name, value in unused.items() if value is not None):
         raise InputError(f"{name}: does not count for {subject}; leave it out")
+    without_prompt = {"change": change, "seed": seed} if prompt is None else {}
+    for name in (name for name, value in without_prompt.items() if value is not None):
+        raise InputError(f"{name}: counts for the picture of a prompt; give a prompt, too")
     if subject in LAWS:
         usual = SMALL if subject in MEASURED else PICTURED
         yield from LAWS[subject](data or usual, out or Path("explain") / subject, count)
@@ -74,6 +84,11 @@ def explain(
     if not RunFolder(subject).config_file.parent.exists():
         known = nearest(subject, (*SCHEDULES, *LAWS, *shipped.names()))
         raise InputError(f"{subject}: is no run folder, schedule, law or model that comes with Sumi; {known}")
+    if prompt is not None:
+        model = load(subject, DiffusionModel, checkpoint=checkpoint, device=device)
+        place = out or RunFolder(model.folder).explain
+        yield from explain_words(model, prompt, place, change=change, seed=seed or 0, count=count)
+        return
     model = load(subject, TrainedModel, checkpoint=checkpoint, device=device)
     dataset, folder = model.load_data(data), out or RunFolder(model.folder).explain
     _, held_out = dataset.split(model.config.data.held_out)

@@ -158,13 +158,18 @@ class ResidualBlock(nn.Module):
         return self.skip(x) + self.conv_out(self.dropout(h))
 
 
+def attention_shares(query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
+    """softmax(query keyᵀ/√D + bias), (N, heads, T, L): how much each query takes of each value."""
+    logits = query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)
+    return (logits if bias is None else logits + bias.to(logits.dtype)).softmax(-1)
+
+
 def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """softmax(query keyᵀ/√D + bias) value, of (N, heads, T, D), keys and values (N, heads, L, D), bias (N, 1, 1, L).
 
     Written out: torch's fused kernels are half as fast with a bias on CPUs.
     """
-    logits = query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)
-    return (logits + bias.to(logits.dtype)).softmax(-1).to(value.dtype) @ value
+    return attention_shares(query, key, bias).to(value.dtype) @ value
 
 
 class SelfAttention(nn.Module):
@@ -211,12 +216,21 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         n, width, height, breadth = x.shape
-        query = self.query(self.norm(x).flatten(2).transpose(1, 2)).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        heads = self.key_value(tokens).unflatten(2, (2, self.heads, -1))
-        key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
+        query, key, value = self._heads(x, tokens)
         if bias is None:
             mixed = F.scaled_dot_product_attention(query, key, value)
         else:
             mixed = biased_attention(query, key, value, bias)
         mixed = mixed.transpose(1, 2).flatten(2)
         return x + self.out(mixed).transpose(1, 2).view(n, width, height, breadth)
+
+    def _heads(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query = self.query(self.norm(x).flatten(2).transpose(1, 2)).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        heads = self.key_value(tokens).unflatten(2, (2, self.heads, -1))
+        key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
+        return query, key, value
+
+    def shares(self, x: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        """How much each position takes of each token: (N, heads, H·W, L), 1 in all for each position."""
+        query, key, _ = self._heads(x, tokens)
+        return attention_shares(query, key, bias)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from sumi.errors import InputError
 from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
 from sumi.networks.dropout import Dropout
-from sumi.networks.layers import NoiseEmbedding, biased_attention
+from sumi.networks.layers import NoiseEmbedding, attention_shares, biased_attention
 
 LONGEST = 100.0
 """Slowest rotation: one radian in so many patches; the fastest is one radian a patch."""
@@ -158,13 +158,33 @@ class Block(nn.Module):
         bias: Tensor | None = None,
     ) -> Tensor:
         width = h.shape[2:]
-        scale, shift, gate, scale_out, shift_out, gate_out = (modulation + self.offset)[:, None].chunk(6, dim=2)
+        scale, shift, gate, scale_out, shift_out, gate_out = self._modulated(modulation)
         normed = torch.addcmul(shift, F.layer_norm(h, width), 1 + scale)
         h = torch.addcmul(h, gate, self._attention(normed, turns, keys, bias))
         opened, value = self.gate_value(torch.addcmul(shift_out, F.layer_norm(h, width), 1 + scale_out)).chunk(2, dim=2)
         return torch.addcmul(h, gate_out, self.out(self.dropout(F.silu(opened) * value)))
 
+    def _modulated(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        return (modulation + self.offset)[:, None].chunk(6, dim=2)
+
+    def shares(
+        self,
+        h: Tensor,
+        modulation: Tensor,
+        turns: tuple[Tensor, Tensor],
+        keys: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """How much each token of `forward`'s h takes of each token and key: (N, heads, T, T + L), 1 in all."""
+        scale, shift, *_ = self._modulated(modulation)
+        normed = torch.addcmul(shift, F.layer_norm(h, h.shape[2:]), 1 + scale)
+        query, key, _ = self._heads(normed, turns, keys)
+        return attention_shares(query, key, bias)
+
     def _attention(self, h: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None, bias: Tensor | None) -> Tensor:
+        return self.attended(attention(*self._heads(h, turns, keys), bias).transpose(1, 2).flatten(2))
+
+    def _heads(self, h: Tensor, turns: tuple[Tensor, Tensor], keys: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.query_key_value(h).unflatten(2, (3, -1, self.head_width))
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
         turns = (turns[0].to(value.dtype), turns[1].to(value.dtype))
@@ -176,7 +196,7 @@ class Block(nn.Module):
             more = self.key_value(keys).unflatten(2, (2, -1, self.head_width)).permute(2, 0, 3, 1, 4)
             normed = F.rms_norm(more[0], more.shape[-1:], self.key_scale.to(more.dtype))
             key, value = torch.cat([key, normed], 2), torch.cat([value, more[1]], 2)
-        return self.attended(attention(query, key, value, bias).transpose(1, 2).flatten(2))
+        return query, key, value
 
 
 class Transformer(nn.Module):

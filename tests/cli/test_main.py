@@ -199,7 +199,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "pull": sorted(["--out", "--revision", *common]),
         "check": common,
         "doctor": sorted(["--data", "--recipe", "--set", "--device", "--out", *common]),
-        "explain": sorted(["--data", "--out", "--checkpoint", "--device", *common]),
+        "explain": sorted(["--data", "--prompt", "--change", "--seed", "--out", "--checkpoint", "--device", *common]),
         "recipes": common,
         "models": common,
         "info": common,
