@@ -10,7 +10,7 @@ In sampling a token may count more or less than one (`sumi.conditioning.prompt`)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
+from sumi.conditioning.frozen_encoder import FrozenEncoderConfig
 from sumi.conditioning.prompt import prompts_of, read_prompt, without_marks
 from sumi.conditioning.text_encoder import OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING
@@ -45,7 +46,7 @@ class TextConditioning:
 
     name: ClassVar[str] = "text"
 
-    encoder: OwnEncoderConfig = field(
+    encoder: OwnEncoderConfig | FrozenEncoderConfig = field(
         default_factory=OwnEncoderConfig, metadata={"help": "what makes vectors of the text"}
     )
     dropout: float = field(
@@ -54,6 +55,14 @@ class TextConditioning:
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
+
+    def found(self) -> "TextConditioning":
+        """With the fingerprint of an encoder that is frozen. Raises InputError where it is gone, or another."""
+        match self.encoder:
+            case FrozenEncoderConfig() as encoder:
+                return replace(self, encoder=encoder.found())
+            case OwnEncoderConfig():
+                return self
 
     def build(self, items: Items, width: int) -> "TextConditioner":
         """A new conditioner."""
@@ -87,13 +96,15 @@ class TextConditioner(Conditioner):
             read = read_prompt(prompt)
             for place, (part, share) in enumerate(zip(read.parts, read.shares, strict=True)):
                 spans = self.encoder.spans(part.text)
-                count = 1 + sum(len(tokens) for _, tokens in spans)
+                before, after = self.encoder.around
+                count = before + sum(len(tokens) for _, tokens in spans) + after
                 if count > self.encoder.length:
                     raise InputError(
-                        f"prompt: {part.text[:40]}… has {count - 1} tokens; this model takes "
-                        f"{self.encoder.length - 1}; shorten it"
+                        f"prompt: {part.text[:40]}… has {count - before - after} tokens; this model takes "
+                        f"{self.encoder.length - before - after}; shorten it"
                     )
-                each = [1.0, *(part.weight_at(begin) for begin, tokens in spans for _ in tokens)]
+                words = [part.weight_at(begin) for begin, tokens in spans for _ in tokens]
+                each = [1.0] * before + words + [1.0] * after
                 ids[row, place] = self.encoder.tokens([part.text])[0]
                 weights[row, place, :count] = share * torch.tensor(each)
         return Condition(text=ids, text_weights=weights)

@@ -50,6 +50,11 @@ class TextEncoder(nn.Module, ABC):
     def spans(self, text: str) -> list[tuple[int, list[int]]]:
         """(where in ``text`` it begins, the ids of its tokens) of each word, in order; the start is left out."""
 
+    @property
+    def around(self) -> tuple[int, int]:
+        """How many tokens every text has before its words, and after them."""
+        return 1, 0
+
     @abstractmethod
     def unknown(self, text: str) -> tuple[str, ...]:
         """The words of ``text`` that no caption had in training."""

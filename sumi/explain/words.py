@@ -63,7 +63,7 @@ class Words:
 def spans_of(text: TextConditioner, prompt: str) -> list[tuple[int, int, slice]]:
     """(begin, end, its tokens' places) of each word in ``prompt``, a text without marks; signs are left out."""
     found: list[tuple[int, int, slice]] = []
-    place = 1
+    place = text.encoder.around[0]
     spans = text.encoder.spans(prompt)
     for (begin, tokens), end in zip(spans, [*(begin for begin, _ in spans[1:]), len(prompt)], strict=True):
         word = prompt[begin:end].strip()

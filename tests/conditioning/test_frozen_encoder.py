@@ -1,0 +1,112 @@
+"""Encoders in Hugging Face's format: transformers' own states, kept on disk, and refused where the files differ."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sumi.conditioning.frozen_encoder import FrozenEncoder, FrozenEncoderConfig, cache_of
+from sumi.conditioning.text import TextConditioner
+from sumi.errors import InputError
+from sumi.models.run import load
+from sumi.training_run import train
+
+transformers = pytest.importorskip("transformers")
+WORDS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "red", "blue", "square", "disc", "grey", "number", *"012345")
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+KINDS = {
+    "bert": lambda: transformers.BertModel(
+        transformers.BertConfig(vocab_size=len(WORDS), max_position_embeddings=20, **SIZES)
+    ),
+    "clip": lambda: transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
+            vocab_size=len(WORDS), max_position_embeddings=20, bos_token_id=1, eos_token_id=2, pad_token_id=0, **SIZES
+        )
+    ),
+    "t5": lambda: transformers.T5EncoderModel(
+        transformers.T5Config(vocab_size=len(WORDS), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2)
+    ),
+}
+
+
+def folder_with(kind: str, place: Path) -> Path:
+    """A random encoder, and tokens that are words; T5's texts have no start."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    tokens = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokens.pre_tokenizer = pre_tokenizers.Whitespace()
+    single = "$A [SEP]" if kind == "t5" else "[CLS] $A [SEP]"
+    tokens.post_processor = processors.TemplateProcessing(single=single, special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokens, **names).save_pretrained(place)
+    torch.manual_seed(0)
+    KINDS[kind]().save_pretrained(place)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_are_those_of_transformers_whatever_the_padding(kind: str, tmp_path: Path) -> None:
+    place = folder_with(kind, tmp_path / kind)
+    encoder = FrozenEncoderConfig(str(place), length=12).build()
+    texts = ["a red square", "a blue disc, a grey square", ""]
+    ids = encoder.tokens(texts)
+    assert ids.shape == (3, 12)
+    batch = transformers.AutoTokenizer.from_pretrained(place)(texts, padding=True, return_tensors="pt")
+    model = type(KINDS[kind]()).from_pretrained(place).eval()
+    with torch.no_grad():
+        expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    there = batch["attention_mask"].bool()
+    states = encoder.states(ids)
+    torch.testing.assert_close(states[:, : there.shape[1]][there], expected[there], rtol=0, atol=1e-5)
+    assert torch.equal(ids != 0, torch.nn.functional.pad(there, (0, 12 - there.shape[1])))
+    assert torch.equal(encoder.states(ids[:1, :5]), states[:1, :5])
+    assert not any(parameter.shape[0] == len(WORDS) for parameter in encoder.parameters())
+
+    before, after = (0, 1) if kind == "t5" else (1, 1)
+    conditioner = TextConditioner(encoder, 24)
+    condition = conditioner.parse("a (red:3) square", range(1))
+    weights = condition["text_weights"][0, 0]
+    assert weights.tolist() == [1.0] * before + [1.0, 3.0, 1.0] + [1.0] * after + [0.0] * (12 - before - after - 3)
+    assert torch.equal(condition["text"][0, 0], ids[0])
+    with pytest.raises(InputError, match=f"has 12 tokens; this model takes {12 - before - after}"):
+        conditioner.parse("a " * 12, range(1))
+
+
+def test_a_run_keeps_states_on_disk_and_refuses_an_encoder_that_is_gone_or_another(tmp_path: Path, monkeypatch) -> None:
+    place, data, out = folder_with("bert", tmp_path / "bert"), tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    for i in range(6):
+        Image.fromarray(np.full((8, 8, 3), 40 * i, np.uint8)).save(data / f"{i}.png")
+    rows = [{"file_name": f"{i}.png", "text": f"grey number {i}"} for i in range(6)]
+    (data / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    settings = ["network.width=32", "network.blocks=1", "network.patch=4", "network.embedding=32", "data.size=8"]
+    settings += ["conditioning.encoder=frozen", f"conditioning.encoder.source={place}", "conditioning.encoder.length=9"]
+    settings += ["training.batch_size=4", "training.sample_every=0", "sampling.steps=2", "training.checkpoint_every=2"]
+    train("text-to-image", data=data, out=out, steps=2, settings=settings)
+    model = train("text-to-image", data=data, out=out, steps=4, settings=settings, resume=True)
+    sample = model.sample(2, prompt="grey number 4")
+    assert not any("layer" in name for name in model.module.conditioner.state_dict())
+
+    def never(self: FrozenEncoder, row: np.ndarray) -> torch.Tensor:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(FrozenEncoder, "_computed", never)
+    assert torch.equal(load(out).sample(2, prompt="grey number 4"), sample)
+    assert model.text is not None
+    assert cache_of(model.config.conditioning[0].encoder.weights).is_file()
+
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 0.5}))
+    with pytest.raises(InputError, match="has other files than the run was trained with"):
+        load(out)
+    (place / "config.json").unlink()
+    with pytest.raises(InputError, match=r"has no config.json; give a folder in Hugging Face's format"):
+        load(out)
