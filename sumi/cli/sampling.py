@@ -32,7 +32,7 @@ GUIDANCE: Final = {
 }
 """The field of `Guidance` that each option is of."""
 BESIDES: Final = (*(name for name in GUIDANCE if name != "guidance"), "threshold", "error")
-"""The options that are named in files where they are given, beside the label and its scale."""
+"""The options that are named in files where they are given, besides the label and its scale."""
 
 
 def sample_options(model: DiffusionModel, options: argparse.Namespace) -> SampleOptions:

@@ -153,7 +153,7 @@ class FeatureNetwork:
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
     def save(self, path: Path) -> None:
-        """Write the weights to ``path`` as safetensors, with ``facts`` and ``sha256`` beside them."""
+        """Write the weights to ``path`` as safetensors, with ``facts`` and ``sha256`` as their metadata."""
         about = {"facts": json.dumps(asdict(self.facts)), "sha256": self.sha256}
         save_file(self._tensors(), path, about)
 

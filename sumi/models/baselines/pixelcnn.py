@@ -1,4 +1,4 @@
-"""The PixelCNN (van den Oord et al. 2016): an image as a sentence of pixels, each told by those before it.
+"""The PixelCNN (van den Oord et al. 2016): an image as a sentence of pixels, each conditioned on those before it.
 
     log p(x) = Σ_i Σ_c log p(x_ic | rows above, pixels to the left, channels before c)
 

@@ -59,7 +59,7 @@ class VAEConfig:
 
 
 class VAE(Baseline):
-    """``encoder``: x (N, C, H, W) -> m and log s beside each other, (N, 2 latent). ``decoder``: z (N, latent) -> means
+    """``encoder``: x (N, C, H, W) -> m and log s concatenated, (N, 2 latent). ``decoder``: z (N, latent) -> means
     and log standard deviations of x, above each other, (N, 2C, H, W). ``levels`` None: x are real numbers.
     """
 

@@ -238,7 +238,7 @@ class DiffusionSettings(SystemConfig, ABC):
                 )
 
     def _check_variance(self) -> None:
-        """A variance is learned for the steps of a chain, from the bound, beside a plain mean."""
+        """A variance is learned for the steps of a chain, from the bound, with a plain mean."""
         if self.times.grid is None:
             raise InputError("variance: learned is that of a chain's steps; set a schedule of steps and times=grid")
         if self.parameterization == PredictEnergy():
