@@ -56,6 +56,7 @@ COMMANDS: Final = {
     "pull": "download a run from a hub",
     "check": "prove the maths here and now: each law, the deviation measured, and its bound",
     "doctor": "before a long training: what is in the data, copies, memory, time, and whether a network learns",
+    "audit": "measure what a model really is and what is wrong with it: prediction, time, schedule, layers, copies",
     "explain": "draw a schedule, a law of diffusion, or what a run has learned",
     "recipes": "list the recipes, or every field of one with its value and meaning",
     "models": "list the trained models that come with Sumi, or print the card of one",

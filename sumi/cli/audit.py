@@ -1,0 +1,69 @@
+"""``sumi audit SOURCE``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sumi.cli.options import add_device
+from sumi.cli.terminal import counting_of, say
+
+if TYPE_CHECKING:
+    from sumi.check.audit.finding import Finding
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="a run folder, or the name of a model that comes with Sumi")
+    add_audit(parser)
+    parser.add_argument("--json", metavar="FILE", help="write all numbers into FILE")
+
+
+def add_audit(parser: argparse.ArgumentParser) -> None:
+    """What an audit is made of."""
+    parser.add_argument(
+        "--data", metavar="PATH|NAME", help="what it was trained on (default: the run's own data, else its own samples)"
+    )
+    parser.add_argument("-n", type=int, default=64, metavar="N", help="items to try it on (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--no-copies", action="store_true", help="do not look for copies of training images")
+    parser.add_argument(
+        "--solvers",
+        action="store_true",
+        help="also find the best solver for 5, 10 and 20 evaluations, which takes longest",
+    )
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    from sumi.check.audit.audit import audit, write
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.run import load
+
+    model = load(options.source, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
+    with counting_of() as count:
+        found = audit(
+            model,
+            data=options.data,
+            n=options.n,
+            seed=options.seed,
+            copies=not options.no_copies,
+            compared=options.solvers,
+            progress=count,
+            see=say_finding,
+        )
+    if not found.faults:
+        say("nothing is wrong")
+    else:
+        count_of = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
+        say(f"{count_of}: {', '.join(found.faults)}")
+    if options.json is not None:
+        say(f"wrote {write(found, Path(options.json))}")
+
+
+def say_finding(finding: Finding) -> None:
+    """Two lines where something is wrong, one otherwise."""
+    say(f"{'ok   ' if finding.fault is None else 'FAULT'}  {finding.name}: {finding.says}")
+    if finding.change is not None:
+        say(f"       to do: {finding.change}")
