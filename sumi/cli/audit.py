@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="a run folder, or the name of a model that comes with Sumi")
+    import_module("sumi.cli.import").add_claims(parser)
     add_audit(parser)
     parser.add_argument("--json", metavar="FILE", help="write all numbers into FILE")
 
@@ -32,19 +33,20 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also find the best solver for 5, 10 and 20 evaluations, which takes longest",
     )
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="default: the newest")
     add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     from sumi.check.audit.audit import audit, write
-    from sumi.models.diffusion.model import DiffusionModel
-    from sumi.models.run import load
+    from sumi.interop.sources import open_source, read_claims
 
-    model = load(options.source, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
+    claims = read_claims(options.mapping, options.settings)
+    source = open_source(options.source, claims=claims, device=options.device)
+    for note in source.notes:
+        say(f"note: {note}")
     with counting_of() as count:
         found = audit(
-            model,
+            source.diffusion,
             data=options.data,
             n=options.n,
             seed=options.seed,

@@ -57,6 +57,7 @@ COMMANDS: Final = {
     "check": "prove the maths here and now: each law, the deviation measured, and its bound",
     "doctor": "before a long training: what is in the data, copies, memory, time, and whether a network learns",
     "audit": "measure what a model really is and what is wrong with it: prediction, time, schedule, layers, copies",
+    "mend": "put right what an audit finds in a model, where that needs no training, in a new run",
     "explain": "draw a schedule, a law of diffusion, or what a run has learned",
     "recipes": "list the recipes, or every field of one with its value and meaning",
     "models": "list the trained models that come with Sumi, or print the card of one",

@@ -208,6 +208,40 @@ class PredictEnergy:
         return Coefficients(1.0 / deviation(t), 1.0 / t.alpha, -t.sigma / t.alpha, _time_input(t))
 
 
+@dataclass(frozen=True)
+class Reread:
+    """Another parameterization for a network of other conventions: its output times ``gain``, its time input changed.
+
+    c_out' = gain c_out and c_noise' = time_scale c_noise + time_offset: an index that counts from 1, a time from 0 to 1
+    in place of 1000 t - 1, or a flow of the other sign.
+    """
+
+    name: ClassVar[str] = "reread"
+
+    of: (
+        PredictNoise
+        | PredictBoundedNoise
+        | PredictClean
+        | PredictVelocity
+        | PredictScore
+        | PredictFlow
+        | PredictSmoothFlow
+        | PredictPreconditioned
+    ) = field(default_factory=PredictNoise, metadata={"help": "what the network predicts"})
+    time_scale: float = field(default=1.0, metadata={"help": "by which the time input is multiplied, not 0"})
+    time_offset: float = field(default=0.0, metadata={"help": "that is added to it then"})
+    gain: float = field(default=1.0, metadata={"help": "by which the output is multiplied, not 0"})
+
+    def __post_init__(self) -> None:
+        for name in ("time_scale", "gain"):
+            if not getattr(self, name):
+                raise InputError(f"parameterization.{name}: is 0, which says nothing; give another number, such as 1")
+
+    def coefficients(self, t: NoiseLevel) -> Coefficients:
+        c = self.of.coefficients(t)
+        return replace(c, c_out=self.gain * c.c_out, c_noise=self.time_scale * c.c_noise + self.time_offset)
+
+
 ParameterizationConfig = (
     PredictNoise
     | PredictBoundedNoise
@@ -218,4 +252,5 @@ ParameterizationConfig = (
     | PredictSmoothFlow
     | PredictPreconditioned
     | PredictEnergy
+    | Reread
 )

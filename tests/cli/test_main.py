@@ -197,6 +197,10 @@ def test_the_options_are_those_that_are_promised() -> None:
         "card": sorted(["--out", "--licence", *common]),
         "push": sorted(["--public", "--licence", *common]),
         "pull": sorted(["--out", "--revision", *common]),
+        "audit": sorted(
+            ["--mapping", "--set", "--data", "-n", "--seed", "--no-copies", "--solvers", "--json", "--device", *common]
+        ),
+        "mend": sorted(["--out", "--data", "-n", "--seed", "--tune", "--checkpoint", "--device", *common]),
         "check": common,
         "doctor": sorted(["--data", "--recipe", "--set", "--device", "--out", *common]),
         "explain": sorted(["--data", "--prompt", "--change", "--seed", "--out", "--checkpoint", "--device", *common]),

@@ -1,7 +1,7 @@
 """``sumi audit``: what a network really is, measured, and what is wrong with how it is used.
 
-The reading (`search`) comes first, as all else depends on it: what the network predicts, its clock, its schedule and how
-the data are presented to it. With that reading: its denoising (`denoising`), conditions, layers, and what the run has.
+The reading (`search`) comes first, as all else depends on it: what the network predicts, its clock, its schedule and
+how the data are presented to it. With that reading: its denoising (`denoising`), conditions, layers, and the run's own.
 """
 
 import json
@@ -35,7 +35,7 @@ REMEDIES: Final = {
     "schedule": "set schedule to that",
     "swapped channels": "put the channels of what goes in, and of what comes out, in that order",
     "data range": "bring the data to that range on the way in, and back on the way out",
-    "scale factor": "multiply what goes in by that (the scale factor of an autoencoder's latents), divide what comes out",
+    "scale factor": "multiply what goes in by that (of latents it is the scale factor), and divide what comes out",
 }
 AXES: Final = {
     "prediction": "it predicts",
@@ -157,12 +157,10 @@ def of_reading(probe: Probe, changes: list[Change], tried: int) -> Iterator[Find
     stated = probe.subject.reading
     words = next((w for p, w in PREDICTIONS.values() if p == stated.parameterization), "what is stated")
     if not changes:
-        limits = (
-            "" if probe.rows.real else " (an offset by one, the range, scale and channels cannot be told without data)"
-        )
+        limits = "" if probe.rows.real else " (an offset by one, range, scale and channels cannot be told without data)"
         yield Finding(
             "reading",
-            f"it predicts {words}, at the times and on the schedule that are stated: of {tried} other readings none has "
+            f"it predicts {words}, at the stated times and on the stated schedule: none of {tried} other readings has "
             f"a smaller error on {probe.rows.origin}{limits}",
             facts={"readings": tried, "items": len(probe.rows.x), "of": probe.rows.origin},
         )

@@ -1,8 +1,8 @@
 """Layers that do nothing, layers that explode, and what becomes of the network in half precision.
 
-A layer is dead if its output is the same for all items at all noise levels while its input is not. float16 holds numbers
-up to 65,504: a larger activation becomes infinite there, and the next normalisation makes NaN of it. bfloat16 has
-float32's range and 8 bits, which the output shows.
+A layer is dead if its output is the same for all items at all noise levels while its input is not. float16 holds
+numbers up to 65,504: a larger activation becomes infinite there, and the next normalisation makes NaN of it. bfloat16
+has float32's range and 8 bits, which the output shows.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ LEVEL: Final = 2 / 255
 
 @dataclass
 class Seen:
-    """Of one layer over all calls: the first output, the first input, and whether others differed; its largest number."""
+    """Of one layer over all calls: the first output and input, whether others differed, and its largest number."""
 
     output: Tensor
     given: Tensor

@@ -1,6 +1,7 @@
 """Readings: everything that a sampler has to believe of a network before its output means anything.
 
-    x'_t = alpha x'_0 + sigma ε,   x̂'_0 = c_skip x'_t + c_out F(c_in x'_t, c_noise),   x'_0 = scale · x_0[channels] + shift
+    x'_t = alpha x'_0 + sigma ε,   x̂'_0 = c_skip x'_t + c_out F(c_in x'_t, c_noise)
+    x'_0 = scale · x_0[channels] + shift
 
 A reading is a schedule (alpha, sigma), a parameterization (what F stands for), a clock (c_noise) and a frame (how the
 data are presented). All readings of one network are compared on the same items, the same noise and the same amount of
@@ -19,17 +20,20 @@ from torch import Tensor
 from sumi.denoising.parameterization import (
     Coefficients,
     Parameterization,
+    ParameterizationConfig,
     PredictClean,
     PredictFlow,
     PredictNoise,
     PredictPreconditioned,
     PredictScore,
     PredictVelocity,
+    Reread,
 )
-from sumi.process.chain import BetaSchedule, CosineBeta, LinearBeta, QuadraticBeta, SigmoidBeta
+from sumi.process.chain import CosineBeta, LinearBeta, QuadraticBeta, SigmoidBeta
 from sumi.process.continuous import Cosine, Flow
 from sumi.process.exploding import VE
 from sumi.process.schedule import NoiseLevel, Number, Schedule, noise_level
+from sumi.process.schedules import ScheduleConfig
 
 GRID: Final = 1000
 """Steps at which a network in continuous time is probed."""
@@ -98,15 +102,6 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class PredictReversedFlow:
-    """F = -u = x_0 - ε on the straight path: the flow towards the data."""
-
-    def coefficients(self, t: NoiseLevel) -> Coefficients:
-        c = PredictFlow().coefficients(t)
-        return replace(c, c_out=-1.0 * c.c_out)
-
-
-@dataclass(frozen=True)
 class Changed(Schedule):
     """A schedule whose alpha is a ``power`` of another's, at alpha² + sigma² = 1."""
 
@@ -137,23 +132,23 @@ class Alternative:
     reading: Reading
 
 
-PREDICTIONS: Final = {
+PREDICTIONS: Final[dict[str, tuple[ParameterizationConfig, str]]] = {
     "noise": (PredictNoise(), "ε, the noise"),
     "velocity": (PredictVelocity(), "v = alpha ε - sigma x_0"),
     "clean": (PredictClean(), "x_0, the clean data"),
     "flow": (PredictFlow(), "u, the velocity of the path (ε - x_0 for rectified flow)"),
-    "reversed_flow": (PredictReversedFlow(), "x_0 - ε, the flow towards the data"),
+    "reversed_flow": (Reread(PredictFlow(), gain=-1.0), "x_0 - ε, the flow towards the data"),
     "score": (PredictScore(), "the score, -ε/sigma"),
 }
 
-KNOWN_SCHEDULES: Final[dict[str, Schedule]] = {
-    "linear (β from 1e-4 to 0.02, T = 1000)": LinearBeta().build(),
-    "cosine (T = 1000, s = 0.008)": CosineBeta().build(),
-    "Stable Diffusion's (√β linear from 0.00085 to 0.012)": QuadraticBeta(beta_start=0.00085, beta_end=0.012).build(),
-    "sigmoid (β from 1e-4 to 0.02)": SigmoidBeta().build(),
-    "continuous cosine": Cosine().build(),
-    "flow (alpha = 1 - t, sigma = t)": Flow().build(),
-    "variance-exploding (alpha = 1)": VE().build(),
+KNOWN_SCHEDULES: Final[dict[str, ScheduleConfig]] = {
+    "linear (β from 1e-4 to 0.02, T = 1000)": LinearBeta(),
+    "cosine (T = 1000, s = 0.008)": CosineBeta(),
+    "Stable Diffusion's (√β linear from 0.00085 to 0.012)": QuadraticBeta(beta_start=0.00085, beta_end=0.012),
+    "sigmoid (β from 1e-4 to 0.02)": SigmoidBeta(),
+    "continuous cosine": Cosine(),
+    "flow (alpha = 1 - t, sigma = t)": Flow(),
+    "variance-exploding (alpha = 1)": VE(),
 }
 
 
@@ -209,7 +204,7 @@ def alternatives(now: Reading, steps: int, x: Tensor | None) -> Iterator[Alterna
         schedule = Changed(now.schedule, power)
         yield Alternative("schedule", "squared alphas", words, replace(now, schedule=schedule))
     for words, schedule in KNOWN_SCHEDULES.items():
-        yield Alternative("schedule", "schedule", words, replace(now, schedule=schedule))
+        yield Alternative("schedule", "schedule", words, replace(now, schedule=schedule.build()))
     if x is not None:
         for axis, fault, frame in frames(x):
             yield Alternative(axis, fault, frame.words, replace(now, frame=frame))
@@ -234,8 +229,3 @@ def probing_ratios(schedule: Schedule, steps: int, std: float, most: int = 14) -
     wanted = torch.linspace(log(usable[0]), log(usable[-1]), most).exp().tolist()
     chosen = {min(usable, key=lambda r: abs(log(r / w))) for w in wanted}
     return sorted(chosen | set(usable[:3]))
-
-
-def chain_of(alpha: Tensor) -> BetaSchedule:
-    """The chain with these alpha_0 = 1, alpha_1, …, falling, (T + 1,)."""
-    return BetaSchedule((1 - (alpha[1:] / alpha[:-1]) ** 2).clamp(1e-12, 1 - 1e-9))

@@ -29,7 +29,7 @@ MATERIAL: Final = 0.9
 otherwise gain less than 1 % (the six of the tests and the shipped ones); the least of the planted faults gains 30 %."""
 SMALL_MATERIAL: Final = 0.985
 """So for an offset of the time by one, at the level where it brings the most (at most of 1000 levels it changes nothing
-that can be measured), while the opposite offset makes it worse: planted ones gain 2 to 6 % there, sound ones 0.4 %."""
+that can be measured): planted ones gain 2 to 6 % there, sound ones 0.4 %."""
 CERTAIN: Final = 4.0
 """Standard errors by which it must be better: of some 30 readings that are tried one is 4 off by chance in 1,000."""
 SCREENED: Final = (16, 3)
@@ -72,12 +72,14 @@ class Probe:
         self.ratios = ratios or probing_ratios(subject.reading.schedule, subject.grid, rows.std)
         self.evaluations = 0
         self._kept: dict[tuple[object, ...], Tensor] = {}
+        self._noise: dict[int, Tensor] = {}
 
     def noised(self, reading: Reading, number: int, level: NoiseLevel) -> tuple[Tensor, Tensor]:
         """x_0 and x_t of level ``number``, in the frame of the reading."""
         x_0 = reading.frame(self.rows.x)
-        noise = normal(self.seed, range(len(x_0)), number, Purpose.PROBE, tuple(x_0.shape[1:]))
-        return x_0, level.alpha * x_0 + level.sigma * noise
+        if number not in self._noise:
+            self._noise[number] = normal(self.seed, range(len(x_0)), number, Purpose.PROBE, tuple(x_0.shape[1:]))
+        return x_0, level.alpha * x_0 + level.sigma * self._noise[number]
 
     @torch.inference_mode()
     def clean(self, reading: Reading, number: int) -> tuple[Tensor, Tensor, Tensor] | None:

@@ -1,6 +1,7 @@
 """What a diffusion model denoises instead of the data: the latents of an autoencoder, or a transform of sound."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import ClassVar, Protocol
 
 from sumi.autoencoders.autoencoder import AutoencoderNetwork
@@ -99,4 +100,30 @@ class MDCTBands:
                 raise InputError(f"autoencoder: mdct is of sound, not of data of shape {shape}; set autoencoder=none")
 
 
-AutoencoderChoice = NoAutoencoder | TrainedAutoencoder | MDCTBands
+@dataclass(frozen=True)
+class AffineData:
+    """Data in another range or order of channels, scale · x[channels] + shift, as another network may have them."""
+
+    name: ClassVar[str] = "affine"
+
+    scale: float = field(default=1.0, metadata={"help": "by which values in [-1, 1] are multiplied, above 0"})
+    shift: float = field(default=0.0, metadata={"help": "that is added then: 0.5 after a scale of 0.5 for [0, 1]"})
+    channels: tuple[int, ...] = field(default=(), metadata={"help": "their order, such as 2,1,0; empty: as it is"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < inf:
+            raise InputError(f"autoencoder.scale: {self.scale:g} is out of range; give a number above 0")
+        if sorted(self.channels) != list(range(len(self.channels))):
+            raise InputError(f"autoencoder.channels: {list(self.channels)} is no order of channels; give such as 2,1,0")
+
+    def denoised(self, items: DenoisedItems) -> DenoisedItems:
+        """Items of the same shape, without levels. Raises InputError for another number of channels."""
+        if self.channels and len(self.channels) != items.shape[0]:
+            raise InputError(
+                f"autoencoder.channels: {list(self.channels)} orders {len(self.channels)} channels, and the data have "
+                f"{items.shape[0]}; give as many"
+            )
+        return Latents(items.shape, items.label_names)
+
+
+AutoencoderChoice = NoAutoencoder | TrainedAutoencoder | MDCTBands | AffineData

@@ -24,7 +24,7 @@ from sumi.denoising.weighting import (
 )
 from sumi.errors import InputError, SumiError
 from sumi.likelihood.variational import VARIANCES, VariationalBound, even_times
-from sumi.models.diffusion.autoencoder import DenoisedItems, MDCTBands, NoAutoencoder, TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import AffineData, DenoisedItems, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.size import bounded
 from sumi.networks.condition import NetworkCondition
@@ -116,7 +116,7 @@ def _gaussian_denoiser(
         ZeroStartEmbedding(config.network.embedding) if spans else None,
     )
     match config.autoencoder:
-        case NoAutoencoder():
+        case NoAutoencoder() | AffineData():
             pass
         case TrainedAutoencoder():
             denoiser.auxiliary["latents"] = LatentScale(items.shape[0])

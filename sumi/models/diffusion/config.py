@@ -27,7 +27,13 @@ from sumi.denoising.weighting import (
     WeightingConfig,
 )
 from sumi.errors import InputError
-from sumi.models.diffusion.autoencoder import AutoencoderChoice, MDCTBands, NoAutoencoder, TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import (
+    AffineData,
+    AutoencoderChoice,
+    MDCTBands,
+    NoAutoencoder,
+    TrainedAutoencoder,
+)
 from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.diffusers import DiffusersNetwork
@@ -152,7 +158,7 @@ class DiffusionSettings(SystemConfig, ABC):
                 parts = (*parts, network, weights)
             case MDCTBands() as bands:
                 parts = (*parts, bands)
-            case NoAutoencoder():
+            case NoAutoencoder() | AffineData():
                 pass
         for condition in self.conditioning:
             fields = to_json(condition)

@@ -21,6 +21,7 @@ from sumi.boundary.arguments import torch_defaults, whole
 from sumi.boundary.files import write_text
 from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly_spaced
+from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.likelihood.figures import Mean
 from sumi.likelihood.grid_flow import integrator
@@ -89,8 +90,8 @@ def latent_bound(
     n, seed = whole("n", n, least=2), whole("seed", seed)
     if model.config.autoencoder == NoAutoencoder():
         raise InputError(f"{model.folder}: denoises the data themselves, whose likelihood is known; use that")
-    space = model.space
-    assert isinstance(space, LatentSpace)
+    why = f"{model.folder}: has no latents of an autoencoder, which this bound is of; use bits_per_dim"
+    space = expect(model.space, LatentSpace, why)
     train, held_out = model.load_images(data).split(model.config.data.held_out)
     if len(held_out) < 2:
         raise InputError("data.held_out: keeps a single item, too few for a standard error; give more data")

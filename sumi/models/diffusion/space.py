@@ -75,6 +75,35 @@ class DataSpace:
 
 
 @dataclass(frozen=True)
+class AffineSpace:
+    """The data as ``scale`` · x[``channels``] + ``shift``; without channels in their own order."""
+
+    shape: tuple[int, ...]
+    scale: float
+    shift: float
+    channels: tuple[int, ...]
+    bounded: bool = False
+    factor: int = 1
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Items (N, …) so."""
+        return self.scale * (x[:, list(self.channels)] if self.channels else x) + self.shift
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The way back."""
+        x = (z - self.shift) / self.scale
+        return x[:, [self.channels.index(c) for c in range(len(self.channels))]] if self.channels else x
+
+    def glimpse(self, z: Tensor) -> Tensor:
+        """As `decode`."""
+        return self.decode(z)
+
+    def refuse(self, what: str) -> None:
+        """See `Space.refuse`."""
+        raise InputError(f"autoencoder: {what} is of data in [-1, 1], and this model has them in another range")
+
+
+@dataclass(frozen=True)
 class LatentSpace:
     """Standardised latents of ``autoencoder``; pictures larger than a tile are encoded and decoded in tiles."""
 

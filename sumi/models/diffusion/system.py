@@ -18,7 +18,7 @@ from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
-from sumi.models.diffusion.autoencoder import MDCTBands, NoAutoencoder, TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import AffineData, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.build import Denoising
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
@@ -83,7 +83,7 @@ class DiffusionConfig(DiffusionSettings):
         conditions = tuple(c.found() if type(c) is TextConditioning else c for c in self.conditioning)
         config = replace(self, conditioning=conditions)
         match self.autoencoder:
-            case NoAutoencoder() | MDCTBands():
+            case NoAutoencoder() | MDCTBands() | AffineData():
                 pass
             case TrainedAutoencoder() as chosen:
                 config = replace(config, autoencoder=with_autoencoder(chosen, self, items, run, train))
@@ -103,6 +103,8 @@ class DiffusionConfig(DiffusionSettings):
                 return data.std()
             case MDCTBands():
                 return STD
+            case AffineData(scale=scale):
+                return scale * data.std()
             case TrainedAutoencoder():
                 return 1.0
 
@@ -113,6 +115,10 @@ class DiffusionConfig(DiffusionSettings):
         match self.autoencoder:
             case NoAutoencoder() | MDCTBands():
                 return data
+            case AffineData():
+                raise InputError(
+                    "autoencoder: affine is of a network of elsewhere, which is not trained further here; set none"
+                )
             case TrainedAutoencoder(weights=weights):
                 model = autoencoder_of(run.path, weights, device)
                 with group().in_turn():

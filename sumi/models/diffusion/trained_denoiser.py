@@ -29,11 +29,11 @@ from sumi.errors import InputError
 from sumi.guidance.clip import ClipGuide
 from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, Tiling, condition_of_windows, tiling_of
-from sumi.models.diffusion.autoencoder import MDCTBands, NoAutoencoder, TrainedAutoencoder
+from sumi.models.diffusion.autoencoder import AffineData, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.few_steps import Consistency
 from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of
-from sumi.models.diffusion.space import BandSpace, DataSpace, LatentSpace, Space
+from sumi.models.diffusion.space import AffineSpace, BandSpace, DataSpace, LatentSpace, Space
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
 from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.process.binomial import Binomial
@@ -76,6 +76,8 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
                 bands = self.module.auxiliary["bands"]
                 assert isinstance(bands, BandScale)
                 return BandSpace(bands)
+            case AffineData(scale=scale, shift=shift, channels=channels):
+                return AffineSpace(self.items.shape, scale, shift, channels)
             case NoAutoencoder():
                 return DataSpace(self.items.shape, bounded=len(self.items.shape) == 3)
 
@@ -84,7 +86,7 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         match self.config.autoencoder:
             case TrainedAutoencoder(weights=weights):
                 return {AUTOENCODER: autoencoder_of(self.folder, weights, self.device)}
-            case NoAutoencoder() | MDCTBands():
+            case NoAutoencoder() | MDCTBands() | AffineData():
                 return {}
 
     @property

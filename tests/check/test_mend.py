@@ -1,0 +1,101 @@
+"""What an audit finds is put right in a new run; the old one stays as it is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sumi import load
+from sumi.boundary.settings import override
+from sumi.check.audit.mend import corrected, energy_distance, mend
+from sumi.check.audit.reading import Frame, Reading, alternatives
+from sumi.check.audit.search import Change
+from sumi.denoising.parameterization import PredictNoise, Reread
+from sumi.errors import InputError
+from sumi.models.diffusion.autoencoder import AffineData
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.space import AffineSpace
+from sumi.process.schedule import noise_level
+
+
+@pytest.fixture(scope="module")
+def digits() -> DiffusionModel:
+    return load("digits", DiffusionModel, device="cpu")
+
+
+def stated(model: DiffusionModel, folder: Path, *settings: str) -> DiffusionModel:
+    """The model's weights in a run of other settings."""
+    description = replace(model.description, config=override(model.config, settings))
+    description.config.wrap(description, model.module, model.step, model.folder).save(folder)
+    return load(folder, DiffusionModel, device="cpu")
+
+
+def test_a_wrong_prediction_type_is_mended_and_the_run_stays(digits: DiffusionModel, tmp_path: Path) -> None:
+    wrong = stated(digits, tmp_path / "wrong", "parameterization=velocity")
+    before = (tmp_path / "wrong" / "config.json").read_bytes()
+    found = mend(wrong, tmp_path / "mended", n=16)
+    assert found.before.faults[0] == "prediction type"
+    assert "prediction type" not in found.after.faults
+    assert found.after.error < 0.5 * found.before.error
+    assert found.after.distance < 0.5 * found.before.distance
+    assert found.model.config.parameterization == PredictNoise()
+    again = load(tmp_path / "mended", DiffusionModel, device="cpu")
+    torch.testing.assert_close(again.sample(2, label=3), digits.sample(2, label=3))
+    assert (tmp_path / "wrong" / "config.json").read_bytes() == before
+
+
+def test_a_sound_run_is_not_mended(digits: DiffusionModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to mend"):
+        mend(digits, tmp_path / "mended", n=16)
+    assert not (tmp_path / "mended").exists()
+
+
+def change_to(model: DiffusionModel, words: str, x: torch.Tensor | None = None) -> Change:
+    denoiser = model.gaussian_denoiser()
+    now = Reading(denoiser.schedule, denoiser.parameterization)
+    return Change(next(a for a in alternatives(now, 1000, x) if words in a.words), now, 0.5, 0.01, ())
+
+
+@pytest.mark.parametrize("words", ["one index later", "t from 0 to 1", "1000 (1 - t)", "x_0 - ε"])
+def test_a_time_input_and_a_sign_are_stated_by_the_parameterization(digits: DiffusionModel, words: str) -> None:
+    change = change_to(digits, words)
+    config, _ = corrected(digits.config, change)
+    reading, schedule = change.taken.reading, digits.gaussian_denoiser().schedule
+    assert isinstance(config.parameterization, Reread)
+    level = noise_level(schedule, 0.3)
+    assert config.parameterization.coefficients(level) == pytest.approx(reading.coefficients(level), abs=1e-12)
+
+
+def test_squared_alphas_are_stated_by_the_list_of_beta(digits: DiffusionModel) -> None:
+    config, _ = corrected(digits.config, change_to(digits, "square root of the stated alpha"))
+    t = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    torch.testing.assert_close(config.schedule.build().alpha(t), digits.gaussian_denoiser().schedule.alpha(t).sqrt())
+
+
+def test_another_range_is_stated_by_an_affine_autoencoder(digits: DiffusionModel) -> None:
+    config, _ = corrected(digits.config, change_to(digits, "in [0, 1]", torch.zeros(1, 1, 8, 8)))
+    assert config.autoencoder == AffineData(0.5, 0.5)
+    x = torch.rand(5, 3, 2, 2) * 2 - 1
+    space = AffineSpace((3, 2, 2), 0.5, 0.5, (2, 0, 1))
+    torch.testing.assert_close(space.encode(x)[:, 0], 0.5 * x[:, 2] + 0.5)
+    torch.testing.assert_close(space.decode(space.encode(x)), x)
+    assert torch.equal(Frame("", 0.5, 0.5, (2, 0, 1))(x), space.encode(x))
+
+
+def test_a_model_in_another_range_gives_samples_in_the_usual_one(digits: DiffusionModel, tmp_path: Path) -> None:
+    plain, twice = (
+        stated(digits, tmp_path / name, *settings, "sampling.threshold=none")
+        for name, settings in (("plain", []), ("twice", ["autoencoder=affine", "autoencoder.scale=2"]))
+    )
+    ends: list[torch.Tensor] = []
+    plain.sample(2, label=3, steps=5, callback=lambda _step, _level, x: ends.append(x))
+    made = twice.sample(2, label=3, steps=5)
+    torch.testing.assert_close(torch.Tensor(made), (ends[-1] / 2).clamp(-1, 1))
+
+
+def test_the_energy_distance_is_that_of_two_gaussians() -> None:
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(2000, 1, generator=draw) for _ in range(2))
+    assert energy_distance(a, b) < 0.06
+    assert energy_distance(a, b + 2) == pytest.approx(1.394, abs=0.03)  # 2E|N(2, 2)| - 2E|N(0, 2)|, numerically
