@@ -31,6 +31,7 @@ def stated(model: DiffusionModel, folder: Path, *settings: str) -> DiffusionMode
     return load(folder, DiffusionModel, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_wrong_prediction_type_is_mended_and_the_run_stays(digits: DiffusionModel, tmp_path: Path) -> None:
     wrong = stated(digits, tmp_path / "wrong", "parameterization=velocity")
     before = (tmp_path / "wrong" / "config.json").read_bytes()
