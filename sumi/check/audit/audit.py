@@ -155,7 +155,8 @@ def _findings(
 def of_reading(probe: Probe, changes: list[Change], tried: int) -> Iterator[Finding]:
     """One finding for each thing that is other than stated; or that all is as stated."""
     stated = probe.subject.reading
-    words = next((w for p, w in PREDICTIONS.values() if p == stated.parameterization), "what is stated")
+    name = str(getattr(stated.parameterization, "name", "what is stated"))
+    words = next((w for p, w in PREDICTIONS.values() if p == stated.parameterization), name)
     if not changes:
         limits = "" if probe.rows.real else " (an offset by one, range, scale and channels cannot be told without data)"
         yield Finding(
