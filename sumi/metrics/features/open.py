@@ -6,6 +6,7 @@ from typing import Final
 
 import torch
 
+from sumi.boundary.files import irregular
 from sumi.errors import InputError
 from sumi.metrics.features.space import FeatureSpace
 
@@ -33,6 +34,9 @@ def open_space(name: str, device: torch.device) -> FeatureSpace | None:
         )
     try:
         is_folder = Path(name).is_dir()
+        for file in sorted(Path(name).iterdir()) if is_folder else [Path(name)]:
+            if file.exists() and not file.is_dir() and (found := irregular(file)) is not None:  # it may never end
+                raise InputError(f"features: {file} is {found}, not a file of weights; give a regular file or folder")
     except OSError as error:  # a name that is too long
         raise InputError(f"features: {shorten(name, 80)}: {error.strerror}; check the path") from None
     if is_folder:

@@ -4,6 +4,7 @@ The numbers of `torch-fidelity` 0.4 and `timm` 1.0 stand here, as both need torc
 """
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -239,3 +240,13 @@ def test_a_name_that_tells_the_hash_is_held_to_it(files: dict[int, Path], tmp_pa
     assert open_inception(right, CPU).space == open_inception(files[FID_CLASSES], CPU).space
     with pytest.raises(SumiError, match="not 01234567 as its name says"):
         open_inception(wrong, CPU)
+
+
+def test_a_pipe_or_device_is_no_network(tmp_path: Path) -> None:
+    """None of them is waited for, also inside of a folder."""
+    pipe = tmp_path / "model/config.json"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    for given, what in ((pipe, "a named pipe"), (pipe.parent, "a named pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(InputError, match=f"^features: .* is {what}, not a file of weights; give a regular file"):
+            open_space(str(given), torch.device("cpu"))
