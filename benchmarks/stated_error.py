@@ -122,7 +122,7 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, list[Samples]]]:
         if options.mixtures == 0:
             break
         of_each = []
-        for place in range(options.mixtures):
+        for place in range(options.first, options.first + options.mixtures):
             mixture = Mixture(40 + 10 * family + place, **settings)
             of_each.append(of_mixture(mixture, place, options.errors, options.paths, options.solver))
         everything += of_each
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", help="run folders, or names of models that come with the package")
     parser.add_argument("--errors", default="0.03,0.01,0.003", help="those that are asked for")
     parser.add_argument("--mixtures", type=int, default=4, help="of each family")
+    parser.add_argument("--first", type=int, default=0, help="0 to 3 are those that the constants were chosen on")
     parser.add_argument("--paths", type=int, default=48, help="of each mixture")
     parser.add_argument("--samples", type=int, default=64, help="of each run")
     parser.add_argument("--solver", default="adams")
