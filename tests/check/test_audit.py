@@ -166,6 +166,12 @@ def test_without_data_a_sound_network_is_sound() -> None:
     assert "cannot be told without data" in found.findings[0].says
 
 
+def test_readings_are_compared_at_as_much_noise_relative_to_the_data() -> None:
+    level = replace(LINEAR, frame=Frame("", 4.0, 1.0)).level(0.5)
+    assert level is not None
+    assert level.sigma / level.alpha == pytest.approx(2.0, rel=1e-6)
+
+
 def test_an_exact_denoiser_leaves_nothing_to_remove_and_half_of_one_does() -> None:
     subject = subject_of(*SOUND["linear"])
     rows = table(Probe(subject, items(256)), subject.reading)

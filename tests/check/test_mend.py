@@ -68,6 +68,14 @@ def test_a_time_input_and_a_sign_are_stated_by_the_parameterization(digits: Diff
     assert config.parameterization.coefficients(level) == pytest.approx(reading.coefficients(level), abs=1e-12)
 
 
+def test_another_parameterization_is_read_with_another_time_and_gain(digits: DiffusionModel) -> None:
+    level = noise_level(digits.gaussian_denoiser().schedule, 0.3)
+    read, plain = (p.coefficients(level) for p in (Reread(PredictNoise(), 0.001, 0.001, -2.0), PredictNoise()))
+    assert read.c_noise == pytest.approx(0.3, abs=1e-12)
+    assert read.c_out == -2 * plain.c_out
+    assert read.c_skip == plain.c_skip
+
+
 def test_squared_alphas_are_stated_by_the_list_of_beta(digits: DiffusionModel) -> None:
     config, _ = corrected(digits.config, change_to(digits, "square root of the stated alpha"))
     t = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
