@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -103,6 +103,22 @@ class Group:
         rows = [torch.empty_like(x) for _ in range(self.size)]
         dist.all_gather(rows, x.detach().contiguous())
         return torch.cat(rows)
+
+    def shared(self, make: "Callable[[range], Tensor]", whole: range, batch: int) -> "Tensor":
+        """``make(whole)``: rows (n, …) on the CPU, of which each process makes every ``size``-th ``batch``, for all.
+
+        Batches are those of one process that makes ``batch`` at a time, so the bits are the same.
+        """
+        if self.size == 1:
+            return make(whole)
+        import torch
+        import torch.distributed as dist
+
+        batches = [whole[first : first + batch] for first in range(0, len(whole), batch)]
+        made: list[dict[int, Tensor]] = [{} for _ in range(self.size)]
+        dist.all_gather_object(made, {part.start: make(part) for part in batches[self.rank :: self.size]})
+        rows = {first: part for own in made for first, part in own.items()}
+        return torch.cat([rows[part.start] for part in batches])
 
     def largest(self, value: int) -> int:
         """The largest value that a process gives."""

@@ -67,6 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.boundary.group import joined
     from sumi.models.run import load
 
     if options.against is not None:
@@ -76,18 +77,19 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("range: is of two sets of images, A and B; give data.range in training")
     if options.out is not None:
         raise InputError("out: is of two sets of images, A and B; leave it out, or give B")
-    model = load(options.run, checkpoint=options.checkpoint, device=options.device)
-    say_evaluation(
-        model,
-        data=options.data,
-        n=options.n,
-        seed=options.seed,
-        features=options.features,
-        sweeps=options.sweeps,
-        guidance=guidance_of(model, options),
-        judge=options.judge,
-        clip=options.clip,
-    )
+    with joined():
+        model = load(options.run, checkpoint=options.checkpoint, device=options.device)
+        say_evaluation(
+            model,
+            data=options.data,
+            n=options.n,
+            seed=options.seed,
+            features=options.features,
+            sweeps=options.sweeps,
+            guidance=guidance_of(model, options),
+            judge=options.judge,
+            clip=options.clip,
+        )
 
 
 def _evaluate_sets(options: argparse.Namespace) -> None:
@@ -138,10 +140,13 @@ def guidance_of(model: TrainedModel, options: argparse.Namespace) -> GuidanceSwe
 
 def say_evaluation(*of: TrainedModel | str, **options: Any) -> None:
     """Evaluate a model, or a set against another (`sumi.evaluate`): how far it is, the verdict, the files to open."""
+    from sumi.boundary.group import first_process
     from sumi.report.evaluate import evaluate
 
     with counting_of() as progress:
         measured = evaluate(*of, progress=progress, **options)
+    if not first_process():
+        return
     for line in measured.verdict.split("\n"):
         say(line)
     say("open:")

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
+from typing import Literal
 
 from sumi.data.frame import WHITE, Fit, Frame, Size, frame_of
 from sumi.errors import InputError
@@ -25,9 +26,9 @@ class DataConfig:
     source: str = field(
         metadata={
             "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat; spoken-digits; "
-            "qm7-small; qm9-smiles), folder of images, of sound (WAV, FLAC) or of molecules (.xyz, .sdf), MNIST idx "
-            "files, .npy or .npz file of images (N, H, W, C) or vectors (N, D), or .txt or .csv file of strings; write "
-            "./digits for a folder with a built-in's name"
+            "qm7-small; qm9-smiles), folder of images or of tar files of images (WebDataset), of sound (WAV, FLAC) or "
+            "of molecules (.xyz, .sdf), MNIST idx files, .npy or .npz file of images (N, H, W, C) or vectors (N, D), "
+            "or .txt or .csv file of strings; write ./digits for a folder with a built-in's name"
         }
     )
     size: int | tuple[int, int] | None = field(
@@ -55,6 +56,14 @@ class DataConfig:
         metadata={
             "help": "1 (grey) or 3 (colour); none: 1 where every image is grey, else 3; arrays of other numbers keep "
             "theirs"
+        },
+    )
+    store: Literal["memory", "mapped"] = field(
+        default="memory",
+        metadata={
+            "help": "where the decoded images of a folder are; memory; mapped: in a file on the disk, decoded once for "
+            "all runs, for sets that are larger than memory or slow to decode",
+            "later": True,
         },
     )
     background: str = field(

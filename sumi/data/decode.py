@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from sumi.data import colour
 from sumi.data.dataset import Skipped
 from sumi.data.frame import WHITE, Frame, Size, frame_of, in_words
 from sumi.data.integrity import IncompleteImage, JPEGStream, check_decoded, check_tiff, png_core
+from sumi.data.members import Member
 from sumi.data.memory import Room
 
 _USUAL = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -40,7 +41,7 @@ ROOM: Final = Room(LARGEST_PIXELS // 2)
 
 _SIXTEEN_BIT_COLOUR = re.compile(r"(RGB|RGBA|RGBX|RGBa|LA|CMYK);16[BLN]")
 _OTHER_BYTE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
-Source = Callable[[], Path | io.BytesIO]
+Source = Callable[[], Path | IO[bytes]]
 """Opens the bytes that are read: the path of a file, or a part of it."""
 LowBytes = Callable[[], Image.Image]
 """Reads the low bytes of 16-bit colours."""
@@ -114,7 +115,11 @@ class Reading:
 
 
 def decode(
-    path: Path, size: Size | Frame | None, channels: int | None, layer: Layer = Layer.SEEN, background: str = WHITE
+    path: Path | Member,
+    size: Size | Frame | None,
+    channels: int | None,
+    layer: Layer = Layer.SEEN,
+    background: str = WHITE,
 ) -> Decoded:
     """Read one image file; the arguments are those of `Reading`.
 
@@ -123,10 +128,14 @@ def decode(
     """
     reading = Reading(None if size is None else frame_of(size), channels, layer, background)
     try:
-        if (found := irregular(path)) is not None:
-            raise UnreadableImage(f"is {found}, not a regular file")
+        match path:
+            case Member():
+                source: Source = partial(path.open, "rb")
+            case _:
+                source = partial(_regular, path)
+        source()
         try:
-            return _of_file(path, lambda: path, reading)
+            return _of_file(path, source, reading)
         except (UnreadableImage, IncompleteImage, MemoryError):
             raise
         except Exception:  # of a PNG, what stands beside its pixels may be at fault
@@ -142,7 +151,14 @@ def decode(
         raise UnreadableImage(_reason(path, error)) from error
 
 
-def try_decode(key: str, path: Path, size: Frame, channels: int | None, background: str) -> Decoded | Skipped:
+def _regular(path: Path) -> Path:
+    """The path. Raises UnreadableImage for a pipe, a folder or the like, and OSError."""
+    if (found := irregular(path)) is not None:
+        raise UnreadableImage(f"is {found}, not a regular file")
+    return path
+
+
+def try_decode(key: str, path: Path | Member, size: Frame, channels: int | None, background: str) -> Decoded | Skipped:
     """``decode``, with the reason as a value."""
     try:
         return decode(path, size, channels, background=background)
@@ -184,7 +200,7 @@ def _opened(source: Source) -> ImageFile:
     return Image.open(source(), formats=_formats())
 
 
-def _of_file(path: Path, source: Source, reading: Reading, rules: set[Rule] | None = None) -> Decoded:
+def _of_file(path: Path | Member, source: Source, reading: Reading, rules: set[Rule] | None = None) -> Decoded:
     """``source``: the path, or the part of its bytes that is read."""
     with path.open("rb") as file:
         jpeg = JPEGStream(path.read_bytes()) if file.read(3) == b"\xff\xd8\xff" else None
@@ -393,7 +409,7 @@ def _tags(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(path: Path | Member, error: Exception) -> str:
     message = " ".join(str(error).split())
     match error:
         case IncompleteImage():
@@ -415,7 +431,7 @@ def _reason(path: Path, error: Exception) -> str:
     return f"is damaged ({message or type(error).__name__})"
 
 
-def _unidentified(path: Path) -> str:
+def _unidentified(path: Path | Member) -> str:
     """Why no decoder takes a file: a format that is not read, or the answer of the one whose format it has."""
     Image.init()  # not all decoders are there before a file needs them
     with path.open("rb") as file:

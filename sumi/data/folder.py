@@ -16,15 +16,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, escaped, few, indexed, split_notes, split_role
 from sumi.data.decode import Rule, notes_of, try_decode
 from sumi.data.frame import Frame, in_words
-from sumi.data.image_set import ImageDataset
+from sumi.data.image_set import ImageDataset, deviation
 from sumi.data.images import ImageSpec
 from sumi.data.listing import list_images
+from sumi.data.mapped import Rows, Stored, fingerprint, mapped
+from sumi.data.members import Member
 from sumi.data.memory import give_back, require_memory
 from sumi.data.metadata import Description, read_metadata
 from sumi.errors import InputError
@@ -39,22 +42,40 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     Raises:
         InputError: fewer than two images can be read, a file of metadata is malformed, or memory does not suffice.
     """
-    frame = config.frame(DEFAULT_SIZE)
     listing = list_images(folder)
     found = {key for key, _ in listing.images}
     described, metadata_notes = read_metadata(listing.metadata, listing.root, found)
-    require_memory(len(listing.images), (config.picture_channels or 3, frame.height, frame.width), config.source)
-
-    images, keys, rules, unreadable = _decode_all(listing.images, frame, config, progress)
     missing = [
         Skipped(key, f"is described in {description.place}, but is not there")
         for key, description in described.items()
         if key not in found
     ]
-    skipped = (*unreadable, *missing, *listing.skipped)
-    _require_two(len(keys), skipped, folder)
+    skipped = (*missing, *listing.skipped)
+    notes = (listing.notes, metadata_notes)
+    return image_set(folder, listing.images, described, config, skipped, listing.empty, notes, progress=progress)
 
-    labels, label_names, class_notes = classes_of(keys, described, config.label_pattern, listing.empty)
+
+def image_set(
+    source: Path,
+    files: Sequence[tuple[str, Path | Member]],
+    described: dict[str, Description],
+    config: DataConfig,
+    left: tuple[Skipped, ...],
+    empty: Sequence[str] = (),
+    notes: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    *,
+    progress: Progress | None = None,
+) -> ImageDataset:
+    """The set of these ``files``, by key, with what is known of each.
+
+    ``left``: what else was there, and why it is left out; ``empty``: folders without images; ``notes``: on how the
+    files were found, and on what describes them. Raises InputError as `load_folder`.
+    """
+    frame = config.frame(DEFAULT_SIZE)
+    images, keys, rules, unreadable = _images_of(files, frame, config, progress)
+    skipped = (*unreadable, *left)
+    _require_two(len(keys), skipped, source)
+    labels, label_names, class_notes = classes_of(keys, described, config.label_pattern, empty)
     captions, caption_notes = captions_of(keys, described)
     splits, division = splits_of(keys, described)
     size_notes = (
@@ -69,7 +90,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
         keywords=keywords_of(keys, described),
         keys=keys,
         skipped=skipped,
-        notes=(*listing.notes, *size_notes, *rule_notes, *metadata_notes, *class_notes, *caption_notes, *division),
+        notes=(*notes[0], *size_notes, *rule_notes, *notes[1], *class_notes, *caption_notes, *division),
         values=values_of(keys, described),
         splits=splits,
     )
@@ -81,12 +102,43 @@ def outline(config: DataConfig) -> ImageSpec:
     return ImageSpec(config.picture_channels or 3, frame.height, frame.width, 256, ())
 
 
-def _decode_all(
-    files: Sequence[tuple[str, Path]], frame: Frame, config: DataConfig, progress: Progress | None
-) -> tuple[NDArray[np.uint8], tuple[str, ...], Counter[Rule], list[Skipped]]:
+def _images_of(
+    files: Sequence[tuple[str, Path | Member]], frame: Frame, config: DataConfig, progress: Progress | None
+) -> tuple[NDArray[np.uint8] | Rows, tuple[str, ...], Counter[Rule], list[Skipped]]:
     """Pixels (N, C, H, W) and keys of the files that could be read, how often each rule applied, and the rest."""
+    shape = (len(files), config.picture_channels or 3, frame.height, frame.width)
+
+    def decode(images: NDArray[np.uint8]) -> Stored:
+        keys, rules, unreadable, grey = _decode_all(files, images, frame, config, progress)
+        counts = Counter({rule.name: count for rule, count in rules.items()})
+        reasons = tuple((skipped.path, skipped.reason) for skipped in unreadable)
+        return Stored(keys, counts, reasons, grey, deviation(images[: len(keys), : 1 if grey else None], 256))
+
+    match config.store:
+        case "memory":
+            require_memory(shape[0], shape[1:], config.source)
+            whole = np.empty((len(files), config.channels or 3, *shape[2:]), np.uint8)
+            stored = decode(whole)
+            part = whole[: len(stored.keys)]
+            images = part[:, :1].copy() if stored.grey else part
+        case "mapped":
+            how = (frame, config.channels, config.background, PIL.__version__)
+            images, stored = mapped(fingerprint(files, how), shape, decode)
+    rules = Counter({Rule[name]: count for name, count in stored.rules.items()})
+    return images, stored.keys, rules, [Skipped(*one) for one in stored.unreadable]
+
+
+def _decode_all(
+    files: Sequence[tuple[str, Path | Member]],
+    images: NDArray[np.uint8],
+    frame: Frame,
+    config: DataConfig,
+    progress: Progress | None,
+) -> tuple[tuple[str, ...], Counter[Rule], list[Skipped], bool]:
+    """Fill ``images`` with those that can be read: their keys, how often each rule applied, the rest, and whether all
+    are grey where no channels are configured.
+    """
     channels = config.channels
-    images = np.empty((len(files), channels or 3, frame.height, frame.width), np.uint8)
     keys: list[str] = []
     rules: Counter[Rule] = Counter()
     unreadable: list[Skipped] = []
@@ -110,8 +162,7 @@ def _decode_all(
     finally:
         pool.shutdown(cancel_futures=True)
         give_back()
-    images = images[: len(keys)]
-    return images[:, :1].copy() if channels is None and all_grey else images, tuple(keys), rules, unreadable
+    return tuple(keys), rules, unreadable, channels is None and all_grey
 
 
 def _require_two(count: int, skipped: Sequence[Skipped], folder: Path) -> None:

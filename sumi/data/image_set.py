@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from sumi.boundary.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, divide, divide_by_splits, no_column, no_labels, skipped_lines
 from sumi.data.images import ImageSpec
+from sumi.data.mapped import Rows
 from sumi.data.memory import require_memory
 from sumi.data.pixels import PixelRange
 from sumi.data.spec import DataSpec, expect, unlike
@@ -28,7 +30,7 @@ class ImageDataset:
     """N images of one size, with what is known about each.
 
     Attributes:
-        images: uint8 (N, C, H, W), values 0..levels-1; uint16 of more than 256 levels.
+        images: uint8 (N, C, H, W), values 0..levels-1; uint16 of more than 256 levels; or rows of a mapped file.
         labels: int64 (N,), indices into ``label_names``; None where the data has no classes.
         label_names: one name a class; () where there are none.
         captions: one text an item, of a line for each of its captions ("" where it has none); None where no item has
@@ -48,7 +50,7 @@ class ImageDataset:
         InputError: the fields do not agree with each other.
     """
 
-    images: NDArray[np.uint8] | NDArray[np.uint16]
+    images: NDArray[np.uint8] | NDArray[np.uint16] | Rows
     labels: NDArray[np.int64] | None
     label_names: tuple[str, ...]
     captions: tuple[str, ...] | None
@@ -70,8 +72,8 @@ class ImageDataset:
             raise InputError(
                 f"images: {self.images.dtype} {self.images.shape} is not {held.__name__} (N, C, H, W); convert them"
             )
-        if count and int(self.images.max()) >= self.levels:
-            raise InputError(f"images: hold {int(self.images.max())}, above the {self.levels} levels stated; mend one")
+        if count and self.levels < np.iinfo(held).max + 1 and (most := int(self.images[:].max())) >= self.levels:
+            raise InputError(f"images: hold {most}, above the {self.levels} levels stated; mend one")
         if len(self.keys) != count or len(set(self.keys)) != count:
             raise InputError(f"keys: {len(set(self.keys))} different ones for {count} images; give each image its own")
         names = ("captions", "splits", "attributes", "keywords", "mentioned")
@@ -114,7 +116,7 @@ class ImageDataset:
         chosen = np.asarray(indices, dtype=np.int64)
         return replace(
             self,
-            images=self.images[chosen],
+            images=_rows(self.images, chosen),
             labels=None if self.labels is None else self.labels[chosen],
             captions=_at(self.captions, chosen),
             keys=tuple(self.keys[i] for i in chosen),
@@ -183,14 +185,11 @@ class ImageDataset:
         """The standard deviation of the data in [-1, 1]: the root of the mean over all places in an image of their
         variance over the images, float64. One image, or all alike, have 0.
         """
-        total = np.zeros(self.shape)
-        squares = np.zeros(self.shape)
-        for first in range(0, len(self), 1024):
-            part = self.images[first : first + 1024].astype(np.float64)
-            total += part.sum(0)
-            squares += np.square(part).sum(0)
-        variance = squares / len(self) - np.square(total / len(self))
-        return float(np.sqrt(max(variance.mean(), 0.0)) * 2 / (self.levels - 1))
+        match self.images:
+            case Rows(std=float(known)):
+                return known
+            case images:
+                return deviation(images, self.levels)
 
     def fingerprint(self) -> str:
         """sha256 (hex) of pixels, labels, values, levels, range, keys and splits: equal exactly when the same would be
@@ -199,7 +198,8 @@ class ImageDataset:
         digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())
         names = "\0".join((*self.keys, "", *self.label_names))  # keys decide which side of the split an item is on
         digest.update(names.encode("utf-8", "surrogateescape"))
-        digest.update(np.ascontiguousarray(self.images).data)
+        for first in range(0, len(self), 1024):
+            digest.update(np.ascontiguousarray(self.images[first : first + 1024]).data)
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())
         for name, column in sorted(self.values.items()):
@@ -214,6 +214,27 @@ class ImageDataset:
     def skipped_report(self, limit: int | None = None) -> tuple[str, ...]:
         """See `Dataset.skipped_report`."""
         return skipped_lines(len(self), self.skipped, limit)
+
+
+def deviation(images: NDArray[Any] | Rows, levels: int) -> float:
+    """See `ImageDataset.std`, of images (N, C, H, W); nan for none."""
+    if not len(images):
+        return nan
+    total, squares = np.zeros(images.shape[1:]), np.zeros(images.shape[1:])
+    for first in range(0, len(images), 1024):
+        part = images[first : first + 1024].astype(np.float64)
+        total += part.sum(0)
+        squares += np.square(part).sum(0)
+    variance = squares / len(images) - np.square(total / len(images))
+    return float(np.sqrt(max(variance.mean(), 0.0)) * 2 / (levels - 1))
+
+
+def _rows(images: NDArray[Any] | Rows, chosen: NDArray[np.int64]) -> NDArray[Any] | Rows:
+    match images:
+        case Rows():
+            return images.subset(chosen)
+        case _:
+            return images[chosen]
 
 
 def _at(each: tuple[_Each, ...] | None, chosen: NDArray[np.int64]) -> tuple[_Each, ...] | None:

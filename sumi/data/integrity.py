@@ -25,6 +25,8 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from sumi.data.members import Member
+
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"eXIf", b"IDAT", b"IEND"})
 _LEAST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
@@ -230,7 +232,7 @@ def _decodes(content: bytes) -> bool:
     return True
 
 
-def check_tiff(tags: ImageFileDirectory_v2, path: Path) -> None:
+def check_tiff(tags: ImageFileDirectory_v2, path: Path | Member) -> None:
     """Raises IncompleteImage where a strip or tile of a TIFF is missing, or of zeros where it cannot be."""
     where = _STRIPS if _STRIPS[0] in tags else _TILES
     offsets, lengths = (tuple(tags.get(tag, ())) for tag in where)
@@ -261,7 +263,7 @@ def _lone_zeros(data: bytes) -> bool:
     return lone == 16
 
 
-def check_decoded(image: ImageFile, path: Path) -> None:
+def check_decoded(image: ImageFile, path: Path | Member) -> None:
     """What can be known of an image only after it was decoded. Raises IncompleteImage."""
     match image.format:
         case "PNG":

@@ -24,6 +24,7 @@ from sumi.data.folder import load_folder, outline
 from sumi.data.idx import find_idx, load_idx
 from sumi.data.images import ImageSpec
 from sumi.data.molecule_files import holds_molecules, load_molecules, outline_of_molecules
+from sumi.data.shards import load_shards, shards_in
 from sumi.data.spec import DataSpec, expect
 from sumi.data.symbol_files import SUFFIXES, load_texts
 from sumi.errors import InputError
@@ -74,6 +75,11 @@ LOADERS: Final = (
         lambda path: path.is_dir() and holds_sound(path),
         outline_of_sound,
         lambda path, config, progress: load_sound_folder(path, config, progress=progress),
+    ),
+    Loader(
+        lambda path: bool(shards_in(path)),
+        lambda _, config: outline(config),
+        lambda path, config, progress: load_shards(path, config, progress=progress),
     ),
     Loader(
         lambda path: path.is_dir(),

@@ -87,7 +87,8 @@ def refuse_changes(old: RunDescription, new: RunDescription, say: Callable[[str]
     before, after = old.config.training.steps, new.config.training.steps
     if after < before:
         raise InputError(f"steps: {after} are fewer than the {before} the run was started with; give as many or more")
-    moved = replace(old.config.data, source=new.config.data.source)  # its contents are compared below
+    source, store = new.config.data.source, new.config.data.store
+    moved = replace(old.config.data, source=source, store=store)  # its contents are compared below
     training = replace(old.config.training, steps=after)
     found = differences(replace(old.config, data=moved, training=training), new.config)
     found = [line for line in found if not line.startswith("sampling.")]  # sampling does not affect the weights

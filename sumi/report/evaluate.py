@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, path, shown, torch_defaults, whole
+from sumi.boundary.group import group
 from sumi.boundary.progress import Count, count_shown, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
 from sumi.data.spec import expect
@@ -56,6 +57,8 @@ from sumi.training.run_folder import RunFolder
 Guide = TypeVar("Guide", bound=TrainedModel)
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
+SHARED: Final = 64
+"""Samples at a time, as a model makes them by itself; of several processes each makes every so many-th of these."""
 
 
 @torch_defaults()
@@ -104,6 +107,8 @@ def evaluate(
     model = expect(model, TrainedModel, f"model: {shown(model)} is no model; give one of sumi.load or sumi.train")
     if model.evaluated_as not in EVALUATIONS:
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
+    if model.evaluated_as != "images" and not group().first:  # others are measured by one process
+        return Measured(None, "", RunFolder(model.folder).report / "report.html", ())
     with count_shown(progress) as count:
         return EVALUATIONS[model.evaluated_as](
             model, Options(data, n, seed, path("features", features), sweeps, guidance, count, quick, judge, clip)
@@ -183,11 +188,20 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
 
     def sample(start: int, n: int, progress: Count | None = None) -> Tensor:
         counted = counting_one(progress, "sampling")
-        if diffusion is None or classes is None:
-            return model.sample(n, seed=seed, start=start, progress=counted)
-        return diffusion.sample(n, seed=seed, start=start, label=classes[start : start + n], progress=counted)
+
+        def make(part: range) -> Tensor:
+            if diffusion is None or classes is None:
+                return model.sample(len(part), seed=seed, start=part.start, progress=counted)
+            label = classes[part.start : part.stop]
+            return diffusion.sample(len(part), seed=seed, start=part.start, label=label, progress=counted)
+
+        return group().shared(make, range(start, start + n), SHARED)
 
     samples = sample(0, min(count, MOST_PAIRED), progress)
+    if not group().first:  # it helps the first process, which measures, to sample
+        for start in range(len(samples), count, CHUNK) if measurable else ():
+            sample(start, min(CHUNK, count - start))
+        return Measured(None, "", RunFolder(model.folder).report / "report.html", ())
     labels = None if classes is None else classes[: len(samples)]
     seconds = time.perf_counter() - begin
     evaluation = swept = traded = general = None

@@ -13,7 +13,7 @@ from sumi.errors import InputError
 
 
 def test_every_field_says_what_it_means() -> None:
-    names = ["source", "size", "fit", "reduce", "channels", "background", "held_out", "own_splits", "flip"]
+    names = ["source", "size", "fit", "reduce", "channels", "store", "background", "held_out", "own_splits", "flip"]
     names += ["dequantize", "label_pattern", "range", "array", "labels", "column", "symbols", "rate", "seconds"]
     assert [field.name for field in fields(DataConfig)] == names
     assert all(field.metadata["help"] for field in fields(DataConfig))

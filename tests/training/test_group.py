@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import sumi
 from sumi.boundary.group import Group, group, joined
 from sumi.errors import InputError
+from sumi.models.run import load
 from sumi.training.checkpoint import load_checkpoint, load_latest
 from sumi.training_run import Events, train
 from tests.coloured import coloured
@@ -66,6 +68,8 @@ import sys
 from pathlib import Path
 import torch
 import sumi
+from safetensors.torch import save_file
+from sumi.boundary.group import joined
 from tests.training.test_group import RUNS, STEPS, settings_of
 
 out = Path(sys.argv[1])
@@ -75,6 +79,10 @@ for name in RUNS:
 recipe, settings, data = settings_of("ddpm")
 for steps in (2, STEPS):
     sumi.train(recipe, data=data, out=out / "resumed", steps=steps, settings=settings, device="cpu", resume=True)
+with joined() as group:
+    model = sumi.load(out / "resumed", device="cpu")
+    made = group.shared(lambda part: model.sample(len(part), start=part.start, steps=2), range(3, 45), 8)
+    save_file({"made": made}, out / f"made{group.rank}.safetensors")
 """
 
 
@@ -248,6 +256,14 @@ def test_processes_that_are_started_again_resume_and_end_bit_equal(tmp_path: Pat
     assert all(torch.equal(whole.ema[key], killed.ema[key]) for key in whole.ema)
 
 
+def test_samples_that_two_processes_share_are_those_of_one(both: Path) -> None:
+    """Six batches, the last of two: to the bit, in each process."""
+    model = load(both / "resumed", device="cpu")
+    whole = model.sample(42, start=3, steps=2, batch_size=8)
+    for rank in range(2):
+        assert torch.equal(load_file(both / f"made{rank}.safetensors")["made"], whole)
+
+
 def test_one_process_is_a_group_of_one() -> None:
     alone = group()
     assert (alone.rank, alone.size, alone.first) == (0, 1, True)
@@ -256,6 +272,7 @@ def test_one_process_is_a_group_of_one() -> None:
     assert alone.total(x) is x
     assert alone.together(x) is x
     assert alone.largest(3) == 3
+    assert alone.shared(lambda part: torch.arange(len(part)), range(9), 4).tolist() == [*range(9)]
     module = torch.nn.Linear(1, 1)
     assert alone.wrap(module) is module
 

@@ -1,0 +1,92 @@
+"""What it costs to start from images and to read them: decoded in memory, mapped from a file, and in which order.
+
+    python -m benchmarks.loader [--files 5000] [--mapped 200000]
+
+Prints images a second on one core, seconds to start, and the memory that the process takes.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sumi.data.config import DataConfig
+from sumi.data.image_set import ImageDataset
+from sumi.data.load import load
+from sumi.data.mapped import Stored, mapped
+from sumi.randomness import keyed_order, permutation
+
+SIDE, BATCH = 32, 128
+
+
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    begun = time.perf_counter()
+    found = work()
+    return time.perf_counter() - begun, found
+
+
+def megabytes() -> float:
+    """The most memory of its own that this process has taken so far; mapped pages are the system's."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def of_files(folder: Path, count: int) -> None:
+    """A folder of PNG files: decoding them, and starting again."""
+    generator = np.random.default_rng(0)
+    for k in range(count):
+        place = folder / f"{k % 10}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(place / f"{k:07d}.png")
+    for store in ("memory", "mapped", "mapped"):
+        seconds, _ = timed(lambda: load(DataConfig(str(folder), size=SIDE, store=store)))  # noqa: B023
+        print(f"{count:,} PNG files, data.store={store}: {seconds:.2f} s, {count / seconds:,.0f} images/s")
+
+
+def of_a_mapped_file(count: int) -> None:
+    """A file of many images: start, and batches in both orders."""
+
+    def fill(images: NDArray[np.uint8]) -> Stored:
+        for first in range(0, count, 10_000):
+            images[first : first + 10_000] = np.random.default_rng(first).integers(
+                0, 256, (min(10_000, count - first), 3, SIDE, SIDE), np.uint8
+            )
+        return Stored(tuple(f"{k:08d}.png" for k in range(count)), Counter(), (), False, 0.5)
+
+    mapped(f"benchmark-{count}", (count, 3, SIDE, SIDE), fill)
+    before = megabytes()
+    seconds, (rows, stored) = timed(lambda: mapped(f"benchmark-{count}", (count, 3, SIDE, SIDE), fill))
+    data = ImageDataset(rows, None, (), None, stored.keys)
+    print(f"{count:,} mapped images ({count * 3 * SIDE**2 / 1e9:.2f} GB): opened in {seconds:.2f} s")
+    for what, work in (("divided", lambda: data.split(0.1)), ("hashed", data.fingerprint), ("deviation", data.std)):
+        print(f"  {what} in {timed(work)[0]:.2f} s")
+    for name, order in (
+        ("shuffled", lambda places: permutation(0, 0, count)[places]),
+        ("keyed", lambda places: keyed_order(0, 0, count, places)),
+    ):
+        first, _ = timed(lambda: data.batch(order(np.arange(BATCH))))  # noqa: B023
+        batches = [order(np.arange(k * BATCH, (k + 1) * BATCH)) for k in range(100)] if name == "keyed" else []
+        seconds, _ = timed(lambda: [data.batch(items) for items in batches])  # noqa: B023
+        rate = f", {len(batches) * BATCH / seconds:,.0f} images/s" if batches else ""
+        print(f"  {name}: first batch of an epoch after {first:.3f} s{rate}")
+    print(f"  memory: {megabytes() - before:,.0f} MB more than before")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=5_000)
+    parser.add_argument("--mapped", type=int, default=200_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["SUMI_CACHE"] = f"{scratch}/cache"
+        of_files(Path(scratch) / "photos", options.files)
+        of_a_mapped_file(options.mapped)

@@ -1,0 +1,122 @@
+"""Decoded images in a file that is mapped into memory: decoded once, read where they are used, shared by processes.
+
+    CACHE/images/FINGERPRINT/  pixels.npy: uint8 (N, C, H, W)      facts.json: keys, what was done, what was left out
+
+The fingerprint is of the files (names, sizes, times) and of how they are decoded, so that a change of either makes
+another one. The folder is written under another name and renamed when it is whole; of several processes that need it
+at once, one writes. CACHE is ``SUMI_CACHE``, or ``.cache/sumi`` in the home folder; it may be deleted at any time.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Final, Protocol, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sumi.boundary.files import lock
+from sumi.errors import InputError, writing
+
+VERSION: Final = 1
+"""Of how files are decoded: raised where the same files give other pixels."""
+
+
+class Rows:
+    """Rows of a mapped array, in an order of their own: an array that takes no memory until it is indexed.
+
+    ``std``: the standard deviation of images of 256 levels in [-1, 1], where it is known.
+    """
+
+    def __init__(self, base: NDArray[Any], rows: NDArray[np.int64], std: float | None = None) -> None:
+        self.base, self.rows, self.std = base, rows, std
+        self.dtype, self.ndim, self.shape = base.dtype, base.ndim, (len(rows), *base.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: SupportsIndex | slice | NDArray[Any] | Sequence[int]) -> NDArray[Any]:
+        return self.base[self.rows[key]]
+
+    def subset(self, chosen: NDArray[np.int64]) -> "Rows":
+        """These of the rows, without reading them."""
+        return Rows(self.base, self.rows[chosen])
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is known of decoded files: the keys of those that are there, what was done to how many, and the others.
+
+    ``std``: see `Rows`.
+    """
+
+    keys: tuple[str, ...]
+    rules: Counter[str]
+    unreadable: tuple[tuple[str, str], ...]
+    grey: bool
+    std: float
+
+
+def cache_folder() -> Path:
+    """Where decoded images are kept."""
+    return Path(os.environ.get("SUMI_CACHE") or Path.home() / ".cache" / "sumi") / "images"
+
+
+class File(Protocol):
+    """What a fingerprint needs of a file."""
+
+    def stat(self) -> Any: ...
+
+
+def fingerprint(files: Sequence[tuple[str, File]], how: Sequence[object]) -> str:
+    """sha256 of the files' keys, sizes and times of change, and of ``how`` they are decoded. Raises InputError."""
+    digest = hashlib.sha256(repr((VERSION, *how)).encode())
+    for key, path in files:
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(f"data.source: {path} cannot be read ({error.strerror}); mend it and try again") from None
+        line = f"{key}\0{found.st_size}\0{found.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def mapped(
+    name: str, shape: tuple[int, int, int, int], decode: Callable[[NDArray[np.uint8]], Stored]
+) -> tuple[Rows, Stored]:
+    """The images of the fingerprint ``name``; where there are none, ``decode`` fills the first rows of (N, C, H, W).
+
+    Raises InputError where the disk has no room, and SumiError where the cache cannot be written.
+    """
+    place = cache_folder() / name
+    new = place.with_name(f".{name}.new")
+    with writing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.with_name(f".{name}.lock").open("ab") as held:
+            lock(held, wait=True)
+            if not (place / "facts.json").exists():
+                shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+                shutil.rmtree(place, ignore_errors=True)
+                needed, free = prod(shape), shutil.disk_usage(place.parent).free
+                if needed > free:
+                    raise InputError(
+                        f"data.store: {place.parent} has {free / 1e9:.1f} GB left, and {shape[0]} images take "
+                        f"{needed / 1e9:.1f} GB; free some, or set SUMI_CACHE to a folder with more"
+                    )
+                new.mkdir()
+                pixels = np.lib.format.open_memmap(new / "pixels.npy", "w+", np.uint8, shape)
+                found = decode(pixels)
+                pixels.flush()
+                (new / "facts.json").write_text(json.dumps(vars(found)))
+                new.rename(place)
+    facts = json.loads((place / "facts.json").read_text())
+    unreadable = tuple((key, reason) for key, reason in facts["unreadable"])
+    stored = Stored(tuple(facts["keys"]), Counter(facts["rules"]), unreadable, facts["grey"], facts["std"])
+    pixels = np.load(place / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    return Rows(pixels[:, :1] if stored.grey else pixels, np.arange(len(stored.keys)), stored.std), stored

@@ -1,0 +1,88 @@
+"""Members of tar files, read where they lie: a tar does not compress them, so each is a part of its bytes.
+
+The members of a file are found once and kept in CACHE/index (`sumi.data.mapped`), by the file's path, size and time of
+change.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from sumi.boundary.files import contents, write_text
+from sumi.data.mapped import cache_folder
+from sumi.errors import InputError, writing
+
+
+@dataclass(frozen=True)
+class Facts:
+    """As of `os.stat_result`: bytes, and the time of change of the whole tar."""
+
+    st_size: int
+    st_mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """The file ``name`` in ``tar``, of ``size`` bytes from ``offset``; it is read as a path is."""
+
+    tar: Path
+    name: str
+    offset: int
+    size: int
+    changed: int
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.tar}"
+
+    def read_bytes(self) -> bytes:
+        """Its bytes. Raises OSError."""
+        with self.tar.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def open(self, mode: Literal["rb"]) -> IO[bytes]:
+        """Itself as a file. Raises OSError."""
+        del mode
+        return io.BytesIO(self.read_bytes())
+
+    def stat(self) -> Facts:
+        """Its size, and when the tar was changed."""
+        return Facts(self.size, self.changed)
+
+
+def members_of(tar: Path) -> list[Member]:
+    """The regular files in ``tar``, in their order. Raises InputError where it is damaged or compressed."""
+    try:
+        found = tar.stat()
+    except OSError as error:
+        raise InputError(f"data.source: {tar} cannot be read ({error.strerror}); mend its permissions") from None
+    facts = f"{tar.resolve()}\0{found.st_size}\0{found.st_mtime_ns}".encode(errors="surrogateescape")
+    index = cache_folder().with_name("index") / f"{hashlib.sha256(facts).hexdigest()}.json"
+    if index.exists():
+        rows: list[tuple[str, int, int]] = json.loads(contents(index))
+    else:
+        rows = [(entry.name, entry.offset_data, entry.size) for entry in _entries(tar)]
+        with writing(index):
+            index.parent.mkdir(parents=True, exist_ok=True)
+        write_text(index, json.dumps(rows))
+    return [Member(tar, name, offset, size, found.st_mtime_ns) for name, offset, size in rows]
+
+
+def _entries(tar: Path) -> Iterator[tarfile.TarInfo]:
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            end = tar.stat().st_size
+            for entry in archive:
+                if entry.isreg() and not entry.issparse():
+                    if entry.offset_data + entry.size > end:
+                        raise InputError(f"data.source: {tar} ends within {entry.name}; copy it again")
+                    yield entry
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(
+            f"data.source: {tar} is no tar, or is damaged or compressed ({error}); copy it again"
+        ) from None
