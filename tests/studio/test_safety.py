@@ -170,5 +170,6 @@ def test_any_request_gets_an_answer(page, studio) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_ten_thousand_requests_get_an_answer(page, studio) -> None:
     fuzz(page, studio, 10_000, seed=2)
