@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from sumi.cli.main import main
+from sumi.denoising.denoiser import CountingDenoiser
 from sumi.errors import InputError
-from sumi.evaluation.solvers import CountingDenoiser, compare, draw_comparison
+from sumi.evaluation.solvers import compare, draw_comparison
 from sumi.models.diffusion.tuned import tuned_file
 from sumi.models.diffusion.tuning import tune
 from sumi.process.schedule import noise_level
