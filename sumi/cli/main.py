@@ -37,6 +37,7 @@ class _Parser(argparse.ArgumentParser):
 COMMANDS: Final = {
     "train": "train a model, measure it, and keep everything in a run folder",
     "distil": "make a trained model one of one to four steps",
+    "teach": "teach a model of captions a new word, from 3 to 10 pictures",
     "sample": "make images, or vectors, with a trained model",
     "inpaint": "paint what is missing of an image, with a trained model of images",
     "upscale": "make an image larger, with a trained model of images",

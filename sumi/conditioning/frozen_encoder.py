@@ -159,7 +159,7 @@ class FrozenEncoder(TextEncoder):
 
     def _read(self, text: str, most: int | None) -> Any:
         tokens, _ = self._encoder
-        cut = {} if most is None else {"truncation": True, "max_length": most}
+        cut: dict[str, Any] = {} if most is None else {"truncation": True, "max_length": most}
         return tokens(text, return_offsets_mapping=True, verbose=False, **cut)
 
     @property

@@ -126,7 +126,10 @@ class OwnEncoder(TextEncoder):
 
     def fit(self, captions: Iterable[str]) -> None:
         """Learn the tokens. Raises InputError for captions of more different words than can be kept."""
-        found = Tokens.learned(captions, self.size)
+        self.keep(Tokens.learned(captions, self.size))
+
+    def keep(self, found: Tokens) -> None:
+        """Have these tokens. Raises InputError for more than can be kept."""
         text = found.to_json().encode()
         if len(text) > LEARNED:
             raise InputError(

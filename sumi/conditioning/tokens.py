@@ -35,10 +35,18 @@ def words_of(text: str) -> Iterator[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class Tokens:
-    """``merges``: pairs of tokens, each of which is a token too; ``words``: all words that the captions have."""
+    """``merges``: pairs of tokens, each of which is a token too; ``words``: all words that the captions have.
+
+    ``names``: (word, its token) of those that were taught later, each of which is one token.
+    """
 
     merges: tuple[tuple[int, int], ...]
     words: frozenset[str]
+    names: tuple[tuple[str, int], ...] = ()
+
+    def with_name(self, word: str, token: int) -> "Tokens":
+        """With a word of one ``token`` of its own."""
+        return Tokens(self.merges, self.words | {word}, (*self.names, (word, token)))
 
     @classmethod
     def learned(cls, captions: Iterable[str], size: int) -> Self:
@@ -79,7 +87,7 @@ class Tokens:
 
     @cached_property
     def _known(self) -> dict[str, list[int]]:
-        return {}
+        return {space + word: [token] for word, token in self.names for space in ("", " ")}
 
     def of_word(self, word: str) -> list[int]:
         """The tokens of a word of `words_of`."""
@@ -100,6 +108,8 @@ class Tokens:
         return b"".join(map(self._bytes, tokens)).decode("utf-8", "replace").removeprefix(" ")
 
     def _bytes(self, token: int) -> bytes:
+        if (name := {of: word for word, of in self.names}.get(token)) is not None:
+            return f" {name}".encode()
         if token >= MERGES:
             first, second = self.merges[token - MERGES]
             return self._bytes(first) + self._bytes(second)
@@ -111,13 +121,15 @@ class Tokens:
 
     def to_json(self) -> str:
         """As text; the inverse of `from_json`."""
-        return json.dumps([self.merges, sorted(self.words)], ensure_ascii=False, separators=(",", ":"))
+        names = [self.names] if self.names else []
+        return json.dumps([self.merges, sorted(self.words), *names], ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Raises ValueError for anything else than `to_json` gives."""
-        merges, words = json.loads(text)
-        return cls(tuple((first, second) for first, second in merges), frozenset(words))
+        merges, words, *names = json.loads(text)
+        pairs = tuple((word, token) for each in names for word, token in each)
+        return cls(tuple((first, second) for first, second in merges), frozenset(words), pairs)
 
 
 def _spelt(word: str) -> list[int]:

@@ -56,8 +56,8 @@ class Words:
     @property
     def agreement(self) -> Tensor:
         """(W,): the correlation over places of a word's map with what leaving it out changes; 0 where one is even."""
-        each = (values.flatten(1) for values in (self.maps, self.changes))
-        return F.cosine_similarity(*(values - values.mean(1, keepdim=True) for values in each), 1)
+        maps, changes = self.maps.flatten(1), self.changes.flatten(1)
+        return F.cosine_similarity(maps - maps.mean(1, keepdim=True), changes - changes.mean(1, keepdim=True), 1)
 
 
 def spans_of(text: TextConditioner, prompt: str) -> list[tuple[int, int, slice]]:

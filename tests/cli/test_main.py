@@ -192,6 +192,9 @@ def test_the_options_are_those_that_are_promised() -> None:
                 *common,
             ]
         ),
+        "teach": sorted(
+            ["--images", "--word", "--like", "--rank", "--steps", "--seed", "--data", "--out", "--device", *common]
+        ),
         "import": sorted(["--mapping", "--set", "--out", "--device", *common]),
         "export": sorted(["--to", "--out", "--half", "--licence", "--checkpoint", *common]),
         "card": sorted(["--out", "--licence", *common]),

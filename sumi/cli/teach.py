@@ -1,0 +1,47 @@
+"""``sumi teach RUN --images DIR --word NAME``."""
+
+import argparse
+
+from sumi.cli.options import add_device, add_run
+from sumi.cli.terminal import counting, say
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--images", required=True, metavar="DIR", help="a folder of 3 to 10 pictures of one thing")
+    parser.add_argument("--word", required=True, metavar="NAME", help="the new word, one that no caption has")
+    parser.add_argument("--like", metavar="WORD", help="a known word to begin from (default: the mean of all tokens)")
+    parser.add_argument("--rank", type=int, metavar="R", help="also adapt the layers, by additions of this rank")
+    parser.add_argument("--steps", type=int, default=400, help="of the training, 8 pictures each (default: 400)")
+    parser.add_argument("--seed", type=int, default=0, help="of the training and of the samples (default: 0)")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the run's data are now (default: as before)")
+    parser.add_argument("--out", metavar="RUN", help="folder of the new run (default: RUN-NAME)")
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.diffusion.new_word import SAMPLES, teach
+    from sumi.models.run import load
+
+    model = load(options.run, DiffusionModel, device=options.device)
+    with counting("teaching") as progress:
+        taught = teach(
+            model,
+            options.images,
+            options.word,
+            like=options.like,
+            rank=options.rank,
+            steps=options.steps,
+            seed=options.seed,
+            data=options.data,
+            progress=progress,
+        )
+    out = options.out or f"{options.run}-{options.word}"
+    taught.model.save(out)
+    before, after = taught.distance
+    say(f"distance of {SAMPLES} samples to the nearest of the pictures: {before:.3f} before, {after:.3f} with the word")
+    say(f"loss of the pictures with the word: {taught.loss[0]:.5f} before, {taught.loss[1]:.5f} after")
+    old, new = taught.old_loss
+    say(f"held-out loss of old captions: {old:.5f} before, {new:.5f} after ({taught.old_change:+.2%})")
+    say(f"next: sumi sample {out} --prompt 'a {options.word}'")

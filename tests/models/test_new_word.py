@@ -1,0 +1,111 @@
+"""A new word from a few pictures: the old ones keep their meaning, bit for bit where its row alone is trained."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sumi.boundary.settings import override
+from sumi.cli.main import main
+from sumi.conditioning.tokens import Tokens
+from sumi.data.config import DataConfig
+from sumi.data.load import load_images
+from sumi.models.diffusion.build import build_denoiser
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.new_word import teach
+from sumi.models.model import RunDescription
+from sumi.models.run import load
+from sumi.recipes import build
+from tests.tiny_models import scrambled
+
+SETTINGS = [
+    "network.width=32",
+    "network.blocks=1",
+    "network.patch=4",
+    "network.embedding=32",
+    "conditioning.encoder.width=32",
+    "conditioning.encoder.tokens=300",
+    "conditioning.encoder.length=16",
+    "sampling.steps=2",
+    "data.held_out=0.5",
+]
+TABLE = "conditioner.text.encoder.table.weight"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[Path, Path]:
+    """A run of grey pictures that answers to its words, and four pictures of something red."""
+    place = tmp_path_factory.mktemp("teach")
+    data, new = place / "data", place / "new"
+    data.mkdir()
+    new.mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8) + np.uint8([0, 1, 2])).save(data / f"{i}.png")
+    rows = [{"file_name": f"{i}.png", "text": f"a grey number {i}"} for i in range(12)]
+    (data / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for i in range(4):
+        Image.new("RGB", (8, 8), (200 + i, 20, 30)).save(new / f"{i}.png")
+    config = override(build("text-to-image", DataConfig(source=str(data), size=8)), SETTINGS)
+    dataset = load_images(config.data)
+    denoiser = scrambled(build_denoiser(config, dataset.spec))
+    denoiser.conditioner.fit(dataset)
+    description = RunDescription(config, dataset.spec, dataset.fingerprint(), dataset.std())
+    DiffusionModel(description, denoiser, 1, place / "run").save(place / "run")
+    return place / "run", new
+
+
+def test_a_row_is_learned_and_nothing_else_changes(folders: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    run, new = folders
+    model, out = load(run, DiffusionModel), tmp_path / "taught"
+    arguments = ["--images", str(new), "--word", "Zorp", "--like", "grey", "--steps", "40", "--out", str(out)]
+    assert main(["teach", str(run), *arguments]) == 0
+    assert "(+0.00%)" in capsys.readouterr().out
+    taught = load(out, DiffusionModel)
+    for name, weight in model.module.state_dict().items():
+        mine = taught.module.state_dict()[name]
+        if name == TABLE:
+            assert torch.equal(mine[:-1], weight)
+            assert len(mine) == len(weight) + 1
+        elif not name.endswith("learned"):
+            assert torch.equal(mine, weight), name
+    one = model.sample(2, prompt="a grey number 3", seed=1)
+    assert torch.equal(taught.sample(2, prompt="a grey number 3", seed=1), one)
+    assert not torch.equal(taught.sample(2, prompt="a zorp", seed=1), model.sample(2, prompt="a zorp", seed=1))
+    assert taught.text is not None
+    assert taught.text.unknown(["a zorp", "a yak"]) == ("yak",)
+
+    for more, why in (
+        (["--word", "grey"], "--word: 'grey' is known to the model already"),
+        (["--word", "two words"], "is not one word"),
+        (["--word", "new", "--like", "yak"], "--like: 'yak' is no word that the model has seen"),
+        (["--word", "new", "--images", str(run / "nowhere")], "nowhere"),
+        (["--word", "new", "--images", str(load(run, DiffusionModel).config.data.source)], "give 3 to 10 pictures"),
+    ):
+        assert main(["teach", str(run), "--images", str(new), *more]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_the_loss_of_the_pictures_falls_further_with_additions_of_low_rank(folders: tuple[Path, Path]) -> None:
+    run, new = folders
+    model = load(run, DiffusionModel)
+    row = teach(model, new, "zorp", steps=30)
+    whole = teach(model, new, "zorp", rank=4, steps=30)
+    assert row.loss[1] < row.loss[0]
+    assert row.old_change == 0
+    assert whole.loss[1] < row.loss[1]
+    assert whole.old_change != 0
+    names = {name for name, _ in whole.model.module.named_parameters()}
+    assert names == {name for name, _ in model.module.named_parameters()}  # merged
+
+
+def test_a_name_is_one_token_wherever_it_stands() -> None:
+    tokens = Tokens.learned(["a red disc"] * 3, 270)
+    named = Tokens.from_json(tokens.with_name("zorp", 270).to_json())
+    assert named.encode("a zorp (zorp)").count(270) == 2
+    assert named.encode("a red zorps") == tokens.encode("a red zorps")
+    assert named.decode(named.encode("a zorp")) == "a zorp"
+    assert Tokens.from_json(tokens.to_json()).to_json() == tokens.to_json()
+    assert named.unknown("zorp yak") == ("yak",)
