@@ -331,7 +331,7 @@ def _exactness(model: DiffusionModel, written: Written, kind: str, scheduler: st
             "The guidance that the run samples with is not part of the scheduler; give it to the pipeline."
         )
     if kind == OURS:
-        described.append("Its network is none of diffusers' own: loading it needs `pip install sumi`.")
+        described.append("Its network is none of diffusers' own: before loading, `import sumi.interop.pipeline`.")
     return described
 
 
