@@ -169,7 +169,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "evaluate": sorted(
             [
                 *("--data", "-n", "--features", "--sweeps", "--trade-off", "--scales", "--classifier", "--worse"),
-                *("--worse-checkpoint", "--judge", "--clip", "--seed", "--checkpoint", "--device", "--out"),
+                *("--worse-checkpoint", "--judge", "--clip", "--seed", "--checkpoint", "--device", "--range", "--out"),
                 *common,
             ]
         ),
