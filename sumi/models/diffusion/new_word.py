@@ -38,7 +38,7 @@ CAPTIONS: Final = ("{}", "a {}", "a picture of {}", "a picture of a {}", "one {}
 BATCH: Final = 8
 RATE: Final = 0.02
 """Of the new row, whose numbers are of size 1."""
-RATE_LOW_RANK: Final = 1e-3
+RATE_LOW_RANK: Final = 2e-4
 HELD_OUT: Final = 256
 SAMPLES: Final = 8
 
