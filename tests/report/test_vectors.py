@@ -25,6 +25,7 @@ from sumi.metrics.kernel_distance import energy_distance
 from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import RunDescription
+from sumi.report import made
 from sumi.report import vectors as module
 from sumi.report.evaluate import evaluate
 from sumi.report.words import amount
@@ -219,7 +220,7 @@ def test_a_sorted_file_is_shown_and_measured_from_end_to_end(tmp_path: Path, mon
     monkeypatch.setattr(module, "MOST_HELD_OUT", 50)
     shown: list[Tensor] = []
     monkeypatch.setattr(module, "picture", lambda groups, _: shown.append(groups[1][1]) or b"")
-    monkeypatch.setattr(module, "write_report", lambda path, **_: path.touch())
+    monkeypatch.setattr(made, "write_report", lambda path, **_: path.touch())
     draws(lambda n: split(model)[0][torch.randperm(1800, generator=torch.Generator().manual_seed(0))[:n]])
     found = figures(evaluate(model, n=60))
     assert (found.held_out, len(shown[0])) == (50, 60)
