@@ -116,15 +116,17 @@ def _lucidrains(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised:
     _, heads, _, head_width = own["mid_attn.mem_kv"].shape
     multiples = tuple(len(value) // width for value in below if value is not None)
     network = LucidrainsConfig(width, multiples, full, heads, head_width)
-    said, note = claims or Claims(shape=(channels, 64, 64)), "" if claims else "images of 64x64 are assumed"
+    stated, note = claims or Claims(shape=(channels, 64, 64)), "" if claims else "images of 64x64 are assumed"
     if claims is None and "betas" in own:
         betas = own["betas"].double()
         if len(betas) != 1000:
             raise InputError(f"file: its chain has {len(betas)} steps, and such networks are known of 1000 alone")
-        said = replace(said, schedule=ListedBeta(tuple(betas.tolist())), parameterization=_objective(own))
+        stated = replace(stated, schedule=ListedBeta(tuple(betas.tolist())), parameterization=_objective(own))
     elif claims is None:
         note += ", and ε in a linear chain of 1000 steps, as the file has no diffusion"
-    claimed = replace(said, network=network, shape=(channels, *said.shape[1:]), learned_variance=outputs != channels)
+    claimed = replace(
+        stated, network=network, shape=(channels, *stated.shape[1:]), learned_variance=outputs != channels
+    )
     notes = (f"denoising-diffusion-pytorch: {note}; claim others by a mapping",) if note else ()
     return Recognised(weights, claimed, notes)
 

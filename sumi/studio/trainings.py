@@ -242,20 +242,20 @@ class Trainings:
         if gone:
             self._children.pop(training.id, None)
             self._end(training, code)
-        elif (said := self._last_said(training)) != training.message and training.step >= training.order.steps:
-            self._change(training, message=said)
+        elif (line := self._last_printed(training)) != training.message and training.step >= training.order.steps:
+            self._change(training, message=line)
 
     def _end(self, training: Training, code: int | None) -> None:
-        asked = training.id in self._stopping
+        stopped = training.id in self._stopping
         self._stopping.discard(training.id)
         if code == 0 or (code is None and training.step >= training.order.steps):
-            self._change(training, state="done", step=training.order.steps, message=self._last_said(training))
-        elif asked or code is None:
+            self._change(training, state="done", step=training.order.steps, message=self._last_printed(training))
+        elif stopped or code is None:
             self._change(training, state="stopped", message="")
         else:
-            self._change(training, state="failed", message=self._last_said(training))
+            self._change(training, state="failed", message=self._last_printed(training))
 
-    def _last_said(self, training: Training) -> str:
+    def _last_printed(self, training: Training) -> str:
         """The last line that it printed."""
         file = self._output(training)
         lines = contents(file)[-4096:].decode("utf-8", "replace").splitlines() if file.exists() else []

@@ -40,7 +40,7 @@ def test_the_studio_opens_serves_and_closes(tmp_path: Path) -> None:
 def test_what_is_not_there_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for arguments in (["nowhere"], ["--data", "nowhere"], ["--port", "70000"]):
         assert main(["studio", *arguments, "--no-browser", "--out", str(tmp_path)]) == 2
-    said = capfd.readouterr().err
-    assert "nowhere is not a folder" in said
-    assert "--data: nowhere is not there" in said
-    assert "--port: 70000 cannot be used" in said
+    printed = capfd.readouterr().err
+    assert "nowhere is not a folder" in printed
+    assert "--data: nowhere is not there" in printed
+    assert "--port: 70000 cannot be used" in printed

@@ -98,11 +98,11 @@ def test_every_file_states_its_error(tmp_path: Path, capsys: pytest.CaptureFixtu
     run = untrained(tmp_path / "run", planted(0.6).items)
     command = ["sample", str(run), "-n", "3", "--error", "0.05", "--out", str(tmp_path / "out")]
     main(command)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     of_each = [facts(tmp_path / "out" / f"0000{i}.png") for i in range(3)]
     assert all(one["error"] == 0.05 and "steps" not in one and one["evaluations"] >= 5 for one in of_each)
     assert all(0 <= one["stated_error"] <= 0.05 for one in of_each)
-    assert f"to an error of 0.05, {min(one['evaluations'] for one in of_each)} to" in said
+    assert f"to an error of 0.05, {min(one['evaluations'] for one in of_each)} to" in printed
     assert "stated_error" not in facts(tmp_path / "out" / "grid.png")
     main(command)
     assert "3 of them were there" in capsys.readouterr().out
