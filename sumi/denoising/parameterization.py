@@ -208,6 +208,19 @@ class PredictEnergy:
         return Coefficients(1.0 / deviation(t), 1.0 / t.alpha, -t.sigma / t.alpha, _time_input(t))
 
 
+Plain = (
+    PredictNoise
+    | PredictBoundedNoise
+    | PredictClean
+    | PredictVelocity
+    | PredictScore
+    | PredictFlow
+    | PredictSmoothFlow
+    | PredictPreconditioned
+)
+"""Whose output the network gives as it is."""
+
+
 @dataclass(frozen=True)
 class Reread:
     """Another parameterization for a network of other conventions: its output times ``gain``, its time input changed.
@@ -218,16 +231,7 @@ class Reread:
 
     name: ClassVar[str] = "reread"
 
-    of: (
-        PredictNoise
-        | PredictBoundedNoise
-        | PredictClean
-        | PredictVelocity
-        | PredictScore
-        | PredictFlow
-        | PredictSmoothFlow
-        | PredictPreconditioned
-    ) = field(default_factory=PredictNoise, metadata={"help": "what the network predicts"})
+    of: Plain = field(default_factory=PredictNoise, metadata={"help": "what the network predicts"})
     time_scale: float = field(default=1.0, metadata={"help": "by which the time input is multiplied, not 0"})
     time_offset: float = field(default=0.0, metadata={"help": "that is added to it then"})
     gain: float = field(default=1.0, metadata={"help": "by which the output is multiplied, not 0"})
@@ -242,15 +246,4 @@ class Reread:
         return replace(c, c_out=self.gain * c.c_out, c_noise=self.time_scale * c.c_noise + self.time_offset)
 
 
-ParameterizationConfig = (
-    PredictNoise
-    | PredictBoundedNoise
-    | PredictClean
-    | PredictVelocity
-    | PredictScore
-    | PredictFlow
-    | PredictSmoothFlow
-    | PredictPreconditioned
-    | PredictEnergy
-    | Reread
-)
+ParameterizationConfig = Plain | PredictEnergy | Reread
