@@ -12,8 +12,8 @@ a reader of the page does not see, change that; each stands on the line above it
     <!-- needs: docs/PAGE.md … -->  anywhere in a page: those pages run first, since this one uses the runs they make
 
 Pages run in a scratch folder that looks like the repository, two at a time, and a folder of photographs is drawn there.
-``--check`` runs nothing: it looks for blocks without a language, links to nowhere, pages that the site leaves out, and
-anything that the built site would load from another host.
+``--check`` runs nothing: it looks for blocks without a language, links to nowhere, pages that the site leaves out, two
+pages that write to one place, and anything that the built site would load from another host.
 """
 
 import argparse
@@ -39,6 +39,7 @@ FIRST = ("README.md", "docs/tutorial.md")
 RUN, READ = ("sh", "python"), ("text", "json", "toml")
 LEFT_OUT = ("make test",)  # it has just run
 GENERATED = "docs/reference/"
+WRITES = re.compile(r"""--out[ =](\S+)|\bout=["']([^"']+)["']""")
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
 
 
@@ -86,6 +87,12 @@ def needed(page: str) -> list[str]:
     """The pages that must run before this one."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [name for names in re.findall(r"<!-- needs: (.+?) -->", text) for name in names.split()]
+
+
+def places_written(page: str) -> set[str]:
+    """The folders and files that the blocks of a page that run are told to write to."""
+    ran = (b.text for b in blocks(page) if b.language in RUN and not b.skipped and not b.makes)
+    return {(option or argument).rstrip("/") for text in ran for option, argument in WRITES.findall(text)}
 
 
 def draw_photographs(folder: Path, count: int = 120) -> None:
@@ -196,6 +203,7 @@ def problems() -> Iterator[str]:
     """What is wrong with the documents without running them, a line each."""
     site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
     shown = set(re.findall(r"'([\w/-]+\.md)'", str(site["project"]["nav"])))
+    written: dict[str, str] = {}
     for page in pages():
         path = ROOT / page
         text = path.read_text(encoding="utf-8")
@@ -216,6 +224,10 @@ def problems() -> Iterator[str]:
         for name in re.findall(r"`((?:sumi|tests|benchmarks|docs|scripts|\.ci)/[\w./*-]+)`", text):
             if not any(ROOT.glob(name)) and not name.startswith(GENERATED):
                 yield f"{page}: names {name}, which does not exist"
+        for to in places_written(page):
+            other = written.setdefault(to, page)
+            if other != page:
+                yield f"{page}: writes to {to}, as {other} does; pages run at the same time, so give it a name of its own"
         for missing in (name for name in needed(page) if not (ROOT / name).exists()):
             yield f"{page}: needs {missing}, which does not exist"
         if page.startswith("docs/") and page.removeprefix("docs/") not in shown:
