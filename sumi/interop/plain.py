@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sumi.conditioning.condition import Condition
+from sumi.conditioning.frozen_encoder import FrozenEncoder
 from sumi.data.spec import expect
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictEnergy
@@ -37,6 +38,12 @@ class PlainNetwork(nn.Module):
         super().__init__()
         if denoiser.span is not None or denoiser.parameterization == PredictEnergy():
             raise InputError("to: a network of two times, or of an energy, is not exported; choose another run")
+        for part in denoiser.modules():
+            match part:
+                case FrozenEncoder():
+                    raise InputError("to: its text encoder is not part of the run; export to diffusers")
+                case _:
+                    pass
         self.network, self.conditioner = denoiser.network, denoiser.conditioner
         one = torch.zeros(1, *shape, device=next(denoiser.parameters()).device)
         self.names = tuple(_null(denoiser, one))

@@ -104,6 +104,9 @@ class OfDiffusers(nn.Module):
         return self.call(self.of_library, x, time, condition).to(x.dtype)
 
 
+_PER_MASK: Final = 10_000
+"""The library adds this times (mask - 1) to the logits of attention."""
+
 _Call = Callable[[nn.Module, Tensor, Tensor, NetworkCondition], Tensor]
 
 
@@ -119,7 +122,7 @@ def _unet(network: nn.Module, x: Tensor, time: Tensor, condition: NetworkConditi
 def _attending(network: nn.Module, x: Tensor, time: Tensor, condition: NetworkCondition) -> Tensor:
     if condition.tokens is None:
         raise InputError("condition: UNet2DConditionModel attends to tokens, and there are none; set conditioning=text")
-    mask = None if condition.log_weights is None else (condition.log_weights > -torch.inf).to(x.dtype)
+    mask = None if condition.log_weights is None else (1 + condition.log_weights / _PER_MASK).to(x.dtype)
     return network(
         x,
         time,

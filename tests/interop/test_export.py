@@ -108,6 +108,12 @@ def test_onnx_samples_with_nothing_but_numpy(tmp_path: Path) -> None:
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_network_without_conditions_has_two_inputs(tmp_path: Path) -> None:
+    _, notes = export(random_model(tmp_path / "run"), "program", tmp_path / "m.pt2")
+    assert "differs from the network by at most" in notes[0]
+    assert len(torch.export.load(tmp_path / "m.pt2").graph_signature.user_inputs) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("to", "name"), [("program", "m.pt2"), ("openvino", "m.xml")])
 def test_other_forms_are_the_network(tmp_path: Path, to: str, name: str) -> None:
