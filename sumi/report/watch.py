@@ -18,7 +18,7 @@ from sumi.boundary.progress import duration
 from sumi.errors import InputError, SumiError
 from sumi.models.run import read_run
 from sumi.training.lock import trainer_of
-from sumi.training.metrics_log import Value, read
+from sumi.training.metrics_log import Value, read, seconds_left
 from sumi.training.run_folder import RunFolder
 
 HOST: Final = "127.0.0.1"
@@ -55,8 +55,9 @@ def _status(run: RunFolder, trained: list[dict[str, Value]], steps: int, batch_s
     trains = trainer_of(run.path) is not None
     if not trained:
         return "training begins" if trains else "nothing is trained here now"
+    left = seconds_left(trained[-1], steps, batch_size)
     match trained[-1]:
-        case {"step": int(step), "items_per_second": float(speed)}:
+        case {"step": int(step), "items_per_second": float(speed)} if left is not None:
             pass
         case line:
             raise InputError(f"{run.metrics_file}: step {line['step']} has no speed; restore the file")
@@ -65,7 +66,7 @@ def _status(run: RunFolder, trained: list[dict[str, Value]], steps: int, batch_s
         return f"{where}: done"
     if not trains:
         return f"{where}: stopped; sumi train … --resume goes on"
-    return f"{where}, {speed:,.0f} items/s, about {duration((steps - step) * batch_size / speed)} left"
+    return f"{where}, {speed:,.0f} items/s, about {duration(left)} left"
 
 
 class Watch(ThreadingHTTPServer):

@@ -7,7 +7,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,13 +138,26 @@ def sheet_of(name: str) -> Path:
     return PLACE / name / SHEET
 
 
-def log_of(folder: "RunFolder") -> list[dict[str, Any]]:
-    """The training log of a run, of long ones at most `MOST_LINES` evenly spaced lines. Raises InputError."""
+def log_of(folder: "RunFolder") -> dict[str, list[dict[str, Any]]]:
+    """The training log of a run: ``losses`` of the training, of long ones at most `MOST_LINES` evenly spaced lines,
+    and ``checks`` on held-out images.
+
+    Of a check: ``held_out``, [log-SNR, loss, its 95 % interval] from noise to data, ``copies`` among so many
+    ``samples``, and ``rises_since``, where there are such. Raises InputError.
+    """
+    from sumi.evaluation.during_training import RISES, held_out_losses
     from sumi.training.metrics_log import read
 
-    lines = [line for line in read(folder.metrics_file) if "loss" in line] if folder.metrics_file.exists() else []
+    log = read(folder.metrics_file) if folder.metrics_file.exists() else []
+    lines = [line for line in log if "loss" in line]
     every = max(1, -(-len(lines) // MOST_LINES))
-    return lines[::-1][::every][::-1]  # the last one among them
+    checks = [
+        {name: line[name] for name in ("step", "copies", "samples", RISES) if name in line}
+        | {"held_out": [[at, *astuple(loss)] for at, loss in sorted(held_out_losses(line).items())]}
+        for line in log
+        if line.get("event") == "check"
+    ]
+    return {"losses": lines[::-1][::every][::-1], "checks": checks}  # the last one among them
 
 
 def shown_of(folder: "RunFolder") -> dict[str, list[str]]:

@@ -25,6 +25,7 @@ from sumi.studio.events import Events
 from sumi.studio.folder import StudioFolder, one_line, read_list, write_list
 from sumi.studio.jobs import Full
 from sumi.training.lock import trainer_of
+from sumi.training.metrics_log import seconds_left
 
 COMMAND = (sys.executable, "-m", "sumi", "train")
 MOST_QUEUED: Final = 20
@@ -32,6 +33,8 @@ EVERY: Final = 0.5
 """Seconds between two looks at what trains."""
 SAMPLED: Final = 10
 """How often a training makes samples on the way, if its settings do not say."""
+CHECKED: Final = 4
+"""How often it measures its loss on held-out images, at least."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SETTING: Final = re.compile(
     r"(?!training\.tracker)(training|network)(\.[a-z_0-9]+)*=[A-Za-z0-9_.,+-]{1,64}|data\.size=[0-9x]{1,9}"
@@ -73,7 +76,9 @@ class Order:
 
 @dataclass(frozen=True)
 class Training:
-    """An order in the queue. ``state``: waiting, running, stopped, done or failed; ``message``: its last line."""
+    """An order in the queue. ``state``: waiting, running, stopped, done or failed; ``message``: its last line;
+    ``left``: seconds to its end, about.
+    """
 
     id: str
     order: Order
@@ -81,6 +86,7 @@ class Training:
     message: str = ""
     step: int = 0
     loss: float | None = None
+    left: float | None = None
 
 
 class Trainings:
@@ -132,7 +138,11 @@ class Trainings:
         from sumi.training_run import configure
 
         steps = order.steps
-        usual = {"training.sample_every": max(1, steps // SAMPLED), "training.log_every": max(1, min(50, steps // 60))}
+        usual = {
+            "training.sample_every": max(1, steps // SAMPLED),
+            "training.check_every": max(1, min(1000, steps // CHECKED)),
+            "training.log_every": max(1, min(50, steps // 60)),
+        }
         given = {setting.partition("=")[0] for setting in order.what.settings}
         settings = [f"{name}={value}" for name, value in usual.items() if name not in given]
         settings += order.what.settings
@@ -234,7 +244,9 @@ class Trainings:
             self._sizes[training.id] = size
             last = last_line(log)
             step, loss = int(last.get("step", 0)), last.get("loss")
-            self._change(training, step=step, loss=loss, message="training")
+            batch_size = json.loads(contents(self._config_file(training)))["training"]["batch_size"]
+            left = seconds_left(last, training.order.steps, batch_size)
+            self._change(training, step=step, loss=loss, left=left, message="training")
             training = self.find(training.id)
         child = self._children.get(training.id)
         code = None if child is None else child.poll()

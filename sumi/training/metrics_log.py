@@ -22,6 +22,14 @@ RENAMED: Final = {"images_per_second": "items_per_second"}
 """Former names of metrics, and their present names."""
 
 
+def seconds_left(line: Mapping[str, Value], steps: int, batch_size: int) -> float | None:
+    """Seconds to the last of the ``steps`` at the speed of a ``line`` of the log; None where it has no speed."""
+    match line:
+        case {"step": int(step), "items_per_second": float(speed)} if speed > 0:
+            return max(0, steps - step) * batch_size / speed
+    return None
+
+
 class MetricsLog:
     """Writes the log of one run; see ``read``.
 

@@ -1,6 +1,7 @@
 """What the studio shows of runs, and of a picture in noise."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_files_of_a_run_are_those_that_it_shows(tmp_path) -> None:
 def test_a_long_log_is_thinned_and_keeps_its_end(tmp_path) -> None:
     lines = [f'{{"step": {k}, "loss": {k}.5}}' for k in range(1, 2001)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    found = log_of(RunFolder(tmp_path))
+    found = log_of(RunFolder(tmp_path))["losses"]
     assert len(found) == 500
     assert found[-1]["step"] == 2000
 
@@ -90,3 +91,13 @@ def test_points_of_the_plane_end_in_the_data_and_follow_the_score(page) -> None:
     at = np.array(found["at"])
     assert score[0] == pytest.approx(-at, abs=0.05)  # of noise alone: -x/sigma² with sigma = 1
     assert page.get("/api/plane/ring-of-8/other").status_code == 400
+
+
+def test_checks_of_a_log_have_the_loss_by_noise_level_and_copies(tmp_path) -> None:
+    check = {"held_out_+2.0": 0.1, "held_out_+2.0_error": 0.01, "held_out_-4.0": 0.9, "held_out_-4.0_error": 0.1}
+    lines = [{"step": 5, "loss": 0.5}, {"step": 5, "event": "check", "copies": 1, "samples": 16, **check}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (found,) = log_of(RunFolder(tmp_path))["checks"]
+    assert {name: found[name] for name in ("step", "copies", "samples")} == {"step": 5, "copies": 1, "samples": 16}
+    assert found["held_out"][0] == [-4.0, 0.9, pytest.approx(0.9 - 0.196), pytest.approx(0.9 + 0.196)]
+    assert found["held_out"][1][:2] == [2.0, 0.1]

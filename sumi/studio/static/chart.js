@@ -1,10 +1,11 @@
-// Line charts as SVG: one or more series of [x, y] on a logarithmic or plain scale, with a legend that is text.
+// Line charts as SVG: one or more series of [x, y] or, with an interval, [x, y, low, high], on a logarithmic or plain
+// scale, with a title and a legend that are text.
 
 import { h } from "/static/dom.js";
 
 const WIDTH = 640;
-const HEIGHT = 260;
-const EDGE = { left: 56, right: 14, top: 12, bottom: 30 };
+const HEIGHT = 270;
+const EDGE = { left: 56, right: 14, top: 12, bottom: 44 };
 
 const short = (n) => {
   if (n === 0) return "0";
@@ -32,9 +33,9 @@ export function chart({ series, log = false, x = "", label, marker }) {
   const clean = series.map((one) => ({ ...one, points: one.points.filter(([, y]) => Number.isFinite(y) && (!log || y > 0)) }));
   const all = clean.flatMap((one) => one.points);
   if (!all.length) return h("p", { class: "help" }, "Nothing is measured yet.");
-  const of = (k) => [Math.min(...all.map((p) => p[k])), Math.max(...all.map((p) => p[k]))];
-  const [x0, x1] = of(0);
-  let [y0, y1] = of(1);
+  const reach = (values) => [Math.min(...values), Math.max(...values)];
+  const [x0, x1] = reach(all.map(([x]) => x));
+  let [y0, y1] = reach(all.flatMap(([, ...ys]) => ys.filter((y) => !log || y > 0)));
   if (y0 === y1) [y0, y1] = log ? [y0 / 2, y1 * 2] : [y0 - 1, y1 + 1];
   const scale = log ? Math.log : (n) => n;
   const px = (n) => EDGE.left + ((n - x0) / (x1 - x0 || 1)) * (WIDTH - EDGE.left - EDGE.right);
@@ -43,15 +44,25 @@ export function chart({ series, log = false, x = "", label, marker }) {
   const svg = h("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${label}: at the end ${last}` });
   for (const y of ticks(y0, y1, log))
     svg.append(h("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: py(y), y2: py(y) }), h("text", { x: EDGE.left - 8, y: py(y) + 4, "text-anchor": "end" }, short(y)));
-  for (const n of ticks(x0, x1, false).filter((n) => !x || px(n) < WIDTH - 70))
-    svg.append(h("text", { x: px(n), y: HEIGHT - 10, "text-anchor": "middle" }, short(n)));
-  svg.append(h("text", { x: WIDTH - EDGE.right, y: HEIGHT - 10, "text-anchor": "end", class: "unit" }, x));
+  for (const n of ticks(x0, x1, false)) svg.append(h("text", { x: px(n), y: HEIGHT - 26, "text-anchor": "middle" }, short(n)));
+  svg.append(h("text", { x: WIDTH - EDGE.right, y: HEIGHT - 8, "text-anchor": "end", class: "unit" }, x));
   if (marker !== undefined) svg.append(h("line", { class: "marker", x1: px(marker), x2: px(marker), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }));
   clean.forEach((one, k) => {
     const path = one.points.map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(b).toFixed(1)}`).join("");
-    svg.append(h("path", { class: `series series-${(one.colour ?? k % 4) + 1}`, d: path }));
+    const colour = `series-${(one.colour ?? k % 4) + 1}`;
+    svg.append(h("path", { class: `series ${colour} ${one.dashed ? "dashed" : ""}`, d: path }));
+    for (const [a, , low, high] of one.points.filter((point) => point.length > 2))
+      svg.append(h("line", { class: `whisker ${colour}`, x1: px(a), x2: px(a), y1: py(log ? Math.max(low, y0) : low), y2: py(high) }));
   });
-  if (clean.length < 2 && !clean[0].legend) return svg;
+  const title = h("h4", {}, label);
+  if (clean.length < 2 && !clean[0].legend) return h("div", { class: "plot" }, title, svg);
   const legend = h("ul", { class: "legend" }, ...clean.map((one, k) => h("li", {}, h("span", { class: `dot series-${(one.colour ?? k % 4) + 1}` }), one.name)));
-  return h("div", {}, svg, legend);
+  return h("div", { class: "plot" }, title, svg, legend);
 }
+
+// At most `count` of a list, evenly spaced, the last one among them.
+export const spread = (list, count) =>
+  list.length <= count ? [...list] : Array.from({ length: count }, (_, k) => list[Math.round((k * (list.length - 1)) / (count - 1))]);
+
+export const byNoise = (series) =>
+  chart({ series: series.map((one) => ({ ...one, legend: true })), log: true, x: "log-SNR, from noise to data", label: "Loss on held-out images by noise level" });

@@ -69,6 +69,34 @@ export function button(text, press, properties = {}) {
   return h("button", { type: "button", onclick: press, ...properties }, text);
 }
 
+// A button that moves a slider on by itself: once to its end, or to and fro.
+export function player(place, { delay, around = false, moved }) {
+  let timer = 0;
+  let way = 1;
+  const stop = () => {
+    clearInterval(timer);
+    timer = 0;
+    play.textContent = "Play";
+  };
+  const step = () => {
+    if (!play.isConnected) return stop();
+    const end = way > 0 ? Number(place.range.max) : Number(place.range.min);
+    if (place.get() === end) {
+      if (!around) return stop();
+      way = -way;
+    }
+    place.set(place.get() + way);
+    moved(place.get());
+  };
+  const play = button("Play", () => {
+    if (timer) return stop();
+    if (!around && place.get() === Number(place.range.max)) place.set(place.range.min);
+    play.textContent = "Pause";
+    timer = setInterval(step, delay);
+  });
+  return play;
+}
+
 export function notice(text, kind = "wrong") {
   const box = h("div", { class: `notice ${kind}` }, h("p", {}, text));
   box.append(button("Close", () => box.remove(), { class: "quiet" }));

@@ -2,7 +2,7 @@
 
 import { get, pictureOf, trying, upload } from "/static/api.js";
 import { plane } from "/static/plane.js";
-import { chart } from "/static/chart.js";
+import { byNoise, chart } from "/static/chart.js";
 import { button, choice, h, notice, show, slider } from "/static/dom.js";
 
 export function look(shared) {
@@ -57,7 +57,7 @@ export function look(shared) {
       ["Makes", (one) => one.about],
       ["Steps", (one) => (one.step ?? 0).toLocaleString("en")],
       ["Sampler", (one) => (one.sampling ? `${one.sampling.solver}, ${one.sampling.steps} steps, guidance ${one.sampling.guidance}` : "–")],
-      ["Last loss", (_, k) => logs[k].at(-1)?.loss?.toPrecision(3) ?? "–"],
+      ["Last loss", (_, k) => logs[k].losses.at(-1)?.loss?.toPrecision(3) ?? "–"],
     ];
     show(compared, h("section", { class: "card", "aria-labelledby": "side-title" },
       h("h2", { id: "side-title" }, "Side by side"),
@@ -66,8 +66,8 @@ export function look(shared) {
         h("tbody", {},
           h("tr", {}, h("th", { scope: "row" }, "Samples"), ...runs.map((one) => h("td", {}, coverOf(one) ? h("img", { src: coverOf(one), alt: `Samples of ${one.key}`, class: "sheet-image" }) : "–"))),
           ...rows.map(([name, of]) => h("tr", {}, h("th", { scope: "row" }, name), ...runs.map((one, k) => h("td", {}, of(one, k)))))))),
-      h("h3", {}, "Loss"),
-      chart({ log: true, x: "steps", label: "Loss", series: runs.map((one, k) => ({ name: one.key, points: logs[k].map((line) => [line.step, line.loss]), legend: true })) }),
+      chart({ log: true, x: "steps", label: "Loss in training", series: runs.map((one, k) => ({ name: one.key, points: logs[k].losses.map((line) => [line.step, line.loss]), legend: true })) }),
+      byNoise(runs.map((one, k) => ({ name: one.key, points: logs[k].checks.findLast((check) => check.held_out.length)?.held_out ?? [] }))),
       h("p", { class: "help" }, "Losses of different recipes or data are not of one scale.")));
   });
 

@@ -2,7 +2,7 @@
 
 import { get, on, pictureOf, post, trying, upload } from "/static/api.js";
 import { paintOn } from "/static/brush.js";
-import { button, choice, clock, h, notice, show, slider } from "/static/dom.js";
+import { button, choice, clock, h, notice, player, show, slider } from "/static/dom.js";
 
 const NUMBERS = ["seed", "steps", "guidance"];
 const KEPT = ["model", "prompt", "label", "seed", "steps", "guidance", "solver", "sheet"];
@@ -13,7 +13,6 @@ export function make(shared) {
   const past = { states: [], at: -1 };
   let model = null;
   let job = null; // the one that is watched
-  let film = null;
   let blendFrom = null;
   let strength = 0.5;
 
@@ -173,7 +172,6 @@ export function make(shared) {
   function watch(id, n, kind) {
     job = id;
     blend(null);
-    clearInterval(film);
     bar.hidden = false;
     bar.removeAttribute("value");
     show(about, `Making ${WORDS[kind] ?? "pictures"} …`);
@@ -233,7 +231,6 @@ export function make(shared) {
   // ----- what is shown
   function shown(id) {
     if (busy()) return;
-    clearInterval(film);
     const made = sheetOf(id);
     bar.hidden = true;
     if (!made) {
@@ -250,7 +247,7 @@ export function make(shared) {
     show(about, `${what} · ${making.act.type === "sample" ? "" : `${WORDS[making.act.type]} · `}seed ${making.seed} · ${clock(made.seconds)}`);
     command.textContent = made.command;
     show(cells, ...Array.from({ length: made.count }, (_, k) => cell(made, making, k)));
-    if (making.act.type === "blend") cells.append(player(made));
+    if (making.act.type === "blend") cells.append(film(made));
     marks();
   }
   function cell(made, making, k) {
@@ -280,28 +277,12 @@ export function make(shared) {
       banner.hidden = false;
     }
   }
-  function player(made) {
-    let at = 0;
-    const frame = h("img", { src: pictureOf(`${made.id}/0`), alt: "The blend as a film", class: made.width < 128 ? "pixels" : "" });
-    const place = slider("Between the two", { min: 0, max: made.count - 1, value: 0, text: (n) => `${n + 1} of ${made.count}`, change: (n) => (frame.src = pictureOf(`${made.id}/${(at = n)}`)) });
-    const play = button("Play", () => {
-      if (film) {
-        clearInterval(film);
-        film = null;
-        play.textContent = "Play";
-        return;
-      }
-      play.textContent = "Pause";
-      let way = 1;
-      film = setInterval(() => {
-        if (at + way < 0 || at + way >= made.count) way = -way;
-        at += way;
-        frame.src = pictureOf(`${made.id}/${at}`);
-        place.set(at);
-      }, 220);
-    });
-    film = null;
-    return h("div", { class: "film" }, frame, h("div", {}, place, play));
+  function film(made) {
+    const at = (n) => pictureOf(`${made.id}/${n}`);
+    const frame = h("img", { src: at(0), alt: "The blend as a film", class: made.width < 128 ? "pixels" : "" });
+    const moved = (n) => (frame.src = at(n));
+    const place = slider("Between the two", { min: 0, max: made.count - 1, value: 0, text: (n) => `${n + 1} of ${made.count}`, change: moved });
+    return h("div", { class: "film" }, frame, h("div", {}, place, player(place, { delay: 220, around: true, moved })));
   }
   function past_() {
     const sheets = [...shared.history].reverse().slice(0, 60);

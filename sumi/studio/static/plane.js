@@ -1,18 +1,17 @@
 // Points in the plane on their way from noise to data, and the score that moves them.
 
 import { get, trying } from "/static/api.js";
-import { button, choice, h, slider } from "/static/dom.js";
+import { choice, h, player, slider } from "/static/dom.js";
 
 const SIZE = 560;
 
 export function plane() {
   let found = null;
-  let playing = 0;
   const canvas = h("canvas", { width: SIZE, height: SIZE, role: "img", "aria-label": "Points, and arrows of the score" });
   const cloud = choice("Data", [{ value: "ring-of-8", text: "A ring of eight" }, { value: "swiss-roll", text: "A roll" }], { change: () => load() });
   const schedule = choice("Schedule", [{ value: "flow", text: "Straight (flow matching)" }, { value: "vp", text: "Variance preserving" }, { value: "continuous_cosine", text: "Cosine" }], { change: () => load() });
   const time = slider("Time t", { min: 0, max: 40, value: 0, text: (k) => (found ? found.t[k].toFixed(2) : "1.00"), change: () => draw(), help: "From noise at the left to data at the right." });
-  const play = button("Play", () => (playing ? stop() : begin()), { class: "main" });
+  const play = player(time, { delay: 90, moved: () => draw() });
   const element = h("section", { class: "card noising", "aria-labelledby": "plane-title" },
     h("h2", { id: "plane-title" }, "Points in the plane"),
     h("p", { class: "help" }, "Arrows show the score ∇ log p(xₜ): where the density of noised data grows. Points follow it along the ODE from noise to data. The denoiser is exact here, so nothing is left to training."),
@@ -24,22 +23,6 @@ export function plane() {
     time.set(time.get());
     draw();
   });
-  function begin() {
-    if (!found) return;
-    if (time.get() >= 40) time.set(0);
-    play.textContent = "Pause";
-    const step = () => {
-      time.set(time.get() + 1);
-      draw();
-      playing = time.get() < 40 && element.isConnected ? setTimeout(step, 90) : stop();
-    };
-    playing = setTimeout(step, 90);
-  }
-  function stop() {
-    clearTimeout(playing);
-    play.textContent = "Play";
-    return (playing = 0);
-  }
   function draw() {
     const k = time.get();
     const style = getComputedStyle(document.documentElement);

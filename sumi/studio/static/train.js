@@ -1,8 +1,8 @@
 // Train: choose data and a recipe, see what is in the data and how long a step takes, then start, watch, stop, resume.
 
 import { get, on, post, trying } from "/static/api.js";
-import { chart } from "/static/chart.js";
-import { button, choice, clock, h, show, slider } from "/static/dom.js";
+import { byNoise, chart, spread } from "/static/chart.js";
+import { button, choice, clock, h, player, show, slider } from "/static/dom.js";
 
 const TIMES = [[120, "2 min"], [600, "10 min"], [1800, "30 min"], [7200, "2 h"], [28800, "8 h"]];
 const SMALL = ["network.widths=32,64", "network.blocks=1,2", "network.embedding=96", "training.batch_size=64", "training.learning_rate=2e-3", "training.decay=linear", "training.warmup_steps=50"];
@@ -118,15 +118,10 @@ export function train(shared) {
   function card(training) {
     const { id, order, state } = training;
     const act = (text, verb, properties = {}) => button(text, trying(async () => post(`/api/trainings/${id}/${verb}`)), { "aria-label": `${text} ${order.run}`, ...properties });
-    const detail = open.get(id) ?? { first: null };
+    const detail = open.get(id) ?? {};
     open.set(id, detail);
     const share = Math.min(1, training.step / order.steps);
-    let left = "";
-    if (state === "running" && training.step) {
-      detail.first ??= { step: training.step, at: Date.now() };
-      const rate = (training.step - detail.first.step) / ((Date.now() - detail.first.at) / 1000);
-      if (rate > 0) left = `about ${clock((order.steps - training.step) / rate)} left`;
-    }
+    const left = state === "running" && training.left != null ? `about ${clock(training.left)} left` : "";
     const facts = [`${training.step.toLocaleString("en")} of ${order.steps.toLocaleString("en")} steps`, training.loss != null ? `loss ${training.loss.toPrecision(3)}` : "", left].filter(Boolean);
     detail.body ??= h("div", { class: "detail" });
     return h("article", { class: `card training ${state}`, "aria-label": `${order.run}: ${STATES[state]}` },
@@ -148,16 +143,28 @@ export function train(shared) {
     detail.busy = true;
     try {
       const run = encodeURIComponent(training.order.run);
-      const [lines, files] = await Promise.all([get(`/api/trainings/${training.id}/log`), get(`/api/trainings/${training.id}/samples`)]);
+      const [log, files] = await Promise.all([get(`/api/trainings/${training.id}/log`), get(`/api/trainings/${training.id}/samples`)]);
       Object.assign(detail, { step: training.step, state: training.state });
-      const series = [{ name: "loss", points: lines.map((one) => [one.step, one.loss]) }];
-      const held = lines.filter((one) => Number.isFinite(one.held_out_loss)).map((one) => [one.step, one.held_out_loss]);
-      if (held.length > 1) series.push({ name: "on held-out data", points: held });
-      show(detail.body, chart({ series, log: true, x: "steps", label: `Loss of ${run}` }), files.length ? samples(training, files, detail) : null);
+      show(detail.body,
+        h("div", { class: "measured" }, chart({ series: [{ name: "loss", points: log.losses.map((one) => [one.step, one.loss]) }], log: true, x: "steps", label: "Loss in training" }), ...checked(log.checks)),
+        files.length ? samples(training, files, detail) : null);
     } finally {
       detail.busy = false;
     }
   });
+  // The loss on held-out images at up to four checks, the last one first, and copies among the samples of each.
+  function checked(checks) {
+    const measured = checks.filter((one) => one.held_out.length);
+    if (!measured.length) return [];
+    const last = measured.at(-1);
+    const counted = checks.filter((one) => one.samples).slice(-6).map((one) => `${one.copies} of ${one.samples} after ${one.step.toLocaleString("en")} steps`);
+    return [
+      byNoise(spread(measured, 4).reverse().map((one) => ({ name: `after ${one.step.toLocaleString("en")} steps`, points: one.held_out }))),
+      h("p", { class: "help" }, "The same held-out images with the same noise at each check; bars are 95 % intervals."),
+      counted.length ? h("p", { class: "copies" }, h("b", {}, "Copies of training images among samples: "), `${counted.join(", ")}.`) : null,
+      last.rises_since ? h("p", { class: "warns" }, `The loss on held-out images has risen since step ${last.rises_since.toLocaleString("en")}: from there on it learns its training images by heart.`) : null,
+    ].filter(Boolean);
+  }
   function samples(training, files, detail) {
     const at = (k) => `/api/trainings/${training.id}/samples/${files[k]}`;
     const number = (k) => Number(files[k].slice(0, -4)).toLocaleString("en");
@@ -165,8 +172,9 @@ export function train(shared) {
     const k = detail.chosen === undefined || detail.chosen >= detail.count - 1 ? latest : detail.chosen;
     Object.assign(detail, { count: files.length, chosen: k });
     const image = h("img", { src: at(k), alt: `Samples after ${number(k)} steps`, class: "sheet-image" });
-    const place = files.length > 1 ? slider("The same noises after", { min: 0, max: latest, value: k, text: (n) => `${number(n)} steps`, change: (n) => { detail.chosen = n; image.src = at(n); image.alt = `Samples after ${number(n)} steps`; } }) : null;
-    return h("div", { class: "emerging" }, image, place);
+    const moved = (n) => Object.assign(image, { src: at((detail.chosen = n)), alt: `Samples after ${number(n)} steps` });
+    const place = slider("The same noises after", { min: 0, max: latest, value: k, text: (n) => `${number(n)} steps`, change: moved });
+    return h("div", { class: "emerging" }, image, latest ? h("div", { class: "row" }, place, player(place, { delay: 400, moved })) : null);
   }
   function list() {
     const all = [...(shared.queue ?? [])].reverse();
