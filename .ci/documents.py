@@ -227,7 +227,7 @@ def problems() -> Iterator[str]:
         for to in places_written(page):
             other = written.setdefault(to, page)
             if other != page:
-                yield f"{page}: writes to {to}, as {other} does; pages run at the same time, so give it a name of its own"
+                yield f"{page}: writes to {to}, as {other} does; pages run together, so give it its own name"
         for missing in (name for name in needed(page) if not (ROOT / name).exists()):
             yield f"{page}: needs {missing}, which does not exist"
         if page.startswith("docs/") and page.removeprefix("docs/") not in shown:

@@ -297,13 +297,17 @@ def build_trainer(
         rank = config.training.lora_rank
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed % 2**63)
-            taken = begin(objective.model, dataset.spec, start, rank)
+            taken = begin(objective.model, dataset.spec, start, config.training)
         source = start.folder if description.start is None else description.start.source
         events.say(f"starts from {source}, step {start.step}: {taken}")
         if rank is not None:
             added = sum(weight.numel() for weight in additions(objective.model))
             rate = RATE * config.training.learning_rate
-            events.say(f"adapts them by {added:,} numbers of additions of rank {rank}, with learning rate {rate:g}")
+            share = added / sum(p.numel() for p in objective.model.parameters() if not p.requires_grad)
+            events.say(
+                f"adapts them by {added:,} numbers of additions of rank {rank} or less, {share:.1%} of the weights, "
+                f"with learning rate {rate:g}"
+            )
     objective = objective.to(place)
     config.attach(objective, run, place)
 

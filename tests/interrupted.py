@@ -10,7 +10,7 @@ import torch
 from sumi.data.batch import Batch
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import SystemConfig
-from sumi.training import trainer
+from sumi.training import gradients
 from sumi.training.checkpoint import Checkpoint, load_checkpoint
 from sumi.training_run import train
 
@@ -25,14 +25,14 @@ def crash() -> None:
 
 def in_step(monkeypatch: pytest.MonkeyPatch, at: int, action: Callable[[], None]) -> None:
     """Does ``action`` when the batch of step ``at`` is gathered."""
-    gather = trainer.batch_of
+    gather = gradients.batch_of
 
     def gathered(*arguments: Any, step: int, **options: Any) -> Batch:
         if step == at:
             action()
         return gather(*arguments, step=step, **options)
 
-    monkeypatch.setattr(trainer, "batch_of", gathered)
+    monkeypatch.setattr(gradients, "batch_of", gathered)
 
 
 def killed_and_resumed(

@@ -63,7 +63,7 @@ def test_a_step_and_a_sampler_keep_to_the_device_and_do_not_wait_for_it(name: st
         trainer = Trainer(config.training, objective.to(DEVICE).train(), train, 0, tmp_path)
 
         def step(number: int) -> None:
-            trainer._gradients(number)
+            trainer.gradients.compute(number)
             trainer.ema.update(0.9)
             trainer.averages.update(number)
 

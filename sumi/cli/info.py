@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     if config.training.lora_rank is not None:
         base = folder.part(BASE)
         gone = "" if base.config_file.exists() else ", which is gone: restore it"
-        say(f"adapts       {base.path}{gone}, by additions of rank {config.training.lora_rank}")
+        say(f"adapts       {base.path}{gone}, by additions of rank {config.training.lora_rank} or less")
     found, skipped = find_checkpoints(folder.checkpoints)
     if not config.composed:
         steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"

@@ -1,4 +1,4 @@
-"""Older run folders: the upgrade of format 5 to the present format."""
+"""Older run folders: the upgrade of format 5 to the present format, and of what format 6 did not say at first."""
 
 from typing import Any, Final
 
@@ -6,8 +6,10 @@ FORMAT: Final = 6
 
 
 def upgraded(data: Any) -> Any:
-    """The JSON of a run of format 5, upgraded to FORMAT; anything else unchanged."""
+    """The JSON of a run of format 5, upgraded to FORMAT, and that of earlier additions; anything else unchanged."""
     match data:
+        case {"config": {"training": {"lora_rank": int()} as training} as config} if "lora_share" not in training:
+            return data | {"config": config | {"training": training | {"lora_share": None}}}
         case {"format": 5, "config": dict() as config}:
             return data | {"config": upgraded_config(config), "format": FORMAT}
         case _:

@@ -172,7 +172,7 @@ def untrained(description: RunDescription, base: DiffusionModel | None) -> nn.Mo
     """The module of a run before its weights are read; ``base``: what it adapts, if it does."""
     module = description.config.build(description.items).model
     if base is not None:
-        begin(module, description.items, base, description.config.training.lora_rank)
+        begin(module, description.items, base, description.config.training)
     return module
 
 

@@ -7,8 +7,9 @@ number of processes. Here the mask of each row is a function of (seed, step, pos
 layer in the pass) alone. Sixteen random bits decide each value, so p is exact to 2⁻¹⁷.
 """
 
+import copy
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +52,13 @@ _MASKS: ContextVar[_Masks | None] = ContextVar("masks", default=None)
 @contextmanager
 def masks_by_position(seed: int, step: int, positions: Sequence[int]) -> Generator[None]:
     """Within this context, (seed, step, positions[k]) and the layer's index determine the mask of row k."""
-    token = _MASKS.set(_Masks(seed, step, positions))
+    with _within(_Masks(seed, step, positions)):
+        yield
+
+
+@contextmanager
+def _within(masks: _Masks | None) -> Generator[None]:
+    token = _MASKS.set(masks)
     try:
         yield
     finally:
@@ -65,12 +72,15 @@ def masks_repeated() -> Generator[None]:
     So does torch's generator of the CPU, for a user's own network.
     """
     masks = _MASKS.get()
-    token = _MASKS.set(masks and _Masks(masks.seed, masks.step, masks.positions))
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        _MASKS.reset(token)
+    again = masks and _Masks(masks.seed, masks.step, masks.positions)
+    with _within(again), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def masks_from_here() -> AbstractContextManager[None]:
+    """A context in which the masks are those that the layers after this call get, for computing them again."""
+    masks = copy.deepcopy(_MASKS.get())
+    return nullcontext() if masks is None else _within(masks)
 
 
 class Dropout(nn.Dropout):

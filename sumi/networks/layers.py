@@ -43,11 +43,16 @@ def forward_mode() -> Generator[None]:
         _FORWARD_MODE.reset(token)
 
 
+def in_forward_mode() -> bool:
+    """Whether derivatives are being carried forward."""
+    return _FORWARD_MODE.get()
+
+
 class GroupNorm(nn.GroupNorm):
     """`torch.nn.GroupNorm`, whose derivative in forward mode refuses channels-last memory."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.contiguous() if _FORWARD_MODE.get() else input)
+        return super().forward(input.contiguous() if in_forward_mode() else input)
 
 
 def group_norm(width: int, group_width: int, affine: bool = True) -> GroupNorm:

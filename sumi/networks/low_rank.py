@@ -7,6 +7,8 @@ The weight W of a layer stays as it is, and B A is added to it, with A (r, input
 B begins at zero, so that W' = W at first. A kernel of k × k counts as a matrix (outputs k, inputs k), a row for each
 output channel and height, as in the authors' own code, which costs fewer numbers than one of (outputs, inputs k k).
 Merged, W' is an ordinary weight, computed as in training, so nothing changes.
+
+An addition to a small layer can be nearly as large as the layer, so that the rank there is what a share of it allows.
 """
 
 import math
@@ -64,10 +66,20 @@ class NewRows(nn.Module):
         return torch.where(self.kept, self.base, weight)
 
 
-def adapt(module: nn.Module, rank: int, taken: Iterable[str], rows: dict[str, list[int]]) -> None:
+def rank_within(weight: Tensor, share: float | None) -> int:
+    """The largest rank of an addition that has at most ``share`` of the weight's numbers; none: its full rank."""
+    whole = min(sides(weight))
+    return whole if share is None else min(whole, int(share * weight.numel() / sum(sides(weight))))
+
+
+def adapt(
+    module: nn.Module, rank: int, taken: Iterable[str], rows: dict[str, list[int]], share: float | None = None
+) -> None:
     """Freeze the parameters that were ``taken``, and give each layer among them an addition of ``rank``.
 
-    ``rows``: of tables taken in part, the rows that were. Raises InputError where no layer is as wide as the rank.
+    Where that would have more than ``share`` of the layer's numbers, the rank is lower; a layer without room for rank 1
+    stays as it is. ``rows``: of tables taken in part, the rows that were. Raises InputError where no layer is as wide
+    as the rank, and where none has room.
     """
     frozen = set(taken)
     for name, parameter in module.named_parameters():
@@ -79,10 +91,12 @@ def adapt(module: nn.Module, rank: int, taken: Iterable[str], rows: dict[str, li
     widest = max(min(sides(part.get_parameter("weight"))) for part in layers)
     if rank > widest:
         raise InputError(f"training.lora_rank: {rank} is above {widest}, the full rank of the widest layer; give less")
+    ranks = {part: min(rank, rank_within(part.get_parameter("weight"), share)) for part in layers}
+    if not any(ranks.values()):
+        raise InputError(f"training.lora_share: {share:g} of any layer is less than rank 1; give more, or none")
     tables = {parts[name.removesuffix(".weight")]: taken_rows for name, taken_rows in rows.items()}
-    for part in layers:
-        weight = part.get_parameter("weight")
-        parametrize.register_parametrization(part, "weight", LowRank(weight, min(rank, *sides(weight))))
+    for part in (part for part in layers if ranks[part]):
+        parametrize.register_parametrization(part, "weight", LowRank(part.get_parameter("weight"), ranks[part]))
     for part, taken_rows in tables.items():
         new = NewRows(part.get_parameter("weight"), taken_rows)
         parametrize.register_parametrization(part, "weight", new)

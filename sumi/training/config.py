@@ -51,6 +51,13 @@ class TrainingConfig:
             "learning rate is 10 times learning_rate; none: all weights train",
         },
     )
+    lora_share: float | None = field(
+        default=0.05,
+        metadata={
+            "help": "largest addition with lora_rank, as a share of its layer's weights; in smaller layers the rank is "
+            "lower; none: the same rank in all"
+        },
+    )
     weight_decay: float = field(default=0.0, metadata={"help": "AdamW's decoupled weight decay"})
     beta_1: float = field(default=0.9, metadata={"help": "AdamW's decay rate of the gradient average"})
     beta_2: float = field(default=0.999, metadata={"help": "AdamW's decay rate of the squared gradient average"})
@@ -69,8 +76,20 @@ class TrainingConfig:
     ema_snapshot_every: int = field(
         default=500, metadata={"most": 10**9, "help": "steps between snapshots of the averages of ema_lengths"}
     )
-    precision: Literal["auto", "fp32", "bf16"] = field(
-        default="auto", metadata={"help": "of the network in training; auto: bf16 if the device supports it"}
+    micro_batch: Literal["all", "auto"] = field(
+        default="all",
+        metadata={"help": "what is computed at once of a part of the batch; auto: half of it where memory is short"},
+    )
+    recompute: bool = field(
+        default=False,
+        metadata={"help": "compute the activations of each block again for its gradients, to save memory"},
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
+        default="auto",
+        metadata={
+            "help": "of the network in training; auto: bf16 if the device supports it; fp16: with a scaled loss, for "
+            "devices without bf16"
+        },
     )
     skip_limit: int = field(
         default=10,
@@ -109,6 +128,8 @@ class TrainingConfig:
                 raise InputError(f"training.{name}: {getattr(self, name)} is not in [0, 1)")
         if self.lora_rank is not None and self.lora_rank < 1:
             raise InputError(f"training.lora_rank: {self.lora_rank} is too small; give 1 or more, or none")
+        if self.lora_share is not None and not 0 < self.lora_share <= 1:
+            raise InputError(f"training.lora_share: {self.lora_share:g} is not a share; give above 0 to 1, or none")
         if self.lora_rank is not None and self.optimizer != "adamw":
             raise InputError(f"training.optimizer: {self.optimizer} is for whole weights; use adamw with lora_rank")
         for length in self.ema_lengths:

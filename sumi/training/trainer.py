@@ -11,7 +11,8 @@ Of several processes (`sumi.boundary.group`) each computes its share of every pa
 sum of their gradients. The first one logs, samples and saves.
 
 A step whose loss or gradient is not finite is skipped: weights, optimizer and EMA stay as they were, and counters, data
-and noise go on. It is computed a second time to find the layer (`sumi.training.nonfinite`), and named in the log.
+and noise go on. It is computed a second time to find the layer (`sumi.training.nonfinite`), and named in the log. In
+float16 a gradient that overflows is no such step: it is computed again from a smaller loss (`LossScale`).
 
 Gradients of auxiliary modules are clipped separately from the network's, and their weights do not decay. The logged
 norm is that of the network's gradient.
@@ -19,7 +20,6 @@ norm is that of the network's gradient.
 
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
 from typing import Final, NoReturn, cast
@@ -30,13 +30,10 @@ from torch import Tensor, nn
 
 from sumi.boundary.group import group
 from sumi.boundary.progress import Progress, duration
-from sumi.data.batch import batch_of
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError, SumiError
-from sumi.networks.dropout import masks_by_position
 from sumi.networks.low_rank import frozen, without
 from sumi.objectives.objective import Objective
-from sumi.randomness import Purpose, generator, keyed_order, permutation
 from sumi.training.checkpoint import (
     JSON,
     Checkpoint,
@@ -48,12 +45,13 @@ from sumi.training.checkpoint import (
 )
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
+from sumi.training.gradients import Gradients
 from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.metrics_log import MetricsLog, Value
 from sumi.training.nonfinite import watching
 from sumi.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
 from sumi.training.power_ema import PowerEMAs
-from sumi.training.precision import resolve_precision
+from sumi.training.precision import AUTOCAST, resolve_precision
 from sumi.training.run_folder import RunFolder
 from sumi.training.saving import remove_later, save_checkpoint
 from sumi.training.trackers import Tracker, Untracked, numbers_of, shortened
@@ -108,7 +106,9 @@ class Trainer:
         self.averages = PowerEMAs(self.model, config.ema_lengths)
         self.parts = objective.parameter_groups()
         self.optimizer = build_optimizer(config, self.model, self.parts, self.precision)
-        self._shuffled = lru_cache(maxsize=2)(partial(permutation, seed, count=len(data)))
+        self.gradients = Gradients(
+            config, objective, self.wrapped, data, seed, self.optimizer, self.parts, flip=flip, precision=self.precision
+        )
 
     def resume(self) -> list[str]:
         """Continue from the newest intact checkpoint, if any; metrics.jsonl is cut back to it.
@@ -138,6 +138,7 @@ class Trainer:
             self.step = checkpoint.step
             self.skipped = cast("int", checkpoint.state.get("skipped", 0))
             self.skipped_in_a_row = cast("int", checkpoint.state.get("skipped_in_a_row", 0))
+            self.gradients.load(checkpoint.state)
             lines += [
                 f"{name} was {checkpoint.state[name]}, is {now}: the run continues, but is not bit-identical"
                 for name, now in self._setup().items()
@@ -162,7 +163,7 @@ class Trainer:
                     f"{path}: was trained with another {name} ({state[name]}, and now {now}); restore config.json and "
                     "the data, or train in a new folder"
                 )
-        if state.get("precision", self.precision) not in ("fp32", "bf16"):
+        if state.get("precision", self.precision) not in ("fp32", *AUTOCAST):
             raise unfit(path / "state.json", f"precision {str(state['precision'])[:40]}")
         for name, tensors in (("model", checkpoint.model), ("ema", checkpoint.ema)):
             check_tensors(path / f"{name}.safetensors", tensors, without(self.model.state_dict(), self.frozen))
@@ -215,8 +216,8 @@ class Trainer:
                     self.on_sample(self.ema.module, self.step)
 
     def take_step(self, step: int) -> tuple[Tensor, Tensor] | None:
-        """One optimizer step: see `_gradients`. None if the step was skipped."""
-        loss, norms, _ = self._gradients(step)
+        """One optimizer step: the loss and norms of `Gradients`, or None if the step was skipped."""
+        loss, norms, _ = self.gradients(step, self.ema.restore_buffers, self.on_message)
         if not all(map(isfinite, torch.cat([loss[None], norms]).tolist())):
             return self._skip(step)
         self.optimizer.step()
@@ -224,44 +225,11 @@ class Trainer:
         self.skipped_in_a_row = 0
         return loss, norms
 
-    def _gradients(self, step: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Computes the clipped gradients of a step.
-
-        Returns the mean loss of its batch, the norm of each part's gradient before clipping, and the losses of the
-        batch's items, in ``accumulation`` parts.
-        """
-        config, size = self.config, self.group.size
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = config.learning_rate_at(step) * parameters["multiple"]
-        # for a user's own network that uses torch's generator; the layers here do not
-        torch.manual_seed(int(generator(self.seed, 0, step, Purpose.DROPOUT).integers(2**62)))
-        self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        each: list[Tensor] = []
-        parts = np.split(np.arange(config.batch_size), config.accumulation)
-        for number, part in enumerate(parts, 1):
-            positions = part[self.group.part(len(part))]
-            items = self._items(step, positions)
-            batch = batch_of(self.data, items, positions, step=step, seed=self.seed, flip=self.flip)
-            with self.group.exchange(self.wrapped, number == len(parts)):
-                with (
-                    torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
-                    masks_by_position(self.seed, step, positions.tolist()),
-                ):
-                    losses = self.wrapped(batch)
-                loss = losses.sum() / config.batch_size
-                (loss * size).backward()  # of which the processes take the mean
-            total += loss.detach()
-            each.append(self.group.together(losses))
-        total = self.group.total(total)
-        clip = partial(nn.utils.clip_grad_norm_, max_norm=config.gradient_clip, foreach=True)
-        return total, torch.stack([clip(part) for part in self.parts]), each
-
     def _skip(self, step: int) -> None:
         """Undo a step whose loss or gradient is not finite, and log its samples and the first layer at fault."""
         self.ema.restore_buffers()
         with watching(self.objective) as places:
-            loss, norms, each = self._gradients(step)
+            loss, norms, each = self.gradients.compute(step)
         self.ema.restore_buffers()
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped += 1
@@ -269,7 +237,7 @@ class Trainer:
         found = {"the loss": loss, "the norm of the gradient": norms.sum()}
         places += [name for name, value in found.items() if not isfinite(float(value))]
         layer = places[0] if places else None
-        items = self._items(step, np.arange(self.config.batch_size))
+        items = self.gradients.items(step, np.arange(self.config.batch_size))
         bad = ~torch.cat(each).isfinite().cpu().numpy()
         names = [self.data.keys[item] for item in (items[bad] if bad.any() else items)]
         self.note({"step": step, "event": "skipped", "layer": layer, "items": ", ".join(names)})
@@ -294,20 +262,6 @@ class Trainer:
             f"{what}; {where}; resume it with a training.learning_rate below {self.config.learning_rate:g}, or with a "
             f"training.skip_limit above {self.config.skip_limit}{back}"
         )
-
-    def _items(self, step: int, positions: np.ndarray) -> np.ndarray:
-        """The items at these positions of a step's batch, from an endless sequence of epochs, each in its own order."""
-        count = len(self.data)
-        epochs, places = np.divmod((step - 1) * self.config.batch_size + positions, count)
-        found = np.empty(len(positions), np.int64)
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            match self.config.order:
-                case "shuffled":
-                    found[here] = self._shuffled(epoch)[places[here]]
-                case "keyed":
-                    found[here] = keyed_order(self.seed, epoch, count, places[here])
-        return found
 
     def _last_saved(self) -> int | None:
         found, _ = find_checkpoints(self.checkpoints)
@@ -338,12 +292,14 @@ class Trainer:
             model=without(self.model.state_dict(), self.frozen),
             ema=without(self.ema.module.state_dict(), self.frozen),
             optimizer={**optimizer_tensors(self.optimizer, self.model), **self.averages.tensors()},
-            state={**self._setup(), **counts, **self._origin(), "identity": self.identity},
+            state={**self._setup(), **counts, **self.gradients.state(), **self._origin(), "identity": self.identity},
         )
 
     def _check_share(self) -> None:
         """Raises InputError where the processes cannot have equal parts of a batch."""
         items, parts, size = self.config.batch_size, self.config.accumulation, self.group.size
+        if size > 1 and self.config.micro_batch == "auto":
+            raise InputError("training.micro_batch: auto is for one process; give training.accumulation instead")
         if items % (parts * size):
             of_parts = f" in {parts} parts (training.accumulation)" if parts > 1 else ""
             raise InputError(

@@ -16,7 +16,7 @@ from sumi.training_run import Events, train
 from tests.lettered_pictures import NETWORK, SETTINGS, TABLE, pictures
 
 FAST = ("training.learning_rate=0.01", "training.warmup_steps=0")
-ADAPTED = [*SETTINGS, *FAST, "training.lora_rank=3"]
+ADAPTED = [*SETTINGS, *FAST, "training.lora_rank=3", "training.lora_share=none"]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,10 @@ def test_checkpoints_hold_what_trains_alone(model: DiffusionModel, lines: list[s
         assert [name for name in tensors if name.endswith("original")] == [
             "conditioner.labels.table.parametrizations.weight.original"
         ]
-    assert any(line.startswith("adapts them by ") and "rank 3, with learning rate 0.1" in line for line in lines)
+    assert any(
+        line.startswith("adapts them by ") and "rank 3 or less, " in line and "with learning rate 0.1" in line
+        for line in lines
+    )
     assert any("(new classes: a)" in line for line in lines)
     size = (model.folder / "adapter.safetensors").stat().st_size / 1e6
     assert any(line.startswith("adapter: ") and f"{size:.3g} MB" in line for line in lines)
@@ -169,6 +172,7 @@ def test_a_run_may_adapt_an_adapted_run(model: DiffusionModel, tmp_path: Path) -
         (["training.lora_rank=0"], "training.lora_rank: 0 is too small"),
         (["training.lora_rank=-1"], "training.lora_rank: -1 is too small"),
         (["training.lora_rank=400"], "training.lora_rank: 400 is above 96, the full rank"),
+        (["training.lora_share=0"], "training.lora_share: 0 is not a share"),
         (["training.lora_rank=1000000"], "training.lora_rank: 1000000 is too large"),
         (["training.lora_rank=2", "training.optimizer=muon"], "training.optimizer: muon is for whole weights"),
     ],
@@ -189,7 +193,7 @@ def test_commands(base: DiffusionModel, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["sample", run, "-n", "2", "--steps", "2", "--out", str(tmp_path / "made")]) == 0
     capsys.readouterr()
     assert main(["info", run]) == 0
-    assert f"adapts       {run}/parts/base, by additions of rank 3" in capsys.readouterr().out
+    assert f"adapts       {run}/parts/base, by additions of rank 3 or less" in capsys.readouterr().out
     shutil.rmtree(f"{run}/parts")
     assert main(["info", run]) == 0
     assert "which is gone" in capsys.readouterr().out

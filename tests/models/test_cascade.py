@@ -22,7 +22,7 @@ from sumi.models.cascade import CascadeModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.recipes.configure import configure
-from sumi.training import trainer
+from sumi.training import gradients
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training_run import train
 from tests.interrupted import Crash
@@ -124,14 +124,14 @@ def test_killed_in_any_stage_and_resumed_it_is_the_same_cascade(
     }
     train("imagen", out=tmp_path / "whole", **options)
     count = iter(range(1, 100))
-    gather = trainer.batch_of
+    gather = gradients.batch_of
 
     def counted(*arguments: Any, **more: Any) -> Batch:
         if next(count) == killed:
             raise Crash
         return gather(*arguments, **more)
 
-    monkeypatch.setattr(trainer, "batch_of", counted)
+    monkeypatch.setattr(gradients, "batch_of", counted)
     with pytest.raises(Crash):
         train("imagen", out=tmp_path / "run", **options)
     monkeypatch.undo()

@@ -69,6 +69,15 @@ def test_what_is_not_of_format_5_is_left_as_it_is() -> None:
     assert upgraded(bare) == {"format": FORMAT, "config": {"type": "vae"}}
 
 
+def test_additions_of_before_there_was_a_share_have_the_same_rank_in_all_layers() -> None:
+    older = {"format": FORMAT, "config": {"training": {"lora_rank": 3, "steps": 9}}, "seed": 1}
+    whole = {"config": {"training": {"lora_rank": None}}}
+    now = {"config": {"training": {"lora_rank": 3, "lora_share": 0.1}}}
+    assert upgraded(older) == older | {"config": {"training": {"lora_rank": 3, "steps": 9, "lora_share": None}}}
+    assert upgraded(whole) == whole
+    assert upgraded(now) == now
+
+
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": 4}')
     with pytest.raises(InputError, match=f"has format 4, this version reads 5 and {FORMAT}"):

@@ -34,7 +34,7 @@ from sumi.models.unclip import UnclipModel, described
 from sumi.networks.condition import NetworkCondition
 from sumi.process.continuous import Flow
 from sumi.sampling.inversion import slerp
-from sumi.training import trainer
+from sumi.training import gradients
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training.run_folder import RunFolder
 from sumi.training_run import train
@@ -235,14 +235,14 @@ def test_killed_in_any_stage_and_resumed_it_is_the_same(
     settings = [*TINY, f"clip.source={clip}", "training.checkpoint_every=1"]
     options: dict[str, Any] = {"data": coloured(2), "steps": 3, "settings": settings}
     train("unclip", out=tmp_path / "whole", **options)
-    count, gather = iter(range(1, 100)), trainer.batch_of
+    count, gather = iter(range(1, 100)), gradients.batch_of
 
     def counted(*arguments: Any, **more: Any) -> Batch:
         if next(count) == killed:
             raise Crash
         return gather(*arguments, **more)
 
-    monkeypatch.setattr(trainer, "batch_of", counted)
+    monkeypatch.setattr(gradients, "batch_of", counted)
     with pytest.raises(Crash):
         train("unclip", out=tmp_path / "run", **options)
     monkeypatch.undo()

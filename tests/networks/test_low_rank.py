@@ -131,25 +131,34 @@ def test_bf16_does_not_round_the_sum() -> None:
         assert torch.equal(network[0].weight, exact)
 
 
-@pytest.mark.parametrize(("rank", "most"), [(4, 0.035), (8, 0.065)])
-def test_the_file_is_small(rank: int, most: float) -> None:
+@pytest.mark.parametrize("rank", [4, 8, 64])
+def test_the_file_is_a_twentieth_of_the_weights_at_most(rank: int) -> None:
     """Of the U-Net that every image recipe has by default, names and all."""
     config = configure("ddpm", data="digits", settings=("data.channels=3",))
     items = load_digits(DataConfig("digits", channels=3)).spec
     module = config.build(items).model
     weights = sum(weight.numel() * 4 for weight in module.parameters())
-    adapt(module, rank, list(module.state_dict()), {})
+    adapt(module, rank, list(module.state_dict()), {}, config.training.lora_share)
     size = sum(len(bytes(piece)) for piece in stream(without(module.state_dict(), frozen(module))))
-    assert size < most * weights
+    assert 0.02 * weights < size < 0.05 * weights
+
+
+def test_the_rank_is_what_a_share_of_the_layer_allows() -> None:
+    """1/10 of (40, 40) is two rows and two columns, of (60, 20) one and a half, of (8, 8) none."""
+    network = nn.Sequential(nn.Linear(40, 40), nn.Linear(60, 20), nn.Linear(8, 8))
+    adapt(network, 8, list(network.state_dict()), {}, share=0.1)
+    assert [tuple(weight.shape) for weight in additions(network)] == [(2, 40), (40, 2), (1, 60), (20, 1)]
+    assert "2.weight" in frozen(network)
 
 
 @pytest.mark.parametrize(
     ("network", "rank", "message"),
     [
+        (nn.Sequential(nn.Linear(12, 9)), 2, "training.lora_share: 0.05 of any layer is less than rank 1; give more"),
         (nn.Sequential(nn.Linear(12, 9), nn.Linear(9, 4)), 10, "training.lora_rank: 10 is above 9, the full rank"),
         (nn.Sequential(nn.GroupNorm(1, 4), nn.Bilinear(4, 4, 4)), 1, "training.lora_rank: the network has no Linear"),
     ],
 )
 def test_refusals(network: nn.Module, rank: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        adapt(network, rank, list(network.state_dict()), {})
+        adapt(network, rank, list(network.state_dict()), {}, share=0.05)

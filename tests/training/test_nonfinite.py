@@ -19,7 +19,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load as load_model
 from sumi.objectives.objective import Objective
 from sumi.report.made import how_it_was_made
-from sumi.training import trainer
+from sumi.training import gradients
 from sumi.training.checkpoint import find_checkpoints, load_checkpoint, load_latest
 from sumi.training.config import TrainingConfig
 from sumi.training.saving import save_checkpoint
@@ -176,7 +176,7 @@ def test_every_objective_skips_a_batch_that_is_not_finite(
     data = load(config.data)
     objective = config.build(data.spec)
     objective.fit(data)
-    gather = trainer.batch_of
+    gather = gradients.batch_of
 
     def gathered(*arguments: Any, step: int, **options: Any) -> Batch:
         batch = gather(*arguments, step=step, **options)
@@ -184,7 +184,7 @@ def test_every_objective_skips_a_batch_that_is_not_finite(
             batch.x[1] = float("nan")
         return batch
 
-    monkeypatch.setattr(trainer, "batch_of", gathered)
+    monkeypatch.setattr(gradients, "batch_of", gathered)
     run = Trainer(TrainingConfig(steps=2, batch_size=4), objective, data, 0, tmp_path)
     run.run()
     saved = load_checkpoint(tmp_path / "checkpoints/00000002")

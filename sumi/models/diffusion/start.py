@@ -23,6 +23,7 @@ from sumi.models.diffusion.parts import AUTOENCODER
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import SystemConfig
 from sumi.networks.low_rank import adapt
+from sumi.training.config import TrainingConfig
 from sumi.training.run_folder import RunFolder
 
 BASE: Final = "base"
@@ -127,11 +128,11 @@ def take_weights(module: nn.Module, items: DataSpec, source: DiffusionModel) -> 
     return Taken(tuple(whole), part, left, tuple(dict.fromkeys(classes)))
 
 
-def begin(module: nn.Module, items: DataSpec, source: DiffusionModel, rank: int | None) -> Taken:
-    """`take_weights`; with a ``rank`` what was taken is then frozen and adapted (`sumi.networks.low_rank`)."""
+def begin(module: nn.Module, items: DataSpec, source: DiffusionModel, training: TrainingConfig) -> Taken:
+    """`take_weights`; with ``lora_rank`` what was taken is then frozen and adapted (`sumi.networks.low_rank`)."""
     taken = take_weights(module, items, source)
-    if rank is not None:
-        adapt(module, rank, taken.whole, taken.rows)
+    if training.lora_rank is not None:
+        adapt(module, training.lora_rank, taken.whole, taken.rows, training.lora_share)
     return taken
 
 
