@@ -164,7 +164,8 @@ def texts_of(data: Dataset) -> list[Texts]:
             return [(tuple(text.splitlines()), words) for text, words in zip(captions, keywords, strict=True)]
         case _:
             raise InputError(
-                "conditioning: text needs images with captions, and these have none; give a metadata.jsonl with text"
+                "conditioning: text needs images with captions, and these have none; give a text file of each image's "
+                "name, or a metadata.jsonl with text"
             )
 
 

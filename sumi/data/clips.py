@@ -58,7 +58,7 @@ def load_sound_folder(folder: Path, config: DataConfig, *, progress: Progress | 
     config.refuse("clips of sound", OTHER_FIELDS)
     listing = list_images(folder, SUFFIXES, "sound")
     found = {key for key, _ in listing.images}
-    described, notes = read_metadata(listing.metadata, listing.root, found)
+    described, notes = read_metadata(listing.metadata, listing.root, found, listing.captions)
     missing = (
         Skipped(k, f"is described in {d.place}, but is not there") for k, d in described.items() if k not in found
     )
@@ -119,7 +119,7 @@ def outline_of_sound(folder: Path, config: DataConfig) -> AudioSpec:
     """What a folder's clips will be, as far as that is known without reading them all: classes, and the first rate."""
     listing = list_images(folder, SUFFIXES, "sound")
     keys = tuple(key for key, _ in listing.images)
-    described, _ = read_metadata(listing.metadata, listing.root, keys)
+    described, _ = read_metadata(listing.metadata, listing.root, keys, listing.captions)
     rate = config.rate
     for _, path in listing.images if rate is None else ():
         try:

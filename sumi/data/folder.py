@@ -44,7 +44,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
     """
     listing = list_images(folder)
     found = {key for key, _ in listing.images}
-    described, metadata_notes = read_metadata(listing.metadata, listing.root, found)
+    described, metadata_notes = read_metadata(listing.metadata, listing.root, found, listing.captions)
     missing = [
         Skipped(key, f"is described in {description.place}, but is not there")
         for key, description in described.items()
@@ -232,7 +232,7 @@ def captions_of(
     without = sum(not text for text in texts)
     if without == len(texts):
         return None, ()
-    return texts, (f"{without} of {len(texts)} {what}s have no text in the metadata",) if without else ()
+    return texts, (f"{without} of {len(texts)} {what}s have no caption",) if without else ()
 
 
 def keywords_of(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...], ...] | None:

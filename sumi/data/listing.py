@@ -13,18 +13,18 @@ A folder that holds nothing but ``train``, or whose only folder holds splits, st
 """
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from sumi.boundary.files import irregular
 from sumi.data.dataset import Skipped, escaped, few, folder_role
 from sumi.data.decode import SUFFIXES
-from sumi.data.metadata import METADATA, key_of
+from sumi.data.metadata import CAPTION_SUFFIXES, LONGEST_CAPTION, METADATA, key_of
 from sumi.errors import InputError
 
-_ARCHIVES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".parquet"})
+ARCHIVES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".parquet"})
 
 _OF_SYSTEMS: Final = frozenset(
     {"__MACOSX", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
@@ -36,7 +36,8 @@ _OF_SYSTEMS: Final = frozenset(
 class Listing:
     """The image files below ``root`` as (key, path), sorted by key, and the files that are no images.
 
-    ``metadata``: the files of descriptions, outermost folder first. ``empty``: folders in ``root`` without any image.
+    ``metadata``: the files of descriptions, outermost folder first; ``captions``: the text files that have an image's
+    name, by its key. ``empty``: folders in ``root`` without any image.
     """
 
     root: Path
@@ -44,6 +45,7 @@ class Listing:
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     metadata: tuple[Path, ...]
+    captions: Mapping[str, Path]
     empty: tuple[str, ...]
 
 
@@ -60,6 +62,7 @@ def list_images(folder: Path, suffixes: Collection[str] = SUFFIXES, what: str = 
     metadata = [file for place in reversed(above) for file in _first_metadata(place, _inside(place)[1])]
     images: dict[str, Path] = {}
     skipped: list[Skipped] = []
+    texts: dict[str, Path] = {}
     folders: set[str] = set()
     runs: list[str] = []
     for place, inside, names in _walk(root):
@@ -83,6 +86,9 @@ def list_images(folder: Path, suffixes: Collection[str] = SUFFIXES, what: str = 
                 images[key] = path
             else:
                 skipped.append(Skipped(key, reason))
+                texts |= {key: path} if path.suffix.lower() in CAPTION_SUFFIXES and _short(path) else {}
+    captions = _of_images(texts, images)
+    skipped = [item for item in skipped if texts.get(item.path) not in captions.values()]
     notes = [f"only {_shown(root, folder)} is read; {few(left)} left alone"] if left and root != folder else []
     notes += [f"only the training folders are read; {few(left)} left alone"] if left and root == folder else []
     notes += [f"run folders are left alone: {few(runs)}"] if runs else []
@@ -93,6 +99,7 @@ def list_images(folder: Path, suffixes: Collection[str] = SUFFIXES, what: str = 
         tuple(sorted(skipped, key=lambda item: item.path)),
         tuple(notes),
         tuple(metadata),
+        captions,
         tuple(sorted(name for name in folders if key_of(name) not in filled)),
     )
 
@@ -168,6 +175,21 @@ def _first_metadata(folder: Path, names: Sequence[str]) -> list[Path]:
     return [folder / name for name in METADATA if name in names and (folder / name).is_file()][:1]
 
 
+def _short(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= LONGEST_CAPTION
+
+
+def _without_suffix(key: str) -> str:
+    return str(PurePosixPath(key).with_suffix(""))
+
+
+def _of_images(texts: Mapping[str, Path], images: Collection[str]) -> dict[str, Path]:
+    """The text file of each image: 001.png.txt of 001.png where that is there, else 001.txt, else 001.caption."""
+    by_name = {_without_suffix(key): path for key, path in sorted(texts.items())}  # .txt comes last
+    found = {key: by_name.get(key) or by_name.get(_without_suffix(key)) for key in images}
+    return {key: path for key, path in found.items() if path is not None}
+
+
 def _unusable(path: Path, suffixes: Collection[str], what: str) -> str | None:
     """Why a file is no ``what`` that can be read, as far as its name and type show it; None where nothing does."""
     suffix = path.suffix.lower()
@@ -179,7 +201,7 @@ def _unusable(path: Path, suffixes: Collection[str], what: str) -> str | None:
         return f"is {found}, not a regular file"
     if path.name in METADATA:
         return "another file of descriptions beside it is read"
-    if suffix in _ARCHIVES:
+    if suffix in ARCHIVES:
         return f"{suffix} is an archive, which is not read; unpack it"
     if suffix not in suffixes:
         return f"{suffix or 'a file without suffix'} is no {what} format read here"

@@ -23,6 +23,7 @@ from sumi.data.dataset import Dataset, Progress
 from sumi.data.folder import load_folder, outline
 from sumi.data.idx import find_idx, load_idx
 from sumi.data.images import ImageSpec
+from sumi.data.listing import ARCHIVES
 from sumi.data.molecule_files import holds_molecules, load_molecules, outline_of_molecules
 from sumi.data.shards import load_shards, shards_in
 from sumi.data.spec import DataSpec, expect
@@ -110,6 +111,8 @@ def load(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
         raise InputError(f"data.source: {path} cannot be read ({error.strerror}); check the path") from error
     if not exists:
         raise InputError(f"data.source: {path} does not exist; check the path, or {nearest(config.source, BUILTIN)}")
+    if loader is None and path.suffix.lower() in ARCHIVES:
+        raise InputError(f"data.source: {path} is an archive, which is not read; unpack it, and give the folder")
     if loader is None:
         raise InputError(
             f"data.source: {path} is one file; give the folder of images, sound or idx files that holds it, a .npy or "

@@ -11,6 +11,9 @@ in any folder from the data folder down; its paths are relative to where it lies
     all others                                   values of the image where they are numbers, else not used
 
 A table's separator is the one of comma, semicolon, tab and | that is most frequent in its header.
+
+A text file of an image's own name, such as 001.txt of 001.png, holds its captions, one a line, where the metadata have
+none.
 """
 
 import csv
@@ -21,7 +24,7 @@ import re
 import unicodedata
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -33,6 +36,9 @@ METADATA: Final = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
 """The names of such files; of several in a folder the first is read."""
 FILE_COLUMNS: Final = ("file_name", "filename", "file", "image", "path")
 TEXT_COLUMNS: Final = ("text", "caption", "prompt", "description")
+CAPTION_SUFFIXES: Final = (".txt", ".caption")
+LONGEST_CAPTION: Final = 2**16
+"""In bytes; longer text files are no captions."""
 _LONGEST_NUMBER: Final = 300
 """In digits; longer ones are taken for text."""
 
@@ -65,18 +71,19 @@ def key_of(relative_path: str) -> str:
 
 
 def read_metadata(
-    files: Sequence[Path], root: Path, images: Container[str]
+    files: Sequence[Path], root: Path, images: Container[str], captions: Mapping[str, Path]
 ) -> tuple[dict[str, Description], tuple[str, ...]]:
     """The descriptions in ``files`` by the key of the image below ``root``, and notes on the columns.
 
-    ``images``: the keys that there are. Of two files that describe an image the later one counts. Raises InputError for
-    a line that cannot be read; the message names file and line.
+    ``images``: the keys that there are; ``captions``: the text file of each image that has one. Of two files that
+    describe an image the later one counts. Raises InputError for a line that cannot be read; the message names file and
+    line.
     """
     described: dict[str, Description] = {}
     notes: list[str] = []
     for path in files:
         own: dict[str, Description] = {}
-        captions: dict[str, None] = {}
+        columns: dict[str, None] = {}
         unused: dict[str, None] = {}
         for line in _lines(path):
             key = _key(path, line.file_name, root, images)
@@ -87,15 +94,36 @@ def read_metadata(
                 first = own[key].place.rsplit(", ", 1)[1]
                 raise InputError(f"{place}: {line.file_name} stands in {first} already; remove one of them")
             own[key] = line.description
-            captions |= dict.fromkeys(filter(None, [line.text_column]))
+            columns |= dict.fromkeys(filter(None, [line.text_column]))
             unused |= dict.fromkeys(line.unused)
         described |= own
-        for name in captions:
+        for name in columns:
             notes += [f"captions are read from {escaped(name)} in {path.name}"] if name != "text" else []
         if unused:
             used = f"captions are {', '.join(TEXT_COLUMNS)}; classes are label"
             notes.append(f"not used in {path.name}: {few([*unused])} ({used})")
+    texts = {key: path for key, path in captions.items() if key not in described or not described[key].text}
+    for key, path in texts.items():
+        found = described.get(key, Description(str(path), None, None))
+        described[key] = replace(found, text=_captions_in(path))
+    if texts:
+        notes.append(f"captions of {len(texts)} are read from text files of their names")
+    if len(captions) > len(texts):
+        notes.append(
+            f"{len(captions) - len(texts)} text files are not used: the metadata have captions for their images"
+        )
     return described, tuple(notes)
+
+
+def _captions_in(path: Path) -> str | None:
+    """The lines of a text file that are not blank."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8, as captions are; save it as UTF-8") from None
+    return "\n".join(filter(None, map(str.strip, text.splitlines()))) or None
 
 
 def _key(path: Path, file_name: str, root: Path, images: Container[str]) -> str | None:

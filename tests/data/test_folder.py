@@ -287,7 +287,7 @@ def test_metadata_gives_captions_and_classes(tmp_path: Path) -> None:
     assert whole.labels.tolist() == [0, 1, 1]
     assert whole.notes == (
         "not used in metadata.jsonl: licence (captions are text, caption, prompt, description; classes are label)",
-        "1 of 3 images have no text in the metadata",
+        "1 of 3 images have no caption",
     )
 
 
@@ -423,3 +423,33 @@ def test_memory_of_decoding_is_given_back(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(folder, "give_back", lambda: calls.append(1))
     read(tmp_path, size=8)
     assert calls == [1]
+
+
+def test_captions_stand_in_text_files_of_the_images_names(tmp_path: Path) -> None:
+    paint(tmp_path, "a.png", "b.png", "c.jpg", "d/e.png", "f.png", "g.png")
+    texts = {
+        "a.txt": "\ufeffa red square\r\n\r\n  a square \n",
+        "a.caption": "not this one",
+        "b.png.txt": "of its whole name",
+        "b.txt": "not this one either",
+        "c.txt": "not where the metadata have one",
+        "d/e.caption": "in a folder",
+        "f.txt": " \n",
+        "readme.txt": "of no image",
+        "g.txt": "x" * 70_000,
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    describe(tmp_path, {"file_name": "c.jpg", "text": "described"}, {"file_name": "b.png", "label": "one"})
+    whole = read(tmp_path)
+    assert whole.captions == ("a red square\na square", "of its whole name", "described", "in a folder", "", "")
+    assert "captions of 4 are read from text files of their names" in whole.notes
+    assert "2 of 6 images have no caption" in whole.notes
+    assert [item.path for item in whole.skipped] == ["a.caption", "b.txt", "g.txt", "readme.txt"]
+    assert any(note.startswith("1 text files are not used: the metadata have captions") for note in whole.notes)
+
+
+def test_a_caption_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    paint(tmp_path, "a.png", "b.png")
+    (tmp_path / "a.txt").write_bytes("Ærø".encode("latin-1"))
+    refusal(tmp_path, f"{tmp_path / 'a.txt'}: is not UTF-8, as captions are; save it as UTF-8")

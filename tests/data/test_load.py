@@ -55,6 +55,9 @@ def test_a_path_that_cannot_be_asked_for_is_refused() -> None:
 
 def test_a_single_file_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"a\.zip is an archive, which is not read; unpack it, and give the folder"):
+        load(DataConfig(str(tmp_path / "a.zip")))
     with pytest.raises(InputError, match="is one file; give the folder"):
         load(DataConfig(str(tmp_path / "a.png")))
 
