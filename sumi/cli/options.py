@@ -160,6 +160,18 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance-rescale", type=float, metavar="φ", help="0 to 1: keep the contrast (default: the run's)"
     )
+    parser.add_argument(
+        "--guidance-method",
+        choices=("cfg", "cfg++", "apg"),
+        help="cfg, cfg++ (its --guidance is 0 to 1) or apg (default: the run's)",
+    )
+    parser.add_argument(
+        "--guidance-parallel", type=float, metavar="η", help="of apg: what is left of the part along x̂_0 (default: 0)"
+    )
+    parser.add_argument("--guidance-norm", type=float, metavar="R", help="of apg: the largest change (default: any)")
+    parser.add_argument(
+        "--guidance-momentum", type=float, metavar="β", help="of apg: of the evaluation before (default: -0.5)"
+    )
     parser.add_argument("--negative", metavar="L", help="guide away from this class or text, instead of from none")
     parser.add_argument("--worse", metavar="RUN", help="guide away from this worse run (autoguidance)")
     parser.add_argument(

@@ -22,6 +22,10 @@ GUIDANCE: Final = {
     "guidance": "scale",
     "guidance_interval": "interval",
     "guidance_rescale": "rescale",
+    "guidance_method": "method",
+    "guidance_parallel": "parallel",
+    "guidance_norm": "norm",
+    "guidance_momentum": "momentum",
     "negative": "negative",
     "worse": "worse",
     "worse_checkpoint": "worse",
@@ -95,7 +99,11 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
         raise InputError("clip_scale: is that of a CLIP, and none is given; add --clip")
     if "interval" in given:
         given["interval"] = read_interval(options.guidance_interval)
-    if given.get("scale", own.scale) == 1:
+    method = given.get("method", own.method)
+    if method != "apg":
+        for name in (name for name in ("parallel", "norm", "momentum") if name in given):
+            raise InputError(f"guidance_{name}: is of apg alone; add --guidance-method apg")
+    if given.get("scale", own.scale) == 1 and method != "cfg++":
         needing = ("worse", "negative", "rescale", *(() if given.keys() & {"classifier", "clip"} else ("interval",)))
         for name in (name for name in needing if name in given):
             option = {"rescale": "guidance_rescale", "interval": "guidance_interval"}.get(name, name)
@@ -144,6 +152,10 @@ def about_guidance(model: DiffusionModel, options: argparse.Namespace, *, condit
             about["guidance_interval"] = "{:g},{:g}".format(*guidance.interval)
         if guidance.rescale:
             about["guidance_rescale"] = guidance.rescale
+        if guidance.method != "cfg":
+            about["guidance_method"] = guidance.method
+        if guidance.method == "apg":
+            about |= {f"guidance_{name}": getattr(guidance, name) for name in ("parallel", "norm", "momentum")}
         if guidance.negative is not None:
             about["negative"] = guidance.negative
     return about | given_of(options)

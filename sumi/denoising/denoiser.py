@@ -24,7 +24,8 @@ class Denoised:
     """A denoiser's prediction for x_t: ``clean`` is x̂_0 = E[x_0 | x_t]; ``alpha`` and ``sigma`` broadcast to x (N, …).
 
     ``clean_variance`` is Var(x_0 | x_t) of each element (a number, or a tensor that broadcasts to x), if the denoiser
-    knows it. The other views follow from x_t = alpha x̂_0 + sigma ε̂; they are singular where sigma = 0.
+    knows it. ``unguided``: the x̂_0 whose ε̂ is the noise of the next state (`sumi.guidance.renoising`); None: this one.
+    The other views follow from x_t = alpha x̂_0 + sigma ε̂; they are singular where sigma = 0.
     """
 
     clean: Tensor
@@ -32,6 +33,11 @@ class Denoised:
     alpha: Number
     sigma: Number
     clean_variance: Number | None = None
+    unguided: Tensor | None = None
+
+    def mapped(self, f: Callable[[Tensor], Tensor]) -> "Denoised":
+        """With f of x̂_0, and of the unguided one where there is one."""
+        return replace(self, clean=f(self.clean), unguided=None if self.unguided is None else f(self.unguided))
 
     @property
     def noise(self) -> Tensor:

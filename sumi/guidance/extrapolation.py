@@ -16,6 +16,8 @@ noise it reduces diversity, and at low noise it has no effect. Outside it the be
 φ brings the deviation of x̂_0 back to the better one's by that share (Lin et al. 2024, section 3.4, there for the
 network's output).
 
+`sumi.guidance.projection` and `sumi.guidance.renoising` are variants of it.
+
 The variance of x_0 is the better denoiser's, as in GLIDE (Nichol et al. 2022), since an extrapolation has none.
 """
 
@@ -100,12 +102,21 @@ class Extrapolation:
             case float(0.0):
                 return self.worse(x_t, now)
         better, worse = self.better(x_t, now), self.worse(x_t, now)
-        clean = better.clean + expand(scale - 1, x_t) * (better.clean - worse.clean)
-        if self.rescale:
-            before, after = (x.flatten(1).std(1, correction=0) for x in (better.clean, clean))
-            ratio = torch.where(after > 0, before / after, 1.0)
-            clean = clean * expand(self.rescale * ratio + (1 - self.rescale), clean)
-        return replace(better, clean=clean)
+        clean = better.clean + expand(scale - 1, x_t) * self.difference(better.clean, worse.clean, now)
+        return replace(better, clean=self.rescaled(clean, better.clean))
+
+    def difference(self, better: Tensor, worse: Tensor, now: NoiseLevel) -> Tensor:
+        """What is added w - 1 times to x̂_0(better)."""
+        del now
+        return better - worse
+
+    def rescaled(self, clean: Tensor, better: Tensor) -> Tensor:
+        """x̂_0 with its deviation brought back."""
+        if not self.rescale:
+            return clean
+        before, after = (x.flatten(1).std(1, correction=0) for x in (better, clean))
+        ratio = torch.where(after > 0, before / after, 1.0)
+        return clean * expand(self.rescale * ratio + (1 - self.rescale), clean)
 
 
 def _alike(a: Schedule, b: Schedule) -> bool:

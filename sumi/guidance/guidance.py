@@ -18,8 +18,10 @@ from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance, NoisyClassifier
 from sumi.guidance.clip import ClipGuide, clip_guided
 from sumi.guidance.extrapolation import ALWAYS, Extrapolation, Interval
+from sumi.guidance.projection import Projected
+from sumi.guidance.renoising import PlusPlus
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
-from sumi.sampling.sampler import Guidance, Sampling, Threshold
+from sumi.sampling.sampler import PLUS_PLUS, Guidance, Sampling, Threshold
 
 
 def guided(
@@ -41,6 +43,8 @@ def guided(
     if own is not None and guidance.classifier is not None and not _knows(network, "labels"):
         own = own.without("labels") or None  # they are for the classifier alone
     denoiser = _extrapolated(network, own, guidance, names, shape)
+    if guidance.method == PLUS_PLUS and (guidance.classifier is not None or guidance.clip is not None):
+        raise InputError("guidance.method: cfg++ renoises without a condition, not without a classifier or a CLIP")
     if guidance.classifier is not None:
         denoiser = _by_classifier(denoiser, condition, guidance, len(names))
     if guidance.clip is not None:
@@ -82,7 +86,7 @@ def _extrapolated(
         return network
     elif guidance.negative is not None:
         worse = bound(network, Condition(condition, **_unwanted(network, condition, guidance.negative, names)))
-    elif guidance.scale == 1:
+    elif not guidance.extrapolates:
         return better
     else:
         if network.conditioner is not None and network.conditioner.always:
@@ -90,7 +94,14 @@ def _extrapolated(
                 f"guidance.scale: {guidance.scale:g} needs a model also trained without its condition; give 1"
             )
         worse = network
-    return Extrapolation(better, worse, guidance.scale, _interval(guidance), guidance.rescale)
+    parts = better, worse, guidance.scale, _interval(guidance), guidance.rescale
+    match guidance.method:
+        case "cfg":
+            return Extrapolation(*parts)
+        case "cfg++":
+            return PlusPlus(*parts)
+        case "apg":
+            return Projected(*parts, guidance.parallel, guidance.norm, guidance.momentum)
 
 
 def _unwanted(network: NetworkDenoiser, condition: Condition, negative: str, names: Sequence[str]) -> Condition:
@@ -124,6 +135,8 @@ def _with_scale(network: NetworkDenoiser, condition: Condition, guidance: Guidan
     """The condition with the scale of guidance, which such a network is given instead of a second evaluation."""
     if guidance.negative is not None:
         raise InputError("guidance.negative: this model has learned guidance away from no class; leave it out")
+    if guidance.method != "cfg":
+        raise InputError(f"guidance.method: this model has learned cfg, and {guidance.method} it cannot; leave it out")
     if GUIDANCE in condition or network.conditioner is None:
         return condition
     rows = range(max(condition.sizes()))

@@ -1,6 +1,6 @@
 """Thresholding: keeping x̂_0 where the data can be."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -29,10 +29,12 @@ class DynamicThreshold:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        denoised = self.denoiser(x_t, t)
-        size = denoised.clean.abs().flatten(1).quantile(self.percentile, dim=1).clamp(min=1.0)
-        s = size.reshape(-1, *(1,) * (x_t.ndim - 1))
-        return replace(denoised, clean=denoised.clean.clamp(-s, s) / s)
+        return self.denoiser(x_t, t).mapped(self._scaled)
+
+    def _scaled(self, clean: Tensor) -> Tensor:
+        size = clean.abs().flatten(1).quantile(self.percentile, dim=1).clamp(min=1.0)
+        s = size.reshape(-1, *(1,) * (clean.ndim - 1))
+        return clean.clamp(-s, s) / s
 
 
 @dataclass(frozen=True)
@@ -48,5 +50,4 @@ class StaticThreshold:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        denoised = self.denoiser(x_t, t)
-        return replace(denoised, clean=denoised.clean.clamp(self.low, self.high))
+        return self.denoiser(x_t, t).mapped(lambda clean: clean.clamp(self.low, self.high))

@@ -14,7 +14,7 @@ Var(x_0 | x_t), if the denoiser gives it, is the same mean.
 An image's condition applies to each of its windows; an image in the condition is cut like the image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import pi
 
@@ -133,8 +133,10 @@ class Tiled:
         variance = denoised.clean_variance
         if isinstance(variance, Tensor):
             variance = tiling.blend(variance.expand_as(windows))
-        clean = tiling.blend(denoised.clean)
-        return Denoised(clean, x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
+        blended = denoised.mapped(tiling.blend)
+        return replace(
+            blended, x_t=x_t, alpha=expand(now.alpha, x_t), sigma=expand(now.sigma, x_t), clean_variance=variance
+        )
 
 
 def tiling_of(shape: tuple[int, int, int], size: tuple[int, int], factor: int = 1) -> Tiling:

@@ -127,6 +127,10 @@ def build_method(
 Threshold = Literal["none", "static", "dynamic"]
 """What keeps x̂_0 in [-1, 1]: nothing, a clamp, or a scale of its own for each sample (`sumi.guidance.thresholding`)."""
 
+GuidanceMethod = Literal["cfg", "cfg++", "apg"]
+"""Extrapolation (`sumi.guidance.extrapolation`), `sumi.guidance.renoising`, or `sumi.guidance.projection`."""
+PLUS_PLUS: Final = "cfg++"
+
 _GRIDS = (NATURAL, *TIME_GRIDS)
 
 
@@ -145,8 +149,9 @@ class Guidance:
     ``negative``: a class to guide away from, instead of from no class. ``worse``: a worse denoiser to guide away from:
     a run folder, a model of one, or a `NetworkDenoiser`. ``classifier``: a run folder of a noisy classifier, a model of
     one, or a `NoisyClassifier`. ``clip``: a run folder of a CLIP, or a model of one, which guides towards the prompt.
-    ``interval`` holds for all kinds of guidance. Raises InputError for values out of
-    range, and for both a negative class and a worse denoiser.
+    ``interval`` holds for all kinds of guidance, ``method`` for those with a ``scale``, which is λ of cfg++;
+    ``parallel``, ``norm`` and ``momentum`` are of apg alone. Raises InputError for values out of range, and for both a
+    negative class and a worse denoiser.
     """
 
     shorthand: ClassVar[str] = "scale"
@@ -166,9 +171,13 @@ class Guidance:
     worse: object = field(default=None, metadata={"stored": False})
     classifier: object = field(default=None, metadata={"stored": False})
     clip: object = field(default=None, metadata={"stored": False})
+    method: GuidanceMethod = field(default="cfg", metadata={"help": "cfg, cfg++ (its scale is λ, 0 to 1) or apg"})
+    parallel: float = field(default=0.0, metadata={"help": "of apg: what is left of the part along x̂_0, 0 to 1 (η)"})
+    norm: float | None = field(default=None, metadata={"help": "of apg: the largest length of a change (r); none: any"})
+    momentum: float = field(default=-0.5, metadata={"help": "of apg: of the evaluation before, -1 to 1 (β)"})
 
     def __post_init__(self) -> None:
-        for name in ("scale", "rescale", "classifier_scale", "clip_scale"):
+        for name in ("scale", "rescale", "classifier_scale", "clip_scale", "parallel", "momentum"):
             object.__setattr__(self, name, real(f"guidance.{name}", getattr(self, name)))
         if self.interval is not None:
             object.__setattr__(self, "interval", _interval(self.interval))
@@ -176,6 +185,34 @@ class Guidance:
             raise InputError(f"guidance.rescale: {self.rescale} is not between 0 and 1; 0 is none")
         if self.negative is not None and self.worse is not None:
             raise InputError("guidance.negative: worse is given too, and both say what to guide away from; give one")
+        if self.method not in get_args(GuidanceMethod):
+            known = get_args(GuidanceMethod)
+            raise InputError(f"guidance.method: there is no {self.method!r}; {nearest(str(self.method), known)}")
+        if self.method == PLUS_PLUS and not 0 <= self.scale <= 1:
+            raise InputError(f"guidance.scale: {self.scale:g} is out of range; that of cfg++ is 0 to 1, such as 0.6")
+        if self.norm is not None:
+            object.__setattr__(self, "norm", real("guidance.norm", self.norm))
+        check_projection(self.parallel, self.norm, self.momentum)
+
+    @property
+    def extrapolates(self) -> bool:
+        """Whether it needs a second denoiser besides the one that is guided."""
+        return self.scale != 1 or self.method == PLUS_PLUS
+
+    @property
+    def has_ode(self) -> bool:
+        """Whether more steps come nearer to the end of an ODE, as an estimate of its distance needs."""
+        return not self.extrapolates or self.method == "cfg" or (self.method == "apg" and self.momentum == 0)
+
+
+def check_projection(parallel: float, norm: float | None, momentum: float) -> None:
+    """Raises InputError for numbers that cannot be."""
+    if norm is not None and not norm > 0:
+        raise InputError(f"guidance.norm: {norm:g} is not positive; leave it out for any length")
+    if not -1 < momentum < 1:
+        raise InputError(f"guidance.momentum: {momentum:g} is not between -1 and 1; the paper's values are -0.75 to 0")
+    if not 0 <= parallel <= 1:
+        raise InputError(f"guidance.parallel: {parallel:g} is not between 0 (left out) and 1 (all of it)")
 
 
 def _interval(given: object) -> tuple[float, float]:

@@ -98,7 +98,8 @@ def test_the_options_are_those_that_are_promised() -> None:
         "--device",
         "--out",
     ]
-    guidance = ["--guidance-interval", "--guidance-rescale", "--negative", "--worse", "--worse-checkpoint"]
+    guidance = [*("--guidance-method", "--guidance-parallel", "--guidance-norm", "--guidance-momentum")]
+    guidance += ["--guidance-interval", "--guidance-rescale", "--negative", "--worse", "--worse-checkpoint"]
     guidance += ["--classifier", "--classifier-scale", "--clip", "--clip-scale", "--threshold"]
     restoration += ["--prompt", "--no-fit", *guidance, *common]
     assert options == {

@@ -15,6 +15,8 @@ from sumi.conditioning.condition import Condition
 from sumi.errors import InputError
 from sumi.guidance.classifier import ClassifierGuidance
 from sumi.guidance.extrapolation import Extrapolation, Interval
+from sumi.guidance.projection import Projected
+from sumi.guidance.renoising import PlusPlus
 from sumi.guidance.thresholding import DynamicThreshold, StaticThreshold
 from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
@@ -23,6 +25,8 @@ from sumi.sampling.sampler import Guidance
 from tests.tiny_models import class_model, differ, new_classifier
 
 LABELS = torch.tensor([1, 1, 2])
+APG = ["--label", "cat", "--guidance-method", "apg"]
+PLUS = ["--label", "cat", "--guidance-method", "cfg++", "--guidance", "0.5"]
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +138,25 @@ def test_autoguidance_needs_no_label(folder: Path) -> None:
     torch.testing.assert_close(found.denoiser(x, 0.5).clean, 1.5 * a - 0.5 * b, rtol=1e-4, atol=1e-4)
 
 
+def test_methods_are_the_papers_parts_and_only_samples_are_renoised(folder: Path) -> None:
+    """What each is made of; λ of CFG++ is 1 without being none, and nothing but samples takes it."""
+    model, x = class_model(folder), torch.zeros(3, 1, 8, 8)
+    apg = inside(model, Guidance(4.0, method="apg", parallel=0.2, norm=3.0, momentum=-0.25))
+    assert isinstance(apg, Projected)
+    assert (apg.scale, apg.parallel, apg.norm, apg.momentum) == (4.0, 0.2, 3.0, -0.25)
+    plus = inside(model, Guidance(1.0, method="cfg++"))
+    assert isinstance(plus, PlusPlus)
+    unconditional = model.sample(2, threshold="none")
+    none = model.sample(2, label="cat", guidance=Guidance(0.0, method="cfg++"), threshold="none")
+    assert torch.equal(none, unconditional)
+    assert differ(model.sample(2, label="cat", guidance=Guidance(1.0, method="cfg++")), model.sample(2, label="cat"))
+    given = {"label": "cat", "guidance": Guidance(0.5, method="cfg++")}
+    with pytest.raises(InputError, match=r"guidance.method: cfg\+\+ leads only from noise to data"):
+        model.invert(x, **given)
+    with pytest.raises(InputError, match=r"guidance.method: cfg\+\+ is of samples alone"):
+        model.inpaint(x[0], torch.arange(64).view(8, 8) < 9, 1, **given)
+
+
 def test_the_command_line_guides_and_each_file_says_how(folder: Path, tmp_path: Path) -> None:
     condition, out = str(folder / "told"), tmp_path / "out"
     by = ["--classifier", str(folder / "classifier"), "--classifier-scale", "3", "--guidance-interval", "0.3,5"]
@@ -146,6 +169,9 @@ def test_the_command_line_guides_and_each_file_says_how(folder: Path, tmp_path: 
     assert main(["sample", condition, "-n", "1", "--label", "cat", *worse, "--out", str(tmp_path / "worse")]) == 0
     negative = ["--negative", "fox", "--guidance-rescale", "0.7"]
     assert main(["sample", condition, "-n", "1", "--label", "cat", *negative, "--out", str(tmp_path / "negative")]) == 0
+    assert main(["sample", condition, "-n", "1", *APG, "--guidance", "4", "--out", str(tmp_path / "apg")]) == 0
+    about = json.loads(Image.open(tmp_path / "apg" / "00000.png").text["sumi"])
+    assert (about["guidance_method"], about["guidance"], about["guidance_momentum"]) == ("apg", 4.0, -0.5)
     plain = str(folder / "plain")
     assert main(["sample", plain, "-n", "1", "--label", "cat", *by[:2], "--out", str(tmp_path / "plain")]) == 0
 
@@ -171,6 +197,16 @@ def test_the_command_line_guides_and_each_file_says_how(folder: Path, tmp_path: 
         (["--guidance", "2"], "--guidance: guides towards a condition, and none is given; give a label"),
         (["--label", "cat", "--guidance", "nan"], "--guidance: nan is not a finite number"),
         (["--label", "cat", "--guidance-rescale", "2"], "--guidance-rescale: 2.0 is not between 0 and 1"),
+        (["--label", "cat", "--guidance-method", "cfg++"], "--guidance: 2 is out of range; that of cfg++ is 0 to 1"),
+        (["--label", "cat", "--guidance-norm", "2"], "--guidance-norm: is of apg alone; add --guidance-method apg"),
+        ([*APG, "--guidance-momentum", "1"], "--guidance-momentum: 1 is not between -1 and 1"),
+        ([*APG, "--error", "0.1", "--solver", "adams"], "--error: the momentum of apg depends on the number of steps"),
+        ([*PLUS, "--error", "0.1", "--solver", "adams"], "--error: cfg++ depends on the number"),
+        ([*PLUS, "--solver", "langevin"], "--guidance-method: cfg++ changes the steps of an ODE's or SDE's solver"),
+        (
+            [*PLUS, "--classifier", "{}/classifier"],
+            "--guidance-method: cfg++ renoises without a condition, not without a classifier or a CLIP",
+        ),
     ],
 )
 def test_impossible_guidance_is_refused_in_a_line(folder: Path, options: list[str], answer: str, capsys) -> None:

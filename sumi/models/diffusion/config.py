@@ -213,14 +213,14 @@ class DiffusionSettings(SystemConfig, ABC):
 
     def _check_conditioning(self) -> None:
         """Guidance needs a network that was also trained without its conditions."""
-        names, scale = [condition.name for condition in self.conditioning], self.sampling.guidance.scale
+        names, guidance = [condition.name for condition in self.conditioning], self.sampling.guidance
         if len(set(names)) != len(names):
             raise InputError(f"conditioning: {','.join(names)} names one twice; give each once")
         if self.conditioning and self.parameterization == PredictEnergy():
             raise InputError("conditioning: parameterization=energy takes none; set conditioning=none")
-        if any(not condition.dropout for condition in self.conditioning) and scale != 1:
+        if any(not condition.dropout for condition in self.conditioning) and guidance.extrapolates:
             raise InputError(
-                f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {scale} "
+                f"conditioning.dropout: 0 learns nothing unconditional, which guidance = {guidance.scale} "
                 "needs; set sampling.guidance=1, or a dropout such as 0.1"
             )
 

@@ -22,6 +22,7 @@ from sumi.data.audio import AudioSpec
 from sumi.data.items import Items
 from sumi.denoising.denoiser import CountingDenoiser, Denoiser
 from sumi.errors import InputError
+from sumi.guidance.renoising import renoised_unguided
 from sumi.models.diffusion import restoration
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.sound import restore_sound
@@ -32,7 +33,7 @@ from sumi.operators.linear import AnyOperator
 from sumi.randomness import Purpose, SampleNoise, normal
 from sumi.sampling.inversion import REVERSIBLE, invert, slerp
 from sumi.sampling.sample import Callback, sample
-from sumi.sampling.sampler import LEAST_STD, TUNED, Method, Sampling, SamplingOptions, find_solver
+from sumi.sampling.sampler import LEAST_STD, PLUS_PLUS, TUNED, Method, Sampling, SamplingOptions, find_solver
 from sumi.sampling.sdedit import rest_of, spread
 from sumi.sampling.solvers.solver import Noise
 from sumi.sampling.stated_error import MOST_STEPS, Stated, on_grid, refuse_unstated, sample_to
@@ -164,6 +165,13 @@ class DiffusionModel(TrainedDenoiser):
         how = method_in(None)
         if sampling.error is not None:
             refuse_unstated(how.name, how.solver)
+            if not sampling.guidance.has_ode:
+                own = "cfg++" if sampling.guidance.method == PLUS_PLUS else "the momentum of apg"
+                raise InputError(f"error: {own} depends on the number of steps, so there is no end to be near to")
+        if sampling.guidance.method == PLUS_PLUS:
+            if wrap is not None or method is not None:
+                raise InputError("guidance.method: cfg++ is of samples alone; give cfg or apg")
+            how = replace(how, solver=renoised_unguided(how.name, how.solver))
             if callback is not None:
                 raise InputError("callback: follows one grid, and error takes several; give steps")
         x = None if x is None else finite("x", x)
@@ -290,6 +298,8 @@ class DiffusionModel(TrainedDenoiser):
         self.gaussian_denoiser()
         conditioned = any(v is not None for v in (label, prompt, condition))
         sampling = self._sampling(options, conditioned=conditioned)
+        if sampling.guidance.method == PLUS_PLUS:
+            raise InputError("guidance.method: cfg++ leads only from noise to data; give cfg or apg")
         given = self.condition_of(range(n), label, condition, sampling.guidance, prompt)
         found = []
         for rows, denoiser_of in self._batches(n, given, size, batch_size, sampling, progress):

@@ -312,7 +312,7 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
 
     def _how_guided(self) -> str:
         usual = self.config.sampling.guidance
-        words = f"guidance {usual.scale:g}"
+        words = f"{'guidance' if usual.method == 'cfg' else usual.method} {usual.scale:g}"
         if usual.interval is not None:
             low, high = usual.interval
             words += f" at sigma/alpha from {low:g} to {high:g}"
