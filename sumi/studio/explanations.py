@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from sumi.models.diffusion.model import DiffusionModel
 
-POINTS: Final = 121
-"""Of a schedule's curves."""
 _one_at_a_time = threading.Lock()
 
 
@@ -65,19 +63,6 @@ def _cut(x: "Tensor", model: "DiffusionModel") -> "Tensor":
     """The top left corner of the model's size; a picture is larger only where it was enlarged."""
     _, height, width = model.images.shape
     return x[..., :height, :width]
-
-
-def schedule_of(model: "DiffusionModel") -> dict[str, list[Any]]:
-    """alpha, sigma and the log-SNR of its schedule along t; None where they are not finite."""
-    import torch
-
-    from sumi.process.schedule import noise_level
-
-    t = torch.linspace(0, 1, POINTS, dtype=torch.float64)
-    level = noise_level(model.network_denoiser.schedule, t)
-    curves = {"t": t, "alpha": level.alpha, "sigma": level.sigma, "log_snr": level.log_snr}
-    plain = {name: torch.as_tensor(values).expand(POINTS).tolist() for name, values in curves.items()}
-    return {name: [v if abs(v) < 1e30 else None for v in values] for name, values in plain.items()}
 
 
 CLOUDS: Final = ("ring-of-8", "swiss-roll")

@@ -8,6 +8,7 @@ FOLDER/
   queue/             of each training the configuration, which `sumi train` reads, and what it printed
   runs/              the run folders of trainings
   doctor/            what `sumi doctor` found
+  compared/KEY/      solvers of a model compared, as `sumi compare` writes it
   .lock              held by the studio that is open
 
 A picture has one name everywhere: ID/INDEX of what was made, up/HASH of an upload.
@@ -65,7 +66,7 @@ class StudioFolder:
         self.path = path
         self.history_file, self.queue_file = path / "history.json", path / "queue.json"
         self.pictures, self.uploads, self.queue = path / "pictures", path / "uploads", path / "queue"
-        self.runs, self.doctor = path / "runs", path / "doctor"
+        self.runs, self.doctor, self.compared = path / "runs", path / "doctor", path / "compared"
         self._writing = threading.Lock()
 
     @contextmanager

@@ -1,7 +1,7 @@
 """Work that takes seconds, one after the other: torch takes all cores for each.
 
 A job is a function of itself. It calls `Job.check` often, which ends it once it is cancelled, and `Job.show` with a
-preview, of which at most `PREVIEWS` a second become events.
+preview, or `Job.counted`; at most `PREVIEWS` a second become events.
 """
 
 import secrets
@@ -48,16 +48,24 @@ class Job:
         if self.cancelled.is_set():
             raise Cancelled("cancelled")
 
-    def counted(self, done: int, total: int) -> None:
-        """How far it is, in steps of its own."""
+    def counted(self, done: int, total: int, what: str = "") -> None:
+        """How far it is, in steps of its own, and what it does, where no preview shows it. Raises Cancelled."""
         self.check()
         self.done, self.total = done, total
+        if what and self._due():
+            self.emit("progress", {"id": self.id, "what": what, "done": done, "total": total})
+
+    def _due(self) -> bool:
+        """Whether it is time for a page to see something new."""
+        now = time.monotonic()
+        due = now >= self._next
+        self._next = now + 1 / PREVIEWS if due else self._next
+        return due
 
     def show(self, preview: Callable[[], bytes]) -> None:
         """A new preview, which is made only where it will be seen. Raises Cancelled."""
         self.check()
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + 1 / PREVIEWS
+        if self._due():
             self.preview = preview()
             self.emit("preview", {"id": self.id, "done": self.done, "total": self.total})
 

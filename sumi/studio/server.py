@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from sumi.boundary.config import from_json, parse_json
 from sumi.errors import InputError, SumiError
-from sumi.studio.explanations import Noising, plane_of, schedule_of
+from sumi.studio.comparing import Comparing
+from sumi.studio.explanations import Noising, plane_of
 from sumi.studio.jobs import Full, Job
 from sumi.studio.making import Making
 from sumi.studio.models import file_of, log_of, sheet_of, shown_of
@@ -72,6 +73,9 @@ class Pages:
             Route("/api/trainings/{id}/samples/{name}", self.training_sample),
             Route("/doctor/{id}/{name}", self.doctor),
             Route("/api/models/{key}/schedule", self.schedule),
+            Route("/api/models/{key}/solvers", self.solvers),
+            Route("/api/compare", self.compare, methods=["POST"]),
+            Route("/api/schedule", self.draw, methods=["POST"]),
             Route("/api/noising", self.noising, methods=["POST"]),
             Route("/api/plane/{cloud}/{schedule}", self.plane),
             Route("/api/runs/{key}/log", self.log),
@@ -190,8 +194,24 @@ class Pages:
         return FileResponse(file)
 
     async def schedule(self, request: Request) -> Response:
+        from sumi.studio.schedules import curves
+
         key = request.path_params["key"]
-        return JSONResponse(await run_in_threadpool(lambda: schedule_of(self.studio.models.load(key))))
+        found = await run_in_threadpool(lambda: curves(self.studio.models.load(key).network_denoiser.schedule))
+        return JSONResponse(found)
+
+    async def draw(self, request: Request) -> Response:
+        from sumi.studio.schedules import Drawing
+
+        drawing = from_json(Drawing, await body_of(request))
+        return JSONResponse(await run_in_threadpool(self.studio.draw, drawing))
+
+    async def solvers(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self.studio.compared, request.path_params["key"]))
+
+    async def compare(self, request: Request) -> Response:
+        job = await run_in_threadpool(self.studio.compare, from_json(Comparing, await body_of(request)))
+        return JSONResponse({"id": job.id}, 202)
 
     async def noising(self, request: Request) -> Response:
         noising = from_json(Noising, await body_of(request))

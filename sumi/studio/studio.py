@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sumi.boundary.config import to_json
 from sumi.errors import InputError
+from sumi.studio.comparing import Comparing, compared_in
 from sumi.studio.events import Events
 from sumi.studio.explanations import Noising
 from sumi.studio.folder import Made, StudioFolder
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sumi.models.diffusion.model import DiffusionModel
+    from sumi.studio.schedules import Drawing
 
 
 class Studio:
@@ -52,13 +54,20 @@ class Studio:
         }
 
     def choices(self) -> dict[str, Any]:
-        """What can be trained, and on what."""
+        """What can be trained, and on what; which schedules can be drawn, and which solvers compared."""
         from sumi.data.builtin import BUILTIN
+        from sumi.evaluation.solvers import DEFAULT_SOLVERS
         from sumi.recipes import RECIPES
+        from sumi.studio.schedules import edited
 
         titles = {name: (sys.modules[recipe.__module__].__doc__ or name) for name, recipe in RECIPES.items()}
         recipes = [{"name": name, "title": title.splitlines()[0]} for name, title in titles.items()]
-        return {"data": [*self.own_data, *BUILTIN], "recipes": recipes}
+        return {
+            "data": [*self.own_data, *BUILTIN],
+            "recipes": recipes,
+            "schedules": edited(),
+            "solvers": DEFAULT_SOLVERS,
+        }
 
     def source_of(self, data: str) -> str:
         """Where data of the list are. Raises InputError for any other."""
@@ -79,6 +88,26 @@ class Studio:
         file = None if noising.picture is None else self.folder.picture(noising.picture)
         return noising.row(self.models.load(noising.model), file)
 
+    def draw(self, drawing: "Drawing") -> dict[str, Any]:
+        """A schedule's curves, and a picture in its noise. Raises InputError."""
+        return drawing.drawn(None if drawing.picture is None else self.folder.picture(drawing.picture))
+
+    def compared(self, key: str) -> dict[str, Any]:
+        """The newest comparison of solvers of a run, of the studio or of `sumi compare`. Raises InputError."""
+        return compared_in(self.folder.compared / self.models.find(key).key, self.models.folder(key).compare)
+
+    def compare(self, comparing: Comparing) -> Job:
+        """Let solvers be compared. Raises InputError for a model that is not there, and Full."""
+        run = self.models.find(comparing.model)
+
+        def work(job: Job) -> Mapping[str, Any]:
+            def count(what: str, done: int, total: int) -> None:
+                job.counted(done, total, what)
+
+            return comparing.compare(self.models.load(run.key), self.folder.compared / run.key, count)
+
+        return self.jobs.submit(Job("compare", {"model": run.key, "command": comparing.command(run.path)}, work))
+
     def examine(self, recipe: Recipe) -> Job:
         """Let `sumi.check.doctor` look at data and recipe; its findings come as lines of the job. Raises Full."""
         source = self.source_of(recipe.data)
@@ -89,8 +118,7 @@ class Studio:
             out, facts = self.folder.doctor / job.id, dict[str, Any]()
 
             def count(what: str, done: int, total: int) -> None:
-                del what
-                job.counted(done, total)
+                job.counted(done, total, what)
 
             findings = examine(source, recipe.recipe, settings=recipe.settings, out=out, progress=count)
             for finding in findings:

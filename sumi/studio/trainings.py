@@ -37,7 +37,8 @@ CHECKED: Final = 4
 """How often it measures its loss on held-out images, at least."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SETTING: Final = re.compile(
-    r"(?!training\.tracker)(training|network)(\.[a-z_0-9]+)*=[A-Za-z0-9_.,+-]{1,64}|data\.size=[0-9x]{1,9}"
+    r"(?!training\.tracker)(training|network)(\.[a-z_0-9]+)*=[A-Za-z0-9_.,+-]{1,64}"
+    r"|schedule(\.[a-z_]+)?=[A-Za-z0-9_.,+-]{1,64}|data\.size=[0-9x]{1,9}"
 )
 """Settings that name no file and send nothing anywhere."""
 
@@ -53,7 +54,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for setting in self.settings:
             if not _SETTING.fullmatch(setting):
-                raise InputError(f"settings: {setting[:80]!r} is none of network, training or data.size; leave it out")
+                raise InputError(
+                    f"settings: {setting[:80]!r} is none of network, training, schedule, data.size; leave it out"
+                )
         if len(self.settings) > 40:
             raise InputError(f"settings: are {len(self.settings)}; give 40 or fewer")
 

@@ -1,5 +1,6 @@
 """What the studio shows of runs, and of a picture in noise."""
 
+import base64
 import io
 import json
 
@@ -8,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from sumi.evaluation import solvers
 from sumi.process.schedule import noise_level
+from sumi.process.schedules import LinearBeta
 from sumi.randomness import Purpose, normal
-from sumi.studio.models import file_of, log_of
+from sumi.studio.models import file_of, log_of, sheet_of
 from sumi.training.run_folder import RunFolder
 from tests.studio.conftest import made
 
@@ -101,3 +104,60 @@ def test_checks_of_a_log_have_the_loss_by_noise_level_and_copies(tmp_path) -> No
     assert {name: found[name] for name in ("step", "copies", "samples")} == {"step": 5, "copies": 1, "samples": 16}
     assert found["held_out"][0] == [-4.0, 0.9, pytest.approx(0.9 - 0.196), pytest.approx(0.9 + 0.196)]
     assert found["held_out"][1][:2] == [2.0, 0.1]
+
+
+def test_an_edited_schedule_has_its_own_curves_and_noises_a_picture(page) -> None:
+    found = page.post("/api/schedule", json={"schedule": {"type": "linear", "beta_end": 0.05}}).json()
+    schedule = LinearBeta(beta_end=0.05).build()
+    assert found["alpha_bar"][60] == pytest.approx(float(schedule.alpha(torch.tensor(0.5))) ** 2)
+    assert found["log_snr"][60] == pytest.approx(float(schedule.log_snr(torch.tensor(0.5))))
+    frames = np.stack(np.split(np.asarray(Image.open(io.BytesIO(base64.b64decode(found["row"])))), 8, axis=1))
+    with Image.open(sheet_of("characters")) as sheet:
+        sample = sheet.convert("RGB").crop((0, 0, 192, 192)).resize((64, 64), Image.Resampling.LANCZOS)
+    assert np.array_equal(frames[0], np.asarray(sample))
+    away = np.abs(frames - frames[0].astype(float)).mean((1, 2, 3))
+    assert (np.diff(away[:4]) > 0).all()
+    for schedule, words in (
+        ({"type": "learned"}, "cannot be drawn"),
+        ({"type": "linear", "steps": 20_000}, "too many"),
+    ):
+        answer = page.post("/api/schedule", json={"schedule": schedule})
+        assert words in answer.json()["error"]
+
+
+def test_every_schedule_of_the_list_can_be_drawn_from_end_to_end_of_its_ranges(page) -> None:
+    for one in page.get("/api/choices").json()["schedules"]:
+        assert all(part["low"] <= part["value"] <= part["high"] for part in one["parameters"]), one
+        for end in ("low", "high"):
+            edited = {part["name"]: part[end] for part in one["parameters"]}
+            answer = page.post("/api/schedule", json={"schedule": {"type": one["name"], **edited}})
+            assert answer.status_code == 200, (one, answer.text)
+
+
+def test_solvers_are_compared_as_the_command_does(studio, page, finished, monkeypatch) -> None:
+    monkeypatch.setattr(solvers, "REFERENCE_STEPS", 50)
+    request = {"model": "digits", "solvers": ["ddim", "ddpm"], "evaluations": [2, 4], "n": 2}
+    assert page.get("/api/models/digits/solvers").json() == {}
+    job = finished(page.post("/api/compare", json=request).json()["id"])
+    assert job["state"] == "done", job["message"]
+    rows = job["result"]["rows"]
+    assert [(row["solver"], row["evaluations"], row["median"] is None) for row in rows] == [
+        ("ddim", 2, False),
+        ("ddim", 4, False),
+        ("ddpm", 2, True),
+        ("ddpm", 4, True),
+    ]
+    assert rows[0]["median"] > rows[1]["median"] > 0
+    assert page.get("/api/models/digits/solvers").json() == job["result"]
+    expected = "sumi compare digits --steps 2,4 -n 2 --solvers ddim,ddpm --seed 0"
+    assert job["about"]["command"] == expected
+    direct = solvers.compare(studio.models.load("digits"), ("ddim",), (2,), n=2)
+    assert rows[0]["median"] == direct.rows[0].median
+    for change, words in (
+        ({"evaluations": [0]}, "out of range"),
+        ({"n": 4000}, "too large"),
+        ({"model": "x"}, "no 'x'"),
+    ):
+        answer = page.post("/api/compare", json={**request, **change})
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]

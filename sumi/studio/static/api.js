@@ -12,6 +12,12 @@ async function answer(response) {
 
 export const get = async (path) => answer(await fetch(path));
 
+// What can be trained, drawn and compared; read once.
+export async function choices(shared) {
+  shared.choices ??= get("/api/choices");
+  return shared.choices;
+}
+
 export const post = async (path, value = {}) =>
   answer(
     await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) }),
@@ -42,7 +48,7 @@ const tell = (name, data) => {
 
 export function listen(after) {
   const source = new EventSource(`/api/events?after=${after}`);
-  for (const name of ["job", "preview", "line", "made", "forgotten", "queue", "log", "reset"])
+  for (const name of ["job", "preview", "progress", "line", "made", "forgotten", "queue", "log", "reset"])
     source.addEventListener(name, (event) => tell(name, JSON.parse(event.data)));
   source.addEventListener("open", () => tell("connection", true));
   source.addEventListener("error", () => tell("connection", false));

@@ -53,10 +53,12 @@ on("job", (job) => {
   shared.jobs.set(job.id, job);
   say();
 });
-on("preview", ({ id, done, total }) => {
+const counted = ({ id, done, total }) => {
   Object.assign(shared.jobs.get(id) ?? {}, { done, total });
   say();
-});
+};
+on("preview", counted);
+on("progress", counted);
 on("made", (made) => (shared.history = [...shared.history.filter((one) => one.id !== made.id), made]));
 on("forgotten", ({ id }) => (shared.history = shared.history.filter((one) => one.id !== id)));
 on("queue", (queue) => {

@@ -3,9 +3,7 @@
 
 import { h } from "/static/dom.js";
 
-const WIDTH = 640;
-const HEIGHT = 270;
-const EDGE = { left: 56, right: 14, top: 12, bottom: 44 };
+const EDGE = { left: 46, right: 14, top: 12, bottom: 44 }; // pixels: a chart is drawn anew for each width of its place
 
 const short = (n) => {
   if (n === 0) return "0";
@@ -19,6 +17,7 @@ function ticks(low, high, log) {
     const found = [];
     for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++)
       for (const m of [1, 2, 5]) if (m * 10 ** e >= low * 0.999 && m * 10 ** e <= high * 1.001) found.push(m * 10 ** e);
+    if (found.length < 2) return [low, high];
     return found.length > 6 ? found.filter((n) => String(n.toExponential(0)).startsWith("1")) : found;
   }
   const rough = (high - low) / 5 || 1;
@@ -29,35 +28,47 @@ function ticks(low, high, log) {
   return found;
 }
 
-export function chart({ series, log = false, x = "", label, marker }) {
+export function chart({ series, log = false, logX = false, x = "", label, marker }) {
   const clean = series.map((one) => ({ ...one, points: one.points.filter(([, y]) => Number.isFinite(y) && (!log || y > 0)) }));
   const all = clean.flatMap((one) => one.points);
-  if (!all.length) return h("p", { class: "help" }, "Nothing is measured yet.");
+  const title = h("h4", {}, label);
+  if (!all.length) return h("div", { class: "plot" }, title, h("p", { class: "help" }, "Nothing is measured yet."));
   const reach = (values) => [Math.min(...values), Math.max(...values)];
   const [x0, x1] = reach(all.map(([x]) => x));
   let [y0, y1] = reach(all.flatMap(([, ...ys]) => ys.filter((y) => !log || y > 0)));
   if (y0 === y1) [y0, y1] = log ? [y0 / 2, y1 * 2] : [y0 - 1, y1 + 1];
-  const scale = log ? Math.log : (n) => n;
-  const px = (n) => EDGE.left + ((n - x0) / (x1 - x0 || 1)) * (WIDTH - EDGE.left - EDGE.right);
-  const py = (n) => HEIGHT - EDGE.bottom - ((scale(n) - scale(y0)) / (scale(y1) - scale(y0))) * (HEIGHT - EDGE.top - EDGE.bottom);
   const last = clean.map((one) => `${one.name} ${one.points.length ? short(one.points.at(-1)[1]) : "–"}`).join(", ");
-  const svg = h("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${label}: at the end ${last}` });
-  for (const y of ticks(y0, y1, log))
-    svg.append(h("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: py(y), y2: py(y) }), h("text", { x: EDGE.left - 8, y: py(y) + 4, "text-anchor": "end" }, short(y)));
-  for (const n of ticks(x0, x1, false)) svg.append(h("text", { x: px(n), y: HEIGHT - 26, "text-anchor": "middle" }, short(n)));
-  svg.append(h("text", { x: WIDTH - EDGE.right, y: HEIGHT - 8, "text-anchor": "end", class: "unit" }, x));
-  if (marker !== undefined) svg.append(h("line", { class: "marker", x1: px(marker), x2: px(marker), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }));
-  clean.forEach((one, k) => {
-    const path = one.points.map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(b).toFixed(1)}`).join("");
-    const colour = `series-${(one.colour ?? k % 4) + 1}`;
-    svg.append(h("path", { class: `series ${colour} ${one.dashed ? "dashed" : ""}`, d: path }));
-    for (const [a, , low, high] of one.points.filter((point) => point.length > 2))
-      svg.append(h("line", { class: `whisker ${colour}`, x1: px(a), x2: px(a), y1: py(log ? Math.max(low, y0) : low), y2: py(high) }));
-  });
-  const title = h("h4", {}, label);
-  if (clean.length < 2 && !clean[0].legend) return h("div", { class: "plot" }, title, svg);
-  const legend = h("ul", { class: "legend" }, ...clean.map((one, k) => h("li", {}, h("span", { class: `dot series-${(one.colour ?? k % 4) + 1}` }), one.name)));
-  return h("div", { class: "plot" }, title, svg, legend);
+  const look = (one, k) => `series-${(one.colour ?? k % 4) + 1} ${one.dashed ? "dashed" : ""}`;
+  const svg = h("svg", { class: "chart", role: "img", "aria-label": `${label}: at the end ${last}` });
+
+  function draw(width) {
+    const height = Math.round(Math.min(300, Math.max(190, width * 0.45)));
+    const [right, bottom] = [width - EDGE.right, height - EDGE.bottom];
+    const share = (value, low, high, logarithmic) => {
+      const scale = logarithmic ? Math.log : (n) => n;
+      return (scale(value) - scale(low)) / (scale(high) - scale(low) || 1);
+    };
+    const px = (n) => EDGE.left + share(n, x0, x1, logX) * (right - EDGE.left);
+    const py = (n) => bottom - share(n, y0, y1, log) * (bottom - EDGE.top);
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    svg.replaceChildren();
+    for (const y of ticks(y0, y1, log))
+      svg.append(h("line", { class: "grid", x1: EDGE.left, x2: right, y1: py(y), y2: py(y) }), h("text", { x: EDGE.left - 8, y: py(y) + 4, "text-anchor": "end" }, short(y)));
+    for (const n of ticks(x0, x1, logX)) svg.append(h("text", { x: px(n), y: height - 26, "text-anchor": "middle" }, short(n)));
+    svg.append(h("text", { x: right, y: height - 8, "text-anchor": "end", class: "unit" }, x));
+    if (marker !== undefined) svg.append(h("line", { class: "marker", x1: px(marker), x2: px(marker), y1: EDGE.top, y2: bottom }));
+    clean.forEach((one, k) => {
+      const path = one.points.map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(b).toFixed(1)}`).join("");
+      svg.append(h("path", { class: `series ${look(one, k)}`, d: path }));
+      for (const [a, , low, high] of one.points.filter((point) => point.length > 2))
+        svg.append(h("line", { class: `whisker ${look(one, k)}`, x1: px(a), x2: px(a), y1: py(log ? Math.max(low, y0) : low), y2: py(high) }));
+    });
+  }
+  const legend = clean.length > 1 || clean[0].legend
+    ? h("ul", { class: "legend" }, ...clean.map((one, k) => h("li", {}, h("span", { class: `dot ${look(one, k)}` }), one.name))) : null;
+  const element = h("div", { class: "plot" }, title, svg, legend);
+  new ResizeObserver(([entry]) => entry.contentRect.width && draw(Math.round(entry.contentRect.width))).observe(element);
+  return element;
 }
 
 // At most `count` of a list, evenly spaced, the last one among them.

@@ -23,8 +23,8 @@ export function show(place, ...children) {
 let count = 0;
 export const fresh = (name) => `${name}-${++count}`;
 
-// A range with its number; both say the same. `usual`: the value that null stands for.
-export function slider(label, { min, max, step = 1, value, help, change, text = String }) {
+// A range with its number; both say the same. `moved` is called before the number is written, `change` after.
+export function slider(label, { min, max, step = 1, value, help, moved, change, text = String }) {
   const id = fresh("slider");
   const range = h("input", { type: "range", id, min, max, step, "aria-describedby": help && `${id}-help` });
   const output = h("output", { htmlFor: id, class: "value" });
@@ -34,6 +34,7 @@ export function slider(label, { min, max, step = 1, value, help, change, text = 
     range.setAttribute("aria-valuetext", output.textContent);
   };
   range.addEventListener("input", () => {
+    moved?.(Number(range.value));
     set(range.value);
     change?.(Number(range.value));
   });

@@ -1,7 +1,10 @@
 // Look: runs and their reports, runs side by side, and what a model makes of a noised picture.
 
-import { get, pictureOf, trying, upload } from "/static/api.js";
+import { get, trying } from "/static/api.js";
+import { pictures } from "/static/pictures.js";
 import { plane } from "/static/plane.js";
+import { schedules } from "/static/schedules.js";
+import { solving } from "/static/solvers.js";
 import { byNoise, chart } from "/static/chart.js";
 import { button, choice, h, notice, show, slider } from "/static/dom.js";
 
@@ -35,9 +38,18 @@ export function look(shared) {
         h("div", { class: "row" },
           run.error ? null : h("label", { class: "check" }, box, "Compare"),
           (has.report ?? []).includes("report.html") ? button("Report", () => openReport(run.key), { "aria-label": `Report of ${run.key}` }) : null,
+          figuresOf(has).length ? button("Figures", () => openFigures(run.key), { "aria-label": `Figures of ${run.key}` }) : null,
           run.makes ? h("a", { class: "button", href: `#/make?model=${encodeURIComponent(run.key)}`, "aria-label": `Make pictures with ${run.key}` }, "Make") : null));
     }));
   });
+  const figuresOf = (has) => ["explain", "compare"].flatMap((place) => (has[place] ?? []).map((name) => [place, name]));
+  function openFigures(key) {
+    const shown = figuresOf(files.get(key) ?? {}).map(([place, name]) =>
+      h("figure", {}, h("img", { src: `/runs/${encodeURIComponent(key)}/${place}/${name}`, alt: `${place}: ${name.slice(0, -4)}`, class: "figure" }), h("figcaption", { class: "help" }, name.slice(0, -4).replaceAll("_", " "))));
+    show(report, h("section", { class: "card figures", "aria-label": `Figures of ${key}` },
+      h("div", { class: "row" }, h("h2", {}, `Figures of ${key}`), h("span", { class: "space" }), button("Close", () => show(report), { class: "quiet" })), ...shown));
+    report.scrollIntoView({ block: "start" });
+  }
   function openReport(key) {
     const at = `/runs/${encodeURIComponent(key)}/report/report.html`;
     show(report, h("section", { class: "card", "aria-label": `Report of ${key}` },
@@ -51,6 +63,7 @@ export function look(shared) {
     const runs = shared.models.filter((one) => chosen.has(one.key));
     if (runs.length < 2) return show(compared, runs.length ? h("p", { class: "help" }, "Choose another run to compare with.") : null);
     const logs = await Promise.all(runs.map((one) => get(`/api/runs/${encodeURIComponent(one.key)}/log`)));
+    const checks = runs.map((one, k) => ({ name: one.key, points: logs[k].checks.findLast((check) => check.held_out.length)?.held_out ?? [] })).filter((line) => line.points.length);
     const rows = [
       ["Recipe", (one) => one.recipe],
       ["Data", (one) => one.data],
@@ -66,8 +79,8 @@ export function look(shared) {
         h("tbody", {},
           h("tr", {}, h("th", { scope: "row" }, "Samples"), ...runs.map((one) => h("td", {}, coverOf(one) ? h("img", { src: coverOf(one), alt: `Samples of ${one.key}`, class: "sheet-image" }) : "–"))),
           ...rows.map(([name, of]) => h("tr", {}, h("th", { scope: "row" }, name), ...runs.map((one, k) => h("td", {}, of(one, k)))))))),
-      chart({ log: true, x: "steps", label: "Loss in training", series: runs.map((one, k) => ({ name: one.key, points: logs[k].losses.map((line) => [line.step, line.loss]), legend: true })) }),
-      byNoise(runs.map((one, k) => ({ name: one.key, points: logs[k].checks.findLast((check) => check.held_out.length)?.held_out ?? [] }))),
+      h("div", { class: "plots" }, chart({ log: true, x: "steps", label: "Loss in training", series: runs.map((one, k) => ({ name: one.key, points: logs[k].losses.map((line) => [line.step, line.loss]), legend: true })) }),
+        checks.length ? byNoise(checks) : null),
       h("p", { class: "help" }, "Losses of different recipes or data are not of one scale.")));
   });
 
@@ -78,13 +91,10 @@ export function look(shared) {
   let at = 0.5;
   const model = choice("Model", [], { change: () => { curves = null; noise(); } });
   const time = slider("Time t", { min: 0, max: 1, step: 0.01, value: at, text: (n) => n.toFixed(2), change: (n) => { at = n; noise(); }, help: "0 is the picture, 1 is noise." });
-  const file = h("input", { type: "file", accept: "image/*", class: "hidden", tabIndex: -1, "aria-hidden": "true", onchange: trying(async () => {
-    if (!file.files[0]) return;
-    picture = await upload(file.files[0]);
-    file.value = "";
+  const source = pictures(shared, "A sample of the model", (name) => {
+    picture = name;
     noise();
-  }) });
-  const recent = h("div", { class: "thumbs", role: "group", "aria-label": "Pictures that were made" });
+  });
   const names = ["x₀, the picture", "xₜ, noised", "x̂₀, what the model sees in it"];
   const canvases = names.map((name) => h("canvas", { width: 64, height: 64, role: "img", "aria-label": name }));
   const plot = h("div", {});
@@ -93,7 +103,7 @@ export function look(shared) {
     h("p", { class: "help" }, "The forward process mixes a picture with noise, xₜ = αx₀ + σε. The network is trained to undo that: its x̂₀ is the mean of all pictures that xₜ may have come from, so it is sharp where little is lost and blurred where much is."),
     h("div", { class: "three" }, ...canvases.map((canvas, k) => h("figure", { class: "cell" }, canvas, h("figcaption", { class: "help" }, names[k])))),
     time,
-    h("div", { class: "noising-more" }, h("div", { class: "field" }, model, h("div", { class: "row" }, button("A photograph of your own …", () => file.click()), button("A sample of the model", () => { picture = ""; noise(); }), file), recent), plot));
+    h("div", { class: "noising-more" }, h("div", { class: "field" }, model, source.element), plot));
 
   async function noise() {
     const busy = wanted !== null;
@@ -127,16 +137,25 @@ export function look(shared) {
   }
 
   const points = plane();
-  const element = h("div", { class: "look" }, h("h1", { class: "unseen" }, "Look at models"), noising, points.element,
-    h("section", { "aria-labelledby": "runs-title", class: "field" }, h("h2", { id: "runs-title" }, "Models and runs"), list), compared, report);
+  const editor = schedules(shared);
+  const solvers = solving(shared);
+  const runs = h("section", { "aria-labelledby": "runs-title", class: "field" }, h("h2", { id: "runs-title" }, "Models and runs"), list);
+  const parts = [noising, editor.element, points.element, solvers.element, runs];
+  const contents = h("nav", { class: "contents", "aria-label": "On this page" }, ...parts.map((part) => button(part.querySelector("h2").textContent, () => {
+    part.tabIndex = -1;
+    part.focus({ preventScroll: true });
+    part.scrollIntoView({ block: "start" });
+  }, { class: "chip" })));
+  const element = h("div", { class: "look" }, h("h1", { class: "unseen" }, "Look at models"), contents, ...parts, compared, report);
 
   function begin() {
     if (!shared.models.length) return;
     const before = model.get();
     model.fill(shared.models.filter((one) => one.makes).map((one) => one.key));
     if (before) model.set(before);
-    const made = [...shared.history].reverse().slice(0, 8);
-    show(recent, ...made.map((one) => button(h("img", { src: pictureOf(`${one.id}/0`), alt: "", width: 44, height: 44, class: "pixels" }), () => { picture = `${one.id}/0`; noise(); }, { class: "thumb", "aria-label": `Noise the picture of ${JSON.parse(one.making).prompt ?? one.id}` })));
+    source.fill();
+    editor.open();
+    solvers.open();
     files.clear();
     cards();
     if (!element.dataset.noised) noise();

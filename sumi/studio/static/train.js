@@ -1,6 +1,6 @@
 // Train: choose data and a recipe, see what is in the data and how long a step takes, then start, watch, stop, resume.
 
-import { get, on, post, trying } from "/static/api.js";
+import { choices, get, on, post, trying } from "/static/api.js";
 import { byNoise, chart, spread } from "/static/chart.js";
 import { button, choice, clock, h, player, show, slider } from "/static/dom.js";
 
@@ -13,6 +13,7 @@ export function train(shared) {
   let found = null; // the examination that belongs to the present choice
   let job = null;
   let time = 600;
+  let recipes = [];
   const open = new Map(); // the details of each training, by id
 
   const data = choice("Data", [], { change: () => changed() });
@@ -29,6 +30,9 @@ export function train(shared) {
   const start = button("Start training", () => begin(), { class: "main wide" });
   const findings = h("div", { class: "findings", "aria-live": "polite" });
   const queue = h("div", { class: "queue" });
+  const more = h("details", { class: "more" }, h("summary", {}, "Settings"),
+    h("div", { class: "field" }, h("label", { htmlFor: "settings" }, "One a line, section.field=value"), settings),
+    h("div", { class: "field" }, h("label", { htmlFor: "train-seed" }, "Seed"), seed));
   const form = h(
     "form",
     { class: "controls card", "aria-label": "A new training", onsubmit: (event) => event.preventDefault() },
@@ -36,9 +40,7 @@ export function train(shared) {
     recipe,
     title,
     network,
-    h("details", { class: "more" }, h("summary", {}, "Settings"),
-      h("div", { class: "field" }, h("label", { htmlFor: "settings" }, "One a line, section.field=value"), settings),
-      h("div", { class: "field" }, h("label", { htmlFor: "train-seed" }, "Seed"), seed)),
+    more,
     examine,
     h("div", { class: "ready field" }, times, h("div", { class: "field" }, h("label", { htmlFor: "train-steps" }, "Steps"), steps),
       h("div", { class: "field" }, h("label", { htmlFor: "run-name" }, "Name of the run"), name), start),
@@ -59,7 +61,7 @@ export function train(shared) {
   });
   function changed() {
     found = null;
-    show(title, shared.recipes?.find((one) => one.name === recipe.get())?.title ?? "");
+    show(title, recipes.find((one) => one.name === recipe.get())?.title ?? "");
     show(findings);
     ready.hidden = true;
     examine.hidden = false;
@@ -187,12 +189,18 @@ export function train(shared) {
   on("job", ended);
   const view = {
     element,
-    open: trying(async () => {
+    open: trying(async (query) => {
       list();
-      if (!shared.recipes?.length) {
-        Object.assign(shared, await get("/api/choices"));
-        data.fill(shared.data);
-        recipe.fill(shared.recipes.map((one) => one.name));
+      if (query.has("settings")) {
+        settings.value = query.get("settings");
+        more.open = true;
+        changed();
+      }
+      if (!recipes.length) {
+        const found = await choices(shared);
+        recipes = found.recipes;
+        data.fill(found.data);
+        recipe.fill(recipes.map((one) => one.name));
         recipe.set("ddpm");
         changed();
       }
