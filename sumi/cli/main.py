@@ -150,7 +150,7 @@ def with_options(message: str, flags: Mapping[str, str]) -> str:
     for part in fields.split(", "):
         field, space, value = part.partition(" ")
         section, _, own = field.rpartition(".")
-        names = [f"guidance_{own}", own, section] if section == "guidance" else [field]
+        names = [f"{section}_{own}", own, section] if section in ("guidance", "restart") else [field]
         flag = next((flags[name] for name in names if name in flags), None)
         if flag is None:
             return message

@@ -57,6 +57,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"
     )
     parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
+    parser.add_argument(
+        "--restart", type=int, metavar="K", help="go back up to more noise and down again, K times (default: the run's)"
+    )
+    parser.add_argument(
+        "--restart-interval", metavar="LOW,HIGH", help="sigma/alpha from which and up to which (default: the run's)"
+    )
     add_seed(parser)
     parser.add_argument("--label", metavar="L", help="the class to draw, by its name, or all: one after the other")
     parser.add_argument(
@@ -213,6 +219,10 @@ def _diffusion(
     about |= {} if own else {"size": options.size}
     about |= values if options.label is None else {"label": options.label, **values}
     about |= {"threshold": model.config.sampling.threshold}
+    restart = model.config.sampling.replaced(settings).restart
+    about |= (
+        {"restart": restart.repeats, "restart_interval": f"{restart.low:g},{restart.high:g}"} if restart.repeats else {}
+    )
     about |= about_guidance(model, options, conditioned=conditioned)
 
     def make(batch: range) -> Tensor:
@@ -235,6 +245,7 @@ def _diffusion(
         lambda index: {**known(index), **stated.get(index, {})},
     )
     how = f"{method.steps} steps" if error is None else spent(list(stated.values()), error)
+    how += f", {restart.repeats} restarts" if restart.repeats else ""
     say(f"wrote {wrote} ({method.name}, {how})")
     if options.trajectory:
         shown = options.n if model.items.together else None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sumi.models.diffusion.options import SampleOptions
     from sumi.models.model import TrainedModel
     from sumi.sampling.sampler import Guidance, SamplingOptions
+    from sumi.sampling.solvers.restart import Restart
 
 GUIDANCE: Final = {
     "guidance": "scale",
@@ -35,7 +36,13 @@ GUIDANCE: Final = {
     "clip_scale": "clip_scale",
 }
 """The field of `Guidance` that each option is of."""
-BESIDES: Final = (*(name for name in GUIDANCE if name != "guidance"), "threshold", "error")
+BESIDES: Final = (
+    *(name for name in GUIDANCE if name != "guidance"),
+    "threshold",
+    "error",
+    "restart",
+    "restart_interval",
+)
 """The options that are named in files where they are given, besides the label and its scale."""
 
 
@@ -81,7 +88,21 @@ def sampling_options(model: DiffusionModel, options: argparse.Namespace) -> Samp
         "eta": getattr(options, "eta", None),
         "guidance": _guidance(model, options),
         "threshold": getattr(options, "threshold", None),
+        "restart": _restart(model, options),
     }
+
+
+def _restart(model: DiffusionModel, options: argparse.Namespace) -> Restart | None:
+    """The run's own with what the options say of it; None where they say nothing."""
+    given = given_of(options, ("restart", "restart_interval"))
+    if not given:
+        return None
+    own = model.config.sampling.restart
+    repeats, interval = options.restart, options.restart_interval
+    if not (own.repeats if repeats is None else repeats):
+        raise InputError("restart_interval: is that of restarts, and there are none; add --restart 2")
+    low, high = (own.low, own.high) if interval is None else read_interval(interval, "restart_interval")
+    return replace(own, repeats=own.repeats if repeats is None else repeats, low=low, high=high)
 
 
 def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | None:
@@ -161,7 +182,7 @@ def about_guidance(model: DiffusionModel, options: argparse.Namespace, *, condit
     return about | given_of(options)
 
 
-def read_interval(text: str) -> tuple[float, float]:
+def read_interval(text: str, option: str = "guidance_interval") -> tuple[float, float]:
     """LOW,HIGH in sigma/alpha; either may be left out. Raises InputError."""
     low, comma, high = text.partition(",")
     try:
@@ -169,7 +190,7 @@ def read_interval(text: str) -> tuple[float, float]:
     except ValueError:
         ends = None
     if ends is None:
-        raise InputError(f"guidance_interval: {text} is not of the form LOW,HIGH; write 0.3,5")
+        raise InputError(f"{option}: {text} is not of the form LOW,HIGH; write 0.3,5")
     return ends
 
 

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.process.gaussian import transition
 from sumi.process.schedule import NoiseLevel
 from sumi.randomness import Purpose
 from sumi.restoration.measurement import Measurement, replaced
+from sumi.sampling.solvers.restart import raised
 from sumi.sampling.solvers.solver import AroundSolver, State, StepNoise
 
 
@@ -47,8 +47,7 @@ class RePaint(AroundSolver[State]):
     ) -> tuple[Tensor, State]:
         """x (N, …) from t to s, earlier or later. Raises InputError without a noise source."""
         if s.t > t.t:
-            up = transition(t, s)
-            return x * float(up.scale) + noise(Purpose.STEP) * float(up.variance) ** 0.5, self.init()
+            return raised(x, t, s, noise), self.init()
         x, state = self.solver.step(denoiser, x, t, s, state, noise)
         if s.sigma == 0:
             return self.measurement.consistent(x), state

@@ -17,6 +17,7 @@ from sumi.process.schedule import Schedule
 from sumi.sampling.solvers import BIT_SOLVERS, SOLVERS
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.solvers.restart import Restart
 from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.stated_error import LARGEST, SMALLEST
 from sumi.sampling.time_grid import TIME_GRIDS, snap
@@ -228,7 +229,7 @@ def _interval(given: object) -> tuple[float, float]:
 class SamplingOptions(TypedDict, total=False):
     """Fields of `Sampling` that replace those of a run, or a whole one; None: the run's.
 
-    ``guidance``: a number is its scale. ``eta`` alone chooses DDIM.
+    ``guidance``: a number is its scale; ``restart``: a number is its repeats. ``eta`` alone chooses DDIM.
     """
 
     sampling: "Sampling | None"
@@ -239,6 +240,7 @@ class SamplingOptions(TypedDict, total=False):
     eta: float | None
     guidance: float | Guidance | None
     threshold: Threshold | None
+    restart: int | Restart | None
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,9 @@ class Sampling:
     threshold: Threshold = field(
         default="static", metadata={"help": "what keeps every x̂_0 in [-1, 1] while sampling: none, static or dynamic"}
     )
+    restart: Restart = field(
+        default_factory=Restart, metadata={"help": "how often sampling goes back up to more noise, and where"}
+    )
 
     def __post_init__(self) -> None:
         if self.solver != TUNED:
@@ -283,6 +288,8 @@ class Sampling:
             object.__setattr__(self, "error", real("error", self.error))
             if not SMALLEST <= self.error <= LARGEST:
                 raise InputError(f"error: {self.error:g} is out of range; give {SMALLEST:g} to {LARGEST:g}, as 0.01")
+            if self.restart.repeats:
+                raise InputError("error: restart draws noise, so no sample has one end to be near to; give steps")
 
     def replaced(self, options: SamplingOptions) -> "Sampling":
         """This with ``options``. Raises InputError for unknown ones, naming the nearest, and as the class does."""
@@ -305,6 +312,11 @@ class Sampling:
                 pass
             case scale:
                 given["guidance"] = replace(own.guidance, scale=real("guidance.scale", scale))
+        match given.get("restart"):
+            case None | Restart():
+                pass
+            case repeats:
+                given["restart"] = replace(own.restart, repeats=cast(int, repeats))
         return replace(own, **cast(dict[str, Any], given))
 
 

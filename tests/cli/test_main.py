@@ -127,6 +127,8 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--error",
                 "--solver",
                 "--eta",
+                "--restart",
+                "--restart-interval",
                 "--seed",
                 "--label",
                 "--prompt",

@@ -35,6 +35,7 @@ from sumi.sampling.inversion import REVERSIBLE, invert, slerp
 from sumi.sampling.sample import Callback, sample
 from sumi.sampling.sampler import LEAST_STD, PLUS_PLUS, TUNED, Method, Sampling, SamplingOptions, find_solver
 from sumi.sampling.sdedit import rest_of, spread
+from sumi.sampling.solvers.restart import restarted
 from sumi.sampling.solvers.solver import Noise
 from sumi.sampling.stated_error import MOST_STEPS, Stated, on_grid, refuse_unstated, sample_to
 
@@ -98,8 +99,8 @@ class DiffusionModel(TrainedDenoiser):
         ``callback(step, level, x)`` sees each batch after each step. ``progress(done, total)`` counts items; True shows
         it, and None does so in a notebook alone.
         ``options`` replace fields of the run's `Sampling`: solver, steps, time_grid, eta, guidance (its scale, or a
-        whole `Guidance`), threshold. A batch of larger pictures has as many windows as ``batch_size`` says, if more
-        than one picture. Raises InputError for values out of range.
+        whole `Guidance`), threshold, restart (its repeats, or a whole `Restart`). A batch of larger pictures has as
+        many windows as ``batch_size`` says, if more than one picture. Raises InputError for values out of range.
         """
         self._check_size(size)
         given: SampleOptions = {
@@ -168,12 +169,17 @@ class DiffusionModel(TrainedDenoiser):
             if not sampling.guidance.has_ode:
                 own = "cfg++" if sampling.guidance.method == PLUS_PLUS else "the momentum of apg"
                 raise InputError(f"error: {own} depends on the number of steps, so there is no end to be near to")
+            if callback is not None:
+                raise InputError("callback: follows one grid, and error takes several; give steps")
+        if sampling.restart.repeats:
+            if wrap is not None or method is not None or sampling.solver == TUNED:
+                raise InputError("restart: is of samples alone, by a solver that is not tuned; give 0")
+            how = replace(how, solver=restarted(how.name, how.solver))
+            how = replace(how, times=sampling.restart.times(how.times, self.gaussian_denoiser().schedule))
         if sampling.guidance.method == PLUS_PLUS:
             if wrap is not None or method is not None:
                 raise InputError("guidance.method: cfg++ is of samples alone; give cfg or apg")
             how = replace(how, solver=renoised_unguided(how.name, how.solver))
-            if callback is not None:
-                raise InputError("callback: follows one grid, and error takes several; give steps")
         x = None if x is None else finite("x", x)
         if x is not None and x.shape != (n, *shape):
             raise InputError(f"x: is of shape {tuple(x.shape)}; the model takes {(n, *shape)} here")

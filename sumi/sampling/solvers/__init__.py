@@ -13,6 +13,7 @@ from sumi.sampling.solvers.euler_maruyama import EulerMaruyama
 from sumi.sampling.solvers.heun import Churn, Heun
 from sumi.sampling.solvers.langevin import AnnealedLangevin
 from sumi.sampling.solvers.predictor_corrector import PredictorCorrector
+from sumi.sampling.solvers.restart import Restart, Restarted
 from sumi.sampling.solvers.runge_kutta import RungeKutta
 from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.solvers.unipc import UniPC
@@ -33,6 +34,8 @@ __all__ = [
     "Heun",
     "MeanFlow",
     "PredictorCorrector",
+    "Restart",
+    "Restarted",
     "RungeKutta",
     "Solver",
     "UniPC",

@@ -1,0 +1,72 @@
+"""Restart as an option of a model and of the command line."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from sumi.cli.main import main
+from sumi.errors import InputError
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.sampling.solvers.restart import Restart
+from tests.tiny_models import class_model, differ
+
+WIDE = Restart(2, 0.1, 20.0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> DiffusionModel:
+    model = class_model(tmp_path_factory.mktemp("restart"), recipe="ddpm")
+    model.save(model.folder)
+    return model
+
+
+def test_samples_are_restarted_and_none_is_the_solver_to_the_bit(model: DiffusionModel) -> None:
+    """In any batch alike; a callback sees the way up, and 0 nothing new."""
+    levels: list[float] = []
+    given = {"solver": "adams", "steps": 8}
+    plain = model.sample(3, **given)
+    assert torch.equal(model.sample(3, **given, restart=0), plain)
+    made = model.sample(3, **given, restart=WIDE, callback=lambda step, level, x: levels.append(level.t))
+    assert differ(made, plain)
+    ups = [b for a, b in pairwise(levels) if b > a]
+    assert len(ups) == 2
+    assert len(set(ups)) == 1
+    torch.testing.assert_close(model.sample(1, start=2, **given, restart=WIDE)[0], made[2], rtol=0, atol=1e-4)
+    varied = model.vary(plain[0], 0.7, 2, **given, restart=Restart(1, 0.1, 0.6))
+    assert differ(varied, model.vary(plain[0], 0.7, 2, **given))
+
+
+def test_the_command_line_restarts_and_each_file_says_so(model: DiffusionModel, tmp_path: Path, capsys) -> None:
+    run, out = str(model.folder), tmp_path / "out"
+    given = ["--solver", "adams", "--steps", "8", "--restart", "2"]
+    assert main(["sample", run, "-n", "1", *given, "--restart-interval", "0.1,20", "--out", str(out)]) == 0
+    assert "(adams, 8 steps, 2 restarts)" in capsys.readouterr().out
+    about = json.loads(Image.open(out / "00000.png").text["sumi"])
+    assert (about["restart"], about["restart_interval"]) == (2, "0.1,20")
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        (["--restart", "1", "--error", "0.1"], "--error: restart draws noise, so no sample has one end to be near to"),
+        (["--restart-interval", "0.1,1"], "--restart-interval: is that of restarts, and there are none"),
+        (["--restart", "1", "--restart-interval", "1,0.1"], "--restart-interval: 1,0.1 is not LOW,HIGH"),
+        (["--restart", "1", "--restart-interval", "0.1,0.11"], "--restart-interval: no step of 4 lies between"),
+        (["--restart", "-1"], "--restart: -1 is out of range"),
+        (["--restart", "1", "--solver", "langevin"], "--restart: goes on from where an ODE's or SDE's solver is"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(model: DiffusionModel, options: list[str], answer: str, capsys) -> None:
+    assert main(["sample", str(model.folder), "-n", "1", *options]) == 2
+    printed = capsys.readouterr().err
+    assert answer in printed
+    assert len(printed.strip().splitlines()) == 1
+
+
+def test_restorations_are_not_restarted(model: DiffusionModel) -> None:
+    with pytest.raises(InputError, match=r"^restart: is of samples alone"):
+        model.inpaint(torch.zeros(1, 8, 8), torch.arange(64).view(8, 8) < 9, 1, restart=WIDE)
