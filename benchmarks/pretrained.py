@@ -1,8 +1,8 @@
-"""Measures the models that come with Sumi again: python benchmarks/pretrained.py [NAME …] [-n N] [--write]
+"""Measures the models that come with Sumi again: python benchmarks/pretrained.py [NAME …] [-n N] [--data FOLDER] [--write]
 
 Seconds for a sheet of 16 (CPU, all threads), and how many of n samples are within four levels of a training image; with
 ``--distances`` the Fréchet distance to held-out images beside that of training ones, which takes minutes. ``--write``
-puts the figures on the models' cards.
+puts the figures on the models' cards. ``--data``: what a model was trained on, where it does not come with Sumi.
 """
 
 import argparse
@@ -25,10 +25,11 @@ def main() -> None:
     parser.add_argument("models", nargs="*", metavar="NAME", default=names())
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--distances", action="store_true")
+    parser.add_argument("--data", metavar="FOLDER", help="of a model whose data do not come with Sumi")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     for name in options.models:
-        figures = measure(sumi.load(name, DiffusionModel), options.n, distances=options.distances)
+        figures = measure(sumi.load(name, DiffusionModel), options.n, options.data, distances=options.distances)
         for title, value in figures.items():
             print(f"{name}: {title}: {value}", flush=True)
         if options.write:
@@ -36,9 +37,9 @@ def main() -> None:
             (PLACE / name / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
-def measure(model: DiffusionModel, n: int, *, distances: bool) -> dict[str, str]:
+def measure(model: DiffusionModel, n: int, data: str | None, *, distances: bool) -> dict[str, str]:
     """The figures, in words."""
-    training, held_out = model.load_images().split(model.config.data.held_out)
+    training, held_out = model.load_data(data).split(model.config.data.held_out)
     captions = getattr(held_out, "captions", None) if model.text is not None else None
     prompts = None if captions is None else [captions[k % len(captions)].splitlines()[0] for k in range(n)]
     label = "all" if model.config.condition("labels") else None
@@ -54,7 +55,7 @@ def measure(model: DiffusionModel, n: int, *, distances: bool) -> dict[str, str]
         f"within {NEAR:g} levels of a training image": f"{int((nearest < NEAR).sum())} of {n:,} samples",
     }
     if distances:
-        found = sumi.evaluate(model, n=n).evaluation
+        found = sumi.evaluate(model, n=n, data=data).evaluation
         figures[f"Fréchet distance of {n:,} samples to held-out images, learned features"] = _interval(found.distances)
         figures["the same of training images"] = _interval(found.real_distances)
     return figures

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sumi.boundary.config import describe
+from sumi.boundary.config import describe, to_json
 from sumi.boundary.settings import override
 from sumi.data.files import Writing
 from sumi.models.diffusion.model import DiffusionModel
@@ -44,12 +44,14 @@ def seconds(run: RunFolder) -> float:
     return found
 
 
-def by_name(description: RunDescription) -> RunDescription:
-    """The description with the names of the runs that the model came from, not their places on this machine."""
+def by_name(description: RunDescription, data: str | None = None) -> RunDescription:
+    """The description with the names of its ``data`` and of the runs that the model came from, not their places."""
     config, start = description.config, description.start
-    teacher = [value for name, value, _ in describe(config) if name == "objective.teacher.source"]
-    if teacher:
-        config = override(config, [f"objective.teacher.source={Path(json.loads(teacher[0])).name}"])
+    for name, value, _ in describe(config):
+        if name in ("objective.teacher.source", "autoencoder.source"):
+            config = override(config, [f"{name}={Path(json.loads(value)).name}"])
+    if data is not None:
+        config = replace(config, data=replace(config.data, source=data))
     return replace(description, config=config, start=start and replace(start, source=Path(start.source).name))
 
 
@@ -60,13 +62,19 @@ def main() -> None:
     parser.add_argument("--makes", required=True, help="what it makes, in one line")
     parser.add_argument("--licence", required=True, help="of the data")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the sampling it ships with")
+    parser.add_argument("--data", metavar="NAME", help="of the data, where they do not come with Sumi")
     parser.add_argument("--prompts", type=Path, help="file with the prompts of the sheet, one a line")
     parser.add_argument("--command", required=True, help="that trained it, as it was typed")
-    parser.add_argument("--teacher", nargs="*", default=[], metavar="RUN", help="of a student, whose seconds count too")
+    parser.add_argument(
+        "--after", nargs="*", default=[], metavar="RUN", help="a teacher or an autoencoder, whose seconds count too"
+    )
     options = parser.parse_args()
     model, run, place = load(options.run, DiffusionModel), RunFolder(options.run), PLACE / options.name
-    model.description = by_name(replace(model.description, config=override(model.config, options.set)))
+    model.description = by_name(replace(model.description, config=override(model.config, options.set)), options.data)
+    model.config = model.description.config
     model.save(place, half=True)
+    for part in (RunFolder(place).part(name) for name in model.parts()):
+        part.write_config(to_json(by_name(read_run(part), options.data)))
     shutil.copy(run.metrics_file, place / run.metrics_file.name)
     prompts = options.prompts.read_text().splitlines() if options.prompts else None
     if prompts:
@@ -80,7 +88,7 @@ def main() -> None:
         data_sha256=model.description.data_fingerprint,
         licence=options.licence,
         command=options.command,
-        seconds=round(sum(seconds(one) for one in (run, *map(RunFolder, options.teacher)))),
+        seconds=round(sum(seconds(one) for one in (run, *map(RunFolder, options.after)))),
         machine=f"one thread of {platform.processor() or platform.machine()}, torch {torch.__version__}",
         figures={},
     )

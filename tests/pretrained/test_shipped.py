@@ -194,7 +194,7 @@ def test_where_there_is_no_such_run_the_names_are_offered(package: Path) -> None
 
 def test_the_models_of_the_package_name_no_place_of_the_machine_that_trained_them() -> None:
     real = Path(sumi.__file__).parent / "pretrained"
-    configs = sorted(real.glob("*/config.json"))
+    configs = sorted(real.rglob("config.json"))
     assert len(configs) >= 3
     for file in configs:
         assert '"/' not in file.read_text(), file
