@@ -104,9 +104,9 @@ class VectorSpec:
         return picture([(title, x)], self.levels)
 
     def strip(self, t: Sequence[float], x: Tensor) -> bytes:
-        """States (K, N, D), each with its own axes."""
+        """States (K, N, D), with axes in common."""
         panels = [(f"t = {time:.2f}", state) for time, state in zip(*states(t, x, 10), strict=True)]
-        return picture(panels, self.levels, columns=5, together=False)
+        return picture(panels, self.levels, columns=5)
 
     def animation(self, t: Sequence[float], x: Tensor) -> bytes:
         """Up to 30 states (K, N, D), with axes in common."""

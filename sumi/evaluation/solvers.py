@@ -27,7 +27,7 @@ from sumi.data.dataset import everything
 from sumi.denoising.denoiser import CountingDenoiser, FunctionDenoiser
 from sumi.errors import InputError
 from sumi.evaluation.images import learn_features
-from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, name_lines, save, scale_by_powers
 from sumi.metrics.features.network import FEWEST, FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
@@ -160,15 +160,14 @@ def draw_comparison(comparison: Comparison, path: Path) -> SavedFigure:
             places, [row.median for row in rows], marker="o", markersize=4, label=name, color=colour, linewidth=width
         )
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    scale_by_powers(axes, "y")
     ticks = _ticks([row.evaluations for rows in lines.values() for row in rows])
     axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("network evaluations")
     axes.set_ylabel("median distance to the ODE's solution / data std")
     axes.spines[["top", "right"]].set_visible(False)
-    if lines:
-        axes.legend(frameon=False)
+    name_lines(axes)
     return save(figure, path, "the error of each solver: its distance to the solution of the model's ODE")
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.exact import gaussian_denoiser
-from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, name_lines, save
 from sumi.process.schedule import NoiseLevel, Schedule
 from sumi.randomness import Purpose
 from sumi.sampling.sample import sample
@@ -69,7 +69,7 @@ def draw_correction(schedule: Schedule, path: Path) -> SavedFigure:
     axes.set_ylabel("remainder of a unit error at t = 0.5")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    name_lines(axes)
     return save(
         figure,
         path,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictEnergy
-from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import DATA, INK, RED, SavedFigure, canvas, name_lines, save
 from sumi.likelihood.grid_flow import integrator
 from sumi.likelihood.partition import (
     LogPartition,
@@ -80,7 +80,7 @@ def draw_density(model: DiffusionModel, x_0: Tensor, path: Path, *, progress: Co
     figure = canvas(9.5, 4.4)
     data, learned = figure.subplots(1, 2)
     (left, right), (low, high) = ((float(c[0]), float(c[-1])) for c in (plane.first, plane.second))
-    data.scatter(x_0[:4000, 0], x_0[:4000, 1], s=1.5, color=INK, alpha=0.4, linewidths=0)
+    data.scatter(x_0[:4000, 0], x_0[:4000, 1], s=1.5, color=DATA, alpha=0.4, linewidths=0)
     data.set_title("the data", fontsize=10)
     image = learned.imshow(
         plane.log_density.T.clamp(min=float(plane.log_density.max()) - 8),
@@ -152,7 +152,6 @@ def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
     left.set_ylim(float(by_ode.max()) - 14, float(by_ode.max()) + 2)
     left.set_xlabel("along the diagonal of the plane")
     left.set_ylabel("nats")
-    left.legend(frameon=False, fontsize=8)
     ways = (("annealing", found.annealed), ("lattice", found.on_plane), ("ODE", found.by_flow))
     right.errorbar(
         range(3), [w.value for _, w in ways], yerr=[2 * w.error for _, w in ways], fmt="o", color=INK, capsize=4
@@ -162,6 +161,7 @@ def draw_energy(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFigure:
     right.set_title("log Z, ± 2 errors", fontsize=10)
     for axes in (left, right):
         axes.grid(alpha=0.25)
+    name_lines(left)
     values = ", ".join(f"{w.value:.3f} ± {w.error:.3f} by {name}" for name, w in ways)
     return save(
         figure,

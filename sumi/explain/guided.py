@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.exact import mixture_denoiser
-from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
 from sumi.guidance.extrapolation import Extrapolation
 from sumi.process.continuous import VP
 from sumi.randomness import Purpose, normal
@@ -110,11 +110,10 @@ def draw_guided(axis: Tensor, found: Sequence[Guided], path: Path) -> SavedFigur
         upper.set_ylim(-1.6, 1.6)
         upper.set_aspect("equal")
         upper.set_title(f"w = {one.scale:g}", fontsize=11)
-        lower.plot(axis, one.lattice.sum(1) / step, color=INK, linewidth=1.6, label="p(x) p(y | x)^w")
+        lower.plot(axis, one.lattice.sum(1) / step, color=INK, linewidth=1.6, label="p(x) p(y | x)ʷ, exact")
         lower.hist(one.samples[:, 0], bins=60, range=(-2, 2), density=True, color=RED, alpha=0.5, label="samples")
         lower.set_xlabel(_caption(one).replace("; ", "\n"), fontsize=9)
-        lower.tick_params(colors=GREY)
-    below[0].legend(fontsize=8, frameon=False)
+    figure.legend(*below[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=10)
     return save(figure, path, ". ".join(f"w = {one.scale:g}: {_caption(one)}" for one in found))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sumi.figures.canvas import SavedFigure, canvas, save, show_image
+from sumi.figures.canvas import SavedFigure, canvas, name_row, save, show_image
 from sumi.process.gaussian import add_noise, transition
 from sumi.process.schedule import NoiseLevel, Schedule, deviation, noise_levels
 from sumi.randomness import Purpose, normal
@@ -43,8 +43,8 @@ def draw_noising(image: Tensor, schedule: Schedule, steps: int, path: Path, *, s
         for row, x in ((0, by_steps), (1, by_jump)):
             show_image(axes[row][column], x / max(1.0, float(deviation(level))))
         axes[0][column].set_title(f"t = {float(level.t):.1f}", fontsize=9)
-    axes[0][0].set_ylabel(f"{steps} steps", fontsize=9)
-    axes[1][0].set_ylabel("one jump", fontsize=9)
+    name_row(axes[0][0], f"{steps} steps")
+    name_row(axes[1][0], "one jump")
     level, end = walked[-1]
     expected = add_noise(image, torch.zeros_like(image), level)
     spread = float((end - expected).square().mean().sqrt())

@@ -30,7 +30,7 @@ from sumi.denoising.parameterization import ParameterizationConfig, PredictClean
 from sumi.denoising.weighting import ConstantWeighting, SNRWeighting, VelocityWeighting, WeightingConfig
 from sumi.evaluation.images import learn_features
 from sumi.evaluation.loss_by_noise import LossByNoise, loss_by_noise
-from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, name_lines, save
 from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
@@ -152,14 +152,14 @@ def draw_parameterizations(measured: list[Measured], steps: int, path: Path) -> 
             errors.semilogy(m.losses.log_snr, m.losses.mse_noise, line, color=colour, marker=".", label=m.plan.label)
         ratios.semilogy(m.losses.log_snr, ratio, line, color=colour, marker=".", markersize=4, label=m.plan.label)
     for axes, title in (
-        (errors, "error of ε̂ = SNR · error of x̂₀"),
+        (errors, "error of ε̂ = SNR · error of x̂₀, by what is predicted"),
         (ratios, "error relative to the best at that level"),
     ):
         axes.invert_xaxis()
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("log-SNR   (data → noise)")
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=9, title="the network predicts", title_fontsize=9)
+        name_lines(axes)
     ratios.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
     for place, m in enumerate(reversed(measured)):
         d, colour = m.distance, COLOURS[m.plan.says]

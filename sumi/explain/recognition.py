@@ -16,7 +16,7 @@ from torch import Tensor
 from sumi.boundary.progress import Count
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
-from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import GREY, INK, RED, SavedFigure, canvas, name_lines, save
 from sumi.metrics.features.learned import train_classifier
 from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.intervals import Estimate, share
@@ -129,7 +129,7 @@ def draw_recognition(recognition: Recognition, schedule: Schedule, path: Path) -
     axes.set_xlabel("t   (0 data, 1 noise)")
     axes.set_ylabel(f"accuracy on {recognition.images} held-out images")
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="upper right")
+    name_lines(axes)
     above = axes.secondary_xaxis("top")
     ticks = range(0, len(t), 4)
     above.set_xticks([t[k] for k in ticks], [f"{recognition.log_snr[k]:.1f}".replace("inf", "∞") for k in ticks])

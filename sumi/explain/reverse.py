@@ -11,12 +11,23 @@ import torch
 from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.evaluation.loss_by_noise import ITEMS, LossByNoise, loss_by_noise, probe_times
-from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import (
+    DATA,
+    NOISE,
+    SavedFigure,
+    canvas,
+    name_lines,
+    name_row,
+    save,
+    scale_by_powers,
+    show_image,
+)
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import size, trajectory
 from sumi.process.schedule import noise_level
 
 SHOWN = 11
+LEAST = 1e-5  # of the errors that are shown
 
 
 def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int = 0) -> SavedFigure:
@@ -31,13 +42,10 @@ def draw_reverse(model: DiffusionModel, path: Path, *, index: int = 0, seed: int
         with torch.inference_mode():
             clean = denoiser((x_t * size(now)).to(model.device), now).clean if way.t[k] > 0 else x_t
         for row, x in enumerate(map(model.seen, (x_t, clean))):
-            picture = model.pixels.to_bytes(x[0]).permute(1, 2, 0).squeeze(-1).numpy()
-            axes[row][column].imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes[row][column].set_xticks([])
-            axes[row][column].set_yticks([])
+            show_image(axes[row][column], x[0])
         axes[0][column].set_title(f"t = {way.t[k]:.2f}", fontsize=9)
-    axes[0][0].set_ylabel("xₜ", fontsize=9)
-    axes[1][0].set_ylabel("x̂₀", fontsize=9)
+    name_row(axes[0][0], "xₜ")
+    name_row(axes[1][0], "x̂₀")
     return save(figure, path, f"image {index} of seed {seed} in {len(way.x) - 1} steps")
 
 
@@ -56,14 +64,16 @@ def draw_loss(losses: LossByNoise, path: Path) -> SavedFigure:
     figure = canvas(6.5, 3.4)
     axes = figure.subplots()
     for errors, colour, what in (
-        (losses.mse_noise, INK, "of the noise ε̂"),
-        (losses.mse_clean, RED, "of the image x̂₀"),
+        (losses.mse_noise, NOISE, "of the noise ε̂"),
+        (losses.mse_clean, DATA, "of the image x̂₀"),
     ):  # of pure noise the noise is known, so its error is 0, which has no place on the axis
-        axes.semilogy(losses.t, [error or math.nan for error in errors], color=colour, marker=".", label=what)
+        axes.plot(losses.t, [error or math.nan for error in errors], color=colour, marker=".", label=what)
     axes.set_xlabel("t   (0 data, 1 noise)")
     axes.set_ylabel("mean squared error, held-out images")
-    axes.grid(alpha=0.25, which="both")
-    axes.legend(frameon=False)
+    axes.grid(alpha=0.25)
+    scale_by_powers(axes, "y")
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], LEAST))
+    name_lines(axes)
     (noise, noise_at), (image, image_at) = (
         max(zip(errors, losses.t, strict=True)) for errors in (losses.mse_noise, losses.mse_clean)
     )

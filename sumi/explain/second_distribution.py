@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sumi.denoising.denoiser import Denoiser
-from sumi.figures.canvas import GREY, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import DATA, RED, SavedFigure, canvas, save
 from sumi.figures.vectors import draw
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.model import DiffusionModel
@@ -38,7 +38,7 @@ def draw_second_distribution(model: DiffusionModel, x_0: Tensor, path: Path) -> 
         title = f"first number known: {value:.2f} ± {WIDTH}"
         conditioned_axes.axvspan(value - WIDTH, value + WIDTH, color=RED, alpha=0.12, linewidth=0)
         if x_0.shape[1] > 1:
-            conditioned_axes.scatter(x_0[:2000, 0], x_0[:2000, 1], s=1, color=GREY, alpha=0.3, zorder=0, linewidths=0)
+            conditioned_axes.scatter(x_0[:2000, 0], x_0[:2000, 1], s=1, color=DATA, alpha=0.3, zorder=0, linewidths=0)
     for axes, x, name in ((plain_axes, plain, "the model alone"), (conditioned_axes, conditioned, title)):
         draw(axes, x, model.items.levels, REACH * float(x_0.abs().max()))
         axes.set_title(name, fontsize=10)

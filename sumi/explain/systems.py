@@ -7,7 +7,7 @@ import torch
 
 from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced
-from sumi.figures.canvas import GREY, INK, SavedFigure, canvas, save
+from sumi.figures.canvas import GREY, INK, SavedFigure, canvas, name_lines, save
 from sumi.figures.files import write_picture
 from sumi.models.baselines.likelihood import likelihood_of_baseline
 from sumi.models.baselines.model import BaselineModel
@@ -53,7 +53,7 @@ def draw_accuracy(model: ClassifierModel, held_out: Dataset, folder: Path, count
     axes.set_ylabel("accuracy on held-out images")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    name_lines(axes)
     first, last = found.accuracy[0].value, found.accuracy[-1].value
     says = (
         f"accuracy on {found.images} held-out images: {100 * last:.1f} % at log-SNR {found.log_snr[-1]:g}, "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save, show_image
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, name_lines, save, show_image
 from sumi.process.schedule import Schedule
 from sumi.randomness import Purpose, normal
 
@@ -80,22 +80,14 @@ def draw_unscaled(image: Tensor, schedule: Schedule, steps: int, path: Path, *, 
     for kind, found, colour in ((False, walked.unscaled, RED), (True, walked.scaled, INK)):
         exact = variances(betas, scaled=kind)
         ends[kind] = (float(exact[-1]), float(found[-1]), float(found[-1]) * walked.error)
-        axes.plot(t, exact, color=colour, label=SCALED if kind else UNSCALED)
+        axes.plot(t, exact, color=colour, label=f"{SCALED if kind else UNSCALED}\n{ends[kind][0]:.2f}")
         axes.plot(t[dots], found[dots], ".", color=colour)
-        axes.annotate(
-            f"{ends[kind][0]:.2f}",
-            (1, ends[kind][0]),
-            xytext=(-4, 7),
-            textcoords="offset points",
-            color=colour,
-            ha="right",
-        )
-    axes.plot([], [], ".", color="grey", label=f"dots: measured on {POINTS:,} points")
+    axes.set_title(f"lines: exact, dots: measured on {POINTS:,} points", fontsize=10)
     axes.set_ylim(0, 1.15 * ends[False][0])
     axes.set_xlabel("t   (0 data, 1 noise)")
     axes.set_ylabel("variance of x, data of variance 1")
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="upper left")
+    name_lines(axes)
     _draw_images(right, image, betas, seed)
     (exact, found, error), (kept, found_kept, error_kept) = ends[False], ends[True]
     return save(

@@ -12,7 +12,7 @@ from sumi.explain.density import draw_density, draw_energy, is_energy
 from sumi.explain.reverse import draw_loss, held_out_loss
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.second_distribution import draw_second_distribution
-from sumi.figures.canvas import SavedFigure, canvas, save
+from sumi.figures.canvas import SavedFigure, canvas, name_row, save
 from sumi.figures.vectors import draw
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory
@@ -30,7 +30,7 @@ def draw_noised_cloud(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFi
     noise = normal(model.config.seed, range(len(x_0)), 0, Purpose.START, x_0.shape[1:])
     times = torch.linspace(0, 1, SHOWN, dtype=torch.float64)
     figure = canvas(2.3 * SHOWN, 2.6)
-    for axes, t in zip(figure.subplots(1, SHOWN), noise_levels(schedule, times), strict=True):
+    for axes, t in zip(figure.subplots(1, SHOWN, sharex=True, sharey=True), noise_levels(schedule, times), strict=True):
         x_t = x_0 if t.t == 0 else model.network_denoiser.process.noised(x_0, noise, t)
         size = max(1.0, float(deviation(t)))
         draw(axes, x_t / size, levels_of, 3.0)
@@ -47,19 +47,19 @@ def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> S
     way = trajectory(model, 0, n=POINTS, seed=seed)
     chosen = torch.linspace(0, len(way.x) - 1, SHOWN).round().long().tolist()
     figure = canvas(2.3 * SHOWN, 4.9)
-    axes = figure.subplots(2, SHOWN)
+    axes = figure.subplots(2, SHOWN, sharex=True, sharey=True)
     denoiser, schedule = model.denoiser(), model.network_denoiser.schedule
-    reach = 1.2 * float(way.x[-1].abs().quantile(0.995))
+    reach = max(3.0, 1.2 * float(way.x[-1].abs().quantile(0.995)))
     for column, k in enumerate(chosen):
         x_t, t = way.x[k], way.t[k]
         with torch.inference_mode():
             size = max(1.0, float(deviation(noise_level(schedule, t))))
             clean = denoiser((x_t * size).to(model.device), t).clean.cpu() if t > 0 else x_t
-        draw(axes[0][column], x_t, model.items.levels, max(reach, 3.0 * t))
+        draw(axes[0][column], x_t, model.items.levels, reach)
         draw(axes[1][column], clean, model.items.levels, reach)
         axes[0][column].set_title(f"t = {t:.2f}", fontsize=9)
-    axes[0][0].set_ylabel("xₜ", fontsize=10)
-    axes[1][0].set_ylabel("x̂₀ = E[x₀ | xₜ]", fontsize=10)
+    name_row(axes[0][0], "xₜ")
+    name_row(axes[1][0], "x̂₀")
     return save(figure, path, f"{len(way.x[0])} samples of seed {seed} in {len(way.x) - 1} steps")
 
 

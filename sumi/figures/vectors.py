@@ -1,7 +1,7 @@
 """Pictures of vectors: points in the plane as dots, numbers as a histogram, bits as a raster with one row per sequence.
 
-Real vectors with more than two numbers show their first two. By default the panels of one picture share their axes, so
-they can be compared. A few distant points do not shrink the rest; titles state how many are outside.
+Real vectors with more than two numbers show their first two. The panels of one picture share their axes, so they
+can be compared. A few distant points do not shrink the rest; titles state how many are outside.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sumi.figures.canvas import png_of
+from sumi.figures.canvas import INK, own_colour, png_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK = "#1f2937"
 ROWS = 24  # sequences in a raster
 PANEL = 2.6  # inches
 
@@ -26,27 +25,26 @@ def picture(
     *,
     columns: int | None = None,
     reach: float | None = None,
-    together: bool = True,
 ) -> bytes:
     """A PNG with a panel for each (title, vectors (N, D)), in rows of ``columns``; ``levels`` is 2 for bits.
 
-    Axes run from -reach to reach; None: by `reach_of`, over all panels ``together`` or per panel.
+    All axes run from -reach to reach; None: by `reach_of`, over all panels.
     """
     from matplotlib.figure import Figure
 
     columns = columns or len(groups)
     rows = -(-len(groups) // columns)
     figure = Figure(figsize=(PANEL * columns, (PANEL + 0.25) * rows), layout="constrained", facecolor="white")
-    histograms = levels is None and all(x.shape[1] == 1 for _, x in groups)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=histograms and together).flat
-    common = reach or (reach_of([x for _, x in groups]) if together else None)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+    shown = reach or reach_of([x for _, x in groups])
     for axes, (title, x) in zip(panels, groups, strict=False):
-        shown = common or reach_of([x])
         outside = 0 if levels == 2 else int((~(x[:, :2].abs() <= shown)).any(1).sum())
         axes.set_title(f"{title} ({outside:,} outside)" if outside else title, fontsize=9)
-        draw(axes, x, levels, shown)
+        draw(axes, x, levels, shown, colour=own_colour(title) or INK)
     for axes in list(figure.axes)[len(groups) :]:
         axes.set_axis_off()
+    for axes in list(figure.axes)[max(0, len(groups) - columns) : len(groups)]:  # with none below
+        axes.tick_params(labelbottom=levels is None)
     return png_of(figure, dpi=110)
 
 
@@ -62,7 +60,7 @@ def reach_of(clouds: Sequence[Tensor]) -> float:
     return 1.08 * max(reaches) or 1.0
 
 
-def draw(axes: "Axes", x: Tensor, levels: int | None, reach: float) -> None:
+def draw(axes: "Axes", x: Tensor, levels: int | None, reach: float, *, colour: str = INK) -> None:
     """Plot vectors (N, D) on ``axes``, which run from -reach to reach."""
     if levels == 2:
         axes.imshow(x[:ROWS].numpy(), cmap="gray_r", vmin=-1.4, vmax=1.2, interpolation="nearest", aspect="auto")
@@ -71,13 +69,13 @@ def draw(axes: "Axes", x: Tensor, levels: int | None, reach: float) -> None:
         return
     if x.shape[1] == 1:
         bins = torch.linspace(-reach, reach, 60).tolist()
-        axes.hist(x[:, 0].numpy(), bins=bins, color=INK, weights=[1 / len(x)] * len(x))
+        axes.hist(x[:, 0].numpy(), bins=bins, color=colour, weights=[1 / len(x)] * len(x))
         axes.set_xlim(-reach, reach)
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
         return
     size = min(6.0, max(0.6, 1500 / len(x)))
-    axes.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=INK, alpha=0.55, linewidths=0)
+    axes.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=colour, alpha=0.55, linewidths=0)
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
     axes.set_aspect("equal")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sumi.boundary.files import write_text
 from sumi.data.spec import Unit
-from sumi.figures.canvas import INK, RED, SavedFigure, canvas, save
+from sumi.figures.canvas import INK, RED, SavedFigure, canvas, name_lines, save
 from sumi.likelihood.dequantize import mean_with_error
 from sumi.likelihood.estimate import BoundEstimate
 from sumi.metrics.intervals import Estimate, heavy_tailed, mean_of
@@ -128,7 +128,7 @@ def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path:
     right.axhline(figures.decoder.value, color=INK, linewidth=1, linestyle=":", label=f"decoder: {figures.decoder}")
     right.set_xscale("log")
     right.set_title(f"{unit.name}, cumulative from the data", fontsize=10)
-    right.legend(frameon=False, fontsize=8)
+    name_lines(right)
     for axes in (left, right):
         axes.set_xlabel("t   (0 data, 1 noise)")
         axes.grid(alpha=0.25, which="both")

@@ -181,10 +181,10 @@ def _text(text: str) -> str:
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #faf8f4; --card: #ffffff; --ink: #1c1b1a; --soft: #5c5851; --faint: #b9b4ab;
-  --line: #e4dfd5; --first: #b5432f; --second: #2f6690; }
+  --line: #e4dfd5; --first: #b5432f; --second: #2f6690; --noise: #8f6514; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #15161a; --card: #1d1f25; --ink: #eae6de; --soft: #a8a49b; --faint: #6b6862; --line: #30323a;
-    --first: #e8836d; --second: #79b0d8; }
+    --first: #e8836d; --second: #79b0d8; --noise: #d3aa5c; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1.1rem 4rem; max-width: 62rem; background: var(--paper); color: var(--ink);
