@@ -1,4 +1,4 @@
-"""Measures the models that come with Sumi again: python benchmarks/pretrained.py [NAME …] [-n N] [--data FOLDER] [--write]
+"""Measures the models that come with Sumi again: python benchmarks/pretrained.py [NAME …] [-n N] [--data FOLDER] …
 
 Seconds for a sheet of 16 (CPU, all threads), and how many of n samples are within four levels of a training image; with
 ``--distances`` the Fréchet distance to held-out images beside that of training ones, which takes minutes. ``--write``
