@@ -20,6 +20,7 @@ norm is that of the network's gradient.
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Final, NoReturn, cast
@@ -54,6 +55,7 @@ from sumi.training.power_ema import PowerEMAs
 from sumi.training.precision import AUTOCAST, resolve_precision
 from sumi.training.run_folder import RunFolder
 from sumi.training.saving import remove_later, save_checkpoint
+from sumi.training.throughput import Throughput
 from sumi.training.trackers import Tracker, Untracked, numbers_of, shortened
 
 MEASURED: Final = 20
@@ -183,15 +185,22 @@ class Trainer:
         row without a finite loss and gradient, with the weights before them saved, or if weights are not finite.
         """
         config, meter = self.config, _Meter(self.config, len(self.parts), self.device)
+        throughput = Throughput(self.device, AUTOCAST.get(self.precision, torch.float32))
         self.objective.train()
         with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)):
             while self.step < config.steps:
-                taken = self.take_step(self.step + 1)
+                take = partial(self.take_step, self.step + 1)
+                first = meter.taken == 0 and config.steps - self.step >= MEASURED
+                taken = throughput.counted(take) if first else take()
                 self.step += 1
                 self.averages.update(self.step)
                 meter.add(taken)
-                if (line := meter.estimate(self.step)) is not None:
-                    self.on_message(line)
+                if (each := meter.each(self.step)) is not None:
+                    left = config.steps - self.step
+                    rest = f"about {duration(left * each)}, without samples on the way"
+                    self.on_message(f"{left:,} steps at {each:.3g} s a step: {rest}")
+                    if (used := throughput.line(each)) is not None:
+                        self.on_message(used)
                 if self.skipped_in_a_row >= min(config.skip_limit, config.steps):
                     self._give_up()
                 # read once, as a signal may come between any two lines; one that a process gets is for all
@@ -370,15 +379,14 @@ class _Meter:
             self.sums += torch.cat([loss[None], norms])
             self.finite += 1
 
-    def estimate(self, step: int) -> str | None:
-        """Once, after `MEASURED` steps: how long the rest will take. The first step, which sets up, does not count."""
+    def each(self, step: int) -> float | None:
+        """Once, after `MEASURED` steps: seconds of a step. The first one, which sets up, does not count."""
         self.taken += 1
         if self.taken == 1:
             self.first = time.perf_counter()
         if self.taken != MEASURED or step == self.config.steps:
             return None
-        each, left = (time.perf_counter() - self.first) / (MEASURED - 1), self.config.steps - step
-        return f"{left:,} steps at {each:.3g} s a step: about {duration(left * each)}, without samples on the way"
+        return (time.perf_counter() - self.first) / (MEASURED - 1)
 
     def line(self, step: int) -> dict[str, float]:
         """The log's line for the steps since the last one, nan where all were skipped; resets the sums."""
