@@ -1,4 +1,5 @@
-"""Weights that are recognised by the names of their tensors: ADM's U-Net, and denoising-diffusion-pytorch's.
+"""Weights that are recognised by the names of their tensors: ADM's U-Net, denoising-diffusion-pytorch's, and those of
+`sumi.interop.edm`.
 
     guided-diffusion   time_embed, input_blocks.N, middle_block, output_blocks.N, out      (Dhariwal & Nichol 2021)
     EDM                map_layer0, enc.32x32_block0, dec.8x8_in0, out_conv                 (Karras et al. 2022, "ADM")
@@ -16,21 +17,22 @@ What the names do not say is assumed and noted: heads of 64 channels, a linear c
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from sumi.denoising.parameterization import (
-    ParameterizationConfig,
     PredictClean,
     PredictNoise,
     PredictPreconditioned,
     PredictVelocity,
+    Reread,
 )
 from sumi.errors import InputError
-from sumi.interop.claims import Claims
+from sumi.interop import edm
+from sumi.interop.claims import Claims, Recognised
 from sumi.interop.tensors import Tensors, prefixed, to_text
 from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.lucidrains import LucidrainsConfig
@@ -61,15 +63,6 @@ _RESIDUAL: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Recognised:
-    """A file that is known: its tensors by the names of UNet2DModel, what it means, and what was assumed."""
-
-    weights: dict[str, Tensor]
-    claims: Claims
-    notes: tuple[str, ...]
-
-
 def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
     """What a file is; None: no layout that is known. ``claims``: the shape, the schedule and the prediction instead.
 
@@ -78,6 +71,8 @@ def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
     own = _without_prefix(averaged(read))
     if {"init_conv.weight", "mid_attn.mem_kv", "final_conv.weight"} <= own.keys():
         return _lucidrains(own, claims)
+    if (known := edm.recognised(own, read.values, claims)) is not None:
+        return known
     if {"map_layer0.weight", "out_conv.weight"} <= own.keys():
         if "map_augment.weight" in own:  # no augmentation is a vector of zeros
             own = {name: value for name, value in own.items() if name != "map_augment.weight"}
@@ -92,7 +87,7 @@ def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
 
 def averaged(read: Tensors) -> dict[str, Tensor]:
     """The tensors of a file; of a checkpoint in training those of the averaged model, else of the model."""
-    for key in ("ema", "model", "state_dict"):
+    for key in ("ema", "model_ema", "model", "state_dict"):
         match read.values.get(key):
             case dict() as table:
                 own = {str(name): value for name, value in table.items() if torch.is_tensor(value)}
@@ -118,10 +113,10 @@ def _lucidrains(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised:
     network = LucidrainsConfig(width, multiples, full, heads, head_width)
     stated, note = claims or Claims(shape=(channels, 64, 64)), "" if claims else "images of 64x64 are assumed"
     if claims is None and "betas" in own:
-        betas = own["betas"].double()
-        if len(betas) != 1000:
-            raise InputError(f"file: its chain has {len(betas)} steps, and such networks are known of 1000 alone")
-        stated = replace(stated, schedule=ListedBeta(tuple(betas.tolist())), parameterization=_objective(own))
+        betas, predicts = own["betas"].double(), _objective(own)
+        if (steps := len(betas)) != 1000:  # its time input is the index of the step
+            predicts = Reread(predicts, steps / 1000, steps / 1000 - 1)
+        stated = replace(stated, schedule=ListedBeta(tuple(betas.tolist())), parameterization=predicts)
     elif claims is None:
         note += ", and ε in a linear chain of 1000 steps, as the file has no diffusion"
     claimed = replace(
@@ -131,7 +126,7 @@ def _lucidrains(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised:
     return Recognised(weights, claimed, notes)
 
 
-def _objective(own: Mapping[str, Tensor]) -> ParameterizationConfig:
+def _objective(own: Mapping[str, Tensor]) -> PredictNoise | PredictClean | PredictVelocity:
     """What is predicted, by the weight of the loss: 1 of ε, SNR of x_0, SNR/(SNR + 1) of v; SNR may be cut off at 5."""
     snr = own["alphas_cumprod"].double() / (1 - own["alphas_cumprod"].double())
     found = own["loss_weight"].double()
@@ -144,7 +139,10 @@ def _objective(own: Mapping[str, Tensor]) -> ParameterizationConfig:
 
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Without what wrappers put before every name."""
-    return {re.sub(r"^(module\.|model\.|diffusion_model\.)+", "", name): value for name, value in tensors.items()}
+    return {
+        re.sub(r"^(module\.|model\.|diffusion_model\.|inner_model\.|unet\.)+", "", name): value
+        for name, value in tensors.items()
+    }
 
 
 def _edm_order(name: str) -> tuple[str, int, int]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +33,12 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import RunDescription
 from sumi.networks.adm import ADMConfig
 from sumi.networks.diffusers import DiffusersNetwork
+from sumi.networks.edm2 import EDM2Config
+from sumi.networks.hourglass import HourglassConfig
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
+from sumi.networks.song import SongUNetConfig
 from sumi.networks.transformer import TransformerConfig
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import GridTimes, UniformTimes
@@ -44,6 +48,9 @@ from sumi.sampling.sampler import Sampling, Threshold
 
 RECIPE = "imported"
 """The recipe of an imported run."""
+
+ONE_HOT: Final = (DiffusersNetwork.name, SongUNetConfig.name, EDM2Config.name, HourglassConfig.name)
+"""Networks to which a class is a vector with one place for each, and one more for "no class"."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,16 @@ class Claims:
         default=(3, 32, 32), metadata={"help": "of what is denoised: C,H,W, or D of vectors"}
     )
     network: (
-        UNetConfig | ADMConfig | TransformerConfig | MLPConfig | DiffusersNetwork | LucidrainsConfig | OwnNetwork
+        UNetConfig
+        | ADMConfig
+        | TransformerConfig
+        | MLPConfig
+        | DiffusersNetwork
+        | LucidrainsConfig
+        | SongUNetConfig
+        | EDM2Config
+        | HourglassConfig
+        | OwnNetwork
     ) = field(default_factory=UNetConfig, metadata={"help": "the network, as in a configuration"})
     schedule: ScheduleConfig = field(default_factory=LinearBeta, metadata={"help": "its noise at each time"})
     parameterization: ParameterizationConfig = field(
@@ -145,7 +161,7 @@ class Claims:
             take(module.network, weights, source)
         for conditioner in module.conditioner or ():
             match conditioner:
-                case LabelConditioner() if self.network.name == DiffusersNetwork.name:
+                case LabelConditioner() if self.network.name in ONE_HOT:
                     conditioner.table.weight.data.copy_(torch.eye(len(self.classes) + 1))
                 case TextConditioner():  # the states are all that it is conditioned on
                     for weight in conditioner.pooled.parameters():
@@ -153,6 +169,15 @@ class Claims:
                 case _:
                     pass
         return config.wrap(description, module.to(device or torch.device("cpu")), step, folder or Path(source))
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A file that is known: its tensors by the names of a network, what it means, and what was assumed."""
+
+    weights: dict[str, Tensor]
+    claims: Claims
+    notes: tuple[str, ...]
 
 
 def take(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

@@ -26,7 +26,7 @@ PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt")
 
 @dataclass(frozen=True)
 class Tensors:
-    """The contents of a file: ``tensors`` by name, and of a pickle its other values; ``notes``: how it was read.
+    """The contents of a file: ``tensors`` by name, and its other values, or its header; ``notes``: how it was read.
 
     ``about``: config.json in the header of a file that Sumi wrote; None: it is of another toolkit. ``step``: how many
     steps that was trained.
@@ -60,7 +60,7 @@ def read_tensors(file: Path) -> Tensors:
             with safe_open(file, "pt") as opened:
                 header = opened.metadata() or {}
             about = parse_json(header[HEADER].encode(), file, "export it again") if HEADER in header else None
-            return Tensors(load_file(file), {}, about=about, step=int(header.get(STEP, 0)))
+            return Tensors(load_file(file), dict(header), about=about, step=int(header.get(STEP, 0)))
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file}: cannot be read as safetensors ({error}); get the file again") from None
     if file.suffix not in PICKLES:

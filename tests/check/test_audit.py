@@ -97,6 +97,14 @@ def test_in_a_sound_network_nothing_is_found(name: str) -> None:
     assert found.changes == ()
 
 
+def test_a_network_of_clean_data_that_is_rough_where_little_noise_is_is_sound() -> None:
+    """Read as a flow it would return x_t there, which is nearer."""
+    exact = network_of(replace(FLOW, parameterization=PredictClean()))
+    subject = of_function(lambda x, t: exact(x, t) + 0.1 * (50 * x).sin(), SHAPE, Flow(), PredictClean(), data_std=STD)
+    _, changes, _ = search(Probe(subject, items(16)), subject.reading)
+    assert changes == []
+
+
 PLANTED = {
     "v read as ε": (replace(LINEAR, parameterization=VELOCITY), LinearBeta(), NOISE, "prediction type"),
     "ε read as v": (replace(COSINE, parameterization=NOISE), CosineBeta(), VELOCITY, "prediction type"),

@@ -207,6 +207,20 @@ def test_a_checkpoint_of_denoising_diffusion_pytorch(tmp_path: Path, cut: float,
             torch.testing.assert_close(denoiser(x, 0.4).clean[1, 0, 3], torch.tensor(clean), rtol=2e-6, atol=5e-5)
 
 
+def test_a_checkpoint_of_another_number_of_steps_has_the_index_of_the_step_as_its_time(tmp_path: Path) -> None:
+    network = LucidrainsConfig(8, (1,), heads=2, head_width=4).build((1, 8, 8))
+    betas = CosineBeta(200).build().betas(200).float()
+    alpha_bar = (1 - betas.double()).cumprod(0)
+    buffers = {"betas": betas, "alphas_cumprod": alpha_bar.float(), "loss_weight": torch.ones(200)}
+    model = {f"model.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"model": model | buffers}, tmp_path / "model-1.pt")
+    found = open_source(tmp_path / "model-1.pt", device="cpu").diffusion
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        theirs = network(x, torch.tensor([49.0, 49.0]))
+        torch.testing.assert_close(found.gaussian_denoiser()(x, 0.25).noise, theirs, rtol=0, atol=2e-6)
+
+
 def sigmoid_betas() -> Tensor:
     """The library's default: ᾱ is a sigmoid of t from 3 to -3, moved and scaled to run from 1 to 0."""
     high, low = torch.tensor(3.0).sigmoid(), torch.tensor(-3.0).sigmoid()

@@ -50,7 +50,7 @@ def averaging(probe: Probe, reading: Reading) -> Finding | None:
         other = Probe(probe.subject, probe.rows, probe.ratios, probe.seed).errors(reading)
     finally:
         module.load_state_dict(kept)
-    found = gain(averaged, other)
+    found = gain(averaged, other, probe.linear)
     if found is None:
         return None
     share = float(np.exp(found.log_ratio))

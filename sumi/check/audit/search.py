@@ -5,9 +5,14 @@ least error of x̂_0, at every noise level. Readings are compared by
 
     L = mean over levels of log mean over items of min(‖x̂_0 - x_0‖²/d, CAP · Var x_0)
 
-with the same items, noise and relative noise level for all (`sumi.check.audit.reading`). exp(L' - L) is the ratio of
+with the same items, noise and relative noise level ρ for all (`sumi.check.audit.reading`). exp(L' - L) is the ratio of
 two readings' errors, and its standard error is that over groups of items. One change at a time is taken, the one that
 brings the most, until none brings enough.
+
+The true reading is best at every level, so one that is worse where the present one does denoise is refuted, whatever it
+gains elsewhere. That counts for networks that are rough where there is little noise, such as predict x_0: a reading
+that returns x_t has a small error there. To denoise is to be better than the best that the data's deviation s alone
+tells, a linear denoiser with the error s² ρ²/(s² + ρ²).
 """
 
 from collections.abc import Callable
@@ -36,6 +41,10 @@ SCREENED: Final = (16, 3)
 """All readings are first tried on this many items and on every third level; those that do not lose are then measured in
 full, and the offsets by one always."""
 PROMISING: Final = 0.05
+DENOISES: Final = 0.7
+"""Share of a linear denoiser's error that a denoiser has at most which knows more of the data than their deviation."""
+WORSE: Final = 1.3
+"""A reading with this many times the error of the present one, where that denoises, is not the true one."""
 CAP: Final = 10.0
 """Errors count up to this many variances of the data; a constant has 1, and more is as useless."""
 LEAST_LEVELS: Final = 3
@@ -70,6 +79,8 @@ class Probe:
     def __init__(self, subject: Subject, rows: Rows, ratios: list[float] | None = None, seed: int = 0) -> None:
         self.subject, self.rows, self.seed = subject, rows, seed
         self.ratios = ratios or probing_ratios(subject.reading.schedule, subject.grid, rows.std)
+        square, variance = torch.tensor(self.ratios, dtype=torch.float64).square(), rows.std**2
+        self.linear = variance * square / (variance + square)
         self.evaluations = 0
         self._kept: dict[tuple[object, ...], Tensor] = {}
         self._noise: dict[int, Tensor] = {}
@@ -121,12 +132,16 @@ class Probe:
 
 @dataclass(frozen=True)
 class Gain:
-    """Of one reading over another: the log ratio of their errors, its standard error, and the levels in common."""
+    """Of one reading over another: the log ratio of their errors, its standard error, and the levels in common.
+
+    ``refuted``: it is worse where the other denoises.
+    """
 
     log_ratio: float
     error: float
     each: tuple[float, ...]
     each_error: tuple[float, ...]
+    refuted: bool
 
     @property
     def certain(self) -> bool:
@@ -134,12 +149,13 @@ class Gain:
         return self.log_ratio < -CERTAIN * self.error
 
 
-def gain(before: Tensor, after: Tensor) -> Gain | None:
-    """From errors (K, N); None where fewer than `LEAST_LEVELS` levels, or half of them, are in common."""
+def gain(before: Tensor, after: Tensor, linear: Tensor) -> Gain | None:
+    """From errors (K, N), and a linear denoiser's (K,); None where fewer than `LEAST_LEVELS` levels, or half of them,
+    are in common."""
     common = ~(before.isnan().any(1) | after.isnan().any(1))
     if int(common.sum()) < max(LEAST_LEVELS, int((~before.isnan().any(1)).sum()) // 2):
         return None
-    before, after = before[common], after[common]
+    before, after, linear = before[common], after[common], linear[common]
     groups = min(GROUPS, before.shape[1])
 
     def logs(errors: Tensor) -> Tensor:
@@ -150,7 +166,8 @@ def gain(before: Tensor, after: Tensor) -> Gain | None:
     each = after.mean(1).log() - before.mean(1).log()
     spread = apart.std(1) / groups**0.5 if groups > 1 else torch.full_like(each, inf)
     whole = float(apart.mean(0).std() / groups**0.5) if groups > 1 else inf
-    return Gain(float(each.mean()), whole, tuple(each.tolist()), tuple(spread.tolist()))
+    worse = (before.mean(1) < DENOISES * linear) & (each > log(WORSE) + CERTAIN * spread)
+    return Gain(float(each.mean()), whole, tuple(each.tolist()), tuple(spread.tolist()), bool(worse.any()))
 
 
 def material(taken: Alternative, found: Gain) -> bool:
@@ -158,7 +175,7 @@ def material(taken: Alternative, found: Gain) -> bool:
     if taken.fault == OFFSET:
         sure = [g for g, e in zip(found.each, found.each_error, strict=True) if g < -CERTAIN * e]
         return found.log_ratio < 0 and min(sure, default=0.0) < log(SMALL_MATERIAL)
-    return found.certain and found.log_ratio < log(MATERIAL)
+    return found.certain and not found.refuted and found.log_ratio < log(MATERIAL)
 
 
 @torch.inference_mode()
@@ -177,10 +194,10 @@ def search(
             if any(other.axis == change.taken.axis for change in changes):
                 continue
             tried += 1
-            quick = gain(first, small.errors(other.reading))
-            if quick is None or (quick.log_ratio > PROMISING and other.fault != OFFSET):
+            quick = gain(first, small.errors(other.reading), small.linear)
+            if quick is None or ((quick.refuted or quick.log_ratio > PROMISING) and other.fault != OFFSET):
                 continue
-            better = gain(errors, probe.errors(other.reading))
+            better = gain(errors, probe.errors(other.reading), probe.linear)
             if better is not None and material(other, better):
                 found.append((better.log_ratio, other, better))
         if not found:
@@ -190,7 +207,7 @@ def search(
         if taken.axis == "scale":
             taken = _refined(probe, now, taken)
         after = probe.errors(taken.reading)
-        better = gain(errors, after) or better
+        better = gain(errors, after, probe.linear) or better
         share = exp(better.log_ratio)
         changes.append(Change(taken, now, share, share * better.error, _levels(probe, errors, after)))
         now = taken.reading
@@ -225,7 +242,7 @@ def search_by_samples(
         return stated, [], len(scored), rows
     again = Probe(subject, own, seed=seed)
     errors, after = again.errors(stated), again.errors(taken.reading)
-    better = gain(errors, after)
+    better = gain(errors, after, again.linear)
     share, error = (exp(least - first), 0.0) if better is None else (exp(better.log_ratio), better.error)
     change = Change(taken, stated, share, share * error, _levels(again, errors, after))
     return taken.reading, [change], len(scored), own
@@ -255,7 +272,7 @@ def _refined(probe: Probe, now: Reading, taken: Alternative) -> Alternative:
     errors = probe.errors(now)
 
     def value(scale: float) -> float:
-        found = gain(errors, probe.errors(replace(now, frame=scaled(exp(scale)))))
+        found = gain(errors, probe.errors(replace(now, frame=scaled(exp(scale)))), probe.linear)
         return inf if found is None else found.log_ratio
 
     best = value(centre)

@@ -38,9 +38,12 @@ from sumi.models.model import SystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.diffwave import DiffWaveConfig
+from sumi.networks.edm2 import EDM2Config
+from sumi.networks.hourglass import HourglassConfig
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
+from sumi.networks.song import SongUNetConfig
 from sumi.networks.transformer import TransformerConfig
 from sumi.networks.unet import UNetConfig
 from sumi.objectives.times import GridTimes, ImportanceTimes, TimeSamplerConfig, UniformTimes
@@ -93,6 +96,9 @@ class DiffusionSettings(SystemConfig, ABC):
         | DiffWaveConfig
         | DiffusersNetwork
         | LucidrainsConfig
+        | SongUNetConfig
+        | EDM2Config
+        | HourglassConfig
         | OwnNetwork
     ) = field(default_factory=UNetConfig, metadata={"help": "the backbone"})
     crop: int = field(

@@ -1,0 +1,177 @@
+"""Networks of EDM, EDM2 and k-diffusion, recognised by the names of their tensors.
+
+    EDM         map_layer0, enc.32x32_block0, dec.32x32_aux_conv      DDPM++ and NCSN++   (`sumi.networks.song`)
+    EDM2        emb_fourier, enc.64x64_block0, out_gain                                   (`sumi.networks.edm2`)
+    k-diffusion patch_in, down_levels, mid_level, patch_out                               (`sumi.networks.hourglass`)
+
+EDM's "ADM" is in `sumi.interop.checkpoints`. All are preconditioned as EDM says, with σ_data = 1/2 unless a claim, or
+the header of k-diffusion's file, says another.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from sumi.boundary.config import parse_json
+from sumi.denoising.parameterization import PredictPreconditioned
+from sumi.errors import InputError
+from sumi.interop.claims import Claims, Recognised
+from sumi.networks.edm2 import EDM2Config
+from sumi.networks.hourglass import HourglassConfig
+from sumi.networks.song import Encoder, SongUNetConfig
+from sumi.process.exploding import EDM
+
+STATED: Final = Claims(schedule=EDM(), parameterization=PredictPreconditioned(), threshold="none")
+NEIGHBOURS: Final = 7
+"""Side of the square that k-diffusion's levels attend to, but for the lowest."""
+_UNUSED: Final = re.compile(r"^(map_augment\.|logvar_)|resample_filter$")
+"""Tensors without which samples are the same: no augmentation is a vector of zeros."""
+
+
+def recognised(own: Mapping[str, Tensor], values: Mapping[str, Any], claims: Claims | None) -> Recognised | None:
+    """What the tensors are, with the other ``values`` of their file; None: none of these."""
+    if {"emb_fourier.freqs", "out_gain"} <= own.keys():
+        return _edm2(own, claims or STATED)
+    if "map_layer0.weight" in own and any("_aux_norm." in name for name in own):
+        return _song(own, claims or STATED)
+    if {"patch_in.proj.weight", "time_emb.weight", "mapping.in_norm.scale"} <= own.keys():
+        return _hourglass(own, values, claims)
+    return None
+
+
+def _sides(own: Mapping[str, Tensor]) -> list[int]:
+    """Of the levels, the largest first."""
+    found = {int(found[1]) for name in own if (found := re.match(r"enc\.(\d+)x", name)) is not None}
+    return sorted(found, reverse=True)
+
+
+def _levels(own: Mapping[str, Tensor], conv: str, attention: str) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+    """Width of each level, number of blocks in one, and which attend, of an encoder with these names of layers."""
+    sides = _sides(own)
+    widths = tuple(len(own[f"enc.{side}x{side}_block0.{conv}.weight"]) for side in sides)
+    blocks = sum(f"enc.{sides[0]}x{sides[0]}_block{k}.{conv}.weight" in own for k in range(100))
+    attends = (level for level, side in enumerate(sides) if f"enc.{side}x{side}_block0.{attention}.weight" in own)
+    return widths, blocks, tuple(attends)
+
+
+def _used(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in own.items() if not _UNUSED.search(name)}
+
+
+def _named(claims: Claims, network: SongUNetConfig | EDM2Config | HourglassConfig, channels: int, side: int) -> Claims:
+    """With the network and its classes; images of ``side`` unless a claim says another shape."""
+    sides = (side, side) if claims.shape == Claims().shape else claims.shape[1:]
+    count = network.embedding - 1
+    classes = claims.classes if len(claims.classes) == count else tuple(map(str, range(count)))
+    return replace(claims, network=network, shape=(channels, *sides), classes=classes)
+
+
+def _song(own: Mapping[str, Tensor], claims: Claims) -> Recognised:
+    first = own[f"enc.{_sides(own)[0]}x{_sides(own)[0]}_conv.weight"]
+    widths, blocks, attention = _levels(own, "conv0", "qkv")
+    inner, noise = own["map_layer0.weight"].shape
+    filters = [value for name, value in own.items() if name.endswith("resample_filter")]
+    encoder: Encoder = "standard"
+    for name in own:
+        match name.rpartition("_aux_")[2].partition(".")[0]:
+            case "skip" | "residual" as kind:
+                encoder = kind
+            case _:
+                pass
+    network = SongUNetConfig(
+        len(first),
+        widths,
+        blocks,
+        attention,
+        noise,
+        inner,
+        "map_noise.freqs" in own,
+        encoder,
+        "skip" if sum("_aux_norm.weight" in name for name in own) > 1 else "standard",
+        bool(filters) and filters[0].shape[-1] == 4,
+        1 + (own["map_label.weight"].shape[1] if "map_label.weight" in own else 0),
+    )
+    stated = _named(claims, network, first.shape[1], _sides(own)[0])
+    return Recognised(
+        _used(own), stated, ("EDM's DDPM++ or NCSN++: σ_data = 0.5 is assumed; claim another by a mapping",)
+    )
+
+
+def _edm2(own: Mapping[str, Tensor], claims: Claims) -> Recognised:
+    widths, blocks, attention = _levels(own, "conv_res1", "attn_qkv")
+    inner, noise = own["emb_noise.weight"].shape
+    classes = own["emb_label.weight"].shape[1] if "emb_label.weight" in own else 0
+    network = EDM2Config(widths, blocks, attention, noise, inner, 1 + classes)
+    channels = len(own["out_conv.weight"])
+    note = "EDM2: σ_data = 0.5 is assumed; claim another by a mapping"
+    if channels == 4:
+        note += ". Its 4 channels are latents of Stable Diffusion's autoencoder, which is not in the file"
+    return Recognised(_used(own), _named(claims, network, channels, _sides(own)[0]), (note,))
+
+
+def _hourglass(own: Mapping[str, Tensor], values: Mapping[str, Any], claims: Claims | None) -> Recognised:
+    if "mapping_cond_in_proj.weight" in own:
+        raise InputError("file: its network takes further numbers as a condition, which is not known here")
+    about = _header(values)
+    stated = claims or replace(
+        STATED,
+        schedule=EDM(float(about.get("sigma_min", 0.002)), float(about.get("sigma_max", 80.0))),
+        parameterization=PredictPreconditioned(float(about.get("sigma_data", 0.5))),
+    )
+    count = 1 + len({name.split(".")[1] for name in own if name.startswith("down_levels.")})
+    places = [*(f"down_levels.{level}" for level in range(count - 1)), "mid_level"]
+    channels = int(about.get("input_channels", stated.shape[0]))
+    area = own["patch_in.proj.weight"].shape[1] // channels
+    attended = about.get("self_attns", [{"type": "neighborhood"}] * (count - 1) + [{"type": "global"}])
+    if unknown := {str(kind.get("type")) for kind in attended} - {"neighborhood", "shifted-window", "global"}:
+        raise InputError(f"file: attention of type {', '.join(sorted(unknown))} is not known here")
+    network = HourglassConfig(
+        round(area**0.5),
+        tuple(len({n.split(".")[place.count(".") + 1] for n in own if n.startswith(f"{place}.")}) for place in places),
+        tuple(len(own[f"{place}.0.self_attn.out_proj.weight"]) for place in places),
+        tuple(own[f"{place}.0.ff.down_proj.weight"].shape[1] for place in places),
+        tuple(len(own[f"{place}.0.self_attn.scale"]) for place in places),
+        tuple(int(k.get("kernel_size", NEIGHBOURS)) if k["type"] == "neighborhood" else 0 for k in attended),
+        tuple(int(k.get("window_size", 8)) if k["type"] == "shifted-window" else 0 for k in attended),
+        (
+            len({name.split(".")[2] for name in own if name.startswith("mapping.blocks.")}),
+            len(own["mapping.in_norm.scale"]),
+            own["mapping.blocks.0.down_proj.weight"].shape[1],
+        ),
+        len(own["class_emb.weight"]) if "class_emb.weight" in own else 1,
+    )
+    match about.get("input_size"):
+        case [int(height), int(width)] if claims is None:
+            stated = replace(stated, shape=(channels, height, width))
+        case _:
+            pass
+    known = replace(
+        _named(stated, network, channels, 64), label_dropout=stated.label_dropout or 0.1 * (network.embedding > 1)
+    )
+    if about:
+        return Recognised(_used(own), known, ())
+    note = (
+        "k-diffusion: σ_data = 0.5, images of 64x64, and attention to 7x7 neighbours above the lowest level are assumed"
+    )
+    return Recognised(_used(own), known, (f"{note}; claim others by a mapping",))
+
+
+def _header(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the model in the header of k-diffusion's files, or in its checkpoints; empty: there is none.
+
+    Raises InputError where it is no JSON.
+    """
+    match values.get("config", {}):
+        case str() as text:
+            found = parse_json(text.encode(), Path("the file's header"), "get the file again")
+        case other:
+            found = other
+    match found:
+        case {"model": dict() as model}:
+            return model
+        case _:
+            return {}
