@@ -52,12 +52,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.recipes.configure import configure
-    from sumi.training.run_folder import RunFolder
-
     if options.prompt is not None:
         _show(options)
         return
+    say(f"first pictures by {FIRST}, a model that comes with Sumi; then a model of your own, trained from nothing")
+
+    from sumi.recipes.configure import configure
+    from sumi.training.run_folder import RunFolder
+
     folder, config = RunFolder(options.out or "runs/demo"), configure(RECIPE, data=FIRST, settings=SETTINGS)
     _refuse_others(folder, config)
     _show(options)

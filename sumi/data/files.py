@@ -128,7 +128,7 @@ def write_between(folder: Path, ends: Tensor, made: Tensor, about: Mapping[str, 
     """
     write_images(folder, made, start=0, about=about)
     words = ["a", *(f"{k / (len(made) - 1):.2f}" for k in range(len(made))), "b"]
-    row = strip(torch.cat([ends[:1], made, ends[1:]]), labels=words, scale=max(1, ceil(1.5 * CELL / made.shape[-1])))
+    row = strip(torch.cat([ends[:1], made, ends[1:]]), labels=words, scale=max(1, ceil(CELL / made.shape[-1])))
     refuse_foreign(folder / "strip.png")
     return _write_png(folder / "strip.png", row, {**about, "index": 0, "count": len(made)})
 

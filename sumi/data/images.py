@@ -105,7 +105,7 @@ class ImageSpec:
     def strip(self, t: Sequence[float], x: Tensor) -> bytes:
         """States (K, C, H, W) of one image, its times below."""
         times, few = states(t, x, 10)
-        return png(strip(self.pixels.to_bytes(few), labels=[f"{time:.2f}" for time in times]))
+        return png(strip(self.pixels.to_bytes(few), labels=[f"t = {time:.2f}" for time in times]))
 
     def animation(self, t: Sequence[float], x: Tensor) -> bytes:
         """Up to 60 states (K, C, H, W) of one image, enlarged to about 256 pixels."""

@@ -30,6 +30,7 @@ from sumi.data.dataset import Skipped, divide, few, no_column, no_labels
 from sumi.data.files import Writing, made_in_parts, refuse_together, write_vectors
 from sumi.data.spec import DataSpec, Unit, describe, expect, states, unlike
 from sumi.errors import InputError
+from sumi.figures.canvas import INK, noised
 from sumi.figures.pictures import animation
 from sumi.figures.vectors import picture, reach_of
 
@@ -105,15 +106,18 @@ class VectorSpec:
 
     def strip(self, t: Sequence[float], x: Tensor) -> bytes:
         """States (K, N, D), with axes in common."""
-        panels = [(f"t = {time:.2f}", state) for time, state in zip(*states(t, x, 10), strict=True)]
-        return picture(panels, self.levels, columns=5)
+        times, few = states(t, x, 10)
+        panels = [(f"t = {time:.2f}", state) for time, state in zip(times, few, strict=True)]
+        return picture(panels, self.levels, columns=5, colours=[noised(INK, time) for time in times])
 
     def animation(self, t: Sequence[float], x: Tensor) -> bytes:
         """Up to 30 states (K, N, D), with axes in common."""
         reach = reach_of([*x])
         frames = [
-            Image.open(io.BytesIO(picture([(f"t = {time:.2f}", state)], self.levels, reach=reach)))
-            for time, state in zip(*states(t, x, 30), strict=True)
+            Image.open(
+                io.BytesIO(picture([(f"t = {time:.2f}", x_t)], self.levels, reach=reach, colours=[noised(INK, time)]))
+            )
+            for time, x_t in zip(*states(t, x, 30), strict=True)
         ]
         return animation(frames)
 

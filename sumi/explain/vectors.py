@@ -12,7 +12,7 @@ from sumi.explain.density import draw_density, draw_energy, is_energy
 from sumi.explain.reverse import draw_loss, held_out_loss
 from sumi.explain.schedule import draw_schedule
 from sumi.explain.second_distribution import draw_second_distribution
-from sumi.figures.canvas import SavedFigure, canvas, name_row, save
+from sumi.figures.canvas import DATA, INK, SavedFigure, canvas, name_row, noised, save
 from sumi.figures.vectors import draw
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory
@@ -33,7 +33,7 @@ def draw_noised_cloud(model: DiffusionModel, x_0: Tensor, path: Path) -> SavedFi
     for axes, t in zip(figure.subplots(1, SHOWN, sharex=True, sharey=True), noise_levels(schedule, times), strict=True):
         x_t = x_0 if t.t == 0 else model.network_denoiser.process.noised(x_0, noise, t)
         size = max(1.0, float(deviation(t)))
-        draw(axes, x_t / size, levels_of, 3.0)
+        draw(axes, x_t / size, levels_of, 3.0, colour=noised(DATA, float(t.t)))
         axes.set_title(f"t = {float(t.t):.1f}", fontsize=9)
     if levels_of == 2:
         kept = 100 * float((x_t == x_0).double().mean())
@@ -55,7 +55,7 @@ def draw_reverse_cloud(model: DiffusionModel, path: Path, *, seed: int = 0) -> S
         with torch.inference_mode():
             size = max(1.0, float(deviation(noise_level(schedule, t))))
             clean = denoiser((x_t * size).to(model.device), t).clean.cpu() if t > 0 else x_t
-        draw(axes[0][column], x_t, model.items.levels, reach)
+        draw(axes[0][column], x_t, model.items.levels, reach, colour=noised(INK, t))
         draw(axes[1][column], clean, model.items.levels, reach)
         axes[0][column].set_title(f"t = {t:.2f}", fontsize=9)
     name_row(axes[0][0], "xₜ")

@@ -73,6 +73,12 @@ def own_colour(name: str) -> str | None:
     return next((colour for word, colour in OWN if word in name), None)
 
 
+def noised(colour: str, t: float) -> str:
+    """The colour of something at time t, from its own at 0 to that of noise at 1."""
+    first, last = (np.array([int(one[k : k + 2], 16) for k in (1, 3, 5)]) for one in (colour, NOISE))
+    return "#" + "".join(f"{round(level):02x}" for level in (1 - t) * first + t * last)
+
+
 def name_lines(axes: "Axes", *, size: float = 9.0) -> None:
     """Write the name of every labelled line of ``axes`` to the right of its last point, in its colour, ``size`` in
     points; names that would collide are moved apart. The limits of the axes must stand."""

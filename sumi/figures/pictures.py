@@ -22,7 +22,7 @@ from sumi.figures.files import EXIF_SOFTWARE, SOFTWARE
 Images = Tensor | NDArray[np.uint8]
 
 MEGABYTE = 2**20
-CELL = 48  # the least width in pixels at which an image is shown
+CELL = 96  # the least width in pixels at which an image is shown
 TEXT = 15
 CAPTIONED = 160  # the least width of an image with a caption that is as long
 MOST_LINES = 6  # of a caption
@@ -42,7 +42,7 @@ def image_grid(
 ) -> Image.Image:
     """Images (N, C, H, W) in rows of ``columns`` (default: a square), left to right and then down; RGBA.
 
-    ``scale``: whole factor of enlargement (default: until the shorter side has 48 pixels); ``gap``: pixels between
+    ``scale``: whole factor of enlargement (default: until the shorter side has 96 pixels); ``gap``: pixels between
     (default: a sixteenth of a cell); ``captions``: a text below each, in lines of the cell's width. Raises InputError
     for anything but uint8 images of 1, 3 or 4 channels.
     """
@@ -50,11 +50,12 @@ def image_grid(
         least = max(CELL, min(CAPTIONED, max(map(_width, captions), default=0)))
         scale = math.ceil(least / np.asarray(images).shape[-1])
     cells = _cells(images, scale)
-    if captions is not None:
-        cells = _captioned(cells, captions)
     columns = columns or math.ceil(math.sqrt(len(cells)))
     space = _gap(cells) if gap is None else gap
-    rows = [_in_row(cells[start : start + columns], space) for start in range(0, len(cells), columns)]
+    parts = [slice(start, start + columns) for start in range(0, len(cells), columns)]
+    rows = [
+        _in_row(cells[part] if captions is None else _captioned(cells[part], captions[part]), space) for part in parts
+    ]
     return _stacked(rows, space, centred=False)
 
 

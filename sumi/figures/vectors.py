@@ -25,10 +25,12 @@ def picture(
     *,
     columns: int | None = None,
     reach: float | None = None,
+    colours: Sequence[str] | None = None,
 ) -> bytes:
     """A PNG with a panel for each (title, vectors (N, D)), in rows of ``columns``; ``levels`` is 2 for bits.
 
-    All axes run from -reach to reach; None: by `reach_of`, over all panels.
+    All axes run from -reach to reach; None: by `reach_of`, over all panels. ``colours``: of the panels; None: those of
+    noise and data where a title names them.
     """
     from matplotlib.figure import Figure
 
@@ -37,10 +39,11 @@ def picture(
     figure = Figure(figsize=(PANEL * columns, (PANEL + 0.25) * rows), layout="constrained", facecolor="white")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
     shown = reach or reach_of([x for _, x in groups])
-    for axes, (title, x) in zip(panels, groups, strict=False):
+    colours = colours or [own_colour(title) or INK for title, _ in groups]
+    for axes, (title, x), colour in zip(panels, groups, colours, strict=False):
         outside = 0 if levels == 2 else int((~(x[:, :2].abs() <= shown)).any(1).sum())
         axes.set_title(f"{title} ({outside:,} outside)" if outside else title, fontsize=9)
-        draw(axes, x, levels, shown, colour=own_colour(title) or INK)
+        draw(axes, x, levels, shown, colour=colour)
     for axes in list(figure.axes)[len(groups) :]:
         axes.set_axis_off()
     for axes in list(figure.axes)[max(0, len(groups) - columns) : len(groups)]:  # with none below

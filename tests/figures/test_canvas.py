@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from sumi.figures.canvas import DATA, INK, NOISE, name_lines, own_colour, scale_by_powers, spread
+from sumi.figures.canvas import DATA, INK, NOISE, name_lines, noised, own_colour, scale_by_powers, spread
 
 
 def test_places_that_are_far_apart_stay_and_near_ones_share_what_they_move() -> None:
@@ -45,3 +45,7 @@ def test_ticks_of_powers_are_few_and_plain(values: tuple[float, float], ticks: s
 def test_noise_and_data_have_colours_of_their_own() -> None:
     names = ("of the noise ε̂", "real, held out", "the data", "samples")
     assert [own_colour(name) for name in names] == [NOISE, DATA, DATA, None]
+
+
+def test_what_is_noised_goes_to_the_colour_of_noise() -> None:
+    assert (noised(DATA, 0), noised(DATA, 1), noised("#000000", 0.5)) == (DATA, NOISE, "#48320a")

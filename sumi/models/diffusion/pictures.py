@@ -197,7 +197,7 @@ def write_restored(
     write_images(folder, after, start=0, about=about, each=each)
     factor = made.shape[-1] // image.shape[-1]
     before = BYTES.to_bytes(image)[None].repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    scale = max(1, ceil(2 * CELL / made.shape[-1]))
+    scale = max(1, ceil(CELL / made.shape[-1]))
     if mask is not None:
         before = before.expand(-1, 3, -1, -1).clone()
         before[0, :, mask] = marked(mask.shape)[:, mask]
