@@ -13,6 +13,7 @@ from sumi.cli.molecules import sample_molecules
 from sumi.cli.options import add_checkpoint, add_error, add_guidance, add_run, add_seed, add_steps, add_values
 from sumi.cli.sampling import (
     BESIDES,
+    STEERING,
     about_guidance,
     digest_of,
     note_unknown,
@@ -20,6 +21,7 @@ from sumi.cli.sampling import (
     sample_options,
     sampling_options,
     spent,
+    steering_of,
     suffix_of,
 )
 from sumi.cli.symbols import sample_symbols
@@ -79,6 +81,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how much the label or the prompt counts: 1 plain, 2 and more sharper",
     )
     add_guidance(parser)
+    parser.add_argument(
+        "--reward", metavar="RUN", help="steer towards --target by this run of a noisy classifier, a CLIP or a judge"
+    )
+    parser.add_argument(
+        "--target", metavar="T", help="what the reward is for: a class, a text, or attributes as colour=red,eyes=two"
+    )
+    parser.add_argument("--reward-scale", type=float, metavar="λ", help="how much the reward counts (default: 1)")
+    parser.add_argument(
+        "--particles", type=int, metavar="K", help="of which each sample is one, at K times the cost (default: 4)"
+    )
+    parser.add_argument(
+        "--potential",
+        choices=("difference", "max", "sum"),
+        help="which rewards of a particle's path count on the way (default: difference)",
+    )
     parser.add_argument(
         "--augmentation",
         type=float,
@@ -184,8 +201,11 @@ def _diffusion(
     from sumi.training.run_folder import RunFolder
 
     refuse(model, options, "augmentation", "scaffold")
+    if system is not model:
+        refuse(system, options, *STEERING)
     values = dict(read_value(text) for text in options.values)
     condition = {"values": values} if values else None
+    steering = steering_of(model, options)
     settings = sampling_options(model, options)
     size = None if options.size is None else read_size(options.size)
     given: SampleOptions = {**sample_options(model, options), "condition": condition, "size": size}
@@ -229,7 +249,9 @@ def _diffusion(
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
         if prompts is not None:
             whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
-        made = system.sample(len(batch), **whole)
+        made = (
+            system.sample(len(batch), **whole) if steering is None else model.steer(n=len(batch), **steering, **whole)
+        )
         stated.update({index: stated_facts(made, row) for row, index in enumerate(batch)})
         return made
 
@@ -261,7 +283,7 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "trajectory", "values", "size", "scaffold", "error")
+    refuse(model, options, "trajectory", "values", "size", "scaffold", "error", *STEERING)
     given, base = sample_options(model.base, options), model.base
     prompts = _prompts(base, options, lines)
     read_indices(options.n, options.start, options.seed, options.batch_size)

@@ -36,12 +36,11 @@ GUIDANCE: Final = {
     "clip_scale": "clip_scale",
 }
 """The field of `Guidance` that each option is of."""
+STEERING: Final = ("reward", "target", "reward_scale", "particles", "potential")
 BESIDES: Final = (
     *(name for name in GUIDANCE if name != "guidance"),
-    "threshold",
-    "error",
-    "restart",
-    "restart_interval",
+    *("threshold", "error", "restart", "restart_interval"),
+    *STEERING,
 )
 """The options that are named in files where they are given, besides the label and its scale."""
 
@@ -143,6 +142,26 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
     return replace(own, **cast(dict[str, Any], given))
 
 
+def steering_of(model: DiffusionModel, options: argparse.Namespace) -> dict[str, Any] | None:
+    """What `DiffusionModel.steer` takes besides what `sample` does, its solver being named; None: samples are not
+    steered. Raises InputError."""
+    from sumi.models.rewards import reward_of
+
+    given = given_of(options, STEERING)
+    if not given:
+        return None
+    if "reward" not in given or "target" not in given:
+        missing = next(name for name in ("reward", "target") if name not in given)
+        raise InputError(f"{next(iter(given))}: is of steering; add --{missing}, such as --reward RUN --target cat")
+    if options.trajectory:
+        raise InputError("trajectory: follows one sample, and steering takes particles; leave it out")
+    if options.solver is None and options.eta is None:
+        options.solver = "ddpm"
+    chosen = {"particles": options.particles, "scale": options.reward_scale, "potential": options.potential}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    return {"reward": reward_of(model, options.reward, options.target), **chosen}
+
+
 def given_of(options: argparse.Namespace, names: tuple[str, ...] = BESIDES) -> dict[str, object]:
     """The options of these names that are given."""
     return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
@@ -205,7 +224,7 @@ def digest_of(model: TrainedModel, options: argparse.Namespace, *more: object) -
     worse, step = getattr(options, "worse", None), getattr(options, "worse_checkpoint", None)
     if worse is not None or step is not None:
         parts.append(weights_of(worse or model.folder, step))
-    guides = [getattr(options, name, None) for name in ("classifier", "clip")]
+    guides = [getattr(options, name, None) for name in ("classifier", "clip", "reward")]
     parts += [weights_of(guide) for guide in guides if guide is not None]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 

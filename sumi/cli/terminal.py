@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def refuse(model: TrainedModel, options: Namespace, *names: str, **defaults: object) -> None:
     """Raises InputError where an option that this kind of model does not have was given."""
     for name, default in {**dict.fromkeys(names), **defaults}.items():
-        given = getattr(options, name)
+        given = getattr(options, name, default)
         if given != default and (given is not False or default is True) and given != []:
             raise InputError(f"{name}: a run of {model.config.recipe} has none; leave it out")
 

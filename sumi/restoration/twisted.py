@@ -33,6 +33,7 @@ from sumi.process.schedule import NoiseLevel
 from sumi.randomness import Purpose
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.posterior import check_guidance, clean_variance, guided, weighed
+from sumi.sampling.particles import effective_number, resampled
 from sumi.sampling.solvers.solver import StepNoise
 
 
@@ -119,13 +120,7 @@ class TwistedSMC:
         poor = (ess < self.threshold * self.particles) | last
         if not bool(poor.any()):
             return x, state
-        first, second = (noise(Purpose.RESAMPLE, draw).flatten(1)[:, 0].view(-1, self.particles) for draw in (0, 1))
-        chosen = systematic(state.log_weight.softmax(1), torch.special.ndtr(first[:, 0].double()))
-        chosen = chosen.gather(1, second.argsort(1))  # in random order: each place has the weights' law by itself
-        own = torch.arange(self.particles, device=x.device)
-        chosen = torch.where(poor[:, None], chosen, own)
-        rows = (chosen + self.particles * torch.arange(len(ess), device=x.device)[:, None]).view(-1)
-        log_weight = torch.where(poor[:, None], 0.0, state.log_weight)
+        rows, log_weight = resampled(state.log_weight, poor, noise)
         return x[rows], Particles(log_weight, state.clean[rows], state.shift[rows], state.log_likelihood[rows])
 
     def _end(self, x: Tensor, variance: float, measurement: Measurement, noise: StepNoise) -> Tensor:
@@ -137,16 +132,3 @@ class TwistedSMC:
         draws = [noise(Purpose.MEASUREMENT, draw).flatten(1) for draw in range(-(-size // x[0].numel()))]
         of_y = torch.cat(draws, 1)[:, :size].view_as(missing)
         return x + variance * weighed(measurement, missing - measurement.std * of_y, variance, self.iterations)
-
-
-def effective_number(log_weight: Tensor) -> Tensor:
-    """(Σ w)²/Σ w² of each row (M, K): (M,), between 1 and K (Kong 1992)."""
-    return 1 / log_weight.softmax(1).square().sum(1)
-
-
-def systematic(weights: Tensor, u: Tensor) -> Tensor:
-    """Systematic resampling (Kitagawa 1996): rising indices (M, K), each i taken ⌊K w_i⌋ or ⌈K w_i⌉ times, on average
-    K w_i. ``weights`` (M, K) with rows that sum to 1, ``u`` (M,) uniform in [0, 1)."""
-    count = weights.shape[1]
-    places = (u.to(weights)[:, None] + torch.arange(count, device=weights.device)) / count
-    return torch.searchsorted(weights.cumsum(1), places, right=True).clamp(max=count - 1)

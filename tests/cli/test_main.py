@@ -129,6 +129,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--eta",
                 "--restart",
                 "--restart-interval",
+                *("--reward", "--target", "--reward-scale", "--particles", "--potential"),
                 "--seed",
                 "--label",
                 "--prompt",

@@ -20,7 +20,8 @@ from sumi.process.schedule import DATA, noise_level
 from sumi.randomness import Purpose, SampleNoise
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance, guided
-from sumi.restoration.twisted import TwistedSMC, effective_number, systematic
+from sumi.restoration.twisted import TwistedSMC
+from sumi.sampling.particles import effective_number, systematic
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.runge_kutta import RungeKutta
 from sumi.sampling.solvers.solver import StepNoise

@@ -23,6 +23,8 @@ from sumi.data.items import Items
 from sumi.denoising.denoiser import CountingDenoiser, Denoiser
 from sumi.errors import InputError
 from sumi.guidance.renoising import renoised_unguided
+from sumi.guidance.steering import Potential, Reward
+from sumi.models.diffusion import particles as particle
 from sumi.models.diffusion import restoration
 from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
 from sumi.models.diffusion.sound import restore_sound
@@ -249,6 +251,26 @@ class DiffusionModel(TrainedDenoiser):
                 yield rows, denoiser_of
                 if count is not None:
                     count(rows.stop, n)
+
+    def steer(
+        self,
+        reward: Reward,
+        n: int = 16,
+        *,
+        particles: int = 4,
+        scale: float = 1.0,
+        potential: Potential = "difference",
+        **options: Unpack[SampleOptions],
+    ) -> Tensor:
+        """`sample`, each of ``n`` samples being one of ``particles`` that are steered towards a ``reward``.
+
+        ``reward(images)``: one number for each of (N, C, H, W) in [-1, 1], or vectors (N, D): the more the better;
+        `sumi.models.rewards.reward_of` makes one of a classifier, a CLIP or a judge. Samples follow the model's
+        p(x) exp(scale · reward(x)) the better, the more particles (`sumi.guidance.steering`, which explains
+        ``potential``). ``options``: as of `sample`; the solver is ddpm unless one is named that draws noise. With one
+        particle samples are those of that solver. Raises InputError.
+        """
+        return particle.steer(self, reward, n, particles, scale, potential, options)
 
     @torch_defaults()
     def vary(self, images: Items, strength: float, n: int = 4, **options: Unpack[SampleOptions]) -> Tensor:

@@ -30,6 +30,7 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.options import SampleOptions, sampling_options
+from sumi.models.diffusion.particles import ANCESTRAL, by_particles
 from sumi.models.diffusion.pictures import read_mask_of
 from sumi.models.samples import stated_as
 from sumi.operators.linear import AnyOperator, Mask, is_linear
@@ -61,8 +62,6 @@ JUMP, RESAMPLINGS = 5, 5
 PARTICLES: Final = 8
 """Of twisted sequential Monte Carlo, for each candidate, which is one of them."""
 
-ANCESTRAL: Final = "ddpm"
-"""The usual solver. By the ODE candidates of photographs are much too rough (docs/results/restoration.md)."""
 TRAINED: Final = "trained"
 TWISTED: Final = "twisted"
 METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint", TWISTED)
@@ -269,7 +268,10 @@ def candidates(
         refuse_unstated(name, how(None).solver)
     finish = partial(within, known) if bounded else known.consistent
     if name == TWISTED:
-        made = _by_particles(model, n, len(known.y) > 1, given, how, wrap).to(known.y)
+        if given.get("size") not in (None, model.images.shape[1:]):
+            raise InputError(f"size: {TWISTED} restores pictures of the model's own size; choose another method")
+        together = PARTICLES if len(known.y) > 1 else 1
+        made = by_particles(model, n, PARTICLES, given, how, wrap, together=together).to(known.y)
         return (finish(made) if exact else made).cpu()
     return model.walk(n, given, method=how, wrap=wrap, finish=finish if exact else None)
 
@@ -286,39 +288,6 @@ def _with_label(model: DiffusionModel, known: Measurement, n: int, options: Samp
         options.get("prompt"),
     )
     return row if given is None else Condition({**row, **given})
-
-
-def _by_particles(
-    model: DiffusionModel,
-    n: int,
-    each: bool,
-    options: SampleOptions,
-    method: Callable[[int | None], Method],
-    wrap: Callable[[Denoiser], Denoiser] | None,
-) -> Tensor:
-    """The first of the PARTICLES of each candidate; candidate i has those from PARTICLES · i on, all in one batch.
-
-    ``each``: whether each is of a picture of its own, so that a batch counts candidates and not particles.
-    """
-    if options.get("size") not in (None, model.images.shape[1:]):
-        raise InputError(f"size: {TWISTED} restores pictures of the model's own size; choose another method")
-    start, guidance = options.get("start", 0), options.get("guidance")
-    given = model.condition_of(
-        range(start, start + n),
-        options.get("label"),
-        options.get("condition"),
-        guidance if isinstance(guidance, Guidance) else None,
-        options.get("prompt"),
-    )
-    all_of: SampleOptions = {
-        **options,
-        "label": None,
-        "prompt": None,
-        "condition": None if given is None else given.rows(torch.arange(n).repeat_interleave(PARTICLES)),
-        "start": PARTICLES * start,
-        "batch_size": PARTICLES * max(1, options.get("batch_size", 64) // (1 if each else PARTICLES)),
-    }
-    return model.walk(PARTICLES * n, all_of, method=method, wrap=wrap)[::PARTICLES]
 
 
 def prepared(
