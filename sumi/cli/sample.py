@@ -250,7 +250,7 @@ def _diffusion(
         if prompts is not None:
             whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
         made = (
-            system.sample(len(batch), **whole) if steering is None else model.steer(n=len(batch), **steering, **whole)
+            system.sample(len(batch), **whole) if steering is None else model.steer(n=len(batch), **(steering | whole))
         )
         stated.update({index: stated_facts(made, row) for row, index in enumerate(batch)})
         return made

@@ -57,7 +57,7 @@ def reward_of(model: TrainedModel, judge: TrainedModel | Path | str, target: str
 
 
 def _by_judge(judge: Judge, target: str) -> Reward:
-    wanted = dict(part.partition("=")[::2] for part in target.split(","))
+    wanted = {name: value for name, _, value in (part.partition("=") for part in target.split(","))}
     for name, value in wanted.items():
         if name not in judge.attributes:
             raise InputError(f"target: there is no attribute {name!r}; choose from {', '.join(judge.attributes)}")

@@ -14,7 +14,7 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.steering import Potential, Reward, steered
 from sumi.models.diffusion.options import SampleOptions, sampling_options
-from sumi.sampling.sampler import Guidance, Method
+from sumi.sampling.sampler import Guidance, Method, SamplingOptions
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
@@ -67,7 +67,8 @@ def steer(
     options: SampleOptions,
 ) -> Tensor:
     """See `DiffusionModel.steer`."""
-    own, given = sampling_options(options), SampleOptions(**options)
+    own: SamplingOptions = {**sampling_options(options)}
+    given: SampleOptions = {**options}
     n, particles = (whole(name, v, least=1, most=MOST_COUNT) for name, v in (("n", n), ("particles", particles)))
     if model.config.sampling.replaced(own).error is not None:
         raise InputError("error: is of samples that take one way, and particles take many; give steps")
