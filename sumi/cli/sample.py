@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sumi.boundary.files import refuse_folder, short_name
 from sumi.boundary.group import own_shard
@@ -249,9 +249,8 @@ def _diffusion(
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
         if prompts is not None:
             whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
-        made = (
-            system.sample(len(batch), **whole) if steering is None else model.steer(n=len(batch), **(steering | whole))
-        )
+        all_of: dict[str, Any] = {**(steering or {}), **whole}
+        made = system.sample(n=len(batch), **all_of) if steering is None else model.steer(n=len(batch), **all_of)
         stated.update({index: stated_facts(made, row) for row, index in enumerate(batch)})
         return made
 
