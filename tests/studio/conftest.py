@@ -1,6 +1,5 @@
 """A studio on a folder of its own, and a browser's side of it without a socket."""
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,30 @@ from sumi.studio.server import application, listening, serve
 from sumi.studio.studio import Studio
 
 PORT, TOKEN = 8917, "a-token-of-the-tests"
-LINK = re.compile(r"http://\S+")
+LIKE_TRAIN = """
+import json, signal, sys, time
+from pathlib import Path
+from sumi.training.lock import training_in
+
+steps = json.loads(Path(sys.argv[1]).read_text())["training"]["steps"]
+run, stopped = Path(sys.argv[3]), []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+with training_in(run, print):
+    (run / "config.json").write_text("{}")
+    log = run / "metrics.jsonl"
+    begun = len(log.read_text().splitlines()) if log.exists() else 0
+    for step in range(begun + 1, steps + 1):
+        with log.open("a") as file:
+            file.write(json.dumps({"step": step, "loss": 1 / step}) + "\\n")
+        if steps == 13:
+            sys.exit("the loss is not finite")
+        while steps > 100 and step == 5 and not stopped:
+            time.sleep(0.01)
+        if stopped:
+            sys.exit(130)
+print("trained", *sys.argv[4:])
+"""
+"""A process that keeps the run folder's lock and log as `sumi train` does; of over 100 steps it waits at the fifth."""
 
 
 @pytest.fixture(scope="module")

@@ -13,30 +13,7 @@ from sumi.studio.events import Events
 from sumi.studio.folder import StudioFolder
 from sumi.studio.trainings import Order, Recipe, Trainings
 from sumi.training.lock import trainer_of
-
-LIKE_TRAIN = """
-import json, signal, sys, time
-from pathlib import Path
-from sumi.training.lock import training_in
-
-steps = json.loads(Path(sys.argv[1]).read_text())["training"]["steps"]
-run, stopped = Path(sys.argv[3]), []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
-with training_in(run, print):
-    (run / "config.json").write_text("{}")
-    log = run / "metrics.jsonl"
-    begun = len(log.read_text().splitlines()) if log.exists() else 0
-    for step in range(begun + 1, steps + 1):
-        with log.open("a") as file:
-            file.write(json.dumps({"step": step, "loss": 1 / step}) + "\\n")
-        if steps == 13:
-            sys.exit("the loss is not finite")
-        while steps > 100 and step == 5 and not stopped:
-            time.sleep(0.01)
-        if stopped:
-            sys.exit(130)
-print("trained", *sys.argv[4:])
-"""
+from tests.studio.conftest import LIKE_TRAIN
 
 
 @pytest.fixture

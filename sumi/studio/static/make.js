@@ -295,7 +295,8 @@ export function make(shared) {
           apply(restored(made));
           commit();
         }, { class: "sheet", title: what, "aria-label": `${what}, ${WORDS[making.act.type]}, seed ${making.seed}` }),
-        h("span", { class: "caption" }, what));
+        h("div", { class: "under" }, h("span", { class: "caption" }, what),
+          button("×", trying(async () => post(`/api/history/${made.id}/forget`)), { class: "quiet forget", title: "Take it out of the history; the pictures stay on disk", "aria-label": `Take ${what}, seed ${making.seed}, out of the history` })));
     }) : [h("li", { class: "help" }, "What you make stays here, in the studio's folder.")]));
   }
   function restored(made) {
