@@ -254,7 +254,7 @@ def write_grid(
     facts = {**about, "index": indices.start, "count": len(indices)}
     images = images[:MOST_IN_GRID]
     words = [str(own.get("prompt", own.get("label"))) for own in each[: len(images)] if {"prompt", "label"} & {*own}]
-    captions = words if words and not {"prompt", "label"} & {*about} else None
+    captions = words if words and "prompt" not in about and about.get("label", "all") == "all" else None
     return _write_png(folder / "grid.png", image_grid(images, captions=captions), facts)
 
 

@@ -124,8 +124,8 @@ def draw_bound(estimate: BoundEstimate, figures: BoundFigures, unit: Unit, path:
     left.set_title(f"{unit.name} per step" if steps else f"{unit.name} per unit of t", fontsize=10)
     total = (estimate.lengths * rate).cumsum(0) + figures.decoder.value
     right.plot(estimate.times[1:], total, color=INK, label="decoder and the steps up to t")
-    right.axhline(figures.total.value, color=RED, linewidth=1, label=f"the bound: {figures.total}")
-    right.axhline(figures.decoder.value, color=INK, linewidth=1, linestyle=":", label=f"decoder: {figures.decoder}")
+    right.axhline(figures.total.value, color=RED, linewidth=1, label=f"the bound\n{figures.total}")
+    right.axhline(figures.decoder.value, color=INK, linewidth=1, linestyle=":", label=f"decoder\n{figures.decoder}")
     right.set_xscale("log")
     right.set_title(f"{unit.name}, cumulative from the data", fontsize=10)
     name_lines(right)

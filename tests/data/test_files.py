@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from sumi.data import files
-from sumi.data.files import Writing, made_in_parts, remove_parts, write_images, write_samples, write_vectors
+from sumi.data.files import Writing, made_in_parts, remove_parts, write_grid, write_images, write_samples, write_vectors
 from sumi.errors import InputError, SumiError
+from sumi.figures.pictures import CELL, LINE
 
 ABOUT = {"run": "run", "seed": 0, "digest": "d"}
 
@@ -140,3 +141,18 @@ def test_items_of_one_file_are_kept_as_they_come(tmp_path: Path) -> None:
     assert made[2:] == [range(2, 6)]
     remove_parts(file)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("about", "each", "captioned"),
+    [
+        ({"label": "all"}, [{"label": "cat"}, {"label": "dog"}], True),
+        ({"label": "cat"}, [{"label": "cat"}] * 2, False),
+        ({}, [{"prompt": "a cat"}, {"prompt": "a dog"}], True),
+        ({}, [{}, {}], False),
+    ],
+)
+def test_a_grid_of_samples_names_the_class_or_the_prompt_of_each(about, each, captioned: bool, tmp_path: Path) -> None:
+    images = np.zeros((2, 1, 8, 8), dtype=np.uint8)
+    with Image.open(write_grid(tmp_path, images, about, range(2), each)) as grid:
+        assert grid.height == (CELL + LINE if captioned else CELL)
