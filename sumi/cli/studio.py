@@ -20,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    import signal
     import threading
     import webbrowser
 
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> None:
 
     with listening(options.port) as at:
         try:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
             serve(Studio(places, Path(options.out), data), at, new_token(), ready)
         except KeyboardInterrupt:
             say("the studio is closed")

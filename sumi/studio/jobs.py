@@ -4,7 +4,10 @@ A job is a function of itself. It calls `Job.check` often, which ends it once it
 preview, or `Job.counted`; at most `PREVIEWS` a second become events.
 """
 
+import ctypes
+import gc
 import secrets
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +19,8 @@ from sumi.studio.events import Events
 from sumi.studio.folder import one_line
 
 MOST_WAITING: Final = 10
+IDLE: Final = 120.0
+"""Seconds without a job after which what was kept for the next one is let go."""
 FINISHED_KEPT: Final = 64
 PREVIEWS: Final = 12.0
 
@@ -82,10 +87,10 @@ class Job:
 
 
 class Jobs:
-    """The queue, and the thread that works it off."""
+    """The queue, and the thread that works it off; ``idle`` is called where it has had nothing to do for a while."""
 
-    def __init__(self, events: Events) -> None:
-        self.events = events
+    def __init__(self, events: Events, idle: Callable[[], None] = lambda: None) -> None:
+        self.events, self.idle = events, idle
         self._all: OrderedDict[str, Job] = OrderedDict()
         self._change = threading.Condition()
         self._open = True
@@ -143,7 +148,8 @@ class Jobs:
                         job.state = "running"
                         self.events.emit("job", job.outline())
                         return job
-                self._change.wait()
+                if not self._change.wait(IDLE):
+                    self.idle()
         return None
 
     def _work(self) -> None:
@@ -156,3 +162,12 @@ class Jobs:
             except Exception as error:  # the thread goes on, and the page says what happened
                 state, message = "failed", one_line(error)
             self._end(job, state, message)
+            give_back()
+
+
+def give_back() -> None:
+    """Return memory that is not in use to the system, which glibc keeps otherwise."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

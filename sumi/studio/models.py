@@ -1,11 +1,11 @@
 """The models that a studio offers: those that come with Sumi, and the runs that it was started with or trained.
 
-Each has a key, which requests name; no request names a path. The newest two that were used stay loaded.
+Each has a key, which requests name; no request names a path. The one that was used last stays loaded, until nothing is
+made for a while (`Models.let_go`).
 """
 
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sumi.errors import InputError, SumiError
 from sumi.pretrained.shipped import PLACE, PROMPTS, SHEET, names, read_card
+from sumi.studio.jobs import give_back
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.training.run_folder import RunFolder
 
-LOADED: Final = 2
 MOST_RUNS: Final = 500
 EXAMPLES: Final = 12
 MOST_LINES: Final = 600
@@ -45,7 +45,7 @@ class Models:
 
     def __init__(self, places: Sequence[Path], own: Path) -> None:
         self.places, self.own = [place.resolve() for place in places], own
-        self._loaded: OrderedDict[str, tuple[float, DiffusionModel]] = OrderedDict()
+        self._loaded: tuple[str, float, DiffusionModel] | None = None
         self._described: dict[str, tuple[float, dict[str, Any]]] = {}
         self._lock = threading.Lock()
 
@@ -89,15 +89,20 @@ class Models:
 
         run, stamp = self.find(key), self._stamp(key)
         with self._lock:
-            kept = self._loaded.get(key)
-            if kept is None or kept[0] != stamp:
-                kept = stamp, load(run.path, DiffusionModel)
-                _ = kept[1].images
-            self._loaded[key] = kept
-            self._loaded.move_to_end(key)
-            while len(self._loaded) > LOADED:
-                self._loaded.popitem(last=False)
-        return kept[1]
+            match self._loaded:
+                case (name, of, model) if (name, of) == (key, stamp):
+                    return model
+            self._loaded = None
+            model = load(run.path, DiffusionModel)
+            _ = model.images
+            self._loaded = key, stamp, model
+        return model
+
+    def let_go(self) -> None:
+        """Forget the model that is loaded, and give its memory back."""
+        with self._lock:
+            self._loaded = None
+        give_back()
 
     def _stamp(self, key: str) -> float:
         """When its checkpoints changed."""

@@ -35,7 +35,7 @@ class Studio:
     def __init__(self, places: Sequence[Path], out: Path, data: Sequence[Path] = ()) -> None:
         self.folder, self.events = StudioFolder(out), Events()
         self.models = Models(places, self.folder.runs)
-        self.jobs = Jobs(self.events)
+        self.jobs = Jobs(self.events, self.models.let_go)
         self.trainings = Trainings(self.folder, self.events)
         self.own_data = {f"{path.resolve().name} (yours)": str(path.resolve()) for path in data}
 

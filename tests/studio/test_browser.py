@@ -92,9 +92,8 @@ def choose_file(browser, tmp_path) -> Callable[[str], None]:
 
     def choose(part: str) -> None:
         browser.run("document.querySelectorAll('input[type=file]').forEach(e => e.click = () => {})")  # no dialog
-        browser.run(
-            f"document.querySelector({json.dumps(part)} + ' input[type=file]').parentElement.querySelector('button').click()"
-        )
+        field = f"document.querySelector({json.dumps(part)} + ' input[type=file]')"
+        browser.run(f"{field}.parentElement.querySelector('button').click()")
         root = browser.call("DOM.getDocument")["root"]["nodeId"]
         node = browser.call("DOM.querySelector", nodeId=root, selector=f"{part} input[type=file]")["nodeId"]
         browser.call("DOM.setFileInputFiles", files=[str(picture)], nodeId=node)
