@@ -74,13 +74,14 @@ def test_the_scale_is_the_largest_whose_gradient_does_not_overflow(
 
 
 def test_the_scale_grows_again_after_steps_without_overflow_and_has_an_end() -> None:
-    scale = LossScale(2.0**23)
-    one = torch.ones(1)
-    for _ in range(2 * LossScale.PATIENCE - 1):
+    scale, one = LossScale(2.0**22), torch.ones(1)
+    found: list[float] = []
+    for _ in range(3 * LossScale.PATIENCE):
         assert scale.answers(one, one)
-    assert scale == LossScale(2.0**24, LossScale.PATIENCE - 1)
-    assert scale.answers(one, one)
-    assert scale == LossScale(2.0**24, 0)
+        found.append(scale.value)
+    every = LossScale.PATIENCE
+    assert found[every - 2 :: every] == [2.0**22, 2.0**23, 2.0**24]
+    assert found[every - 1 :: every] == [2.0**23, 2.0**24, 2.0**24]
 
 
 def test_what_no_scale_mends_is_a_skipped_step(tmp_path: Path) -> None:
