@@ -84,17 +84,24 @@ def test_the_blocks_are_the_innermost_and_as_they_were_afterwards() -> None:
     assert not any("forward" in vars(block) for block in found[1:])
 
 
-def test_derivatives_can_be_carried_forward() -> None:
-    network = Own().eval()
+def test_derivatives_can_be_carried_forward_and_back() -> None:
+    """As in mean flow: a loss of the output and of its derivative."""
+    network = unet()
     x, times = torch.randn(2, 3, 8, 8), torch.zeros(2)
 
-    def derivative() -> Tensor:
-        with forward_mode():
-            return torch.func.jvp(lambda y: network(y, times), (x,), (torch.ones_like(x),))[1]
+    def found() -> list[Tensor]:
+        network.zero_grad()
+        with masks_by_position(0, 1, range(2)), forward_mode():
+            output, derivative = torch.func.jvp(lambda y: network(y, times), (x,), (torch.ones_like(x),))
+        (output * (1 + derivative)).sum().backward()
+        return [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
 
+    torch.manual_seed(0)
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.1)
     with recomputed(network):
-        within = derivative()
-    assert torch.equal(within, derivative())
+        within = found()
+    assert all(torch.equal(one, other) for one, other in zip(within, found(), strict=True))
 
 
 def test_a_block_is_computed_again_in_the_backward_pass() -> None:
