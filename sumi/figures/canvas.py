@@ -60,7 +60,16 @@ def scale_by_powers(axes: "Axes", which: str) -> None:
     subs = (1.0, 2.0, 3.0, 4.0, 6.0) if high < 10 * low else (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:g}")
+    axis.set_major_formatter(lambda value, _: _plain(value))
+
+
+def _plain(value: float) -> str:
+    """Of an axis of powers: 0.001, 20, and 10⁻⁶ where zeros would have to be counted."""
+    if 1e-4 <= value < 1e6:
+        return f"{value:g}"
+    digits, power = f"{value:.0e}".split("e")
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if digits == "1" else f"{digits}·10{raised}"
 
 
 def name_row(axes: "Axes", name: str) -> None:
@@ -81,7 +90,10 @@ def noised(colour: str, t: float) -> str:
 
 def name_lines(axes: "Axes", *, size: float = 9.0) -> None:
     """Write the name of every labelled line of ``axes`` to the right of its last point, in its colour, ``size`` in
-    points; names that would collide are moved apart. The limits of the axes must stand."""
+    points; names that would collide are moved apart. Scales and limits must be set before."""
+    from matplotlib.colors import to_hex
+
+    axes.autoscale_view()  # it would wait until it is drawn
     ends: list[tuple[float, str, str]] = []
     for line in axes.get_lines():
         name = str(line.get_label())
@@ -93,7 +105,7 @@ def name_lines(axes: "Axes", *, size: float = 9.0) -> None:
                 (
                     float(np.clip(end, 0, 1)),
                     "\n".join(textwrap.fill(part, NAME_WIDTH) for part in name.split("\n")),
-                    str(line.get_color()),
+                    to_hex(line.get_color()),
                 )
             )
     ends.sort(key=lambda end: end[0])

@@ -147,7 +147,7 @@ class ImageReport:
         strip, animation = write_trajectory(self.diffusion, way, folder)
         progress(1, 1)
         figures = [
-            Figure(strip, "Sample 0 at times from t = 1 (noise) to t = 0 (image)."),
+            Figure(strip, "Sample 0 at times from t = 1 (noise) to t = 0 (image).", wide=True),
             Figure(animation, "The same, animated."),
         ]
         return [Section("An image emerging from noise", figures=figures)], (strip, animation)

@@ -6,6 +6,7 @@ fits phones and wide screens, in light and dark mode. All text is escaped.
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +108,7 @@ def write_report(path: Path, *, title: str, verdict: Verdict, sections: Sequence
 
 def _verdict(verdict: Verdict) -> str:
     points = "\n".join(f"<dt>{_text(name)}</dt><dd>{_text(words)}</dd>" for name, words in verdict.points)
-    return f'<div class="verdict"><p>{_text(verdict.headline)}</p>{f"<dl>{points}</dl>" if points else ""}</div>'
+    return f'<div class="verdict"><p>{_prose(verdict.headline)}</p>{f"<dl>{points}</dl>" if points else ""}</div>'
 
 
 def _section(section: Section) -> str:
@@ -130,7 +131,7 @@ def _section(section: Section) -> str:
 
 def _paragraphs(text: str) -> str:
     paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
-    return "\n".join(f"<p>{_text(part)}</p>" for part in paragraphs if part)
+    return "\n".join(f"<p>{_prose(part)}</p>" for part in paragraphs if part)
 
 
 def _figure(figure: Figure) -> str:
@@ -172,6 +173,11 @@ def _table(table: Table) -> str:
     if table.folded:
         return f'<details class="table"><summary>{caption}</summary>{inner}</details>'
     return f'<figure class="table">{inner}{f"<figcaption>{caption}</figcaption>" if caption else ""}</figure>'
+
+
+def _prose(text: str) -> str:
+    """As `_text`; what stands between backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", _text(text))
 
 
 def _text(text: str) -> str:

@@ -27,6 +27,14 @@ def test_a_line_has_its_name_at_its_right_end_in_its_colour() -> None:
     }
 
 
+def test_a_name_stands_at_the_end_of_a_line_whose_axes_find_their_own_limits() -> None:
+    axes = Figure(figsize=(5, 3)).add_subplot()
+    axes.plot([0, 1], [0, 1000], label="high")
+    axes.plot([0, 1], [0, 0], label="low")
+    name_lines(axes)
+    assert {text.get_text(): text.xy[1] > 0.5 for text in axes.texts} == {"high": True, "low": False}
+
+
 @pytest.mark.parametrize(
     ("values", "ticks"), [((1.2, 7), {2, 3, 4, 6}), ((1.2, 70), {2, 5, 10, 20, 50}), ((0.5, 7000), {1, 10, 100, 1000})]
 )
@@ -39,7 +47,12 @@ def test_ticks_of_powers_are_few_and_plain(values: tuple[float, float], ticks: s
     shown = {float(tick) for tick in axes.yaxis.get_major_locator()() if low <= tick <= high}
     assert shown == ticks
     assert len(axes.yaxis.get_minor_locator()()) == 0
-    assert axes.yaxis.get_major_formatter()(100) == "100"
+    assert [axes.yaxis.get_major_formatter()(tick) for tick in (100, 1e-4, 1e-6, 2e7)] == [
+        "100",
+        "0.0001",
+        "10⁻⁶",
+        "2·10⁷",
+    ]
 
 
 def test_noise_and_data_have_colours_of_their_own() -> None:

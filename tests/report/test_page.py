@@ -149,10 +149,11 @@ def test_a_grid_holds_every_pixel_in_its_place(channels: int) -> None:
     assert not pixels[:, 32:34, 3].any()
 
 
-def test_small_images_are_enlarged_to_48_pixels_and_large_ones_left_alone() -> None:
-    assert image_grid(digits(1)).size == (48, 48)
-    assert image_grid(digits(1, side=28)).size == (56, 56)
-    assert image_grid(digits(1, side=64)).size == (64, 64)
+def test_small_images_are_enlarged_to_96_pixels_and_large_ones_left_alone() -> None:
+    assert image_grid(digits(1)).size == (96, 96)
+    assert image_grid(digits(1, side=28)).size == (112, 112)
+    assert image_grid(digits(1, side=64)).size == (128, 128)
+    assert image_grid(digits(1, side=100)).size == (100, 100)
 
 
 def test_two_grids_stand_side_by_side_under_their_titles() -> None:

@@ -170,7 +170,7 @@ def _corrected(_: Tensor) -> Finding:
         f"For data of deviation 0.3, an error of 1 at half of the time ends as {ode.left[-1]:.2f} by the ODE and as "
         f"{ancestral.left[-1]:.2f} by ancestral sampling. It is the fresh noise that makes a sampler forget.",
         curves(
-            {"ODE": (ode.t, ode.left), "ancestral": (ancestral.t, ancestral.left)}, x="t   (noise → data)", y="left"
+            {"ODE": (ode.t, ode.left), "ancestral": (ancestral.t, ancestral.left)}, x="t   (0 data, 1 noise)", y="left"
         ),
         "what is left of an error of 1 made at t = 0.5",
     )
@@ -194,7 +194,7 @@ def _straight(_: Tensor) -> Finding:
         judged(max(found.values()) < 1.01),
         f"The median path to five blobs is {found['VP']:.2f} times as long as the straight line for the VP process, "
         "and "
-        f"{found['flow']:.2f} times for flow matching, whose *noising* paths are straight.",
+        f"{found['flow']:.2f} times for flow matching, whose noising paths are straight.",
     )
 
 

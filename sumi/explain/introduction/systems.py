@@ -51,7 +51,7 @@ def _bayes(_: Tensor) -> Finding:
         judged(worst < 1e-9),
         "At every noise level the score of a class is the score of all data plus the gradient of log p(class | x_t), "
         "here "
-        f"to {worst:.0e}; if the classifier knows *noisy* data.",
+        f"to {worst:.0e}; if the classifier knows noisy data.",
     )
 
 
@@ -62,7 +62,7 @@ def _tempered(_: Tensor) -> Finding:
         judged(much.apart < much.bound),
         f"Only at w = 1 ({one.apart:.3f} apart, by chance {one.bound:.3f}). At w = 4 samples are {much.apart:.2f} "
         "apart from "
-        f"that distribution: the product of *noisy* densities is not the noised product.",
+        f"that distribution: the product of noisy densities is not the noised product.",
     )
 
 
@@ -198,5 +198,5 @@ def _super_resolution(pictures: Tensor) -> Finding:
         judged(left < 0.01),
         f"Many pictures shrink to the same small one: {100 * share:.0f} % of the directions are free, and the best "
         "linear "
-        f"guess leaves {100 * left:.0f} % of the variance open. A model *chooses* one that fits; other seeds, others.",
+        f"guess leaves {100 * left:.0f} % of the variance open. A model chooses one that fits; other seeds, others.",
     )
