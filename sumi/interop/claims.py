@@ -27,7 +27,7 @@ from sumi.data.vectors import VectorSpec
 from sumi.denoising.parameterization import ParameterizationConfig, PredictNoise
 from sumi.denoising.variance import FixedVariance, LearnedVariance
 from sumi.errors import InputError
-from sumi.models.diffusion.autoencoder import AutoencoderChoice, NoAutoencoder
+from sumi.models.diffusion.autoencoder import AffineData, AutoencoderChoice, NoAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import RunDescription
@@ -78,6 +78,10 @@ class Claims:
     schedule: ScheduleConfig = field(default_factory=LinearBeta, metadata={"help": "its noise at each time"})
     parameterization: ParameterizationConfig = field(
         default_factory=PredictNoise, metadata={"help": "what it predicts"}
+    )
+    autoencoder: NoAutoencoder | AffineData = field(
+        default_factory=NoAutoencoder,
+        metadata={"help": "affine: the network takes other numbers than -1 to 1, or its channels in another order"},
     )
     learned_variance: bool = field(default=False, metadata={"help": "whether half of its output is a variance"})
     classes: tuple[str, ...] = field(default=(), metadata={"help": "names of the classes that it is conditioned on"})
@@ -152,10 +156,10 @@ class Claims:
         ``source``: what it was read from; ``folder``: where its parts are; ``autoencoder``: of whose latents it is,
         with the spec of the ``images``. Raises InputError where the tensors are not the network's.
         """
-        chosen = autoencoder or NoAutoencoder()
+        chosen = autoencoder or self.autoencoder
         items = images or self.items()
         config = self.configuration(source, chosen)
-        description = RunDescription(config, items, "", 1.0 if chosen != NoAutoencoder() else self.data_std)
+        description = RunDescription(config, items, "", self.data_std if chosen == self.autoencoder else 1.0)
         module = config.build(items).model
         if weights is not None:
             take(module.network, weights, source)

@@ -1,5 +1,6 @@
 """What an audit finds is put right in a new run; the old one stays as it is."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,16 +8,23 @@ import pytest
 import torch
 
 from sumi import load
+from sumi.boundary.config import to_json
 from sumi.boundary.settings import override
-from sumi.check.audit.mend import corrected, energy_distance, mend
+from sumi.check.audit.mend import _rescale_latents, corrected, energy_distance, mend
 from sumi.check.audit.reading import Frame, Reading, alternatives
 from sumi.check.audit.search import Change
 from sumi.denoising.parameterization import PredictNoise, Reread
 from sumi.errors import InputError
+from sumi.interop.sources import open_source
 from sumi.models.diffusion.autoencoder import AffineData
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.space import AffineSpace
 from sumi.process.schedule import noise_level
+from sumi.training.checkpoint import Checkpoint
+from sumi.training.run_folder import RunFolder
+from sumi.training.saving import save_checkpoint
+from sumi.training_run import train
+from tests.diffusers_folders import folder, unet
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +116,82 @@ def test_the_energy_distance_is_that_of_two_gaussians() -> None:
     a, b = (torch.randn(2000, 1, generator=draw) for _ in range(2))
     assert energy_distance(a, b) < 0.06
     assert energy_distance(a, b + 2) == pytest.approx(1.394, abs=0.03)  # 2E|N(2, 2)| - 2E|N(0, 2)|, numerically
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
+    """A small model of points on a ring, whose schedule is that of Stable Diffusion and ends with signal left."""
+    settings = ["schedule=quadratic", "schedule.beta_start=0.00085", "schedule.beta_end=0.012", "network=mlp"]
+    settings += ["parameterization=velocity", "weighting=velocity", "training.steps=400", "training.batch_size=256"]
+    settings += ["network.blocks=3", "sampling.steps=20", "training.sample_every=0", "training.ema_decay=0.98"]
+    out = tmp_path_factory.mktemp("ring") / "run"
+    return train("ddpm", data="ring-of-8", out=out, settings=settings, device="cpu", progress=False)
+
+
+@pytest.mark.slow
+def test_a_schedule_that_ends_with_signal_is_mended(
+    ring: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sumi.check.audit.denoising.VISIBLE", 0.02)  # of points, which have no brightness
+    found = mend(ring, tmp_path / "mended")
+    assert found.done == ("schedule: rescaled to end with no signal",)
+    assert (found.before.faults, found.after.faults) == (("terminal signal",), ())
+    assert found.before.last_alpha == pytest.approx(0.0683, abs=1e-4)
+    assert found.after.last_alpha == pytest.approx(2**-12)
+    assert found.after.error < 1.05 * found.before.error
+
+
+@pytest.mark.slow
+def test_a_network_that_is_worse_on_a_rescaled_schedule_keeps_its_own_levels(
+    ring: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sumi.check.audit.denoising.VISIBLE", 0.02)
+    monkeypatch.setattr("sumi.check.audit.mend.MATERIAL", 1e9)  # as if it were
+    found = mend(ring, tmp_path / "mended")
+    assert found.after.faults == ()
+    assert found.after.error == pytest.approx(found.before.error, rel=1e-6)
+    before, after = (model.sample(200, solver="ddim", steps=20, progress=False) for model in (ring, found.model))
+    assert energy_distance(before, after) < 0.05
+
+
+@pytest.mark.slow
+def test_an_average_that_lags_is_mended_by_the_raw_weights(ring: DiffusionModel, tmp_path: Path) -> None:
+    good = ring.module.state_dict()
+    early = {name: 0.7 * value for name, value in good.items()}  # with much of zeros, where training began
+    run = RunFolder(tmp_path / "wrong")
+    run.write_config(to_json(ring.description))
+    state = {"identity": ring.description.identity}
+    save_checkpoint(run.checkpoints, Checkpoint(3, good, early, {}, state), keep=1)
+    found = mend(load(tmp_path / "wrong", DiffusionModel, device="cpu"), tmp_path / "mended")
+    assert found.before.faults[-1] == "average lags"
+    assert "weights: the raw ones" in found.done
+    assert found.after.faults == ()
+    assert found.after.error < found.before.error
+    for name, value in load(tmp_path / "mended", DiffusionModel, device="cpu").module.state_dict().items():
+        assert torch.equal(value, good[name])
+
+
+@pytest.mark.slow
+def test_a_solver_is_tuned_for_few_steps(ring: DiffusionModel, tmp_path: Path) -> None:
+    found = mend(ring, tmp_path / "mended", tuned=(5,))
+    numbers = re.fullmatch(r"5 steps: distance to the exact end (\S+), tuned (\S+)", found.done[0])
+    assert numbers is not None
+    assert float(numbers[2]) < float(numbers[1])
+    assert load(tmp_path / "mended", DiffusionModel, device="cpu").is_tuned(5)
+
+
+def test_the_scale_of_latents_is_mended_in_the_space_that_they_are_kept_in(tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    autoencoder = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8), norm_num_groups=4, latent_channels=2, scaling_factor=0.3,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    ).eval()  # fmt: skip
+    place = folder(tmp_path / "d", unet(in_channels=2, out_channels=2), diffusers.DDIMScheduler(), vae=autoencoder)
+    source = open_source(place, device="cpu")
+    model, images = source.diffusion, torch.rand(2, 3, 16, 16) * 2 - 1
+    before = model.space.encode(images)
+    config, words = corrected(model.config, change_to(model, "multiplied by 4", torch.zeros(1, 2, 8, 8)))
+    assert (config, words) == (model.config, "data: multiplied by 4")
+    _rescale_latents(model, Frame("", 4.0))
+    torch.testing.assert_close(model.space.encode(images), 4 * before)
+    torch.testing.assert_close(model.space.decode(4 * before), model.space.decode(model.space.encode(images)))

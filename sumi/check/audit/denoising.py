@@ -22,6 +22,9 @@ from sumi.process.schedule import noise_level
 REMOVABLE: Final = 0.25
 """Share of the error that a linear correction may remove: 6 % of the shipped models' at most, and over 90 % of one
 whose x̂_0 is a half of what it should be."""
+SEEN: Final = 0.01
+"""Share of the data's variance that it must be at least: less is 32 dB below the data's range, and hardly seen. So
+rough are networks that predict x_0 of large patches, where there is little noise."""
 LEAST_LEVELS: Final = 2
 VISIBLE: Final = 2.0
 """Standard deviations by which the last x_T may tell a dark picture from a bright one. Sampling begins without that
@@ -74,13 +77,13 @@ def denoising(probe: Probe, reading: Reading) -> Finding:
     facts = {"levels": [vars(row) for row in rows], "items": len(probe.rows.x), "of": probe.rows.origin}
     shown = [rows[0], rows[len(rows) // 2], rows[-1]]
     errors = ", ".join(f"{percent(row.error)} at σ/α = {row.ratio:.2g}" for row in shown)
-    worst = max(rows, key=lambda row: row.removable)
+    worst = max(rows, key=lambda row: row.removable * row.error)
     says = (
         f"the error of one step, of the data's variance: {errors} (on {probe.rows.origin}). At most "
         f"{percent(max(row.bias / max(row.error, 1e-30) for row in rows))} of it is bias, and a linear correction "
-        f"would remove at most {percent(max(worst.removable, 0.0))}"
+        f"would remove {percent(max(worst.removable, 0.0))} where that is most"
     )
-    bad = [row for row in rows if row.removable > REMOVABLE]
+    bad = [row for row in rows if row.removable > REMOVABLE and row.removable * row.error > SEEN]
     if len(bad) < LEAST_LEVELS or not probe.subject.estimates_means:
         return Finding("denoising", says, facts=facts)
     return Finding(

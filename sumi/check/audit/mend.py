@@ -3,7 +3,7 @@
     prediction type, time            the parameterization, or `Reread` of it
     schedule, squared alphas         the schedule, or the list of its β
     data range, channels             autoencoder=affine; of latents the scale that they are kept with
-    terminal signal                  β rescaled to end with no signal (Lin et al. 2024, algorithm 1)
+    terminal signal                  β rescaled to end with no signal (Lin et al. 2024, algorithm 1), or its last alone
     average lags                     the raw weights
     few steps                        a grid and coefficients fitted to the model (`sumi.models.diffusion.tuning`)
 
@@ -12,7 +12,7 @@ Whatever else was found is named as left over.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, log
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.progress import Count, counting_one
 from sumi.check.audit.audit import ITEMS, Audit, audit
 from sumi.check.audit.reading import KNOWN_SCHEDULES, PREDICTIONS, Changed, Frame, Reading
-from sumi.check.audit.search import Change, Probe
+from sumi.check.audit.search import MATERIAL, Change, Probe
 from sumi.check.audit.subject import Rows, of_model, rows_of_model
 from sumi.denoising.parameterization import (
     ParameterizationConfig,
@@ -35,7 +35,7 @@ from sumi.denoising.parameterization import (
     Reread,
 )
 from sumi.errors import InputError
-from sumi.interop.schedulers import zero_terminal_snr
+from sumi.interop.schedulers import LEAST_SIGNAL, zero_terminal_snr
 from sumi.models.diffusion.autoencoder import AffineData, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.model import DiffusionModel
@@ -91,6 +91,8 @@ def mend(
     """
     found = audit(model, data=data, n=n, seed=seed, copies=False, progress=progress)
     config, done, left = model.config, list[str](), list[str]()
+    drawn = rows_of_model(model, data, n)
+    items = None if drawn is None else drawn[0]
     std = model.description.data_std
     for change in found.changes:
         config, words = corrected(config, change)
@@ -101,9 +103,16 @@ def mend(
         match finding.fault:
             case None:
                 pass
-            case "terminal signal" if (schedule := _ending(config)) is not None:
-                config = replace(config, schedule=schedule)
-                done.append("schedule: rescaled to end with no signal")
+            case "terminal signal" if (endings := _endings(config)) is not None:
+                rescaled, last = (_error(model, found, schedule, items, seed) for schedule in endings)
+                if rescaled - last < -log(MATERIAL):
+                    config = replace(config, schedule=endings[0])
+                    done.append("schedule: rescaled to end with no signal")
+                else:  # a step as long as its last is one for DDIM alone
+                    plain = Sampling(steps=config.sampling.steps, solver="ddim", guidance=config.sampling.guidance)
+                    sampling = replace(plain, threshold=config.sampling.threshold)
+                    config = replace(config, schedule=endings[1], sampling=sampling)
+                    done.append("schedule: no signal at its last time, and sampled by ddim")
             case "average lags":
                 raw = load_weights(RunFolder(model.folder).checkpoints / f"{model.step:08d}", "model")
                 done.append("weights: the raw ones")
@@ -122,8 +131,7 @@ def mend(
     for steps in tuned:
         fitted = tune(mended, steps, progress=counting_one(progress, f"tuning {steps} steps"))
         done.append(f"{steps} steps: distance to the exact end {fitted.before:.2g}, tuned {fitted.after:.2g}")
-    items = rows_of_model(model, data, n)
-    before = figures(model, found, items[0] if items else None, seed)
+    before = figures(model, found, items, seed)
     again = audit(mended, data=data, n=n, seed=seed, copies=False, progress=progress)
     new_items = rows_of_model(mended, data, n)
     after = figures(mended, again, new_items[0] if new_items else None, seed)
@@ -209,12 +217,29 @@ def _rescale_latents(model: DiffusionModel, frame: Frame) -> None:
             pass
 
 
-def _ending(config: DiffusionSettings) -> ListedBeta | None:
-    """The schedule rescaled to end with no signal, for networks that say something of the data there."""
+def _endings(config: DiffusionSettings) -> tuple[ListedBeta, ListedBeta] | None:
+    """The schedule rescaled to end with no signal, and with none at its last time alone; None for a network that says
+    nothing of the data there.
+
+    The first changes all levels a little. Where a network has more error on them, it keeps its own, and knows the last
+    x_t as the noise that it nearly is.
+    """
     steps = config.schedule.steps
     if steps is None or config.parameterization not in STRAIGHT:
         return None
-    return ListedBeta(tuple(zero_terminal_snr(config.schedule.build().betas(steps)).tolist()))
+    betas = config.schedule.build().betas(steps)
+    last = betas.clone()
+    last[-1] = 1 - LEAST_SIGNAL / float((1 - betas[:-1]).prod())
+    return ListedBeta(tuple(zero_terminal_snr(betas).tolist())), ListedBeta(tuple(last.tolist()))
+
+
+@torch.inference_mode()
+def _error(model: DiffusionModel, found: Audit, schedule: ScheduleConfig, items: Rows | None, seed: int) -> float:
+    """Mean log error of one step on another schedule, at as much noise."""
+    subject = of_model(model)
+    probe = Probe(subject, items or subject.samples(found.reading, ITEMS, seed), seed=seed)
+    errors = probe.errors(replace(found.reading, schedule=schedule.build())).mean(1)
+    return float(errors[~errors.isnan()].log().mean())
 
 
 def _remade(

@@ -134,13 +134,15 @@ class Probe:
 class Gain:
     """Of one reading over another: the log ratio of their errors, its standard error, and the levels in common.
 
-    ``refuted``: it is worse where the other denoises.
+    ``denoises``: whether it has less error there than a linear denoiser; ``refuted``: it is worse where the other
+    denoises.
     """
 
     log_ratio: float
     error: float
     each: tuple[float, ...]
     each_error: tuple[float, ...]
+    denoises: tuple[bool, ...]
     refuted: bool
 
     @property
@@ -167,13 +169,15 @@ def gain(before: Tensor, after: Tensor, linear: Tensor) -> Gain | None:
     spread = apart.std(1) / groups**0.5 if groups > 1 else torch.full_like(each, inf)
     whole = float(apart.mean(0).std() / groups**0.5) if groups > 1 else inf
     worse = (before.mean(1) < DENOISES * linear) & (each > log(WORSE) + CERTAIN * spread)
-    return Gain(float(each.mean()), whole, tuple(each.tolist()), tuple(spread.tolist()), bool(worse.any()))
+    denoises = tuple((after.mean(1) < linear).tolist())
+    return Gain(float(each.mean()), whole, tuple(each.tolist()), tuple(spread.tolist()), denoises, bool(worse.any()))
 
 
 def material(taken: Alternative, found: Gain) -> bool:
     """Whether a gain is large and certain enough to call the present reading wrong."""
     if taken.fault == OFFSET:
-        sure = [g for g, e in zip(found.each, found.each_error, strict=True) if g < -CERTAIN * e]
+        rows = zip(found.each, found.each_error, found.denoises, strict=True)
+        sure = [gained for gained, error, denoises in rows if denoises and gained < -CERTAIN * error]
         return found.log_ratio < 0 and min(sure, default=0.0) < log(SMALL_MATERIAL)
     return found.certain and not found.refuted and found.log_ratio < log(MATERIAL)
 
