@@ -32,6 +32,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune", type=int, metavar="K", help="fit a grid and coefficients for K steps, which `sample` then uses"
     )
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="methods of guidance instead of solvers, at this effective scale and so many evaluations (needs the data)",
+    )
+    parser.add_argument("--worse", metavar="RUN", help="with --guidance: also away from this worse run (autoguidance)")
     add_seed(parser)
     add_checkpoint(parser)
 
@@ -44,6 +51,11 @@ def run(options: argparse.Namespace) -> None:
 
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
     evaluations = _numbers(options.steps) if options.steps else None
+    if options.guidance is not None:
+        _guidance(model, options, evaluations)
+        return
+    if options.worse is not None:
+        raise InputError("worse: guides, and solvers are compared; add --guidance 2")
     solvers = None if options.solvers is None else tuple(filter(None, options.solvers.split(",")))
     if solvers == ():
         raise InputError(f"solvers: {options.solvers} names none; write such as adams,ddim")
@@ -65,6 +77,47 @@ def run(options: argparse.Namespace) -> None:
     if options.tune is None:
         for file in write_comparison(comparison, RunFolder(options.run).compare):
             say(f"wrote {file}")
+
+
+def _guidance(model: DiffusionModel, options: argparse.Namespace, evaluations: tuple[int, ...] | None) -> None:
+    """Methods of guidance side by side."""
+    from sumi.evaluation.guidance_methods import compare_guidance, write_guidance
+    from sumi.training.run_folder import RunFolder
+
+    for name in ("solvers", "tune"):
+        if getattr(options, name) is not None:
+            raise InputError(f"{name}: is of solvers, and methods of guidance are compared; leave it out")
+    if evaluations is not None and len(evaluations) > 1:
+        raise InputError("steps: methods of guidance are compared at one number of evaluations; give one")
+    with counting_of() as progress:
+        found = compare_guidance(
+            model,
+            options.guidance,
+            *(evaluations or ()),
+            n=options.n,
+            worse=options.worse,
+            seed=options.seed,
+            progress=progress,
+        )
+    table = Table("method", "scale", "effective", "steps", box=None, pad_edge=False)
+    table.add_column("Fréchet distance")
+    table.add_column("right class")
+    table.add_column("against cfg")
+    for row in found.rows:
+        away, right = row.frechet, row.accuracy
+        table.add_row(
+            row.method,
+            f"{row.scale:.2f}",
+            f"{row.effective:.2f}",
+            str(row.steps),
+            f"{away.value:.2f} [{away.low:.2f}, {away.high:.2f}]",
+            f"{right.value:.0%} [{right.low:.0%}, {right.high:.0%}]",
+            row.verdict or "",
+        )
+    show(table)
+    most = max(row.evaluations for row in found.rows)
+    say(f"{found.images} images of each, of at most {most} evaluations; distances to {found.held_out} held-out images")
+    say(f"wrote {write_guidance(found, RunFolder(options.run).compare)}")
 
 
 def _tune(model: DiffusionModel, steps: int, checkpoint: int | None) -> bool:

@@ -170,7 +170,7 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--guidance-norm", type=float, metavar="R", help="of apg: the largest change (default: any)")
     parser.add_argument(
-        "--guidance-momentum", type=float, metavar="β", help="of apg: of the evaluation before (default: -0.5)"
+        "--guidance-momentum", type=float, metavar="β", help="of apg: of the change before, -1 to 1 (default: 0)"
     )
     parser.add_argument("--negative", metavar="L", help="guide away from this class or text, instead of from none")
     parser.add_argument("--worse", metavar="RUN", help="guide away from this worse run (autoguidance)")

@@ -102,6 +102,22 @@ class CountingDenoiser:
         return self.denoiser(x_t, t)
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A denoiser that was already evaluated once, at ``found``."""
+
+    denoiser: Denoiser
+    found: Denoised
+    level: NoiseLevel
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
+        return self.found if x_t is self.found.x_t and t is self.level else self.denoiser(x_t, t)
+
+
 class Condition(Protocol):
     """The condition of N samples; only the conditioners know its content (`sumi.conditioning`)."""
 

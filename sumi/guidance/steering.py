@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, real, whole
-from sumi.denoising.denoiser import Denoised, Denoiser
+from sumi.denoising.denoiser import Denoised, Denoiser, Evaluated
 from sumi.errors import InputError
-from sumi.process.schedule import NoiseLevel, Schedule, Time
+from sumi.process.schedule import NoiseLevel
 from sumi.sampling.particles import effective_number, resampled
 from sumi.sampling.solvers.solver import Solver, StepNoise
 
@@ -45,22 +45,6 @@ class Weighed:
     log_weight: Tensor
     spent: Tensor
     known: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A denoiser that was already evaluated once, at ``found``."""
-
-    denoiser: Denoiser
-    found: Denoised
-    level: NoiseLevel
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.denoiser.schedule
-
-    def __call__(self, x_t: Tensor, t: Time) -> Denoised:
-        return self.found if x_t is self.found.x_t and t is self.level else self.denoiser(x_t, t)
 
 
 @dataclass(frozen=True)
@@ -114,7 +98,7 @@ class Steered:
             state = Weighed(log_weight, state.spent[rows], None if state.known is None else state.known[rows])
             x = x[rows]
             found = _chosen(found, rows, x)
-        x, _ = self.solver.step(_Known(denoiser, found, t), x, t, s, self.solver.init(), noise)
+        x, _ = self.solver.step(Evaluated(denoiser, found, t), x, t, s, self.solver.init(), noise)
         if s.sigma == 0:
             last = self.scale * self._rewards(x) - state.spent
             log_weight = state.log_weight + last.view_as(state.log_weight)

@@ -175,7 +175,7 @@ class Guidance:
     method: GuidanceMethod = field(default="cfg", metadata={"help": "cfg, cfg++ (its scale is λ, 0 to 1) or apg"})
     parallel: float = field(default=0.0, metadata={"help": "of apg: what is left of the part along x̂_0, 0 to 1 (η)"})
     norm: float | None = field(default=None, metadata={"help": "of apg: the largest length of a change (r); none: any"})
-    momentum: float = field(default=-0.5, metadata={"help": "of apg: of the evaluation before, -1 to 1 (β)"})
+    momentum: float = field(default=0.0, metadata={"help": "of apg: of the evaluation before, -1 to 1 (β)"})
 
     def __post_init__(self) -> None:
         for name in ("scale", "rescale", "classifier_scale", "clip_scale", "parallel", "momentum"):

@@ -178,7 +178,10 @@ def test_the_options_are_those_that_are_promised() -> None:
             ]
         ),
         "compare": sorted(
-            ["--solvers", "--steps", "-n", "--frechet", "--tune", "--seed", "--checkpoint", "--device", *common]
+            [
+                *("--solvers", "--steps", "-n", "--frechet", "--tune", "--guidance", "--worse", "--seed"),
+                *("--checkpoint", "--device", *common),
+            ]
         ),
         "nll": sorted(
             [

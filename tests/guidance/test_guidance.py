@@ -171,7 +171,7 @@ def test_the_command_line_guides_and_each_file_says_how(folder: Path, tmp_path: 
     assert main(["sample", condition, "-n", "1", "--label", "cat", *negative, "--out", str(tmp_path / "negative")]) == 0
     assert main(["sample", condition, "-n", "1", *APG, "--guidance", "4", "--out", str(tmp_path / "apg")]) == 0
     about = json.loads(Image.open(tmp_path / "apg" / "00000.png").text["sumi"])
-    assert (about["guidance_method"], about["guidance"], about["guidance_momentum"]) == ("apg", 4.0, -0.5)
+    assert (about["guidance_method"], about["guidance"], about["guidance_momentum"]) == ("apg", 4.0, 0.0)
     plain = str(folder / "plain")
     assert main(["sample", plain, "-n", "1", "--label", "cat", *by[:2], "--out", str(tmp_path / "plain")]) == 0
 
@@ -200,7 +200,10 @@ def test_the_command_line_guides_and_each_file_says_how(folder: Path, tmp_path: 
         (["--label", "cat", "--guidance-method", "cfg++"], "--guidance: 2 is out of range; that of cfg++ is 0 to 1"),
         (["--label", "cat", "--guidance-norm", "2"], "--guidance-norm: is of apg alone; add --guidance-method apg"),
         ([*APG, "--guidance-momentum", "1"], "--guidance-momentum: 1 is not between -1 and 1"),
-        ([*APG, "--error", "0.1", "--solver", "adams"], "--error: the momentum of apg depends on the number of steps"),
+        (
+            [*APG, "--guidance-momentum", "-0.5", "--error", "0.1", "--solver", "adams"],
+            "--error: the momentum of apg depends on the number of steps",
+        ),
         ([*PLUS, "--error", "0.1", "--solver", "adams"], "--error: cfg++ depends on the number"),
         ([*PLUS, "--solver", "langevin"], "--guidance-method: cfg++ changes the steps of an ODE's or SDE's solver"),
         (
