@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from sumi.data.builtin import load_digits
 from sumi.data.config import DataConfig
 from sumi.data.dataset import everything, held_out_fraction
-from sumi.figures.canvas import GREY, INK, RED, canvas, save
+from sumi.figures.canvas import GREY, INK, RED, canvas, name_lines, save
 from sumi.metrics.copies import CopyRate, Ratios, copy_rate, copy_ratios
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
@@ -176,7 +176,7 @@ def draw(rates: list[Estimate], found: list[dict[str, CopyRate]], pairs: list[li
             axes.fill_between(SIZES, low, high, color=colour, alpha=0.12, linewidth=0)
             axes.plot(SIZES, middle, color=colour, marker="o", markersize=4, label=name)
         axes.set_xscale("log")
-        axes.set_xticks(SIZES, [f"{size:,}" for size in SIZES], fontsize=8)
+        axes.set_xticks(SIZES, [f"{size:,}" for size in SIZES], fontsize=8, rotation=30)
         axes.set_xticks([], minor=True)
         axes.set_xlabel("images to train on")
         axes.spines[["top", "right"]].set_visible(False)
@@ -185,7 +185,7 @@ def draw(rates: list[Estimate], found: list[dict[str, CopyRate]], pairs: list[li
     right.axhline(100 * PLANTED, color=GREY, linewidth=1, linestyle="--")
     right.set_ylabel("copies found, %")
     right.set_title("what the search finds, where 10 % are planted", fontsize=9)
-    right.legend(frameon=False, fontsize=8, ncols=2)
+    name_lines(right)
     pictures.suptitle(
         "the first samples, each tied to the training image nearest to it; red: as near as the nearest 1 % of held-out",
         fontsize=9,
