@@ -14,7 +14,7 @@ from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.heun import Heun
 from sumi.sampling.solvers.restart import Restart, Restarted, restarted
-from sumi.sampling.solvers.solver import Solver
+from sumi.sampling.solvers.solver import Solver, StepNoise
 from sumi.sampling.time_grid import TIME_GRIDS
 from tests.labelled_mixture import POINTS, SCHEDULES, mixture
 from tests.oracles import GaussianTarget, linear_probe
@@ -64,6 +64,16 @@ def test_the_law_of_gaussian_data_is_kept(name: str, solver: Solver[Any], repeat
     denoiser, found = TARGET.denoiser(schedule), Restart(repeats, 0.06, 1.0).times(times, schedule)
     made = linear_probe(denoiser, Restarted(solver), found, mean, variance)
     assert made == pytest.approx((0.4, 0.25), abs=3e-4)
+
+
+def test_a_multistep_solver_starts_anew_after_the_way_up() -> None:
+    """What it has seen is of another trajectory; down it goes on with what it remembers."""
+    low, high = (noise_level(SCHEDULES["vp"], t) for t in (0.1, 0.4))
+    solver, past = Restarted(Adams()), ((0.5, POINTS),)
+    _, state = solver.step(mixture(SCHEDULES["vp"]), POINTS, low, high, past, StepNoise(NOISE, 0))
+    assert state == ()
+    _, state = solver.step(mixture(SCHEDULES["vp"]), POINTS, high, low, past, StepNoise(NOISE, 0))
+    assert len(state) == 2
 
 
 def test_what_a_start_has_wrong_shrinks_with_each_restart() -> None:
