@@ -1,5 +1,7 @@
 """Steering on a mixture whose tilted law is known: with a linear reward it is a mixture of the same kind."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,12 @@ from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.guidance.steering import Potential, Steered, steered
+from sumi.process.schedule import noise_level
 from sumi.randomness import Purpose, SampleNoise
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.ddim import DDIM
-from sumi.sampling.solvers.solver import Noise
+from sumi.sampling.solvers.solver import Noise, StepNoise
 from sumi.sampling.time_grid import TIME_GRIDS
 from tests.labelled_mixture import MEANS, SCHEDULES, SHARES, STDS, Counted, mixture
 
@@ -70,6 +73,31 @@ def test_every_potential_ends_at_the_samplers_law_times_the_reward(potential: Po
     made = sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), linear, COUNT, 0.5, potential), times, x, noise)
     torch.testing.assert_close(made.mean(0), mean, rtol=0, atol=0.03)
     torch.testing.assert_close(made.var(0), weight @ (plain - mean).square(), rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize(("potential", "spent"), [("difference", 2.0), ("max", 7.0), ("sum", 11.0)])
+def test_a_path_has_spent_the_product_of_its_potentials(potential: Potential, spent: float) -> None:
+    """Rewards 1, 3 and 2 on the way: 1 + 2 - 1, 1 + 3 + 3 and 1 + 4 + 6."""
+    rewards = iter([1.0, 3.0, 2.0])
+    x, noise = normal(8, 4)
+    solver = Steered(DDIM(eta=1.0), lambda x_0: 0 * x_0[:, 0] + next(rewards), 2, 1.0, potential)
+    state, levels = None, [noise_level(SCHEDULE, t) for t in (0.9, 0.7, 0.5, 0.3)]
+    for step, (t, s) in enumerate(pairwise(levels)):
+        x, state = solver.step(mixture(SCHEDULE), x, t, s, state, StepNoise(noise, step))
+    assert state.spent.tolist() == [spent] * 4
+
+
+def test_no_noise_is_drawn_twice() -> None:
+    """Where particles are resampled before the last step, and after it."""
+    drawn = set()
+    x, source = normal(9, 4)
+
+    def noise(step: int, purpose: Purpose, draw: int = 0) -> Tensor:
+        assert (step, purpose, draw) not in drawn
+        drawn.add((step, purpose, draw))
+        return source(step, purpose, draw)
+
+    sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), linear, 4, threshold=2.0), TIMES[[0, 40, 60]], x, noise)
 
 
 def test_one_particle_is_the_sampler_to_the_bit() -> None:
