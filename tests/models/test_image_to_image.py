@@ -395,7 +395,7 @@ def test_interpolate_by_command(run: Path, folder: Path) -> None:
     assert (about["a"], about["b"], about["solver"], about["steps"], about["count"]) == ("a.png", "b.png", "heun", 4, 3)
     shown = np.asarray(Image.open("out/strip.png").convert("L"))
     side = shown.shape[1] // 5  # the given images stand at both ends
-    assert (shown[:72:9, : side - 4 : 9][:8, :8] == pixels("a.png")).all()
+    assert (shown[:96:12, : side - 4 : 12][:8, :8] == pixels("a.png")).all()
     assert main(["interpolate", str(run), "a.png", "b.png", "-n", "3"]) == 0
     assert len(list((run / "interpolated").iterdir())) == 1
 
