@@ -68,6 +68,7 @@ def test_steered_samples_have_more_reward_and_one_particle_is_the_solver(model: 
     plain = model.sample(24, solver="ddpm", **given)
     one = model.steer(bright, 24, particles=1, solver="ddpm", **given)
     assert torch.equal(one, plain)
+    assert torch.equal(model.steer(bright, 24, particles=1, **given), plain)
     eight = model.steer(bright, 24, particles=8, **given)
     assert float(bright(eight).mean()) > float(bright(plain).mean()) + 0.5 * float(bright(plain).std())
     assert differ(eight, model.steer(bright, 24, particles=8, scale=0, **given))

@@ -74,7 +74,7 @@ def steer(
         raise InputError("error: is of samples that take one way, and particles take many; give steps")
     if options.get("x") is not None:
         raise InputError("x: is where one sample begins, and here each has many particles; leave it out")
-    if not any(own.get(name) is not None for name in ("solver", "eta", "sampling")) and particles > 1:
+    if not any(own.get(name) is not None for name in ("solver", "eta", "sampling")):
         own["solver"] = given["solver"] = ANCESTRAL
 
     def seen(z: Tensor) -> Tensor:
