@@ -323,7 +323,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         config = self.config.data
         if data is None:
             if not is_there(config):
-                raise InputError(f"{config.source}: the run's own data are gone from there; give data from elsewhere")
+                raise InputError(f"{config.source}: the run's own data are not there; give data from elsewhere")
             dataset, source = open_data(config.source, config), config.source
         else:
             dataset = open_data(data, self.items.reading(config))

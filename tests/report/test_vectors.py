@@ -192,7 +192,7 @@ def test_data_that_were_moved_are_found_with_data(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(300, 2))
     model = new_model(tmp_path, saved(tmp_path / "a.npy", rows))
     (tmp_path / "a.npy").rename(tmp_path / "b.npy")
-    with pytest.raises(InputError, match=r"a\.npy: the run's own data are gone from there; give data from elsewhere"):
+    with pytest.raises(InputError, match=r"a\.npy: the run's own data are not there; give data from elsewhere"):
         evaluate(model)
     assert "Note" not in evaluate(model, data=str(tmp_path / "b.npy")).verdict
 
