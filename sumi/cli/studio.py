@@ -53,4 +53,5 @@ def run(options: argparse.Namespace) -> None:
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
             serve(Studio(places, Path(options.out), data), at, new_token(), ready)
         except KeyboardInterrupt:
-            say("the studio is closed")
+            pass  # the server gives the signal on, or takes it for itself
+        say("the studio is closed")

@@ -4,16 +4,15 @@ A job is a function of itself. It calls `Job.check` often, which ends it once it
 preview, or `Job.counted`; at most `PREVIEWS` a second become events.
 """
 
-import ctypes
 import gc
 import secrets
-import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from sumi.data import memory
 from sumi.errors import SumiError
 from sumi.studio.events import Events
 from sumi.studio.folder import one_line
@@ -166,8 +165,6 @@ class Jobs:
 
 
 def give_back() -> None:
-    """Return memory that is not in use to the system, which glibc keeps otherwise."""
+    """Return memory that is not in use to the system."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    memory.give_back()

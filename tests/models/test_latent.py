@@ -176,19 +176,19 @@ def states(run: Path, step: int) -> list[dict[str, Tensor]]:
 def test_killed_in_either_phase_and_resumed_it_is_the_same(
     killed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sumi.training import trainer
+    from sumi.training import gradients
 
     settings = [*QUICK, "data.flip=true"]
     options = {"data": "digits", "steps": 4, "settings": settings, "device": "cpu"}
     train("latent", out=tmp_path / "whole", **options)
-    gather, count = trainer.batch_of, iter(range(1, 100))
+    gather, count = gradients.batch_of, iter(range(1, 100))
 
     def counted(*arguments, **more):
         if next(count) == killed:
             raise Crash
         return gather(*arguments, **more)
 
-    monkeypatch.setattr(trainer, "batch_of", counted)
+    monkeypatch.setattr(gradients, "batch_of", counted)
     with pytest.raises(Crash):
         train("latent", out=tmp_path / "run", **options)
     monkeypatch.undo()

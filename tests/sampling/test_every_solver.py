@@ -38,6 +38,7 @@ from sumi.sampling.solvers.gaussian_adams import GaussianAdams
 from sumi.sampling.solvers.heun import Churn, Heun
 from sumi.sampling.solvers.langevin import AnnealedLangevin
 from sumi.sampling.solvers.predictor_corrector import PredictorCorrector
+from sumi.sampling.solvers.restart import Restarted
 from sumi.sampling.solvers.runge_kutta import RungeKutta
 from sumi.sampling.solvers.solver import AroundSolver, Solver, StepNoise
 from sumi.sampling.solvers.tuned import Tuned
@@ -79,12 +80,12 @@ EVERY = PLAIN | NOISY
 
 
 def test_every_solver_is_here() -> None:
-    """But one that is fitted to a model, and what wraps other solvers for restoration."""
+    """But one that is fitted to a model, and what wraps other solvers."""
     modules = [module for name, module in vars(solvers).items() if hasattr(module, "__file__")]
     found = {
         c for m in modules for c in vars(m).values() if isclass(c) and hasattr(c, "step") and c.__module__ == m.__name__
     }
-    assert found - {Solver, AroundSolver, StepNoise, Tuned} == {
+    assert found - {Solver, AroundSolver, StepNoise, Tuned, Restarted} == {
         type(s) for s in chain(EVERY.values(), BIT_SOLVERS.values())
     }
 
