@@ -169,6 +169,8 @@ def test_what_is_beside_the_pictures_works_too(browser, served) -> None:
     browser.run("document.querySelector('.sheet').click()")
     newest = served[0].folder.history()[-1]
     assert newest.id in browser.run("location.hash")
+    widths = "[...document.querySelectorAll('.strip .sheet, .strip .under')].map(e => e.getBoundingClientRect().width)"
+    assert max(browser.run(widths)) <= 100  # of an entry
     browser.run("document.querySelector('.strip .forget').click()")
     browser.until(f"!document.querySelector('.strip img[src*=\"{newest.id}\"]')")
     assert newest.id not in [made.id for made in served[0].folder.history()]

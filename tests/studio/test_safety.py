@@ -1,6 +1,8 @@
 """Nobody but the page that was opened by the link reaches anything, and that page nothing outside the studio."""
 
 import io
+import json
+import math
 import random
 import string
 from pathlib import Path
@@ -111,30 +113,43 @@ def test_a_second_studio_on_one_folder_is_refused(tmp_path) -> None:
         pass
 
 
-def a_value(draw: random.Random, depth: int = 0) -> object:
-    """Any JSON, often of names that the studio knows."""
-    words = ["digits", "sample", "vary", "up/" + "0" * 32, "../..", "", "\u0000", "é" * 50, "1e999", "0" * 12 + "/0"]
-    plain = [None, True, -1, 0, 2**70, 1e308, 0.5, draw.choice(words), "".join(draw.choices(string.printable, k=9))]
-    if depth > 2 or draw.random() < 0.5:
-        return draw.choice(plain)
-    if draw.random() < 0.3:
-        return [a_value(draw, depth + 1) for _ in range(draw.randrange(4))]
-    names = ["model", "act", "type", "picture", "other", "mask", "n", "seed", "steps", "label", "prompt", "solver"]
-    names += [
-        "strength",
-        "guidance",
-        "start",
-        "recipe",
-        "data",
-        "settings",
-        "run",
-        "what",
-        "t",
-        "schedule",
-        "kind",
-        "x",
-    ]
-    return {draw.choice(names): a_value(draw, depth + 1) for _ in range(draw.randrange(6))}
+BODIES = {
+    "/api/make": [
+        GOOD,
+        {**GOOD, "act": {"type": "vary", "picture": "up/" + "0" * 32, "strength": 0.5}, "prompt": "x", "label": "3"},
+        {**GOOD, "act": {"type": "paint", "picture": "0" * 12 + "/0", "mask": "up/" + "0" * 32}, "guidance": 2.0},
+        {**GOOD, "act": {"type": "blend", "picture": "0" * 12 + "/0", "other": "0" * 12 + "/1"}, "solver": "heun"},
+    ],
+    "/api/examine": [{"recipe": "ddpm", "data": "digits", "settings": ["network.blocks=1", "data.size=8"]}],
+    "/api/train": [{"what": {"recipe": "ddpm", "data": "digits", "settings": []}, "run": "a", "steps": 5, "seed": 0}],
+    "/api/noising": [{"model": "digits", "t": 0.5, "picture": "up/" + "0" * 32}],
+    "/api/schedule": [{"schedule": {"type": "linear", "steps": 50, "beta_end": 0.1}}, {"schedule": {"type": "edm"}}],
+    "/api/compare": [{"model": "digits", "solvers": ["ddim"], "evaluations": [2], "n": 2, "frechet": False}],
+}
+"""What each address takes, which is then changed at random."""
+WORDS = ["digits", "sample", "vary", "up/" + "0" * 32, "../..", "/etc/passwd", "", "\u0000", "é" * 50, "1e999", "a=b"]
+
+
+def a_value(draw: random.Random) -> object:
+    """A plain value, seldom one that fits."""
+    plain = [None, True, -1, 0, 2**70, 1e308, math.nan, math.inf, -0.5, [], {}, [1] * 50, draw.choice(WORDS)]
+    return draw.choice([*plain, "".join(draw.choices(string.printable, k=9)), {"type": draw.choice(WORDS)}])
+
+
+def changed(draw: random.Random, body: object) -> object:
+    """A body with a value anywhere in it replaced, a field left out, or one too many."""
+    match body:
+        case dict() if body and draw.random() < 0.9:
+            name = draw.choice(list(body))
+            if draw.random() < 0.15:
+                return {key: value for key, value in body.items() if key != name}
+            if draw.random() < 0.1:
+                return {**body, draw.choice(WORDS): a_value(draw)}
+            return {**body, name: changed(draw, body[name])}
+        case list() if body and draw.random() < 0.9:
+            at = draw.randrange(len(body))
+            return [*body[:at], changed(draw, body[at]), *body[at + 1 :]]
+    return a_value(draw)
 
 
 def fuzz(page, studio, count: int, seed: int) -> None:
@@ -144,25 +159,31 @@ def fuzz(page, studio, count: int, seed: int) -> None:
     studio.jobs.close()  # what is accepted only waits
     before = {path for path in listing(studio.folder.path) if "/uploads" not in path}
     for _ in range(count):
-        path = draw.choice(routes)
+        route = path = draw.choice(routes + list(BODIES) * 2)
         while "{" in path:
             name = path[path.index("{") : path.index("}") + 1]
             fill = ["digits", "0" * 12, "0.png", "..", "%2e%2e%2f", "a" * 300, "%00", "%F0%9F%92%A9", "-1", " "]
             path = path.replace(name, draw.choice(fill), 1)
         method = draw.choice(["GET", "POST", "POST", "POST", "PUT", "HEAD", "PATCH"])
-        body: object = a_value(draw)
-        if draw.random() < 0.3:
-            body = {**GOOD, **(body if isinstance(body, dict) else {"act": body})}
-        headers = {"content-type": draw.choice(["application/json", "application/json", "image/png", "text/html"])}
+        if route in BODIES and draw.random() < 0.8:
+            method = "POST"
+        body: object = draw.choice(BODIES.get(route, [GOOD]))
+        for _ in range(draw.randrange(1, 4)):
+            body = changed(draw, body)
+        headers = {"content-type": draw.choice(["application/json"] * 4 + ["image/png", "text/html"])}
         if draw.random() < 0.1:
             answer = page.request(method, path, content=bytes(draw.choices(range(256), k=40)), headers=headers)
         else:
-            answer = page.request(method, path, json=body, headers=headers)
+            answer = page.request(method, path, content=json.dumps(body).encode(), headers=headers)
         assert answer.status_code < 500, (method, path, body, answer.text)
         assert b"root:" not in answer.content
         for job in studio.jobs.all():
             studio.jobs.cancel(studio.jobs.find(job["id"]))
-    assert {path for path in listing(studio.folder.path) if "/uploads" not in path} == before
+        for training in studio.trainings.all():
+            studio.trainings.remove(training)
+            studio.trainings._config_file(training).unlink()
+    after = {path for path in listing(studio.folder.path) if "/uploads" not in path}
+    assert after - before <= {str(studio.folder.queue), str(studio.folder.queue_file)}
 
 
 def test_any_request_gets_an_answer(page, studio) -> None:

@@ -4,17 +4,16 @@ import { get, on, pictureOf, post, trying, upload } from "/static/api.js";
 import { paintOn } from "/static/brush.js";
 import { button, choice, clock, h, notice, player, show, slider } from "/static/dom.js";
 
-const NUMBERS = ["seed", "steps", "guidance"];
-const KEPT = ["model", "prompt", "label", "seed", "steps", "guidance", "solver", "sheet"];
+const NUMBERS = ["seed", "steps", "guidance", "strength"];
+const KEPT = ["model", "prompt", "label", "seed", "steps", "guidance", "solver", "strength", "sheet"];
 const WORDS = { sample: "pictures", vary: "variations", blend: "a blend", paint: "painted anew", enlarge: "enlarged" };
 
 export function make(shared) {
-  const state = { model: "", prompt: "", label: "", seed: 0, steps: null, guidance: null, solver: "", sheet: "" };
+  const state = { model: "", prompt: "", label: "", seed: 0, steps: null, guidance: null, solver: "", strength: 0.5, sheet: "" };
   const past = { states: [], at: -1 };
   let model = null;
   let job = null; // the one that is watched
   let blendFrom = null;
-  let strength = 0.5;
 
   // ----- the settings
   const models = choice("Model", [], { change: (key) => choose(key) });
@@ -31,7 +30,7 @@ export function make(shared) {
   const steps = slider("Steps", { min: 1, max: 100, value: 20, change: (value) => keep({ steps: value }), help: "More steps follow the path more closely, and take longer." });
   const guidance = slider("Guidance", { min: 1, max: 8, step: 0.1, value: 1, text: (n) => n.toFixed(1), change: (value) => keep({ guidance: value }), help: "How much the prompt or the class counts: 1 plain, more is sharper." });
   const solver = choice("Solver", [], { change: (value) => keep({ solver: value }) });
-  const strengthOf = slider("Strength of variations", { min: 0.05, max: 0.95, step: 0.05, value: strength, text: (n) => n.toFixed(2), change: (value) => (strength = value), help: "Little keeps the picture, much makes another." });
+  const strengthOf = slider("Strength of variations", { min: 0.05, max: 0.95, step: 0.05, value: 0.5, text: (n) => n.toFixed(2), change: (value) => keep({ strength: value }), help: "Little keeps the picture, much makes another." });
   const go = button("Make four", () => (busy() ? stop() : begin({ type: "sample" })), { class: "main wide" });
   const file = h("input", { type: "file", accept: "image/*", class: "hidden", tabIndex: -1, "aria-hidden": "true", onchange: () => take(file.files[0]) });
   const own = h("div", { class: "own" });
@@ -141,6 +140,7 @@ export function make(shared) {
     solver.set(state.solver || usual || model.solvers[0]);
     solver.hidden = model.solvers.length < 2;
     steps.hidden = model.solvers.length < 2;
+    strengthOf.set(state.strength);
     strengthOf.hidden = !model.paints;
     for (const part of own.querySelectorAll("button[data-act]")) part.disabled = !model.paints;
     shown(state.sheet);
@@ -236,7 +236,7 @@ export function make(shared) {
     if (!made) {
       state.sheet = "";
       command.textContent = "";
-      show(about, "Nothing is made yet.");
+      show(about, "Nothing is made yet: press Make four.");
       cells.classList.remove("many");
       show(cells, ...Array.from({ length: 4 }, () => h("figure", { class: "cell empty", "aria-hidden": "true" })));
       return marks();
@@ -261,7 +261,7 @@ export function make(shared) {
     if (!model?.paints) return [];
     const act = (text, press) => button(text, press, { "data-act": text, "aria-label": `${text}: ${what}` });
     return [
-      act("Vary", () => begin({ type: "vary", picture: name, strength })),
+      act("Vary", () => begin({ type: "vary", picture: name, strength: state.strength })),
       act("Blend", () => blend(name)),
       act("Paint", () => paintOn(pictureOf(name), trying(async (mask) => begin({ type: "paint", picture: name, mask: await upload(mask) })))),
       act("Enlarge", () => begin({ type: "enlarge", picture: name })),
@@ -301,7 +301,7 @@ export function make(shared) {
   }
   function restored(made) {
     const making = JSON.parse(made.making);
-    return { model: making.model, prompt: making.prompt ?? "", label: making.label ?? "", seed: making.seed, steps: making.steps, guidance: making.guidance, solver: making.solver ?? "", sheet: made.id };
+    return { model: making.model, prompt: making.prompt ?? "", label: making.label ?? "", seed: making.seed, steps: making.steps, guidance: making.guidance, solver: making.solver ?? "", strength: making.act.strength ?? state.strength, sheet: made.id };
   }
   const take = trying(async (blob) => {
     if (!blob) return;
