@@ -295,6 +295,9 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(browser, vie
     browser.run(f"location.hash = '#/{view}'")
     browser.resize(360, 740)
     time.sleep(0.3)
+    wide = "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, .strip, .unseen'))"
+    wide += ".filter(e => e.getBoundingClientRect().right > 361).map(e => `${e.tagName}.${e.className}`)"
+    assert browser.run(wide) == []
     assert browser.run("document.documentElement.scrollWidth") <= 360
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
     roles = {"button", "link", "textbox", "combobox", "slider", "radio", "spinbutton", "checkbox", "img"}
