@@ -75,7 +75,7 @@ def finished(studio) -> Callable[[str], dict[str, Any]]:
     return wait
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
     """A studio on a real socket, and its link."""
     found = Studio([], tmp_path_factory.mktemp("served"))
