@@ -54,7 +54,7 @@ def make(browser: Browser, out: Path, *, everything: bool) -> None:
     browser.press("a purple monster with three eyes on a cream background")
     browser.press("Make four")
     sheets(browser, 2)
-    views(browser, out, "make", everything=everything)
+    views(browser, out, "make", everything=everything, also=("dark", "phone"))
     if everything:
         browser.press("Paint")
         browser.until("document.querySelector('dialog[open]')")
@@ -118,11 +118,13 @@ def sheets(browser: Browser, count: int) -> None:
     browser.until("!document.querySelector('.stop')")
 
 
-def views(browser: Browser, out: Path, name: str, *, everything: bool, whole: bool = True) -> None:
-    """A view as it stands: wide, and, for a look at all of it, on a phone and dark."""
+def views(
+    browser: Browser, out: Path, name: str, *, everything: bool, whole: bool = True, also: tuple[str, ...] = ()
+) -> None:
+    """A view as it stands: wide, and ``also``, or for a look at all of it in each way, on a phone and dark."""
     keep(browser, out / f"studio-{name}.png", whole=whole)
     for size, dark, suffix in ((WIDE, True, "dark"), (PHONE, False, "phone"), (PHONE, True, "phone-dark")):
-        if everything:
+        if everything or suffix in also:
             browser.resize(*size)
             browser.shade(dark)
             keep(browser, out / f"studio-{name}-{suffix}.png", whole=whole)

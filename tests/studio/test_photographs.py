@@ -1,0 +1,25 @@
+"""The pictures of the studio in the documents are what its script makes of it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scripts import photograph_studio
+from scripts.browser import chromium
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(chromium() is None, reason="no Chromium is here (make browser installs it)")
+def test_every_picture_of_the_page_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the seconds that a sheet took and the noise of a training, so sizes and most of the pixels are compared."""
+    there = {file.name: Image.open(file).convert("L") for file in photograph_studio.IMAGES.glob("studio-*.png")}
+    monkeypatch.setattr(photograph_studio, "IMAGES", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["photograph_studio"])
+    photograph_studio.main()
+    made = {file.name: Image.open(file).convert("L") for file in tmp_path.iterdir()}
+    assert made.keys() == there.keys()
+    for name, picture in made.items():
+        assert picture.width == there[name].width, name
+        assert abs(picture.height - there[name].height) < 200, name
