@@ -48,7 +48,7 @@ class Weighed:
 
 
 @dataclass(frozen=True)
-class Steered:
+class FeynmanKac:
     """``solver`` with ``particles`` = K for each of M samples: x is (M K, …), each sample's K side by side.
 
     At the end every particle is a sample, but those of one group are not independent: use any one. ``scale``: λ. No
@@ -138,12 +138,12 @@ def _chosen(found: Denoised, rows: Tensor, x: Tensor) -> Denoised:
     return replace(found.mapped(lambda clean: clean[rows]), x_t=x, clean_variance=variance)
 
 
-def steered(
+def feynman_kac(
     name: str, solver: Solver[Any], reward: Reward, particles: int, scale: float, potential: Potential
-) -> Steered:
-    """The solver called ``name``, steered. Raises InputError for one that draws no noise, or remembers evaluations."""
+) -> FeynmanKac:
+    """The solver called ``name`` with particles. Raises InputError for one that draws no noise, or remembers evaluations."""
     if not solver.draws_noise:
         raise InputError(f"solver: {name} draws no noise, so copies of a particle stay alike; choose ddpm")
     if solver.init() is not None:
         raise InputError(f"solver: {name} remembers what particles had before they were resampled; choose ddpm")
-    return Steered(solver, reward, particles, scale, potential)
+    return FeynmanKac(solver, reward, particles, scale, potential)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.guidance.steering import Potential, Steered, steered
+from sumi.guidance.steering import FeynmanKac, Potential, feynman_kac
 from sumi.process.schedule import noise_level
 from sumi.randomness import Purpose, SampleNoise
 from sumi.sampling.sample import sample
@@ -52,7 +52,7 @@ def test_many_particles_have_the_tilted_law() -> None:
     """
     shares, means = tilted()
     x, noise = normal(1, COUNT)
-    made = sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), linear, COUNT), TIMES, x, noise)
+    made = sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), linear, COUNT), TIMES, x, noise)
     expected = shares @ means
     assert float((expected - SHARES @ MEANS).norm()) > 0.5
     assert float((made.mean(0) - expected).abs().max()) < 0.05, (made.mean(0), expected)
@@ -70,7 +70,7 @@ def test_every_potential_ends_at_the_samplers_law_times_the_reward(potential: Po
     plain = sample(mixture(SCHEDULE), DDIM(eta=1.0), times, x, noise)
     weight = (0.5 * linear(plain)).softmax(0)
     mean = weight @ plain
-    made = sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), linear, COUNT, 0.5, potential), times, x, noise)
+    made = sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), linear, COUNT, 0.5, potential), times, x, noise)
     torch.testing.assert_close(made.mean(0), mean, rtol=0, atol=0.03)
     torch.testing.assert_close(made.var(0), weight @ (plain - mean).square(), rtol=0, atol=0.03)
 
@@ -80,7 +80,7 @@ def test_a_path_has_spent_the_product_of_its_potentials(potential: Potential, sp
     """Rewards 1, 3 and 2 on the way: 1 + 2 - 1, 1 + 3 + 3 and 1 + 4 + 6."""
     rewards = iter([1.0, 3.0, 2.0])
     x, noise = normal(8, 4)
-    solver = Steered(DDIM(eta=1.0), lambda x_0: 0 * x_0[:, 0] + next(rewards), 2, 1.0, potential)
+    solver = FeynmanKac(DDIM(eta=1.0), lambda x_0: 0 * x_0[:, 0] + next(rewards), 2, 1.0, potential)
     state, levels = None, [noise_level(SCHEDULE, t) for t in (0.9, 0.7, 0.5, 0.3)]
     for step, (t, s) in enumerate(pairwise(levels)):
         x, state = solver.step(mixture(SCHEDULE), x, t, s, state, StepNoise(noise, step))
@@ -97,7 +97,7 @@ def test_no_noise_is_drawn_twice() -> None:
         drawn.add((step, purpose, draw))
         return source(step, purpose, draw)
 
-    sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), linear, 4, threshold=2.0), TIMES[[0, 40, 60]], x, noise)
+    sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), linear, 4, threshold=2.0), TIMES[[0, 40, 60]], x, noise)
 
 
 def test_one_particle_is_the_sampler_to_the_bit() -> None:
@@ -105,9 +105,9 @@ def test_one_particle_is_the_sampler_to_the_bit() -> None:
     x, noise = normal(2, 12)
     plain = sample(mixture(SCHEDULE), DDIM(eta=1.0), TIMES, x, noise)
     for name in ("ddpm", "euler_maruyama", "heun_churn"):
-        one = sample(mixture(SCHEDULE), Steered(SOLVERS[name], linear, 1, 5.0), TIMES, x, noise)
+        one = sample(mixture(SCHEDULE), FeynmanKac(SOLVERS[name], linear, 1, 5.0), TIMES, x, noise)
         assert torch.equal(one, sample(mixture(SCHEDULE), SOLVERS[name], TIMES, x, noise)), name
-    none = sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), linear, 12, 0.0), TIMES, x, noise)
+    none = sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), linear, 12, 0.0), TIMES, x, noise)
     torch.testing.assert_close(none.sort(0).values, plain.sort(0).values, rtol=0, atol=1e-12)
 
 
@@ -115,10 +115,10 @@ def test_groups_know_nothing_of_each_other_and_no_evaluation_is_added() -> None:
     noise = SampleNoise(3, range(16), (2,), torch.float64)
     x = noise(0, Purpose.START)
     counted = Counted(mixture(SCHEDULE))
-    both = sample(counted, Steered(DDIM(eta=1.0), linear, 8, 4.0), TIMES, x, noise)
+    both = sample(counted, FeynmanKac(DDIM(eta=1.0), linear, 8, 4.0), TIMES, x, noise)
     assert counted.count == len(TIMES) - 1
     alone = SampleNoise(3, range(8, 16), (2,), torch.float64)
-    second = sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), linear, 8, 4.0), TIMES, x[8:], alone)
+    second = sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), linear, 8, 4.0), TIMES, x[8:], alone)
     torch.testing.assert_close(both[8:], second, rtol=0, atol=1e-12)
 
 
@@ -131,7 +131,7 @@ def test_the_more_particles_the_more_reward() -> None:
     found = []
     for particles in (1, 4, 16):
         x, noise = normal(4, 64 * particles)
-        made = sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), stepped, particles, 3.0), TIMES, x, noise)
+        made = sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), stepped, particles, 3.0), TIMES, x, noise)
         found.append(float(stepped(made[::particles]).mean()))
     assert found[0] + 0.1 < found[1] < found[2] + 0.05
     assert found[2] > found[0] + 0.3, found
@@ -141,13 +141,13 @@ def test_what_cannot_be_steered_is_refused() -> None:
     x, noise = normal(5, 6)
     for solver, answer in (("adams", "adams draws no noise"), ("dpmpp_2m_sde", "dpmpp_2m_sde remembers")):
         with pytest.raises(InputError, match=rf"^solver: {answer}"):
-            steered(solver, SOLVERS[solver], linear, 2, 1.0, "difference")
+            feynman_kac(solver, SOLVERS[solver], linear, 2, 1.0, "difference")
     for particles, reward, answer in (
         (4, linear, "6 samples are not groups of 4"),
         (2, lambda x_0: x_0, r"reward: is of shape \(6, 2\) for 6 samples"),
         (2, lambda x_0: x_0[:, 0] / 0, "reward: is not finite"),
     ):
         with pytest.raises(InputError, match=answer):
-            sample(mixture(SCHEDULE), Steered(DDIM(eta=1.0), reward, particles), TIMES, x, noise)
+            sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), reward, particles), TIMES, x, noise)
     with pytest.raises(InputError, match="potential: there is no 'product'; choose from difference, max, sum"):
-        Steered(DDIM(eta=1.0), linear, 2, potential="product")
+        FeynmanKac(DDIM(eta=1.0), linear, 2, potential="product")

@@ -1,4 +1,4 @@
-"""Rewards by a classifier, a CLIP and a judge, and samples of a model that are steered by them."""
+"""Rewards by a classifier, a CLIP and a judge, and what samples of a model become by them."""
 
 import json
 from dataclasses import replace

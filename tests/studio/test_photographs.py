@@ -13,7 +13,7 @@ from scripts.browser import chromium
 @pytest.mark.slow
 @pytest.mark.skipif(chromium() is None, reason="no Chromium is here (make browser installs it)")
 def test_every_picture_of_the_page_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to the seconds that a sheet took and the noise of a training, so sizes and most of the pixels are compared."""
+    """Sheets say how many seconds they took, and a training's length varies, so names and sizes are compared alone."""
     there = {file.name: Image.open(file).convert("L") for file in photograph_studio.IMAGES.glob("studio-*.png")}
     monkeypatch.setattr(photograph_studio, "IMAGES", tmp_path)
     monkeypatch.setattr(sys, "argv", ["photograph_studio"])

@@ -12,7 +12,7 @@ from torch import Tensor
 from sumi.boundary.arguments import MOST_COUNT, whole
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
-from sumi.guidance.steering import Potential, Reward, steered
+from sumi.guidance.steering import Potential, Reward, feynman_kac
 from sumi.models.diffusion.options import SampleOptions, sampling_options
 from sumi.sampling.sampler import Guidance, Method, SamplingOptions
 
@@ -82,6 +82,6 @@ def steer(
 
     def method(steps: int | None) -> Method:
         found = model.method(tuned=False, **own if steps is None else {**own, "steps": steps})
-        return replace(found, solver=steered(found.name, found.solver, seen, particles, scale, potential))
+        return replace(found, solver=feynman_kac(found.name, found.solver, seen, particles, scale, potential))
 
     return by_particles(model, n, particles, given, method)
