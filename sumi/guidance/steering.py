@@ -141,7 +141,7 @@ def _chosen(found: Denoised, rows: Tensor, x: Tensor) -> Denoised:
 def feynman_kac(
     name: str, solver: Solver[Any], reward: Reward, particles: int, scale: float, potential: Potential
 ) -> FeynmanKac:
-    """The solver called ``name`` with particles. Raises InputError for one that draws no noise, or remembers evaluations."""
+    """The solver called ``name`` with particles. Raises InputError for one without noise, or with a memory."""
     if not solver.draws_noise:
         raise InputError(f"solver: {name} draws no noise, so copies of a particle stay alike; choose ddpm")
     if solver.init() is not None:

@@ -46,6 +46,19 @@ def test_of_one_step_of_cfg_plus_plus_it_is_the_scale_that_ddim_would_have() -> 
         assert probe.strength.scale == pytest.approx(0.3 / (1 - noise_ratio(s) / noise_ratio(t)), rel=1e-10)
 
 
+def test_steps_count_by_what_their_velocities_are_apart() -> None:
+    """Of two steps, of which the first is guided by 5 and the second by 1: the mean, weighted by c ‖Δ‖²/(1 + σ̂²)."""
+    t, s = noise_level(SCHEDULE, 0.7), noise_level(SCHEDULE, 0.4)
+    probe, better, worse = Measured(DDIM(), *PAIR), *PAIR
+    x, weights = POINTS, []
+    for scale, now, then in ((5.0, t, s), (1.0, s, DATA)):
+        square = float((better(x, now).clean - worse(x, now).clean).square().sum())
+        weights.append((1 - noise_ratio(then) / noise_ratio(now)) * square / (1 + noise_ratio(now) ** 2))
+        x, _ = probe.step(Extrapolation(*PAIR, scale), x, now, then, None, StepNoise(None, 0))
+    wanted = (5 * weights[0] + weights[1]) / sum(weights)
+    assert probe.strength.scale == pytest.approx(wanted, rel=1e-10)
+
+
 def test_an_interval_and_a_projection_guide_less_than_they_say() -> None:
     for guided in (
         Extrapolation(*PAIR, 4.0, Interval(0.3, 1.0)),
