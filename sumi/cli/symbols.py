@@ -89,6 +89,8 @@ def _asked(
         "digest": digest_of(model, options),
         "solver": sampling.solver,
         "steps": sampling.steps,
+        "temperature": sampling.temperature,
+        "corrections": sampling.corrections,
         **condition,
         **({"guidance": sampling.guidance} if condition else {}),
     }

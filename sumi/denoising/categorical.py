@@ -16,8 +16,9 @@ The model's rate has r̂, the mean of r over p(x_0 | x_t), and the integrand is 
     β π(x_t) Σ_y [r̂ - r + r log(r/r̂)].
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -90,26 +91,74 @@ class CategoricalDenoiser(nn.Module):
     """A network F(x_t, c_noise, condition) that gives logits; c_noise = 1000 (1 - a), and 0 for the absorbing process,
     whose x_t says by its masks how noisy it is.
 
-    ``conditioner``: as of `sumi.denoising.denoiser.NetworkDenoiser`. Raises InputError for a schedule that does not
-    lead from a = 1 to a = 0: the bound is without ends.
+    ``conditioner``: as of `sumi.denoising.denoiser.NetworkDenoiser`. ``end``: the symbol that fills sequences up, of
+    which nothing else comes after the first one (`sumi.data.symbols`); with the absorbing process alone. What follows
+    from that is then certain, and what stands behind an end is not computed. Raises InputError for a schedule that does
+    not lead from a = 1 to a = 0, as the bound is without ends, and for an ``end`` of another process.
     """
 
     def __init__(
-        self, network: nn.Module, process: Categorical, schedule: Schedule, conditioner: Conditioner | None = None
+        self,
+        network: nn.Module,
+        process: Categorical,
+        schedule: Schedule,
+        conditioner: Conditioner | None = None,
+        end: int | None = None,
     ) -> None:
         super().__init__()
         if noise_level(schedule, 0.0).alpha != 1 or abs(float(noise_level(schedule, 1.0).alpha)) > 1e-12:
             raise InputError("schedule: does not lead from alpha = 1 to alpha = 0; choose one such as erasing")
+        if end is not None and not process.absorbing:
+            raise InputError("certain_ends: true is of process=masked alone; set certain_ends=false")
         self.network, self.process, self.schedule, self.conditioner = network, process, schedule, conditioner
+        self.end = end
 
     def logits(self, x_t: Tensor, t: Time, condition: Condition | None = None) -> Tensor:
         """See `SymbolDenoiser`; ``condition``: one row a sample, None: unconditional."""
         erased = 0.0 if self.process.absorbing else 1000 * (1 - kept(noise_level(self.schedule, t)))
         c_noise = torch.as_tensor(erased, dtype=torch.float32).to(x_t.device).expand(len(x_t))
-        if self.conditioner is None:
-            return self.network(x_t, c_noise, NOTHING)
-        given = self.conditioner.null(x_t.float()) if condition is None else condition.to(x_t.device)
-        return self.network(x_t, c_noise, self.conditioner(given))
+        known = NOTHING
+        if self.conditioner is not None:
+            given = self.conditioner.null(x_t.float()) if condition is None else condition.to(x_t.device)
+            known = self.conditioner(given)
+        if self.end is None:
+            return self.network(x_t, c_noise, known)
+        first, behind = after_end(x_t, self.end)
+        filled, parts, order = x_t.masked_fill(behind, self.end), list[Tensor](), list[Tensor]()
+        for size, rows in _by_length(first + 1, x_t.shape[1]):
+            part = self.network(filled[rows, :size], c_noise[rows], known.rows(rows))
+            parts.append(pad(part, (0, 0, 0, x_t.shape[1] - size)))
+            order.append(rows)
+        logits = torch.cat(parts)[torch.cat(order).argsort()]
+        return logits.masked_fill(excluded_by_ends(x_t, behind, self.end, self.process.symbols), -torch.inf)
+
+
+PIECE: Final = 6
+"""Sequences that end are computed up to a multiple of this, so that a few lengths serve a batch."""
+
+
+def after_end(x_t: Tensor, end: int) -> tuple[Tensor, Tensor]:
+    """The place of the first end, int64 (N,), L where there is none, and what stands behind it, bool (N, L)."""
+    places = torch.arange(x_t.shape[1], device=x_t.device)
+    first = torch.where(x_t == end, places, x_t.shape[1]).amin(1)
+    return first, places > first[:, None]
+
+
+def excluded_by_ends(x_t: Tensor, behind: Tensor, end: int, symbols: int) -> Tensor:
+    """Which symbols the masks of x_t (N, L) cannot hide, bool (N, L, K): ends before a symbol, others ``behind`` an
+    end."""
+    masked = x_t == symbols
+    there = ~masked & ~behind & (x_t != end)
+    before = there.flip(1).cumsum(1).flip(1) > 0
+    is_end = torch.arange(symbols, device=x_t.device) == end
+    return masked[..., None] & torch.where(is_end, before[..., None], behind[..., None])
+
+
+def _by_length(needed: Tensor, longest: int) -> Iterator[tuple[int, Tensor]]:
+    """The rows that need so many places, and how many are computed."""
+    sizes = ((needed + PIECE - 1) // PIECE * PIECE).clamp(max=longest)
+    for size in sizes.unique().tolist():
+        yield size, (sizes == size).nonzero()[:, 0]
 
 
 @dataclass(frozen=True)

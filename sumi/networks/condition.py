@@ -34,6 +34,11 @@ class NetworkCondition:
         """What is added to the logits of attention to the tokens, (N, 1, 1, L); None: nothing."""
         return None if self.log_weights is None else self.log_weights[:, None, None]
 
+    def rows(self, which: Tensor) -> "NetworkCondition":
+        """Of the samples ``which``, indices (M,)."""
+        parts = (self.vector, self.image, self.tokens, self.log_weights)
+        return NetworkCondition(*(None if part is None else part[which] for part in parts))
+
 
 @dataclass(frozen=True)
 class ConditionShape:

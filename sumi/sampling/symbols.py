@@ -8,16 +8,23 @@ Positions of one step are drawn independently of each other. Where each step unm
 exact denoiser have exactly the law of the data, in any order; the order here depends on x_t alone, not on what is
 drawn, so this holds for ``confidence``. Laws and draws are float64 (`sumi.process.categorical.draw_symbols`).
 
+Afterwards, corrections of a masked sequence replace what does not fit: the symbols that all others make least likely
+become masks again, and are drawn one by one, the surest first. That samples other than the law, as a temperature does:
+fewer err. Zhao et al. 2024 ("Informed correctors for discrete diffusion models") also choose by confidence what to draw
+anew.
+
 Guidance changes p(x_0 | x_t) of each position (Schiff et al. 2024, "Simple guidance mechanisms for discrete diffusion
 models"): classifier-free by log p = w log p(· | x_t, y) + (1 - w) log p(· | x_t), by a classifier by
 log p(· | x_t) + s log p(y | x_t with the symbol there), one evaluation for each symbol and position. Given symbols are
-certain: p(x_0 | x_t) is 1 there, and a masked sequence begins with them. With the masked process, an exact denoiser and
+certain: p(x_0 | x_t) is 1 there, and a masked sequence begins with them. A temperature below 1 makes each position's
+law sharper, after guidance (`TemperedSymbols`). With the masked process, an exact denoiser and
 one position a step, s = 1 and infilling are exact.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil
 from typing import ClassVar, Final, Protocol
 
 import torch
@@ -29,7 +36,7 @@ from sumi.denoising.categorical import SymbolDenoiser, log_clean
 from sumi.errors import InputError
 from sumi.process.binomial import kept
 from sumi.process.categorical import Categorical, draw_symbols
-from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_levels
+from sumi.process.schedule import NoiseLevel, Schedule, Time, noise_level, noise_levels
 from sumi.randomness import Purpose
 from sumi.sampling.solvers.solver import Noise
 
@@ -82,15 +89,27 @@ class ConfidenceOrder:
 
 SYMBOL_SOLVERS: Final[dict[str, SymbolSolver]] = {"ancestral": AncestralSymbols(), "confidence": ConfidenceOrder()}
 
+AUTO: Final = "auto"
+"""The name of the solver that errs least: confidence for the masked process, ancestral for others."""
+
+
+def resolved(name: str, process: Categorical) -> str:
+    """``name``, or what `AUTO` stands for."""
+    return name if name != AUTO else "confidence" if process.absorbing else "ancestral"
+
 
 def find_symbol_solver(name: str, process: Categorical, where: str) -> SymbolSolver:
     """The solver of this name. Raises InputError, naming ``where``, for none, and for one of another process."""
+    name = resolved(name, process)
     if name not in SYMBOL_SOLVERS:
         raise InputError(f"{where}: there is no solver {name!r}; {nearest(name, SYMBOL_SOLVERS)}")
     if SYMBOL_SOLVERS[name].absorbing and not process.absorbing:
         raise InputError(f"{where}: {name} is of process=masked alone; choose ancestral")
     return SYMBOL_SOLVERS[name]
 
+
+CORRECTED: Final = 0.14
+"""The share of symbols that a correction draws anew."""
 
 Recorder = Callable[[int, NoiseLevel, Tensor], None]
 """Called with (step, level, states (N, L)) after each step, and first with step 0 at the start."""
@@ -105,12 +124,14 @@ def sample_symbols(
     shape: tuple[int, int],
     *,
     known: Tensor | None = None,
+    corrections: int = 0,
     record: Recorder | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Sequences of symbols, int64 ``shape`` = (N, L), in ``steps`` even steps from t = 1 to the data.
 
     ``noise(step, purpose)``: standard normal, shaped like them. ``known`` (N, L): given symbols, `UNKNOWN` elsewhere.
+    ``corrections``: how often the least likely symbols are drawn anew, with the masked process (module docstring).
     """
     process = denoiser.process
     start = process.prior(torch.empty(0, device=device)).expand(*shape, -1)
@@ -129,7 +150,42 @@ def sample_symbols(
         x = draws if fixed is None else torch.where(fixed, x, draws)  # at t = 1 the process knows masks alone
         if record is not None:
             record(i, s, x)
+    for _ in range(corrections if process.absorbing else 0):
+        x = _without_unlikely(denoiser, x, torch.ones_like(x, dtype=torch.bool) if fixed is None else ~fixed)
+        while bool((x == process.symbols).any()):
+            i += 1
+            x = _surest_filled(denoiser, x, noise(i, Purpose.STEP).to(device))
+        if record is not None:
+            record(i, walk[-1], x)
     return x
+
+
+def _law_of_masks(denoiser: SymbolDenoiser, x: Tensor) -> Tensor:
+    """log p(x_0 = i | x) with the masked process, whose masks say all that the time does."""
+    anywhere = noise_level(denoiser.schedule, 0.5)
+    return log_clean(denoiser.process, denoiser.logits(x, anywhere), x, anywhere)
+
+
+def _without_unlikely(denoiser: SymbolDenoiser, x: Tensor, free: Tensor) -> Tensor:
+    """x (N, L) with masks for a share `CORRECTED` of its symbols, those that all others make least likely.
+
+    Of those that are ``free`` alone. One evaluation for each position.
+    """
+    mask, likely = denoiser.process.symbols, torch.full(x.shape, torch.inf, dtype=torch.float64, device=x.device)
+    for place in range(x.shape[1]):
+        hidden = x.clone()
+        hidden[:, place] = mask
+        likely[:, place] = _law_of_masks(denoiser, hidden)[:, place].gather(1, x[:, place, None])[:, 0]
+    least = likely.masked_fill(~free, torch.inf).topk(ceil(CORRECTED * x.shape[1]), largest=False).indices
+    return torch.where(free, x.scatter(1, least, mask), x)
+
+
+def _surest_filled(denoiser: SymbolDenoiser, x: Tensor, noise: Tensor) -> Tensor:
+    """x (N, L) with one mask fewer: that whose most probable symbol is most probable is drawn by ``noise``."""
+    law, masked = _law_of_masks(denoiser, x).exp(), x == denoiser.process.symbols
+    surest = law.amax(-1).masked_fill(~masked, -1.0).argmax(1, keepdim=True)
+    here = masked & torch.zeros_like(masked).scatter(1, surest, torch.ones_like(masked))
+    return torch.where(here, draw_symbols(law, noise), x)
 
 
 @dataclass(frozen=True)
@@ -158,6 +214,17 @@ class KnownSymbols(_Around):
         logits = self.denoiser.logits(x_t, t).double()
         given = self.known[..., None] == torch.arange(self.process.symbols, device=x_t.device)
         return logits.masked_fill(~given & (self.known != UNKNOWN)[..., None], -torch.inf)
+
+
+@dataclass(frozen=True)
+class TemperedSymbols(_Around):
+    """log p(x_0 | x_t) by ``temperature`` T: p^(1/T), made to add up to 1."""
+
+    temperature: float
+
+    def logits(self, x_t: Tensor, t: Time) -> Tensor:
+        """See `SymbolDenoiser`."""
+        return self.denoiser.logits(x_t, t).double() / self.temperature
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from sumi.cli.main import main
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.open import open_data
-from sumi.denoising.categorical import CategoricalDenoiser
+from sumi.denoising.categorical import CategoricalDenoiser, log_clean
 from sumi.errors import InputError
 from sumi.models.symbols.likelihood import SymbolLikelihood
 from sumi.models.symbols.model import SymbolModel
@@ -23,6 +23,7 @@ from sumi.objectives.times import UniformTimes
 from sumi.process.categorical import Categorical
 from sumi.process.chain import CosineBeta
 from sumi.process.continuous import Erasing, Flow
+from sumi.process.schedule import noise_level
 from sumi.recipes import build
 
 TINY = [
@@ -166,8 +167,8 @@ def test_infilling_keeps_what_is_known(model: SymbolModel) -> None:
 
 
 def test_bits_are_of_texts_or_symbols(model: SymbolModel) -> None:
-    bits = model.bits(["abab", "cc"], evaluations=8)
-    assert torch.equal(bits, model.bits(torch.from_numpy(model.spec.numbers(["abab", "cc"], "")), evaluations=8))
+    bits = model.bits(["abab", "ccba"], evaluations=8)
+    assert torch.equal(bits, model.bits(torch.from_numpy(model.spec.numbers(["abab", "ccba"], "")), evaluations=8))
     assert bits[0] < bits[1]  # the second was never seen
     with pytest.raises(InputError, match=r"^items: are of shape \(2,\)"):
         model.bits(torch.zeros(2))
@@ -231,6 +232,33 @@ def test_what_is_no_such_data_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^schedule: does not lead from alpha = 1 to alpha = 0"):
         CategoricalDenoiser(torch.nn.Identity(), process, CosineBeta().build())
     CategoricalDenoiser(torch.nn.Identity(), process, Flow().build())
+
+
+def test_what_the_end_of_a_sequence_makes_certain(model: SymbolModel) -> None:
+    """Nothing but ends behind an end and none before a symbol, whatever else is in the batch and behind the end."""
+    denoiser = model.module
+    assert denoiser.end == 3
+    x = torch.full((4, 10), 4)  # masks
+    x[1, [1, 4, 8]] = torch.tensor([0, 3, 3])
+    x[2, 6] = 2
+    x[3, :] = torch.tensor([0, 1, 3, 2, 4, 4, 3, 4, 4, 4])  # a sampler of few steps may leave a symbol behind an end
+    with torch.no_grad():
+        law = log_clean(denoiser.process, denoiser.logits(x, 0.5), x, noise_level(denoiser.schedule, 0.5)).exp()
+        alone = torch.cat([denoiser.logits(row[None], 0.5) for row in x])
+        again = denoiser.logits(x[1:2].index_fill(1, torch.tensor([5]), 3), 0.5)
+    torch.testing.assert_close(denoiser.logits(x, 0.5), alone)
+    torch.testing.assert_close(again[0, :5], alone[1, :5])
+    assert bool((law[1, 5:, 3] == 1).all())
+    assert bool((law[2, :6, 3] == 0).all())
+    assert bool((law[2, 7:, 3] > 0).all())
+    assert bool((law[0, :, 3] > 0).all())
+    assert (law[3, 3, 2], law[3, 4, 3]) == (1, 1)
+    torch.testing.assert_close(law.sum(-1), torch.ones(4, 10, dtype=torch.float64))
+    learned = override(model.config, ["certain_ends=false"])
+    assert learned.build(model.spec).model.end is None
+    assert learned.identity != model.config.identity
+    with pytest.raises(InputError, match=r"^certain_ends: true is of process=masked alone"):
+        CategoricalDenoiser(torch.nn.Identity(), Categorical(3, 0.5), Flow().build(), end=2)
 
 
 def test_a_saved_model_is_the_same_model(model: SymbolModel, tmp_path: Path) -> None:

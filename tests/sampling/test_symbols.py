@@ -23,6 +23,7 @@ from sumi.sampling.symbols import (
     GuidedSymbols,
     KnownSymbols,
     SymbolSolver,
+    TemperedSymbols,
     find_symbol_solver,
     sample_symbols,
 )
@@ -244,3 +245,39 @@ def test_noise_is_of_the_step_and_the_sample() -> None:
 
     sample_symbols(Exact(MASKED, random_law(4), 4), AncestralSymbols(), 2, noise, (1, 4))
     assert wanted == [(0, Purpose.START), (1, Purpose.STEP), (2, Purpose.STEP)]
+
+
+def test_a_temperature_sharpens_the_law_of_each_position() -> None:
+    denoiser, x = Exact(PROCESSES["uniform"], random_law(2), 2), sequences(3, 2)
+    logits = TemperedSymbols(denoiser, 0.5).logits(x, 0.5)
+    law = denoiser.logits(x, 0.5).softmax(-1)
+    torch.testing.assert_close(logits.softmax(-1), law.square() / law.square().sum(-1, keepdim=True))
+    assert find_symbol_solver("auto", MASKED, "solver") == ConfidenceOrder()
+    assert find_symbol_solver("auto", PROCESSES["uniform"], "solver") == AncestralSymbols()
+
+
+def test_a_correction_repairs_what_does_not_fit() -> None:
+    """Of three sequences of one symbol each, a few others aside: the odd symbol is replaced, given ones are not."""
+    every = sequences(3, 4)
+    law = (every == every[:, :1]).all(1).double() / 3 + 1e-9
+    exact, given = Exact(MASKED, law / law.sum(), 4), torch.tensor([[-1, -1, -1, -1], [0, 0, 2, 0]])
+    start = torch.tensor([[0, 0, 2, 0], [0, 0, 2, 0]])
+
+    class Certain:
+        """A step that ends there."""
+
+        absorbing = True
+
+        def law(self, denoiser, x, t, s, masks):
+            return torch.nn.functional.one_hot(start, 4).double()
+
+    def noise(step: int, _: Purpose) -> Tensor:
+        return torch.zeros(2, 4)
+
+    states: list[Tensor] = []
+    x = sample_symbols(exact, Certain(), 1, noise, (2, 4), corrections=1, record=lambda *a: states.append(a[2]))
+    assert x.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0]]
+    assert [s.tolist() for s in states[1:]] == [start.tolist(), x.tolist()]
+    x = sample_symbols(exact, Certain(), 1, noise, (2, 4), known=given, corrections=2)
+    assert x.tolist() == [[0, 0, 0, 0], [0, 0, 2, 0]]
+    assert sample_symbols(exact, Certain(), 1, noise, (2, 4)).tolist() == start.tolist()

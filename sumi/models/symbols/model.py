@@ -28,7 +28,9 @@ from sumi.sampling.symbols import (
     AllowedSymbols,
     GuidedSymbols,
     Recorder,
+    TemperedSymbols,
     find_symbol_solver,
+    resolved,
     sample_symbols,
 )
 
@@ -42,7 +44,8 @@ class SymbolOptions(TypedDict, total=False):
     """How sequences are sampled; what is left out, or None, is as the run is configured.
 
     ``label``: a class, or one a sample. ``condition``: numbers by name, ``{"values": {"logp": 1.5}}``. ``guidance``:
-    w of classifier-free guidance. ``solver``: ancestral or confidence. ``callback(step, level, states)``: after each
+    w of classifier-free guidance. ``solver``: ancestral, confidence or auto. ``temperature``: below 1 for sharper laws.
+    ``corrections``: how often the least likely symbols are drawn anew. ``callback(step, level, states)``: after each
     step of each batch. ``wrap``: makes another denoiser of the guided one, such as `ClassifiedSymbols`.
     """
 
@@ -54,6 +57,8 @@ class SymbolOptions(TypedDict, total=False):
     guidance: float | None
     solver: str | None
     steps: int | None
+    temperature: float | None
+    corrections: int | None
     callback: Recorder | None
     wrap: Callable[[SymbolDenoiser], SymbolDenoiser] | None
     progress: Callable[[int, int], None] | bool | None
@@ -119,6 +124,8 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
                 own = None if condition is None else condition.rows(rows)
                 denoiser = self.denoiser(own, sampling.guidance)
                 denoiser = denoiser if wrap is None else wrap(denoiser)
+                if sampling.temperature != 1:
+                    denoiser = TemperedSymbols(denoiser, sampling.temperature)
                 if allowed is not None:
                     denoiser = AllowedSymbols(denoiser, allowed.to(self.device))
                 indices = range(start + rows.start, start + rows.stop)
@@ -132,6 +139,7 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
                     noise,
                     shape,
                     known=given,
+                    corrections=sampling.corrections,
                     record=options.get("callback"),
                     device=self.device,
                 )
@@ -146,13 +154,9 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
             if name not in SymbolOptions.__annotations__:
                 raise InputError(f"{name}: there is no such option; {nearest(name, SymbolOptions.__annotations__)}")
         usual = self.config.sampling
-        solver, steps, guidance = (options.get(name) for name in ("solver", "steps", "guidance"))
-        return replace(
-            usual,
-            solver=usual.solver if solver is None else solver,
-            steps=usual.steps if steps is None else steps,
-            guidance=usual.guidance if guidance is None else guidance,
-        )
+        given = {name: options.get(name) for name in ("solver", "steps", "guidance", "temperature", "corrections")}
+        chosen = replace(usual, **{name: value for name, value in given.items() if value is not None})
+        return replace(chosen, solver=resolved(chosen.solver, self.module.process))
 
     def denoiser(self, condition: Condition | None = None, guidance: float | None = None) -> SymbolDenoiser:
         """Its denoiser on a condition, guided by ``guidance`` (None: as configured). Raises InputError."""

@@ -24,7 +24,7 @@ from sumi.objectives.symbols import SymbolObjective
 from sumi.objectives.times import UniformTimes
 from sumi.process.categorical import Categorical, CategoricalConfig, Masked
 from sumi.process.continuous import Cosine, Erasing, Flow
-from sumi.sampling.symbols import SYMBOL_SOLVERS, find_symbol_solver
+from sumi.sampling.symbols import AUTO, SYMBOL_SOLVERS, find_symbol_solver
 
 CONDITIONS: Final = LabelConditioning | ValuesConditioning
 
@@ -33,17 +33,38 @@ CONDITIONS: Final = LabelConditioning | ValuesConditioning
 class SymbolSampling:
     """How sequences are sampled (`sumi.sampling.symbols`)."""
 
-    solver: str = field(default="ancestral", metadata={"help": f"one of {', '.join(SYMBOL_SOLVERS)}"})
+    solver: str = field(default="ancestral", metadata={"help": f"one of {', '.join(SYMBOL_SOLVERS)}, or {AUTO}"})
     steps: int = field(default=50, metadata={"help": "even steps from noise to data, 1 or more"})
     guidance: float = field(
         default=1.0, metadata={"help": "of classifier-free guidance (w) where a condition is given; 1: none"}
     )
 
+    temperature: float = field(
+        default=1.0,
+        metadata={
+            "later": True,
+            "help": "T: symbols are drawn by p^(1/T); below 1 samples err less and differ less, above 0",
+        },
+    )
+
+    corrections: int = field(
+        default=0,
+        metadata={
+            "later": True,
+            "most": 1000,
+            "help": "of process=masked: how often the least likely symbols of a sample are drawn anew; fewer err",
+        },
+    )
+
     def __post_init__(self) -> None:
-        if self.solver not in SYMBOL_SOLVERS:
+        if self.solver not in (*SYMBOL_SOLVERS, AUTO):
             raise InputError(f"sampling.solver: {self.solver!r} is none; {nearest(self.solver, SYMBOL_SOLVERS)}")
         object.__setattr__(self, "steps", whole("sampling.steps", self.steps, least=1, most=MOST_COUNT))
         object.__setattr__(self, "guidance", real("sampling.guidance", self.guidance))
+        object.__setattr__(self, "temperature", real("sampling.temperature", self.temperature))
+        object.__setattr__(self, "corrections", whole("sampling.corrections", self.corrections, least=0, most=1000))
+        if self.temperature <= 0:
+            raise InputError(f"sampling.temperature: {self.temperature:g} is not above 0; give such as 0.8")
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,14 @@ class SymbolsConfig(SystemConfig):
     network: SymbolTransformerConfig = field(
         default_factory=SymbolTransformerConfig, metadata={"help": "the transformer"}
     )
+    certain_ends: bool = field(
+        default=False,
+        metadata={
+            "later": True,
+            "help": "with process=masked: that nothing follows the end of a sequence is known and need not be learned, "
+            "and what stands behind it is not computed",
+        },
+    )
     sampling: SymbolSampling = field(default_factory=SymbolSampling, metadata={"help": "how samples are made"})
 
     def __post_init__(self) -> None:
@@ -81,7 +110,8 @@ class SymbolsConfig(SystemConfig):
             {name: value for name, value in to_json(condition).items() if name != "dropout"}
             for condition in self.conditioning
         ]
-        return (self.process, self.schedule, self.network, *conditions)
+        ends = ["certain ends"] if self.certain_ends else []
+        return (self.process, self.schedule, self.network, *conditions, *ends)
 
     def std_of(self, data: object) -> float:
         """1: symbols have no scale."""
@@ -99,7 +129,10 @@ class SymbolsConfig(SystemConfig):
         conditioners = self._conditioners(spec)
         shape = ConditionShape() if conditioners is None else conditioners.shape
         network = bounded(lambda: self.network.build(spec.length, process.states, process.symbols, shape))
-        denoiser = CategoricalDenoiser(network, process, self.schedule.build(), conditioners)
+        known = self.certain_ends and spec.ends and process.absorbing
+        denoiser = CategoricalDenoiser(
+            network, process, self.schedule.build(), conditioners, spec.levels - 1 if known else None
+        )
         return SymbolObjective(denoiser, self.times, self.training.batch_size if self.stratified_times else None)
 
     def _conditioners(self, spec: SymbolSpec) -> Conditioners | None:
