@@ -28,7 +28,6 @@ from sumi.errors import InputError
 from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
 from sumi.networks.layers import NoiseEmbedding
 
-CENTRES: Final = 20
 REACH: Final = 5.0
 """Distances are described by Gaussians with centres from 0 to here, in units of the input's deviation."""
 CHANNELS: Final = 16
@@ -49,10 +48,19 @@ class EGNNConfig:
     layers: int = field(default=5, metadata={"most": 1000, "help": "rounds of messages, 1 or more"})
     embedding: int = field(default=64, metadata={"most": 16_384, "help": "width of the noise embedding; even"})
 
+    centres: int = field(
+        default=20,
+        metadata={
+            "later": True,
+            "most": 4096,
+            "help": f"Gaussians that describe a distance, evenly from 0 to {REACH:g} deviations, 2 or more",
+        },
+    )
+
     def __post_init__(self) -> None:
-        for name in ("width", "layers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"network.{name}: {getattr(self, name)} is too few; give 1 or more")
+        for name, least in (("width", 1), ("layers", 1), ("centres", 2)):
+            if getattr(self, name) < least:
+                raise InputError(f"network.{name}: {getattr(self, name)} is too few; give {least} or more")
         if self.embedding < 2 or self.embedding % 2:
             raise InputError(f"network.embedding: {self.embedding} is not an even number of 2 or more; give such as 64")
 
@@ -84,9 +92,9 @@ class EGNN(nn.Module):
         self.noise_embedding = NoiseEmbedding(config.embedding)
         self.of_size = nn.Linear(1, config.embedding)
         self.linear_in = nn.Linear(features, width)
-        self.layers = nn.ModuleList(Layer(width, config.embedding) for _ in range(config.layers))
+        self.layers = nn.ModuleList(Layer(width, config.embedding, config.centres) for _ in range(config.layers))
         self.linear_out = nn.Linear(width, features)
-        self.register_buffer("centres", torch.linspace(0, REACH, CENTRES), persistent=False)
+        self.register_buffer("centres", torch.linspace(0, REACH, config.centres), persistent=False)
         nn.init.zeros_(self.linear_out.weight)
         nn.init.zeros_(self.linear_out.bias)
 
@@ -104,19 +112,19 @@ class EGNN(nn.Module):
         return torch.cat([moved - moved.mean(1, keepdim=True), self.linear_out(h)], 2).to(x.dtype)
 
     def _basis(self, distance: Tensor) -> Tensor:
-        """Gaussians (N, n, n, CENTRES) of distances (N, n, n, 1)."""
-        apart = REACH / (CENTRES - 1)
+        """Gaussians (N, n, n, centres) of distances (N, n, n, 1)."""
+        apart = REACH / (len(self.centres) - 1)
         return torch.exp(-0.5 * ((distance - self.centres) / apart).square())
 
 
 class Layer(nn.Module):
     """One round: places (N, n, 3) and features (N, n, width) to new ones."""
 
-    def __init__(self, width: int, embedding: int) -> None:
+    def __init__(self, width: int, embedding: int, centres: int) -> None:
         super().__init__()
         self.modulation = nn.Linear(embedding, 2 * width)
         self.to_pair = nn.Linear(width, 2 * width)
-        self.of_distance = nn.Linear(CENTRES, width)
+        self.of_distance = nn.Linear(centres, width)
         self.of_distance_now = nn.Linear(1, width, bias=False)
         self.message = nn.Linear(width, width)
         self.gate = nn.Linear(width, 1)

@@ -2,12 +2,15 @@
 
 Places and elements of atoms are denoised together by an E(3)-equivariant network, in the subspace of zero mean. Instead
 of the paper's chain of 1000 steps, the preconditioning of Karras et al. 2022 and a sampler of 32 steps; a smaller
-network, and Muon, which in a short training learns as much in half the steps.
+network, and Muon, which in a short training learns as much in half the steps: at a rate of 0.012, as at 0.05 the loss
+stands still until the rate has fallen. Distances are described by Gaussians that are 0.07 Å apart where there is little
+noise: a single and a double bond differ by more.
 """
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.models.molecules.system import MoleculesConfig
+from sumi.networks.egnn import EGNNConfig
 from sumi.objectives.times import LogNormalTimes
 from sumi.process.exploding import EDM
 from sumi.sampling.sampler import Sampling
@@ -20,13 +23,14 @@ def recipe(data: DataConfig, _: DataSpec) -> MoleculesConfig:
         recipe="molecules",
         data=data,
         schedule=EDM(sigma_max=10.0),
+        network=EGNNConfig(centres=100),
         times=LogNormalTimes(mean=-1.5, std=1.3),
         sampling=Sampling(solver="adams", steps=32, threshold="none"),
         training=TrainingConfig(
             batch_size=64,
             optimizer="muon",
-            learning_rate=3e-3,
-            muon_learning_rate=0.05,
+            learning_rate=1e-3,
+            muon_learning_rate=0.012,
             precision="fp32",
             decay="cosine",
         ),

@@ -9,7 +9,7 @@ from sumi.networks.condition import ConditionShape, NetworkCondition
 from sumi.networks.egnn import EGNN, EGNNConfig
 from tests.networks.stirred import stirred
 
-CONFIG = EGNNConfig(width=16, layers=2, embedding=16)
+CONFIG = EGNNConfig(width=16, layers=2, embedding=16, centres=60)
 
 
 @pytest.fixture(scope="module")
