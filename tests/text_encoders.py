@@ -17,13 +17,24 @@ KINDS = {
             vocab_size=len(WORDS), max_position_embeddings=20, bos_token_id=1, eos_token_id=2, pad_token_id=0, **SIZES
         )
     ),
+    "projected": lambda: transformers.CLIPTextModelWithProjection(
+        transformers.CLIPTextConfig(
+            vocab_size=len(WORDS),
+            max_position_embeddings=20,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
+            projection_dim=20,
+            **{**SIZES, "hidden_size": 24},
+        )
+    ),
     "t5": lambda: transformers.T5EncoderModel(
         transformers.T5Config(vocab_size=len(WORDS), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2)
     ),
 }
 
 
-def folder_with(kind: str, place: Path) -> Path:
+def folder_with(kind: str, place: Path, pad: str = "[PAD]") -> Path:
     """A random encoder, and tokens that are words; T5's texts have no start."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -31,7 +42,7 @@ def folder_with(kind: str, place: Path) -> Path:
     tokens.pre_tokenizer = pre_tokenizers.Whitespace()
     single = "$A [SEP]" if kind == "t5" else "[CLS] $A [SEP]"
     tokens.post_processor = processors.TemplateProcessing(single=single, special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
-    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    names = {"pad_token": pad, "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokens, **names).save_pretrained(place)
     torch.manual_seed(0)
     KINDS[kind]().save_pretrained(place)

@@ -46,10 +46,14 @@ class ConditionerConfig(Protocol):
 
 
 class Conditioner(nn.Module, ABC):
-    """See the module docstring. ``shape``: the image and tokens that `forward` returns."""
+    """See the module docstring. ``shape``: the image and tokens that `forward` returns.
+
+    ``stays``: names of its parts that guidance does not leave out.
+    """
 
     shape = ConditionShape()
     dropout: float = 0.0
+    stays: tuple[str, ...] = ()
 
     def fit(self, data: Dataset) -> None:
         """Fit to the training data. Raises InputError if they lack what the condition needs."""
@@ -100,7 +104,12 @@ class Conditioners(nn.Module):
     @property
     def always(self) -> bool:
         """Whether one of them has no dropout, so that the network has not learned the unconditional distribution."""
-        return any(conditioner.dropout == 0 for conditioner in self)
+        return any(conditioner.dropout == 0 and not conditioner.stays for conditioner in self)
+
+    @property
+    def stays(self) -> tuple[str, ...]:
+        """The parts that guidance does not leave out."""
+        return tuple(name for conditioner in self for name in conditioner.stays)
 
     @property
     def shape(self) -> ConditionShape:

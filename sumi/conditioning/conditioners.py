@@ -7,6 +7,7 @@ from sumi.conditioning.embedding import EmbeddingConditioning
 from sumi.conditioning.guidance import GuidanceConditioning
 from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
+from sumi.conditioning.picture_sizes import SizesConditioning
 from sumi.conditioning.states import StatesConditioning
 from sumi.conditioning.text import TextConditioning
 from sumi.conditioning.values import ValuesConditioning
@@ -17,6 +18,7 @@ ConditioningConfig = (
     | TextConditioning
     | EmbeddingConditioning
     | StatesConditioning
+    | SizesConditioning
     | ValuesConditioning
     | MaskedConditioning
     | SmallConditioning

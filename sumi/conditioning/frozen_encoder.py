@@ -8,6 +8,8 @@ encoders differ much in the size of their states.
 
 A pipeline of diffusers has its encoder in ``text_encoder/`` and its tokens in ``tokenizer/``. It is read as its network
 was trained: each text is padded to the full length, padding is attended to as words are, and no norm follows.
+Stable Diffusion XL has two, which read the same tokens: the states of both count, side by side, and the summary of the
+second.
 """
 
 import hashlib
@@ -38,7 +40,7 @@ _NAMES: Final = {"t5": "T5EncoderModel", "clip": "CLIPTextModel", "clip_text_mod
 _COUNTS: Final = ("config.json", "*.safetensors", "tokenizer*", "vocab.*", "merges.txt", "spiece.model", "special*")
 ENCODER: Final = "text_encoder"
 TOKENIZER: Final = "tokenizer"
-"""The folders of a pipeline."""
+"""The folders of a pipeline; _2 of its second encoder."""
 IN_MEMORY: Final = 5_000
 """Texts whose states are kept in memory at once, at most."""
 
@@ -57,6 +59,10 @@ class FrozenEncoderConfig:
         },
     )
     length: int = field(default=48, metadata={"most": 1024, "help": "most tokens of a text, 3 or more"})
+    two: bool = field(
+        default=False, metadata={"help": "with a pipeline's second encoder, as Stable Diffusion XL has it"}
+    )
+    zeros: bool = field(default=False, metadata={"help": "the empty text is zeros"})
     weights: str = field(default="", metadata={"help": "sha256 of the files that it was trained with; not to be set"})
 
     def __post_init__(self) -> None:
@@ -66,7 +72,7 @@ class FrozenEncoderConfig:
     def found(self) -> "FrozenEncoderConfig":
         """With the sha256 of the files. Raises InputError where there are none, or others than were trained with."""
         folder = folder_of(self.source)
-        weights = fingerprint(folder)
+        weights = fingerprint(folder, two=self.two)
         if self.weights not in ("", weights):
             raise InputError(
                 f"encoder.source: {folder} has other files than the run was trained with (sha256 {weights[:12]}…, not "
@@ -97,9 +103,15 @@ def folder_of(source: str) -> Path:
     return folder.resolve()
 
 
-def is_pipeline(folder: Path) -> bool:
-    """Whether ``folder`` is a pipeline of diffusers with a text encoder."""
-    return (folder / ENCODER / "config.json").is_file()
+def is_pipeline(folder: Path, *, two: bool = False) -> bool:
+    """Whether ``folder`` is a pipeline of diffusers with a text encoder, or with ``two``."""
+    return all((folder / name / "config.json").is_file() for name in parts_of(two=two) if name.startswith(ENCODER))
+
+
+def parts_of(*, two: bool) -> tuple[str, ...]:
+    """The folders of a pipeline's text encoder and of its tokens, or of ``two``."""
+    one = (ENCODER, TOKENIZER)
+    return (*one, f"{ENCODER}_2", f"{TOKENIZER}_2") if two else one
 
 
 def encoder_in(folder: Path) -> Path:
@@ -107,9 +119,9 @@ def encoder_in(folder: Path) -> Path:
     return folder / ENCODER if is_pipeline(folder) else folder
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, *, two: bool = False) -> str:
     """sha256 of the configuration, the weights and the tokens, whatever else is in the folder."""
-    folders = (folder / ENCODER, folder / TOKENIZER) if is_pipeline(folder) else (folder,)
+    folders = [folder / part for part in parts_of(two=two)] if is_pipeline(folder) else [folder]
     files = sorted({f for place in folders for pattern in _COUNTS for f in place.glob(pattern) if f.is_file()})
     stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     if not any(file.suffix == ".safetensors" for file in files):
@@ -127,20 +139,20 @@ def _hashed(stamps: tuple[tuple[Path, int, int], ...]) -> str:
     return found.hexdigest()
 
 
-@lru_cache(maxsize=2)
-def _loaded(folder: Path, weights: str) -> tuple[Any, Any]:
-    """The tokens and the encoder, on the CPU, frozen. Raises InputError."""
+@lru_cache(maxsize=4)
+def _loaded(folder: Path, weights: str, *, second: bool = False) -> tuple[Any, Any]:
+    """The tokens and the encoder, or a pipeline's second ones, on the CPU, frozen. Raises InputError."""
     del weights  # other files are another encoder
     try:
         transformers = import_module("transformers")
     except ImportError:
         raise InputError("encoder: frozen needs transformers; pip install 'sumi[text]'") from None
-    place = encoder_in(folder)
+    place, own = (folder / part for part in parts_of(two=second)[-2:]) if is_pipeline(folder) else (folder, folder)
     try:
         config = transformers.AutoConfig.from_pretrained(place, local_files_only=True)
-        own = folder / TOKENIZER if is_pipeline(folder) else folder
         tokens = transformers.AutoTokenizer.from_pretrained(own, local_files_only=True)
-        kind = getattr(transformers, _NAMES.get(config.model_type, "AutoModel"))
+        name = "CLIPTextModelWithProjection" if second else _NAMES.get(config.model_type, "AutoModel")
+        kind = getattr(transformers, name)
         with torch.random.fork_rng(
             devices=[]
         ):  # what is built takes numbers, and a run's first weights shall not change
@@ -168,13 +180,24 @@ class FrozenEncoder(TextEncoder):
             raise InputError(
                 f"encoder.source: {config.source} masks its padding, which is not known here; give another"
             )
+        if self._second is not None:
+            tokens, second = self._second
+            if tokens.get_vocab() != self._encoder[0].get_vocab():
+                raise InputError(f"encoder.source: {config.source} has two vocabularies; give Stable Diffusion XL")
+            self.width += second.config.hidden_size
+            self.summary_width = second.config.projection_dim
         self.norm = nn.Identity() if self.padded else nn.LayerNorm(self.width)
         self._kept: dict[bytes, Tensor] = {}
+        """By its tokens the states of a text, (L · D + S,) with its summary."""
 
     @property
     def _encoder(self) -> tuple[Any, Any]:
         """Outside of the module's parts, so that it is no weight of the run."""
         return _loaded(folder_of(self.config.source), self.config.weights)
+
+    @property
+    def _second(self) -> tuple[Any, Any] | None:
+        return _loaded(folder_of(self.config.source), self.config.weights, second=True) if self.config.two else None
 
     def fit(self, captions: Iterable[str]) -> None:
         del captions
@@ -216,14 +239,17 @@ class FrozenEncoder(TextEncoder):
             row[: len(found)] = torch.tensor(found) + 1
         return ids
 
-    def states(self, ids: Tensor) -> Tensor:
-        """The encoder's own states (B, L, D) of ids (B, L), float32, 0 at padding."""
-        found = torch.zeros(*ids.shape, self.width)
+    def states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's own states (B, L, D) of ids (B, L), float32, 0 at padding, and the summaries (B, S)."""
+        found, summary = torch.zeros(*ids.shape, self.width), torch.zeros(len(ids), self.summary_width)
         rows = [row[row != PADDING].numpy() - 1 for row in ids.cpu()]
         self._know({row.tobytes(): row for row in rows})
-        for place, row in zip(found, rows, strict=True):
-            place[: len(row)] = self._kept[row.tobytes()]
-        return found.to(ids.device)
+        empty = (self.tokens([""])[0].numpy() - 1).tobytes() if self.config.zeros else b""
+        for place, whole, row in zip(found, summary, rows, strict=True):
+            if row.tobytes() != empty:
+                states, own = self._kept[row.tobytes()].tensor_split([len(row) * self.width])
+                place[: len(row)], whole[:] = states.view(-1, self.width), own
+        return found.to(ids.device), summary.to(ids.device)
 
     def _know(self, rows: dict[bytes, np.ndarray]) -> None:
         """Have the states of these texts in memory: from the disk, or computed and kept there."""
@@ -240,20 +266,29 @@ class FrozenEncoder(TextEncoder):
                     states = self._computed(row)
                     disk.execute("INSERT OR REPLACE INTO states VALUES (?, ?)", (key, states.numpy().tobytes()))
                 else:
-                    states = torch.from_numpy(np.frombuffer(kept[0], np.float32).copy()).view(len(row), self.width)
+                    states = torch.from_numpy(np.frombuffer(kept[0], np.float32).copy())
                 self._kept[key] = states
 
     @torch.no_grad()
     def _computed(self, row: np.ndarray) -> Tensor:
-        _, model = self._encoder
+        own, model = self._encoder
         given = torch.from_numpy(row)[None]
-        return model(input_ids=given, attention_mask=torch.ones_like(given)).last_hidden_state[0].clone()
+        if self._second is None:
+            return model(input_ids=given, attention_mask=torch.ones_like(given)).last_hidden_state.flatten()
+        tokens, second = self._second
+        ends = (given == own("a")["input_ids"][-1]).long()
+        padded = given.masked_fill(ends.cumsum(1) > ends, tokens.pad_token_id)  # what follows the first end
+        first, found = model(given, output_hidden_states=True), second(padded, output_hidden_states=True)
+        states = torch.cat([first.hidden_states[-2], found.hidden_states[-2]], 2)  # of the last layer but one
+        return torch.cat([states.flatten(), found.text_embeds.flatten()])
 
     def forward(self, ids: Tensor) -> EncodedText:
         mask = ids != PADDING
-        states = self.norm(self.states(ids))
+        found, summary = self.states(ids)
+        states = self.norm(found)
         counted = mask[..., None].to(states)
-        return EncodedText(states, mask, (states * counted).sum(1) / counted.sum(1))
+        pooled = (states * counted).sum(1) / counted.sum(1)
+        return EncodedText(states, mask, pooled, summary if self.summary_width else None)
 
 
 def cache_of(weights: str) -> Path:

@@ -80,7 +80,8 @@ class TextConditioner(Conditioner):
         super().__init__()
         self.encoder, self.dropout = encoder, dropout
         self.texts: list[Texts] = []
-        self.pooled = nn.Linear(encoder.width, width)
+        summary = encoder.summary_width  # which enters as it is, at the beginning of the vector
+        self.pooled = nn.ConstantPad1d((0, width - summary), 0.0) if summary else nn.Linear(encoder.width, width)
         self.shape = ConditionShape(token_width=encoder.width)
 
     def fit(self, data: Dataset) -> None:
@@ -147,9 +148,13 @@ class TextConditioner(Conditioner):
             ids, weights = ids[:, used, :length], weights[:, used, :length]
         found = self.encoder(ids.flatten(0, 1))
         states = found.states.unflatten(0, ids.shape[:2]).flatten(1, 2)
-        weights = weights.flatten(1)
-        mean = (weights[..., None] * states).sum(1) / weights.sum(1, keepdim=True)
-        return NetworkCondition(self.pooled(mean.to(states.dtype)), tokens=states, log_weights=weights.log())
+        if found.summary is None:
+            parts, shares = states, weights.flatten(1)
+        else:  # a prompt's share is the weight of its start
+            parts, shares = found.summary.unflatten(0, ids.shape[:2]), weights[:, :, 0]
+        mean = (shares[..., None] * parts).sum(1) / shares.sum(1, keepdim=True)
+        log_weights = weights.flatten(1).log()
+        return NetworkCondition(self.pooled(mean.to(states.dtype)), tokens=states, log_weights=log_weights)
 
 
 def texts_of(data: Dataset) -> list[Texts]:

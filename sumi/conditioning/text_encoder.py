@@ -25,15 +25,20 @@ HEAD_WIDTH: Final = 32
 
 @dataclass(frozen=True)
 class EncodedText:
-    """``states`` (B, L, D) of each token; ``mask`` bool (B, L), False at padding; ``pooled`` (B, D), their mean."""
+    """``states`` (B, L, D) of each token; ``mask`` bool (B, L), False at padding; ``pooled`` (B, D), their mean.
+
+    ``summary`` (B, S): of the whole text, by the encoder's own head; None: it has none.
+    """
 
     states: Tensor
     mask: Tensor
     pooled: Tensor
+    summary: Tensor | None = None
 
 
 class TextEncoder(nn.Module, ABC):
     """See the module docstring. ``width``: D; ``length``: the most tokens of a text, with the start.
+    ``summary_width``: S; 0: no summary.
 
     Every text has at least one token, also an empty one. What a text becomes does not depend on how much padding
     follows it, nor on the other texts.
@@ -41,6 +46,7 @@ class TextEncoder(nn.Module, ABC):
 
     width: int
     length: int
+    summary_width: int = 0
 
     @abstractmethod
     def fit(self, captions: Iterable[str]) -> None:

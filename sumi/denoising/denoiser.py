@@ -128,12 +128,16 @@ class Conditioner(Protocol):
     """A module that turns a condition into a network's further inputs (`sumi.conditioning`).
 
     ``names``: of the conditions that it owns. ``always``: whether the network was never trained without them.
+    ``stays``: names of the parts that guidance does not leave out.
     """
 
     names: tuple[str, ...]
 
     @property
     def always(self) -> bool: ...
+
+    @property
+    def stays(self) -> tuple[str, ...]: ...
 
     def parse(self, given: Mapping[str, object], indices: Sequence[int], /) -> Any:
         """The condition of samples ``indices`` that ``given`` states by name. Raises InputError."""

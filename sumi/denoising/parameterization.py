@@ -28,7 +28,7 @@ infinite: those coefficients are not finite there. Those of x_0, v and u are.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -226,7 +226,8 @@ class Reread:
     """Another parameterization for a network of other conventions: its output times ``gain``, its time input changed.
 
     c_out' = gain c_out and c_noise' = time_scale c_noise + time_offset: an index that counts from 1, a time from 0 to 1
-    in place of 1000 t - 1, or a flow of the other sign.
+    in place of 1000 t - 1, or a flow of the other sign. With ``clock`` = log_ratio ln(sigma/alpha) takes the place of
+    c_noise.
     """
 
     name: ClassVar[str] = "reread"
@@ -235,6 +236,9 @@ class Reread:
     time_scale: float = field(default=1.0, metadata={"help": "by which the time input is multiplied, not 0"})
     time_offset: float = field(default=0.0, metadata={"help": "that is added to it then"})
     gain: float = field(default=1.0, metadata={"help": "by which the output is multiplied, not 0"})
+    clock: Literal["own", "log_ratio"] = field(
+        default="own", metadata={"help": "what the time input is made of: its own, or ln(sigma/alpha)"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("time_scale", "gain"):
@@ -243,7 +247,8 @@ class Reread:
 
     def coefficients(self, t: NoiseLevel) -> Coefficients:
         c = self.of.coefficients(t)
-        return replace(c, c_out=self.gain * c.c_out, c_noise=self.time_scale * c.c_noise + self.time_offset)
+        time = c.c_noise if self.clock == "own" else -t.log_snr / 2
+        return replace(c, c_out=self.gain * c.c_out, c_noise=self.time_scale * time + self.time_offset)
 
 
 ParameterizationConfig = Plain | PredictEnergy | Reread

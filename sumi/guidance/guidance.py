@@ -93,7 +93,9 @@ def _extrapolated(
             raise InputError(
                 f"guidance.scale: {guidance.scale:g} needs a model also trained without its condition; give 1"
             )
-        worse = network
+        stays = () if network.conditioner is None else network.conditioner.stays
+        kept = Condition({name: condition[name] for name in stays if condition is not None and name in condition})
+        worse = bound(network, kept) if kept else network
     parts = better, worse, guidance.scale, _interval(guidance), guidance.rescale
     match guidance.method:
         case "cfg":

@@ -1,5 +1,5 @@
 """Weights that are recognised by the names of their tensors: ADM's U-Net, denoising-diffusion-pytorch's, and those of
-`sumi.interop.edm`.
+`sumi.interop.edm` and `sumi.interop.score_sde`.
 
     guided-diffusion   time_embed, input_blocks.N, middle_block, output_blocks.N, out      (Dhariwal & Nichol 2021)
     EDM                map_layer0, enc.32x32_block0, dec.8x8_in0, out_conv                 (Karras et al. 2022, "ADM")
@@ -12,7 +12,8 @@ attention are laid out otherwise in each: (heads, 3, width) and (heads, width, 3
 Its checkpoints hold the averaged weights, β, and the weight of the loss at each time, which tells what is predicted.
 
 What the names do not say is assumed and noted: heads of 64 channels, a linear chain of 1000 steps and ε of the first,
-σ_data = 1/2 of the second, and images of 64x64 unless the names or a claim say another side.
+and images of 64x64 unless the names or a claim say another side. How EDM's is preconditioned is found out
+(`sumi.interop.preconditioning`).
 """
 
 import re
@@ -26,18 +27,17 @@ from torch import Tensor
 from sumi.denoising.parameterization import (
     PredictClean,
     PredictNoise,
-    PredictPreconditioned,
     PredictVelocity,
     Reread,
 )
 from sumi.errors import InputError
-from sumi.interop import edm
+from sumi.interop import edm, score_sde
 from sumi.interop.claims import Claims, Recognised
+from sumi.interop.preconditioning import LEVELS, PRECONDITIONED, fitted, stated
 from sumi.interop.tensors import Tensors, prefixed, to_text
 from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.process.chain import ListedBeta
-from sumi.process.exploding import EDM
 
 HEAD_WIDTH: Final = 64
 _LUCIDRAINS: Final = (
@@ -68,20 +68,22 @@ def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
 
     Raises InputError for a network of these layouts that is another after all.
     """
-    own = _without_prefix(averaged(read))
+    own = _without_prefix(score_sde.averaged(read.values) or averaged(read))
     if {"init_conv.weight", "mid_attn.mem_kv", "final_conv.weight"} <= own.keys():
         return _lucidrains(own, claims)
-    if (known := edm.recognised(own, read.values, claims)) is not None:
-        return known
+    if (found := score_sde.recognised(own, claims) or edm.recognised(own, read.values, claims)) is not None:
+        return found
     if {"map_layer0.weight", "out_conv.weight"} <= own.keys():
         if "map_augment.weight" in own:  # no augmentation is a vector of zeros
             own = {name: value for name, value in own.items() if name != "map_augment.weight"}
         side = max(int(name.split(".")[1].partition("x")[0]) for name in own if name.startswith("enc."))
-        stated = Claims(schedule=EDM(), parameterization=PredictPreconditioned(), threshold="none")
-        return _unet(_named_as_adm(own), claims or replace(stated, shape=(3, side, side)), 2, "EDM: σ_data = 0.5")
+        known, own = stated(own, read.values, claims), {n: v for n, v in own.items() if n != LEVELS}
+        sized = claims or replace(known or PRECONDITIONED, shape=(3, side, side))
+        found = _unet(_named_as_adm(own), sized, 2, "EDM" if known else "EDM: σ_data = 0.5")
+        return fitted(found) if known is None else found
     if {"time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"} <= own.keys():
-        stated = claims or Claims(shape=(3, 64, 64))
-        return _unet(own, stated, 1, "guided-diffusion: ε in a linear chain of 1000 steps, images of 64x64")
+        known = claims or Claims(shape=(3, 64, 64))
+        return _unet(own, known, 1, "guided-diffusion: ε in a linear chain of 1000 steps, images of 64x64")
     return None
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.conditioning.labels import LabelConditioner, LabelConditioning
+from sumi.conditioning.picture_sizes import SizesConditioning
 from sumi.conditioning.states import StatesConditioning
 from sumi.conditioning.text import TextConditioner, TextConditioning
 from sumi.data.config import DataConfig
@@ -35,6 +36,7 @@ from sumi.networks.adm import ADMConfig
 from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.edm2 import EDM2Config
 from sumi.networks.hourglass import HourglassConfig
+from sumi.networks.image_v1 import ImageV1Config
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
@@ -73,6 +75,7 @@ class Claims:
         | SongUNetConfig
         | EDM2Config
         | HourglassConfig
+        | ImageV1Config
         | OwnNetwork
     ) = field(default_factory=UNetConfig, metadata={"help": "the network, as in a configuration"})
     schedule: ScheduleConfig = field(default_factory=LinearBeta, metadata={"help": "its noise at each time"})
@@ -85,8 +88,8 @@ class Claims:
     )
     learned_variance: bool = field(default=False, metadata={"help": "whether half of its output is a variance"})
     classes: tuple[str, ...] = field(default=(), metadata={"help": "names of the classes that it is conditioned on"})
-    conditioning: tuple[TextConditioning | StatesConditioning, ...] = field(
-        default=(), metadata={"help": "what else it is conditioned on: text, or states"}
+    conditioning: tuple[TextConditioning | StatesConditioning | SizesConditioning, ...] = field(
+        default=(), metadata={"help": "what else it is conditioned on: text, states, sizes"}
     )
     label_dropout: float = field(
         default=0.0, metadata={"help": 'share of its training without a class; 0: it does not know "no class"'}

@@ -16,9 +16,9 @@ from sumi.boundary.config import nearest, to_json
 from sumi.boundary.files import write_text, write_whole
 from sumi.errors import InputError, writing
 from sumi.interop.card import CARD, model_card
-from sumi.interop.diffusers import write_folder
 from sumi.interop.onnx import write_onnx, write_openvino, write_program
 from sumi.interop.tensors import HEADER, STEP
+from sumi.interop.to_diffusers import write_folder
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.training.tensor_file import stream

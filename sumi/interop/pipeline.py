@@ -6,7 +6,7 @@ It gives what its scheduler expects, whatever our network predicts:
     flow    time 1000 t               û = (x_t - x̂_0)/t
     edm     time ln σ/4, input c_in x F of x̂_0 = c_skip x + c_out F
 
-This module imports diffusers; `sumi.interop.diffusers` writes the folders that name it.
+This module imports diffusers; `sumi.interop.to_diffusers` writes the folders that name it.
 """
 
 from typing import Any

@@ -21,6 +21,8 @@ from sumi.errors import InputError
 HEADER: Final = "sumi"
 """Where config.json stands in the header of a file that Sumi wrote."""
 STEP: Final = "sumi.step"
+WEIGHTS: Final = "diffusion_pytorch_model"
+"""The file of weights in a folder of diffusers."""
 PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt")
 
 

@@ -104,6 +104,8 @@ class OfDiffusers(nn.Module):
         return self.call(self.of_library, x, time, condition).to(x.dtype)
 
 
+SIZES: Final = 6
+"""Numbers at the end of a vector that are sizes (`sumi.conditioning.picture_sizes`)."""
 _PER_MASK: Final = 10_000
 """The library adds this times (mask - 1) to the logits of attention."""
 
@@ -119,6 +121,16 @@ def _unet(network: nn.Module, x: Tensor, time: Tensor, condition: NetworkConditi
     return network(x, time, class_labels=_classes(condition), return_dict=False)[0]
 
 
+def _sized(network: nn.Module, condition: NetworkCondition) -> dict[str, Tensor] | None:
+    """Of a vector the summary of a text and the six sizes, as Stable Diffusion XL takes them apart."""
+    settings: Any = network.config
+    if settings.addition_embed_type is None:
+        return None
+    if condition.vector is None:
+        raise InputError("condition: the network takes a text's summary and sizes; set conditioning=text,sizes")
+    return {"text_embeds": condition.vector[:, :-SIZES], "time_ids": condition.vector[:, -SIZES:]}
+
+
 def _attending(network: nn.Module, x: Tensor, time: Tensor, condition: NetworkCondition) -> Tensor:
     if condition.tokens is None:
         raise InputError("condition: UNet2DConditionModel attends to tokens, and there are none; set conditioning=text")
@@ -128,6 +140,7 @@ def _attending(network: nn.Module, x: Tensor, time: Tensor, condition: NetworkCo
         time,
         condition.tokens,
         class_labels=_classes(condition) if network.class_embedding is not None else None,
+        added_cond_kwargs=_sized(network, condition),
         encoder_attention_mask=mask,
         return_dict=False,
     )[0]

@@ -76,6 +76,12 @@ def test_a_time_input_and_a_sign_are_stated_by_the_parameterization(digits: Diff
     assert config.parameterization.coefficients(level) == pytest.approx(reading.coefficients(level), abs=1e-12)
 
 
+def test_a_time_input_is_put_right_on_top_of_the_one_that_is_stated(digits: DiffusionModel) -> None:
+    config = replace(digits.config, parameterization=Reread(PredictNoise(), 0.5, 3.0))
+    found, _ = corrected(config, change_to(digits, "one index later"))
+    assert found.parameterization == Reread(PredictNoise(), 0.5, 4.0)
+
+
 def test_another_parameterization_is_read_with_another_time_and_gain(digits: DiffusionModel) -> None:
     level = noise_level(digits.gaussian_denoiser().schedule, 0.3)
     read, plain = (p.coefficients(level) for p in (Reread(PredictNoise(), 0.001, 0.001, -2.0), PredictNoise()))

@@ -1,11 +1,9 @@
 """ADM's U-Net by the names of guided-diffusion and of EDM, against the network written out from its paper."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,100 +17,13 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.unet import UNetConfig
 from sumi.process.chain import CosineBeta
+from tests.published_networks import ADM
 from tests.tiny_models import random_model
-
-WIDTH = 64
-GUIDED = ("in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3", "skip_connection")
-EDM = ("norm0", "conv0", "affine", "norm1", "conv1", "skip")
-# the blocks of two levels with one residual block each, attention at the lower: their names in both layouts
-PLACES = {
-    "first": ("input_blocks.0.0", "enc.16x16_conv"),
-    "down 0": ("input_blocks.1.0", "enc.16x16_block0"),
-    "shrink": ("input_blocks.2.0", "enc.8x8_down"),
-    "down 1": ("input_blocks.3.0", "enc.8x8_block0"),
-    "middle 0": ("middle_block.0", "dec.8x8_in0"),
-    "middle 1": ("middle_block.2", "dec.8x8_in1"),
-    "up 0": ("output_blocks.0.0", "dec.8x8_block0"),
-    "up 1": ("output_blocks.1.0", "dec.8x8_block1"),
-    "enlarge": ("output_blocks.1.2", "dec.16x16_up"),
-    "up 2": ("output_blocks.2.0", "dec.16x16_block0"),
-    "up 3": ("output_blocks.3.0", "dec.16x16_block1"),
-}
-ATTENTION = {
-    "down 1": "input_blocks.3.1",
-    "middle 0": "middle_block.1",
-    "up 0": "output_blocks.0.1",
-    "up 1": "output_blocks.1.1",
-}
-
-
-class Network:
-    """ADM's U-Net as functions of its tensors, which it makes when it is first evaluated."""
-
-    def __init__(self, edm: bool) -> None:
-        self.edm, self.tensors = edm, dict[str, Tensor]()
-        self.generator = torch.Generator().manual_seed(3)
-
-    def get(self, name: str, *shape: int) -> Tensor:
-        if name not in self.tensors:
-            self.tensors[name] = torch.randn(shape, generator=self.generator) / max(shape[-1], 8) ** 0.5
-        return self.tensors[name]
-
-    def linear(self, x: Tensor, name: str, out: int) -> Tensor:
-        return F.linear(x, self.get(f"{name}.weight", out, x.shape[1]), self.get(f"{name}.bias", out))
-
-    def conv(self, x: Tensor, name: str, out: int, side: int = 3) -> Tensor:
-        weight = self.get(f"{name}.weight", out, x.shape[1], side, side)
-        return F.conv2d(x, weight, self.get(f"{name}.bias", out), padding=side // 2)
-
-    def norm(self, x: Tensor, name: str) -> Tensor:
-        return F.group_norm(x, 32, self.get(f"{name}.weight", x.shape[1]), self.get(f"{name}.bias", x.shape[1]))
-
-    def residual(self, x: Tensor, place: str, change: Callable[[Tensor], Tensor] = lambda h: h) -> Tensor:
-        layers = [f"{PLACES[place][self.edm]}.{layer}" for layer in (EDM if self.edm else GUIDED)]
-        h = self.conv(change(F.silu(self.norm(x, layers[0]))), layers[1], WIDTH)
-        scale, shift = self.linear(F.silu(self.embedding), layers[2], 2 * WIDTH)[..., None, None].chunk(2, 1)
-        h = self.conv(F.silu(self.norm(h, layers[3]) * (1 + scale) + shift), layers[4], WIDTH)
-        x = change(x)
-        x = (self.conv(x, layers[5], WIDTH, 1) if x.shape[1] != WIDTH else x) + h
-        return self.attention(x, place) if place in ATTENTION else x
-
-    def attention(self, x: Tensor, place: str) -> Tensor:
-        own = PLACES[place][1] if self.edm else ATTENTION[place]
-        norm, out = (f"{own}.norm2", f"{own}.proj") if self.edm else (f"{own}.norm", f"{own}.proj_out")
-        side = (1, 1) if self.edm else (1,)
-        three = self.get(f"{own}.qkv.weight", 3 * WIDTH, WIDTH, *side).flatten(1)
-        h = self.norm(x, norm).flatten(2).transpose(1, 2) @ three.T + self.get(f"{own}.qkv.bias", 3 * WIDTH)
-        query, key, value = h.unflatten(2, (WIDTH, 3)).unbind(3) if self.edm else h.chunk(3, 2)  # one head
-        mixed = (query @ key.transpose(1, 2) / WIDTH**0.5).softmax(2) @ value
-        weight = self.get(f"{out}.weight", WIDTH, WIDTH, *side).flatten(1)
-        return x + (mixed @ weight.T + self.get(f"{out}.bias", WIDTH)).transpose(1, 2).view_as(x)
-
-    def __call__(self, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-        phase = time[:, None] * torch.exp(-torch.arange(WIDTH // 2) * torch.log(torch.tensor(1e4)) / (WIDTH // 2))
-        names = ("map_layer0", "map_layer1") if self.edm else ("time_embed.0", "time_embed.2")
-        h = F.silu(self.linear(torch.cat([phase.cos(), phase.sin()], 1), names[0], 4 * WIDTH))
-        self.embedding = self.linear(h, names[1], 4 * WIDTH)
-        if self.edm:
-            self.embedding = self.embedding + self.get("map_label.weight", 4 * WIDTH, 3).T[labels]
-        else:
-            self.embedding = self.embedding + self.get("label_emb.weight", 3, 4 * WIDTH)[labels]
-        held = [self.conv(x, PLACES["first"][self.edm], WIDTH)]
-        held.append(self.residual(held[-1], "down 0"))
-        held.append(self.residual(held[-1], "shrink", lambda h: F.avg_pool2d(h, 2)))
-        held.append(self.residual(held[-1], "down 1"))
-        h = self.residual(self.residual(held[-1], "middle 0"), "middle 1")
-        for place in ("up 0", "up 1", "up 2", "up 3"):
-            h = self.residual(torch.cat([h, held.pop()], 1), place)
-            if place == "up 1":
-                h = self.residual(h, "enlarge", lambda h: F.interpolate(h, scale_factor=2.0))
-        last = ("out_norm", "out_conv") if self.edm else ("out.0", "out.2")
-        return self.conv(F.silu(self.norm(h, last[0])), last[1], 3)
 
 
 @pytest.mark.parametrize("edm", [False, True])
 def test_adm_by_both_layouts_is_the_network_of_its_paper(tmp_path: Path, edm: bool) -> None:
-    network, x = Network(edm), torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    network, x = ADM(edm), torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([2, 0])
     network(x, torch.ones(2), labels)
     prefix = "model." if edm else ""
@@ -141,7 +52,7 @@ def test_adm_by_both_layouts_is_the_network_of_its_paper(tmp_path: Path, edm: bo
         assert_exact(model, network, condition, x, labels)
 
 
-def assert_exact(model: DiffusionModel, network: Network, condition: Condition, x: Tensor, labels: Tensor) -> None:
+def assert_exact(model: DiffusionModel, network: ADM, condition: Condition, x: Tensor, labels: Tensor) -> None:
     """In float64 both are one function; at time 0, as the library takes its sines and cosines in float32."""
     denoiser, zero = model.gaussian_denoiser().double(), torch.zeros(2)
     network.tensors = {name: value.double() for name, value in network.tensors.items()}

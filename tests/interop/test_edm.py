@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sumi.boundary.settings import override
@@ -18,124 +17,10 @@ from sumi.interop.sources import import_run, open_source
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.networks.condition import NetworkCondition
+from tests.published_networks import Song, Weights
 
 TOLERANCE = 2e-6
 BATCH = 2
-
-
-class Weights:
-    """Tensors by name, made when they are first needed."""
-
-    def __init__(self) -> None:
-        self.tensors = dict[str, Tensor]()
-        self.generator = torch.Generator().manual_seed(3)
-
-    def __call__(self, name: str, *shape: int, around: float = 0.0) -> Tensor:
-        if name not in self.tensors:
-            size = max(shape[-1] if shape else 1, 8) ** 0.5
-            self.tensors[name] = around + torch.randn(shape, generator=self.generator) / size
-        return self.tensors[name]
-
-    def linear(self, x: Tensor, name: str, out: int, bias: bool = True) -> Tensor:
-        y = x @ self(f"{name}.weight", out, x.shape[-1]).T
-        return y + self(f"{name}.bias", out) if bias else y
-
-    def conv(self, x: Tensor, name: str, out: int, side: int = 3, pad: int | None = None) -> Tensor:
-        weight = self(f"{name}.weight", out, x.shape[1], side, side)
-        return F.conv2d(x, weight, self(f"{name}.bias", out), padding=side // 2 if pad is None else pad)
-
-    def double(self) -> None:
-        self.tensors = {name: value.double() for name, value in self.tensors.items()}
-
-    def saved(self, file: Path, prefix: str, header: dict[str, str] | None = None) -> Path:
-        save_file({prefix + name: value.contiguous() for name, value in self.tensors.items()}, file, header)
-        return file
-
-
-def box(x: Tensor, taps: tuple[int, ...]) -> Tensor:
-    """The filter with stride 2, of an image with zeros around as far as it reaches."""
-    line = torch.tensor(taps, dtype=x.dtype) / sum(taps)
-    padded = F.pad(x, ((len(taps) - 1) // 2,) * 4)
-    rows = sum(w * padded[:, :, k : k + x.shape[2] : 2] for k, w in enumerate(line.tolist()))
-    return sum(w * rows[..., k : k + x.shape[3] : 2] for k, w in enumerate(line.tolist()))
-
-
-def enlarged(x: Tensor, taps: tuple[int, ...]) -> Tensor:
-    """The transpose of the filter, times 4."""
-    n, c, height, width = x.shape
-    line = torch.tensor(taps, dtype=x.dtype) * 2 / sum(taps)
-    reach = len(taps)
-    wide = x.new_zeros(n, c, 2 * height + reach - 2, 2 * width + reach - 2)
-    for i in range(height):
-        for j in range(width):
-            own = x[:, :, i, j, None, None] * (line[:, None] * line)
-            wide[:, :, 2 * i : 2 * i + reach, 2 * j : 2 * j + reach] += own
-    cut = (reach - 2) // 2
-    return wide[:, :, cut : cut + 2 * height, cut : cut + 2 * width]
-
-
-class Song(Weights):
-    """DDPM++ and NCSN++: two levels of 16 and 8, one block each, of 8 and 16 channels, attention at the lower."""
-
-    def __init__(self, encoder: str, decoder: str, random: bool, taps: tuple[int, ...]) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.random, self.taps = encoder, decoder, random, taps
-
-    def norm(self, x: Tensor, name: str) -> Tensor:
-        width = x.shape[1]
-        return F.group_norm(x, width // 4, self(f"{name}.weight", width), self(f"{name}.bias", width), 1e-6)
-
-    def block(self, x: Tensor, name: str, out: int, change: str = "", attends: bool = False) -> Tensor:
-        resized = {"": lambda h: h, "down": lambda h: box(h, self.taps), "up": lambda h: enlarged(h, self.taps)}[change]
-        h = self.conv(resized(F.silu(self.norm(x, f"{name}.norm0"))), f"{name}.conv0", out)
-        h = h + self.linear(self.about, f"{name}.affine", out)[:, :, None, None]
-        h = self.conv(F.silu(self.norm(h, f"{name}.norm1")), f"{name}.conv1", out)
-        if change:
-            self(f"{name}.conv0.resample_filter", 1, 1, len(self.taps), len(self.taps))
-        skip = self.conv(resized(x), f"{name}.skip", out, 1) if change or x.shape[1] != out else x
-        h = (skip + h) / 2**0.5
-        if attends:
-            three = self.conv(self.norm(h, f"{name}.norm2"), f"{name}.qkv", 3 * out, 1).flatten(2)
-            q, k, v = three[:, 0::3], three[:, 1::3], three[:, 2::3]
-            mixed = torch.einsum("nqk,nck->ncq", torch.einsum("ncq,nck->nqk", q, k / out**0.5).softmax(2), v)
-            h = (self.conv(mixed.reshape(h.shape), f"{name}.proj", out, 1) + h) / 2**0.5
-        return h
-
-    def network(self, x: Tensor, time: Tensor, classes: Tensor) -> Tensor:
-        if self.random:
-            phase = 2 * pi * time[:, None] * self("map_noise.freqs", 8)
-        else:
-            phase = time[:, None] * torch.exp(-log(1e4) * torch.arange(4, dtype=x.dtype) / 3)
-        self.about = torch.cat([phase.sin(), phase.cos()], 1).to(x.dtype)
-        self.about = self.about + self.linear(classes * 3**0.5, "map_label", self.about.shape[1])
-        for layer in ("map_layer0", "map_layer1"):
-            self.about = F.silu(self.linear(self.about, layer, 12))
-        self("map_augment.weight", self.about.shape[1], 9)
-        held = [self.conv(x, "enc.16x16_conv", 8)]
-        held.append(self.block(held[-1], "enc.16x16_block0", 8))
-        h = self.block(held[-1], "enc.8x8_down", 8, "down")
-        if self.encoder == "skip":
-            h = h + self.conv(box(x, self.taps), "enc.8x8_aux_skip", 8, 1)
-        if self.encoder == "residual":
-            aside = self.conv(x, "enc.8x8_aux_residual", 8, pad=1 + (len(self.taps) - 1) // 2)
-            kernel = torch.tensor(self.taps, dtype=x.dtype)
-            kernel = torch.outer(kernel, kernel) / kernel.sum() ** 2
-            h = (h + F.conv2d(aside, kernel.repeat(8, 1, 1, 1), stride=2, groups=8)) / 2**0.5
-        held.append(h)
-        held.append(self.block(h, "enc.8x8_block0", 16, attends=True))
-        h = self.block(self.block(held[-1], "dec.8x8_in0", 16, attends=True), "dec.8x8_in1", 16)
-        for k in range(2):
-            h = self.block(torch.cat([h, held.pop()], 1), f"dec.8x8_block{k}", 16, attends=k == 1)
-        output = torch.zeros(())
-        if self.decoder == "skip":
-            output = enlarged(self.last(h, "dec.8x8"), self.taps)
-        h = self.block(h, "dec.16x16_up", 16, "up")
-        for k in range(2):
-            h = self.block(torch.cat([h, held.pop()], 1), f"dec.16x16_block{k}", 8)
-        return output + self.last(h, "dec.16x16")
-
-    def last(self, h: Tensor, name: str) -> Tensor:
-        return self.conv(F.silu(self.norm(h, f"{name}_aux_norm")), f"{name}_aux_conv", 3)
 
 
 class EDM2(Weights):

@@ -8,6 +8,7 @@ import diffusers
 import pytest
 import torch
 
+from sumi.conditioning.picture_sizes import SizesConditioning
 from sumi.errors import InputError
 from sumi.interop.export import export
 from sumi.interop.sources import import_run, open_source
@@ -64,16 +65,35 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "sd"
 
 
+@pytest.fixture(scope="module")
+def sized(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Stable Diffusion XL: another encoder, whose tokens are padded by a word, and sizes of 4 numbers each."""
+    place = tmp_path_factory.mktemp("sized")
+    folders = [folder_with(*kind) for kind in (("clip", place / "1", "[SEP]"), ("projected", place / "2", "grey"))]
+    tokens = [transformers.AutoTokenizer.from_pretrained(folder, model_max_length=LENGTH) for folder in folders]
+    network = attending(
+        cross_attention_dim=32 + 24, addition_embed_type="text_time", addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=20 + 6 * 4,
+    )  # fmt: skip
+    diffusers.StableDiffusionXLPipeline(
+        vae=diffusers.AutoencoderKL.from_pretrained(pipeline / "vae"), unet=network,
+        text_encoder=transformers.CLIPTextModel.from_pretrained(folders[0]), tokenizer=tokens[0],
+        text_encoder_2=transformers.CLIPTextModelWithProjection.from_pretrained(folders[1]), tokenizer_2=tokens[1],
+        scheduler=diffusers.DDIMScheduler.from_pretrained(pipeline / "scheduler"), add_watermarker=False,
+    ).save_pretrained(place / "sdxl")  # fmt: skip
+    return place / "sdxl"
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def images_of(place: Path, prompt: str, noise: torch.Tensor) -> torch.Tensor:
+def images_of(place: Path, prompt: str, noise: torch.Tensor, **given: Any) -> torch.Tensor:
     """What the library makes of its folder, with guidance 3 in 5 steps, in [-1, 1]."""
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(place)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(place)
     pipe.set_progress_bar_config(disable=True)
-    options = {"num_inference_steps": 5, "guidance_scale": 3.0, "output_type": "pt"}
+    options = {"num_inference_steps": 5, "guidance_scale": 3.0, "output_type": "pt", **given}
     found = pipe([prompt] * len(noise), height=8, width=8, latents=noise, **options)
     return 2 * found.images - 1
 
@@ -92,6 +112,48 @@ def test_a_prompt_gives_the_images_of_the_library_here_and_after_the_way_back(pi
         export(model, "onnx", tmp_path / "m.onnx")
     export(model, "diffusers", tmp_path / "back")
     torch.testing.assert_close(images_of(tmp_path / "back", "a red square", noise), expected, rtol=0, atol=2e-5)
+
+
+def test_two_encoders_and_sizes_give_the_images_of_the_library_here_and_after_the_way_back(
+    sized: Path, tmp_path: Path
+) -> None:
+    import_run(sized, tmp_path / "run", device="cpu")
+    model = load(tmp_path / "run", device="cpu")
+    assert model.config.conditioning[1] == SizesConditioning(8, 8)
+    noise = model.start_noise(range(2), 0, (2, 4, 4))
+    made = model.sample(2, prompt="a red square", guidance=3.0, steps=5, solver="ddim")
+    expected = images_of(sized, "a red square", noise)
+    torch.testing.assert_close(made, expected, rtol=0, atol=2e-5)
+    options = {"prompt": "blue disc", "guidance": 3.0, "steps": 5, "solver": "ddim"}
+    other = model.sample(2, condition={"sizes": (16, 12, 1, 2, 8, 8)}, **options)
+    sizes = {"original_size": (16, 12), "crops_coords_top_left": (1, 2), "target_size": (8, 8)}
+    torch.testing.assert_close(other, images_of(sized, "blue disc", noise, **sizes), rtol=0, atol=2e-5)
+    export(model, "diffusers", tmp_path / "back")
+    torch.testing.assert_close(images_of(tmp_path / "back", "a red square", noise), expected, rtol=0, atol=2e-5)
+
+
+def test_a_network_of_two_encoders_is_the_library_s_at_any_sizes(sized: Path) -> None:
+    """Two prompts that count together have the mean of their summaries."""
+    source, pipe = open_source(sized, device="cpu"), diffusers.DiffusionPipeline.from_pretrained(sized)
+    model, sizes, x = source.diffusion, (16.0, 12.0, 1.0, 2.0, 8.0, 8.0), torch.randn(1, 2, 4, 4)
+    with torch.no_grad():
+        (a, _, one, _), (b, _, two, _) = (
+            pipe.encode_prompt(text, do_classifier_free_guidance=False) for text in ("a red square", "blue disc")
+        )
+        for prompt, states, summary in (
+            ("a red square", a, one),
+            ("a red square ~ blue disc", (a, b), (one + two) / 2),
+        ):
+            condition = model.condition_of(range(1), None, {"sizes": sizes}, prompt=prompt)
+            found = model.denoiser(condition, threshold="none")(x, 0.4)
+            tokens = states if torch.is_tensor(states) else torch.cat(states, 1)
+            added = {"text_embeds": summary, "time_ids": torch.tensor([sizes])}
+            output = pipe.unet(x, 399, tokens, added_cond_kwargs=added).sample
+            alpha = pipe.scheduler.alphas_cumprod[399] ** 0.5
+            expected = alpha * x - (1 - alpha**2) ** 0.5 * output
+            torch.testing.assert_close(found.clean, expected, rtol=0, atol=2e-6)
+    with pytest.raises(InputError, match=r"condition\.sizes: are of shape \(2,\)"):
+        model.condition_of(range(1), None, {"sizes": (8, 8)})
 
 
 def test_a_word_that_counts_w_times_has_w_times_the_weight_in_attention(pipeline: Path) -> None:
@@ -139,7 +201,9 @@ def test_what_enters_otherwise_is_refused_by_name(pipeline: Path, tmp_path: Path
     changes = {"in_channels": 9, "addition_embed_type": "text_time", "time_cond_proj_dim": 8}
     for name, value in changes.items():
         file.write_text(json.dumps(config | {name: value}))
-        with pytest.raises(InputError, match=r"is a condition that is not known|is not known here"):
+        with pytest.raises(
+            InputError, match=r"is a condition that is not known|is not known here|only of Stable Diffusion XL"
+        ):
             open_source(path)
     file = pipeline / "unet" / "config.json"
     kept = file.read_text()

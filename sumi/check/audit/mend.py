@@ -167,8 +167,8 @@ def _parameterization(now: ParameterizationConfig, change: Change) -> Parameteri
             case plain:
                 pass
         match now:
-            case Reread(time_scale=scale, time_offset=offset):
-                return Reread(plain, scale, offset)
+            case Reread():
+                return replace(now, of=plain, gain=1.0)
             case _:
                 return plain
     if clock.of not in ("stated", "time"):
@@ -178,8 +178,8 @@ def _parameterization(now: ParameterizationConfig, change: Change) -> Parameteri
         if abs(float(before.parameterization.coefficients(level).c_noise) - 499) > 1e-6:
             raise InputError("parameterization: its own time input is none of 1000 t - 1; set another by hand")
     match now:
-        case Reread():
-            return replace(now, time_scale=clock.scale, time_offset=clock.offset)
+        case Reread(time_scale=scale, time_offset=offset):  # clock.of is "stated": of what it states already
+            return replace(now, time_scale=clock.scale * scale, time_offset=clock.scale * offset + clock.offset)
         case PredictEnergy():
             raise InputError("parameterization: energy has a time input of its own; set another by hand")
         case plain:

@@ -40,6 +40,7 @@ from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.diffwave import DiffWaveConfig
 from sumi.networks.edm2 import EDM2Config
 from sumi.networks.hourglass import HourglassConfig
+from sumi.networks.image_v1 import ImageV1Config
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
@@ -99,6 +100,7 @@ class DiffusionSettings(SystemConfig, ABC):
         | SongUNetConfig
         | EDM2Config
         | HourglassConfig
+        | ImageV1Config
         | OwnNetwork
     ) = field(default_factory=UNetConfig, metadata={"help": "the backbone"})
     crop: int = field(
