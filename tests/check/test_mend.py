@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from sumi import load
+from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.config import to_json
 from sumi.boundary.settings import override
 from sumi.check.audit.mend import _rescale_latents, corrected, energy_distance, mend
 from sumi.check.audit.reading import Frame, Reading, alternatives
 from sumi.check.audit.search import Change
+from sumi.cli.main import main
 from sumi.denoising.parameterization import PredictNoise, Reread
 from sumi.errors import InputError
 from sumi.interop.sources import open_source
@@ -201,3 +203,34 @@ def test_the_scale_of_latents_is_mended_in_the_space_that_they_are_kept_in(tmp_p
     _rescale_latents(model, Frame("", 4.0))
     torch.testing.assert_close(model.space.encode(images), 4 * before)
     torch.testing.assert_close(model.space.decode(4 * before), model.space.decode(model.space.encode(images)))
+
+
+@pytest.mark.slow
+def test_latents_without_their_scale_factor_are_found_by_audit_and_put_right_by_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run keeps a quarter of their deviation, so what enters the network is four times as large as it knows."""
+    settings = ["autoencoder.network.widths=32", "autoencoder.network.blocks=1", "autoencoder.batch_size=32"]
+    settings += ["network.widths=32", "network.blocks=1", "network.attention=", "network.embedding=32"]
+    settings += ["autoencoder.steps=300", "training.batch_size=32", "training.sample_every=0", "sampling.steps=20"]
+    model = train("latent", data="digits", out=tmp_path / "run", steps=400, settings=settings, device="cpu")
+    scale = model.module.auxiliary["latents"]
+    assert isinstance(scale, LatentScale)
+    right = scale.std.clone()
+    scale.std.mul_(0.25)
+    wrong, mended = tmp_path / "wrong", tmp_path / "mended"
+    model.save(wrong)
+    main(["audit", str(wrong)])
+    assert "scale factor" in capsys.readouterr().out.splitlines()[-1]
+    assert main(["mend", str(wrong), "--out", str(mended)]) == 0
+    printed = capsys.readouterr().out
+    assert "mended  data: multiplied by" in printed
+    rows = {name: re.search(rf"{name}.*?(\S.*?) {{2,}}(\S+) *\n", printed) for name in ("faults", "error", "distance")}
+    assert all(rows.values()), printed
+    (faulty, sound), (before, after), (far, near) = (row.groups() for row in rows.values() if row is not None)
+    assert ("scale factor" in faulty, sound) == (True, "none")
+    assert float(after) < 0.5 * float(before.split()[-1])
+    assert float(near) < float(far.split()[-1])
+    found = load(mended, DiffusionModel, device="cpu").module.auxiliary["latents"]
+    assert isinstance(found, LatentScale)
+    torch.testing.assert_close(found.std, right, rtol=0.15, atol=0)
