@@ -24,6 +24,7 @@ from sumi.data.memory import require_batch
 from sumi.data.open import materialised, open_data, reduced
 from sumi.errors import InputError, printable
 from sumi.evaluation.during_training import Checks
+from sumi.interop.card import write_card
 from sumi.models.adapter import save_adapter
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.start import BASE, begin, fitted_to_start
@@ -155,7 +156,10 @@ def train_in(
     dataset = open_data(given, config.data, progress=events.reading)
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
-    return _train_on(dataset, config, run, device, resume, events, parts, start)
+    model = _train_on(dataset, config, run, device, resume, events, parts, start)
+    if group().first:
+        write_card(model)
+    return model
 
 
 def _train_on(

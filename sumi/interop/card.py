@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sumi import __version__
 from sumi.boundary.config import differences, to_json
+from sumi.boundary.files import write_text
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
@@ -131,6 +132,13 @@ def model_card(
             "",
         ]
     )
+
+
+def write_card(model: TrainedModel) -> Path:
+    """The card of a run into its folder: its path."""
+    file = Path(model.folder) / CARD
+    write_text(file, model_card(model))
+    return file
 
 
 def _measured(figures: Sequence[Figure], stated: dict[str, str]) -> list[str]:

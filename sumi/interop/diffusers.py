@@ -128,7 +128,7 @@ def _denoiser(
         learned_variance=made == 2 * channels,
         classes=classes,
         conditioning=stated.conditioning or entered.conditions,
-        label_dropout=dropout,
+        label_dropout=dropout or stated.label_dropout,
     )
     second = folder.part(SECOND)
     if second is None:

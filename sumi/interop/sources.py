@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from sumi.boundary.config import from_json
 from sumi.boundary.settings import override
 from sumi.errors import InputError
+from sumi.interop.card import write_card
 from sumi.interop.checkpoints import recognised
 from sumi.interop.claims import Claims
 from sumi.interop.diffusers import is_folder, of_description, read_folder
@@ -106,7 +107,9 @@ def import_run(
     if found.format == "function":
         raise InputError(f"{found.name}: is code, which a run folder does not hold; import its weights, or audit it")
     found.model.save(out)
-    return replace(_of_run(str(out), Path(out), found.model.device), notes=found.notes)
+    run = replace(_of_run(str(out), Path(out), found.model.device), notes=found.notes)
+    write_card(run.model)
+    return run
 
 
 def _of_run(name: str, folder: Path, device: torch.device) -> Source:

@@ -26,6 +26,7 @@ from sumi.evaluation.prior import evaluate_prior
 from sumi.evaluation.prompts import check_judges, evaluate_prompts
 from sumi.evaluation.result import Measured
 from sumi.evaluation.sweeps import sweep_sampler
+from sumi.interop.card import CARD, write_card
 from sumi.metrics.features.learned import FEWEST_IMAGES
 from sumi.metrics.features.network import FeatureNetwork
 from sumi.metrics.features.open import LEARNED, open_space
@@ -110,9 +111,12 @@ def evaluate(
     if model.evaluated_as != "images" and not group().first:  # others are measured by one process
         return Measured(None, "", RunFolder(model.folder).report / "report.html", ())
     with count_shown(progress) as count:
-        return EVALUATIONS[model.evaluated_as](
+        measured = EVALUATIONS[model.evaluated_as](
             model, Options(data, n, seed, path("features", features), sweeps, guidance, count, quick, judge, clip)
         )
+    if group().first and (model.folder / CARD).exists():
+        write_card(model)  # with these figures
+    return measured
 
 
 def _ends(given: Sequence[float] | None) -> tuple[float, float] | None:
@@ -163,7 +167,8 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         check_judges(words_to_pictures, options.judge, options.clip)
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
-    dataset = other if other is not None and other.fingerprint() == known else model.load_images()
+    own = other is not None and (not known or other.fingerprint() == known)  # of an imported run none are known
+    dataset = other if own and other is not None else model.load_images()
     train, held_out = dataset.split(model.config.data.held_out)
     if other is not None:
         _, held_out = other.split(model.config.data.held_out)

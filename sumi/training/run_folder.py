@@ -54,7 +54,7 @@ _FIGURES: Final = (
 """Those that did not always say that Sumi made them."""
 _OWN: Final = re.compile(
     r"(.*/)?\.[^/]+\.(new|cut)"
-    r"|(config|preview)\.json|adapter\.safetensors|metrics\.jsonl|skipped\.txt|\.lock"
+    r"|(config|preview)\.json|README\.md|adapter\.safetensors|metrics\.jsonl|skipped\.txt|\.lock"
     r"|(checkpoints|averages)/\.?\d{8,}(\.saving|\.replaced|\.removing)?/[a-z]+\.(safetensors|json)"
     r"|tensorboard/events\.out\.[^/]+|wandb/.*"
     r"|samples/\d{8,}\.png|tuned/\d{8,}-\d+\.json"

@@ -9,6 +9,7 @@ from typing import Any
 
 import diffusers
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from sumi.interop.card import model_card
 from sumi.interop.export import export
 from sumi.interop.hub import pull, push
 from sumi.interop.onnx import compared
+from sumi.interop.plain import PlainNetwork, example
 from sumi.interop.sources import open_source
 from sumi.models.diffusion.model import DiffusionModel
 from tests.diffusers_folders import folder, unet
@@ -120,6 +122,25 @@ def test_other_forms_are_the_network(tmp_path: Path, to: str, name: str) -> None
     model = random_model(tmp_path / "run", "conditioning=labels")
     _, notes = export(model, to, tmp_path / name)
     assert "differs from the network by at most" in notes[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half", [False, True])
+def test_classes_numbers_and_texts_are_inputs_of_any_batch(tmp_path: Path, half: bool) -> None:
+    """Of another batch than the ones that are compared when it is written."""
+    model = random_model(tmp_path / "run", "conditioning=labels,values,text", "network.attention=0")
+    export(model, "onnx", tmp_path / "m.onnx", half=half)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    network = PlainNetwork(model.gaussian_denoiser(), model.space.shape)
+    names = ["x", "c_noise", *network.names]
+    assert [i.name for i in session.get_inputs()] == names
+    assert {"labels", "values", "text"} <= set(names)
+    given = [part[:5] for part in example(model, 5)]
+    given[names.index("labels")] = torch.tensor([0, 1, 2, 1, 0])
+    found = torch.from_numpy(session.run(None, dict(zip(names, (g.numpy() for g in given), strict=True)))[0])
+    with torch.no_grad():
+        wanted = network(*given)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < (3e-2 if half else 1e-5)
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from sumi.denoising.parameterization import (
     Reread,
 )
 from sumi.errors import InputError
+from sumi.interop.card import write_card
 from sumi.interop.schedulers import LEAST_SIGNAL, zero_terminal_snr
 from sumi.models.diffusion.autoencoder import AffineData, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
@@ -128,6 +129,7 @@ def mend(
         _rescale_latents(made, change.taken.reading.frame)
     made.save(out)
     mended = load(out, DiffusionModel, device=model.device)
+    write_card(mended)
     for steps in tuned:
         fitted = tune(mended, steps, progress=counting_one(progress, f"tuning {steps} steps"))
         done.append(f"{steps} steps: distance to the exact end {fitted.before:.2g}, tuned {fitted.after:.2g}")
