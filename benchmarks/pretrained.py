@@ -3,6 +3,7 @@
 Seconds for a sheet of 16 (CPU, all threads), and how many of n samples are within four levels of a training image; with
 ``--distances`` the Fréchet distance to held-out images beside that of training ones, which takes minutes. ``--write``
 puts the figures on the models' cards. ``--data``: what a model was trained on, where it does not come with Sumi.
+``--judge`` (`sumi train judge`): which of the attributes in captions it reads in samples of a text-to-image model.
 """
 
 import argparse
@@ -12,7 +13,11 @@ import time
 import torch
 
 import sumi
+from sumi.evaluation.attributes import OF_CLASS, SEEN
 from sumi.evaluation.images import Distances
+from sumi.evaluation.prompts import evaluate_prompts
+from sumi.metrics.intervals import Estimate
+from sumi.models.attributes import JudgeModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.pretrained.shipped import CARD, PLACE, names, read_card
 
@@ -26,10 +31,14 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--distances", action="store_true")
     parser.add_argument("--data", metavar="FOLDER", help="of a model whose data do not come with Sumi")
+    parser.add_argument("--judge", metavar="RUN", help="of the data of a text-to-image model")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     for name in options.models:
-        figures = measure(sumi.load(name, DiffusionModel), options.n, options.data, distances=options.distances)
+        model = sumi.load(name, DiffusionModel)
+        figures = measure(model, options.n, options.data, distances=options.distances)
+        if options.judge is not None and model.prompted:
+            figures |= of_prompts(model, sumi.load(options.judge, JudgeModel))
         for title, value in figures.items():
             print(f"{name}: {title}: {value}", flush=True)
         if options.write:
@@ -59,6 +68,22 @@ def measure(model: DiffusionModel, n: int, data: str | None, *, distances: bool)
         figures[f"Fréchet distance of {n:,} samples to held-out images, learned features"] = _interval(found.distances)
         figures["the same of training images"] = _interval(found.real_distances)
     return figures
+
+
+def of_prompts(model: DiffusionModel, judge: JudgeModel) -> dict[str, str]:
+    """The shares of the attributes that captions mention and the judge reads in 300 samples, in words."""
+    found, _ = evaluate_prompts(model, model.load_data(), judge=judge, clip=None, n=300)
+    groups = {group.name: group.samples for group in found.groups}
+    seen, of_class = groups[SEEN], groups[OF_CLASS]
+    return {
+        "attributes in captions that a judge reads": _share(seen.mean),
+        "their colour": _share(seen.each["color"]),
+        "the colour of a kind never seen in it": _share(of_class.each["color"]),
+    }
+
+
+def _share(found: Estimate) -> str:
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def _interval(found: Distances) -> str:
