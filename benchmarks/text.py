@@ -1,0 +1,175 @@
+"""Words to pictures, measured on the captioned characters, for docs/results/conditioning.md.
+
+    python -m benchmarks.text [guidance] [encoders] [cascade] --judge RUN
+        --model characters --scales 1,1.5,2,3,4,6       of the table of guidance
+        --seconds 300                                   of each training of the others
+
+    guidance    what a judge reads of the captions in samples, their Fréchet distance and recall, by guidance
+    encoders    the same of text-to-image models of equal seconds: text encoders, and how a network attends to words
+    cascade     Fréchet distance of two stages with noise on the picture below and without, thresholded and not
+
+The judge is a run of `sumi train judge`. Captions are of held-out pictures. Seconds are CPU seconds, of one thread
+(`benchmarks.trainings`). Distances are between a classifier's features of samples and of up to 4000 training pictures.
+What was measured stands in runs/text-benchmark/results.json, and is not measured again; a training goes on.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from torch import Tensor
+
+from benchmarks.trainings import Set, figures, shown
+from sumi.conditioning.text import captions_of
+from sumi.data.dataset import evenly
+from sumi.data.items import BYTES
+from sumi.evaluation.attributes import mentioned_in, readings
+from sumi.figures.canvas import DATA, RED, canvas, save
+from sumi.figures.pictures import image_grid, png
+from sumi.metrics.frechet import frechet_distance
+from sumi.metrics.precision_recall import precision_recall
+from sumi.models.attributes import JudgeModel
+from sumi.models.cascade import CascadeModel
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
+from sumi.sampling.sampler import Threshold
+
+FOLDER, PICTURE = Path("runs/text-benchmark"), Path("docs/images/words-guidance.png")
+N = 300
+ENCODERS = {
+    "own, words among the keys": (),
+    "own, words in the stream": ("network.tokens=stream",),
+    "own, cross-attention of a U-Net": ("network=adm", "network.widths=32,64,128", "network.blocks=1,1,2"),
+    "MiniLM, words among the keys": ("conditioning.encoder=frozen",),
+}
+
+
+def told(samples: Tensor, images: Set, judge: JudgeModel) -> dict[str, Any]:
+    """What of the captions of ``samples``, which are those of held-out pictures, is in them."""
+    held_out = images.parts[1]
+    wanted = mentioned_in(held_out.subset(evenly(len(held_out), len(samples))))
+    found = readings(judge.read(samples), wanted)
+    network, real = images.judge
+    features = network.features(samples)
+    return {
+        "mentioned": figures(found.mean),
+        "color": figures(found.each["color"]),
+        "frechet": figures(frechet_distance(features, real)),
+        "recall": figures(precision_recall(features, real).recall),
+    }
+
+
+def sampled(model: DiffusionModel, images: Set, judge: JudgeModel, guidance: float | None) -> dict[str, Any]:
+    held_out = images.parts[1]
+    captions = captions_of(held_out.subset(evenly(len(held_out), N)))
+    return told(model.sample(N, prompt=captions, guidance=guidance, progress=False), images, judge)
+
+
+def percent(e: dict[str, float]) -> str:
+    return f"{100 * e['value']:.0f} % [{100 * e['low']:.0f}, {100 * e['high']:.0f}]"
+
+
+def row(name: str, found: dict[str, Any]) -> None:
+    cells = (percent(found["mentioned"]), percent(found["color"]), shown(found["frechet"]), percent(found["recall"]))
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def heading(first: str) -> None:
+    print(f"| {first} | attributes in captions | colour | Fréchet distance | recall |\n| --- | --- | --- | --- | --- |")
+
+
+def guidance(name: str, images: Set, judge: JudgeModel, scales: list[float]) -> None:
+    """A table row for each scale, and real pictures of the same captions; the chart."""
+    model = load(name, DiffusionModel)
+    key = f"{name} {model.digest[:8]} guidance"
+    found = [images.kept(f"{key} {scale:g}", sampled, model, images, judge, scale) for scale in scales]
+    heading("guidance")
+    for scale, one in zip(scales, found, strict=True):
+        row(f"{scale:g}", one)
+    held_out = images.parts[1]
+    real = held_out.batch(evenly(len(held_out), N))
+    row("real pictures", images.kept(f"{key} real", told, real, images, judge))
+    picture(scales, found)
+
+
+def picture(scales: list[float], found: list[dict[str, Any]]) -> None:
+    """The share of attributes, and recall, over the Fréchet distance, a point for each scale."""
+    figure = canvas(9.0, 3.6)
+    sides = (("mentioned", "attributes in captions, %", RED), ("recall", "recall, %", DATA))
+    for axes, (key, label, colour) in zip(figure.subplots(1, 2), sides, strict=True):
+        x = [one["frechet"]["value"] for one in found]
+        y = [100 * one[key]["value"] for one in found]
+        axes.plot(x, y, "o-", color=colour, markersize=4)
+        for scale, a, b in zip(scales, x, y, strict=True):
+            axes.annotate(f"{scale:g}", (a, b), textcoords="offset points", xytext=(5, 5), fontsize=9)
+        axes.set_xlabel("Fréchet distance")
+        axes.set_ylabel(label)
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, PICTURE, "What is read of captions, and recall, against the Fréchet distance, by guidance")
+
+
+def encoders(images: Set, judge: JudgeModel, seconds: float, names: list[str]) -> None:
+    """A table row for each text encoder and each way to attend to words."""
+    heading(f"after {seconds:g} CPU s")
+    for name in names:
+        run = images.trained("text-to-image", name, seconds, (*ENCODERS[name], "training.warmup_steps=50"))
+        model = load(run, DiffusionModel)
+        row(name, images.kept(f"samples {run}", sampled, model, images, judge, None))
+
+
+def stages(run: Path, images: Set, judge: JudgeModel, augmentation: float, threshold: Threshold) -> dict[str, Any]:
+    model = load(run, CascadeModel)
+    held_out = images.parts[1]
+    captions = captions_of(held_out.subset(evenly(len(held_out), N)))
+    made = model.sample(N, prompt=captions, augmentation=augmentation, threshold=threshold, progress=False)
+    file = FOLDER / f"{run.name}-{augmentation:g}-{threshold}.png"
+    file.write_bytes(png(image_grid(BYTES.to_bytes(made[:24].as_subclass(Tensor)), columns=8, scale=1)))
+    return told(made, images, judge)
+
+
+def cascade(images: Set, judge: JudgeModel, seconds: float) -> None:
+    """A table row for each noise on the picture below, of a cascade trained with noise and one without."""
+    heading("cascade")
+    for name, noise, levels in (("trained without noise", 0.0, (0.0,)), ("with noise", 0.5, (0.0, 0.1, 0.2, 0.35))):
+        run = images.trained(
+            "imagen", f"cascade {name}", seconds, (f"noise={noise}", f"augmentation={min(noise, 0.1)}")
+        )
+        for level in levels:
+            found = images.kept(f"samples {run} {level}", stages, run, images, judge, level, "dynamic")
+            row(f"{name}, {level:g} in sampling", found)
+    thresholds: tuple[Threshold, ...] = ("static", "none")
+    for threshold in thresholds:
+        found = images.kept(f"samples {run} {threshold}", stages, run, images, judge, 0.1, threshold)
+        row(f"{name}, 0.1, threshold {threshold}", found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tables = ("guidance", "encoders", "cascade")
+    parser.add_argument("tables", nargs="*", default=tables, metavar="TABLE", help=", ".join(tables))
+    parser.add_argument("--judge", required=True, metavar="RUN")
+    parser.add_argument("--model", default="characters", metavar="RUN")
+    parser.add_argument("--scales", default="1,1.5,2,3,4,6")
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--encoders", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
+    arguments = parser.parse_args()
+    if unknown := set(arguments.tables) - set(tables):
+        parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")
+    torch.set_num_threads(1)
+    judge, images = load(arguments.judge, JudgeModel), Set("characters", "characters", FOLDER)
+    for table in arguments.tables:
+        match table:
+            case "guidance":
+                guidance(arguments.model, images, judge, [float(one) for one in arguments.scales.split(",")])
+            case "encoders":
+                encoders(images, judge, arguments.seconds, arguments.encoders)
+            case _:
+                cascade(images, judge, arguments.seconds)
+
+
+if __name__ == "__main__":
+    main()
