@@ -28,7 +28,7 @@ from sumi.conditioning.text import captions_of
 from sumi.data.dataset import evenly
 from sumi.data.items import BYTES
 from sumi.evaluation.attributes import mentioned_in, readings
-from sumi.figures.canvas import DATA, RED, canvas, save
+from sumi.figures.canvas import DATA, INK, RED, canvas, save
 from sumi.figures.pictures import image_grid, png
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.precision_recall import precision_recall
@@ -97,19 +97,21 @@ def guidance(name: str, images: Set, judge: JudgeModel, scales: list[float]) -> 
 
 
 def picture(scales: list[float], found: list[dict[str, Any]]) -> None:
-    """The share of attributes, and recall, over the Fréchet distance, a point for each scale."""
+    """The shares of attributes and of colours that are read, recall, and the Fréchet distance, by guidance."""
     figure = canvas(9.0, 3.6)
-    sides = (("mentioned", "attributes in captions, %", RED), ("recall", "recall, %", DATA))
-    for axes, (key, label, colour) in zip(figure.subplots(1, 2), sides, strict=True):
-        x = [one["frechet"]["value"] for one in found]
-        y = [100 * one[key]["value"] for one in found]
-        axes.plot(x, y, "o-", color=colour, markersize=4)
-        for scale, a, b in zip(scales, x, y, strict=True):
-            axes.annotate(f"{scale:g}", (a, b), textcoords="offset points", xytext=(5, 5), fontsize=9)
-        axes.set_xlabel("Fréchet distance")
-        axes.set_ylabel(label)
+    shares, distance = figure.subplots(1, 2)
+    lines = (("mentioned", "attributes in captions", RED), ("color", "their colour", INK), ("recall", "recall", DATA))
+    for key, label, colour in lines:
+        shares.plot(scales, [100 * one[key]["value"] for one in found], "o-", label=label, color=colour, markersize=4)
+    shares.set_ylim(0, 100)
+    shares.set_ylabel("%")
+    shares.legend(loc="lower left", frameon=False)
+    distance.plot(scales, [one["frechet"]["value"] for one in found], "o-", color=RED, markersize=4)
+    distance.set_ylabel("Fréchet distance")
+    for axes in (shares, distance):
+        axes.set_xlabel("guidance")
         axes.spines[["top", "right"]].set_visible(False)
-    save(figure, PICTURE, "What is read of captions, and recall, against the Fréchet distance, by guidance")
+    save(figure, PICTURE, "What is read of captions, recall, and the Fréchet distance, by guidance")
 
 
 def encoders(images: Set, judge: JudgeModel, seconds: float, names: list[str]) -> None:
