@@ -48,7 +48,7 @@ ENCODERS = {
 }
 
 
-def told(samples: Tensor, images: Set, judge: JudgeModel) -> dict[str, Any]:
+def measured(samples: Tensor, images: Set, judge: JudgeModel) -> dict[str, Any]:
     """What of the captions of ``samples``, which are those of held-out pictures, is in them."""
     held_out = images.parts[1]
     wanted = mentioned_in(held_out.subset(evenly(len(held_out), len(samples))))
@@ -66,7 +66,7 @@ def told(samples: Tensor, images: Set, judge: JudgeModel) -> dict[str, Any]:
 def sampled(model: DiffusionModel, images: Set, judge: JudgeModel, guidance: float | None) -> dict[str, Any]:
     held_out = images.parts[1]
     captions = captions_of(held_out.subset(evenly(len(held_out), N)))
-    return told(model.sample(N, prompt=captions, guidance=guidance, progress=False), images, judge)
+    return measured(model.sample(N, prompt=captions, guidance=guidance, progress=False), images, judge)
 
 
 def percent(e: dict[str, float]) -> str:
@@ -92,7 +92,7 @@ def guidance(name: str, images: Set, judge: JudgeModel, scales: list[float]) -> 
         row(f"{scale:g}", one)
     held_out = images.parts[1]
     real = held_out.batch(evenly(len(held_out), N))
-    row("real pictures", images.kept(f"{key} real", told, real, images, judge))
+    row("real pictures", images.kept(f"{key} real", measured, real, images, judge))
     picture(scales, found)
 
 
@@ -130,7 +130,7 @@ def stages(run: Path, images: Set, judge: JudgeModel, augmentation: float, thres
     made = model.sample(N, prompt=captions, augmentation=augmentation, threshold=threshold, progress=False)
     file = FOLDER / f"{run.name}-{augmentation:g}-{threshold}.png"
     file.write_bytes(png(image_grid(BYTES.to_bytes(made[:24].as_subclass(Tensor)), columns=8, scale=1)))
-    return told(made, images, judge)
+    return measured(made, images, judge)
 
 
 def cascade(images: Set, judge: JudgeModel, seconds: float) -> None:

@@ -47,6 +47,7 @@ def modern(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def read_autoencoder(
     path: Path, config: dict[str, Any], device: torch.device | None
 ) -> tuple[AutoencoderModel, tuple[str, ...]]:
+    """The autoencoder in the folder ``path`` with this config.json, and notes on its file. Raises InputError."""
     kind, read = str(config["_class_name"]), read_weights(path, WEIGHTS)
     weights = modern(read.tensors)
     settings = to_text({name: value for name, value in config.items() if not name.startswith("_")})
@@ -80,6 +81,10 @@ def of_latents(
     parts: Path,
     device: torch.device | None,
 ) -> DiffusionModel:
+    """The denoiser of ``weights`` on latents of the autoencoder in the folder ``second``, which is copied to ``parts``.
+
+    Raises InputError for an autoencoder of another class.
+    """
     config = read_json(second / "config.json")
     kind = str(config.get("_class_name"))
     if kind not in AUTOENCODERS:

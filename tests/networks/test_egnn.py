@@ -83,3 +83,8 @@ def test_what_it_cannot_take_is_refused() -> None:
     for field, value in (("width", 0), ("layers", 0), ("embedding", 3)):
         with pytest.raises(InputError, match=rf"^network\.{field}: "):
             EGNNConfig(**{field: value})
+
+
+def test_a_distance_is_described_by_gaussians_as_wide_as_they_are_apart(network: EGNN) -> None:
+    described = network._basis(network.centres[20].view(1, 1, 1, 1))[0, 0, 0]
+    torch.testing.assert_close(described[18:23], torch.tensor([-2.0, -0.5, 0.0, -0.5, -2.0]).exp(), rtol=1e-4, atol=0)

@@ -281,3 +281,28 @@ def test_a_correction_repairs_what_does_not_fit() -> None:
     x = sample_symbols(exact, Certain(), 1, noise, (2, 4), known=given, corrections=2)
     assert x.tolist() == [[0, 0, 0, 0], [0, 0, 2, 0]]
     assert sample_symbols(exact, Certain(), 1, noise, (2, 4)).tolist() == start.tolist()
+
+
+def test_a_correction_draws_the_surest_first() -> None:
+    """Of two symbols that are drawn anew, the second follows the first, of which alone one can be sure."""
+
+    class Following:
+        process, schedule = MASKED, FLOW
+
+        def logits(self, x: Tensor, _: Time) -> Tensor:
+            law = torch.tensor([0.98, 0.01, 0.01]).repeat(*x.shape, 1)
+            law[:, 0] = torch.tensor([0.05, 0.9, 0.05])
+            of_first = torch.tensor([[0.2, 0.4, 0.4], [0.05, 0.9, 0.05], [0.2, 0.4, 0.4], [0.55, 0.4, 0.05]])
+            law[:, 1] = of_first[x[:, 0]]  # by its symbol, and where it is masked
+            return law.log()
+
+    class Zeros:
+        """A step that ends there."""
+
+        absorbing = True
+
+        def law(self, denoiser, x, t, s, masks):
+            return torch.nn.functional.one_hot(torch.zeros_like(x), 4).double()
+
+    x = sample_symbols(Following(), Zeros(), 1, lambda step, _: torch.zeros(1, 8), (1, 8), corrections=1)
+    assert x.tolist() == [[1, 1, 0, 0, 0, 0, 0, 0]]
