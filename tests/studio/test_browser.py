@@ -240,7 +240,7 @@ def test_a_picture_is_noised_and_a_schedule_edited(browser, choose_file) -> None
     browser.press("A sample of the model")
     browser.until("document.querySelector('[data-drawn=linear]')")
     browser.press("A sample")
-    path = "document.querySelector('.editor .series').getAttribute('d')"
+    path = "document.querySelector('.editor .series')?.getAttribute('d')"  # a chart is drawn a frame after it is there
     browser.until(path)
     before = browser.run(path)
     browser.write(".parameters .field:last-child input", "390")
