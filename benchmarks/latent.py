@@ -38,18 +38,22 @@ from sumi.models.run import load
 
 FOLDER = Path("runs/latent-benchmark")
 PICTURE = Path("docs/images/latent.png")
-SAMPLES, STEPS, POINTS = 128, 20, 3
+SAMPLES, STEPS = 128, 20
+POINTS, SHOWN = 8, (1, 2, 4, 8)  # checkpoints of a training, and those that are measured
 LOSSES = {
     "absolute error alone": ("loss.half_size=0",),
     "half size, 25 %": ("loss.half_size=0.25",),
     "quarter turns, 25 %": ("loss.half_size=0", "loss.turned=0.25"),
-    "features": ("loss.half_size=0", "loss.features=1"),
+    "without the divergence": ("loss.half_size=0", "network.regularizer.weight=0"),
+    "features, learned": ("loss.half_size=0", "loss.features=1", "loss.feature_network=learned"),
+    "features of EfficientNet": ("loss.half_size=0", "loss.features=1", "loss.feature_network=efficientnet"),
     "discriminator": ("loss.half_size=0", "loss.adversarial=0.5"),
 }
 CODES = {"vq": ("network.regularizer=vq",), "fsq": ("network.regularizer=fsq",)}
 ALL = ("training.optimizer=muon", "training.batch_size=32", "training.warmup_steps=50", "training.ema_decay=0.995")
+UNET = "pixel U-Net"
 SYSTEMS = {
-    "pixel U-Net": ("flow", ALL),
+    UNET: ("flow", ALL),
     "pixel transformer": ("jit", ALL),
     "latent U-Net": ("latent", ALL),
     "latent transformer": ("latent", ("network=transformer", "network.patch=2", *ALL)),
@@ -122,23 +126,59 @@ def sampled(run: Path, images: Set, checkpoint: int | None) -> dict[str, Any]:
 
 
 def generators(sets: list[Set], systems: list[str], seconds: float, autoencoder_seconds: float) -> None:
-    """A table row for each set and system, and the curves."""
-    times = [seconds * (point + 1) / POINTS for point in range(POINTS)]
+    """A table row for each set and system, what latents save, and the curves."""
+    times = [seconds * point / POINTS for point in SHOWN]
     print(f"| images | system | {' | '.join(f'after {t:g} CPU s' for t in times)} | CPU s a sample |")
     print(f"| --- | --- | {' | '.join('---' for _ in times)} | --- |")
     curves: dict[str, dict[str, list[float]]] = {}
+    samples: dict[str, dict[str, float]] = {}
     for images in sets:
         for name in systems:
             recipe, settings = SYSTEMS[name]
             if name.startswith("latent"):
                 settings = (*settings, f"autoencoder.source={autoencoder_of(images, autoencoder_seconds)}")
             run = images.trained(recipe, name, seconds, settings, POINTS)
-            steps = sorted(int(folder.name) for folder in (run / "checkpoints").iterdir() if folder.name.isdigit())
+            last = max(int(folder.name) for folder in (run / "checkpoints").iterdir() if folder.name.isdigit())
+            steps = [last * point // POINTS for point in SHOWN]
             found = [images.kept(f"samples {run} {step}", sampled, run, images, step) for step in steps]
             curves.setdefault(images.name, {})[name] = [one["frechet"]["value"] for one in found]
+            samples.setdefault(images.name, {})[name] = found[-1]["a_sample"]
             row = [images.name, name, *(shown(one["frechet"]) for one in found), f"{found[-1]['a_sample']:.3f}"]
             print(f"| {' | '.join(row)} |", flush=True)
+    for name, found in curves.items():
+        for line in savings(found, samples[name], times, autoencoder_seconds):
+            print(f"\n{name}: {line}")
     picture(curves, times, autoencoder_seconds)
+
+
+def savings(
+    curves: dict[str, list[float]], samples: dict[str, float], times: list[float], autoencoder_seconds: float
+) -> list[str]:
+    """For each system when it reaches the pixel U-Net's last distance, the autoencoder's time included."""
+    if UNET not in curves:
+        return []
+    goal, lines = curves[UNET][-1], list[str]()
+    for system in (name for name in curves if name != UNET):
+        before, when = autoencoder_seconds if system.startswith("latent") else 0.0, reached(times, curves[system], goal)
+        if when is None:
+            line = f"does not reach the {UNET}'s {goal:.1f} within {times[-1] + before:.0f} CPU s"
+        else:
+            total = when + before
+            after = (
+                f"{'at most ' if when == times[0] else ''}{total:.0f} CPU s, {total / times[-1]:.2f} of its training"
+            )
+            line = f"reaches the {UNET}'s {goal:.1f} after {after}"
+        lines.append(f"the {system} {line}; a sample takes {samples[system] / samples[UNET]:.2f} of its time")
+    return lines
+
+
+def reached(times: list[float], distances: list[float], goal: float) -> float | None:
+    """When a curve first is at ``goal`` or below: between two points by the logarithm of time. None: it never is."""
+    place = next((k for k, distance in enumerate(distances) if distance <= goal), None)
+    if not place:
+        return None if place is None else times[0]
+    share = (distances[place - 1] - goal) / (distances[place - 1] - distances[place])
+    return times[place - 1] * (times[place] / times[place - 1]) ** share
 
 
 def picture(curves: dict[str, dict[str, list[float]]], times: list[float], autoencoder_seconds: float) -> None:

@@ -4,23 +4,24 @@ As in LPIPS (Zhang et al. 2018, "The unreasonable effectiveness of deep features
 h_l(x), C_l × H_l × W_l, the activations of the network's stage l, and ĥ_l the same with the C_l channels at each place
 normalised to length 1,
 
-    d(a, b) = Σ_l 1/(H_l W_l) Σ_places ‖ĥ_l(a) - ĥ_l(b)‖²
+    d(a, b) = Σ_l 1/(H_l W_l) Σ_places Σ_c w_lc (ĥ_l(a) - ĥ_l(b))_c²
 
-An image shifted by one pixel is near and a blurred one far, the opposite of a mean squared error. The paper also learns
-channel weights from human judgements; here all are 1 (its row "uncalibrated"). Distances compare only within the same
-network and over the same number of stages.
+An image shifted by one pixel is near and a blurred one far, the opposite of a mean squared error. The paper learns the
+channel weights w from human judgements (`sumi.metrics.features.lpips`); without them all are 1 (its row
+"uncalibrated"). Distances compare only within the same network and over the same number of stages.
 """
 
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sumi.errors import InputError
+from sumi.metrics.features.space import hash_of
 
-LEAST: Final = 1e-10
-"""Added to lengths, so that all-zero activations stay 0."""
+LEAST: Final = 1e-8
+"""Added to squared lengths, so that all-zero activations stay 0, with a gradient."""
 
 
 class Stages(Protocol):
@@ -31,18 +32,52 @@ class Stages(Protocol):
         ...
 
 
-def perceptual_distance(network: Stages, a: Tensor, b: Tensor) -> Tensor:
-    """d of each pair of ``a`` and ``b``, (N, C, H, W) in [-1, 1]: float64 (N,), between 0 and 4 per stage.
+def perceptual_distance(
+    network: Stages, a: Tensor, b: Tensor, weights: Sequence[Tensor] = (), *, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """d of each pair of ``a`` and ``b``, (N, C, H, W) in [-1, 1]: (N,) of ``dtype``, between 0 and 4 per stage.
 
-    Raises InputError for different shapes, and what ``network`` raises.
+    ``weights``: w of each stage, (C_l,); none: 1. Raises InputError for different shapes, and what ``network`` raises.
     """
     if a.shape != b.shape:
         raise InputError(f"images: have shapes {tuple(a.shape)} and {tuple(b.shape)}; give pairs of one shape")
     pairs = zip(network.maps(a), network.maps(b), strict=True)
-    stages = [(_unit(one) - _unit(other)).square().sum(1).mean((1, 2)) for one, other in pairs]
-    return torch.stack(stages).sum(0)
+    squares = [(_unit(one.to(dtype)) - _unit(other.to(dtype))).square() for one, other in pairs]
+    if weights:
+        squares = [s * w.to(s)[:, None, None] for s, w in zip(squares, weights, strict=True)]
+    return torch.stack([square.sum(1).mean((1, 2)) for square in squares]).sum(0)
 
 
 def _unit(values: Tensor) -> Tensor:
-    values = values.double()
-    return values / (values.square().sum(1, keepdim=True).sqrt() + LEAST)
+    return values / (values.square().sum(1, keepdim=True) + LEAST).sqrt()
+
+
+class PerceptualDistance(nn.Module):
+    """d in a frozen ``network`` (`Stages`), as a loss: ``forward(a, b) -> (N,)``, float32, for (N, C, H, W) in [-1, 1].
+
+    ``weights``: of each stage's channels; none: 1. ``side``: the fewest pixels of a side that it takes; ``channels``:
+    those of the images that it takes.
+    """
+
+    def __init__(
+        self, name: str, network: nn.Module, channels: Sequence[int], side: int, weights: Sequence[Tensor] = ()
+    ) -> None:
+        super().__init__()
+        self.name, self.channels, self.side = name, tuple(channels), side
+        self.network = network
+        self.weights = nn.ParameterList(weights)
+        self.eval().requires_grad_(False)
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights, on the CPU."""
+        return hash_of(self.name, self.state_dict())
+
+    def train(self, mode: bool = True) -> "PerceptualDistance":
+        """It never is: batch norms keep their statistics."""
+        del mode
+        return super().train(False)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        stages: Stages = self.network  # pyrefly: ignore
+        return perceptual_distance(stages, a, b, tuple(self.weights), dtype=torch.float32)

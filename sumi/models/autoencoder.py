@@ -1,10 +1,10 @@
 """Autoencoders of pictures as a system: configuration, and the trained model, which encodes and decodes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,14 @@ class AutoencoderConfig(SystemConfig):
         default_factory=AutoencoderNetwork, metadata={"help": "its shape"}
     )
     loss: ReconstructionLoss = field(default_factory=ReconstructionLoss, metadata={"help": "what counts how much"})
+
+    def of_data(self, data: Dataset) -> Self:
+        """With the network of the loss's features. Raises InputError where it is gone, another, or of other images."""
+        match data.spec.shape:
+            case (channels, height, width):
+                return replace(self, loss=self.loss.of_images((channels, height, width)))
+            case _:
+                return self
 
     @property
     def identity(self) -> tuple[object, ...]:

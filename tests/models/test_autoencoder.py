@@ -13,11 +13,14 @@ import sumi
 from sumi.cli.main import main
 from sumi.errors import InputError
 from sumi.evaluation.autoencoder import _fine_share
+from sumi.metrics.features import learned
+from sumi.metrics.features.efficientnet import is_installed
 from sumi.metrics.psnr import psnr
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.run import load
 from sumi.recipes.configure import configure
 from tests.interrupted import killed_and_resumed
+from tests.lpips_weights import lpips_file
 
 TINY = ["network.widths=16", "network.blocks=1", "training.batch_size=8", "training.warmup_steps=0"]
 KINDS = {
@@ -54,6 +57,57 @@ def test_killed_and_resumed_it_is_the_same_bit_for_bit(
         "fsq": "autoencoder.encoder",
     }
     assert any(name.startswith(held[kind]) for name in last.model)
+
+
+def colours(count: int = 24) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("network", ["learned", "efficientnet", "lpips"])
+def test_resumed_with_features_it_is_the_same_bit_for_bit(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if network == "efficientnet" and not is_installed():
+        pytest.skip("not installed")
+    chosen = str(lpips_file(tmp_path)) if network == "lpips" else network
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k, image in enumerate(colours()):
+        Image.fromarray(image).save(folder / f"{k}.png")
+    settings = [*TINY, "data.size=64", "loss.features=1", f"loss.feature_network={chosen}"]
+    config = configure("autoencoder", data=folder, steps=4, settings=[*settings, "training.checkpoint_every=2"])
+    with pytest.MonkeyPatch.context() as quick:
+        for name in ("FEWEST_STEPS", "MOST_STEPS"):
+            quick.setattr(learned, name, 2)
+        model, _ = killed_and_resumed(config, tmp_path, monkeypatch, at=4)
+    loss = model.config.loss
+    assert (loss.feature_network, len(loss.feature_weights)) == (chosen, 0 if network == "learned" else 64)
+    plain = sumi.train("autoencoder", data=folder, steps=4, out=tmp_path / "plain", settings=settings[:-2])
+    assert not torch.equal(plain.autoencoder.decoder.last.weight, model.autoencoder.decoder.last.weight)
+
+
+def test_a_network_of_features_that_is_changed_or_gone_is_refused(tmp_path: Path) -> None:
+    file = lpips_file(tmp_path)
+    settings = [*TINY, "loss.features=1", f"loss.feature_network={file}"]
+    given = {"data": colours(), "out": tmp_path / "run", "device": "cpu"}
+    model = sumi.train("autoencoder", steps=1, settings=settings, **given)
+    lpips_file(tmp_path, seed=1)
+    with pytest.raises(InputError, match=r"^loss\.feature_network: .*lpips\.pth has other weights than the run was tr"):
+        sumi.train("autoencoder", steps=2, resume=True, **given)
+    file.unlink()
+    with pytest.raises(InputError, match=r"^loss\.feature_network: .*lpips\.pth: no such file"):
+        sumi.train("autoencoder", steps=2, resume=True, **given)
+    with pytest.raises(InputError, match=r"^loss\.feature_network: .*lpips\.pth: no such file"):
+        sumi.train(
+            "latent",
+            steps=2,
+            data=colours(),
+            out=tmp_path / "latent",
+            settings=["autoencoder.loss.features=1", f"autoencoder.loss.feature_network={file}", "autoencoder.steps=1"],
+        )
+    assert load(model.folder, AutoencoderModel).reconstruct(colours(1)).shape == (1, 3, 64, 64)  # needs it no more
+    lpips_file(tmp_path)
+    assert sumi.train("autoencoder", steps=2, resume=True, **given).step == 2
 
 
 def test_it_gives_held_out_pictures_back(model: AutoencoderModel) -> None:

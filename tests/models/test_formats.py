@@ -82,3 +82,13 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": 4}')
     with pytest.raises(InputError, match=f"has format 4, this version reads 5 and {FORMAT}"):
         load(tmp_path)
+
+
+def test_features_were_those_of_a_network_that_was_trained_on_the_data() -> None:
+    loss = {"features": 1.0, "half_size": 0.25}
+    named = loss | {"feature_network": "learned"}
+    assert upgraded({"config": {"loss": loss, "seed": 1}}) == {"config": {"loss": named, "seed": 1}}
+    older = {"config": {"autoencoder": {"steps": 5, "loss": loss}}}
+    assert upgraded(older) == {"config": {"autoencoder": {"steps": 5, "loss": named}}}
+    for now in ({"config": {"loss": named}}, {"config": {"autoencoder": {"type": "none"}}}):
+        assert upgraded(now) == now

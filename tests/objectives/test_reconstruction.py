@@ -1,6 +1,7 @@
 """The loss of an autoencoder: each term by hand, who learns from which, and when."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,17 @@ from sumi.autoencoders.autoencoder import AutoencoderNetwork
 from sumi.autoencoders.regularizers import KL
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
-from sumi.data.dataset import Dataset
+from sumi.data.dataset import Dataset, every_label, everything
 from sumi.data.load import load
 from sumi.errors import InputError
+from sumi.evaluation.images import learn_features
 from sumi.metrics.features import learned
+from sumi.metrics.features.distance import open_distance
+from sumi.metrics.features.learned import train_classifier
 from sumi.metrics.perceptual import perceptual_distance
 from sumi.objectives.reconstruction import HALVED, LARGEST_RATIO, ReconstructionLoss, ReconstructionObjective, changes
 from sumi.randomness import Purpose
+from tests.lpips_weights import lpips_file
 
 NETWORK = AutoencoderNetwork(widths=(16,), blocks=(1,), regularizer=KL(2, weight=1e-3))
 PLAIN = ReconstructionLoss(half_size=0.0)
@@ -88,9 +93,34 @@ def test_features_count_as_their_distance(digits: Dataset, monkeypatch: pytest.M
     plain = trained(given)
     trained.fit(train)
     z, _ = parts(trained, given)
-    distance = perceptual_distance(trained.features[0], trained.model.autoencoder.decoder(z), given.x)
+    made = trained.model.autoencoder.decoder(z)
+    judge = train_classifier(everything(train), every_label(train), classes=10, seed=1)
+    distance = perceptual_distance(judge.classifier, made, given.x)
     torch.testing.assert_close(trained(given), plain + 0.7 * distance.float())
+    measure = learn_features(train)  # of another seed, so that a model is not measured by its own loss
+    assert not torch.equal(next(measure.classifier.parameters()), next(judge.classifier.parameters()))
     assert not any("features" in name for name in trained.state_dict())
+
+
+def test_a_network_from_elsewhere_is_chosen_and_known_by_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = lpips_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    loss = ReconstructionLoss(features=0.5, feature_network=file.name).of_images((3, 62, 64))
+    found = open_distance(str(file), (3, 31, 32))
+    assert (loss.feature_network, loss.feature_weights) == (str(file.resolve()), found.sha256)
+    assert loss.of_images((3, 62, 64)) == loss
+    assert replace(loss, features=0.0, feature_network="none.pth").of_images((3, 62, 64)).feature_network == "none.pth"
+    with pytest.raises(InputError, match=r"^loss\.feature_network: LPIPS in AlexNet needs sides of 31 pixels, not 30"):
+        loss.of_images((3, 60, 64))  # of which a share is learned at half the size
+    assert replace(loss, half_size=0.0).of_images((3, 60, 64)).feature_weights == found.sha256
+    lpips_file(tmp_path, seed=1)
+    with pytest.raises(InputError, match=r"^loss\.feature_network: .*lpips\.pth has other weights than the run was tr"):
+        loss.of_images((3, 62, 64))
+    file.unlink()
+    with pytest.raises(InputError, match=r"^loss\.feature_network: .*lpips\.pth: no such file; give"):
+        loss.of_images((3, 62, 64))
 
 
 def test_the_discriminator_begins_after_its_share_of_the_training(digits: Dataset) -> None:

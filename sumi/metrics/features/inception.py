@@ -11,29 +11,24 @@ Their distances do not compare with each other; published ones use 1008 classes.
 A block is a table of branches, chains of convolutions of the same image; a tuple in a chain is a fork, whose ends are
 concatenated. So are the branches, with the pooled image last.
 
-Nothing is downloaded, and no code in the file runs: it is safetensors, or a ``.pth`` of tensors, read without pickled
-code. Names and shapes must be the network's. If the file's name ends in the first digits of its sha256
-(``…-6726825d.pth``, as in torch.hub), the hash must match.
+Nothing is downloaded, and no code in the file runs (`sumi.metrics.features.state_dict`). Names and shapes must be the
+network's.
 
 Images are resized to 299 × 299 pixels, antialiased, with values in [-1, 1], as in the training of both sets of weights.
 """
 
-import hashlib
-import pickle
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sumi.errors import InputError, SumiError
+from sumi.errors import InputError
 from sumi.metrics.features.pretrained import Preprocessing, PretrainedSpace
+from sumi.metrics.features.state_dict import read_state_dict
 from sumi.networks.layers import to_channels_last
 
 SIDE = 299
@@ -220,7 +215,7 @@ def open_inception(path: Path, device: torch.device) -> PretrainedSpace:
 
     Raises InputError if the file is missing, unreadable or of another network, SumiError if its hash is wrong.
     """
-    tensors = _read(path)
+    tensors = read_state_dict(path, REMEDY)
     classes = len(tensors["fc.bias"]) if "fc.bias" in tensors else 0
     if classes not in NAMES:
         raise InputError(f"{path}: holds no Inception-v3 of 1008 or 1000 classes; {REMEDY}")
@@ -237,31 +232,3 @@ def open_inception(path: Path, device: torch.device) -> PretrainedSpace:
     return PretrainedSpace(
         NAMES[classes], network, SEEN, network, dimension=DIMENSION, device=device, logits=network.logits
     )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        _check_name(path)
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {REMEDY}") from None
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: holds more than tensors and is not read, as it could run code; {REMEDY}") from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a readable file of weights; {REMEDY}") from error
-    match found:
-        case dict() if all(map(torch.is_tensor, found.values())):
-            return found
-    raise InputError(f"{path}: no dictionary of tensors; {REMEDY}")
-
-
-def _check_name(path: Path) -> None:
-    digest = re.search(r"-([0-9a-f]{8,64})$", path.stem)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest() if digest else ""
-    if digest and not found.startswith(digest[1]):
-        raise SumiError(f"{path}: its sha256 begins {found[:8]}, not {digest[1]} as its name says; fetch it again")
