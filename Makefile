@@ -10,6 +10,9 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # Without a GPU the CPU build of torch is enough, and gigabytes smaller. Where pip knows of none, it is PyTorch's own index.
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# The toolkits that tests import models from, without their own requirements, which would bring torchvision.
+TOOLKITS := denoising-diffusion-pytorch ema-pytorch einops k-diffusion
+
 # The processors that the tests are run as: the flag of /proc/cpuinfo that each needs, and the limits for torch and oneDNN.
 PROCESSORS := sse4_1:default:SSE41 avx2:avx2:AVX2 avx512bw:avx512:AVX512_CORE avx512_bf16:avx512:AVX512_CORE_BF16 \
   amx_tile:avx512:AVX512_CORE_AMX
@@ -68,12 +71,11 @@ format: $(STAMP)
 
 setup: $(STAMP)
 
-# what benchmarks/ compares with; none of it is needed otherwise. Their own requirements would bring torchvision.
+# what benchmarks/ compares with, besides $(TOOLKITS); none of it is needed otherwise
 peers: $(STAMP)
-	$(PIP) --no-deps azula==0.11.1 k-diffusion==0.1.1.post1 denoising-diffusion-pytorch==2.3.4 ema-pytorch==0.8.3 \
-	  einops==0.8.2 torchdiffeq==0.2.5 torchsde==0.2.6 trampoline==0.1.2 dctorch==0.1.2 accelerate==1.15.0 psutil==7.2.2 \
-	  jsonmerge==1.9.2 jsonschema==4.26.0 jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1 \
-	  attrs==26.1.0
+	$(PIP) --no-deps azula==0.11.1 torchdiffeq==0.2.5 torchsde==0.2.6 trampoline==0.1.2 dctorch==0.1.2 accelerate==1.15.0 \
+	  psutil==7.2.2 jsonmerge==1.9.2 jsonschema==4.26.0 jsonschema-specifications==2025.9.1 referencing==0.37.0 \
+	  rpds-py==2026.9.1 attrs==26.1.0
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sumi needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 2; }
@@ -81,6 +83,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ "$$(uname)" != Linux ] || nvidia-smi >/dev/null 2>&1; then $(PIP) $(TORCH); \
 	else $(PIP) $(TORCH)+cpu 2>/dev/null || $(PIP) --index-url $(CPU_INDEX) $(TORCH); fi
 	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps $(TOOLKITS)
 	@! $(BIN)/python -c 'import torchvision' 2>/dev/null || echo "note: torchvision is installed in $(VENV); a build of it that does not fit torch breaks diffusers"
 	touch $(STAMP)
 

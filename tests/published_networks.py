@@ -1,4 +1,7 @@
-"""Networks of published papers, written out from their formulas as functions of tensors by the names in their files."""
+"""Networks that are on no registry, written out from the code of their repositories as functions of tensors by the
+names in their files; they have nothing of ours. ADM is of openai/guided-diffusion (unet.py) and of NVlabs/edm
+(training/networks.py: DhariwalUNet), DDPM++ and NCSN++ of the latter (SongUNet).
+"""
 
 from collections.abc import Callable
 from math import log, pi
@@ -9,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-WIDTH = 64
+HEAD = 64
 GUIDED = ("in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3", "skip_connection")
 EDM_NAMES = ("norm0", "conv0", "affine", "norm1", "conv1", "skip")
 # the blocks of two levels with one residual block each, attention at the lower: their names in both layouts
@@ -35,10 +38,14 @@ ATTENTION = {
 
 
 class ADM:
-    """ADM's U-Net as functions of its tensors, which it makes when it is first evaluated."""
+    """ADM's U-Net as functions of its tensors, which it makes when it is first evaluated.
 
-    def __init__(self, edm: bool) -> None:
+    guided-diffusion's norms have 32 groups, EDM's 32 of 4 channels or more, so it is wider here.
+    """
+
+    def __init__(self, edm: bool, width: int = 0) -> None:
         self.edm, self.tensors = edm, dict[str, Tensor]()
+        self.width = width or (128 if edm else 64)
         self.generator = torch.Generator().manual_seed(3)
 
     def get(self, name: str, *shape: int) -> Tensor:
@@ -54,38 +61,45 @@ class ADM:
         return F.conv2d(x, weight, self.get(f"{name}.bias", out), padding=side // 2)
 
     def norm(self, x: Tensor, name: str) -> Tensor:
-        return F.group_norm(x, 32, self.get(f"{name}.weight", x.shape[1]), self.get(f"{name}.bias", x.shape[1]))
+        groups = min(32, x.shape[1] // 4) if self.edm else 32
+        return F.group_norm(x, groups, self.get(f"{name}.weight", x.shape[1]), self.get(f"{name}.bias", x.shape[1]))
 
     def residual(self, x: Tensor, place: str, change: Callable[[Tensor], Tensor] = lambda h: h) -> Tensor:
         layers = [f"{PLACES[place][self.edm]}.{layer}" for layer in (EDM_NAMES if self.edm else GUIDED)]
-        h = self.conv(change(F.silu(self.norm(x, layers[0]))), layers[1], WIDTH)
-        scale, shift = self.linear(F.silu(self.embedding), layers[2], 2 * WIDTH)[..., None, None].chunk(2, 1)
-        h = self.conv(F.silu(self.norm(h, layers[3]) * (1 + scale) + shift), layers[4], WIDTH)
+        h = self.conv(change(F.silu(self.norm(x, layers[0]))), layers[1], self.width)
+        scale, shift = self.linear(F.silu(self.embedding), layers[2], 2 * self.width)[..., None, None].chunk(2, 1)
+        h = self.conv(F.silu(self.norm(h, layers[3]) * (1 + scale) + shift), layers[4], self.width)
         x = change(x)
-        x = (self.conv(x, layers[5], WIDTH, 1) if x.shape[1] != WIDTH else x) + h
+        x = (self.conv(x, layers[5], self.width, 1) if x.shape[1] != self.width else x) + h
         return self.attention(x, place) if place in ATTENTION else x
 
     def attention(self, x: Tensor, place: str) -> Tensor:
         own = PLACES[place][1] if self.edm else ATTENTION[place]
         norm, out = (f"{own}.norm2", f"{own}.proj") if self.edm else (f"{own}.norm", f"{own}.proj_out")
         side = (1, 1) if self.edm else (1,)
-        three = self.get(f"{own}.qkv.weight", 3 * WIDTH, WIDTH, *side).flatten(1)
-        h = self.norm(x, norm).flatten(2).transpose(1, 2) @ three.T + self.get(f"{own}.qkv.bias", 3 * WIDTH)
-        query, key, value = h.unflatten(2, (WIDTH, 3)).unbind(3) if self.edm else h.chunk(3, 2)  # one head
-        mixed = (query @ key.transpose(1, 2) / WIDTH**0.5).softmax(2) @ value
-        weight = self.get(f"{out}.weight", WIDTH, WIDTH, *side).flatten(1)
-        return x + (mixed @ weight.T + self.get(f"{out}.bias", WIDTH)).transpose(1, 2).view_as(x)
+        three = self.get(f"{own}.qkv.weight", 3 * self.width, self.width, *side).flatten(1)
+        h = self.norm(x, norm).flatten(2).transpose(1, 2) @ three.T + self.get(f"{own}.qkv.bias", 3 * self.width)
+        heads = self.width // HEAD
+        if self.edm:  # in the order (heads, width, 3)
+            query, key, value = h.unflatten(2, (heads, HEAD, 3)).unbind(4)
+        else:  # (heads, 3, width)
+            query, key, value = h.unflatten(2, (heads, 3, HEAD)).unbind(3)
+        shares = torch.einsum("nqhc,nkhc->nhqk", query, key / HEAD**0.5).softmax(3)
+        mixed = torch.einsum("nhqk,nkhc->nqhc", shares, value).flatten(2)
+        weight = self.get(f"{out}.weight", self.width, self.width, *side).flatten(1)
+        return x + (mixed @ weight.T + self.get(f"{out}.bias", self.width)).transpose(1, 2).view_as(x)
 
     def __call__(self, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-        phase = time[:, None] * torch.exp(-torch.arange(WIDTH // 2) * torch.log(torch.tensor(1e4)) / (WIDTH // 2))
+        half = self.width // 2
+        phase = time[:, None] * torch.exp(-torch.arange(half) * torch.log(torch.tensor(1e4)) / half)
         names = ("map_layer0", "map_layer1") if self.edm else ("time_embed.0", "time_embed.2")
-        h = F.silu(self.linear(torch.cat([phase.cos(), phase.sin()], 1), names[0], 4 * WIDTH))
-        self.embedding = self.linear(h, names[1], 4 * WIDTH)
+        h = F.silu(self.linear(torch.cat([phase.cos(), phase.sin()], 1), names[0], 4 * self.width))
+        self.embedding = self.linear(h, names[1], 4 * self.width)
         if self.edm:
-            self.embedding = self.embedding + self.get("map_label.weight", 4 * WIDTH, 3).T[labels]
+            self.embedding = self.embedding + self.get("map_label.weight", 4 * self.width, 3).T[labels]
         else:
-            self.embedding = self.embedding + self.get("label_emb.weight", 3, 4 * WIDTH)[labels]
-        held = [self.conv(x, PLACES["first"][self.edm], WIDTH)]
+            self.embedding = self.embedding + self.get("label_emb.weight", 3, 4 * self.width)[labels]
+        held = [self.conv(x, PLACES["first"][self.edm], self.width)]
         held.append(self.residual(held[-1], "down 0"))
         held.append(self.residual(held[-1], "shrink", lambda h: F.avg_pool2d(h, 2)))
         held.append(self.residual(held[-1], "down 1"))

@@ -28,7 +28,7 @@ def test_what_is_changed_stands_there_once() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=NAMES)
 def test_a_mutation_is_noticed(mutation: Mutation, tmp_path: Path) -> None:
-    for part in ("sumi", "tests", "pyproject.toml"):
+    for part in ("sumi", "tests", "benchmarks", "docs", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, tmp_path / part)
     file = tmp_path / "sumi" / mutation.file

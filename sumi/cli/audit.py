@@ -29,9 +29,7 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--no-copies", action="store_true", help="do not look for copies of training images")
     parser.add_argument(
-        "--solvers",
-        action="store_true",
-        help="also find the best solver for 5, 10 and 20 evaluations, which takes longest",
+        "--no-solvers", action="store_true", help="do not look for the best solver for 5, 10 and 20 evaluations"
     )
     add_device(parser)
 
@@ -40,8 +38,8 @@ def run(options: argparse.Namespace) -> None:
     from sumi.check.audit.audit import audit, write
     from sumi.interop.sources import open_source, read_claims
 
-    claims = read_claims(options.mapping, options.settings)
-    source = open_source(options.source, claims=claims, device=options.device)
+    claims = read_claims(options.mapping)
+    source = open_source(options.source, claims=claims, settings=options.settings, device=options.device)
     for note in source.notes:
         say(f"note: {note}")
     with counting_of() as count:
@@ -51,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
             n=options.n,
             seed=options.seed,
             copies=not options.no_copies,
-            compared=options.solvers,
+            compared=not options.no_solvers,
             progress=count,
             see=say_finding,
         )

@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> None:
     source = import_run(
         options.source,
         options.out,
-        claims=read_claims(options.mapping, options.settings),
+        claims=read_claims(options.mapping),
+        settings=options.settings,
         device=options.device,
     )
     for note in source.notes:

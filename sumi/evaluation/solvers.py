@@ -80,15 +80,16 @@ def compare(
     n: int = 64,
     frechet: bool = False,
     seed: int = 0,
+    reference: int = REFERENCE_STEPS,
     progress: Count | None = None,
 ) -> Comparison:
     """Sample ``n`` images with each solver at each number of evaluations.
 
     ``solvers``: None for `DEFAULT_SOLVERS`, or for a student's own and its teacher's `adams`.
-    The ODE is solved for the first `BATCH` of them, which takes as long as all the rest. A solver with several
-    evaluations per step takes as many steps as fit, at least one; its row has the actual numbers. ``tuned`` runs at the
-    numbers of steps it was tuned for. ``frechet``: also measure against the run's held-out images, with features
-    learned on its training images. ``progress(what, done, total)``. Raises InputError.
+    The ODE is solved for the first `BATCH` of them in ``reference`` steps of `adams`: by default that takes as long as
+    all the rest. A solver with several evaluations per step takes as many steps as fit, at least one; its row has the
+    actual numbers. ``tuned`` runs at the numbers of steps it was tuned for. ``frechet``: also measure against the run's
+    held-out images, with features learned on its training images. ``progress(what, done, total)``. Raises InputError.
     """
     if n < 2:
         raise InputError(f"n: {n} images are too few to compare; give 2 or more")
@@ -120,7 +121,7 @@ def compare(
         raise InputError(f"n: the Fréchet distance needs {FEWEST} samples and held-out images; got {n} and {len(real)}")
     rows: list[Row] = []
     with torch.inference_mode():
-        ends = _ends(teacher or model, min(n, BATCH), seed, progress)
+        ends = _ends(teacher or model, min(n, BATCH), seed, reference, progress)
         for done, (of, (name, _), method) in enumerate(zip(models, jobs, methods, strict=True)):
             rows.append(_row(of, name, method, n, ends, seed, network, real))
             if progress is not None:
@@ -203,9 +204,9 @@ def _evaluations(model: DiffusionModel, method: Method) -> int:
     return counting.evaluations
 
 
-def _ends(model: DiffusionModel, n: int, seed: int, progress: Count | None) -> Tensor:
+def _ends(model: DiffusionModel, n: int, seed: int, steps: int, progress: Count | None) -> Tensor:
     """The solutions of the model's ODE from the noise of images 0 … n - 1: (n, C, H, W)."""
-    method = fine_method(model, REFERENCE_STEPS)
+    method = fine_method(model, steps)
 
     def report(step: int, *_: Any) -> None:
         if progress is not None:

@@ -1,6 +1,10 @@
 """Autoencoders of diffusers as ours, and back, with the factor that scales their latents.
 
-z = factor · (latents - shift),   both of config.json
+z = factor · (latents - shift)/deviation
+
+``scaling_factor``, ``shift_factor`` (Stable Diffusion 3), or ``latents_mean`` and ``latents_std`` of each channel (of
+some autoencoders of Stable Diffusion XL), all of config.json. As in the library, the last two count where both are
+there.
 """
 
 import json
@@ -31,6 +35,7 @@ from sumi.training.run_folder import RunFolder
 AUTOENCODERS: Final = ("AutoencoderKL", "VQModel")
 FACTOR: Final = 0.18215
 """By which both scale latents unless their files say otherwise."""
+_OF_LATENTS: Final = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 _OLD_ATTENTION: Final = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -97,9 +102,30 @@ def of_latents(
     model = claims.model(weights, str(source), folder=parts, autoencoder=chosen, images=images, device=device)
     scale = model.module.auxiliary["latents"]
     assert isinstance(scale, LatentScale)
-    factor, shift = float(config.get("scaling_factor") or FACTOR), float(config.get("shift_factor") or 0.0)
-    scale.set(torch.full((claims.shape[0],), shift), torch.full((claims.shape[0],), 1 / factor))
+    scale.set(*_mean_and_std(config, claims.shape[0], second / "config.json"))
     return model
+
+
+def _mean_and_std(config: Mapping[str, Any], channels: int, file: Path) -> tuple[Tensor, Tensor]:
+    """What is taken off the latents, and what they are divided by then: (channels,) each. Raises InputError."""
+    factor = float(config.get("scaling_factor") or FACTOR)
+    match config.get("latents_mean"), config.get("latents_std"):
+        case [*mean], [*std]:
+            pass
+        case _:
+            mean, std = [float(config.get("shift_factor") or 0.0)] * channels, [1.0] * channels
+    for name, values in (("latents_mean", mean), ("latents_std", std)):
+        if len(values) != channels:
+            raise InputError(f"{file}: {name} has {len(values)} numbers for {channels} channels; get the file again")
+    return torch.tensor(mean), torch.tensor(std) / factor
+
+
+def _of_scale(scale: LatentScale) -> dict[str, Any]:
+    """The same as config.json has it."""
+    mean, std = scale.mean.flatten().tolist(), scale.std.flatten().tolist()
+    if len({*mean}) == len({*std}) == 1:
+        return {"scaling_factor": 1 / std[0]} | ({"shift_factor": mean[0]} if mean[0] else {})
+    return {"scaling_factor": 1.0, "latents_mean": mean, "latents_std": std}
 
 
 def write_autoencoder(model: DiffusionModel, folder: Path) -> str:
@@ -109,15 +135,14 @@ def write_autoencoder(model: DiffusionModel, folder: Path) -> str:
     config = expect(part.config.network, DiffusersAutoencoder, why)
     scale = model.module.auxiliary["latents"]
     assert isinstance(scale, LatentScale)
-    plain = made(
-        config.kind, json.loads(config.settings) | {"scaling_factor": 1 / float(scale.std[0])}, "network.settings"
-    )
+    own = {name: value for name, value in json.loads(config.settings).items() if name not in _OF_LATENTS}
+    plain = made(config.kind, own | _of_scale(scale), "network.settings")
     names = {"encoder.network.": "encoder.", "encoder.quant_conv.": "quant_conv.", "decoder.network.": "decoder."}
     names["decoder.post_quant_conv."] = "post_quant_conv."
-    own = part.autoencoder.state_dict()
-    weights = {theirs + n: v for ours, theirs in names.items() for n, v in prefixed(own, ours).items()}
+    tensors = part.autoencoder.state_dict()
+    weights = {theirs + n: v for ours, theirs in names.items() for n, v in prefixed(tensors, ours).items()}
     if config.kind == "VQModel":
-        weights["quantize.embedding.weight"] = own["regularizer.vectors"]
+        weights["quantize.embedding.weight"] = tensors["regularizer.vectors"]
     plain.load_state_dict(weights)
     plain.save_pretrained(folder)
     return config.kind

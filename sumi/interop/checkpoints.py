@@ -45,6 +45,8 @@ _LUCIDRAINS: Final = (
     *("final_res_block", "final_conv"),
 )
 GROUPS: Final = 32
+LEAST_WIDTH: Final = 4 * GROUPS
+"""EDM's groups have 4 channels or more, and the library's U-Net as many groups everywhere."""
 _EDM_LAYERS: Final = {
     "norm0": "in_layers.0",
     "conv0": "in_layers.2",
@@ -79,7 +81,13 @@ def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
         side = max(int(name.split(".")[1].partition("x")[0]) for name in own if name.startswith("enc."))
         known, own = stated(own, read.values, claims), {n: v for n, v in own.items() if n != LEVELS}
         sized = claims or replace(known or PRECONDITIONED, shape=(3, side, side))
-        found = _unet(_named_as_adm(own), sized, 2, "EDM" if known else "EDM: σ_data = 0.5")
+        named = _named_as_adm(own)
+        if (narrow := min(len(v) for name, v in named.items() if name.endswith("out_layers.3.bias"))) < LEAST_WIDTH:
+            raise InputError(
+                f"file: its {narrow} channels are normalised in {narrow // 4} groups and others in {GROUPS}, which is "
+                "not known here; import another"
+            )
+        found = _unet(named, sized, 2, "EDM" if known else "EDM: σ_data = 0.5")
         return fitted(found) if known is None else found
     if {"time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"} <= own.keys():
         known = claims or Claims(shape=(3, 64, 64))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.config import from_json
+from sumi.boundary.settings import override
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.interop.autoencoders import AUTOENCODERS, modern, of_latents, read_autoencoder
@@ -59,12 +60,12 @@ def is_folder(path: Path) -> bool:
 
 
 def read_folder(
-    path: Path, parts: Path, claims: Claims | None, device: torch.device | None
+    path: Path, parts: Path, claims: Claims | None, settings: tuple[str, ...], device: torch.device | None
 ) -> tuple[DiffusionModel | AutoencoderModel, tuple[str, ...]]:
     """The model in a folder of diffusers, and notes on how it was read.
 
-    ``parts``: a run folder in which its autoencoder is written; ``claims``: instead of what its scheduler says. Raises
-    InputError.
+    ``parts``: a run folder in which its autoencoder is written; ``claims``: instead of what its scheduler says;
+    ``settings``: of single fields of that. Raises InputError.
     """
     index = read_json(path / "model_index.json") if (path / "model_index.json").exists() else {}
     folder = Folder(path, index)
@@ -79,7 +80,7 @@ def read_folder(
         return read_autoencoder(path, config, device)
     if kind not in NETWORKS:
         raise InputError(f"{network / 'config.json'}: {kind} is not known here; known are {', '.join(NETWORKS)}")
-    return _denoiser(folder, network, config, parts, claims, device)
+    return _denoiser(folder, network, config, parts, claims, settings, device)
 
 
 def _denoiser(
@@ -88,6 +89,7 @@ def _denoiser(
     config: dict[str, Any],
     parts: Path,
     claims: Claims | None,
+    settings: tuple[str, ...],
     device: torch.device | None,
 ) -> tuple[DiffusionModel, tuple[str, ...]]:
     scheduler, stated = folder.path / "scheduler" / "scheduler_config.json", claims or Claims()
@@ -103,7 +105,8 @@ def _denoiser(
         notes.append(
             "it has no scheduler: DDPM's linear β and a prediction of ε are assumed; claim others by a mapping"
         )
-    elif stated.schedule.steps is not None:
+    scheduled, stated = stated.schedule, override(stated, settings)
+    if (claims is not None or stated.schedule != scheduled) and stated.schedule.steps is not None:
         time_scale, time_offset = stated.schedule.steps / 1000, stated.schedule.steps / 1000 - 1
     kind, read = str(config["_class_name"]), read_weights(network, WEIGHTS)
     weights = modern(read.tensors)
@@ -120,11 +123,11 @@ def _denoiser(
         table = weights["class_embedding.weight"]
         weights["class_embedding.weight"] = torch.cat([table, torch.zeros_like(table[:1])])
     vector = entered.width or len(classes) + 1
-    settings = to_text({name: value for name, value in config.items() if not _LEFT_OUT.search(name)})
+    own = to_text({name: value for name, value in config.items() if not _LEFT_OUT.search(name)})
     stated = replace(
         stated,
         shape=(channels, *sides),
-        network=DiffusersNetwork(kind, settings, time_scale, time_offset, vector),  # type: ignore[arg-type]
+        network=DiffusersNetwork(kind, own, time_scale, time_offset, vector),  # type: ignore[arg-type]
         learned_variance=made == 2 * channels,
         classes=classes,
         conditioning=stated.conditioning or entered.conditions,

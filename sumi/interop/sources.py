@@ -1,6 +1,6 @@
 """Anything that denoises, opened as one of our models: the ground of ``sumi import``, ``sumi audit`` and ``sumi mend``.
 
-    open_source(source: str | Path, *, claims: Claims | None = None, device: str | torch.device | None = None) -> Source
+    open_source(source: str | Path, *, claims: Claims | None = None, settings: Settings = (), device = None) -> Source
 
     Source.name      as it was given
     Source.format    "run", "diffusers", "function" or "tensors"
@@ -16,6 +16,8 @@ condition), its ``parameterization`` and ``schedule`` what is claimed of it, its
   t (0 … 999 on the grid of DDPM); ``claims`` say what it means. The file is run;
 - a file of tensors: one that `sumi export` wrote, one that is recognised
   (`sumi.interop.checkpoints`), or any with ``claims`` that name its network.
+
+``claims`` stand in place of all that a source says of itself; ``settings`` change single fields of what it says.
 """
 
 import sys
@@ -30,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.boundary.config import from_json
-from sumi.boundary.settings import override
+from sumi.boundary.settings import Settings, assignments, override
 from sumi.errors import InputError
 from sumi.interop.card import write_card
 from sumi.interop.checkpoints import recognised
@@ -67,43 +69,46 @@ class Source:
                 raise InputError(f"{self.name}: is an autoencoder, and this is for diffusion models; give such a one")
 
 
-def read_claims(file: Path | str | None, settings: list[str]) -> Claims | None:
-    """The claims in a mapping ``file``, with "section.field=value" ``settings``; None without either.
-
-    Raises InputError naming the field.
-    """
-    if file is None and not settings:
-        return None
-    claims = Claims() if file is None else from_json(Claims, read_json(Path(file)))
-    return override(claims, settings)
+def read_claims(file: Path | str | None) -> Claims | None:
+    """The claims in a mapping ``file``; None without one. Raises InputError naming the field."""
+    return None if file is None else from_json(Claims, read_json(Path(file)))
 
 
 def open_source(
-    source: str | Path, *, claims: Claims | None = None, device: str | torch.device | None = None
+    source: str | Path,
+    *,
+    claims: Claims | None = None,
+    settings: Settings = (),
+    device: str | torch.device | None = None,
 ) -> Source:
     """See the top of this module. Raises InputError where it is none of these, or does not fit what is claimed."""
-    name, place, chosen = str(source), Path(source), pick_device(device)
+    name, place, chosen, settings = str(source), Path(source), pick_device(device), assignments(settings)
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):
-        return _of_function(name, Path(file), function, claims, chosen)
+        return _of_function(name, Path(file), function, claims, settings, chosen)
     if place.is_dir() and is_folder(place):
         parts = TemporaryDirectory(prefix="sumi-")
-        model, notes = read_folder(place, Path(parts.name) / "run", claims, chosen)
+        model, notes = read_folder(place, Path(parts.name) / "run", claims, settings, chosen)
         return Source(name, "diffusers", model, notes, parts)
     if place.is_dir() or RunFolder(place).shipped is not None:
-        if claims is not None:
+        if claims is not None or settings:
             raise InputError(f"claims: {name} is a run of Sumi's, whose config.json says what it is; leave them out")
         return _of_run(name, place, chosen)
     if not place.exists():
         raise InputError(f"{name}: is not there; give a run folder, a folder of diffusers, a file, or file.py:NAME")
-    return _of_tensors(name, place, claims, chosen)
+    return _of_tensors(name, place, claims, settings, chosen)
 
 
 def import_run(
-    source: str | Path, out: str | Path, *, claims: Claims | None = None, device: str | torch.device | None = None
+    source: str | Path,
+    out: str | Path,
+    *,
+    claims: Claims | None = None,
+    settings: Settings = (),
+    device: str | torch.device | None = None,
 ) -> Source:
     """Open ``source`` and write it as the run folder ``out``: the source as that run. Raises InputError."""
-    found = open_source(source, claims=claims, device=device)
+    found = open_source(source, claims=claims, settings=settings, device=device)
     if found.format == "function":
         raise InputError(f"{found.name}: is code, which a run folder does not hold; import its weights, or audit it")
     found.model.save(out)
@@ -120,16 +125,23 @@ def _of_run(name: str, folder: Path, device: torch.device) -> Source:
             raise InputError(f"{name}: is a run of {other.config.recipe}; give one of a diffusion model")
 
 
-def _of_tensors(name: str, file: Path, claims: Claims | None, device: torch.device) -> Source:
+def _of_tensors(
+    name: str, file: Path, claims: Claims | None, settings: tuple[str, ...], device: torch.device
+) -> Source:
     read = read_tensors(file)
-    if read.about is not None and claims is None:
+    if read.about is not None and claims is None and not settings:
         return Source(name, "tensors", of_description(read.about, read.tensors, file, device, read.step), read.notes)
     known = recognised(read, claims)
+    if known is not None and settings:  # again, as names of tensors depend on the shape
+        changed = override(known.claims, settings)
+        known = recognised(read, changed) or known
+        known = replace(known, claims=override(known.claims, settings))
     if known is not None:
         model = known.claims.model(known.weights, name, device=device)
         return Source(name, "tensors", model, (*read.notes, *known.notes))
-    if claims is None:
+    if claims is None and not settings:
         raise InputError(f"{name}: does not say what its network is; give a mapping (see `sumi import --help`)")
+    claims = override(claims or Claims(), settings)
     model = claims.model(claims.renamed(read.tensors), name, device=device)
     return Source(name, "tensors", model, read.notes)
 
@@ -146,7 +158,9 @@ class _Function(nn.Module):
         return self.function(x, c_noise)
 
 
-def _of_function(name: str, file: Path, function: str, claims: Claims | None, device: torch.device) -> Source:
+def _of_function(
+    name: str, file: Path, function: str, claims: Claims | None, settings: tuple[str, ...], device: torch.device
+) -> Source:
     spec = spec_from_file_location(file.stem, file)
     if not file.exists() or spec is None or spec.loader is None:
         raise InputError(f"{file}: is not there; give FILE.py:NAME")
@@ -162,6 +176,10 @@ def _of_function(name: str, file: Path, function: str, claims: Claims | None, de
     if not callable(found):
         raise InputError(f"{file}: has no function {function}; give FILE.py:NAME")
     given = found if isinstance(found, nn.Module) else _Function(found)
-    stated = replace(claims or Claims(), network=OwnNetwork.of(given))
-    notes = () if claims else ("nothing is claimed of it: images of 3x32x32, ε and DDPM's linear β are assumed",)
+    stated = replace(override(claims or Claims(), settings), network=OwnNetwork.of(given))
+    notes = (
+        ()
+        if claims or settings
+        else ("nothing is claimed of it: images of 3x32x32, ε and DDPM's linear β are assumed",)
+    )
     return Source(name, "function", stated.model(None, name, device=device), notes)

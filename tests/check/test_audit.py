@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from sumi import load
 from sumi.boundary.config import to_json
-from sumi.check.audit.audit import audit, write
+from sumi.check.audit.audit import Audit, audit, write
 from sumi.check.audit.conditions import conditions
 from sumi.check.audit.denoising import denoising, table, terminal
 from sumi.check.audit.layers import layers
 from sumi.check.audit.reading import Changed, Clock, Frame, Reading
-from sumi.check.audit.run import averaging, copying
+from sumi.check.audit.run import TRAJECTORIES, averaging, copying
 from sumi.check.audit.search import Probe, search
 from sumi.check.audit.subject import Rows, Subject, of_function, of_model, rows_of_model
 from sumi.denoising.parameterization import (
@@ -34,6 +34,8 @@ from sumi.denoising.parameterization import (
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.process.schedule import noise_level
 from sumi.process.schedules import EDM, VE, CosineBeta, Flow, LinearBeta, ListedBeta, QuadraticBeta
+from sumi.sampling.sample import sample
+from sumi.sampling.tuning import distance
 from sumi.training.checkpoint import Checkpoint
 from sumi.training.run_folder import RunFolder
 from sumi.training.saving import save_checkpoint
@@ -142,6 +144,14 @@ def test_a_planted_mistake_is_found_and_named(name: str) -> None:
     assert float((probe.errors(reading) / probe.errors(truth)).nanmean()) == pytest.approx(1, abs=0.03)
 
 
+def test_another_prediction_is_found_at_the_time_input_that_is_stated() -> None:
+    stated, truth = (Reread(kind, 1e-3, 1e-3) for kind in (NOISE, VELOCITY))
+    probe = Probe(subject_of(replace(LINEAR, parameterization=truth), LinearBeta(), stated), items(16))
+    reading, changes, _ = search(probe, probe.subject.reading)
+    assert [change.taken.fault for change in changes] == ["prediction type"]
+    assert reading.parameterization == truth
+
+
 @pytest.mark.parametrize("offset", [1.0, -1.0])
 def test_an_offset_by_one_is_found_where_it_shows(offset: float) -> None:
     truth = replace(LINEAR, clock=Clock("", offset=offset))
@@ -229,14 +239,37 @@ def probe_of(digits) -> tuple[Probe, Reading]:
     return Probe(subject, digits[1]), subject.reading
 
 
-def test_in_the_digits_nothing_is_found(digits, tmp_path: Path) -> None:
-    found = audit(digits[0], n=16)
+@pytest.fixture(scope="module")
+def found(digits) -> Audit:
+    return audit(digits[0], n=16)
+
+
+def test_in_the_digits_nothing_is_found(found: Audit, tmp_path: Path) -> None:
     assert found.faults == ()
     names = [finding.name for finding in found.findings]
     expected = ["reading", "last noise level", "denoising", "condition", "layers", "activations", "bfloat16", "copies"]
-    assert names == expected
+    assert names == [*expected, "solvers"]
     file = write(found, tmp_path / "audit.json")
     assert json.loads(file.read_text())["findings"][0]["facts"]["items"] == 16
+
+
+def test_the_best_solver_and_grid_are_as_near_to_the_exact_trajectories_as_is_said(found: Audit, digits) -> None:
+    says, best = found.findings[-1].says, found.findings[-1].facts
+    assert list(best) == ["5", "10", "20"]
+    assert best["5"]["distance"] > 2 * best["10"]["distance"] > 4 * best["20"]["distance"]
+    model, start = digits[0], digits[0].start_noise(range(TRAJECTORIES), 0)
+
+    def end(solver: str, steps: int) -> Tensor:
+        method = model.method(solver=solver, steps=steps)
+        return sample(model.denoiser(), method.solver, method.times, start)
+
+    with torch.inference_mode():
+        exact = end("dpmpp_2m@log_snr", 150)
+        for count, row in best.items():
+            solver, grid = row["solver"].split("@")
+            assert f"{count}: {solver}@{grid}" in says
+            away = float(distance(end(row["solver"], int(count)), exact).median()) / model.description.data_std
+            assert away == pytest.approx(row["distance"], rel=0.2)
 
 
 def test_no_condition_that_was_never_trained_is_found(digits, weights) -> None:

@@ -1,7 +1,9 @@
 """What an audit finds is put right in a new run; the old one stays as it is."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from math import log
 from pathlib import Path
 
 import pytest
@@ -12,16 +14,24 @@ from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.config import to_json
 from sumi.boundary.settings import override
 from sumi.check.audit.mend import _rescale_latents, corrected, energy_distance, mend
-from sumi.check.audit.reading import Frame, Reading, alternatives
+from sumi.check.audit.reading import Alternative, Clock, Frame, Reading, alternatives
 from sumi.check.audit.search import Change
 from sumi.cli.main import main
-from sumi.denoising.parameterization import PredictNoise, Reread
+from sumi.denoising.parameterization import (
+    ParameterizationConfig,
+    PredictFlow,
+    PredictNoise,
+    PredictPreconditioned,
+    PredictSmoothFlow,
+    PredictVelocity,
+    Reread,
+)
 from sumi.errors import InputError
 from sumi.interop.sources import open_source
 from sumi.models.diffusion.autoencoder import AffineData
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.space import AffineSpace
-from sumi.process.schedule import noise_level
+from sumi.process.schedule import NoiseLevel, noise_level
 from sumi.training.checkpoint import Checkpoint
 from sumi.training.run_folder import RunFolder
 from sumi.training.saving import save_checkpoint
@@ -68,20 +78,64 @@ def change_to(model: DiffusionModel, words: str, x: torch.Tensor | None = None) 
     return Change(next(a for a in alternatives(now, 1000, x) if words in a.words), now, 0.5, 0.01, ())
 
 
-@pytest.mark.parametrize("words", ["one index later", "t from 0 to 1", "1000 (1 - t)", "x_0 - ε"])
-def test_a_time_input_and_a_sign_are_stated_by_the_parameterization(digits: DiffusionModel, words: str) -> None:
-    change = change_to(digits, words)
-    config, _ = corrected(digits.config, change)
-    reading, schedule = change.taken.reading, digits.gaussian_denoiser().schedule
+@pytest.mark.parametrize(
+    ("words", "time"),
+    [
+        ("one index later", lambda _: 300.0),
+        ("one index earlier", lambda _: 298.0),
+        ("t from 0 to 1", lambda _: 0.3),
+        ("1000 (1 - t)", lambda _: 700.0),
+        ("ln(sigma/alpha)/4", lambda level: log(level.sigma / level.alpha) / 4),
+        ("the log-SNR", lambda level: float(level.log_snr)),
+    ],
+)
+def test_a_time_input_is_stated_by_the_parameterization(
+    digits: DiffusionModel, words: str, time: Callable[[NoiseLevel], float]
+) -> None:
+    config, _ = corrected(digits.config, change_to(digits, words))
     assert isinstance(config.parameterization, Reread)
-    level = noise_level(schedule, 0.3)
-    assert config.parameterization.coefficients(level) == pytest.approx(reading.coefficients(level), abs=1e-12)
+    level = noise_level(digits.gaussian_denoiser().schedule, 0.3)
+    found, plain = (p.coefficients(level) for p in (config.parameterization, PredictNoise()))
+    assert found.c_noise == pytest.approx(time(level), abs=1e-8)
+    assert (found.c_out, found.c_skip) == (plain.c_out, plain.c_skip)
+
+
+def test_a_sign_is_stated_by_the_parameterization(digits: DiffusionModel) -> None:
+    config, _ = corrected(digits.config, change_to(digits, "x_0 - ε"))
+    assert config.parameterization == Reread(PredictFlow(), gain=-1.0)
+
+
+def changed(digits: DiffusionModel, stated: ParameterizationConfig, words: str) -> ParameterizationConfig:
+    """The parameterization after a change of the digits, as if they were stated to be ``stated``."""
+    now = Reading(digits.gaussian_denoiser().schedule, stated)
+    taken = next(a for a in alternatives(now, 1000, torch.zeros(1, 1, 8, 8)) if words in a.words)
+    config, _ = corrected(replace(digits.config, parameterization=stated), Change(taken, now, 0.5, 0.01, ()))
+    return config.parameterization
 
 
 def test_a_time_input_is_put_right_on_top_of_the_one_that_is_stated(digits: DiffusionModel) -> None:
-    config = replace(digits.config, parameterization=Reread(PredictNoise(), 0.5, 3.0))
-    found, _ = corrected(config, change_to(digits, "one index later"))
-    assert found.parameterization == Reread(PredictNoise(), 0.5, 4.0)
+    read = Reread(PredictNoise(), 0.5, 3.0)
+    assert changed(digits, read, "one index later") == Reread(PredictNoise(), 0.5, 4.0)
+    now = Reading(digits.gaussian_denoiser().schedule, read)
+    twice = Alternative("clock", "time unit", "", replace(now, clock=Clock("", "stated", 2.0, 1.0)))
+    config, _ = corrected(replace(digits.config, parameterization=read), Change(twice, now, 0.5, 0.01, ()))
+    assert config.parameterization == Reread(PredictNoise(), 1.0, 7.0)
+
+
+def test_another_prediction_keeps_the_time_input_that_is_stated(digits: DiffusionModel) -> None:
+    read = Reread(PredictNoise(), 0.001, 0.001)
+    assert changed(digits, read, "v = ") == Reread(PredictVelocity(), 0.001, 0.001)
+    assert changed(digits, read, "x_0 - ε") == Reread(PredictFlow(), 0.001, 0.001, -1.0)
+    assert changed(digits, read, "EDM's F") == PredictPreconditioned()
+    assert changed(digits, read, "the index 0") == PredictNoise()
+
+
+def test_a_network_of_another_time_input_is_given_the_time_and_refused_where_none_fits(digits: DiffusionModel) -> None:
+    assert changed(digits, PredictSmoothFlow(), "t from 0 to 1") == Reread(PredictSmoothFlow(), 0.25, 0.5)
+    with pytest.raises(InputError, match="no time input that a run can state"):
+        changed(digits, PredictPreconditioned(), "t from 0 to 1")
+    with pytest.raises(InputError, match="no time input that a run can state"):
+        changed(digits, PredictNoise(), "sigma/alpha itself")
 
 
 def test_another_parameterization_is_read_with_another_time_and_gain(digits: DiffusionModel) -> None:

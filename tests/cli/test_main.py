@@ -208,7 +208,18 @@ def test_the_options_are_those_that_are_promised() -> None:
         "push": sorted(["--public", "--licence", *common]),
         "pull": sorted(["--out", "--revision", *common]),
         "audit": sorted(
-            ["--mapping", "--set", "--data", "-n", "--seed", "--no-copies", "--solvers", "--json", "--device", *common]
+            [
+                "--mapping",
+                "--set",
+                "--data",
+                "-n",
+                "--seed",
+                "--no-copies",
+                "--no-solvers",
+                "--json",
+                "--device",
+                *common,
+            ]
         ),
         "mend": sorted(["--out", "--data", "-n", "--seed", "--tune", "--checkpoint", "--device", *common]),
         "check": common,

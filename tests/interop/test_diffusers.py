@@ -11,7 +11,10 @@ from torch import Tensor
 
 import sumi
 from sumi.errors import InputError
+from sumi.interop.export import export
+from sumi.interop.schedulers import read_scheduler
 from sumi.interop.sources import import_run, open_source
+from sumi.interop.tensors import read_json
 from tests.diffusers_folders import folder, unet
 
 TOLERANCE = 2e-6
@@ -36,6 +39,28 @@ def test_x_0_of_a_unet_is_that_of_its_own_scheduler(tmp_path: Path, x: Tensor, p
             ours = denoiser(x, (step + 1) / length).clean
         scale = theirs.abs().max()
         torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("DDPMScheduler", {"beta_schedule": "squaredcos_cap_v2"}),
+        ("DDPMScheduler", {"beta_schedule": "sigmoid", "num_train_timesteps": 300}),
+        ("PNDMScheduler", {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}),
+        ("EulerDiscreteScheduler", {"trained_betas": [0.01, 0.2, 0.3, 0.5]}),
+        ("DPMSolverMultistepScheduler", {}),
+        ("DDIMScheduler", {"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True}),
+    ],
+)
+def test_the_noise_levels_of_a_chain_are_those_of_its_scheduler(
+    tmp_path: Path, kind: str, settings: dict[str, Any]
+) -> None:
+    scheduler = getattr(diffusers, kind)(**settings)
+    scheduler.save_pretrained(tmp_path)
+    schedule = read_scheduler(read_json(tmp_path / "scheduler_config.json"), "").schedule.build()
+    alpha_bar = scheduler.alphas_cumprod.double()
+    t = torch.arange(1, len(alpha_bar) + 1, dtype=torch.float64) / len(alpha_bar)
+    torch.testing.assert_close(schedule.alpha(t).square(), alpha_bar, rtol=0, atol=1e-6)
 
 
 def test_flow_and_edm_have_their_own_levels_and_times(tmp_path: Path, x: Tensor) -> None:
@@ -97,12 +122,23 @@ def test_dit_has_its_classes_its_variance_and_guidance(tmp_path: Path) -> None:
     assert images.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["AutoencoderKL", "VQModel"])
-def test_a_model_of_latents_keeps_its_autoencoder_and_its_factor(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        ("AutoencoderKL", {}),
+        ("AutoencoderKL", {"shift_factor": 0.2, "use_quant_conv": False, "use_post_quant_conv": False}),
+        ("VQModel", {}),
+    ],
+)
+def test_a_model_of_latents_keeps_its_autoencoder_and_its_factor(tmp_path: Path, kind: str, own: Any) -> None:
+    """With the shift and without the convolutions that Stable Diffusion 3 has."""
     torch.manual_seed(0)
     settings: dict[str, Any] = {"block_out_channels": (8, 8), "norm_num_groups": 4, "latent_channels": 2}
     settings |= {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-    autoencoder = getattr(diffusers, kind)(**settings, scaling_factor=0.3).eval()
+    autoencoder, shift = (
+        getattr(diffusers, kind)(**settings, **own, scaling_factor=0.3).eval(),
+        own.get("shift_factor", 0),
+    )
     network = unet(in_channels=2, out_channels=2)
     scheduler = diffusers.DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
     path = folder(tmp_path / "d", network, scheduler, vae=autoencoder)
@@ -113,11 +149,15 @@ def test_a_model_of_latents_keeps_its_autoencoder_and_its_factor(tmp_path: Path,
     with torch.no_grad():
         encoded = autoencoder.encode(images)
         latents = encoded.latents if kind == "VQModel" else encoded.latent_dist.mean
-        torch.testing.assert_close(model.space.encode(images), 0.3 * latents, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(model.space.encode(images), 0.3 * (latents - shift), rtol=0, atol=TOLERANCE)
         z = torch.randn(2, 2, 8, 8)
-        theirs = autoencoder.decode(z / 0.3).sample.clamp(-1, 1)
+        theirs = autoencoder.decode(z / 0.3 + shift).sample.clamp(-1, 1)
         torch.testing.assert_close(model.space.decode(z), theirs, rtol=0, atol=TOLERANCE)
     assert sumi.load(tmp_path / "run", device="cpu").sample(1, steps=2).shape == (1, 3, 16, 16)
+    export(model, "diffusers", tmp_path / "back")
+    back = getattr(diffusers, kind).from_pretrained(tmp_path / "back" / "vae").config
+    assert back.scaling_factor == pytest.approx(0.3, rel=1e-6)
+    assert (back.get("shift_factor") or 0.0) == pytest.approx(shift, rel=1e-6)
 
 
 def test_an_imported_run_is_loaded_alone_and_goes_through_all_that_samples(tmp_path: Path, x: Tensor) -> None:
@@ -138,6 +178,22 @@ def test_an_imported_run_is_loaded_alone_and_goes_through_all_that_samples(tmp_p
     assert model.inpaint(image, mask, steps=4).isfinite().all()
     assert model.vary(image, 0.5, n=2, steps=4).shape == (2, 1, 8, 8)
     assert model.bits_per_dim(image[None], evaluations=20).isfinite().all()
+
+
+def test_a_setting_changes_what_it_names_and_the_scheduler_says_the_rest(tmp_path: Path, x: Tensor) -> None:
+    scheduler = diffusers.DDPMScheduler(200, beta_schedule="squaredcos_cap_v2", clip_sample=False)
+    path, network = folder(tmp_path / "d", unet(), scheduler), unet()
+    model = open_source(path, settings=["parameterization=velocity"], device="cpu").diffusion
+    assert model.config.schedule == open_source(path, device="cpu").diffusion.config.schedule
+    with torch.no_grad():
+        alpha = scheduler.alphas_cumprod[99] ** 0.5
+        theirs = alpha * x - (1 - alpha**2) ** 0.5 * network(x, 99).sample
+        torch.testing.assert_close(model.gaussian_denoiser()(x, 0.5).clean, theirs, rtol=0, atol=TOLERANCE)
+    model = open_source(path, settings=["schedule=linear", "schedule.steps=50"], device="cpu").diffusion
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.gaussian_denoiser()(x, 0.5).noise, network(x, 24).sample, rtol=0, atol=TOLERANCE
+        )
 
 
 def test_what_is_not_known_is_one_line(tmp_path: Path) -> None:

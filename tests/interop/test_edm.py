@@ -1,4 +1,7 @@
-"""EDM's, EDM2's and k-diffusion's networks by the names of their tensors, against the formulas of their papers."""
+"""EDM's, EDM2's and k-diffusion's networks by the names of their tensors. None of them is on a registry: k-diffusion's
+hourglass (image_transformer_v2) is newer than its last release there. So they are written out here and in
+`tests.published_networks` from the code of NVlabs/edm, NVlabs/edm2 and crowsonkb/k-diffusion, not from ours.
+"""
 
 import json
 from math import log, pi

@@ -1,14 +1,15 @@
-"""k-diffusion's convolutional U-Net gives the numbers of the library, version 0.1.1.post1."""
+"""k-diffusion's convolutional U-Net, of files as the library and its convert_for_inference.py write them."""
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
+from benchmarks.stand_ins import k_diffusion_toolkit
 from sumi.denoising.parameterization import PredictPreconditioned
 from sumi.errors import InputError
 from sumi.interop.sources import import_run, open_source
@@ -16,77 +17,114 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.networks.image_v1 import ImageV1Config
 from sumi.process.exploding import EDM
+from tests.toolkits import installed, same, shaken
 
-CONFIG = {"type": "image_v1", "input_channels": 3, "input_size": [8, 8], "patch_size": 2, "sigma_data": 0.6}
-SHAPE = ImageV1Config(2, 32, (32, 64), (1, 2), (1,), 16)
-DENOISED = {
-    0.2: [0.7871898, 1.9171805, -0.5248155, 1.1439941, 0.6479845, 0.3574183, -0.766408, 0.2762205],
-    1.5: [0.7698796, 1.2978777, 0.9490422, 0.7668362, 1.4036155, 0.7289578, 0.9141405, 0.6167839],
+TOLERANCE = 2e-6
+EXACT = 1e-12
+CONFIG: dict[str, Any] = {
+    "model": {
+        "type": "image_v1",
+        "input_channels": 3,
+        "input_size": [8, 8],
+        "patch_size": 2,
+        "mapping_out": 16,
+        "depths": [1, 2],
+        "channels": [32, 64],
+        "self_attn_depths": [False, True],
+        "cross_attn_depths": None,
+        "sigma_data": 0.6,
+        "sigma_min": 0.01,
+        "sigma_max": 80,
+        "dropout_rate": 0.0,
+        "mapping_cond_dim": 0,
+        "unet_cond_dim": 0,
+        "cross_cond_dim": 0,
+        "skip_stages": 0,
+        "has_variance": False,
+        "augment_wrapper": True,
+    },
+    "dataset": {"num_classes": 0},
 }
-"""A row of layers.Denoiser(ImageDenoiserModelV1(3, 16, [1, 2], [32, 64], [False, True], patch_size=2), 0.6)."""
 
 
 @pytest.fixture(scope="module")
-def tensors() -> dict[str, Tensor]:
-    """Of that network, as the library names them, with the filters that it keeps."""
-    generator, found = torch.Generator().manual_seed(5), SHAPE.build((3, 8, 8)).state_dict()
-    for _, w in sorted(found.items()):
-        size = w[0].numel() if w.ndim > 1 else 8
-        w.copy_(torch.randn(w.shape, generator=generator) / max(size, 8) ** 0.5)
-    return found | {"u_net.d_blocks.1.0.kernel": torch.ones(4, 4), "u_net.u_blocks.0.4.kernel": torch.ones(4, 4)}
+def library() -> ModuleType:
+    return installed(k_diffusion_toolkit)
 
 
-def saved(file: Path, tensors: dict[str, Tensor], **settings: Any) -> Path:
-    """As convert_for_inference writes it."""
-    about = {"config": json.dumps({"model": CONFIG | settings})}
-    save_file({name: value.contiguous() for name, value in tensors.items()}, file, about)
+def made(library: ModuleType, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    """A network of the library with every weight random, and its configuration."""
+    torch.manual_seed(0)
+    config = CONFIG | {"model": CONFIG["model"] | settings}
+    network = library.config.make_model(config).eval()
+    shaken(network)
+    return network, config
+
+
+def converted(network: Any, config: dict[str, Any], file: Path) -> Path:
+    """The slim file of its weights."""
+    save_file(
+        {name: value.contiguous() for name, value in network.state_dict().items()}, file, {"config": json.dumps(config)}
+    )
     return file
 
 
-def check(file: Path) -> None:
+def check(library: ModuleType, network: Any, config: dict[str, Any], file: Path) -> DiffusionModel:
+    """The denoiser of the file is the library's at each level, and its network in float64."""
     model = open_source(file, device="cpu").diffusion
-    denoiser = model.gaussian_denoiser()
-    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    for sigma, row in DENOISED.items():
-        t = denoiser.schedule.time(-2 * torch.tensor(sigma, dtype=torch.float64).log())
-        with torch.no_grad():
-            torch.testing.assert_close(denoiser(x, float(t)).clean[1, 0, 3], torch.tensor(row), rtol=0, atol=2e-6)
+    denoiser, theirs = model.gaussian_denoiser(), library.config.make_denoiser_wrapper(config)(network)
+    side = config["model"]["input_size"]
+    x = torch.randn(2, 3, *side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for sigma in (0.2, 1.5, 20.0):
+            t = denoiser.schedule.time(-2 * torch.tensor(sigma, dtype=torch.float64).log())
+            same(denoiser(x, float(t)).clean, theirs(x, torch.full((2,), sigma)), TOLERANCE)
+        time = torch.tensor([0.3, -0.2], dtype=torch.float64)
+        own = network.double()(x.double(), (4 * time).exp())
+        same(denoiser.double().network(x.double(), time), own, EXACT)
+    return model
 
 
-def test_it_gives_the_numbers_of_the_library(tensors: dict[str, Tensor], tmp_path: Path) -> None:
-    file = saved(tmp_path / "a.safetensors", tensors)
-    check(file)
+def test_a_converted_file_denoises_as_the_library(library: ModuleType, tmp_path: Path) -> None:
+    network, config = made(library)
+    file = converted(network, config, tmp_path / "a.safetensors")
+    check(library, network, config, file)
     source = import_run(file, tmp_path / "run", device="cpu")
     assert source.notes == ()
     model = load(tmp_path / "run", DiffusionModel, device="cpu")
-    assert model.config.network == SHAPE
+    assert model.config.network == ImageV1Config(2, 32, (32, 64), (1, 2), (1,), 16)
     assert model.config.parameterization == PredictPreconditioned(0.6)
-    assert model.config.schedule == EDM()
+    assert model.config.schedule == EDM(0.01, 80)
     assert model.sample(2, steps=3).isfinite().all()
 
 
-def test_a_variance_an_augmentation_and_levels_that_are_skipped_make_no_difference(
-    tensors: dict[str, Tensor], tmp_path: Path
-) -> None:
-    more = {f"inner_model.{name}": value for name, value in tensors.items()}
-    more["inner_model.mapping_cond.weight"] = torch.ones(16, 9)
-    for leaf in ("weight", "bias"):
-        last = more[f"inner_model.proj_out.{leaf}"]
-        more[f"inner_model.proj_out.{leaf}"] = torch.cat([last, last[:1]])
-    check(saved(tmp_path / "a.safetensors", more, has_variance=True))
-    deeper = {
-        name.replace("d_blocks.1", "d_blocks.2").replace("d_blocks.0", "d_blocks.1"): value
-        for name, value in tensors.items()
-    }
-    deeper["u_net.d_blocks.0.1.main.2.weight"] = torch.ones(8, 8, 3, 3)
-    deeper["u_net.u_blocks.2.0.main.2.weight"] = torch.ones(8, 16, 3, 3)
-    check(saved(tmp_path / "b.safetensors", deeper, skip_stages=1))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"has_variance": True},
+        {"augment_wrapper": False, "patch_size": 1},
+        {"depths": [2, 1, 1], "channels": [64, 64, 128], "self_attn_depths": [False, True, True], "patch_size": 1},
+        {"depths": [1, 1, 2], "channels": [32, 32, 64], "self_attn_depths": [False, False, True], "skip_stages": 1},
+    ],
+)
+def test_every_shape_of_it_denoises_as_the_library(library: ModuleType, tmp_path: Path, settings: Any) -> None:
+    """With a variance, without augmentation, deeper, and with levels that were not trained yet."""
+    network, config = made(library, **settings)
+    check(library, network, config, converted(network, config, tmp_path / "a.safetensors"))
 
 
-def test_what_it_attends_to_or_is_conditioned_on_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:
-    for name, value in (
-        ("mapping_cond.weight", torch.ones(16, 5)),
-        ("u_net.d_blocks.1.3.kv_proj.weight", torch.ones(8, 8)),
-    ):
-        with pytest.raises(InputError, match="takes further numbers or states as a condition"):
-            open_source(saved(tmp_path / "a.safetensors", {**tensors, name: value}))
+def test_a_checkpoint_in_training_has_the_averaged_weights(library: ModuleType, tmp_path: Path) -> None:
+    network, config = made(library)
+    average = {name: value.clone() for name, value in network.state_dict().items()}
+    parts = {"config": config, "model": {n: 2 * v for n, v in average.items()}, "model_ema": average, "step": 7}
+    torch.save(parts, tmp_path / "a.pth")
+    check(library, network, config, tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mapping_cond_dim": 5}, {"cross_cond_dim": 8, "cross_attn_depths": [False, True]}]
+)
+def test_what_it_attends_to_or_is_conditioned_on_is_refused(library: ModuleType, tmp_path: Path, settings: Any) -> None:
+    network, config = made(library, **settings)
+    with pytest.raises(InputError, match="takes further numbers or states as a condition"):
+        open_source(converted(network, config, tmp_path / "a.safetensors"))

@@ -1,4 +1,7 @@
-"""Checkpoints of score_sde_pytorch against its networks as they are used there: modules in a row, q, k and v apart."""
+"""Checkpoints of score_sde_pytorch, which is on no registry, against its networks as they are used there: modules in a
+row, q, k and v apart. They are written out from the code of yang-song/score_sde_pytorch (models/ncsnpp.py and
+layerspp.py), not from ours.
+"""
 
 from collections.abc import Iterator
 from math import log

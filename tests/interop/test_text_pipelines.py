@@ -132,6 +132,40 @@ def test_two_encoders_and_sizes_give_the_images_of_the_library_here_and_after_th
     torch.testing.assert_close(images_of(tmp_path / "back", "a red square", noise), expected, rtol=0, atol=2e-5)
 
 
+def test_latents_with_a_mean_and_a_deviation_of_each_channel_give_the_images_of_the_library(
+    sized: Path, tmp_path: Path
+) -> None:
+    """And pictures enter as the library's image-to-image takes them: its encoder is made certain of its latents."""
+    autoencoder = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4, scaling_factor=0.3,
+        latents_mean=(0.3, -0.2, 0.0, 0.1), latents_std=(1.5, 0.5, 1.0, 0.8),
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    ).eval()  # fmt: skip
+    torch.nn.init.zeros_(autoencoder.quant_conv.weight[4:].data)
+    torch.nn.init.constant_(autoencoder.quant_conv.bias[4:].data, -30)
+    plain = diffusers.StableDiffusionXLPipeline.from_pretrained(sized)
+    network = attending(**{**plain.unet.config, "in_channels": 4, "out_channels": 4})
+    diffusers.StableDiffusionXLPipeline(
+        **{**plain.components, "vae": autoencoder, "unet": network}, add_watermarker=False
+    ).save_pretrained(tmp_path / "sdxl")
+    source = open_source(tmp_path / "sdxl", device="cpu")
+    model = source.diffusion
+    noise = model.start_noise(range(2), 0, (4, 4, 4))
+    made = model.sample(2, prompt="a red square", guidance=3.0, steps=5, solver="ddim")
+    expected = images_of(tmp_path / "sdxl", "a red square", noise)
+    torch.testing.assert_close(made, expected, rtol=0, atol=2e-5)
+    pictures = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    pipe = diffusers.StableDiffusionXLImg2ImgPipeline.from_pretrained(tmp_path / "sdxl")
+    taken = pipe.prepare_latents(pictures, None, 2, 1, torch.float32, "cpu", torch.Generator(), add_noise=False)
+    torch.testing.assert_close(model.space.encode(pictures), taken, rtol=0, atol=5e-6)
+    export(model, "diffusers", tmp_path / "back")
+    torch.testing.assert_close(images_of(tmp_path / "back", "a red square", noise), expected, rtol=0, atol=2e-5)
+    file = tmp_path / "sdxl" / "vae" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"latents_mean": [0.3]}))
+    with pytest.raises(InputError, match="latents_mean has 1 numbers for 4 channels"):
+        open_source(tmp_path / "sdxl")
+
+
 def test_a_network_of_two_encoders_is_the_library_s_at_any_sizes(sized: Path) -> None:
     """Two prompts that count together have the mean of their summaries, whatever a word of one counts."""
     source, pipe = open_source(sized, device="cpu"), diffusers.DiffusionPipeline.from_pretrained(sized)

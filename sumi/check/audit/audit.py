@@ -17,7 +17,7 @@ from sumi.check.audit.conditions import conditions
 from sumi.check.audit.denoising import denoising, terminal
 from sumi.check.audit.finding import Finding, percent
 from sumi.check.audit.layers import layers
-from sumi.check.audit.reading import PREDICTIONS, Reading
+from sumi.check.audit.reading import PREDICTIONS, Reading, at_its_time
 from sumi.check.audit.run import averaging, copying, solvers
 from sumi.check.audit.search import Change, Probe, search, search_by_samples
 from sumi.check.audit.subject import Rows, Subject, of_model, rows_of_data, rows_of_model
@@ -68,7 +68,7 @@ def audit(
     n: int = ITEMS,
     seed: int = 0,
     copies: bool = True,
-    compared: bool = False,
+    compared: bool = True,
     progress: Count | None = None,
     see: Callable[[Finding], None] = lambda _finding: None,
 ) -> Audit:
@@ -76,8 +76,8 @@ def audit(
 
     ``data``: what it was trained on, as `sumi.data.open_data` takes them, or `Rows`; None: a run's own, where they are
     still there, and otherwise the network's own samples, which tell less. ``n``: how many items. ``copies``: look for
-    copies of the training images. ``compared``: compare solvers, which takes longest. ``see(finding)`` gets each as it
-    is made. Raises InputError for too few items and data that do not fit.
+    copies of the training images. ``compared``: find the best solvers for few evaluations. ``see(finding)`` gets each
+    as it is made. Raises InputError for too few items and data that do not fit.
     """
     n = whole("n", n, least=FEWEST, most=2**20)
     match source:
@@ -92,7 +92,7 @@ def audit(
     else:
         reading, changes, tried = search(Probe(subject, rows, seed=seed), subject.reading, tick)
     probe, kept = Probe(subject, rows, seed=seed), list[Finding]()
-    for finding in _findings(probe, reading, changes, tried, dataset, copies, compared):
+    for finding in _findings(probe, reading, changes, tried, dataset, copies, compared, progress):
         kept.append(finding)
         see(finding)
     return Audit(tuple(kept), reading, tuple(changes))
@@ -132,6 +132,7 @@ def _findings(
     dataset: Dataset | None,
     copies: bool,
     compared: bool,
+    progress: Count | None,
 ) -> Iterator[Finding]:
     yield from of_reading(probe, changes, tried)
     yield terminal(probe, reading)
@@ -148,15 +149,16 @@ def _findings(
         and (finding := copying(model, dataset, len(probe.rows.x), probe.seed)) is not None
     ):
         yield finding
-    if compared:
-        yield solvers(model, len(probe.rows.x), probe.seed)
+    if compared and (finding := solvers(model, probe.seed, progress)) is not None:
+        yield finding
 
 
 def of_reading(probe: Probe, changes: list[Change], tried: int) -> Iterator[Finding]:
     """One finding for each thing that is other than stated; or that all is as stated."""
     stated = probe.subject.reading
     name = str(getattr(stated.parameterization, "name", "what is stated"))
-    words = next((w for p, w in PREDICTIONS.values() if p == stated.parameterization), name)
+    known = ((at_its_time(p, stated.parameterization), w) for p, w in PREDICTIONS.values())
+    words = next((w for p, w in known if p == stated.parameterization), name)
     if not changes:
         limits = "" if probe.rows.real else " (an offset by one, range, scale and channels cannot be told without data)"
         yield Finding(

@@ -43,7 +43,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuning import tune
 from sumi.models.run import load
 from sumi.objectives.times import GridTimes, UniformTimes
-from sumi.process.schedule import noise_level
+from sumi.process.schedule import Schedule, noise_level
 from sumi.process.schedules import ListedBeta, ScheduleConfig
 from sumi.sampling.sampler import Sampling
 from sumi.training.checkpoint import load_weights
@@ -90,7 +90,7 @@ def mend(
     ``tuned``: numbers of steps to fit a grid to. Raises InputError where nothing can be mended, where the corrected
     settings do not fit each other, and as `audit`; ``out`` must be new or empty.
     """
-    found = audit(model, data=data, n=n, seed=seed, copies=False, progress=progress)
+    found = audit(model, data=data, n=n, seed=seed, copies=False, compared=False, progress=progress)
     config, done, left = model.config, list[str](), list[str]()
     drawn = rows_of_model(model, data, n)
     items = None if drawn is None else drawn[0]
@@ -134,7 +134,7 @@ def mend(
         fitted = tune(mended, steps, progress=counting_one(progress, f"tuning {steps} steps"))
         done.append(f"{steps} steps: distance to the exact end {fitted.before:.2g}, tuned {fitted.after:.2g}")
     before = figures(model, found, items, seed)
-    again = audit(mended, data=data, n=n, seed=seed, copies=False, progress=progress)
+    again = audit(mended, data=data, n=n, seed=seed, copies=False, compared=False, progress=progress)
     new_items = rows_of_model(mended, data, n)
     after = figures(mended, again, new_items[0] if new_items else None, seed)
     return Mended(mended, tuple(done), tuple(left), before, after)
@@ -159,33 +159,36 @@ def corrected(config: DiffusionSettings, change: Change) -> tuple[DiffusionSetti
 
 
 def _parameterization(now: ParameterizationConfig, change: Change) -> ParameterizationConfig:
-    before, clock, words = change.before, change.taken.reading.clock, change.taken.words
+    """What the changed reading predicts, with its time input stated as a line in one that a run can state."""
+    words = change.taken.words
     if change.taken.axis == "prediction":
         named = (config for config, name in PREDICTIONS.values() if name == words)
-        found: ParameterizationConfig = next(named, PredictPreconditioned())
-        match found:
-            case Reread() | PredictEnergy():
-                return found
-            case plain:
-                pass
-        match now:
-            case Reread():
-                return replace(now, of=plain, gain=1.0)
-            case _:
-                return plain
-    if clock.of not in ("stated", "time"):
-        raise InputError(f"parameterization: {words} is no time input that a run can state; set schedule=edm")
-    if clock.of == "time":  # of 1000 t - 1, which all but two parameterizations have
-        level = noise_level(before.schedule, 0.5)
-        if abs(float(before.parameterization.coefficients(level).c_noise) - 499) > 1e-6:
-            raise InputError("parameterization: its own time input is none of 1000 t - 1; set another by hand")
+        now = next(named, PredictPreconditioned())
     match now:
-        case Reread(time_scale=scale, time_offset=offset):  # clock.of is "stated": of what it states already
-            return replace(now, time_scale=clock.scale * scale, time_offset=clock.scale * offset + clock.offset)
         case PredictEnergy():
             raise InputError("parameterization: energy has a time input of its own; set another by hand")
+        case Reread() as read:
+            pass
         case plain:
-            return Reread(plain, clock.scale, clock.offset)
+            read = Reread(plain)
+    plain_time = replace(read, time_scale=1.0, time_offset=0.0)
+    for own in (replace(plain_time, clock="own"), replace(plain_time, clock="log_ratio")):
+        if (line := _line(change.before.schedule, own, change.taken.reading)) is not None:
+            found = replace(own, time_scale=line[0], time_offset=line[1])
+            return found.of if found == Reread(found.of) else found
+    raise InputError(f"parameterization: {words} is no time input that a run can state; set schedule=edm")
+
+
+def _line(schedule: Schedule, own: Reread, wanted: Reading) -> tuple[float, float] | None:
+    """a and b with a · (the time input of ``own``) + b = that of ``wanted`` at every level; None: there are none."""
+    levels = [noise_level(schedule, t) for t in torch.linspace(0.1, 0.9, 9, dtype=torch.float64).tolist()]
+    given, sought = ([float(r.coefficients(level).c_noise) for level in levels] for r in (own, wanted))
+    scale = (sought[-1] - sought[0]) / (given[-1] - given[0])
+    offset = sought[0] - scale * given[0]
+    size = max(map(abs, sought))
+    if any(abs(scale * a + offset - b) > 1e-9 * size for a, b in zip(given, sought, strict=True)):
+        return None
+    return round(scale, 12), round(offset, 9)
 
 
 def _schedule(config: DiffusionSettings, change: Change) -> ScheduleConfig:

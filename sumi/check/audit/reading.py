@@ -22,10 +22,12 @@ from sumi.denoising.parameterization import (
     Parameterization,
     ParameterizationConfig,
     PredictClean,
+    PredictEnergy,
     PredictFlow,
     PredictNoise,
     PredictPreconditioned,
     PredictScore,
+    PredictSmoothFlow,
     PredictVelocity,
     Reread,
 )
@@ -188,12 +190,30 @@ def scaled(scale: float) -> Frame:
     return Frame(f"multiplied by {scale:.3g}", scale)
 
 
+def at_its_time(parameterization: ParameterizationConfig, stated: Parameterization) -> ParameterizationConfig:
+    """``parameterization``, whose time input is 1000 t - 1, with the time input that is stated in its place."""
+    match stated:
+        case Reread(of=PredictPreconditioned() | PredictSmoothFlow(), clock="own"):
+            return parameterization
+        case Reread(time_scale=scale, time_offset=offset, clock=clock):
+            match parameterization:
+                case Reread() as read:
+                    return replace(read, time_scale=scale, time_offset=offset, clock=clock)
+                case PredictEnergy() as energy:
+                    return energy
+                case plain:
+                    return Reread(plain, scale, offset, clock=clock)
+        case _:
+            return parameterization
+
+
 def alternatives(now: Reading, steps: int, x: Tensor | None) -> Iterator[Alternative]:
     """All readings that differ from ``now`` in one thing, the likelier mistakes first.
 
     ``x``: items of the data; None: the model's own samples are all there is, and no frame can be told from them.
     """
-    for parameterization, words in PREDICTIONS.values():
+    for known, words in PREDICTIONS.values():
+        parameterization = at_its_time(known, now.parameterization)
         if parameterization != now.parameterization:
             reading = replace(now, parameterization=parameterization)
             yield Alternative("prediction", "prediction type", words, reading)

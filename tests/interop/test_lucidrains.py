@@ -1,0 +1,125 @@
+"""Checkpoints that denoising-diffusion-pytorch makes and saves itself."""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.stand_ins import lucidrains_toolkit
+from sumi.denoising.parameterization import PredictClean, PredictNoise, PredictVelocity, Reread
+from sumi.errors import InputError
+from sumi.interop.sources import import_run, open_source
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.run import load
+from sumi.process.chain import CosineBeta
+from tests.toolkits import installed, same, shaken
+
+TOLERANCE = 2e-6
+EXACT = 1e-12
+SIZE = ["shape=1,8,8"]  # which no tensor tells
+
+
+@pytest.fixture(scope="module")
+def library() -> ModuleType:
+    return installed(lucidrains_toolkit)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def unet(library: ModuleType, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    shape = {"dim": 8, "dim_mults": (1, 2), "channels": 1, "attn_heads": 2, "attn_dim_head": 4}
+    network = library.Unet(**shape | settings)
+    shaken(network)
+    return network
+
+
+def saved(library: ModuleType, diffusion: Any, place: Path) -> tuple[Path, Any]:
+    """The file of its trainer after some steps, and the average, which is not what was trained last."""
+    average = import_module("ema_pytorch").EMA(diffusion)
+    shaken(diffusion)
+    accelerator = SimpleNamespace(is_local_main_process=True, get_state_dict=lambda m: m.state_dict(), scaler=None)
+    optimizer = torch.optim.Adam(diffusion.parameters())
+    parts = {"accelerator": accelerator, "model": diffusion, "opt": optimizer, "ema": average}
+    library.Trainer.save(SimpleNamespace(step=7, results_folder=place, **parts), 1)
+    return place / "model-1.pt", average.ema_model
+
+
+@pytest.mark.parametrize(
+    ("objective", "schedule", "steps", "cut", "shape"),
+    [
+        ("pred_v", "sigmoid", 1000, False, {}),
+        ("pred_noise", "linear", 200, True, {"full_attn": (True, False)}),
+        ("pred_x0", "cosine", 1000, True, {"dim_mults": (1, 2, 3)}),
+        ("pred_v", "linear", 1000, True, {"dim_mults": (2,), "flash_attn": False}),
+        ("pred_noise", "cosine", 1000, False, {}),
+        ("pred_x0", "sigmoid", 250, False, {}),
+    ],
+)
+def test_a_checkpoint_of_its_trainer_denoises_as_there(
+    library: ModuleType, x: Tensor, tmp_path: Path, objective: str, schedule: str, steps: int, cut: bool, shape: Any
+) -> None:
+    diffusion = library.GaussianDiffusion(
+        unet(library, **shape), image_size=8, objective=objective, beta_schedule=schedule, timesteps=steps,
+        min_snr_loss_weight=cut,
+    )  # fmt: skip
+    file, theirs = saved(library, diffusion, tmp_path)
+    source = open_source(file, settings=SIZE, device="cpu")
+    assert not any("assumed" in note for note in source.notes)
+    model = source.diffusion
+    known = {"pred_v": PredictVelocity(), "pred_noise": PredictNoise(), "pred_x0": PredictClean()}[objective]
+    predicts = model.config.parameterization
+    assert (predicts.of if isinstance(predicts, Reread) else predicts) == known
+    denoiser = model.gaussian_denoiser()
+    for step in (0, steps // 3, steps - 2):
+        time = torch.full((2,), step)
+        with torch.no_grad():
+            same(denoiser(x, (step + 1) / steps).clean, theirs.model_predictions(x, time).pred_x_start, TOLERANCE)
+    with torch.no_grad():
+        time = torch.full((2,), steps // 3, dtype=torch.float64)
+        found = denoiser.double().network(x.double(), time)
+        same(found, theirs.double().model(x.double(), time), EXACT)
+
+
+def test_a_learned_variance_is_that_of_the_library(library: ModuleType, x: Tensor, tmp_path: Path) -> None:
+    network = unet(library, learned_variance=True)
+    diffusion = library.LearnedGaussianDiffusion(network, image_size=8, objective="pred_noise", beta_schedule="cosine")
+    file, theirs = saved(library, diffusion, tmp_path)
+    model = open_source(file, settings=SIZE, device="cpu").diffusion
+    step = torch.full((2,), 400)
+    with torch.no_grad():
+        found = model.gaussian_denoiser()(x, 0.401)
+        _, variance, _, clean = theirs.p_mean_variance(x=x, t=step, clip_denoised=False)
+    same(found.clean, clean, TOLERANCE)
+    assert found.clean_variance is not None
+    implied = theirs.posterior_variance[400] + theirs.posterior_mean_coef1[400] ** 2 * found.clean_variance
+    same(implied, variance, TOLERANCE)
+
+
+def test_what_the_file_says_stays_where_its_images_are_claimed(library: ModuleType, tmp_path: Path) -> None:
+    diffusion = library.GaussianDiffusion(unet(library, channels=3), image_size=32, beta_schedule="cosine")
+    file, _ = saved(library, diffusion, tmp_path)
+    import_run(file, tmp_path / "run", settings=["shape=3,32,32"], device="cpu")
+    model = load(tmp_path / "run", DiffusionModel, device="cpu")
+    assert model.space.shape == (3, 32, 32)
+    assert model.config.parameterization == PredictVelocity()
+    t = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    torch.testing.assert_close(
+        model.gaussian_denoiser().schedule.alpha(t), CosineBeta().build().alpha(t), atol=1e-6, rtol=0
+    )
+    assert model.sample(1, steps=2).isfinite().all()
+    assert open_source(file, device="cpu").diffusion.space.shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("shape", [{"self_condition": True}, {"learned_sinusoidal_cond": True}])
+def test_what_enters_its_network_otherwise_is_refused(library: ModuleType, tmp_path: Path, shape: Any) -> None:
+    torch.save(unet(library, **shape).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(InputError, match="conditioned on itself or on learned frequencies"):
+        open_source(tmp_path / "a.pt")
