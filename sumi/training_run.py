@@ -157,6 +157,7 @@ def train_in(
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
     model = _train_on(dataset, config, run, device, resume, events, parts, start)
+    model.own_data = dataset
     if group().first:
         write_card(model)
     return model

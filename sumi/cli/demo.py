@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 
 RECIPE: Final = "jit"
 SETTINGS: Final = (
-    "data.size=32",
+    "data.reduce=2",
     "conditioning=labels",
     "times.mean=0.3",
     "times.std=1",
-    "network.patch=4",
-    "network.width=128",
+    "network.patch=8",
+    "network.width=160",
     "network.blocks=4",
-    "network.embedding=128",
+    "network.embedding=160",
     "training.steps=600",
     "training.batch_size=32",
     "training.optimizer=muon",
     "training.learning_rate=1.5e-3",
+    "training.warmup_steps=30",
     "training.decay=linear",
     "training.beta_2=0.99",
     "training.ema_decay=0.99",

@@ -234,6 +234,8 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         self.config: ConfigT = cast("ConfigT", description.config)
         self.module: ModuleT = module.eval().requires_grad_(False)
         self.step, self.folder = step, folder
+        self.own_data: Dataset | None = None
+        """The run's own data where they are in memory, as after training; None: they are read when asked for."""
 
     if not TYPE_CHECKING:  # which knows what each has
 
@@ -321,7 +323,9 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         Raises InputError if they are of another kind or cannot be found.
         """
         config = self.config.data
-        if data is None:
+        if data is None and self.own_data is not None:
+            dataset, source = self.own_data, config.source
+        elif data is None:
             if not is_there(config):
                 raise InputError(f"{config.source}: the run's own data are not there; give data from elsewhere")
             dataset, source = open_data(config.source, config), config.source

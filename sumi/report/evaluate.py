@@ -58,6 +58,8 @@ from sumi.training.run_folder import RunFolder
 Guide = TypeVar("Guide", bound=TrainedModel)
 FEWEST_SAMPLES, MOST_SAMPLES = 500, 2000
 FEWEST_HELD_OUT = 10
+QUICK_ITEMS: Final = 128
+"""Items of the held-out loss of a quick report."""
 SHARED: Final = 64
 """Samples at a time, as a model makes them by itself; of several processes each makes every so many-th of these."""
 
@@ -212,8 +214,9 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     evaluation = swept = traded = general = None
     held_out_loss = learned_loss = None
     if diffusion is not None:
-        held_out_loss = _loss(diffusion, held_out, "held-out", progress)
-        learned_loss = _loss(diffusion, train, "training", progress) if measurable else None
+        items = QUICK_ITEMS if options.quick else ITEMS
+        held_out_loss = _loss(diffusion, held_out, "held-out", items, progress)
+        learned_loss = _loss(diffusion, train, "training", items, progress) if measurable else None
     why = f"no distances were measured; `sumi evaluate {model.folder}` measures them" if options.quick else too_few
     words = Verdict(f"{why[0].upper()}{why[1:]}.")
     if measurable:
@@ -327,9 +330,9 @@ def _evaluate(
     )
 
 
-def _loss(model: DiffusionModel, data: Dataset, which: str, progress: Count | None = None) -> LossByLogSnr:
-    """The denoiser's errors on ``which`` images, unconditional."""
-    images = evenly_spaced(data, ITEMS).to(model.device)
+def _loss(model: DiffusionModel, data: Dataset, which: str, items: int, progress: Count | None = None) -> LossByLogSnr:
+    """The denoiser's errors on up to so many ``items`` of the ``which`` images, unconditional."""
+    images = evenly_spaced(data, items).to(model.device)
     with torch.no_grad():
         images = model.space.encode(images)
     counted = counting_one(progress, f"computing the loss on {which} images")
