@@ -6,7 +6,7 @@
 
     autoencoder   held-out PSNR and the Fréchet distance of reconstructions, beside that of real images
     losses        what each term of the autoencoder's loss brings in equal seconds, also to a latent diffusion model
-    latents       mean and deviation of standardised latents of held-out images; codes that vq and fsq leave unused
+    latents       mean and deviation of standardised latents of held-out images; codes that no image uses
     generators    U-Net and transformer, of pixels and of latents: Fréchet distance by seconds, seconds a sample
 
 Seconds are CPU seconds, of one thread (`benchmarks.trainings`). Distances are between a classifier's features (`sumi
@@ -46,7 +46,7 @@ LOSSES = {
     "quarter turns, 25 %": ("loss.half_size=0", "loss.turned=0.25"),
     "without the divergence": ("loss.half_size=0", "network.regularizer.weight=0"),
     "features, learned": ("loss.half_size=0", "loss.features=1", "loss.feature_network=learned"),
-    "features of EfficientNet": ("loss.half_size=0", "loss.features=1", "loss.feature_network=efficientnet"),
+    "features of EfficientNet": ("loss.half_size=0", "loss.features=0.1", "loss.feature_network=efficientnet"),
     "discriminator": ("loss.half_size=0", "loss.adversarial=0.5"),
 }
 CODES = {"vq": ("network.regularizer=vq",), "fsq": ("network.regularizer=fsq",)}
@@ -225,7 +225,7 @@ def latents(sets: list[Set], seconds: float, short: float) -> None:
         found = images.kept(f"standardised {run}", standardised, run, images)
         spread = ", ".join(f"{value:.3f}" for value in found["std"])
         print(f"| {images.name} | {spread} | {max(map(abs, found['mean'])):.3f} |", flush=True)
-    print("\n| images | codes | unused by held-out images | PSNR, dB |\n| --- | --- | --- | --- |")
+    print("\n| images | codes | unused by any image | PSNR, dB |\n| --- | --- | --- | --- |")
     for images in sets:
         for name, settings in CODES.items():
             run = images.trained("autoencoder", name, short, settings)

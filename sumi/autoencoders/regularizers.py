@@ -216,7 +216,10 @@ class FSQ:
 
 
 class Rounding(Regularizer):
-    """See `FSQ`: z in [-1, 1], at equal distances (Mentzer et al. 2024, appendix A.1)."""
+    """See `FSQ`: z in [-1, 1], at equal distances (Mentzer et al. 2024, appendix A.1).
+
+    Of an even number of levels one more is below 0 than above; the shift puts h = 0 at the level 0 nevertheless.
+    """
 
     levels: Tensor
 
@@ -230,9 +233,9 @@ class Rounding(Regularizer):
 
     def bounded(self, h: Tensor) -> Tensor:
         """h squeezed between the outer levels, in units of a level."""
-        half = (self.levels - 1) * (1 + 1e-3) / 2
+        half = (self.levels - 1) * (1 - 1e-3) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
-        return (h.float() + torch.atanh(offset / half)).tanh() * half - offset
+        return (h.float() + torch.tan(offset / half)).tanh() * half - offset
 
     def posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
         z = self.bounded(h).round() / (self.levels // 2)

@@ -115,19 +115,34 @@ def encoded(
 ) -> LatentDataset:
     """``images`` by ``posterior``, x (n, C, H, W) -> means and standard deviations.
 
-    Read from ``file`` where it is there, of the same images and of what ``made_of`` says, else written to it.
+    Read from ``file`` where it is there, whole, of the same images and of what ``made_of`` says, else written to it.
 
     Raises SumiError for latents that are not finite, and where the file cannot be written.
     """
     about = {**made_of, "images": images.fingerprint(), "count": len(images), "mirrored": mirrored}
     stated = file.with_suffix(".json")
-    if not (file.exists() and stated.exists() and json.loads(stated.read_text()) == about):
+    moments = _kept(file, stated, about)
+    if moments is None:
         with writing(file):
             stated.unlink(missing_ok=True)
             _write(images, posterior, file, mirrored, progress)
             stated.write_text(json.dumps(about))
-    moments = np.load(file, mmap_mode="r+")  # to be read only; torch takes no arrays that cannot be written
+        moments = _mapped(file)
     return LatentDataset(images, moments, *_statistics(moments))
+
+
+def _kept(file: Path, stated: Path, about: dict[str, object]) -> NDArray[np.float32] | None:
+    """What is in ``file``; None where it is not there, not whole, or of something else than ``about``."""
+    try:
+        return _mapped(file) if json.loads(stated.read_text()) == about else None
+    except (FileNotFoundError, ValueError):  # of JSON, and of a file that is cut off
+        return None
+
+
+def _mapped(file: Path) -> NDArray[np.float32]:
+    """To be read only; torch takes no arrays that cannot be written. Raises ValueError where the file is cut off."""
+    np.load(file, mmap_mode="r")  # "r+" would fill the rest with zeros
+    return np.load(file, mmap_mode="r+")
 
 
 def _write(

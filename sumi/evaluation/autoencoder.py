@@ -1,8 +1,10 @@
 """How well an autoencoder gives pictures back, and what its latents are like."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 from torch import Tensor
 
 from sumi.data.dataset import Dataset, evenly_spaced, everything
@@ -17,6 +19,7 @@ from sumi.models.autoencoder import AutoencoderModel
 
 MOST = 2000
 FEWEST = 10
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,11 @@ class AutoencoderEvaluation:
 
     ``psnr``: 10 log₁₀ of (range² / squared error), in dB, a mean over images. ``perceptual``: the distance to the
     reconstruction in what ``features`` see. ``frechet`` and ``real``: Fréchet distance in them to the training images,
-    of the reconstructions and of the held-out images themselves. ``codes_used``: share of the codes that occur; None:
-    latents are real numbers. ``latent_mean``, ``latent_std``: of each channel. ``fine``: share of the power of the
-    latents above a quarter of a cycle a latent; ``fine_pixels``: the same of the pixels. ``compression``: numbers of a
-    picture for one of its latents.
+    of the reconstructions and of the held-out images themselves. ``codes_used``: share of the codes that occur in any
+    image, also of those that were trained on, as a few images lack rare codes; None: latents are real numbers.
+    ``latent_mean``, ``latent_std``: of each channel. ``fine``: share of the power of the latents above a quarter of a
+    cycle a latent; ``fine_pixels``: the same of the pixels. ``compression``: numbers of a picture for one of its
+    latents.
     """
 
     images: int
@@ -62,14 +66,14 @@ def evaluate_reconstruction(
     images = evenly_spaced(held_out, MOST)
     latents = model.encode(images)
     made = images.new_empty(images.shape)
-    for start in range(0, len(images), 64):
-        made[start : start + 64] = model.decode(latents[start : start + 64])
+    total = len(images) + (len(train) + len(held_out) if model.autoencoder.regularizer.count else 0)
+    for start in range(0, len(images), BATCH):
+        made[start : start + BATCH] = model.decode(latents[start : start + BATCH])
         if progress is not None:
-            progress(min(start + 64, len(images)), len(images))
+            progress(min(start + BATCH, len(images)), total)
+    counted = None if progress is None else partial(_onward, progress, len(images), total)
     decibels = psnr(made, images)
     real = network.features(everything(train))
-    regularizer = model.autoencoder.regularizer
-    used = regularizer.codes(latents.to(model.device))
     found = AutoencoderEvaluation(
         images=len(images),
         features=network.sha256,
@@ -77,8 +81,8 @@ def evaluate_reconstruction(
         perceptual=positive_mean(perceptual_distance(network, made, images)),
         frechet=frechet_distance(network.features(made), real),
         real=frechet_distance(network.features(images), real),
-        codes=regularizer.count,
-        codes_used=None if used is None else len(used.unique()) / regularizer.count,
+        codes=model.autoencoder.regularizer.count,
+        codes_used=codes_used(model, (train, held_out), counted),
         latent_mean=tuple(latents.mean((0, 2, 3)).tolist()),
         latent_std=tuple(latents.std((0, 2, 3)).tolist()),
         fine=_fine_share(latents),
@@ -86,6 +90,33 @@ def evaluate_reconstruction(
         compression=images[0].numel() / latents[0].numel(),
     )
     return found, images, made, decibels
+
+
+def codes_used(
+    model: AutoencoderModel, sets: Sequence[Dataset], progress: Callable[[int], None] | None = None
+) -> float | None:
+    """The share of the codes that occur in any image of ``sets``; None: latents are real numbers.
+
+    ``progress`` gets the number of images so far.
+    """
+    regularizer = model.autoencoder.regularizer
+    if not regularizer.count:
+        return None
+    found, done = set[int](), 0
+    for images in sets:
+        for start in range(0, len(images), BATCH):
+            latents = model.encode(images.batch(np.arange(start, min(start + BATCH, len(images)))))
+            codes = regularizer.codes(latents.to(model.device))
+            assert codes is not None
+            found.update(codes.unique().tolist())
+            done += len(latents)
+            if progress is not None:
+                progress(done)
+    return len(found) / regularizer.count
+
+
+def _onward(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    progress(before + done, total)
 
 
 def _fine_share(x: Tensor) -> float:

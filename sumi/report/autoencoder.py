@@ -82,7 +82,7 @@ def _verdict(found: AutoencoderEvaluation) -> Verdict:
         ),
     ]
     if found.codes_used is not None:
-        points.append(("Codes", f"{percent(found.codes_used)} of {found.codes:,} occur in the held-out images."))
+        points.append(("Codes", f"{percent(found.codes_used)} of {found.codes:,} occur in the images."))
     return Verdict(headline, points)
 
 

@@ -1,5 +1,6 @@
 """What keeps latents in bounds: the divergence is torch's, rounding and codebook give the nearest, and codes revive."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -44,6 +45,26 @@ def test_rounding_gives_all_levels_and_no_others(levels: tuple[int, ...]) -> Non
     )
     distinct = len(z.detach().movedim(1, -1).flatten(0, 2).unique(dim=0))
     assert len(codes.unique()) == distinct  # one number a combination
+
+
+@pytest.mark.parametrize("levels", [(8, 5, 5, 5), (2, 3, 4, 7)])
+def test_rounding_is_that_of_the_paper(levels: tuple[int, ...]) -> None:
+    """The listing of Mentzer et al. 2024 (appendix A.1), with NumPy: bound, round, and the number of a code."""
+    h = 3 * randn(50, len(levels), 6, 6).double()
+    z = h.movedim(1, -1).numpy()
+    count, eps = np.array(levels), 1e-3
+    half_l = (count - 1) * (1 - eps) / 2
+    offset = np.where(count % 2 == 1, 0.0, 0.5)
+    shift = np.tan(offset / half_l)
+    quantized = np.round(np.tanh(z + shift) * half_l - offset)
+    half_width = count // 2
+    basis = np.concatenate([[1], np.cumprod(count[:-1])])
+    regularizer = FSQ(levels).build()
+    found = regularizer.posterior(h.float())[0]
+    np.testing.assert_allclose(found.movedim(1, -1).numpy() * half_width, quantized, rtol=0, atol=1e-6)
+    assert np.array_equal(regularizer.codes(found).numpy(), ((quantized + half_width) * basis).sum(-1))
+    assert not regularizer.posterior(torch.zeros(1, len(levels), 1, 1))[0].any()
+    assert len(regularizer.codes(found).unique()) <= regularizer.count
 
 
 def test_the_gradient_passes_rounding() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 import sumi
 from sumi.cli.main import main
 from sumi.errors import InputError
-from sumi.evaluation.autoencoder import _fine_share
+from sumi.evaluation.autoencoder import _fine_share, codes_used
 from sumi.metrics.features import learned
 from sumi.metrics.features.efficientnet import is_installed
 from sumi.metrics.psnr import psnr
@@ -132,6 +132,25 @@ def test_pictures_of_any_size_are_continued_by_their_edge(model: AutoencoderMode
     assert torch.equal(model.reconstruct(x), model.reconstruct(whole)[:, :, :9, :15])
 
 
+def test_large_pictures_are_encoded_and_decoded_in_tiles(
+    model: AutoencoderModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Group norms see a tile alone: the result is near that at once, and not the same."""
+    x = model.load_images().batch(np.arange(12)).view(1, 3, 4, 8, 8).permute(0, 1, 3, 2, 4).reshape(1, 1, 24, 32)
+    at_once, latents = model.reconstruct(x), model.encode(x)
+    seen: list[tuple[int, ...]] = []
+    hook = model.autoencoder.encoder.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[2:])))
+    monkeypatch.setattr("sumi.models.autoencoder.TILE", 16)
+    in_tiles = model.reconstruct(x)
+    hook.remove()
+    assert set(seen) == {(16, 16)}
+    assert len(seen) == 6
+    assert in_tiles.shape == x.shape
+    assert (in_tiles - at_once).square().mean() < 0.25 * (x - at_once).square().mean()
+    assert model.encode(x).shape == latents.shape
+    assert model.decode(latents).shape == x.shape
+
+
 @pytest.mark.parametrize(
     ("use", "message"),
     [
@@ -181,8 +200,13 @@ def test_used_codes_are_counted(tmp_path: Path) -> None:
     measured = model.evaluate(progress=False)
     figures = json.loads((model.folder / "report" / "autoencoder.json").read_text())
     assert figures["codes"] == 16
-    assert 1 / 16 <= figures["codes_used"] <= 1
-    assert "of 16 occur in the held-out images" in str(measured)
+    regularizer, digits = model.autoencoder.regularizer, model.load_images()
+    codes = regularizer.codes(model.encode(digits.batch(np.arange(len(digits)))))
+    assert codes is not None
+    assert figures["codes_used"] == len(codes.unique()) / 16  # of any image
+    parts = digits.split(model.config.data.held_out)
+    assert codes_used(model, parts[1:]) <= codes_used(model, parts) == figures["codes_used"]
+    assert "of 16 occur in the images" in str(measured)
 
 
 def test_an_option_it_does_not_have_is_refused(model: AutoencoderModel) -> None:

@@ -150,6 +150,12 @@ def test_latents_are_written_once_and_standardised_over_the_whole_set(tmp_path: 
         encoded(digits, posterior, file, given["made_of"], mirrored=given["mirrored"])
         assert calls, changed
         calls.clear()
+    for name in ("training.npy", "training.json"):
+        damaged = file.parent / name
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+        again = encoded(digits, posterior, file, {"autoencoder": "a"}, mirrored=False)
+        assert (sum(calls), bool(np.isfinite(again.moments).all())) == (len(digits), True)
+        calls.clear()
     for part in (range(100), range(100, 200)):
         encoded(digits.subset(part), posterior, file, {"autoencoder": "a"}, mirrored=False)
         assert sum(calls) == 100  # as many images, but others
