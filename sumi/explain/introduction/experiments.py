@@ -9,10 +9,11 @@ from sumi.boundary.progress import Count
 from sumi.explain.introduction.claim import Chapter, Claim, Finding
 from sumi.explain.introduction.learning import BOUND, SCORES
 from sumi.explain.introduction.noising import NOISING
+from sumi.explain.introduction.others import OTHERS
 from sumi.explain.introduction.reverse import REVERSE, SAMPLING
 from sumi.explain.introduction.systems import GUIDANCE, SYSTEMS
 
-CHAPTERS: Final[tuple[Chapter, ...]] = (NOISING, REVERSE, BOUND, SAMPLING, SCORES, GUIDANCE, SYSTEMS)
+CHAPTERS: Final[tuple[Chapter, ...]] = (NOISING, REVERSE, BOUND, SAMPLING, SCORES, GUIDANCE, SYSTEMS, OTHERS)
 
 
 def run_experiments(pictures: Tensor, *, count: Count | None = None) -> Iterator[tuple[Chapter, Claim, Finding]]:
