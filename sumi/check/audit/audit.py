@@ -27,7 +27,7 @@ from sumi.models.diffusion.model import DiffusionModel
 ITEMS: Final = 64
 FEWEST: Final = 16
 REMEDIES: Final = {
-    "prediction type": "set parameterization to what it predicts",
+    "prediction type": "set parameterization={}; `sumi mend` does",
     "off-by-one timesteps": "give the network that index",
     "time unit": "give the network its time so",
     "time direction": "give the network its time so",
@@ -187,7 +187,7 @@ def _of_change(change: Change, probe: Probe, stated: str) -> Finding:
         f"{percent(change.error)}; at σ/α = {ratio:.2g} from {percent(before)} of the data's variance to "
         f"{percent(after)}",
         taken.fault,
-        REMEDIES[taken.fault],
+        REMEDIES[taken.fault].format(getattr(taken.reading.parameterization, "name", "that")),
         facts,
     )
 
