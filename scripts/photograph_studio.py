@@ -94,7 +94,7 @@ def look(browser: Browser, out: Path, *, everything: bool) -> None:
     browser.run("document.querySelector('.thumb')?.click()")
     browser.write(".noising input[type=range]", "0.62")
     browser.until("document.querySelector('.look').dataset.noised === '0.62'")
-    browser.until("document.querySelector('[data-drawn]')")
+    browser.until("document.querySelector('[data-plotted]')")
     browser.write(".parameters .field:last-child input", "330")
     browser.until("document.querySelector('.editor .command').textContent.includes('schedule.')")
     if not everything:

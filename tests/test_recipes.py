@@ -374,7 +374,7 @@ def test_it_trains_resumes_bit_for_bit_and_samples(name: str, source: str, setti
     assert bool(np.isfinite(losses).all())
 
 
-def test_what_is_learned_beside_the_network_moves(tmp_path: Path) -> None:
+def test_what_is_learned_with_the_network_moves(tmp_path: Path) -> None:
     """VDM's ends and interior, and the chain's β, are in the checkpoints and not where they began."""
     for name, source in (("vdm", "digits"), ("nonequilibrium", "digits")):
         run = tmp_path / name

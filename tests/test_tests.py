@@ -1,7 +1,11 @@
 """The order of the tests themselves."""
 
 import ast
+import io
+import tokenize
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).parent
 
@@ -26,3 +30,17 @@ def test_no_test_file_imports_another() -> None:
     of_tests = {module for module, p in modules.items() if p.name.startswith("test_")}
     assert len(of_tests) > 100
     assert {module: found for module, p in modules.items() if (found := imported(p) & of_tests)} == {}
+
+
+WORDS = {"told", "said", "steered", "kinds", "drawn", "beside"}
+
+
+@pytest.mark.parametrize("folder", ["sumi", "tests", "benchmarks", "scripts"])
+def test_names_are_of_the_fields_own_words(folder: str) -> None:
+    """None of the words that this project once had for a condition, an error, guidance, types, noise and settings."""
+    private = set[str]()
+    for path in (TESTS.parent / folder).rglob("*.py"):
+        tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+        names = (token.string for token in tokens if token.type == tokenize.NAME)
+        private |= {name for name in names if WORDS & set(name.split("_"))}
+    assert private == set()

@@ -126,7 +126,7 @@ class TextConditioner(Conditioner):
         most = max(len(keywords) for _, keywords in texts)
         numbers = batch.uniforms(Purpose.CAPTION, 1 + most, draw).tolist()
         left_out = batch.uniforms(Purpose.CONDITION_DROPOUT, 1, draw)[:, 0] < self.dropout
-        chosen = [drawn_caption(text, row) for text, row in zip(texts, numbers, strict=True)]
+        chosen = [sampled_caption(text, row) for text, row in zip(texts, numbers, strict=True)]
         words = ["" if out else text for text, out in zip(chosen, left_out.tolist(), strict=True)]
         return Condition(text=self.encoder.tokens(words)[:, None])
 
@@ -179,7 +179,7 @@ def captions_of(data: Dataset) -> list[str]:
     return [captions[0] if captions else ", ".join(keywords) for captions, keywords in texts_of(data)]
 
 
-def drawn_caption(texts: Texts, numbers: Sequence[float]) -> str:
+def sampled_caption(texts: Texts, numbers: Sequence[float]) -> str:
     """One of the captions, or all keywords in some order, each equally often; the empty text where there are none.
 
     ``numbers`` in [0, 1): the first chooses, the others order the keywords.

@@ -115,16 +115,16 @@ class MoleculeSpec:
     def picture(self, x: Tensor, title: str, captions: Sequence[str] | None = None) -> bytes:
         """Up to `sumi.figures.molecules.MOST` of them."""
         del captions
-        return picture(self._drawn(x), title=title)
+        return picture(self._molecules(x), title=title)
 
     def strip(self, t: Sequence[float], x: Tensor) -> bytes:
         """States (K, N, …) of the first molecule."""
         chosen = np.linspace(0, len(x) - 1, min(10, len(x))).round().astype(int).tolist()
-        return picture(self._drawn(x[chosen, 0]), [f"t = {t[k]:.2f}" for k in chosen], columns=5)
+        return picture(self._molecules(x[chosen, 0]), [f"t = {t[k]:.2f}" for k in chosen], columns=5)
 
     def animation(self, t: Sequence[float], x: Tensor) -> bytes:
         """States (K, N, …) of the first molecule."""
-        return animation(self._drawn(x[:, 0]), [f"t = {time:.2f}" for time in t])
+        return animation(self._molecules(x[:, 0]), [f"t = {time:.2f}" for time in t])
 
     def write(self, folder: Path, make: Callable[[range], Tensor], indices: range, how: Writing) -> str:
         """molecules.xyz, all of them in ångström, and picture.png. See `DataSpec.write`."""
@@ -151,7 +151,7 @@ class MoleculeSpec:
         """As they are."""
         return config
 
-    def _drawn(self, x: Tensor) -> list[tuple[tuple[str, ...], NDArray[np.float64]]]:
+    def _molecules(self, x: Tensor) -> list[tuple[tuple[str, ...], NDArray[np.float64]]]:
         return [(m.elements, m.places) for m in self.molecules(x)]
 
 

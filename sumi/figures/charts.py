@@ -205,8 +205,8 @@ def trade_off(
         for name, axis in ((x, one.xaxis), (y, one.yaxis)):
             if name != "frechet":
                 axis.set_major_formatter("{x:.0%}")
-    handles, kinds = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, kinds, loc="outside upper center", ncols=4, frameon=False, labelcolor=INK, fontsize=10.5)
+    handles, texts = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside upper center", ncols=4, frameon=False, labelcolor=INK, fontsize=10.5)
     figure.draw_without_rendering()  # where the points are on the page
     for one, points in labels.items():
         _label(one, points)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sumi.boundary.arguments import shown, torch_defaults
 from sumi.boundary.group import group
-from sumi.conditioning.text import drawn_caption, texts_of
+from sumi.conditioning.text import sampled_caption, texts_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
@@ -108,7 +108,7 @@ class ClipObjective(Objective[Clip]):
     def forward(self, batch: Batch) -> Tensor:
         own = [self.captions[item] for item in batch.items.tolist()]
         numbers = batch.uniforms(Purpose.CAPTION, 1 + max(len(keywords) for _, keywords in own)).tolist()
-        texts = [drawn_caption(each, row) for each, row in zip(own, numbers, strict=True)]
+        texts = [sampled_caption(each, row) for each, row in zip(own, numbers, strict=True)]
         pictures = self.model.pictures(batch.x.to(self.device))
         vectors = self.model.texts(self.model.text.tokens(texts).to(self.device))
         logits = self.model.logits(gathered(pictures) @ gathered(vectors).T)

@@ -122,7 +122,7 @@ class SongUNet(nn.Module):
 
     def _encoded(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor]]:
         h, aside, held = x, x, list[Tensor]()
-        for kind, layer in _kinds(self.enc):
+        for kind, layer in _types(self.enc):
             match kind:
                 case "aux_skip":
                     aside = resampled(aside, self.taps, "down")
@@ -139,7 +139,7 @@ class SongUNet(nn.Module):
 
     def _decoded(self, h: Tensor, held: list[Tensor], embedding: Tensor) -> Tensor:
         output, normed = None, h
-        for kind, layer in _kinds(self.dec):
+        for kind, layer in _types(self.dec):
             match kind:
                 case "aux_norm":
                     normed = layer(h)
@@ -154,7 +154,7 @@ class SongUNet(nn.Module):
         return output
 
 
-def _kinds(layers: nn.ModuleDict) -> Iterator[tuple[str, nn.Module]]:
+def _types(layers: nn.ModuleDict) -> Iterator[tuple[str, nn.Module]]:
     """What each layer is, of its name SIDExSIDE_KIND."""
     return ((name.partition("_")[2], layer) for name, layer in layers.items())
 

@@ -81,7 +81,7 @@ class Drawing:
         if (self.schedule.steps or 0) > MOST_STEPS:
             raise InputError(f"schedule.steps: {self.schedule.steps} are too many to draw; give {MOST_STEPS} or fewer")
 
-    def drawn(self, file: Path | None) -> dict[str, Any]:
+    def shown(self, file: Path | None) -> dict[str, Any]:
         """`curves` of it, and ``row``: a PNG in base64 of the picture in ``file`` at `SHOWN` times, side by side."""
         schedule = self.schedule.build()
         return curves(schedule) | {"row": base64.b64encode(_row(schedule, self.schedule.steps, file)).decode()}

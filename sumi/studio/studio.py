@@ -90,7 +90,7 @@ class Studio:
 
     def draw(self, drawing: "Drawing") -> dict[str, Any]:
         """A schedule's curves, and a picture in its noise. Raises InputError."""
-        return drawing.drawn(None if drawing.picture is None else self.folder.picture(drawing.picture))
+        return drawing.shown(None if drawing.picture is None else self.folder.picture(drawing.picture))
 
     def compared(self, key: str) -> dict[str, Any]:
         """The newest comparison of solvers of a run, of the studio or of `sumi compare`. Raises InputError."""

@@ -89,7 +89,7 @@ def test_a_run_is_trained_once_and_says_its_cpu_seconds(tmp_path: Path, monkeypa
     assert seconds >= 0
 
 
-def test_what_lacks_most_kinds_has_collapsed_and_what_is_noisy_has_not() -> None:
+def test_what_lacks_most_classes_has_collapsed_and_what_is_noisy_has_not() -> None:
     """Ten far clusters: all of them, six of them, four; and all of them with twice the deviation."""
     generator = torch.Generator().manual_seed(0)
 
@@ -105,7 +105,7 @@ def test_what_lacks_most_kinds_has_collapsed_and_what_is_noisy_has_not() -> None
         assert Line(half, inf).collapsed(Outcome(frechet=0.0, recall=recall)) is expected
 
 
-def test_the_lines_are_half_the_recall_of_training_images_and_the_distance_of_pixels_drawn_apart(monkeypatch) -> None:
+def test_the_lines_are_half_the_recall_of_training_images_and_the_distance_of_independent_pixels(monkeypatch) -> None:
     """Features are the pixels here; half of the held-out images are a kind that is not among the training images."""
     generator = torch.Generator().manual_seed(0)
     training = torch.randn(600, 1, 1, 3, generator=generator, dtype=torch.float64)

@@ -247,7 +247,7 @@ def test_in_the_digits_nothing_is_found(found: Audit, tmp_path: Path) -> None:
     assert json.loads(file.read_text())["findings"][0]["facts"]["items"] == 16
 
 
-def test_the_best_solver_and_grid_are_as_near_to_the_exact_trajectories_as_is_said(found: Audit, digits) -> None:
+def test_the_best_solver_and_grid_are_as_near_to_the_exact_trajectories_as_reported(found: Audit, digits) -> None:
     says, best = found.findings[-1].says, found.findings[-1].facts
     assert list(best) == ["5", "10", "20"]
     assert best["5"]["distance"] > 2 * best["10"]["distance"] > 4 * best["20"]["distance"]

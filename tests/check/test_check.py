@@ -23,7 +23,7 @@ def test_all_laws_hold(laws) -> None:
     assert [law.statement for law in laws if not law.holds] == []
 
 
-def test_diffusers_is_shown_beside_where_it_has_the_law(laws) -> None:
+def test_diffusers_is_shown_too_where_it_has_the_law(laws) -> None:
     """Its DDIM with linspace spacing moves the mean of N(0.5, 0.3²) to about 0.477, PNDM more; ours not at all."""
     ddim, pndm = (law for law in laws if law.peer is not None and "7 steps keeps" in law.statement)
     assert ddim.peer == pytest.approx(0.0233, abs=2e-3)

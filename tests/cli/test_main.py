@@ -464,7 +464,7 @@ def test_a_configuration_that_is_not_the_weights_own_is_refused(trained: Path, t
     assert "trained with another schedule, parameterization" in capsys.readouterr().err
 
 
-def test_what_is_not_said_again_on_resume_stays(trained: Path, tmp_path: Path, capsys) -> None:
+def test_what_is_not_given_again_on_resume_stays(trained: Path, tmp_path: Path, capsys) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
     assert main(["train", "ddpm", "--out", str(copy), "--resume", "--no-report"]) == 0  # no data, no steps, no settings

@@ -44,7 +44,7 @@ def test_the_studio_opens_serves_and_closes(tmp_path: Path, end: signal.Signals)
     assert studio.stderr.read() == ""
 
 
-def test_what_is_not_there_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_there_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for arguments in (["nowhere"], ["--data", "nowhere"], ["--port", "70000"]):
         assert main(["studio", *arguments, "--no-browser", "--out", str(tmp_path)]) == 2
     printed = capfd.readouterr().err

@@ -81,7 +81,7 @@ def test_a_run_of_vectors_says_what_it_makes(trained: Path, on_rows: Path, rows:
     assert "network = mlp" in printed
 
 
-def test_samples_are_in_the_users_units_beside_a_picture(on_rows: Path, tmp_path: Path, capsys) -> None:
+def test_samples_are_in_the_users_units_with_a_picture(on_rows: Path, tmp_path: Path, capsys) -> None:
     assert main(["sample", str(on_rows), "-n", "40", "--seed", "3", "--start", "2", "--out", str(tmp_path / "o")]) == 0
     assert "vectors.npy" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["picture.png", "vectors.npy"]

@@ -137,7 +137,7 @@ def test_a_stroke_is_all_that_is_near_its_segment() -> None:
 @pytest.mark.parametrize(
     "config", [MaskedConditioning(0.3), SmallConditioning(2, 0.6, 0.3), GreyConditioning(0.3)], ids=lambda c: c.name
 )
-def test_what_is_said_depends_on_seed_step_and_position_alone(config) -> None:
+def test_what_is_given_depends_on_seed_step_and_position_alone(config) -> None:
     """The same alone as in the batch; another at another step; left out where the first number is below dropout."""
     x_0 = images()
     training = conditioner_of(config, x_0)
@@ -180,7 +180,7 @@ def test_a_small_image_has_the_means_of_squares_and_a_grey_one_the_luma() -> Non
     assert list(parts) == ["small"]
 
 
-def test_a_small_image_is_noised_by_what_the_network_is_told() -> None:
+def test_a_small_image_has_the_noise_that_the_network_is_given() -> None:
     """Half of all not at all, the others evenly up to the most; the variance is that of the formula."""
     n, x_0 = 20_000, torch.full((20_000, 1, 2, 2), 0.8)
     config = SmallConditioning(2, noise=0.6, dropout=0.0)
@@ -302,7 +302,7 @@ def test_values_are_heard_each_for_itself_and_nan_says_nothing() -> None:
     assert float((heard(mean) - denoiser(x, 0.5).clean).abs().max()) > 1e-3  # to be average is something said
 
 
-def test_values_are_told_in_deviations_of_the_training_data() -> None:
+def test_values_are_given_in_deviations_of_the_training_data() -> None:
     """The same to rounding whatever the unit: 100 + 20 v of data 100 + 20 z is heard as v of z; constants too."""
     torch.manual_seed(0)
     plain, scaled = ValuesConditioner("ab", 16), ValuesConditioner("ab", 16)
@@ -405,7 +405,7 @@ def test_training_tells_of_the_image_that_the_network_is_to_make(tmp_path: Path,
     assert 5 < len(mirrored) < 27
 
 
-def test_a_sample_is_told_its_own_condition_whatever_the_batch() -> None:
+def test_a_sample_gets_its_own_condition_whatever_the_batch() -> None:
     model = conditioned_model("inpaint")
     message = Condition(masked=masked(images(3), torch.rand(3, 8, 8, generator=generator()) < 0.5))
     whole = model.sample(3, condition=message)
@@ -453,7 +453,7 @@ def test_a_condition_that_does_not_fit_is_refused(recipe: str, condition: Condit
         ("colourise", (), "conditioning: grey needs colour images"),
     ],
 )
-def test_what_cannot_be_told_is_refused(recipe: str, settings, answer: str) -> None:
+def test_what_cannot_be_a_condition_is_refused(recipe: str, settings, answer: str) -> None:
     with pytest.raises(InputError, match=answer):
         build_denoiser(config_with(recipe, *settings), ImageSpec(1, 8, 8, 17, ()))
 

@@ -83,7 +83,7 @@ def labelled(request: pytest.FixtureRequest) -> tuple[NetworkDenoiser, tuple[int
 # --- the network is told
 
 
-def test_each_sample_is_told_its_own_label(labelled) -> None:
+def test_each_sample_gets_its_own_label(labelled) -> None:
     """As alone; another label, or none, gives another answer; by any level, and by `predict` as by the whole."""
     denoiser, shape = labelled
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
@@ -104,11 +104,11 @@ def test_saying_nothing_is_the_null_label(labelled) -> None:
     """It is the last of the table, and no class's row takes part in it."""
     denoiser, shape = labelled
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
-    said_nothing = denoiser(x, 0.5).clean
-    assert torch.equal(denoiser.bind(Condition(labels=torch.tensor([3, 3])))(x, 0.5).clean, said_nothing)
+    unlabelled = denoiser(x, 0.5).clean
+    assert torch.equal(denoiser.bind(Condition(labels=torch.tensor([3, 3])))(x, 0.5).clean, unlabelled)
     assert denoiser.conditioner.null(x)["labels"].tolist() == [3, 3]
     denoiser.conditioner["labels"].table.weight[:3] = 7.0
-    assert torch.equal(denoiser(x, 0.5).clean, said_nothing)
+    assert torch.equal(denoiser(x, 0.5).clean, unlabelled)
 
 
 def test_the_label_is_added_to_the_embedding_of_the_noise_level(labelled) -> None:

@@ -14,7 +14,7 @@ from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
-from sumi.conditioning.text import TextConditioner, TextConditioning, drawn_caption, texts_of
+from sumi.conditioning.text import TextConditioner, TextConditioning, sampled_caption, texts_of
 from sumi.conditioning.text_encoder import EncodedText, OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING, START
 from sumi.data.batch import batch_of
@@ -87,7 +87,7 @@ def batch(data: ImageDataset, n: int = 400, start: int = 0, step: int = 1):
     return batch_of(data, places % 4, places, step=step, seed=0)
 
 
-def test_every_text_of_an_image_is_drawn_equally_often(conditioner: TextConditioner, data: ImageDataset) -> None:
+def test_every_text_of_an_image_is_sampled_equally_often(conditioner: TextConditioner, data: ImageDataset) -> None:
     given = texts_in(conditioner, conditioner.of_data(batch(data, 4000), torch.zeros(0), 0))
     shares = {text: given.count(text) / 1000 for text in set(given)}
     assert shares.pop("") == pytest.approx(1.0, abs=0.1)  # a quarter of each of four
@@ -100,7 +100,7 @@ def test_every_text_of_an_image_is_drawn_equally_often(conditioner: TextConditio
     assert max(shares.values()) == pytest.approx(0.0625, abs=0.03)
 
 
-def test_what_is_drawn_depends_on_seed_step_and_position_alone(
+def test_what_is_sampled_depends_on_seed_step_and_position_alone(
     conditioner: TextConditioner, data: ImageDataset
 ) -> None:
     def chosen(*arguments: int) -> list[str]:
@@ -111,7 +111,7 @@ def test_what_is_drawn_depends_on_seed_step_and_position_alone(
 
 
 def test_an_image_without_texts_has_the_empty_one() -> None:
-    assert drawn_caption(((), ()), [0.7]) == ""
+    assert sampled_caption(((), ()), [0.7]) == ""
 
 
 def test_the_null_prompt_is_the_empty_text_of_training(conditioner: TextConditioner) -> None:
@@ -194,7 +194,7 @@ def test_data_without_captions_are_refused(data: ImageDataset) -> None:
         texts_of(replace(data, captions=None))
 
 
-def test_tokens_without_weights_count_fully_beside_others() -> None:
+def test_tokens_without_weights_count_fully_among_others() -> None:
     tokens = torch.zeros(2, 1, 3)
     weights = combined(
         [NetworkCondition(tokens=tokens), NetworkCondition(tokens=tokens, log_weights=-torch.ones(2, 1))]

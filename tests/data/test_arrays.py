@@ -245,7 +245,7 @@ def test_images_of_five_channels_are_trained_on_and_sampled(tmp_path: Path) -> N
     assert model.vary(samples[0], 0.5, n=2, steps=2).shape == (2, 5, 8, 8)
 
 
-def test_figures_show_the_channels_beside_each_other() -> None:
+def test_figures_show_the_channels_next_to_each_other() -> None:
     axes = canvas(1, 1).subplots()
     show_image(axes, torch.linspace(-1, 1, 5).view(5, 1, 1).expand(5, 8, 6))
     shown = axes.images[0].get_array()

@@ -122,7 +122,7 @@ def test_a_reduced_picture_has_its_most_frequent_colour_first() -> None:
     assert (np.diff(np.bincount(indices.ravel(), minlength=COLOURS)) <= 0).all()
 
 
-def test_the_set_is_drawn_again_from_its_seed(
+def test_the_set_is_made_again_from_its_seed(
     whole: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("dicebear", reason="draws with dicebear-core 10.7.0, dicebear-styles 10.6.0, resvg-py 0.5.0")

@@ -165,7 +165,7 @@ def test_other_modes_keep_their_colours(tmp_path: Path) -> None:
     assert (hwc(decode(saved(Image.fromarray(grey), tmp_path / "l.png"), 16, None)) == grey).all()
 
 
-def test_grey_is_told_by_the_pixels_and_made_by_luma(tmp_path: Path) -> None:
+def test_grey_is_recognised_by_the_pixels_and_made_by_luma(tmp_path: Path) -> None:
     grey = np.repeat(COLOURS[..., :1], 3, axis=2)
     path = saved(Image.fromarray(grey), tmp_path / "grey.png")
     assert decode(path, 16, None).pixels.shape == (1, 16, 16)
@@ -207,7 +207,7 @@ def test_a_reduced_jpeg_equals_the_whole_one_reduced(tmp_path: Path) -> None:
     assert np.abs(hwc(decode(jpeg, 32, None)) - hwc(decode(png, 32, None))).max() <= 4
 
 
-def test_a_small_image_is_enlarged_and_said_so(tmp_path: Path) -> None:
+def test_a_small_image_is_enlarged_with_a_note(tmp_path: Path) -> None:
     path = saved(Image.new("RGB", (3, 40), (9, 99, 199)), tmp_path / "a.png")
     decoded = decode(path, 16, None)
     assert (hwc(decoded) == [9, 99, 199]).all()

@@ -82,7 +82,7 @@ def test_a_file_of_somebody_else_is_seen_before_anything_is_made(tmp_path: Path,
     assert (made, written(tmp_path)) == ([], before)
 
 
-def test_other_files_and_other_indices_stay_beside_new_samples(tmp_path: Path) -> None:
+def test_other_files_and_other_indices_stay_when_samples_are_added(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     write_images(tmp_path, images(range(2)), start=20, about={"seed": 5})
     sample(tmp_path, [])

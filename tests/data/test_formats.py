@@ -129,7 +129,7 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("what", BESIDE)
-def test_what_stands_beside_the_pixels_is_not_needed(tmp_path: Path, what: str) -> None:
+def test_metadata_of_the_pixels_is_not_needed(tmp_path: Path, what: str) -> None:
     decoded = read(tmp_path, BESIDE[what])
     assert agrees(decoded, COLOURS, 0)
     assert decoded.rules == frozenset()

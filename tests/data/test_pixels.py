@@ -82,7 +82,7 @@ def test_levels_above_a_byte_survive_the_round_trip(levels: int) -> None:
         pixels.to_model(np.zeros(3, np.uint8))
 
 
-def test_channels_are_shown_beside_each_other() -> None:
+def test_channels_are_shown_next_to_each_other() -> None:
     images = torch.arange(2 * 5 * 2 * 3, dtype=torch.uint8).view(2, 5, 2, 3)
     shown = channels_apart(images)
     assert shown.shape == (2, 1, 4, 9)

@@ -88,7 +88,7 @@ def test_a_table_gives_strings_classes_and_numbers(tmp_path: Path, name: str) ->
             load(config)
 
 
-def test_whole_numbers_are_symbols_where_that_is_said(tmp_path: Path) -> None:
+def test_whole_numbers_are_symbols_where_that_is_set(tmp_path: Path) -> None:
     rows = np.array([[10, 3, 3], [3, 3, 10]])
     np.save(tmp_path / "a.npy", rows)
     config = DataConfig(str(tmp_path / "a.npy"), symbols=True)

@@ -187,7 +187,7 @@ def test_bits_are_saved_as_bits_and_points_as_they_are() -> None:
     assert VectorSpec(3, None).to_units(values) == pytest.approx(values.numpy())
 
 
-def test_the_same_rows_told_in_other_units_are_the_same_rows() -> None:
+def test_the_same_rows_in_other_units_are_the_same_rows() -> None:
     whole = replace(dataset(50), centre=(5.0, -2.0, 1.0), scale=3.0)
     other = whole.in_units((4.0, 0.0, 1.5), 2.0)
     x = np.array(whole.centre) + 3 * whole.values.astype(np.float64)

@@ -297,7 +297,7 @@ def test_the_level_before_the_first_step_is_the_data() -> None:
         assert before(learned, noise_level(learned, torch.tensor([0.1])), 10).alpha.tolist() == [1.0]
 
 
-def test_the_last_bits_are_drawn_or_the_more_probable_ones() -> None:
+def test_the_last_bits_are_sampled_or_the_more_probable_ones() -> None:
     even = Exact(states(1), np.array([0.65, 0.35]))
     noise = torch.from_numpy(stats.norm.ppf((np.arange(100) + 0.5) / 100))[:, None]
     for last, share in (("draw", 0.65), ("sign", 1.0)):

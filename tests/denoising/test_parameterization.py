@@ -101,7 +101,7 @@ def test_floats_for_the_batch_equal_tensors_for_each(parameterization) -> None:
     assert denoiser.network.requested[1].shape == (5,)
 
 
-def test_the_network_is_told_the_index_of_the_chain() -> None:
+def test_the_network_is_given_the_index_of_the_chain() -> None:
     x, _ = _example()
     denoiser = NetworkDenoiser(Fixed(x), SCHEDULES[0], PredictNoise(), trained_steps=1000)
     for index in (0, 499, 999):

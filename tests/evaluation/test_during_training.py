@@ -44,7 +44,7 @@ def checks_of(run: Path) -> list[dict]:
     return [line for line in lines if line.get("event") == "check"]
 
 
-def test_a_loss_that_rises_on_held_out_images_is_said_once(
+def test_a_loss_that_rises_on_held_out_images_is_reported_once(
     learned: DiffusionModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Falls, rises within chance, and rises beyond it from the fourth check on."""

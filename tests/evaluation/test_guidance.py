@@ -141,7 +141,7 @@ def test_the_accuracy_is_of_each_sample_for_its_own_class() -> None:
     assert none.real() == {}
 
 
-def test_the_report_has_it_beside_what_real_images_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_has_it_next_to_what_real_images_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = digits_model(tmp_path, "conditioning=labels")
     _, _, _, held_out = training_part(model)
     drawing(monkeypatch, held_out)
@@ -241,7 +241,7 @@ KINDS = {
 }
 
 
-def test_the_words_name_the_best_of_each_and_how_many_are_not_told_from_it() -> None:
+def test_the_words_name_the_best_of_each_and_how_many_do_not_differ_from_it() -> None:
     section, picture = guidance(KINDS, solver="adams", steps=50)
     words = section.text.replace("\N{NO-BREAK SPACE}", " ")
     assert words.startswith(

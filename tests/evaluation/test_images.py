@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.errors import InputError
-from sumi.evaluation import measures as beside_real
+from sumi.evaluation import measures as next_to_real
 from sumi.evaluation.images import Evaluation, copies_training_images, evaluate
 from sumi.metrics.features import learned as features
 from sumi.metrics.features.learned import train_classifier, train_rotations
@@ -176,7 +176,7 @@ def test_blurred_samples_lack_detail(digits: dict[str, Tensor], network: Feature
     assert section.text.startswith("The samples have as much fine detail as real images")
 
 
-def test_what_is_going_on_is_told_to_the_end(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
+def test_progress_is_reported_to_the_end(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
     """Each part of the work counts up to its own total: features of all images, and each way a copy may be moved."""
     condition: list[tuple[str, int, int]] = []
     samples, more = digits["perfect"][:200], [digits["perfect"][200:300], digits["perfect"][300:]]
@@ -219,7 +219,7 @@ def test_half_of_the_samples_are_copies(digits: dict[str, Tensor], network: Feat
 def test_a_search_for_moved_copies_that_takes_too_long_is_made_in_place(
     digits: dict[str, Tensor], network: FeatureNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside_real, "MOST_WORK", 9 * (100 + 397) * 1000 * 64)
+    monkeypatch.setattr(next_to_real, "MOST_WORK", 9 * (100 + 397) * 1000 * 64)
     source = digits["training"][100:200].roll(1, 3)
     reached, beyond = (
         evaluate(samples, digits["training"], digits["held out"], network).copies

@@ -106,7 +106,7 @@ def test_sets_are_compared_by_the_same_figures_without_corrections(
 
 
 @pytest.mark.slow
-def test_what_changes_is_told_and_nothing_else(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
+def test_what_changes_is_reported_and_nothing_else(digits: dict[str, Tensor], network: FeatureNetwork) -> None:
     """A fifth of the samples become copies; all become smoother; all are twelve that look alike; others of the kind."""
     new = digits["new"]
     copied = torch.cat([digits["training"][:24], new[24:]])

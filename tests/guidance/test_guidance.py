@@ -82,7 +82,7 @@ def test_the_parts_are_wrapped_in_their_order(folder: Path) -> None:
     assert free.scale == 2.0  # the configuration's
 
 
-def test_guidance_is_as_the_run_is_configured_unless_said_otherwise(folder: Path, tmp_path: Path) -> None:
+def test_guidance_is_as_the_run_is_configured_by_default(folder: Path, tmp_path: Path) -> None:
     """By the denoiser, which all commands take; its words; and the command line, which records what was done."""
     settings = ["sampling.guidance.interval=0.3,5", "sampling.guidance.rescale=0.7", "sampling.threshold=dynamic"]
     model, classifier = class_model(folder, *settings), new_classifier(folder).classifier

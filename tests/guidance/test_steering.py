@@ -87,14 +87,14 @@ def test_a_path_has_spent_the_product_of_its_potentials(potential: Potential, sp
     assert state.spent.tolist() == [spent] * 4
 
 
-def test_no_noise_is_drawn_twice() -> None:
+def test_no_noise_is_used_twice() -> None:
     """Where particles are resampled before the last step, and after it."""
-    drawn = set()
+    used = set()
     x, source = normal(9, 4)
 
     def noise(step: int, purpose: Purpose, draw: int = 0) -> Tensor:
-        assert (step, purpose, draw) not in drawn
-        drawn.add((step, purpose, draw))
+        assert (step, purpose, draw) not in used
+        used.add((step, purpose, draw))
         return source(step, purpose, draw)
 
     sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), linear, 4, threshold=2.0), TIMES[[0, 40, 60]], x, noise)
@@ -137,7 +137,7 @@ def test_the_more_particles_the_more_reward() -> None:
     assert found[2] > found[0] + 0.3, found
 
 
-def test_what_cannot_be_steered_is_refused() -> None:
+def test_what_no_reward_suits_is_refused() -> None:
     x, noise = normal(5, 6)
     for solver, answer in (("adams", "adams draws no noise"), ("dpmpp_2m_sde", "dpmpp_2m_sde remembers")):
         with pytest.raises(InputError, match=rf"^solver: {answer}"):

@@ -52,7 +52,7 @@ def test_a_larger_picture_of_independent_pixels_is_painted_as_a_small_one(method
     assert float(painted.std()) == pytest.approx(float(plain.std()), rel=0.05)
 
 
-def test_each_window_is_told_its_own_part_of_the_picture() -> None:
+def test_each_window_gets_its_own_part_of_the_picture() -> None:
     """A network that echoes what it is told gives the picture back wherever it is known, at any size."""
     image, mask = picture(), hole()
     made = echo("inpaint").inpaint(image, mask, 2)

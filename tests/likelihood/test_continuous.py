@@ -320,7 +320,7 @@ def test_few_evaluations_of_gaussian_data_say_nearly_what_all_do() -> None:
     assert spread[2] < spread[0]
 
 
-def test_the_parts_add_up_and_progress_is_told() -> None:
+def test_the_parts_add_up_and_progress_is_reported() -> None:
     condition: list[tuple[int, int]] = []
     found = estimate_bound(
         ExactGaussian(0.0, STD, STARTS["vp"][0]),

@@ -312,7 +312,7 @@ def test_the_denoising_loss_weighted_by_the_likelihood_is_the_bound_with_the_sma
     torch.testing.assert_close(gradients[0, 0], ratio * gradients[1, 0], rtol=1e-9, atol=0)
 
 
-def test_a_gradient_reaches_what_is_said_of_the_mean_and_of_the_variance() -> None:
+def test_a_gradient_reaches_the_predicted_mean_and_variance() -> None:
     """Finite differences, steps and decoder in one batch, the variance per element or for a whole sample."""
     schedule, index = SCHEDULES["linear"], torch.tensor([1, 500, 2, 1000])
     x_0 = float64(-1, 0.5, 1, 0)[:, None].repeat(1, 3)

@@ -78,7 +78,7 @@ def test_plain_distances_miss_moved_and_mirrored_copies(fashion: dict[str, Tenso
         assert area_under_roc(nearest(copies, x).distance, new) < 0.7
 
 
-def test_what_is_said_not_to_be_found_is_not(fashion: dict[str, Tensor], new: Ratios) -> None:
+def test_moved_and_faded_copies_are_not_found(fashion: dict[str, Tensor], new: Ratios) -> None:
     """Copies moved by two pixels, or in half the contrast: under 1 in 5 at 1 % of new images."""
     x = fashion["training"][:60]
     for copies in (moved(x, 2, 2), 0.5 * x - 0.5):

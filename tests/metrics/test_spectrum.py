@@ -93,7 +93,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spectrum(x) == whole
 
 
-def test_samples_that_lack_detail_are_told_by_how_much() -> None:
+def test_the_detail_that_samples_lack_is_measured() -> None:
     """A quarter of the power at and above ¼ cycle per pixel, exactly, on the same noise."""
     real = noise(50, 16, 16, 4)
     blurred = field(real, torch.where(lengths(16) >= 0.25, 0.5, 1.0).double())

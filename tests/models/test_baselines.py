@@ -121,7 +121,7 @@ def random_pixelcnn(shape: tuple[int, int, int], levels: int, **fields) -> Pixel
 
 
 @pytest.mark.parametrize(("shape", "levels"), [((1, 4, 5), 17), ((3, 3, 4), 256)])
-def test_a_value_is_told_by_those_before_it_and_by_all_of_them(shape: tuple[int, int, int], levels: int) -> None:
+def test_a_value_depends_on_those_before_it_and_on_all_of_them(shape: tuple[int, int, int], levels: int) -> None:
     """In the order row, column, channel the Jacobian of the parameters is strictly lower triangular, without a hole."""
     net = random_pixelcnn(shape, levels, blocks=4)
     channels, height, width = shape
@@ -149,7 +149,7 @@ def test_the_probabilities_of_all_images_add_up_to_1(shape: tuple[int, int, int]
     assert float(total.detach()) == pytest.approx(1.0, abs=1e-12)
 
 
-def test_images_are_drawn_as_often_as_they_are_probable() -> None:
+def test_images_are_sampled_as_often_as_they_are_probable() -> None:
     """4,000 draws among 16 images: chi-square with 15 degrees of freedom, below its 1 - 1e-4 quantile, 44.3."""
     net, images = random_pixelcnn((1, 2, 2), 2), images_of((1, 2, 2), 2)
     with torch.no_grad():

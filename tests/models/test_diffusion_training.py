@@ -240,7 +240,7 @@ def test_which_loss_is_divided_and_over_what_times_are_spread(settings, loss, di
     assert (objective.loss, objective.divide, objective.stratify) == (loss, divide, stratify)
 
 
-def test_what_stands_beside_the_network_is_trained_and_kept(tmp_path: Path) -> None:
+def test_parameters_next_to_the_network_are_trained_and_kept(tmp_path: Path) -> None:
     """u moves and is averaged; the history counts every loss and is copied, into a saved model too."""
     train(config_of("uncertainty"), out=tmp_path / "uncertainty")
     checkpoint = load_checkpoint(tmp_path / "uncertainty/checkpoints/00000016")
@@ -260,7 +260,7 @@ def test_what_stands_beside_the_network_is_trained_and_kept(tmp_path: Path) -> N
     assert isinstance(model.network_denoiser.auxiliary["times"], ImportanceSampler)
 
 
-def test_beside_the_network_are_a_learned_schedule_and_the_companions(tmp_path: Path) -> None:
+def test_the_companions_of_the_network_and_a_learned_schedule_are_trained(tmp_path: Path) -> None:
     """Each is clipped for itself and none decays; of the default recipe there is the network alone."""
 
     def parts(config) -> list[tuple[set[str], float]]:

@@ -103,7 +103,7 @@ def test_corrections_find_the_samplers_exact_inverse(solver: str, name: str, off
     assert float((corrected - x).abs().max()) < 1e-14
 
 
-def test_corrections_that_run_away_are_told() -> None:
+def test_corrections_that_run_away_are_reported() -> None:
     class Steep:
         """x̂_0 that changes much faster than x_t."""
 
@@ -154,7 +154,7 @@ def test_a_chain_is_begun_on_its_grid() -> None:
     assert at_strength(schedule, 1e-6, 0.4, 100).t == 0.01
 
 
-def test_the_rest_of_the_times_begins_where_it_is_told() -> None:
+def test_the_rest_of_the_times_begins_where_it_is_asked_to() -> None:
     assert rest_of(uniform(4), 0.6).tolist() == [0.6, 0.5, 0.25, 0.0]
     assert rest_of(uniform(4), 0.5).tolist() == [0.5, 0.25, 0.0]
     assert rest_of(uniform(4), 0.0).tolist() == [0.0, 0.0]

@@ -111,7 +111,7 @@ def test_data_without_own_splits_are_divided_by_their_keys() -> None:
     assert recipes.build("judge", DataConfig(source="characters")).data.own_splits is False
 
 
-def test_what_it_cannot_read_is_said_in_one_line(model: JudgeModel, tmp_path: Path) -> None:
+def test_what_it_cannot_read_is_named_in_one_line(model: JudgeModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data.source: has no attributes of its images to read"):
         train("judge", data="digits", out=tmp_path / "a", steps=1)
     with pytest.raises(InputError, match=r"^data.source: holds no images, and attributes are of images"):

@@ -62,7 +62,7 @@ def test_rewards_are_log_probabilities_of_the_target(model: DiffusionModel, tmp_
         reward_of(model, model, "dog")
 
 
-def test_steered_samples_have_more_reward_and_one_particle_is_the_solver(model: DiffusionModel) -> None:
+def test_samples_by_particles_have_more_reward_and_one_particle_is_the_solver(model: DiffusionModel) -> None:
     """Of any batches alike; the solver is ddpm where none is named."""
     given = {"seed": 3, "steps": 6}
     plain = model.sample(24, solver="ddpm", **given)

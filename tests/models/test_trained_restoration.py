@@ -64,7 +64,7 @@ def image(channels: int = 3, side: int = 8) -> Tensor:
         (LabelConditioning(), Mask(MASK), 0.0, False),
     ],
 )
-def test_a_network_is_told_only_what_it_was_trained_for(config, operator, std: float, fits: bool) -> None:
+def test_a_network_is_given_only_what_it_was_trained_for(config, operator, std: float, fits: bool) -> None:
     assert trained_for((config,), operator, std) == fits
     if not fits:
         y = operator(image()[None])
@@ -72,7 +72,7 @@ def test_a_network_is_told_only_what_it_was_trained_for(config, operator, std: f
             condition_of((config,), Measurement(operator, y, std))
 
 
-def test_a_measurement_is_said_as_in_training() -> None:
+def test_a_measurement_is_encoded_as_in_training() -> None:
     x_0 = image()[None]
     mask = Mask(MASK)
     message = condition_of((MaskedConditioning(),), Measurement(mask, x_0))
@@ -117,7 +117,7 @@ def test_a_larger_picture_is_the_networks_brought_to_the_given_means() -> None:
     torch.testing.assert_close(made, wanted.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
 
 
-def test_of_several_pictures_each_candidate_is_told_its_own() -> None:
+def test_of_several_pictures_each_candidate_gets_its_own() -> None:
     model, operator = echo("upscale"), box(8, 8, 2)
     given = torch.stack([0.5 * image(3, 4), -0.3 * image(3, 4)])
     together = candidates(model, Measurement(operator, given), 2)
@@ -130,7 +130,7 @@ def test_a_grey_picture_keeps_its_luma() -> None:
     torch.testing.assert_close(Grey()(made), given.expand(2, -1, -1, -1), rtol=0, atol=1e-5)
 
 
-def test_noise_is_told_and_the_means_are_not_kept() -> None:
+def test_noise_is_given_and_the_means_are_not_kept() -> None:
     """Where y is noisy, the answer is the network's alone."""
     model, given = echo("upscale", "conditioning.noise=0.5"), 0.5 * image(3, 4)
     operator = box(8, 8, 2)
@@ -142,7 +142,7 @@ def test_noise_is_told_and_the_means_are_not_kept() -> None:
     torch.testing.assert_close(made, wanted, rtol=0, atol=1e-5)
 
 
-def test_candidates_are_ancestral_samples_of_what_the_network_is_told(tmp_path: Path) -> None:
+def test_candidates_are_ancestral_samples_of_what_the_network_is_given(tmp_path: Path) -> None:
     """Where y is noisy nothing is projected, and they are `DiffusionModel.sample`'s; or by another solver."""
     model = load(saved(tmp_path / "up", "upscale", "conditioning.noise=0.5"), DiffusionModel)
     given, operator = 0.5 * image(3, 4), box(8, 8, 2)

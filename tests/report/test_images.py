@@ -44,7 +44,7 @@ def measured(
     return found.evaluation, found.verdict, re.sub(r"<style>.*?</style>|<[^>]*>", " ", page)
 
 
-def test_samples_half_of_which_are_copies_are_shown_beside_their_sources(
+def test_samples_half_of_which_are_copies_are_shown_with_their_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quarter in place, a quarter moved by one pixel; the others are real images that were not trained on."""
@@ -185,7 +185,7 @@ def test_a_network_from_a_file_is_the_space_that_is_measured_in(
     assert found.held_out_accuracy is not None
 
 
-def test_a_network_that_is_not_there_is_told_before_anything_is_sampled(
+def test_a_network_that_is_not_there_is_reported_before_anything_is_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DiffusionModel, "sample", None)

@@ -258,7 +258,7 @@ def spectrum_of(*powers: float) -> Spectrum:
     return Spectrum(tuple(k / 8 for k in range(len(powers))), rings, 100)
 
 
-def test_a_spectrum_is_drawn_from_ring_one_on_its_powers_in_decades() -> None:
+def test_a_spectrum_is_plotted_from_ring_one_on_its_powers_in_decades() -> None:
     """Points read from the SVG: 1, 0.1, 0.01 fall by equal steps; the mean brightness and a ring without power do not
     stand there."""
     for last, points in ((0.01, 3), (0.0, 2)):
@@ -325,7 +325,7 @@ def evaluated() -> Evaluation:
     )
 
 
-def test_the_table_of_figures_has_every_value_beside_its_real_one() -> None:
+def test_the_table_of_figures_has_every_value_next_to_its_real_one() -> None:
     evaluation = evaluated()
     table = measurements(evaluation)
     rows = {row[0]: tuple(row[1:]) for row in table.rows}
@@ -466,7 +466,7 @@ def test_the_first_sentence_names_what_is_beyond_chance_and_nothing_else() -> No
     assert verdict(replace(alike, copies=None)).headline == f"{near}."
 
 
-def test_how_near_is_said_by_closeness_where_the_distance_is_beyond_chance() -> None:
+def test_nearness_is_in_words_of_closeness_where_the_distance_is_beyond_chance() -> None:
     apart = replace(evaluated().distances, kernel=Estimate(0.2, 0.1, 0.3))
     for closeness, message in ((0.02, "very close to"), (0.1, "close to"), (0.3, "some way from"), (0.6, "far from")):
         words = verdict(replace(evaluated(), distances=apart, closeness=closeness)).headline
@@ -492,7 +492,7 @@ def test_names_of_classes_are_text_of_one_line_everywhere(tmp_path: Path) -> Non
     assert str(Verdict("a\nb", (("c", "d\x1b"),))) == "a\\nb\nc: d\\x1b"
 
 
-def test_what_the_verdict_rests_on_stands_beside_real_images() -> None:
+def test_what_the_verdict_rests_on_is_next_to_real_images() -> None:
     space = "\N{NO-BREAK SPACE}"
     points = dict(verdict(evaluated(), ["zero", "one", "two"]).points)
     assert list(points) == [

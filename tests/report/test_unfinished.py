@@ -20,7 +20,7 @@ def curve(fall: float, count: int = 90, seed: int = 0) -> list[float]:
     return (0.1 + np.exp(-30 * x) - 0.03 * fall * x + noise).tolist()
 
 
-def test_a_falling_loss_is_told_from_one_that_has_settled() -> None:
+def test_a_falling_loss_differs_from_one_that_has_settled() -> None:
     assert all(still_falls(curve(5, seed=seed)) for seed in range(20))
     assert sum(bool(still_falls(curve(0, seed=seed))) for seed in range(300)) <= 9  # one in a hundred: 3 ± 1.7
     assert still_falls(curve(-5)) is False

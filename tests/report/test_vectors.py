@@ -81,7 +81,7 @@ def fresh_ring(n: int) -> Tensor:
     return torch.from_numpy(ring_centres()[draw.integers(8, size=n)] + WIDTH * draw.normal(size=(n, 2))).float()
 
 
-def test_a_perfect_model_cannot_be_told_from_the_data(tmp_path: Path, draws) -> None:
+def test_a_perfect_model_is_indistinguishable_from_the_data(tmp_path: Path, draws) -> None:
     model = new_model(tmp_path, "ring-of-8")
     train, held_out = split(model)
     draws(fresh_ring)
@@ -99,7 +99,7 @@ def test_a_perfect_model_cannot_be_told_from_the_data(tmp_path: Path, draws) -> 
     assert json.loads((tmp_path / "report/evaluation.json").read_text()) == asdict(found)
 
 
-def test_other_samples_are_told_from_the_data_and_all_is_written(tmp_path: Path, draws) -> None:
+def test_other_samples_are_distinguished_from_the_data_and_all_is_written(tmp_path: Path, draws) -> None:
     """Five of the eight clouds."""
     model = new_model(tmp_path, "ring-of-8")
     draws(lambda n: (x := fresh_ring(2 * n))[x[:, 0] < 0.4][:n])

@@ -242,7 +242,7 @@ def test_the_product_of_independent_bits_is_exact(t: NoiseLevel, wrapper) -> Non
 
 @pytest.mark.parametrize("t", BIT_LEVELS, ids=lambda t: str(t.t))
 @pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
-def test_told_of_one_bit_all_bits_of_any_distribution_follow_exactly(probability: float, t: NoiseLevel) -> None:
+def test_given_one_bit_all_bits_of_any_distribution_follow_exactly(probability: float, t: NoiseLevel) -> None:
     p, x_t = random_distribution(4), torch.from_numpy(states(4))
     table = np.array([0.5, 0.5, probability, 0.5])
     with np.errstate(divide="ignore"):
@@ -253,7 +253,7 @@ def test_told_of_one_bit_all_bits_of_any_distribution_follow_exactly(probability
     torch.testing.assert_close(alone[:, 2], expected[:, 2], rtol=0, atol=1e-12)
 
 
-def test_told_of_several_bits_a_heartbeat_follows() -> None:
+def test_given_several_bits_a_heartbeat_follows() -> None:
     """The phases are affine in a bit of each; bits that say the same, as two a period apart, are no trouble."""
     bits = heartbeats()
     x_t = torch.from_numpy(np.random.default_rng(4).choice([1.0, -1.0], (50, 20)))
@@ -266,7 +266,7 @@ def test_told_of_several_bits_a_heartbeat_follows() -> None:
             torch.testing.assert_close(got, left(x_t, t).clean, rtol=0, atol=1e-6)
 
 
-def test_each_sample_can_be_told_something_else() -> None:
+def test_each_sample_can_be_given_something_else() -> None:
     denoiser, x_t = Exact(states(4), random_distribution(4)), torch.from_numpy(states(4)[[3, 9, 12]])
     tables = torch.tensor([[0.5, 0.9, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], [0.0, 0.5, 0.5, 0.2]]).double()
     t = torch.tensor([0.2, 0.5, 1.0])
@@ -278,7 +278,7 @@ def test_each_sample_can_be_told_something_else() -> None:
         torch.testing.assert_close(together[1], denoiser(x_t, t).clean[1], rtol=0, atol=1e-15)
 
 
-def test_what_is_told_for_certain_overrules_what_the_model_is_certain_of() -> None:
+def test_what_is_given_for_certain_overrules_what_the_model_is_certain_of() -> None:
     sure, x_t = torch.tensor([1.0, -1.0, 1.0, -1.0]), torch.ones(2, 4)
     model = FunctionDenoiser(lambda x_t, _: sure.expand_as(x_t), ERASING)
     for wrapper in (BitProduct, ConditionedBits):
@@ -286,15 +286,15 @@ def test_what_is_told_for_certain_overrules_what_the_model_is_certain_of() -> No
         assert clean.tolist() == [[-1.0, 1.0, 1.0, -1.0]] * 2
 
 
-def test_where_nothing_is_left_only_the_told_bits_change() -> None:
+def test_where_nothing_is_left_only_the_given_bits_change() -> None:
     denoiser, x_t = Exact(states(4), random_distribution(4)), torch.from_numpy(states(4))
     table = torch.tensor([0.5, 1.0, 0.5, 0.5]).double()
-    told_of, plain = ConditionedBits(denoiser, table)(x_t, 1.0).clean, denoiser(x_t, 1.0).clean
-    assert told_of[:, 1].tolist() == [1.0] * 16
-    assert torch.equal(told_of[:, [0, 2, 3]], plain[:, [0, 2, 3]])
+    conditioned, plain = ConditionedBits(denoiser, table)(x_t, 1.0).clean, denoiser(x_t, 1.0).clean
+    assert conditioned[:, 1].tolist() == [1.0] * 16
+    assert torch.equal(conditioned[:, [0, 2, 3]], plain[:, [0, 2, 3]])
 
 
-def test_what_is_sampled_told_of_one_bit_is_the_conditional_distribution() -> None:
+def test_what_is_sampled_given_one_bit_is_the_conditional_distribution() -> None:
     """Total variation over all 16 states falls at first order; the known bit is always as told."""
     p, table = random_distribution(4), np.array([0.5, 1.0, 0.5, 0.5])
     expected, errors = condition(p, table), []
@@ -306,7 +306,7 @@ def test_what_is_sampled_told_of_one_bit_is_the_conditional_distribution() -> No
     assert log(errors[0] / errors[1], 2) == pytest.approx(1, abs=0.05)
 
 
-def test_how_often_a_told_heartbeat_is_one() -> None:
+def test_how_often_a_given_heartbeat_is_one() -> None:
     """Exact denoiser, 50 steps, one bit known to be 1: 0.32 where the others see it through x_t alone, 1 where told.
 
     0.32 is little more than the 0.2 of a phase at random: by the time x_t shows one bit, the others have decided.

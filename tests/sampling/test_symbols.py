@@ -147,7 +147,7 @@ def test_guidance_multiplies_the_laws_of_a_position() -> None:
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 @pytest.mark.parametrize("name", SYMBOL_SOLVERS)
-def test_samples_are_drawn_from_these_laws_and_do_not_depend_on_their_batch(process: Categorical, name: str) -> None:
+def test_samples_follow_these_laws_and_do_not_depend_on_their_batch(process: Categorical, name: str) -> None:
     if SYMBOL_SOLVERS[name].absorbing and not process.absorbing:
         return
     exact, solver, count = Exact(process, random_law(4), 4), SYMBOL_SOLVERS[name], 1500

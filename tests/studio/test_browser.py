@@ -144,7 +144,7 @@ def test_pictures_are_made_varied_blended_painted_and_undone(browser, served, ch
     assert json.loads(studio.folder.history()[-1].making)["act"]["picture"].startswith("up/")
 
 
-def test_what_is_beside_the_pictures_works_too(browser, served) -> None:
+def test_what_surrounds_the_pictures_works_too(browser, served) -> None:
     browser.press("Copy command")
     browser.until("document.querySelector('.notice.fine')")
     assert browser.run("navigator.clipboard.readText()") == browser.run(
@@ -238,7 +238,7 @@ def test_a_picture_is_noised_and_a_schedule_edited(browser, choose_file) -> None
     choose_file("[aria-labelledby=schedule-title]")
     browser.run("document.querySelector('.thumb').click()")
     browser.press("A sample of the model")
-    browser.until("document.querySelector('[data-drawn=linear]')")
+    browser.until("document.querySelector('[data-plotted=linear]')")
     browser.press("A sample")
     path = "document.querySelector('.editor .series')?.getAttribute('d')"  # a chart is drawn a frame after it is there
     browser.until(path)

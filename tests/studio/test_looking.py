@@ -125,7 +125,7 @@ def test_an_edited_schedule_has_its_own_curves_and_noises_a_picture(page) -> Non
         assert words in answer.json()["error"]
 
 
-def test_every_schedule_of_the_list_can_be_drawn_from_end_to_end_of_its_ranges(page) -> None:
+def test_every_schedule_of_the_list_can_be_plotted_from_end_to_end_of_its_ranges(page) -> None:
     for one in page.get("/api/choices").json()["schedules"]:
         assert all(part["low"] <= part["value"] <= part["high"] for part in one["parameters"]), one
         for end in ("low", "high"):

@@ -295,7 +295,7 @@ def test_any_flipped_bit_is_found_and_the_file_named(tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_cut_short_drawn_out_or_missing_is_no_checkpoint(tmp_path: Path, name: str) -> None:
+def test_a_file_cut_short_lengthened_or_missing_is_no_checkpoint(tmp_path: Path, name: str) -> None:
     path = save_checkpoint(tmp_path, contents(1), keep=1)
     file = path / name
     raw = file.read_bytes()

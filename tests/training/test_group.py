@@ -228,7 +228,7 @@ def test_where_one_process_is_lost_the_other_ends_within_ten_seconds_and_names_i
     assert load_latest(run / "checkpoints", lambda *_: None)[0].step >= 1
 
 
-def test_wrong_input_is_said_once(tmp_path: Path) -> None:
+def test_wrong_input_is_reported_once(tmp_path: Path) -> None:
     command = [*TRAIN, *settings("training.batch_size=9"), "--steps", "2", "--out", str(tmp_path / "run")]
     (first, message), (second, other) = ended(start(command), within=60)
     assert (first, second) == (2, 2)

@@ -135,7 +135,7 @@ def test_whatever_sampling_does_the_step_is_saved_first(tmp_path: Path, monkeypa
     assert state_of(tmp_path / "run", 3).step == 3
 
 
-def test_another_set_up_is_said(whole: Path, tmp_path: Path) -> None:
+def test_another_set_up_is_reported(whole: Path, tmp_path: Path) -> None:
     message: list[str] = []
     train(config_of("training.steps=12"), out=tmp_path / "run")
     torch.set_num_threads(2)
@@ -338,7 +338,7 @@ def test_each_part_is_clipped_for_itself_and_the_norm_logged_is_the_networks(tmp
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["gradient_norm"] == pytest.approx(5.0)
 
 
-def test_what_stands_beside_the_network_does_not_decay(tmp_path: Path) -> None:
+def test_parameters_next_to_the_network_do_not_decay(tmp_path: Path) -> None:
     """A gradient of 0 leaves AdamW its decay alone."""
 
     class Flat(Steep):

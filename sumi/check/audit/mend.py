@@ -92,8 +92,8 @@ def mend(
     """
     found = audit(model, data=data, n=n, seed=seed, copies=False, compared=False, progress=progress)
     config, done, left = model.config, list[str](), list[str]()
-    drawn = rows_of_model(model, data, n)
-    items = None if drawn is None else drawn[0]
+    rows = rows_of_model(model, data, n)
+    items = None if rows is None else rows[0]
     std = model.description.data_std
     for change in found.changes:
         config, words = corrected(config, change)

@@ -74,7 +74,7 @@ export function schedules(shared) {
         }
         if (wanted === now) wanted = null;
       }
-      element.dataset.drawn = which.get();
+      element.dataset.plotted = which.get();
     } catch (error) {
       wanted = null;
       notice(error.message);

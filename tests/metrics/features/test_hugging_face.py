@@ -156,7 +156,7 @@ def test_weights_that_are_missing_are_not_made_up(folders: dict[str, Path], tmp_
         open_space(str(tmp_path), CPU)
 
 
-def test_without_transformers_the_way_to_it_is_told(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_transformers_the_way_to_it_is_named(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match=r"pip install 'sumi\[features\]'"):
         open_space(str(folders["dino"]), CPU)

@@ -40,7 +40,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def test_real_digits_are_told_apart(network: FeatureNetwork, digits: dict[str, tuple[Tensor, Tensor]]) -> None:
+def test_real_digits_are_distinguished(network: FeatureNetwork, digits: dict[str, tuple[Tensor, Tensor]]) -> None:
     images, labels = digits["held out"]
     right = (network.probabilities(images).argmax(1) == labels).double().mean()
     assert right >= 0.97
