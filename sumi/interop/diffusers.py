@@ -113,7 +113,8 @@ def _denoiser(
     channels, made = int(config.get("in_channels", 3)), int(config.get("out_channels") or config.get("in_channels", 3))
     _refuse(network, config)
     classes, dropout = _classes(folder, kind, config)
-    sides = _sides(network, config, stated)
+    claimed = claims is not None or any(setting.startswith("shape") for setting in settings)
+    sides = _sides(network, config, stated.shape if claimed else (), first=claims is None)
     entered = Attended()
     if kind == "UNet2DConditionModel":
         factor = _factor(folder)
@@ -133,6 +134,7 @@ def _denoiser(
         conditioning=stated.conditioning or entered.conditions,
         label_dropout=dropout or stated.label_dropout,
     )
+    stated = override(stated, settings)
     second = folder.part(SECOND)
     if second is None:
         model = stated.model(weights, str(folder.path), device=device)
@@ -170,14 +172,17 @@ def _factor(folder: Folder) -> int:
     return 1 if second is None else 2 ** (len(read_json(second / "config.json").get("block_out_channels", "1")) - 1)
 
 
-def _sides(network: Path, config: Mapping[str, Any], claims: Claims) -> tuple[int, int]:
-    match config.get("sample_size"):
-        case int(side):
-            return side, side
-        case [int(height), int(width)]:
+def _sides(network: Path, config: Mapping[str, Any], claimed: tuple[int, ...], *, first: bool) -> tuple[int, int]:
+    """Height and width of config.json, or of the ``claimed`` shape where that counts ``first`` or there is no other."""
+    match config.get("sample_size"), claimed:
+        case _, (_, height, width) if first:
             return height, width
-        case _ if claims != Claims() and len(claims.shape) == 3:
-            return claims.shape[1], claims.shape[2]
+        case int(side), _:
+            return side, side
+        case [int(height), int(width)], _:
+            return height, width
+        case _, (_, height, width):
+            return height, width
         case _:
             raise InputError(f"{network / 'config.json'}: says no sample_size; claim a shape by a mapping")
 

@@ -22,11 +22,12 @@ condition), its ``parameterization`` and ``schedule`` what is claimed of it, its
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
+from weakref import finalize
 
 import torch
 from torch import Tensor, nn
@@ -51,13 +52,12 @@ Format = Literal["run", "diffusers", "function", "tensors"]
 
 @dataclass(frozen=True)
 class Source:
-    """See the top of this module. ``parts``: a temporary folder that the model's autoencoder is read from."""
+    """See the top of this module."""
 
     name: str
     format: Format
     model: DiffusionModel | AutoencoderModel
     notes: tuple[str, ...] = ()
-    parts: TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)
 
     @property
     def diffusion(self) -> DiffusionModel:
@@ -89,7 +89,8 @@ def open_source(
     if place.is_dir() and is_folder(place):
         parts = TemporaryDirectory(prefix="sumi-")
         model, notes = read_folder(place, Path(parts.name) / "run", claims, settings, chosen)
-        return Source(name, "diffusers", model, notes, parts)
+        finalize(model, parts.cleanup)  # its autoencoder is read from there when it is needed
+        return Source(name, "diffusers", model, notes)
     if place.is_dir() or RunFolder(place).shipped is not None:
         if claims is not None or settings:
             raise InputError(f"claims: {name} is a run of Sumi's, whose config.json says what it is; leave them out")

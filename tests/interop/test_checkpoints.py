@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sumi.boundary.settings import override
 from sumi.conditioning.condition import Condition
 from sumi.errors import InputError
 from sumi.interop.claims import Claims
@@ -101,7 +100,8 @@ def test_a_function_in_a_file_is_a_network(tmp_path: Path) -> None:
 def test_a_function_of_pixels_from_0_to_1_is_claimed_so(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def half(x, time):\n    return 0.5 + 0 * x\n")
     settings = ["autoencoder=affine", "autoencoder.scale=0.5", "autoencoder.shift=0.5", "parameterization=clean"]
-    claims = override(Claims(shape=(3, 4, 4)), settings)
-    model = open_source(f"{tmp_path / 'own.py'}:half", claims=claims, device="cpu").diffusion
+    source = open_source(f"{tmp_path / 'own.py'}:half", settings=["shape=3,4,4", *settings], device="cpu")
+    model = source.diffusion
+    assert source.notes == ()
     made = model.sample(2, steps=3)
     torch.testing.assert_close(made, torch.zeros(2, 3, 4, 4))  # the grey that is 0.5 of 0 to 1

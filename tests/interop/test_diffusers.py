@@ -191,9 +191,14 @@ def test_a_setting_changes_what_it_names_and_the_scheduler_says_the_rest(tmp_pat
         torch.testing.assert_close(model.gaussian_denoiser()(x, 0.5).clean, theirs, rtol=0, atol=TOLERANCE)
     model = open_source(path, settings=["schedule=linear", "schedule.steps=50"], device="cpu").diffusion
     with torch.no_grad():
-        torch.testing.assert_close(
-            model.gaussian_denoiser()(x, 0.5).noise, network(x, 24).sample, rtol=0, atol=TOLERANCE
-        )
+        theirs = network(x, 24).sample
+        torch.testing.assert_close(model.gaussian_denoiser()(x, 0.5).noise, theirs, rtol=0, atol=TOLERANCE)
+    assert open_source(path, settings=["shape=1,16,24"], device="cpu").diffusion.space.shape == (1, 16, 24)
+    file = path / "unet" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sample_size": None}))
+    with pytest.raises(InputError, match="says no sample_size"):
+        open_source(path)
+    assert open_source(path, settings=["shape=1,32,32"], device="cpu").diffusion.space.shape == (1, 32, 32)
 
 
 def test_what_is_not_known_is_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -208,6 +209,15 @@ class _Hub:
                 made = Path(local_dir) / file.relative_to(self.place / repo_id)
                 made.parent.mkdir(parents=True, exist_ok=True)
                 made.write_bytes(file.read_bytes())
+
+
+def test_the_stand_in_takes_what_the_library_takes() -> None:
+    library = pytest.importorskip("huggingface_hub")
+    real = {"create_repo": library.HfApi.create_repo, "upload_folder": library.HfApi.upload_folder}
+    real["download"] = library.snapshot_download
+    for name, function in real.items():
+        taken = signature(getattr(_Hub, name)).parameters
+        assert {*taken} - {"self"} <= {*signature(function).parameters}
 
 
 def test_a_run_goes_to_a_hub_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

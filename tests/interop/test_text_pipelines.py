@@ -148,8 +148,7 @@ def test_latents_with_a_mean_and_a_deviation_of_each_channel_give_the_images_of_
     diffusers.StableDiffusionXLPipeline(
         **{**plain.components, "vae": autoencoder, "unet": network}, add_watermarker=False
     ).save_pretrained(tmp_path / "sdxl")
-    source = open_source(tmp_path / "sdxl", device="cpu")
-    model = source.diffusion
+    model = open_source(tmp_path / "sdxl", device="cpu").diffusion
     noise = model.start_noise(range(2), 0, (4, 4, 4))
     made = model.sample(2, prompt="a red square", guidance=3.0, steps=5, solver="ddim")
     expected = images_of(tmp_path / "sdxl", "a red square", noise)

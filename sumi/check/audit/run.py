@@ -111,8 +111,8 @@ def copying(model: DiffusionModel, dataset: Dataset, n: int, seed: int = 0) -> F
 def solvers(model: DiffusionModel, seed: int = 0, progress: Count | None = None) -> Finding | None:
     """The solver and grid that come nearest to the model's own trajectories, for 5, 10 and 20 evaluations.
 
-    None where there is no such trajectory: of a consistency model without its teacher, and of a chain of fewer than 20
-    steps.
+    None where there is no such trajectory: of a consistency model without its teacher, of a chain of fewer than 20
+    steps, and where it is not finite.
     """
     known = model.gaussian_denoiser().trained_steps
     evaluations = [count for count in EVALUATIONS if known is None or 4 * count <= known]
@@ -131,6 +131,8 @@ def solvers(model: DiffusionModel, seed: int = 0, progress: Count | None = None)
         for count in evaluations
         if any(r.evaluations <= count for r in rows)
     }
+    if not best:
+        return None
     words = "; ".join(f"{count}: {row.solver} ({row.median:.2g})" for count, row in best.items())
     facts = {str(count): {"solver": row.solver, "distance": row.median} for count, row in best.items()}
     return Finding(
