@@ -87,12 +87,12 @@ class ReconstructionLoss:
 
     def network_for(self, shape: tuple[int, int, int]) -> str:
         """The name of the network for images of ``shape`` (C, H, W)."""
-        return chosen(self.feature_network, self._smallest(shape))
+        return chosen(self.feature_network, shape, halved=self.half_size > 0)
 
     def distance(self, name: str, shape: tuple[int, int, int]) -> PerceptualDistance:
         """That in the network ``name``, not LEARNED. Raises InputError as `of_images`."""
         try:
-            found = open_distance(name, self._smallest(shape))
+            found = open_distance(name, shape, halved=self.half_size > 0)
         except InputError as error:
             raise InputError(f"loss.feature_network: {str(error).removeprefix('features: ')}") from error
         if self.feature_weights not in ("", found.sha256):
@@ -101,11 +101,6 @@ class ReconstructionLoss:
                 f"{found.sha256[:12]}…, not {self.feature_weights[:12]}…); restore them"
             )
         return found
-
-    def _smallest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Of the pictures that are compared."""
-        channels, height, width = shape
-        return (channels, height // 2, width // 2) if self.half_size else shape
 
 
 HALVED: Final = 4

@@ -112,7 +112,9 @@ def test_a_network_from_elsewhere_is_chosen_and_known_by_its_weights(
     assert (loss.feature_network, loss.feature_weights) == (str(file.resolve()), found.sha256)
     assert loss.of_images((3, 62, 64)) == loss
     assert replace(loss, features=0.0, feature_network="none.pth").of_images((3, 62, 64)).feature_network == "none.pth"
-    with pytest.raises(InputError, match=r"^loss\.feature_network: LPIPS in AlexNet needs sides of 31 pixels, not 30"):
+    with pytest.raises(
+        InputError, match=r"^loss\.feature_network: LPIPS in AlexNet needs sides of 62 pixels where they are"
+    ):
         loss.of_images((3, 60, 64))  # of which a share is learned at half the size
     assert replace(loss, half_size=0.0).of_images((3, 60, 64)).feature_weights == found.sha256
     lpips_file(tmp_path, seed=1)

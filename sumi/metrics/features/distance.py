@@ -21,17 +21,20 @@ SEED: Final = 1
 """Of the learned network: with that of the one that evaluations measure by, a loss would be judged by itself."""
 
 
-def chosen(name: str, shape: tuple[int, int, int]) -> str:
-    """``name``, of a file or folder the whole path; of AUTO what it is for images of ``shape`` (C, H, W)."""
+def chosen(name: str, shape: tuple[int, int, int], *, halved: bool = False) -> str:
+    """``name``, of a file or folder the whole path; of AUTO what it is for images of ``shape`` (C, H, W).
+
+    ``halved``: they are seen at half their size, too.
+    """
     channels, *sides = shape
     if name == AUTO:
-        suits = is_installed() and channels in CHANNELS and min(sides) >= LEAST_SIDE
+        suits = is_installed() and channels in CHANNELS and min(sides) >= LEAST_SIDE * (2 if halved else 1)
         return EFFICIENTNET if suits else LEARNED
     return name if name in (LEARNED, EFFICIENTNET) else str(Path(name).expanduser().resolve())
 
 
-def open_distance(name: str, shape: tuple[int, int, int]) -> PerceptualDistance:
-    """The distance in a network from elsewhere, EFFICIENTNET or a path, for images of ``shape`` (C, H, W).
+def open_distance(name: str, shape: tuple[int, int, int], *, halved: bool = False) -> PerceptualDistance:
+    """The distance in a network from elsewhere, EFFICIENTNET or a path, for images as `chosen` takes them.
 
     Raises InputError where it is not there, is another, or does not see such images.
     """
@@ -39,9 +42,11 @@ def open_distance(name: str, shape: tuple[int, int, int]) -> PerceptualDistance:
     channels, *sides = shape
     if channels not in found.channels:
         raise InputError(f"features: {found.name} sees grey or colour images, not {channels} channels; choose learned")
-    if min(sides) < found.side:
+    least = found.side * (2 if halved else 1)
+    if min(sides) < least:
+        half = " where they are halved" if halved else ""
         raise InputError(
-            f"features: {found.name} needs sides of {found.side} pixels, not {min(sides)}; choose larger images, or "
+            f"features: {found.name} needs sides of {least} pixels{half}, not {min(sides)}; choose larger images, or "
             "learned"
         )
     return found

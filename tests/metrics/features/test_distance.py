@@ -184,6 +184,7 @@ def test_a_name_is_chosen_by_what_is_there(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr("sumi.metrics.features.distance.is_installed", lambda: True)
     assert chosen("auto", (3, 16, 20)) == chosen("auto", (1, 32, 32)) == "efficientnet"
     assert chosen("auto", (3, 15, 20)) == chosen("auto", (4, 32, 32)) == "learned"
+    assert [chosen("auto", (3, side, 64), halved=True) for side in (31, 32)] == ["learned", "efficientnet"]
     monkeypatch.setattr("sumi.metrics.features.distance.is_installed", lambda: False)
     assert chosen("auto", (3, 16, 20)) == "learned"
     assert chosen("efficientnet", (3, 16, 20)) == "efficientnet"
