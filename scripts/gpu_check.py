@@ -34,12 +34,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from sumi import philox
 from sumi.check.device import compare_device
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
+from sumi.randomness import Purpose
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training.throughput import fastest
 from sumi.training_run import Events, train
@@ -88,6 +90,20 @@ class Check:
     def agreement(self) -> Iterator[Line]:
         for law in compare_device(self.device):
             yield Line("agreement", f"{law.statement}: {law.deviation:.1e}, at most {law.bound:.0e}", law.holds)
+
+    def noise(self) -> Iterator[Line]:
+        """The bits of the CPU, and how long the noise of 512 pictures takes."""
+        there, here = (
+            philox.normal(3, range(512), 7, Purpose.TRAINING_NOISE, (3, 64, 64), device=place).cpu().view(torch.int32)
+            for place in (self.device, torch.device("cpu"))
+        )
+        others = int((there != here).sum())
+        yield Line("noise", f"{others} of {here.numel():,} numbers have other bits than on the CPU", others == 0)
+        begin = time.perf_counter()
+        for step in range(10):
+            made = philox.normal(0, range(512), step, Purpose.TRAINING_NOISE, (3, 32, 32), device=self.device)
+        float(made.sum())  # waits for the device
+        yield Line("noise", f"{(time.perf_counter() - begin) * 100:.2f} ms for 512 pictures of 32 px")
 
     def resume(self) -> Iterator[Line]:
         half = self.steps // 2
@@ -225,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = torch.cuda.get_device_name(device) if gpu else platform.processor() or platform.machine()
     about = {"device": name, "torch": str(torch.__version__), "python": platform.python_version()}
     print(", ".join(f"{key} {value}" for key, value in about.items()))
-    names = ["agreement", "resume", "precision", "speed", "sampling", "loading"]
+    names = ["agreement", "noise", "resume", "precision", "speed", "sampling", "loading"]
     names += ["memory", "pieces"] if gpu else []
     names += ["processes"] if gpu and torch.cuda.device_count() > 1 else []
     names = [name for name in names if name in options.checks or not options.checks]

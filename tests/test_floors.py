@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1] / "sumi"
 FLOORS = [
     {"errors"},
     {"boundary", "pretrained", "randomness"},
+    {"philox"},
     {"process", "operators", "networks"},
     {"denoising", "autoencoders"},
     {"sampling", "metrics"},

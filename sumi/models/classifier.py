@@ -78,7 +78,8 @@ class ClassifierObjective(Objective[NoisyClassifier]):
         model = self.model
         now = at_log_snr(model.lowest + (model.highest - model.lowest) * batch.uniform(Purpose.TRAINING_TIME))
         noise = batch.normal(Purpose.TRAINING_NOISE, batch.data.shape)
-        x_t = add_noise(batch.x, noise, now).to(self.device, non_blocking=True)
+        x_0, noise = (value.to(self.device, non_blocking=True) for value in (batch.x, noise))
+        x_t = add_noise(x_0, noise, now)
         labels = batch.data.labels_of(batch.items).to(self.device)
         return F.cross_entropy(model.logits(x_t, now), labels, reduction="none")
 

@@ -1,4 +1,7 @@
-"""Older run folders: the upgrade of format 5 to the present format, and of what format 6 did not say at first."""
+"""Older run folders: the upgrade of format 5 to the present format, and of what format 6 did not say at first.
+
+Their noise was NumPy's, and stays so.
+"""
 
 from typing import Any, Final
 
@@ -9,6 +12,11 @@ LEARNED: Final = {"feature_network": "learned"}
 
 def upgraded(data: Any) -> Any:
     """The JSON of a run of format 5, upgraded to FORMAT, and that of earlier additions; anything else unchanged."""
+    match data:
+        case {"config": {"training": dict() as training} as config}:
+            data = data | {"config": config | {"training": {"noise": "numpy", **training}}}
+        case _:
+            pass
     match data:
         case {"config": {"training": {"lora_rank": int()} as training} as config} if "lora_share" not in training:
             return data | {"config": config | {"training": training | {"lora_share": None}}}

@@ -173,6 +173,7 @@ class UnclipConfig(SystemConfig):
             log_every=own.log_every,
             checkpoint_every=own.checkpoint_every,
             keep_checkpoints=own.keep_checkpoints,
+            noise=own.noise,
         )
         return DiffusionConfig(
             recipe=self.recipe,

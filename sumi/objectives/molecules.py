@@ -47,7 +47,7 @@ class MoleculeObjective(Objective[NetworkDenoiser]):
         places = stratified(first, torch.from_numpy(batch.positions), self.batch)
         with torch.no_grad():
             t = self.times.times(places, model.schedule)
-        noise = batch.normal(Purpose.TRAINING_NOISE, tuple(x_0.shape[1:]))
+        noise = batch.normal(Purpose.TRAINING_NOISE, tuple(x_0.shape[1:])).to(self.device, non_blocking=True)
         condition = None
         match model.conditioner:
             case Conditioners() as conditioners:
@@ -56,9 +56,10 @@ class MoleculeObjective(Objective[NetworkDenoiser]):
                 pass
         losses = torch.zeros(len(x_0), device=self.device)
         for size, rows in by_size(is_atom(x_0).sum(1)):
-            own = None if condition is None else condition.rows(rows.to(self.device))
-            clean, noised = (value[rows, :size].to(self.device, non_blocking=True) for value in (x_0, noise))
-            losses = losses.index_copy(0, rows.to(self.device), self._losses(clean, centred(noised), t[rows], own))
+            there = rows.to(self.device)
+            own = None if condition is None else condition.rows(there)
+            clean = x_0[rows, :size].to(self.device, non_blocking=True)
+            losses = losses.index_copy(0, there, self._losses(clean, centred(noise[there, :size]), t[rows], own))
         return losses
 
     def _losses(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition | None) -> Tensor:

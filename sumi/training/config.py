@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from math import cos, pi
 from typing import Literal
 
+from sumi.data.batch import NoiseName
 from sumi.errors import InputError
 from sumi.training.power_ema import LONGEST, SHORTEST
 from sumi.training.trackers import TrackerName
@@ -25,6 +26,13 @@ class TrainingConfig:
         metadata={
             "help": "of the items in an epoch; shuffled: a list of all, made anew each epoch; keyed: each item's place "
             "is computed alone, at once and without memory, for sets of many millions"
+        },
+    )
+    noise: NoiseName = field(
+        default="philox",
+        metadata={
+            "help": "the generator of what is random in a step; philox: on the device that trains, the same bits on "
+            "each; numpy: on the CPU, as in runs that began before there was a choice"
         },
     )
     optimizer: Literal["adamw", "muon"] = field(

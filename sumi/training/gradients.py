@@ -96,7 +96,14 @@ class Gradients:
         for number, piece in enumerate(pieces, 1):
             positions = piece[self.group.part(len(piece))]
             items = self.items(step, positions)
-            batch = batch_of(self.data, items, positions, step=step, seed=self.seed, flip=self.flip)
+            batch = batch_of(
+                *(self.data, items, positions),
+                step=step,
+                seed=self.seed,
+                flip=self.flip,
+                noise=config.noise,
+                device=self.device,
+            )
             with self.group.exchange(self.wrapped, number == len(pieces)):
                 with (
                     torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),

@@ -18,7 +18,6 @@ Gradients of auxiliary modules are clipped separately from the network's, and th
 norm is that of the network's gradient.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import isfinite
@@ -35,6 +34,7 @@ from sumi.data.dataset import Dataset
 from sumi.errors import InputError, SumiError
 from sumi.networks.low_rank import frozen, without
 from sumi.objectives.objective import Objective
+from sumi.training.background import BackgroundSaves
 from sumi.training.checkpoint import (
     JSON,
     Checkpoint,
@@ -48,18 +48,17 @@ from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.gradients import Gradients
 from sumi.training.interruption import Interrupted, StopRequest
+from sumi.training.meter import MEASURED, Meter
 from sumi.training.metrics_log import MetricsLog, Value
 from sumi.training.nonfinite import watching
 from sumi.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
 from sumi.training.power_ema import PowerEMAs
 from sumi.training.precision import AUTOCAST, resolve_precision
 from sumi.training.run_folder import RunFolder
-from sumi.training.saving import remove_later, save_checkpoint
+from sumi.training.saving import remove_later
 from sumi.training.throughput import Throughput
 from sumi.training.trackers import Tracker, Untracked, numbers_of, shortened
 
-MEASURED: Final = 20
-"""After how many steps the time of the rest is estimated."""
 SHOWN: Final = 5
 """How many samples of a skipped step are named on the terminal; the log names all."""
 
@@ -94,7 +93,7 @@ class Trainer:
         self.data, self.seed, self.flip = data, seed, flip
         paths = RunFolder(folder)
         self.checkpoints, self.log = paths.checkpoints, MetricsLog(paths.metrics_file)
-        self.snapshots = paths.averages
+        self.snapshots, self.saves = paths.averages, BackgroundSaves()
         self.tracker: Tracker = Untracked()
         self.identity, self.fingerprint = identity, fingerprint
         self.on_progress, self.on_sample = on_progress, on_sample
@@ -184,14 +183,15 @@ class Trainer:
         Raises Interrupted after SIGINT or SIGTERM, with the last step saved; SumiError after ``skip_limit`` steps in a
         row without a finite loss and gradient, with the weights before them saved, or if weights are not finite.
         """
-        config, meter = self.config, _Meter(self.config, len(self.parts), self.device)
+        config, meter = self.config, Meter(self.config, len(self.parts), self.device)
         throughput = Throughput(self.device, AUTOCAST.get(self.precision, torch.float32))
         self.objective.train()
-        with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)):
+        with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)), self.saves:
             while self.step < config.steps:
                 take = partial(self.take_step, self.step + 1)
                 first = meter.taken == 0 and config.steps - self.step >= MEASURED
                 taken = throughput.counted(take) if first else take()
+                self.saves.check()
                 self.step += 1
                 self.averages.update(self.step)
                 meter.add(taken)
@@ -215,6 +215,8 @@ class Trainer:
                 if last or self.step % config.checkpoint_every == 0:
                     # a row of skipped steps must not displace the checkpoints before it
                     self._save(keep=config.keep_checkpoints + self.skipped_in_a_row)
+                if last:
+                    self.saves.wait()
                 if signal_number is not None:
                     raise Interrupted(signal_number, f"stopped after step {self.step}, which is saved; resume it")
                 # after the save, so that an error in sampling does not lose the step
@@ -263,6 +265,7 @@ class Trainer:
         else:
             self.skipped_in_a_row = 0  # resumed, it may skip as many again
             self._save(keep=self.config.keep_checkpoints + count)
+            self.saves.wait()
             saved = self.checkpoints / f"{self.step:08d}"
             where = f"step {self.step} is saved"
             to = f"continue from step {earlier}" if earlier else "start afresh"
@@ -273,6 +276,7 @@ class Trainer:
         )
 
     def _last_saved(self) -> int | None:
+        self.saves.wait()
         found, _ = find_checkpoints(self.checkpoints)
         return max((checkpoint_step(path) for path in found), default=None)
 
@@ -357,68 +361,7 @@ class Trainer:
                 f"with a training.learning_rate below {self.config.learning_rate:g}"
             )
         if self.group.first:
-            save_checkpoint(folder, checkpoint, keep=keep)
-
-
-class _Meter:
-    """Loss, gradient norms and speed since the last line of the log; read from the device only when shown."""
-
-    def __init__(self, config: TrainingConfig, parts: int, device: torch.device) -> None:
-        self.config = config
-        self.sums = torch.zeros(1 + parts, device=device)
-        self.steps = self.finite = 0
-        self.mark = self.last_shown = time.perf_counter()
-        self.taken, self.first = 0, self.mark
-        self.loss = self.speed = float("nan")
-
-    def add(self, taken: tuple[Tensor, Tensor] | None) -> None:
-        """Count a step; ``taken``: its loss and norms, None if it was skipped."""
-        self.steps += 1
-        if taken is not None:
-            loss, norms = taken
-            self.sums += torch.cat([loss[None], norms])
-            self.finite += 1
-
-    def each(self, step: int) -> float | None:
-        """Once, after `MEASURED` steps: seconds of a step. The first one, which sets up, does not count."""
-        self.taken += 1
-        if self.taken == 1:
-            self.first = time.perf_counter()
-        if self.taken != MEASURED or step == self.config.steps:
-            return None
-        return (time.perf_counter() - self.first) / (MEASURED - 1)
-
-    def line(self, step: int) -> dict[str, float]:
-        """The log's line for the steps since the last one, nan where all were skipped; resets the sums."""
-        self.loss, norm, *_ = (self.sums / self.finite if self.finite else self.sums * float("nan")).tolist()
-        now = time.perf_counter()
-        self.speed = self.steps * self.config.batch_size / (now - self.mark)
-        self.sums.zero_()
-        self.steps, self.finite, self.mark = 0, 0, now
-        rate = self.config.learning_rate_at(step)
-        return {
-            "step": step,
-            "loss": self.loss,
-            "gradient_norm": norm,
-            "learning_rate": rate,
-            "items_per_second": self.speed,
-        }
-
-    def due(self) -> bool:
-        """Whether a tenth of a second has passed since the last display."""
-        now = time.perf_counter()
-        if now - self.last_shown < 0.1:
-            return False
-        self.last_shown = now
-        return True
-
-    def progress(self, step: int) -> Progress:
-        speed = self.speed
-        if not speed > 0:  # no line yet
-            speed = self.steps * self.config.batch_size / (time.perf_counter() - self.mark)
-        loss = self.loss if isfinite(self.loss) else float(self.sums[0]) / max(self.finite, 1)
-        left = (self.config.steps - step) * self.config.batch_size / speed
-        return Progress(step, self.config.steps, loss, speed, left)
+            self.saves.save(folder, checkpoint, keep)
 
 
 def _generators_of(device: torch.device) -> list[torch.device]:

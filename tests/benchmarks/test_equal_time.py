@@ -81,7 +81,7 @@ def test_the_budget_becomes_steps_and_is_measured_anew_only_for_other_settings(t
 
 
 def test_a_run_is_trained_once_and_says_its_cpu_seconds(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("sumi.training.trainer._Meter.due", lambda self: True)  # however fast the steps are
+    monkeypatch.setattr("sumi.training.meter.Meter.due", lambda self: True)  # however fast the steps are
     model, seconds = trained(TINY, tmp_path / "run", 12, 3, "training.learning_rate=0.01")
     assert (model.step, model.config.seed, model.config.training.learning_rate) == (12, 3, 0.01)
     (tmp_path / "run" / "cpu-seconds").write_text("7.5")

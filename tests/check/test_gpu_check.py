@@ -11,11 +11,13 @@ from scripts.gpu_check import Check, Line, main
 
 def test_its_lines_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "cpu.json"
-    assert main(["resume", "speed", "loading", "memory", "--device", "cpu", "--quick", "--out", str(out)]) == 0
+    assert main(["noise", "resume", "speed", "loading", "memory", "--device", "cpu", "--quick", "--out", str(out)]) == 0
     written = json.loads(out.read_text())
-    assert {line["name"] for line in written["lines"]} == {"resume", "speed", "loading"}
+    assert {line["name"] for line in written["lines"]} == {"noise", "resume", "speed", "loading"}
     assert all(line["fine"] for line in written["lines"])
-    assert written["lines"][0]["says"] == "bit for bit"
+    says = [line["says"] for line in written["lines"]]
+    assert says[0] == "0 of 6,291,456 numbers have other bits than on the CPU"
+    assert says[2] == "bit for bit"
     assert "GFLOP a step" in capsys.readouterr().out
 
 

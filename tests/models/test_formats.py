@@ -70,12 +70,20 @@ def test_what_is_not_of_format_5_is_left_as_it_is() -> None:
 
 
 def test_additions_of_before_there_was_a_share_have_the_same_rank_in_all_layers() -> None:
-    older = {"format": FORMAT, "config": {"training": {"lora_rank": 3, "steps": 9}}, "seed": 1}
-    whole = {"config": {"training": {"lora_rank": None}}}
-    now = {"config": {"training": {"lora_rank": 3, "lora_share": 0.1}}}
-    assert upgraded(older) == older | {"config": {"training": {"lora_rank": 3, "steps": 9, "lora_share": None}}}
+    own = {"noise": "philox"}
+    older = {"format": FORMAT, "config": {"training": {"lora_rank": 3, "steps": 9, **own}}, "seed": 1}
+    whole = {"config": {"training": {"lora_rank": None, **own}}}
+    now = {"config": {"training": {"lora_rank": 3, "lora_share": 0.1, **own}}}
+    assert upgraded(older) == older | {"config": {"training": {"lora_rank": 3, "steps": 9, "lora_share": None, **own}}}
     assert upgraded(whole) == whole
     assert upgraded(now) == now
+
+
+def test_the_noise_of_before_there_was_a_choice_is_numpys() -> None:
+    older, now = ({"config": {"training": {"steps": 9, **own}}} for own in ({}, {"noise": "philox"}))
+    assert upgraded(older) == {"config": {"training": {"steps": 9, "noise": "numpy"}}}
+    assert upgraded(now) == now
+    assert upgraded({"format": 5, "config": {"process": "gaussian"}})["config"] == {"process": {"type": "gaussian"}}
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:

@@ -423,7 +423,7 @@ def test_after_twenty_steps_the_rest_is_estimated_once_without_the_first(tmp_pat
     def step(trainer: Trainer, number: int) -> None:
         clock[0] += 60 if number == 1 else 90
 
-    monkeypatch.setattr("sumi.training.trainer.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("sumi.training.meter.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(Trainer, "take_step", step)
     lines: list[str] = []
     train(config_of(), out=tmp_path / "run", events=Events(lines.append))

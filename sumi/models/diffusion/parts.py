@@ -60,6 +60,7 @@ def with_autoencoder(
             log_every=own.log_every,
             checkpoint_every=own.checkpoint_every,
             keep_checkpoints=own.keep_checkpoints,
+            noise=own.noise,
         )
         config = AutoencoderConfig(
             recipe="autoencoder",
