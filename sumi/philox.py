@@ -45,7 +45,7 @@ INCREMENTS: Final = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 MASK: Final = 0xFFFFFFFF
 OWN: Final = 1 << 63
 """Added to the draw, so that these are other numbers than those of `sumi.randomness`."""
-PAIRS: Final = 2**17
+PAIRS: Final = 2**16
 """How many pairs a CPU has at once, which its cache holds."""
 MANY: Final = 2**24
 """How many another device has."""

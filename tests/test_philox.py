@@ -64,7 +64,7 @@ def test_it_is_the_published_generator(case: str) -> None:
         assert made(counter, [k_0, k_1]) == wanted
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(WORDS, min_size=6, max_size=6))
 def test_torch_and_numpy_have_the_same_words(words: list[int]) -> None:
     counter, key = words[:4], words[4:]
@@ -126,9 +126,7 @@ def test_the_polynomials_are_right_to_float32_accuracy(by: str) -> None:
     r = np.where(x < 0, -1, 1) * np.sqrt(-2 * np.log(size))
     a = np.pi / 2 * y.astype(np.float32).astype(np.float64) / 2**31
     for have, wanted in zip(found[:2], (r * np.sin(a), r * np.cos(a)), strict=True):
-        assert np.abs(have - wanted).max() < 1.5e-6
-        large = np.abs(wanted) > 1e-3
-        assert np.abs(have[large] / wanted[large] - 1).max() < 8e-7
+        assert (np.abs(have - wanted) < 5e-7 * np.abs(r) + 1e-9).all()
     assert float(np.abs(found[:2]).max()) == pytest.approx(sqrt(2 * np.log(2**31)), rel=1e-6)
 
 
@@ -172,7 +170,7 @@ def test_rows_and_neighbours_are_independent() -> None:
         assert stats.chisquare(quadrants).pvalue > 1e-4
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.tuples(WORDS, st.integers(0, 2**61), WORDS, st.sampled_from(Purpose), st.integers(0, 2**63 - 1)),
     st.tuples(WORDS, st.integers(0, 2**61), WORDS, st.sampled_from(Purpose), st.integers(0, 2**63 - 1)),
@@ -226,6 +224,7 @@ def test_threads_default_types_and_vector_instructions_change_no_bit() -> None:
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_a_compiler_changes_no_bit() -> None:
     """Compiled, a product and a sum may be rounded once instead of twice."""
     wanted = normal(1, range(4), 2, Purpose.TRAINING_NOISE, (3, 8, 8)) * 2

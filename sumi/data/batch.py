@@ -35,7 +35,7 @@ class Batch:
     positions: NDArray[np.int64]
     step: int
     seed: int
-    noise: NoiseName = "philox"
+    noise: NoiseName = "numpy"
     device: torch.device = CPU
 
     def normal(self, purpose: Purpose, shape: Sequence[int], draw: int = 0) -> Tensor:
@@ -70,7 +70,7 @@ def batch_of(
     step: int,
     seed: int,
     flip: bool = False,
-    noise: NoiseName = "philox",
+    noise: NoiseName = "numpy",
     device: torch.device = CPU,
 ) -> Batch:
     """The batch of these items; with ``flip`` half of the images are mirrored left to right."""

@@ -198,7 +198,9 @@ def classes_of(
         if outside:
             note = f"{outside} of {len(keys)} {what}s lie in no sub-folder: there are no classes"
             return None, (), (*notes, *([note] if outside < len(keys) else []))
-        classes, source = [escaped(key.split("/", 1)[0], keep_controls=True) for key in keys], "sub-folder"
+        folders = [key.split("/", 1)[0] for key in keys]
+        shown = {folder: escaped(folder, keep_controls=True) for folder in set(folders)}
+        classes, source = [shown[folder] for folder in folders], "sub-folder"
         notes += [f"no class, as there is no {what} in it: {few([f'{name}/' for name in empty])}"] if empty else []
     labels, names = indexed(classes)
     if labels is None:
@@ -219,6 +221,8 @@ def _named(key: str, pattern: str) -> str:
 
 def values_of(keys: Sequence[str], described: dict[str, Description]) -> dict[str, NDArray[np.float64]]:
     """Every number that is said of any of the images, by name; nan for those of which it is not."""
+    if not described:
+        return {}
     of_each = [described[key].values if key in described else {} for key in keys]
     names = sorted({name for values in of_each for name in values})
     return {name: np.array([values.get(name, np.nan) for values in of_each]) for name in names}
@@ -228,6 +232,8 @@ def captions_of(
     keys: Sequence[str], described: dict[str, Description], what: str = "image"
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """(captions or None, notes)."""
+    if not described:
+        return None, ()
     texts = tuple((described[key].text or "") if key in described else "" for key in keys)
     without = sum(not text for text in texts)
     if without == len(texts):
@@ -237,6 +243,8 @@ def captions_of(
 
 def keywords_of(keys: Sequence[str], described: dict[str, Description]) -> tuple[tuple[str, ...], ...] | None:
     """The keywords of each image, or None."""
+    if not described:
+        return None
     words = tuple(described[key].keywords if key in described else () for key in keys)
     return words if any(words) else None
 
@@ -245,6 +253,8 @@ def splits_of(
     keys: Sequence[str], described: dict[str, Description], what: str = "image"
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """(splits or None, notes): they count where they differ and the name of one is known."""
+    if not described:
+        return None, ()
     splits = tuple((described[key].split or "") if key in described else "" for key in keys)
     names = sorted({*splits} - {""})
     if not names:

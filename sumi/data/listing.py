@@ -13,7 +13,7 @@ A folder that holds nothing but ``train``, or whose only folder holds splits, st
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -65,7 +65,8 @@ def list_images(folder: Path, suffixes: Collection[str] = SUFFIXES, what: str = 
     texts: dict[str, Path] = {}
     folders: set[str] = set()
     runs: list[str] = []
-    for place, inside, names in _walk(root):
+    for place, inside, found in _walk(root):
+        names = list(found)
         own = [name for name in inside if _is_run(place / name)]
         training = _training(place, [name for name in inside if name not in own])
         others = [name for name in inside if name not in own and training not in (None, name)]
@@ -76,9 +77,11 @@ def list_images(folder: Path, suffixes: Collection[str] = SUFFIXES, what: str = 
             folders.update(inside)
         described = _first_metadata(place, names)
         metadata += described
-        for path in (place / name for name in names):
-            key, reason = key_of(path.relative_to(root).as_posix()), _unusable(path, suffixes, what)
-            if path in described:
+        above = "" if place == root else f"{key_of(place.relative_to(root).as_posix())}/"
+        for name, regular in found.items():
+            path, plain = place / name, regular and name not in METADATA and _suffix(name) in suffixes
+            key, reason = above + key_of(name), None if plain else _unusable(path, suffixes, what)
+            if not plain and path in described:
                 continue
             if reason is None and key in images:
                 reason = "has the name of another file once its letters are composed; rename one of them"
@@ -145,21 +148,49 @@ def _inside(folder: Path) -> tuple[list[str], list[str]]:
     return folders, [entry.name for entry in entries if not entry.is_dir()]
 
 
-def _walk(root: Path) -> Iterable[tuple[Path, list[str], list[str]]]:
-    """(folder, folders in it, files in it) from ``root`` down, each folder once: a link may lead back above it."""
+def _walk(root: Path) -> Iterable[tuple[Path, list[str], dict[str, bool]]]:
+    """(folder, folders in it, files in it) from ``root`` down, each folder once: a link may lead back above it.
 
-    def refuse(error: OSError) -> None:
-        raise InputError(f"data.source: {error.filename} cannot be read ({error.strerror}); mend its permissions")
-
+    Of each file, whether it is known to be a regular one, as most file systems say without being asked for each. The
+    folders that the caller leaves in the list are walked.
+    """
     seen: set[str] = set()
-    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+    left = [root]
+    while left:
+        folder = left.pop()
         place = os.path.realpath(folder)
         if place in seen:
-            folders.clear()
             continue
         seen.add(place)
-        folders[:] = sorted(filter(_visible, folders))
-        yield Path(folder), folders, sorted(filter(_visible, names))
+        folders: list[str] = []
+        files: dict[str, bool] = {}
+        try:
+            with os.scandir(folder) as entries:
+                for entry in sorted((entry for entry in entries if _visible(entry.name)), key=lambda one: one.name):
+                    if _is(entry.is_dir):
+                        folders.append(entry.name)
+                    else:
+                        files[entry.name] = _is(entry.is_file)
+        except OSError as error:
+            raise InputError(
+                f"data.source: {error.filename} cannot be read ({error.strerror}); mend its permissions"
+            ) from error
+        yield folder, folders, files
+        left += [folder / name for name in reversed(folders)]
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """The answer; no where there is none, as of a link in a circle."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _suffix(name: str) -> str:
+    """As `Path.suffix`, in small letters."""
+    place = name.rfind(".")
+    return name[place:].lower() if 0 < place < len(name) - 1 else ""
 
 
 def _visible(name: str) -> bool:
@@ -185,6 +216,8 @@ def _without_suffix(key: str) -> str:
 
 def _of_images(texts: Mapping[str, Path], images: Collection[str]) -> dict[str, Path]:
     """The text file of each image: 001.png.txt of 001.png where that is there, else 001.txt, else 001.caption."""
+    if not texts:
+        return {}
     by_name = {_without_suffix(key): path for key, path in sorted(texts.items())}  # .txt comes last
     found = {key: by_name.get(key) or by_name.get(_without_suffix(key)) for key in images}
     return {key: path for key, path in found.items() if path is not None}

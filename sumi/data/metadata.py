@@ -67,6 +67,8 @@ class _Line:
 
 def key_of(relative_path: str) -> str:
     """The key of a file: its path with forward slashes, composed (NFC) as not every file system gives it."""
+    if relative_path.isascii() and "/" not in relative_path:
+        return relative_path
     return unicodedata.normalize("NFC", str(PurePosixPath(relative_path)))
 
 

@@ -108,7 +108,10 @@ def test_a_loop_of_ones_own_learns_what_the_trainer_would(tmp_path: Path) -> Non
     for step in range(1, 4):
         positions = np.arange(16)
         items = order[(step - 1) * 16 + positions]
-        losses = objective(batch_of(data, items, positions, step=step, seed=config.seed, flip=config.data.flip))
+        batch = batch_of(
+            data, items, positions, step=step, seed=config.seed, flip=config.data.flip, noise=training.noise
+        )
+        losses = objective(batch)
         optimizer.zero_grad()
         (losses.sum() / 16).backward()
         nn.utils.clip_grad_norm_(objective.parameters(), 1e9, foreach=True)

@@ -76,14 +76,16 @@ def test_a_batch_has_the_numbers_of_its_generator() -> None:
     )
     assert torch.equal(older.uniform(Purpose.FLIP), randomness.uniform(5, [0, 1, 2, 9], 3, Purpose.FLIP))
     assert own.normal(Purpose.LATENT, (2,)).device.type == "cpu"
-    there = batch_of(data, positions, positions, step=3, seed=5, device=torch.device("meta"))
+    there = batch_of(data, positions, positions, step=3, seed=5, noise="philox", device=torch.device("meta"))
     assert there.normal(Purpose.LATENT, (2, 3)).is_meta
     assert not there.uniform(Purpose.FLIP).is_meta
 
 
 def test_flips_are_of_the_batchs_generator() -> None:
     data, positions = load(DataConfig("digits")), np.arange(64)
-    plain, flipped = (batch_of(data, positions, positions, step=1, seed=0, flip=flip).x for flip in (False, True))
+    plain, flipped = (
+        batch_of(data, positions, positions, step=1, seed=0, flip=flip, noise="philox").x for flip in (False, True)
+    )
     mirrored = philox.uniform(0, range(64), 1, Purpose.FLIP, 1)[:, 0] < 0.5
     assert 16 < int(mirrored.sum()) < 48
     assert torch.equal(flipped[mirrored], plain[mirrored].flip(-1))
