@@ -263,7 +263,7 @@ def test_the_best_solver_and_grid_are_as_near_to_the_exact_trajectories_as_repor
             solver, grid = row["solver"].split("@")
             assert f"{count}: {solver}@{grid}" in says
             away = float(distance(end(row["solver"], int(count)), exact).median()) / model.description.data_std
-            assert away == pytest.approx(row["distance"], rel=0.2)
+            assert away == pytest.approx(row["distance"], rel=0.3)
 
 
 def test_no_condition_that_was_never_trained_is_found(digits, weights) -> None:
