@@ -183,7 +183,7 @@ def reached(times: list[float], distances: list[float], goal: float) -> float | 
 
 def picture(curves: dict[str, dict[str, list[float]]], times: list[float], autoencoder_seconds: float) -> None:
     """Distance over CPU seconds, the autoencoder's included where there is one."""
-    figure = canvas(9.0, 3.6)
+    figure = canvas(9.0, 4.2)
     for axes, (name, systems) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         for system, distances in systems.items():
             dashed = system.startswith("latent")
@@ -196,10 +196,11 @@ def picture(curves: dict[str, dict[str, list[float]]], times: list[float], autoe
         axes.set_title(name, fontsize=10)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.set_xticks(times, [f"{t:g}" for t in times])
         axes.set_xlabel("CPU seconds")
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("Fréchet distance")
-    figure.axes[0].legend(fontsize=7)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)
     save(figure, PICTURE, "Fréchet distance by seconds of training, of pixels and of latents")
 
 

@@ -56,14 +56,21 @@ class PerceptualDistance(nn.Module):
     """d in a frozen ``network`` (`Stages`), as a loss: ``forward(a, b) -> (N,)``, float32, for (N, C, H, W) in [-1, 1].
 
     ``weights``: of each stage's channels; none: 1. ``side``: the fewest pixels of a side that it takes; ``channels``:
-    those of the images that it takes.
+    those of the images that it takes. ``float32``: it computes so in a training of lower precision, too.
     """
 
     def __init__(
-        self, name: str, network: nn.Module, channels: Sequence[int], side: int, weights: Sequence[Tensor] = ()
+        self,
+        name: str,
+        network: nn.Module,
+        channels: Sequence[int],
+        side: int,
+        weights: Sequence[Tensor] = (),
+        *,
+        float32: bool = False,
     ) -> None:
         super().__init__()
-        self.name, self.channels, self.side = name, tuple(channels), side
+        self.name, self.channels, self.side, self.float32 = name, tuple(channels), side, float32
         self.network = network
         self.weights = nn.ParameterList(weights)
         self.eval().requires_grad_(False)
@@ -80,4 +87,6 @@ class PerceptualDistance(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         stages: Stages = self.network  # pyrefly: ignore
-        return perceptual_distance(stages, a, b, tuple(self.weights), dtype=torch.float32)
+        lower = torch.is_autocast_enabled(a.device.type) and not self.float32
+        with torch.autocast(a.device.type, enabled=lower):
+            return perceptual_distance(stages, a, b, tuple(self.weights), dtype=torch.float32)

@@ -215,5 +215,8 @@ def test_efficientnets_maps_are_its_own_on_the_way_to_its_features() -> None:
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
     distance.train()
     assert torch.equal(distance(x, x.flip(0)), distance.eval()(x, x.flip(0)))  # it never learns
+    with torch.autocast("cpu", torch.bfloat16):
+        in_training = distance(x, x.flip(0))
+    assert torch.equal(in_training, distance(x, x.flip(0)))
     smallest = torch.zeros(1, 3, 16, 16)
     assert float(open_distance("efficientnet", (3, 16, 16))(smallest, smallest)) == 0
