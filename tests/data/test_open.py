@@ -165,11 +165,15 @@ def test_data_of_no_form_that_is_known_are_refused_in_one_line(case: str) -> Non
 
 
 def test_a_run_on_data_in_memory_is_gone_on_with_and_evaluated_with_the_same_data(tmp_path: Path) -> None:
-    """The data cannot be found again, so they are asked for; others are noticed by their fingerprint."""
+    """Those that it was trained on are at hand; read from its folder it asks for them, and notices others by their
+    fingerprint.
+    """
     out = tmp_path / "run"
     pictures = (picture for picture, _ in map(Labelled().__getitem__, range(40)))  # can be read once alone
     model = sumi.train("ddpm", data=pictures, out=out, steps=2, settings=[*TINY, "data.size=8"])
     assert (model.config.data.source, model.items.shape) == (MEMORY, (1, 8, 8))
+    assert model.load_data().fingerprint() == model.description.data_fingerprint
+    model = sumi.load(out)
     for use in (
         lambda: sumi.train("ddpm", out=out, steps=3, resume=True),
         lambda: sumi.train(str(out / "config.json"), out=tmp_path / "other"),

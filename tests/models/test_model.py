@@ -20,7 +20,6 @@ from sumi.models.model import RunDescription
 from sumi.models.run import load, read_run
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.training.run_folder import RunFolder
-from tests.small_runs import SMALL
 from tests.tiny_models import edited, random_model
 
 
@@ -38,15 +37,6 @@ def test_an_image_does_not_depend_on_its_batch(model: DiffusionModel, solver: st
     torch.testing.assert_close(parts, together, rtol=0, atol=1e-4)
     torch.testing.assert_close(alone[0], together[13], rtol=0, atol=1e-4)
     assert float((together[1:] - together[:-1]).abs().mean()) > 0.05  # and the images are different ones
-
-
-def test_a_trained_model_has_its_data_at_hand(tmp_path: Path) -> None:
-    """An array is in no file: the model that was trained on it has it, one that is read from the folder does not."""
-    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
-    trained = sumi.train("ddpm", data=images, out=tmp_path / "run", settings=[*SMALL, "training.steps=2"])
-    assert trained.load_data().fingerprint() == trained.description.data_fingerprint
-    with pytest.raises(InputError, match="data"):
-        load(tmp_path / "run", DiffusionModel).load_data()
 
 
 def test_start_noise_is_bit_identical(model: DiffusionModel) -> None:
