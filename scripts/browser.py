@@ -106,7 +106,7 @@ class Browser:
             raise RuntimeError(answer["exceptionDetails"].get("exception", {}).get("description", script))
         return answer["result"].get("value")
 
-    def until(self, condition: str, seconds: float = 30) -> None:
+    def until(self, condition: str, seconds: float = 120) -> None:
         """Wait until an expression is true."""
         _wait(lambda: self.run(f"Boolean({condition})"), seconds, condition)
 

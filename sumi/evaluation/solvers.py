@@ -80,16 +80,17 @@ def compare(
     n: int = 64,
     frechet: bool = False,
     seed: int = 0,
-    reference: int = REFERENCE_STEPS,
+    reference: int | None = None,
     progress: Count | None = None,
 ) -> Comparison:
     """Sample ``n`` images with each solver at each number of evaluations.
 
     ``solvers``: None for `DEFAULT_SOLVERS`, or for a student's own and its teacher's `adams`.
-    The ODE is solved for the first `BATCH` of them in ``reference`` steps of `adams`: by default that takes as long as
-    all the rest. A solver with several evaluations per step takes as many steps as fit, at least one; its row has the
-    actual numbers. ``tuned`` runs at the numbers of steps it was tuned for. ``frechet``: also measure against the run's
-    held-out images, with features learned on its training images. ``progress(what, done, total)``. Raises InputError.
+    The ODE is solved for the first `BATCH` of them in ``reference`` steps of `adams`, `REFERENCE_STEPS` by default:
+    that takes as long as all the rest. A solver with several evaluations per step takes as many steps as fit, at least
+    one; its row has the actual numbers. ``tuned`` runs at the numbers of steps it was tuned for. ``frechet``: also
+    measure against the run's held-out images, with features learned on its training images. ``progress(what, done,
+    total)``. Raises InputError.
     """
     if n < 2:
         raise InputError(f"n: {n} images are too few to compare; give 2 or more")
@@ -121,7 +122,8 @@ def compare(
         raise InputError(f"n: the Fréchet distance needs {FEWEST} samples and held-out images; got {n} and {len(real)}")
     rows: list[Row] = []
     with torch.inference_mode():
-        ends = _ends(teacher or model, min(n, BATCH), seed, reference, progress)
+        steps = REFERENCE_STEPS if reference is None else reference
+        ends = _ends(teacher or model, min(n, BATCH), seed, steps, progress)
         for done, (of, (name, _), method) in enumerate(zip(models, jobs, methods, strict=True)):
             rows.append(_row(of, name, method, n, ends, seed, network, real))
             if progress is not None:

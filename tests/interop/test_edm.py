@@ -23,6 +23,8 @@ from sumi.networks.condition import NetworkCondition
 from tests.published_networks import Song, Weights
 
 TOLERANCE = 2e-6
+OF_NEIGHBOURS = 4e-6
+"""Its attention over few keys is summed in another order: 2.5e-6 on a processor with AVX2; in float64 1e-12."""
 BATCH = 2
 
 
@@ -224,7 +226,8 @@ def test_a_network_is_the_one_of_its_paper_in_every_preconditioned_output(import
             for given, found in ((classes, bound(x, t)), (none, denoiser(x, t))):
                 theirs = 0.25 / root**2 * x + sigma * 0.5 / root * run(network, x / root, time, given)
                 size = theirs.abs().max()
-                torch.testing.assert_close(found.clean / size, theirs / size, rtol=0, atol=TOLERANCE)
+                close = OF_NEIGHBOURS if kind == "neighbours" else TOLERANCE
+                torch.testing.assert_close(found.clean / size, theirs / size, rtol=0, atol=close)
 
 
 def run(network: Weights, x: Tensor, time: Tensor, classes: Tensor) -> Tensor:
