@@ -139,10 +139,9 @@ def _cost(_: Tensor) -> Finding:
     from torch.utils.flop_counter import FlopCounterMode
 
     def flops(channels: int, side: int) -> float:
-        with torch.device("meta"):
-            network = UNet(UNetConfig(), channels)
-            with FlopCounterMode(display=False) as counter:
-                network(torch.empty(1, channels, side, side), torch.empty(1))
+        network = UNet(UNetConfig(), channels)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, channels, side, side), torch.zeros(1))
         return counter.get_total_flops()
 
     pixels, latents = flops(3, 64), flops(4, 16)
