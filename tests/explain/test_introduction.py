@@ -72,6 +72,8 @@ NUMBERS = [
     ("Writing x_t", r"variance is ([\d.]+) times", 21.75, 1.5),  # E[x⁴ε²]/σ² - 4 over 4σ² for x = 1 + ε/2
     ("To fill in a hole", r"whole samples by ([\d.]+)", 0.9, 0.012),  # four standard errors of 4,000
     ("To fill in a hole", r"should be ([\d.]+) ±", 0.9, 1e-9),
+    ("Diffusion models make", r"PixelCNN [^(]*\((\d+)\)", 64, 0),  # a pass for each pixel
+    ("Diffusion models make", r"diffusion [^(]*\((\d+)\)", 35, 0),  # 18 steps of Heun's method, the last one Euler's
 ]
 
 
