@@ -12,14 +12,18 @@ a reader of the page does not see, change that; each stands on the line above it
     <!-- needs: docs/PAGE.md … -->  anywhere in a page: those pages run first, since this one uses the runs they make
 
 Pages run in a scratch folder that looks like the repository, two at a time, and a folder of photographs is drawn there.
+Every page, and every line that only calls ``sumi``, is a process of its own, forked from one that has imported torch
+and done nothing else; any other line is run by bash.
 ``--check`` runs nothing: it looks for blocks without a language, links to nowhere, pages that the site leaves out, two
 pages that write to one place, and anything that the built site would load from another host.
 """
 
 import argparse
+import multiprocessing
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,7 +32,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +44,8 @@ RUN, READ = ("sh", "python"), ("text", "json", "toml")
 LEFT_OUT = ("make test",)  # it has just run
 GENERATED = "docs/reference/"
 WRITES = re.compile(r"""--out[ =](\S+)|\bout=["']([^"']+)["']""")
+SHELL = re.compile(r"[#|&;<>$`*?(){}~\n]")  # what only a shell makes sense of
+FORKED = multiprocessing.get_context("forkserver")
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
 
 
@@ -84,7 +90,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def needed(page: str) -> list[str]:
-    """The pages that must run before this one."""
+    """The pages that must run before this one, which themselves need none."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [name for names in re.findall(r"<!-- needs: (.+?) -->", text) for name in names.split()]
 
@@ -119,8 +125,38 @@ def scratch() -> Path:
     return folder
 
 
-def run_page(page: str) -> None:
-    """Run the blocks of one page in this process and the current folder; the first that fails ends it."""
+def write_to(log: Path) -> None:
+    """Send what this process prints from here on to the end of a file."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+
+def run_sumi(words: list[str], folder: Path, log: Path) -> None:
+    """Run ``sumi`` in this new process as its command does."""
+    write_to(log)
+    os.chdir(folder)
+    sys.argv = words
+    from sumi.cli.main import main
+
+    sys.exit(main())
+
+
+def run_command(command: str, log: Path) -> int:
+    """Run a line of a shell block in the current folder; return its exit code."""
+    if command.startswith("sumi ") and not SHELL.search(command):
+        process = FORKED.Process(target=run_sumi, args=(shlex.split(command), Path.cwd(), log))
+        process.start()
+        process.join()
+        return process.exitcode or 0
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", command], stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def run_page(page: str, folder: Path, log: Path) -> None:
+    """Run the blocks of one page in this new process and ``folder``; the first that fails ends it."""
+    write_to(log)
+    os.chdir(folder)
     names: dict[str, object] = {"__name__": "__main__"}
     count = 0
     for block in blocks(page):
@@ -142,54 +178,48 @@ def run_page(page: str) -> None:
                 continue
             print(f"$ {command}", flush=True)
             begun = time.perf_counter()
-            done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], stdin=subprocess.DEVNULL, check=False)
-            if done.returncode:
-                sys.exit(f"{page}:{block.line}: this ended with exit code {done.returncode}:\n{command}")
+            code = run_command(command.strip(), log)
+            if code:
+                sys.exit(f"{page}:{block.line}: this ended with exit code {code}:\n{command}")
             print(f"    {time.perf_counter() - begun:.1f} s", flush=True)
             count += 1
-    spent = os.times()
-    cpu = spent.user + spent.system + spent.children_user + spent.children_system
-    print(f"{page}: {count} commands and blocks ran in {cpu:.0f} CPU seconds", flush=True)
+    print(f"{page}: {count} commands and blocks", flush=True)
 
 
 def run_all(wanted: list[str]) -> None:
     """Run pages, and before them those they need, two at a time; print each page's output when it ends."""
     folder = scratch()
     binaries = ROOT / ".venv" / "bin"
-    environment = os.environ | {
+    os.environ |= {
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "agg",
     }
-    before = [page for page in FIRST if page in wanted]
-    before += [page for name in wanted for page in needed(name) if page not in before]
-    before = list(dict.fromkeys(before))
-    rest = [page for page in wanted if page not in before]
+    FORKED.set_forkserver_preload(["__main__", "torch", "sumi.cli.main"])
+    order = list(dict.fromkeys([*(name for page in wanted for name in needed(page)), *wanted]))
+    ended: dict[str, Future[int]] = {}
 
     def run_one(page: str) -> int:
-        command = [sys.executable, str(Path(__file__).resolve()), "--here", page]
+        log = Path(f"{folder}.{page.replace('/', '.')}.log")
+        wait([ended[name] for name in needed(page)])
         begun = time.perf_counter()
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        print(f"{done.stdout}    {time.perf_counter() - begun:.0f} s\n", flush=True)
-        return done.returncode
+        process = FORKED.Process(target=run_page, args=(page, folder, log))
+        process.start()
+        process.join()
+        print(f"{log.read_text(encoding='utf-8')}    {time.perf_counter() - begun:.0f} s\n", flush=True)
+        log.unlink()
+        return process.exitcode or 0
 
-    failed = [page for page in before if run_one(page)]
     with ThreadPoolExecutor(2) as pool:
-        failed += [page for page, code in zip(rest, pool.map(run_one, rest), strict=True) if code]
+        for page in order:
+            ended[page] = pool.submit(run_one, page)
+    failed = [page for page in order if ended[page].result()]
     for block in (block for page in wanted for block in blocks(page) if block.skipped):
         print(f"not run: {block.page}:{block.line}: {block.skipped}")
     if failed:
         sys.exit(f"failed: {', '.join(failed)} (what they made is in {folder})")
     shutil.rmtree(folder)
-    print(f"{len(before) + len(rest)} pages ran as written")
+    print(f"{len(order)} pages ran as written")
 
 
 def anchors(text: str) -> set[str]:
@@ -248,11 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", nargs="*", metavar="PAGE", help="default: all")
     parser.add_argument("--check", action="store_true", help="run nothing")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.here:
-        run_page(options.pages[0])
-        return
     found = [*problems(), *loaded_from_elsewhere()]
     if found:
         sys.exit("\n".join(found))
