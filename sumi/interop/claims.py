@@ -35,6 +35,7 @@ from sumi.models.model import RunDescription
 from sumi.networks.adm import ADMConfig
 from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.edm2 import EDM2Config
+from sumi.networks.guided import GuidedConfig
 from sumi.networks.hourglass import HourglassConfig
 from sumi.networks.image_v1 import ImageV1Config
 from sumi.networks.lucidrains import LucidrainsConfig
@@ -51,7 +52,7 @@ from sumi.sampling.sampler import Sampling, Threshold
 RECIPE = "imported"
 """The recipe of an imported run."""
 
-ONE_HOT: Final = (DiffusersNetwork.name, SongUNetConfig.name, EDM2Config.name, HourglassConfig.name)
+ONE_HOT: Final = (DiffusersNetwork.name, SongUNetConfig.name, EDM2Config.name, HourglassConfig.name, GuidedConfig.name)
 """Networks to which a class is a vector with one place for each, and one more for "no class"."""
 
 
@@ -75,6 +76,7 @@ class Claims:
         | SongUNetConfig
         | EDM2Config
         | HourglassConfig
+        | GuidedConfig
         | ImageV1Config
         | OwnNetwork
     ) = field(default_factory=UNetConfig, metadata={"help": "the network, as in a configuration"})

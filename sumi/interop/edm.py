@@ -5,7 +5,7 @@
     k-diffusion patch_in, down_levels, mid_level, patch_out                               (`sumi.networks.hourglass`)
                 timestep_embed, u_net.d_blocks, u_net.u_blocks                            (`sumi.networks.image_v1`)
 
-EDM's "ADM" is in `sumi.interop.checkpoints`. All are preconditioned as EDM says, with σ_data = 1/2 unless a claim, or
+EDM's "ADM" is in `sumi.interop.guided`. All are preconditioned as EDM says, with σ_data = 1/2 unless a claim, or
 the header of k-diffusion's file, says another; DDPM++ and NCSN++ also in the other ways of
 `sumi.interop.preconditioning`.
 """

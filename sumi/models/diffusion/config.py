@@ -39,6 +39,7 @@ from sumi.networks.adm import ADMConfig
 from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.diffwave import DiffWaveConfig
 from sumi.networks.edm2 import EDM2Config
+from sumi.networks.guided import GuidedConfig
 from sumi.networks.hourglass import HourglassConfig
 from sumi.networks.image_v1 import ImageV1Config
 from sumi.networks.lucidrains import LucidrainsConfig
@@ -100,6 +101,7 @@ class DiffusionSettings(SystemConfig, ABC):
         | SongUNetConfig
         | EDM2Config
         | HourglassConfig
+        | GuidedConfig
         | ImageV1Config
         | OwnNetwork
     ) = field(default_factory=UNetConfig, metadata={"help": "the backbone"})
