@@ -41,4 +41,5 @@ def run(options: argparse.Namespace) -> None:
         say(f"note: {note}")
     for name, value in source.model.facts().items():
         say(f"{name:12} {value}")
-    say(f"next: sumi sample {options.out}, or sumi info {options.out}")
+    guides = "classifier" in source.model.config.name
+    say(f"next: sumi sample {'RUN --classifier ' * guides}{options.out}, or sumi info {options.out}")

@@ -22,7 +22,7 @@ def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
 
     Raises InputError for a network of these layouts that is another after all.
     """
-    own = _without_prefix(score_sde.averaged(read.values) or averaged(read))
+    own = named(read)
     return (
         lucidrains.recognised(own, claims)
         or score_sde.recognised(own, claims)
@@ -30,6 +30,11 @@ def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
         or guided.of_edm(own, read.values, claims)
         or guided.recognised(own, claims)
     )
+
+
+def named(read: Tensors) -> dict[str, Tensor]:
+    """The averaged weights of a file, without what wrappers put before every name."""
+    return _without_prefix(score_sde.averaged(read.values) or averaged(read))
 
 
 def averaged(read: Tensors) -> dict[str, Tensor]:

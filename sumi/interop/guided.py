@@ -53,7 +53,7 @@ def recognised(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised |
         return None
     if any(".transformer_blocks." in name for name in own):
         raise InputError("file: its U-Net attends to states, as Stable Diffusion's does; import a folder of diffusers")
-    known, assumed = encoder(own, claims.network if claims is not None else None)
+    known, assumed = encoder(own, claims.network if claims is not None else None, _resizing(own))
     side = SIDES.get(multiples(known), 64)
     sized = claims or Claims(shape=(3, side, side))
     shape = (known.width, multiples(known), known.blocks)
@@ -79,7 +79,9 @@ def of_edm(own: Mapping[str, Tensor], values: Mapping[str, Any], claims: Claims 
     named = _named_as_guided(  # no augmentation is a vector of zeros
         {name: value for name, value in own.items() if name not in (LEVELS, "map_augment.weight")}
     )
-    network = replace(encoder(named, None)[0], heads=0, head_width=HEAD_WIDTH, new_order=False, group_width=4)
+    network = replace(
+        encoder(named, None, _resizing(named))[0], heads=0, head_width=HEAD_WIDTH, new_order=False, group_width=4
+    )
     which = "EDM" if known else "EDM: σ_data = 0.5"
     note = f"{which}, and heads of {HEAD_WIDTH} channels are assumed; claim others by a mapping"
     found = _unet(named, network, sized, note)
@@ -91,14 +93,13 @@ def multiples(network: GuidedEncoderConfig) -> tuple[float, ...]:
     return tuple(width / network.width for width in network.widths)
 
 
-def encoder(own: Mapping[str, Tensor], claimed: object) -> tuple[GuidedConfig, str]:
+def encoder(own: Mapping[str, Tensor], claimed: object, changes: tuple[Resizing, int]) -> tuple[GuidedConfig, str]:
     """The shape of the network but for its classes, and what of it is assumed.
 
-    ``claimed``: a network whose heads and order count, where it is of this class. Raises InputError.
+    ``claimed``: a network whose heads and order count, where it is of this class; ``changes``: how sides change between
+    the levels, and how often. Raises InputError.
     """
-    count = 1 + max(int(name.split(".")[1]) for name in own if name.startswith("input_blocks."))
-    resizing, changes = _resizing(own, count)
-    levels = changes + 1
+    resizing, levels, count = changes[0], changes[1] + 1, down_blocks(own)
     blocks = count // levels - 1
     firsts = [f"input_blocks.{1 + level * (blocks + 1)}" for level in range(levels)]
     if count != levels * (blocks + 1) or any(f"{first}.0.out_layers.3.weight" not in own for first in firsts):
@@ -132,15 +133,59 @@ def encoder(own: Mapping[str, Tensor], claimed: object) -> tuple[GuidedConfig, s
     return network, f"{assumed} whose order is that of use_new_attention_order=False"
 
 
-def _resizing(own: Mapping[str, Tensor], count: int) -> tuple[Resizing, int]:
-    """How sides change between the levels, and how often, of ``count`` blocks on the way down."""
+def down_blocks(own: Mapping[str, Tensor]) -> int:
+    """The number of blocks on the way down, with the first convolution."""
+    return 1 + max(int(name.split(".")[1]) for name in own if name.startswith("input_blocks."))
+
+
+def _resizing(own: Mapping[str, Tensor]) -> tuple[Resizing, int]:
+    """How sides change between the levels, and how often."""
+    if found := _without_blocks(own):
+        return found
+    up = (name.split(".") for name in own if name.startswith("output_blocks."))
+    return "block", sum(parts[2] != "0" and parts[3:] == ["in_layers", "0", "weight"] for parts in up)
+
+
+def _without_blocks(own: Mapping[str, Tensor]) -> tuple[Resizing, int] | None:
+    """How sides change, and how often; None: in blocks, or not at all."""
     if convolutions := sum(name.startswith("input_blocks.") and name.endswith(".0.op.weight") for name in own):
         return "convolution", convolutions
     there = {int(name.split(".")[1]) for name in own if name.startswith("input_blocks.")}
-    if missing := count - len(there):
+    if missing := down_blocks(own) - len(there):
         return "none", missing
-    up = (name.split(".") for name in own if name.startswith("output_blocks."))
-    return "block", sum(parts[2] != "0" and parts[3:] == ["in_layers", "0", "weight"] for parts in up)
+    return None
+
+
+def way_down(own: Mapping[str, Tensor]) -> tuple[Resizing, int]:
+    """How sides change, and how often, of a network without a way up.
+
+    A block that halves the side has the tensors of any other; but it has no attention after it, and the blocks of a
+    level are alike. Raises InputError where that leaves several numbers of levels, or none.
+    """
+    if found := _without_blocks(own):
+        return found
+    count = down_blocks(own)
+    widths = [len(own[f"input_blocks.{k}.0.out_layers.3.weight"]) for k in range(1, count)]
+    attends = [f"input_blocks.{k}.1.qkv.weight" in own for k in range(1, count)]
+    possible = list[int]()
+    for levels in range(1, count + 1):
+        blocks = count // levels - 1
+        starts = range(0, count, blocks + 1)
+        alike = all(
+            len({*widths[k : k + blocks + 1]}) == 1
+            and len({*attends[k : k + blocks]}) == 1
+            and not any(attends[k + blocks : k + blocks + 1])
+            for k in starts
+        )
+        if count == levels * (blocks + 1) and blocks and alike:
+            possible.append(levels)
+    first = own["time_embed.0.weight"].shape[1]
+    usual = [n for n in possible if tuple(width / first for width in widths[:: count // n]) in SIDES]
+    if len(found := usual or possible) != 1:
+        raise InputError(
+            f"file: its {count - 1} blocks are of {found or 'no'} levels; give a file of another classifier"
+        )
+    return "block", found[0] - 1
 
 
 def _unet(own: Mapping[str, Tensor], network: GuidedConfig, claims: Claims, note: str) -> Recognised:

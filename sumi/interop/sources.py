@@ -4,7 +4,8 @@
 
     Source.name      as it was given
     Source.format    "run", "diffusers", "function" or "tensors"
-    Source.model     a `DiffusionModel` (or, of a folder with an autoencoder alone, an `AutoencoderModel`)
+    Source.model     a `DiffusionModel` (or, of a folder with an autoencoder alone, an `AutoencoderModel`; of a
+                     classifier of guided-diffusion, a `ClassifierModel`)
     Source.notes     sentences on how it was read, and what was assumed
 
 ``source.model.gaussian_denoiser()`` is the `NetworkDenoiser`: its ``network`` gives the raw output F(x, c_noise,
@@ -36,11 +37,13 @@ from sumi.boundary.config import from_json
 from sumi.boundary.settings import Settings, assignments, override
 from sumi.errors import InputError
 from sumi.interop.card import write_card
-from sumi.interop.checkpoints import recognised
+from sumi.interop.checkpoints import named, recognised
 from sumi.interop.claims import Claims
 from sumi.interop.diffusers import is_folder, of_description, read_folder
+from sumi.interop.guided_classifier import read_classifier
 from sumi.interop.tensors import read_json, read_tensors
 from sumi.models.autoencoder import AutoencoderModel
+from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import TrainedModel, pick_device
 from sumi.models.run import load
@@ -56,17 +59,18 @@ class Source:
 
     name: str
     format: Format
-    model: DiffusionModel | AutoencoderModel
+    model: DiffusionModel | AutoencoderModel | ClassifierModel
     notes: tuple[str, ...] = ()
 
     @property
     def diffusion(self) -> DiffusionModel:
-        """The model. Raises InputError where it is an autoencoder, which denoises nothing."""
+        """The model. Raises InputError where it is an autoencoder or a classifier, which denoise nothing."""
         match self.model:
             case DiffusionModel() as model:
                 return model
-            case _:
-                raise InputError(f"{self.name}: is an autoencoder, and this is for diffusion models; give such a one")
+            case other:
+                what = "a classifier" if isinstance(other, ClassifierModel) else "an autoencoder"
+                raise InputError(f"{self.name}: is {what}, and this is for diffusion models; give such a one")
 
 
 def read_claims(file: Path | str | None) -> Claims | None:
@@ -120,7 +124,7 @@ def import_run(
 
 def _of_run(name: str, folder: Path, device: torch.device) -> Source:
     match load(folder, TrainedModel, device=device):
-        case DiffusionModel() | AutoencoderModel() as model:
+        case DiffusionModel() | AutoencoderModel() | ClassifierModel() as model:
             return Source(name, "run", model)
         case other:
             raise InputError(f"{name}: is a run of {other.config.recipe}; give one of a diffusion model")
@@ -132,6 +136,9 @@ def _of_tensors(
     read = read_tensors(file)
     if read.about is not None and claims is None and not settings:
         return Source(name, "tensors", of_description(read.about, read.tensors, file, device, read.step), read.notes)
+    if (classifier := read_classifier(named(read), claims, settings, name, device)) is not None:
+        model, notes = classifier
+        return Source(name, "tensors", model, (*read.notes, *notes))
     known = recognised(read, claims)
     if known is not None and settings:  # again, as names of tensors depend on the shape
         changed = override(known.claims, settings)

@@ -24,6 +24,7 @@ from sumi.metrics.intervals import Estimate, share
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
 from sumi.models.size import bounded
 from sumi.networks.classifier import ClassifierConfig
+from sumi.networks.guided_classifier import GuidedClassifierConfig
 from sumi.objectives.objective import Objective
 from sumi.process.gaussian import add_noise
 from sumi.process.schedule import at_log_snr
@@ -42,7 +43,9 @@ class NoisyClassifierConfig(SystemConfig):
 
     lowest: float = field(default=-8.0, metadata={"help": "log-SNR of the noisiest images it is trained on"})
     highest: float = field(default=8.0, metadata={"help": "log-SNR of the cleanest"})
-    network: ClassifierConfig = field(default_factory=ClassifierConfig, metadata={"help": "the backbone"})
+    network: ClassifierConfig | GuidedClassifierConfig = field(
+        default_factory=ClassifierConfig, metadata={"help": "the backbone"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
