@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sumi.interop import edm, guided, lucidrains, score_sde
+from sumi.interop import edm, guided, k_diffusion, lucidrains, score_sde
 from sumi.interop.claims import Claims, Recognised
 from sumi.interop.tensors import Tensors, prefixed
 
@@ -27,6 +27,7 @@ def recognised(read: Tensors, claims: Claims | None) -> Recognised | None:
         lucidrains.recognised(own, claims)
         or score_sde.recognised(own, claims)
         or edm.recognised(own, read.values, claims)
+        or k_diffusion.recognised(own, read.values, claims)
         or guided.of_edm(own, read.values, claims)
         or guided.recognised(own, claims)
     )

@@ -37,6 +37,7 @@ from sumi.networks.diffusers import DiffusersNetwork
 from sumi.networks.edm2 import EDM2Config
 from sumi.networks.guided import GuidedConfig
 from sumi.networks.hourglass import HourglassConfig
+from sumi.networks.image_transformer_v1 import ImageTransformerV1Config
 from sumi.networks.image_v1 import ImageV1Config
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
@@ -52,7 +53,10 @@ from sumi.sampling.sampler import Sampling, Threshold
 RECIPE = "imported"
 """The recipe of an imported run."""
 
-ONE_HOT: Final = (DiffusersNetwork.name, SongUNetConfig.name, EDM2Config.name, HourglassConfig.name, GuidedConfig.name)
+ONE_HOT: Final = (
+    *(DiffusersNetwork.name, SongUNetConfig.name, EDM2Config.name, HourglassConfig.name, GuidedConfig.name),
+    ImageTransformerV1Config.name,
+)
 """Networks to which a class is a vector with one place for each, and one more for "no class"."""
 
 
@@ -77,6 +81,7 @@ class Claims:
         | EDM2Config
         | HourglassConfig
         | GuidedConfig
+        | ImageTransformerV1Config
         | ImageV1Config
         | OwnNetwork
     ) = field(default_factory=UNetConfig, metadata={"help": "the network, as in a configuration"})

@@ -41,6 +41,7 @@ from sumi.networks.diffwave import DiffWaveConfig
 from sumi.networks.edm2 import EDM2Config
 from sumi.networks.guided import GuidedConfig
 from sumi.networks.hourglass import HourglassConfig
+from sumi.networks.image_transformer_v1 import ImageTransformerV1Config
 from sumi.networks.image_v1 import ImageV1Config
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
@@ -102,6 +103,7 @@ class DiffusionSettings(SystemConfig, ABC):
         | EDM2Config
         | HourglassConfig
         | GuidedConfig
+        | ImageTransformerV1Config
         | ImageV1Config
         | OwnNetwork
     ) = field(default_factory=UNetConfig, metadata={"help": "the backbone"})
