@@ -101,6 +101,7 @@ def _denoiser(
             stated, schedule=found.schedule, parameterization=found.parameterization, threshold=found.threshold
         )
         time_scale, time_offset = found.time_scale, found.time_offset
+        notes += found.notes if not any(setting.startswith("threshold=") for setting in settings) else ()
     elif claims is None:
         notes.append(
             "it has no scheduler: DDPM's linear β and a prediction of ε are assumed; claim others by a mapping"

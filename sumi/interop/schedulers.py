@@ -27,6 +27,7 @@ from sumi.denoising.parameterization import (
     PredictVelocity,
 )
 from sumi.errors import InputError
+from sumi.guidance.thresholding import DynamicThreshold
 from sumi.process.chain import CosineBeta, LinearBeta, ListedBeta, QuadraticBeta, SigmoidBeta
 from sumi.process.continuous import Flow
 from sumi.process.exploding import EDM
@@ -44,7 +45,8 @@ CHAIN_DEFAULTS: Final = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": 
 
 @dataclass(frozen=True)
 class Scheduler:
-    """What a scheduler says. ``grid``: T, where the network knows the times of a chain alone.
+    """What a scheduler says. ``grid``: T, where the network knows the times of a chain alone; ``notes``: what of it is
+    done otherwise here.
 
     The network's time input is ``time_scale`` · c_noise + ``time_offset``.
     """
@@ -55,6 +57,7 @@ class Scheduler:
     time_scale: float
     time_offset: float
     threshold: Threshold
+    notes: tuple[str, ...] = ()
 
 
 def read_scheduler(config: Mapping[str, Any], where: str) -> Scheduler:
@@ -78,12 +81,32 @@ def _chain(config: Mapping[str, Any], where: str) -> Scheduler:
     steps, stated = schedule.steps, str(config.get("prediction_type", "epsilon"))
     if stated not in PREDICTIONS:
         raise InputError(f"{where}: prediction_type {stated} is not known; it is one of {', '.join(PREDICTIONS)}")
-    threshold: Threshold = "none"
+    threshold, notes = _threshold(config)
+    return Scheduler(schedule, PREDICTIONS[stated], steps, steps / 1000, steps / 1000 - 1, threshold, notes)
+
+
+def _threshold(config: Mapping[str, Any]) -> tuple[Threshold, tuple[str, ...]]:
+    """What keeps x̂_0 in range, and a note where the scheduler does so in another way.
+
+    A dynamic threshold divides by the quantile ``dynamic_thresholding_ratio`` of |x̂_0|, at least 1 and at most
+    ``sample_max_value``; where that is 1, as by default, it is a clamp.
+    """
     if config.get("thresholding"):
-        threshold = "dynamic"
-    elif config.get("clip_sample", config.get("_class_name") in CLAMPING):
-        threshold = "static"
-    return Scheduler(schedule, PREDICTIONS[stated], steps, steps / 1000, steps / 1000 - 1, threshold)
+        ratio, most = float(config.get("dynamic_thresholding_ratio", 0.995)), float(config.get("sample_max_value", 1.0))
+        if most <= 1:
+            return "static", ()
+        here = DynamicThreshold.percentile
+        note = (
+            f"its scheduler divides x̂_0 by their {ratio:g} quantile, at most {most:g}; here it is the {here:g} quantile"
+        )
+        return "dynamic", (f"{note} without a most",)
+    if config.get("clip_sample", config.get("_class_name") in CLAMPING):
+        most = float(config.get("clip_sample_range") or 1.0)
+        if most == 1:
+            return "static", ()
+        note = f"its scheduler clamps x̂_0 to ±{most:g}; here they are "
+        return ("none", (f"{note}not clamped",)) if most > 1 else ("static", (f"{note}clamped to ±1",))
+    return "none", ()
 
 
 def _betas(config: Mapping[str, Any], where: str) -> Any:

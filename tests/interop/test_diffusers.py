@@ -201,6 +201,40 @@ def test_a_setting_changes_what_it_names_and_the_scheduler_says_the_rest(tmp_pat
     assert open_source(path, settings=["shape=1,32,32"], device="cpu").diffusion.space.shape == (1, 32, 32)
 
 
+@pytest.mark.parametrize(
+    ("settings", "threshold", "note"),
+    [
+        ({}, "static", ""),
+        ({"clip_sample_range": 1.5}, "none", "clamps x̂_0 to ±1.5; here they are not clamped"),
+        ({"clip_sample_range": 0.5}, "static", "clamps x̂_0 to ±0.5; here they are clamped to ±1"),
+        ({"thresholding": True}, "static", ""),
+        (
+            {"thresholding": True, "sample_max_value": 1.5, "dynamic_thresholding_ratio": 0.95},
+            "dynamic",
+            "by their 0.95 quantile, at most 1.5; here it is the 0.995 quantile without a most",
+        ),
+        ({"thresholding": True, "sample_max_value": 1e4}, "dynamic", "by their 0.995 quantile, at most 10000"),
+    ],
+)
+def test_what_keeps_x_0_in_range_is_the_schedulers_or_noted(
+    tmp_path: Path, x: Tensor, settings: Any, threshold: str, note: str
+) -> None:
+    """Where nothing but a most is noted, which is above all here, x̂_0 are those of the library."""
+    network, scheduler = unet(), diffusers.DDIMScheduler(**settings)
+    source = open_source(folder(tmp_path / "d", network, scheduler), device="cpu")
+    assert source.diffusion.config.sampling.threshold == threshold
+    assert any(note in line for line in source.notes) == bool(note)
+    assert open_source(tmp_path / "d", settings=["threshold=none"], device="cpu").notes == ()
+    if note and "0.995 quantile, at most" not in note:
+        return
+    scheduler.set_timesteps(1000)
+    with torch.no_grad():
+        theirs = scheduler.step(network(4 * x, 900).sample, 900, 4 * x).pred_original_sample
+        found = source.diffusion.denoiser(None)(4 * x, 0.901).clean
+    assert theirs.abs().max() <= 1
+    torch.testing.assert_close(found, theirs, rtol=0, atol=TOLERANCE)
+
+
 def test_what_is_not_known_is_one_line(tmp_path: Path) -> None:
     network, scheduler = unet(), diffusers.DDPMScheduler()
     path = folder(tmp_path / "d", network, scheduler)
