@@ -46,7 +46,10 @@ from sumi.training.checkpoint import load_checkpoint
 from sumi.training.throughput import fastest
 from sumi.training_run import Events, train
 
-SMALL = ("network.widths=16,32", "network.blocks=1,1", "network.attention=1", "training.batch_size=8")
+SMALL = (
+    *("network.widths=16,32", "network.blocks=1,1", "network.attention=1"),
+    *("training.batch_size=8", "sampling.steps=4"),
+)
 LARGE = ("network.widths=192,320,512", "network.blocks=2,2,3", "network.attention=1,2", "training.batch_size=256")
 DIT_B = ("network.width=768", "network.blocks=12", "network.head_width=64", "network.embedding=768")
 PLAIN = ("training.sample_every=0", "training.check_every=0", "training.warmup_steps=2", "training.log_every=1")

@@ -4,9 +4,11 @@
 """
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,15 +21,25 @@ USERS = (
 )
 
 
-def once(train: Callable[..., Any], sizes: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:
-    """``train(images, labels …)``, which remembers its networks; ``sizes()``: of its training, which tests replace."""
+def once(train: Callable[..., Any], sizes: Callable[[], tuple[int, ...]], kept: Path) -> Callable[..., Any]:
+    """``train(images, labels …)``, which remembers its networks, and keeps them in a folder that processes share.
+
+    ``sizes()``: of its training, which tests replace.
+    """
     known: dict[str, Any] = {}
 
     def trained(*data: Any, progress: Callable[[int, int], None] | None = None, **options: Any) -> Any:
         each = (hashlib.sha256(part.detach().cpu().contiguous().numpy()).hexdigest() + str(part.shape) for part in data)
         key = " ".join([*each, str(sorted(options.items())), str(sizes())])
         if key not in known:
-            known[key] = train(*data, progress=progress, **options)
+            file = kept / f"{train.__name__}-{hashlib.sha256(key.encode()).hexdigest()}"
+            if file.exists():
+                known[key] = import_module("sumi.metrics.features.network").FeatureNetwork.load(file)
+            else:
+                known[key] = train(*data, progress=progress, **options)
+                part = file.with_name(f"{file.name}.{os.getpid()}")
+                known[key].save(part)
+                part.replace(file)
         elif progress is not None:
             progress(sizes()[0], sizes()[0])
         return known[key]
@@ -36,7 +48,7 @@ def once(train: Callable[..., Any], sizes: Callable[[], tuple[int, ...]]) -> Cal
 
 
 @pytest.fixture(scope="session", autouse=True)
-def features_learned_once() -> Iterator[None]:
+def features_learned_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if "sumi" not in sys.modules:  # tests of the files alone
         yield
         return
@@ -45,9 +57,12 @@ def features_learned_once() -> Iterator[None]:
     def sizes() -> tuple[int, ...]:
         return learned.FEWEST_STEPS, learned.MOST_STEPS, learned.PASSES, torch.get_num_threads()
 
+    own = tmp_path_factory.getbasetemp()
+    kept = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "networks"  # of this session alone
+    kept.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("train_classifier", "train_rotations"):
-            shared = once(getattr(learned, name), sizes)
+            shared = once(getattr(learned, name), sizes, kept)
             for user in USERS:
                 patch.setattr(f"{user}.{name}", shared, raising=False)
         yield

@@ -538,7 +538,14 @@ def train_and_signal(out: Path, number: int, *more: str) -> tuple[int, str, str]
     return program.returncode, printed, error
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),  # and SIGTERM, to what goes on from there
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_to_the_real_program(tmp_path: Path, number: int, code: int) -> None:
     """Sent while it trains: the step is finished and saved, the exit code says so, and --resume goes on."""
     out = tmp_path / "run"

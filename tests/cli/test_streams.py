@@ -28,7 +28,7 @@ def run(*arguments: str, code: str = "", **environment: str) -> subprocess.Compl
     return subprocess.run([*program, *arguments], capture_output=True, env={**os.environ, **environment}, check=False)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "shift_jis"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow), "shift_jis"])
 def test_letters_that_an_encoding_lacks_are_escaped(encoding: str) -> None:
     """The help of every command, and a table, in one process."""
     calls = [["--help"], *([command, "--help"] for command in COMMANDS), ["recipes", "ddpm"], ["recipes", "nothing η"]]
@@ -65,8 +65,8 @@ def test_what_moves_a_cursor_is_escaped() -> None:
         assert printable(text) == text
 
 
-def test_names_reach_the_terminal_escaped(tmp_path: Path) -> None:
-    """Of files, classes, values, runs and options, said and in errors."""
+def test_names_reach_the_terminal_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of files, classes, values, runs and options, said and in errors; the last by the real program."""
     for k, name in enumerate(("\x1b[31mred", "b\nsumi: fine")):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
@@ -76,16 +76,23 @@ def test_names_reach_the_terminal_escaped(tmp_path: Path) -> None:
         (folder / "\x1b]0;OWNED\x07.png").write_bytes(b"no image")
     out = str(tmp_path / "r\x1b[2J")
     options = ("--data", str(tmp_path / "data"), "--steps=1", "--out", out, *TINY, "--no-report")
-    made = run("train", "classifier-free", *options)
-    calls = [made, run("info", out), run("sample", out, "--label", "\x1b[31mblue", "-n", "1"), run("info", "\x1b[5m")]
-    calls += [
-        run("info", "a", "\x1b[5m"),
-        run("--debug", "info", "\x1b[5m"),
-        run("train", "ddpm", "--data=digits", "--set", "\x1b[5m"),
-    ]
-    assert [call.returncode for call in calls] == [0, 0, 2, 2, 2, 2, 2], calls
-    for call in calls:
-        text = (call.stdout + call.stderr).decode()
+    calls = {
+        ("train", "classifier-free", *options): 0,
+        ("info", out): 0,
+        ("sample", out, "--label", "\x1b[31mblue", "-n", "1"): 2,
+        ("--debug", "info", "\x1b[5m"): 2,
+        ("train", "ddpm", "--data=digits", "--set", "\x1b[5m"): 2,
+    }
+    said = list[str]()
+    for arguments, expected in calls.items():
+        assert main([*arguments]) == expected
+        said.append("".join(capsys.readouterr()))
+    with pytest.raises(SystemExit, match="2"):
+        main(["info", "a", "\x1b[5m"])
+    said.append("".join(capsys.readouterr()))
+    done = run("info", "\x1b[5m")
+    assert done.returncode == 2
+    for text in (*said, (done.stdout + done.stderr).decode()):
         assert text.replace("\n", "").isprintable()
         assert "\\x1b[" in text
         assert not any(line.startswith("sumi: fine") for line in text.splitlines())
@@ -101,6 +108,10 @@ def test_output_onto_a_full_device_is_a_failure_of_one_line(arguments: list[str]
         done = subprocess.run([*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "sumi: output: cannot be written (No space left on device); write elsewhere, or make room\n"
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
+def test_an_error_that_cannot_be_written_is_one_by_its_code() -> None:
     with FULL.open("w") as full:
         done = subprocess.run(
             [*PROGRAM, "info", "nowhere"], stderr=full, stdout=subprocess.PIPE, text=True, check=False
@@ -143,14 +154,16 @@ def test_what_libraries_write_is_a_line_or_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    "environment", [{"COLUMNS": "20"}, {"COLUMNS": "1"}, {"COLUMNS": "x"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}]
+    "environment", [{"COLUMNS": "20", "NO_COLOR": "1"}, {"COLUMNS": "1", "TERM": "dumb"}, {"COLUMNS": "x"}]
 )
 def test_any_terminal_will_do(environment: dict[str, str]) -> None:
-    for arguments in (["sample", "--help"], ["recipes", "ddpm"]):
-        done = run(*arguments, **environment)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert b"\x1b" not in done.stdout
+    """A help and a table, in one process."""
+    code = "from sumi.cli.main import main\nassert main(['recipes', 'ddpm']) == 0\nmain(['sample', '--help'])"
+    done = run(code=code, **environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\x1b" not in done.stdout
     assert b"training.learning_rate" in done.stdout
+    assert b"--guidance" in done.stdout
 
 
 def test_a_dumb_terminal_gets_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,11 @@ def unlabelled(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+# Of one form with others: "linear" is `test_what_the_figures_say_is_true`'s
+ALIKE = {"constant", "continuous_cosine", "cosine", "learned_chain", "linear", "quadratic", "sigmoid", "sub_vp", "vp"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in SCHEDULES])
 def test_a_schedule_is_explained(name: str, unlabelled: str, tmp_path: Path) -> None:
     sampled = list(explain(name, data=unlabelled, out=tmp_path / "out"))
     assert [d.path.name for d in sampled][:3] == ["schedule.png", "noising.png", "correction.png"]

@@ -82,7 +82,9 @@ def test_the_score_is_the_guided_one(schedule: Schedule, scale: float) -> None:
             torch.testing.assert_close(made, expected, rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize(("name", "scale"), [("vp", 0.5), ("flow", 2.0), ("edm", 2.0)])
+@pytest.mark.parametrize(
+    ("name", "scale"), [*(pytest.param(*f, marks=pytest.mark.slow) for f in [("vp", 0.5), ("edm", 2.0)]), ("flow", 2.0)]
+)
 def test_samplers_follow_the_guided_field(name: str, scale: float) -> None:
     """As scipy does from log-densities, to 1e-6, from noise of 5 times the data to where it is 1e-3 of them."""
     schedule = EDM(sigma_min=1e-4).build() if name == "edm" else SCHEDULES[name]

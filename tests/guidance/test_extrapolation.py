@@ -5,6 +5,7 @@ known at every level, and with them the field that guidance follows. Here it is 
 and autograd, and integrated by scipy.
 """
 
+from itertools import product
 from math import inf, log
 
 import numpy as np
@@ -81,8 +82,11 @@ def test_the_score_is_that_of_p_of_x_times_p_of_y_given_x_to_the_w(schedule: Sch
     torch.testing.assert_close(guided(schedule, scale)(x_t, times).clean, each, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", SCHEDULES)
+QUICK = {("vp", 0.5), ("edm", 0.0), ("flow", 5.0)}
+FIELDS = [pytest.param(*f, marks=[pytest.mark.slow] * (f not in QUICK)) for f in product(SCHEDULES, SCALES)]
+
+
+@pytest.mark.parametrize(("name", "scale"), FIELDS)
 def test_samplers_follow_the_guided_field(name: str, scale: float) -> None:
     """As scipy does from log-densities, to 1e-6: Adams in many steps, and the adaptive solver, of per-sample times.
 

@@ -157,11 +157,11 @@ def cloud_model(folder: Path, data: DataConfig, recipe: str, *settings: str) -> 
 @pytest.mark.parametrize(
     ("recipe", "settings"),
     [
-        ("ddpm", [*CHAINS["linear"], *LEARNED]),
+        pytest.param("ddpm", [*CHAINS["linear"], *LEARNED], marks=pytest.mark.slow),
         ("ddpm", [*CHAINS["short"], *LEARNED]),
-        ("score-sde", []),
+        pytest.param("score-sde", [], marks=pytest.mark.slow),
         ("score-sde", ["schedule=sub_vp"]),
-        ("score-sde", ["schedule=ve", "schedule.sigma_max=20"]),
+        pytest.param("score-sde", ["schedule=ve", "schedule.sigma_max=20"], marks=pytest.mark.slow),
         ("flow", []),
         ("edm", []),
         ("vdm", ["schedule.width=8"]),
@@ -236,11 +236,11 @@ def true_bits(chances: Tensor, dataset: ImageDataset) -> float:
 @pytest.mark.parametrize(
     ("recipe", "settings"),
     [
-        ("score-sde", []),
+        pytest.param("score-sde", [], marks=pytest.mark.slow),
         ("score-sde", ["schedule=ve"]),
         ("flow", []),
-        ("edm", []),
-        ("vdm", ["schedule.width=8"]),
+        pytest.param("edm", [], marks=pytest.mark.slow),
+        pytest.param("vdm", ["schedule.width=8"], marks=pytest.mark.slow),
         ("ddpm", [*CHAINS["linear"], *LEARNED]),
     ],
     ids=lambda v: "-".join(v) if isinstance(v, list) else v,
@@ -262,7 +262,11 @@ def test_the_bits_of_pixels_are_those_of_their_levels(recipe: str, settings, tmp
     assert parts[1] > 0.9 * ENTROPY_BITS
 
 
-@pytest.mark.parametrize("settings", CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(c, marks=[pytest.mark.slow] * (name == "short")) for name, c in CHAINS.items()],
+    ids=CHAINS,
+)
 def test_the_better_variance_has_the_lower_bound(settings, tmp_path: Path, monkeypatch) -> None:
     """Of the exact mean: learned (exact, of each x_t) ≤ measured (the best that is the same for all) ≤ both fixed
     ones; all with the same noise, and none below the truth."""

@@ -50,8 +50,8 @@ def test_blocks_and_order_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (mirrored.value, mirrored.high) == pytest.approx((whole.value, whole.high), rel=1e-10)
 
 
-@pytest.mark.parametrize(("p", "q"), [(P, P), (P, Q)])
-@pytest.mark.parametrize(("m", "n"), [(4, 5), (40, 25)])
+@pytest.mark.parametrize(("p", "q"), [pytest.param(P, P, marks=pytest.mark.slow), (P, Q)])
+@pytest.mark.parametrize(("m", "n"), [(4, 5), pytest.param(40, 25, marks=pytest.mark.slow)])
 def test_its_mean_is_the_true_value_at_every_size(p: Tensor, q: Tensor, m: int, n: int) -> None:
     generator = torch.Generator().manual_seed(2)
     values = np.array([kernel_distance(draw(p, m, generator), draw(q, n, generator)).value for _ in range(1500)])
@@ -95,9 +95,18 @@ def test_its_variance_between_different_distributions_is_that_of_the_witness(mon
     assert seen[0][1] * exact(P, Q) == pytest.approx(expected, rel=0.05)
 
 
-@pytest.mark.parametrize("mixing", [0.0, 0.25, 1.0])
-@pytest.mark.parametrize(("m", "n"), [(60, 60), (200, 50)])
-def test_its_interval_covers_the_true_value_nineteen_times_in_twenty(mixing: float, m: int, n: int) -> None:
+@pytest.mark.parametrize(
+    ("m", "n", "mixing"),
+    [
+        (60, 60, 0.0),
+        (200, 50, 1.0),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(60, 60, 0.25), (60, 60, 1.0), (200, 50, 0.0), (200, 50, 0.25)]
+        ),
+    ],
+)
+def test_its_interval_covers_the_true_value_nineteen_times_in_twenty(m: int, n: int, mixing: float) -> None:
     """From equal distributions to very different ones. 600 repetitions: four standard errors are 3.6 %."""
     generator = torch.Generator().manual_seed(5)
     q = (1 - mixing) * P + mixing * Q

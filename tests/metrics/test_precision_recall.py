@@ -117,7 +117,10 @@ def test_the_expected_coverage_is_that_of_counting() -> None:
     assert expected_coverage(10_000, 10_000, 5) == pytest.approx(1 - 2**-5, abs=1e-3)
 
 
-@pytest.mark.parametrize(("dimension", "m", "n", "shift", "width"), [(2, 120, 90, 1, 1), (8, 100, 100, 1.5, 0.5)])
+@pytest.mark.parametrize(
+    ("dimension", "m", "n", "shift", "width"),
+    [(2, 120, 90, 1, 1), pytest.param(8, 100, 100, 1.5, 0.5, marks=pytest.mark.slow)],
+)
 def test_their_intervals_hold_the_mean_where_wilsons_do_not(
     dimension: int, m: int, n: int, shift: float, width: float
 ) -> None:

@@ -37,10 +37,10 @@ def trained(run: Path, kind: str = "kl", steps: int = 4, **options: object) -> A
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> AutoencoderModel:
-    """Of the digits, after 300 steps."""
+    """Of the digits, after 150 steps."""
     settings = ["network.widths=32", "network.blocks=1", "training.batch_size=32", "training.learning_rate=3e-3"]
     out = tmp_path_factory.mktemp("autoencoder") / "run"
-    return sumi.train("autoencoder", data="digits", out=out, steps=300, settings=settings, device="cpu")
+    return sumi.train("autoencoder", data="digits", out=out, steps=150, settings=settings, device="cpu")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,7 +63,7 @@ def colours(count: int = 24) -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("network", ["learned", "efficientnet", "lpips"])
+@pytest.mark.parametrize("network", ["learned", pytest.param("efficientnet", marks=pytest.mark.slow), "lpips"])
 def test_resumed_with_features_it_is_the_same_bit_for_bit(
     network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +174,14 @@ def test_pictures_that_do_not_fit_are_refused(model: AutoencoderModel, use, mess
         use(model)
 
 
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty steps for the features of the Fréchet distance, where its value does not matter."""
+    for name in ("FEWEST_STEPS", "MOST_STEPS"):
+        monkeypatch.setattr(learned, name, 20)
+
+
+@pytest.mark.usefixtures("short")
 def test_it_is_measured(model: AutoencoderModel) -> None:
     measured = model.evaluate(progress=False)
     figures = json.loads((model.folder / "report" / "autoencoder.json").read_text())
@@ -195,6 +203,7 @@ def test_fine_detail_is_the_power_from_a_quarter_of_a_cycle_on() -> None:
     assert _fine_share(rows.expand(3, 2, 16, 16)) == pytest.approx(1 / 5, abs=1e-6)
 
 
+@pytest.mark.usefixtures("short")
 def test_used_codes_are_counted(tmp_path: Path) -> None:
     model = trained(tmp_path / "run", "vq")
     measured = model.evaluate(progress=False)

@@ -114,7 +114,7 @@ CLASSES = ("low", "high")
 
 
 def halves(only: int | None = None) -> DiffusionModel:
-    config = override(recipes.build("ddpm", DataConfig(source="digits")), ["sampling.steps=50"])
+    config = override(recipes.build("ddpm", DataConfig(source="digits")), ["sampling.steps=20"])
     schedule = config.schedule.build()
     denoiser = NetworkDenoiser(Halves(schedule, only), schedule, CleanGivenTime(), config.times.grid)
     spec = ImageSpec(1, 8, 8, 17, CLASSES)

@@ -47,7 +47,12 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize(("method", "case"), KNOWN, ids=lambda v: getattr(v, "name", v))
+# RePaint takes ten times as many steps (`tests.restoration.test_posterior` shows it in fewer), and SMC has 64 particles
+SLOW = {(REPAINT, PAIR), (REPAINT, MODES), (TWISTED, SUMS), (TWISTED, MODES)}
+PARAMETERS = [pytest.param(*known, marks=[pytest.mark.slow] * (known in SLOW)) for known in KNOWN]
+
+
+@pytest.mark.parametrize(("method", "case"), PARAMETERS, ids=lambda v: getattr(v, "name", v))
 def test_the_bias_of_every_method_is_known(method: str, case) -> None:
     """To 0.002 where a probe measures it, else within three standard errors of 4000 samples; twisted SMC has none that
     16000 particles show (its standard errors are 0.02 and, as particles depend on each other, as much of the ratio)."""

@@ -89,7 +89,12 @@ def test_what_says_the_same_twice_is_no_trouble() -> None:
 
 @pytest.mark.parametrize(
     ("solver", "std", "order", "error"),
-    [(DDIM(), 0.0, 1, 0.01), (DDIM(), 0.3, 1, 0.01), (RungeKutta(4), 0.0, 2, 1e-5), (RungeKutta(4), 0.3, 4, 1e-8)],
+    [
+        (DDIM(), 0.0, 1, 0.01),
+        (DDIM(), 0.3, 1, 0.01),
+        pytest.param(RungeKutta(4), 0.0, 2, 1e-5, marks=pytest.mark.slow),
+        (RungeKutta(4), 0.3, 4, 1e-8),
+    ],
 )
 def test_what_moment_matching_samples_is_the_posterior(solver, std: float, order: int, error: float) -> None:
     """Mean and covariance, from the posterior's at t = 1, converge at the solver's own order.

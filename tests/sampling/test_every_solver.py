@@ -51,6 +51,9 @@ from tests.oracles import MIXTURE, GaussianTarget
 ALL = {cls.name: cls().build() for cls in get_args(ScheduleConfig)}
 CONTINUOUS = {cls.name: ALL[cls.name] for cls in get_args(ScheduleConfig) if cls().steps is None}
 SCHEDULES = ("linear", "cosine", "vp", "sub_vp", "continuous_cosine", "flow", "ve", "edm", "ladder")
+ALIKE = {"cosine", "sub_vp", "continuous_cosine", "ve", "learned"}
+"""To a solver each is one of "vp", "flow", "edm" and "linear" at other times: they are `slow`."""
+EACH = [pytest.param(s, id=name, marks=[pytest.mark.slow] * (name in ALIKE)) for name, s in CONTINUOUS.items()]
 NORMAL = torch.from_numpy(np.random.default_rng(5).standard_normal((8, 2)))
 ROUND = Gaussian(torch.zeros(4).double(), torch.eye(4).double(), torch.full((4,), 0.01).double(), 0.0)
 
@@ -105,7 +108,7 @@ STEPS = {0: 128, 1: 60, 2: 30, 3: 48, 4: 48}
 # --- the order
 
 
-@pytest.mark.parametrize("schedule", CONTINUOUS.values(), ids=CONTINUOUS)
+@pytest.mark.parametrize("schedule", EACH)
 @pytest.mark.parametrize("name", [n for n in PLAIN if n not in {"adaptive"}])
 def test_x_converges_at_the_solvers_order(name: str, schedule: Schedule) -> None:
     """Four deviations of the data at once: for each alone the first term of the error vanishes on some grid."""
@@ -156,7 +159,7 @@ def moments(solver: Solver[Any], schedule: Schedule, times: Tensor, stds: Tensor
     return end.square().mean(1), end[:, 0] / start[:, 0]
 
 
-@pytest.mark.parametrize("schedule", CONTINUOUS.values(), ids=CONTINUOUS)
+@pytest.mark.parametrize("schedule", EACH)
 @pytest.mark.parametrize("name", [n for n in NOISY if n not in {"ddpm_learned"}])
 def test_moments_converge_at_the_solvers_order(name: str, schedule: Schedule) -> None:
     """The variance, and what is left of an error: for a share η or λ of the reverse SDE's noise that error follows
@@ -364,7 +367,12 @@ def test_a_network_of_a_chain_is_evaluated_at_its_own_times_or_the_solver_refuse
 
 @pytest.mark.parametrize(
     ("name", "schedule"),
-    [(n, s) for n in SOLVERS for s in SCHEDULES if n != "consistency" and (n != "langevin" or s == "ladder")],
+    [
+        pytest.param(n, s, marks=[pytest.mark.slow] * (s in ALIKE))
+        for n in SOLVERS
+        for s in SCHEDULES
+        if n != "consistency" and (n != "langevin" or s == "ladder")
+    ],
 )
 def test_ends_at_the_data(name: str, schedule: str) -> None:
     """40 steps. A solver that draws no noise ends within 0.02 (DDIM, of first order: 0.12) of where the ODE of
@@ -409,7 +417,7 @@ class ExactNetwork(nn.Module):
 
 
 @pytest.mark.parametrize("config", get_args(ParameterizationConfig), ids=lambda config: config.name)
-@pytest.mark.parametrize("schedule", CONTINUOUS.values(), ids=CONTINUOUS)
+@pytest.mark.parametrize("schedule", EACH)
 def test_the_parameterization_changes_nothing(schedule: Schedule, config: Any) -> None:
     """Exact networks of every kind end where the exact denoiser does, to the rounding of 1/sigma = 10."""
     parameterization, times = config(), grids(schedule, 5.0)["uniform"](8)
