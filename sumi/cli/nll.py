@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sumi.cli.options import add_checkpoint, add_run, add_seed
 from sumi.cli.terminal import counting_of, refuse, say
@@ -12,6 +12,7 @@ from sumi.errors import InputError
 if TYPE_CHECKING:
     from sumi.models.baselines.model import BaselineModel
     from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.model import GenerativeModel
     from sumi.models.symbols.model import SymbolModel
 
 
@@ -46,27 +47,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.models.baselines.model import BaselineModel
-    from sumi.models.diffusion.model import DiffusionModel
+    from sumi.boundary.group import joined
     from sumi.models.model import GenerativeModel
     from sumi.models.run import load
+
+    with joined() as group:
+        model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
+        lines = _lines(model, options)
+        if group.first:
+            for line in lines:
+                say(line)
+
+
+def _lines(model: GenerativeModel[Any], options: argparse.Namespace) -> list[str]:
+    """What is found, for the terminal. Raises InputError."""
+    from sumi.models.baselines.model import BaselineModel
+    from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.symbols.model import SymbolModel
 
-    model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
     match model:
         case BaselineModel():
-            _of_baseline(model, options)
+            return _of_baseline(model, options)
         case SymbolModel():
-            _of_symbols(model, options)
+            return _of_symbols(model, options)
         case DiffusionModel() if model.space.factor > 1:
-            _of_latents(model, options)
+            return _of_latents(model, options)
         case DiffusionModel():
-            _of_diffusion(model, options)
+            return _of_diffusion(model, options)
         case _:
             raise InputError(f"{model.folder}: a run of {model.config.recipe} has no likelihood; choose another")
 
 
-def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
+def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.baselines.likelihood import likelihood_of_baseline
 
     refuse(model, options, "variance", "dequantization", "probes", "evaluations", ode=True)
@@ -74,12 +86,11 @@ def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> None:
         found = likelihood_of_baseline(
             model, data=options.data, n=options.n, seed=options.seed, draws=options.draws, progress=progress
         )
-    say(f"-log p of {found.items} held-out items in {found.unit} ({found.about}), ± standard error")
-    for name, figure in found.figures:
-        say(f"{name:24} {figure}")
+    first = f"-log p of {found.items} held-out items in {found.unit} ({found.about}), ± standard error"
+    return [first, *(f"{name:24} {figure}" for name, figure in found.figures)]
 
 
-def _of_symbols(model: SymbolModel, options: argparse.Namespace) -> None:
+def _of_symbols(model: SymbolModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.symbols.likelihood import likelihood_of_symbols
 
     refuse(model, options, "variance", "dequantization", "draws", "probes", ode=True)
@@ -92,25 +103,29 @@ def _of_symbols(model: SymbolModel, options: argparse.Namespace) -> None:
             evaluations=options.evaluations or 100,
             progress=progress,
         )
-    say(f"-log p of {found.items} held-out items by the bound, at {found.evaluations} times each")
-    for figure, unit in ((found.by_item, "bits/sequence"), (found.by_character, "bits/character")):
-        say(f"{figure.value:10.4f} [{figure.low:.4f}, {figure.high:.4f}] {unit}")
-    say(f"an item has {found.characters:.2f} characters on average; its length is part of what is counted")
+    figures = ((found.by_item, "bits/sequence"), (found.by_character, "bits/character"))
+    return [
+        f"-log p of {found.items} held-out items by the bound, at {found.evaluations} times each",
+        *(f"{figure.value:10.4f} [{figure.low:.4f}, {figure.high:.4f}] {unit}" for figure, unit in figures),
+        f"an item has {found.characters:.2f} characters on average; its length is part of what is counted",
+    ]
 
 
-def _of_latents(model: DiffusionModel, options: argparse.Namespace) -> None:
+def _of_latents(model: DiffusionModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.diffusion.latent_bound import latent_bound
 
     refuse(model, options, "variance", "dequantization", "draws", "probes", "evaluations", ode=True)
     with counting_of() as progress:
         found = latent_bound(model, data=options.data, n=options.n, seed=options.seed, progress=progress)
-    say(f"-log p of {found.items} held-out images in bits/dim ({found.about}), ± standard error: at most")
-    say(f"{found.total}   by encoder, ODE and decoder; a bound, which need not be near")
-    say(f"  {'decoder':12} {found.decoder}   with Laplace noise of scale {found.scale:.4f}")
-    say(f"  {'latents':12} {found.latents}")
+    return [
+        f"-log p of {found.items} held-out images in bits/dim ({found.about}), ± standard error: at most",
+        f"{found.total}   by encoder, ODE and decoder; a bound, which need not be near",
+        f"  {'decoder':12} {found.decoder}   with Laplace noise of scale {found.scale:.4f}",
+        f"  {'latents':12} {found.latents}",
+    ]
 
 
-def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
+def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.diffusion.likelihood import likelihood
 
     with counting_of() as progress:
@@ -127,20 +142,21 @@ def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> None:
             probes=options.probes,
             progress=progress,
         )
-    say(f"-log p of {found.items} held-out items in {found.unit} ({found.about}), ± standard error")
-    if found.note:
-        say(f"note: {found.note}")
     bound = found.bound
-    say(f"by the bound   {bound.total}   {bound.how}")
-    say(f"  {'95 %':12} {bound.total.interval}, over items")
-    for name, term in (("prior", bound.prior), ("between", bound.between), ("decoder", bound.decoder)):
-        say(f"  {name:12} {term}")
+    terms = (("prior", bound.prior), ("between", bound.between), ("decoder", bound.decoder))
+    lines = [
+        f"-log p of {found.items} held-out items in {found.unit} ({found.about}), ± standard error",
+        *([f"note: {found.note}"] if found.note else []),
+        f"by the bound   {bound.total}   {bound.how}",
+        f"  {'95 %':12} {bound.total.interval}, over items",
+        *(f"  {name:12} {term}" for name, term in terms),
+    ]
     if found.by_ode is not None:
         ode = found.by_ode
-        say(f"by the ODE     {ode.total}   {ode.how}, {ode.evaluations:.0f} evaluations an item")
-        say(f"  {'95 %':12} {ode.total.interval}, over items and their probes")
+        lines.append(f"by the ODE     {ode.total}   {ode.how}, {ode.evaluations:.0f} evaluations an item")
+        lines.append(f"  {'95 %':12} {ode.total.interval}, over items and their probes")
         if ode.probe_error is not None:
-            say(f"  {'probes':12} ± {ode.probe_error:.4f} of that (95 %), {ode.probes} for each item")
+            lines.append(f"  {'probes':12} ± {ode.probe_error:.4f} of that (95 %), {ode.probes} for each item")
         elif ode.probes:
-            say(f"  {'probes':12} 1 for each item: their part shows with --probes 2")
-    say(f"{saved.path}: {saved.says}")
+            lines.append(f"  {'probes':12} 1 for each item: their part shows with --probes 2")
+    return [*lines, f"{saved.path}: {saved.says}"]

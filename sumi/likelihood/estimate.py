@@ -29,6 +29,7 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
+from sumi.boundary.group import group
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
 from sumi.process.gaussian import expand
@@ -126,7 +127,8 @@ def estimate_bound(
 
     A chain's decoder takes one more evaluation. ``data_std`` > 0: s of I; it moves the strata but not the mean.
     ``indices``: the samples' indices for their noise, if not 0 … M - 1. ``progress(done, total)`` counts evaluations of
-    samples. Raises InputError for no samples, no evaluations, or a ``data_std`` that is not positive.
+    samples. Processes of a group share the samples. Raises InputError for no samples, no evaluations, or a ``data_std``
+    that is not positive.
     """
     if not len(x_0):
         raise InputError("data: there is no sample to evaluate; give 1 or more")
@@ -137,21 +139,27 @@ def estimate_bound(
     own = range(len(x_0)) if indices is None else indices
     strata, precise = bound.strata(evaluations, data_std), _InFloat64(denoiser, x_0)
     count, levels = len(x_0), len(strata.lengths)
-    rows: list[Tensor] = []
-    for begin in range(0, count, batch_size):
-        batch, ids = x_0[begin : begin + batch_size].to("cpu", torch.float64), own[begin : begin + batch_size]
 
-        def noise(k: int, ids: Sequence[int] = ids) -> Tensor:
-            return normal(seed, ids, k, Purpose.EVALUATION, x_0.shape[1:], dtype=x_0.dtype).double()
+    def terms(part: range) -> Tensor:
+        """Prior, decoder and the pieces between of these samples: float64 (n, 2 + K)."""
+        rows: list[Tensor] = []
+        for begin in range(part.start, part.stop, batch_size):
+            chosen = slice(begin, min(begin + batch_size, part.stop))
+            batch, ids = x_0[chosen].to("cpu", torch.float64), own[chosen]
 
-        nats = [bound.prior(batch), bound.decoder(precise, batch, noise(levels))]
-        for k, (high, low) in enumerate(pairwise(strata.information.tolist())):
-            place = high + (low - high) * _uniform(seed, ids, k)
-            nats.append((high - low) * bound.rate(precise, batch, place, noise(k), data_std))
-            if progress is not None:
-                progress(begin * levels + (k + 1) * len(batch), count * levels)
-        rows.append(torch.stack(nats, dim=1))
-    table = torch.cat(rows)
+            def noise(k: int, ids: Sequence[int] = ids) -> Tensor:
+                return normal(seed, ids, k, Purpose.EVALUATION, x_0.shape[1:], dtype=x_0.dtype).double()
+
+            nats = [bound.prior(batch), bound.decoder(precise, batch, noise(levels))]
+            for k, (high, low) in enumerate(pairwise(strata.information.tolist())):
+                place = high + (low - high) * _uniform(seed, ids, k)
+                nats.append((high - low) * bound.rate(precise, batch, place, noise(k), data_std))
+                if progress is not None:
+                    progress(begin * levels + (k + 1) * len(batch), count * levels)
+            rows.append(torch.stack(nats, dim=1))
+        return torch.cat(rows)
+
+    table = group().shared(terms, range(count), batch_size)
     prior, decoder, pieces = table[:, 0], table[:, 1], table[:, 2:]
     mean = pieces.mean(0)
     error = ((pieces - mean).square().sum(0) / (count - 1) / count).sqrt()

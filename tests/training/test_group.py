@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 import sumi
 from sumi.boundary.group import Group, group, joined
 from sumi.errors import InputError
+from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.run import load
 from sumi.training.checkpoint import load_checkpoint, load_latest
 from sumi.training_run import Events, train
@@ -64,12 +66,15 @@ FREE = {("both-ways", "bias"), ("gan", "discriminator.out.bias")}
 """Weights that the loss does not depend on: their gradient is rounding, which Adam enlarges."""
 STEPS = 4
 BOTH = """
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 import torch
 import sumi
 from safetensors.torch import save_file
 from sumi.boundary.group import joined
+from sumi.models.diffusion.likelihood import likelihood
 from tests.training.test_group import RUNS, STEPS, settings_of
 
 out = Path(sys.argv[1])
@@ -83,6 +88,8 @@ with joined() as group:
     model = sumi.load(out / "resumed", device="cpu")
     made = group.shared(lambda part: model.sample(len(part), start=part.start, steps=2), range(3, 45), 8)
     save_file({"made": made}, out / f"made{group.rank}.safetensors")
+    found, _ = likelihood(model, n=130, evaluations=2)
+    (out / f"nll{group.rank}.json").write_text(json.dumps(asdict(found)))
 """
 
 
@@ -262,6 +269,14 @@ def test_samples_that_two_processes_share_are_those_of_one(both: Path) -> None:
     whole = model.sample(42, start=3, steps=2, batch_size=8)
     for rank in range(2):
         assert torch.equal(load_file(both / f"made{rank}.safetensors")["made"], whole)
+
+
+def test_the_likelihood_that_two_processes_share_is_that_of_one(both: Path) -> None:
+    """Three batches of items, the last of two, by the bound and by the ODE: to the bit, in each process."""
+    model = load(both / "resumed", device="cpu")
+    whole, _ = likelihood(model, n=130, evaluations=2)
+    for rank in range(2):
+        assert json.loads((both / f"nll{rank}.json").read_text()) == json.loads(json.dumps(asdict(whole)))
 
 
 def test_one_process_is_a_group_of_one() -> None:

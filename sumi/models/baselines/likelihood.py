@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, torch_defaults, whole
+from sumi.boundary.group import group
 from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly_spaced
 from sumi.data.items import Items, read_items
@@ -105,11 +106,16 @@ def _draws(model: BaselineModel, draws: int | None) -> int:
 @torch.inference_mode()
 def _log_weights(model: BaselineModel, x: Tensor, seed: int, draws: int, progress: Count | None) -> Tensor:
     """log w of each of x (N, C, H, W): float64 (N, draws), (N, 1) where it is exact, on the CPU."""
-    counted, rows = counting_one(progress, "likelihood"), list[Tensor]()
-    for first in range(0, len(x), BATCH):
-        part = x[first : first + BATCH]
-        indices = range(first, first + len(part))
-        rows.append(model.baseline.log_importance_weights(part, seed=seed, indices=indices, draws=draws))
-        if counted is not None:
-            counted(first + len(part), len(x))
-    return torch.cat(rows).cpu()
+    counted = counting_one(progress, "likelihood")
+
+    def rows_of(part: range) -> Tensor:
+        rows: list[Tensor] = []
+        for first in range(part.start, part.stop, BATCH):
+            indices = range(first, min(first + BATCH, part.stop))
+            items = x[indices.start : indices.stop]
+            rows.append(model.baseline.log_importance_weights(items, seed=seed, indices=indices, draws=draws).cpu())
+            if counted is not None:
+                counted(indices.stop, len(x))
+        return torch.cat(rows)
+
+    return group().shared(rows_of, range(len(x)), BATCH)

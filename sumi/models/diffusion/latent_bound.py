@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sumi.boundary.arguments import torch_defaults, whole
 from sumi.boundary.files import write_text
+from sumi.boundary.group import group
 from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly_spaced
 from sumi.data.spec import expect
@@ -112,5 +113,6 @@ def latent_bound(
     unit = model.items.unit
     total, *parts = (Mean.of(nats / unit.per_item) for nats in (decoder + latents, decoder, latents))
     found = LatentBound(len(x), unit.about, scale, total, *parts)
-    write_text(RunFolder(model.folder).nll / "nll.json", json.dumps(asdict(found), indent=2) + "\n")
+    with group().in_turn():
+        write_text(RunFolder(model.folder).nll / "nll.json", json.dumps(asdict(found), indent=2) + "\n")
     return found

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, torch_defaults, whole
 from sumi.boundary.config import nearest
+from sumi.boundary.group import group
 from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import evenly, evenly_spaced
 from sumi.data.items import Items
@@ -109,9 +110,10 @@ def likelihood(
     note = "the data has changed since training: held-out items may have been trained on" if changed else ""
     found = Likelihood(unit.name, unit.about, source, note, len(x_0), seed, model.step, figures, by_ode)
     folder = RunFolder(model.folder).nll
-    found.write(folder)
     steps = model.network_denoiser.trained_steps is not None
-    return found, draw_bound(estimate, figures, unit, folder / "bound.png", steps=steps)
+    with group().in_turn():
+        found.write(folder)
+        return found, draw_bound(estimate, figures, unit, folder / "bound.png", steps=steps)
 
 
 def bits_per_dim(

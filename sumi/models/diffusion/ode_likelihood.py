@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 from torch import Tensor
 
+from sumi.boundary.group import group
 from sumi.boundary.progress import Count, counting_one
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.weighting import StepLikelihood
@@ -91,39 +92,39 @@ class OdeLikelihood:
 
     def estimate(self, x_0: Tensor, progress: Callable[[int, int], None] | None = None) -> OdeEstimate:
         """-log p of items x_0 (M, …)."""
-        values: list[Tensor] = []
+
+        def rows_of(part: range) -> Tensor:
+            """Of these items nats, error and evaluations of all draws: float64 (n, 3)."""
+            batches = (part[first : first + BATCH] for first in range(0, len(part), BATCH))
+            return torch.cat([self._rows(x_0, indices, progress) for indices in batches])
+
+        nats, error, evaluations = group().shared(rows_of, range(len(x_0)), BATCH).to(x_0.device).unbind(1)
+        return OdeEstimate(nats, error, float(evaluations.sum()) / len(x_0))
+
+    def _rows(self, x_0: Tensor, indices: range, progress: Callable[[int, int], None] | None) -> Tensor:
+        """As `estimate` has them, of the items ``indices`` of x_0, on the CPU."""
+        x = x_0[indices.start : indices.stop]
+        squares: list[Tensor] = []
         evaluations: list[Tensor] = []
-        errors: list[Tensor] = []
-        for first in range(0, len(x_0), BATCH):
-            x = x_0[first : first + BATCH]
-            indices = range(first, first + len(x))
+        exact = x[0].numel() <= EXACT_TRACE
 
-            squares: list[Tensor] = []
+        def log_density(z: Tensor, number: int) -> Tensor:
+            trace = ExactTrace() if exact else draw_probes(self.seed, indices, z, self.probes, step=number)
+            denoiser = self.model.gaussian_denoiser()  # unclamped: a clamp has no slope
+            found = self.flow.log_density(denoiser, z, trace, start=self.start, prior_std=self.model.prior_std)
+            evaluations.append(found.evaluations)
+            squares.append(found.standard_error.square())
+            return found.log_density
 
-            def log_density(
-                z: Tensor, number: int, indices: range = indices, squares: list[Tensor] = squares
-            ) -> Tensor:
-                exact = z[0].numel() <= EXACT_TRACE
-                trace = ExactTrace() if exact else draw_probes(self.seed, indices, z, self.probes, step=number)
-                denoiser = self.model.gaussian_denoiser()  # unclamped: a clamp has no slope
-                found = self.flow.log_density(denoiser, z, trace, start=self.start, prior_std=self.model.prior_std)
-                evaluations.append(found.evaluations)
-                squares.append(found.standard_error.square())
-                return found.log_density
-
-            if self.dequantizer is None:
-                values.append(-log_density(x, 0))
-            else:
-                weights = log_weights(
-                    self.dequantizer, log_density, x, seed=self.seed, indices=indices, draws=self.draws
-                )
-                exact = x[0].numel() <= EXACT_TRACE
-                values.append(importance_weighted_nats(weights) if exact else -weights.mean(1))
-            errors.append(torch.stack(squares).sum(0).sqrt() / len(squares))
-            if progress is not None:
-                progress(indices.stop, len(x_0))
-        count = float(torch.cat(evaluations).double().sum()) / len(x_0)
-        return OdeEstimate(torch.cat(values), torch.cat(errors), count)
+        if self.dequantizer is None:
+            nats = -log_density(x, 0)
+        else:
+            weights = log_weights(self.dequantizer, log_density, x, seed=self.seed, indices=indices, draws=self.draws)
+            nats = importance_weighted_nats(weights) if exact else -weights.mean(1)
+        error = torch.stack(squares).sum(0).sqrt() / len(squares)
+        if progress is not None:
+            progress(indices.stop, len(x_0))
+        return torch.stack([nats.cpu(), error.cpu(), torch.stack(evaluations).sum(0).double().cpu()], 1)
 
 
 def first_time(network: NetworkDenoiser, levels: int | None) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, real, torch_defaults, whole
 from sumi.boundary.config import nearest
+from sumi.boundary.group import group
 from sumi.boundary.progress import one_shown
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
@@ -206,14 +207,19 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
                 x = everything(open_data(items).fitted_to(self.items, "items"))
         if x.ndim != 2 or tuple(x.shape[1:]) != self.spec.shape:
             raise InputError(f"items: are of shape {tuple(x.shape)}; give (N, {self.spec.length}) symbols")
-        found = []
-        for first in range(0, len(x), BATCH):
-            part = x[first : first + BATCH].to(self.device)
-            indices = range(first, first + len(part))
-            found.append(continuous_bound(self.module, part, seed, indices, evaluations).cpu())
-            if progress is not None:
-                progress(first + len(part), len(x))
-        return torch.cat(found) / torch.log(torch.tensor(2.0, dtype=torch.float64))
+
+        def rows_of(part: range) -> Tensor:
+            """The bound in nats of these sequences, (n,)."""
+            found: list[Tensor] = []
+            for first in range(part.start, part.stop, BATCH):
+                indices = range(first, min(first + BATCH, part.stop))
+                own = x[indices.start : indices.stop].to(self.device)
+                found.append(continuous_bound(self.module, own, seed, indices, evaluations).cpu())
+                if progress is not None:
+                    progress(indices.stop, len(x))
+            return torch.cat(found)
+
+        return group().shared(rows_of, range(len(x)), BATCH) / torch.log(torch.tensor(2.0, dtype=torch.float64))
 
     def how_sampled(self) -> str:
         sampling = self.config.sampling
