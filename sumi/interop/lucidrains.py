@@ -2,7 +2,11 @@
 
     init_conv, downs, mid_attn, ups, final_conv
 
-They hold the averaged weights, β, and the weight of the loss at each time, which tells what is predicted.
+Those of GaussianDiffusion and LearnedGaussianDiffusion hold the averaged weights, β, and the weight of the loss at each
+time, which tells what is predicted. ElucidatedDiffusion is known by the name of its network, ``net``. A U-Net with
+learned or random frequencies and without either is of continuous time: it takes the log-SNR, at which what it predicts
+is the same on every schedule; the chain of the library's log-SNR at the times 1/1000 to 1 is taken, of its linear
+schedule or of a learned one, which is in the file.
 """
 
 from collections.abc import Mapping
@@ -10,11 +14,13 @@ from dataclasses import replace
 from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sumi.denoising.parameterization import PredictClean, PredictNoise, PredictVelocity, Reread
 from sumi.errors import InputError
 from sumi.interop.claims import Claims, Recognised
+from sumi.interop.preconditioning import PRECONDITIONED
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.process.chain import ListedBeta
 
@@ -22,42 +28,113 @@ _LUCIDRAINS: Final = (
     *("init_conv", "time_mlp", "downs", "ups", "mid_block1", "mid_attn", "mid_block2"),
     *("final_res_block", "final_conv"),
 )
+TIMES: Final = torch.arange(1, 1001, dtype=torch.float64) / 1000
+"""Of the steps that stand for continuous time."""
 
 
 def recognised(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised | None:
-    """What the tensors are; None: none of its U-Nets."""
-    if {"init_conv.weight", "mid_attn.mem_kv", "final_conv.weight"} <= own.keys():
-        return _lucidrains(own, claims)
-    return None
-
-
-def _lucidrains(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised:
-    """The U-Net of denoising-diffusion-pytorch, with the buffers of its diffusion where they are there."""
+    """What the tensors are; None: none of its U-Nets. Raises InputError for one that is not known here."""
+    elucidated = any(name.startswith("net.") for name in own)
+    own = {name.removeprefix("net."): value for name, value in own.items()}
+    if not {"init_conv.weight", "final_conv.weight"} <= own.keys():
+        return None
+    if own["init_conv.weight"].ndim == 3:
+        raise InputError("file: is a Unet1D of sequences, and of this library images alone are known here")
+    if "mid_attn.mem_kv" not in own:
+        raise InputError(
+            "file: its U-Net of denoising-diffusion-pytorch has no learned keys, as older ones and that of classes, "
+            "which is not known here; import one of a newer version"
+        )
+    network = _network(own)
+    taken, outputs = own["init_conv.weight"].shape[1], own["final_conv.weight"].shape[0]
+    channels = taken // 2 if network.self_condition else taken
+    stated = claims or Claims(shape=(channels, 64, 64))
+    notes = [] if claims else ["images of 64x64 are assumed"]
+    if claims is None:
+        found, further = _diffusion(own, elucidated, bool(network.frequencies))
+        stated, notes = replace(found, shape=stated.shape), notes + further
+    if network.self_condition:
+        notes.append("it is conditioned on its own x̂_0 of the step before, and is given 0, as at the library's first")
+    claimed = replace(
+        stated, network=network, shape=(channels, *stated.shape[1:]), learned_variance=outputs == 2 * taken
+    )
+    note = f"denoising-diffusion-pytorch: {', and '.join(notes)}"
     weights = {n: v for n, v in own.items() if n.partition(".")[0] in _LUCIDRAINS}
-    width = weights["init_conv.weight"].shape[0]
+    return Recognised(weights, claimed, (f"{note}; claim others by a mapping",) if notes else ())
+
+
+def _network(own: Mapping[str, Tensor]) -> LucidrainsConfig:
+    """The shape of the U-Net. Raises InputError where part of its output is not known here."""
+    first, taken = own["init_conv.weight"].shape[:2]
+    outputs, width = own["final_conv.weight"].shape[0], own["time_mlp.1.weight"].shape[0] // 4
+    if outputs not in (taken, 2 * taken) and taken != 2 * outputs:
+        raise InputError(
+            f"file: its U-Net takes {taken} channels and gives {outputs}, as WeightedObjectiveGaussianDiffusion's, "
+            "which is not known here; import another"
+        )
     levels = 1 + max(int(name.split(".")[1]) for name in own if name.startswith("downs."))
-    channels, outputs = weights["init_conv.weight"].shape[1], weights["final_conv.weight"].shape[0]
-    plain = "time_mlp.0.weights" not in own and own["time_mlp.1.weight"].shape[1] == width
-    if not plain or outputs not in (channels, 2 * channels):
-        raise InputError("file: its U-Net is conditioned on itself or on learned frequencies, which is not known here")
     below = [own.get(f"downs.{i}.3.1.weight", own.get(f"downs.{i}.3.weight")) for i in range(levels)]
     full = tuple(i for i in range(levels) if f"downs.{i}.2.to_out.0.weight" not in own)
     _, heads, _, head_width = own["mid_attn.mem_kv"].shape
-    multiples = tuple(len(value) // width for value in below if value is not None)
-    network = LucidrainsConfig(width, multiples, full, heads, head_width)
-    stated, note = claims or Claims(shape=(channels, 64, 64)), "" if claims else "images of 64x64 are assumed"
-    if claims is None and "betas" in own:
-        betas, predicts = own["betas"].double(), _objective(own)
-        if (steps := len(betas)) != 1000:  # its time input is the index of the step
-            predicts = Reread(predicts, steps / 1000, steps / 1000 - 1)
-        stated = replace(stated, schedule=ListedBeta(tuple(betas.tolist())), parameterization=predicts)
-    elif claims is None:
-        note += ", and ε in a linear chain of 1000 steps, as the file has no diffusion"
-    claimed = replace(
-        stated, network=network, shape=(channels, *stated.shape[1:]), learned_variance=outputs != channels
+    return LucidrainsConfig(
+        width,
+        tuple(len(value) // width for value in below if value is not None),
+        full,
+        heads,
+        head_width,
+        first=0 if first == width else first,
+        frequencies=len(own["time_mlp.0.weights"]) if "time_mlp.0.weights" in own else 0,
+        self_condition=taken == 2 * outputs,
     )
-    notes = (f"denoising-diffusion-pytorch: {note}; claim others by a mapping",) if note else ()
-    return Recognised(weights, claimed, notes)
+
+
+def _diffusion(own: Mapping[str, Tensor], elucidated: bool, frequencies: bool) -> tuple[Claims, list[str]]:
+    """The schedule and the prediction by the tensors of the diffusion, and what is assumed of them."""
+    if elucidated:
+        return PRECONDITIONED, ["σ_data = 0.5 of ElucidatedDiffusion is assumed"]
+    if frequencies:
+        log_snr, which = _learned(own), "learned"
+        if log_snr is None:
+            log_snr, which = linear_log_snr(TIMES), "linear"
+        claims = Claims(schedule=_chain(log_snr), parameterization=Reread(PredictNoise(), -2.0, clock="log_ratio"))
+        assumed = "parameterization.of=velocity, or schedule, says another"
+        return claims, [f"ε of ContinuousTimeGaussianDiffusion with its {which} log-SNR is assumed ({assumed})"]
+    if "betas" not in own:
+        return Claims(), ["ε in a linear chain of 1000 steps is, as the file has no diffusion"]
+    betas, predicts = own["betas"].double(), _objective(own)
+    if (steps := len(betas)) != 1000:  # its time input is the index of the step
+        predicts = Reread(predicts, steps / 1000, steps / 1000 - 1)
+    return Claims(schedule=ListedBeta(tuple(betas.tolist())), parameterization=predicts), []
+
+
+def linear_log_snr(times: Tensor) -> Tensor:
+    """The log-SNR of the library's "linear" schedule in continuous time."""
+    return -torch.expm1(1e-4 + 10 * times**2).log()
+
+
+def _learned(own: Mapping[str, Tensor]) -> Tensor | None:
+    """The log-SNR at `TIMES` of a learned schedule, from that of the linear one at 0 to that at 1; None: there is none.
+
+    Its network is x + b·sigmoid(a·x + c) + d of x = w·t + e, with weights that are positive.
+    """
+    if "log_snr.net.1.net.weight" not in own:
+        return None
+    layers = (
+        [own[f"log_snr.net.{place}.net.{leaf}"].double().abs() for leaf in ("weight", "bias")]
+        for place in ("1", "2.fn.0", "2.fn.2")
+    )
+    first, up, down = layers
+    times = torch.cat([TIMES.new_tensor([0.0, 1.0]), TIMES])[:, None]
+    x = F.linear(times, *first)
+    x = (x + F.linear(F.linear(x, *up).sigmoid(), *down))[:, 0]
+    ends = linear_log_snr(TIMES.new_tensor([0.0, 1.0]))
+    return ends[0] + (ends[1] - ends[0]) * (x[2:] - x[0]) / (x[1] - x[0])
+
+
+def _chain(log_snr: Tensor) -> ListedBeta:
+    """The chain with these log-SNR after each of its steps."""
+    alpha_bar = log_snr.sigmoid()
+    return ListedBeta(tuple((1 - alpha_bar / torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])).tolist()))
 
 
 def _objective(own: Mapping[str, Tensor]) -> PredictNoise | PredictClean | PredictVelocity:

@@ -6,6 +6,9 @@ lowest linearly in the number of pixels (Shen et al. 2021); and some learned key
     down    two residual blocks, attention, then four pixels become one (1×1 convolution of them); each block is held
     middle  residual block, attention, residual block
     up      two residual blocks on what was held, attention, then nearest neighbours and a 3×3 convolution
+
+The noise level enters by fixed sines and cosines, or by learned or random ``frequencies`` and itself. A network that is
+conditioned on its own x̂_0 of the step before is given zeros, as the library does at the first step.
 """
 
 import math
@@ -36,6 +39,11 @@ class LucidrainsConfig:
     heads: int = field(default=4, metadata={"most": 1024, "help": "of attention"})
     head_width: int = field(default=32, metadata={"most": 16_384, "help": "channels of a head"})
     embedding: int = field(default=128, metadata={"most": 16_384, "help": "not used: it is conditioned on nothing"})
+    first: int = field(default=0, metadata={"most": 16_384, "help": "channels of the first convolution; 0: width"})
+    frequencies: int = field(
+        default=0, metadata={"most": 16_384, "help": "learned or random ones of the noise level; 0: fixed ones"}
+    )
+    self_condition: bool = field(default=False, metadata={"help": "whether it takes its own x̂_0 too, here zeros"})
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 2 or not self.multiples or min(*self.multiples, self.heads) < 1:
@@ -59,7 +67,8 @@ class Lucidrains(nn.Module):
     def __init__(self, config: LucidrainsConfig, channels: int, outputs: int) -> None:
         super().__init__()
         width, levels = config.width, len(config.multiples)
-        widths = [width, *(width * multiple for multiple in config.multiples)]
+        first, self.self_condition = config.first or width, config.self_condition
+        widths = [first, *(width * multiple for multiple in config.multiples)]
         full = {level % levels for level in config.attention}
 
         def attention(width: int, level: int) -> nn.Module:
@@ -68,10 +77,12 @@ class Lucidrains(nn.Module):
         def residual(width: int, out: int) -> ResidualBlock:
             return ResidualBlock(width, out, 4 * config.width)
 
-        self.init_conv = nn.Conv2d(channels, width, 7, padding=3)
-        self.time_mlp = nn.Sequential(
-            Sinusoids(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, 4 * width)
-        )
+        self.init_conv = nn.Conv2d((1 + self.self_condition) * channels, first, 7, padding=3)
+        waves, inputs = Sinusoids(width), width
+        if config.frequencies:
+            waves, inputs = Frequencies(config.frequencies), 2 * config.frequencies + 1
+        layers = nn.Linear(inputs, 4 * width), nn.GELU(), nn.Linear(4 * width, 4 * width)
+        self.time_mlp = nn.Sequential(waves, *layers)
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for level, (own, below) in enumerate(pairwise(widths)):
             last = level == levels - 1
@@ -87,11 +98,11 @@ class Lucidrains(nn.Module):
             change = conv if level == 0 else nn.Sequential(nn.Upsample(scale_factor=2), conv)
             parts = (residual(own + above, own), residual(own + above, own), attention(own, level), change)
             self.ups.append(nn.ModuleList(parts))
-        self.final_res_block = residual(2 * width, width)
-        self.final_conv = nn.Conv2d(width, outputs * channels, 1)
+        self.final_res_block = residual(2 * first, first)
+        self.final_conv = nn.Conv2d(first, outputs * channels, 1)
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        h = first = self.init_conv(x)
+        h = first = self.init_conv(torch.cat([torch.zeros_like(x), x], 1) if self.self_condition else x)
         embedding = self.time_mlp(c_noise)
         held = []
         for block1, block2, attention, change in map(_parts, self.downs):
@@ -128,6 +139,18 @@ class Sinusoids(nn.Module):
         exponents = torch.arange(self.pairs, device=time.device) * (-math.log(10_000) / (self.pairs - 1))
         phase = time[:, None] * exponents.exp()
         return torch.cat([phase.sin(), phase.cos()], 1)
+
+
+class Frequencies(nn.Module):
+    """(N,) -> (N, 2 count + 1): itself, and sines and cosines of 2π times it by each of ``weights``."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.randn(count))
+
+    def forward(self, time: Tensor) -> Tensor:
+        phase = 2 * math.pi * time[:, None] * self.weights
+        return torch.cat([time[:, None], phase.sin(), phase.cos()], 1)
 
 
 class RMSNorm(nn.Module):

@@ -16,6 +16,7 @@ from sumi.interop.sources import import_run, open_source
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.process.chain import CosineBeta
+from sumi.process.schedule import noise_level
 from tests.toolkits import installed, same, shaken
 
 TOLERANCE = 2e-6
@@ -118,8 +119,75 @@ def test_what_the_file_says_stays_where_its_images_are_claimed(library: ModuleTy
     assert open_source(file, device="cpu").diffusion.space.shape == (3, 64, 64)
 
 
-@pytest.mark.parametrize("shape", [{"self_condition": True}, {"learned_sinusoidal_cond": True}])
-def test_what_enters_its_network_otherwise_is_refused(library: ModuleType, tmp_path: Path, shape: Any) -> None:
-    torch.save(unet(library, **shape).state_dict(), tmp_path / "a.pt")
-    with pytest.raises(InputError, match="conditioned on itself or on learned frequencies"):
+@pytest.mark.parametrize("diffusion", ["GaussianDiffusion", "ElucidatedDiffusion"])
+def test_a_network_that_takes_its_own_x_0_is_given_zeros(
+    library: ModuleType, x: Tensor, tmp_path: Path, diffusion: str
+) -> None:
+    """As the library does at its first step."""
+    learned = {"learned_sinusoidal_cond": True} if diffusion == "ElucidatedDiffusion" else {}
+    network = unet(library, self_condition=True, init_dim=12, **learned)
+    given = {"channels": 1} if learned else {}
+    file, theirs = saved(library, getattr(library, diffusion)(network, image_size=8, **given), tmp_path)
+    source = open_source(file, settings=SIZE, device="cpu")
+    assert "is given 0, as at the library's first" in source.notes[-1]
+    inner, time = getattr(theirs, "net" if learned else "model"), torch.tensor([0.3, -0.2])
+    with torch.no_grad():
+        denoiser = source.diffusion.gaussian_denoiser()
+        same(denoiser.network(x, time), inner(x, time), TOLERANCE)
+        same(denoiser.double().network(x.double(), time.double()), inner.double()(x.double(), time.double()), EXACT)
+
+
+@pytest.mark.parametrize("random", ["learned_sinusoidal_cond", "random_fourier_features"])
+def test_elucidated_diffusion_denoises_as_there(library: ModuleType, x: Tensor, tmp_path: Path, random: str) -> None:
+    diffusion = library.ElucidatedDiffusion(unet(library, **{random: True}), image_size=8, channels=1)
+    file, theirs = saved(library, diffusion, tmp_path)
+    denoiser = open_source(file, settings=SIZE, device="cpu").diffusion.gaussian_denoiser()
+    for sigma in (0.1, 1.0, 20.0):
+        t = denoiser.schedule.time(-2 * torch.tensor(sigma, dtype=torch.float64).log())
+        with torch.no_grad():
+            same(denoiser(x, float(t)).clean, theirs.preconditioned_network_forward(x, sigma), TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("diffusion", "settings", "claimed"),
+    [
+        ("ContinuousTimeGaussianDiffusion", {"noise_schedule": "linear"}, []),
+        ("ContinuousTimeGaussianDiffusion", {"noise_schedule": "learned"}, []),
+        ("VParamContinuousTimeGaussianDiffusion", {}, ["parameterization.of=velocity"]),
+    ],
+)
+def test_continuous_time_denoises_as_there(
+    library: ModuleType, x: Tensor, tmp_path: Path, diffusion: str, settings: Any, claimed: list[str]
+) -> None:
+    """Its network takes the log-SNR; the chain is the library's at the times 1/1000 to 1 but for v, of another one."""
+    network = unet(library, learned_sinusoidal_cond=True)
+    file, theirs = saved(library, getattr(library, diffusion)(network, image_size=8, channels=1, **settings), tmp_path)
+    denoiser = open_source(file, settings=[*SIZE, *claimed], device="cpu").diffusion.gaussian_denoiser()
+    for step in (9, 400, 989):
+        now = noise_level(denoiser.schedule, step / 1000)
+        log_snr = torch.tensor(float(now.log_snr), dtype=torch.float64)
+        if not claimed:
+            time = torch.tensor(step / 1000, dtype=torch.float64)
+            schedule = theirs.log_snr.double() if settings["noise_schedule"] == "learned" else theirs.log_snr
+            same(log_snr, schedule(time).detach(), 1e-6)
+        alpha, sigma = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
+        with torch.no_grad():
+            output = theirs.model(x, log_snr.float().expand(2)).double()
+        clean = alpha * x - sigma * output if claimed else (x - sigma * output) / alpha
+        with torch.no_grad():
+            same(denoiser(x, step / 1000).clean, clean.float(), TOLERANCE)
+
+
+def test_what_is_not_known_of_it_is_refused(library: ModuleType, tmp_path: Path) -> None:
+    cases = {
+        "WeightedObjectiveGaussianDiffusion": unet(library, out_dim=4),
+        "is a Unet1D of sequences": library.Unet1D(dim=8, dim_mults=(1, 2), channels=1),
+    }
+    for message, network in cases.items():
+        torch.save(network.state_dict(), tmp_path / "a.pt")
+        with pytest.raises(InputError, match=message):
+            open_source(tmp_path / "a.pt")
+    older = {n.replace("mid_attn.mem_kv", "mid_attn.fn.fn.old"): v for n, v in unet(library).state_dict().items()}
+    torch.save(older, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="has no learned keys"):
         open_source(tmp_path / "a.pt")
