@@ -350,7 +350,8 @@ def test_it_trains_resumes_bit_for_bit_and_samples(name: str, source: str, setti
     run = tmp_path / "run"
     network = TINY.get(name, UNET) if source == "digits" else MLP
     langevin = SOLVERS["langevin"] == SOLVERS.get(recipe(name, source).sampling.solver)
-    grid = ["sampling.solver=ddim"] if langevin else []  # the grid of samples at the end would take a minute
+    grid = ["sampling.steps=5"]  # for the grid of samples at the end; with Langevin steps it would take a minute
+    grid += ["sampling.solver=ddim"] if langevin else []
     given = {"data": source, "out": run, "steps": 4, "settings": [*network, *QUICK, *grid, *settings], "device": "cpu"}
     model = sumi.train(name, **given)
     whole = weights(run, 4)

@@ -1,5 +1,6 @@
 """Normalising constants that are known in closed form: three ways to the same number, each within what it states."""
 
+from itertools import product
 from math import log, pi
 
 import pytest
@@ -68,8 +69,11 @@ def test_the_energy_is_the_log_density_but_for_a_constant(name: str) -> None:
     torch.testing.assert_close(energy(model(name), x, now), x.square().sum(1) / (2 * variance(now)))
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 5])
-@pytest.mark.parametrize("name", SCHEDULES)
+QUICK = {("linear", 1), ("ve", 2), ("vp", 5)}
+CASES = [pytest.param(*case, marks=[pytest.mark.slow] * (case not in QUICK)) for case in product(SCHEDULES, (1, 2, 5))]
+
+
+@pytest.mark.parametrize(("name", "dimensions"), CASES)
 def test_annealing_finds_the_closed_form(name: str, dimensions: int) -> None:
     """Within three standard errors, which are small enough to say something."""
     schedule = SCHEDULES[name]

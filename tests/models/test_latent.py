@@ -44,7 +44,14 @@ SMALL = [
     "network.embedding=32",
     "training.sample_every=0",
 ]
-QUICK = [*AUTOENCODER, *SMALL, "training.batch_size=8", "autoencoder.steps=4", "training.checkpoint_every=2"]
+QUICK = [
+    *AUTOENCODER,
+    *SMALL,
+    "training.batch_size=8",
+    "autoencoder.steps=4",
+    "training.checkpoint_every=2",
+    "sampling.steps=5",
+]
 
 
 @pytest.fixture(scope="module")
