@@ -60,12 +60,18 @@ def image_grid(
 
 
 def side_by_side(
-    groups: Sequence[tuple[str, Images]], *, columns: int = 6, scale: int | None = None, gap: int | None = None
+    groups: Sequence[tuple[str, Images]],
+    *,
+    columns: int = 6,
+    scale: int | None = None,
+    gap: int | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
 ) -> Image.Image:
-    """One grid for each (title, images), side by side, with titles above."""
+    """One grid for each (title, images), side by side, with titles above; ``captions``: as `image_grid`, of each."""
+    below = [None] * len(groups) if captions is None else captions
     grids = [
-        _titled(title, image_grid(images, columns=columns, scale=scale, gap=gap), above=True)
-        for title, images in groups
+        _titled(title, image_grid(images, columns=columns, scale=scale, gap=gap, captions=texts), above=True)
+        for (title, images), texts in zip(groups, below, strict=True)
     ]
     return _in_row(grids, TEXT)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sumi.boundary.files import write_text, write_whole
 from sumi.boundary.progress import Count, counting_one
-from sumi.data.dataset import Dataset, evenly_spaced, everything
+from sumi.data.dataset import Dataset, evenly, evenly_spaced, everything
 from sumi.evaluation.generalization import Generalization
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
@@ -76,7 +76,8 @@ class ImageReport:
         grid, pairs = folder / "samples.png", folder / "neighbours.png"
         to_bytes = model.pixels.to_bytes
         real = to_bytes(evenly_spaced(self.held_out, SHOWN))
-        write_whole(grid, png(side_by_side([("samples", to_bytes(self.samples[:SHOWN])), ("real, held out", real)])))
+        groups = [("samples", to_bytes(self.samples[:SHOWN])), ("real, held out", real)]
+        write_whole(grid, png(side_by_side(groups, captions=self._class_names())))
         write_whole(pairs, nearest_pairs(self.samples, self.train, to_bytes))
         curve = training_curve(model)
         loss = write_text(folder / "loss.svg", curve)
@@ -131,10 +132,20 @@ class ImageReport:
         write_run_report(report, model, words, sections)
         return grid, *learned, *shown_emerging, loss, pairs, *shown_traded, report
 
+    def _class_names(self) -> list[list[str]] | None:
+        """Of the samples and of the real images that are shown; None where samples were not asked for by class."""
+        names, real = self.model.items.label_names, self.held_out.label_names
+        if self.labels is None or not real:
+            return None
+        of_real = self.held_out.labels_of(evenly(len(self.held_out), SHOWN))
+        asked_for = [names[label] for label in self.labels[:SHOWN].tolist()]
+        return [asked_for, [real[label] for label in of_real.tolist()]]
+
     def _shown(self, made: str, real: int) -> str:
         few = min(SHOWN, len(self.samples))
         first = "All" if few == len(self.samples) else f"The first {few} of"
-        return f"{first} {made}, not hand-picked. Right: {real} held-out real images."
+        below = "" if self._class_names() is None else " Below each its class, which the samples were asked for."
+        return f"{first} {made}, not hand-picked. Right: {real} held-out real images.{below}"
 
     def _emerging(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:
         """The trajectory of sample 0 from noise, for a diffusion model, and its files."""

@@ -167,6 +167,16 @@ def test_two_grids_stand_side_by_side_under_their_titles() -> None:
     assert (pixels[:-160, :160, 0] > 200).any()  # words
 
 
+def test_grids_side_by_side_have_their_captions() -> None:
+    samples, real = digits(4), 255 - digits(4)
+    captions = ["one", "two", "three", "four"], ["five", "six", "seven", "eight"]
+    groups = [("samples", samples), ("real", real)]
+    pixels = np.asarray(side_by_side(groups, columns=2, scale=10, gap=0, captions=captions))
+    for images, texts, columns in ((samples, captions[0], slice(160)), (real, captions[1], slice(-160, None))):
+        grid = np.asarray(image_grid(images, columns=2, scale=10, gap=0, captions=texts))
+        assert np.array_equal(pixels[-len(grid) :, columns], grid)
+
+
 def test_a_strip_shows_the_frames_in_order() -> None:
     frames = digits(3)
     for labels, below in ((None, 0), (["t = 1.0", "0.5", "0"], 10)):

@@ -5,12 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor
 
 from sumi.cli.main import main
+from sumi.data.dataset import evenly
+from sumi.models.diffusion.model import DiffusionModel
 from sumi.report import evaluate as evaluate_module
+from sumi.report import images as images_module
 from sumi.report.evaluate import evaluate
 from sumi.report.unfinished import short_of, still_falls
-from tests.tiny_models import digits_model
+from sumi.training_run import train
+from tests.tiny_models import TINY, digits_model
 
 
 def curve(fall: float, count: int = 90, seed: int = 0) -> list[float]:
@@ -65,6 +72,35 @@ def test_a_quick_report_trains_no_feature_network(tmp_path: Path, monkeypatch: p
     for words in ("<h2>Samples</h2>", "<h2>How it learned</h2>", "held-out images in 12 bins of log-SNR"):
         assert words in page
     assert not old.exists()
+
+
+def test_samples_that_were_asked_for_by_class_stand_above_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And held-out images above theirs; what was not asked for has no caption."""
+    shown: list[list[list[str]] | None] = []
+    asked_for: list[str] = []
+
+    def record(groups: object, *, captions: list[list[str]] | None) -> Image.Image:
+        shown.append(captions)
+        return Image.new("RGB", (1, 1))
+
+    def sample(self: DiffusionModel, n: int = 16, *, label: Tensor | int | None = None, **_: object) -> Tensor:
+        if isinstance(label, Tensor):
+            asked_for.extend(self.items.label_names[k] for k in label.tolist())
+        return torch.zeros(n, 1, 8, 8)
+
+    monkeypatch.setattr(images_module, "side_by_side", record)
+    monkeypatch.setattr(DiffusionModel, "sample", sample)
+    out, small = tmp_path / "classes", (*TINY, "training.steps=1")
+    model = train("classifier-free", data="digits", out=out, settings=small, device="cpu")
+    held_out = model.load_data().split(model.config.data.held_out)[1]
+    real = [held_out.label_names[k] for k in held_out.labels_of(evenly(len(held_out), 36)).tolist()]
+    assert "Below each its class" in evaluate(model, quick=True).page.read_text()
+    assert shown == [[asked_for[:36], real]]
+    assert len(set(real)) == 10
+    assert "Below each its class" not in evaluate(digits_model(tmp_path / "none"), quick=True).page.read_text()
+    assert shown[1] is None
 
 
 def test_the_report_at_the_end_of_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
