@@ -39,6 +39,7 @@ from sumi.networks.guided import GuidedConfig
 from sumi.networks.hourglass import HourglassConfig
 from sumi.networks.image_transformer_v1 import ImageTransformerV1Config
 from sumi.networks.image_v1 import ImageV1Config
+from sumi.networks.karras_unet import KarrasUnetConfig
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
@@ -55,7 +56,7 @@ RECIPE = "imported"
 
 ONE_HOT: Final = (
     *(DiffusersNetwork.name, SongUNetConfig.name, EDM2Config.name, HourglassConfig.name, GuidedConfig.name),
-    ImageTransformerV1Config.name,
+    *(ImageTransformerV1Config.name, KarrasUnetConfig.name),
 )
 """Networks to which a class is a vector with one place for each, and one more for "no class"."""
 
@@ -77,6 +78,7 @@ class Claims:
         | MLPConfig
         | DiffusersNetwork
         | LucidrainsConfig
+        | KarrasUnetConfig
         | SongUNetConfig
         | EDM2Config
         | HourglassConfig

@@ -1,6 +1,7 @@
-"""Checkpoints of denoising-diffusion-pytorch (`sumi.networks.lucidrains`).
+"""Checkpoints of denoising-diffusion-pytorch.
 
-    init_conv, downs, mid_attn, ups, final_conv
+    init_conv, downs, mid_attn, ups, final_conv    Unet         (`sumi.networks.lucidrains`)
+    input_block, downs, mids, ups, output_block    KarrasUnet   (`sumi.networks.karras_unet`)
 
 Those of GaussianDiffusion and LearnedGaussianDiffusion hold the averaged weights, β, and the weight of the loss at each
 time, which tells what is predicted. ElucidatedDiffusion is known by the name of its network, ``net``. A U-Net with
@@ -21,6 +22,7 @@ from sumi.denoising.parameterization import PredictClean, PredictNoise, PredictV
 from sumi.errors import InputError
 from sumi.interop.claims import Claims, Recognised
 from sumi.interop.preconditioning import PRECONDITIONED
+from sumi.networks.karras_unet import HEAD, KarrasUnetConfig
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.process.chain import ListedBeta
 
@@ -28,6 +30,7 @@ _LUCIDRAINS: Final = (
     *("init_conv", "time_mlp", "downs", "ups", "mid_block1", "mid_attn", "mid_block2"),
     *("final_res_block", "final_conv"),
 )
+_KARRAS: Final = ("input_block", "to_time_emb", "to_class_emb", "mids", "output_block")
 TIMES: Final = torch.arange(1, 1001, dtype=torch.float64) / 1000
 """Of the steps that stand for continuous time."""
 
@@ -36,6 +39,9 @@ def recognised(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised |
     """What the tensors are; None: none of its U-Nets. Raises InputError for one that is not known here."""
     elucidated = any(name.startswith("net.") for name in own)
     own = {name.removeprefix("net."): value for name, value in own.items()}
+    if {"input_block.weight", "to_time_emb.0.weights", "output_block.0.weight"} <= own.keys():
+        network: LucidrainsConfig | KarrasUnetConfig = _karras(own)
+        return _claimed(own, network, claims, own["input_block.weight"].shape[1] - 1, len(own["output_block.0.weight"]))
     if not {"init_conv.weight", "final_conv.weight"} <= own.keys():
         return None
     if own["init_conv.weight"].ndim == 3:
@@ -46,21 +52,66 @@ def recognised(own: Mapping[str, Tensor], claims: Claims | None) -> Recognised |
             "which is not known here; import one of a newer version"
         )
     network = _network(own)
-    taken, outputs = own["init_conv.weight"].shape[1], own["final_conv.weight"].shape[0]
+    if network.frequencies or elucidated:
+        return _claimed(own, network, claims, *_channels(own), further=_of_log_snr(own, elucidated))
+    return _claimed(own, network, claims, *_channels(own))
+
+
+def _claimed(
+    own: Mapping[str, Tensor],
+    network: LucidrainsConfig | KarrasUnetConfig,
+    claims: Claims | None,
+    taken: int,
+    outputs: int,
+    further: tuple[Claims, list[str]] | None = None,
+) -> Recognised:
+    """A ``network`` that takes and gives so many channels, in its diffusion, or as it is ``further`` known."""
     channels = taken // 2 if network.self_condition else taken
-    stated = claims or Claims(shape=(channels, 64, 64))
-    notes = [] if claims else ["images of 64x64 are assumed"]
+    stated, notes = claims or Claims(shape=(channels, 64, 64)), list[str]()
     if claims is None:
-        found, further = _diffusion(own, elucidated, bool(network.frequencies))
-        stated, notes = replace(found, shape=stated.shape), notes + further
+        found, assumed = further or _diffusion(own)
+        stated, notes = replace(found, shape=stated.shape), ["images of 64x64 are assumed", *assumed]
     if network.self_condition:
         notes.append("it is conditioned on its own x̂_0 of the step before, and is given 0, as at the library's first")
+    count = network.embedding - 1 if isinstance(network, KarrasUnetConfig) else 0
     claimed = replace(
-        stated, network=network, shape=(channels, *stated.shape[1:]), learned_variance=outputs == 2 * taken
+        stated,
+        network=network,
+        shape=(channels, *stated.shape[1:]),
+        learned_variance=outputs == 2 * taken,
+        classes=stated.classes if len(stated.classes) == count else tuple(map(str, range(count))),
     )
     note = f"denoising-diffusion-pytorch: {', and '.join(notes)}"
-    weights = {n: v for n, v in own.items() if n.partition(".")[0] in _LUCIDRAINS}
+    weights = {n: v for n, v in own.items() if n.partition(".")[0] in (*_LUCIDRAINS, *_KARRAS)}
     return Recognised(weights, claimed, (f"{note}; claim others by a mapping",) if notes else ())
+
+
+def _channels(own: Mapping[str, Tensor]) -> tuple[int, int]:
+    return own["init_conv.weight"].shape[1], len(own["final_conv.weight"])
+
+
+def _karras(own: Mapping[str, Tensor]) -> KarrasUnetConfig:
+    """The shape of a KarrasUnet. Raises InputError for one of other data than images."""
+    first, taken, *sides = own["input_block.weight"].shape
+    if len(sides) != 2:
+        raise InputError("file: is a KarrasUnet of sequences or volumes, and images alone are known here")
+    count = 1 + max(int(name.split(".")[1]) for name in own if name.startswith("downs."))
+    shrinks = [k for k in range(count) if f"downs.{k}.downsample_conv.weight" in own]
+    keys = [value for name, value in own.items() if name.endswith(".attn.mem_kv")]
+    attention = [level for level, k in enumerate(shrinks, 1) if f"downs.{k}.attn.mem_kv" in own]
+    blocks = shrinks[0] if shrinks else count
+    last = len(shrinks) * (blocks + 2) - 1  # the one that doubles the side to that of the images
+    if shrinks and f"ups.{last}.attn.mem_kv" in own:
+        attention.insert(0, 0)
+    return KarrasUnetConfig(
+        (first, *(len(own[f"downs.{k}.block1.1.weight"]) for k in shrinks)),
+        blocks,
+        tuple(attention),
+        len(own["to_time_emb.0.weights"]),
+        keys[0].shape[-1] if keys else HEAD,
+        1 + (own["to_class_emb.weight"].shape[1] if "to_class_emb.weight" in own else 0),
+        taken - 1 == 2 * len(own["output_block.0.weight"]),
+    )
 
 
 def _network(own: Mapping[str, Tensor]) -> LucidrainsConfig:
@@ -88,17 +139,20 @@ def _network(own: Mapping[str, Tensor]) -> LucidrainsConfig:
     )
 
 
-def _diffusion(own: Mapping[str, Tensor], elucidated: bool, frequencies: bool) -> tuple[Claims, list[str]]:
-    """The schedule and the prediction by the tensors of the diffusion, and what is assumed of them."""
+def _of_log_snr(own: Mapping[str, Tensor], elucidated: bool) -> tuple[Claims, list[str]]:
+    """The schedule and the prediction of a network with frequencies, and what is assumed of them."""
     if elucidated:
         return PRECONDITIONED, ["σ_data = 0.5 of ElucidatedDiffusion is assumed"]
-    if frequencies:
-        log_snr, which = _learned(own), "learned"
-        if log_snr is None:
-            log_snr, which = linear_log_snr(TIMES), "linear"
-        claims = Claims(schedule=_chain(log_snr), parameterization=Reread(PredictNoise(), -2.0, clock="log_ratio"))
-        assumed = "parameterization.of=velocity, or schedule, says another"
-        return claims, [f"ε of ContinuousTimeGaussianDiffusion with its {which} log-SNR is assumed ({assumed})"]
+    log_snr, which = _learned(own), "learned"
+    if log_snr is None:
+        log_snr, which = linear_log_snr(TIMES), "linear"
+    claims = Claims(schedule=_chain(log_snr), parameterization=Reread(PredictNoise(), -2.0, clock="log_ratio"))
+    assumed = "parameterization.of=velocity, or schedule, says another"
+    return claims, [f"ε of ContinuousTimeGaussianDiffusion with its {which} log-SNR is assumed ({assumed})"]
+
+
+def _diffusion(own: Mapping[str, Tensor]) -> tuple[Claims, list[str]]:
+    """The schedule and the prediction by the tensors of the diffusion, and what is assumed of them."""
     if "betas" not in own:
         return Claims(), ["ε in a linear chain of 1000 steps is, as the file has no diffusion"]
     betas, predicts = own["betas"].double(), _objective(own)

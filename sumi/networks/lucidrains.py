@@ -149,7 +149,7 @@ class Frequencies(nn.Module):
         self.weights = nn.Parameter(torch.randn(count))
 
     def forward(self, time: Tensor) -> Tensor:
-        phase = 2 * math.pi * time[:, None] * self.weights
+        phase = time[:, None] * self.weights * 2 * math.pi
         return torch.cat([time[:, None], phase.sin(), phase.cos()], 1)
 
 

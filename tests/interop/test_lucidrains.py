@@ -1,8 +1,7 @@
 """Checkpoints that denoising-diffusion-pytorch makes and saves itself."""
 
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,11 +16,11 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.process.chain import CosineBeta
 from sumi.process.schedule import noise_level
+from tests.lucidrains_checkpoints import SIZE, saved
 from tests.toolkits import installed, same, shaken
 
 TOLERANCE = 2e-6
 EXACT = 1e-12
-SIZE = ["shape=1,8,8"]  # which no tensor tells
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +39,6 @@ def unet(library: ModuleType, **settings: Any) -> Any:
     network = library.Unet(**shape | settings)
     shaken(network)
     return network
-
-
-def saved(library: ModuleType, diffusion: Any, place: Path) -> tuple[Path, Any]:
-    """The file of its trainer after some steps, and the average, which is not what was trained last."""
-    average = import_module("ema_pytorch").EMA(diffusion)
-    shaken(diffusion)
-    accelerator = SimpleNamespace(is_local_main_process=True, get_state_dict=lambda m: m.state_dict(), scaler=None)
-    optimizer = torch.optim.Adam(diffusion.parameters())
-    parts = {"accelerator": accelerator, "model": diffusion, "opt": optimizer, "ema": average}
-    library.Trainer.save(SimpleNamespace(step=7, results_folder=place, **parts), 1)
-    return place / "model-1.pt", average.ema_model
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ from sumi.networks.guided import GuidedConfig
 from sumi.networks.hourglass import HourglassConfig
 from sumi.networks.image_transformer_v1 import ImageTransformerV1Config
 from sumi.networks.image_v1 import ImageV1Config
+from sumi.networks.karras_unet import KarrasUnetConfig
 from sumi.networks.lucidrains import LucidrainsConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.own import OwnNetwork
@@ -99,6 +100,7 @@ class DiffusionSettings(SystemConfig, ABC):
         | DiffWaveConfig
         | DiffusersNetwork
         | LucidrainsConfig
+        | KarrasUnetConfig
         | SongUNetConfig
         | EDM2Config
         | HourglassConfig
