@@ -66,7 +66,7 @@ def test_what_moves_a_cursor_is_escaped() -> None:
 
 
 def test_names_reach_the_terminal_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of files, classes, values, runs and options, said and in errors; the last by the real program."""
+    """Of files, classes, values, runs and options, printed and in errors; the last by the real program."""
     for k, name in enumerate(("\x1b[31mred", "b\nsumi: fine")):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
@@ -83,16 +83,16 @@ def test_names_reach_the_terminal_escaped(tmp_path: Path, capsys: pytest.Capture
         ("--debug", "info", "\x1b[5m"): 2,
         ("train", "ddpm", "--data=digits", "--set", "\x1b[5m"): 2,
     }
-    said = list[str]()
+    printed = list[str]()
     for arguments, expected in calls.items():
         assert main([*arguments]) == expected
-        said.append("".join(capsys.readouterr()))
+        printed.append("".join(capsys.readouterr()))
     with pytest.raises(SystemExit, match="2"):
         main(["info", "a", "\x1b[5m"])
-    said.append("".join(capsys.readouterr()))
+    printed.append("".join(capsys.readouterr()))
     done = run("info", "\x1b[5m")
     assert done.returncode == 2
-    for text in (*said, (done.stdout + done.stderr).decode()):
+    for text in (*printed, (done.stdout + done.stderr).decode()):
         assert text.replace("\n", "").isprintable()
         assert "\\x1b[" in text
         assert not any(line.startswith("sumi: fine") for line in text.splitlines())
