@@ -25,8 +25,11 @@ document.addEventListener('click', e => {
   const button = e.target.closest('button, a');
   if (button) keep('pressed', [which(button)]);
 }, true);
-new MutationObserver(() => keep('there', [...document.querySelectorAll('button, a')].map(which)))
-  .observe(document, {childList: true, subtree: true});
+// While a page is read, a button may be there before its text.
+const record = () => document.readyState === 'loading' ||
+  keep('there', [...document.querySelectorAll('button, a')].map(which));
+new MutationObserver(record).observe(document, {childList: true, subtree: true});
+document.addEventListener('DOMContentLoaded', record);
 """
 FAINT = """(() => {
   // Texts whose contrast with what is behind them is below that of WCAG 2 AA, with both colours.
