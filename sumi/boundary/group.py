@@ -22,13 +22,15 @@ from datetime import timedelta
 from functools import cache
 from inspect import signature
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from sumi.errors import InputError, SumiError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.distributed import Store
+
+T = TypeVar("T")
 
 BEAT: Final = 0.5
 """Seconds between two signs of life."""
@@ -119,6 +121,24 @@ class Group:
         dist.all_gather_object(made, {part.start: make(part) for part in batches[self.rank :: self.size]})
         rows = {first: part for own in made for first, part in own.items()}
         return torch.cat([rows[part.start] for part in batches])
+
+    def all_of(self, work: "Callable[[], T]") -> "list[T]":
+        """What ``work`` gives in each process, by rank. Where it raises a SumiError in any, it does so in all."""
+        if self.size == 1:
+            return [work()]
+        import torch.distributed as dist
+
+        own: tuple[T | None, SumiError | None] = None, None
+        try:
+            own = work(), None
+        except SumiError as error:
+            own = None, type(error)(str(error))
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, own)
+        for _, error in found:
+            if error is not None:
+                raise error
+        return [value for value, _ in found]
 
     def largest(self, value: int) -> int:
         """The largest value that a process gives."""

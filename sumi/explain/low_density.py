@@ -105,7 +105,7 @@ def learn(times: Tensor, *, steps: int, seed: int = 0, progress: Callable[[Progr
         objective = PointsObjective(denoiser, times)
         trainer = Trainer(config, objective, counted, seed, Path(folder), on_progress=progress)
         trainer.run()
-    denoiser.load_state_dict(trainer.ema.module.state_dict())
+    denoiser.load_state_dict(trainer.ema.tensors())
     return denoiser.eval().requires_grad_(False)
 
 

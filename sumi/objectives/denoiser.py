@@ -13,6 +13,7 @@ from sumi.data.dataset import Dataset
 from sumi.data.latents import LatentDataset
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import ConditionedDenoiser, NetworkDenoiser
+from sumi.denoising.energy import EnergyGradient
 from sumi.likelihood.dequantize import uniform_places
 from sumi.objectives.objective import Objective
 from sumi.randomness import Purpose
@@ -87,6 +88,10 @@ class DenoiserObjective(Objective[DenoiserT]):
                 return bands
             case _:
                 return None
+
+    def blocks(self) -> list[nn.Module]:
+        """None of a network that is itself a gradient."""
+        return [] if any(isinstance(part, EnergyGradient) for part in self.model.modules()) else super().blocks()
 
     def auxiliary(self) -> list[nn.Module]:
         """A learned schedule, and the denoiser's auxiliary modules."""

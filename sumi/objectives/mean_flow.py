@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sumi.conditioning.condition import Condition
 from sumi.data.batch import Batch
@@ -95,6 +95,10 @@ class MeanFlowObjective(DenoiserObjective[NetworkDenoiser]):
         super().__init__(denoiser)
         self.ways, self.form, self.power, self.floor, self.width = ways, form, power, floor, width
         self.direction: Direction = UNTAUGHT
+
+    def blocks(self) -> list[nn.Module]:
+        """None: derivatives are taken in forward mode, and only where a process has items of two times."""
+        return []
 
     def forward(self, batch: Batch) -> Tensor:
         model = self.model

@@ -9,6 +9,7 @@ from typing_extensions import TypeVar
 
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
+from sumi.networks.recompute import blocks
 
 ModelT = TypeVar("ModelT", bound=nn.Module, default=Any)
 
@@ -31,6 +32,14 @@ class Objective(nn.Module, ABC, Generic[ModelT]):
     def auxiliary(self) -> list[nn.Module]:
         """Modules trained together with the network, such as a learned schedule or a discriminator."""
         return []
+
+    def blocks(self) -> list[nn.Module]:
+        """Modules whose weights can be gathered while they compute and at no other time (`sumi.training.sharding`).
+
+        Their weights are used in their own ``forward`` alone, which each process calls equally often, and derivatives
+        are taken by the training's backward pass alone. All other weights are gathered for the whole step.
+        """
+        return blocks(self.model)
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         """The parameters of the network, then those of each auxiliary module; gradients are clipped per group."""

@@ -161,6 +161,11 @@ class ReconstructionObjective(Objective[Trained]):
         """The discriminator."""
         return [part for part in [self.model.discriminator] if part is not None]
 
+    def blocks(self) -> list[nn.Module]:
+        """None: a process's pictures decide how often the decoder computes, and a discriminator's weight follows from
+        gradients on the way."""
+        return []
+
     def forward(self, batch: Batch) -> Tensor:
         autoencoder = self.model.autoencoder
         x = batch.x.to(self.device, non_blocking=True)

@@ -2,6 +2,9 @@
 
     checkpoints/00012000/  model.safetensors  ema.safetensors  optimizer.safetensors  state.json  manifest.json
 
+Where weights are sharded, each process writes its own files in the place of the three (`sumi.training.shard_files`),
+and any number of processes can read them.
+
 A checkpoint is a folder named by its step, with an intact manifest and files of the sizes in the manifest. The manifest
 holds the sha256 of each file and of itself. No pickle is written or read.
 
@@ -23,8 +26,10 @@ from torch import Tensor
 
 from sumi.boundary.config import parse_json
 from sumi.boundary.files import contents
+from sumi.boundary.group import group
 from sumi.errors import InputError, SumiError
-from sumi.training.manifest import FILES, TENSOR_FILES, Manifest, damaged, read_manifest, reading, verify
+from sumi.training.manifest import STATE, TENSOR_FILES, Manifest, damaged, read_manifest, reading, verify
+from sumi.training.sharding import is_sharded, rows
 
 JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
 
@@ -74,10 +79,24 @@ class Checkpoint:
         return Checkpoint(self.step, {}, ema, {}, {**self.state, AVERAGED: "float16" if half else "float32"})
 
     def nonfinite(self) -> str | None:
-        """The first tensor with a value that is not finite, such as ``ema.network.conv_in.weight``; None: all are."""
-        parts = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer}
-        values = ((f"{part}.{name}", value) for part, tensors in parts.items() for name, value in tensors.items())
-        return next((name for name, value in values if not value.isfinite().all()), None)
+        """The first tensor with a value that is not finite, such as ``ema.network.conv_in.weight``; None: all are.
+
+        Of sharded tensors all processes ask together, and get the same.
+        """
+        values = (
+            (f"{part}.{name}", value) for part, tensors in self.parts().items() for name, value in tensors.items()
+        )
+        found = next((name for name, value in values if not rows(value).isfinite().all()), None)
+        return next(filter(None, group().all_of(lambda: found)), None) if self.sharded else found
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds only its rows."""
+        return any(map(is_sharded, (tensor for part in self.parts().values() for tensor in part.values())))
+
+    def parts(self) -> dict[str, dict[str, Tensor]]:
+        """The tensors of model, ema and optimizer."""
+        return {"model": self.model, "ema": self.ema, "optimizer": self.optimizer}
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -88,8 +107,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         SumiError: a file cannot be read.
     """
     manifest = verify_checkpoint(path)
+    state = _read_state(path / STATE)
+    if manifest.sharded:
+        from sumi.training.shard_files import read_whole
+
+        return Checkpoint(manifest.step, **read_whole(path, "model", "ema", "optimizer"), state=state)
     model, ema, optimizer = (_read_tensors(path / name) for name in TENSOR_FILES)
-    state = _read_state(path / "state.json")
     if AVERAGED in state:
         model = ema = _widened(ema, state)
     return Checkpoint(manifest.step, model, ema, optimizer, state)
@@ -102,15 +125,20 @@ def load_weights(path: Path, name: Literal["model", "ema"]) -> dict[str, Tensor]
         InputError: the manifest or the file is missing or damaged; the message names it.
         SumiError: the file cannot be read.
     """
-    state = load_state(path)
+    state, manifest = load_state(path), read_manifest(path)
+    if manifest.sharded:
+        from sumi.training.shard_files import read_whole
+
+        verify_checkpoint(path)
+        return read_whole(path, name)[name]
     file = path / f"{'ema' if AVERAGED in state else name}.safetensors"
-    verify(file, read_manifest(path).files[file.name])
+    verify(file, manifest.files[file.name])
     return _widened(_read_tensors(file), state)
 
 
 def load_state(path: Path) -> dict[str, JSON]:
     """Read only the state, verified. Raises InputError if it is missing or damaged, SumiError if it is unreadable."""
-    file = path / "state.json"
+    file = path / STATE
     verify(file, read_manifest(path).files[file.name])
     return _read_state(file)
 
@@ -139,8 +167,8 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 def verify_checkpoint(path: Path) -> Manifest:
     """The manifest, once every byte is compared with it. Raises InputError, naming the file, if one differs."""
     manifest = read_manifest(path)
-    for name in FILES:
-        verify(path / name, manifest.files[name])
+    for name, stamp in manifest.files.items():
+        verify(path / name, stamp)
     return manifest
 
 
@@ -186,13 +214,16 @@ def _find(folder: Path) -> tuple[list[Path], list[str]] | None:
 
 
 def load_latest(
-    folder: Path, check: Callable[[Path, Checkpoint], None] = lambda *_: None
+    folder: Path,
+    check: Callable[[Path, Checkpoint], None] = lambda *_: None,
+    read: Callable[[Path], Checkpoint] = load_checkpoint,
 ) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that loads, is finite and passes ``check``, or None, and a line for each one skipped.
 
     Args:
         folder: the ``checkpoints`` folder of a run.
         check: raises InputError for a checkpoint whose contents do not fit.
+        read: reads one, as `load_checkpoint` does.
 
     Raises:
         InputError: there are checkpoints but none loads; restarting silently would lose the run.
@@ -200,7 +231,7 @@ def load_latest(
     complete, skipped = find_checkpoints(folder)
     for path in reversed(complete):
         try:
-            checkpoint = load_checkpoint(path)
+            checkpoint = read(path)
             if bad := checkpoint.nonfinite():
                 raise InputError(f"{path}: {bad} is not finite; use another checkpoint")
             check(path, checkpoint)
@@ -231,11 +262,11 @@ def _inspect(path: Path) -> None:
     manifest = read_manifest(path)
     if manifest.step != step:
         raise InputError(f"{path}: holds step {manifest.step}; name it {manifest.step:08d}")
-    for name in FILES:
+    for name, stamp in manifest.files.items():
         with reading(path / name):
             size = (path / name).stat().st_size
-        if size != manifest.files[name].size:
-            raise damaged(path / name, f"has {size} bytes instead of {manifest.files[name].size}")
+        if size != stamp.size:
+            raise damaged(path / name, f"has {size} bytes instead of {stamp.size}")
 
 
 def is_complete(path: Path) -> bool:

@@ -92,6 +92,13 @@ class TrainingConfig:
         default=False,
         metadata={"help": "compute the activations of each block again for its gradients, to save memory"},
     )
+    shard: Literal["none", "full"] = field(
+        default="none",
+        metadata={
+            "help": "what each of several processes holds; full: its share of the weights, averages, gradients and "
+            "optimizer; none: all of them"
+        },
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
         default="auto",
         metadata={
@@ -145,6 +152,8 @@ class TrainingConfig:
                 raise InputError(f"training.ema_lengths: {length:g} is not from {SHORTEST} to {LONGEST}")
         if len(set(self.ema_lengths)) < len(self.ema_lengths):
             raise InputError("training.ema_lengths: two are the same; give different ones, such as [0.05,0.1]")
+        if self.shard != "none" and self.lora_rank is not None:
+            raise InputError("training.shard: shares out whole weights; leave it out with lora_rank")
         if self.ema_lengths and self.lora_rank is not None:
             raise InputError("training.ema_lengths: are of whole weights; leave them out with lora_rank")
         if self.batch_size % self.accumulation:

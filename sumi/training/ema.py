@@ -1,6 +1,8 @@
 """The exponential moving average of a network's weights, used for sampling."""
 
 import copy
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,19 @@ class EMA:
         torch._foreach_lerp_(self._average, self._source, 1 - decay)
         for copied, present in self._buffers:
             copied.copy_(present)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The averaged weights and the buffers, by the names of ``state_dict``."""
+        return self.module.state_dict()
+
+    def load(self, tensors: Mapping[str, Tensor], strict: bool = True) -> None:
+        """Take over `tensors`. ``strict``: all of them."""
+        self.module.load_state_dict(tensors, strict=strict)
+
+    @contextmanager
+    def whole(self) -> Generator[nn.Module]:
+        """The module, ready to be evaluated."""
+        yield self.module
 
     @torch.no_grad()
     def restore_buffers(self) -> None:

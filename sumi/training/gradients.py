@@ -25,6 +25,7 @@ from sumi.randomness import Purpose, generator, keyed_order, permutation
 from sumi.training.checkpoint import JSON
 from sumi.training.config import TrainingConfig
 from sumi.training.precision import AUTOCAST, LossScale, Precision
+from sumi.training.sharding import average_loose, clip_sharded, rows_of
 
 Computed: TypeAlias = tuple[Tensor, Tensor, list[Tensor]]
 """The mean loss of a batch, the norm of each part's gradient before clipping, and the losses of the batch's items."""
@@ -33,8 +34,9 @@ Computed: TypeAlias = tuple[Tensor, Tensor, list[Tensor]]
 class Gradients:
     """Computes the gradients of ``parts``, the parameters that ``optimizer`` steps, each part clipped by itself.
 
-    ``wrapped``: the objective as the processes share it. Items, flips, times, noise and dropout follow from (``seed``,
-    step, position in the batch). ``pieces``: into how many a batch is divided, ``training.accumulation`` at first.
+    ``wrapped``: the objective as the processes share it; ``sharded``: also its weights. Items, flips, times, noise and
+    dropout follow from (``seed``, step, position in the batch). ``pieces``: into how many a batch is divided,
+    ``training.accumulation`` at first.
     """
 
     def __init__(
@@ -49,10 +51,11 @@ class Gradients:
         *,
         flip: bool,
         precision: Precision,
+        sharded: bool = False,
     ) -> None:
         self.config, self.model, self.wrapped, self.device = config, objective.model, wrapped, objective.device
         self.data, self.seed, self.flip, self.group = data, seed, flip, group()
-        self.optimizer, self.parts = optimizer, parts
+        self.optimizer, self.parts, self.sharded = optimizer, parts, sharded
         self.dtype = AUTOCAST.get(precision)
         self.scale = LossScale() if precision == "fp16" else None
         self.pieces = config.accumulation
@@ -116,9 +119,13 @@ class Gradients:
             total += loss.detach()
             each.append(self.group.together(losses))
         total = self.group.total(total)
+        if self.sharded:
+            average_loose([weight for part in self.parts for weight in part])
         if self.scale is not None:
             trained = (weight for part in self.optimizer.param_groups for weight in part["params"])
-            torch._foreach_div_([weight.grad for weight in trained if weight.grad is not None], scale)
+            torch._foreach_div_(rows_of(weight.grad for weight in trained if weight.grad is not None), scale)
+        if self.sharded:
+            return total, clip_sharded(self.parts, config.gradient_clip, self.device), each
         clip = partial(nn.utils.clip_grad_norm_, max_norm=config.gradient_clip, foreach=True)
         return total, torch.stack([clip(part) for part in self.parts]), each
 

@@ -1,5 +1,7 @@
 """The manifest of a checkpoint: the size and sha256 of each file, and a sha256 of the manifest itself.
 
+The files are `FILES`; or the state and shards, files that several processes have written (`shard_files`).
+
 safetensors detects a truncated file but not a flipped bit; the manifest detects both.
 """
 
@@ -7,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +21,9 @@ from sumi.errors import InputError, SumiError
 FORMAT = 1
 MANIFEST = "manifest.json"
 TENSOR_FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors")
-FILES = (*TENSOR_FILES, "state.json")
+STATE = "state.json"
+FILES = (*TENSOR_FILES, STATE)
+_SHARD = re.compile(r"shard-\d{5,}-model-\d{5}-of-\d{5}\.safetensors", re.ASCII)
 REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",
@@ -42,6 +47,11 @@ class Manifest:
     step: int
     files: dict[str, Stamp]
 
+    @property
+    def sharded(self) -> bool:
+        """Whether the tensors are in shards."""
+        return any(map(_SHARD.fullmatch, self.files))
+
     def render(self) -> bytes:
         """The only valid text of this manifest, with its own sha256: any other byte on the disk means damage."""
         files = {name: {"size": stamp.size, "sha256": stamp.sha256} for name, stamp in self.files.items()}
@@ -57,7 +67,10 @@ def read_manifest(path: Path) -> Manifest:
         raw = contents(file)
     try:
         found = json.loads(raw)
-        stamps = {name: Stamp(found["files"][name]["size"], found["files"][name]["sha256"]) for name in FILES}
+        files = found["files"]
+        shards = sorted(filter(_SHARD.fullmatch, files))
+        names = [*shards, STATE] if shards else FILES
+        stamps = {name: Stamp(files[name]["size"], files[name]["sha256"]) for name in names}
         manifest = Manifest(found["step"], stamps)
     except (ValueError, KeyError, TypeError, RecursionError):
         manifest = None
@@ -68,10 +81,14 @@ def read_manifest(path: Path) -> Manifest:
 
 def verify(file: Path, stamp: Stamp) -> None:
     """Compare every byte of a file with its stamp. Raises InputError if it is missing or differs."""
-    with reading(file), opened(file) as stream:
-        found = Stamp(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
-    if found != stamp:
+    if stamp_of(file) != stamp:
         raise damaged(file, "is damaged: its size or sha256 differs from what was saved")
+
+
+def stamp_of(file: Path) -> Stamp:
+    """The stamp of a file as it is on the disk. Raises InputError if it is missing, SumiError if it is unreadable."""
+    with reading(file), opened(file) as stream:
+        return Stamp(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def damaged(file: Path, what: str) -> InputError:

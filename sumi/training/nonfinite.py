@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sumi.training.sharding import rows
+
 
 @contextmanager
 def watching(objective: nn.Module) -> Generator[list[str]]:
@@ -47,7 +49,7 @@ def watching(objective: nn.Module) -> Generator[list[str]]:
 def _finite(value: Any) -> bool:
     match value:
         case Tensor():
-            return bool(value.isfinite().all())
+            return bool(rows(value).isfinite().all())
         case tuple() | list():
             return all(map(_finite, value))
         case dict():

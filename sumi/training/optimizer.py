@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sumi.networks.low_rank import RATE, additions
 from sumi.training.config import TrainingConfig
+from sumi.training.sharding import placed, rows_of, unsharded_type, whole
 
 MOMENTUM: Final = 0.95
 SMALLEST: Final = 16
@@ -56,8 +57,8 @@ def build_optimizer(
 
 def _matrices(module: nn.Module, network: list[nn.Parameter]) -> list[nn.Parameter]:
     layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    weights = {part.get_parameter("weight") for part in module.modules() if type(part) in layers}
-    return [part for part in network if part in weights and min(part.flatten(1).shape) >= SMALLEST]
+    weights = {part.get_parameter("weight") for part in module.modules() if unsharded_type(part) in layers}
+    return [one for one in network if one in weights and min(len(one), one.numel() // len(one)) >= SMALLEST]
 
 
 class Muon(torch.optim.AdamW):
@@ -83,14 +84,15 @@ class Muon(torch.optim.AdamW):
         for parameters in alike.values():
             gradients = [cast("Tensor", parameter.grad) for parameter in parameters]
             averages = [self._average_of(parameter) for parameter in parameters]
-            torch._foreach_lerp_(averages, gradients, 1 - MOMENTUM)
-            torch._foreach_lerp_(gradients, averages, MOMENTUM)  # Nesterov's
-            updates = orthogonal(torch.stack(gradients).flatten(2).to(self.dtype))
+            torch._foreach_lerp_(rows_of(averages), rows_of(gradients), 1 - MOMENTUM)
+            torch._foreach_lerp_(rows_of(gradients), rows_of(averages), MOMENTUM)  # Nesterov's
+            updates = orthogonal(torch.stack([*map(whole, gradients)]).flatten(2).to(self.dtype))
             rows, columns = updates.shape[1:]
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_mul_(rows_of(parameters), 1 - group["lr"] * group["weight_decay"])
             rate = group["lr"] * max(1, rows / columns) ** 0.5
-            for parameter, update in zip(parameters, updates, strict=True):
-                parameter.add_(update.view(parameter.shape), alpha=-rate)
+            own = [placed(update.view(one.shape), one) for one, update in zip(parameters, updates, strict=True)]
+            torch._foreach_add_(rows_of(parameters), rows_of(own), alpha=-rate)
+            for parameter in parameters:
                 parameter.grad = None
 
     def _average_of(self, parameter: Tensor) -> Tensor:

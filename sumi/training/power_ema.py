@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sumi.errors import InputError
+from sumi.training.sharding import rows_of
 
 SHORTEST, LONGEST = 0.005, 0.288
 """Of σ_rel; at 1/√12 = 0.2887 all steps count alike (γ = 0)."""
@@ -52,7 +53,7 @@ class PowerEMAs:
     def update(self, step: int) -> None:
         """Take in the weights after ``step``, which counts from 1; so do steps that were skipped."""
         for length, average in self._averages.items():
-            torch._foreach_lerp_([*average.values()], [*self._source.values()], 1 - decay(length, step))
+            torch._foreach_lerp_(rows_of(average.values()), rows_of(self._source.values()), 1 - decay(length, step))
 
     def tensors(self) -> dict[str, Tensor]:
         """All averages, as average.LENGTH.NAME."""

@@ -58,12 +58,21 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         InputError: ``keep``, the step, a dtype or a value of ``state`` cannot be saved.
         SumiError: writing failed, or the data read back differ from those written. No older checkpoint is lost.
     """
+    state = state_text(checkpoint.state)
+    with placing(folder, checkpoint.step, keep) as saving:
+        _write_files(saving, checkpoint, state)
+        _read_back(saving)
+    return folder / f"{checkpoint.step:08d}"
+
+
+@contextmanager
+def placing(folder: Path, step: int, keep: int) -> Generator[Path]:
+    """A new folder for the files of a new checkpoint of ``step``, which has its name once the context ends well."""
     if keep < 1:
         raise InputError(f"keep: {keep} checkpoints cannot be kept; give 1 or more")
-    if checkpoint.step < 0:
-        raise InputError(f"step: {checkpoint.step} is negative; count steps from 0")
-    final = folder / f"{checkpoint.step:08d}"
-    state = _state_text(checkpoint.state)
+    if step < 0:
+        raise InputError(f"step: {step} is negative; count steps from 0")
+    final = folder / f"{step:08d}"
     with _writing(folder):
         if not folder.is_dir():
             folder.mkdir(parents=True)
@@ -71,17 +80,16 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         try:
             _settle(folder)
             saving = folder / f".{final.name}.saving"
-            _write_files(saving, checkpoint, state)
-            _read_back(saving)
+            saving.mkdir()
+            yield saving
             _put_in_place(saving, final)
-            older = [path for path in find_checkpoints(folder)[0] if checkpoint_step(path) < checkpoint.step]
+            older = [path for path in find_checkpoints(folder)[0] if checkpoint_step(path) < step]
             for path in older[: max(0, len(older) - (keep - 1))]:
                 _remove(path)
         except Exception:
             with suppress(OSError, SumiError):
                 _settle(folder)
             raise
-    return final
 
 
 def remove_later(folder: Path, step: int) -> None:
@@ -93,15 +101,14 @@ def remove_later(folder: Path, step: int) -> None:
 
 
 def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:
-    folder.mkdir()
     tensors = (checkpoint.model, checkpoint.ema, checkpoint.optimizer)
-    stamps = {name: _write(folder / name, stream(part)) for name, part in zip(TENSOR_FILES, tensors, strict=True)}
-    stamps["state.json"] = _write(folder / "state.json", [state])
-    _write(folder / MANIFEST, [Manifest(checkpoint.step, stamps).render()])
+    stamps = {name: write_new(folder / name, stream(part)) for name, part in zip(TENSOR_FILES, tensors, strict=True)}
+    stamps["state.json"] = write_new(folder / "state.json", [state])
+    write_new(folder / MANIFEST, [Manifest(checkpoint.step, stamps).render()])
     sync_folder(folder)
 
 
-def _state_text(state: dict[str, JSON]) -> bytes:
+def state_text(state: dict[str, JSON]) -> bytes:
     for name, value in state.items():
         try:
             same = json.loads(json.dumps(value, allow_nan=False)) == value
@@ -113,7 +120,7 @@ def _state_text(state: dict[str, JSON]) -> bytes:
     return (json.dumps(state, indent=2) + "\n").encode()
 
 
-def _write(file: Path, pieces: Iterable[bytes | memoryview]) -> Stamp:
+def write_new(file: Path, pieces: Iterable[bytes | memoryview]) -> Stamp:
     """Write a new file and fsync it; the hash is computed from memory, so it can reveal a faulty disk."""
     sha256, size = hashlib.sha256(), 0
     with _writing(file), file.open("xb") as stream:

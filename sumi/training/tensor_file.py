@@ -1,6 +1,7 @@
 """Tensors as one safetensors file, streamed: a save needs memory for one extra tensor.
 
-Neither memory format nor shared storage matters: each tensor's values are written row by row.
+Neither memory format nor shared storage matters: each tensor's values are written row by row. Those of a sharded
+tensor come from all processes (`gather`).
 Source: https://github.com/huggingface/safetensors#format
 """
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sumi.errors import InputError
+from sumi.training.sharding import whole
 
 _DTYPES = {
     torch.float64: "F64",
@@ -33,7 +35,7 @@ def stream(tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> I
     size. Raises InputError for a dtype that the format lacks.
     """
     header: dict[str, dict[str, object]] = {} if about is None else {"__metadata__": {**about}}
-    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    names = _order(tensors)
     start = 0
     for name in names:
         dtype, shape = tensors[name].dtype, [*tensors[name].shape]
@@ -47,5 +49,15 @@ def stream(tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> I
     yield len(text).to_bytes(8, "little")
     yield text
     for name in names:
-        rows = tensors[name].detach().to("cpu").contiguous()
+        rows = whole(tensors[name]).detach().to("cpu").contiguous()
         yield rows.reshape(-1).view(torch.uint8).numpy().data
+
+
+def gather(tensors: dict[str, Tensor]) -> None:
+    """Give this process's rows of sharded ``tensors`` to the one that is at work on their `stream`."""
+    for name in _order(tensors):
+        whole(tensors[name])
+
+
+def _order(tensors: dict[str, Tensor]) -> list[str]:
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))

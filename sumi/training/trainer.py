@@ -41,6 +41,7 @@ from sumi.training.checkpoint import (
     check_tensors,
     checkpoint_step,
     find_checkpoints,
+    load_checkpoint,
     load_latest,
     unfit,
 )
@@ -56,6 +57,7 @@ from sumi.training.power_ema import PowerEMAs
 from sumi.training.precision import AUTOCAST, resolve_precision
 from sumi.training.run_folder import RunFolder
 from sumi.training.saving import remove_later
+from sumi.training.sharding import ShardedEMA, hollow_of, shard
 from sumi.training.throughput import Throughput
 from sumi.training.trackers import Tracker, Untracked, numbers_of, shortened
 
@@ -100,15 +102,24 @@ class Trainer:
         self.on_message, self.on_check = on_message, on_check
         self.device, self.group = objective.device, group()
         self._check_share()
-        self.wrapped = self.group.wrap(objective)
+        self.sharded = config.shard == "full" and self.group.size > 1
+        if self.sharded:
+            hollow, self.wrapped = hollow_of(self.model), objective
+            shard(objective)
+            self.ema = ShardedEMA(self.model, hollow)
+        else:
+            self.wrapped, self.ema = self.group.wrap(objective), EMA(self.model)
         self.precision = resolve_precision(config.precision, self.device)
         self.step = self.skipped = self.skipped_in_a_row = 0
-        self.ema, self.frozen = EMA(self.model), frozen(self.model)
+        self.frozen = frozen(self.model)
         self.averages = PowerEMAs(self.model, config.ema_lengths)
         self.parts = objective.parameter_groups()
         self.optimizer = build_optimizer(config, self.model, self.parts, self.precision)
         self.gradients = Gradients(
-            config, objective, self.wrapped, data, seed, self.optimizer, self.parts, flip=flip, precision=self.precision
+            *(config, objective, self.wrapped, data, seed, self.optimizer, self.parts),
+            flip=flip,
+            precision=self.precision,
+            sharded=self.sharded,
         )
 
     def resume(self) -> list[str]:
@@ -119,7 +130,7 @@ class Trainer:
         changes of the setup after which the run is no longer bit-identical. Raises InputError for a checkpoint of
         another precision or network.
         """
-        checkpoint, skipped = load_latest(self.checkpoints, self._check_contents)
+        checkpoint, skipped = load_latest(self.checkpoints, self._check_contents, self._read)
         lines = [f"skipped a damaged checkpoint: {line}" for line in skipped]
         if checkpoint is not None:
             before = checkpoint.state.get("precision", self.precision)
@@ -130,7 +141,7 @@ class Trainer:
                 )
             strict = not self.frozen
             self.model.load_state_dict(checkpoint.model, strict=strict)
-            self.ema.module.load_state_dict(checkpoint.ema, strict=strict)
+            self.ema.load(checkpoint.ema, strict=strict)
             self.averages.load(checkpoint.optimizer)
             if checkpoint.optimizer:
                 load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
@@ -149,6 +160,13 @@ class Trainer:
             self.log.cut_back(self.step)
             remove_later(self.snapshots, self.step)
         return lines
+
+    def _read(self, path: Path) -> Checkpoint:
+        if not self.sharded:
+            return load_checkpoint(path)
+        from sumi.training.sharded_checkpoint import load_rows
+
+        return load_rows(path, self._checkpoint())
 
     def _check_contents(self, path: Path, checkpoint: Checkpoint) -> None:
         """Raises InputError for a checkpoint that this training did not save."""
@@ -223,8 +241,10 @@ class Trainer:
                 if self.on_check and not last and config.check_every and self.step % config.check_every == 0:
                     self._check()
                 sampled = last or (config.sample_every and self.step % config.sample_every == 0)
-                if self.on_sample and self.group.first and sampled:
-                    self.on_sample(self.ema.module, self.step)
+                if self.on_sample and sampled:
+                    with self.ema.whole() as averaged:
+                        if self.group.first:
+                            self.on_sample(averaged, self.step)
 
     def take_step(self, step: int) -> tuple[Tensor, Tensor] | None:
         """One optimizer step: the loss and norms of `Gradients`, or None if the step was skipped."""
@@ -292,6 +312,7 @@ class Trainer:
             "device": self.device.type,
             "torch": str(torch.__version__),
             "processes": self.group.size,
+            "sharded": self.sharded,
         }
 
     def _origin(self) -> dict[str, JSON]:
@@ -303,7 +324,7 @@ class Trainer:
         return Checkpoint(
             step=self.step,
             model=without(self.model.state_dict(), self.frozen),
-            ema=without(self.ema.module.state_dict(), self.frozen),
+            ema=without(self.ema.tensors(), self.frozen),
             optimizer={**optimizer_tensors(self.optimizer, self.model), **self.averages.tensors()},
             state={**self._setup(), **counts, **self.gradients.state(), **self._origin(), "identity": self.identity},
         )
@@ -321,8 +342,9 @@ class Trainer:
             )
 
     def _check(self) -> None:
-        if self.group.first and self.on_check and (found := self.on_check(self.ema.module, self.step)):
-            self.note({"step": self.step, "event": "check", **found})
+        with self.ema.whole() as averaged:
+            if self.group.first and self.on_check and (found := self.on_check(averaged, self.step)):
+                self.note({"step": self.step, "event": "check", **found})
 
     def note(self, line: Mapping[str, Value]) -> None:
         """Write a line of the log, once for all processes."""
@@ -347,20 +369,27 @@ class Trainer:
 
     def _save(self, keep: int) -> None:
         """Save a checkpoint, and keep so many. Raises SumiError if a tensor is not finite."""
-        self._write(self.checkpoints, self._checkpoint(), keep)
+        self._write(self.checkpoints, self._checkpoint(), keep, self.step == self.config.steps)
 
     def _save_snapshot(self) -> None:
         """Save the averages of `ema_lengths`, all of which are kept. Raises SumiError if one is not finite."""
         state: dict[str, JSON] = {**self._origin(), "identity": self.identity}
-        self._write(self.snapshots, Checkpoint(self.step, {}, {}, self.averages.tensors(), state), self.config.steps)
+        self._write(
+            self.snapshots, Checkpoint(self.step, {}, {}, self.averages.tensors(), state), self.config.steps, True
+        )
 
-    def _write(self, folder: Path, checkpoint: Checkpoint, keep: int) -> None:
+    def _write(self, folder: Path, checkpoint: Checkpoint, keep: int, for_use: bool) -> None:
+        """``for_use``: not only to be resumed from, so that the files are those of one process."""
         if bad := checkpoint.nonfinite():
             raise SumiError(
                 f"training: {bad} is not finite after step {self.step}, which is not saved; {self._where()}; resume it "
                 f"with a training.learning_rate below {self.config.learning_rate:g}"
             )
-        if self.group.first:
+        if self.sharded:
+            from sumi.training.sharded_checkpoint import save_shards, save_whole
+
+            (save_whole if for_use else save_shards)(folder, checkpoint, keep)
+        elif self.group.first:
             self.saves.save(folder, checkpoint, keep)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,49 +21,8 @@ from sumi.models.diffusion.likelihood import likelihood
 from sumi.models.run import load
 from sumi.training.checkpoint import load_checkpoint, load_latest
 from sumi.training_run import Events, train
-from tests.coloured import coloured
+from tests.processes import FREE, RUNS, SMALL, STEPS, ended, once_trained, settings_of, start
 
-TINY = ["network.widths=16", "network.blocks=1", "training.batch_size=8", "training.precision=fp32"]
-SMALL = [*TINY, "network.embedding=16", "training.warmup_steps=2", "sampling.steps=2"]
-TEXTS = [
-    *("network.widths=16,16,16", "network.blocks=0,1,0", "network.features=32", "width=16"),
-    *("encoder.width=32", "encoder.layers=1", "encoder.length=16", "encoder.tokens=300"),
-    *("training.batch_size=32", "training.warmup_steps=5", "training.precision=fp32", "data.source=coloured"),
-    "training.learning_rate=1e-4",  # Adam enlarges the rounding of tiny gradients to a share of it
-]
-RUNS = {
-    "ddpm": ("ddpm", [*SMALL, "data.flip=true", "network.dropout=0.2", "training.accumulation=2"]),
-    "importance": ("improved-ddpm", [*SMALL, "times=importance", "times.steps=1000", "times.history=1"]),
-    "learned": ("vdm", [*SMALL]),
-    "vectors": ("flow", ["data.source=swiss-roll", "training.batch_size=64", "training.precision=fp32"]),
-    "derivative": ("mean-flow", [*SMALL]),
-    "consistency": ("consistency", [*SMALL]),
-    "muon": ("classifier-free", [*SMALL, "training.optimizer=muon"]),
-    "adversarial": ("autoencoder", [*TINY, "loss.adversarial=0.5", "loss.adversarial_start=0.3"]),
-    "codebook": (
-        "autoencoder",
-        [*TINY, "network.regularizer=vq", "network.regularizer.codes=16", "loss.half_size=0.5"],
-    ),
-    "latent": (
-        "latent",
-        [
-            *SMALL,
-            "network.attention=",
-            "autoencoder.steps=3",
-            "autoencoder.batch_size=8",
-            "autoencoder.network.widths=16",
-            "autoencoder.network.blocks=1",
-        ],
-    ),
-    "contrastive": ("clip", TEXTS),
-    "both-ways": ("clip", [*TEXTS, "loss=softmax"]),
-    "gan": ("gan", TINY),
-    "classifier": ("noisy-classifier", [*TINY, "network.attention=", "network.head_width=16"]),
-}
-"""Recipes, and their settings, of every way in which the items of a batch meet."""
-FREE = {("both-ways", "bias"), ("gan", "discriminator.out.bias")}
-"""Weights that the loss does not depend on: their gradient is rounding, which Adam enlarges."""
-STEPS = 4
 BOTH = """
 import json
 import sys
@@ -75,7 +33,7 @@ import sumi
 from safetensors.torch import save_file
 from sumi.boundary.group import joined
 from sumi.models.diffusion.likelihood import likelihood
-from tests.training.test_group import RUNS, STEPS, settings_of
+from tests.processes import RUNS, STEPS, settings_of
 
 out = Path(sys.argv[1])
 for name in RUNS:
@@ -93,48 +51,11 @@ with joined() as group:
 """
 
 
-def settings_of(name: str) -> tuple[str, list[str], object]:
-    recipe, settings = RUNS[name]
-    data = [one.partition("=")[2] for one in settings if one.startswith("data.source=")]
-    data = [coloured(2) if one == "coloured" else one for one in data]
-    return recipe, [one for one in settings if not one.startswith("data.source=")], *(data or ["digits"])
-
-
-def start(command: list[str], size: int = 2) -> list[subprocess.Popen[str]]:
-    """The processes of a group, without a launcher."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
-    root = Path(__file__).parents[2]
-    return [
-        subprocess.Popen(
-            [sys.executable, *command],
-            env={**os.environ, **address, "RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": str(root)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=root,
-        )
-        for rank in range(size)
-    ]
-
-
-def ended(processes: list[subprocess.Popen[str]], within: float) -> list[tuple[int, str]]:
-    """Their exit codes and what they wrote."""
-    try:
-        written = [process.communicate(timeout=within)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [(process.returncode, text) for process, text in zip(processes, written, strict=True)]
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of all runs, trained by two processes."""
     out = tmp_path_factory.mktemp("both")
-    for code, text in ended(start(["-c", BOTH, str(out)]), within=120):
+    for code, text in ended(start(["-c", BOTH, str(out)]), within=240):
         assert code == 0, text
     return out
 
@@ -193,14 +114,6 @@ TRAIN = ["-m", "sumi", "train", "ddpm", "--data", "digits", "--report", "none"]
 
 def settings(*more: str) -> list[str]:
     return [word for one in (*SMALL, *more) for word in ("--set", one)]
-
-
-def once_trained(run: Path, step: int) -> None:
-    """Wait until the run has a checkpoint of this step."""
-    limit = time.monotonic() + 60
-    while not (run / f"checkpoints/{step:08d}").exists():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path: Path) -> None:

@@ -68,6 +68,10 @@ class BaselineObjective(Objective[Baseline]):
         x, noise = (v.to(self.device, non_blocking=True) for v in (batch.x, noise))
         return self.model.losses(x, noise)
 
+    def blocks(self) -> list[nn.Module]:
+        """None with a discriminator, whose gradient is a part of the loss."""
+        return [] if self.auxiliary() else super().blocks()
+
     def auxiliary(self) -> list[nn.Module]:
         """A discriminator."""
         return self.model.auxiliary()
