@@ -67,18 +67,34 @@ class HourglassConfig:
         return Hourglass(self, shape[0], outputs * shape[0])
 
 
-class Hourglass(nn.Module):
+class Mapped(nn.Module):
+    """What both transformers of k-diffusion read besides the images: the noise level, no augmentation, and a class."""
+
+    def __init__(self, blocks: int, width: int, hidden: int, embedding: int) -> None:
+        super().__init__()
+        self.time_emb, self.time_in_proj = Frequencies(1, width), nn.Linear(width, width, bias=False)
+        self.aug_emb, self.aug_in_proj = Frequencies(AUGMENTATIONS, width), nn.Linear(width, width, bias=False)
+        self.class_emb = nn.Embedding(embedding, width) if embedding > 1 else None
+        self.mapping = Mapping(blocks, width, hidden)
+
+    def about(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition) -> Tensor:
+        """For x (N, C, H, W), c_noise (N,) and one-hot classes, the last of which is none: (N, width), as x's type."""
+        found = self.time_in_proj(self.time_emb(c_noise[:, None]).to(x.dtype))
+        found = found + self.aug_in_proj(self.aug_emb(x.new_zeros(len(x), AUGMENTATIONS)))
+        if self.class_emb is not None:
+            none = torch.full((len(x),), self.class_emb.num_embeddings - 1, device=x.device)
+            found = found + self.class_emb(none if condition.vector is None else condition.vector.argmax(1))
+        return self.mapping(found)
+
+
+class Hourglass(Mapped):
     """See the top of this module: ``forward(x: (N, C, H, W), c_noise: (N,), condition) -> (N, outputs, H, W)``."""
 
     def __init__(self, config: HourglassConfig, channels: int, outputs: int) -> None:
-        super().__init__()
+        blocks, width, hidden = config.mapping
+        super().__init__(blocks, width, hidden, config.embedding)
         self.config = config
-        _, width, _ = config.mapping
         self.patch_in = Merge(channels, config.widths[0], config.patch)
-        self.time_emb, self.time_in_proj = Frequencies(1, width), nn.Linear(width, width, bias=False)
-        self.aug_emb, self.aug_in_proj = Frequencies(AUGMENTATIONS, width), nn.Linear(width, width, bias=False)
-        self.class_emb = nn.Embedding(config.embedding, width) if config.embedding > 1 else None
-        self.mapping = Mapping(*config.mapping)
         each = (config.widths, config.hidden, config.heads, config.neighbours, config.windows)
         rows = [*zip(*each, strict=True)]
 
@@ -96,12 +112,7 @@ class Hourglass(nn.Module):
         self.out_norm, self.patch_out = Norm(config.widths[0]), Split(config.widths[0], outputs, config.patch)
 
     def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition = NOTHING) -> Tensor:
-        about = self.time_in_proj(self.time_emb(c_noise[:, None]).to(x.dtype))
-        about = about + self.aug_in_proj(self.aug_emb(x.new_zeros(len(x), AUGMENTATIONS)))
-        if self.class_emb is not None:
-            none = torch.full((len(x),), self.config.embedding - 1, device=x.device)
-            about = about + self.class_emb(none if condition.vector is None else condition.vector.argmax(1))
-        about = self.mapping(about)
+        about = self.about(x, c_noise, condition)
         h = self.patch_in(x.movedim(1, -1))
         places, held = positions(h.shape[1], h.shape[2]).to(h), list[tuple[Tensor, Tensor]]()
         for level, merge in zip(self.down_levels, self.merges, strict=True):

@@ -18,10 +18,8 @@ from torch import Tensor, nn
 from sumi.errors import InputError
 from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
 from sumi.networks.hourglass import (
-    AUGMENTATIONS,
     FeedForward,
-    Frequencies,
-    Mapping,
+    Mapped,
     Norm,
     ScaledNorm,
     over_rms,
@@ -64,27 +62,18 @@ class ImageTransformerV1Config:
         return ImageTransformerV1(self, shape[0], outputs * shape[0])
 
 
-class ImageTransformerV1(nn.Module):
+class ImageTransformerV1(Mapped):
     """See the top of this module: ``forward(x: (N, C, H, W), c_noise: (N,), condition) -> (N, outputs, H, W)``."""
 
     def __init__(self, config: ImageTransformerV1Config, channels: int, outputs: int) -> None:
-        super().__init__()
+        super().__init__(MAPPING_BLOCKS, config.width, config.hidden, config.embedding)
         self.config, width, area = config, config.width, config.patch**2
-        self.time_emb, self.time_in_proj = Frequencies(1, width), nn.Linear(width, width, bias=False)
-        self.aug_emb, self.aug_in_proj = Frequencies(AUGMENTATIONS, width), nn.Linear(width, width, bias=False)
-        self.class_emb = nn.Embedding(config.embedding, width) if config.embedding > 1 else None
-        self.mapping = Mapping(MAPPING_BLOCKS, width, config.hidden)
         self.in_proj = nn.Linear(channels * area, width, bias=False)
         self.blocks = nn.ModuleList(Block(width, config.hidden) for _ in range(config.depth))
         self.out_norm, self.out_proj = Norm(width), nn.Linear(width, outputs * area, bias=False)
 
     def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition = NOTHING) -> Tensor:
-        about = self.time_in_proj(self.time_emb(c_noise[:, None]).to(x.dtype))
-        about = about + self.aug_in_proj(self.aug_emb(x.new_zeros(len(x), AUGMENTATIONS)))
-        if self.class_emb is not None:
-            none = torch.full((len(x),), self.config.embedding - 1, device=x.device)
-            about = about + self.class_emb(none if condition.vector is None else condition.vector.argmax(1))
-        about = self.mapping(about)
+        about = self.about(x, c_noise, condition)
         h = self.in_proj(F.pixel_unshuffle(x, self.config.patch).movedim(1, -1))
         places = positions(h.shape[1], h.shape[2]).to(h)
         for block in self.blocks:

@@ -35,7 +35,7 @@ from sumi.training.checkpoint import (
     is_complete,
     verify_checkpoint,
 )
-from sumi.training.manifest import MANIFEST, REMEDIES, TENSOR_FILES, Manifest, Stamp
+from sumi.training.manifest import MANIFEST, REMEDIES, STATE, TENSOR_FILES, Manifest, Stamp
 from sumi.training.tensor_file import stream
 
 
@@ -103,7 +103,7 @@ def remove_later(folder: Path, step: int) -> None:
 def _write_files(folder: Path, checkpoint: Checkpoint, state: bytes) -> None:
     tensors = (checkpoint.model, checkpoint.ema, checkpoint.optimizer)
     stamps = {name: write_new(folder / name, stream(part)) for name, part in zip(TENSOR_FILES, tensors, strict=True)}
-    stamps["state.json"] = write_new(folder / "state.json", [state])
+    stamps[STATE] = write_new(folder / STATE, [state])
     write_new(folder / MANIFEST, [Manifest(checkpoint.step, stamps).render()])
     sync_folder(folder)
 

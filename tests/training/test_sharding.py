@@ -1,4 +1,4 @@
-"""Processes of which each holds a share of the weights do what one does, and leave what one can use."""
+"""Processes that each hold a share of the weights do what one does, and leave what one can use."""
 
 import json
 import os
