@@ -16,6 +16,7 @@ from sumi.models.run import load
 from sumi.training.checkpoint import Checkpoint, find_checkpoints, load_checkpoint, load_weights
 from sumi.training.config import TrainingConfig
 from sumi.training.manifest import read_manifest
+from sumi.training.shard_files import read_whole, write_shards
 from sumi.training_run import Events, train
 from tests.processes import FREE, SHARDED, SMALL, STEPS, ended, once_trained, settings_of, start
 
@@ -273,3 +274,15 @@ def test_a_killed_sharded_run_resumes_and_ends_bit_equal(tmp_path: Path) -> None
         assert process.returncode == 0, text
     whole, killed = (checkpoint(tmp_path / name, 60) for name in ("whole", "killed"))
     assert all(torch.equal(whole.ema[key], killed.ema[key]) for key in whole.ema)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_tensors_that_share_memory_are_written_each_for_itself(tmp_path: Path) -> None:
+    base = torch.arange(6.0)
+    own = {"step": torch.tensor(3.0)}
+    parts = {"model": {"a": base, "b": base.view(2, 3), "c": base[2:]}, "ema": {"a": base}, "optimizer": own}
+    assert write_shards(tmp_path, parts)
+    found = read_whole(tmp_path, *parts)
+    for name, tensors in parts.items():
+        assert found[name].keys() == tensors.keys()
+        assert all(torch.equal(found[name][key], value) for key, value in tensors.items())
