@@ -76,7 +76,7 @@ RESUMABLE: Final = tuple(
     for name in (
         *("learning_rate", "warmup_steps", "decay"),
         *("tracker", "log_every", "check_every", "sample_every", "checkpoint_every", "keep_checkpoints", "skip_limit"),
-        *("recompute", "micro_batch", "shard"),
+        *("recompute", "compile", "micro_batch", "shard"),
     )
 )
 """What may change when a run is resumed besides its sampler and more steps: the learning rate, and what no weight

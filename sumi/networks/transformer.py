@@ -134,6 +134,8 @@ class Block(nn.Module):
     (N, L, token_width) are attended to as well, and ``bias`` (N, 1, 1, T + L) is added to the logits.
     """
 
+    gains_by_compiling: ClassVar[bool] = True  # (`sumi.training.compiling`)
+
     def __init__(self, config: TransformerConfig, token_width: int = 0) -> None:
         super().__init__()
         width = config.width

@@ -92,6 +92,13 @@ class TrainingConfig:
         default=False,
         metadata={"help": "compute the activations of each block again for its gradients, to save memory"},
     )
+    compile: Literal["off", "on", "auto"] = field(
+        default="off",
+        metadata={
+            "help": "merge what a block computes between its products (torch.compile); on: all blocks; auto: those of "
+            "transformers, in trainings of 2000 steps or more; off: none"
+        },
+    )
     shard: Literal["none", "full"] = field(
         default="none",
         metadata={

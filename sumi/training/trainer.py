@@ -19,10 +19,11 @@ norm is that of the network's gradient.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ from sumi.training.checkpoint import (
     load_latest,
     unfit,
 )
+from sumi.training.compiling import compile_blocks, uncompiled
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.gradients import Gradients
@@ -61,6 +63,8 @@ from sumi.training.sharding import ShardedEMA, hollow_of, shard
 from sumi.training.throughput import Throughput
 from sumi.training.trackers import Tracker, Untracked, numbers_of, shortened
 
+Taken: TypeAlias = tuple[Tensor, Tensor] | None
+"""The loss and the norms of a step, or None where it was skipped."""
 SHOWN: Final = 5
 """How many samples of a skipped step are named on the terminal; the log names all."""
 
@@ -109,6 +113,7 @@ class Trainer:
             self.ema = ShardedEMA(self.model, hollow)
         else:
             self.wrapped, self.ema = self.group.wrap(objective), EMA(self.model)
+        self.compiled = compile_blocks(config, objective)
         self.precision = resolve_precision(config.precision, self.device)
         self.step = self.skipped = self.skipped_in_a_row = 0
         self.frozen = frozen(self.model)
@@ -204,11 +209,15 @@ class Trainer:
         config, meter = self.config, Meter(self.config, len(self.parts), self.device)
         throughput = Throughput(self.device, AUTOCAST.get(self.precision, torch.float32))
         self.objective.train()
+        if self.compiled and self.step < config.steps:
+            self.on_message("blocks are compiled in the first step, which takes some seconds longer")
         with StopRequest() as stop, torch.random.fork_rng(devices=_generators_of(self.device)), self.saves:
             while self.step < config.steps:
                 take = partial(self.take_step, self.step + 1)
-                first = meter.taken == 0 and config.steps - self.step >= MEASURED
-                taken = throughput.counted(take) if first else take()
+                if meter.taken or config.steps - self.step < MEASURED:
+                    taken = take()
+                else:
+                    taken = self._counted(throughput, take)
                 self.saves.check()
                 self.step += 1
                 self.averages.update(self.step)
@@ -246,7 +255,20 @@ class Trainer:
                         if self.group.first:
                             self.on_sample(averaged, self.step)
 
-    def take_step(self, step: int) -> tuple[Tensor, Tensor] | None:
+    def _counted(self, throughput: Throughput, take: Callable[[], Taken]) -> Taken:
+        """A step whose operations are counted: where blocks are compiled, in a pass of its own before it."""
+        if not self.compiled:
+            return throughput.counted(take)
+        with self._as_written():
+            throughput.counted(partial(self.gradients.compute, self.step + 1))
+        self.ema.restore_buffers()
+        return take()
+
+    def _as_written(self) -> AbstractContextManager[None]:
+        """Without compiled blocks, of which nothing can be seen from outside."""
+        return uncompiled() if self.compiled else nullcontext()
+
+    def take_step(self, step: int) -> Taken:
         """One optimizer step: the loss and norms of `Gradients`, or None if the step was skipped."""
         loss, norms, _ = self.gradients(step, self.ema.restore_buffers, self.on_message)
         if not all(map(isfinite, torch.cat([loss[None], norms]).tolist())):
@@ -259,7 +281,7 @@ class Trainer:
     def _skip(self, step: int) -> None:
         """Undo a step whose loss or gradient is not finite, and log its samples and the first layer at fault."""
         self.ema.restore_buffers()
-        with watching(self.objective) as places:
+        with self._as_written(), watching(self.objective) as places:
             loss, norms, each = self.gradients.compute(step)
         self.ema.restore_buffers()
         self.optimizer.zero_grad(set_to_none=True)
@@ -313,6 +335,7 @@ class Trainer:
             "torch": str(torch.__version__),
             "processes": self.group.size,
             "sharded": self.sharded,
+            "compiled": self.compiled,
         }
 
     def _origin(self) -> dict[str, JSON]:
