@@ -1,13 +1,15 @@
 """What it costs to start from images and to read them: decoded in memory, mapped from a file, and in which order.
 
-    python -m benchmarks.loader [--files 5000] [--mapped 200000]
+    python -m benchmarks.loader [--files 5000] [--mapped 200000] [--tars 20000]
 
 Prints images a second on one core, seconds to start, and the memory that the process takes.
 """
 
 import argparse
+import io
 import os
 import resource
+import tarfile
 import tempfile
 import time
 from collections import Counter
@@ -24,7 +26,7 @@ from sumi.data.config import DataConfig
 from sumi.data.image_set import ImageDataset
 from sumi.data.load import load
 from sumi.data.mapped import Stored, mapped
-from sumi.randomness import keyed_order, permutation
+from sumi.randomness import keyed_order, permutation, windowed_order
 
 SIDE, BATCH = 32, 128
 
@@ -50,6 +52,35 @@ def of_files(folder: Path, count: int) -> None:
     for store in ("memory", "mapped", "mapped"):
         seconds, _ = timed(lambda: load(DataConfig(str(folder), size=SIDE, store=store)))  # noqa: B023
         print(f"{count:,} PNG files, data.store={store}: {seconds:.2f} s, {count / seconds:,.0f} images/s")
+
+
+def of_tars(folder: Path, count: int) -> None:
+    """Tar files of 10,000 PNG files each, of few different images: the first start, those after it, and batches."""
+    generator, held = np.random.default_rng(0), []
+    for _ in range(100):
+        file = io.BytesIO()
+        Image.fromarray(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(file, "PNG")
+        held.append(file.getvalue())
+    folder.mkdir()
+    for first in range(0, count, 10_000):
+        with tarfile.open(folder / f"{first // 10_000:05d}.tar", "w") as archive:
+            for k in range(first, min(first + 10_000, count)):
+                entry = tarfile.TarInfo(f"{k:08d}.png")
+                entry.size = len(held[k % 100])
+                archive.addfile(entry, io.BytesIO(held[k % 100]))
+    for store in ("mapped", "streamed"):
+        for which in ("first", "second"):
+            begun = time.perf_counter()
+            data = load(DataConfig(str(folder), size=SIDE, store=store))
+            train, _ = data.split(0.1)
+            data.fingerprint(), data.std()
+            seconds = time.perf_counter() - begun
+            print(f"{count:,} PNG files in tars, data.store={store}, {which} start: {seconds:.2f} s")
+        assert isinstance(train, ImageDataset)
+        for name, order in (("keyed", keyed_order), ("windowed", windowed_order)):
+            batches = [order(0, 0, len(train), np.arange(k * BATCH, (k + 1) * BATCH)) for k in range(50)]
+            seconds, _ = timed(lambda: [train.batch(items) for items in batches])  # noqa: B023
+            print(f"  {name}: {len(batches) * BATCH / seconds:,.0f} images/s")
 
 
 def of_a_mapped_file(count: int) -> None:
@@ -85,8 +116,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=5_000)
     parser.add_argument("--mapped", type=int, default=200_000)
+    parser.add_argument("--tars", type=int, default=20_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["SUMI_CACHE"] = f"{scratch}/cache"
         of_files(Path(scratch) / "photos", options.files)
+        of_tars(Path(scratch) / "tars", options.tars)
         of_a_mapped_file(options.mapped)

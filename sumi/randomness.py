@@ -93,11 +93,44 @@ def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 ROUNDS = 8
-"""Of the cipher of `keyed_order`."""
+"""Of the cipher of `_keyed`."""
 
 
 def keyed_order(seed: int, epoch: int, count: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
     """The items at ``places`` (n,) of a permutation of ``count`` items, without making the others: int64 (n,).
+
+    See `_keyed`.
+    """
+    return _keyed(generator(seed, 0, epoch, Purpose.DATA_ORDER, draw=1), count, places)
+
+
+BLOCK, WINDOW = 1024, 16
+"""Of `windowed_order`: neighbouring items that stay near each other, and how many blocks of them are mixed."""
+
+
+def windowed_order(seed: int, epoch: int, count: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The items at ``places`` (n,) of a permutation that reads ``count`` items nearly in their order: int64 (n,).
+
+    Blocks of `BLOCK` neighbours, which begin elsewhere in every epoch, come in an order of their own, and each `WINDOW`
+    blocks that come together are mixed: any `BLOCK` * `WINDOW` items in a row lie in at most 2 * `WINDOW` + 2 pieces of
+    the data. As `keyed_order` it needs no memory.
+    """
+    start = int(generator(seed, 0, epoch, Purpose.DATA_ORDER, draw=2).integers(count))
+    blocks, size = count // BLOCK, BLOCK * WINDOW
+    mixed = np.empty_like(places)
+    for window in np.unique(places // size).tolist():
+        here, first = places // size == window, window * size
+        draws = generator(seed, 0, epoch, Purpose.DATA_ORDER, draw=4 + window)
+        mixed[here] = first + _keyed(draws, min(size, count - first), places[here] - first)
+    block, within = np.divmod(mixed, BLOCK)
+    full = block < blocks  # what is left over at the end is no block
+    draws = generator(seed, 0, epoch, Purpose.DATA_ORDER, draw=3)
+    mixed[full] = _keyed(draws, blocks, block[full]) * BLOCK + within[full]
+    return (mixed + start) % count
+
+
+def _keyed(draws: np.random.Generator, count: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A permutation of ``count`` numbers, at ``places`` (n,): int64 (n,).
 
     A Feistel cipher (Luby & Rackoff 1988) permutes the numbers of 2h bits, the fewest with 4ʰ ≥ count and h ≥ 4,
 
@@ -108,7 +141,7 @@ def keyed_order(seed: int, epoch: int, count: int, places: NDArray[np.int64]) ->
     """
     half = np.uint64(max(4, (count - 1).bit_length() + 1 >> 1))
     mask = np.uint64((1 << int(half)) - 1)
-    keys = generator(seed, 0, epoch, Purpose.DATA_ORDER, draw=1).integers(2**64, size=ROUNDS, dtype=np.uint64)
+    keys = draws.integers(2**64, size=ROUNDS, dtype=np.uint64)
     found = places.astype(np.uint64)
     outside = np.ones(found.shape, bool)
     while outside.any():

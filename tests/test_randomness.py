@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sumi.randomness import Purpose, SampleNoise, generator, keyed_order, normal, permutation, uniform
+from sumi.randomness import Purpose, SampleNoise, generator, keyed_order, normal, permutation, uniform, windowed_order
 
 WORDS = st.integers(0, 2**64 - 1)
 
@@ -134,3 +134,32 @@ def test_the_keyed_order_of_a_hundred_million_starts_at_once() -> None:
     assert len(set(found.tolist())) == 1000
     assert 0 <= found.min() < found.max() < 10**8
     assert found[:3].tolist() == [83574508, 30167141, 66307029]
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 1023, 1024, 1025, 16_384, 16_385, 40_000])
+def test_the_windowed_order_has_every_item_once(count: int) -> None:
+    """Wherever it is asked for."""
+    places = np.arange(count)
+    first, second = (windowed_order(7, epoch, count, places) for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == places.tolist()
+    assert count < 16 or (first != second).mean() > 0.9
+    some = np.random.default_rng(0).permutation(count)[:50]
+    assert windowed_order(7, 1, count, some).tolist() == second[some].tolist()
+
+
+GOLDEN_WINDOWED = [25973, 138611, 85350]
+
+
+def test_the_windowed_order_reads_few_pieces_and_mixes_them() -> None:
+    """A window of 16 blocks comes from 17 or 18 pieces of the data, and its items in an order that says nothing."""
+    count, size = 200_000, 16_384
+    order = windowed_order(1, 0, count, np.arange(count))
+    for first in range(0, count - size, size):
+        window = order[first : first + size]
+        gaps = np.diff(np.sort(window))
+        assert (gaps > 1).sum() <= 17
+        ranks = window.argsort().argsort()
+        assert abs(np.corrcoef(ranks, np.arange(size))[0, 1]) < 0.04
+    starts = {int(order[first : first + size].min()) for first in range(0, count, size)}
+    assert starts != set(range(0, count, size))  # the windows come in no order either
+    assert order[:3].tolist() == GOLDEN_WINDOWED

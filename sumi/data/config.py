@@ -58,11 +58,12 @@ class DataConfig:
             "theirs"
         },
     )
-    store: Literal["memory", "mapped"] = field(
+    store: Literal["memory", "mapped", "streamed"] = field(
         default="memory",
         metadata={
             "help": "where the decoded images of a folder are; memory; mapped: in a file on the disk, decoded once for "
-            "all runs, for sets that are larger than memory or slow to decode",
+            "all runs, for sets that are larger than memory or slow to decode; streamed: of tar files alone, nowhere, "
+            "each is decoded when it is used",
             "later": True,
         },
     )

@@ -92,8 +92,12 @@ def held_out_fraction(key: str) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def divide(keys: Sequence[str], held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def divide(
+    keys: Sequence[str], held_out: float, fractions: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The indices of the training items, and of the held-out ones (u(key) < ``held_out``), in order.
+
+    ``fractions``: u(key) of each, where they are known.
 
     Neither side is ever empty: the item with the smallest u is always held out, and that with the largest u is always
     used for training.
@@ -105,7 +109,8 @@ def divide(keys: Sequence[str], held_out: float) -> tuple[NDArray[np.int64], NDA
         raise InputError(f"data.held_out: {held_out} is not a share above 0 and below 1; give one such as 0.1")
     if len(keys) < 2:
         raise InputError(f"data.source: {len(keys)} item(s) cannot be divided; at least 2 are needed")
-    fractions = np.array([held_out_fraction(key) for key in keys])
+    if fractions is None:
+        fractions = np.array([held_out_fraction(key) for key in keys])
     held = fractions < held_out
     held[fractions.argmin()] = True
     held[fractions.argmax()] = False
@@ -235,6 +240,15 @@ class Dataset(Protocol):
 
     def skipped_report(self, limit: int | None = None) -> tuple[str, ...]:
         """The files that were not used and why, one line each; ``limit`` cuts the list and says how many are left."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A data set that can begin to read what is asked for next."""
+
+    def prepare(self, items: NDArray[np.int64]) -> None:
+        """These items are asked for next, in any parts; what was prepared before is not."""
         ...
 
 

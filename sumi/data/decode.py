@@ -9,6 +9,7 @@ is refused whole. What a file holds besides its pixels may be damaged.
 """
 
 import io
+import os
 import re
 import sys
 from collections import Counter
@@ -36,6 +37,8 @@ from sumi.data.memory import Room
 _USUAL = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 SUFFIXES: Final = frozenset((*_USUAL, ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"))
 LARGEST_PIXELS: Final = 100_000_000
+THREADS: Final = min(4, os.cpu_count() or 1)
+"""That decode images at the same time."""
 ROOM: Final = Room(LARGEST_PIXELS // 2)
 """The pixels that all threads together decode at a time."""
 

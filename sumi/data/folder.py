@@ -6,7 +6,6 @@ lies in one. A single class is none. Files are decoded by a few threads (Pillow 
 decodes) straight into the array.
 """
 
-import os
 import re
 import warnings
 from collections import Counter
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, escaped, few, indexed, split_notes, split_role
-from sumi.data.decode import Rule, notes_of, try_decode
+from sumi.data.decode import THREADS, Rule, notes_of, try_decode
 from sumi.data.frame import Frame, in_words
 from sumi.data.image_set import ImageDataset, deviation
 from sumi.data.images import ImageSpec
@@ -30,10 +29,10 @@ from sumi.data.mapped import Rows, Stored, fingerprint, mapped
 from sumi.data.members import Member
 from sumi.data.memory import give_back, require_memory
 from sumi.data.metadata import Description, read_metadata
+from sumi.data.streamed import Pictures, Survey
 from sumi.errors import InputError
 
 DEFAULT_SIZE = 32
-_THREADS = min(4, os.cpu_count() or 1)
 
 
 def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None = None) -> ImageDataset:
@@ -124,13 +123,28 @@ def _images_of(
         case "mapped":
             how = (frame, config.channels, config.background, PIL.__version__)
             images, stored = mapped(fingerprint(files, how), shape, decode)
+        case "streamed":
+            members = {key: _member(file, config) for key, file in files}
+            survey = Survey(shape[1:])
+            keys, rules, unreadable, grey = _decode_all(files, survey, frame, config, progress)
+            channels = 1 if grey else shape[1]
+            pictures = Pictures.of([members[key] for key in keys], frame, channels, config.background)
+            return Rows(pictures, np.arange(len(keys)), survey.std(channels)), keys, rules, unreadable
     rules = Counter({Rule[name]: count for name, count in stored.rules.items()})
     return images, stored.keys, rules, [Skipped(*one) for one in stored.unreadable]
 
 
+def _member(file: Path | Member, config: DataConfig) -> Member:
+    match file:
+        case Member():
+            return file
+        case _:
+            raise InputError(f"data.store: streamed is for tar files, and {config.source} holds others; give mapped")
+
+
 def _decode_all(
     files: Sequence[tuple[str, Path | Member]],
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | Survey,
     frame: Frame,
     config: DataConfig,
     progress: Progress | None,
@@ -143,7 +157,7 @@ def _decode_all(
     rules: Counter[Rule] = Counter()
     unreadable: list[Skipped] = []
     all_grey = True
-    pool = ThreadPoolExecutor(_THREADS)
+    pool = ThreadPoolExecutor(THREADS)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")  # what matters of them is said in reasons and rules

@@ -25,6 +25,14 @@ from sumi.errors import InputError
 _Each = TypeVar("_Each")
 
 
+@dataclass(frozen=True)
+class Facts:
+    """Of a whole set, which take long to find of a million images: u(key) of each, and `ImageDataset.fingerprint`."""
+
+    fractions: NDArray[np.float64]
+    fingerprint: str
+
+
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
     """N images of one size, with what is known about each.
@@ -45,6 +53,7 @@ class ImageDataset:
         keywords: words for each item; None where no item has any.
         mentioned: the names of those that its caption mentions; None where that is not known.
         ends: what the lowest and the highest level stand for; None where values and levels are the same.
+        facts: what is known already of these very items.
 
     Raises:
         InputError: the fields do not agree with each other.
@@ -64,6 +73,7 @@ class ImageDataset:
     keywords: tuple[tuple[str, ...], ...] | None = None
     mentioned: tuple[tuple[str, ...], ...] | None = None
     ends: tuple[float, float] | None = None
+    facts: Facts | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -126,6 +136,7 @@ class ImageDataset:
             attributes=_at(self.attributes, chosen),
             keywords=_at(self.keywords, chosen),
             mentioned=_at(self.mentioned, chosen),
+            facts=None,
         )
 
     def reduced(self, factor: int) -> "ImageDataset":
@@ -138,12 +149,12 @@ class ImageDataset:
             part = self.images[first : first + 1024]
             blocks = part.reshape(len(part), spec.channels, spec.height, factor, spec.width, factor)
             small[first : first + 1024] = np.rint(blocks.mean((3, 5), dtype=np.float32))
-        return replace(self, images=small)
+        return replace(self, images=small, facts=None)
 
     def split(self, held_out: float) -> "tuple[ImageDataset, ImageDataset]":
         """See `Dataset.split`."""
         if self.splits is None:
-            train, held = divide(self.keys, held_out)
+            train, held = divide(self.keys, held_out, None if self.facts is None else self.facts.fractions)
         else:
             train, held = divide_by_splits(self.splits, self.keys, held_out)
         return self.subset(train), self.subset(held)
@@ -156,6 +167,14 @@ class ImageDataset:
             hint = nearest(name, names) if names else "they have none of their own"
             raise InputError(f"splits: the data have no split {name!r}; {hint}")
         return self.subset(chosen)
+
+    def prepare(self, items: NDArray[np.int64]) -> None:
+        """See `Prepares`."""
+        match self.images:
+            case Rows():
+                self.images.prepare(items)
+            case _:
+                pass
 
     def batch(self, items: NDArray[np.int64]) -> Tensor:
         """These images in [-1, 1]: float32 (len(items), C, H, W), on the CPU."""
@@ -195,6 +214,8 @@ class ImageDataset:
         """sha256 (hex) of pixels, labels, values, levels, range, keys and splits: equal exactly when the same would be
         trained on.
         """
+        if self.facts is not None:
+            return self.facts.fingerprint
         digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())
         names = "\0".join((*self.keys, "", *self.label_names))  # keys decide which side of the split an item is on
         digest.update(names.encode("utf-8", "surrogateescape"))

@@ -28,13 +28,25 @@ VERSION: Final = 1
 """Of how files are decoded: raised where the same files give other pixels."""
 
 
+class Unread(Protocol):
+    """An array of images that are made when they are asked for (`sumi.data.streamed`)."""
+
+    dtype: Any
+    ndim: int
+    shape: tuple[int, ...]
+
+    def __getitem__(self, items: Any) -> NDArray[np.uint8]: ...
+
+    def prepare(self, items: NDArray[np.int64]) -> None: ...
+
+
 class Rows:
-    """Rows of a mapped array, in an order of their own: an array that takes no memory until it is indexed.
+    """Rows of an array that is mapped, or `Unread`, in an order of their own: no memory is taken before they are used.
 
     ``std``: the standard deviation of images of 256 levels in [-1, 1], where it is known.
     """
 
-    def __init__(self, base: NDArray[Any], rows: NDArray[np.int64], std: float | None = None) -> None:
+    def __init__(self, base: NDArray[Any] | Unread, rows: NDArray[np.int64], std: float | None = None) -> None:
         self.base, self.rows, self.std = base, rows, std
         self.dtype, self.ndim, self.shape = base.dtype, base.ndim, (len(rows), *base.shape[1:])
 
@@ -43,6 +55,14 @@ class Rows:
 
     def __getitem__(self, key: SupportsIndex | slice | NDArray[Any] | Sequence[int]) -> NDArray[Any]:
         return self.base[self.rows[key]]
+
+    def prepare(self, items: NDArray[np.int64]) -> None:
+        """These are asked for next."""
+        match self.base:
+            case np.ndarray():
+                pass
+            case unread:
+                unread.prepare(self.rows[items])
 
     def subset(self, chosen: NDArray[np.int64]) -> "Rows":
         """These of the rows, without reading them."""
@@ -115,6 +135,12 @@ def mapped(
                 pixels.flush()
                 (new / "facts.json").write_text(json.dumps(vars(found)))
                 new.rename(place)
+    return mapped_before(name)
+
+
+def mapped_before(name: str) -> tuple[Rows, Stored]:
+    """What `mapped` has written under ``name``. Raises OSError where it is not there."""
+    place = cache_folder() / name
     facts = json.loads((place / "facts.json").read_text())
     unreadable = tuple((key, reason) for key, reason in facts["unreadable"])
     stored = Stored(tuple(facts["keys"]), Counter(facts["rules"]), unreadable, facts["grey"], facts["std"])

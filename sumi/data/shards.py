@@ -12,11 +12,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Final
 
+import PIL
+
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, escaped
 from sumi.data.decode import SUFFIXES
-from sumi.data.folder import image_set
+from sumi.data.folder import DEFAULT_SIZE, image_set
 from sumi.data.image_set import ImageDataset
+from sumi.data.kept import kept
+from sumi.data.mapped import fingerprint
 from sumi.data.members import Member, members_of
 from sumi.data.metadata import Description
 from sumi.errors import InputError
@@ -34,7 +38,19 @@ def shards_in(path: Path) -> list[Path]:
 
 
 def load_shards(path: Path, config: DataConfig, *, progress: Progress | None = None) -> ImageDataset:
-    """Read every image in the tar files at ``path``. Raises InputError as `sumi.data.folder.load_folder`."""
+    """Every image in the tar files at ``path``, which are opened once for all runs where nothing of them is in memory.
+
+    Raises InputError as `sumi.data.folder.load_folder`.
+    """
+    if config.store == "memory":
+        return _opened(path, config, progress)
+    frame = config.frame(DEFAULT_SIZE)
+    how = (str(path.resolve()), frame, config.channels, config.background, config.label_pattern, config.store)
+    name = fingerprint([(tar.name, tar) for tar in shards_in(path)], (*how, PIL.__version__))
+    return kept(name, lambda: _opened(path, config, progress))
+
+
+def _opened(path: Path, config: DataConfig, progress: Progress | None) -> ImageDataset:
     images: list[tuple[str, Path | Member]] = []
     described: dict[str, Description] = {}
     skipped: list[Skipped] = []

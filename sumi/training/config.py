@@ -21,11 +21,12 @@ class TrainingConfig:
     accumulation: int = field(
         default=1, metadata={"most": 2**20, "help": "number of parts a batch is split into, to save memory"}
     )
-    order: Literal["shuffled", "keyed"] = field(
+    order: Literal["shuffled", "keyed", "windowed"] = field(
         default="shuffled",
         metadata={
             "help": "of the items in an epoch; shuffled: a list of all, made anew each epoch; keyed: each item's place "
-            "is computed alone, at once and without memory, for sets of many millions"
+            "is computed alone, at once and without memory, for sets of many millions; windowed: as keyed, but nearly "
+            "in the order of the files, for disks that are slow to jump"
         },
     )
     noise: NoiseName = field(

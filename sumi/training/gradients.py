@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from sumi.boundary.group import group
 from sumi.data.batch import batch_of
-from sumi.data.dataset import Dataset
+from sumi.data.dataset import Dataset, Prepares
 from sumi.errors import InputError
 from sumi.networks.dropout import masks_by_position
 from sumi.networks.recompute import recomputed
 from sumi.objectives.objective import Objective
-from sumi.randomness import Purpose, generator, keyed_order, permutation
+from sumi.randomness import Purpose, generator, keyed_order, permutation, windowed_order
 from sumi.training.checkpoint import JSON
 from sumi.training.config import TrainingConfig
 from sumi.training.precision import AUTOCAST, LossScale, Precision
@@ -107,6 +107,8 @@ class Gradients:
                 noise=config.noise,
                 device=self.device,
             )
+            if number == len(pieces):
+                self._prepare(step + 1, pieces)
             with self.group.exchange(self.wrapped, number == len(pieces)):
                 with (
                     torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
@@ -129,6 +131,15 @@ class Gradients:
         clip = partial(nn.utils.clip_grad_norm_, max_norm=config.gradient_clip, foreach=True)
         return total, torch.stack([clip(part) for part in self.parts]), each
 
+    def _prepare(self, step: int, pieces: Sequence[np.ndarray]) -> None:
+        """What this process needs for the next step is read while this one is computed, where the data can."""
+        match self.data:
+            case Prepares() as data:
+                own = np.concatenate([piece[self.group.part(len(piece))] for piece in pieces])
+                data.prepare(self.items(step, own))
+            case _:
+                pass
+
     def items(self, step: int, positions: np.ndarray) -> np.ndarray:
         """The items at these positions of a step's batch, from an endless sequence of epochs, each in its own order."""
         count = len(self.data)
@@ -141,6 +152,8 @@ class Gradients:
                     found[here] = self._shuffled(epoch)[places[here]]
                 case "keyed":
                     found[here] = keyed_order(self.seed, epoch, count, places[here])
+                case "windowed":
+                    found[here] = windowed_order(self.seed, epoch, count, places[here])
         return found
 
     def state(self) -> dict[str, JSON]:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from sumi.data.image_set import ImageDataset
 from sumi.data.load import load
 from sumi.data.members import members_of
 from sumi.errors import InputError
+from tests.tar_files import write
 
 
 @pytest.fixture(autouse=True)
@@ -28,16 +28,6 @@ def picture(k: int, kind: str = "PNG") -> bytes:
     held = io.BytesIO()
     Image.fromarray(pixels).save(held, kind)
     return held.getvalue()
-
-
-def write(tar: Path, files: dict[str, bytes]) -> Path:
-    tar.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(tar, "w") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return tar
 
 
 @pytest.fixture

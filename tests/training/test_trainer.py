@@ -250,8 +250,8 @@ def numbers(count: int) -> VectorDataset:
     return VectorDataset(np.zeros((count, 1), np.float32), tuple(map(str, range(count))))
 
 
-@pytest.mark.parametrize("order", ["shuffled", "keyed"])
-def test_every_item_comes_once_an_epoch(order: Literal["shuffled", "keyed"], tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["shuffled", "keyed", "windowed"])
+def test_every_item_comes_once_an_epoch(order: Literal["shuffled", "keyed", "windowed"], tmp_path: Path) -> None:
     """In another order each, and whatever the parts of a batch."""
     orders = []
     for accumulation in (1, 2):
