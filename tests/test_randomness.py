@@ -162,4 +162,5 @@ def test_the_windowed_order_reads_few_pieces_and_mixes_them() -> None:
         assert abs(np.corrcoef(ranks, np.arange(size))[0, 1]) < 0.04
     starts = {int(order[first : first + size].min()) for first in range(0, count, size)}
     assert starts != set(range(0, count, size))  # the windows come in no order either
+    assert len({*((order[:size] - order[size : 2 * size]) % 1024).tolist()}) > 900  # nor is each mixed as the last was
     assert order[:3].tolist() == GOLDEN_WINDOWED
