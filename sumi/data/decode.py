@@ -31,7 +31,7 @@ from sumi.data import colour
 from sumi.data.dataset import Skipped
 from sumi.data.frame import WHITE, Frame, Size, frame_of, in_words
 from sumi.data.integrity import IncompleteImage, JPEGStream, check_decoded, check_tiff, png_core
-from sumi.data.members import Member
+from sumi.data.members import Part
 from sumi.data.memory import Room
 
 _USUAL = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -118,7 +118,7 @@ class Reading:
 
 
 def decode(
-    path: Path | Member,
+    path: Path | Part,
     size: Size | Frame | None,
     channels: int | None,
     layer: Layer = Layer.SEEN,
@@ -132,7 +132,7 @@ def decode(
     reading = Reading(None if size is None else frame_of(size), channels, layer, background)
     try:
         match path:
-            case Member():
+            case Part():
                 source: Source = partial(path.open, "rb")
             case _:
                 source = partial(_regular, path)
@@ -161,7 +161,7 @@ def _regular(path: Path) -> Path:
     return path
 
 
-def try_decode(key: str, path: Path | Member, size: Frame, channels: int | None, background: str) -> Decoded | Skipped:
+def try_decode(key: str, path: Path | Part, size: Frame, channels: int | None, background: str) -> Decoded | Skipped:
     """``decode``, with the reason as a value."""
     try:
         return decode(path, size, channels, background=background)
@@ -203,7 +203,7 @@ def _opened(source: Source) -> ImageFile:
     return Image.open(source(), formats=_formats())
 
 
-def _of_file(path: Path | Member, source: Source, reading: Reading, rules: set[Rule] | None = None) -> Decoded:
+def _of_file(path: Path | Part, source: Source, reading: Reading, rules: set[Rule] | None = None) -> Decoded:
     """``source``: the path, or the part of its bytes that is read."""
     with path.open("rb") as file:
         jpeg = JPEGStream(path.read_bytes()) if file.read(3) == b"\xff\xd8\xff" else None
@@ -412,7 +412,7 @@ def _tags(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
 
 
-def _reason(path: Path | Member, error: Exception) -> str:
+def _reason(path: Path | Part, error: Exception) -> str:
     message = " ".join(str(error).split())
     match error:
         case IncompleteImage():
@@ -434,7 +434,7 @@ def _reason(path: Path | Member, error: Exception) -> str:
     return f"is damaged ({message or type(error).__name__})"
 
 
-def _unidentified(path: Path | Member) -> str:
+def _unidentified(path: Path | Part) -> str:
     """Why no decoder takes a file: a format that is not read, or the answer of the one whose format it has."""
     Image.init()  # not all decoders are there before a file needs them
     with path.open("rb") as file:

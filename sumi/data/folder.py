@@ -26,7 +26,7 @@ from sumi.data.image_set import ImageDataset, deviation
 from sumi.data.images import ImageSpec
 from sumi.data.listing import list_images
 from sumi.data.mapped import Rows, Stored, fingerprint, mapped
-from sumi.data.members import Member
+from sumi.data.members import Member, Part
 from sumi.data.memory import give_back, require_memory
 from sumi.data.metadata import Description, read_metadata
 from sumi.data.streamed import Pictures, Survey
@@ -56,7 +56,7 @@ def load_folder(folder: Path, config: DataConfig, *, progress: Progress | None =
 
 def image_set(
     source: Path,
-    files: Sequence[tuple[str, Path | Member]],
+    files: Sequence[tuple[str, Path | Part]],
     described: dict[str, Description],
     config: DataConfig,
     left: tuple[Skipped, ...],
@@ -102,7 +102,7 @@ def outline(config: DataConfig) -> ImageSpec:
 
 
 def _images_of(
-    files: Sequence[tuple[str, Path | Member]], frame: Frame, config: DataConfig, progress: Progress | None
+    files: Sequence[tuple[str, Path | Part]], frame: Frame, config: DataConfig, progress: Progress | None
 ) -> tuple[NDArray[np.uint8] | Rows, tuple[str, ...], Counter[Rule], list[Skipped]]:
     """Pixels (N, C, H, W) and keys of the files that could be read, how often each rule applied, and the rest."""
     shape = (len(files), config.picture_channels or 3, frame.height, frame.width)
@@ -134,7 +134,7 @@ def _images_of(
     return images, stored.keys, rules, [Skipped(*one) for one in stored.unreadable]
 
 
-def _member(file: Path | Member, config: DataConfig) -> Member:
+def _member(file: Path | Part, config: DataConfig) -> Member:
     match file:
         case Member():
             return file
@@ -143,7 +143,7 @@ def _member(file: Path | Member, config: DataConfig) -> Member:
 
 
 def _decode_all(
-    files: Sequence[tuple[str, Path | Member]],
+    files: Sequence[tuple[str, Path | Part]],
     images: NDArray[np.uint8] | Survey,
     frame: Frame,
     config: DataConfig,

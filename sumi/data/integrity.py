@@ -25,7 +25,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from sumi.data.members import Member
+from sumi.data.members import Part
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"eXIf", b"IDAT", b"IEND"})
@@ -232,7 +232,7 @@ def _decodes(content: bytes) -> bool:
     return True
 
 
-def check_tiff(tags: ImageFileDirectory_v2, path: Path | Member) -> None:
+def check_tiff(tags: ImageFileDirectory_v2, path: Path | Part) -> None:
     """Raises IncompleteImage where a strip or tile of a TIFF is missing, or of zeros where it cannot be."""
     where = _STRIPS if _STRIPS[0] in tags else _TILES
     offsets, lengths = (tuple(tags.get(tag, ())) for tag in where)
@@ -263,7 +263,7 @@ def _lone_zeros(data: bytes) -> bool:
     return lone == 16
 
 
-def check_decoded(image: ImageFile, path: Path | Member) -> None:
+def check_decoded(image: ImageFile, path: Path | Part) -> None:
     """What can be known of an image only after it was decoded. Raises IncompleteImage."""
     match image.format:
         case "PNG":

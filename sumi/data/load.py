@@ -25,6 +25,7 @@ from sumi.data.idx import find_idx, load_idx
 from sumi.data.images import ImageSpec
 from sumi.data.listing import ARCHIVES
 from sumi.data.molecule_files import holds_molecules, load_molecules, outline_of_molecules
+from sumi.data.parquet import load_tables, tables_in
 from sumi.data.shards import load_shards, shards_in
 from sumi.data.spec import DataSpec, expect
 from sumi.data.symbol_files import SUFFIXES, load_texts
@@ -81,6 +82,11 @@ LOADERS: Final = (
         lambda path: bool(shards_in(path)),
         lambda _, config: outline(config),
         lambda path, config, progress: load_shards(path, config, progress=progress),
+    ),
+    Loader(
+        lambda path: bool(tables_in(path)),
+        lambda _, config: outline(config),
+        lambda path, config, progress: load_tables(path, config, progress=progress),
     ),
     Loader(
         lambda path: path.is_dir(),

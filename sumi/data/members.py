@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import tarfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,26 @@ class Facts:
     st_mtime_ns: int
 
 
+class Part(ABC):
+    """A file within another one, read as a path is."""
+
+    @abstractmethod
+    def read_bytes(self) -> bytes:
+        """Its bytes. Raises OSError."""
+
+    @abstractmethod
+    def stat(self) -> Facts:
+        """Its size, and when the whole file was changed."""
+
+    def open(self, mode: Literal["rb"]) -> IO[bytes]:
+        """Itself as a file. Raises OSError."""
+        del mode
+        return io.BytesIO(self.read_bytes())
+
+
 @dataclass(frozen=True)
-class Member:
-    """The file ``name`` in ``tar``, of ``size`` bytes from ``offset``; it is read as a path is."""
+class Member(Part):
+    """The file ``name`` in ``tar``, of ``size`` bytes from ``offset``."""
 
     tar: Path
     name: str
@@ -40,18 +58,11 @@ class Member:
         return f"{self.name} in {self.tar}"
 
     def read_bytes(self) -> bytes:
-        """Its bytes. Raises OSError."""
         with self.tar.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
 
-    def open(self, mode: Literal["rb"]) -> IO[bytes]:
-        """Itself as a file. Raises OSError."""
-        del mode
-        return io.BytesIO(self.read_bytes())
-
     def stat(self) -> Facts:
-        """Its size, and when the tar was changed."""
         return Facts(self.size, self.changed)
 
 

@@ -117,6 +117,15 @@ def read_metadata(
     return described, tuple(notes)
 
 
+def description_of(fields: Mapping[str, object], place: str) -> tuple[Description, tuple[str, ...]]:
+    """What the columns of one row say, by the rules above, and the names of those that are not used.
+
+    Raises InputError as `read_metadata`, naming ``place``.
+    """
+    line = _described({**fields, FILE_COLUMNS[0]: "-"}, place, place)
+    return line.description, line.unused
+
+
 def _captions_in(path: Path) -> str | None:
     """The lines of a text file that are not blank."""
     try:
