@@ -27,8 +27,8 @@ class DataConfig:
         metadata={
             "help": "built-in set (digits, fashion, characters; swiss-roll, ring-of-8, heartbeat; spoken-digits; "
             "qm7-small; qm9-smiles), folder of images or of tar (WebDataset) or Parquet files of them, of sound (WAV, "
-            "FLAC) or of molecules (.xyz, .sdf), MNIST idx files, .npy or .npz file of images (N, H, W, C) or vectors (N, D), "
-            "or .txt or .csv file of strings; write ./digits for a folder with a built-in's name"
+            "FLAC) or of molecules (.xyz, .sdf), MNIST idx files, .npy or .npz file of images (N, H, W, C) or vectors "
+            "(N, D), or .txt or .csv file of strings; write ./digits for a folder with a built-in's name"
         }
     )
     size: int | tuple[int, int] | None = field(
