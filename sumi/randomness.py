@@ -49,6 +49,7 @@ class Purpose(IntEnum):
     CAPTION = 25
     STAGE = 26
     CROP = 27
+    AUGMENTATION = 28
     SIZE = 30
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sumi.conditioning.augmentation import AugmentationConditioning
 from sumi.conditioning.conditioner import Conditioner, ConditionerConfig, Conditioners, Items
 from sumi.conditioning.embedding import EmbeddingConditioning
 from sumi.conditioning.guidance import GuidanceConditioning
@@ -24,6 +25,7 @@ ConditioningConfig = (
     | SmallConditioning
     | GreyConditioning
     | GuidanceConditioning
+    | AugmentationConditioning
 )
 
 

@@ -1,6 +1,6 @@
 """What all objectives of a denoiser share: the data as it denoises them, their noise, and their condition."""
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from sumi.autoencoders.mdct import BandScale
 from sumi.autoencoders.scale import LatentScale
+from sumi.conditioning.augmentation import AUGMENTATION, AugmentationConditioner
+from sumi.conditioning.conditioner import Conditioners
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.data.latents import LatentDataset
@@ -44,8 +46,10 @@ class DenoiserObjective(Objective[DenoiserT]):
             self.model.conditioner.fit(data)
 
     def clean(self, batch: Batch) -> Tensor:
-        """x_0 (n, …): the batch's items, or latents sampled of their posterior."""
+        """x_0 (n, …): the batch's items, augmented or not, or latents sampled of their posterior."""
         x_0 = batch.x
+        if (augmentation := self.augmentation()) is not None:
+            x_0 = augmentation.augmented(batch, x_0.to(self.device, non_blocking=True))
         if "latents" in self.model.auxiliary:
             of_latents = batch.normal(Purpose.LATENT, batch.data.shape)
             x_0 = self.latents().sampled(*(v.to(self.device, non_blocking=True) for v in (x_0, of_latents)))
@@ -74,6 +78,14 @@ class DenoiserObjective(Objective[DenoiserT]):
     def condition(self, batch: Batch, x_0: Tensor) -> Any:
         """The batch's condition (`sumi.conditioning.condition.Condition`), with dropout; None: the model takes none."""
         return None if self.model.conditioner is None else self.model.conditioner.of_data(batch, x_0)
+
+    def augmentation(self) -> AugmentationConditioner | None:
+        """The condition that says how the pictures of a batch are moved, where the model has it."""
+        match self.model.conditioner:
+            case Conditioners(names=names) as all_of_them if AUGMENTATION in names:
+                return cast("AugmentationConditioner", all_of_them[AUGMENTATION])
+            case _:
+                return None
 
     def latents(self) -> LatentScale:
         """The scale of what is denoised, where it is latents."""
