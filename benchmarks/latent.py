@@ -196,7 +196,11 @@ def picture(curves: dict[str, dict[str, list[float]]], times: list[float], autoe
         axes.set_title(name, fontsize=10)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.minorticks_off()
         axes.set_xticks(times, [f"{t:g}" for t in times])
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in (0.3, 1, 3, 10, 30, 100) if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xlabel("CPU seconds")
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("Fréchet distance")
