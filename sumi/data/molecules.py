@@ -9,8 +9,8 @@ molecule is says nothing (Hoogeboom et al. 2022, "Equivariant diffusion for mole
 Elements stand on a smaller scale than places, so that noise hides them later: a model first arranges the atoms and
 then says which they are (the same, section 3.2).
 
-A batch is (N, largest size, 3 + K); rows that are no atoms are exactly 0. A model takes molecules of one size at a
-time (`by_size`), and then there are no such rows.
+A batch is (N, largest size, 3 + K); rows that are no atoms are exactly 0, for a network too. In training, molecules of
+similar size are taken together (`halves`); in sampling those of one size (`by_size`), and then there are no such rows.
 """
 
 import hashlib
@@ -170,6 +170,18 @@ def by_size(sizes: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Each size of ``sizes`` (N,) and the rows that have it, int64; smallest first."""
     for size in sizes.unique().tolist():
         yield size, (sizes == size).nonzero()[:, 0]
+
+
+def halves(sizes: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The rows of smaller molecules and those of larger ones, int64, each with its largest size; which is smaller is
+    so chosen that there are the fewest pairs of rows when each part is padded to its largest size."""
+    order = sizes.argsort(stable=True)
+    ordered = sizes[order].double()
+    smaller = torch.arange(1, len(sizes) + 1)
+    pairs = smaller * ordered.square() + (len(sizes) - smaller) * ordered[-1].square()
+    for rows in order.tensor_split([int(pairs.argmin()) + 1]):
+        if len(rows):
+            yield int(sizes[rows].max()), rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,7 +80,7 @@ class EGNNConfig:
 class EGNN(nn.Module):
     """``forward(x: (N, n, 3 + features), c_noise: (N,), condition) -> (N, n, 3 + features)``, in x's type.
 
-    All molecules of a batch have n atoms; the first three numbers of an atom are its place.
+    The first three numbers of an atom are its place. Rows of x that are exactly 0 are no atoms, and 0 in the output.
     """
 
     frequencies: Tensor
@@ -100,16 +100,18 @@ class EGNN(nn.Module):
 
     def forward(self, x: Tensor, c_noise: Tensor, condition: NetworkCondition = NOTHING) -> Tensor:
         places, h = x[..., :3], self.linear_in(x[..., 3:])
-        size = x.new_full((1, 1), x.shape[1] / USUAL_SIZE)
-        embedding = self.noise_embedding(c_noise) + self.of_size(size)
+        there = (x != 0).any(2, keepdim=True).to(x)
+        size = there.sum(1, keepdim=True)
+        embedding = self.noise_embedding(c_noise) + self.of_size(size[:, 0] / USUAL_SIZE)
         if condition.vector is not None:
             embedding = embedding + condition.vector
         embedding = F.silu(embedding)
         moved, basis = places, self._basis(distances(places)[1])
         for layer in self.layers:
-            moved, h = layer(moved, h, basis, embedding)
-        moved = moved - places
-        return torch.cat([moved - moved.mean(1, keepdim=True), self.linear_out(h)], 2).to(x.dtype)
+            moved, h = layer(moved, h, basis, there, embedding)
+        moved = there * (moved - places)
+        moved = moved - there * moved.sum(1, keepdim=True) / size
+        return torch.cat([moved, there * self.linear_out(h)], 2).to(x.dtype)
 
     def _basis(self, distance: Tensor) -> Tensor:
         """Gaussians (N, n, n, centres) of distances (N, n, n, 1)."""
@@ -135,15 +137,19 @@ class Layer(nn.Module):
         for parameter in (*self.step.parameters(), *last.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, places: Tensor, h: Tensor, basis: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, places: Tensor, h: Tensor, basis: Tensor, there: Tensor, embedding: Tensor
+    ) -> tuple[Tensor, Tensor]:
         scale, shift = self.modulation(embedding)[:, None].chunk(2, 2)
         normed = torch.addcmul(shift, F.layer_norm(h, h.shape[2:]), 1 + scale)
         of_i, of_j = self.to_pair(normed).chunk(2, 2)
         difference, distance = distances(places)
         pair = self.of_distance(basis) + self.of_distance_now(distance) + of_i[:, :, None] + of_j[:, None]
         message = F.silu(self.message(F.silu(pair)))
-        received = (torch.sigmoid(self.gate(message)) * message).sum(2) / USUAL_SIZE**0.5
-        sums = torch.tanh(self.directions(message)).transpose(2, 3).to(places) @ (difference / (distance + 1))
+        received = (there[:, None] * torch.sigmoid(self.gate(message)) * message).sum(2) / USUAL_SIZE**0.5
+        sums = torch.tanh(self.directions(message)).transpose(2, 3).to(places) @ (
+            there[:, None] * difference / (distance + 1)
+        )
         lengths = (sums.square().sum(3) + TINY).sqrt() / USUAL_SIZE**0.5
         h = h + self.update(torch.cat([normed, received, lengths.to(normed)], 2))
         step = torch.tanh(self.step(F.layer_norm(h, h.shape[2:]))).to(places)

@@ -10,7 +10,7 @@ noise: a single and a double bond differ by more.
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
 from sumi.models.molecules.system import MoleculesConfig
-from sumi.networks.egnn import EGNNConfig
+from sumi.networks.pairs import PairNetworkConfig
 from sumi.objectives.times import LogNormalTimes
 from sumi.process.exploding import EDM
 from sumi.sampling.sampler import Sampling
@@ -23,7 +23,7 @@ def recipe(data: DataConfig, _: DataSpec) -> MoleculesConfig:
         recipe="molecules",
         data=data,
         schedule=EDM(sigma_max=10.0),
-        network=EGNNConfig(centres=100),
+        network=PairNetworkConfig(),
         times=LogNormalTimes(mean=-1.5, std=1.3),
         sampling=Sampling(solver="adams", steps=32, threshold="none"),
         training=TrainingConfig(
@@ -31,7 +31,7 @@ def recipe(data: DataConfig, _: DataSpec) -> MoleculesConfig:
             optimizer="muon",
             learning_rate=1e-3,
             muon_learning_rate=0.012,
-            precision="fp32",
+            precision="bf16",
             decay="cosine",
         ),
     )

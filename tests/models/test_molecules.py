@@ -37,6 +37,8 @@ from sumi.training_run import train
 from tests.networks.stirred import stirred
 
 SMALL = [
+    "network.pair_width=8",
+    "network.vectors=4",
     *("network.width=8", "network.layers=1", "network.embedding=8", "training.batch_size=8"),
     *("training.checkpoint_every=3", "sampling.steps=3", "training.warmup_steps=2"),
 ]

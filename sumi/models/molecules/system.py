@@ -25,6 +25,7 @@ from sumi.models.model import RunDescription, SystemConfig
 from sumi.models.molecules.model import MoleculeModel
 from sumi.models.size import bounded
 from sumi.networks.egnn import EGNNConfig
+from sumi.networks.pairs import PairNetworkConfig
 from sumi.objectives.molecules import SIZES, MoleculeObjective
 from sumi.objectives.times import LogNormalTimes
 from sumi.process.exploding import EDM
@@ -45,7 +46,7 @@ class MoleculesConfig(SystemConfig):
     conditioning: tuple[ValuesConditioning, ...] = field(
         default=(), metadata={"help": "what the network is conditioned on: none, or values"}
     )
-    network: EGNNConfig = field(default_factory=EGNNConfig, metadata={"help": "the backbone"})
+    network: EGNNConfig | PairNetworkConfig = field(default_factory=EGNNConfig, metadata={"help": "the backbone"})
     sampling: Sampling = field(
         default_factory=lambda: Sampling(threshold="none"), metadata={"help": "how samples are made"}
     )
