@@ -25,14 +25,11 @@ from sumi.models.model import RunDescription, SystemConfig
 from sumi.models.molecules.model import MoleculeModel
 from sumi.models.size import bounded
 from sumi.networks.egnn import EGNNConfig
-from sumi.networks.pairs import PairNetworkConfig
+from sumi.networks.pairs import DEVIATION, PairNetworkConfig
 from sumi.objectives.molecules import SIZES, MoleculeObjective
 from sumi.objectives.times import LogNormalTimes
 from sumi.process.exploding import EDM
 from sumi.sampling.sampler import TUNED, Sampling
-
-PLACES: float = 0.5
-"""The deviation of places in the model's units (`sumi.data.molecules`)."""
 
 
 @dataclass(frozen=True)
@@ -96,4 +93,4 @@ class MoleculesConfig(SystemConfig):
 def deviations(spec: MoleculeSpec) -> torch.Tensor:
     """The deviation of each of an atom's numbers, float64 (3 + K,): of elements about 0, as K - 1 of K are 0."""
     elements = len(spec.elements)
-    return torch.tensor([PLACES] * 3 + [spec.one_hot / elements**0.5] * elements, dtype=torch.float64)
+    return torch.tensor([DEVIATION] * 3 + [spec.one_hot / elements**0.5] * elements, dtype=torch.float64)
