@@ -29,8 +29,8 @@ def compile_blocks(config: TrainingConfig, objective: "Objective") -> bool:
 
     on: all that its loss allows (`Objective.blocks`). auto: those that gain by it (``gains_by_compiling`` of their
     class is true), in trainings of `REPAID` steps or more whose blocks nothing else wraps, and where there is a
-    compiler. Raises InputError where ``config.compile`` is on, and blocks are wrapped, or there are none, or there is no
-    compiler.
+    compiler. Raises InputError where ``config.compile`` is on and blocks are wrapped, or there are none, or there is
+    no compiler.
     """
     wrapped = next((name for name, used in _wraps(config).items() if used), None)
     match config.compile:
