@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.networks.condition import ConditionShape, NetworkCondition
 from sumi.networks.egnn import EGNN, EGNNConfig
+from tests.networks.random_molecules import molecules, orthogonal
 from tests.networks.stirred import stirred
 
 CONFIG = EGNNConfig(width=16, layers=2, embedding=16, centres=60)
@@ -15,18 +15,6 @@ CONFIG = EGNNConfig(width=16, layers=2, embedding=16, centres=60)
 @pytest.fixture(scope="module")
 def network() -> EGNN:
     return stirred(CONFIG.build((9, 8)), 0.3)
-
-
-def molecules(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Four molecules of seven atoms with zero mean, and their noise levels."""
-    x = torch.randn(4, 7, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    x[..., :3] -= x[..., :3].mean(1, keepdim=True)
-    return x.to(dtype), torch.tensor([-1.0, -0.3, 0.2, 0.9], dtype=dtype)
-
-
-def orthogonal(determinant: int) -> Tensor:
-    q = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64))[0]
-    return q * (torch.linalg.det(q) * determinant)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])

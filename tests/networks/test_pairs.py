@@ -7,8 +7,8 @@ from torch import Tensor
 from sumi.errors import InputError
 from sumi.networks.condition import ConditionShape, NetworkCondition
 from sumi.networks.pairs import DEVIATION, PairNetwork, PairNetworkConfig
+from tests.networks.random_molecules import molecules, orthogonal
 from tests.networks.stirred import stirred
-from tests.networks.test_egnn import molecules, orthogonal
 
 CONFIG = PairNetworkConfig(width=16, pair_width=12, vectors=4, layers=3, embedding=16, centres=20)
 
