@@ -2,6 +2,8 @@
 
 import io
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +108,23 @@ def test_the_first_classes_of_the_description_count_and_minus_one_is_none(tmp_pa
     assert any("3 of 4 images have a label" in note for note in found.notes)
 
 
-def test_a_group_of_rows_is_read_once(tables: Path, monkeypatch) -> None:
-    """Threads decode its images at the same time."""
+def test_a_group_of_rows_is_read_once(tmp_path: Path, monkeypatch) -> None:
+    """Also where several threads want it at the same time."""
+    file = write(tmp_path / "train.parquet", {"image": held(range(8))}, rows=8)
+    cells = [cell for _, cell, _ in parquet._rows(file)]
     opened: list[Path] = []
     own = parquet._opened
 
-    def counted(table: Path) -> pq.ParquetFile:
+    def slowly(table: Path) -> pq.ParquetFile:
         opened.append(table)
+        time.sleep(0.1)
         return own(table)
 
     parquet._group.cache_clear()
-    monkeypatch.setattr(parquet, "_opened", counted)
-    read(tables)
-    assert len(opened) == 3 + 4  # each file, and groups of 4, 2, 4 and 3 rows
+    monkeypatch.setattr(parquet, "_opened", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(parquet.Cell.read_bytes, cells)) == [picture(k) for k in range(8)]
+    assert opened == [file]
 
 
 def test_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
