@@ -47,7 +47,7 @@ SHIFT: Final = 0.125
 
 @dataclass(frozen=True)
 class AugmentationConditioning:
-    """Pictures are moved, turned and stretched in training, and the network is told how."""
+    """Pictures are moved, turned and stretched in training, and the network is given how."""
 
     name: ClassVar[str] = AUGMENTATION
 

@@ -17,6 +17,7 @@ molecule is.
 The noise embedding scales and shifts the normed features, as in the other networks. At the start the network is zero.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -58,11 +59,7 @@ class EGNNConfig:
     )
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("layers", 1), ("centres", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"network.{name}: {getattr(self, name)} is too few; give {least} or more")
-        if self.embedding < 2 or self.embedding % 2:
-            raise InputError(f"network.embedding: {self.embedding} is not an even number of 2 or more; give such as 64")
+        check_counts({"width": self.width, "layers": self.layers}, self.centres, self.embedding)
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, condition: ConditionShape | None = None) -> "EGNN":
         """A new network for molecules of ``shape`` = (largest size, 3 + features).
@@ -70,11 +67,29 @@ class EGNNConfig:
         Raises InputError for data of another shape, for several outputs, and for a condition that is an image or
         tokens.
         """
-        if condition not in (None, ConditionShape()):
-            raise InputError("network=egnn: takes no images or tokens as conditions; leave those out")
-        if len(shape) != 2 or shape[1] < 4 or outputs != 1:
-            raise InputError(f"network=egnn: takes molecules, not data of shape {shape}; set another network")
-        return EGNN(self, shape[1] - 3)
+        return EGNN(self, features_of_atoms(self.name, shape, outputs, condition))
+
+
+def check_counts(counts: Mapping[str, int], centres: int, embedding: int) -> None:
+    """Raises InputError for ``counts`` by field below 1, ``centres`` below 2, and an ``embedding`` that is not even."""
+    for name, given, least in (*((name, given, 1) for name, given in counts.items()), ("centres", centres, 2)):
+        if given < least:
+            raise InputError(f"network.{name}: {given} is too few; give {least} or more")
+    if embedding < 2 or embedding % 2:
+        raise InputError(f"network.embedding: {embedding} is not an even number of 2 or more; give such as 64")
+
+
+def features_of_atoms(name: str, shape: tuple[int, ...], outputs: int, condition: ConditionShape | None) -> int:
+    """The features of an atom besides its place, of molecules of ``shape`` = (largest size, 3 + features).
+
+    Raises InputError, naming the network, for data of another shape, for several outputs, and for a condition that is
+    an image or tokens.
+    """
+    if condition not in (None, ConditionShape()):
+        raise InputError(f"network={name}: takes no images or tokens as conditions; leave those out")
+    if len(shape) != 2 or shape[1] < 4 or outputs != 1:
+        raise InputError(f"network={name}: takes molecules, not data of shape {shape}; set another network")
+    return shape[1] - 3
 
 
 class EGNN(nn.Module):

@@ -32,8 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sumi.errors import InputError
 from sumi.networks.condition import NOTHING, ConditionShape, NetworkCondition
+from sumi.networks.egnn import check_counts, features_of_atoms
 from sumi.networks.layers import NoiseEmbedding
 
 REACH: Final = 1.9
@@ -62,11 +62,8 @@ class PairNetworkConfig:
     embedding: int = field(default=64, metadata={"most": 16_384, "help": "width of the noise embedding; even"})
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("pair_width", 1), ("vectors", 1), ("layers", 1), ("centres", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"network.{name}: {getattr(self, name)} is too few; give {least} or more")
-        if self.embedding < 2 or self.embedding % 2:
-            raise InputError(f"network.embedding: {self.embedding} is not an even number of 2 or more; give such as 64")
+        names = ("width", "pair_width", "vectors", "layers")
+        check_counts({name: getattr(self, name) for name in names}, self.centres, self.embedding)
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, condition: ConditionShape | None = None) -> "PairNetwork":
         """A new network for molecules of ``shape`` = (largest size, 3 + features).
@@ -74,11 +71,7 @@ class PairNetworkConfig:
         Raises InputError for data of another shape, for several outputs, and for a condition that is an image or
         tokens.
         """
-        if condition not in (None, ConditionShape()):
-            raise InputError("network=pairs: takes no images or tokens as conditions; leave those out")
-        if len(shape) != 2 or shape[1] < 4 or outputs != 1:
-            raise InputError(f"network=pairs: takes molecules, not data of shape {shape}; set another network")
-        return PairNetwork(self, shape[1] - 3)
+        return PairNetwork(self, features_of_atoms(self.name, shape, outputs, condition))
 
 
 class PairNetwork(nn.Module):
