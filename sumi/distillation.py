@@ -173,17 +173,30 @@ def _guidance(
     usual = own.sampling.guidance.scale if own.conditioning else 1.0
     match given:
         case None:
-            return usual, None
+            learned, scale = None, usual
         case tuple() | list() as ends:
             low, high = (real("guidance", end) for end in listed("guidance", ends))
             learned = GuidanceConditioning(low, high)
             scale = min(max(usual, low), high)
         case number:
             learned, scale = None, real("guidance", number)
-    if not own.conditioning and (learned is not None or scale != 1):
+    if learned is None and scale == 1:
+        return scale, learned
+    if not own.conditioning:
         raise InputError("guidance: the teacher was trained without a condition to guide to; leave it out")
-    if any(not condition.dropout for condition in own.conditioning) and (learned is not None or scale != 1):
+    if any(not condition.dropout for condition in own.conditioning):
         raise InputError("guidance: the teacher has learned nothing without its condition; leave it out")
+    used = own.sampling.guidance
+    if not used.is_field:
+        raise InputError(
+            "guidance: a student follows an ODE, and the teacher's guidance has none (cfg++, or apg with momentum); "
+            "give 1, or take a run whose sampling.guidance.method is cfg"
+        )
+    if used.negative is not None:
+        raise InputError(
+            f"guidance: the teacher is guided away from {used.negative}, and a student learns guidance away from no "
+            "condition; give 1, or take a run without sampling.guidance.negative"
+        )
     return scale, learned
 
 

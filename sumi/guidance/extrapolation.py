@@ -102,8 +102,12 @@ class Extrapolation:
             case float(0.0):
                 return self.worse(x_t, now)
         better, worse = self.better(x_t, now), self.worse(x_t, now)
-        clean = better.clean + expand(scale - 1, x_t) * self.difference(better.clean, worse.clean, now)
-        return replace(better, clean=self.rescaled(clean, better.clean))
+        return replace(better, clean=self.combined(better.clean, worse.clean, scale, now))
+
+    def combined(self, better: Tensor, worse: Tensor, scale: Number, now: NoiseLevel) -> Tensor:
+        """x̂_0 (N, …) of those of the two denoisers, with this w, one number or (N,)."""
+        clean = better + expand(scale - 1, better) * self.difference(better, worse, now)
+        return self.rescaled(clean, better)
 
     def difference(self, better: Tensor, worse: Tensor, now: NoiseLevel) -> Tensor:
         """What is added w - 1 times to x̂_0(better)."""

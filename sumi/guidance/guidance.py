@@ -96,6 +96,11 @@ def _extrapolated(
         stays = () if network.conditioner is None else network.conditioner.stays
         kept = Condition({name: condition[name] for name in stays if condition is not None and name in condition})
         worse = bound(network, kept) if kept else network
+    return extrapolation(better, worse, guidance)
+
+
+def extrapolation(better: Denoiser, worse: Denoiser, guidance: Guidance) -> Extrapolation:
+    """From ``worse`` through ``better``, by the method of ``guidance``. Raises InputError as `Extrapolation`."""
     parts = better, worse, guidance.scale, _interval(guidance), guidance.rescale
     match guidance.method:
         case "cfg":

@@ -1,7 +1,7 @@
 """Which way the ODE goes from x_t: what models of few steps are trained along.
 
     data     x̂_0 = x_0, the clean data of x_t themselves: right in the mean over all x_0 that may have made x_t
-    teacher  x̂_0 = D(x_t) of a trained denoiser, guided with scale w: D(x_t) + (w - 1) (D(x_t, y) - D(x_t))
+    teacher  x̂_0 of a trained denoiser, guided: of D(x_t, y) and D(x_t), combined as its run guides, with scale w
 
 With either, x_t is carried to an earlier time s by x_s = alpha_s x̂_0 + sigma_s ε̂, ε̂ = (x_t - alpha_t x̂_0)/sigma_t. The
 teacher has less variance and carries guidance; the data know what the teacher got wrong.
@@ -36,11 +36,18 @@ class OfData:
         return x_0
 
 
+class Combination(Protocol):
+    """x̂_0 (N, …) of those ``better``, with the condition, and ``worse``, without, at w (N,)."""
+
+    def __call__(self, better: Tensor, worse: Tensor, scale: Tensor, now: NoiseLevel, /) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class OfTeacher:
     """That of a trained denoiser. ``scale`` w holds where the condition names none; ``interval``: of σ̂ at which."""
 
     denoiser: NetworkDenoiser
+    combination: Combination
     scale: float = 1.0
     interval: tuple[float, float] = (0.0, inf)
 
@@ -53,7 +60,8 @@ class OfTeacher:
         scale = self._scale(x_t, t, condition)
         if bool((scale == 1).all()):
             return conditional
-        return conditional + expand(scale - 1, x_t) * (conditional - teacher(x_t, t).clean)
+        kept = Condition({name: own[name] for name in teacher.conditioner.stays if name in own})
+        return self.combination(conditional, teacher(x_t, t, kept or None).clean, scale, t)
 
     def _scale(self, x_t: Tensor, t: NoiseLevel, condition: Condition | None) -> Tensor:
         """w of each sample, float64 (N,): of the condition, where it is one of the network's inputs."""

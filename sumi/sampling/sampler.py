@@ -203,7 +203,12 @@ class Guidance:
     @property
     def has_ode(self) -> bool:
         """Whether more steps come nearer to the end of an ODE, as an estimate of its distance needs."""
-        return not self.extrapolates or self.method == "cfg" or (self.method == "apg" and self.momentum == 0)
+        return not self.extrapolates or self.is_field
+
+    @property
+    def is_field(self) -> bool:
+        """Whether its method makes x̂_0 of x_t and the noise level alone, and not of the steps before."""
+        return self.method == "cfg" or (self.method == "apg" and self.momentum == 0)
 
 
 def check_projection(parallel: float, norm: float | None, momentum: float) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from sumi.conditioning.guidance import GuidanceConditioner
 from sumi.data.batch import batch_of
 from sumi.data.vectors import VectorDataset
 from sumi.errors import InputError
+from sumi.guidance.guidance import extrapolation
 from sumi.models.diffusion.parts import TEACHER
 from sumi.objectives.direction import OfTeacher
 from sumi.process.schedule import noise_level
+from sumi.sampling.sampler import Guidance
 from sumi.training.run_folder import RunFolder
 
 TINY = (
@@ -103,25 +106,34 @@ def test_a_student_begins_as_its_teacher(runs: Path, method, tmp_path: Path) -> 
     assert torch.allclose(theirs(x, 0.6).clean, own(x, 0.6).clean, atol=1e-5)
 
 
-def test_the_direction_of_a_guided_teacher_is_what_guidance_samples_with(runs: Path) -> None:
+METHODS_OF_GUIDANCE = (
+    Guidance(),
+    Guidance(rescale=0.7),
+    Guidance(method="apg", parallel=0.2, norm=0.5, rescale=0.3),
+)
+
+
+@pytest.mark.parametrize("guidance", METHODS_OF_GUIDANCE, ids=str)
+def test_the_direction_of_a_guided_teacher_is_what_guidance_samples_with(runs: Path, guidance: Guidance) -> None:
     """With the scale of the run, or of each row; at a scale of 1 or of none, and outside of the interval, without."""
     teacher, x = sumi.load(runs / "classifier-free"), torch.randn(4, 1, 8, 8)
     network, t = teacher.gaussian_denoiser(), torch.tensor([0.5, 0.6, 0.7, 0.8], dtype=torch.float64)
     level, condition = noise_level(network.schedule, t), teacher.condition_of(range(4), "all")
 
     def wanted(scale: float) -> torch.Tensor:
-        return teacher.denoiser(condition, threshold="none", guidance=scale)(x, level).clean
+        return teacher.denoiser(condition, threshold="none", guidance=replace(guidance, scale=scale))(x, level).clean
 
-    assert torch.allclose(OfTeacher(network, 3.0)(x, level, x, condition), wanted(3.0), atol=1e-5)
+    of_teacher = partial(OfTeacher, network, extrapolation(network, network, guidance).combined)
+    assert torch.allclose(of_teacher(3.0)(x, level, x, condition), wanted(3.0), atol=1e-5)
     scales = torch.tensor([1.0, 3.0, torch.nan, 2.0])
-    found = OfTeacher(network, 5.0)(x, level, x, Condition(condition, guidance=scales))
+    found = of_teacher(5.0)(x, level, x, Condition(condition, guidance=scales))
     rows = torch.stack([wanted(scale)[row] for row, scale in enumerate((1.0, 3.0, 1.0, 2.0))])
     assert torch.allclose(found, rows, atol=1e-5)
     noise = (torch.as_tensor(level.log_snr) / -2).exp().tolist()
-    found = OfTeacher(network, 3.0, (noise[0], noise[2]))(x, level, x, condition)
+    found = of_teacher(3.0, (noise[0], noise[2]))(x, level, x, condition)
     rows = torch.stack([wanted(scale)[row] for row, scale in enumerate((1.0, 3.0, 3.0, 1.0))])
     assert torch.allclose(found, rows, atol=1e-5)
-    assert torch.allclose(OfTeacher(network, 3.0)(x, level, x, None), network(x, level).clean)
+    assert torch.allclose(of_teacher(3.0)(x, level, x, None), network(x, level).clean)
 
 
 def test_scales_are_log_uniform_and_a_share_has_none() -> None:
@@ -147,6 +159,30 @@ def test_a_guidance_that_is_built_in_is_that_of_the_teacher(runs: Path, tmp_path
     assert student.config.objective.teacher.name == "none"
     with pytest.raises(InputError, match=r"^guidance: the teacher was trained without a condition to guide to"):
         sumi.distil(runs / "ddpm", out=tmp_path / "c", steps=1, guidance=2)
+
+
+def test_a_student_learns_the_method_of_its_teacher_or_none(runs: Path, tmp_path: Path) -> None:
+    """That of the teacher's own run counts; what is no function of x_t, and a negative class, are refused."""
+
+    def teacher(name: str, *guidance: str) -> Path:
+        settings = [*TINY, *(f"sampling.guidance.{one}" for one in guidance)]
+        sumi.train("classifier-free", data="digits", steps=1, settings=settings, out=tmp_path / name)
+        return tmp_path / name
+
+    plain, other = (
+        sumi.distil(run, out=tmp_path / f"of-{run.name}", steps=1, settings="training.learning_rate=0.01")
+        for run in (teacher("cfg"), teacher("apg", "method=apg", "norm=0.01"))
+    )
+    assert plain.digest != other.digest
+    wrong = {
+        r"^guidance: a student follows an ODE, and the teacher's": ("method=cfg++", "scale=0.5"),
+        r"^guidance: a student follows an ODE, .* has none": ("method=apg", "momentum=-0.5"),
+        r"^guidance: the teacher is guided away from 3, and a student": ("negative=3",),
+    }
+    for number, (message, guidance) in enumerate(wrong.items()):
+        with pytest.raises(InputError, match=message):
+            sumi.distil(teacher(f"wrong-{number}", *guidance), out=tmp_path / "none", steps=1)
+        sumi.distil(tmp_path / f"wrong-{number}", out=tmp_path / f"unguided-{number}", steps=1, guidance=1)
 
 
 def test_the_next_halving_takes_half_the_steps(runs: Path, tmp_path: Path) -> None:

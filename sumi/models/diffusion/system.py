@@ -18,6 +18,7 @@ from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.errors import InputError
+from sumi.guidance.guidance import extrapolation
 from sumi.models.diffusion.autoencoder import AffineData, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.build import Denoising
 from sumi.models.diffusion.config import DiffusionSettings
@@ -141,8 +142,10 @@ class DiffusionConfig(DiffusionSettings):
                 ConsistencyObjective() | MeanFlowObjective() | ProgressiveObjective() as taught,
             ):
                 teacher = teacher_of(run.path, kept.weights, device)
-                low, high = teacher.config.sampling.guidance.interval or (0.0, inf)
-                taught.direction = OfTeacher(teacher.gaussian_denoiser(), kept.guidance, (low, high))
+                network, guidance = teacher.gaussian_denoiser(), teacher.config.sampling.guidance
+                combination = extrapolation(network, network, guidance).combined
+                low, high = guidance.interval or (0.0, inf)
+                taught.direction = OfTeacher(network, combination, kept.guidance, (low, high))
             case _:
                 pass
 
