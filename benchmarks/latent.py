@@ -41,13 +41,13 @@ PICTURE = Path("docs/images/latent.png")
 SAMPLES, STEPS = 128, 20
 POINTS, SHOWN = 8, (1, 2, 4, 8)  # checkpoints of a training, and those that are measured
 LOSSES = {
-    "absolute error alone": ("loss.half_size=0",),
+    "absolute error alone": (),
     "half size, 25 %": ("loss.half_size=0.25",),
-    "quarter turns, 25 %": ("loss.half_size=0", "loss.turned=0.25"),
-    "without the divergence": ("loss.half_size=0", "network.regularizer.weight=0"),
-    "features, learned": ("loss.half_size=0", "loss.features=1", "loss.feature_network=learned"),
-    "features of EfficientNet": ("loss.half_size=0", "loss.features=0.1", "loss.feature_network=efficientnet"),
-    "discriminator": ("loss.half_size=0", "loss.adversarial=0.5"),
+    "quarter turns, 25 %": ("loss.turned=0.25",),
+    "without the divergence": ("network.regularizer.weight=0",),
+    "features, learned": ("loss.features=1", "loss.feature_network=learned"),
+    "features of EfficientNet": ("loss.features=0.1", "loss.feature_network=efficientnet"),
+    "discriminator": ("loss.adversarial=0.5",),
 }
 CODES = {"vq": ("network.regularizer=vq",), "fsq": ("network.regularizer=fsq",)}
 ALL = ("training.optimizer=muon", "training.batch_size=32", "training.warmup_steps=50", "training.ema_decay=0.995")

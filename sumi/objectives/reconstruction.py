@@ -7,10 +7,11 @@ was trained on the data or elsewhere (`sumi.metrics.features.distance`); the reg
 of the training on, the judgement of a discriminator of patches (hinge loss; Esser et al. 2021, "VQGAN"). λ makes its
 gradient at the decoder's last layer as large as that of the rest (there eq. 7), at most 10 times.
 
-A share of the pictures is learned at half the size: their latents are made smaller, and must decode to the smaller
-picture (Skorokhodov et al. 2025; Kouzelis et al. 2025, "EQ-VAE"). What latents say then changes smoothly over the
-picture, and a diffusion model learns it sooner. Another share may be learned turned by one, two or three quarters,
-latents and pictures alike ("EQ-VAE"); pictures that are not square by two.
+A share of the pictures may be learned at half the size: their latents are made smaller, and must decode to the smaller
+picture (Skorokhodov et al. 2025; Kouzelis et al. 2025, "EQ-VAE"), so that what latents say changes smoothly over the
+picture. Another share may be learned turned by one, two or three quarters, latents and pictures alike ("EQ-VAE");
+pictures that are not square by two. Both are off by default, as features and the discriminator are: in short trainings
+a diffusion model of the latents is not seen to gain.
 """
 
 from dataclasses import dataclass, field, replace
@@ -55,9 +56,8 @@ class ReconstructionLoss:
     adversarial: float = field(default=0.0, metadata={"help": "weight of the discriminator's judgement; 0: none"})
     adversarial_start: float = field(default=0.5, metadata={"help": "share of the training after which it begins"})
     half_size: float = field(
-        default=0.25, metadata={"help": "share of the pictures learned at half the size, 0 ≤ s < 1"}
+        default=0.0, metadata={"help": "share of the pictures learned at half the size, 0 ≤ s < 1"}
     )
-
     turned: float = field(
         default=0.0, metadata={"help": "share of the pictures learned with their latents turned by quarters, 0 ≤ s < 1"}
     )

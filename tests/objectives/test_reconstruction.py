@@ -26,7 +26,7 @@ from sumi.randomness import Purpose
 from tests.lpips_weights import lpips_file
 
 NETWORK = AutoencoderNetwork(widths=(16,), blocks=(1,), regularizer=KL(2, weight=1e-3))
-PLAIN = ReconstructionLoss(half_size=0.0)
+PLAIN = ReconstructionLoss()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_network_from_elsewhere_is_chosen_and_known_by_its_weights(
 ) -> None:
     file = lpips_file(tmp_path)
     monkeypatch.chdir(tmp_path)
-    loss = ReconstructionLoss(features=0.5, feature_network=file.name).of_images((3, 62, 64))
+    loss = ReconstructionLoss(features=0.5, feature_network=file.name, half_size=0.25).of_images((3, 62, 64))
     found = open_distance(str(file), (3, 31, 32))
     assert (loss.feature_network, loss.feature_weights) == (str(file.resolve()), found.sha256)
     assert loss.of_images((3, 62, 64)) == loss
