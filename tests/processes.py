@@ -11,11 +11,12 @@ from tests.coloured import coloured
 
 TINY = ["network.widths=16", "network.blocks=1", "training.batch_size=8", "training.precision=fp32"]
 SMALL = [*TINY, "network.embedding=16", "training.warmup_steps=2", "sampling.steps=2"]
+SLOW = ["training.learning_rate=1e-4"]  # Adam enlarges the rounding of tiny gradients to a share of it
 TEXTS = [
     *("network.widths=16,16,16", "network.blocks=0,1,0", "network.features=32", "width=16"),
     *("encoder.width=32", "encoder.layers=1", "encoder.length=16", "encoder.tokens=300"),
     *("training.batch_size=32", "training.warmup_steps=5", "training.precision=fp32", "data.source=coloured"),
-    "training.learning_rate=1e-4",  # Adam enlarges the rounding of tiny gradients to a share of it
+    *SLOW,
 ]
 RUNS = {
     "ddpm": ("ddpm", [*SMALL, "data.flip=true", "network.dropout=0.2", "training.accumulation=2"]),
@@ -47,8 +48,44 @@ RUNS = {
     "classifier": ("noisy-classifier", [*TINY, "network.attention=", "network.head_width=16"]),
 }
 """Recipes, and their settings, of every way in which the items of a batch meet."""
+QUICK = ["training.batch_size=8", "training.precision=fp32", "training.warmup_steps=2"]
+BLOCKS = ["network.width=16", "network.head_width=8", "network.blocks=1", "network.embedding=16", *QUICK]
+WORDS = ["encoder.width=32", "encoder.tokens=300", "encoder.length=16"]
+OTHERS = {
+    "energy": SMALL,
+    "edm": SMALL,
+    "nonequilibrium": SMALL,
+    "upscale": SMALL,
+    "guided": [*SMALL, *SLOW, "network.attention=", "network.head_width=16"],
+    "dit": [
+        *(*BLOCKS, "autoencoder.steps=3", "autoencoder.batch_size=8", "autoencoder.network.widths=16"),
+        "autoencoder.network.blocks=1",
+    ],
+    "text-to-image": [
+        *(*BLOCKS, "data.source=coloured", "network.patch=4", *(f"conditioning.{word}" for word in WORDS)),
+    ],
+    "imagen": [
+        *(*BLOCKS, "data.source=coloured", "sizes=8,16", *WORDS),
+        *("upper.widths=32", "upper.blocks=1", "upper.embedding=16"),
+    ],
+    "molecules": [
+        *(*QUICK, "data.source=qm7-small", "network.width=8", "network.pair_width=8", "network.vectors=4"),
+        *("network.layers=1", "network.embedding=8"),
+    ],
+    "symbols": [*BLOCKS, "data.source=qm9-smiles"],
+    "audio": [*SMALL, "data.source=spoken-digits", "autoencoder.bands=16", "data.seconds=0.25"],
+    "diffwave": [
+        *(*QUICK, "data.source=spoken-digits", "data.seconds=0.25", "network.layers=3", "network.channels=8"),
+        *("network.cycle=2", "network.embedding=8"),
+    ],
+    "vae": [*QUICK, "training.learning_rate=1e-5", "network.widths=16,32", "network.latent=4"],
+    "pixelcnn": [*QUICK, "network.width=8", "network.blocks=1"],
+    "judge": [*QUICK, *SLOW, "data.source=coloured", *TEXTS[:3]],
+}
+"""Recipes whose networks, losses or data are others than those of the above."""
 SHARDED = {
     **RUNS,
+    **{name: (name, settings) for name, settings in OTHERS.items()},
     "transformer": (
         "jit",
         [
@@ -56,7 +93,6 @@ SHARDED = {
             *(*SMALL[2:4], *SMALL[5:]),
         ],
     ),
-    "energy": ("energy", [*SMALL]),
 }
 """Also those of which the loss, or a block, is computed in its own way."""
 FREE = {("both-ways", "bias"), ("gan", "discriminator.out.bias")}

@@ -41,6 +41,11 @@ class MoleculeObjective(Objective[NetworkDenoiser]):
             case SizeByValues() as sizes:
                 sizes.fit(data)
 
+    @property
+    def calls_alike(self) -> bool:
+        """No: molecules of one size are computed at once, others in two parts."""
+        return False
+
     def forward(self, batch: Batch) -> Tensor:
         model, x_0 = self.model, batch.x
         first = float(uniform(batch.seed, [0], batch.step, Purpose.TRAINING_TIME))

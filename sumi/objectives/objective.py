@@ -34,12 +34,18 @@ class Objective(nn.Module, ABC, Generic[ModelT]):
         return []
 
     def blocks(self) -> list[nn.Module]:
-        """Modules whose weights can be gathered while they compute and at no other time (`sumi.training.sharding`).
+        """Modules whose weights are used in their own ``forward`` alone, and whose derivatives are taken by the
+        training's backward pass alone: such as can be compiled.
 
-        Their weights are used in their own ``forward`` alone, which each process calls equally often, and derivatives
-        are taken by the training's backward pass alone. All other weights are gathered for the whole step.
+        Where processes also call them alike (`calls_alike`), a block's weights can be gathered while it computes and at
+        no other time (`sumi.training.sharding`). All other weights are gathered for the whole step.
         """
         return blocks(self.model)
+
+    @property
+    def calls_alike(self) -> bool:
+        """Whether each process calls every block equally often, whatever its items of a batch are."""
+        return True
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         """The parameters of the network, then those of each auxiliary module; gradients are clipped per group."""

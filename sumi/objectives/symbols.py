@@ -30,6 +30,11 @@ class SymbolObjective(Objective[CategoricalDenoiser]):
         if self.model.conditioner is not None:
             self.model.conditioner.fit(data)
 
+    @property
+    def calls_alike(self) -> bool:
+        """Not where sequences are computed up to their ends, those of a length at once."""
+        return self.model.end is None
+
     def forward(self, batch: Batch) -> Tensor:
         model, x_0 = self.model, batch.x.to(self.device, non_blocking=True)
         now = noise_level(model.schedule, self.times.times(self._places(batch), model.schedule))

@@ -35,7 +35,7 @@ def shard(objective: "Objective") -> None:
     for weight in objective.parameters():
         weight.data = weight.data.contiguous()
     total = _count(objective)
-    for block in objective.blocks():
+    for block in objective.blocks() if objective.calls_alike else []:
         if _count(block) >= SMALLEST * total:
             scalars = {weight for weight in block.parameters() if not weight.ndim}
             fully_shard(block, mesh=mesh, ignored_params=scalars)
