@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from inspect import signature
@@ -28,7 +28,7 @@ from sumi.errors import InputError, SumiError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from torch.distributed import Store
+    from torch.distributed import ProcessGroup, Store
 
 T = TypeVar("T")
 
@@ -46,15 +46,27 @@ _MEETINGS: Final = count(1)
 
 @dataclass(frozen=True)
 class Group:
-    """The process of number ``rank`` among ``size``."""
+    """The process of number ``rank`` among ``size``. ``channel``: by which they exchange; None: that of all else."""
 
     rank: int = 0
     size: int = 1
+    channel: "ProcessGroup | None" = field(default=None, compare=False, repr=False)
 
     @property
     def first(self) -> bool:
         """Whether this is the process that writes the run folder and speaks."""
         return self.rank == 0
+
+    def aside(self) -> "Group":
+        """The same processes with a channel of their own, so that a thread of each can exchange while training does.
+
+        All processes ask together.
+        """
+        if self.size == 1:
+            return self
+        import torch.distributed as dist
+
+        return replace(self, channel=dist.new_group(backend="gloo"))
 
     def part(self, positions: int) -> slice:
         """Its own of so many ``positions``, which ``size`` divides."""
@@ -92,7 +104,7 @@ class Group:
         import torch.distributed as dist
 
         x = x.detach().clone()
-        dist.all_reduce(x)
+        dist.all_reduce(x, group=self.channel)
         return x
 
     def together(self, x: "Tensor") -> "Tensor":
@@ -103,7 +115,7 @@ class Group:
         import torch.distributed as dist
 
         rows = [torch.empty_like(x) for _ in range(self.size)]
-        dist.all_gather(rows, x.detach().contiguous())
+        dist.all_gather(rows, x.detach().contiguous(), group=self.channel)
         return torch.cat(rows)
 
     def shared(self, make: "Callable[[range], Tensor]", whole: range, batch: int) -> "Tensor":
@@ -118,8 +130,9 @@ class Group:
 
         batches = [whole[first : first + batch] for first in range(0, len(whole), batch)]
         made: list[dict[int, Tensor]] = [{} for _ in range(self.size)]
-        dist.all_gather_object(made, {part.start: make(part) for part in batches[self.rank :: self.size]})
-        rows = {first: part for own in made for first, part in own.items()}
+        own = {part.start: make(part) for part in batches[self.rank :: self.size]}
+        dist.all_gather_object(made, own, self.channel)
+        rows = {first: part for one in made for first, part in one.items()}
         return torch.cat([rows[part.start] for part in batches])
 
     def all_of(self, work: "Callable[[], T]") -> "list[T]":
@@ -134,7 +147,7 @@ class Group:
         except SumiError as error:
             own = None, type(error)(str(error))
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, own)
+        dist.all_gather_object(found, own, self.channel)
         for _, error in found:
             if error is not None:
                 raise error
@@ -148,7 +161,7 @@ class Group:
         import torch.distributed as dist
 
         found = torch.tensor(value)
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.channel)
         return int(found)
 
     def wait(self) -> None:
@@ -172,6 +185,16 @@ _GROUP: ContextVar[Group] = ContextVar("group", default=_ALONE)
 def group() -> Group:
     """The group that this process is in; of one, outside of `joined`."""
     return _GROUP.get()
+
+
+@contextmanager
+def entered(chosen: Group) -> Generator[None]:
+    """`group` is ``chosen`` until the block ends, in this thread."""
+    token = _GROUP.set(chosen)
+    try:
+        yield
+    finally:
+        _GROUP.reset(token)
 
 
 def first_process() -> bool:

@@ -5,6 +5,9 @@
 What is written, and in which order, is the same as without the thread, so a kill loses what it would have lost then:
 the save that it interrupts. An error of the thread is raised in the training, at its next step or save. Where memory
 does not hold the copy, the step waits for the whole save.
+
+Of weights that processes share each one's thread writes its rows, and the threads exchange by a channel of their own.
+An error is then raised at the next save, by all processes in the same step.
 """
 
 import time
@@ -15,6 +18,7 @@ from typing import Final
 
 from torch import Tensor
 
+from sumi.boundary.group import Group, entered, group
 from sumi.data.memory import available_memory
 from sumi.training.checkpoint import Checkpoint
 from sumi.training.saving import save_checkpoint
@@ -26,29 +30,40 @@ MARGIN: Final = 2
 class BackgroundSaves:
     """Saves checkpoints, those of one step at a time; a context that ends when all is written.
 
-    ``waited``: seconds that its caller has waited so far.
+    ``among``: the processes that save together, each its rows, by a channel of their own (`Group.aside`); None: this
+    process saves all. ``waited``: seconds that its caller has waited so far.
     """
 
-    def __init__(self) -> None:
-        self.waited = 0.0
+    def __init__(self, among: Group | None = None) -> None:
+        self.among, self.waited = among, 0.0
         self._thread = ThreadPoolExecutor(1, "saving")
-        self._pending: list[Future[Path]] = []
+        self._pending: list[Future[None]] = []
         self._step = 0  # that they are of
 
     def save(self, folder: Path, checkpoint: Checkpoint, keep: int) -> None:
-        """As `save_checkpoint`, of the tensors as they are now. Raises as `wait`."""
+        """As `save_checkpoint`, of the tensors as they are now; called by all that save together. Raises as `wait`."""
         if checkpoint.step != self._step:
             self.wait()
         begun, self._step = time.perf_counter(), checkpoint.step
-        if _fits(checkpoint):
-            self._pending.append(self._thread.submit(save_checkpoint, folder, snapshot(checkpoint), keep))
+        fits = _fits(checkpoint)
+        if fits if self.among is None else not group().largest(not fits):
+            self._pending.append(self._thread.submit(self._write, folder, snapshot(checkpoint), keep))
         else:
-            save_checkpoint(folder, checkpoint, keep)
+            self._write(folder, checkpoint, keep)
         self.waited += time.perf_counter() - begun
 
+    def _write(self, folder: Path, checkpoint: Checkpoint, keep: int) -> None:
+        if self.among is None:
+            save_checkpoint(folder, checkpoint, keep)
+            return
+        from sumi.training.sharded_checkpoint import save_shards
+
+        with entered(self.among):
+            save_shards(folder, checkpoint, keep)
+
     def check(self) -> None:
-        """Without waiting. Raises what a save raised, once all have ended."""
-        if self._pending and all(save.done() for save in self._pending):
+        """Without waiting. Raises what a save of this process alone raised, once all have ended."""
+        if self.among is None and self._pending and all(save.done() for save in self._pending):
             self.wait()
 
     def wait(self) -> None:

@@ -37,7 +37,7 @@ def write_shards(folder: Path, tensors: Tensors) -> dict[str, Stamp]:
     numbers = {name: 1 + PARTS.index(name.partition(".")[0]) for name in flat}
     writer = dcp.HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=numbers, save_distributed=True)
     try:
-        dcp.save(flat, storage_writer=writer)
+        dcp.save(flat, storage_writer=writer, process_group=group().channel)
     except dcp.CheckpointException as error:
         raise _failure(folder, error) from error
     found: dict[str, Stamp] = {}

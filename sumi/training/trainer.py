@@ -99,7 +99,7 @@ class Trainer:
         self.data, self.seed, self.flip = data, seed, flip
         paths = RunFolder(folder)
         self.checkpoints, self.log = paths.checkpoints, MetricsLog(paths.metrics_file)
-        self.snapshots, self.saves = paths.averages, BackgroundSaves()
+        self.snapshots = paths.averages
         self.tracker: Tracker = Untracked()
         self.identity, self.fingerprint = identity, fingerprint
         self.on_progress, self.on_sample = on_progress, on_sample
@@ -107,6 +107,7 @@ class Trainer:
         self.device, self.group = objective.device, group()
         self._check_share()
         self.sharded = config.shard == "full" and self.group.size > 1
+        self.saves = BackgroundSaves(self.group.aside() if self.sharded else None)
         if self.sharded:
             hollow, self.wrapped = hollow_of(self.model), objective
             shard(objective)
@@ -408,11 +409,12 @@ class Trainer:
                 f"training: {bad} is not finite after step {self.step}, which is not saved; {self._where()}; resume it "
                 f"with a training.learning_rate below {self.config.learning_rate:g}"
             )
-        if self.sharded:
-            from sumi.training.sharded_checkpoint import save_shards, save_whole
+        if self.sharded and for_use:
+            from sumi.training.sharded_checkpoint import save_whole
 
-            (save_whole if for_use else save_shards)(folder, checkpoint, keep)
-        elif self.group.first:
+            self.saves.wait()
+            save_whole(folder, checkpoint, keep)
+        elif self.sharded or self.group.first:
             self.saves.save(folder, checkpoint, keep)
 
 

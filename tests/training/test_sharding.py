@@ -75,6 +75,47 @@ with joined() as group:
     except InputError as error:
         (out / f"refused{group.rank}").write_text(str(error))
 """
+HELD = """
+import sys, time
+from pathlib import Path
+import sumi
+from sumi.boundary.group import joined
+from sumi.errors import SumiError
+from sumi.training import sharded_checkpoint
+from sumi.training.trainer import Trainer
+from tests.processes import STEPS, settings_of
+
+out, run, write, trainers = Path(sys.argv[1]), Trainer.run, sharded_checkpoint.write_shards, []
+
+def kept(trainer):
+    trainers.append(trainer)
+    run(trainer)
+
+def held(folder, tensors):
+    limit = time.monotonic() + 30
+    while trainers[-1].step < 3:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    return write(folder, tensors)
+
+def full(folder, tensors):
+    found = write(folder, tensors)
+    if group.rank == 1:
+        raise SumiError("the disk of process 1 is full")
+    return found
+
+Trainer.run = kept
+recipe, settings, data = settings_of("ddpm")
+settings += ["training.shard=full", "training.checkpoint_every=2"]
+settings += ["training.ema_lengths=[0.1]", "training.ema_snapshot_every=2"]
+with joined() as group:
+    for name, disk in (("held", held), ("full", full)):
+        sharded_checkpoint.write_shards = disk
+        try:
+            sumi.train(recipe, data=data, out=out / name, steps=STEPS, settings=settings, device="cpu", progress=False)
+        except SumiError as error:
+            (out / f"{name}{group.rank}").write_text(f"{trainers[-1].step}: {error}")
+"""
 
 
 def trained(names: list[str], out: Path, within: float) -> Path:
@@ -159,6 +200,15 @@ def test_checkpoints_on_the_way_are_of_all_processes_and_the_last_is_of_one(both
     manifest = read_manifest(both / "ddpm/checkpoints/00000002")
     assert {name[:11] for name in manifest.files} == {"shard-00001", "shard-00002", "state.json"}
     assert not read_manifest(both / "ddpm/checkpoints/00000004").sharded
+
+
+def test_shards_are_written_while_the_training_goes_on(both: Path, tmp_path: Path) -> None:
+    """Of the weights as they were; what one process cannot write is an error of all, at the next save."""
+    for code, text in ended(start(["-c", HELD, str(tmp_path)]), within=120):
+        assert code == 0, text
+    equal("ddpm", checkpoint(both / "ddpm", 2), checkpoint(tmp_path / "held", 2))
+    assert not list(tmp_path.glob("held?"))
+    assert [(tmp_path / f"full{rank}").read_text() for rank in range(2)] == ["4: the disk of process 1 is full"] * 2
 
 
 def test_resumed_by_as_many_processes_a_sharded_run_is_the_same_bit_for_bit(both: Path) -> None:
