@@ -66,7 +66,7 @@ OTHERS = {
     ],
     "imagen": [
         *(*BLOCKS, "data.source=coloured", "sizes=8,16", *WORDS),
-        *("upper.widths=32", "upper.blocks=1", "upper.embedding=16"),
+        *("upper.widths=16", "upper.blocks=1", "upper.embedding=16"),
     ],
     "molecules": [
         *(*QUICK, "data.source=qm7-small", "network.width=8", "network.pair_width=8", "network.vectors=4"),

@@ -205,13 +205,14 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """x + attention from every position to the tokens (Rombach et al. 2022, section 3.3).
 
-    ``forward(x: (N, C, H, W), tokens: (N, L, token_width), bias=None) -> (N, C, H, W)``, in heads of ``head_width``
-    channels; ``bias`` (N, 1, 1, L) is added to the logits.
+    ``forward(x: (N, C, H, W), tokens: (N, L, token_width), bias=None) -> (N, C, H, W)``, in as many heads of
+    ``head_width`` channels or more as share them evenly, or in one of fewer; ``bias`` (N, 1, 1, L) is added to the
+    logits.
     """
 
     def __init__(self, width: int, group_width: int, token_width: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
-        self.heads = width // head_width
+        self.heads = next(n for n in range(max(width // head_width, 1), 0, -1) if width % n == 0)
         self.norm = group_norm(width, group_width)
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(token_width, 2 * width, bias=False)

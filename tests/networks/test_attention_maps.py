@@ -5,6 +5,7 @@ import torch
 
 from sumi.networks.attention_maps import attention_maps
 from sumi.networks.condition import ConditionShape, NetworkCondition
+from sumi.networks.layers import CrossAttention
 from sumi.networks.transformer import TransformerConfig
 from sumi.networks.unet import UNetConfig
 
@@ -50,3 +51,10 @@ def test_a_token_of_weight_three_has_three_times_the_odds_and_places_are_the_pic
     scale = 1 if way == "across" else 2
     assert scale * row in range(1, 5)
     assert scale * column in range(7, 11)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(16, 1), (96, 3), (112, 2), (128, 4)])
+def test_a_level_of_any_width_looks_at_tokens(width: int, heads: int) -> None:
+    layer = CrossAttention(width, 16, 24)
+    assert layer.heads == heads
+    assert layer(torch.randn(2, width, 4, 6), torch.randn(2, 5, 24)).shape == (2, width, 4, 6)
