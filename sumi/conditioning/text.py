@@ -115,9 +115,14 @@ class TextConditioner(Conditioner):
         return tuple(dict.fromkeys(word for text in without_marks(prompts) for word in self.encoder.unknown(text)))
 
     def examples(self, count: int) -> list[str] | None:
-        """Captions of ``count`` items of the data that it was fitted to, evenly spaced; None where it was not."""
-        with_text = [captions[0] for captions, _ in self.texts if captions]
-        return [with_text[i] for i in evenly(len(with_text), count).tolist()] if len(with_text) >= count else None
+        """Captions of ``count`` items of the data that it was fitted to, evenly spaced, as far as it reads them.
+
+        None where it was not fitted.
+        """
+        found = [captions[0] for captions, _ in self.texts if captions]
+        if len(found) < count:
+            return None
+        return [self.encoder.shortened(found[i]) for i in evenly(len(found), count).tolist()]
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
         """A text of each of the batch's images, drawn, or the empty text."""

@@ -61,6 +61,15 @@ class TextEncoder(nn.Module, ABC):
         """How many tokens every text has before its words, and after them."""
         return 1, 0
 
+    def shortened(self, caption: str) -> str:
+        """``caption`` up to the last word that is read whole, since in training longer ones lose their end."""
+        count = sum(self.around)
+        for begin, tokens in self.spans(caption):
+            count += len(tokens)
+            if count > self.length:
+                return caption[:begin].rstrip()
+        return caption
+
     @abstractmethod
     def unknown(self, text: str) -> tuple[str, ...]:
         """The words of ``text`` that no caption had in training."""

@@ -21,6 +21,7 @@ from sumi.data.dataset import Dataset, evenly
 from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
 from sumi.evaluation.attributes import mentioned_in
+from sumi.evaluation.prompts import as_prompts
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate, mean_of, positive_mean, ratio
 from sumi.models.unclip import UnclipModel
@@ -65,7 +66,7 @@ def evaluate_prior(
     prompted = prompted.subset(evenly(len(prompted), MOST)) if len(prompted) else prompted
     if len(prompted) < FEWEST:
         return None
-    captions, clip = captions_of(prompted), model.clip
+    captions, clip = as_prompts(model, captions_of(prompted)), model.clip
     made, texts = model.vectors(len(captions), captions, seed=seed), clip.embed_captions(captions)
     real, seen = (clip.embed_images(part.batch(evenly(len(part), MOST))) for part in (prompted, train))
     spreads: list[tuple[float, float]] = []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sumi.boundary.progress import Count, counting_one
-from sumi.conditioning.text import captions_of
+from sumi.conditioning.text import TextConditioner, captions_of
 from sumi.data.dataset import Dataset, evenly
 from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
@@ -39,8 +39,9 @@ from sumi.evaluation.retrieval import Recalls, galleries, recalls
 from sumi.metrics.intervals import Estimate, mean_of
 from sumi.models.attributes import JudgeModel, attributes_of
 from sumi.models.cascade import CascadeModel
-from sumi.models.clip import ClipModel
+from sumi.models.clip import Clip, ClipModel
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import TrainedModel
 from sumi.models.unclip import UnclipModel
 
 EACH: Final = 120
@@ -130,7 +131,7 @@ def evaluate_prompts(
         raise InputError(f"n: fewer than {FEWEST} captions outside the training split can be judged; give more data")
     places = np.concatenate(list(chosen.values()))
     prompted = outside.subset(places)
-    captions = captions_of(prompted)
+    captions = as_prompts(model, captions_of(prompted))
     counted = counting_one(progress, "sampling prompts")
     samples = model.sample(len(captions), seed=seed, prompt=captions, progress=counted)
     groups: list[Group] = []
@@ -186,8 +187,20 @@ def _real(judge: JudgeModel, whole: ImageDataset, outside: ImageDataset, places:
     return readings(judge.read(real.batch(np.arange(len(real)))), mentioned_in(real))
 
 
+def as_prompts(model: TrainedModel, captions: Sequence[str]) -> list[str]:
+    """The captions as far as the model, and each of its parts, reads them."""
+    found = list(captions)
+    for part in (model, *model.parts().values()):
+        match part:
+            case DiffusionModel(text=TextConditioner(encoder=encoder)) | ClipModel(module=Clip(text=encoder)):
+                found = [encoder.shortened(text) for text in found]
+            case _:
+                pass
+    return found
+
+
 def _scores(clip: ClipModel, samples: Tensor, prompted: ImageDataset, captions: Sequence[str], seed: int) -> ClipScores:
-    v = clip.embed_text(captions)
+    v = clip.embed_captions(captions)
     u, real = clip.embed_images(samples), clip.embed_images(prompted.batch(np.arange(len(prompted))))
     own, of_real, of_others = (mean_of((a * b).sum(1)) for a, b in ((u, v), (real, v), (u, v.roll(1, 0))))
     lists = [torch.tensor(items) for items in galleries(captions, seed)]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sumi.boundary.arguments import MOST_COUNT, real, torch_defaults, whole
 from sumi.boundary.config import to_json
+from sumi.boundary.group import group
 from sumi.conditioning.cascade import stage_seed
 from sumi.conditioning.embedding import EmbeddingConditioning, reranked
 from sumi.conditioning.prompt import plain_texts
@@ -213,8 +214,9 @@ class UnclipConfig(SystemConfig):
     ) -> "UnclipConfig":
         """Itself once the CLIP is there and both stages are trained; one that was trained further stays so."""
         del items
-        if not run.part(CLIP).config_file.exists():
-            _loaded(self.clip.source).save(run.part(CLIP).path)
+        with group().in_turn():
+            if not run.part(CLIP).config_file.exists():
+                _loaded(self.clip.source).save(run.part(CLIP).path)
         about = described(_part(run.path, CLIP, ClipModel, "cpu"))
         for name, stage in ((PRIOR, self.prior_stage(about)), (DECODER, self.decoder_stage(about))):
             folder, further = run.part(name), stage
@@ -242,7 +244,8 @@ class UnclipConfig(SystemConfig):
 
         file = run.latents / "vectors.npy"
         about: dict[str, object] = {"clip": described(clip)}
-        found = encoded(images, posterior, file, about, mirrored=False, progress=progress)
+        with group().in_turn():
+            found = encoded(images, posterior, file, about, mirrored=False, progress=progress)
         pictures = np.array(found.moments[:, : self.clip.size, 0, 0])
         match part:
             case DiffusionConfig(network=MLPConfig()):

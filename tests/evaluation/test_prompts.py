@@ -109,3 +109,22 @@ def test_bad_input_is_one_line(folder: Path, capsys) -> None:
         assert err.count("\n") == 1
     with pytest.raises(InputError, match="was trained without captions, and prompts are judged"):
         load(folder / "ddpm").evaluate(data=coloured(2), clip=folder / "clip", n=4)
+
+
+def test_captions_that_are_longer_than_the_encoder_takes_lose_their_end(folder: Path, tmp_path: Path) -> None:
+    """In training, in its samples and in what is measured; as a prompt one is refused."""
+    settings = [*SETTINGS["text-to-image"], "conditioning.encoder.length=5", "data.held_out=0.4"]
+    model = train("text-to-image", data=coloured(2), out=tmp_path / "run", steps=1, settings=settings)
+    assert model.text is not None
+    caption, encoder = coloured(2).captions[0], model.text.encoder
+    short = encoder.shortened(caption)
+    assert caption.startswith(short)
+    assert len(short) < len(caption)
+    whole, cut = encoder.tokens([caption])[0], encoder.tokens([short])[0]
+    assert torch.equal(cut[cut > 0], whole[: int((cut > 0).sum())])
+    assert encoder.shortened(short) == short
+    found, made = evaluate_prompts(model, coloured(2), judge=None, clip=load(folder / "clip", ClipModel), n=10)
+    assert found.clip is not None
+    assert all(text == encoder.shortened(text) for text in made.captions)
+    with pytest.raises(InputError, match=r"this model takes 4; shorten it"):
+        model.sample(1, prompt=caption)

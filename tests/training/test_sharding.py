@@ -188,6 +188,33 @@ def test_every_way_of_training_can_be_sharded(name: str, rest: Path, tmp_path: P
         equal(name, found, two[place])
 
 
+@pytest.mark.slow
+def test_unclip_is_trained_by_two_processes(tmp_path: Path) -> None:
+    """Its CLIP is copied, and its vectors computed, once."""
+    words = ["encoder.width=32", "encoder.layers=1", "encoder.length=16", "encoder.tokens=300"]
+    common = [*words, "data.size=16", "training.batch_size=8", "training.precision=fp32", "training.warmup_steps=2"]
+    vision = ["network.widths=16,16,16", "network.blocks=0,0,0", "network.features=16", "width=8", *common]
+    stages = [
+        *("network.width=32", "network.blocks=1", "network.patch=8", "network.embedding=32", "steps=2,2", *common),
+        *("prior.network.width=16", "prior.network.blocks=1", "prior.network.embedding=16", "prior.batch_size=16"),
+    ]
+
+    def run(recipe: str, place: str, settings: list[str], size: int, *more: str) -> Path:
+        settings = [word for one in settings for word in ("--set", one)]
+        words = ["-m", "sumi", "train", recipe, "--data", "characters", "--report", "none", *settings, *more]
+        for code, text in ended(start([*words, "--out", str(tmp_path / place)], size), within=240):
+            assert code == 0, text
+        return tmp_path / place
+
+    clip = str(run("clip", "clip", vision, 1, "--steps", "2"))
+    one, two = (
+        last(run("unclip", place, [*stages, FULL], size, "--clip", clip)) for place, size in (("one", 1), ("two", 2))
+    )
+    assert one.keys() == two.keys() == {"parts/clip", "parts/prior", "parts/decoder"}
+    for place, found in one.items():
+        equal("unclip", found, two[place])
+
+
 def test_a_process_holds_about_half(both: Path) -> None:
     held = [json.loads((both / f"held{rank}.json").read_text()) for rank in range(2)]
     for part in ("model", "ema", "optimizer"):
