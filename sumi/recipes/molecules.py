@@ -2,7 +2,7 @@
 
 Places and elements of atoms are denoised together by an E(3)-equivariant network, in the subspace of zero mean. What
 differs from the paper serves a training of an hour on one core: the preconditioning of Karras et al. 2022 instead of a
-chain of 1000 steps, and a stochastic sampler of 50, which corrects its own errors; a network whose pairs of atoms keep
+chain of 1000 steps, and a stochastic sampler of 200, which corrects its own errors; a network whose pairs of atoms keep
 features of their own (`sumi.networks.pairs`); most of the training at noise of 0.1 to 1 Å, where bonds are decided; and
 Muon.
 """
@@ -25,7 +25,7 @@ def recipe(data: DataConfig, _: DataSpec) -> MoleculesConfig:
         schedule=EDM(sigma_max=10.0),
         network=PairNetworkConfig(),
         times=LogNormalTimes(mean=-2.0, std=1.0),
-        sampling=Sampling(solver="dpmpp_2m_sde", steps=50, threshold="none"),
+        sampling=Sampling(solver="dpmpp_2m_sde", steps=200, threshold="none"),
         training=TrainingConfig(
             batch_size=64,
             optimizer="muon",
