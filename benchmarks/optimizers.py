@@ -24,11 +24,6 @@ from sumi.models.run import load
 FOLDER = Path("runs/optimizers")
 SYSTEMS = {
     "U-Net, fashion at 28 px": (Set("fashion", "fashion", FOLDER, 28), "ddpm", ("training.batch_size=64",)),
-    "transformer, characters at 32 px": (
-        Set("characters", "characters", FOLDER, 32),
-        "jit",
-        ("training.batch_size=32", "network.patch=4", "network.width=192"),
-    ),
 }
 RATES = {
     "adamw": ("learning_rate", (5e-4, 1e-3, 2e-3)),
