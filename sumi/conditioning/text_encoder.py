@@ -62,12 +62,15 @@ class TextEncoder(nn.Module, ABC):
         return 1, 0
 
     def shortened(self, caption: str) -> str:
-        """``caption`` up to the last word that is read whole, since in training longer ones lose their end."""
+        """``caption`` up to the last word that is read whole, since in training longer ones lose their end.
+
+        Of a first word that is too long, a part: its half, quarter or less.
+        """
         count = sum(self.around)
         for begin, tokens in self.spans(caption):
             count += len(tokens)
             if count > self.length:
-                return caption[:begin].rstrip()
+                return caption[:begin].rstrip() or self.shortened(caption[: len(caption) // 2])
         return caption
 
     @abstractmethod

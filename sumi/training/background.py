@@ -46,7 +46,9 @@ class BackgroundSaves:
             self.wait()
         begun, self._step = time.perf_counter(), checkpoint.step
         fits = _fits(checkpoint)
-        if fits if self.among is None else not group().largest(not fits):
+        if self.among is not None:  # all in the background, or none
+            fits = not group().largest(not fits)
+        if fits:
             self._pending.append(self._thread.submit(self._write, folder, snapshot(checkpoint), keep))
         else:
             self._write(folder, checkpoint, keep)

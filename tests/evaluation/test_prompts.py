@@ -123,6 +123,9 @@ def test_captions_that_are_longer_than_the_encoder_takes_lose_their_end(folder: 
     whole, cut = encoder.tokens([caption])[0], encoder.tokens([short])[0]
     assert torch.equal(cut[cut > 0], whole[: int((cut > 0).sum())])
     assert encoder.shortened(short) == short
+    one_word = encoder.shortened("zqxj" * 20)
+    assert one_word
+    assert ("zqxj" * 20).startswith(one_word)
     found, made = evaluate_prompts(model, coloured(2), judge=None, clip=load(folder / "clip", ClipModel), n=10)
     assert found.clip is not None
     assert all(text == encoder.shortened(text) for text in made.captions)
