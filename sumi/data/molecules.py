@@ -174,12 +174,13 @@ def by_size(sizes: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 def halves(sizes: Tensor) -> Iterator[tuple[int, Tensor]]:
     """The rows of smaller molecules and those of larger ones, int64, each with its largest size; which is smaller is
-    so chosen that there are the fewest pairs of rows when each part is padded to its largest size."""
+    so chosen that there are the fewest pairs of rows when each part is padded to its largest size; molecules
+    of one size are one part."""
     order = sizes.argsort(stable=True)
     ordered = sizes[order].double()
     smaller = torch.arange(1, len(sizes) + 1)
     pairs = smaller * ordered.square() + (len(sizes) - smaller) * ordered[-1].square()
-    for rows in order.tensor_split([int(pairs.argmin()) + 1]):
+    for rows in order.tensor_split([len(sizes) - int(pairs.flip(0).argmin())]):
         if len(rows):
             yield int(sizes[rows].max()), rows
 

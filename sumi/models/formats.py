@@ -24,6 +24,8 @@ def upgraded(data: Any) -> Any:
             return data | {"config": config | {"loss": loss | LEARNED}}
         case {"config": {"autoencoder": {"loss": dict() as loss} as part} as config} if "feature_network" not in loss:
             return data | {"config": config | {"autoencoder": part | {"loss": loss | LEARNED}}}
+        case {"config": {"network": {"type": "pairs"} as network} as config} if "bounded" not in network:
+            return data | {"config": config | {"network": network | {"bounded": False}}}
         case {"format": 5, "config": dict() as config}:
             return data | {"config": upgraded_config(config), "format": FORMAT}
         case _:

@@ -5,9 +5,12 @@ estimate of an atom's place. One round, with u_ij = (y_i - y_j)/(|y_i - y_j| + 1
 
     m_ij = φ(e_ij, basis(|y_i - y_j|), (v_i - v_j)·u_ij, W h_i + W h_j)
     e_ij ← e_ij + m_ij
-    w_i  = mix(v_i, Σ_j ω(m_ij) u_ij),        2 C vectors, of which C change v_i, and C change the place
+    w_i  = bounded(mix(v_i, Σ_j ω(m_ij) u_ij)),   2 C vectors, of which C change v_i, and C change the place
     h_i ← h_i + ψ(norm(h_i), Σ_j m_ij, lengths and products of w_i)
     F_i ← F_i + ω'(ψ) · w_i
+
+where bounded(w) = w/√(1 + mean over the vectors of |w|²), without which products of vectors by vectors grow from round
+to round, until a rare input overflows (networks of earlier versions: bounded=false).
 
 So a pair remembers what it was in earlier rounds (as in Vignac et al. 2023, "MiDi"), the projections of vectors on the
 line between two atoms tell it about angles (as in Schütt et al. 2021, "Equivariant message passing"), and both ends of
@@ -60,6 +63,7 @@ class PairNetworkConfig:
     layers: int = field(default=5, metadata={"most": 1000, "help": "rounds of messages, 1 or more"})
     centres: int = field(default=32, metadata={"most": 4096, "help": "Gaussians that describe a distance, 2 or more"})
     embedding: int = field(default=64, metadata={"most": 16_384, "help": "width of the noise embedding; even"})
+    bounded: bool = field(default=True, metadata={"help": "whether an atom's vectors are bounded in each round"})
 
     def __post_init__(self) -> None:
         names = ("width", "pair_width", "vectors", "layers")
@@ -146,7 +150,7 @@ class Layer(nn.Module):
     def __init__(self, config: PairNetworkConfig) -> None:
         super().__init__()
         width, pair_width, vectors = config.width, config.pair_width, config.vectors
-        self.vectors = vectors
+        self.vectors, self.bounded = vectors, config.bounded
         self.modulation = nn.Linear(config.embedding, 2 * width)
         self.to_pair = nn.Linear(width, pair_width)
         self.of_pair = nn.Linear(pair_width + config.centres + vectors, pair_width, bias=False)
@@ -172,6 +176,8 @@ class Layer(nn.Module):
         received = ends.both.mT @ message / USUAL_SIZE**0.5
         sums = ends.signed.mT @ (self.directions(message)[:, :, None] * along[..., None]).flatten(2)
         found = self.mix(torch.cat([v.unflatten(2, (3, -1)), sums.to(v).unflatten(2, (3, -1))], 3)).to(h)
+        if self.bounded:
+            found = found * (1 + found.square().sum(2).mean(2)).rsqrt()[..., None, None]
         turned, stepping = found.chunk(2, 3)
         lengths = (turned.square().sum(2) + TINY).sqrt() / USUAL_SIZE**0.5
         products = (turned * stepping).sum(2) / USUAL_SIZE**0.5

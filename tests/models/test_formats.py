@@ -100,3 +100,11 @@ def test_features_were_those_of_a_network_that_was_trained_on_the_data() -> None
     assert upgraded(older) == {"config": {"autoencoder": {"steps": 5, "loss": named}}}
     for now in ({"config": {"loss": named}}, {"config": {"autoencoder": {"type": "none"}}}):
         assert upgraded(now) == now
+
+
+def test_vectors_of_pairs_were_not_bounded() -> None:
+    pairs = {"type": "pairs", "width": 64}
+    older = {"format": FORMAT, "config": {"network": pairs, "seed": 1}}
+    assert upgraded(older) == older | {"config": {"network": pairs | {"bounded": False}, "seed": 1}}
+    for now in ({"config": {"network": pairs | {"bounded": True}}}, {"config": {"network": {"type": "egnn"}}}):
+        assert upgraded(now) == now

@@ -76,6 +76,20 @@ def test_a_batch_of_several_sizes_is_its_molecules_alone(data: MoleculeDataset) 
         torch.testing.assert_close(alone[0], together[k], rtol=1e-5, atol=1e-6)
 
 
+def test_processes_do_not_call_blocks_alike(data: MoleculeDataset) -> None:
+    """Molecules of one size are computed at once, others in two parts: a process may not wait for another in a call."""
+    built, calls = objective(data), [0]
+    built.blocks()[0].register_forward_hook(lambda *_: calls.append(calls.pop() + 1))
+    alike = np.flatnonzero(data.sizes == data.sizes[0])[:2]
+    counts = []
+    for items in (alike, np.arange(2) * 7):
+        built(batch_of(data, items, np.arange(2), step=4, seed=3))
+        counts.append(calls[0])
+        calls[0] = 0
+    assert counts == [1, 2]
+    assert not built.calls_alike
+
+
 def test_the_loss_counts_the_molecule_and_not_the_padding(data: MoleculeDataset) -> None:
     """The untrained F is 0, so the loss is the mean square of its target over n (3 + K) numbers, about 1."""
     built = configure("molecules", data=data, settings=SMALL).build(data.spec)

@@ -109,6 +109,24 @@ def test_the_loss_is_the_bound_per_symbol(data: Path) -> None:
     assert float(torch.stack(whole).mean().detach()) == pytest.approx(float(nats), rel=0.03)
 
 
+@pytest.mark.parametrize("certain", [False, True])
+def test_processes_call_blocks_alike_where_all_symbols_are_computed(certain: bool) -> None:
+    """Up to certain ends, sequences of a length are computed at once: lengths decide how often a block computes."""
+    config = override(build("symbols", DataConfig("qm9-smiles")), [*TINY, f"certain_ends={str(certain).lower()}"])
+    dataset = open_data("qm9-smiles", config.data)
+    objective = config.build(dataset.spec)
+    counts = set[int]()
+    for size in (1, 64):
+        calls = list[int]()
+        handle = objective.blocks()[0].register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        items = torch.arange(size).numpy()
+        objective(batch_of(dataset, items, items, step=1, seed=0))
+        handle.remove()
+        counts.add(len(calls))
+    assert objective.calls_alike is not certain
+    assert (counts == {1}) is not certain
+
+
 def test_times_are_spread_and_dropped_conditions_are_null(data: Path) -> None:
     config = override(
         build("symbols", DataConfig(str(data), labels="kind")),

@@ -1,5 +1,7 @@
 """The network of atoms and pairs: it turns, mirrors and permutes with its input, and knows atoms from padding."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -102,6 +104,22 @@ def test_close_and_distant_atoms_are_no_trouble() -> None:
         assert bool(out.isfinite().all())
         assert close.grad is not None
         assert bool(close.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_vectors_grow_by_no_more_than_their_bound_in_a_round(bounded: bool) -> None:
+    """Of large weights: mean |w|² < 1, or the products of each round multiply by those of the last."""
+    network = replace(CONFIG, bounded=bounded).build((9, 8))
+    network = stirred(network, 1.0).eval().requires_grad_(False)
+    x, c_noise = molecules()
+    largest: list[float] = []
+    for layer in network.layers:
+        layer.register_forward_hook(lambda _, __, out: largest.append(float(out[2].square().sum(2).max())))
+    network(x, c_noise)
+    of_round = torch.tensor([(k + 1) ** 2 * 2 * CONFIG.vectors / 4 for k in range(CONFIG.layers)])
+    assert bool((torch.tensor(largest) <= of_round).all()) is bounded
+    if not bounded:
+        assert largest[-1] > 1e6
 
 
 def test_a_basis_has_no_denormal_numbers() -> None:
