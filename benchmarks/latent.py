@@ -32,6 +32,7 @@ from sumi.evaluation.autoencoder import evaluate_reconstruction
 from sumi.figures.canvas import canvas, save
 from sumi.figures.pictures import image_grid, png
 from sumi.metrics.frechet import frechet_distance
+from sumi.metrics.intervals import Z
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
@@ -209,16 +210,23 @@ def picture(curves: dict[str, dict[str, list[float]]], times: list[float], autoe
 
 
 def standardised(run: Path, images: Set) -> dict[str, Any]:
-    """Deviation of the latents of held-out images by channel, in units of the training images'; the largest mean."""
+    """Deviation of the latents of held-out images by channel, in units of the training images', with the ends of its
+    95 % interval (images are independent, places in one are not); the largest mean."""
     model = load(run, AutoencoderModel)
-    seen, unseen = ((mean, std) for mean, std in (moments(model, part) for part in images.parts))
-    return {"std": (unseen[1] / seen[1]).tolist(), "mean": ((unseen[0] - seen[0]) / seen[1]).tolist()}
+    seen, unseen = (moments(model, part) for part in images.parts)
+    std = (unseen[1].mean(0) / seen[1].mean(0)).sqrt()
+    error = unseen[1].std(0) / unseen[1].mean(0) / 2 / len(unseen[1]) ** 0.5  # of log std
+    ends = [(std * (sign * Z * error).exp()).tolist() for sign in (-1, 1)]
+    means = (unseen[0] - seen[0]) / seen[1].mean(0).sqrt()
+    return {"std": std.tolist(), "low": ends[0], "high": ends[1], "mean": means.tolist()}
 
 
 def moments(model: AutoencoderModel, images: Dataset) -> tuple[Tensor, Tensor]:
-    """Of a channel's latents, over up to 2000 images: the deviation is that of posterior means and their spread."""
+    """A channel's mean (C,), and each image's mean square of its latents around that (n, C), the posterior's variance
+    included; of up to 2000 images."""
     mean, std = model.posterior(evenly_spaced(images, 2000))
-    return mean.mean((0, 2, 3)), (mean.var((0, 2, 3)) + std.square().mean((0, 2, 3))).sqrt()
+    middle = mean.mean((0, 2, 3))
+    return middle, ((mean - middle[:, None, None]).square() + std.square()).mean((2, 3))
 
 
 def latents(sets: list[Set], seconds: float, short: float) -> None:
@@ -227,8 +235,9 @@ def latents(sets: list[Set], seconds: float, short: float) -> None:
     print("| --- | --- | --- |")
     for images in sets:
         run = autoencoder_of(images, seconds)
-        found = images.kept(f"standardised {run}", standardised, run, images)
-        spread = ", ".join(f"{value:.3f}" for value in found["std"])
+        found = images.kept(f"standard deviations {run}", standardised, run, images)
+        rows = zip(found["std"], found["low"], found["high"], strict=True)
+        spread = ", ".join(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in rows)
         print(f"| {images.name} | {spread} | {max(map(abs, found['mean'])):.3f} |", flush=True)
     print("\n| images | codes | unused by any image | PSNR, dB |\n| --- | --- | --- | --- |")
     for images in sets:
