@@ -1,7 +1,7 @@
 """The precision a network is trained in: a property of the device, not a matter of timing."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ class LossScale:
     value: float = 2.0**16
     steps: int = 0
 
-    LARGEST: Final = 2.0**24
-    PATIENCE: Final = 2_000
+    LARGEST: ClassVar[float] = 2.0**24
+    PATIENCE: ClassVar[int] = 2_000
 
     def answers(self, loss: Tensor, norms: Tensor) -> bool:
         """Whether a step is done: its gradients are finite, or not for want of a smaller scale. Else it is halved.

@@ -116,6 +116,19 @@ with joined() as group:
         except SumiError as error:
             (out / f"{name}{group.rank}").write_text(f"{trainers[-1].step}: {error}")
 """
+HALF = """
+import sys
+import sumi
+from sumi.boundary.group import joined
+from sumi.training.precision import LossScale
+from tests.processes import SLOW, settings_of
+
+LossScale.__init__.__defaults__ = (2.0**34, 0)
+recipe, settings, data = settings_of("ddpm")
+settings += [*SLOW, "training.precision=fp16", "training.shard=full"]
+with joined():
+    sumi.train(recipe, data=data, out=sys.argv[1], steps=2, settings=settings, device="cpu", progress=False)
+"""
 
 
 def trained(names: list[str], out: Path, within: float) -> Path:
@@ -213,6 +226,19 @@ def test_unclip_is_trained_by_two_processes(tmp_path: Path) -> None:
     assert one.keys() == two.keys() == {"parts/clip", "parts/prior", "parts/decoder"}
     for place, found in one.items():
         equal("unclip", found, two[place])
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_weights_scale_the_loss_alike(tmp_path: Path) -> None:
+    """In float16, from a scale at which gradients overflow, down to the same one as in one process."""
+    for size in (1, 2):
+        for code, text in ended(start(["-c", HALF, str(tmp_path / str(size))], size), within=240):
+            assert code == 0, text
+    one, two = (checkpoint(tmp_path / str(size), 2) for size in (1, 2))
+    assert one.state["loss_scale"] == two.state["loss_scale"]
+    assert 1 < one.state["loss_scale"]["value"] < 2.0**34
+    for key, value in one.parts()["model"].items():
+        assert float((value - two.parts()["model"][key]).abs().max()) < 1e-4, key  # of two steps of 1e-4
 
 
 def test_a_process_holds_about_half(both: Path) -> None:
