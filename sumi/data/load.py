@@ -28,7 +28,7 @@ from sumi.data.molecule_files import holds_molecules, load_molecules, outline_of
 from sumi.data.parquet import load_tables, tables_in
 from sumi.data.shards import load_shards, shards_in
 from sumi.data.spec import DataSpec, expect
-from sumi.data.symbol_files import SUFFIXES, load_texts
+from sumi.data.symbol_files import SUFFIXES, holds_texts, load_texts
 from sumi.errors import InputError
 
 
@@ -87,6 +87,11 @@ LOADERS: Final = (
         lambda path: bool(tables_in(path)),
         lambda _, config: outline(config),
         lambda path, config, progress: load_tables(path, config, progress=progress),
+    ),
+    Loader(
+        lambda path: path.is_dir() and holds_texts(path),
+        lambda path, config: load_texts(path, config).spec,
+        lambda path, config, _: load_texts(path, config),
     ),
     Loader(
         lambda path: path.is_dir(),

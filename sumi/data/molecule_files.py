@@ -1,10 +1,14 @@
 """Molecules from files: .xyz (one or many molecules each), .sdf (with rdkit), folders of them, and .npz as of QM7.
 
+Of an .sdf the molecules that can be read are used, and others are skipped by name; an .xyz in which a line is wrong is
+skipped as a whole, since what follows cannot be told.
+
 The arrays of an .npz: ``atomic_number`` (A,), ``position`` (A, 3) in ångström, ``offsets`` (N + 1,): molecule i is rows
 offsets[i] to offsets[i + 1]; and numbers (N,), or (N, k) of which the first counts, that belong to the molecules.
 ``molecule_id`` (N,) names them.
 """
 
+import os
 import zipfile
 from collections.abc import Iterator
 from importlib import import_module
@@ -16,7 +20,9 @@ from numpy.typing import NDArray
 
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped
+from sumi.data.decode import SUFFIXES as PICTURES
 from sumi.data.molecules import OTHER_FIELDS, MoleculeDataset, MoleculeSpec, from_molecules
+from sumi.data.sound_files import SUFFIXES as SOUNDS
 from sumi.data.xyz import read_frames
 from sumi.errors import InputError
 from sumi.metrics.bonds import ELEMENTS, Molecule
@@ -30,7 +36,7 @@ Record = tuple[str, Molecule, dict[str, float]]
 def holds_molecules(path: Path) -> bool:
     """Whether it is a file of molecules, or a folder with some."""
     if path.is_dir():
-        return any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
+        return _begins_with_molecules(path)
     if path.suffix == ".npz" and path.is_file():
         try:
             with zipfile.ZipFile(path) as archive:
@@ -46,14 +52,22 @@ def load_molecules(path: Path, config: DataConfig, *, progress: Progress | None 
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             return from_arrays({name: file[name] for name in file.files}, path.stem, config.source)
-    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
+    root = path if path.is_dir() else path.parent
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("[!.]*") if f.suffix.lower() in SUFFIXES)
     found: list[Record] = []
-    skipped = []
+    skipped: list[Skipped] = []
     for k, file in enumerate(files):
+        name = file.relative_to(root).as_posix()
         try:
-            found += _read(file)
+            records = [*(_read_sdf if file.suffix.lower() == ".sdf" else _read_xyz)(file, name)]
         except (OSError, ValueError) as error:
-            skipped.append(Skipped(file.name, str(error)))
+            records = [Skipped(name, str(error))]
+        for record in records:
+            match record:
+                case Skipped():
+                    skipped.append(record)
+                case _:
+                    found.append(record)
         if progress is not None:
             progress(k + 1, len(files))
     names = dict.fromkeys(name for _, _, numbers in found for name in numbers)
@@ -100,31 +114,44 @@ def from_arrays(arrays: dict[str, NDArray[Any]], name: str, source: str) -> Mole
     return from_molecules(molecules, keys, properties, source)
 
 
-def _read(file: Path) -> Iterator[Record]:
-    if file.suffix.lower() == ".sdf":
-        yield from _read_sdf(file)
-        return
+def _begins_with_molecules(folder: Path) -> bool:
+    """Whether the first file of a known form below a folder, in the order of names, is of molecules."""
+    for _, folders, names in os.walk(folder):
+        folders.sort()
+        suffixes = [Path(name).suffix.lower() for name in sorted(names) if name[0] != "."]
+        if first := next((s for s in suffixes if s in (*SUFFIXES, *PICTURES, *SOUNDS)), None):
+            return first in SUFFIXES
+    return False
+
+
+def _read_xyz(file: Path, name: str) -> Iterator[Record]:
     for i, (elements, places, numbers) in enumerate(read_frames(file.read_text("utf-8", "replace"), ELEMENTS)):
-        yield f"{file.name}/{i:05d}", Molecule(elements, places), numbers
+        yield f"{name}/{i:05d}", Molecule(elements, places), numbers
 
 
-def _read_sdf(file: Path) -> Iterator[Record]:
+def _read_sdf(file: Path, name: str) -> Iterator[Record | Skipped]:
     try:
-        chem = import_module("rdkit.Chem")
+        chem, log = import_module("rdkit.Chem"), import_module("rdkit.rdBase")
     except ImportError:
         raise InputError(
-            f"data.source: {file.name} is read with rdkit, which is not installed; `pip install 'sumi[molecules]'`, or "
+            f"data.source: {name} is read with rdkit, which is not installed; `pip install 'sumi[molecules]'`, or "
             "convert it to .xyz"
         ) from None
-    for i, record in enumerate(chem.SDMolSupplier(str(file), removeHs=False, sanitize=False)):
+    with log.BlockLogs():  # what cannot be read is skipped by name
+        records = [*chem.SDMolSupplier(str(file), removeHs=False, sanitize=False)]
+    for i, record in enumerate(records):
+        key = f"{name}/{i:05d}"
         if record is None or not record.GetNumConformers():
-            raise ValueError(f"molecule {i} cannot be read, or has no places")
-        numbers = {}
-        for name, text in record.GetPropsAsDict().items():
-            match text:
-                case int() | float():
-                    numbers[name] = float(text)
-                case _:
-                    pass
+            yield Skipped(key, "cannot be read, or has no places")
+            continue
         elements = tuple(atom.GetSymbol() for atom in record.GetAtoms())
-        yield f"{file.name}/{i:05d}", Molecule(elements, record.GetConformer().GetPositions()), numbers
+        if unknown := next((e for e in elements if e not in ELEMENTS), None):
+            yield Skipped(key, f"has an atom {unknown!r}, which is no element up to {ELEMENTS[-1]}")
+        elif not record.GetConformer().Is3D():
+            yield Skipped(key, "is a drawing in the plane (2D); give places in space")
+        else:
+            matched = (
+                (field, value) for field, value in record.GetPropsAsDict().items() if type(value) in (int, float)
+            )
+            numbers = {field: float(value) for field, value in matched}
+            yield key, Molecule(elements, record.GetConformer().GetPositions()), numbers

@@ -6,7 +6,9 @@ A RIFF file is a list of chunks (a name of four letters, a length, the contents,
     data   the values, channel after channel at each moment: unsigned for 8 bits, else signed, little-endian
     LIST   texts about it, of which ICMT is a comment: here how a sample was made, as JSON
 
-A value k of b bits stands for k / 2^(b-1), in [-1, 1). Written are 16 bits, k = round(32,768 x) kept within -32,768 …
+A value k of b bits stands for k / 2^(b-1), in [-1, 1); of 9 to 15 and 17 to 23 bits it fills the upper bits of the next
+whole byte. Files of more than 4 GB are RF64. Other codings (μ-law, A-law, ADPCM) are read with ``soundfile``. Written
+are 16 bits, k = round(32,768 x) kept within -32,768 …
 32,767.
 """
 
@@ -26,8 +28,8 @@ SUFFIXES: Final = frozenset({".wav", ".wave", ".flac"})
 LEVELS: Final = 2**15
 """What 1 is in 16 bits."""
 _WHOLE, _FLOATS, _EXTENSIBLE = 1, 3, 0xFFFE
-_UNKNOWN_LENGTH: Final = (0, 2**32 - 1)
-"""What programs state that write before they know."""
+_UNKNOWN: Final = 2**32 - 1
+"""The length that programs state which write before they know; where they state 0, they do so of the whole file too."""
 
 
 class UnreadableSound(Exception):
@@ -47,7 +49,7 @@ def read_sound(path: Path) -> tuple[NDArray[np.float64], int]:
 
 def of_wav(content: bytes) -> tuple[NDArray[np.float64], int]:
     """As `read_sound`, of the bytes of a WAV file. Raises UnreadableSound."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+    if content[:4] not in (b"RIFF", b"RF64") or content[8:12] != b"WAVE":
         raise UnreadableSound("is no WAV file (it does not begin with RIFF … WAVE)")
     form: tuple[int, ...] | None = None
     for name, part, length in _chunks(content):
@@ -61,22 +63,29 @@ def of_wav(content: bytes) -> tuple[NDArray[np.float64], int]:
         if name == b"data":
             if form is None:
                 raise UnreadableSound("has its data before its fmt chunk")
-            if length not in _UNKNOWN_LENGTH and length > len(part):
+            if length != _UNKNOWN and length > len(part):
                 raise UnreadableSound(f"ends early: {len(part):,} of {length:,} bytes are there")
-            return _values(part, *form), form[2]
+            values = _values(part, *form)
+            return (values, form[2]) if values is not None else _with_soundfile(content, "WAV file of another coding")
     raise UnreadableSound("has no data chunk")
 
 
 def of_flac(content: bytes) -> tuple[NDArray[np.float64], int]:
     """As `read_sound`, of the bytes of a FLAC file. Raises UnreadableSound, also where ``soundfile`` is missing."""
+    return _with_soundfile(content, "FLAC file")
+
+
+def _with_soundfile(content: bytes, what: str) -> tuple[NDArray[np.float64], int]:
     try:
         import soundfile
     except (ImportError, OSError):
-        raise UnreadableSound("is FLAC, which needs soundfile; install sumi[audio], or convert it to WAV") from None
+        raise UnreadableSound(
+            f"is a {what}, which needs soundfile; install sumi[audio], or convert it to WAV of 16 bits"
+        ) from None
     try:
         values, rate = soundfile.read(io.BytesIO(content), dtype="float64", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
-        raise UnreadableSound(f"is no FLAC file that can be read ({error})") from None
+        raise UnreadableSound(f"is no {what} that can be read ({error})") from None
     return np.asarray(values, dtype=np.float64).T, int(rate)
 
 
@@ -132,21 +141,23 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, int]]:
     place = 12
     while place + 8 <= len(content):
         name, length = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")
-        end = len(content) if name == b"data" and length in _UNKNOWN_LENGTH else place + 8 + length
+        unknown = length == _UNKNOWN or (not length and int.from_bytes(content[4:8], "little") in (0, _UNKNOWN))
+        end = len(content) if name == b"data" and unknown else place + 8 + length
         yield name, content[place + 8 : end], length
         place = end + length % 2
 
 
-def _values(data: bytes, coding: int, channels: int, rate: int, bits: int) -> NDArray[np.float64]:
+def _values(data: bytes, coding: int, channels: int, rate: int, bits: int) -> NDArray[np.float64] | None:
+    """Float64 (channels, n); None of a coding that is none of these."""
     if not channels or not rate:
         raise UnreadableSound(f"states {channels} channels at {rate} Hz")
-    size = bits // 8
+    size = -(-bits // 8)
     data = data[: len(data) - len(data) % (size * channels or 1)]
-    match coding, bits:
+    match coding, 8 * size if coding == _WHOLE else bits:
         case 1, 8:
             found = (np.frombuffer(data, np.uint8).astype(np.float64) - 128) / 128
         case 1, 16 | 32:
-            found = np.frombuffer(data, f"<i{size}").astype(np.float64) / 2.0 ** (bits - 1)
+            found = np.frombuffer(data, f"<i{size}").astype(np.float64) / 2.0 ** (8 * size - 1)
         case 1, 24:
             whole_numbers = np.zeros((len(data) // 3, 4), np.uint8)
             whole_numbers[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
@@ -154,5 +165,5 @@ def _values(data: bytes, coding: int, channels: int, rate: int, bits: int) -> ND
         case 3, 32 | 64:
             found = np.frombuffer(data, f"<f{size}").astype(np.float64)
         case _:
-            raise UnreadableSound(f"is WAV of coding {coding} with {bits} bits; convert it to PCM of 16 bits")
+            return None
     return found.reshape(-1, channels).T

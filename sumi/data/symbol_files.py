@@ -1,12 +1,16 @@
 """Files and arrays that hold symbols (`sumi.data.symbols`).
 
-.txt     an item a line; empty lines are left out
-.csv     with a line of names: data.column has the strings, data.labels classes; columns of numbers are conditions
+.txt     an item a line; empty lines are left out, and lines of over 1,024 characters are divided into pieces of 256
+folder   of .txt files and nothing else that is read: the items of all, in the order of names
+.csv     with a line of names: data.column has the strings, data.labels classes; columns of numbers are conditions; rows
+         whose string is empty are left out, and line breaks within one become spaces
 .npy     whole numbers (N, L), with data.symbols=true
 """
 
 import csv
 import gzip
+import io
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +22,17 @@ from numpy.typing import NDArray
 from sumi.boundary.config import nearest
 from sumi.data.config import DataConfig
 from sumi.data.dataset import indexed
+from sumi.data.decode import SUFFIXES as PICTURES
+from sumi.data.molecule_files import SUFFIXES as MOLECULES
+from sumi.data.sound_files import SUFFIXES as SOUNDS
 from sumi.data.symbols import MOST_SYMBOLS, SymbolDataset, SymbolSpec
 from sumi.errors import InputError
 
 LONGEST: Final = 1024
-SUFFIXES: Final = (".txt", ".csv", ".txt.gz", ".csv.gz")
+PIECE: Final = 256
+"""Characters of a piece of a line that is too long, as of a text without lines."""
+TEXTS: Final = (".txt", ".txt.gz")
+SUFFIXES: Final = (*TEXTS, ".csv", ".csv.gz")
 OTHER_FIELDS: Final = ("size", "channels", "range", "label_pattern", "flip", "dequantize")
 """The fields of a `DataConfig` that symbols do not have."""
 
@@ -79,22 +89,47 @@ def from_integers(array: NDArray[Any], config: DataConfig, what: str) -> SymbolD
     return SymbolDataset(places.reshape(array.shape).astype(np.int16), spec, keys)
 
 
+def holds_texts(folder: Path) -> bool:
+    """Whether there are text files below a folder, and no pictures, sounds or molecules, whose captions they may be."""
+    found = False
+    for _, _, names in os.walk(folder):
+        suffixes = {Path(name).suffix.lower() for name in names}
+        if suffixes & {*PICTURES, *SOUNDS, *MOLECULES}:
+            return False
+        found |= any(name.endswith(TEXTS) for name in names)
+    return found
+
+
 def load_texts(path: Path, config: DataConfig) -> SymbolDataset:
-    """The strings of a text file, or of a column of a table (module docstring). Raises InputError."""
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise InputError(f"data.source: {path} cannot be read as text ({error}); save it as UTF-8") from None
-    if ".csv" in path.suffixes:
-        return from_table(text.splitlines(), config, str(path))
+    """The strings of a text file, of a folder of them, or of a table's column (module docstring). Raises InputError."""
+    if path.name.endswith((".csv", ".csv.gz")):
+        return from_table(io.StringIO(_text(path), newline=""), config, str(path))
     for name in ("column", "labels"):
         if getattr(config, name) is not None:
             raise InputError(f"data.{name}: {path} has no columns; leave it out, or give a .csv")
-    lines = text.splitlines()
-    items = [line for line in lines if line]
-    left = len(lines) - len(items)
-    return from_texts(items, config, str(path), notes=(f"{left} empty lines are left out",) if left else ())
+    files = sorted(f for f in path.rglob("[!.]*") if f.name.endswith(TEXTS)) if path.is_dir() else [path]
+    lines = [(file, line) for file in files for line in _text(file).splitlines()]
+    left, long = sum(not line for _, line in lines), sum(len(line) > LONGEST for _, line in lines)
+    items = [(file, piece) for file, line in lines for piece in _pieces(line)]
+    notes = [f"{left} empty lines are left out"] if left else []
+    notes += [f"{long} lines of more than {LONGEST:,} characters are divided into pieces of {PIECE}"] if long else []
+    keys = [f"{f.relative_to(path).as_posix()}/{i:07d}" for i, (f, _) in enumerate(items)] if path.is_dir() else ()
+    return from_texts([item for _, item in items], config, str(path), keys=keys, notes=tuple(notes))
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise InputError(f"data.source: {path} cannot be read as text ({error}); save it as UTF-8") from None
+
+
+def _pieces(line: str) -> list[str]:
+    """The line itself, none of an empty one, or what a line that is too long is divided into."""
+    if len(line) <= LONGEST:
+        return [line] if line else []
+    return [line[k : k + PIECE] for k in range(0, len(line), PIECE)]
 
 
 def from_table(lines: Iterable[str], config: DataConfig, what: str) -> SymbolDataset:
@@ -109,15 +144,24 @@ def from_table(lines: Iterable[str], config: DataConfig, what: str) -> SymbolDat
     for i, row in enumerate(body):
         if len(row) != len(names):
             raise InputError(f"data.source: {what} has {len(row)} fields in row {i + 1}, and {len(names)} names")
-    columns = dict(zip(names, zip(*body, strict=True), strict=True))
     chosen = {"column": config.column or names[0], "labels": config.labels}
     for name, value in chosen.items():
-        if value is not None and value not in columns:
+        if value is not None and value not in names:
             raise InputError(f"data.{name}: {what} has no column {value!r}; {nearest(value, names)}")
-    items = columns.pop(str(chosen["column"]))
+    place = names.index(str(chosen["column"]))
+    whole = [row for row in body if row[place]]
+    if not whole:
+        raise InputError(f"data.column: {what} has nothing in its column {chosen['column']!r}; choose another")
+    left = len(body) - len(whole)
+    columns = dict(zip(names, zip(*whole, strict=True), strict=True))
+    given = columns.pop(names[place])
+    items = [" ".join(item.splitlines()) for item in given]
+    broken = sum(item != one for item, one in zip(items, given, strict=True))
     labels = None if config.labels is None else columns.pop(config.labels)
     numbers = {name: found for name, values in columns.items() if (found := _numbers_of(values)) is not None}
-    return from_texts(list(items), config, what, labels=labels, numbers=numbers)
+    notes = [f"{left} rows without a string are left out"] if left else []
+    notes += [f"{broken} strings had line breaks, which are spaces now"] if broken else []
+    return from_texts(items, config, what, labels=labels, numbers=numbers, notes=tuple(notes))
 
 
 def _numbers_of(values: Sequence[str]) -> NDArray[np.float64] | None:

@@ -23,7 +23,7 @@ X = np.random.default_rng(0).uniform(-1, 1, (2, 300))
 
 
 def riff(coding: int, bits: int, data: bytes, *, channels: int = 2, extensible: bool = False) -> bytes:
-    size = bits // 8
+    size = -(-bits // 8)
     form = struct.pack("<HHIIHH", 0xFFFE if extensible else coding, channels, 8000, 0, channels * size, bits)
     form += struct.pack("<HHIH", 22, bits, 3, coding) + b"\0" * 14 if extensible else b""
     chunks = b"junk" + struct.pack("<I", 3) + b"abc\0"
@@ -47,6 +47,41 @@ def test_whole_numbers_of_every_depth_are_read_exactly(bits: int, extensible: bo
     assert np.array_equal(found, values.T)
 
 
+@pytest.mark.parametrize("bits", [12, 20])
+def test_depths_of_no_whole_byte_fill_its_upper_bits(bits: int) -> None:
+    size, values = -(-bits // 8), np.floor(X.T * 2 ** (bits - 1)) / 2 ** (bits - 1)
+    data = b"".join(int(v * 2 ** (8 * size - 1)).to_bytes(size, "little", signed=True) for v in values.flatten())
+    found, _ = of_wav(riff(1, bits, data))
+    assert np.array_equal(found, values.T)
+
+
+def test_other_codings_are_read_by_soundfile(monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    for subtype, apart in (("ULAW", 0.02), ("ALAW", 0.02), ("MS_ADPCM", 0.2)):
+        file, tone = io.BytesIO(), np.sin(np.arange(600) / 9)
+        soundfile.write(file, tone, 8000, format="WAV", subtype=subtype)
+        values, rate = of_wav(file.getvalue())
+        assert (rate, values.shape[0]) == (8000, 1)
+        assert np.abs(values[0, :600] - tone).max() < apart
+    monkeypatch.setitem(__import__("sys").modules, "soundfile", None)
+    with pytest.raises(UnreadableSound, match=r"is a WAV file of another coding, which needs soundfile; install"):
+        of_wav(file.getvalue())
+
+
+def test_a_file_of_unknown_length_is_read_to_its_end_and_an_empty_one_is_empty() -> None:
+    values, data = whole_numbers(16)
+    content = riff(1, 16, data)
+    place = content.index(b"data") + 4
+    for whole, own in ((b"\xff" * 4, b"\xff" * 4), (b"\0" * 4, b"\0" * 4)):
+        stream = content[:4] + whole + content[8:place] + own + content[place + 4 :]
+        assert np.array_equal(of_wav(stream)[0], values.T)
+    assert np.array_equal(
+        of_wav(b"RF64" + b"\xff" * 4 + content[8:place] + b"\xff" * 4 + content[place + 4 :])[0], values.T
+    )
+    empty = riff(1, 16, b"") + b"LIST" + struct.pack("<I", 8) + b"INFOabcd"
+    assert of_wav(empty)[0].shape == (2, 0)
+
+
 @pytest.mark.parametrize("kind", ["<f4", "<f8"])
 def test_floats_are_read_exactly(kind: str) -> None:
     found, _ = of_wav(riff(3, 8 * np.dtype(kind).itemsize, X.T.astype(kind).tobytes()))
@@ -58,7 +93,7 @@ def test_floats_are_read_exactly(kind: str) -> None:
     [
         (b"ID3 something", "is no WAV file"),
         (riff(1, 16, b"\0" * 80)[:-8], "ends early: 72 of 80 bytes are there"),
-        (riff(6, 8, b"\0" * 8), "is WAV of coding 6 with 8 bits"),
+        (riff(0x1234, 8, b"\0" * 8), "is no WAV file of another coding that can be read|needs soundfile"),
         (riff(1, 16, b"", channels=0), "states 0 channels"),
         (b"RIFF\x04\0\0\0WAVE", "has no data chunk"),
     ],

@@ -51,10 +51,10 @@ def test_xyz_files_are_read_with_their_numbers_and_written_again(tmp_path: Path)
     folder.mkdir()
     (folder / "a.xyz").write_text(WATER + METHANE)
     (folder / "b.xyz").write_text(WATER)
-    (folder / "bad.xyz").write_text("3\n\nO 0 0 0\n")
+    (folder / "bad.xyz").write_text(METHANE + "3\n\nO 0 0 0\n")
     data = opened(folder)
     assert data.keys == ("a.xyz/00000", "a.xyz/00001", "b.xyz/00000")
-    assert data.skipped_report() == ("bad.xyz: line 1 says 3 atoms, and the file ends after 1",)
+    assert data.skipped_report() == ("bad.xyz: line 8 says 3 atoms, and the file ends after 1",)
     assert data.column("energy").tolist() == [-76.4, -40.5, -76.4]
     assert data.column("H").tolist() == [2, 4, 2]
     x, spec = everything(data), data.spec
@@ -68,6 +68,36 @@ def test_xyz_files_are_read_with_their_numbers_and_written_again(tmp_path: Path)
     spec.write(tmp_path / "out", lambda rows: x[rows.start : rows.stop], range(3), how)
     with pytest.raises(InputError, match="made with other settings"):
         spec.write(tmp_path / "out", lambda _: x, range(3), Writing(3, "t", {"seed": 2}))
+
+
+def test_files_of_qm9_are_read_with_all_their_numbers(tmp_path: Path) -> None:
+    """In folders of folders: methane as it stands there, exponents and lines after the atoms included."""
+    numbers = "157.7118\t157.70997\t157.70699\t0.\t13.21\t-0.3877\t0.1171\t0.5048\t35.3641\t0.044749\t-40.47893\t"
+    lines = [
+        *("5", f"gdb 1\t{numbers}-40.476062\t-40.475117\t-40.498597\t6.469"),
+        *("C\t-0.0126981359\t 1.0858041578\t 8.0009958*^-3\t-0.535689", "H\t 0.00215\t-0.00603\t 0.00197\t 0.133921"),
+        *("H\t 1.01173\t 1.46375\t 2.7*^-4\t 0.1", "H\t-0.54081\t 1.44752\t-0.87664\t 0.1"),
+        *("H\t-0.52381\t 1.43793\t 0.90639\t 0.1", "1341.307\t1341.3284\t1341.365", "C\tC\t", "InChI=1S/CH4/h1H4"),
+    ]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dsgdb9nsd_000001.xyz").write_text("\n".join(lines) + "\n")
+    data = opened(tmp_path)
+    assert data.keys == ("a/dsgdb9nsd_000001.xyz/00000", "b/dsgdb9nsd_000001.xyz/00000")
+    assert data.skipped == ()
+    assert data.sizes.tolist() == [5, 5]
+    assert len(data.properties) == 15
+    found = {name: data.column(name)[0] for name in ("rotation_c", "mu", "homo", "u0", "g298", "cv")}
+    assert found == {
+        "rotation_c": 157.70699,
+        "mu": 0.0,
+        "homo": -0.3877,
+        "u0": -40.47893,
+        "g298": -40.498597,
+        "cv": 6.469,
+    }
+    places = data.spec.molecules(everything(data))[0].places
+    assert places[0, 2] - places[1, 2] == pytest.approx(8.0009958e-3 - 0.00197, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +211,25 @@ def test_sdf_files_need_rdkit_and_say_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
     with pytest.raises(InputError, match=r"^data.source: a.sdf is read with rdkit, which is not installed"):
         opened(file)
+
+
+@pytest.mark.skipif(not can_perceive(), reason="needs rdkit")
+def test_records_of_an_sdf_that_cannot_be_used_are_skipped_by_name(tmp_path: Path) -> None:
+    def record(symbol: str, z: float, about: str = "") -> str:
+        rows = [f"    0.0000    0.0000{z:10.4f} {symbol:<3}", "    0.0000    0.7570    0.0000 H  "]
+        atoms = "\n".join(f"{row} 0  0  0  0  0  0  0  0  0  0  0  0" for row in rows)
+        return f"a\n{about}\n\n  2  1  0  0  0  0  0  0  0  0999 V2000\n{atoms}\n  1  2  1  0\nM  END\n$$$$\n"
+
+    parts = (record("O", 0.9), record("R#", 0.9), record("O", 0), "a\n\n\nnothing\n$$$$\n", record("N", 0.8))
+    (tmp_path / "a.sdf").write_text("".join(parts))
+    data = opened(tmp_path / "a.sdf")
+    assert data.keys == ("a.sdf/00000", "a.sdf/00004")
+    assert data.elements == ("H", "N", "O")
+    assert data.skipped_report() == (
+        "a.sdf/00001: has an atom 'R#', which is no element up to Xe",
+        "a.sdf/00002: is a drawing in the plane (2D); give places in space",
+        "a.sdf/00003: cannot be read, or has no places",
+    )
 
 
 def test_a_graph_has_one_name_in_any_order_and_isomers_have_two() -> None:

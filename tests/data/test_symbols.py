@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sumi.data.config import DataConfig
 from sumi.data.files import Writing
 from sumi.data.load import load, peek
 from sumi.data.open import open_data
+from sumi.data.symbol_files import holds_texts
 from sumi.data.symbols import SymbolDataset, SymbolSpec, pattern_of
 from sumi.errors import InputError
 
@@ -67,6 +69,38 @@ def test_a_text_file_is_an_item_a_line(tmp_path: Path) -> None:
     assert found.keys[0] == "line/0000000"
     (tmp_path / "b.txt").write_text("ab\nba\n", "utf-8")
     assert load(DataConfig(str(tmp_path / "b.txt"))).spec == SymbolSpec(("a", "b"), 2, False)
+
+
+def test_long_lines_are_divided(tmp_path: Path) -> None:
+    """A text of one line, such as text8, is pieces of it."""
+    (tmp_path / "a.txt").write_text("ab" * 300 + "\n" + "abc" * 400 + "\nc\n")
+    found = load(DataConfig(str(tmp_path / "a.txt")))
+    assert [len(text) for text in found.texts()] == [600, 256, 256, 256, 256, 176, 1]
+    assert "".join(found.texts()[1:6]) == "abc" * 400
+    assert found.notes == ("1 lines of more than 1,024 characters are divided into pieces of 256",)
+
+
+def test_a_folder_of_texts_is_all_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "b.txt").write_text("ab\n\nc\n")
+    (tmp_path / "deep" / "a.txt").write_text("bc\n")
+    found = load(DataConfig(str(tmp_path)))
+    assert found.texts() == ["ab", "c", "bc"]
+    assert found.keys == ("b.txt/0000000", "b.txt/0000001", "deep/a.txt/0000002")
+    Image.new("L", (4, 4)).save(tmp_path / "b.png")  # whose caption b.txt is
+    assert not holds_texts(tmp_path)
+
+
+def test_a_cell_may_be_empty_or_have_line_breaks(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text('text,size\n"ab\ncd",1\n,2\n"a""b",3\n')
+    found = load(DataConfig(str(file), column="text"))
+    assert found.texts() == ["ab cd", 'a"b']
+    assert found.column("size").tolist() == [1, 3]
+    assert found.notes == ("1 rows without a string are left out", "1 strings had line breaks, which are spaces now")
+    file.write_text("text,size\n,2\n,3\n")
+    with pytest.raises(InputError, match=r"^data.column: .* has nothing in its column 'text'"):
+        load(DataConfig(str(file), column="text"))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
