@@ -52,7 +52,8 @@ def parse_json(text: bytes, where: object, remedy: str) -> Any:
 def to_json(config: object, *, later: bool = True) -> Any:
     """Plain dicts, lists, numbers, strings, booleans and None; the inverse of `from_json`.
 
-    ``later`` = False leaves out fields of the metadata "later" at their default: classes had none of them at first.
+    ``later`` = False leaves out fields that classes did not have at first: those of the metadata "later" at their
+    default, and those of the metadata "before" at that value, which all had then.
     """
     if dataclasses.is_dataclass(config):
         tag = {"type": config.name} if hasattr(config, "name") else {}
@@ -141,7 +142,10 @@ def stored_fields(cls: Any) -> list[dataclasses.Field[Any]]:
 
 
 def _unused(config: object, field: dataclasses.Field[Any]) -> bool:
-    return field.metadata.get("later", False) and getattr(config, field.name) == field.default
+    at_first = (
+        field.default if field.metadata.get("later", False) else field.metadata.get("before", dataclasses.MISSING)
+    )
+    return getattr(config, field.name) == at_first
 
 
 def _leaves(data: object, prefix: str = "") -> Iterator[tuple[str, str]]:

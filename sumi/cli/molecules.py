@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import short_name
-from sumi.cli.sampling import BESIDES, digest_of, plain
+from sumi.cli.sampling import BESIDES, OF_SYMBOLS, digest_of, plain
 from sumi.cli.terminal import counting, refuse, say
 from sumi.errors import InputError
 
@@ -22,7 +22,8 @@ def sample_molecules(model: MoleculeModel, options: argparse.Namespace, values: 
     from sumi.data.files import Writing
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "label", "prompt", "prompts", "trajectory", "augmentation", "format", "shard", *BESIDES)
+    others = ("label", "prompt", "prompts", "trajectory", "augmentation", "format", "shard")
+    refuse(model, options, *others, *OF_SYMBOLS, *BESIDES)
     atoms = None if options.size is None else _atoms(options.size)
     given = {"steps": options.steps, "solver": options.solver, "eta": options.eta, "guidance": options.guidance}
     scaffold = None if options.scaffold is None else Path(options.scaffold)

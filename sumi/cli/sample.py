@@ -13,6 +13,7 @@ from sumi.cli.molecules import sample_molecules
 from sumi.cli.options import add_checkpoint, add_error, add_guidance, add_run, add_seed, add_steps, add_values
 from sumi.cli.sampling import (
     BESIDES,
+    OF_SYMBOLS,
     STEERING,
     about_guidance,
     digest_of,
@@ -57,6 +58,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_error(parser)
     parser.add_argument(
         "--solver", metavar="NAME", help="such as ddim, or unipc@karras with a time grid (default: the configuration's)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="of symbols: below 1 for likelier ones (default: the run's)"
+    )
+    parser.add_argument(
+        "--corrections", type=int, metavar="C", help="of symbols: how often the least likely are drawn anew"
     )
     parser.add_argument("--eta", type=float, metavar="η", help="noise of the DDIM family: 0 deterministic, 1 ancestral")
     parser.add_argument(
@@ -170,6 +177,7 @@ def _plainly(model: GenerativeModel, options: argparse.Namespace) -> None:
         "size",
         "augmentation",
         "scaffold",
+        *OF_SYMBOLS,
         *BESIDES,
     )
     read_indices(options.n, options.start, options.seed, options.batch_size)
@@ -200,7 +208,7 @@ def _diffusion(
     from sumi.models.samples import stated_facts
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "augmentation", "scaffold")
+    refuse(model, options, "augmentation", "scaffold", *OF_SYMBOLS)
     if system is not model:
         refuse(system, options, *STEERING)
     values = dict(read_value(text) for text in options.values)
@@ -282,7 +290,7 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
     from sumi.models.model import read_indices
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "trajectory", "values", "size", "scaffold", "error", *STEERING)
+    refuse(model, options, "trajectory", "values", "size", "scaffold", "error", *OF_SYMBOLS, *STEERING)
     given, base = sample_options(model.base, options), model.base
     prompts = _prompts(base, options, lines)
     read_indices(options.n, options.start, options.seed, options.batch_size)

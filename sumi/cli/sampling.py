@@ -44,6 +44,9 @@ BESIDES: Final = (
 )
 """The options that are named in files where they are given, besides the label and its scale."""
 
+OF_SYMBOLS: Final = ("temperature", "corrections")
+"""The options of symbols alone."""
+
 
 def sample_options(model: DiffusionModel, options: argparse.Namespace) -> SampleOptions:
     """The seed, the label, and what the options replace of the run's `Sampling`. Raises InputError."""

@@ -34,6 +34,8 @@ def find_sound_operator(text: str, spec: AudioSpec) -> AnyOperator:
     except ValueError:
         raise InputError(f"--operator {text}: has what is no number; give {FORMS}") from None
     match name, values:
+        case "gap", [start, seconds] if not 0 <= start < start + seconds <= spec.length / spec.rate:
+            raise InputError(f"--operator {text}: clips are of {spec.length / spec.rate:g} s; give a gap within that")
         case "gap", [start, seconds]:
             return gap(spec.length, round(start * spec.rate), round((start + seconds) * spec.rate))
         case "band", [hertz] if 0 < hertz < spec.rate / 2:
@@ -58,6 +60,7 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
     if options.operator == "noise" and not noise:
         raise InputError("--noise: says how much there is, and is needed here; give its deviation, such as 0.05")
     x = spec.read("clip", options.image)
+    _note_what_is_cut(Path(options.image), spec)
     seen = operator(x[None])[0]
     known = measured(model, x[None].to(model.device), operator, noise)
     with counting("restoring") as restoring:
@@ -88,3 +91,13 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
     wrote = spec.write(folder, lambda batch: made[batch.start : batch.stop], range(options.n), how)
     write_wav(folder / "given.wav", to_levels(seen[0].numpy()), spec.rate, about)
     say(f"wrote {wrote} ({method_for(model, known.operator, options.method, noise)})")
+
+
+def _note_what_is_cut(path: Path, spec: AudioSpec) -> None:
+    """Say so where the model's clips are shorter than the file, which can be read."""
+    from sumi.data.sound_files import read_sound
+
+    values, rate = read_sound(path)
+    whole, used = values.shape[1] / rate, spec.length / spec.rate
+    if whole > used:
+        say(f"note: {path} is of {whole:.3g} s; its first {used:.3g} s are used, which is what the model's clips have")

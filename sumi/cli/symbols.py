@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
-from sumi.cli.sampling import BESIDES, digest_of, plain
+from sumi.cli.sampling import BESIDES, OF_SYMBOLS, digest_of, given_of, plain, suffix_of
 from sumi.cli.terminal import counting, refuse, say
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def _asked(
         "guidance": options.guidance,
         "solver": options.solver,
         "steps": options.steps,
+        **given_of(options, OF_SYMBOLS),
     }
     sampling = model.sampling(given)
     condition: dict[str, object] = {**({} if options.label is None else {"label": options.label}), **values}
@@ -97,4 +98,5 @@ def _asked(
     name = f"-{sampling.solver}-{sampling.steps}-seed{options.seed}"
     name += "".join(f"-{plain(f'{key}{value}')}" for key, value in condition.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
+    name += suffix_of(options, OF_SYMBOLS)
     return given, about, name

@@ -12,6 +12,7 @@ An .npz of recordings end to end, as the Free Spoken Digit Dataset is here: ``sa
 
 import os
 from collections import Counter
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ OWN_TEST: Final = 5
 """Takes below this are the Free Spoken Digit Dataset's own test."""
 OTHER_FIELDS: Final = ("size", "channels", "range", "array", "flip", "dequantize")
 """The fields of a `DataConfig` that clips of sound do not have."""
+BEYOND: Final = 2.0
+"""Seconds that are kept of a recording beyond a clip's, so that its end is resampled, and cut, as of the whole."""
 
 
 def holds_sound(folder: Path) -> bool:
@@ -64,10 +67,11 @@ def load_sound_folder(folder: Path, config: DataConfig, *, progress: Progress | 
     )
     skipped: list[Skipped] = []
     sounds: dict[str, tuple[NDArray[np.float32], int]] = {}
+    heard = (config.seconds or SECONDS) + BEYOND
     for done, (key, path) in enumerate(listing.images, start=1):
         try:
             values, own = read_sound(path)
-            sounds[key] = values.mean(0, keepdims=True).astype(np.float32), own
+            sounds[key] = values[:, : ceil(own * heard)].mean(0, keepdims=True).astype(np.float32), own
         except UnreadableSound as error:
             skipped.append(Skipped(key, str(error)))
         except OSError as error:

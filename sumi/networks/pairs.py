@@ -63,7 +63,10 @@ class PairNetworkConfig:
     layers: int = field(default=5, metadata={"most": 1000, "help": "rounds of messages, 1 or more"})
     centres: int = field(default=32, metadata={"most": 4096, "help": "Gaussians that describe a distance, 2 or more"})
     embedding: int = field(default=64, metadata={"most": 16_384, "help": "width of the noise embedding; even"})
-    bounded: bool = field(default=True, metadata={"help": "whether an atom's vectors are bounded in each round"})
+
+    bounded: bool = field(
+        default=True, metadata={"before": False, "help": "whether an atom's vectors are bounded in each round"}
+    )
 
     def __post_init__(self) -> None:
         names = ("width", "pair_width", "vectors", "layers")

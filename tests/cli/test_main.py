@@ -126,6 +126,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--steps",
                 "--error",
                 "--solver",
+                *("--temperature", "--corrections"),
                 "--eta",
                 "--restart",
                 "--restart-interval",

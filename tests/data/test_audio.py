@@ -82,6 +82,20 @@ def test_a_file_of_unknown_length_is_read_to_its_end_and_an_empty_one_is_empty()
     assert of_wav(empty)[0].shape == (2, 0)
 
 
+def test_the_beginning_of_a_long_recording_is_as_of_the_whole(tmp_path: Path) -> None:
+    """Though no more of it than that is kept while others are read."""
+    long = np.random.default_rng(1).uniform(-0.5, 0.5, 8 * 11_025)
+    (tmp_path / "a.wav").write_bytes(wav(to_levels(long), 11_025))
+    (tmp_path / "b.wav").write_bytes(wav(to_levels(long[:4000]), 8000))
+    found = load(DataConfig(str(tmp_path), seconds=0.5))
+    values, rate = of_wav((tmp_path / "a.wav").read_bytes())
+    clip, cut = fitted(values, rate, 8000, found.shape[1])
+    assert cut
+    assert np.abs(found.clips[0].astype(int) - clip).max() <= 1  # float32 on the way
+    assert "1 of 2 were longer and are cut" in found.notes
+    assert found.values["seconds"].tolist() == [found.shape[1] / 8000, 0.5]
+
+
 @pytest.mark.parametrize("kind", ["<f4", "<f8"])
 def test_floats_are_read_exactly(kind: str) -> None:
     found, _ = of_wav(riff(3, 8 * np.dtype(kind).itemsize, X.T.astype(kind).tobytes()))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from sumi.boundary.config import to_json
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.formats import FORMAT, upgraded
 from sumi.models.run import load
+from sumi.networks.pairs import PairNetworkConfig
 from sumi.sampling.sampler import Guidance, Sampling
 from sumi.training_run import train
 
@@ -108,3 +110,6 @@ def test_vectors_of_pairs_were_not_bounded() -> None:
     assert upgraded(older) == older | {"config": {"network": pairs | {"bounded": False}, "seed": 1}}
     for now in ({"config": {"network": pairs | {"bounded": True}}}, {"config": {"network": {"type": "egnn"}}}):
         assert upgraded(now) == now
+    older, now = (to_json(PairNetworkConfig(bounded=bounded), later=False) for bounded in (False, True))
+    assert "bounded" not in older  # so a run has the identity that its checkpoints have kept
+    assert now["bounded"] is True

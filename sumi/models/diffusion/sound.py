@@ -3,7 +3,8 @@
 A model of waveforms measures them. A model of bands and moments (`sumi.autoencoders.mdct`) knows exactly
 
     of a gap               the blocks that it does not touch: all others are painted, and the known samples laid over
-    below a limit          the bands below it: those above are painted
+    below a limit          the bands below it, but for the last, whose window sees what is above: the others are
+                           painted, and what was known is put in place below the limit
 
 and what else was done to a clip it measures through the inverse transform, which is not linear.
 """
@@ -58,6 +59,8 @@ def restore_sound(
     match operator:
         case Mask(mask=mask) if not noise:
             return laid_over(made, x.cpu(), mask.cpu().expand(spec.length), _seam(model, spec))
+        case LowPass() if not noise:
+            return made + operator(x.cpu() - made)
         case _:
             return made
 
@@ -71,8 +74,9 @@ def measured(model: "DiffusionModel", x: Tensor, operator: AnyOperator, noise: f
                 raise InputError("mask: leaves no whole block of sound to keep; paint less")
             return Measurement(Mask(blocks), space.encode(x))
         case BandSpace() as space, LowPass(share=share) if not noise:
-            rows = torch.arange(space.shape[1], device=x.device)[:, None] >= floor(share * space.shape[1])
-            return Measurement(Mask(rows), space.encode(x))
+            known = max(1, floor(share * space.shape[1]) - 1)
+            rows = torch.arange(space.shape[1], device=x.device)[:, None] >= known
+            return Measurement(Mask(rows), space.encode(operator(x)))
         case BandSpace() as space, _:
             return Measurement(lambda z: operator(space.decode(z)), x, noise)
         case _:
