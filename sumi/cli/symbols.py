@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
-from sumi.cli.sampling import BESIDES, OF_SYMBOLS, digest_of, given_of, plain, suffix_of
+from sumi.cli.sampling import BESIDES, OF_SYMBOLS, digest_of, plain, suffix_of
 from sumi.cli.terminal import counting, refuse, say
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _asked(
         "guidance": options.guidance,
         "solver": options.solver,
         "steps": options.steps,
-        **given_of(options, OF_SYMBOLS),
+        "temperature": getattr(options, "temperature", None),  # of `sumi sample` alone
+        "corrections": getattr(options, "corrections", None),
     }
     sampling = model.sampling(given)
     condition: dict[str, object] = {**({} if options.label is None else {"label": options.label}), **values}

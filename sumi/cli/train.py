@@ -13,8 +13,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH|NAME",
-        help="digits, fashion, characters, swiss-roll, ring-of-8, heartbeat, qm9-smiles, a folder of images, idx "
-        "files, a .npy file, or a .txt or .csv file of strings (recipes of text or latents: characters, if left out)",
+        help="digits, fashion, characters, spoken-digits, qm7-small, qm9-smiles, swiss-roll, ring-of-8, heartbeat; a "
+        "folder of images, of sound or of idx files; .npy; .txt or .csv of strings; .xyz or .sdf of molecules (recipes "
+        "of text or latents: characters, if left out)",
     )
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/RECIPE-DATA)")
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (training.steps)")

@@ -1,8 +1,8 @@
 """Measurements of sound: distances of features of log-mel pictures, what a judge hears, copies, loudness.
 
 Features and judge are classifiers of log-mel pictures (`sumi.metrics.features.log_mel`) of different seeds. The judge
-also learns from half of the held-out clips, and so knows speakers that the model never heard; the other half says how
-often it is right of real clips.
+also learns from half of the held-out clips, and so also from recordings, and speakers where these differ, that the
+model never heard; the other half says how often it is right of real clips.
 """
 
 from dataclasses import dataclass

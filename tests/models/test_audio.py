@@ -104,6 +104,15 @@ def test_what_is_of_pictures_is_refused(model: DiffusionModel, data: Path) -> No
         sumi.train(model.config.recipe, data=source, steps=1, out=data / "none", settings=["network=unet"])
 
 
+def test_the_length_is_a_condition(data: Path, tmp_path: Path) -> None:
+    settings = [*TINY["audio"], *QUICK, "conditioning=labels,values", "conditioning.values.names=seconds"]
+    model = sumi.train("audio", data=str(data), steps=2, out=tmp_path / "run", settings=settings)
+    short, long = (
+        model.sample(2, label="low", condition={"values": {"seconds": seconds}}, seed=1) for seconds in (0.1, 0.25)
+    )
+    assert not torch.equal(short, long)
+
+
 def test_a_gap_is_filled_and_all_else_stays_to_the_bit(model: DiffusionModel, data: Path) -> None:
     clip = model.read("clip", str(data / "high" / "20.wav"))
     made = model.restore(clip, gap(1024, 400, 500), n=2, label="high", steps=3)
