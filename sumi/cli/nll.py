@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sumi.models.baselines.model import BaselineModel
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.model import GenerativeModel
+    from sumi.models.molecules.model import MoleculeModel
     from sumi.models.symbols.model import SymbolModel
 
 
@@ -63,6 +64,7 @@ def _lines(model: GenerativeModel[Any], options: argparse.Namespace) -> list[str
     """What is found, for the terminal. Raises InputError."""
     from sumi.models.baselines.model import BaselineModel
     from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.molecules.model import MoleculeModel
     from sumi.models.symbols.model import SymbolModel
 
     match model:
@@ -70,6 +72,8 @@ def _lines(model: GenerativeModel[Any], options: argparse.Namespace) -> list[str
             return _of_baseline(model, options)
         case SymbolModel():
             return _of_symbols(model, options)
+        case MoleculeModel():
+            return _of_molecules(model, options)
         case DiffusionModel() if model.space.factor > 1:
             return _of_latents(model, options)
         case DiffusionModel():
@@ -108,6 +112,18 @@ def _of_symbols(model: SymbolModel, options: argparse.Namespace) -> list[str]:
         f"-log p of {found.items} held-out items by the bound, at {found.evaluations} times each",
         *(f"{figure.value:10.4f} [{figure.low:.4f}, {figure.high:.4f}] {unit}" for figure, unit in figures),
         f"an item has {found.characters:.2f} characters on average; its length is part of what is counted",
+    ]
+
+
+def _of_molecules(model: MoleculeModel, options: argparse.Namespace) -> list[str]:
+    from sumi.models.molecules.likelihood import likelihood_of_molecules
+
+    refuse(model, options, "variance", "dequantization", "draws", "probes", "evaluations", ode=True)
+    with counting_of() as progress:
+        count, found = likelihood_of_molecules(model, data=options.data, n=options.n, progress=progress)
+    return [
+        f"-log p of {count} held-out molecules by the ODE, in the model's units, given their sizes",
+        f"{found.value:10.4f} [{found.low:.4f}, {found.high:.4f}] nats/molecule",
     ]
 
 

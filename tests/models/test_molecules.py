@@ -12,6 +12,7 @@ from sumi.cli.main import main
 from sumi.conditioning.sizes import SizeByValues
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
+from sumi.data.dataset import evenly_spaced
 from sumi.data.load import load as load_data
 from sumi.data.molecules import MoleculeDataset, centred, is_atom
 from sumi.data.spec import expect
@@ -22,6 +23,7 @@ from sumi.likelihood.probability_flow import ProbabilityFlow
 from sumi.likelihood.subspace import InSubspace, helmert
 from sumi.likelihood.trace import ExactTrace
 from sumi.metrics.bonds import Molecule
+from sumi.models.molecules.likelihood import likelihood_of_molecules
 from sumi.models.molecules.model import MoleculeModel
 from sumi.models.run import load
 from sumi.objectives.molecules import MoleculeObjective
@@ -192,6 +194,23 @@ def test_each_part_is_preconditioned_by_its_own_deviation() -> None:
             for name in ("c_in", "c_skip", "c_out"):
                 value = torch.as_tensor(getattr(found, name))[:, 0, k]
                 torch.testing.assert_close(value, torch.as_tensor(getattr(alone, name)).double().reshape(-1))
+
+
+def test_the_likelihood_is_the_mean_density_of_held_out_molecules(
+    model: MoleculeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, held_out = model.load_data().split(model.config.data.held_out)
+    x = torch.as_tensor(evenly_spaced(held_out, 2))
+    count, found = likelihood_of_molecules(model, n=2)
+    assert count == 2
+    assert found.value == pytest.approx(-float(model.log_density(x).mean()), rel=1e-4)
+    assert found.low < found.value < found.high
+    for more, why in (
+        (["--probes", "2"], "--probes: a run of molecules has none"),
+        (["-n", "1"], "too few for an int"),
+    ):
+        assert main(["nll", str(model.folder), *more]) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_a_resumed_run_is_the_same_bit_for_bit(model: MoleculeModel, data: MoleculeDataset, tmp_path: Path) -> None:
