@@ -31,7 +31,26 @@ KINDS = {
     "t5": lambda: transformers.T5EncoderModel(
         transformers.T5Config(vocab_size=len(WORDS), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2)
     ),
+    "mt5": lambda: transformers.MT5EncoderModel(
+        transformers.MT5Config(vocab_size=len(WORDS), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2)
+    ),
+    "roberta": lambda: transformers.RobertaModel(
+        transformers.RobertaConfig(vocab_size=len(WORDS), max_position_embeddings=13, pad_token_id=0, **SIZES)
+    ),
 }
+OTHERS = {
+    "bart": lambda: transformers.BartModel(
+        transformers.BartConfig(
+            vocab_size=len(WORDS),
+            d_model=32,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+        )
+    ),
+}
+"""Models that are more than an encoder of text."""
 
 
 def folder_with(kind: str, place: Path, pad: str = "[PAD]") -> Path:
@@ -45,5 +64,5 @@ def folder_with(kind: str, place: Path, pad: str = "[PAD]") -> Path:
     names = {"pad_token": pad, "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokens, **names).save_pretrained(place)
     torch.manual_seed(0)
-    KINDS[kind]().save_pretrained(place)
+    (KINDS | OTHERS)[kind]().save_pretrained(place)
     return place

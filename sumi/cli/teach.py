@@ -22,8 +22,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.new_word import SAMPLES, teach
+    from sumi.models.model import new_folder
     from sumi.models.run import load
 
+    out = options.out or f"{options.run}-{options.word}"
+    new_folder(out)
     model = load(options.run, DiffusionModel, device=options.device)
     with counting("teaching") as progress:
         taught = teach(
@@ -37,7 +40,6 @@ def run(options: argparse.Namespace) -> None:
             data=options.data,
             progress=progress,
         )
-    out = options.out or f"{options.run}-{options.word}"
     taught.model.save(out)
     before, after = taught.distance
     say(f"distance of {SAMPLES} samples to the nearest of the pictures: {before:.3f} before, {after:.3f} with the word")

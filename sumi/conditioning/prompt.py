@@ -15,6 +15,7 @@ from typing import Final
 from sumi.errors import InputError
 
 _WEIGHTED: Final = re.compile(r"\(([^()]*):\s*(\d+(?:\.\d+)?|\.\d+)\s*\)")
+_BELOW_ZERO: Final = re.compile(r"\([^()]*:\s*-\s*[\d.]+\s*\)")
 _BLEND: Final = re.compile(r"~\s*(\d+(?:\.\d+)?|\.\d+)?")
 LONGEST: Final = 10_000
 HEAVIEST: Final = 100.0
@@ -75,7 +76,7 @@ def _blended(text: str, count: int) -> list[str]:
     found = _BLEND.search(text)
     if found is None or found[1]:
         return [text] * count
-    first, second = text[: found.start()].strip(), text[found.end() :].strip()
+    first, second = _unquoted(text[: found.start()]), _unquoted(text[found.end() :])
     shares = [i / max(1, count - 1) for i in range(count)] if count > 1 else [0.5]
     return [f"{first} ~{share:.4g} {second}" for share in shares]
 
@@ -90,13 +91,21 @@ def read_prompt(text: str) -> Prompt:
         raise InputError(f"prompt: {text[:80]} blends more than two texts; give two, as in: a dog ~ a cat")
     if share > 1:
         raise InputError(f"prompt: ~{share:g} is no share; give 0 (the first text) to 1 (the second)")
-    texts = text[: mark.start()].strip(), text[mark.end() :].strip()
+    texts = _unquoted(text[: mark.start()]), _unquoted(text[mark.end() :])
     if not all(texts):
         raise InputError(f"prompt: {text[:80]} has a text on one side of ~ alone; give two, as in: a dog ~ a cat")
     return Prompt((_part(texts[0]), _part(texts[1])), (1 - share, share))
 
 
+def _unquoted(text: str) -> str:
+    """A side of a blend, of which "a dog" ~ "a cat" has quotes."""
+    text = text.strip()
+    return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == '"' else text
+
+
 def _part(text: str) -> Part:
+    if found := _BELOW_ZERO.search(text):
+        raise InputError(f"prompt: {found[0]} counts less than nothing; give 0 or more, or a negative prompt")
     plain, end, weighted = "", 0, list[tuple[int, int, float]]()
     for found in _WEIGHTED.finditer(text):
         weight = float(found[2])
@@ -111,6 +120,12 @@ def _part(text: str) -> Part:
 def without_marks(prompts: Sequence[str]) -> list[str]:
     """The different texts in prompts, without weights and shares."""
     return list(dict.fromkeys(part.text for prompt in dict.fromkeys(prompts) for part in read_prompt(prompt).parts))
+
+
+def as_text(caption: str) -> str:
+    """A caption of data as a prompt that says the same: what would be marks of a prompt is taken out."""
+    text = caption.replace("~", " ")
+    return text.replace("(", " ") if _WEIGHTED.search(text) or _BELOW_ZERO.search(text) else text
 
 
 def plain_texts(given: object, count: int) -> list[str]:

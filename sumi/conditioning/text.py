@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.conditioning.frozen_encoder import FrozenEncoderConfig
-from sumi.conditioning.prompt import prompts_of, read_prompt, without_marks
+from sumi.conditioning.prompt import as_text, prompts_of, read_prompt, without_marks
 from sumi.conditioning.text_encoder import OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING
 from sumi.data.audio import AudioDataset
@@ -122,7 +122,7 @@ class TextConditioner(Conditioner):
         found = [captions[0] for captions, _ in self.texts if captions]
         if len(found) < count:
             return None
-        return [self.encoder.shortened(found[i]) for i in evenly(len(found), count).tolist()]
+        return [self.encoder.shortened(as_text(found[i])) for i in evenly(len(found), count).tolist()]
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
         """A text of each of the batch's images, drawn, or the empty text."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sumi.boundary.progress import Count, counting_one
+from sumi.conditioning.prompt import as_text
 from sumi.conditioning.text import TextConditioner, captions_of
 from sumi.data.dataset import Dataset, evenly
 from sumi.data.image_set import ImageDataset
@@ -189,7 +190,7 @@ def _real(judge: JudgeModel, whole: ImageDataset, outside: ImageDataset, places:
 
 def as_prompts(model: TrainedModel, captions: Sequence[str]) -> list[str]:
     """The captions as far as the model, and each of its parts, reads them."""
-    found = list(captions)
+    found = [as_text(caption) for caption in captions]
     for part in (model, *model.parts().values()):
         match part:
             case DiffusionModel(text=TextConditioner(encoder=encoder)) | ClipModel(module=Clip(text=encoder)):

@@ -89,7 +89,7 @@ def evaluate_clip(model: ClipModel, held_out: Dataset, seed: int = 0) -> tuple[C
     texts = captions_of(held_out)
     chosen = galleries(texts, seed)
     items = [item for gallery in chosen for item in gallery]
-    u, v = model.embed_images(held_out.batch(np.array(items))), model.embed_text([texts[item] for item in items])
+    u, v = model.embed_images(held_out.batch(np.array(items))), model.embed_captions([texts[item] for item in items])
     size = len(chosen[0])
     scores = [a @ b.T for a, b in zip(u.split(size), v.split(size), strict=True)]
     found, control = recalls(scores), recalls([part.roll(1, 1) for part in scores])

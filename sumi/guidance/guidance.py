@@ -115,7 +115,10 @@ def _unwanted(network: NetworkDenoiser, condition: Condition, negative: str, nam
     """The ``negative`` prompt where ``condition`` has a text, else the class. Raises InputError for neither."""
     rows = range(max(condition.sizes()))
     if "text" in condition and network.conditioner is not None:
-        return network.conditioner.parse({"text": negative}, rows)
+        try:
+            return network.conditioner.parse({"text": negative}, rows)
+        except InputError as error:
+            raise InputError(f"guidance.negative{str(error).removeprefix('prompt')}") from None
     if "labels" not in condition:
         raise InputError(f"guidance.negative: {negative} is of use with a label or a prompt alone; give one")
     if negative == "all":

@@ -188,6 +188,17 @@ class RunDescription:
         ).hexdigest()
 
 
+def new_folder(folder: Path | str) -> Path:
+    """Where a model can be saved. Raises InputError for a file, and for a folder that is not empty."""
+    final = Path(path("folder", folder)).resolve()
+    if final.exists() and not final.is_dir():
+        raise InputError(f"{folder}: is a file; save into a new folder")
+    if final.exists() and (held := sorted(entry.name for entry in final.iterdir())):
+        what = "a run" if RunFolder(final).config_file.name in held else held[0]
+        raise InputError(f"{folder}: holds {what} already, which is left as it is; save into a new or empty folder")
+    return final
+
+
 def pick_device(name: str | torch.device | None) -> torch.device:
     """The device ``name``; None: a GPU if there is one. Raises InputError if it is not available."""
     if name is None:
@@ -346,12 +357,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         Training can continue from either, with a new optimizer. Raises InputError if ``folder`` is not empty, or a
         weight is too large for ``half``, and SumiError if it cannot be written.
         """
-        final = Path(path("folder", folder)).resolve()
-        if final.exists() and not final.is_dir():
-            raise InputError(f"{folder}: is a file; save into a new folder")
-        if final.exists() and (held := sorted(entry.name for entry in final.iterdir())):
-            what = "a run" if RunFolder(final).config_file.name in held else held[0]
-            raise InputError(f"{folder}: holds {what} already, which is left as it is; save into a new or empty folder")
+        final = new_folder(folder)
         if wrong := not_finite(self.module.named_parameters()):
             raise InputError(f"{folder}: {wrong} is not finite, and is not saved; load the model from its run again")
         saving = RunFolder(final.with_name(f".{final.name}.saving"))

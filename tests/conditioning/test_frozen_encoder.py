@@ -51,6 +51,12 @@ def test_states_are_those_of_transformers_whatever_the_padding(kind: str, tmp_pa
         conditioner.parse("a " * 12, range(1))
 
 
+def test_a_model_that_is_more_than_an_encoder_is_refused(tmp_path: Path) -> None:
+    place = folder_with("bart", tmp_path / "bart")
+    with pytest.raises(InputError, match=r"^encoder.source: .* cannot be read \(bart is more than an encoder of text"):
+        FrozenEncoderConfig(str(place)).build()
+
+
 def test_a_run_keeps_states_on_disk_and_refuses_an_encoder_that_is_gone_or_another(tmp_path: Path, monkeypatch) -> None:
     place, data, out = folder_with("bert", tmp_path / "bert"), tmp_path / "data", tmp_path / "run"
     data.mkdir()

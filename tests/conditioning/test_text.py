@@ -14,6 +14,7 @@ from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
+from sumi.conditioning.prompt import as_text, read_prompt
 from sumi.conditioning.text import TextConditioner, TextConditioning, sampled_caption, texts_of
 from sumi.conditioning.text_encoder import EncodedText, OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING, START
@@ -313,7 +314,15 @@ def test_a_run_is_the_same_resumed_and_samples_by_prompts(folder: Path, tmp_path
         refused = capsys.readouterr().err
         assert refused.startswith("sumi: --prompts")
         assert why in refused
-    main(["sample", run, "--prompt", "flat ~ grey number", "-n", "3", "--out", str(tmp_path / "blend")])
+    long = "flat " * 200
+    for words, why in (
+        (["--prompt", long], "sumi: --prompt: flat flat"),
+        (["--prompt", "flat", "--negative", long], "sumi: --negative: flat flat"),
+        (["--prompt", "(flat:-1)"], "sumi: --prompt: (flat:-1) counts less than nothing"),
+    ):
+        assert main(["sample", run, *words]) == 2
+        assert capsys.readouterr().err.startswith(why)
+    main(["sample", run, "--prompt", '"flat" ~ "grey number"', "-n", "3", "--out", str(tmp_path / "blend")])
     about = json.loads(Image.open(tmp_path / "blend" / "00001.png").text["sumi"])
     assert (about["prompt"], about["guidance"]) == ("flat ~0.5 grey number", 2.5)
 
@@ -348,3 +357,10 @@ def test_a_run_without_text_takes_no_prompt() -> None:
     message = r"^prompt: this model was trained without captions; train text-to-image"
     with pytest.raises(InputError, match=message):
         conditioned_model("inpaint").sample(1, prompt="a")
+
+
+@pytest.mark.parametrize("caption", ["5 ~ 6 of them", "a (b:2) c", "a (b:-2) c", "ends in ~", "a (plain) word: 3"])
+def test_a_caption_of_data_is_a_prompt_of_one_text_without_weights(caption: str) -> None:
+    found = read_prompt(as_text(caption))
+    assert [len(found.parts), found.parts[0].weighted] == [1, ()]
+    assert found.parts[0].text.replace(" ", "") == caption.replace("~", "").replace(" ", "").replace("(b", "b")
