@@ -134,6 +134,8 @@ def student_of(
     match own.objective, objective:
         case Progressive(steps=before), Progressive():
             objective = replace(objective, steps=max(1, before // objective.within))
+        case _, Progressive(steps=count, within=within) if (grid := own.times.grid) and count * within > grid:
+            objective = replace(objective, steps=max(1, grid // within))
         case _, MeanFlow() if own.parameterization != PredictSmoothFlow():
             objective = replace(objective, width=ROUGH)
         case _:

@@ -17,6 +17,7 @@ from sumi.data.config import DataConfig
 from sumi.data.dataset import every_label, everything
 from sumi.denoising.denoiser import FunctionDenoiser
 from sumi.errors import InputError
+from sumi.evaluation.retrieval import evaluate_clip
 from sumi.guidance.steering import FeynmanKac
 from sumi.models.clip import ClipConfig, ClipModel, ClipObjective
 from sumi.models.rewards import reward_of
@@ -57,6 +58,17 @@ def test_it_finds_the_captions_of_held_out_pictures(model: ClipModel, capsys) ->
     assert "among its first five" in measured.page.read_text()
     assert main(["info", str(model.folder)]) == 0
     assert "clip on memory" in capsys.readouterr().out
+
+
+def test_captions_that_are_longer_than_it_reads_are_measured(model: ClipModel) -> None:
+    data = coloured()
+    assert data.captions is not None
+    longer = tuple(f"{caption} {'a square ' * 20}" for caption in data.captions)
+    _, held_out = replace(data, captions=longer).split(0.3)
+    found, items, _ = evaluate_clip(model, held_out)
+    assert found.queries == found.gallery == len(items)
+    with pytest.raises(InputError, match=r"^prompt: .* tokens; this CLIP takes"):
+        model.embed_text(longer[0])
 
 
 def test_scores_are_cosines_of_unit_vectors(model: ClipModel) -> None:

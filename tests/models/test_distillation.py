@@ -15,7 +15,9 @@ from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.guidance import GuidanceConditioner
 from sumi.data.batch import batch_of
+from sumi.data.open import open_data
 from sumi.data.vectors import VectorDataset
+from sumi.distillation import student_of
 from sumi.errors import InputError
 from sumi.guidance.guidance import extrapolation
 from sumi.models.diffusion.parts import TEACHER
@@ -203,6 +205,13 @@ def test_what_cannot_be_distilled_is_refused_by_name(runs: Path, tmp_path: Path)
         sumi.configure("flow", data="digits", settings="objective=progressive")
     with pytest.raises(InputError, match=r"^conditioning: guidance is learned by distilling; leave it out$"):
         sumi.configure("flow", data="digits", settings="conditioning=guidance")
+    for network in ("song", "lucidrains"):
+        with pytest.raises(InputError, match=f"^network={network}: takes no length of a step"):
+            sumi.configure("mean-flow", data="digits", settings=f"network={network}").build(open_data("digits").spec)
+    short = sumi.train("ncsn", data="digits", out=tmp_path / "short", steps=1, settings=TINY)
+    assert student_of(short, "progressive").objective.steps == 5
+    with pytest.raises(InputError, match=r"8 times within = 2 are more than the 10 times .*; give 5 or fewer"):
+        sumi.distil(short, out=tmp_path / "b", method="progressive", settings="objective.steps=8")
     config = replace(sumi.load(runs / "flow").config, sampling=sumi.Sampling(solver="consistency"))
     assert config.objective.name == "denoising"  # a solver is no objective
 

@@ -85,7 +85,26 @@ def _network(
             own.check(network, items.shape, outputs, given)
         case network_config:
             network = bounded(lambda: network_config.build(items.shape, outputs, shape))
+            if spans:
+                _check_takes_vectors(network, items.shape, network_config.embedding, network_config.name)
     return network
+
+
+@torch.no_grad()
+def _check_takes_vectors(network: nn.Module, shape: tuple[int, ...], width: int, name: str) -> None:
+    """Raises InputError where it does not: of some that other libraries trained, classes are all that is added."""
+    refusal = InputError(
+        f"network={name}: takes no length of a step, which this objective has; choose another, such as unet"
+    )
+    if width == 1:  # of no class at all
+        raise refusal
+    training = network.training
+    try:
+        network.eval()(torch.zeros(2, *shape), torch.zeros(2), NetworkCondition(vector=torch.zeros(2, width)))
+    except (TypeError, RuntimeError, IndexError):
+        raise refusal from None
+    finally:
+        network.train(training)
 
 
 def _gaussian_denoiser(

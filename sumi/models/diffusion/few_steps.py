@@ -153,7 +153,7 @@ class Progressive:
         if grid is not None and taken > grid:
             raise InputError(
                 f"objective.steps: {self.steps} times within = {self.within} are more than the {grid} times that the "
-                "teacher knows; give such as 8 and 2"
+                f"teacher knows; give {max(1, grid // self.within)} or fewer"
             )
 
     def build(self, settings: "DiffusionSettings", items: DataSpec) -> ProgressiveObjective:
