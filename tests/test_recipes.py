@@ -135,6 +135,13 @@ def test_there_are_these() -> None:
         recipe("vmd")
 
 
+@pytest.mark.parametrize(("side", "latents"), [(64, (4, 16, 16)), (128, (8, 16, 16))])
+def test_stable_diffusion_has_latents_of_16_by_16(side: int, latents: tuple[int, ...]) -> None:
+    spec = ImageSpec(3, side, side, 256, ())
+    config = build("stable-diffusion", DataConfig("characters"), spec)
+    assert config.autoencoder.denoised(spec).shape == latents
+
+
 def test_ddpm() -> None:
     """Ho et al. 2020, section 4: β from 1e-4 to 0.02, T = 1000, ε, L_simple, averaged weights."""
     config = recipe("ddpm")
