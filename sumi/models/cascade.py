@@ -22,6 +22,7 @@ from sumi.boundary.progress import one_shown
 from sumi.conditioning.cascade import cascade, stage_seed
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioners import ConditioningConfig
+from sumi.conditioning.frozen_encoder import FrozenEncoderConfig
 from sumi.conditioning.image import SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
 from sumi.conditioning.text import TextConditioning, texts_of
@@ -71,8 +72,9 @@ class CascadeConfig(SystemConfig):
         default="auto",
         metadata={"help": "what pictures are made from: text, labels or none; auto: captions if any, else classes"},
     )
-    encoder: OwnEncoderConfig = field(
-        default_factory=OwnEncoderConfig, metadata={"help": "what makes vectors of the text, in each stage"}
+    encoder: OwnEncoderConfig | FrozenEncoderConfig = field(
+        default_factory=OwnEncoderConfig,
+        metadata={"help": "what makes vectors of the text: own, learned by each stage, or frozen, as Imagen's T5 is"},
     )
     noise: float = field(
         default=0.5, metadata={"help": "most noise s on the picture below in training, drawn for each, [0, 1]"}
@@ -124,14 +126,18 @@ class CascadeConfig(SystemConfig):
         return self.sizes, self.given, self.encoder, self.noise, self.network, self.upper
 
     def of_data(self, data: Dataset) -> "CascadeConfig":
-        """With what its pictures are made from, by what the ``data`` have."""
+        """With what its pictures are made from, by what the ``data`` have, and the files of a frozen encoder.
+
+        Raises InputError where these are gone, or others.
+        """
+        encoder = TextConditioning(self.encoder).found().encoder
         if self.given != "auto":
-            return self
+            return replace(self, encoder=encoder)
         try:
             texts_of(data)
         except InputError:
             return replace(self, given="labels" if data.label_names else "none")
-        return replace(self, given="text")
+        return replace(self, given="text", encoder=encoder)
 
     def check(self, items: DataSpec) -> None:
         """Raises InputError for items that are no images, and sizes that are not theirs."""
