@@ -10,6 +10,15 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+FAMILIES = {
+    "10 modes": {},
+    "40 wide modes": {"components": 40, "stds": (0.1, 0.4)},
+    "anisotropic": {"stds": (0.005, 0.4)},
+    "far modes": {"dimension": 16, "components": 4, "reach": 2.0},
+    "rank 4 of 32": {"dimension": 32, "rank": 4},
+}
+"""Of mixtures: the arguments of each."""
+
 
 class Mixture:
     """``components`` diagonal Gaussians drawn from ``seed``, with means in [-reach, reach]^dimension and deviations in

@@ -2,6 +2,7 @@
 
     python benchmarks/solver_accuracy.py                      our default solver and other toolkits' best
     python benchmarks/solver_accuracy.py --ours               every deterministic solver of sumi
+    python benchmarks/solver_accuracy.py --families all       on other mixtures too (`mixture.FAMILIES`)
 
 The network is the exact denoiser of a mixture of 10 Gaussians in 64 dimensions, so all error is the solver's. Every
 sampler starts on exact paths at its own first noise level and is compared with their exact ends at sigma = 0: root mean
@@ -23,7 +24,7 @@ warnings.filterwarnings("ignore")
 
 import numpy as np
 import torch
-from mixture import Mixture, Paths
+from mixture import FAMILIES, Mixture, Paths
 from stand_ins import k_diffusion_toolkit
 from torch import Tensor
 
@@ -209,9 +210,16 @@ def main() -> None:
     parser.add_argument("--paths", type=int, default=128, help="how many of each")
     parser.add_argument("--evaluations", type=int, nargs="+", default=[5, 10, 20, 50, 100])
     parser.add_argument("--ours", action="store_true", help="every deterministic solver of sumi instead of the peers")
+    parser.add_argument("--families", nargs="+", choices=[*FAMILIES, "all"], default=[next(iter(FAMILIES))])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    mixtures = [Mixture(seed) for seed in options.seeds]
+    for family in FAMILIES if "all" in options.families else options.families:
+        print(f"\n{family}: ", end="")
+        of_family([Mixture(seed, **FAMILIES[family]) for seed in options.seeds], options)
+
+
+def of_family(mixtures: list[Mixture], options: argparse.Namespace) -> None:
+    """The rows of these mixtures."""
     stds = ", ".join(f"{m.std:.3f}" for m in mixtures)
     print(
         f"mixtures {options.seeds} (standard deviations {stds}), {options.paths} paths each: median (95th percentile)"

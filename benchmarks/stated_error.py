@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from mixture import Mixture, Paths
+from mixture import FAMILIES, Mixture, Paths
 from torch import Tensor
 
 import sumi
@@ -31,13 +31,6 @@ from sumi.sampling.stated_error import MOST_STEPS, on_grid, sample_to
 from sumi.sampling.tuning import distance
 
 SCHEDULES = (VP(), EDM(), Flow(), Cosine())
-FAMILIES = {
-    "10 modes": {},
-    "40 wide modes": {"components": 40, "stds": (0.1, 0.4)},
-    "anisotropic": {"stds": (0.005, 0.4)},
-    "far modes": {"dimension": 16, "components": 4, "reach": 2.0},
-    "rank 4 of 32": {"dimension": 32, "rank": 4},
-}
 REFERENCE_STEPS = 1000
 
 
