@@ -346,8 +346,8 @@ def test_every_file_left_out_is_named_with_its_reason(tmp_path: Path) -> None:
 
 def test_a_folder_with_too_few_images_is_refused(tmp_path: Path) -> None:
     refusal(tmp_path, f"{tmp_path} holds no readable image; give PNG")
-    (tmp_path / "c.txt").touch()
-    refusal(tmp_path, "holds no readable image (1 file skipped; the first: c.txt: .txt is no image format")
+    (tmp_path / "c.md").touch()
+    refusal(tmp_path, "holds no readable image (1 file skipped; the first: c.md: .md is no image format")
     (tmp_path / "a.jpg").touch()
     refusal(tmp_path, "holds no readable image (2 files skipped; the first: a.jpg: is an empty file)")
     paint(tmp_path, "b.png")
