@@ -19,13 +19,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from sumi.metrics.psnr import psnr
     from sumi.models.autoencoder import AutoencoderModel
+    from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.parts import AUTOENCODER
     from sumi.models.diffusion.pictures import read_image, write_reconstruction
+    from sumi.models.model import TrainedModel
     from sumi.models.run import load
     from sumi.training.run_folder import RunFolder
 
     part = RunFolder(options.run).part(AUTOENCODER)  # of a model of latents
     run = part.path if part.config_file.exists() else options.run
+    if run == options.run:
+        match load(run, TrainedModel, device="cpu"):
+            case DiffusionModel() as latent:
+                assert latent.space  # which says so where the part is gone
+            case _:
+                pass
     model = load(run, AutoencoderModel, checkpoint=options.checkpoint, device=options.device)
     factor = model.autoencoder.factor
     shape = (model.images.channels, factor, factor)

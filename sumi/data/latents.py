@@ -5,6 +5,7 @@ mirrored in training: a step draws new latents of each (Rombach et al. 2022, app
 another name, checked for values that are not finite, and renamed when it is whole; a second one says what it is of.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from sumi.data.spec import DataSpec
 from sumi.errors import InputError, SumiError, writing
 
 BATCH = 64
+STAMPED = 2**20  # bytes at either end of the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ def encoded(
         with writing(file):
             stated.unlink(missing_ok=True)
             _write(images, posterior, file, mirrored, progress)
-            stated.write_text(json.dumps(about))
+            stated.write_text(json.dumps({**about, "contents": _stamp(file)}))
         moments = _mapped(file)
     return LatentDataset(images, moments, *_statistics(moments))
 
@@ -134,9 +136,18 @@ def encoded(
 def _kept(file: Path, stated: Path, about: dict[str, object]) -> NDArray[np.float32] | None:
     """What is in ``file``; None where it is not there, not whole, or of something else than ``about``."""
     try:
-        return _mapped(file) if json.loads(stated.read_text()) == about else None
+        return _mapped(file) if json.loads(stated.read_text()) == {**about, "contents": _stamp(file)} else None
     except (FileNotFoundError, ValueError):  # of JSON, and of a file that is cut off
         return None
+
+
+def _stamp(file: Path) -> str:
+    """sha256 of its length, its first and its last MB: enough to know a file that another encoder wrote."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        first = opened.read(STAMPED)
+        opened.seek(max(0, size - STAMPED))
+        return hashlib.sha256(str(size).encode() + first + opened.read()).hexdigest()
 
 
 def _mapped(file: Path) -> NDArray[np.float32]:

@@ -10,7 +10,9 @@ from sumi.errors import InputError
 from sumi.guidance.clip import ClipGuide
 from sumi.models.classifier import ClassifierModel
 from sumi.models.clip import ClipModel
+from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.diffusion.trained_denoiser import TrainedDenoiser
 from sumi.models.run import load
 from sumi.sampling.sampler import Guidance
@@ -59,6 +61,11 @@ def _worse(model: TrainedDenoiser, worse: object) -> object:
                 raise InputError(
                     f"guidance.worse: {worse.folder} makes other images or has other classes; choose another"
                 )
+            if worse.space.shape != model.space.shape or _latents(worse) != _latents(model):
+                raise InputError(
+                    f"guidance.worse: {worse.folder} denoises other latents than the model; choose a run of the same "
+                    "autoencoder"
+                )
             if worse.description.identity == model.description.identity and worse.digest == model.digest:
                 raise InputError(
                     f"guidance.worse: {worse.folder} is the model itself; choose a worse run or checkpoint"
@@ -73,6 +80,11 @@ def _classifier(model: TrainedDenoiser, classifier: object) -> object:
         case str() | Path():
             return _classifier(model, load(classifier, ClassifierModel, device=str(model.device)))
         case ClassifierModel(items=items):
+            if _latents(model):
+                raise InputError(
+                    f"guidance.classifier: {classifier.folder} knows pixels, and the model denoises latents; give "
+                    "a label, or a CLIP"
+                )
             if items.shape != model.items.shape or items.label_names != model.items.label_names:
                 raise InputError(
                     f"guidance.classifier: {classifier.folder} knows other images or classes than the model; train one "
@@ -81,3 +93,12 @@ def _classifier(model: TrainedDenoiser, classifier: object) -> object:
             return classifier.classifier
         case _:
             return classifier
+
+
+def _latents(model: TrainedDenoiser) -> str:
+    """sha256 of the autoencoder's weights whose latents it denoises; empty: of pixels."""
+    match model.config:
+        case DiffusionConfig(autoencoder=TrainedAutoencoder(weights=weights)):
+            return weights
+        case _:
+            return ""

@@ -29,6 +29,7 @@ from sumi.process.schedule import noise_level
 from sumi.randomness import SampleNoise
 from sumi.recipes.configure import configure
 from sumi.sampling.sample import sample
+from sumi.sampling.sampler import Guidance
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import uniform
 from sumi.training.checkpoint import load_checkpoint
@@ -164,6 +165,11 @@ def test_latents_are_written_once_and_standardised_over_the_whole_set(tmp_path: 
         again = encoded(digits, posterior, file, {"autoencoder": "a"}, mirrored=False)
         assert (sum(calls), bool(np.isfinite(again.moments).all())) == (len(digits), True)
         calls.clear()
+    np.save(file, np.full(again.moments.shape, 7.0, np.float32))  # another encoder's, beside what this one wrote
+    again = encoded(digits, posterior, file, {"autoencoder": "a"}, mirrored=False)
+    assert sum(calls) == len(digits)
+    assert float(again.moments.std()) > 0
+    calls.clear()
     for part in (range(100), range(100, 200)):
         encoded(digits.subset(part), posterior, file, {"autoencoder": "a"}, mirrored=False)
         assert sum(calls) == 100  # as many images, but others
@@ -241,10 +247,15 @@ def test_the_autoencoder_of_a_run_is_taken_and_the_folder_is_whole(model: Diffus
     assert not torch.equal(saved.glimpse(z), saved.seen(z))
 
 
-def test_an_autoencoder_that_is_gone_or_another_is_named(model: DiffusionModel, tmp_path: Path) -> None:
+def test_an_autoencoder_that_is_gone_or_another_is_named(
+    model: DiffusionModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(model.folder, run)
     shutil.rmtree(run / "parts")
+    capsys.readouterr()
+    assert main(["reconstruct", str(run), "a.png"]) == 2
+    assert "parts/autoencoder: is gone, and the run is of its latents; restore it" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"parts/autoencoder: is gone, and the run is of its latents; restore it$"):
         load(run, DiffusionModel, device="cpu").sample(1)
     other = train(
@@ -259,6 +270,22 @@ def test_an_autoencoder_that_is_gone_or_another_is_named(model: DiffusionModel, 
         load(run, DiffusionModel, device="cpu").sample(1)
     with pytest.raises(InputError, match=r"parts/autoencoder: is not the autoencoder that the run was trained with"):
         train("latent", data="digits", out=run, steps=101, resume=True, device="cpu")
+
+
+def test_sides_that_the_factor_does_not_divide_are_named(model: DiffusionModel, tmp_path: Path) -> None:
+    part = model.folder / "parts" / "autoencoder"
+    for settings, why in (
+        (
+            ["autoencoder.network.widths=32,64,128", "autoencoder.network.blocks=1,1,1", "data.size=12"],
+            r"network.widths: 3",
+        ),
+        (
+            [f"autoencoder.source={part}", "data.size=9"],
+            f"source: {part} divides sides by 2, which images of 9x9 do not",
+        ),
+    ):
+        with pytest.raises(InputError, match=rf"^autoencoder.{why}"):
+            train("latent", data="digits", out=tmp_path / "a", steps=1, settings=[*SMALL, *settings], device="cpu")
 
 
 def test_an_autoencoder_of_other_images_is_refused(model: DiffusionModel, tmp_path: Path) -> None:
@@ -320,7 +347,7 @@ def test_variations_and_interpolation_begin_and_end_at_what_is_given_back(model:
 def test_known_pixels_are_pasted_exactly(model: DiffusionModel) -> None:
     x, mask = picture(model), torch.zeros(8, 8, dtype=torch.bool)
     mask[1:5, 2:7] = True
-    for method in (None, "repaint", "ddnm"):
+    for method in (None, "repaint", "ddnm", "twisted"):
         made = model.inpaint(x, mask, 3, method=method, steps=10)
         assert torch.equal(made[:, :, ~mask], x[None].expand(3, -1, -1, -1)[:, :, ~mask])
         assert made[:, :, mask].std(0).max() > 0.01
@@ -328,6 +355,20 @@ def test_known_pixels_are_pasted_exactly(model: DiffusionModel) -> None:
     checks[::2, ::2] = False
     with pytest.raises(InputError, match=r"^mask: leaves no whole latent to keep"):
         model.inpaint(x, checks)
+
+
+def test_a_guide_of_pixels_or_of_other_latents_is_refused(model: DiffusionModel, tmp_path: Path) -> None:
+    short = ["network.widths=32", "network.blocks=1", "network.attention=", "network.head_width=32"]
+    classifier = train("noisy-classifier", data="digits", out=tmp_path / "c", steps=1, settings=short, device="cpu")
+    with pytest.raises(InputError, match=r"^guidance.classifier: .* knows pixels, and the model denoises latents"):
+        model.sample(1, label="3", guidance=Guidance(2.0, classifier=classifier))
+    settings = ["network.widths=32", "network.blocks=1", "network.embedding=32", "conditioning=labels"]
+    pixels = train("flow", data="digits", out=tmp_path / "p", steps=1, settings=settings, device="cpu")
+    settings = [*AUTOENCODER, *SMALL, "autoencoder.steps=1", "training.batch_size=32", "conditioning=labels"]
+    other = train("latent", data="digits", out=tmp_path / "o", steps=1, settings=settings, device="cpu")
+    for worse in (pixels, other):
+        with pytest.raises(InputError, match=r"^guidance.worse: .* denoises other latents than the model"):
+            model.sample(1, label="3", guidance=Guidance(2.0, worse=worse))
 
 
 def test_what_is_measured_of_the_picture_is_followed_through_the_decoder(model: DiffusionModel) -> None:

@@ -66,7 +66,11 @@ class TrainedAutoencoder:
 
     def denoised(self, items: DenoisedItems) -> DenoisedItems:
         """Their latents. Raises InputError where the factor does not divide the sides."""
-        return Latents(self.network.latent_shape(items.shape), items.label_names)
+        try:
+            shape = self.network.latent_shape(items.shape)
+        except InputError as error:
+            raise InputError(f"autoencoder.{error}") from None
+        return Latents(shape, items.label_names)
 
 
 @dataclass(frozen=True)

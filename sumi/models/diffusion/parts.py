@@ -83,7 +83,12 @@ def check(model: AutoencoderModel, items: DataSpec, source: str) -> None:
             f"autoencoder.source: {source} is of images of {own.channels} channels, and these data are of shape "
             f"{'x'.join(map(str, items.shape))}; give another, or train one"
         )
-    model.config.network.latent_shape(items.shape)
+    factor, (_, height, width) = model.autoencoder.factor, items.shape
+    if height % factor or width % factor:
+        raise InputError(
+            f"autoencoder.source: {source} divides sides by {factor}, which images of {height}x{width} do not allow; set "
+            f"data.size to a multiple of {factor}"
+        )
 
 
 def autoencoder_of(run: Path, weights: str, device: torch.device) -> AutoencoderModel:

@@ -272,7 +272,7 @@ def candidates(
             raise InputError(f"size: {TWISTED} restores pictures of the model's own size; choose another method")
         together = PARTICLES if len(known.y) > 1 else 1
         made = by_particles(model, n, PARTICLES, given, how, wrap, together=together).to(known.y)
-        return (finish(made) if exact else made).cpu()
+        return (finish(made) if exact and model.space.shape == made.shape[1:] else made).cpu()  # else of latents
     return model.walk(n, given, method=how, wrap=wrap, finish=finish if exact else None)
 
 
