@@ -86,8 +86,8 @@ def check(model: AutoencoderModel, items: DataSpec, source: str) -> None:
     factor, (_, height, width) = model.autoencoder.factor, items.shape
     if height % factor or width % factor:
         raise InputError(
-            f"autoencoder.source: {source} divides sides by {factor}, which images of {height}x{width} do not allow; set "
-            f"data.size to a multiple of {factor}"
+            f"autoencoder.source: {source} divides sides by {factor}, which images of {height}x{width} do not allow; "
+            f"set data.size to a multiple of {factor}"
         )
 
 
