@@ -98,9 +98,8 @@ def main() -> None:
     for name, part in zip(("of training", "held out"), images.parts, strict=True):
         key = f"{name} {model.digest[:8]} {clip.digest[:8]} {options.guidance:g}"
         one = images.kept(key, found, part, name.replace(" ", "-"), model, clip, options.guidance)
-        cells = (
-            f"{100 * e['value']:.0f} % [{100 * e['low']:.0f}, {100 * e['high']:.0f}]" for e in list(one.values())[1:]
-        )
+        shares = (one[column] for column in ("real", "samples", "moved"))
+        cells = (f"{100 * e['value']:.0f} % [{100 * e['low']:.0f}, {100 * e['high']:.0f}]" for e in shares)
         print(f"| {name} | {one['n']} | {' | '.join(cells)} |", flush=True)
 
 

@@ -10,7 +10,6 @@ An .npz of recordings end to end, as the Free Spoken Digit Dataset is here: ``sa
 ``sample_rate``, ``digit``, ``speaker``, ``take`` (N,) and ``speaker_names``.
 """
 
-import os
 from collections import Counter
 from math import ceil
 from pathlib import Path
@@ -25,7 +24,7 @@ from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped, indexed
 from sumi.data.decode import SUFFIXES as PICTURES
 from sumi.data.folder import captions_of, classes_of, keywords_of, splits_of, values_of
-from sumi.data.listing import list_images
+from sumi.data.listing import first_suffix, list_images
 from sumi.data.memory import require_memory
 from sumi.data.metadata import read_metadata
 from sumi.data.sound_files import SUFFIXES, UnreadableSound, read_sound
@@ -45,12 +44,7 @@ BEYOND: Final = 2.0
 
 def holds_sound(folder: Path) -> bool:
     """Whether the first file of sound or picture below a folder, in the order of names, is of sound."""
-    for _, folders, names in os.walk(folder):
-        folders.sort()
-        suffixes = [Path(name).suffix.lower() for name in sorted(names)]
-        if found := next((s for s in suffixes if s in SUFFIXES or s in PICTURES), None):
-            return found in SUFFIXES
-    return False
+    return first_suffix(folder, SUFFIXES | PICTURES) in SUFFIXES
 
 
 def load_sound_folder(folder: Path, config: DataConfig, *, progress: Progress | None = None) -> AudioDataset:

@@ -243,3 +243,14 @@ def _unusable(path: Path, suffixes: Collection[str], what: str) -> str | None:
 
 def _shown(place: Path, folder: Path) -> str:
     return escaped(place.relative_to(folder).as_posix()) + "/"
+
+
+def first_suffix(folder: Path, known: Collection[str]) -> str:
+    """Of the first file below a folder, in the order of names, that has one of these suffixes; empty if none has."""
+    for _, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            stem, _, end = name.rpartition(".")  # a path of each of a million names takes seconds
+            if stem and name[0] != "." and (suffix := f".{end.lower()}") in known:
+                return suffix
+    return ""

@@ -8,7 +8,6 @@ offsets[i] to offsets[i + 1]; and numbers (N,), or (N, k) of which the first cou
 ``molecule_id`` (N,) names them.
 """
 
-import os
 import zipfile
 from collections.abc import Iterator
 from importlib import import_module
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Progress, Skipped
 from sumi.data.decode import SUFFIXES as PICTURES
+from sumi.data.listing import first_suffix
 from sumi.data.molecules import OTHER_FIELDS, MoleculeDataset, MoleculeSpec, from_molecules
 from sumi.data.sound_files import SUFFIXES as SOUNDS
 from sumi.data.xyz import read_frames
@@ -34,9 +34,9 @@ Record = tuple[str, Molecule, dict[str, float]]
 
 
 def holds_molecules(path: Path) -> bool:
-    """Whether it is a file of molecules, or a folder with some."""
+    """Whether it is a file of molecules, or a folder whose first file of a known form is one."""
     if path.is_dir():
-        return _begins_with_molecules(path)
+        return first_suffix(path, {*SUFFIXES, *PICTURES, *SOUNDS}) in SUFFIXES
     if path.suffix == ".npz" and path.is_file():
         try:
             with zipfile.ZipFile(path) as archive:
@@ -112,16 +112,6 @@ def from_arrays(arrays: dict[str, NDArray[Any]], name: str, source: str) -> Mole
         if key not in (*ARRAYS, "molecule_id") and len(value) == count and value.dtype.kind in "fiu"
     }
     return from_molecules(molecules, keys, properties, source)
-
-
-def _begins_with_molecules(folder: Path) -> bool:
-    """Whether the first file of a known form below a folder, in the order of names, is of molecules."""
-    for _, folders, names in os.walk(folder):
-        folders.sort()
-        suffixes = [Path(name).suffix.lower() for name in sorted(names) if name[0] != "."]
-        if first := next((s for s in suffixes if s in (*SUFFIXES, *PICTURES, *SOUNDS)), None):
-            return first in SUFFIXES
-    return False
 
 
 def _read_xyz(file: Path, name: str) -> Iterator[Record]:
