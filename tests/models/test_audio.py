@@ -14,7 +14,7 @@ from sumi.cli.main import main
 from sumi.data.sound_files import of_wav, to_levels, wav
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.sound import laid_over, touched
+from sumi.models.diffusion.sound import laid_over, measured, touched
 from sumi.models.samples import Samples
 from sumi.operators.linear import Mask
 from sumi.operators.sound import LowPass, gap
@@ -134,6 +134,18 @@ def test_what_is_below_a_limit_stays_what_is_above_is_not_seen_and_noise_is_meas
     assert not torch.allclose(made, LowPass(0.5)(made), atol=1e-3)
     noisy = clip + 0.05 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))
     assert model.restore(noisy, Mask(torch.zeros(1, dtype=torch.bool)), 0.05, n=1, steps=3).shape == (1, 1, 1024)
+
+
+def test_bands_whose_windows_see_above_the_limit_are_painted(model: DiffusionModel) -> None:
+    """What a low pass leaves in the bands that count as known is what the whole sound has there."""
+    if model.config.recipe != "audio":
+        pytest.skip("a model of waveforms has no bands")
+    x = 0.1 * torch.randn(1, 1, 1024, generator=torch.Generator().manual_seed(0))
+    known = ~measured(model, x, LowPass(0.5), 0.0).operator.mask[:, 0]
+    one, two = (model.space.encode(sound) for sound in (x, LowPass(0.5)(x)))
+    apart = ((one - two).square().mean((0, 1, 3)) / one.square().mean((0, 1, 3))).sqrt()
+    assert float(apart[known].max()) < 0.3 < float(apart[int(known.sum())])
+    assert int(known.sum()) == 7  # of 16
 
 
 def test_a_gap_that_leaves_nothing_is_refused(model: DiffusionModel) -> None:
