@@ -66,3 +66,17 @@ def features_learned_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             for user in USERS:
                 patch.setattr(f"{user}.{name}", shared, raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_were() -> Iterator[None]:
+    """Two workers with two threads each on two cores wait for one another: what follows takes a multiple of its time."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    torch = import_module("torch")
+    before = torch.get_num_threads()
+    yield
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert after == before, "the test leaves another number of threads: torch.set_num_threads()"

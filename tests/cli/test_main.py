@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sumi.boundary.config import to_json
@@ -403,6 +404,7 @@ def test_the_demo_is_made_anew_after_any_command(tmp_path: Path, monkeypatch) ->
     """Whatever a run folder holds is removed with it; a file of a person's own keeps all of it."""
     monkeypatch.setattr("sumi.training_run.train_in", lambda *_, **__: 1 / 0)
     monkeypatch.setattr("sumi.cli.demo._show", lambda _: None)
+    monkeypatch.setattr("sumi.cli.demo.THREADS", torch.get_num_threads())
     demo = RunFolder(tmp_path / "demo")
     config = configure(RECIPE, data=FIRST, settings=SETTINGS)
     demo.write_config(to_json(RunDescription(config, ImageSpec(3, 32, 32, 256, ("face",)), "", 1.0)))
