@@ -70,7 +70,7 @@ def features_learned_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(autouse=True)
 def threads_as_they_were() -> Iterator[None]:
-    """Two workers with two threads each on two cores wait for one another: what follows takes a multiple of its time."""
+    """Two workers with two threads each on two cores wait for one another, and take a multiple of the time."""
     if "torch" not in sys.modules:
         yield
         return
