@@ -73,6 +73,7 @@ OTHERS = {
         *("network.layers=1", "network.embedding=8"),
     ],
     "symbols": [*BLOCKS, "data.source=qm9-smiles"],
+    "symbol-classifier": [*BLOCKS, "data.source=qm9-smiles", "values=logp"],
     "audio": [*SMALL, "data.source=spoken-digits", "autoencoder.bands=16", "data.seconds=0.25"],
     "diffwave": [
         *(*QUICK, "data.source=spoken-digits", "data.seconds=0.25", "network.layers=3", "network.channels=8"),

@@ -54,13 +54,14 @@ OF_IMAGES = (
     "dit",
 )  # points have no classes, sizes or colours
 BASELINES = ("vae", "gan", "pixelcnn")
+CLASSIFIERS = ("noisy-classifier", "symbol-classifier")
 OF_TEXT = ("text-to-image", "stable-diffusion", "imagen", "unclip")
 OF_SOUND = ("audio", "diffwave")
 DIFFUSION = [
     name
     for name in RECIPES
     if name
-    not in ("noisy-classifier", "autoencoder", "judge", "clip", "molecules", "symbols", *OF_SOUND, *OF_TEXT, *BASELINES)
+    not in (*CLASSIFIERS, "autoencoder", "judge", "clip", "molecules", "symbols", *OF_SOUND, *OF_TEXT, *BASELINES)
 ]  # which have tests of their own
 TINY = {
     "guided": [*UNET, "network.attention=", "network.head_width=32"],
@@ -125,6 +126,7 @@ def test_there_are_these() -> None:
         "audio",
         "diffwave",
         "symbols",
+        "symbol-classifier",
         "autoencoder",
         "clip",
         "judge",

@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge",
         metavar="RUN",
-        help="of a text-to-image model: which attributes this judge reads of what captions say",
+        help="run that reads what was asked for: of text-to-image a judge, of symbols a symbol-classifier",
     )
     parser.add_argument("--clip", metavar="RUN", help="of a text-to-image model: how near this CLIP finds its captions")
     add_seed(parser)

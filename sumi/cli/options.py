@@ -180,7 +180,11 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="which checkpoint of --worse (or of RUN) to guide away from",
     )
-    parser.add_argument("--classifier", metavar="RUN", help="guide by this run of `sumi train noisy-classifier`")
+    parser.add_argument(
+        "--classifier",
+        metavar="RUN",
+        help="guide by this run of `sumi train noisy-classifier` (of symbols: symbol-classifier)",
+    )
     parser.add_argument("--classifier-scale", type=float, metavar="S", help="of its gradient: 0 none (default: 1)")
     parser.add_argument("--clip", metavar="RUN", help="guide towards --prompt by this run of `sumi train clip`")
     parser.add_argument("--clip-scale", type=float, metavar="S", help="of its gradient: 0 none (default: 1)")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sumi.boundary.files import refuse_folder, short_name
-from sumi.cli.sampling import BESIDES, OF_SYMBOLS, digest_of, plain, suffix_of
+from sumi.cli.sampling import BESIDES, OF_SYMBOLS, digest_of, given_of, plain, suffix_of
 from sumi.cli.terminal import counting, refuse, say
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sumi.models.symbols.model import SymbolModel, SymbolOptions
+
+CLASSIFIED: Final = ("classifier", "classifier_scale")
+OTHERS: Final = tuple(name for name in BESIDES if name not in CLASSIFIED)
+"""Options of guidance that symbols lack."""
 
 
 def sample_symbols(model: SymbolModel, options: argparse.Namespace, values: dict[str, float]) -> None:
@@ -23,7 +27,7 @@ def sample_symbols(model: SymbolModel, options: argparse.Namespace, values: dict
     from sumi.models.symbols.trajectory import trajectory
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "eta", "prompt", "prompts", "size", "augmentation", "scaffold", "shard", "format", *BESIDES)
+    refuse(model, options, "eta", "prompt", "prompts", "size", "augmentation", "scaffold", "shard", "format", *OTHERS)
     read_indices(options.n, options.start, options.seed, options.batch_size)
     given, about, named = _asked(model, options, values)
     indices = range(options.start, options.start + options.n)
@@ -48,7 +52,7 @@ def infill(model: SymbolModel, options: argparse.Namespace, values: dict[str, fl
     from sumi.data.files import Writing
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "method", "prompt", *BESIDES, fit=True)
+    refuse(model, options, "method", "prompt", *OTHERS, fit=True)
     given, about, named = _asked(model, options, values)
     unknown = options.mask or "?"
     about |= {"pattern": options.image, "unknown": unknown}
@@ -81,6 +85,8 @@ def _asked(
         "steps": options.steps,
         "temperature": getattr(options, "temperature", None),  # of `sumi sample` alone
         "corrections": getattr(options, "corrections", None),
+        "classifier": options.classifier,
+        "classifier_scale": options.classifier_scale,
     }
     sampling = model.sampling(given)
     condition: dict[str, object] = {**({} if options.label is None else {"label": options.label}), **values}
@@ -94,10 +100,11 @@ def _asked(
         "temperature": sampling.temperature,
         "corrections": sampling.corrections,
         **condition,
-        **({"guidance": sampling.guidance} if condition else {}),
+        **({"guidance": sampling.guidance} if condition and model.config.conditioning else {}),
+        **given_of(options, CLASSIFIED),
     }
     name = f"-{sampling.solver}-{sampling.steps}-seed{options.seed}"
     name += "".join(f"-{plain(f'{key}{value}')}" for key, value in condition.items())
     name += "" if options.guidance is None else f"-guidance{options.guidance:g}"
-    name += suffix_of(options, OF_SYMBOLS)
+    name += suffix_of(options, (*OF_SYMBOLS, *CLASSIFIED))
     return given, about, name

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import pi
 from typing import ClassVar, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,15 +85,16 @@ class ValuesConditioner(Conditioner):
             self.std[k] = std if std > 0 else 1.0
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
-        """``given``: numbers by name, for all samples; the others stay unknown. Raises InputError."""
+        """``given``: by name, a number for all samples or one for each; the others stay unknown. Raises InputError."""
         if not isinstance(given, Mapping):
             raise InputError(f"values: {given!r} does not map names to numbers; write {{{self.names[0]!r}: 0.2}}")
         for name in given:
             if name not in self.names:
                 raise InputError(f"values: the model was not trained with {name}; {nearest(str(name), self.names)}")
-        numbers = {name: real(f"values.{name}", value) for name, value in given.items()}
-        row = torch.tensor([numbers.get(name, torch.nan) for name in self.names])
-        return Condition(values=row.expand(len(indices), -1))
+        count = len(indices)
+        known = {name: _numbers(f"values.{name}", value, count) for name, value in given.items()}
+        columns = [known.get(name, torch.full((count,), torch.nan)) for name in self.names]
+        return Condition(values=torch.stack(columns, 1))
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
         """The batch's values, with dropout."""
@@ -109,6 +111,19 @@ class ValuesConditioner(Conditioner):
         phase = torch.where(known, (values - self.mean) / self.std, 0.0)[..., None] * self.frequencies
         features = torch.cat([phase.sin(), phase.cos(), torch.ones_like(phase[..., :1])], 2) * known[..., None]
         return NetworkCondition(vector=self.perceptron(features.flatten(1)))
+
+
+def _numbers(field: str, given: object, count: int) -> Tensor:
+    """float32 (count,): one number for all, or one for each. Raises InputError, naming ``field``."""
+    match given:
+        case Tensor() | np.ndarray():
+            return _numbers(field, given.tolist(), count)
+        case list() | tuple() as each:
+            if len(each) != count:
+                raise InputError(f"{field}: {len(each)} are given for {count} samples; give one, or one per sample")
+            return torch.tensor([real(field, one) for one in each])
+        case one:
+            return torch.full((count,), real(field, one))
 
 
 def column_of(data: Dataset, name: str) -> Tensor:

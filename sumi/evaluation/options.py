@@ -8,6 +8,7 @@ from sumi.evaluation.guidance import GuidanceSweep
 from sumi.metrics.features.open import LEARNED
 from sumi.models.attributes import JudgeModel
 from sumi.models.clip import ClipModel
+from sumi.models.symbols.classifier import SymbolClassifierModel
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Options:
     ``sweeps``: also sweep the sampler's randomness and number of steps. ``guidance``: also sweep guidance scales
     (`sumi.evaluation.guidance.guidance_sweep`). ``quick``: of images, only show samples and losses, and measure no
     distances. ``judge`` and ``clip``: of a text-to-image model, also measure what it makes of captions
-    (`sumi.evaluation.prompts`). ``range``: of two sets of images, the lowest and the highest possible value of arrays
+    (`sumi.evaluation.prompts`); the ``judge`` of a model of symbols reads what it was asked for
+    (`sumi.evaluation.symbols`). ``range``: of two sets of images, the lowest and the highest possible value of arrays
     whose type does not say, such as (0, 1) of floats. ``progress(what, done, total)``.
     """
 
@@ -31,7 +33,7 @@ class Options:
     guidance: GuidanceSweep | None = None
     progress: Count | None = None
     quick: bool = False
-    judge: JudgeModel | None = None
+    judge: JudgeModel | SymbolClassifierModel | None = None
     clip: ClipModel | None = None
     range: tuple[float, float] | None = None
 

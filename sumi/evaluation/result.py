@@ -15,6 +15,7 @@ from sumi.evaluation.retrieval import ClipEvaluation
 from sumi.evaluation.symbols import SymbolEvaluation
 from sumi.metrics.intervals import Estimate
 from sumi.models.classifier import AccuracyByNoise
+from sumi.models.symbols.classifier import RecognisedByNoise
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Measured:
         | AudioEvaluation
         | SymbolEvaluation
         | JudgeEvaluation
+        | RecognisedByNoise
         | None
     )
     verdict: str

@@ -1,4 +1,4 @@
-"""The runs that guide a model: a classifier of noisy images, a CLIP, or a worse model of the same data."""
+"""The runs that guide a model: a classifier of noisy images or symbols, a CLIP, or a worse model of the same data."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sumi.data.spec import expect
+from sumi.data.symbols import SymbolSpec
 from sumi.errors import InputError
 from sumi.guidance.clip import ClipGuide
 from sumi.models.classifier import ClassifierModel
@@ -15,6 +17,8 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.diffusion.trained_denoiser import TrainedDenoiser
 from sumi.models.run import load
+from sumi.models.symbols.classifier import SymbolClassifierModel
+from sumi.models.symbols.model import SymbolModel
 from sumi.sampling.sampler import Guidance
 
 
@@ -30,6 +34,31 @@ def loaded(model: TrainedDenoiser, guidance: Guidance) -> Guidance:
         classifier=_classifier(model, guidance.classifier),
         clip=_clip(model, guidance.clip),
     )
+
+
+def classifier_of_symbols(
+    model: SymbolModel, given: SymbolClassifierModel | str | Path, what: str = "classifier"
+) -> SymbolClassifierModel:
+    """The classifier that is ``given``, or is in that run folder; messages call it ``what``.
+
+    Raises InputError if it knows other symbols, or another process, than the model.
+    """
+    match given:
+        case SymbolClassifierModel():
+            found = given
+        case _:
+            found = load(given, SymbolClassifierModel, device=str(model.device))
+    why = f"{what}: {found.folder} knows other symbols or classes than the model; train one on its data"
+    spec, other = model.spec, expect(found.items, SymbolSpec, why)
+    classes = spec.label_names or other.label_names  # a model may have been trained without
+    if replace(spec, label_names=classes) != other:
+        raise InputError(why)
+    if found.module.process != model.module.process:
+        raise InputError(
+            f"{what}: {found.folder} knows process={found.config.process.name} alone, and the model has "
+            f"process={model.config.process.name}; train one with that"
+        )
+    return found
 
 
 def _clip(model: TrainedDenoiser, clip: object) -> object:

@@ -23,6 +23,7 @@ from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import FORMAT, upgraded
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel, pick_device
 from sumi.models.molecules.system import MoleculesConfig
+from sumi.models.symbols.classifier import SymbolClassifierConfig
 from sumi.models.symbols.system import SymbolsConfig
 from sumi.models.unclip import UnclipConfig
 from sumi.networks.low_rank import frozen, merge, without
@@ -51,6 +52,7 @@ SYSTEMS = (
     | MoleculesConfig
     | UnclipConfig
     | SymbolsConfig
+    | SymbolClassifierConfig
 )
 
 Model = TypeVar("Model", bound=TrainedModel)

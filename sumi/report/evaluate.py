@@ -37,6 +37,7 @@ from sumi.models.clip import ClipModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.models.run import load
+from sumi.models.symbols.classifier import SymbolClassifierModel
 from sumi.models.unclip import UnclipModel
 from sumi.randomness import Purpose, generator
 from sumi.report.audio import evaluate_audio
@@ -49,6 +50,7 @@ from sumi.report.made import noted
 from sumi.report.molecules import evaluate_molecules
 from sumi.report.page import Verdict
 from sumi.report.sets import evaluate_sets
+from sumi.report.symbol_classifier import evaluate_symbol_classifier
 from sumi.report.symbols import evaluate_symbols
 from sumi.report.unfinished import short_of
 from sumi.report.vectors import evaluate_vectors
@@ -103,11 +105,12 @@ def evaluate(
                 data, n, seed, path("features", features), sweeps, guidance, count, quick, range=_ends(range)
             )
             return evaluate_sets(model, against, options, out=out, device=device)
-    judge, clip = _loaded("judge", judge, JudgeModel), _loaded("clip", clip, ClipModel)
     for field, value in (("out", out), ("device", device), ("range", range)):
         if value is not None:
             raise InputError(f"{field}: is of the evaluation of two sets of images; leave it out")
     model = expect(model, TrainedModel, f"model: {shown(model)} is no model; give one of sumi.load or sumi.train")
+    reads = SymbolClassifierModel if model.evaluated_as == "symbols" else JudgeModel
+    judge, clip = _loaded("judge", judge, reads), _loaded("clip", clip, ClipModel)
     if model.evaluated_as not in EVALUATIONS:
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
     if model.evaluated_as != "images" and not group().first:  # others are measured by one process
@@ -164,9 +167,10 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
             options.refuse(f"a {model.config.recipe}", "judge", "clip")
     if diffusion is None:
         options.refuse(f"a {model.config.recipe}", "sweeps", "guidance")
+    judge = None if options.judge is None else expect(options.judge, JudgeModel, "judge: reads no pictures")
     judging = words_to_pictures is not None and (options.judge is not None or options.clip is not None)
     if words_to_pictures is not None and judging:
-        check_judges(words_to_pictures, options.judge, options.clip)
+        check_judges(words_to_pictures, judge, options.clip)
     known = model.description.data_fingerprint
     other = None if data is None else model.load_images(data)
     own = other is not None and (not known or other.fingerprint() == known)  # of an imported run none are known
@@ -248,7 +252,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     judged = None
     if words_to_pictures is not None and judging:
         judged = evaluate_prompts(
-            words_to_pictures, dataset, judge=options.judge, clip=options.clip, n=n, seed=seed, progress=progress
+            words_to_pictures, dataset, judge=judge, clip=options.clip, n=n, seed=seed, progress=progress
         )
     prior = None if unclip is None else evaluate_prior(unclip, dataset, seed, counting_one(progress, "drawing vectors"))
     unfinished = "" if diffusion is None else short_of(diffusion)
@@ -352,6 +356,7 @@ EVALUATIONS: Final[dict[str, Callable[[Any, Options], Measured]]] = {
     "audio": evaluate_audio,
     "symbols": evaluate_symbols,
     "classifiers": evaluate_classifier,
+    "symbol classifiers": evaluate_symbol_classifier,
     "autoencoders": evaluate_autoencoder,
     "clips": evaluate_clips,
     "judges": evaluate_judge,

@@ -18,6 +18,8 @@ from sumi.evaluation.result import Measured
 from sumi.evaluation.symbols import SymbolEvaluation, evaluate_texts
 from sumi.metrics.intervals import Estimate
 from sumi.metrics.symbols import Shares
+from sumi.models.guides import classifier_of_symbols
+from sumi.models.symbols.classifier import SymbolClassifierModel
 from sumi.models.symbols.model import SymbolModel
 from sumi.models.symbols.trajectory import trajectory
 from sumi.report.made import how_it_was_made, noted, training_curve, write_run_report
@@ -37,8 +39,11 @@ def evaluate_symbols(model: SymbolModel, options: Options) -> Measured:
 
     With other ``data``, what is held out and what real strings differ by are theirs; novelty is of the run's own.
     """
-    options.refuse("symbols", "features", "sweeps", "guidance", "quick")
-    seed, progress = options.seed, options.progress
+    options.refuse("symbols", "features", "sweeps", "guidance", "quick", "clip")
+    seed, progress, judge = options.seed, options.progress, None
+    if options.judge is not None:
+        why = f"judge: {options.judge.folder} reads no symbols; give a run of the recipe symbol-classifier"
+        judge = classifier_of_symbols(model, expect(options.judge, SymbolClassifierModel, why), "judge")
     why = f"data: are no symbols, and {model.folder} is a model of these; give such data"
     own = expect(model.load_data(), SymbolDataset, why)
     other = own if options.data is None else expect(model.load_data(options.data), SymbolDataset, why)
@@ -49,7 +54,7 @@ def evaluate_symbols(model: SymbolModel, options: Options) -> Measured:
     made = f"{count:,} by {model.how_sampled()} in {time.perf_counter() - begin:.1f} s on {model.device}"
     found = None
     if min(len(held_out), count) >= FEWEST:
-        found = evaluate_texts(model, samples, train, held_out, seed, progress)
+        found = evaluate_texts(model, samples, train, held_out, seed, progress, judge)
         words = _verdict(found)
     else:
         few = f"Too few to measure: {count} samples and {len(held_out)} held out; at least {FEWEST} of each are needed."
@@ -79,6 +84,10 @@ def _verdict(found: SymbolEvaluation) -> Verdict:
             "in common).",
         ),
     ]
+    for one in found.asked:
+        figures = [_number(e) for e in (one.conditional, one.unconditional, one.real)]
+        what = "Of the class asked for" if one.name == "class" else f"{one.name}, where asked for, is missed by"
+        points.append(("Asked for", f"{what} {figures[0]}; not asked for {figures[1]}; real strings {figures[2]}."))
     if found.molecules is None:
         points.append(("Note", f"The strings look like SMILES. {WITHOUT_RDKIT}."))
     return Verdict(headline, points)
@@ -109,6 +118,10 @@ def _rows(found: SymbolEvaluation) -> list[tuple[str, str, str]]:
     for name in ("lengths", "symbols", "pairs"):
         made, real = (getattr(which, name) for which in (found.differences, found.differences_real))
         rows.append((f"Distance of {name}", f"{made:.4f}", f"{real:.4f}"))
+    for one in found.asked:
+        name = "Of the class asked for" if one.name == "class" else f"Error of {one.name} where asked for"
+        rows.append((name, _number(one.conditional), _number(one.real)))
+        rows.append((f"{name}: not asked", _number(one.unconditional), ""))
     rows.append(("Bits per character", "", _number(found.bits.by_character)))
     rows.append(("Bits per string", "", _number(found.bits.by_item)))
     return rows

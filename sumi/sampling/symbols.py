@@ -251,18 +251,35 @@ class GuidedSymbols(_Around):
         return torch.where(better == -torch.inf, -torch.inf, self.scale * better + (1 - self.scale) * worse)
 
 
+LogProbability = Callable[[Tensor, NoiseLevel], Tensor]
+"""log p(y | x_t), (M,), of states x_t (M, L) at a noise level: as many of each sample, those of the first in front."""
+
+CHANGED: Final = 2**24
+"""Symbols of states that a classifier sees at once."""
+
+
 @dataclass(frozen=True)
 class ClassifiedSymbols(_Around):
-    """Guidance by a classifier: ``log_probability(x_t (M, L), t)`` gives log p(y | x_t), (M,); ``scale`` is s."""
+    """Guidance by a classifier (module docstring): ``log_probability`` gives log p(y | x_t); ``scale`` is s.
 
-    log_probability: Callable[[Tensor, Time], Tensor]
+    It sees each sequence with each symbol at each position; with the absorbing process, at those that are masked.
+    """
+
+    log_probability: LogProbability
     scale: float = 1.0
 
     def logits(self, x_t: Tensor, t: Time) -> Tensor:
         """See `SymbolDenoiser`."""
-        (count, length), symbols = x_t.shape, self.process.symbols
-        changed = x_t[:, None, None].repeat(1, length, symbols, 1)
-        for place in range(length):
-            changed[:, place, :, place] = torch.arange(symbols, device=x_t.device)
-        gain = self.log_probability(changed.flatten(0, 2), t).view(count, length, symbols)
-        return self.denoiser.logits(x_t, t).double().log_softmax(-1) + self.scale * gain.double()
+        now, (count, length), symbols = noise_level(self.schedule, t), x_t.shape, self.process.symbols
+        open_to_change = x_t == symbols if self.process.absorbing else torch.ones_like(x_t, dtype=torch.bool)
+        most = int(open_to_change.sum(1).max())
+        places = open_to_change.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
+        gain = torch.zeros(count, length, symbols, dtype=torch.float64, device=x_t.device)
+        each = torch.arange(symbols, device=x_t.device)[:, None]
+        together = max(1, CHANGED // (count * symbols * length))
+        for part in places.split(together, 1) if most else ():
+            changed = x_t[:, None, None].repeat(1, part.shape[1], symbols, 1)
+            changed.scatter_(3, part[:, :, None, None].expand(-1, -1, symbols, 1), each.expand(*part.shape, -1, -1))
+            found = self.log_probability(changed.flatten(0, 2), now).double().view(*part.shape, symbols)
+            gain.scatter_(1, part[..., None].expand_as(found), found)
+        return self.denoiser.logits(x_t, now).double().log_softmax(-1) + self.scale * gain

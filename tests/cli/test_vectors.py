@@ -247,8 +247,18 @@ def test_bits_are_saved_as_bits(tmp_path: Path, capsys) -> None:
         assert set(np.unique(made)) == {-1, 1}
 
 
-OF_IMAGES = ("noisy-classifier", "vae", "gan", "pixelcnn", "autoencoder", "judge", "clip", "symbols")
-OF_OTHERS = ("molecules", "audio", "diffwave", "latent", "dit")
+OF_IMAGES = (
+    "noisy-classifier",
+    "vae",
+    "gan",
+    "pixelcnn",
+    "autoencoder",
+    "judge",
+    "clip",
+    "symbols",
+    "symbol-classifier",
+)
+OF_OTHERS = ("molecules", "audio", "diffwave", "latent", "dit", "symbols", "symbol-classifier")
 OF_TEXT = ("text-to-image", "stable-diffusion", "imagen", "unclip")
 
 

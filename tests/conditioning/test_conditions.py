@@ -302,6 +302,23 @@ def test_values_are_heard_each_for_itself_and_nan_says_nothing() -> None:
     assert float((heard(mean) - denoiser(x, 0.5).clean).abs().max()) > 1e-3  # to be average is something said
 
 
+def test_a_value_is_given_for_all_samples_or_for_each() -> None:
+    conditioner = ValuesConditioner(("a", "b"), 4)
+    nan = torch.nan
+    for given, wanted in (
+        ({"a": 2}, [[2, nan], [2, nan]]),
+        ({"b": [1, 3.5], "a": 2}, [[2, 1], [2, 3.5]]),
+        ({"b": np.array([1.0, 3])}, [[nan, 1], [nan, 3]]),
+        ({"a": torch.tensor(2.0)}, [[2, nan], [2, nan]]),
+    ):
+        found = conditioner.parse(given, range(5, 7))["values"]
+        torch.testing.assert_close(found, torch.tensor(wanted), equal_nan=True, atol=0, rtol=0)
+    with pytest.raises(InputError, match=r"^values.a: 3 are given for 2 samples; give one, or one per sample"):
+        conditioner.parse({"a": [1, 2, 3]}, range(2))
+    with pytest.raises(InputError, match=r"^values.a: "):
+        conditioner.parse({"a": ["many", 2]}, range(2))
+
+
 def test_values_are_given_in_deviations_of_the_training_data() -> None:
     """The same to rounding whatever the unit: 100 + 20 v of data 100 + 20 z is heard as v of z; constants too."""
     torch.manual_seed(0)

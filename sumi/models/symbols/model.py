@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, cast
 
 import torch
@@ -20,13 +21,16 @@ from sumi.data.spec import expect
 from sumi.data.symbols import SymbolSpec, pattern_of
 from sumi.denoising.categorical import CategoricalDenoiser, ConditionedSymbols, SymbolDenoiser
 from sumi.errors import InputError
+from sumi.guidance.symbols import SymbolClassifier
 from sumi.likelihood.categorical import continuous_bound
 from sumi.models.model import GenerativeModel, finite_samples, read_indices
 from sumi.models.samples import Samples
+from sumi.models.symbols.classifier import SymbolClassifierModel
 from sumi.randomness import SampleNoise
 from sumi.sampling.symbols import (
     UNKNOWN,
     AllowedSymbols,
+    ClassifiedSymbols,
     GuidedSymbols,
     Recorder,
     TemperedSymbols,
@@ -46,8 +50,10 @@ class SymbolOptions(TypedDict, total=False):
 
     ``label``: a class, or one a sample. ``condition``: numbers by name, ``{"values": {"logp": 1.5}}``. ``guidance``:
     w of classifier-free guidance. ``solver``: ancestral, confidence or auto. ``temperature``: below 1 for sharper laws.
-    ``corrections``: how often the least likely symbols are drawn anew. ``callback(step, level, states)``: after each
-    step of each batch. ``wrap``: makes another denoiser of the guided one, such as `ClassifiedSymbols`.
+    ``corrections``: how often the least likely symbols are drawn anew. ``classifier``: a run of the recipe
+    symbol-classifier, or its model, that guides to the label and the values, by ``classifier_scale``.
+    ``callback(step, level, states)``: after each step of each batch. ``wrap``: makes another denoiser of the guided
+    one, such as `ClassifiedSymbols`.
     """
 
     seed: int
@@ -60,6 +66,8 @@ class SymbolOptions(TypedDict, total=False):
     steps: int | None
     temperature: float | None
     corrections: int | None
+    classifier: SymbolClassifierModel | str | Path | None
+    classifier_scale: float | None
     callback: Recorder | None
     wrap: Callable[[SymbolDenoiser], SymbolDenoiser] | None
     progress: Callable[[int, int], None] | bool | None
@@ -117,13 +125,17 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
         )
         sampling = self.sampling(options)
         solver = find_symbol_solver(sampling.solver, self.module.process, "solver")
-        condition = self.condition_of(range(start, start + n), options.get("label"), options.get("condition"))
+        condition, classifier, asked = self._asked(range(start, start + n), options)
+        scale = options.get("classifier_scale")
+        scale = 1.0 if scale is None else real("classifier_scale", scale)
         wrap, made = options.get("wrap"), list[Tensor]()
         with one_shown(options.get("progress"), "sampling") as count, torch.inference_mode():
             for first in range(0, n, batch_size):
                 rows = slice(first, min(first + batch_size, n))
                 own = None if condition is None else condition.rows(rows)
                 denoiser = self.denoiser(own, sampling.guidance)
+                if classifier is not None and asked is not None:
+                    denoiser = ClassifiedSymbols(denoiser, classifier.of(asked.rows(rows)), scale)
                 denoiser = denoiser if wrap is None else wrap(denoiser)
                 if sampling.temperature != 1:
                     denoiser = TemperedSymbols(denoiser, sampling.temperature)
@@ -148,6 +160,27 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
                 if count is not None:
                     count(rows.stop, n)
         return Samples.of(torch.cat(made), self.items)
+
+    def _asked(
+        self, indices: range, options: SymbolOptions
+    ) -> tuple[Condition | None, SymbolClassifier | None, Condition | None]:
+        """The condition of these samples, the classifier that guides them, and to what.
+
+        What the network was not trained with goes to the classifier alone. Raises InputError.
+        """
+        label, condition, given = options.get("label"), options.get("condition"), options.get("classifier")
+        if given is None:
+            if options.get("classifier_scale") is not None:
+                raise InputError("classifier_scale: is that of a classifier, and none is given; add classifier")
+            return self.condition_of(indices, label, condition), None, None
+        from sumi.models.guides import classifier_of_symbols  # it loads runs, which hold models such as this
+
+        classifier = classifier_of_symbols(self, given)
+        named: dict[str, object] = {**({} if label is None else {"labels": label}), **(condition or {})}
+        asked = classifier.asked(named, indices)
+        known = [part.name for part in self.config.conditioning]
+        own = {name: value for name, value in named.items() if name in known}
+        return self.condition_of(indices, None, own), classifier.module, asked
 
     def sampling(self, options: SymbolOptions) -> "SymbolSampling":
         """How the run is configured to sample, with ``options``. Raises InputError."""
