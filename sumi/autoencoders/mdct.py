@@ -56,17 +56,27 @@ class BandScale(nn.Module):
 
     def compressed(self, x: Tensor) -> Tensor:
         """sign(c) |c|^p of sound x."""
-        c = mdct(x, self.shape[1])
-        return c if self.power == 1 else c.sign() * c.abs() ** self.power
+        return self._powers(mdct(x, self.shape[1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Sound as it is denoised."""
-        return self.compressed(x) * (STD / self.std).to(x)
+        return self.of_values(mdct(x, self.shape[1]))
 
     def inverse(self, z: Tensor) -> Tensor:
         """The way back, which can be differentiated."""
+        return inverse_mdct(self.values(z))
+
+    def of_values(self, c: Tensor) -> Tensor:
+        """z of c (…, bands, F), each by itself."""
+        return self._powers(c) * (STD / self.std).to(c)
+
+    def values(self, z: Tensor) -> Tensor:
+        """c of z (…, bands, F), the inverse of `of_values`."""
         c = z * (self.std / STD).to(z)
-        return inverse_mdct(c if self.power == 1 else c * c.abs() ** (1 / self.power - 1))
+        return c if self.power == 1 else c * c.abs() ** (1 / self.power - 1)
+
+    def _powers(self, c: Tensor) -> Tensor:
+        return c if self.power == 1 else c.sign() * c.abs() ** self.power
 
 
 def _folded(blocks: Tensor, way: float) -> Tensor:

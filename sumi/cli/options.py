@@ -111,8 +111,8 @@ def add_restoration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         metavar="NAME",
-        help="trained, moment_matching, pigdm, dps, ddnm, repaint or twisted (default: trained where the run is, else "
-        "moment_matching; dps for jpeg)",
+        help="trained, moment_matching, pigdm, diffpir, dps, ddnm, repaint or twisted (default: trained where the run "
+        "is, else moment_matching; dps for jpeg, diffpir for noise on sound)",
     )
     add_candidates(parser)
 

@@ -5,7 +5,7 @@ orthogonal projection onto the range of A*, what A sees, and I - A⁺ A that ont
 
     A A⁺ A = A,    A⁺ A A⁺ = A⁺,    (A⁺ A)ᵀ = A⁺ A,    (A A⁺)ᵀ = A A⁺.
 
-Here: masks, grey, any matrix, and composition. Down-sampling is in `separable`, blur in `convolution`.
+Here: masks, weights, grey, any matrix, and composition. Down-sampling is in `separable`, blur in `convolution`.
 """
 
 from collections.abc import Callable, Sequence
@@ -76,6 +76,23 @@ class Mask:
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         return self(y)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A x = w x, number by number. ``weights``: w ≥ 0, broadcasts to x; of 0 nothing is seen."""
+
+    weights: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.weights.to(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self(y)
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        weights = self.weights.to(y)
+        return torch.where(weights > 0, y / torch.where(weights > 0, weights, 1.0), 0.0)
 
 
 class Grey:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sumi.denoising.denoiser import Denoised, Denoiser
 from sumi.errors import InputError
-from sumi.operators.linear import solve
+from sumi.operators.linear import Weighted, solve
 from sumi.process.gaussian import expand
 from sumi.process.schedule import NoiseLevel, Number, Schedule, Time
 from sumi.restoration.measurement import Measurement
@@ -129,6 +129,11 @@ def weighed(measurement: Measurement, missing: Tensor, variance: Number, iterati
         back = operator.pseudo_inverse(missing)
         return back / expand(variance, back)
     of_each = expand(variance, missing)
+    match operator:
+        case Weighted(weights=weights):  # number by number, whatever the weights
+            return operator.adjoint(missing / (of_each * weights.to(missing).square() + measurement.std**2))
+        case _:
+            pass
 
     def of_measured(u: Tensor) -> Tensor:
         return of_each * operator(operator.adjoint(u)) + measurement.std**2 * u

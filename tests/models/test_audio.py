@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import sumi
-from sumi.autoencoders.mdct import STD, BandScale
+from sumi.autoencoders.mdct import STD, BandScale, mdct
 from sumi.cli.main import main
 from sumi.data.sound_files import of_wav, to_levels, wav
 from sumi.errors import InputError
@@ -134,6 +134,40 @@ def test_what_is_below_a_limit_stays_what_is_above_is_not_seen_and_noise_is_meas
     assert not torch.allclose(made, LowPass(0.5)(made), atol=1e-3)
     noisy = clip + 0.05 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))
     assert model.restore(noisy, Mask(torch.zeros(1, dtype=torch.bool)), 0.05, n=1, steps=3).shape == (1, 1, 1024)
+
+
+def test_noise_is_taken_from_sound(data: Path, tmp_path: Path) -> None:
+    """A denoiser of Gaussian bands, and sound of such: candidates and their mean have the errors of the posterior.
+
+    By importance sampling: each band value by itself, its prior's draws weighed by the noisy one. Also what is away
+    from a gap, or below a limit.
+    """
+    settings = [*TINY["audio"], *QUICK, "data.seconds=0.25", "conditioning=none", "sampling.guidance=1"]
+    model = sumi.train("audio", data=str(data), steps=1, out=tmp_path / "run", settings=settings)
+    with torch.no_grad():
+        model.module.network.conv_out.weight.zero_()  # of EDM's preconditioning: the denoiser of N(0, σ_data²)
+    chance, space = torch.Generator().manual_seed(0), model.space
+    z = STD * torch.randn(1, *space.shape, generator=chance)
+    x = space.decode(z)
+    noise = 0.5 * float(x.square().mean().sqrt())
+    noisy = x + noise * torch.randn(x.shape, generator=chance)
+    draws = STD * torch.randn(4000, *space.shape, generator=chance)
+    weights = (-0.5 * ((mdct(noisy, 16) - space.scale.values(draws)) / noise).square()).softmax(0)
+    values = (weights * space.scale.values(draws)).sum(0)
+    least = float((values - mdct(x, 16)).square().mean()) / noise**2  # of the posterior's mean
+    all_known = Mask(torch.zeros(1, dtype=torch.bool))
+    made = model.restore(noisy[0], all_known, noise, n=24, steps=24)
+    of_one, of_mean = (float((c - x).square().mean()) / noise**2 for c in (made, made.mean(0)))
+    assert of_mean == pytest.approx(least, rel=0.25)
+    assert of_one < 1.6 * of_mean + 0.1
+    assert of_one < 0.6  # of the noise's power
+    holes = gap(1024, 400, 500)
+    known = (torch.arange(1024) < 368) | (torch.arange(1024) >= 532)  # blocks that it does not touch
+    filled = model.restore(noisy[0], holes, noise, n=4, steps=24)
+    assert float((filled - x)[..., known].square().mean()) < 0.8 * noise**2
+    low = LowPass(0.5)
+    extended = model.restore(low(noisy)[0], low, noise, n=4, steps=24)
+    assert float((LowPass(0.35)(extended - x)).square().mean()) < float(LowPass(0.35)(noisy - x).square().mean())
 
 
 def test_bands_whose_windows_see_above_the_limit_are_painted(model: DiffusionModel) -> None:

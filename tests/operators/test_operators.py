@@ -13,7 +13,7 @@ from torch import Tensor
 from sumi.errors import InputError
 from sumi.operators.convolution import Convolution, gaussian_blur, motion_blur
 from sumi.operators.jpeg import JPEG, cosine_transform
-from sumi.operators.linear import Composed, Grey, Linear, Mask, Operator, linear
+from sumi.operators.linear import Composed, Grey, Linear, Mask, Operator, Weighted, linear
 from sumi.operators.separable import Separable, bicubic, box
 from sumi.restoration.measurement import Measurement
 
@@ -27,6 +27,7 @@ LOPSIDED = torch.tensor([[0.7, 0.2, 0.0], [0.1, 0.0, 0.0]])
 OPERATORS: dict[str, tuple[Operator, tuple[int, ...]]] = {
     "mask": (Mask(WHITE), (3, 8, 8)),
     "mask of vectors": (Mask(torch.tensor([True, False, True])), (3,)),
+    "weights": (Weighted(torch.tensor([2.0, 0.0, 0.25])), (3,)),
     "box": (box(8, 4, 2), (2, 8, 4)),
     "bicubic": (bicubic(8, 12, 2), (2, 8, 12)),
     "bicubic by 4": (bicubic(8, 8, 4), (1, 8, 8)),

@@ -33,7 +33,7 @@ from sumi.models.diffusion.options import SampleOptions, sampling_options
 from sumi.models.diffusion.particles import ANCESTRAL, by_particles
 from sumi.models.diffusion.pictures import read_mask_of
 from sumi.models.samples import stated_as
-from sumi.operators.linear import AnyOperator, Mask, is_linear
+from sumi.operators.linear import AnyOperator, Mask, Weighted, is_linear
 from sumi.operators.separable import box
 from sumi.process.schedule import noise_level
 from sumi.restoration.condition import condition_of, trained_for
@@ -41,6 +41,7 @@ from sumi.restoration.dps import DPS
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.null_space import DDNM
 from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance
+from sumi.restoration.proximal import DiffPIR
 from sumi.restoration.replacement import DataConsistency, RePaint, repaint_times
 from sumi.restoration.twisted import TwistedSMC
 from sumi.sampling.sampler import LEAST_STD, Guidance, Method, SamplingOptions
@@ -64,10 +65,12 @@ PARTICLES: Final = 8
 
 TRAINED: Final = "trained"
 TWISTED: Final = "twisted"
-METHODS: Final = ("moment_matching", "pigdm", "dps", "ddnm", "repaint", TWISTED)
+METHODS: Final = ("moment_matching", "pigdm", "diffpir", "dps", "ddnm", "repaint", TWISTED)
 """For a model that was not trained to restore."""
 DEFAULT: Final = "moment_matching"
 """For linear operators, as measured (docs/results/restoration.md)."""
+OF_WEIGHTS: Final = "diffpir"
+"""Of weights, which span many powers of ten: others overshoot, as measured of sound (docs/results/restoration.md)."""
 NONLINEAR: Final = "dps"
 NOISELESS: Final = ("ddnm", "repaint")
 """They end at pictures that measure y exactly."""
@@ -90,16 +93,19 @@ def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None 
         )
     if method is None and trained:
         return TRAINED
+    default = DEFAULT
     match operator:
         case Mask():
             linear = True  # of latents, too
+        case Weighted():
+            linear, default = True, OF_WEIGHTS
         case _:
             linear = is_linear(operator) and model.space.factor == 1  # a decoder is not
     if method in NOISELESS and noise > 0:
         raise InputError(f"noise: {method} takes a measurement without noise; give 0, or choose {DEFAULT}")
     if method not in (None, TRAINED, NONLINEAR) and not linear:
         raise InputError(f"method: {method} needs a linear operator of pixels; choose {NONLINEAR}")
-    return method or (DEFAULT if linear else NONLINEAR)
+    return method or (default if linear else NONLINEAR)
 
 
 def usual_factor(model: DiffusionModel) -> int:
@@ -304,6 +310,9 @@ def prepared(
         case "pigdm":
             std = max(data_std, LEAST_STD)
             return lambda denoiser: kept(PseudoinverseGuidance(denoiser, known, std)), method
+        case "diffpir":
+            std = max(data_std, LEAST_STD)
+            return lambda denoiser: DiffPIR(kept(denoiser), known, std), method
         case "ddnm":
             return lambda denoiser: DDNM(kept(denoiser), known), method
         case "dps":

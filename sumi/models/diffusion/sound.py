@@ -6,7 +6,9 @@ A model of waveforms measures them. A model of bands and moments (`sumi.autoenco
     below a limit          the bands below it, but for the last, whose window sees what is above: the others are
                            painted, and what was known is put in place below the limit
 
-and what else was done to a clip it measures through the inverse transform, which is not linear.
+With noise, which the transform leaves white, each of these values is measured by itself, through the curve that it is
+compressed by (`sumi.restoration.sites`). What else was done to a clip is measured through the inverse transform, which
+is not linear.
 """
 
 from math import floor
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor
 
+from sumi.autoencoders.mdct import STD, mdct
 from sumi.boundary.arguments import real, torch_defaults
 from sumi.data.audio import AudioSpec
 from sumi.data.spec import expect
@@ -22,9 +25,10 @@ from sumi.errors import InputError
 from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.restoration import MOST_NOISE, candidates
 from sumi.models.diffusion.space import BandSpace
-from sumi.operators.linear import AnyOperator, Mask
+from sumi.operators.linear import AnyOperator, Mask, Weighted
 from sumi.operators.sound import LowPass
 from sumi.restoration.measurement import Measurement
+from sumi.restoration.sites import measured_by_each
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
@@ -68,19 +72,29 @@ def restore_sound(
 def measured(model: "DiffusionModel", x: Tensor, operator: AnyOperator, noise: float) -> Measurement:
     """What is known of sound x (1, 1, L), as the ``model`` denoises it (module docstring). Raises InputError."""
     match model.space, operator:
-        case BandSpace() as space, Mask(mask=mask) if not noise:
+        case BandSpace() as space, Mask(mask=mask):
             blocks = touched(mask.to(x.device).expand(x.shape[-1]), space.shape[1])
             if bool(blocks.all()):
                 raise InputError("mask: leaves no whole block of sound to keep; paint less")
-            return Measurement(Mask(blocks), space.encode(x))
-        case BandSpace() as space, LowPass(share=share) if not noise:
+            return _of_bands(space, x, blocks, noise)
+        case BandSpace() as space, LowPass(share=share):
             known = max(1, floor(share * space.shape[1]) - 1)
             rows = torch.arange(space.shape[1], device=x.device)[:, None] >= known
-            return Measurement(Mask(rows), space.encode(operator(x)))
+            return _of_bands(space, operator(x), rows, noise)
         case BandSpace() as space, _:
             return Measurement(lambda z: operator(space.decode(z)), x, noise)
         case _:
             return Measurement(operator, x, noise)
+
+
+def _of_bands(space: BandSpace, x: Tensor, unknown: Tensor, noise: float) -> Measurement:
+    """Of sound x (1, 1, L) all of z (1, 1, bands, F) but where ``unknown``, which broadcasts to it, is True."""
+    if not noise:
+        return Measurement(Mask(unknown), space.encode(x))
+    scale = space.scale
+    each = measured_by_each(mdct(x, scale.shape[1]).double(), noise, scale.values, scale.of_values, STD)
+    weights = expect(each.operator, Weighted, "noise: is measured by weights").weights
+    return Measurement(Weighted(torch.where(unknown, 0.0, weights)), each.y, each.std)
 
 
 def _seam(model: "DiffusionModel", spec: AudioSpec) -> int:
