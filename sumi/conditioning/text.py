@@ -107,10 +107,8 @@ class TextConditioner(Conditioner):
                         f"prompt: {part.text[:40]}… has {count - before - after} tokens; this model takes "
                         f"{self.encoder.length - before - after}; shorten it"
                     )
-                words = [part.weight_at(begin) for begin, tokens in spans for _ in tokens]
-                ids[row, place] = self.encoder.tokens([part.text])[0]
-                weights[row, place] = share * (ids[row, place] != PADDING).float()
-                weights[row, place, before : before + len(words)] *= torch.tensor(words)
+                ids[row, place], counts = self.encoder.weighted(part)
+                weights[row, place] = share * counts
         return Condition(text=ids, text_weights=weights)
 
     def unknown(self, prompts: Sequence[str]) -> tuple[str, ...]:
