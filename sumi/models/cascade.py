@@ -92,7 +92,7 @@ class CascadeConfig(SystemConfig):
         metadata={"help": "the network of each stage above the first"},
     )
     sampling: Sampling = field(
-        default_factory=lambda: Sampling(steps=20, guidance=Guidance(scale=2.5), threshold="dynamic"),
+        default_factory=lambda: Sampling(steps=20, guidance=Guidance(scale=2.0), threshold="dynamic"),
         metadata={"help": "how samples are made; the first stage alone is guided"},
     )
 

@@ -117,7 +117,7 @@ class UnclipConfig(SystemConfig):
         default_factory=TransformerConfig, metadata={"help": "of the decoder"}
     )
     sampling: Sampling = field(
-        default_factory=lambda: Sampling(steps=20, guidance=Guidance(scale=2.5)),
+        default_factory=lambda: Sampling(steps=20, guidance=Guidance(scale=2.0)),
         metadata={"help": "how the decoder makes pictures"},
     )
 
