@@ -1,20 +1,27 @@
 """Words to pictures, measured on the captioned characters, for docs/results/conditioning.md.
 
-    python -m benchmarks.text [guidance] [encoders] [cascade] --judge RUN
+    python benchmarks/text.py [guidance] [encoders] [cascade]
+        --judge RUN                                     of `sumi train judge`; else one of its own, of five minutes
         --model characters --scales 1,1.5,2,3,4,6       of the table of guidance
         --seconds 300                                   of each training of the others
+        -n 300                                          samples of a row
 
     guidance    what a judge reads of the captions in samples, their Fréchet distance and recall, by guidance
     encoders    the same of text-to-image models of equal seconds: text encoders, and how a network attends to words
     cascade     Fréchet distance of two stages with noise on the picture below and without, thresholded and not
 
-The judge is a run of `sumi train judge`. Captions are of held-out pictures. Seconds are CPU seconds, of one thread
+Without arguments it measures guidance alone, of a model that comes with Sumi: a quarter of an hour on one core, most of
+it once, for the judge and the classifier. The others train models, and what they cost is stated at the end.
+
+The judge is trained with a seed of its own. Captions are of held-out pictures. Seconds are CPU seconds, of one thread
 (`benchmarks.trainings`). Distances are between a classifier's features of samples and of up to 4000 training pictures.
 What was measured stands in runs/text-benchmark/results.json, and is not measured again; a training goes on.
 """
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +31,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.trainings import Set, figures, shown
+from sumi.conditioning.frozen_encoder import MINILM, folder_of
 from sumi.conditioning.text import captions_of
 from sumi.data.dataset import evenly
 from sumi.data.items import BYTES
+from sumi.errors import InputError
 from sumi.evaluation.attributes import mentioned_in, readings
 from sumi.figures.canvas import DATA, INK, RED, canvas, save
 from sumi.figures.pictures import image_grid, png
@@ -37,15 +46,46 @@ from sumi.models.cascade import CascadeModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 from sumi.sampling.sampler import Threshold
+from sumi.training_run import train
 
 FOLDER, PICTURE = Path("runs/text-benchmark"), Path("docs/images/words-guidance.png")
 N = 300
+FEWEST = 36
+"""Samples of which recall is measured."""
+JUDGE_SEED = 7
+TABLES = ("guidance", "encoders", "cascade")
 ENCODERS = {
     "own, words among the keys": (),
     "own, words in the stream": ("network.tokens=stream",),
     "own, cross-attention of a U-Net": ("network=adm", "network.widths=32,64,128", "network.blocks=1,1,2"),
     "MiniLM, words among the keys": ("conditioning.encoder=frozen",),
 }
+
+
+def own_judge(source: str, folder: Path, settings: tuple[str, ...] = ()) -> JudgeModel:
+    """A judge of the images at ``source``, trained the first time, which takes five minutes on one core."""
+    run = folder / "judge"
+    if not (run / "trained").exists():
+        print(
+            f"sumi train judge --data {source} --seed {JUDGE_SEED} --out {run}: once, five minutes; or give --judge",
+            file=sys.stderr,
+            flush=True,
+        )
+        train("judge", data=source, out=run, seed=JUDGE_SEED, settings=settings, resume=run.exists())
+        (run / "trained").touch()
+    return load(run, JudgeModel)
+
+
+def cost(table: str, seconds: float, names: Sequence[str]) -> str:
+    """What a ``table`` trains, and for how long, before its samples are made."""
+    match table:
+        case "guidance":
+            return "trains nothing; some ten minutes of sampling"
+        case "encoders":
+            return f"{len(names)} trainings of {seconds:g} CPU s: {len(names) * seconds / 60:.0f} minutes"
+        case _:
+            minutes = 4 * seconds / 60  # two of two stages, and a step of the second takes longer
+            return f"2 cascades, each stage of the steps of {seconds:g} CPU s: over {minutes:.0f} minutes"
 
 
 def measured(samples: Tensor, images: Set, judge: JudgeModel) -> dict[str, Any]:
@@ -63,10 +103,15 @@ def measured(samples: Tensor, images: Set, judge: JudgeModel) -> dict[str, Any]:
     }
 
 
-def sampled(model: DiffusionModel, images: Set, judge: JudgeModel, guidance: float | None) -> dict[str, Any]:
+def of(n: int) -> str:
+    """What stands in a key for other numbers of samples than the usual one."""
+    return "" if n == N else f" of {n}"
+
+
+def sampled(model: DiffusionModel, images: Set, judge: JudgeModel, guidance: float | None, n: int) -> dict[str, Any]:
     held_out = images.parts[1]
-    captions = captions_of(held_out.subset(evenly(len(held_out), N)))
-    return measured(model.sample(N, prompt=captions, guidance=guidance, progress=False), images, judge)
+    captions = captions_of(held_out.subset(evenly(len(held_out), n)))
+    return measured(model.sample(n, prompt=captions, guidance=guidance, progress=False), images, judge)
 
 
 def percent(e: dict[str, float]) -> str:
@@ -82,18 +127,19 @@ def heading(first: str) -> None:
     print(f"| {first} | attributes in captions | colour | Fréchet distance | recall |\n| --- | --- | --- | --- | --- |")
 
 
-def guidance(name: str, images: Set, judge: JudgeModel, scales: list[float]) -> None:
+def guidance(name: str, images: Set, judge: JudgeModel, scales: list[float], n: int) -> None:
     """A table row for each scale, and real pictures of the same captions; the chart."""
     model = load(name, DiffusionModel)
-    key = f"{name} {model.digest[:8]} guidance"
-    found = [images.kept(f"{key} {scale:g}", sampled, model, images, judge, scale) for scale in scales]
+    key = f"{name} {model.digest[:8]} guidance{of(n)}"
+    found = [images.kept(f"{key} {scale:g}", sampled, model, images, judge, scale, n) for scale in scales]
     heading("guidance")
     for scale, one in zip(scales, found, strict=True):
         row(f"{scale:g}", one)
     held_out = images.parts[1]
-    real = held_out.batch(evenly(len(held_out), N))
+    real = held_out.batch(evenly(len(held_out), n))
     row("real pictures", images.kept(f"{key} real", measured, real, images, judge))
-    picture(scales, found)
+    if n == N:
+        picture(scales, found)
 
 
 def picture(scales: list[float], found: list[dict[str, Any]]) -> None:
@@ -114,26 +160,34 @@ def picture(scales: list[float], found: list[dict[str, Any]]) -> None:
     save(figure, PICTURE, "What is read of captions, recall, and the Fréchet distance, by guidance")
 
 
-def encoders(images: Set, judge: JudgeModel, seconds: float, names: list[str]) -> None:
+def encoders(images: Set, judge: JudgeModel, seconds: float, names: list[str], n: int) -> None:
     """A table row for each text encoder and each way to attend to words."""
     heading(f"after {seconds:g} CPU s")
     for name in names:
+        if "conditioning.encoder=frozen" in ENCODERS[name]:
+            try:
+                folder_of(MINILM)
+            except InputError as error:
+                print(f"not measured: {name} ({error})", file=sys.stderr)
+                continue
         run = images.trained("text-to-image", name, seconds, (*ENCODERS[name], "training.warmup_steps=50"))
         model = load(run, DiffusionModel)
-        row(name, images.kept(f"samples {run}", sampled, model, images, judge, None))
+        row(name, images.kept(f"samples {run}{of(n)}", sampled, model, images, judge, None, n))
 
 
-def stages(run: Path, images: Set, judge: JudgeModel, augmentation: float, threshold: Threshold) -> dict[str, Any]:
+def stages(
+    run: Path, images: Set, judge: JudgeModel, augmentation: float, threshold: Threshold, n: int
+) -> dict[str, Any]:
     model = load(run, CascadeModel)
     held_out = images.parts[1]
-    captions = captions_of(held_out.subset(evenly(len(held_out), N)))
-    made = model.sample(N, prompt=captions, augmentation=augmentation, threshold=threshold, progress=False)
+    captions = captions_of(held_out.subset(evenly(len(held_out), n)))
+    made = model.sample(n, prompt=captions, augmentation=augmentation, threshold=threshold, progress=False)
     file = FOLDER / f"{run.name}-{augmentation:g}-{threshold}.png"
     file.write_bytes(png(image_grid(BYTES.to_bytes(made[:24].as_subclass(Tensor)), columns=8, scale=1)))
     return measured(made, images, judge)
 
 
-def cascade(images: Set, judge: JudgeModel, seconds: float) -> None:
+def cascade(images: Set, judge: JudgeModel, seconds: float, n: int) -> None:
     """A table row for each noise on the picture below, of a cascade trained with noise and one without."""
     heading("cascade")
     for name, noise, levels in (("trained without noise", 0.0, (0.0,)), ("with noise", 0.5, (0.0, 0.1, 0.2, 0.35))):
@@ -141,36 +195,41 @@ def cascade(images: Set, judge: JudgeModel, seconds: float) -> None:
             "imagen", f"cascade {name}", seconds, (f"noise={noise}", f"augmentation={min(noise, 0.1)}")
         )
         for level in levels:
-            found = images.kept(f"samples {run} {level}", stages, run, images, judge, level, "dynamic")
+            found = images.kept(f"samples {run} {level}{of(n)}", stages, run, images, judge, level, "dynamic", n)
             row(f"{name}, {level:g} in sampling", found)
     thresholds: tuple[Threshold, ...] = ("static", "none")
     for threshold in thresholds:
-        found = images.kept(f"samples {run} {threshold}", stages, run, images, judge, 0.1, threshold)
+        found = images.kept(f"samples {run} {threshold}{of(n)}", stages, run, images, judge, 0.1, threshold, n)
         row(f"{name}, 0.1, threshold {threshold}", found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tables = ("guidance", "encoders", "cascade")
-    parser.add_argument("tables", nargs="*", default=tables, metavar="TABLE", help=", ".join(tables))
-    parser.add_argument("--judge", required=True, metavar="RUN")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
+    parser.add_argument("--judge", metavar="RUN")
     parser.add_argument("--model", default="characters", metavar="RUN")
     parser.add_argument("--scales", default="1,1.5,2,3,4,6")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--encoders", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
+    parser.add_argument("-n", type=int, default=N)
     arguments = parser.parse_args()
-    if unknown := set(arguments.tables) - set(tables):
-        parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")
+    if unknown := set(arguments.tables) - set(TABLES):
+        parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+    if arguments.n < FEWEST:
+        parser.error(f"n: {arguments.n} samples are too few to measure recall; give {FEWEST} or more")
     torch.set_num_threads(1)
-    judge, images = load(arguments.judge, JudgeModel), Set("characters", "characters", FOLDER)
-    for table in arguments.tables:
+    images, chosen = Set("characters", "characters", FOLDER), arguments.tables or ["guidance"]
+    judge = load(arguments.judge, JudgeModel) if arguments.judge else own_judge(images.source, FOLDER)
+    for table in chosen:
         match table:
             case "guidance":
-                guidance(arguments.model, images, judge, [float(one) for one in arguments.scales.split(",")])
+                guidance(arguments.model, images, judge, list(map(float, arguments.scales.split(","))), arguments.n)
             case "encoders":
-                encoders(images, judge, arguments.seconds, arguments.encoders)
+                encoders(images, judge, arguments.seconds, arguments.encoders, arguments.n)
             case _:
-                cascade(images, judge, arguments.seconds)
+                cascade(images, judge, arguments.seconds, arguments.n)
+    for table in (table for table in TABLES if table not in chosen):
+        print(f"not measured: {table} ({cost(table, arguments.seconds, arguments.encoders)})", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -144,6 +144,15 @@ def test_stable_diffusion_has_latents_of_16_by_16(side: int, latents: tuple[int,
     assert config.autoencoder.denoised(spec).shape == latents
 
 
+@pytest.mark.parametrize("name", OF_TEXT)
+def test_words_guide_by_the_largest_scale_that_costs_nothing(name: str) -> None:
+    """By docs/results/conditioning.md; a run keeps the scale that its configuration states."""
+    config = sumi.configure(name)
+    assert config.sampling.guidance.scale == 2.0
+    old = override(config, ["sampling.guidance=2.5"])
+    assert from_json(type(config), to_json(old)).sampling.guidance.scale == 2.5
+
+
 def test_ddpm() -> None:
     """Ho et al. 2020, section 4: β from 1e-4 to 0.02, T = 1000, ε, L_simple, averaged weights."""
     config = recipe("ddpm")

@@ -1,5 +1,7 @@
 """Text encoders that are taken as they are: folders in Hugging Face's format (BERT, T5, CLIP's text), and MiniLM.
 
+A BERT, as MiniLM is, is read by `sumi.conditioning.bert`; any other by transformers.
+
 The encoder is large and never trained, so a run names it by its folder and by the sha256 of the files that count, and
 is refused where they differ. Its states of a text are computed once, by itself and without padding, so that they depend
 on no batch, and are kept on disk under that fingerprint (``~/.cache/sumi/text``, or ``$XDG_CACHE_HOME/sumi/text``;
@@ -12,8 +14,6 @@ Stable Diffusion XL has two, which read the same tokens: the states of both coun
 second.
 """
 
-import hashlib
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -22,12 +22,15 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sumi.boundary.config import parse_json
+from sumi.conditioning.bert import Bert, BertTokens, ReadText, is_bert, read_bert
+from sumi.conditioning.encoder_files import cache_of, same, sha256_of
 from sumi.conditioning.text_encoder import EncodedText, TextEncoder
 from sumi.conditioning.tokens import PADDING
 from sumi.errors import InputError
@@ -78,16 +81,10 @@ class FrozenEncoderConfig:
     def found(self) -> "FrozenEncoderConfig":
         """With the sha256 of the files. Raises InputError where there are none, or others than were trained with."""
         folder = folder_of(self.source)
-        weights = fingerprint(folder, two=self.two)
-        if self.weights not in ("", weights):
-            raise InputError(
-                f"encoder.source: {folder} has other files than the run was trained with (sha256 {weights[:12]}…, not "
-                f"{self.weights[:12]}…); restore them"
-            )
-        return replace(self, weights=weights)
+        return replace(self, weights=same(folder, fingerprint(folder, two=self.two), self.weights))
 
     def build(self) -> "FrozenEncoder":
-        """Raises InputError as `found`, and where transformers is not installed."""
+        """Raises InputError as `found`, and where the library is not installed that reads it."""
         return FrozenEncoder(self.found())
 
 
@@ -129,26 +126,64 @@ def fingerprint(folder: Path, *, two: bool = False) -> str:
     """sha256 of the configuration, the weights and the tokens, whatever else is in the folder."""
     folders = [folder / part for part in parts_of(two=two)] if is_pipeline(folder) else [folder]
     files = sorted({f for place in folders for pattern in _COUNTS for f in place.glob(pattern) if f.is_file()})
-    stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     if not any(file.suffix == ".safetensors" for file in files):
         raise InputError(f"encoder.source: {folder} has no .safetensors; save the model with save_pretrained")
-    return _hashed(stamps)
+    return sha256_of(files)
 
 
-@lru_cache(maxsize=8)
-def _hashed(stamps: tuple[tuple[Path, int, int], ...]) -> str:
-    found = hashlib.sha256()
-    for file, _, size in stamps:
-        found.update(f"{file.name} {size} ".encode())
-        with file.open("rb") as opened:
-            found.update(hashlib.file_digest(opened, "sha256").digest())
-    return found.hexdigest()
+class FolderTokens(Protocol):
+    """The tokens of a folder: the ``vocabulary``, its ``padding``, and the ``special`` ones, which are no words."""
+
+    vocabulary: dict[str, int]
+    padding: int
+    special: frozenset[int]
+
+    def read(self, text: str, most: int | None = None) -> ReadText:
+        """The tokens of ``text``; of more than ``most`` the end is left out, but for those around it."""
+        ...
+
+
+class TransformersTokens:
+    """A tokenizer of transformers as `FolderTokens`."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self.padding: int = tokenizer.pad_token_id
+        self.special = frozenset[int](tokenizer.all_special_ids)
+
+    def read(self, text: str, most: int | None = None) -> ReadText:
+        """As `FolderTokens.read`."""
+        cut: dict[str, Any] = {} if most is None else {"truncation": True, "max_length": most}
+        found = self._tokenizer(text, return_offsets_mapping=True, verbose=False, **cut)
+        return ReadText(found["input_ids"], found.word_ids(), found["offset_mapping"])
 
 
 @lru_cache(maxsize=4)
-def _loaded(folder: Path, weights: str, *, second: bool = False) -> tuple[Any, Any]:
+def _loaded(folder: Path, weights: str, *, second: bool = False) -> tuple[FolderTokens, Any]:
     """The tokens and the encoder, or a pipeline's second ones, on the CPU, frozen. Raises InputError."""
     del weights  # other files are another encoder
+    if not is_pipeline(folder) and is_bert(_config_of(folder)):
+        tokens, model = BertTokens(folder), read_bert(folder)
+        if (count := len(tokens.vocabulary)) > model.config.vocab_size:
+            raise InputError(
+                f"encoder.source: {folder} has {count} tokens and vectors of {model.config.vocab_size} of them; give "
+                "the folder as published"
+            )
+        return tokens, model
+    return _of_transformers(folder, second=second)
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    match parse_json(file.read_bytes(), file, "give the folder as published"):
+        case dict() as config:
+            return config
+        case _:
+            raise InputError(f"{file}: is no configuration of a model; give the folder as published")
+
+
+def _of_transformers(folder: Path, *, second: bool) -> tuple[FolderTokens, Any]:
     try:
         transformers = import_module("transformers")
     except ImportError:
@@ -170,7 +205,7 @@ def _loaded(folder: Path, weights: str, *, second: bool = False) -> tuple[Any, A
         raise InputError(f"encoder.source: {folder} cannot be read ({what}); give the folder as published") from error
     if not tokens.is_fast:
         raise InputError(f"encoder.source: {folder} has no tokenizer.json; save the tokens with save_pretrained")
-    return tokens, model.eval().requires_grad_(False)
+    return TransformersTokens(tokens), model.eval().requires_grad_(False)
 
 
 class FrozenEncoder(TextEncoder):
@@ -191,7 +226,7 @@ class FrozenEncoder(TextEncoder):
             )
         if self._second is not None:
             tokens, second = self._second
-            if tokens.get_vocab() != self._encoder[0].get_vocab():
+            if tokens.vocabulary != self._encoder[0].vocabulary:
                 raise InputError(f"encoder.source: {config.source} has two vocabularies; give Stable Diffusion XL")
             self.width += second.config.hidden_size
             self.summary_width = second.config.projection_dim
@@ -200,12 +235,12 @@ class FrozenEncoder(TextEncoder):
         """By its tokens the states of a text, (L · D + S,) with its summary."""
 
     @property
-    def _encoder(self) -> tuple[Any, Any]:
+    def _encoder(self) -> tuple[FolderTokens, Any]:
         """Outside of the module's parts, so that it is no weight of the run."""
         return _loaded(folder_of(self.config.source), self.config.weights)
 
     @property
-    def _second(self) -> tuple[Any, Any] | None:
+    def _second(self) -> tuple[FolderTokens, Any] | None:
         return _loaded(folder_of(self.config.source), self.config.weights, second=True) if self.config.two else None
 
     def fit(self, captions: Iterable[str]) -> None:
@@ -216,35 +251,29 @@ class FrozenEncoder(TextEncoder):
         del text
         return ()
 
-    def _read(self, text: str, most: int | None) -> Any:
-        tokens, _ = self._encoder
-        cut: dict[str, Any] = {} if most is None else {"truncation": True, "max_length": most}
-        return tokens(text, return_offsets_mapping=True, verbose=False, **cut)
-
     @property
     def around(self) -> tuple[int, int]:
         tokens, _ = self._encoder
-        special = set(tokens.all_special_ids)
-        found = tokens("a")["input_ids"]
-        inner = [place for place, token in enumerate(found) if token not in special]
+        found = tokens.read("a").ids
+        inner = [place for place, token in enumerate(found) if token not in tokens.special]
         return (inner[0], len(found) - 1 - inner[-1]) if inner else (1, len(found) - 2)
 
     def spans(self, text: str) -> list[tuple[int, list[int]]]:
-        read = self._read(text, None)
-        words: dict[int | None, tuple[int, list[int]]] = {}
-        special = set(self._encoder[0].all_special_ids)
-        for token, word, (begin, end) in zip(read["input_ids"], read.word_ids(), read["offset_mapping"], strict=True):
-            if word is not None and not (token in special and begin == end):
+        tokens, _ = self._encoder
+        words: dict[int, tuple[int, list[int]]] = {}
+        for token, word, (begin, end) in zip(*tokens.read(text), strict=True):
+            if word is not None and not (token in tokens.special and begin == end):
                 first = begin + len(text[begin:end]) - len(text[begin:end].lstrip())
                 words.setdefault(word, (first, []))[1].append(token + 1)
         return list(words.values())
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
+        own, _ = self._encoder
         ids = torch.full((len(texts), self.length), PADDING, dtype=torch.int64)
         for row, text in zip(ids, texts, strict=True):
-            found = self._read(text, self.length)["input_ids"]
+            found = own.read(text, self.length).ids
             if self.padded:
-                found = found + [self._encoder[0].pad_token_id] * (self.length - len(found))
+                found = found + [own.padding] * (self.length - len(found))
             row[: len(found)] = torch.tensor(found) + 1
         return ids
 
@@ -283,10 +312,15 @@ class FrozenEncoder(TextEncoder):
         own, model = self._encoder
         given = torch.from_numpy(row)[None]
         if self._second is None:
-            return model(input_ids=given, attention_mask=torch.ones_like(given)).last_hidden_state.flatten()
+            mask = torch.ones_like(given)
+            match model:
+                case Bert():
+                    return model(given, mask).flatten()
+                case _:
+                    return model(input_ids=given, attention_mask=mask).last_hidden_state.flatten()
         tokens, second = self._second
-        ends = (given == own("a")["input_ids"][-1]).long()
-        padded = given.masked_fill(ends.cumsum(1) > ends, tokens.pad_token_id)  # what follows the first end
+        ends = (given == own.read("a").ids[-1]).long()
+        padded = given.masked_fill(ends.cumsum(1) > ends, tokens.padding)  # what follows the first end
         first, found = model(given, output_hidden_states=True), second(padded, output_hidden_states=True)
         states = torch.cat([first.hidden_states[-2], found.hidden_states[-2]], 2)  # of the last layer but one
         return torch.cat([states.flatten(), found.text_embeds.flatten()])
@@ -298,14 +332,3 @@ class FrozenEncoder(TextEncoder):
         counted = mask[..., None].to(states)
         pooled = (states * counted).sum(1) / counted.sum(1)
         return EncodedText(states, mask, pooled, summary if self.summary_width else None)
-
-
-def cache_of(weights: str) -> Path:
-    """The file with the states of an encoder of this fingerprint. Raises InputError where it cannot be made."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "sumi" / "text"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); set XDG_CACHE_HOME to another folder") from None
-    return folder / f"{weights}.sqlite"

@@ -128,11 +128,11 @@ def as_text(caption: str) -> str:
     return text.replace("(", " ") if _WEIGHTED.search(text) or _BELOW_ZERO.search(text) else text
 
 
-def plain_texts(given: object, count: int) -> list[str]:
-    """The prompt of each of ``count`` samples as a text alone, without weights. Raises InputError for a blend."""
+def single_parts(given: object, count: int) -> list[Part]:
+    """The text of each of ``count`` samples, for what takes one at a time. Raises InputError for a blend."""
     texts = prompts_of(given, count)
     parts = [read_prompt(text).parts for text in texts]
     for text, each in zip(texts, parts, strict=True):
         if len(each) > 1:
             raise InputError(f"prompt: {text[:80]} blends two texts, and a CLIP takes one; give one of them")
-    return [each[0].text for each in parts]
+    return [each[0] for each in parts]

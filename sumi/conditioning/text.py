@@ -22,6 +22,7 @@ from sumi.conditioning.frozen_encoder import FrozenEncoderConfig
 from sumi.conditioning.prompt import as_text, prompts_of, read_prompt, without_marks
 from sumi.conditioning.text_encoder import OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING
+from sumi.conditioning.word_table import TableConfig
 from sumi.data.audio import AudioDataset
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset, evenly
@@ -34,6 +35,8 @@ from sumi.randomness import Purpose
 
 Prompts = str | Sequence[str]
 """A prompt for all samples, or one for each (`sumi.conditioning.prompt`)."""
+EncoderConfig = OwnEncoderConfig | FrozenEncoderConfig | TableConfig
+"""What makes vectors of text."""
 Texts = tuple[tuple[str, ...], tuple[str, ...]]
 """The captions and the keywords of an image."""
 PROMPTS: Final = 2
@@ -46,7 +49,7 @@ class TextConditioning:
 
     name: ClassVar[str] = "text"
 
-    encoder: OwnEncoderConfig | FrozenEncoderConfig = field(
+    encoder: EncoderConfig = field(
         default_factory=OwnEncoderConfig, metadata={"help": "what makes vectors of the text"}
     )
     dropout: float = field(
@@ -59,7 +62,7 @@ class TextConditioning:
     def found(self) -> "TextConditioning":
         """With the fingerprint of an encoder that is frozen. Raises InputError where it is gone, or another."""
         match self.encoder:
-            case FrozenEncoderConfig() as encoder:
+            case FrozenEncoderConfig() | TableConfig() as encoder:
                 return replace(self, encoder=encoder.found())
             case OwnEncoderConfig():
                 return self
@@ -104,10 +107,8 @@ class TextConditioner(Conditioner):
                         f"prompt: {part.text[:40]}… has {count - before - after} tokens; this model takes "
                         f"{self.encoder.length - before - after}; shorten it"
                     )
-                words = [part.weight_at(begin) for begin, tokens in spans for _ in tokens]
-                ids[row, place] = self.encoder.tokens([part.text])[0]
-                weights[row, place] = share * (ids[row, place] != PADDING).float()
-                weights[row, place, before : before + len(words)] *= torch.tensor(words)
+                ids[row, place], counts = self.encoder.weighted(part)
+                weights[row, place] = share * counts
         return Condition(text=ids, text_weights=weights)
 
     def unknown(self, prompts: Sequence[str]) -> tuple[str, ...]:

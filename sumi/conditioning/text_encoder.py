@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sumi.conditioning.prompt import Part
 from sumi.conditioning.tokens import MERGES, PADDING, START, Tokens, words_of
 from sumi.errors import InputError
 
@@ -88,6 +89,14 @@ class TextEncoder(nn.Module, ABC):
             found = [START, *(token for _, word in self.spans(text) for token in word)][: self.length]
             row[: len(found)] = torch.tensor(found)
         return ids
+
+    def weighted(self, part: Part) -> tuple[Tensor, Tensor]:
+        """The ids of a prompt's text, int64 (length,), and how much each counts, float32 (length,): 0 at padding."""
+        ids, before = self.tokens([part.text])[0], self.around[0]
+        weights = (ids != PADDING).float()
+        words = torch.tensor([part.weight_at(begin) for begin, tokens in self.spans(part.text) for _ in tokens])
+        weights[before : before + len(words)] *= words
+        return ids, weights
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ sampled with the word left out, or with another in its place.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -150,7 +151,8 @@ def explain_words(
     """words.png; with ``change`` also changed.png, the picture with a word replaced beside it."""
     changed = None if change is None else replaced(prompt, change)
     found = what_words_did(model, prompt, seed=seed, count=count)
-    figures = [draw_words(found, folder / "words.png")]
+    about = facts_of(model, prompt, seed)
+    figures = [draw_words(found, folder / "words.png", about)]
     if changed is not None:
         other = _sampled(model, changed, 0, seed)
         sizes = (other - found.picture).square().mean(0).sqrt()
@@ -158,13 +160,30 @@ def explain_words(
         captions = [prompt, changed, "difference"]
         scale = max(1, 256 // sizes.shape[1])
         grid = image_grid(model.pixels.to_bytes(pictures), columns=3, scale=scale, captions=captions)
-        path = write_picture(folder / "changed.png", png(grid))
+        path = write_picture(folder / "changed.png", png(grid, {**about, "change": change}))
         share = float((sizes > 0.1).float().mean())
         figures.append(SavedFigure(path, f"{change}, same noise: {share:.0%} of the pixels change by more than 0.1"))
     return figures
 
 
-def draw_words(found: Words, path: Path) -> SavedFigure:
+def facts_of(model: DiffusionModel, prompt: str, seed: int) -> dict[str, object]:
+    """What the picture of a prompt follows from, as `sumi sample` writes it into its files."""
+    method, own = model.method(tuned=False), model.config.sampling
+    return {
+        "run": str(model.folder),
+        "checkpoint": model.step,
+        "seed": seed,
+        "index": 0,
+        "digest": model.digest[:16],
+        "solver": repr(method.solver),
+        "steps": method.steps,
+        "threshold": own.threshold,
+        "guidance": own.guidance.scale,
+        "prompt": prompt,
+    }
+
+
+def draw_words(found: Words, path: Path, about: Mapping[str, object]) -> SavedFigure:
     """The picture; then of each word where the network looked at it, and the picture without it below."""
     cells = len(found.words) + 1
     columns = min(cells, IN_A_ROW)
@@ -194,4 +213,5 @@ def draw_words(found: Words, path: Path) -> SavedFigure:
         f"the network looks most at {most!r} ({shares.max():.1%} of attention); the picture changes most without "
         f"{strongest!r} (by {moved.max():.2f}); between maps and changes the correlation is "
         f"{found.agreement.mean():.2f}",
+        about,
     )

@@ -2,14 +2,14 @@
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sumi.figures.files import SOFTWARE, write_picture
+from sumi.figures.files import texts_of, write_picture
 from sumi.figures.pictures import channels_apart, is_shown
 
 if TYPE_CHECKING:
@@ -128,13 +128,16 @@ def spread(places: Sequence[float], room: Sequence[float]) -> list[float]:
     return [float(np.mean(block)) + above for above, block in zip(stacked, [b for b in blocks for _ in b], strict=True)]
 
 
-def save(figure: "Figure", path: Path, says: str) -> SavedFigure:
-    """Write the figure as PNG. Raises InputError for a file that somebody else made, SumiError if it cannot."""
-    return SavedFigure(write_picture(path, png_of(figure, dpi=110)), says)
+def save(figure: "Figure", path: Path, says: str, about: Mapping[str, object] | None = None) -> SavedFigure:
+    """Write the figure as PNG, with what it is ``about``, as samples have it.
+
+    Raises InputError for a file that somebody else made, SumiError if it cannot.
+    """
+    return SavedFigure(write_picture(path, png_of(figure, dpi=110, about=about)), says)
 
 
-def png_of(figure: "Figure", dpi: int, facecolor: str = "auto") -> bytes:
+def png_of(figure: "Figure", dpi: int, facecolor: str = "auto", about: Mapping[str, object] | None = None) -> bytes:
     """The figure as a PNG file."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": SOFTWARE}, facecolor=facecolor)
+    figure.savefig(file, format="png", dpi=dpi, metadata=texts_of(about), facecolor=facecolor)
     return file.getvalue()

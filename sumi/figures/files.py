@@ -1,5 +1,7 @@
 """Pictures on disk: those that Sumi made carry its name, and nobody else's is written over."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,11 @@ SOFTWARE: Final = "Sumi"
 """The text "Software" of a PNG file, and the EXIF tag of a WebP file."""
 EXIF_SOFTWARE: Final = 0x0131
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
+
+def texts_of(about: Mapping[str, object] | None) -> dict[str, str]:
+    """The texts of a PNG file: that Sumi made it, and, as "sumi", what it is ``about``, as JSON."""
+    return {"Software": SOFTWARE} | ({} if about is None else {"sumi": json.dumps(about)})
 
 
 def write_picture(path: Path, picture: bytes) -> Path:

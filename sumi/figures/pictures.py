@@ -6,7 +6,7 @@ smoothing. Gaps are transparent and text is white on slate, so a picture suits l
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sumi.errors import InputError, printable
-from sumi.figures.files import EXIF_SOFTWARE, SOFTWARE
+from sumi.figures.files import EXIF_SOFTWARE, SOFTWARE, texts_of
 
 Images = Tensor | NDArray[np.uint8]
 
@@ -128,11 +128,12 @@ def channels_apart(images: Tensor) -> Tensor:
     return apart.reshape(*first, 1, rows * height, columns * width)
 
 
-def png(picture: Image.Image) -> bytes:
-    """The picture as a PNG file."""
+def png(picture: Image.Image, about: Mapping[str, object] | None = None) -> bytes:
+    """The picture as a PNG file, with what it is ``about``, as samples have it."""
     file = io.BytesIO()
     info = PngInfo()
-    info.add_text("Software", SOFTWARE)
+    for name, text in texts_of(about).items():
+        info.add_text(name, text)
     picture.save(file, "PNG", optimize=True, pnginfo=info)
     return file.getvalue()
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from torch import Tensor
 
+from sumi.conditioning.prompt import Part
 from sumi.denoising.denoiser import Denoiser
 from sumi.guidance.classifier import ClassifierGuidance, LogProbability
 from sumi.guidance.extrapolation import Interval
@@ -27,9 +28,12 @@ LogMatch = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ClipGuide:
-    """``embed(prompts)``: vectors (N, D); ``log_match(x_0, v)``: log p(text_i | x_0,i), (N,), of what is denoised."""
+    """``embed(parts)``: vectors (N, D) of prompts that were read.
 
-    embed: Callable[[Sequence[str]], Tensor]
+    ``log_match(x_0, v)``: log p(text_i | x_0,i), (N,), of what is denoised.
+    """
+
+    embed: Callable[[Sequence[Part]], Tensor]
     log_match: Callable[[Tensor, Tensor], Tensor]
 
     def towards(self, texts: Tensor) -> LogMatch:

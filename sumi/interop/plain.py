@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.frozen_encoder import FrozenEncoder
+from sumi.conditioning.word_table import WordTable
 from sumi.data.spec import expect
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import PredictEnergy
@@ -40,7 +41,7 @@ class PlainNetwork(nn.Module):
             raise InputError("to: a network of two times, or of an energy, is not exported; choose another run")
         for part in denoiser.modules():
             match part:
-                case FrozenEncoder():
+                case FrozenEncoder() | WordTable():
                     raise InputError("to: its text encoder is not part of the run; export to diffusers")
                 case _:
                     pass

@@ -22,10 +22,9 @@ from sumi.boundary.progress import one_shown
 from sumi.conditioning.cascade import cascade, stage_seed
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioners import ConditioningConfig
-from sumi.conditioning.frozen_encoder import FrozenEncoderConfig
 from sumi.conditioning.image import SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
-from sumi.conditioning.text import TextConditioning, texts_of
+from sumi.conditioning.text import EncoderConfig, TextConditioning, texts_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
 from sumi.data.images import ImageSpec
@@ -72,9 +71,11 @@ class CascadeConfig(SystemConfig):
         default="auto",
         metadata={"help": "what pictures are made from: text, labels or none; auto: captions if any, else classes"},
     )
-    encoder: OwnEncoderConfig | FrozenEncoderConfig = field(
+    encoder: EncoderConfig = field(
         default_factory=OwnEncoderConfig,
-        metadata={"help": "what makes vectors of the text: own, learned by each stage, or frozen, as Imagen's T5 is"},
+        metadata={
+            "help": "what makes vectors of the text: own, learned by each stage; frozen, as Imagen's T5 is; or table"
+        },
     )
     noise: float = field(
         default=0.5, metadata={"help": "most noise s on the picture below in training, drawn for each, [0, 1]"}
@@ -91,7 +92,7 @@ class CascadeConfig(SystemConfig):
         metadata={"help": "the network of each stage above the first"},
     )
     sampling: Sampling = field(
-        default_factory=lambda: Sampling(steps=20, guidance=Guidance(scale=2.5), threshold="dynamic"),
+        default_factory=lambda: Sampling(steps=20, guidance=Guidance(scale=2.0), threshold="dynamic"),
         metadata={"help": "how samples are made; the first stage alone is guided"},
     )
 

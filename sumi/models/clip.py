@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sumi.boundary.arguments import shown, torch_defaults
 from sumi.boundary.group import group
+from sumi.conditioning.prompt import Part
 from sumi.conditioning.text import sampled_caption, texts_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.batch import Batch
@@ -88,9 +89,13 @@ class Clip(nn.Module):
         """u, float32 (N, width) of unit length."""
         return F.normalize(self.of_picture(self.vision(x)).float(), dim=1)
 
-    def texts(self, ids: Tensor) -> Tensor:
-        """v, float32 (M, width) of unit length."""
-        return F.normalize(self.of_text(self.text(ids).pooled).float(), dim=1)
+    def texts(self, ids: Tensor, weights: Tensor | None = None) -> Tensor:
+        """v, float32 (M, width) of unit length; ``weights`` (M, L): how much each token counts in the mean of all."""
+        found = self.text(ids)
+        if weights is None:
+            return F.normalize(self.of_text(found.pooled).float(), dim=1)
+        mean = (weights[..., None] * found.states).sum(1) / weights.sum(1, keepdim=True)
+        return F.normalize(self.of_text(mean.to(found.states.dtype)).float(), dim=1)
 
     def logits(self, cosines: Tensor) -> Tensor:
         """z of cosines."""
@@ -154,6 +159,18 @@ class ClipModel(TrainedModel[ClipConfig, Clip]):
         ids = self.module.text.tokens(texts)
         found = torch.cat([self.module.texts(part.to(self.device)).cpu() for part in ids.split(BATCH)])
         return found * torch.tensor([[bool(text.strip())] for text in texts])
+
+    @torch_defaults()
+    @torch.no_grad()
+    def embed_parts(self, parts: Sequence[Part]) -> Tensor:
+        """As `embed_text`, of prompts that were read (`sumi.conditioning.prompt`), whose words have weights.
+
+        A word counts in the mean of a text's tokens as its weight says; so does it for a network that reads the text.
+        """
+        self.read_texts([part.text for part in parts])
+        ids, weights = map(torch.stack, zip(*(self.module.text.weighted(part) for part in parts), strict=True))
+        batches = zip(ids.split(BATCH), weights.split(BATCH), strict=True)
+        return torch.cat([self.module.texts(*(t.to(self.device) for t in batch)).cpu() for batch in batches])
 
     def read_texts(self, texts: object) -> list[str]:
         """Checked texts. Raises InputError."""

@@ -76,7 +76,7 @@ def _clip(model: TrainedDenoiser, clip: object) -> object:
                 cosines = (network.pictures(model.space.decode(x_0)) * texts).sum(1)
                 return network.loss.log_match(network.logits(cosines))
 
-            return ClipGuide(clip.embed_text, log_match)
+            return ClipGuide(clip.embed_parts, log_match)
         case _:
             return clip
 

@@ -27,7 +27,7 @@ from sumi.boundary.config import to_json
 from sumi.boundary.group import group
 from sumi.conditioning.cascade import stage_seed
 from sumi.conditioning.embedding import EmbeddingConditioning, reranked
-from sumi.conditioning.prompt import plain_texts
+from sumi.conditioning.prompt import single_parts
 from sumi.conditioning.text import Prompts, TextConditioning, captions_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
@@ -117,7 +117,7 @@ class UnclipConfig(SystemConfig):
         default_factory=TransformerConfig, metadata={"help": "of the decoder"}
     )
     sampling: Sampling = field(
-        default_factory=lambda: Sampling(steps=20, guidance=Guidance(scale=2.5)),
+        default_factory=lambda: Sampling(steps=20, guidance=Guidance(scale=2.0)),
         metadata={"help": "how the decoder makes pictures"},
     )
 
@@ -338,6 +338,8 @@ class UnclipModel(GenerativeModel[UnclipConfig, nn.ModuleDict]):
     ) -> Tensor:
         """Vectors of pictures of the prompts, by the prior: float32 (n, D) of unit length, on the CPU.
 
+        Weights of words, as in "a (red:1.4) robot", count in the vector of the text, from which the prior makes them.
+
         ``candidates``: how many are drawn of each, of which that nearest to its text counts; ``guidance``: the prior's
         scale; None: the configuration's. Without a prompt, of any picture. Raises InputError.
         """
@@ -345,7 +347,7 @@ class UnclipModel(GenerativeModel[UnclipConfig, nn.ModuleDict]):
         count = self.config.prior.candidates if candidates is None else candidates
         count = whole("candidates", count, least=1, most=MOST_CANDIDATES)
         spec = expect(self.prior.items, VectorSpec, f"{self.prior.folder}: makes no vectors; restore it")
-        texts = None if prompt is None else self.clip.embed_text(plain_texts(prompt, n))
+        texts = None if prompt is None else self.clip.embed_parts(single_parts(prompt, n))
         own: SampleOptions = {} if texts is None else {"condition": {"embedding": texts}, "guidance": guidance}
         made: list[Tensor] = []
         for k in range(count if texts is not None else 1):

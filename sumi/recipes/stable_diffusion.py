@@ -18,7 +18,7 @@ from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.unet import UNetConfig
 from sumi.process.chain import QuadraticBeta
-from sumi.recipes import ddpm
+from sumi.recipes import ddpm, text_to_image
 from sumi.sampling.sampler import Guidance
 
 LARGE: Final = 128
@@ -42,5 +42,5 @@ def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
         autoencoder=TrainedAutoencoder(network=autoencoder_of(spec)),
         conditioning=(TextConditioning(),),
         network=UNetConfig(widths=(64, 128), blocks=(1, 3), attention=(1,), cross_attention=(0, 1)),
-        sampling=replace(base.sampling, threshold="none", guidance=Guidance(scale=3.0)),
+        sampling=replace(base.sampling, threshold="none", guidance=Guidance(scale=text_to_image.GUIDANCE)),
     )

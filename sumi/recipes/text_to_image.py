@@ -20,6 +20,10 @@ from sumi.training.config import TrainingConfig
 
 PATCHES = 8
 """Patches along the shorter side."""
+GUIDANCE = 2.0
+"""The largest scale that costs a trained model nothing: from 3 on colours and distances are worse
+(docs/results/conditioning.md); one that was trained for a few minutes gains by it.
+"""
 
 
 def network_of(spec: DataSpec) -> TransformerConfig:
@@ -41,7 +45,7 @@ def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
         times=LogitNormalTimes(mean=0.6),
         conditioning=(TextConditioning(),),
         network=network_of(spec),
-        sampling=Sampling(steps=20, guidance=Guidance(scale=2.5)),
+        sampling=Sampling(steps=20, guidance=Guidance(scale=GUIDANCE)),
         training=TrainingConfig(
             batch_size=32, optimizer="muon", learning_rate=1.5e-3, decay="linear", beta_2=0.99, ema_decay=0.995
         ),

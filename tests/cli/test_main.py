@@ -202,7 +202,21 @@ def test_the_options_are_those_that_are_promised() -> None:
             ]
         ),
         "teach": sorted(
-            ["--images", "--word", "--like", "--rank", "--steps", "--seed", "--data", "--out", "--device", *common]
+            [
+                "--images",
+                "--word",
+                "--like",
+                "--rank",
+                "--steps",
+                "--seed",
+                "--data",
+                "--judge",
+                "--clip",
+                "-n",
+                "--out",
+                "--device",
+                *common,
+            ]
         ),
         "import": sorted(["--mapping", "--set", "--out", "--device", *common]),
         "export": sorted(["--to", "--out", "--half", "--licence", "--checkpoint", *common]),

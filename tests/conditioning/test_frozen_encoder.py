@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sumi.conditioning.frozen_encoder import FrozenEncoder, FrozenEncoderConfig, cache_of
+from sumi.conditioning.encoder_files import cache_of
+from sumi.conditioning.frozen_encoder import FrozenEncoder, FrozenEncoderConfig
 from sumi.conditioning.text import TextConditioner
 from sumi.errors import InputError
 from sumi.models.run import load

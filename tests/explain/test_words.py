@@ -1,10 +1,12 @@
 """What each word of a prompt did to a picture."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from sumi.boundary.settings import override
 from sumi.cli.main import main
@@ -14,6 +16,7 @@ from sumi.explain.words import replaced, what_words_did
 from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import RunDescription
+from sumi.models.run import load
 from sumi.networks.attention_maps import attention_maps
 from sumi.process.schedule import noise_level
 from sumi.recipes import build
@@ -74,6 +77,15 @@ def test_a_command_draws_both_figures_and_refuses_what_means_nothing(
     assert main(["explain", str(run), "--prompt", PROMPT, "--change", "red=blue", "--out", str(out)]) == 0
     assert sorted(file.name for file in out.iterdir()) == ["changed.png", "words.png"]
     assert "red=blue, same noise" in capsys.readouterr().out
+    for name, more in (("words.png", {}), ("changed.png", {"change": "red=blue"})):
+        with Image.open(out / name) as picture:
+            about = json.loads(picture.info["sumi"])
+            assert picture.info["Software"] == "Sumi"
+        assert {key: about[key] for key in ("prompt", "seed", "run", "checkpoint")} == {
+            "prompt": PROMPT, "seed": 0, "run": str(run), "checkpoint": 1
+        }  # fmt: skip
+        assert (about["digest"], about["steps"]) == (load(run, DiffusionModel).digest[:16], 1)
+        assert {key: value for key, value in about.items() if key == "change"} == more
     for given, why in (
         (["linear", "--prompt", "a"], "--prompt: does not count for linear"),
         ([str(run), "--change", "a=b"], "--change: counts for the picture of a prompt"),

@@ -12,6 +12,7 @@ from torch import Tensor
 from sumi import recipes
 from sumi.boundary.config import from_json, to_json
 from sumi.cli.main import main
+from sumi.conditioning.prompt import single_parts
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.dataset import every_label, everything
@@ -81,6 +82,25 @@ def test_scores_are_cosines_of_unit_vectors(model: ClipModel) -> None:
     torch.testing.assert_close(model.embed_text(texts[0]), v[:1])
     order = model.classify(images, ["blue", "red"], "a small {} square")
     assert order.tolist() == model.score(images, ["a small blue square", "a small red square"]).argmax(1).tolist()
+
+
+def test_weights_of_words_count_in_the_vector_of_a_text(model: ClipModel) -> None:
+    """As many of the word would, in the mean of the tokens; a weight of 1 changes nothing, bit for bit."""
+    found = model.embed_parts(single_parts(["a (large:2.5) red square", "a large (red:0) square"], 2))
+    text = model.module.text
+    for row, (prompt, words) in enumerate((("a large red square", {1: 2.5}), ("a large red square", {2: 0.0}))):
+        states, mask = (part[0] for part in (text(text.tokens([prompt])).states, text(text.tokens([prompt])).mask))
+        weights, place = mask.float(), text.around[0]
+        for k, (_, tokens) in enumerate(text.spans(prompt)):
+            weights[place : place + len(tokens)] = words.get(k, 1.0)
+            place += len(tokens)
+        expected = F.normalize(model.module.of_text((weights[:, None] * states).sum(0) / weights.sum()), dim=0)
+        torch.testing.assert_close(found[row], expected, rtol=0, atol=1e-6)
+    plain = single_parts(["a (red:1) disc"], 1)
+    assert torch.equal(model.embed_parts(plain), model.embed_text("a red disc"))
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+    with pytest.raises(InputError, match="blends two texts, and a CLIP takes one"):
+        single_parts(["red ~ blue"], 1)
 
 
 def test_steering_by_it_makes_what_the_text_says(model: ClipModel) -> None:

@@ -19,6 +19,7 @@ from sumi.models.diffusion.new_word import teach
 from sumi.models.model import RunDescription
 from sumi.models.run import load
 from sumi.recipes import build
+from sumi.training_run import train
 from tests.tiny_models import scrambled
 
 SETTINGS = [
@@ -85,6 +86,35 @@ def test_a_row_is_learned_and_nothing_else_changes(folders: tuple[Path, Path], t
         (["--word", "new", "--images", str(load(run, DiffusionModel).config.data.source)], "give 3 to 10 pictures"),
     ):
         assert main(["teach", str(run), "--images", str(new), *more]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_a_clip_measures_the_word_and_the_old_ones(folders: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    """Where the row alone is trained the old ones lose nothing."""
+    run, new = folders
+    data = load(run, DiffusionModel).config.data.source
+    settings = ["network.widths=16,16,16", "network.blocks=0,0,0", "network.features=16", "width=8"]
+    settings += [
+        "encoder.width=32",
+        "encoder.length=16",
+        "encoder.tokens=300",
+        "data.size=8",
+        "data.held_out=0.5",
+        "training.batch_size=4",
+    ]
+    train("clip", data=data, out=tmp_path / "clip", steps=1, settings=settings)
+    more = ["--images", str(new), "--word", "zorp", "--steps", "1", "--out"]
+    arguments = [*more, str(tmp_path / "taught"), "--clip", str(tmp_path / "clip"), "-n", "4"]
+    assert main(["teach", str(run), *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("the word, samples nearest to one of the pictures: ") for line in lines)
+    assert any(line.startswith("old words, ") and line.endswith(", which loses 0.0% of it") for line in lines)
+    for wrong, why in (
+        (["-n", "4"], "-n: is of --judge or --clip; add one"),
+        (["--clip", str(tmp_path / "clip"), "--judge", str(run)], "--clip: measures what --judge does"),
+        (["--judge", str(tmp_path / "clip")], "and this is for judges of attributes"),
+    ):
+        assert main(["teach", str(run), *more, str(tmp_path / "other"), *wrong]) == 2
         assert why in capsys.readouterr().err
 
 

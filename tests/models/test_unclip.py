@@ -18,6 +18,7 @@ from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.embedding import EmbeddingConditioner, EmbeddingConditioning, reranked
+from sumi.conditioning.prompt import single_parts
 from sumi.data.batch import Batch, batch_of
 from sumi.data.dataset import everything
 from sumi.data.embedded import EmbeddedDataset
@@ -126,9 +127,24 @@ def test_the_nearest_of_the_candidates_counts(model: UnclipModel) -> None:
     assert bool((scores.diff(dim=0) >= 0).all())
     assert bool((scores[2] > scores[0]).any())
     torch.testing.assert_close(model.vectors(2, "a red square", seed=3, start=2), alone[1][2:], atol=1e-5, rtol=0)
+    assert torch.equal(model.vectors(4, "a (red:1) square", seed=3), alone[1])
     a, b = torch.eye(3), torch.eye(3).roll(1, 0)
     texts = F.normalize(torch.tensor([[1.0, 0.1, 0], [1.0, 0.1, 0], [0, 1.0, 0.3]]), dim=1)
     assert torch.equal(reranked(torch.stack([a, b]), texts), torch.stack([a[0], b[1], b[2]]))
+
+
+def test_weights_of_words_reach_the_prior(model: UnclipModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Tensor] = []
+    plain = DiffusionModel.sample
+
+    def sample(self: DiffusionModel, n: int = 16, **options: Any) -> Tensor:
+        given.append(options["condition"]["embedding"])
+        return plain(self, n, **options)
+
+    monkeypatch.setattr(DiffusionModel, "sample", sample)
+    model.vectors(2, "a (red:5) square", candidates=1)
+    assert torch.equal(given[0], model.clip.embed_parts(single_parts("a (red:5) square", 2)))
+    assert not torch.allclose(given[0], model.clip.embed_text("a red square"), atol=1e-3)
 
 
 def test_pictures_are_decoded_from_vectors(model: UnclipModel) -> None:
@@ -181,7 +197,7 @@ def test_an_exact_prior_gives_the_exact_law(model: UnclipModel) -> None:
     exact = UnclipModel(
         model.description, model.clip, DiffusionModel(description, denoiser, 1, Path("x")), model.decoder, Path("x")
     )
-    exact.clip = SimpleNamespace(embed_text=lambda texts: text.expand(len(texts), -1))
+    exact.clip = SimpleNamespace(embed_parts=lambda parts: text.expand(len(parts), -1))
     options = {"sampling.solver": "heun", "sampling.steps": 40}
     exact.prior.config = override(config, [f"{name}={value}" for name, value in options.items()])
     made = exact.vectors(n, "any", candidates=1)

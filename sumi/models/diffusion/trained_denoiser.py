@@ -16,7 +16,7 @@ from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.arguments import real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import Labels, labels_of
-from sumi.conditioning.prompt import plain_texts
+from sumi.conditioning.prompt import single_parts
 from sumi.conditioning.text import Prompts, TextConditioner
 from sumi.data.audio import AudioSpec
 from sumi.data.decode import LARGEST_PIXELS
@@ -239,7 +239,7 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
                 )
             if guide is not None:
                 guide = expect(guide, ClipGuide, f"guidance.clip: a {type(guide).__name__} is none; give a run")
-                found = Condition(found, clip=guide.embed(plain_texts(prompt, len(indices))))
+                found = Condition(found, clip=guide.embed(single_parts(prompt, len(indices))))
         if condition is not None and found is not condition:
             named |= condition
         if "labels" in named and (conditioner is None or "labels" not in conditioner.names):

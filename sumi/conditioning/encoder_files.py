@@ -1,0 +1,46 @@
+"""The files of an encoder that is taken as it is: by which it is known, and where its states are kept."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from sumi.errors import InputError
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """sha256 of the files' names, sizes and content, in this order; of files that did not change it is known."""
+    stats = ((file, file.stat()) for file in files)
+    return _hashed(tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats))
+
+
+@lru_cache(maxsize=8)
+def _hashed(stamps: tuple[tuple[Path, int, int], ...]) -> str:
+    found = hashlib.sha256()
+    for file, _, size in stamps:
+        found.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as opened:
+            found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()
+
+
+def same(place: Path, found: str, trained_with: str) -> str:
+    """``found``, the sha256 of the files at ``place``. Raises InputError for others than were ``trained_with``."""
+    if trained_with not in ("", found):
+        raise InputError(
+            f"encoder.source: {place} has other files than the run was trained with (sha256 {found[:12]}…, not "
+            f"{trained_with[:12]}…); restore them"
+        )
+    return found
+
+
+def cache_of(weights: str) -> Path:
+    """The file with the states of an encoder of this fingerprint. Raises InputError where it cannot be made."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "sumi" / "text"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); set XDG_CACHE_HOME to another folder") from None
+    return folder / f"{weights}.sqlite"
