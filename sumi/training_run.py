@@ -36,7 +36,7 @@ from sumi.models.size import TRAINED_COPIES, require_room
 from sumi.networks.low_rank import RATE, additions
 from sumi.networks.own import Network
 from sumi.objectives.objective import Objective
-from sumi.recipes.configure import configure, named, read_config_file
+from sumi.recipes.configure import configure, named, read_config_file, refuse_ignored
 from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.lock import training_in
 from sumi.training.metrics_log import Value
@@ -120,6 +120,7 @@ def train(
     if start is not None and not (resume and run.config_file.exists()):
         source = starting_model(start, network, parts)
         config = fitted_to_start(configured(recipe, others), source, of_network if of_source else None)
+        refuse_ignored(config, others)
     else:
         config = configured(_started(run, recipe, parts) if resume else recipe)
         if config.training.lora_rank is not None and not (resume and run.config_file.exists()):

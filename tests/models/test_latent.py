@@ -305,7 +305,7 @@ def test_the_autoencoder_of_a_run_is_taken_and_the_folder_is_whole(model: Diffus
     source = tmp_path / "autoencoder"
     shutil.copytree(model.folder / "parts" / "autoencoder", source)
     out = tmp_path / "run"
-    taken = train("latent", data="digits", out=out, steps=1, settings=[*QUICK, f"autoencoder.source={source}"])
+    taken = train("latent", data="digits", out=out, steps=1, settings=[*SMALL, *SHORT, f"autoencoder.source={source}"])
     assert taken.config.autoencoder.weights == model.config.autoencoder.weights
     assert not (out / "parts" / "autoencoder" / "metrics.jsonl").exists()  # weights alone
     expected = taken.sample(2, seed=3)
@@ -318,6 +318,15 @@ def test_the_autoencoder_of_a_run_is_taken_and_the_folder_is_whole(model: Diffus
     z = torch.randn(2, 4, 4, 4)
     assert torch.equal(saved.glimpse(z), model.glimpse(z))  # the preview goes with the autoencoder
     assert not torch.equal(saved.glimpse(z), saved.seen(z))
+
+
+def test_settings_of_an_autoencoder_that_is_taken_are_refused(model: DiffusionModel, tmp_path: Path) -> None:
+    part, more = model.folder / "parts" / "autoencoder", "autoencoder.batch_size=8"
+    with pytest.raises(InputError, match=r"^autoencoder\.batch_size: has no effect, as the autoencoder of .* is taken"):
+        configure("latent", data="digits", settings=[f"autoencoder.source={part}", more])
+    with pytest.raises(InputError, match=r"^autoencoder\.batch_size: has no effect, as the autoencoder of .* is taken"):
+        train("latent", data="digits", out=tmp_path / "run", start=model, settings=[*SMALL, more], device="cpu")
+    assert configure("latent", data="digits", settings=more).autoencoder.batch_size == 8
 
 
 def test_an_autoencoder_that_is_gone_or_another_is_named(
@@ -367,7 +376,7 @@ def test_an_autoencoder_of_other_images_is_refused(model: DiffusionModel, tmp_pa
     with pytest.raises(
         InputError, match=r"^autoencoder\.source: .*is of images of 1 channels, and these data are of s"
     ):
-        train("latent", data=colours, out=tmp_path / "a", settings=[*QUICK, f"autoencoder.source={source}"])
+        train("latent", data=colours, out=tmp_path / "a", settings=[*SMALL, f"autoencoder.source={source}"])
     odd = list(np.random.default_rng(0).integers(0, 256, (20, 9, 9), np.uint8))
     with pytest.raises(InputError, match=r"which images of 9x9 do not allow"):
         train("latent", data=odd, out=tmp_path / "b", settings=QUICK)
@@ -497,9 +506,14 @@ def test_the_command_line_trains_with_a_given_autoencoder_and_reconstructs(
     model: DiffusionModel, tmp_path: Path, capsys
 ) -> None:
     out, source = tmp_path / "run", model.folder / "parts" / "autoencoder"
-    settings = [f"--set={setting}" for setting in QUICK]
+    settings = [f"--set={setting}" for setting in (*SMALL, *SHORT)]
     given = ["--autoencoder", str(source), "--steps", "2", "--out", str(out), "--no-report"]
+    assert main(["train", "latent", "--data", "digits", *given, *settings, "--set", "autoencoder.steps=4"]) == 2
+    assert f"autoencoder.steps: has no effect, as the autoencoder of {source} is taken" in capsys.readouterr().err
+    assert not out.exists()
     assert main(["train", "latent", "--data", "digits", *given, *settings]) == 0
+    assert main(["train", "latent", "--out", str(out), "--resume", "--set", "autoencoder.network.widths=32"]) == 2
+    assert "autoencoder.network.widths: has no effect" in capsys.readouterr().err
     config = json.loads((out / "config.json").read_text())["config"]
     assert config["autoencoder"]["weights"] == model.config.autoencoder.weights
     assert main(["sample", str(out), "-n", "2", "--out", str(tmp_path / "made")]) == 0
