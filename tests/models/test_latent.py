@@ -407,6 +407,11 @@ def test_samples_are_the_same_alone_and_in_a_batch(model: DiffusionModel) -> Non
     assert model.sample(2, size=(12, 16)).shape == (2, 1, 12, 16)
     with pytest.raises(InputError, match=r"^size: 9x16 is not of multiples of 2, as the autoencoder needs$"):
         model.sample(2, size=(9, 16))
+    for size in ((6, 8), (8, 6)):  # of pixels, though 3 × 4 latents are denoised
+        with pytest.raises(
+            InputError, match=rf"^size: {size[0]} × {size[1]} is less than the 8 × 8 of the model; give"
+        ):
+            model.sample(2, size=size)
 
 
 def picture(model: DiffusionModel) -> Tensor:
