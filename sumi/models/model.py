@@ -306,6 +306,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         quick: bool = False,
         judge: "TrainedModel | str | Path | None" = None,
         clip: "TrainedModel | str | Path | None" = None,
+        split: str | None = None,
         progress: Count | bool | None = None,
     ) -> "Measured":
         """Evaluate it and write ``report/`` in its run folder: see `sumi.evaluate`."""
@@ -322,6 +323,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             quick=quick,
             judge=judge,
             clip=clip,
+            split=split,
             progress=progress,
         )
 

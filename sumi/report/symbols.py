@@ -37,7 +37,7 @@ def evaluate_symbols(model: SymbolModel, options: Options) -> Measured:
 
     With other ``data``, what is held out and what real strings differ by are theirs; novelty is of the run's own.
     """
-    options.refuse("symbols", "features", "sweeps", "guidance", "quick")
+    options.refuse("symbols", "split", "features", "sweeps", "guidance", "quick")
     seed, progress = options.seed, options.progress
     why = f"data: are no symbols, and {model.folder} is a model of these; give such data"
     own = expect(model.load_data(), SymbolDataset, why)
