@@ -37,7 +37,7 @@ def test_savings_are_those_of_the_pixel_unet_with_the_autoencoder_included() -> 
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_the_cost_of_each_table_is_said_before(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cost_of_each_table_is_printed_first(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The autoencoder, which three of them use, counts once; without its package EfficientNet's row is left out."""
     monkeypatch.setattr(latent, "is_installed", lambda: installed)
     whole = costs(["autoencoder", "losses", "latents", "generators"], list(SYSTEMS), 180.0, 600.0, 90.0)
