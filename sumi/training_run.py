@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from sumi.boundary.arguments import path, torch_defaults
 from sumi.boundary.config import describe, own_classes, to_json
 from sumi.boundary.files import short_name, write_whole
 from sumi.boundary.group import group, joined
-from sumi.boundary.progress import Progress, counting_of, counting_one, in_notebook, training_progress
+from sumi.boundary.progress import Count, Progress, counting_of, counting_one, in_notebook, training_progress
 from sumi.boundary.settings import Settings, assignments
 from sumi.data.cautions import cautions, scarcity
 from sumi.data.config import MEMORY
@@ -22,6 +22,7 @@ from sumi.data.dataset import Dataset, left_out
 from sumi.data.load import anywhere, has_file_names
 from sumi.data.memory import require_batch
 from sumi.data.open import materialised, open_data, reduced
+from sumi.data.spec import DataSpec
 from sumi.errors import InputError, printable
 from sumi.evaluation.during_training import Checks
 from sumi.interop.card import write_card
@@ -34,7 +35,8 @@ from sumi.models.run import base_of, load, own_network, read_run
 from sumi.models.size import TRAINED_COPIES, require_room
 from sumi.networks.low_rank import RATE, additions
 from sumi.networks.own import Network
-from sumi.recipes.configure import configure, named, read_config_file
+from sumi.objectives.objective import Objective
+from sumi.recipes.configure import configure, named, read_config_file, refuse_ignored
 from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.lock import training_in
 from sumi.training.metrics_log import Value
@@ -42,14 +44,17 @@ from sumi.training.run_folder import RunFolder
 from sumi.training.trackers import tracker
 from sumi.training.trainer import Trainer
 
+ENCODING: Final = "encoding images"
+"""The name of what an autoencoder or a CLIP does with the data before the training."""
+
 
 @dataclass(frozen=True)
 class Events:
-    """Callbacks: ``say`` gets messages, ``progress`` the state of the training, ``reading`` that of the data."""
+    """Callbacks: ``say`` gets messages, ``progress`` the state of the training, ``counting`` how far data are read."""
 
     say: Callable[[str], None] = lambda _: None
     progress: Callable[[Progress], None] | None = None
-    reading: Callable[[int, int], None] | None = None
+    counting: Count | None = None
 
 
 @contextmanager
@@ -58,8 +63,8 @@ def _events_shown(progress: Callable[[Progress], None] | bool | None) -> Generat
     if callable(progress):
         yield Events(progress=progress)
     elif in_notebook() if progress is None else progress:
-        with counting_of() as reading, training_progress() as training:
-            yield Events(lambda line: print(printable(line)), training, counting_one(reading, "reading images"))
+        with counting_of() as counting, training_progress() as training:
+            yield Events(lambda line: print(printable(line)), training, counting)
     else:
         yield Events()
 
@@ -115,6 +120,7 @@ def train(
     if start is not None and not (resume and run.config_file.exists()):
         source = starting_model(start, network, parts)
         config = fitted_to_start(configured(recipe, others), source, of_network if of_source else None)
+        refuse_ignored(config, others)
     else:
         config = configured(_started(run, recipe, parts) if resume else recipe)
         if config.training.lora_rank is not None and not (resume and run.config_file.exists()):
@@ -153,7 +159,7 @@ def train_in(
         raise InputError(
             f"data.label_pattern: finds the class in a file's name, and {config.data.source} has none; leave it out"
         )
-    dataset = open_data(given, config.data, progress=events.reading)
+    dataset = open_data(given, config.data, progress=counting_one(events.counting, "reading images"))
     for line in (*dataset.notes, *dataset.skipped_report(limit=20)):
         events.say(line)
     model = _train_on(dataset, config, run, device, resume, events, parts, start)
@@ -180,22 +186,31 @@ def _train_on(
 
     def train_part(part: SystemConfig, folder: RunFolder) -> TrainedModel:
         refuse_existing(folder, part.data, resume)
+        if not config.composed:
+            build_objective(config, dataset.spec, pick_device(device))  # refuses what does not fit before, not after
+            if group().first:
+                run.write_config(to_json(RunDescription.of(config, dataset)))
         events.say(f"training {folder.path.name} {'' if config.composed else 'first, '}in {folder.path}")
         own = reduced(dataset, part.data.reduce // config.data.reduce)
         with group().in_turn():
-            own = config.data_of(part, own, run, pick_device(device), events.reading)
+            encoding = counting_one(events.counting, ENCODING)
+            own = config.data_of(part, own, run, pick_device(device), encoding)
         return _train_on(own, part, folder, device, resume, events, ())
 
     config = config.of_data(dataset)
     group().wait()  # all have seen the folder as it was
     if config.composed:
         return _train_parts(dataset, config, run, device, before, events, train_part, start)
-    config = config.with_parts(dataset.spec, run, train_part)
-    description = RunDescription.of(config, dataset)
-    changed: list[str] = []
+    config = config.continued(None if before is None else before.config)
+    preparing = config.prepares and config == config.continued(None)  # it has no autoencoder yet
+    description, changed = RunDescription.of(config, dataset), list[str]()
     if before is None:
         config.check(description.items)
-    else:
+    elif preparing:
+        changed = refuse_changes(before, description, events.say)
+    config = config.with_parts(dataset.spec, run, train_part)
+    description = replace(description, config=config)
+    if before is not None and not preparing:
         changed = refuse_changes(before, description, events.say)
     begun = before.start if before is not None else None
     own = own_network(config)
@@ -211,6 +226,10 @@ def _train_on(
             if start is not None and not run.part(BASE).config_file.exists():
                 start.save(run.part(BASE).path)
             start = base_of(run.path, description, network, known)
+    if preparing:
+        build_objective(config, description.items, pick_device(device))
+        if group().first:
+            run.write_config(to_json(description))  # it can be resumed while the data are encoded
     trainer, kept = build_trainer(description, dataset, run, device, events, start)
     for line in (*cautions(dataset, kept), *scarcity(kept)):
         events.say(line)
@@ -290,13 +309,8 @@ def build_trainer(
     config = description.config
     place = pick_device(device)
     kept, held_out = dataset.split(config.data.held_out)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed % 2**63)  # weights are initialized on the CPU
-        objective = config.build(description.items)
-    if place.type == "cpu":
-        require_room(parameters(objective), TRAINED_COPIES)
-        require_batch(config.training.batch_size // config.training.accumulation, description.items.shape)
-    training_data = config.training_data(kept, run, place, events.reading)
+    objective = build_objective(config, description.items, place)
+    training_data = config.training_data(kept, run, place, counting_one(events.counting, ENCODING))
     objective.fit(training_data)
     if start is not None:
         rank = config.training.lora_rank
@@ -346,6 +360,17 @@ def build_trainer(
         on_check=check,
     )
     return trainer, kept
+
+
+def build_objective(config: SystemConfig, items: DataSpec, place: torch.device) -> Objective:
+    """What is trained, with its first weights, on the CPU. Raises InputError where it fits not the data, or memory."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed % 2**63)  # weights are initialized on the CPU
+        objective = config.build(items)
+    if place.type == "cpu":
+        require_room(parameters(objective), TRAINED_COPIES)
+        require_batch(config.training.batch_size // config.training.accumulation, items.shape)
+    return objective
 
 
 def default_folder(config: SystemConfig) -> Path:

@@ -102,7 +102,7 @@ def test_a_model_evaluates_itself_as_the_package_does(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sumi, "evaluate", evaluate)
     options = {"data": "digits", "n": 7, "seed": 3, "features": "f"}
     options |= {"sweeps": True, "guidance": None, "quick": False, "progress": False}
-    options |= {"judge": "j", "clip": "c"}
+    options |= {"judge": "j", "clip": "c", "split": "s"}
     model = digits_model(tmp_path)
     assert model.evaluate(**options) == "the result"
     assert seen == {**options, "model": model}

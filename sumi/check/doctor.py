@@ -95,9 +95,9 @@ def _findings(
     )
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "run")
-        ready = config.with_parts(dataset.spec, run, _refuse_training)
+        ready = config.continued(None).with_parts(dataset.spec, run, _refuse_training)
         ready.check(dataset.spec)
-        events = Events(reading=counting_one(progress, "encoding images"))
+        events = Events(counting=progress)
         trainer, kept = build_trainer(RunDescription.of(_steady(ready), dataset), dataset, run, device, events)
         yield _data(dataset, kept, config)
         yield _sheet(kept, config, out)

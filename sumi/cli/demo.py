@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sumi.cli.evaluate import say_evaluation
 from sumi.cli.options import add_device
-from sumi.cli.terminal import counting, say, training_progress
+from sumi.cli.terminal import counting_of, say, training_progress
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def _train(options: argparse.Namespace, folder: RunFolder, config: SystemConfig)
     with training_in(folder.path, say):
         _refuse_others(folder, config)
         folder.clear()
-        with counting("reading images") as reading, training_progress() as progress:
-            model = train_in(folder, config, FIRST, device=options.device, events=Events(say, progress, reading))
+        with counting_of() as counting, training_progress() as progress:
+            model = train_in(folder, config, FIRST, device=options.device, events=Events(say, progress, counting))
         say(f"trained {model.step} steps")
         say_evaluation(model, quick=True)
 

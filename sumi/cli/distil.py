@@ -5,7 +5,7 @@ import time
 
 from sumi.cli.evaluate import report_at_end
 from sumi.cli.options import add_device, add_end, add_run, add_settings
-from sumi.cli.terminal import counting, say, training_progress
+from sumi.cli.terminal import counting_of, say, training_progress
 from sumi.errors import InputError
 
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     from sumi.training_run import Events
 
     begun = time.monotonic()
-    with counting("reading images") as reading, training_progress() as progress:
+    with counting_of() as counting, training_progress() as progress:
         model = distil(
             options.run,
             out=options.out,
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
             settings=options.settings,
             device=options.device,
             resume=options.resume or restarted(),
-            events=Events(say, progress, reading),
+            events=Events(say, progress, counting),
         )
     if not first_process():
         return

@@ -24,6 +24,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
     parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="of images: compare with this split of the data's own, such as combos of characters (default: those held "
+        "out)",
+    )
+    parser.add_argument(
         "-n", type=int, metavar="N", help="samples to measure (default: as many as are held out, 500 to 2000)"
     )
     parser.add_argument(
@@ -89,13 +95,14 @@ def run(options: argparse.Namespace) -> None:
             guidance=guidance_of(model, options),
             judge=options.judge,
             clip=options.clip,
+            split=options.split,
         )
 
 
 def _evaluate_sets(options: argparse.Namespace) -> None:
     """Measure A against B. Raises InputError for an option of a run alone."""
-    of_runs = ("data", "sweeps", "trade_off", "scales", "classifier", "worse", "worse_checkpoint", "checkpoint")
-    for name in (*of_runs, "judge", "clip"):
+    of_runs = ("data", "split", "sweeps", "trade_off", "scales", "classifier", "worse", "worse_checkpoint")
+    for name in (*of_runs, "checkpoint", "judge", "clip"):
         if getattr(options, name):
             raise InputError(f"{name}: is of the evaluation of a run; leave it out, or leave out {options.against}")
     say_evaluation(

@@ -48,6 +48,9 @@ def run(options: argparse.Namespace) -> None:
         base = folder.part(BASE)
         gone = "" if base.config_file.exists() else ", which is gone: restore it"
         say(f"adapts       {base.path}{gone}, by additions of rank {config.training.lora_rank} or less")
+    phase = config.phase(folder)
+    if phase is not None:
+        say(f"phase        {phase}")
     found, skipped = find_checkpoints(folder.checkpoints)
     if not config.composed:
         steps = ", ".join(str(checkpoint_step(path)) for path in found) or "none"

@@ -5,7 +5,7 @@ import time
 
 from sumi.cli.evaluate import report_at_end
 from sumi.cli.options import add_device, add_end, add_settings
-from sumi.cli.terminal import counting, say, training_progress
+from sumi.cli.terminal import counting_of, say, training_progress
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     begun = time.monotonic()
     given = [] if options.autoencoder is None else [f"autoencoder.source={options.autoencoder}"]
     given += [] if options.clip is None else [f"clip.source={options.clip}"]
-    with counting("reading images") as reading, training_progress() as progress:
+    with counting_of() as counting, training_progress() as progress:
         model = train(
             options.recipe,
             data=options.data,
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
             device=options.device,
             resume=options.resume or restarted(),
             start=options.start,
-            events=Events(say, progress, reading),
+            events=Events(say, progress, counting),
         )
     if not first_process():
         return

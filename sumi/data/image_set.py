@@ -165,7 +165,7 @@ class ImageDataset:
         if not chosen:
             names = tuple(dict.fromkeys(self.splits or ()))
             hint = nearest(name, names) if names else "they have none of their own"
-            raise InputError(f"splits: the data have no split {name!r}; {hint}")
+            raise InputError(f"split: the data have no split {name!r}; {hint}")
         return self.subset(chosen)
 
     def prepare(self, items: NDArray[np.int64]) -> None:

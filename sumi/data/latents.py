@@ -133,6 +133,11 @@ def encoded(
     return LatentDataset(images, moments, *_statistics(moments))
 
 
+def is_encoded(file: Path) -> bool:
+    """Whether `encoded` has written ``file`` to its end, of whatever images."""
+    return file.with_suffix(".json").exists()
+
+
 def _kept(file: Path, stated: Path, about: dict[str, object]) -> NDArray[np.float32] | None:
     """What is in ``file``; None where it is not there, not whole, or of something else than ``about``."""
     try:

@@ -15,7 +15,8 @@ from sumi.models.symbols.classifier import SymbolClassifierModel
 class Options:
     """The options of an evaluation.
 
-    ``data``: compare with the held-out part of other data (anything `sumi.data.open_data` takes). ``n``: number of
+    ``data``: compare with the held-out part of other data (anything `sumi.data.open_data` takes). ``split``: of images,
+    compare with this one of the data's own splits, instead of those that are held out. ``n``: number of
     samples. ``features``: the space to measure images in, "learned" or the path of a network (see `open_space`).
     ``sweeps``: also sweep the sampler's randomness and number of steps. ``guidance``: also sweep guidance scales
     (`sumi.evaluation.guidance.guidance_sweep`). ``quick``: of images, only show samples and losses, and measure no
@@ -36,6 +37,7 @@ class Options:
     judge: JudgeModel | SymbolClassifierModel | None = None
     clip: ClipModel | None = None
     range: tuple[float, float] | None = None
+    split: str | None = None
 
     def refuse(self, what: str, *names: str) -> None:
         """Raises InputError if an option of ``names`` is set; the evaluation of ``what`` has none of them."""

@@ -74,6 +74,24 @@ class SystemConfig(ABC):
         del spec
         return self
 
+    @property
+    def prepares(self) -> bool:
+        """Whether models are trained or data encoded before the first step, which takes time of its own."""
+        return False
+
+    def phase(self, run: RunFolder) -> str | None:
+        """What the training in ``run`` is doing, or was when it ended, in words; None: the steps that any run has."""
+        del run
+        return None
+
+    def continued(self, before: Self | None) -> Self:
+        """The configuration with what an earlier start of the run, ``before``, has recorded of the run's parts.
+
+        Without an earlier start nothing is recorded, whatever the configuration was read from.
+        """
+        del before
+        return self
+
     def with_parts(
         self, items: DataSpec, run: RunFolder, train: Callable[["SystemConfig", RunFolder], "TrainedModel"]
     ) -> Self:
@@ -288,6 +306,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
         quick: bool = False,
         judge: "TrainedModel | str | Path | None" = None,
         clip: "TrainedModel | str | Path | None" = None,
+        split: str | None = None,
         progress: Count | bool | None = None,
     ) -> "Measured":
         """Evaluate it and write ``report/`` in its run folder: see `sumi.evaluate`."""
@@ -304,6 +323,7 @@ class TrainedModel(ABC, Generic[ConfigT, ModuleT]):
             quick=quick,
             judge=judge,
             clip=clip,
+            split=split,
             progress=progress,
         )
 

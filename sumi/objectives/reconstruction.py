@@ -85,6 +85,12 @@ class ReconstructionLoss:
         weights = "" if name == LEARNED else self.distance(name, shape).sha256
         return replace(self, feature_network=name, feature_weights=weights)
 
+    def found_before(self, before: "ReconstructionLoss") -> "ReconstructionLoss":
+        """With what `of_images` has found ``before``, where nothing else was chosen."""
+        name = before.feature_network if self.feature_network == AUTO else self.feature_network
+        weights = self.feature_weights or before.feature_weights
+        return replace(self, feature_network=name, feature_weights=weights)
+
     def network_for(self, shape: tuple[int, int, int]) -> str:
         """The name of the network for images of ``shape`` (C, H, W)."""
         return chosen(self.feature_network, shape, halved=self.half_size > 0)

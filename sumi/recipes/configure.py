@@ -13,6 +13,8 @@ from sumi.boundary.settings import Settings, assignments, override
 from sumi.data.config import MEMORY, DataConfig
 from sumi.data.open import outline_of
 from sumi.errors import InputError
+from sumi.models.diffusion.autoencoder import TrainedAutoencoder
+from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.formats import upgraded
 from sumi.models.model import SystemConfig
 from sumi.models.run import read_config, with_network
@@ -71,7 +73,21 @@ def configure(
             raise InputError(f"{name}: is {given}, and the settings say {own}; give one of them")
     if data is not None and found.data.source != source:
         raise InputError(f"data: is {source}, and the settings say {found.data.source}; give one of them")
+    refuse_ignored(found, settings)
     return found
+
+
+def refuse_ignored(config: SystemConfig, settings: Iterable[str]) -> None:
+    """Raises InputError for a setting of the autoencoder's training where one that was trained is taken."""
+    match config:
+        case DiffusionConfig(autoencoder=TrainedAutoencoder(source=source)) if source:
+            pass
+        case _:
+            return
+    for setting in settings:
+        name = setting.partition("=")[0].strip()
+        if name.startswith("autoencoder.") and name != "autoencoder.source":
+            raise InputError(f"{name}: has no effect, as the autoencoder of {source} is taken; leave one of them out")
 
 
 def named(recipe: object) -> str | SystemConfig:

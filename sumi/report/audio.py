@@ -34,7 +34,7 @@ SHOWN = 20
 
 def evaluate_audio(model: DiffusionModel, options: Options) -> Measured:
     """Sample the model, compare with held-out clips, and write ``report/``; see `sumi.report.evaluate.evaluate`."""
-    options.refuse("audio", "features", "sweeps", "guidance", "judge", "clip")
+    options.refuse("audio", "split", "features", "sweeps", "guidance", "judge", "clip")
     spec = expect(model.items, AudioSpec, f"{model.folder}: makes no sound; choose such a run")
     n, seed, progress = options.n, options.seed, options.progress
     other = None if options.data is None else model.load_data(options.data)

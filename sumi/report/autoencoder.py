@@ -28,7 +28,7 @@ def evaluate_autoencoder(model: AutoencoderModel, options: Options) -> Measured:
 
     Raises InputError for data that do not fit the model, and for too few of them.
     """
-    options.refuse("autoencoders", "n", "features", "sweeps", "guidance", "quick", "judge", "clip")
+    options.refuse("autoencoders", "split", "n", "features", "sweeps", "guidance", "quick", "judge", "clip")
     dataset = model.load_images(options.data)
     train, held_out = dataset.split(model.config.data.held_out)
     network = learn_features(train, options.progress)

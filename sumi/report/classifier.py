@@ -22,7 +22,7 @@ def evaluate_classifier(model: ClassifierModel, options: Options) -> Measured:
 
     Raises InputError for data that do not fit the model.
     """
-    options.refuse("classifiers", "n", "features", "sweeps", "guidance", "quick", "judge", "clip")
+    options.refuse("classifiers", "split", "n", "features", "sweeps", "guidance", "quick", "judge", "clip")
     seed, progress = options.seed, options.progress
     dataset = model.load_images(options.data)
     train, held_out = dataset.split(model.config.data.held_out)

@@ -30,7 +30,7 @@ def evaluate_clips(model: ClipModel, options: Options) -> Measured:
 
     Raises InputError for data that do not fit the model.
     """
-    options.refuse("CLIPs", "n", "features", "sweeps", "guidance", "quick", "judge", "clip")
+    options.refuse("CLIPs", "split", "n", "features", "sweeps", "guidance", "quick", "judge", "clip")
     dataset = model.load_images(options.data)
     train, held_out = dataset.split(model.config.data.held_out)
     found, items, scores = evaluate_clip(model, held_out, options.seed)

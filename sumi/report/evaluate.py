@@ -13,7 +13,8 @@ from torch import Tensor
 from sumi.boundary.arguments import MOST_COUNT, path, shown, torch_defaults, whole
 from sumi.boundary.group import group
 from sumi.boundary.progress import Count, count_shown, counting_one
-from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything
+from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything, split_role
+from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.evaluation import images
@@ -84,11 +85,12 @@ def evaluate(
     quick: bool = False,
     judge: TrainedModel | str | Path | None = None,
     clip: TrainedModel | str | Path | None = None,
+    split: str | None = None,
 ) -> Measured:
     """Evaluate the model as suits what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
 
     ``quick``: of a model that makes images, without a feature network and distances. ``judge`` and ``clip``: runs that
-    read what a text-to-image model makes of captions.
+    read what a text-to-image model makes of captions. ``split``: the name of a split of the data's own.
 
     With ``against``, ``model`` and it are two sets of images, which `evaluate_sets` measures against each other on
     ``device``, writing its report into ``out``; ``range`` is the lowest and highest possible value of float arrays.
@@ -102,7 +104,16 @@ def evaluate(
     if against is not None:
         with count_shown(progress) as count:
             options = Options(
-                data, n, seed, path("features", features), sweeps, guidance, count, quick, range=_ends(range)
+                data,
+                n,
+                seed,
+                path("features", features),
+                sweeps,
+                guidance,
+                count,
+                quick,
+                range=_ends(range),
+                split=split,
             )
             return evaluate_sets(model, against, options, out=out, device=device)
     for field, value in (("out", out), ("device", device), ("range", range)):
@@ -117,7 +128,10 @@ def evaluate(
         return Measured(None, "", RunFolder(model.folder).report / "report.html", ())
     with count_shown(progress) as count:
         measured = EVALUATIONS[model.evaluated_as](
-            model, Options(data, n, seed, path("features", features), sweeps, guidance, count, quick, judge, clip)
+            model,
+            Options(
+                data, n, seed, path("features", features), sweeps, guidance, count, quick, judge, clip, split=split
+            ),
         )
     if group().first and (model.folder / CARD).exists():
         write_card(model)  # with these figures
@@ -178,6 +192,8 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     train, held_out = dataset.split(model.config.data.held_out)
     if other is not None:
         _, held_out = other.split(model.config.data.held_out)
+    if options.split is not None:
+        held_out = _of_split(dataset if other is None else other, options.split)
     enough = len(train) >= FEWEST_IMAGES and len(held_out) >= FEWEST_HELD_OUT
     count = n if n is not None else min(max(FEWEST_SAMPLES, len(held_out)), MOST_SAMPLES) if enough else SHOWN
     if options.quick:
@@ -195,7 +211,9 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         raise InputError("trade_off: the images have other classes than the model; give the run's own data")
     space = open_space(options.features, model.device)
     begin = time.perf_counter()
-    classes = None if diffusion is None else _labels(diffusion, train, count, seed)
+    classes = None
+    if diffusion is not None:
+        classes = _labels(diffusion, train if options.split is None else held_out, count, seed)
 
     def sample(start: int, n: int, progress: Count | None = None) -> Tensor:
         counted = counting_one(progress, "sampling")
@@ -249,6 +267,10 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
                 progress=progress,
             )
     words = noted(words, model, dataset, "images")
+    if options.split is not None:
+        same = "" if classes is None else "; samples are of their classes, as often"
+        named = f"{len(held_out):,} of the split {options.split}, which all figures call the held-out ones{same}"
+        words = replace(words, points=[("Real images", f"{named}."), *words.points])
     judged = None
     if words_to_pictures is not None and judging:
         judged = evaluate_prompts(
@@ -284,15 +306,21 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     return Measured(evaluation, str(words), RunFolder(model.folder).report / "report.html", files)
 
 
-def _labels(model: DiffusionModel, train: Dataset, count: int, seed: int) -> Tensor | None:
-    """Class labels, as frequent as among training images; None for an unconditional model."""
+def _of_split(data: Dataset, name: str) -> Dataset:
+    """The images of the split ``name``. Raises InputError where there are none, and for those that are trained on."""
+    found = expect(data, ImageDataset, "split: the data are no images with splits; leave it out").of_split(name)
+    if split_role(name) == "train":
+        raise InputError(f"split: {name} is what models are trained on, not what they are compared with; give another")
+    return found
+
+
+def _labels(model: DiffusionModel, real: Dataset, count: int, seed: int) -> Tensor | None:
+    """Class labels, as frequent as among these ``real`` images; None for an unconditional model."""
     conditioned = model.config.condition("labels") is not None
-    if (
-        not conditioned or not train.label_names or train.label_names != model.items.label_names
-    ):  # the data changed since
+    if not conditioned or not real.label_names or real.label_names != model.items.label_names:  # the data changed since
         return None
-    chosen = generator(seed, 0, 0, Purpose.LABEL).integers(len(train), size=count)
-    return train.labels_of(chosen)
+    chosen = generator(seed, 0, 0, Purpose.LABEL).integers(len(real), size=count)
+    return real.labels_of(chosen)
 
 
 @dataclass(frozen=True)

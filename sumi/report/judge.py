@@ -21,7 +21,7 @@ SHOWN = 12
 
 def evaluate_judge(model: JudgeModel, options: Options) -> Measured:
     """Read held-out pictures, and write ``report/`` in the run folder. Raises InputError for data that do not fit."""
-    options.refuse("judges", "n", "features", "sweeps", "guidance", "quick")
+    options.refuse("judges", "split", "n", "features", "sweeps", "guidance", "quick")
     dataset = model.load_images(options.data)
     train, held_out = dataset.split(model.config.data.held_out)
     images, known = everything(held_out), attributes_of(held_out)

@@ -48,7 +48,7 @@ ROWS: Final = (
 
 def evaluate_molecules(model: MoleculeModel, options: Options) -> Measured:
     """Sample the model, judge the samples and held-out molecules, and write ``report/`` in the run folder."""
-    options.refuse("molecules", "features", "sweeps", "guidance", "quick")
+    options.refuse("molecules", "split", "features", "sweeps", "guidance", "quick")
     seed, spec, progress = options.seed, model.spec, options.progress
     other = None if options.data is None else model.load_data(options.data)
     same = other is not None and other.fingerprint() == model.description.data_fingerprint

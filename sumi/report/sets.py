@@ -62,7 +62,7 @@ def evaluate_sets(
     run folder, of which ``n`` samples of ``seed`` are made. Raises InputError for too few images, for unlike ones, and
     for a folder that holds something else.
     """
-    options.refuse("two sets of images", "data", "sweeps", "guidance", "quick")
+    options.refuse("two sets of images", "data", "split", "sweeps", "guidance", "quick")
     if not (_is_model(a) or _is_model(b)):
         options.refuse("two sets that are both there", "n")
     names = _name("a", a), _name("b", b)

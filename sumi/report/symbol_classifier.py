@@ -20,7 +20,7 @@ def evaluate_symbol_classifier(model: SymbolClassifierModel, options: Options) -
 
     Raises InputError for data that do not fit the model.
     """
-    options.refuse("symbol classifiers", "n", "features", "sweeps", "guidance", "quick", "judge", "clip")
+    options.refuse("symbol classifiers", "split", "n", "features", "sweeps", "guidance", "quick", "judge", "clip")
     seed = options.seed
     train, held_out = model.load_data(options.data).split(model.config.data.held_out)
     counted = counting_one(options.progress, "classifying")

@@ -39,7 +39,7 @@ def evaluate_symbols(model: SymbolModel, options: Options) -> Measured:
 
     With other ``data``, what is held out and what real strings differ by are theirs; novelty is of the run's own.
     """
-    options.refuse("symbols", "features", "sweeps", "guidance", "quick", "clip")
+    options.refuse("symbols", "split", "features", "sweeps", "guidance", "quick", "clip")
     seed, progress, judge = options.seed, options.progress, None
     if options.judge is not None:
         why = f"judge: {options.judge.folder} reads no symbols; give a run of the recipe symbol-classifier"

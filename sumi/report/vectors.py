@@ -39,7 +39,7 @@ def evaluate_vectors(model: DiffusionModel, options: Options) -> Measured:
 
     With other ``data``, the real-to-real distance is measured within them; known sequences are always the run's own.
     """
-    options.refuse("vectors", "features", "sweeps", "guidance", "quick", "judge", "clip")
+    options.refuse("vectors", "split", "features", "sweeps", "guidance", "quick", "judge", "clip")
     n, seed, progress, items = options.n, options.seed, options.progress, model.items
     other = None if options.data is None else model.load_data(options.data)
     same = other is not None and other.fingerprint() == model.description.data_fingerprint

@@ -4,7 +4,8 @@ from math import sqrt
 
 import pytest
 
-from benchmarks.latent import reached, savings
+from benchmarks import latent
+from benchmarks.latent import SYSTEMS, announced, costs, reached, savings
 
 TIMES = [25.0, 50.0, 100.0, 200.0]
 
@@ -33,3 +34,18 @@ def test_savings_are_those_of_the_pixel_unet_with_the_autoencoder_included() -> 
         "takes 0.10 of its time",
     ]
     assert savings({"latent U-Net": curves["latent U-Net"]}, samples, TIMES, 10.0) == []
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_cost_of_each_table_is_printed_first(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The autoencoder, which three of them use, counts once; without its package EfficientNet's row is left out."""
+    monkeypatch.setattr(latent, "is_installed", lambda: installed)
+    whole = costs(["autoencoder", "losses", "latents", "generators"], list(SYSTEMS), 180.0, 600.0, 90.0)
+    of_losses = 2 * 90.0 * (7 if installed else 6)
+    assert whole == {"autoencoder": 600.0, "losses": of_losses, "latents": 180.0, "generators": 720.0}
+    assert costs(["generators", "latents"], ["latent U-Net"], 1.0, 10.0, 2.0) == {"generators": 11.0, "latents": 4.0}
+    assert costs(["generators"], ["pixel U-Net"], 1.0, 10.0, 2.0) == {"generators": 1.0}
+    lines = announced(whole, 1)
+    assert lines[0] == "autoencoder: 10 min of CPU time to train"
+    assert lines[4].startswith(f"in all {46 if installed else 43} min")
+    assert len(lines) == (5 if installed else 6)

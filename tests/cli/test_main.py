@@ -176,7 +176,7 @@ def test_the_options_are_those_that_are_promised() -> None:
             [
                 *("--data", "-n", "--features", "--sweeps", "--trade-off", "--scales", "--classifier", "--worse"),
                 *("--worse-checkpoint", "--judge", "--clip", "--seed", "--checkpoint", "--device", "--range", "--out"),
-                *common,
+                *("--split", *common),
             ]
         ),
         "compare": sorted(

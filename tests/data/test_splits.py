@@ -73,7 +73,7 @@ def test_training_items_are_divided_by_their_hash_where_no_split_is_held_out() -
 def test_without_training_items_there_is_no_division() -> None:
     with pytest.raises(InputError, match=r"^data.source: none of the splits is train \(2 test, 1 combos\); name"):
         dataset("test", "test", "combos").split(0.1)
-    with pytest.raises(InputError, match=r"splits: the data have no split 'combo'; did you mean combos"):
+    with pytest.raises(InputError, match=r"^split: the data have no split 'combo'; did you mean combos"):
         dataset("train", "combos").of_split("combo")
     with pytest.raises(InputError, match=r"splits: 1 for 2 images"):
         replace(dataset("train", "test"), splits=("train",))

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from sumi.data.latents import encoded
 from sumi.data.load import load as load_data
 from sumi.denoising.exact import gaussian_denoiser
 from sumi.errors import InputError, SumiError
+from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.space import DataSpace, LatentSpace
 from sumi.models.run import load
+from sumi.objectives.reconstruction import ReconstructionLoss
 from sumi.operators.separable import box
 from sumi.process.continuous import VP
 from sumi.process.schedule import noise_level
@@ -32,6 +35,7 @@ from sumi.sampling.sample import sample
 from sumi.sampling.sampler import Guidance
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.time_grid import uniform
+from sumi.training import gradients
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training.run_folder import RunFolder
 from sumi.training_run import Events, build_trainer, train
@@ -45,14 +49,9 @@ SMALL = [
     "network.embedding=32",
     "training.sample_every=0",
 ]
-QUICK = [
-    *AUTOENCODER,
-    *SMALL,
-    "training.batch_size=8",
-    "autoencoder.steps=4",
-    "training.checkpoint_every=2",
-    "sampling.steps=5",
-]
+SHORT = ["training.batch_size=8", "training.checkpoint_every=2", "sampling.steps=5"]
+QUICK = [*AUTOENCODER, *SMALL, *SHORT, "autoencoder.steps=4"]
+WHOLE = configure("latent", data="digits", steps=4, settings=[*QUICK, "data.flip=true"])
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +61,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
     settings += ["autoencoder.loss.half_size=0.25"]  # latents so small are otherwise far from linear in the colours
     out = tmp_path_factory.mktemp("latent") / "run"
     return train("latent", data="digits", out=out, steps=100, settings=settings, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
+    """A run of four steps of each, with mirror images, which nothing has stopped."""
+    return train(WHOLE, out=tmp_path_factory.mktemp("whole") / "run", device="cpu")
 
 
 # exactness
@@ -192,32 +197,100 @@ def states(run: Path, step: int) -> list[dict[str, Tensor]]:
     return [getattr(load_checkpoint(folder), name) for folder in folders for name in ("model", "ema", "optimizer")]
 
 
-@pytest.mark.parametrize("killed", [3, 7], ids=["while the autoencoder is trained", "while the diffusion is"])
-def test_killed_in_either_phase_and_resumed_it_is_the_same(
-    killed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sumi.training import gradients
+def crash_at_call(of: object, name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training is killed at this call of ``of.name``, from 1."""
+    before, count = getattr(of, name), iter(range(1, 100))
 
-    settings = [*QUICK, "data.flip=true"]
-    options = {"data": "digits", "steps": 4, "settings": settings, "device": "cpu"}
-    train("latent", out=tmp_path / "whole", **options)
-    gather, count = gradients.batch_of, iter(range(1, 100))
-
-    def counted(*arguments, **more):
-        if next(count) == killed:
+    def counted(*arguments: Any, **options: Any) -> Any:
+        if next(count) == number:
             raise Crash
-        return gather(*arguments, **more)
+        return before(*arguments, **options)
 
-    monkeypatch.setattr(gradients, "batch_of", counted)
+    monkeypatch.setattr(of, name, counted)
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "call", "phase"),
+    [
+        (gradients, "batch_of", 1, "the autoencoder is trained, 0 of 4 steps, in"),
+        (gradients, "batch_of", 3, "the autoencoder is trained, 2 of 4 steps, in"),
+        (AutoencoderModel, "posterior", 3, "the data are encoded"),
+        (gradients, "batch_of", 5, "the latents are learned"),
+        (gradients, "batch_of", 7, "the latents are learned"),
+    ],
+)
+@pytest.mark.parametrize("resumed", ["by its name", "by its configuration"])
+def test_killed_in_any_phase_and_resumed_it_is_the_same(
+    of: object,
+    name: str,
+    call: int,
+    phase: str,
+    resumed: str,
+    whole: DiffusionModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    crash_at_call(of, name, call, monkeypatch)
     with pytest.raises(Crash):
-        train("latent", out=tmp_path / "run", **options)
+        train(WHOLE, out=run, device="cpu")
     monkeypatch.undo()
-    with pytest.raises(InputError, match="already holds a run"):
-        train("latent", out=tmp_path / "run", **options)
-    train("latent", out=tmp_path / "run", resume=True, **options)
-    for one, other in zip(states(tmp_path / "whole", 4), states(tmp_path / "run", 4), strict=True):
+    assert main(["info", str(run)]) == 0
+    assert f"phase        {phase}" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"^resume: the configuration differs \(network\.embedding: 32 → 64\)"):
+        train("latent", out=run, resume=True, settings="network.embedding=64", device="cpu")
+    train("latent" if resumed == "by its name" else WHOLE, out=run, resume=True, device="cpu")
+    for one, other in zip(states(whole.folder, 4), states(run, 4), strict=True):
         assert one.keys() == other.keys()
         assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    assert (run / "config.json").read_text() == (whole.folder / "config.json").read_text()
+    with pytest.raises(InputError, match="already holds a run"):
+        train(WHOLE, out=run, device="cpu")
+
+
+def test_an_encoding_that_was_killed_with_a_given_autoencoder_is_resumed(
+    whole: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, run = whole.folder / "parts" / "autoencoder", tmp_path / "run"
+    given = [*SMALL, *SHORT, f"autoencoder.source={source}"]
+    crash_at_call(AutoencoderModel, "posterior", 3, monkeypatch)
+    with pytest.raises(Crash):
+        train("latent", data="digits", out=run, steps=2, settings=given, device="cpu")
+    monkeypatch.undo()
+    model = train("latent", out=run, resume=True, device="cpu")
+    assert (model.step, model.config.autoencoder.weights) == (2, whole.config.autoencoder.weights)
+
+
+def test_a_configuration_gets_what_the_run_has_recorded_of_its_autoencoder() -> None:
+    given = TrainedAutoencoder(loss=ReconstructionLoss(features=1.0))
+    recorded = replace(given, loss=replace(given.loss, feature_network="learned"), weights="a")
+    assert given.continued(recorded) == recorded
+    assert recorded.continued(None) == replace(recorded, weights="")
+    other = replace(given, network=AutoencoderNetwork(widths=(32,), blocks=(1,)))  # which the run does not have
+    assert other.continued(recorded).network == other.network
+    taken = replace(other, source="a", weights="a")
+    assert replace(given, source="a").continued(taken) == taken
+
+
+def test_a_network_that_does_not_fit_is_refused_before_an_autoencoder_is_trained(
+    whole: DiffusionModel, tmp_path: Path
+) -> None:
+    source = whole.folder / "parts" / "autoencoder"
+    for number, more in enumerate(([*AUTOENCODER, "autoencoder.steps=1"], [f"autoencoder.source={source}"])):
+        run, deep = tmp_path / str(number), ["network.widths=32,32,32,32", "network.blocks=1,1,1,1"]
+        with pytest.raises(InputError, match=r"^network\.widths: 4 levels are too many"):
+            train("latent", data="digits", out=run, settings=[*deep, *more], device="cpu")
+        assert not (run / "config.json").exists()
+
+
+def test_the_encoding_is_shown_as_such(whole: DiffusionModel, tmp_path: Path) -> None:
+    shown: list[tuple[str, int, int]] = []
+    settings = [*SMALL, *SHORT, f"autoencoder.source={whole.folder / 'parts' / 'autoencoder'}"]
+    events = Events(counting=lambda *now: shown.append(now))
+    train("latent", data="digits", out=tmp_path / "run", steps=1, settings=settings, device="cpu", events=events)
+    count = len(whole.load_images().split(whole.config.data.held_out)[0])
+    assert shown[-1] == ("encoding images", count, count)
 
 
 def test_mirror_images_are_encoded_and_latents_never_mirrored(model: DiffusionModel, tmp_path: Path) -> None:
@@ -232,7 +305,7 @@ def test_the_autoencoder_of_a_run_is_taken_and_the_folder_is_whole(model: Diffus
     source = tmp_path / "autoencoder"
     shutil.copytree(model.folder / "parts" / "autoencoder", source)
     out = tmp_path / "run"
-    taken = train("latent", data="digits", out=out, steps=1, settings=[*QUICK, f"autoencoder.source={source}"])
+    taken = train("latent", data="digits", out=out, steps=1, settings=[*SMALL, *SHORT, f"autoencoder.source={source}"])
     assert taken.config.autoencoder.weights == model.config.autoencoder.weights
     assert not (out / "parts" / "autoencoder" / "metrics.jsonl").exists()  # weights alone
     expected = taken.sample(2, seed=3)
@@ -245,6 +318,15 @@ def test_the_autoencoder_of_a_run_is_taken_and_the_folder_is_whole(model: Diffus
     z = torch.randn(2, 4, 4, 4)
     assert torch.equal(saved.glimpse(z), model.glimpse(z))  # the preview goes with the autoencoder
     assert not torch.equal(saved.glimpse(z), saved.seen(z))
+
+
+def test_settings_of_an_autoencoder_that_is_taken_are_refused(model: DiffusionModel, tmp_path: Path) -> None:
+    part, more = model.folder / "parts" / "autoencoder", "autoencoder.batch_size=8"
+    with pytest.raises(InputError, match=r"^autoencoder\.batch_size: has no effect, as the autoencoder of .* is taken"):
+        configure("latent", data="digits", settings=[f"autoencoder.source={part}", more])
+    with pytest.raises(InputError, match=r"^autoencoder\.batch_size: has no effect, as the autoencoder of .* is taken"):
+        train("latent", data="digits", out=tmp_path / "run", start=model, settings=[*SMALL, more], device="cpu")
+    assert configure("latent", data="digits", settings=more).autoencoder.batch_size == 8
 
 
 def test_an_autoencoder_that_is_gone_or_another_is_named(
@@ -294,7 +376,7 @@ def test_an_autoencoder_of_other_images_is_refused(model: DiffusionModel, tmp_pa
     with pytest.raises(
         InputError, match=r"^autoencoder\.source: .*is of images of 1 channels, and these data are of s"
     ):
-        train("latent", data=colours, out=tmp_path / "a", settings=[*QUICK, f"autoencoder.source={source}"])
+        train("latent", data=colours, out=tmp_path / "a", settings=[*SMALL, f"autoencoder.source={source}"])
     odd = list(np.random.default_rng(0).integers(0, 256, (20, 9, 9), np.uint8))
     with pytest.raises(InputError, match=r"which images of 9x9 do not allow"):
         train("latent", data=odd, out=tmp_path / "b", settings=QUICK)
@@ -325,6 +407,11 @@ def test_samples_are_the_same_alone_and_in_a_batch(model: DiffusionModel) -> Non
     assert model.sample(2, size=(12, 16)).shape == (2, 1, 12, 16)
     with pytest.raises(InputError, match=r"^size: 9x16 is not of multiples of 2, as the autoencoder needs$"):
         model.sample(2, size=(9, 16))
+    for size in ((6, 8), (8, 6)):  # of pixels, though 3 × 4 latents are denoised
+        with pytest.raises(
+            InputError, match=rf"^size: {size[0]} × {size[1]} is less than the 8 × 8 of the model; give"
+        ):
+            model.sample(2, size=size)
 
 
 def picture(model: DiffusionModel) -> Tensor:
@@ -424,9 +511,14 @@ def test_the_command_line_trains_with_a_given_autoencoder_and_reconstructs(
     model: DiffusionModel, tmp_path: Path, capsys
 ) -> None:
     out, source = tmp_path / "run", model.folder / "parts" / "autoencoder"
-    settings = [f"--set={setting}" for setting in QUICK]
+    settings = [f"--set={setting}" for setting in (*SMALL, *SHORT)]
     given = ["--autoencoder", str(source), "--steps", "2", "--out", str(out), "--no-report"]
+    assert main(["train", "latent", "--data", "digits", *given, *settings, "--set", "autoencoder.steps=4"]) == 2
+    assert f"autoencoder.steps: has no effect, as the autoencoder of {source} is taken" in capsys.readouterr().err
+    assert not out.exists()
     assert main(["train", "latent", "--data", "digits", *given, *settings]) == 0
+    assert main(["train", "latent", "--out", str(out), "--resume", "--set", "autoencoder.network.widths=32"]) == 2
+    assert "autoencoder.network.widths: has no effect" in capsys.readouterr().err
     config = json.loads((out / "config.json").read_text())["config"]
     assert config["autoencoder"]["weights"] == model.config.autoencoder.weights
     assert main(["sample", str(out), "-n", "2", "--out", str(tmp_path / "made")]) == 0

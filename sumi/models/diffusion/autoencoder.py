@@ -1,6 +1,6 @@
 """What a diffusion model denoises instead of the data: the latents of an autoencoder, or a transform of sound."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import ClassVar, Protocol
 
@@ -63,6 +63,16 @@ class TrainedAutoencoder:
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"autoencoder.{name}: {getattr(self, name)} is too few; give 1 or more")
+
+    def continued(self, before: object) -> "TrainedAutoencoder":
+        """With the weights that an earlier start of the run has recorded, and what it has found out about them."""
+        match before:
+            case TrainedAutoencoder(network=network, loss=loss, weights=weights) if weights:
+                if self.source:
+                    return replace(self, network=network, loss=loss, weights=weights)
+                return replace(self, loss=self.loss.found_before(loss), weights=weights)
+            case _:
+                return replace(self, weights="")
 
     def denoised(self, items: DenoisedItems) -> DenoisedItems:
         """Their latents. Raises InputError where the factor does not divide the sides."""

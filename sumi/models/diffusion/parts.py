@@ -32,16 +32,17 @@ def with_autoencoder(
     run: RunFolder,
     train: Callable[[SystemConfig, RunFolder], TrainedModel],
 ) -> TrainedAutoencoder:
-    """``chosen`` as it is in ``run`` once it is there.
+    """``chosen`` as it is in ``run`` once it is there; with weights, it must be.
 
     Raises InputError where it is of other images than ``items``, or not the one that the run was trained with.
     """
     from sumi import load  # which knows this system, too
 
     part = run.part(AUTOENCODER)
-    if run.config_file.exists():  # it is begun
-        model = autoencoder_of(run.path, chosen.weights, torch.device("cpu"))
-    elif chosen.source:
+    if chosen.weights:
+        autoencoder_of(run.path, chosen.weights, torch.device("cpu"))
+        return chosen
+    if chosen.source:
         model = load(chosen.source, AutoencoderModel)
         check(model, items, chosen.source)
         with group().in_turn():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from sumi.boundary.group import group
 from sumi.conditioning.guidance import GUIDANCE
 from sumi.conditioning.text import TextConditioning
 from sumi.data.dataset import Dataset
-from sumi.data.latents import encoded
+from sumi.data.latents import encoded, is_encoded
 from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
@@ -24,17 +25,21 @@ from sumi.models.diffusion.build import Denoising
 from sumi.models.diffusion.config import DiffusionSettings
 from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.parts import autoencoder_of, teacher_of, with_autoencoder, with_teacher
+from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of, teacher_of, with_autoencoder, with_teacher
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
 from sumi.objectives.consistency import ConsistencyObjective
 from sumi.objectives.direction import KeptTeacher, NoTeacher, OfTeacher
 from sumi.objectives.mean_flow import MeanFlowObjective
 from sumi.objectives.objective import Objective
 from sumi.objectives.progressive import ProgressiveObjective
+from sumi.training.checkpoint import checkpoint_step, find_checkpoints, holds_checkpoints
 from sumi.training.run_folder import RunFolder
 
 OBJECTIVES = Denoising | Consistency | MeanFlow | Progressive
 """One line an objective; its ``build(settings, items)`` makes an `Objective` of a denoiser (`build_denoiser`)."""
+
+DATA: Final = "training.npy"
+"""The training data, encoded."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,33 @@ class DiffusionConfig(DiffusionSettings):
                 f"data.source: {self.data.source} has symbols; train symbols on them: `sumi train symbols`"
             )
         return self.objective.build(self, items)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it is of latents: an autoencoder is trained or taken, and the data are encoded."""
+        return self.autoencoder.name == TrainedAutoencoder.name
+
+    def phase(self, run: RunFolder) -> str | None:
+        """See `SystemConfig.phase`: of latents the autoencoder's training, the encoding, and the steps after it."""
+        match self.autoencoder:
+            case TrainedAutoencoder(weights="", steps=steps):
+                part = run.part(AUTOENCODER)
+                done = max(map(checkpoint_step, find_checkpoints(part.checkpoints)[0]), default=0)
+                return f"the autoencoder is trained, {done} of {steps} steps, in {part.path}"
+            case TrainedAutoencoder() if not holds_checkpoints(run.checkpoints) and not is_encoded(run.latents / DATA):
+                return "the data are encoded"
+            case TrainedAutoencoder():
+                return "the latents are learned"
+            case _:
+                return None
+
+    def continued(self, before: "DiffusionConfig | None") -> "DiffusionConfig":
+        """See `SystemConfig.continued`: that of the autoencoder."""
+        match self.autoencoder:
+            case TrainedAutoencoder() as chosen:
+                return replace(self, autoencoder=chosen.continued(None if before is None else before.autoencoder))
+            case _:
+                return self
 
     def with_parts(
         self, items: DataSpec, run: RunFolder, train: Callable[[SystemConfig, RunFolder], TrainedModel]
@@ -126,7 +158,7 @@ class DiffusionConfig(DiffusionSettings):
                     return encoded(
                         data,
                         model.posterior,
-                        run.latents / "training.npy",
+                        run.latents / DATA,
                         {"autoencoder": weights},
                         mirrored=self.data.flip,
                         progress=progress,

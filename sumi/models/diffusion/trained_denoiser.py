@@ -178,6 +178,9 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
     def _tiling(self, size: tuple[int, int]) -> Tiling:
         """The windows of pictures of this size. Raises InputError for one that the model cannot make."""
         factor, (channels, height, width) = self.space.factor, self.space.shape
+        if size[0] < factor * height or size[1] < factor * width:  # the windows' own sides may be latents
+            own = f"{factor * height} × {factor * width}"
+            raise InputError(f"size: {size[0]} × {size[1]} is less than the {own} of the model; give at least as much")
         if any(side % factor for side in size):
             raise InputError(f"size: {size[0]}x{size[1]} is not of multiples of {factor}, as the autoencoder needs")
         return tiling_of((channels, height, width), (size[0] // factor, size[1] // factor))
