@@ -233,5 +233,8 @@ def test_the_command_makes_a_student_that_info_knows(runs: Path, tmp_path: Path,
         *(["consistency", "1"], ["consistency", "2"]),
         *(["adams, teacher", "1"], ["adams, teacher", "2"]),
     ]
+    away = {row[1]: row[2] for row in rows if row and row[0] == "consistency"}
+    assert float(away["1"]) > 0
+    assert away["2"] == "draws noise"
     assert main(["distil", str(runs / "flow"), "--out", out, "--guidance", "1,2,3"]) == 2
     assert "--guidance: 1,2,3 is neither a scale nor LOW,HIGH; write 2, or 1,4" in capsys.readouterr().err
