@@ -205,6 +205,11 @@ def test_what_cannot_be_distilled_is_refused_by_name(runs: Path, tmp_path: Path)
         sumi.configure("flow", data="digits", settings="objective=progressive")
     with pytest.raises(InputError, match=r"^conditioning: guidance is learned by distilling; leave it out$"):
         sumi.configure("flow", data="digits", settings="conditioning=guidance")
+    small = ("network.patch=2", "network.depths=1,1", "network.widths=16,16", "network.hidden=16,16")
+    heads = ("network.heads=1,1", "network.mapping=1,16,16", "network.embedding=11")
+    numbered = sumi.configure("mean-flow", data="digits", settings=["network=hourglass", *small, *heads])
+    with pytest.raises(InputError, match=r"^network=hourglass: takes no length of a step"):  # but a class, by number
+        numbered.build(open_data("digits").spec)
     for network in ("song", "lucidrains"):
         with pytest.raises(InputError, match=f"^network={network}: takes no length of a step"):
             sumi.configure("mean-flow", data="digits", settings=f"network={network}").build(open_data("digits").spec)
