@@ -111,7 +111,7 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace, evaluations: t
             f"{row.effective:.2f}",
             str(row.steps),
             f"{away.value:.2f} [{away.low:.2f}, {away.high:.2f}]",
-            f"{right.value:.0%} [{right.low:.0%}, {right.high:.0%}]",
+            "" if right is None else f"{right.value:.0%} [{right.low:.0%}, {right.high:.0%}]",
             row.verdict or "",
         )
     show(table)

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import short_name
-from sumi.cli.sampling import about_guidance, digest_of, named_condition, plain, sample_options, suffix_of
+from sumi.cli.sampling import (
+    about_guidance,
+    digest_of,
+    named_condition,
+    plain,
+    sample_options,
+    sampling_options,
+    spent,
+    suffix_of,
+)
 from sumi.cli.terminal import counting, say
 from sumi.errors import InputError
 
@@ -54,6 +63,7 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
     from sumi.data.sound_files import to_levels, write_wav
     from sumi.models.diffusion.restoration import method_for
     from sumi.models.diffusion.sound import measured, restore_sound
+    from sumi.models.samples import stated_facts
     from sumi.training.run_folder import RunFolder
 
     operator, noise = find_sound_operator(options.operator, spec), options.noise or 0.0
@@ -66,6 +76,8 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
     with counting("restoring") as restoring:
         given: SampleOptions = {**sample_options(model, options), "progress": restoring}
         made = restore_sound(model, x, operator, noise, options.n, options.method, given)
+    error = model.config.sampling.replaced(sampling_options(model, options)).error
+    steps = options.steps or model.config.sampling.steps
     hashed = hashlib.sha256(seen.numpy().tobytes()).hexdigest()
     conditions = named_condition(options)
     about = {
@@ -78,19 +90,24 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
         "noise": noise,
         "seed": options.seed,
         "method": options.method or "",
-        "steps": options.steps or model.config.sampling.steps,
+        **({"steps": steps} if error is None else {"error": error}),
         **conditions,
         **about_guidance(model, options, conditioned=bool(conditions)),
     }
     name = f"{model.step:08d}-{plain(options.operator)}-{Path(options.image).stem}-{hashed[:8]}-seed{options.seed}"
     name += "".join(f"-{plain(value)}" for value in conditions.values())
-    name += f"-noise{noise:g}-{about['method'] or 'usual'}-{about['steps']}"
+    name += f"-noise{noise:g}-{about['method'] or 'usual'}{f'-{steps}' if error is None else ''}"
     name += suffix_of(options)
     folder = Path(options.out) if options.out else RunFolder(options.run).restored / short_name(name)
-    how = Writing(batch_size=max(1, options.n), title=f"{Path(options.image).name}, {options.operator}", about=about)
+    stated, title = (
+        [stated_facts(made, row) for row in range(len(made))],
+        f"{Path(options.image).name}, {options.operator}",
+    )
+    how = Writing(batch_size=max(1, options.n), title=title, about=about, each=stated.__getitem__)
     wrote = spec.write(folder, lambda batch: made[batch.start : batch.stop], range(options.n), how)
     write_wav(folder / "given.wav", to_levels(seen[0].numpy()), spec.rate, about)
-    say(f"wrote {wrote} ({method_for(model, known.operator, options.method, noise)})")
+    method = method_for(model, known.operator, options.method, noise)
+    say(f"wrote {wrote} ({method}{'' if error is None else f', {spent(stated, error)}'})")
 
 
 def _note_what_is_cut(path: Path, spec: AudioSpec) -> None:

@@ -6,11 +6,11 @@ one batch however many there are, a call goes on where another was cut off, and 
 with the same bytes for any number of shards.
 
     samples.npz         arr_0: (N, H, W, C), of uint8 or in the data's own units; with classes arr_1: int64 (N,), as FID
-                        tools read them
-    samples.npy         the same array; with classes also labels.npy
+                        tools read them; where samples state their error also stated_error and evaluations
+    samples.npy         the same array; with classes also labels.npy, and likewise stated_error.npy and evaluations.npy
     samples.tar         00000.png …; with classes also 00000.cls, the index of its class (WebDataset)
     samples.npz.json    what all of them were made with
-    samples.npz.parts/  the batches, until they are gathered
+    samples.npz.parts/  the batches, and what their samples state, until they are gathered
 """
 
 import io
@@ -37,8 +37,10 @@ from sumi.data.files import (
     encode,
     made_otherwise,
     picture_of,
+    write_arrays,
     write_grid,
 )
+from sumi.data.stated import Facts, columns, keep_stated, kept_stated, summary
 from sumi.figures.files import refuse_foreign
 
 
@@ -70,8 +72,10 @@ def write_archive(
     there = sum(len(batch) for batch in batches_of(own, how.batch_size) if _read(parts, batch) is not None)
     for batch in batches_of(own, how.batch_size, how.progress):
         if _read(parts, batch) is None:
+            images = make(batch).permute(0, 2, 3, 1).numpy()
+            keep_stated(_part(parts, batch), [how.facts(index) for index in batch])
             with whole(_part(parts, batch)) as written:
-                np.save(written, make(batch).permute(0, 2, 3, 1).numpy())
+                np.save(written, images)
     with claim.open("rb") as held:  # of several processes that finish at once, one gathers
         lock(held, wait=True)
         if not file.exists():
@@ -79,14 +83,12 @@ def write_archive(
             if any(_read(parts, batch) is None for batch in batches):
                 return None, there
             first = np.concatenate([_images(parts, batch) for batch in batches[: ceil(MOST_IN_GRID / how.batch_size)]])
-            write_grid(
-                folder,
-                shown(first[:MOST_IN_GRID].transpose(0, 3, 1, 2)),
-                how.about,
-                indices,
-                [*map(how.facts, indices[:MOST_IN_GRID])],
-            )
-            _gather(file, parts, indices, how, label_names)
+            stated = [one for batch in batches for one in kept_stated(_part(parts, batch), len(batch))]
+            each = [{**how.facts(index), **own} for index, own in zip(indices, stated, strict=True)]
+            write_grid(folder, shown(first[:MOST_IN_GRID].transpose(0, 3, 1, 2)), how.about, indices, each)
+            _gather(file, parts, indices, how, each, label_names)
+            if found := summary(each):
+                write_text(claim, json.dumps({**about, **found}) + "\n")
         shutil.rmtree(parts, ignore_errors=True)
     return file, there
 
@@ -126,7 +128,9 @@ def _images(parts: Path, batch: range) -> NDArray[Any]:
     return images
 
 
-def _gather(file: Path, parts: Path, indices: range, how: Writing, label_names: Sequence[str]) -> None:
+def _gather(
+    file: Path, parts: Path, indices: range, how: Writing, each: Sequence[Facts], label_names: Sequence[str]
+) -> None:
     batches = list(batches_of(indices, how.batch_size))
     first = _images(parts, batches[0])
     header = {
@@ -138,25 +142,23 @@ def _gather(file: Path, parts: Path, indices: range, how: Writing, label_names: 
     labels = _labels(indices, how, label_names)
     match how.format:
         case "npy":
-            if labels is not None:
-                with whole(file.with_name("labels.npy")) as written:
-                    np.save(written, labels)
+            write_arrays(file.parent, {**({} if labels is None else {"labels": labels}), **columns(each)})
             with whole(file) as written:
                 _write_npy(written, header, arrays)
         case "npz":
             with whole(file) as written, zipfile.ZipFile(_Forward(written), "w") as archive:
                 with archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as member:
                     _write_npy(member, header, arrays)
-                if labels is not None:
-                    with archive.open(zipfile.ZipInfo("arr_1.npy"), "w") as member:
-                        np.save(member, labels)
+                for name, values in {**({} if labels is None else {"arr_1": labels}), **columns(each)}.items():
+                    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
+                        np.save(member, values)
         case _:
             with whole(file) as written, tarfile.open(fileobj=written, mode="w|") as archive:
                 images = (image for array in arrays for image in array)
                 for k, (index, image) in enumerate(zip(indices, images, strict=True)):
                     png = io.BytesIO()
                     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-                    encode(png, picture_of(pixels), {**how.facts(index), "index": index})
+                    encode(png, picture_of(pixels), {**each[k], "index": index})
                     _add(archive, f"{index:05d}.png", png.getvalue())
                     if labels is not None:
                         _add(archive, f"{index:05d}.cls", str(labels[k]).encode())

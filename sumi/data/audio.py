@@ -27,6 +27,7 @@ from sumi.data.files import Writing, alike, batches_of, encode, made_otherwise
 from sumi.data.resample import resampled
 from sumi.data.sound_files import LEVELS, UnreadableSound, clipped, comment_of, read_sound, to_levels, wav, write_wav
 from sumi.data.spec import DataSpec, Unit, describe, expect, states, unlike
+from sumi.data.stated import stated_in, summary
 from sumi.errors import InputError
 from sumi.figures.files import refuse_foreign
 from sumi.figures.pictures import animation
@@ -138,7 +139,8 @@ class AudioSpec:
             return f"{made}; the shard that ends last writes grid.png"
         shown = torch.from_numpy(np.concatenate([read_sound(_file(folder, i))[0] for i in first]))
         named = [_name(i, how.facts(i)) for i in first]
-        facts = {**how.about, "index": indices.start, "count": len(indices)}
+        stated = [stated_in(comment_of(_file(folder, i)) or {}) for i in first]
+        facts = {**how.about, "index": indices.start, "count": len(indices), **summary(stated)}
         with whole_file(folder / "grid.png") as file:
             encode(file, Image.open(io.BytesIO(spectrograms(shown, self.rate, named, title=how.title))), facts)
         return f"{made}, and {folder / 'grid.png'}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sumi.boundary.files import refuse_folder, whole, write_text
+from sumi.data.stated import MEASURED, Facts, columns, keep_stated, kept_stated, stated_in, summary
 from sumi.errors import InputError, SumiError
 from sumi.figures.files import is_unfinished, refuse_foreign
 from sumi.figures.pictures import CELL, image_grid, strip
@@ -26,13 +27,8 @@ MOST_IN_GRID: Final = 1024
 SPELT: Final = frozenset({"run", "image", "mask", "a", "b", "worse", "classifier"})
 """What files say as it was typed. Whether two were made alike is seen from ``digest`` and ``given`` instead."""
 
-MEASURED: Final = frozenset({"stated_error", "evaluations"})
-"""What files say of how a sample came out: known once it is made, and no setting."""
-
 FORMATS: Final = ("png", "npz", "npy", "tar")
 """A file an image, or one file of all (`sumi.data.archives`)."""
-
-Facts = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -92,8 +88,9 @@ def write_samples(
     first = indices[:MOST_IN_GRID]
     if not all(is_made(_file(folder, index), how.facts(index)) for index in first):
         return None, there
-    shown = np.stack([_pixels(_file(folder, index)) for index in first])
-    return write_grid(folder, shown, how.about, indices, [how.facts(index) for index in first]), there
+    files = [_file(folder, index) for index in first]
+    each = [{**how.facts(index), **stated_in(_facts_of(file) or {})} for index, file in zip(first, files, strict=True)]
+    return write_grid(folder, np.stack([*map(_pixels, files)]), how.about, indices, each), there
 
 
 def write_images(
@@ -108,8 +105,9 @@ def write_images(
     _refuse_places(folder)
     for index in indices:
         is_made(_file(folder, index), about)
-    _save(folder, images, {index: {**about, **(each(index) if each else {})} for index in indices})
-    return write_grid(folder, images.numpy(), about, indices)
+    of_each = [each(index) if each else {} for index in indices]
+    _save(folder, images, {index: {**about, **own} for index, own in zip(indices, of_each, strict=True)})
+    return write_grid(folder, images.numpy(), about, indices, of_each)
 
 
 def batches_of(indices: range, batch_size: int, progress: Callable[[int, int], None] | None = None) -> Iterator[range]:
@@ -148,7 +146,7 @@ def made_in_parts(
     write_text(claim, json.dumps(about) + "\n")
     made: list[Tensor] = []
     for batch in batches_of(indices, how.batch_size, how.progress):
-        part = parts / f"{batch.start:08d}-{batch.stop:08d}.npy"
+        part = _part(parts, batch)
         items = _kept(part)
         if items is None:
             items = make(batch).as_subclass(Tensor)
@@ -156,10 +154,21 @@ def made_in_parts(
                 raise SumiError(
                     f"samples: {batch.start} to {batch.stop - 1} are not all finite; choose another checkpoint"
                 )
+            keep_stated(part, [how.facts(index) for index in batch])
             with whole(part) as written:
                 np.save(written, items.numpy())
         made.append(items)
     return torch.cat(made)
+
+
+def stated_in_parts(file: Path, indices: range, how: Writing) -> list[Facts]:
+    """What each of the items that `made_in_parts` has made states (`sumi.data.stated`)."""
+    batches = batches_of(indices, how.batch_size)
+    return [one for batch in batches for one in kept_stated(_part(parts_of(file), batch), len(batch))]
+
+
+def _part(parts: Path, batch: range) -> Path:
+    return parts / f"{batch.start:08d}-{batch.stop:08d}.npy"
 
 
 def parts_of(file: Path) -> Path:
@@ -192,9 +201,21 @@ def _claimed(claim: Path) -> Facts:
             return {}
 
 
-def write_vectors(folder: Path, vectors: NDArray[np.float64], picture: bytes, about: Mapping[str, object]) -> Path:
-    """Write vectors (n, D) as vectors.npy; see `write_together`."""
+def write_vectors(
+    folder: Path, vectors: NDArray[np.float64], picture: bytes, about: Facts, each: Sequence[Facts] = ()
+) -> Path:
+    """Write vectors (n, D) as vectors.npy, and what ``each`` states of itself, if it does; see `write_together`."""
+    refuse_together(folder, "vectors.npy", about)
+    write_arrays(folder, columns(each))
+    about = {**about, **summary(each)}
     return write_together(folder, "vectors.npy", lambda file: np.save(file, vectors), picture, about)
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Each of these arrays as NAME.npy. Raises SumiError where one cannot be written."""
+    for name, values in arrays.items():
+        with whole(folder / f"{name}.npy") as written:
+            np.save(written, values)
 
 
 def write_together(
@@ -223,6 +244,12 @@ def refuse_together(folder: Path, name: str, about: Facts) -> None:
         raise made_otherwise(items)
 
 
+def save_picture(file: Path, picture: bytes, about: Facts) -> Path:
+    """A ``picture`` as a PNG file that carries ``about``; returns its path. Raises InputError for somebody else's."""
+    refuse_foreign(file)
+    return _write_png(file, Image.open(io.BytesIO(picture)), about)
+
+
 def save(file: Path, pixels: Tensor, about: Facts) -> None:
     """One image, uint8 (C, H, W), as a PNG file that carries ``about``. Raises InputError for somebody else's file."""
     refuse_foreign(file)
@@ -249,11 +276,13 @@ def write_grid(
 ) -> Path:
     """grid.png of the first of the ``indices``, (n, C, H, W); returns its path.
 
-    ``each``: what is known of each image; below it stands its prompt, or else its class, where it has one.
+    ``each``: what is known of each image; below it stands its prompt, or else its class, where it has one. The file
+    says the worst and the median of what those that it shows state.
     """
-    facts = {**about, "index": indices.start, "count": len(indices)}
     images = images[:MOST_IN_GRID]
-    words = [str(own.get("prompt", own.get("label"))) for own in each[: len(images)] if {"prompt", "label"} & {*own}]
+    each = each[: len(images)]
+    facts = {**about, "index": indices.start, "count": len(indices), **summary(each)}
+    words = [str(own.get("prompt", own.get("label"))) for own in each if {"prompt", "label"} & {*own}]
     captions = words if words and "prompt" not in about and about.get("label", "all") == "all" else None
     return _write_png(folder / "grid.png", image_grid(images, captions=captions), facts)
 
@@ -290,16 +319,22 @@ def is_made(file: Path, about: Facts) -> bool:
     """
     if not file.exists():
         return False
+    made = _facts_of(file)
+    if made is None and is_unfinished(file):
+        return False
+    if made is None or not alike(made, about):
+        raise made_otherwise(file)
+    return file.read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+def _facts_of(file: Path) -> Facts | None:
+    """What an image says of itself; None where it says nothing, or cannot be read."""
     try:
         with Image.open(file) as picture:
             made = json.loads(str(picture.info.get("sumi", "null")))
     except (OSError, ValueError, SyntaxError, RecursionError, Image.DecompressionBombError):
-        made = None
-    if made is None and is_unfinished(file):
-        return False
-    if not isinstance(made, dict) or not alike(made, about):
-        raise made_otherwise(file)
-    return file.read_bytes().endswith(b"IEND\xaeB`\x82")
+        return None
+    return made if isinstance(made, dict) else None
 
 
 def alike(a: Facts, b: Facts) -> bool:

@@ -27,7 +27,7 @@ from torch import Tensor
 from sumi.boundary.arguments import MOST_COUNT, whole
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Skipped, divide, few, no_column, no_labels
-from sumi.data.files import Writing, made_in_parts, refuse_together, write_vectors
+from sumi.data.files import Writing, made_in_parts, refuse_together, stated_in_parts, write_vectors
 from sumi.data.spec import DataSpec, Unit, describe, expect, states, unlike
 from sumi.errors import InputError
 from sumi.figures.canvas import INK, noised
@@ -129,7 +129,8 @@ class VectorSpec:
         about = {**how.about, "start": indices.start, "count": len(indices)}
         refuse_together(folder, "vectors.npy", about)
         x = made_in_parts(folder / "vectors.npy", make, indices, how, about)
-        shown = write_vectors(folder, self.to_units(x), self.picture(self.finish(x), how.title), about)
+        stated = stated_in_parts(folder / "vectors.npy", indices, how)
+        shown = write_vectors(folder, self.to_units(x), self.picture(self.finish(x), how.title), about, stated)
         return f"{folder / 'vectors.npy'} and {shown}"
 
     def reading(self, config: DataConfig) -> DataConfig:

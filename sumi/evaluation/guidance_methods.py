@@ -7,28 +7,31 @@
     cfg++, apg     `sumi.guidance.renoising`, `sumi.guidance.projection`
     autoguidance   away from a worse model, where one is given
 
+Samples are of all classes in turn, or of a model of texts, of the captions of held-out pictures, evenly spaced.
 The scale of each is fitted on 16 samples until its effective scale (`sumi.guidance.effective`) is that of cfg;
 autoguidance moves in a direction of its own, and keeps the scale. A method has a gain where its Fréchet distance to
-held-out images is below that of cfg, or its class accuracy above with no worse distance, by a permutation test of
-samples from the same noise at 5 % for all methods together (Bonferroni).
+held-out images is below that of cfg, or its class accuracy, of data with classes, above with no worse distance, by a
+permutation test of samples from the same noise at 5 % for all methods together (Bonferroni).
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, real, whole
 from sumi.boundary.files import write_text
 from sumi.boundary.progress import Count, counting_one
-from sumi.conditioning.condition import Condition
-from sumi.data.dataset import every_label, everything
+from sumi.conditioning.text import captions_of
+from sumi.data.dataset import Dataset, evenly, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation.images import learn_features
+from sumi.evaluation.prompts import as_prompts
 from sumi.evaluation.sweep_measures import Accuracy, Distance, Measure
 from sumi.evaluation.sweeps import in_random_order, sweep
 from sumi.guidance.effective import Measured, calibrated
@@ -36,7 +39,7 @@ from sumi.guidance.renoising import UnguidedNoise
 from sumi.metrics.features.network import FEWEST
 from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.options import Progress
+from sumi.models.diffusion.options import Progress, SampleOptions
 from sumi.models.guides import loaded
 from sumi.randomness import SampleNoise
 from sumi.sampling.sample import sample
@@ -56,8 +59,8 @@ UNEQUAL: Final = "never that strong"
 class GuidanceRow:
     """One method: the ``scale`` that it has and the ``effective`` one, and what it costs and makes.
 
-    ``verdict``: GAIN, NO_GAIN, LOSS or UNEQUAL against cfg, with the corrected ``p_value`` of the distance; None for
-    cfg.
+    ``accuracy``: None of data without classes. ``verdict``: GAIN, NO_GAIN, LOSS or UNEQUAL against cfg, with the
+    corrected ``p_value`` of the distance; None for cfg.
     """
 
     method: str
@@ -66,7 +69,7 @@ class GuidanceRow:
     steps: int
     evaluations: int
     frechet: Estimate
-    accuracy: Estimate
+    accuracy: Estimate | None
     p_value: float | None
     verdict: str | None
 
@@ -90,33 +93,63 @@ def compare_guidance(
     seed: int = 0,
     progress: Count | None = None,
 ) -> GuidanceComparison:
-    """``n`` images of all classes in turn by each method (module docstring), in the features of the run's own data.
+    """``n`` images by each method (module docstring), in the features of the run's own data.
 
     ``evaluations``: of networks, for each image. ``progress(what, done, total)``. Raises InputError for a model without
-    classes, and too few images.
+    classes and texts, and too few images.
     """
     scale = real("guidance.scale", scale)
     n, evaluations = whole("n", n, least=FEWEST, most=MOST_COUNT), whole("steps", evaluations, least=4, most=MOST_COUNT)
-    if model.config.condition("labels") is None or scale <= 1:
-        raise InputError("guidance.scale: is compared above 1 and of models of classes; train classifier-free")
+    if (model.config.condition("labels") is None and not model.prompted) or scale <= 1:
+        raise InputError(
+            "guidance.scale: is compared above 1 and of models of classes or texts; train classifier-free or "
+            "text-to-image"
+        )
     train, held_out = model.load_images().split(model.config.data.held_out)
+    asked = captioned(model, held_out, n) if model.prompted else in_turn(model, n)
     network = learn_features(train, progress)
-    labels = torch.arange(n) % len(model.items.label_names)
     mixed, alike = (in_random_order(everything(part), seed) for part in (held_out, train))
-    measures = (
-        Distance(network, mixed, alike),
-        Accuracy(network, labels, everything(held_out), every_label(held_out)),
-    )
+    measures: list[Measure] = [Distance(network, mixed, alike)]
+    if asked.classes is not None:
+        measures.append(Accuracy(network, asked.classes, everything(held_out), every_label(held_out)))
     settings = {
-        name: fitted(model, one, scale, evaluations, seed) for name, one in _methods(model, scale, worse).items()
+        name: fitted(model, asked, one, scale, evaluations, seed) for name, one in _methods(model, scale, worse).items()
     }
-    made = {CFG: _made(model, settings[CFG], labels, seed, counting_one(progress, "sampling cfg"))}
+    made = {CFG: _made(model, settings[CFG], asked, n, seed, counting_one(progress, "sampling cfg"))}
     rows = []
     for name, chosen in settings.items():
         if name not in made:
-            made[name] = _made(model, chosen, labels, seed, counting_one(progress, f"sampling {name}"))
+            made[name] = _made(model, chosen, asked, n, seed, counting_one(progress, f"sampling {name}"))
         rows.append(_row(name, chosen, made[CFG], made[name], measures, len(settings) - 1, seed))
     return GuidanceComparison(tuple(rows), n, len(held_out))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What N samples are of: ``prompts``, or where there are none ``classes`` (N,); with prompts those of the pictures
+    that they are the captions of, None where these have none."""
+
+    classes: Tensor | None
+    prompts: Sequence[str] | None = None
+
+    def first(self, count: int) -> SampleOptions:
+        """The condition of the first ``count``."""
+        if self.prompts is not None:
+            return {"prompt": [*self.prompts[:count]]}
+        return {"label": cast(Tensor, self.classes)[:count]}
+
+
+def in_turn(model: DiffusionModel, n: int) -> Asked:
+    """One class after the other."""
+    return Asked(torch.arange(n) % len(model.items.label_names))
+
+
+def captioned(model: DiffusionModel, held_out: Dataset, n: int) -> Asked:
+    """Captions of ``held_out`` pictures, evenly spaced, and again from the first. Raises InputError without any."""
+    places = np.resize(evenly(len(held_out), n), n)
+    each = as_prompts(model, captions_of(held_out))
+    classes = every_label(held_out)[torch.from_numpy(places)] if held_out.spec.label_names else None
+    return Asked(classes, [each[place] for place in places])
 
 
 def _methods(model: DiffusionModel, scale: float, worse: object) -> dict[str, Guidance]:
@@ -149,37 +182,40 @@ class Fitted:
     fitted_to: float | None = None
 
 
-def fitted(model: DiffusionModel, guidance: Guidance, scale: float, evaluations: int, seed: int = 0) -> Fitted:
+def fitted(
+    model: DiffusionModel, asked: Asked, guidance: Guidance, scale: float, evaluations: int, seed: int = 0
+) -> Fitted:
     """``guidance`` with the most steps that the evaluations allow, and the scale that is as effective as cfg's."""
 
     def at(value: float) -> Guidance:
         return replace(guidance, scale=value)
 
-    steps, wanted = _steps(model, guidance, evaluations), None
+    steps, wanted = _steps(model, asked, guidance, evaluations), None
     if guidance.worse is not None or not guidance.extrapolates:
-        chosen, effective = guidance, effective_scale(model, guidance, steps, seed)
+        chosen, effective = guidance, effective_scale(model, asked, guidance, steps, seed)
     else:
         plus = guidance.method == PLUS_PLUS
-        wanted = effective_scale(model, Guidance(scale), _steps(model, Guidance(scale), evaluations), seed)
+        plain = Guidance(scale)
+        wanted = effective_scale(model, asked, plain, _steps(model, asked, plain, evaluations), seed)
         best = calibrated(
-            lambda value: effective_scale(model, at(value), steps, seed),
+            lambda value: effective_scale(model, asked, at(value), steps, seed),
             wanted,
             guidance.scale,
             0.0 if plus else 1.0,
             1.0 if plus else 1 + MOST_TIMES * (scale - 1),
         )
-        chosen, effective = at(best), effective_scale(model, at(best), steps, seed)
-    return Fitted(chosen, effective, steps, evaluations_of(model, guidance, steps), wanted)
+        chosen, effective = at(best), effective_scale(model, asked, at(best), steps, seed)
+    return Fitted(chosen, effective, steps, evaluations_of(model, asked, guidance, steps), wanted)
 
 
 @torch.inference_mode()
-def effective_scale(model: DiffusionModel, guidance: Guidance, steps: int, seed: int = 0) -> float:
-    """That of ``guidance`` over `FITTED_ON` samples of all classes in turn (`sumi.guidance.effective`).
+def effective_scale(model: DiffusionModel, asked: Asked, guidance: Guidance, steps: int, seed: int = 0) -> float:
+    """That of ``guidance`` over the first `FITTED_ON` samples (`sumi.guidance.effective`).
 
     Before any threshold, which takes back part of what guides, of every method.
     """
-    indices = range(FITTED_ON)
-    condition = Condition(labels=torch.arange(FITTED_ON) % len(model.items.label_names))
+    indices, first = range(FITTED_ON), asked.first(FITTED_ON)
+    condition = model.condition_of(indices, first.get("label"), prompt=first.get("prompt"))
     method = model.method(tuned=False, steps=steps)
     inner = UnguidedNoise(method.solver) if guidance.method == PLUS_PLUS else method.solver
     better, worse, guided = (
@@ -192,19 +228,19 @@ def effective_scale(model: DiffusionModel, guidance: Guidance, steps: int, seed:
     return probe.strength.scale
 
 
-def _steps(model: DiffusionModel, guidance: Guidance, evaluations: int) -> int:
+def _steps(model: DiffusionModel, asked: Asked, guidance: Guidance, evaluations: int) -> int:
     """The most steps that the evaluations allow, at least 1, by bisection."""
     fewest, too_many = 1, evaluations + 1
     grid = model.gaussian_denoiser().trained_steps
     too_many = too_many if grid is None else min(too_many, grid + 1)
     while too_many - fewest > 1:
         middle = (fewest + too_many) // 2
-        fits = evaluations_of(model, guidance, middle) <= evaluations
+        fits = evaluations_of(model, asked, guidance, middle) <= evaluations
         fewest, too_many = (middle, too_many) if fits else (fewest, middle)
     return fewest
 
 
-def evaluations_of(model: DiffusionModel, guidance: Guidance, steps: int) -> int:
+def evaluations_of(model: DiffusionModel, asked: Asked, guidance: Guidance, steps: int) -> int:
     """How often networks are evaluated for one sample, the model's and the worse one."""
     count = 0
 
@@ -216,18 +252,23 @@ def evaluations_of(model: DiffusionModel, guidance: Guidance, steps: int) -> int
     networks += [part for part in (getattr(guidance.worse, "network", None),) if part is not None]
     hooks = [network.register_forward_hook(counted) for network in networks]
     try:
-        model.sample(1, label=torch.zeros(1, dtype=torch.int64), guidance=guidance, steps=steps, progress=False)
+        how: SampleOptions = {**asked.first(1), "guidance": guidance, "steps": steps, "progress": False}
+        model.sample(1, **how)
     finally:
         for hook in hooks:
             hook.remove()
     return count
 
 
-def _made(model: DiffusionModel, chosen: Fitted, labels: Tensor, seed: int, progress: Progress | None) -> Tensor:
-    made = model.sample(
-        len(labels), seed=seed, label=labels, guidance=chosen.guidance, steps=chosen.steps, progress=progress
-    )
-    return model.items.finish(made)
+def _made(model: DiffusionModel, chosen: Fitted, asked: Asked, n: int, seed: int, progress: Progress | None) -> Tensor:
+    how: SampleOptions = {
+        **asked.first(n),
+        "seed": seed,
+        "guidance": chosen.guidance,
+        "steps": chosen.steps,
+        "progress": progress,
+    }
+    return model.items.finish(model.sample(n, **how))
 
 
 def _row(
@@ -235,7 +276,7 @@ def _row(
 ) -> GuidanceRow:
     found = sweep(lambda value: made if value else plain, (0, 1), measures, compare_ends=name != CFG, seed=seed)
     lines, p_values = found.lines, {key: min(1.0, others * p) for key, p in found.p_values.items()}
-    if "frechet" not in lines or "accuracy" not in lines:
+    if "frechet" not in lines or (len(measures) > 1 and "accuracy" not in lines):
         raise InputError(f"n: nothing can be measured of so few images ({'; '.join(found.left_out)}); give more")
     changes = {key: (before.value, after.value) for key, (before, after) in lines.items()}
     found_of = verdict(changes, p_values)
@@ -248,7 +289,7 @@ def _row(
         steps=chosen.steps,
         evaluations=chosen.evaluations,
         frechet=lines["frechet"][1],
-        accuracy=lines["accuracy"][1],
+        accuracy=lines["accuracy"][1] if "accuracy" in lines else None,
         p_value=p_values.get("frechet"),
         verdict=None if name == CFG else found_of,
     )
@@ -257,10 +298,11 @@ def _row(
 def verdict(changes: dict[str, tuple[float, float]], p_values: dict[str, float]) -> str:
     """GAIN, NO_GAIN or LOSS, of each figure before and after."""
     sure = {key for key, p in p_values.items() if p < SIGNIFICANT}
-    (far, farther), (right, more) = changes["frechet"], changes["accuracy"]
     if "frechet" in sure:
+        far, farther = changes["frechet"]
         return GAIN if farther < far else LOSS
     if "accuracy" in sure:
+        right, more = changes["accuracy"]
         return GAIN if more > right else LOSS
     return NO_GAIN
 

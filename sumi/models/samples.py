@@ -17,13 +17,14 @@ class Samples(Tensor):
     """Samples (N, …) of data of ``spec``. Results of operations on them, and copies, are plain tensors.
 
     ``stated_error``: float64 (N,), the estimated distance of each from the end of its ODE, in units of the data's
-    standard deviation, and ``evaluations``: int64 (N,), those that it took; where an error was given
-    (`sumi.sampling.stated_error`), else None.
+    standard deviation, ``evaluations``: int64 (N,), those that it took on all grids, and ``steps``: int64 (N,), those
+    of the last one; where an error was given (`sumi.sampling.stated_error`), else None.
     """
 
     spec: DataSpec
     stated_error: Tensor | None = None
     evaluations: Tensor | None = None
+    steps: Tensor | None = None
     __torch_function__: Any = torch._C._disabled_torch_function_impl
 
     @classmethod
@@ -34,6 +35,7 @@ class Samples(Tensor):
         if stated:
             made.stated_error = torch.cat([batch.error for batch in stated])
             made.evaluations = torch.cat([batch.evaluations for batch in stated])
+            made.steps = torch.cat([batch.steps for batch in stated])
         return made
 
     def plain(self) -> Tensor:
@@ -74,7 +76,7 @@ def stated_as(made: Tensor, x: Tensor) -> Tensor:
     match made:
         case Samples():
             found = Samples.of(x, made.spec)
-            found.stated_error, found.evaluations = made.stated_error, made.evaluations
+            found.stated_error, found.evaluations, found.steps = made.stated_error, made.evaluations, made.steps
             return found
         case _:
             return x

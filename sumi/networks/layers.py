@@ -14,14 +14,16 @@ attention's (N, H·W, C) is the same memory.
 """
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from sumi.networks.dropout import Dropout
 
@@ -37,7 +39,7 @@ def forward_mode() -> Generator[None]:
     """Within this context networks can be differentiated in forward mode (`torch.func.jvp`)."""
     token = _FORWARD_MODE.set(True)
     try:
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no such derivative
+        with sdpa_kernel(SDPBackend.MATH), _ContiguousNorms():  # the fused kernels have no such derivative
             yield
     finally:
         _FORWARD_MODE.reset(token)
@@ -48,20 +50,25 @@ def in_forward_mode() -> bool:
     return _FORWARD_MODE.get()
 
 
-class GroupNorm(nn.GroupNorm):
-    """`torch.nn.GroupNorm`, whose derivative in forward mode refuses channels-last memory."""
+class _ContiguousNorms(TorchFunctionMode):
+    """Group norms, of any network, get contiguous memory: their derivative in forward mode refuses channels-last."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.contiguous() if in_forward_mode() else input)
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        if func is F.group_norm:
+            args = (args[0].contiguous(), *args[1:])
+        return func(*args, **(kwargs or {}))
 
 
-def group_norm(width: int, group_width: int, affine: bool = True) -> GroupNorm:
+def group_norm(width: int, group_width: int, affine: bool = True) -> nn.GroupNorm:
     """Group norm (Wu & He 2018) over groups of ``group_width`` channels; ``affine`` gives it weights of its own.
 
     Groups are given by their width because it decides the speed: on CPUs the backward pass in bfloat16 is vectorised
     from 16 channels per group; with fewer it costs as much as a convolution.
     """
-    return GroupNorm(width // group_width, width, affine=affine)
+    return nn.GroupNorm(width // group_width, width, affine=affine)
 
 
 def to_channels_last(network: nn.Module) -> None:

@@ -45,7 +45,7 @@ TINY: Final = 1e-30
 @dataclass(frozen=True)
 class Stated:
     """Ends ``x`` (N, …), each one's estimated distance from the end of its ODE in units of the data's deviation,
-    float64 (N,), and the evaluations that it took on all grids together, int64 (N,).
+    float64 (N,), the evaluations that it took on all grids together, and the ``steps`` of the last one, int64 (N,).
 
     ``error`` is above the one that was wanted for a sample that the finest grid does not bring so near.
     """
@@ -53,6 +53,7 @@ class Stated:
     x: Tensor
     error: Tensor
     evaluations: Tensor
+    steps: Tensor
 
 
 def estimate(moved: Tensor, before: Tensor | None, ratio: float, order: float = inf) -> Tensor:
@@ -93,7 +94,9 @@ def sample_to(
         )
     left, steps = torch.arange(count), first_steps(error, most)
     ends, taken = walk(steps, left)
-    found = Stated(torch.empty_like(ends), torch.zeros(count).double(), torch.full((count,), taken))
+    found = Stated(
+        torch.empty_like(ends), torch.zeros(count).double(), torch.full((count,), taken), torch.zeros(count).long()
+    )
     gap = None
     while len(left):
         finer = min(ceil(RATIO * steps), most)
@@ -103,6 +106,7 @@ def sample_to(
         near = (stated <= error) | (finer >= most)
         found.evaluations[left] += taken
         found.error[left[near]] = stated[near]
+        found.steps[left[near]] = finer
         found.x[left[near].to(ends.device)] = finer_ends[near.to(ends.device)]
         left, ends, gap, steps = left[~near], finer_ends[~near.to(ends.device)], moved[~near], finer
     return found

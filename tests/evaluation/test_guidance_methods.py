@@ -18,6 +18,7 @@ from sumi.evaluation.guidance_methods import (
     effective_scale,
     evaluations_of,
     fitted,
+    in_turn,
     verdict,
 )
 from sumi.sampling.sampler import Guidance
@@ -36,7 +37,7 @@ def model(tmp_path_factory):
 def test_methods_have_scales_of_their_own_and_no_more_evaluations(model) -> None:
     """Unguided there are twice the steps, within an interval more than without; each with a scale of its own."""
     found = {
-        name: fitted(model, guidance, 3.0, 12)
+        name: fitted(model, in_turn(model, 16), guidance, 3.0, 12)
         for name, guidance in {
             "none": Guidance(),
             "cfg": Guidance(3.0),
@@ -50,9 +51,11 @@ def test_methods_have_scales_of_their_own_and_no_more_evaluations(model) -> None
     assert found["interval"].steps > 6
     for one in found.values():
         assert one.evaluations <= 12
-        assert one.evaluations == evaluations_of(model, one.guidance, one.steps)
+        assert one.evaluations == evaluations_of(model, in_turn(model, 1), one.guidance, one.steps)
     for name in ("interval", "apg", "cfg++"):  # how near it comes is tested where networks are exact
-        assert found[name].effective == effective_scale(model, found[name].guidance, found[name].steps)
+        assert found[name].effective == effective_scale(
+            model, in_turn(model, 16), found[name].guidance, found[name].steps
+        )
     assert found["apg"].effective == pytest.approx(3.0, rel=0.021)
     assert found["cfg++"].guidance.scale <= 1
 
@@ -100,7 +103,7 @@ def test_the_command_compares_methods_and_says_where_there_is_no_gain(model, mon
 @pytest.mark.parametrize(
     ("options", "answer"),
     [
-        (["--guidance", "1"], "--guidance: is compared above 1 and of models of classes"),
+        (["--guidance", "1"], "--guidance: is compared above 1 and of models of classes or texts"),
         (["--guidance", "2", "--tune", "5"], "--tune: is of solvers, and methods of guidance are compared"),
         (["--guidance", "2", "--steps", "5,10"], "--steps: methods of guidance are compared at one number"),
         (["--worse", "nowhere"], "--worse: guides, and solvers are compared; add --guidance 2"),
@@ -113,5 +116,5 @@ def test_what_cannot_be_compared_is_refused(model, options: list[str], answer: s
 
 
 def test_models_without_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^guidance.scale: is compared above 1 and of models of classes"):
+    with pytest.raises(InputError, match=r"^guidance.scale: is compared above 1 and of models of classes or texts"):
         compare_guidance(class_model(tmp_path, recipe="ddpm"))

@@ -1,6 +1,7 @@
 """What a text-to-image model makes of captions: read by a judge, scored by a CLIP, and guided by one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,12 @@ from PIL import Image
 
 from sumi import Guidance
 from sumi.cli.main import main
+from sumi.conditioning.prompt import as_text
 from sumi.errors import InputError
+from sumi.evaluation import guidance_methods
+from sumi.evaluation.guidance_methods import captioned, compare_guidance
 from sumi.evaluation.prompts import evaluate_prompts
+from sumi.metrics.features import network as features
 from sumi.models.clip import ClipModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import TrainedModel
@@ -55,6 +60,32 @@ def test_samples_are_read_by_the_judge_and_scored_by_the_clip(folder: Path) -> N
     assert found.clip.shuffled.value == pytest.approx(float((u * v.roll(1, 0)).sum(1).mean()), abs=1e-6)
     assert len(made.captions) == 12 == written["groups"][0]["samples"]["pictures"]
     assert written["clip"]["gallery"] <= 12
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_methods_of_guidance_are_compared_on_captions_of_held_out_pictures(folder: Path, classes, monkeypatch) -> None:
+    """Evenly spaced, and again from the first; how many are of the right class only where pictures have classes."""
+    data = coloured(2)
+    data = data if classes else replace(data, labels=None, label_names=())
+    network = features.untrained(3, 16, 4, torch.Generator().manual_seed(0))
+    facts = features.FeatureFacts("classes", 4, 3, 16, 0.0, 0)
+    scale = torch.ones(()).double()
+    random = features.FeatureNetwork(network, torch.zeros(features.DIMENSION).double(), scale, facts)
+    monkeypatch.setattr(guidance_methods, "learn_features", lambda *_: random)
+    monkeypatch.setattr(DiffusionModel, "load_images", lambda _: data)
+    model = load(folder / "text-to-image", DiffusionModel)
+    _, held_out = data.split(0.4)
+    asked = captioned(model, held_out, 60)
+    assert asked.prompts is not None
+    assert set(asked.prompts) <= {as_text(caption) for caption in held_out.captions or ()}
+    assert asked.prompts[len(held_out) : len(held_out) + 5] == asked.prompts[:5]
+    if asked.classes is not None:
+        assert all(data.label_names[c] in prompt for c, prompt in zip(asked.classes, asked.prompts, strict=True))
+    found = compare_guidance(model, 2.0, 4, n=60)
+    assert [row.method for row in found.rows] == ["none", "cfg", "interval", "rescale", "cfg++", "apg"]
+    assert found.rows[0].effective == pytest.approx(1, abs=1e-3)
+    assert found.rows[1].effective == pytest.approx(2, rel=1e-3)
+    assert all((row.accuracy is not None) == classes and row.evaluations <= 4 for row in found.rows)
 
 
 def test_a_clip_of_the_model_itself_is_no_judge_of_it(folder: Path, monkeypatch) -> None:

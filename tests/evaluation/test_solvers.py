@@ -62,8 +62,19 @@ def test_evaluations_are_equal_or_fewer(model) -> None:
     assert (rows["heun"].evaluations, rows["heun"].steps) == (9, 5)
     assert rows["ddpm"].evaluations == 10
     assert isnan(rows["ddpm"].median)
+    assert isnan(rows["ddpm"].percentile_95)
     few = compare(model, ["heun", "predictor_corrector", "langevin"], [5], n=2).rows
     assert [(row.evaluations, row.steps) for row in few] == [(5, 3), (5, 3), (101, 1)]  # Langevin's single step is 101
+
+
+def test_a_step_to_the_data_draws_no_noise_and_has_a_distance(model) -> None:
+    """Of one step, DDPM and a consistency function take no noise; of two they do, and follow no ODE."""
+    rows = compare(model, ["ddpm", "consistency", "ddim"], [1, 2], n=3, reference=50).rows
+    one, two = ([row for row in rows if row.evaluations == count] for count in (1, 2))
+    assert [isnan(row.median) for row in two] == [True, True, False]
+    assert one[0].median == pytest.approx(one[2].median, rel=1e-5)  # the one step of both is x̂_0
+    assert one[1].median == pytest.approx(one[2].median, rel=1e-5)
+    assert one[1].percentile_95 == pytest.approx(one[2].percentile_95, rel=1e-5)
 
 
 def test_more_steps_land_nearer(model) -> None:

@@ -1,17 +1,19 @@
 """Models of sound: trained, resumed bit for bit, sampled by label, and what they refuse."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import sumi
 from sumi.autoencoders.mdct import STD, BandScale, mdct
 from sumi.cli.main import main
-from sumi.data.sound_files import of_wav, to_levels, wav
+from sumi.data.sound_files import comment_of, of_wav, to_levels, wav
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.sound import laid_over, measured, touched
@@ -231,6 +233,22 @@ def test_the_commands_write_files_that_play(model: DiffusionModel, data: Path, c
     ):
         assert main(command) == 2
         assert why in capsys.readouterr().err
+
+
+def test_clips_state_their_error_and_so_does_their_picture(model: DiffusionModel, data: Path, tmp_path: Path) -> None:
+    run, clip, stated = str(model.folder), str(data / "low" / "2.wav"), ("--error", "0.3", "-n", "2")
+    commands = [["sample", run, "--solver", "adams"]]
+    if model.config.sampling.solver == "adams":  # a restoration has the run's own
+        commands.append(["restore", run, clip, "--operator", "gap:0.05:0.03"])
+    for command in commands:
+        out = tmp_path / command[0]
+        assert main([*command, *stated, "--out", str(out)]) == 0
+        each = [comment_of(out / f"0000{i}.wav") for i in range(2)]
+        assert all(one["error"] == 0.3 and "steps" not in one for one in each)
+        with Image.open(out / "grid.png") as picture:
+            of_both = json.loads(picture.info["sumi"])
+        assert of_both["stated_error_worst"] == max(one["stated_error"] for one in each)
+        assert of_both["evaluations_most"] == max(one["evaluations"] for one in each)
 
 
 def test_an_evaluation_measures_and_its_page_plays(model: DiffusionModel) -> None:

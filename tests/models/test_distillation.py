@@ -205,6 +205,11 @@ def test_what_cannot_be_distilled_is_refused_by_name(runs: Path, tmp_path: Path)
         sumi.configure("flow", data="digits", settings="objective=progressive")
     with pytest.raises(InputError, match=r"^conditioning: guidance is learned by distilling; leave it out$"):
         sumi.configure("flow", data="digits", settings="conditioning=guidance")
+    small = ("network.patch=2", "network.depths=1,1", "network.widths=16,16", "network.hidden=16,16")
+    heads = ("network.heads=1,1", "network.mapping=1,16,16", "network.embedding=11")
+    numbered = sumi.configure("mean-flow", data="digits", settings=["network=hourglass", *small, *heads])
+    with pytest.raises(InputError, match=r"^network=hourglass: takes no length of a step"):  # but a class, by number
+        numbered.build(open_data("digits").spec)
     for network in ("song", "lucidrains"):
         with pytest.raises(InputError, match=f"^network={network}: takes no length of a step"):
             sumi.configure("mean-flow", data="digits", settings=f"network={network}").build(open_data("digits").spec)
@@ -233,5 +238,8 @@ def test_the_command_makes_a_student_that_info_knows(runs: Path, tmp_path: Path,
         *(["consistency", "1"], ["consistency", "2"]),
         *(["adams, teacher", "1"], ["adams, teacher", "2"]),
     ]
+    away = {row[1]: row[2] for row in rows if row and row[0] == "consistency"}
+    assert float(away["1"]) > 0
+    assert away["2"] == "draws noise"
     assert main(["distil", str(runs / "flow"), "--out", out, "--guidance", "1,2,3"]) == 2
     assert "--guidance: 1,2,3 is neither a scale nor LOW,HIGH; write 2, or 1,4" in capsys.readouterr().err

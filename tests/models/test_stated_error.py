@@ -1,18 +1,26 @@
 """Models whose samples state their error: results, files, guidance, restoration, and what is refused."""
 
+import io
 import json
+import tarfile
 from math import ceil
 from pathlib import Path
+from statistics import median
+from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
+import sumi
 from sumi.cli.main import main
+from sumi.data.vectors import VectorSpec
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.samples import Samples
+from sumi.models.diffusion.trajectory import trajectory, write_trajectory
+from sumi.models.samples import Samples, stated_facts
 from sumi.sampling.stated_error import MOST_STEPS, first_steps
 from sumi.sampling.tuning import distance
 from tests.tiny_models import HOLE, STD, class_model, planted, untrained
@@ -94,6 +102,17 @@ def facts(file: Path) -> dict:
         return json.loads(picture.info["sumi"])
 
 
+def of_many(each: list[dict]) -> dict:
+    """The worst and the median error, the most and the median evaluations."""
+    errors, counts = ([one[name] for one in each] for name in ("stated_error", "evaluations"))
+    return {
+        "stated_error_worst": max(errors),
+        "stated_error_median": float(f"{median(errors):.3g}"),
+        "evaluations_most": max(counts),
+        "evaluations_median": median(counts),
+    }
+
+
 def test_every_file_states_its_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = untrained(tmp_path / "run", planted(0.6).items)
     command = ["sample", str(run), "-n", "3", "--error", "0.05", "--out", str(tmp_path / "out")]
@@ -103,9 +122,11 @@ def test_every_file_states_its_error(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert all(one["error"] == 0.05 and "steps" not in one and one["evaluations"] >= 5 for one in of_each)
     assert all(0 <= one["stated_error"] <= 0.05 for one in of_each)
     assert f"to an error of 0.05, {min(one['evaluations'] for one in of_each)} to" in printed
-    assert "stated_error" not in facts(tmp_path / "out" / "grid.png")
+    assert facts(tmp_path / "out" / "grid.png").items() >= of_many(of_each).items()
+    (tmp_path / "out" / "grid.png").unlink()
     main(command)
     assert "3 of them were there" in capsys.readouterr().out
+    assert facts(tmp_path / "out" / "grid.png").items() >= of_many(of_each).items()
     main(
         [
             "vary",
@@ -119,4 +140,68 @@ def test_every_file_states_its_error(tmp_path: Path, capsys: pytest.CaptureFixtu
             str(tmp_path / "v"),
         ]
     )
-    assert all("stated_error" in facts(tmp_path / "v" / f"0000{i}.png") for i in range(2))
+    varied = [facts(tmp_path / "v" / f"0000{i}.png") for i in range(2)]
+    assert facts(tmp_path / "v" / "grid.png").items() >= of_many(varied).items()
+
+
+def test_an_archive_holds_what_each_of_its_images_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever its form, also where one process made a part of it and another the rest."""
+    run = untrained(tmp_path / "run", planted(0.6).items)
+    command = ["sample", str(run), "-n", "5", "--error", "0.05", "--batch-size", "2"]
+    main([*command, "--out", str(tmp_path / "png")])
+    each = [facts(tmp_path / "png" / f"0000{i}.png") for i in range(5)]
+    stated = {name: [one[name] for one in each] for name in ("stated_error", "evaluations")}
+    for form in ("npz", "npy", "tar"):
+        out = tmp_path / form
+        for shard in ("1/2", "2/2"):
+            main([*command, "--format", form, "--out", str(out), "--shard", shard])
+        assert facts(out / "grid.png").items() >= of_many(each).items()
+        assert json.loads((out / f"samples.{form}.json").read_text()).items() >= of_many(each).items()
+        match form:
+            case "npz":
+                with np.load(out / "samples.npz") as held:
+                    found = {name: held[name].tolist() for name in stated}
+            case "npy":
+                found = {name: np.load(out / f"{name}.npy").tolist() for name in stated}
+            case _:
+                with tarfile.open(out / "samples.tar") as held:
+                    pictures = [Image.open(io.BytesIO(held.extractfile(m).read())) for m in held]  # type: ignore[union-attr]
+                inside = [json.loads(picture.info["sumi"]) for picture in pictures]
+                found = {name: [one[name] for one in inside] for name in stated}
+        assert found == stated, form
+        main([*command, "--format", form, "--out", str(out)])  # it is there
+    assert "5 of them were there" in capsys.readouterr().out
+
+
+def test_a_trajectory_is_that_of_the_grid_that_its_sample_ended_on(tmp_path: Path) -> None:
+    model = planted(0.6)
+    way = trajectory(model, 3, error=0.02, seed=1)
+    made = cast(Samples, model.sample(1, start=3, error=0.02, seed=1))
+    assert torch.equal(way.x[-1], made.plain()[0])
+    assert made.steps is not None
+    assert len(way.x) == int(made.steps) + 1
+    strip, _ = write_trajectory(model, way, tmp_path)
+    assert facts(strip) == stated_facts(made, 0)
+    with Image.open(write_trajectory(model, trajectory(model, 3, steps=4), tmp_path)[0]) as plain:
+        assert "sumi" not in plain.info
+
+
+def test_points_state_their_error_next_to_them(tmp_path: Path) -> None:
+    """In arrays, and the picture of all the worst and the median; a trajectory follows the finest of their grids."""
+    run = untrained(tmp_path / "run", VectorSpec(2, None), source="ring-of-8")
+    out = tmp_path / "out"
+    options = ["-n", "5", "--error", "0.05", "--batch-size", "2", "--trajectory"]
+    assert main(["sample", str(run), *options, "--out", str(out)]) == 0
+    model = cast(DiffusionModel, sumi.load(run))
+    made = cast(Samples, model.sample(5, error=0.05, batch_size=2))
+    each = [stated_facts(made, row) for row in range(5)]
+    assert np.load(out / "stated_error.npy").tolist() == [one["stated_error"] for one in each]
+    assert np.load(out / "evaluations.npy").tolist() == [one["evaluations"] for one in each]
+    assert facts(out / "picture.png").items() >= of_many(each).items()
+    assert facts(out / "strip.png").keys() == of_many(each).keys()
+
+
+def test_a_run_that_samples_to_an_error_says_so_and_can_be_followed() -> None:
+    model = planted(0.6, "sampling.error=0.05")
+    assert model.how_sampled() == "adams, to an error of 0.05"
+    assert trajectory(model, 0).stated[0]["stated_error"] <= 0.05

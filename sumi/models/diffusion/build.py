@@ -90,21 +90,26 @@ def _network(
     return network
 
 
-@torch.no_grad()
+@torch.enable_grad()
 def _check_takes_vectors(network: nn.Module, shape: tuple[int, ...], width: int, name: str) -> None:
-    """Raises InputError where it does not: of some that other libraries trained, classes are all that is added."""
+    """Raises InputError where its output has no slope in them: some of other libraries take them for a class alone."""
     refusal = InputError(
         f"network={name}: takes no length of a step, which this objective has; choose another, such as unet"
     )
     if width == 1:  # of no class at all
         raise refusal
-    training = network.training
+    training, vector = network.training, torch.zeros(2, width, requires_grad=True)
     try:
-        network.eval()(torch.zeros(2, *shape), torch.zeros(2), NetworkCondition(vector=torch.zeros(2, width)))
-    except (TypeError, RuntimeError, IndexError):
+        output = network.eval()(torch.zeros(2, *shape), torch.zeros(2), NetworkCondition(vector=vector))
+        if torch.is_inference_mode_enabled():  # there are no slopes; what is trained was looked at before that
+            return
+        (slope,) = torch.autograd.grad(output.sum(), vector, allow_unused=True)
+    except (TypeError, ValueError, RuntimeError, IndexError):
         raise refusal from None
     finally:
         network.train(training)
+    if slope is None:
+        raise refusal
 
 
 def _gaussian_denoiser(

@@ -25,6 +25,7 @@ from sumi.errors import InputError
 from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.restoration import MOST_NOISE, candidates
 from sumi.models.diffusion.space import BandSpace
+from sumi.models.samples import stated_as
 from sumi.operators.linear import AnyOperator, Mask, Weighted
 from sumi.operators.sound import LowPass
 from sumi.restoration.measurement import Measurement
@@ -62,9 +63,9 @@ def restore_sound(
     made = candidates(model, known, n, method, options or {})
     match operator:
         case Mask(mask=mask) if not noise:
-            return laid_over(made, x.cpu(), mask.cpu().expand(spec.length), _seam(model, spec))
+            return stated_as(made, laid_over(made, x.cpu(), mask.cpu().expand(spec.length), _seam(model, spec)))
         case LowPass() if not noise:
-            return made + operator(x.cpu() - made)
+            return stated_as(made, made + operator(x.cpu() - made))
         case _:
             return made
 

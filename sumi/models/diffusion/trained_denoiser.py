@@ -311,7 +311,9 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         method = self.method(tuned=not labelled)
         guided = f", {self._how_guided()}" if labelled else ""
         threshold = ", dynamic threshold" if self.config.sampling.threshold == "dynamic" else ""
-        return f"{method.name}, {method.steps} steps{guided}{threshold}"
+        error = self.config.sampling.error
+        how = f"{method.steps} steps" if error is None else f"to an error of {error:g}"
+        return f"{method.name}, {how}{guided}{threshold}"
 
     def _how_guided(self) -> str:
         usual = self.config.sampling.guidance
