@@ -23,9 +23,11 @@ from sumi.errors import InputError, SumiError
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.restoration import method_for
 from sumi.models.diffusion.space import DataSpace, LatentSpace
 from sumi.models.run import load
 from sumi.objectives.reconstruction import ReconstructionLoss
+from sumi.operators.linear import Mask
 from sumi.operators.separable import box
 from sumi.process.continuous import VP
 from sumi.process.schedule import noise_level
@@ -442,6 +444,26 @@ def test_known_pixels_are_pasted_exactly(model: DiffusionModel) -> None:
     checks[::2, ::2] = False
     with pytest.raises(InputError, match=r"^mask: leaves no whole latent to keep"):
         model.inpaint(x, checks)
+
+
+def test_a_network_is_given_the_known_latents(model: DiffusionModel, tmp_path: Path) -> None:
+    """It is then asked in place of a method, knows nothing of what is painted over, and all of what is kept."""
+    source = f"autoencoder.source={model.folder / 'parts' / 'autoencoder'}"
+    settings = [*SMALL, source, "training.batch_size=32", "conditioning=masked", "conditioning.dropout=0.1"]
+    run = train("latent", data="digits", out=tmp_path / "run", steps=30, settings=settings, device="cpu")
+    x, mask = picture(run), torch.zeros(8, 8, dtype=torch.bool)
+    mask[2:6, 2:8] = True
+    assert method_for(run, Mask(mask)) == "trained"
+    seen: list[Tensor] = []
+    run.module.conditioner["masked"].register_forward_pre_hook(lambda _, given: seen.append(given[0]["masked"]))
+    made = run.inpaint(x, mask, 2, steps=4)
+    assert torch.equal(made[:, :, ~mask], x[:, ~mask].expand(2, 1, -1))
+    known, z = torch.ones(4, 4), run.space.encode(x[None])[0]
+    known[1:3, 1:] = 0
+    with_condition = next(one for one in seen if float(one.abs().max()) > 0)
+    torch.testing.assert_close(with_condition[0], torch.cat([z, torch.ones(1, 4, 4)]) * known)
+    assert not torch.equal(made, run.inpaint(-x, mask, 2, steps=4))
+    assert not torch.equal(made, run.inpaint(x, mask, 2, steps=4, method="moment_matching"))
 
 
 def test_a_guide_of_pixels_or_of_other_latents_is_refused(model: DiffusionModel, tmp_path: Path) -> None:

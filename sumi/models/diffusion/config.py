@@ -251,7 +251,7 @@ class DiffusionSettings(SystemConfig, ABC):
         if self.process == Binomial():
             raise InputError("process: binomial noises bits, and latents are none; set process=gaussian")
         for condition in self.conditioning:
-            if condition.name in ("masked", "small", "grey"):
+            if condition.name in ("small", "grey"):  # what is known of latents are latents
                 raise InputError(
                     f"conditioning: {condition.name} is a picture, which a model of latents is not given; restore with "
                     "a method that needs no training"
