@@ -88,13 +88,13 @@ def accuracy_by_noise_level(log_snr: Sequence[float], accuracy: Sequence[Estimat
 def recognised_by_noise(kept: Sequence[float], share: Mapping[str, Sequence[Estimate]], guess: float) -> str:
     """What is recognised, by name, by the share of symbols that noise ``kept`` (K,), with 95 % intervals.
 
-    A line stands at ``guess``, what is right without looking.
+    A line stands at ``guess``, what guessing gets right.
     """
     figure, axes = _blank("share of symbols kept   (noise ← → data)", "share recognised")
     for (name, line), colour in zip(share.items(), _colours(share), strict=True):
         axes.fill_between(kept, [e.low for e in line], [e.high for e in line], color=colour, alpha=0.25, linewidth=0)
         axes.plot(kept, [e.value for e in line], color=colour, linewidth=1.6, marker="o", markersize=3, label=name)
-    axes.axhline(guess, color=INK, linewidth=1, linestyle="--", label="without looking")
+    axes.axhline(guess, color=INK, linewidth=1, linestyle="--", label="guessing")
     axes.set_ylim(min(-0.03, *(e.low for line in share.values() for e in line)), 1.03)
     _name(axes)
     return _svg(figure)

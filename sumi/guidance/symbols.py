@@ -26,7 +26,7 @@ from sumi.process.schedule import NoiseLevel
 from sumi.sampling.symbols import LogProbability
 
 LEAST_DEVIATION: Final = 0.02
-"""σ in deviations of the data: a number is never foretold better."""
+"""σ in deviations of the data: a number is never predicted better."""
 TOGETHER: Final = 4096
 """Sequences that the network sees at once."""
 

@@ -42,7 +42,7 @@ def evaluate_symbol_classifier(model: SymbolClassifierModel, options: Options) -
                 Figure(
                     chart,
                     "By the share of symbols that noise kept: right classes, or the share of a number's variance that "
-                    "is foretold; band: 95 % intervals.",
+                    "is predicted; band: 95 % intervals.",
                     True,
                 )
             ],
@@ -71,13 +71,13 @@ def rows(found: RecognisedByNoise) -> list[tuple[str, str, str, str]]:
 def _verdict(found: RecognisedByNoise) -> Verdict:
     def recognised(name: str, place: int) -> str:
         share = percent(max(0.0, found.share[name][place].value))
-        return f"{share} of " + ("the classes are right" if name == "class" else f"the variance of {name} is foretold")
+        return f"{share} of " + ("the classes are right" if name == "class" else f"the variance of {name} is predicted")
 
     middle, names = len(found.kept) // 2, list(found.share)
     headline = f"With all symbols there, {' and '.join(recognised(name, -1) for name in names)}."
     points = [
         ("Half of the symbols", f"{'; '.join(recognised(name, middle) for name in names)}."),
-        ("Without looking", "; ".join(f"{name}: {percent(guess)}" for name, guess in found.guess.items()) + "."),
+        ("Guessing", "; ".join(f"{name}: {percent(guess)}" for name, guess in found.guess.items()) + "."),
         ("Measured on", f"{found.items:,} held-out items."),
     ]
     return Verdict(headline, points)

@@ -129,7 +129,7 @@ def test_the_commands_measure_it_and_guide_by_it(
     model: SymbolModel, sizes: SymbolClassifierModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(sizes.folder)]) == 0
-    assert "of the variance of size is foretold" in capsys.readouterr().out
+    assert "of the variance of size is predicted" in capsys.readouterr().out
     written = json.loads((sizes.folder / "report/recognised.json").read_text())
     assert written["share"]["size"][-1]["value"] > 0.9
     run, guide, out = str(model.folder), str(sizes.folder), tmp_path / "out"

@@ -47,7 +47,7 @@ class SymbolClassifierConfig(SystemConfig):
         default_factory=Masked, metadata={"help": "what noising does: that of the models it is to guide"}
     )
     values: tuple[str, ...] = field(
-        default=(), metadata={"help": "columns of numbers that it foretells; none: it tells the classes apart"}
+        default=(), metadata={"help": "columns of numbers that it predicts; none: it tells the classes apart"}
     )
     network: SymbolTransformerConfig = field(
         default_factory=SymbolTransformerConfig, metadata={"help": "the transformer"}
@@ -112,8 +112,8 @@ class SymbolClassifierObjective(Objective[SymbolClassifier]):
 class RecognisedByNoise:
     """What a classifier recognises of ``items`` held-out sequences by the share of symbols that noise ``kept``.
 
-    ``share``: by name, how many of the classes are right, or which share of a number's variance is foretold, 1 -
-    E[(v - m)²]/Var(v); ``guess``: without looking, the most frequent class's share or 0.
+    ``share``: by name, how many of the classes are right, or which share of a number's variance is predicted, 1 -
+    E[(v - m)²]/Var(v); ``guess``: the most frequent class's share or 0.
     """
 
     kept: tuple[float, ...]
@@ -191,10 +191,10 @@ class SymbolClassifierModel(TrainedModel[SymbolClassifierConfig, SymbolClassifie
                 x_0 = held_out.batch(chosen[part].numpy())
                 now = noise_level(ConstantErasing(), (1 - kept).expand(len(part)))
                 noise = normal(seed, chosen[part].tolist(), k, Purpose.EVALUATION, held_out.shape)
-                classes, foretold = self._read(model.process.noised(x_0, noise, now), now)
+                classes, predicted = self._read(model.process.noised(x_0, noise, now), now)
                 if labels is not None:
                     right += int((classes == labels[part]).sum())
-                errors.append((numbers[part] - foretold).square())
+                errors.append((numbers[part] - predicted).square())
             if labels is not None:
                 found["class"].append(share(right, len(chosen)))
             for name, error, column in zip(model.names, torch.cat(errors).unbind(1), numbers.unbind(1), strict=True):
