@@ -50,8 +50,8 @@ def classifier_of_symbols(
             found = load(given, SymbolClassifierModel, device=str(model.device))
     why = f"{what}: {found.folder} knows other symbols or classes than the model; train one on its data"
     spec, other = model.spec, expect(found.items, SymbolSpec, why)
-    classes = spec.label_names or other.label_names  # a model may have been trained without
-    if replace(spec, label_names=classes) != other:
+    classes = spec.label_names if found.module.classes else ()  # a model may have been trained without
+    if replace(spec, label_names=()) != replace(other, label_names=()) or classes not in ((), other.label_names):
         raise InputError(why)
     if found.module.process != model.module.process:
         raise InputError(

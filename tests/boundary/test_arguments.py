@@ -503,7 +503,7 @@ def test_images_in_a_condition_may_be_double(tmp_path: Path) -> None:
     values = conditioned_model("ddpm", "conditioning=values")
     plain = values.sample(1, condition={"values": {"brightness": 0.25}}, steps=2)
     assert torch.equal(values.sample(1, condition={"values": {"brightness": torch.tensor(0.25)}}, steps=2), plain)
-    for wrong in ("0.25", True, [0.25], float("nan")):
+    for wrong in ("0.25", True, [0.25, 0.5], float("nan")):
         with pytest.raises(InputError, match=r"^values.brightness: "):
             values.sample(1, condition={"values": {"brightness": wrong}}, steps=2)
 

@@ -77,7 +77,7 @@ def test_the_stages_are_runs_with_the_words_and_the_picture_below(model: Cascade
     conditions = [[one.name for one in stage.config.conditioning] for stage in model.stages.values()]
     assert conditions == [["text"], ["text", "small"], ["text", "small"]]
     scales = [stage.config.sampling.guidance.scale for stage in model.stages.values()]
-    assert scales == [2.5, 1, 1]
+    assert scales == [2, 1, 1]
     assert {stage.config.sampling.threshold for stage in model.stages.values()} == {"dynamic"}
     assert "4px 2, 8px 2, 16px 3 steps" in repr(model)
     assert model.step == 2

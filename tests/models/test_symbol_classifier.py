@@ -172,6 +172,17 @@ def test_a_judge_reads_what_samples_were_asked_for(
                 missed = (as_number[:, 0] - torch.from_numpy(numbers)).abs().mean()
                 assert figure.value == pytest.approx(float(missed), abs=0.05)
         assert "sked for" in (run.folder / "report/report.html").read_text()
+        if name == "class":  # the network is given the class, and the classifier the number
+            both = {"label": "even", "condition": {"values": {"size": 2}}, "classifier": sizes, "seed": 1}
+            assert not torch.equal(run.sample(8, **both), run.sample(8, label="even", seed=1))
+            given = list[torch.Tensor]()
+            hook = run.module.conditioner["labels"].register_forward_pre_hook(
+                lambda _, inputs, given=given: given.append(inputs[0]["labels"])
+            )
+            run.sample(8, **both)
+            hook.remove()
+            assert all(torch.equal(labels, torch.zeros(8, dtype=torch.int64)) for labels in given)
+            assert given
     with pytest.raises(InputError, match=r"reads nothing that .* can be asked for"):
         model.evaluate(n=20, judge=sizes)
     with pytest.raises(InputError, match="this is for classifiers of noised symbols"):
@@ -187,9 +198,9 @@ def test_what_it_does_not_know_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked = {"values": {"size": 1}}
-    with pytest.raises(InputError, match="knows values size alone, and no labels"):
+    with pytest.raises(InputError, match=r"neither .* nor .* knows labels; leave it out"):
         model.sample(2, label="even", classifier=sizes)
-    with pytest.raises(InputError, match="knows classes alone, and no values"):
+    with pytest.raises(InputError, match=r"neither .* nor .* knows size; leave it out"):
         model.sample(2, condition=asked, classifier=classes)
     with pytest.raises(InputError, match="none is given; add a label or a value"):
         model.sample(2, classifier=classes)

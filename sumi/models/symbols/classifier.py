@@ -4,7 +4,7 @@ The objective is -log p(y | x_t) at a share of kept symbols uniform in [0, 1]: t
 negative log-density of numbers in deviations of the data.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
@@ -135,7 +135,12 @@ class SymbolClassifierModel(TrainedModel[SymbolClassifierConfig, SymbolClassifie
         """None: a classifier makes no samples."""
         return None
 
-    def asked(self, given: dict[str, object], indices: range) -> Condition:
+    @property
+    def knows(self) -> set[tuple[str, str]]:
+        """What it can be asked for: ("labels", "") where it knows classes, and ("values", name) of each number."""
+        return {("values", name) for name in self.module.names} | ({("labels", "")} if self.module.classes else set())
+
+    def asked(self, given: Mapping[str, object], indices: range) -> Condition:
         """What samples ``indices`` are to be, from ``labels`` and ``values`` as a person gives them.
 
         Raises InputError for what it does not know.

@@ -1,6 +1,6 @@
 """A trained diffusion model of symbols: samples, infilling and likelihood."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, cast
@@ -177,10 +177,14 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
 
         classifier = classifier_of_symbols(self, given)
         named: dict[str, object] = {**({} if label is None else {"labels": label}), **(condition or {})}
-        asked = classifier.asked(named, indices)
-        known = [part.name for part in self.config.conditioning]
-        own = {name: value for name, value in named.items() if name in known}
-        return self.condition_of(indices, None, own), classifier.module, asked
+        asked = _by_name(named)
+        own = {(part.name, name) for part in self.config.conditioning for name in getattr(part, "names", ("",))}
+        for part, name in asked.keys() - own - classifier.knows:
+            raise InputError(
+                f"condition: neither {self.folder} nor {classifier.folder} knows {name or part}; leave it out"
+            )
+        of_classifier = classifier.asked(_of_those(asked, classifier.knows), indices)
+        return self.condition_of(indices, None, _of_those(asked, own)), classifier.module, of_classifier
 
     def sampling(self, options: SymbolOptions) -> "SymbolSampling":
         """How the run is configured to sample, with ``options``. Raises InputError."""
@@ -262,3 +266,25 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
         n = self.items.previewed
         made = self.sample(n, seed=self.config.seed, batch_size=n, progress=False)
         return self.picture(finite_samples(made), f"step {self.step}")
+
+
+Asked = Mapping[tuple[str, str], object]
+"""What is asked for, by part of a condition and the name of a number, which is empty for a class."""
+
+
+def _by_name(named: Mapping[str, object]) -> Asked:
+    found: dict[tuple[str, str], object] = {}
+    for part, value in named.items():
+        match value:
+            case Mapping():
+                found |= {(part, str(name)): one for name, one in value.items()}
+            case _:
+                found[part, ""] = value
+    return found
+
+
+def _of_those(asked: Asked, known: Collection[tuple[str, str]]) -> dict[str, object]:
+    """What of it is ``known``, as `Conditioners.parse` takes it."""
+    classes = {part: value for (part, name), value in asked.items() if (part, name) in known and not name}
+    numbers = {name: value for (part, name), value in asked.items() if (part, name) in known and name}
+    return {**classes, **({"values": numbers} if numbers else {})}
