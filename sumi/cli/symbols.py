@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from sumi.boundary.files import refuse_folder, short_name
 from sumi.cli.sampling import BESIDES, OF_SYMBOLS, digest_of, given_of, plain, suffix_of
 from sumi.cli.terminal import counting, refuse, say
+from sumi.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +89,8 @@ def _asked(
         "classifier": options.classifier,
         "classifier_scale": options.classifier_scale,
     }
+    if options.guidance is not None and not model.config.conditioning:
+        raise InputError("guidance: is of models with a condition, and this has none; leave it out")
     sampling = model.sampling(given)
     condition: dict[str, object] = {**({} if options.label is None else {"label": options.label}), **values}
     about: dict[str, object] = {

@@ -167,7 +167,7 @@ class BertTokens:
         try:
             library = import_module("tokenizers")
         except ImportError:
-            raise InputError("encoder: frozen needs tokenizers; pip install 'sumi[text]'") from None
+            raise InputError("encoder: frozen needs tokenizers; pip install tokenizers") from None
         file, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
         if not file.is_file() and not vocabulary.is_file():
             raise InputError(f"encoder.source: {folder} has no tokenizer.json or vocab.txt; give both as published")

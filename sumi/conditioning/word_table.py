@@ -10,6 +10,7 @@ they are, and a norm with weights of its own is trained after it. What it says o
 that sha256, made when the table is first read, so that no more than the words of the captions is ever in memory.
 """
 
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -198,11 +199,11 @@ def _rows(file: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _is_number(text: str) -> bool:
+    """Whether it is written in digits: "nan" and "infinity" are words."""
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def _bad(file: Path, place: int, what: str) -> InputError:

@@ -114,7 +114,10 @@ def _asked_for(
     known = np.flatnonzero(np.isfinite(numbers).all(1))
     if len(known) < 2:
         raise InputError(f"judge: fewer than two held-out items have {', '.join(names)}; keep more by data.held_out")
-    items = np.resize(known, len(free))
+    if classes and held_out.label_names != judge.items.label_names:
+        raise InputError(f"judge: {judge.folder} knows other classes than the data have; give the run's own data")
+    few = np.linspace(0, len(known) - 1, len(free)).round().astype(int)
+    items = known[few] if len(free) < len(known) else np.resize(known, len(free))
     condition = {"values": {name: numbers[items, k] for k, name in enumerate(names)}} if names else None
     labels = held_out.labels_of(items) if classes else None
     counted = counting_one(progress, "sampling with conditions")

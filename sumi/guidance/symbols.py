@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.values import column_of
 from sumi.data.dataset import Dataset
+from sumi.errors import InputError
 from sumi.process.binomial import kept
 from sumi.process.categorical import Categorical
 from sumi.process.schedule import NoiseLevel
@@ -50,8 +51,10 @@ class SymbolClassifier(nn.Module):
 
     def fit(self, data: Dataset) -> None:
         """Take mean and deviation of the numbers. Raises InputError where the data lack one."""
-        for k, column in enumerate(self.numbers_of(data).unbind(1)):
+        for k, (name, column) in enumerate(zip(self.names, self.numbers_of(data).unbind(1), strict=True)):
             there = column[~column.isnan()]
+            if len(there.unique()) < 2:
+                raise InputError(f"values: {name} has no two different numbers in the data; name another column")
             self.mean[k], std = there.mean(), there.std(correction=0)
             self.std[k] = std if std > 0 else 1.0
 
@@ -91,6 +94,8 @@ class SymbolClassifier(nn.Module):
         (count,) = asked.sizes()
 
         def log_probability(x_t: Tensor, now: NoiseLevel) -> Tensor:
+            if len(x_t) % count:
+                raise InputError(f"x_t: {len(x_t)} states are not as many of each of {count} samples; give a multiple")
             rows = torch.arange(count).repeat_interleave(len(x_t) // count)
             return self.log_probability(x_t, now, asked.rows(rows))
 

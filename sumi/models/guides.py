@@ -48,6 +48,8 @@ def classifier_of_symbols(
             found = given
         case _:
             found = load(given, SymbolClassifierModel, device=str(model.device))
+    if found.device != model.device:
+        raise InputError(f"{what}: is on {found.device}, and the model on {model.device}; load it there")
     why = f"{what}: {found.folder} knows other symbols or classes than the model; train one on its data"
     spec, other = model.spec, expect(found.items, SymbolSpec, why)
     classes = spec.label_names if found.module.classes else ()  # a model may have been trained without

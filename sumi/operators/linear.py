@@ -80,7 +80,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A x = w x, number by number. ``weights``: w ≥ 0, broadcasts to x; of 0 nothing is seen."""
+    """A diagonal operator, A x = w x. ``weights``: w ≥ 0, broadcasts to x; of 0 nothing is seen."""
 
     weights: Tensor
 

@@ -183,6 +183,8 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         options.refuse(f"a {model.config.recipe}", "sweeps", "guidance")
     judge = None if options.judge is None else expect(options.judge, JudgeModel, "judge: reads no pictures")
     judging = words_to_pictures is not None and (options.judge is not None or options.clip is not None)
+    if options.split is not None and judging:
+        raise InputError("split: a judge and a clip read captions of each split by themselves; leave it out")
     if words_to_pictures is not None and judging:
         check_judges(words_to_pictures, judge, options.clip)
     known = model.description.data_fingerprint
@@ -269,7 +271,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     words = noted(words, model, dataset, "images")
     if options.split is not None:
         same = "" if classes is None else "; samples are of their classes, as often"
-        named = f"{len(held_out):,} of the split {options.split}, which all figures call the held-out ones{same}"
+        named = f"{len(held_out):,} of the split {options.split}, with which samples are compared{same}"
         words = replace(words, points=[("Real images", f"{named}."), *words.points])
     judged = None
     if words_to_pictures is not None and judging:

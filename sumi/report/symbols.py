@@ -13,6 +13,7 @@ from sumi.boundary.progress import counting_one
 from sumi.data.dataset import evenly_spaced
 from sumi.data.spec import expect
 from sumi.data.symbols import SymbolDataset
+from sumi.errors import InputError
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.evaluation.symbols import SymbolEvaluation, evaluate_texts
@@ -53,6 +54,8 @@ def evaluate_symbols(model: SymbolModel, options: Options) -> Measured:
     samples = model.sample(count, seed=seed, batch_size=256, progress=counting_one(progress, "sampling"))
     made = f"{count:,} by {model.how_sampled()} in {time.perf_counter() - begin:.1f} s on {model.device}"
     found = None
+    if judge is not None and min(len(held_out), count) < FEWEST:
+        raise InputError(f"judge: reads {FEWEST} samples and held-out strings or more; give more, or leave it out")
     if min(len(held_out), count) >= FEWEST:
         found = evaluate_texts(model, samples, train, held_out, seed, progress, judge)
         words = _verdict(found)

@@ -4,8 +4,8 @@ Of z ~ N(0, d²) the posterior p(z | y) has a mean m and a variance v. The Gauss
 
     μ = z + n/√λ,    λ = 1/v - 1/d²,    λ μ = m/v        (a site of expectation propagation, Minka 2001)
 
-and λ = 0 where y says nothing. A method that takes linear measurements restores by it what one of g, whose slope may be
-anything, would lose; of z that are Gaussian, with the moments of p(z | y).
+and λ = 0 where y says nothing. With it the methods for linear measurements restore what was measured through g, whose
+slope may be anything. Where z is Gaussian, what they make has the mean and the variance of p(z | y).
 """
 
 from collections.abc import Callable
@@ -18,6 +18,8 @@ from sumi.operators.linear import Weighted
 from sumi.restoration.measurement import Measurement
 
 NODES: Final = 257
+FAR: Final = 9.0
+"""In d: no data are further from 0."""
 REACH: Final = 7.0
 """In s: what is further from y does not count."""
 
@@ -31,6 +33,9 @@ def measured_by_each(
     """
     y = y.double()
     low, high = (inverse(y + way * REACH * std) for way in (-1, 1))
+    near = (high > -FAR * data_std) & (low < FAR * data_std)  # what data never are needs no nodes
+    low = torch.where(near, low.clamp(min=-FAR * data_std), low)
+    high = torch.where(near, high.clamp(max=FAR * data_std), high)
     places = torch.linspace(0, 1, NODES, dtype=torch.float64, device=y.device).view(-1, *[1] * y.ndim)
     z = low + (high - low) * places
     log_density = -0.5 * ((y - curve(z)) / std).square() - 0.5 * (z / data_std).square()

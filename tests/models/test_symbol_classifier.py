@@ -219,6 +219,14 @@ def test_what_it_does_not_know_is_refused(
     )
     with pytest.raises(InputError, match="knows process=uniform alone, and the model has process=masked"):
         model.sample(2, condition=asked, classifier=uniform_one.folder)
+    constant = tmp_path / "constant.csv"
+    constant.write_text("word,size\n" + "".join(f"{w},1\n" for w, _, _ in ROWS))
+    with pytest.raises(InputError, match="size has no two different numbers"):
+        sumi.train("symbol-classifier", data=str(constant), steps=1, out=tmp_path / "constant", settings=tiny)
+    with pytest.raises(InputError, match="5 states are not as many of each of 2 samples"):
+        sizes.module.of(sizes.asked(asked, range(2)))(torch.zeros(5, 10, dtype=torch.int64), None)
+    assert main(["sample", str(model.folder), "-n", "2", "--guidance", "2"]) == 2
+    assert "--guidance: is of models with a condition" in capsys.readouterr().err
     with pytest.raises(InputError, match="has no classes; name columns"):
         sumi.train("symbol-classifier", data=str(data), steps=1, out=tmp_path / "none", settings=SMALL)
     with pytest.raises(InputError, match="the data have no values 'weight'"):

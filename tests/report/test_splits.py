@@ -73,7 +73,7 @@ def test_a_model_is_compared_with_a_split_and_makes_its_classes(
     combos = model.load_images().of_split("combos")
     assert found.evaluation.reference.images == len(combos) == 10
     assert found.evaluation.reference.data_fingerprint == combos.fingerprint()
-    assert "Real images: 10 of the split combos, which all figures call the held-out ones" in found.verdict
+    assert "Real images: 10 of the split combos, with which samples are compared" in found.verdict
     assert ("samples are of their classes" in found.verdict) == ("conditioning=labels" in settings)
     assert set(made) == ({1, 3} if "conditioning=labels" in settings else set())
 

@@ -56,6 +56,18 @@ def test_the_gaussian_measurement_leaves_the_mean_and_variance_of_the_posterior(
     assert found.std == 1
 
 
+def test_of_quiet_data_in_loud_noise_nothing_is_known() -> None:
+    """y = (z/50)² s: what is measured of z falls with the noise, however far the noise alone would put z."""
+    weights = []
+    for std in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
+        found = measured_by_each(
+            torch.zeros(1, 1), std, lambda z: z * z.abs() / 2500, lambda y: 50 * y.sign() * y.abs().sqrt(), D
+        )
+        weights.append(float(found.operator.weights))
+    assert weights == sorted(weights, reverse=True)
+    assert weights[-1] < 1e-3
+
+
 def test_of_a_straight_measurement_it_is_the_measurement() -> None:
     y = torch.tensor([[0.7, -2.0, 0.0]], dtype=torch.float64)
     found = measured_by_each(y, 0.2, lambda z: 4 * z, lambda y: y / 4, D)

@@ -188,6 +188,9 @@ class SymbolClassifierModel(TrainedModel[SymbolClassifierConfig, SymbolClassifie
         chosen = torch.linspace(0, len(held_out) - 1, min(MOST, len(held_out))).round().long()
         numbers = model.numbers_of(held_out)[chosen]
         labels = held_out.labels_of(chosen.numpy()) if model.classes else None
+        for name, column in zip(model.names, numbers.unbind(1), strict=True):
+            if len(column[~column.isnan()].unique()) < 2:
+                raise InputError(f"data.held_out: keeps no two different numbers of {name}; keep more items")
         points = torch.linspace(0, 1, POINTS, dtype=torch.float64)
         found: dict[str, list[Estimate]] = {name: [] for name in (model.names or ("class",))}
         for k, kept in enumerate(points):
