@@ -31,8 +31,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from sumi.boundary.arguments import whole
+    from sumi.data.dataset import everything
     from sumi.evaluation.new_word import SAMPLES as MEASURED
-    from sumi.evaluation.new_word import evaluate_word
+    from sumi.evaluation.new_word import evaluate_word, read_alike
     from sumi.evaluation.prompts import check_judges
     from sumi.models.attributes import JudgeModel
     from sumi.models.clip import ClipModel
@@ -53,6 +54,8 @@ def run(options: argparse.Namespace) -> None:
     clip = load(options.clip, ClipModel, device=options.device) if options.clip else None
     if judge is not None or clip is not None:
         check_judges(model, judge, clip)
+    if judge is not None:
+        read_alike(judge, everything(model.load_images(options.images)))  # before the training, which is long
     with counting("teaching") as progress:
         taught = teach(
             model,

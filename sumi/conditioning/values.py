@@ -80,21 +80,11 @@ class ValuesConditioner(Conditioner):
         """Take the mean and standard deviation of the training data's values, ignoring nan."""
         self.columns = torch.stack([column_of(data, name) for name in self.names], 1).float()
         for k, column in enumerate(self.columns.unbind(1)):
-            there = column[~column.isnan()]
-            self.mean[k], std = there.mean(), there.std(correction=0)
-            self.std[k] = std if std > 0 else 1.0
+            self.mean[k], self.std[k] = mean_and_std(column)
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
         """``given``: by name, a number for all samples or one for each; the others stay unknown. Raises InputError."""
-        if not isinstance(given, Mapping):
-            raise InputError(f"values: {given!r} does not map names to numbers; write {{{self.names[0]!r}: 0.2}}")
-        for name in given:
-            if name not in self.names:
-                raise InputError(f"values: the model was not trained with {name}; {nearest(str(name), self.names)}")
-        count = len(indices)
-        known = {name: _numbers(f"values.{name}", value, count) for name, value in given.items()}
-        columns = [known.get(name, torch.full((count,), torch.nan)) for name in self.names]
-        return Condition(values=torch.stack(columns, 1))
+        return Condition(values=values_of(given, self.names, len(indices)))
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
         """The batch's values, with dropout."""
@@ -111,6 +101,27 @@ class ValuesConditioner(Conditioner):
         phase = torch.where(known, (values - self.mean) / self.std, 0.0)[..., None] * self.frequencies
         features = torch.cat([phase.sin(), phase.cos(), torch.ones_like(phase[..., :1])], 2) * known[..., None]
         return NetworkCondition(vector=self.perceptron(features.flatten(1)))
+
+
+def mean_and_std(column: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the numbers that are known, of (N,), nan where one is not; the deviation of equal ones is 1."""
+    there = column[~column.isnan()]
+    std = there.std(correction=0)
+    return there.mean(), torch.where(std > 0, std, 1.0)
+
+
+def values_of(given: object, names: Sequence[str], count: int) -> Tensor:
+    """float32 (count, names), nan where unknown, of numbers by name, each for all samples or one a sample.
+
+    Raises InputError for another name, and for what are no numbers.
+    """
+    if not isinstance(given, Mapping):
+        raise InputError(f"values: {given!r} does not map names to numbers; write {{{names[0]!r}: 0.2}}")
+    for name in given:
+        if name not in names:
+            raise InputError(f"values: the model was not trained with {name}; {nearest(str(name), names)}")
+    known = {name: _numbers(f"values.{name}", value, count) for name, value in given.items()}
+    return torch.stack([known.get(name, torch.full((count,), torch.nan)) for name in names], 1)
 
 
 def _numbers(field: str, given: object, count: int) -> Tensor:

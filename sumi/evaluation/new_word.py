@@ -117,10 +117,7 @@ def _read(
     old: tuple[Tensor, Tensor],
     mentioned: Sequence[Mapping[str, str]],
 ) -> WordEvaluation:
-    found = judge.read(given)
-    alike = alike_in(found)
-    if not alike:
-        raise InputError("judge: reads nothing alike in most of the pictures; give pictures of one thing, or a CLIP")
+    found, alike = read_alike(judge, given)
 
     def shares(read: Sequence[Mapping[str, str]]) -> Estimate:
         return readings(read, [alike] * len(read)).mean
@@ -128,6 +125,18 @@ def _read(
     one, other = (shares(judge.read(samples)) for samples in new)
     first, second = (readings(judge.read(samples), mentioned).mean for samples in old)
     return WordEvaluation((one, other), shares(found), (first, second), alike)
+
+
+def read_alike(judge: JudgeModel, given: Tensor) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """What a ``judge`` reads in each of the ``given`` pictures (K, C, H, W), and in most of them alike.
+
+    Raises InputError where that is nothing.
+    """
+    found = judge.read(given)
+    alike = alike_in(found)
+    if not alike:
+        raise InputError("judge: reads nothing alike in most of the pictures; give pictures of one thing, or a CLIP")
+    return found, alike
 
 
 def alike_in(read: Sequence[Mapping[str, str]]) -> dict[str, str]:

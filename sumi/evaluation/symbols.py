@@ -105,9 +105,8 @@ def _asked_for(
     progress: Count | None,
 ) -> tuple[AskedFor, ...]:
     """As many samples as ``free`` (N, L), asked for what held-out items are, one after the other."""
-    names = [name for condition in model.config.conditioning for name in getattr(condition, "names", ())]
-    names = [name for name in judge.module.names if name in names]
-    classes = any(condition.name == "labels" for condition in model.config.conditioning) and judge.module.classes
+    common = model.config.knows & judge.knows
+    names, classes = [name for name in judge.module.names if ("values", name) in common], ("labels", "") in common
     if not names and not classes:
         raise InputError(f"judge: {judge.folder} reads nothing that {model.folder} can be asked for; train another")
     numbers = np.stack([held_out.column(name) for name in names], 1) if names else np.empty((len(held_out), 0))

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sumi.conditioning.condition import Condition
-from sumi.conditioning.values import column_of
+from sumi.conditioning.values import column_of, mean_and_std
 from sumi.data.dataset import Dataset
 from sumi.errors import InputError
 from sumi.process.binomial import kept
@@ -52,11 +52,9 @@ class SymbolClassifier(nn.Module):
     def fit(self, data: Dataset) -> None:
         """Take mean and deviation of the numbers. Raises InputError where the data lack one."""
         for k, (name, column) in enumerate(zip(self.names, self.numbers_of(data).unbind(1), strict=True)):
-            there = column[~column.isnan()]
-            if len(there.unique()) < 2:
+            if len(column[~column.isnan()].unique()) < 2:
                 raise InputError(f"values: {name} has no two different numbers in the data; name another column")
-            self.mean[k], std = there.mean(), there.std(correction=0)
-            self.std[k] = std if std > 0 else 1.0
+            self.mean[k], self.std[k] = mean_and_std(column)
 
     def numbers_of(self, data: Dataset) -> Tensor:
         """The numbers of each item in their own units, float64 (N, names), nan where unknown. Raises InputError."""

@@ -1,4 +1,4 @@
-"""The point between what the denoiser finds and what was measured (DiffPIR, Zhu et al. 2023, eq. 13).
+"""The point between what the denoiser finds and what was measured (DiffPIR, Zhu et al. 2023, algorithm 1).
 
     x̂_0 ← argmin_x ‖y - A x‖²/(2 s²) + ‖x - x̂_0‖²/(2 r²) = x̂_0 + r² A* (r² A A* + s² I)⁻¹ (y - A x̂_0)
 

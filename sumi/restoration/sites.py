@@ -14,9 +14,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from sumi.operators.linear import Weighted
-from sumi.restoration.measurement import Measurement
-
 NODES: Final = 257
 FAR: Final = 9.0
 """In d: no data are further from 0."""
@@ -24,12 +21,13 @@ REACH: Final = 7.0
 """In s: what is further from y does not count."""
 
 
-def measured_by_each(
+def gaussian_sites(
     y: Tensor, std: float, curve: Callable[[Tensor], Tensor], inverse: Callable[[Tensor], Tensor], data_std: float
-) -> Measurement:
-    """The Gaussian measurement (module docstring) of z, shaped like ``y``, of deviation ``data_std``.
+) -> tuple[Tensor, Tensor]:
+    """√λ and √λ μ (module docstring), float32, shaped like ``y``: as `Weighted` measures z, with noise of deviation 1.
 
-    ``curve``: g, ``inverse``: g⁻¹, element by element of y and any shape (K, …) of such; ``std``: s > 0.
+    ``curve``: g, ``inverse``: g⁻¹, element by element of y and any shape (K, …) of such; ``std``: s > 0;
+    ``data_std``: d.
     """
     y = y.double()
     low, high = (inverse(y + way * REACH * std) for way in (-1, 1))
@@ -45,4 +43,4 @@ def measured_by_each(
     precision = (1 / variance - 1 / data_std**2).clamp(min=0)
     root = precision.sqrt()
     pull = torch.where(precision > 0, mean / variance / root, 0.0)
-    return Measurement(Weighted(root.float()), pull.float(), 1.0)
+    return root.float(), pull.float()

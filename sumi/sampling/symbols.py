@@ -177,7 +177,7 @@ def _without_unlikely(denoiser: SymbolDenoiser, x: Tensor, free: Tensor) -> Tens
         hidden[:, place] = mask
         likely[:, place] = _law_of_masks(denoiser, hidden)[:, place].gather(1, x[:, place, None])[:, 0]
     least = likely.masked_fill(~free, torch.inf).topk(ceil(CORRECTED * x.shape[1]), largest=False).indices
-    return torch.where(free, x.scatter(1, least, mask), x)
+    return x.scatter(1, least, mask)  # given ones among them are certain, and drawn as they are
 
 
 def _surest_filled(denoiser: SymbolDenoiser, x: Tensor, noise: Tensor) -> Tensor:
@@ -254,7 +254,7 @@ class GuidedSymbols(_Around):
 LogProbability = Callable[[Tensor, NoiseLevel], Tensor]
 """log p(y | x_t), (M,), of states x_t (M, L) at a noise level: as many of each sample, those of the first in front."""
 
-CHANGED: Final = 2**24
+TOGETHER: Final = 2**24
 """Symbols of states that a classifier sees at once."""
 
 
@@ -262,7 +262,8 @@ CHANGED: Final = 2**24
 class ClassifiedSymbols(_Around):
     """Guidance by a classifier (module docstring): ``log_probability`` gives log p(y | x_t); ``scale`` is s.
 
-    It sees each sequence with each symbol at each position; with the absorbing process, at those that are masked.
+    It sees each sequence with each symbol at each position; of these positions those that are not certain, as
+    unmasked ones of the absorbing process are.
     """
 
     log_probability: LogProbability
@@ -271,15 +272,18 @@ class ClassifiedSymbols(_Around):
     def logits(self, x_t: Tensor, t: Time) -> Tensor:
         """See `SymbolDenoiser`."""
         now, (count, length), symbols = noise_level(self.schedule, t), x_t.shape, self.process.symbols
-        open_to_change = x_t == symbols if self.process.absorbing else torch.ones_like(x_t, dtype=torch.bool)
+        logits = self.denoiser.logits(x_t, now).double().log_softmax(-1)
+        open_to_change = logits.isfinite().sum(-1) > 1  # what is certain stays so
+        if self.process.absorbing:
+            open_to_change &= x_t == symbols
         most = int(open_to_change.sum(1).max())
         places = open_to_change.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
         gain = torch.zeros(count, length, symbols, dtype=torch.float64, device=x_t.device)
         each = torch.arange(symbols, device=x_t.device)[:, None]
-        together = max(1, CHANGED // (count * symbols * length))
+        together = max(1, TOGETHER // (count * symbols * length))
         for part in places.split(together, 1) if most else ():
             changed = x_t[:, None, None].repeat(1, part.shape[1], symbols, 1)
             changed.scatter_(3, part[:, :, None, None].expand(-1, -1, symbols, 1), each.expand(*part.shape, -1, -1))
             found = self.log_probability(changed.flatten(0, 2), now).double().view(*part.shape, symbols)
             gain.scatter_(1, part[..., None].expand_as(found), found)
-        return self.denoiser.logits(x_t, now).double().log_softmax(-1) + self.scale * gain
+        return logits + self.scale * gain

@@ -74,7 +74,7 @@ def test_guidance_adds_what_each_symbol_at_each_place_gains(
     process: Categorical, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One by one. With the masked process, only where there is a mask; in however many parts."""
-    monkeypatch.setattr(symbols, "CHANGED", together)
+    monkeypatch.setattr(symbols, "TOGETHER", together)
     seen: list[Tensor] = []
 
     def log_probability(x: Tensor, now: NoiseLevel) -> Tensor:
@@ -97,6 +97,29 @@ def test_guidance_adds_what_each_symbol_at_each_place_gains(
     torch.testing.assert_close(torch.where(there, found, 0), torch.where(there, wanted, 0), atol=1e-5, rtol=1e-6)
     whole = 4 * 4 * 3  # of four samples, the most masks in one, three symbols
     assert sum(map(len, seen[: 1 if together > 1 else 4])) == whole
+
+
+def test_what_is_certain_is_not_asked_about() -> None:
+    """Of four masks, one of which has one symbol left, and one two: three are seen, with three symbols each."""
+
+    class Sure(Flat):
+        def logits(self, x_t: Tensor, t: Time) -> Tensor:
+            logits = super().logits(x_t, t)
+            logits[:, 0, 1:] = -torch.inf
+            logits[:, 1, 2] = -torch.inf
+            return logits
+
+    seen: list[Tensor] = []
+
+    def log_probability(x: Tensor, now: NoiseLevel) -> Tensor:
+        seen.append(x)
+        return x.sum(1).float()
+
+    logits = ClassifiedSymbols(Sure(MASKED), log_probability).logits(STATES[2:3], 0.5)
+    assert [len(x) for x in seen] == [9]
+    assert all(int(x[row, 0]) == 3 for x in seen for row in range(9))
+    gained = logits - Sure(MASKED).logits(STATES[2:3], 0.5).double().log_softmax(-1)
+    assert (gained[0, 1, 1] - gained[0, 1, 0]).item() == pytest.approx(1)
 
 
 def test_where_nothing_is_masked_no_classifier_is_asked() -> None:

@@ -12,7 +12,7 @@ from sumi.process.schedule import noise_level
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.posterior import PseudoinverseGuidance
 from sumi.restoration.proximal import DiffPIR
-from sumi.restoration.sites import measured_by_each
+from sumi.restoration.sites import gaussian_sites
 from tests.restoration_targets import SCHEDULE, SUMS, gaussian
 
 D = 0.5
@@ -48,31 +48,29 @@ def posterior(y: float, std: float) -> tuple[float, float]:
 @pytest.mark.parametrize("std", [0.003, 0.05])
 def test_the_gaussian_measurement_leaves_the_mean_and_variance_of_the_posterior(y: float, std: float) -> None:
     """Weights are float32. Where the posterior is wider than the data, y says nothing."""
-    found = measured_by_each(torch.tensor([[y]]), std, squared, rooted, D)
-    weight = float(found.operator.weights)
+    weight, pull = map(float, gaussian_sites(torch.tensor([[y]]), std, squared, rooted, D))
     mean, variance = posterior(y, std)
     assert 1 / (1 / D**2 + weight**2) == pytest.approx(min(variance, D**2), rel=1e-5)
-    assert float(found.y) * weight == pytest.approx(mean / variance if variance < D**2 else 0, rel=1e-5, abs=1e-5)
-    assert found.std == 1
+    assert pull * weight == pytest.approx(mean / variance if variance < D**2 else 0, rel=1e-5, abs=1e-5)
 
 
 def test_of_quiet_data_in_loud_noise_nothing_is_known() -> None:
     """y = (z/50)² s: what is measured of z falls with the noise, however far the noise alone would put z."""
     weights = []
     for std in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
-        found = measured_by_each(
+        weight, _ = gaussian_sites(
             torch.zeros(1, 1), std, lambda z: z * z.abs() / 2500, lambda y: 50 * y.sign() * y.abs().sqrt(), D
         )
-        weights.append(float(found.operator.weights))
+        weights.append(float(weight))
     assert weights == sorted(weights, reverse=True)
     assert weights[-1] < 1e-3
 
 
 def test_of_a_straight_measurement_it_is_the_measurement() -> None:
     y = torch.tensor([[0.7, -2.0, 0.0]], dtype=torch.float64)
-    found = measured_by_each(y, 0.2, lambda z: 4 * z, lambda y: y / 4, D)
-    torch.testing.assert_close(found.operator.weights, torch.full((1, 3), 20.0), rtol=1e-5, atol=0)
-    torch.testing.assert_close(found.y, (5 * y).float(), rtol=1e-5, atol=1e-5)
+    weights, pulls = gaussian_sites(y, 0.2, lambda z: 4 * z, lambda y: y / 4, D)
+    torch.testing.assert_close(weights, torch.full((1, 3), 20.0), rtol=1e-5, atol=0)
+    torch.testing.assert_close(pulls, (5 * y).float(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("std", [0.0, 0.3])

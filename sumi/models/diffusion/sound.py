@@ -29,7 +29,7 @@ from sumi.models.samples import stated_as
 from sumi.operators.linear import AnyOperator, Mask, Weighted
 from sumi.operators.sound import LowPass
 from sumi.restoration.measurement import Measurement
-from sumi.restoration.sites import measured_by_each
+from sumi.restoration.sites import gaussian_sites
 
 if TYPE_CHECKING:
     from sumi.models.diffusion.model import DiffusionModel
@@ -93,9 +93,8 @@ def _of_bands(space: BandSpace, x: Tensor, unknown: Tensor, noise: float) -> Mea
     if not noise:
         return Measurement(Mask(unknown), space.encode(x))
     scale = space.scale
-    each = measured_by_each(mdct(x, scale.shape[1]).double(), noise, scale.values, scale.of_values, STD)
-    weights = expect(each.operator, Weighted, "noise: is measured by weights").weights
-    return Measurement(Weighted(torch.where(unknown, 0.0, weights)), each.y, each.std)
+    weights, y = gaussian_sites(mdct(x, scale.shape[1]), noise, scale.values, scale.of_values, STD)
+    return Measurement(Weighted(torch.where(unknown, 0.0, weights)), y, 1.0)
 
 
 def _seam(model: "DiffusionModel", spec: AudioSpec) -> int:

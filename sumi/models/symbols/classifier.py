@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.labels import labels_of
-from sumi.conditioning.values import ValuesConditioner
+from sumi.conditioning.values import values_of
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.data.spec import DataSpec, expect
@@ -69,7 +69,7 @@ class SymbolClassifierConfig(SystemConfig):
         return 1.0
 
     def build(self, items: DataSpec) -> "SymbolClassifierObjective":
-        """A new classifier. Raises InputError for data that are no symbols, or have nothing to be told apart by."""
+        """A new classifier. Raises InputError for data that are no symbols, or have neither classes nor numbers."""
         why = f"data.source: {self.data.source} has {items.name}; a symbol-classifier takes strings"
         spec = expect(items, SymbolSpec, why)
         classes = 0 if self.values else len(spec.label_names)
@@ -151,7 +151,7 @@ class SymbolClassifierModel(TrainedModel[SymbolClassifierConfig, SymbolClassifie
                 case "labels" if self.module.classes:
                     found["labels"] = labels_of(value, names, indices)
                 case "values" if self.module.names:
-                    found |= ValuesConditioner(self.module.names, 1).parse(value, indices)
+                    found["values"] = values_of(value, self.module.names, len(indices))
                 case _:
                     what = f"values {', '.join(self.module.names)}" if self.module.names else "classes"
                     raise InputError(f"classifier: {self.folder} knows {what} alone, and no {name}; give those")

@@ -177,8 +177,7 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
 
         classifier = classifier_of_symbols(self, given)
         named: dict[str, object] = {**({} if label is None else {"labels": label}), **(condition or {})}
-        asked = _by_name(named)
-        own = {(part.name, name) for part in self.config.conditioning for name in getattr(part, "names", ("",))}
+        asked, own = _by_name(named), self.config.knows
         for part, name in asked.keys() - own - classifier.knows:
             raise InputError(
                 f"condition: neither {self.folder} nor {classifier.folder} knows {name or part}; leave it out"

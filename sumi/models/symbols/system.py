@@ -113,6 +113,18 @@ class SymbolsConfig(SystemConfig):
         ends = ["certain ends"] if self.certain_ends else []
         return (self.process, self.schedule, self.network, *conditions, *ends)
 
+    @property
+    def knows(self) -> set[tuple[str, str]]:
+        """What samples can be asked for: ("labels", "") for a class, and ("values", name) for each number."""
+        found = set[tuple[str, str]]()
+        for condition in self.conditioning:
+            match condition:
+                case LabelConditioning(name=name):
+                    found.add((name, ""))
+                case ValuesConditioning(name=name, names=names):
+                    found |= {(name, one) for one in names}
+        return found
+
     def std_of(self, data: object) -> float:
         """1: symbols have no scale."""
         del data
