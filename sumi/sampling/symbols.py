@@ -151,7 +151,7 @@ def sample_symbols(
         if record is not None:
             record(i, s, x)
     for _ in range(corrections if process.absorbing else 0):
-        x = _without_unlikely(denoiser, x, torch.ones_like(x, dtype=torch.bool) if fixed is None else ~fixed)
+        x = _without_unlikely(denoiser, x)
         while bool((x == process.symbols).any()):
             i += 1
             x = _surest_filled(denoiser, x, noise(i, Purpose.STEP).to(device))
@@ -166,18 +166,18 @@ def _law_of_masks(denoiser: SymbolDenoiser, x: Tensor) -> Tensor:
     return log_clean(denoiser.process, denoiser.logits(x, anywhere), x, anywhere)
 
 
-def _without_unlikely(denoiser: SymbolDenoiser, x: Tensor, free: Tensor) -> Tensor:
+def _without_unlikely(denoiser: SymbolDenoiser, x: Tensor) -> Tensor:
     """x (N, L) with masks for a share `CORRECTED` of its symbols, those that all others make least likely.
 
-    Of those that are ``free`` alone. One evaluation for each position.
+    Given symbols are certain, and so the last to be chosen, and drawn as they were. One evaluation for each position.
     """
     mask, likely = denoiser.process.symbols, torch.full(x.shape, torch.inf, dtype=torch.float64, device=x.device)
     for place in range(x.shape[1]):
         hidden = x.clone()
         hidden[:, place] = mask
         likely[:, place] = _law_of_masks(denoiser, hidden)[:, place].gather(1, x[:, place, None])[:, 0]
-    least = likely.masked_fill(~free, torch.inf).topk(ceil(CORRECTED * x.shape[1]), largest=False).indices
-    return x.scatter(1, least, mask)  # given ones among them are certain, and drawn as they are
+    least = likely.topk(ceil(CORRECTED * x.shape[1]), largest=False).indices
+    return x.scatter(1, least, mask)
 
 
 def _surest_filled(denoiser: SymbolDenoiser, x: Tensor, noise: Tensor) -> Tensor:

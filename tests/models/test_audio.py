@@ -165,6 +165,10 @@ def test_noise_is_taken_from_sound(data: Path, tmp_path: Path) -> None:
     assert of_one < 0.6  # of the noise's power
     holes = gap(1024, 400, 500)
     known = (torch.arange(1024) < 368) | (torch.arange(1024) >= 532)  # blocks that it does not touch
+    weights = measured(model, noisy, holes, noise).operator.weights[0, 0]
+    assert torch.equal(weights.any(0), ~touched(holes.mask, 16))
+    below = measured(model, noisy, LowPass(0.5), noise).operator.weights[0, 0].any(1)
+    assert below.tolist() == [True] * 7 + [False] * 9
     filled = model.restore(noisy[0], holes, noise, n=4, steps=24)
     assert float((filled - x)[..., known].square().mean()) < 0.8 * noise**2
     low = LowPass(0.5)
