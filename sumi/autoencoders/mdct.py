@@ -31,12 +31,15 @@ STD: Final = 0.5
 def mdct(x: Tensor, bands: int) -> Tensor:
     """Sound (N, 1, bands · F) -> (N, 1, bands, F)."""
     blocks = _folded(x.unflatten(-1, (-1, bands)), 1.0)
-    return (blocks @ _dct(bands).to(blocks)).mT
+    with torch.autocast(x.device.type, enabled=False):  # in training too, where bfloat16 would round what is learned
+        return (blocks @ _dct(bands).to(blocks)).mT
 
 
 def inverse_mdct(c: Tensor) -> Tensor:
     """The inverse of `mdct`, and its transpose."""
-    return _folded(c.mT @ _dct(c.shape[-2]).to(c), -1.0).flatten(-2)
+    with torch.autocast(c.device.type, enabled=False):
+        blocks = c.mT @ _dct(c.shape[-2]).to(c)
+    return _folded(blocks, -1.0).flatten(-2)
 
 
 class BandScale(nn.Module):

@@ -22,6 +22,15 @@ def test_it_loses_nothing_and_keeps_lengths_and_products(dtype: torch.dtype, wit
     assert float((c * y).sum()) == pytest.approx(float((x * inverse_mdct(y)).sum()), abs=1e3 * within)
 
 
+def test_training_in_bfloat16_rounds_no_sound() -> None:
+    """The objective computes what is learned under autocast, which would round the products of the transform."""
+    scale, x = BandScale(1280, 32, 0.5), noise(3, 1, 1280, dtype=torch.float32)
+    z, back = scale(x), scale.inverse(scale(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(scale(x), z)
+        assert torch.equal(scale.inverse(z), back)
+
+
 def test_inside_it_is_the_transform_of_princen_and_bradley() -> None:
     """c_k = √(2/M) Σ_n w(n) x(n) cos(π/M (n + 1/2 - M/2)(k + 1/2)) over 2 M that begin M/2 before a block."""
     size, frame, x = 32, 5, noise(1, 1, 320)
