@@ -47,14 +47,20 @@ class Enough(Exception):
 class Stopwatch:
     """Hears of a training's progress and knows the CPU seconds of a step, from the first that it heard of to the last.
 
-    Raises Enough once more than ``limit`` of them have passed.
+    The first ``left_out`` times do not count, as a compiler may be at work in the first steps. Raises Enough once more
+    than ``limit`` of the seconds have passed.
     """
 
-    def __init__(self, limit: float = float("inf"), clock: Callable[[], float] = time.process_time) -> None:
-        self.limit, self.clock = limit, clock
+    def __init__(
+        self, limit: float = float("inf"), clock: Callable[[], float] = time.process_time, left_out: int = 0
+    ) -> None:
+        self.limit, self.clock, self.left_out = limit, clock, left_out
         self.heard: list[tuple[int, float]] = []
 
     def __call__(self, progress: Progress) -> None:
+        if self.left_out > 0:
+            self.left_out -= 1
+            return
         self.heard.append((progress.step, self.clock()))
         if self.heard[-1][1] - self.heard[0][1] > self.limit:
             raise Enough

@@ -1,6 +1,6 @@
 """Words to pictures, measured on the captioned characters, for docs/results/conditioning.md.
 
-    python benchmarks/text.py [guidance] [encoders] [cascade]
+    python benchmarks/text.py [guidance] [encoders] [minutes] [cascade]
         --judge RUN                                     of `sumi train judge`; else one of its own, of five minutes
         --model characters --scales 1,1.5,2,3,4,6       of the table of guidance
         --seconds 300                                   of each training of the others
@@ -8,6 +8,8 @@
 
     guidance    what a judge reads of the captions in samples, their Fréchet distance and recall, by guidance
     encoders    the same of text-to-image models of equal seconds: text encoders, and how a network attends to words
+    minutes     what is read after a third of one training and after all of it (--seconds 3600), by attribute, of pairs
+                of attributes that no training picture shows, and with the captions of others
     cascade     Fréchet distance of two stages with noise on the picture below and without, thresholded and not
 
 Without arguments it measures guidance alone, of a model that comes with Sumi: a quarter of an hour on one core, most of
@@ -36,7 +38,8 @@ from sumi.conditioning.text import captions_of
 from sumi.data.dataset import evenly
 from sumi.data.items import BYTES
 from sumi.errors import InputError
-from sumi.evaluation.attributes import mentioned_in, readings
+from sumi.evaluation.attributes import OF_CLASS, OF_PARTS, SEEN, Readings, mentioned_in, readings
+from sumi.evaluation.prompts import evaluate_prompts
 from sumi.figures.canvas import DATA, INK, RED, canvas, save
 from sumi.figures.pictures import image_grid, png
 from sumi.metrics.frechet import frechet_distance
@@ -53,13 +56,15 @@ N = 300
 FEWEST = 36
 """Samples of which recall is measured."""
 JUDGE_SEED = 7
-TABLES = ("guidance", "encoders", "cascade")
+TABLES = ("guidance", "encoders", "minutes", "cascade")
 ENCODERS = {
     "own, words among the keys": (),
     "own, words in the stream": ("network.tokens=stream",),
     "own, cross-attention of a U-Net": ("network=adm", "network.widths=32,64,128", "network.blocks=1,1,2"),
     "MiniLM, words among the keys": ("conditioning.encoder=frozen",),
 }
+LONG = ("training.compile=on", "training.warmup_steps=50")
+ATTRIBUTES = ("kind", "color", "background", "eyes", "mouth")
 
 
 def own_judge(source: str, folder: Path, settings: tuple[str, ...] = ()) -> JudgeModel:
@@ -83,6 +88,8 @@ def cost(table: str, seconds: float, names: Sequence[str]) -> str:
             return "trains nothing; some ten minutes of sampling"
         case "encoders":
             return f"{len(names)} trainings of {seconds:g} CPU s: {len(names) * seconds / 60:.0f} minutes"
+        case "minutes":
+            return f"one training of {seconds:g} CPU s: {seconds / 60:.0f} minutes, and ten of sampling"
         case _:
             minutes = 4 * seconds / 60  # two of two stages, and a step of the second takes longer
             return f"2 cascades, each stage of the steps of {seconds:g} CPU s: over {minutes:.0f} minutes"
@@ -175,6 +182,46 @@ def encoders(images: Set, judge: JudgeModel, seconds: float, names: list[str], n
         row(name, images.kept(f"samples {run}{of(n)}", sampled, model, images, judge, None, n))
 
 
+def read_of(found: Readings) -> dict[str, Any]:
+    return {"mean": figures(found.mean), **{name: figures(share) for name, share in found.each.items()}}
+
+
+def prompted(run: Path, checkpoint: int, judge: JudgeModel, n: int) -> dict[str, Any]:
+    """What a judge reads in ``n`` samples of captions of each group, in those judged by the captions of others, and in
+    real pictures of the first group.
+    """
+    model = load(run, DiffusionModel, checkpoint=checkpoint)
+    found, _ = evaluate_prompts(model, model.load_images(), judge=judge, clip=None, n=n)
+    groups = {group.name: group for group in found.groups}
+    seen = groups[SEEN]
+    controls = {"shuffled": seen.shuffled, "within": seen.within, "real": seen.real}
+    return {
+        **{name: read_of(group.samples) for name, group in groups.items()},
+        **{name: read_of(one) for name, one in controls.items() if one is not None},
+    }
+
+
+def minutes(images: Set, judge: JudgeModel, seconds: float, n: int) -> None:
+    """Two tables: what is read of pairs of attributes that training has, and of those that it has not."""
+    run = images.trained("text-to-image", "minutes", seconds, LONG, points=3)
+    steps = load(run, DiffusionModel).step
+    found = {
+        seconds * share / 60: images.kept(
+            f"prompts {run} {round(steps * share)}{of(n)}", prompted, run, round(steps * share), judge, n
+        )
+        for share in (1 / 3, 1)
+    }
+    print(f"| CPU minutes | mean | {' | '.join(ATTRIBUTES)} |\n| --- |{' --- |' * (1 + len(ATTRIBUTES))}")
+    real = next(iter(found.values()))["real"]
+    for name, one in [*((f"{done:.0f}", one[SEEN]) for done, one in found.items()), ("real pictures", real)]:
+        print(f"| {name} | {' | '.join(percent(one[key]) for key in ('mean', *ATTRIBUTES))} |")
+    print(f"\n| CPU minutes | captions of others | of others of their kind | mean, {OF_PARTS} | colour, {OF_CLASS} |")
+    print("| --- | --- | --- | --- | --- |")
+    for done, one in found.items():
+        cells = (one["shuffled"]["mean"], one["within"]["mean"], one[OF_PARTS]["mean"], one[OF_CLASS]["color"])
+        print(f"| {done:.0f} | {' | '.join(map(percent, cells))} |")
+
+
 def stages(
     run: Path, images: Set, judge: JudgeModel, augmentation: float, threshold: Threshold, n: int
 ) -> dict[str, Any]:
@@ -226,6 +273,8 @@ def main() -> None:
                 guidance(arguments.model, images, judge, list(map(float, arguments.scales.split(","))), arguments.n)
             case "encoders":
                 encoders(images, judge, arguments.seconds, arguments.encoders, arguments.n)
+            case "minutes":
+                minutes(images, judge, arguments.seconds, arguments.n)
             case _:
                 cascade(images, judge, arguments.seconds, arguments.n)
     for table in (table for table in TABLES if table not in chosen):

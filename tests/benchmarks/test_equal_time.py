@@ -34,6 +34,14 @@ def test_a_step_is_timed_between_what_is_first_and_last_heard_of() -> None:
     assert watch.per_step == 0.5
 
 
+def test_steps_in_which_a_compiler_works_do_not_count() -> None:
+    """A first step of 60 seconds and a second of 30 are left out, and the others take half a second."""
+    watch = Stopwatch(2.0, clock=iter([93.0, 93.5, 94.0]).__next__, left_out=2)
+    for step in range(1, 6):
+        watch(at(step))
+    assert watch.per_step == 0.5
+
+
 def test_a_training_too_short_to_be_timed_says_so() -> None:
     watch = Stopwatch(clock=lambda: 0.0)
     watch(at(1))
