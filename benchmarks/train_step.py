@@ -1,6 +1,7 @@
 """Training speed and quality per CPU-second of the U-Net, side by side with the U-Nets of other toolkits.
 
-    python benchmarks/train_step.py                     images per CPU-second of a whole training step
+    python benchmarks/train_step.py                     images per CPU-second of a whole training step, 1.5M parameters
+    python benchmarks/train_step.py --size both         the same, and of networks of 10M
     python benchmarks/train_step.py --loss 60           held-out loss after 60 CPU-seconds of training each
     python benchmarks/train_step.py --loss 60 --data images.npy        on uint8 images (N, C, H, W) of your own
 
@@ -32,7 +33,8 @@ from torch import Tensor, nn
 
 from sumi.networks.unet import UNetConfig
 
-PARAMETERS = 1_500_000
+SIZES = {"1.5M": (1_500_000, UNetConfig()), "10M": (10_000_000, UNetConfig(widths=(80, 160, 336), embedding=480))}
+"""Parameters that the others' width is chosen for, and our network of about as many."""
 LEARNING_RATES = (1e-3, 2e-3, 4e-3)
 HELD_OUT = 2048
 
@@ -40,17 +42,12 @@ Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 # Toolkits are imported by name where they are built, since any may be absent. Each builder gives a network of base
-# width `width` and how to call it with t in [0, 1].
+# width `width` for images of ``channels`` and a side, and how to call it with t in [0, 1].
 
 
-def ours(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
-    del width
-    return UNetConfig().build((channels, size, size)), lambda net, x, t: net(x, 1000 * t)
-
-
-def diffusers(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
+def diffusers(width: int, channels: int, side: int) -> tuple[nn.Module, Call]:
     net = importlib.import_module("diffusers").UNet2DModel(
-        sample_size=size,
+        sample_size=side,
         in_channels=channels,
         out_channels=channels,
         block_out_channels=(width, 2 * width, 4 * width),
@@ -63,14 +60,14 @@ def diffusers(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
     return net, lambda net, x, t: net(x, 1000 * t, return_dict=False)[0]
 
 
-def lucidrains(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
-    del size
+def lucidrains(width: int, channels: int, side: int) -> tuple[nn.Module, Call]:
+    del side
     net = lucidrains_toolkit().Unet(dim=width, dim_mults=(1, 2, 4), channels=channels)
     return net, lambda net, x, t: net(x, 1000 * t)
 
 
-def k_diffusion(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
-    del size
+def k_diffusion(width: int, channels: int, side: int) -> tuple[nn.Module, Call]:
+    del side
     net = k_diffusion_toolkit().models.ImageDenoiserModelV1(
         c_in=channels,
         feats_in=128,
@@ -82,8 +79,8 @@ def k_diffusion(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
     return net, lambda net, x, t: net(x, (6 * t - 4).exp())
 
 
-def azula(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
-    del size
+def azula(width: int, channels: int, side: int) -> tuple[nn.Module, Call]:
+    del side
     layers, unet = importlib.import_module("azula.nn.layers"), importlib.import_module("azula.nn.unet")
 
     class Timed(nn.Module):
@@ -108,8 +105,8 @@ def azula(width: int, channels: int, size: int) -> tuple[nn.Module, Call]:
 
 
 # diffusers comes before those that need stand-ins: what it imports must be the real thing or absent.
+OURS = "sumi"
 PEERS = {
-    "sumi": (ours, 8),
     "diffusers": (diffusers, 4),
     "azula": (azula, 8),
     "k-diffusion": (k_diffusion, 8),
@@ -141,25 +138,37 @@ class Contender:
         return (predicted.float() - noise).square().flatten(1).mean(1)
 
 
-def build(name: str, channels: int, size: int, tuned: bool = True) -> Contender:
-    """The toolkit's network with the number of parameters nearest to PARAMETERS."""
-    builder, step = PEERS[name]
-    best: Contender | None = None
-    for width in range(step, 20 * step, step):
-        torch.manual_seed(0)
-        try:
-            found = Contender(name, *builder(width, channels, size), tuned)
-        except AssertionError:  # a width that the peer's heads or groups do not divide
-            continue
-        if best is None or abs(found.parameters - PARAMETERS) < abs(best.parameters - PARAMETERS):
-            best = found
-        if found.parameters > PARAMETERS or name == "sumi":
-            break
-    assert best is not None
+def build(name: str, channels: int, side: int, tuned: bool = True, size: str = "1.5M") -> Contender:
+    """The toolkit's network with the number of parameters nearest to those of the size."""
+    parameters, own = SIZES[size]
+    torch.manual_seed(0)
+    if name == OURS:
+        network = own.build((channels, side, side))
+        best = Contender(name, network, lambda net, x, t: net(x, 1000 * t), tuned)
+    else:
+        best = nearest(name, channels, side, tuned, parameters)
     if tuned:
         for weight in best.network.parameters():
             if weight.dim() == 4:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return best
+
+
+def nearest(name: str, channels: int, side: int, tuned: bool, parameters: int) -> Contender:
+    """Of the widths that the toolkit's network allows, the one with the number of parameters nearest to that."""
+    builder, step = PEERS[name]
+    best: Contender | None = None
+    for width in range(step, 40 * step, step):
+        torch.manual_seed(0)
+        try:
+            found = Contender(name, *builder(width, channels, side), tuned)
+        except AssertionError:  # a width that the peer's heads or groups do not divide
+            continue
+        if best is None or abs(found.parameters - parameters) < abs(best.parameters - parameters):
+            best = found
+        if found.parameters > parameters:
+            break
+    assert best is not None
     return best
 
 
@@ -180,9 +189,9 @@ class Training:
             torch._foreach_lerp_(self.average, self.weights, 1e-3)
 
 
-def speeds(contenders: list[Contender], channels: int, size: int, batch: int, rounds: int) -> list[float]:
+def speeds(contenders: list[Contender], channels: int, side: int, batch: int, rounds: int) -> list[float]:
     """Images per CPU-second of each, median over interleaved rounds."""
-    clean, noise = torch.randn(2, batch, channels, size, size)
+    clean, noise = torch.randn(2, batch, channels, side, side)
     t = torch.rand(batch)
     trainings = [Training(contender, 1e-4) for contender in contenders]
     seconds: list[list[float]] = [[] for _ in contenders]
@@ -203,8 +212,8 @@ def trained_loss(
     The learning rate falls linearly to zero with the time spent, and the time is what `step` takes: evaluation and the
     drawing of batches are not counted.
     """
-    _, channels, size, _ = images.shape
-    contender = build(name, channels, size)
+    _, channels, side, _ = images.shape
+    contender = build(name, channels, side)
     training = Training(contender, learning_rate)
     generator = torch.Generator().manual_seed(1)
     spent, steps = 0.0, 0
@@ -232,12 +241,12 @@ def scaled(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images[order]).float() / 127.5 - 1
 
 
-def installed(wanted: list[str], channels: int, size: int) -> list[str]:
+def installed(wanted: list[str], channels: int, side: int) -> list[str]:
     """Ours, and those of the wanted toolkits that can be imported; the others are named on the terminal."""
-    found = []
-    for name in (name for name in PEERS if name == "sumi" or name in wanted):
+    found = [OURS]
+    for name in (name for name in PEERS if name in wanted):
         try:
-            PEERS[name][0](32, channels, size)
+            PEERS[name][0](32, channels, side)
         except ImportError as problem:
             print(f"{name}: not installed, left out ({problem})")
         else:
@@ -245,17 +254,19 @@ def installed(wanted: list[str], channels: int, size: int) -> list[str]:
     return found
 
 
-def print_speeds(names: list[str], size: int, channels: int, batch: int, rounds: int) -> None:
+def print_speeds(names: list[str], size: str, side: int, channels: int, batch: int, rounds: int) -> None:
     contenders = [
-        build(name, channels, size, tuned) for name in names for tuned in ((True,) if name == "sumi" else (True, False))
+        build(name, channels, side, tuned, size)
+        for name in names
+        for tuned in ((True,) if name == OURS else (True, False))
     ]
-    measured = speeds(contenders, channels, size, batch, rounds)
+    measured = speeds(contenders, channels, side, batch, rounds)
     own = measured[0]
-    print(f"\ntraining step, {channels}x{size}x{size}, batch {batch}, one thread")
+    print(f"\ntraining step, {channels}x{side}x{side}, batch {batch}, one thread")
     print(f"{'':12} {'':7} {'parameters':>10} {'images/CPU-s':>13} {'sumi is':>9}")
     for contender, speed in zip(contenders, measured, strict=True):
         how = "tuned" if contender.tuned else "eager"
-        print(f"{contender.name:12} {how:7} {contender.parameters:10,} {speed:13.1f} {own / speed:8.2f}x")
+        print(f"{contender.name:12} {how:7} {contender.parameters:10,} {speed:13.1f} {own / speed:8.2f}x", flush=True)
 
 
 def print_losses(names: list[str], images: Tensor, cpu_seconds: float, batch: int) -> None:
@@ -284,8 +295,9 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, metavar="PATH.npy", help="uint8 (N, C, H, W); else the built-in fashion set"
     )
-    parser.add_argument("--peers", default=",".join(PEERS), help="which toolkits, default %(default)s")
-    parser.add_argument("--size", type=int, default=32, help="side of the images of the speed table")
+    parser.add_argument("--peers", default=",".join(PEERS), help="which toolkits, default %(default)s, besides our own")
+    parser.add_argument("--size", default="1.5M", choices=(*SIZES, "both"), help="parameters, of the speed table")
+    parser.add_argument("--side", type=int, default=32, help="side of the images of the speed table")
     parser.add_argument("--channels", type=int, default=3, help="channels of the images of the speed table")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=9)
@@ -295,8 +307,9 @@ def main() -> None:
         parser.error(f"--peers: no {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
     torch.set_num_threads(1)
     if arguments.loss is None:
-        names = installed(wanted, arguments.channels, arguments.size)
-        print_speeds(names, arguments.size, arguments.channels, arguments.batch, arguments.rounds)
+        names = installed(wanted, arguments.channels, arguments.side)
+        for size in SIZES if arguments.size == "both" else (arguments.size,):
+            print_speeds(names, size, arguments.side, arguments.channels, arguments.batch, arguments.rounds)
         return
     if arguments.data is not None:
         images = scaled(np.load(arguments.data))
