@@ -6,11 +6,12 @@ k - 1. For a method of order q the finer end is d_k/(r^q - 1) from the ODE's, r 
 steps have no clean order, so q is what the last two distances show, less 1, between 5/4 and 2 (or 1/2 and 1 for a
 solver of order 1), and the estimate
 
-    e_k = 1.4 max(d_k/(r^q - 1), d_(k-1)/(r² (r² - 1))),        q = log(d_(k-1)/d_k)/log r - 1
+    e_k = c max(d_k/(r^q - 1), d_(k-1)/(r² (r² - 1))),        q = log(d_(k-1)/d_k)/log r - 1
 
-guards by its second term against two ends that agree by chance (with r instead of r² for order 1). The constants were
-chosen on 20 mixtures and one network so that with `adams` e is above the true distance in at least 95 of 100 samples,
-and at most five times as large in half of them for errors of 0.01 and above (benchmarks/stated_error.py).
+guards by its second term against two ends that agree by chance (with r instead of r² for order 1). c is 1.6 for
+grids of at most 30 steps, on which data of low rank show an order that they do not keep, and 1.4 for finer ones. The constants
+were chosen on 20 mixtures and two networks so that with `adams` e is above the true distance in at least 95 of 100
+samples, and at most five times as large in half of them for errors of 0.01 and above (benchmarks/stated_error.py).
 
 A sample goes on until its own e is small enough, so its result does not depend on its batch.
 """
@@ -33,7 +34,9 @@ RATIO: Final = 1.5
 MOST_STEPS: Final = 500
 SMALLEST, LARGEST = 1e-4, 1.0
 """Errors that can be asked for: below, rounding of float32 networks counts."""
-SAFETY: Final = 1.4
+FEW: Final = 30
+SAFETY_OF_FEW, SAFETY = 1.6, 1.4
+"""Times the estimate, of grids of up to `FEW` steps and of finer ones."""
 LEAST_ORDER, MOST_ORDER = 1.25, 2.0
 FIRST_ORDER: Final = 0.5
 """What is assumed of a solver of order 1, which few steps do not have yet."""
@@ -56,17 +59,18 @@ class Stated:
     steps: Tensor
 
 
-def estimate(moved: Tensor, before: Tensor | None, ratio: float, order: float = inf) -> Tensor:
+def estimate(moved: Tensor, before: Tensor | None, steps: tuple[int, int], order: float = inf) -> Tensor:
     """e_k (N,) of d_k = ``moved`` (N,) and d_(k-1) = ``before`` (None: these are the first two grids).
 
-    ``order``: the solver's.
+    ``steps``: K_(k-1) and K_k. ``order``: the solver's.
     """
-    moved = moved.clamp(min=TINY)
+    moved, ratio = moved.clamp(min=TINY), steps[1] / steps[0]
+    safety = SAFETY_OF_FEW if steps[1] <= FEW else SAFETY
     least, most = (LEAST_ORDER, MOST_ORDER) if order > 1 else (FIRST_ORDER, 1.0)
     if before is None:
-        return SAFETY * moved / (ratio**least - 1)
+        return safety * moved / (ratio**least - 1)
     seen = ((before.clamp(min=TINY) / moved).log() / log(ratio) - 1).clamp(least, most)
-    return SAFETY * torch.maximum(moved / (ratio**seen - 1), before / (ratio**most * (ratio**most - 1)))
+    return safety * torch.maximum(moved / (ratio**seen - 1), before / (ratio**most * (ratio**most - 1)))
 
 
 def first_steps(error: float, most: int) -> int:
@@ -102,7 +106,7 @@ def sample_to(
         finer = min(ceil(RATIO * steps), most)
         finer_ends, taken = walk(finer, left)
         moved = distance(finer_ends, ends).double().cpu() / data_std
-        stated = estimate(moved, gap, finer / steps, order)
+        stated = estimate(moved, gap, (steps, finer), order)
         near = (stated <= error) | (finer >= most)
         found.evaluations[left] += taken
         found.error[left[near]] = stated[near]

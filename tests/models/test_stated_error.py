@@ -65,9 +65,9 @@ def test_guided_samples_are_those_of_their_last_grid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["moment_matching", "pigdm", "ddnm"])
 def test_restored_pictures_state_their_error_and_keep_what_is_known(exact: DiffusionModel, method: str) -> None:
-    made = exact.inpaint(IMAGE, HOLE, n=3, method=method, error=0.03)
-    end = exact.inpaint(IMAGE, HOLE, n=3, method=method, solver="adams", steps=300)
-    assert int((distance(made, end) / STD > made.stated_error).sum()) <= 1
+    made = exact.inpaint(IMAGE, HOLE, n=12, method=method, error=0.03)
+    end = exact.inpaint(IMAGE, HOLE, n=12, method=method, solver="adams", steps=300)
+    assert int((distance(made, end) / STD <= made.stated_error).sum()) >= 9
     assert bool((made.plain()[:, :, ~HOLE] == IMAGE[:, ~HOLE]).all())
 
 
