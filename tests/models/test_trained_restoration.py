@@ -207,13 +207,14 @@ def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(restored_module, "side_by_side", record)
     requested = []
 
-    own = DiffusionModel.restore
+    name = "inpaint" if recipe == "inpaint" else "restore"
+    own = getattr(DiffusionModel, name)
 
     def recorded(model: DiffusionModel, y: Tensor, operator, *, n: int, seed: int, start: int) -> Tensor:
         requested.append((seed, start, n))
         return own(model, y, operator, n=n, seed=seed, start=start)
 
-    monkeypatch.setattr(DiffusionModel, "restore", recorded)
+    monkeypatch.setattr(DiffusionModel, name, recorded)
     (section,) = restored(model, data.subset(range(20)), tmp_path, 3)
     assert requested == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
     assert section.title == "Restoration"
