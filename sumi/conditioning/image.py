@@ -7,6 +7,12 @@
 Each is an image with one more channel that is 1 where the image is known. All zeros, nothing known, is the
 unconditional value: an inpainting network whose input is fully masked is an unconditional model.
 
+The network gets the condition at the sides of what it denoises: H × W, or H/f × W/f of an autoencoder's latents. A
+picture of H/k × W/k, where k = 1 for `grey`, is enlarged by k/g and then folded by f/g, with g = gcd(k, f): each square
+of (f/g)² values becomes channels of one place (space to depth). So no detail of the picture is lost, no autoencoder
+that was trained on sharp pictures encodes a blurred one, and with k = f it is what Rombach et al. 2022 (section 4.4)
+concatenate: the small picture itself. What is known of `masked` are latents, where latents are denoised.
+
 A small image may be noised in training, and the network is conditioned on the noise level too (Ho et al. 2022,
 "Cascaded diffusion models", section 4.2), so that it tolerates errors of the model that made the small image:
 
@@ -28,6 +34,7 @@ from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.conditioning.masks import DRAWS, training_masks
 from sumi.data.batch import Batch
+from sumi.data.latents import LatentDataset, Latents
 from sumi.errors import InputError
 from sumi.networks.condition import ConditionShape, NetworkCondition
 from sumi.networks.layers import NoiseEmbedding
@@ -77,13 +84,13 @@ class SmallConditioning:
 
     def build(self, items: Items, width: int) -> "SmallConditioner":
         """A new conditioner. Raises InputError for data other than images whose sides are multiples of the factor."""
-        channels, height, breadth = check_images(self.name, items)
+        (channels, height, breadth), latents = check_pictures(self.name, items)
         if height % self.factor or breadth % self.factor:
             raise InputError(
                 f"conditioning.factor: {self.factor} does not divide the images' sides, {height} and {breadth}; "
                 "give one that does"
             )
-        return SmallConditioner(self, (channels, height, breadth), width)
+        return SmallConditioner(self, (channels, height, breadth), width, latents)
 
 
 @dataclass(frozen=True)
@@ -100,26 +107,29 @@ class GreyConditioning:
     def build(self, items: Items, width: int) -> "GreyConditioner":
         """A new conditioner. Raises InputError for data that are no images in colour."""
         del width
-        if check_images(self.name, items)[0] != 3:
+        (channels, _, _), latents = check_pictures(self.name, items)
+        if channels != 3:
             raise InputError("conditioning: grey needs colour images, and these are grey; set data.channels=3 or none")
-        return GreyConditioner(self, 1)
+        return GreyConditioner(self, 1, latents=latents)
 
 
 ImageConditioning = MaskedConditioning | SmallConditioning | GreyConditioning
 
 
 class ImageConditioner(Conditioner):
-    """An image (N, C' + 1, h, w), upsampled to (N, C' + 1, H, W) for the network.
+    """An image (N, C' + 1, H/k, W/k), enlarged and folded for the network (module docstring).
 
+    ``factor``: k. ``latents``: f, where the network denoises the latents of such images; None: the images themselves.
     The interpolation is bicubic (Keys 1981, a = -½).
     """
 
-    factor = 1
-
-    def __init__(self, config: ImageConditioning, channels: int) -> None:
+    def __init__(self, config: ImageConditioning, channels: int, factor: int = 1, latents: int | None = None) -> None:
         super().__init__()
         self.name, self.dropout, self.channels = config.name, config.dropout, channels
-        self.shape = ConditionShape(channels=channels + 1)  # one more for where it is known
+        self.factor, self.of_latents = factor, latents is not None
+        common = math.gcd(factor, latents or 1)
+        self.enlarged, self.folded = factor // common, (latents or 1) // common
+        self.shape = ConditionShape(channels=(channels + 1) * self.folded**2)  # one more for where it is known
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
         """``given``: a tensor (n, C' + 1, h, w). Raises InputError."""
@@ -129,61 +139,60 @@ class ImageConditioner(Conditioner):
         return Condition({self.name: images})
 
     @abstractmethod
-    def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
-        """The condition of ``x_0`` (n, C, H, W), without dropout; ``u``: uniform numbers (n, 1 + DRAWS)."""
+    def of_images(self, x: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
+        """The condition of ``x`` (n, C, H, W), without dropout; ``u``: uniform numbers (n, 1 + DRAWS)."""
 
     def of_data(self, batch: Batch, x_0: Tensor, draw: int) -> Condition:
-        """Made of ``x_0`` (n, C, H, W) itself, so it is mirrored if ``x_0`` is."""
+        """Made of ``x_0`` (n, C, H, W) itself, or of the images whose latents it is; so it is mirrored if it is."""
         u = batch.uniforms(Purpose.CONDITION_DROPOUT, 2 + DRAWS, draw).to(x_0.device)
         kept = (u[:, 0] >= self.dropout).to(x_0)
-        parts = self.of_images(x_0, u[:, 1:], batch, draw)
+        parts = self.of_images(_pictures(batch).to(x_0) if self.of_latents else x_0, u[:, 1:], batch, draw)
         return Condition({name: kept.reshape(-1, *(1,) * (part.ndim - 1)) * part for name, part in parts.items()})
 
     def null(self, like: Tensor) -> Condition:
-        """Zeros, for images of the size of ``like`` (N, C, H, W): nothing is known."""
-        count, _, height, width = like.shape
-        known = like.new_zeros(count, self.channels + 1, height // self.factor, width // self.factor)
-        return Condition({self.name: known})
+        """Zeros, for images, or latents, of the size of ``like`` (N, …): nothing is known."""
+        height, width = (side * self.folded // self.enlarged for side in like.shape[2:])
+        return Condition({self.name: like.new_zeros(len(like), self.channels + 1, height, width)})
 
     def forward(self, condition: Condition) -> NetworkCondition:
         image = condition[self.name]
-        if self.factor > 1:
-            image = F.interpolate(image, scale_factor=self.factor, mode="bicubic", antialias=True)
-        return NetworkCondition(image=image)
+        if self.enlarged > 1:
+            image = F.interpolate(image, scale_factor=self.enlarged, mode="bicubic", antialias=True)
+        return NetworkCondition(image=F.pixel_unshuffle(image, self.folded) if self.folded > 1 else image)
 
 
 class MaskedConditioner(ImageConditioner):
-    """The pixels outside a random mask."""
+    """The pixels, or latents, outside a random mask."""
 
-    def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
+    def of_images(self, x: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
         del batch, draw
-        return Condition(masked=masked(x_0, training_masks(u[:, 1:], (x_0.shape[2], x_0.shape[3]))))
+        return Condition(masked=masked(x, training_masks(u[:, 1:], (x.shape[2], x.shape[3]))))
 
 
 class GreyConditioner(ImageConditioner):
     """The luma."""
 
-    def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
+    def of_images(self, x: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
         del u, batch, draw
-        return Condition(grey=known(Grey()(x_0)))
+        return Condition(grey=known(Grey()(x)))
 
 
 class SmallConditioner(ImageConditioner):
     """Block means; with noise in training, the network also gets an embedding of the noise level."""
 
-    def __init__(self, config: SmallConditioning, shape: tuple[int, int, int], width: int) -> None:
-        super().__init__(config, shape[0])
-        self.factor, self.noise = config.factor, config.noise
+    def __init__(self, config: SmallConditioning, shape: tuple[int, int, int], width: int, latents: int | None) -> None:
+        super().__init__(config, shape[0], config.factor, latents)
+        self.noise = config.noise
         self.operator = box(shape[1], shape[2], config.factor)
         self.noise_embedding = NoiseEmbedding(width) if config.noise else None
 
-    def of_images(self, x_0: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
-        whole = x_0.shape[-1] == self.operator.columns.shape[1] and x_0.shape[-2] == self.operator.rows.shape[1]
-        image = self.operator(x_0) if whole else F.avg_pool2d(x_0, self.factor)  # the same, of a crop
+    def of_images(self, x: Tensor, u: Tensor, batch: Batch, draw: int) -> Condition:
+        whole = x.shape[-1] == self.operator.columns.shape[1] and x.shape[-2] == self.operator.rows.shape[1]
+        image = self.operator(x) if whole else F.avg_pool2d(x, self.factor)  # the same, of a crop
         if not self.noise:
             return Condition(small=known(image))
-        s = self.noise * ((u[:, 0] - CLEAN) / (1 - CLEAN)).clamp(min=0).to(x_0)
-        image = noised(image, batch.normal(Purpose.CONDITION_NOISE, tuple(image.shape[1:]), draw).to(x_0), s)
+        s = self.noise * ((u[:, 0] - CLEAN) / (1 - CLEAN)).clamp(min=0).to(x)
+        image = noised(image, batch.normal(Purpose.CONDITION_NOISE, tuple(image.shape[1:]), draw).to(x), s)
         return Condition(small=known(image), small_noise=s)
 
     def null(self, like: Tensor) -> Condition:
@@ -195,6 +204,27 @@ class SmallConditioner(ImageConditioner):
         if self.noise_embedding is None:
             return found
         return NetworkCondition(self.noise_embedding(1000 * condition["small_noise"]), found.image)
+
+
+def _pictures(batch: Batch) -> Tensor:
+    """The images of a batch (n, C, H, W), which may be one of their latents."""
+    match batch.data:
+        case LatentDataset() as latents:
+            return latents.pictures(batch.items)
+        case _:
+            return batch.x
+
+
+def check_pictures(name: str, items: Items) -> tuple[tuple[int, int, int], int | None]:
+    """(C, H, W) of the images, and the factor f of their latents where ``items`` are these; else None.
+
+    Raises InputError for data other than images.
+    """
+    match items:
+        case Latents(images=(channels, height, width)):
+            return (channels, height, width), height // items.shape[1]
+        case _:
+            return check_images(name, items), None
 
 
 def check_images(name: str, items: Items) -> tuple[int, int, int]:

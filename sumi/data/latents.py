@@ -24,6 +24,18 @@ BATCH = 64
 STAMPED = 2**20  # bytes at either end of the file
 
 
+@dataclass(frozen=True)
+class Latents:
+    """Latents of ``shape`` (c, h, w), of data of these classes. ``images``: (C, H, W) of the images that an autoencoder
+    encodes; None: of other data.
+    """
+
+    shape: tuple[int, ...]
+    label_names: tuple[str, ...]
+    images: tuple[int, int, int] | None = None
+    levels: None = None
+
+
 @dataclass(frozen=True, eq=False)
 class LatentDataset:
     """``images``, encoded. ``moments`` float32 (M, 2c, h, w): means, then standard deviations, of each latent.
@@ -70,6 +82,13 @@ class LatentDataset:
     def batch(self, items: NDArray[np.int64]) -> Tensor:
         """Moments of these items, float32 (len(items), 2c, h, w)."""
         return torch.from_numpy(self.moments[items])
+
+    def pictures(self, items: NDArray[np.int64]) -> Tensor:
+        """The images of these items as they were encoded, some of them mirrored: float32 (len(items), C, H, W)."""
+        x = self.images.batch(items % len(self.images))
+        mirrored = torch.from_numpy(items >= len(self.images))
+        x[mirrored] = x[mirrored].flip(-1)
+        return x
 
     def labels_of(self, items: NDArray[np.int64]) -> Tensor:
         """See `Dataset.labels_of`."""

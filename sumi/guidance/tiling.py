@@ -16,7 +16,7 @@ An image's condition applies to each of its windows; an image in the condition i
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import pi
+from math import lcm, pi
 
 import torch
 from torch import Tensor
@@ -139,25 +139,31 @@ class Tiled:
         )
 
 
-def tiling_of(shape: tuple[int, int, int], size: tuple[int, int], factor: int = 1) -> Tiling:
+def tiling_of(shape: tuple[int, int, int], size: tuple[int, int], factor: int = 1, unit: int = 1) -> Tiling:
     """The windows of ``shape`` (C, H, W), half a side apart, on pictures of ``size`` (H, W), all ``factor`` times as
-    small.
+    small. They begin at multiples of ``unit`` pixels, so that windows of one ``unit`` are the same for any factor of
+    it: of the latents and of the pictures that a network is given with them.
 
     Raises InputError where the size is less than the shape's.
     """
     _, height, width = shape
-    stride = tuple(max(side // factor // 2, 1) for side in (height, width))
+    unit = lcm(unit, factor)
+    down, across = (max(side // 2 // unit, 1) * unit // factor for side in (height, width))
     small = size[0] // factor, size[1] // factor
-    return Tiling(small, (height // factor, width // factor), (stride[0], stride[1]))
+    return Tiling(small, (height // factor, width // factor), (down, across))
 
 
-def condition_of_windows(condition: Condition, shape: tuple[int, int, int], size: tuple[int, int]) -> Condition:
-    """The condition of pictures of ``size`` as that of each of their windows of ``shape``. Raises InputError."""
-    count = tiling_of(shape, size).count
+def condition_of_windows(
+    condition: Condition, shape: tuple[int, int, int], size: tuple[int, int], unit: int = 1
+) -> Condition:
+    """The condition of pictures of ``size`` as that of each of their windows of ``shape``, which begin at multiples of
+    ``unit``. Raises InputError.
+    """
+    count = tiling_of(shape, size, unit=unit).count
 
     def of_windows(part: Tensor) -> Tensor:
         if part.ndim == 4:  # an image is cut as the pictures are
-            return tiling_of(shape, size, size[0] // part.shape[2]).cut(part)
+            return tiling_of(shape, size, size[0] // part.shape[2], unit).cut(part)
         return part.repeat_interleave(count, 0)
 
     return Condition({name: of_windows(part) for name, part in condition.items()})

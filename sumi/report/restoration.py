@@ -47,7 +47,12 @@ def restored(
     given = operator(truth)
     candidates: list[Tensor] = []
     for k, y in enumerate(given):
-        candidates.append(model.restore(y, operator, n=CANDIDATES, seed=seed, start=CANDIDATES * k))
+        start = CANDIDATES * k
+        match operator:
+            case Mask(mask=painted):  # a model of latents is given masked latents, not pixels
+                candidates.append(model.inpaint(y, painted, n=CANDIDATES, seed=seed, start=start))
+            case _:
+                candidates.append(model.restore(y, operator, n=CANDIDATES, seed=seed, start=start))
         if progress is not None:
             progress(CANDIDATES * (k + 1), CANDIDATES * len(given))
     made = torch.stack(candidates)

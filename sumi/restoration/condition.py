@@ -2,6 +2,7 @@
 
     y = A x_0 with A a mask, block means, or luma: the conditions of `sumi.conditioning.image`.
 
+Where x_0 is of latents, a mask is of them, and block means and luma are of their picture (`OfDecoded`).
 A noisy small image y + s n becomes training's condition by a change of scale: cos(φ) (y + s n) with tan φ = s.
 """
 
@@ -16,7 +17,7 @@ from sumi.conditioning.image import GreyConditioning, MaskedConditioning, SmallC
 from sumi.errors import InputError
 from sumi.operators.linear import Grey, Mask
 from sumi.operators.separable import Separable, box_matrix
-from sumi.restoration.measurement import Measurement
+from sumi.restoration.measurement import Measurement, OfDecoded
 
 
 def trained_for(conditioning: Sequence[ConditioningConfig], operator: object, std: float) -> bool:
@@ -28,6 +29,8 @@ def _fits(config: ConditioningConfig, operator: object, std: float) -> bool:
     match config, operator:
         case MaskedConditioning(), Mask(mask=mask):  # one mask for all channels
             return std == 0 and all(side == 1 for side in mask.shape[:-2])
+        case GreyConditioning() | SmallConditioning(), OfDecoded(operator=of_picture):
+            return _fits(config, of_picture, std)
         case GreyConditioning(), Grey():
             return std == 0
         case SmallConditioning(factor=factor, noise=noise), Separable() as means:
@@ -47,9 +50,9 @@ def condition_of(conditioning: Sequence[ConditioningConfig], measured: Measureme
         names = ",".join(config.name for config in conditioning) or "none"
         raise InputError(f"condition: conditioning={names} was not trained for this measurement; choose another run")
     match config, operator:
-        case _, Mask(mask=mask):
+        case MaskedConditioning(), Mask(mask=mask):
             return Condition(masked=masked(y, mask.to(y.device).reshape(mask.shape[-2:])))
-        case _, Grey():
+        case GreyConditioning(), _:
             return Condition(grey=known(y))
     s = _share(std)
     small = Condition(small=known(math.cos(math.pi / 2 * s) * y))

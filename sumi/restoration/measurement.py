@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sumi.errors import InputError
-from sumi.operators.linear import Operator, is_linear, linear
+from sumi.operators.linear import AnyOperator, Operator, is_linear, linear
+
+
+@dataclass(frozen=True)
+class OfDecoded:
+    """``operator`` of the images that ``decode`` makes of latents (N, c, h, w): no linear one."""
+
+    operator: AnyOperator
+    decode: Callable[[Tensor], Tensor]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.operator(self.decode(z))
 
 
 @dataclass(frozen=True)
@@ -17,7 +28,7 @@ class Measurement:
     mask is True do not matter. Raises InputError for a negative std.
     """
 
-    operator: Operator | Callable[[Tensor], Tensor]
+    operator: AnyOperator
     y: Tensor
     std: float = 0.0
 

@@ -71,6 +71,9 @@ def test_windows_overlap_by_half_and_a_label_is_that_of_all() -> None:
     tiling = tiling_of(shape, SIZE)
     assert tiling.corners == ([0, 4, 5], [0, 4, 8, 12, 13])
     assert tiling_of(shape, (16, 24), 2).corners == ([0, 2, 4], [0, 2, 4, 6, 8])
+    latents, small = (tiling_of((3, 12, 12), (20, 28), factor, 4) for factor in (2, 4))  # of one unit: the same windows
+    assert [[2 * corner for corner in corners] for corners in latents.corners] == [[0, 4, 8], [0, 4, 8, 12, 16]]
+    assert [[4 * corner for corner in corners] for corners in small.corners] == [[0, 4, 8], [0, 4, 8, 12, 16]]
     with pytest.raises(InputError, match="size: 7 × 21 is less than the 8 × 8 of the model"):
         tiling_of(shape, (7, 21))
 

@@ -23,7 +23,7 @@ from sumi.errors import InputError, SumiError
 from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
-from sumi.models.diffusion.restoration import method_for
+from sumi.models.diffusion.restoration import candidates, method_for, within
 from sumi.models.diffusion.space import DataSpace, LatentSpace
 from sumi.models.run import load
 from sumi.objectives.reconstruction import ReconstructionLoss
@@ -33,6 +33,7 @@ from sumi.process.continuous import VP
 from sumi.process.schedule import noise_level
 from sumi.randomness import SampleNoise
 from sumi.recipes.configure import configure
+from sumi.restoration.measurement import Measurement, OfDecoded
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import Guidance
 from sumi.sampling.solvers.ddim import DDIM
@@ -389,7 +390,6 @@ def test_an_autoencoder_of_other_images_is_refused(model: DiffusionModel, tmp_pa
     [
         ("sampling.threshold=static", r"^sampling\.threshold: static is of pixels"),
         ("data.dequantize=true", r"^data\.dequantize: is of pixels"),
-        ("conditioning=small", r"^conditioning: small is a picture, which a model of latents is not given"),
         ("autoencoder.steps=0", r"^autoencoder\.steps: 0 is too few"),
     ],
 )
@@ -481,9 +481,13 @@ def test_a_guide_of_pixels_or_of_other_latents_is_refused(model: DiffusionModel,
 
 
 def test_what_is_measured_of_the_picture_is_followed_through_the_decoder(model: DiffusionModel) -> None:
+    """And a picture that is restored measures it exactly."""
     x, shrink = picture(model), box(8, 8, 2)
     small = shrink(x[None])[0]
-    guided = model.upscale(small, 2, 4, steps=30)
+    restored = model.upscale(small, 2, 1, steps=30)
+    torch.testing.assert_close(shrink(restored)[0], small, rtol=0, atol=1e-4)
+    guided = candidates(model, Measurement(OfDecoded(shrink, model.space.decode), small[None]), 4, None, {"steps": 30})
+    torch.testing.assert_close(restored, within(Measurement(shrink, small[None]), guided[:1]), rtol=0, atol=1e-4)
     free = model.sample(4, steps=30)
     errors = [(shrink(made) - small).square().mean() for made in (guided, free)]
     assert errors[0] < 0.5 * errors[1]

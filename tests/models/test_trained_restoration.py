@@ -31,7 +31,7 @@ from sumi.operators.separable import bicubic, box
 from sumi.report import restoration as restored_module
 from sumi.report.restoration import restored
 from sumi.restoration.condition import condition_of, trained_for
-from sumi.restoration.measurement import Measurement
+from sumi.restoration.measurement import Measurement, OfDecoded
 from tests.tiny_models import echo, generator, saved
 
 MASK = torch.zeros(8, 8, dtype=torch.bool)
@@ -61,6 +61,9 @@ def image(channels: int = 3, side: int = 8) -> Tensor:
         (SmallConditioning(2, noise=0.5), box(8, 8, 2), 1.01, False),
         (GreyConditioning(), Grey(), 0.0, True),
         (GreyConditioning(), Mask(MASK), 0.0, False),
+        (GreyConditioning(), OfDecoded(Grey(), torch.clone), 0.0, True),
+        (SmallConditioning(2, noise=0.5), OfDecoded(box(8, 8, 2), torch.clone), 0.1, True),
+        (MaskedConditioning(), OfDecoded(Mask(MASK), torch.clone), 0.0, False),
         (LabelConditioning(), Mask(MASK), 0.0, False),
     ],
 )
@@ -207,13 +210,14 @@ def test_the_report_shows_pictures_restored(recipe: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(restored_module, "side_by_side", record)
     requested = []
 
-    own = DiffusionModel.restore
+    name = "inpaint" if recipe == "inpaint" else "restore"
+    own = getattr(DiffusionModel, name)
 
     def recorded(model: DiffusionModel, y: Tensor, operator, *, n: int, seed: int, start: int) -> Tensor:
         requested.append((seed, start, n))
         return own(model, y, operator, n=n, seed=seed, start=start)
 
-    monkeypatch.setattr(DiffusionModel, "restore", recorded)
+    monkeypatch.setattr(DiffusionModel, name, recorded)
     (section,) = restored(model, data.subset(range(20)), tmp_path, 3)
     assert requested == [(3, 2 * k, 2) for k in range(6)]  # no noise serves twice
     assert section.title == "Restoration"

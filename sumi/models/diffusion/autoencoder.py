@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 from sumi.autoencoders.autoencoder import AutoencoderNetwork
 from sumi.autoencoders.diffusers import DiffusersAutoencoder
 from sumi.autoencoders.mdct import BandScale
+from sumi.data.latents import Latents
 from sumi.errors import InputError
 from sumi.objectives.reconstruction import ReconstructionLoss
 
@@ -22,15 +23,6 @@ class DenoisedItems(Protocol):
 
     @property
     def label_names(self) -> tuple[str, ...]: ...
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Latents of ``shape`` (c, h, w), of images of these classes."""
-
-    shape: tuple[int, ...]
-    label_names: tuple[str, ...]
-    levels: None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,8 @@ class TrainedAutoencoder:
             shape = self.network.latent_shape(items.shape)
         except InputError as error:
             raise InputError(f"autoencoder.{error}") from None
-        return Latents(shape, items.label_names)
+        channels, height, width = items.shape
+        return Latents(shape, items.label_names, (channels, height, width))
 
 
 @dataclass(frozen=True)

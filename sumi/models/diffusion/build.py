@@ -1,5 +1,6 @@
 """From settings to an untrained denoiser, its loss and its times: which parts a diffusion model is made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -10,6 +11,7 @@ from sumi.autoencoders.scale import LatentScale
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.conditioners import build_conditioners
 from sumi.conditioning.image import SmallConditioning
+from sumi.data.latents import Latents
 from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser, BinomialLoss
 from sumi.denoising.denoiser import NetworkDenoiser
@@ -84,10 +86,37 @@ def _network(
                 given = conditioner(conditioner.null(torch.zeros(2, *items.shape)))
             own.check(network, items.shape, outputs, given)
         case network_config:
-            network = bounded(lambda: network_config.build(items.shape, outputs, shape))
+
+            def build(of: tuple[int, ...]) -> nn.Module:
+                return bounded(lambda: network_config.build(of, outputs, shape))
+
+            try:
+                network = build(items.shape)
+            except InputError as error:
+                raise _with_size(error, items, build) from None
             if spans:
                 _check_takes_vectors(network, items.shape, network_config.embedding, network_config.name)
     return network
+
+
+def _with_size(error: InputError, items: DenoisedItems, build: Callable[[tuple[int, ...]], nn.Module]) -> InputError:
+    """``error`` of a network of ``items``; of latents with the size of images near theirs whose latents it takes."""
+    match items:
+        case Latents(shape=(channels, high, wide), images=(_, height, width)):
+            factor = height // high
+        case _:
+            return error
+    sides = {max(-(-min(high, wide) // 2**k), 1) * 2**k for k in range(9)}  # networks halve: multiples of such steps
+    for side in sorted(sides):
+        try:
+            build((channels, side, side))
+        except InputError:
+            continue
+        return InputError(
+            f"{error}: these are the latents of images of {height}x{width}, divided by the autoencoder's factor "
+            f"{factor}; data.size={factor * side} would do"
+        )
+    return error
 
 
 @torch.enable_grad()

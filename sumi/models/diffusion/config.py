@@ -251,10 +251,10 @@ class DiffusionSettings(SystemConfig, ABC):
         if self.process == Binomial():
             raise InputError("process: binomial noises bits, and latents are none; set process=gaussian")
         for condition in self.conditioning:
-            if condition.name in ("small", "grey"):  # what is known of latents are latents
+            if condition.name in ("small", "grey") and self.autoencoder.name != TrainedAutoencoder.name:
                 raise InputError(
-                    f"conditioning: {condition.name} is a picture, which a model of latents is not given; restore with "
-                    "a method that needs no training"
+                    f"conditioning: {condition.name} is of images in [-1, 1], and autoencoder={self.autoencoder.name} "
+                    "has none; set conditioning=none"
                 )
 
     def _check_variance(self) -> None:

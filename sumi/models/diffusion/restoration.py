@@ -3,11 +3,13 @@
 What is left of a picture is a measurement y = A x_0 + s n (`sumi.restoration`), and candidates are draws of what the
 model holds for probable given y, as well as a method can (METHODS). A model that was trained on such measurements
 (`sumi.restoration.condition`) is told y and sampled as any other: the method called "trained". Candidate i of a seed
-has the noise of sample i of that seed, and is the same alone or in a batch.
+has the noise of sample i of that seed, and is the same alone or in a batch. A model of latents is given what it was
+trained for, too, or y is followed through the decoder.
 
 Without noise (s = 0) and with a linear A, candidates measure y: the solver ends with the projection on {x : A x = y},
 and this one goes on by turns with that on [-1, 1] until both hold (von Neumann's alternating projections: both sets are
 convex, and meet where y comes of a picture). For a mask one turn does, and known pixels are the picture's to the bit.
+Of latents this is done once, with the pictures that they are decoded to.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from sumi.operators.separable import box
 from sumi.process.schedule import noise_level
 from sumi.restoration.condition import condition_of, trained_for
 from sumi.restoration.dps import DPS
-from sumi.restoration.measurement import Measurement
+from sumi.restoration.measurement import Measurement, OfDecoded
 from sumi.restoration.null_space import DDNM
 from sumi.restoration.posterior import MomentMatching, PseudoinverseGuidance
 from sumi.restoration.proximal import DiffPIR
@@ -228,9 +230,12 @@ def _restored(
         raise InputError(f"noise: {noise:g} is out of range; give 0 to {MOST_NOISE:g}, in the model's range of -1 to 1")
     known = Measurement(operator, y[None].to(model.device), noise)
     known.residual(zeros)
-    if model.space.factor > 1:  # what is measured of latents is measured of their picture
-        known = Measurement(lambda z: operator(model.space.decode(z)), known.y, known.std)
-    return candidates(model, known, n, method, {**options, "size": (height, width)})
+    given: SampleOptions = {**options, "size": (height, width)}
+    if model.space.factor == 1:
+        return candidates(model, known, n, method, given)
+    of_latents = Measurement(OfDecoded(operator, model.space.decode), known.y, noise)
+    made = candidates(model, of_latents, n, method, given)
+    return stated_as(made, within(known, made)) if is_linear(operator) and noise == 0 else made
 
 
 @torch_defaults()

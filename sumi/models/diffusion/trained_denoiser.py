@@ -5,7 +5,7 @@ that it is trained for, the first noise, and the method that its run is configur
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
-from math import prod
+from math import lcm, prod
 from typing import Unpack
 
 import torch
@@ -15,6 +15,7 @@ from sumi.autoencoders.mdct import BandScale
 from sumi.autoencoders.scale import LatentScale
 from sumi.boundary.arguments import real, shown, sides, torch_defaults, whole
 from sumi.conditioning.condition import Condition
+from sumi.conditioning.image import SmallConditioning
 from sumi.conditioning.labels import Labels, labels_of
 from sumi.conditioning.prompt import single_parts
 from sumi.conditioning.text import Prompts, TextConditioner
@@ -128,7 +129,8 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         size, tiling = self._read_size(size), None
         if size is not None:
             tiling = self._tiling(size)
-            condition = None if condition is None else condition_of_windows(condition, self.images.shape, size)
+            if condition is not None:
+                condition = condition_of_windows(condition, self.images.shape, size, self._unit)
         guidance = sampling.guidance
         if self.binomial and condition is None and guidance.worse is guidance.classifier is guidance.clip is None:
             found = thresholded(self.network_denoiser, sampling.threshold)
@@ -177,13 +179,22 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
 
     def _tiling(self, size: tuple[int, int]) -> Tiling:
         """The windows of pictures of this size. Raises InputError for one that the model cannot make."""
-        factor, (channels, height, width) = self.space.factor, self.space.shape
-        if size[0] < factor * height or size[1] < factor * width:  # the windows' own sides may be latents
-            own = f"{factor * height} × {factor * width}"
+        factor, (_, height, width) = self.space.factor, self.images.shape
+        if size[0] < height or size[1] < width:  # the windows' own sides may be latents
+            own = f"{height} × {width}"
             raise InputError(f"size: {size[0]} × {size[1]} is less than the {own} of the model; give at least as much")
         if any(side % factor for side in size):
             raise InputError(f"size: {size[0]}x{size[1]} is not of multiples of {factor}, as the autoencoder needs")
-        return tiling_of((channels, height, width), (size[0] // factor, size[1] // factor))
+        return tiling_of(self.images.shape, size, factor, self._unit)
+
+    @property
+    def _unit(self) -> int:
+        """Of how many pixels the places of windows are multiples: of those of a latent and of a small picture's."""
+        match self.config.condition("small"):
+            case SmallConditioning(factor=factor):
+                return lcm(self.space.factor, factor)
+            case _:
+                return self.space.factor
 
     def _read_size(self, size: object) -> tuple[int, int] | None:
         """A size other than the model's own; else None. Raises InputError."""
