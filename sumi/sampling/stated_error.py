@@ -9,9 +9,10 @@ solver of order 1), and the estimate
     e_k = c max(d_k/(r^q - 1), d_(k-1)/(r² (r² - 1))),        q = log(d_(k-1)/d_k)/log r - 1
 
 guards by its second term against two ends that agree by chance (with r instead of r² for order 1). c is 1.6 for
-grids of at most 30 steps, on which data of low rank show an order that they do not keep, and 1.4 for finer ones. The constants
-were chosen on 20 mixtures and two networks so that with `adams` e is above the true distance in at least 95 of 100
-samples, and at most five times as large in half of them for errors of 0.01 and above (benchmarks/stated_error.py).
+grids of at most 30 steps, on which data of low rank show an order that they do not keep, and 1.4 for finer ones. The
+constants were chosen on 20 mixtures and two networks so that with `adams` e is above the true distance in at least 95
+of 100 samples, and at most five times as large in half of them for errors of 0.01 and above
+(benchmarks/stated_error.py).
 
 A sample goes on until its own e is small enough, so its result does not depend on its batch.
 """
