@@ -72,7 +72,7 @@ class ChosenClip:
 
     name: ClassVar[str] = "clip"
 
-    source: str = field(default="", metadata={"help": "a run of a CLIP, of the same data"})
+    source: str = field(default="", metadata={"help": "a run of a CLIP that sees pictures of this size"})
     size: int = field(default=0, metadata={"help": "numbers of its vectors: set from the run"})
 
 
@@ -138,7 +138,10 @@ class UnclipConfig(SystemConfig):
         return self.clip.size, self.prior.network, self.encoder, self.network
 
     def of_data(self, data: Dataset) -> "UnclipConfig":
-        """With the size of the CLIP's vectors. Raises InputError where it is missing, or of other pictures."""
+        """With the size of the CLIP's vectors. Raises InputError where it is missing, or sees another size of pictures.
+
+        It may have been trained on more pictures than these, as DALL-E 2's was.
+        """
         if self.clip.size:
             return self
         if not self.clip.source:
@@ -149,8 +152,6 @@ class UnclipConfig(SystemConfig):
                 f"clip: {clip.folder} sees pictures of {clip.items.shape}, and these are {data.spec.shape}; train one "
                 "on these data"
             )
-        if clip.description.data_fingerprint != data.fingerprint():
-            raise InputError(f"clip: {clip.folder} was trained on other data; train one on these")
         return replace(self, clip=replace(self.clip, size=clip.config.width))
 
     def check(self, items: DataSpec) -> None:
