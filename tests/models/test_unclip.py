@@ -20,7 +20,7 @@ from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.embedding import EmbeddingConditioner, EmbeddingConditioning, reranked
 from sumi.conditioning.prompt import single_parts
 from sumi.data.batch import Batch, batch_of
-from sumi.data.dataset import everything
+from sumi.data.dataset import evenly, everything
 from sumi.data.embedded import EmbeddedDataset
 from sumi.data.vectors import VectorSpec
 from sumi.denoising.denoiser import NetworkDenoiser
@@ -34,6 +34,7 @@ from sumi.models.run import load
 from sumi.models.unclip import UnclipModel, described
 from sumi.networks.condition import NetworkCondition
 from sumi.process.continuous import Flow
+from sumi.report.prior import prior_point
 from sumi.sampling.inversion import slerp
 from sumi.training import gradients
 from sumi.training.checkpoint import load_checkpoint
@@ -233,16 +234,42 @@ def test_the_prior_is_measured_against_real_pictures(model: UnclipModel, clip: P
     assert found.distance_texts == frechet_distance(model.clip.embed_text(captions), real)
     assert found.cosine_real.value == pytest.approx(float((real * model.clip.embed_text(captions)).sum(1).mean()))
     assert found.prompts == 40
-    assert found.spread is not None
     assert spread(torch.tensor([[0.0, 1.0], [0.0, -1.0], [2.0, 0.0]])) == pytest.approx((4 / 3) + 1)
     other = train("clip", data=coloured(2), out=tmp_path / "c", steps=1, seed=5, settings=[*VISION, *WORDS, *QUICK])
     measured = model.evaluate(data=coloured(2), clip=other, n=10, quick=True)
     page = measured.page.read_text()
     assert "Fréchet distance to held-out pictures" in page
+    assert "Vectors that the prior makes: Fréchet distance" in measured.verdict
     assert "As the CLIP sees it" in page
     assert json.loads((model.folder / "report/prior.json").read_text())["captions"] > 4
     with pytest.raises(InputError, match="scoring itself; give one of another seed"):
         model.evaluate(data=coloured(2), clip=clip, n=10, quick=True)
+
+
+def test_the_spread_of_a_captions_vectors_is_in_that_of_its_real_pictures(model: UnclipModel, monkeypatch) -> None:
+    """1 for a prior that makes the vectors of the very pictures, and a quarter for one that goes halfway to their mean.
+
+    A caption is true of the pictures with all attributes that it mentions, whatever else they have.
+    """
+    data = replace(coloured(8), mentioned=(("color", "place"),) * len(coloured(8)))
+    by_caption = {text: [i for i, other in enumerate(data.captions or ()) if other == text] for text in data.captions}
+    for share, expected in ((1.0, 1.0), (0.5, 0.25)):
+
+        def vectors(n: int, prompt: Any, share: float = share, **_: Any) -> Tensor:
+            if not isinstance(prompt, str):
+                return torch.eye(8)[torch.arange(n) % 8]
+            row = (data.attributes or ())[by_caption[prompt][0]]
+            true = [i for i, x in enumerate(data.attributes or ()) if all(x[k] == row[k] for k in ("color", "place"))]
+            own = model.clip.embed_images(data.batch(np.array(true)[evenly(len(true), n)]))
+            return own.mean(0) + share * (own - own.mean(0))
+
+        monkeypatch.setattr(model, "vectors", vectors)
+        found = evaluate_prior(model, data)
+        assert found is not None
+        assert found.spread is not None
+        assert found.spread.value == pytest.approx(expected, rel=1e-6)
+    assert "vary 0.250 [" in prior_point(found)[1]
+    assert evaluate_prior(model, coloured(4)).spread is None  # of four pictures each
 
 
 def states(folder: Path) -> list[dict[str, Any]]:
