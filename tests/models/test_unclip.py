@@ -83,6 +83,24 @@ def test_the_clip_may_have_seen_more_pictures_than_the_stages(clip: Path, tmp_pa
     torch.testing.assert_close(torch.from_numpy(vectors), found.clip.embed_images(everything(data)))
 
 
+def test_the_decoder_may_read_words_by_a_frozen_encoder(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("red 1 2 3\nblue -1 0 2\nsquare 2 2 -1\na 0 1 0\n")
+    settings = [*(one for one in TINY if not one.startswith("encoder.")), f"clip.source={clip}"]
+    settings += ["encoder=table", "encoder.source=words.txt"]
+    train("unclip", data=coloured(2), out=tmp_path / "run", steps=1, settings=settings)
+    train("unclip", data=coloured(2), out=tmp_path / "run", steps=2, settings=settings, resume=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    model = load(tmp_path / "run", UnclipModel)
+    assert model.config.encoder.source == str(tmp_path / "words.txt")
+    assert model.decoder.text is not None
+    assert model.decoder.text.unknown(["a zorp square"]) == ("zorp",)
+
+
 def test_a_dropped_vector_is_replaced_by_the_learned_one() -> None:
     torch.manual_seed(0)
     conditioner = EmbeddingConditioning(size=8, dropout=0.25).build(coloured(1).spec, 6)
