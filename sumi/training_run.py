@@ -197,11 +197,10 @@ def _train_on(
             own = config.data_of(part, own, run, pick_device(device), encoding)
         return _train_on(own, part, folder, device, resume, events, ())
 
-    config = config.of_data(dataset)
+    config = config.continued(None if before is None else before.config).of_data(dataset)
     group().wait()  # all have seen the folder as it was
     if config.composed:
         return _train_parts(dataset, config, run, device, before, events, train_part, start)
-    config = config.continued(None if before is None else before.config)
     preparing = config.prepares and config == config.continued(None)  # it has no autoencoder yet
     description, changed = RunDescription.of(config, dataset), list[str]()
     if before is None:

@@ -1,4 +1,4 @@
-"""The files of an encoder that is taken as it is: by which it is known, and where its states are kept."""
+"""The files of an encoder that is taken as it is: where they are, how they are known, where its states are kept."""
 
 import hashlib
 import os
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from sumi.boundary.files import given_path
 from sumi.errors import InputError
 
 
@@ -23,6 +24,20 @@ def _hashed(stamps: tuple[tuple[Path, int, int], ...]) -> str:
         with file.open("rb") as opened:
             found.update(hashlib.file_digest(opened, "sha256").digest())
     return found.hexdigest()
+
+
+def absolute(source: str) -> str:
+    """The path ``source`` so that it is found from any folder."""
+    return str(given_path(source).resolve())
+
+
+def gone(source: str, trained_with: str) -> InputError:
+    """Of files that a run was ``trained_with``, by their sha256, and that are not at ``source`` any more."""
+    where = "put them back" if Path(source).expanduser().is_absolute() else "run from the folder where it was trained"
+    return InputError(
+        f"encoder.source: {source} is gone, with whose files (sha256 {trained_with[:12]}…) the run was trained; "
+        f"{where}, or link them there"
+    )
 
 
 def same(place: Path, found: str, trained_with: str) -> str:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from sumi.boundary.config import parse_json
 from sumi.conditioning.bert import Bert, BertTokens, ReadText, is_bert, read_bert
-from sumi.conditioning.encoder_files import cache_of, same, sha256_of
+from sumi.conditioning.encoder_files import absolute, cache_of, gone, same, sha256_of
 from sumi.conditioning.text_encoder import EncodedText, TextEncoder
 from sumi.conditioning.tokens import PADDING
 from sumi.errors import InputError
@@ -78,10 +78,21 @@ class FrozenEncoderConfig:
         if self.length < 3:
             raise InputError(f"encoder.length: {self.length} is too few; give 3 or more")
 
+    @property
+    def place(self) -> str:
+        """The absolute path of the folder, or the name of a package."""
+        return self.source if self.source == MINILM else absolute(self.source)
+
     def found(self) -> "FrozenEncoderConfig":
-        """With the sha256 of the files. Raises InputError where there are none, or others than were trained with."""
+        """With the sha256 of the files; its path is made absolute when that is first found, and stays.
+
+        Raises InputError where there are none, or others than were trained with.
+        """
+        if self.weights and self.source != MINILM and not Path(self.place).exists():
+            raise gone(self.source, self.weights)
         folder = folder_of(self.source)
-        return replace(self, weights=same(folder, fingerprint(folder, two=self.two), self.weights))
+        source = self.source if self.weights else self.place
+        return replace(self, source=source, weights=same(folder, fingerprint(folder, two=self.two), self.weights))
 
     def build(self) -> "FrozenEncoder":
         """Raises InputError as `found`, and where the library is not installed that reads it."""
@@ -98,12 +109,12 @@ def folder_of(source: str) -> Path:
                 "a folder in Hugging Face's format"
             )
         return Path(package.origin).parent / "model"
-    folder = Path(source).expanduser()
+    folder = Path(absolute(source))
     if not (encoder_in(folder) / "config.json").is_file():
         raise InputError(
             f"encoder.source: {folder} has no config.json; give a folder in Hugging Face's format, or {MINILM}"
         )
-    return folder.resolve()
+    return folder
 
 
 def is_pipeline(folder: Path, *, two: bool = False) -> bool:

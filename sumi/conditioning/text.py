@@ -67,10 +67,25 @@ class TextConditioning:
             case OwnEncoderConfig():
                 return self
 
+    def continued(self, before: "TextConditioning | None" = None) -> "TextConditioning":
+        """With the path and the fingerprint that an earlier start of the run recorded of the same frozen encoder."""
+        return self if before is None else replace(self, encoder=continued(self.encoder, before.encoder))
+
     def build(self, items: Items, width: int) -> "TextConditioner":
         """A new conditioner."""
         del items
         return TextConditioner(self.encoder.build(), width, self.dropout)
+
+
+def continued(encoder: EncoderConfig, before: EncoderConfig) -> EncoderConfig:
+    """See `TextConditioning.continued`."""
+    match encoder, before:
+        case (FrozenEncoderConfig(), FrozenEncoderConfig()) | (TableConfig(), TableConfig()) if (
+            encoder.place == before.place
+        ):
+            return replace(encoder, source=before.source, weights=before.weights)
+        case _:
+            return encoder
 
 
 class TextConditioner(Conditioner):

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sumi.conditioning.encoder_files import cache_of, same, sha256_of
+from sumi.conditioning.encoder_files import absolute, cache_of, gone, same, sha256_of
 from sumi.conditioning.text_encoder import EncodedText, TextEncoder
 from sumi.conditioning.tokens import PADDING, START, words_of
 from sumi.errors import InputError
@@ -48,14 +48,25 @@ class TableConfig:
         if self.length < 1:
             raise InputError(f"encoder.length: {self.length} is too few; give 1 or more")
 
+    @property
+    def place(self) -> str:
+        """The absolute path of the file."""
+        return absolute(self.source)
+
     def found(self) -> "TableConfig":
-        """With the sha256 of the file. Raises InputError where there is none, or another than was trained with."""
+        """With the sha256 of the file; its path is made absolute when that is first found, and stays.
+
+        Raises InputError where there is none, or another than was trained with.
+        """
         if not self.source:
             raise InputError("encoder.source: is missing; give the text file of a table, such as glove.6B.100d.txt")
-        file = Path(self.source).expanduser()
+        file = Path(self.place)
         if not file.is_file():
+            if self.weights:
+                raise gone(self.source, self.weights)
             raise InputError(f"encoder.source: {file} is no file; give the text file of a table of words")
-        return replace(self, weights=same(file, sha256_of([file]), self.weights))
+        source = self.source if self.weights else self.place
+        return replace(self, source=source, weights=same(file, sha256_of([file]), self.weights))
 
     def build(self) -> "WordTable":
         """Raises InputError as `found`, and for a file that is no table."""
@@ -83,7 +94,7 @@ class WordTable(TextEncoder):
                 if not _is_whole(database):
                     database.execute("BEGIN IMMEDIATE")  # of two that begin, the second waits and finds it made
                     if not _is_whole(database):
-                        _fill(database, Path(self.config.source).expanduser())
+                        _fill(database, Path(self.config.place))
                     database.execute("COMMIT")
             except BaseException:
                 database.close()  # and nothing of what was begun is kept

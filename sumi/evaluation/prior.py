@@ -100,7 +100,7 @@ def _of_real(spreads: Sequence[tuple[float, float]]) -> Estimate | None:
 
 
 def _pictures_of(images: ImageDataset, prompted: ImageDataset) -> list[list[int]]:
-    """The places of all pictures of ``images`` for which each caption of ``asked`` is true."""
+    """The places of all pictures of ``images`` for which each caption of ``prompted`` is true."""
     if not images.attributes:
         places: dict[str, list[int]] = {}
         for i, text in enumerate(captions_of(images)):

@@ -24,7 +24,7 @@ from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioners import ConditioningConfig
 from sumi.conditioning.image import SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
-from sumi.conditioning.text import EncoderConfig, TextConditioning, texts_of
+from sumi.conditioning.text import EncoderConfig, TextConditioning, continued, texts_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
 from sumi.data.images import ImageSpec
@@ -125,6 +125,14 @@ class CascadeConfig(SystemConfig):
     def identity(self) -> tuple[object, ...]:
         """The stages; their weights say themselves what they are of."""
         return self.sizes, self.given, self.encoder, self.noise, self.network, self.upper
+
+    def continued(self, before: SystemConfig | None) -> "CascadeConfig":
+        """See `SystemConfig.continued`: that of a frozen encoder of texts."""
+        match before:
+            case CascadeConfig(encoder=encoder):
+                return replace(self, encoder=continued(self.encoder, encoder))
+            case _:
+                return self
 
     def of_data(self, data: Dataset) -> "CascadeConfig":
         """With what its pictures are made from, by what the ``data`` have, and the files of a frozen encoder.

@@ -3,11 +3,12 @@
     picture ─ `Vision` ─ linear ─ unit length ──▶ u
     text ─ `TextEncoder`, pooled ─ linear ─ unit length ──▶ v            score = ⟨u, v⟩,  -1 to 1
 
-Both are trained together (`sumi.objectives.contrastive`). Colours are in the captions, so pictures keep theirs.
+Both are trained together (`sumi.objectives.contrastive`); of a frozen encoder of texts, a norm and a linear map are.
+Colours are in the captions, so pictures keep theirs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from sumi.boundary.arguments import shown, torch_defaults
 from sumi.boundary.group import group
 from sumi.conditioning.prompt import Part
-from sumi.conditioning.text import sampled_caption, texts_of
+from sumi.conditioning.text import EncoderConfig, TextConditioning, continued, sampled_caption, texts_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
@@ -45,8 +46,11 @@ class ClipConfig(SystemConfig):
     width: int = field(default=128, metadata={"most": 65_536, "help": "numbers of a vector, 2 or more"})
     loss: SigmoidLoss | SoftmaxLoss = field(default_factory=SigmoidLoss, metadata={"help": "what is near and far"})
     network: VisionConfig = field(default_factory=VisionConfig, metadata={"help": "the network that sees pictures"})
-    encoder: OwnEncoderConfig = field(
-        default_factory=OwnEncoderConfig, metadata={"help": "what makes vectors of the text"}
+    encoder: EncoderConfig = field(
+        default_factory=OwnEncoderConfig,
+        metadata={
+            "help": "what makes vectors of the text; after a frozen one a norm and a linear projection are trained"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -58,6 +62,19 @@ class ClipConfig(SystemConfig):
     def identity(self) -> tuple[object, ...]:
         """The settings that the weights depend on."""
         return self.width, self.loss, self.network, self.encoder
+
+    def continued(self, before: SystemConfig | None) -> "ClipConfig":
+        """See `SystemConfig.continued`: that of a frozen encoder of texts."""
+        match before:
+            case ClipConfig(encoder=encoder):
+                return replace(self, encoder=continued(self.encoder, encoder))
+            case _:
+                return self
+
+    def of_data(self, data: Dataset) -> "ClipConfig":
+        """With the fingerprint of a frozen encoder. Raises InputError where its files are gone, or others."""
+        del data
+        return replace(self, encoder=TextConditioning(self.encoder).found().encoder)
 
     def build(self, items: DataSpec) -> "ClipObjective":
         """An untrained CLIP. Raises InputError for items that are no images."""
@@ -182,7 +199,7 @@ class ClipModel(TrainedModel[ClipConfig, Clip]):
             case _:
                 raise InputError(f"texts: {shown(texts)} is no text; give one, or a list")
         found: list[str] = []
-        most = self.module.text.length - 1
+        most = self.module.text.length - sum(self.module.text.around)
         for text in given:
             match text:
                 case str() if text.strip():

@@ -28,7 +28,7 @@ from sumi.boundary.group import group
 from sumi.conditioning.cascade import stage_seed
 from sumi.conditioning.embedding import EmbeddingConditioning, reranked
 from sumi.conditioning.prompt import single_parts
-from sumi.conditioning.text import Prompts, TextConditioning, captions_of
+from sumi.conditioning.text import EncoderConfig, Prompts, TextConditioning, captions_of, continued
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
 from sumi.data.embedded import EmbeddedDataset
@@ -72,7 +72,7 @@ class ChosenClip:
 
     name: ClassVar[str] = "clip"
 
-    source: str = field(default="", metadata={"help": "a run of a CLIP, of the same data"})
+    source: str = field(default="", metadata={"help": "a run of a CLIP that sees pictures of this size"})
     size: int = field(default=0, metadata={"help": "numbers of its vectors: set from the run"})
 
 
@@ -110,7 +110,7 @@ class UnclipConfig(SystemConfig):
         default=(), metadata={"help": "optimizer steps of the prior and the decoder; empty: training.steps for each"}
     )
     prior: PriorSettings = field(default_factory=PriorSettings, metadata={"help": "from text to vector"})
-    encoder: OwnEncoderConfig = field(
+    encoder: EncoderConfig = field(
         default_factory=OwnEncoderConfig, metadata={"help": "what makes vectors of the text for the decoder"}
     )
     network: UNetConfig | ADMConfig | TransformerConfig = field(
@@ -137,10 +137,23 @@ class UnclipConfig(SystemConfig):
         """The stages; their weights say themselves what they are of."""
         return self.clip.size, self.prior.network, self.encoder, self.network
 
+    def continued(self, before: SystemConfig | None) -> "UnclipConfig":
+        """See `SystemConfig.continued`: that of a frozen encoder of texts."""
+        match before:
+            case UnclipConfig(encoder=encoder):
+                return replace(self, encoder=continued(self.encoder, encoder))
+            case _:
+                return self
+
     def of_data(self, data: Dataset) -> "UnclipConfig":
-        """With the size of the CLIP's vectors. Raises InputError where it is missing, or of other pictures."""
+        """With the size of the CLIP's vectors, and the fingerprint of a frozen encoder.
+
+        Raises InputError where the CLIP is missing, or sees another size of pictures, and where the encoder is gone, or
+        another. The CLIP may have been trained on more pictures than these, as DALL-E 2's was.
+        """
+        encoder = TextConditioning(self.encoder).found().encoder
         if self.clip.size:
-            return self
+            return replace(self, encoder=encoder)
         if not self.clip.source:
             raise InputError("clip: is missing; give a run of `sumi train clip` on these data")
         clip = _loaded(self.clip.source)
@@ -149,9 +162,7 @@ class UnclipConfig(SystemConfig):
                 f"clip: {clip.folder} sees pictures of {clip.items.shape}, and these are {data.spec.shape}; train one "
                 "on these data"
             )
-        if clip.description.data_fingerprint != data.fingerprint():
-            raise InputError(f"clip: {clip.folder} was trained on other data; train one on these")
-        return replace(self, clip=replace(self.clip, size=clip.config.width))
+        return replace(self, encoder=encoder, clip=replace(self.clip, size=clip.config.width))
 
     def check(self, items: DataSpec) -> None:
         """Raises InputError for items that are no images, and settings of the stages that do not fit."""

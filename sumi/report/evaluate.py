@@ -50,6 +50,7 @@ from sumi.report.judge import evaluate_judge
 from sumi.report.made import noted
 from sumi.report.molecules import evaluate_molecules
 from sumi.report.page import Verdict
+from sumi.report.prior import prior_point
 from sumi.report.sets import evaluate_sets
 from sumi.report.symbol_classifier import evaluate_symbol_classifier
 from sumi.report.symbols import evaluate_symbols
@@ -279,6 +280,8 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
             words_to_pictures, dataset, judge=judge, clip=options.clip, n=n, seed=seed, progress=progress
         )
     prior = None if unclip is None else evaluate_prior(unclip, dataset, seed, counting_one(progress, "drawing vectors"))
+    if prior is not None:
+        words = replace(words, points=[*words.points, prior_point(prior)])
     unfinished = "" if diffusion is None else short_of(diffusion)
     if unfinished:
         words = replace(words, headline=f"{words.headline} {unfinished}")

@@ -1,4 +1,4 @@
-"""How good a prior's vectors are, as a section of a report."""
+"""How good a prior's vectors are, as a section of a report, and in a sentence."""
 
 from sumi.evaluation.prior import PriorEvaluation
 from sumi.metrics.intervals import Estimate
@@ -19,6 +19,20 @@ def prior_section(found: PriorEvaluation) -> Section:
         "in that of the real pictures for which the caption is true; below 1, they are too much alike."
     )
     return Section("The vectors that the prior makes", tables=[Table(("", "prior", "real"), rows, caption)])
+
+
+def prior_point(found: PriorEvaluation) -> tuple[str, str]:
+    """The distance and the spread, as a point of the verdict."""
+    text = (
+        f"Fréchet distance {_figure(found.distance)} to the vectors of held-out pictures; those of training pictures "
+        f"are at {_figure(found.distance_real)}."
+    )
+    if found.spread is not None:
+        text += (
+            f" Vectors of one caption vary {_figure(found.spread)} times as much as those of the real pictures for "
+            "which it is true; 1 is right, and below 1 they are too much alike."
+        )
+    return "Vectors that the prior makes", text
 
 
 def _figure(estimate: Estimate) -> str:

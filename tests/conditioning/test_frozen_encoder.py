@@ -1,6 +1,7 @@
 """Encoders in Hugging Face's format: transformers' own states, kept on disk, and refused where the files differ."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -89,17 +90,22 @@ def test_a_run_keeps_states_on_disk_and_refuses_an_encoder_that_is_gone_or_anoth
     (place / "config.json").unlink()
     with pytest.raises(InputError, match=r"has no config.json; give a folder in Hugging Face's format"):
         load(out)
+    shutil.rmtree(place)
+    with pytest.raises(InputError, match=r"^encoder.source: .*/bert is gone, .*put them back"):
+        load(out)
 
 
-def test_a_cascade_reads_words_by_a_frozen_encoder(tmp_path: Path) -> None:
+def test_a_cascade_reads_words_by_a_frozen_encoder(tmp_path: Path, monkeypatch) -> None:
     """As Imagen does, and no other than it was trained with."""
     place, out = folder_with("t5", tmp_path / "t5"), tmp_path / "run"
+    monkeypatch.chdir(tmp_path)  # given by a relative path, it is kept by an absolute one
     settings = ["network.width=32", "network.blocks=1", "network.embedding=32", "sizes=8,16", "encoder=frozen"]
-    settings += [f"encoder.source={place}", "encoder.length=9", "upper.widths=16", "upper.blocks=1"]
+    settings += ["encoder.source=t5", "encoder.length=9", "upper.widths=16", "upper.blocks=1"]
     settings += ["upper.embedding=16", "training.batch_size=4", "training.sample_every=0", "sampling.steps=2"]
     train("imagen", data=coloured(2), out=out, steps=1, settings=settings)
     model = train("imagen", data=coloured(2), out=out, steps=2, settings=settings, resume=True)
     assert model.config.encoder.weights
+    assert model.config.encoder.source == str(place)
     one, other = (model.sample(1, prompt=text, seed=1) for text in ("a red square", "a blue disc"))
     assert not torch.equal(one, other)
     assert torch.equal(load(out).sample(1, prompt="a red square", seed=1), one)

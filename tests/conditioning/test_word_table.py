@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sumi.conditioning.encoder_files import cache_of
-from sumi.conditioning.text import TextConditioner
+from sumi.conditioning.text import TextConditioner, TextConditioning
 from sumi.conditioning.word_table import TableConfig, WordTable
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
@@ -147,4 +147,48 @@ def test_a_run_names_its_table_and_refuses_another(tmp_path: Path) -> None:
     assert [name for name, _ in model.text.encoder.named_parameters()] == ["norm.weight", "norm.bias"]
     place.write_text(GLOVE)
     with pytest.raises(InputError, match="has other files than the run was trained with"):
+        load(out)
+    place.unlink()
+    with pytest.raises(InputError, match=r"^encoder.source: .*/words.txt is gone, .*put them back"):
+        load(out)
+
+
+SMALL = ["network.width=32", "network.blocks=1", "network.patch=4", "network.embedding=32", "sampling.steps=2"]
+SMALL += ["training.batch_size=4", "training.sample_every=0", "conditioning.encoder=table"]
+
+
+def test_a_relative_path_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept as an absolute one, and given again it is the same."""
+    (tmp_path / "words.txt").write_text(GLOVE)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings, out = [*SMALL, "conditioning.encoder.source=words.txt"], tmp_path / "run"
+    train("text-to-image", data=coloured(1), out=out, steps=1, settings=settings)
+    train("text-to-image", data=coloured(1), out=out, steps=2, settings=settings, resume=True)
+    monkeypatch.chdir("elsewhere")
+    text = load(out, DiffusionModel).config.condition("text")
+    assert isinstance(text, TextConditioning)
+    assert isinstance(text.encoder, TableConfig)
+    assert text.encoder.source == str(tmp_path / "words.txt")
+    train("text-to-image", data=coloured(1), out=out, steps=3, resume=True)
+    settings[-1] = "conditioning.encoder.source=../words.txt"
+    assert train("text-to-image", data=coloured(1), out=out, steps=4, settings=settings, resume=True).step == 4
+
+
+def test_a_run_that_kept_its_path_as_typed_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights are known by that; it is loaded from its folder, and resumed by either path."""
+    (tmp_path / "words.txt").write_text(GLOVE)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings, out = [*SMALL, "conditioning.encoder.source=words.txt"], tmp_path / "run"
+    with monkeypatch.context() as before:
+        before.setattr(TableConfig, "place", property(lambda config: config.source))
+        train("text-to-image", data=coloured(1), out=out, steps=1, settings=settings)
+    for steps, source in enumerate(("words.txt", str(tmp_path / "words.txt")), 2):
+        settings[-1] = f"conditioning.encoder.source={source}"
+        train("text-to-image", data=coloured(1), out=out, steps=steps, settings=settings, resume=True)
+        assert '"source": "words.txt"' in (out / "config.json").read_text()
+    assert load(out, DiffusionModel).step == 3
+    monkeypatch.chdir("elsewhere")
+    with pytest.raises(InputError, match=r"^encoder.source: words.txt is gone, .*run from the folder where it was"):
         load(out)

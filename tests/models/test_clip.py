@@ -44,6 +44,35 @@ def model(tmp_path_factory) -> ClipModel:
     return train("clip", data=coloured(), out=tmp_path_factory.mktemp("clip") / "run", steps=130, settings=SMALL)
 
 
+def test_its_encoder_of_texts_may_be_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of words, which is found from any folder: a norm and the projection after it are trained."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    words = sorted({word for text in coloured(1).captions or () for word in text.split()})
+    rows = torch.randn(len(words), 8, generator=torch.Generator().manual_seed(0)).tolist()
+    lines = [f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, rows, strict=True)]
+    Path("words.txt").write_text("".join(lines))
+    settings = [one for one in SMALL if not one.startswith("encoder.")]
+    settings += ["encoder=table", "encoder.source=words.txt", "encoder.length=16"]
+    train("clip", data=coloured(), out=tmp_path / "run", steps=70, settings=settings)
+    train("clip", data=coloured(), out=tmp_path / "run", steps=100, settings=settings, resume=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    model = load(tmp_path / "run", ClipModel)
+    assert [name for name, _ in model.module.text.named_parameters()] == ["norm.weight", "norm.bias"]
+    _, held_out = coloured().split(0.3)
+    assert float((model.classify(everything(held_out)) == every_label(held_out)).float().mean()) > 0.5  # by chance 0.25
+    v = model.embed_text(["a red square", "a zorp red square"])
+    torch.testing.assert_close(v[:1], model.embed_captions(["a red square"]))
+    torch.testing.assert_close(v[0], v[1])  # a word that the table lacks counts nowhere
+    assert model.embed_text(" ".join(["red"] * 16)).shape == (1, 16)
+    with pytest.raises(InputError, match="has 17 tokens; this CLIP takes 16"):
+        model.embed_text(" ".join(["red"] * 17))
+    (tmp_path / "words.txt").write_text("".join(lines[1:]))
+    with pytest.raises(InputError, match="has other files than the run was trained with"):
+        load(tmp_path / "run")
+
+
 def test_it_finds_the_captions_of_held_out_pictures(model: ClipModel, capsys) -> None:
     """One of 32 captions by itself, colours without training on classes, and chance with captions of others."""
     measured = model.evaluate(data=coloured())

@@ -99,12 +99,20 @@ class DiffusionConfig(DiffusionSettings):
                 return None
 
     def continued(self, before: "DiffusionConfig | None") -> "DiffusionConfig":
-        """See `SystemConfig.continued`: that of the autoencoder."""
+        """See `SystemConfig.continued`: that of the autoencoder, and of a frozen encoder of texts."""
+        conditions = self.conditioning
+        match before:
+            case DiffusionConfig(conditioning=earlier):
+                texts = [c for c in earlier if type(c) is TextConditioning]
+                conditions = tuple(c.continued(*texts) if type(c) is TextConditioning else c for c in conditions)
+            case _:
+                pass
+        config = replace(self, conditioning=conditions)
         match self.autoencoder:
             case TrainedAutoencoder() as chosen:
-                return replace(self, autoencoder=chosen.continued(None if before is None else before.autoencoder))
+                return replace(config, autoencoder=chosen.continued(None if before is None else before.autoencoder))
             case _:
-                return self
+                return config
 
     def with_parts(
         self, items: DataSpec, run: RunFolder, train: Callable[[SystemConfig, RunFolder], TrainedModel]
