@@ -15,11 +15,13 @@ the figures of these folders side by side, in docs/images/few-steps.png.
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.equal_time import Enough, Stopwatch
 from sumi.boundary.files import write_text
 from sumi.conditioning.text import captions_of
-from sumi.data.dataset import evenly, everything
+from sumi.data.dataset import Dataset, evenly, everything
 from sumi.distillation import distil
 from sumi.errors import SumiError
 from sumi.evaluation.images import learn_features
@@ -81,9 +83,14 @@ STUDENTS = {
 }
 
 
-def folder_of(name: str) -> str:
+def row_of(name: str, seconds: float) -> str:
+    """What a student of so many CPU seconds is called."""
+    return f"{name}, {seconds:g} s"
+
+
+def folder_of(row: str) -> str:
     """A student's folder in the benchmark's."""
-    return name.replace(", ", "-").replace(" ", "-").replace("'", "")
+    return row.replace(", ", "-").replace(" ", "-").replace("'", "")
 
 
 class Bench:
@@ -106,13 +113,14 @@ class Bench:
         def begin(steps: int, folder: Path, events: Events) -> object:
             return train("flow", data=self.data, steps=steps, out=folder, settings=TEACHER, events=events)
 
-        if not self.given and not Path(self.source, "checkpoints").exists():
+        if not self.given:
             self.trained("teacher", begin, Path(self.source), seconds)
         return load(self.source, DiffusionModel)
 
     def student(self, name: str, seconds: float, seed: int | None = None) -> DiffusionModel:
-        """The one in the folder, or a new one of the teacher there."""
-        which, run = STUDENTS[name], self.out / (folder_of(name) + ("" if seed is None else f"-seed{seed}"))
+        """The one in the folder, or a new one of the teacher."""
+        row = row_of(name, seconds) if seed is None else f"{row_of(name, seconds)}, seed {seed}"
+        which, run = STUDENTS[name], self.out / folder_of(row)
 
         def begin(steps: int, folder: Path, events: Events) -> object:
             kept = ("objective.teacher=kept", f"objective.teacher.source={self.source}") if which.taught else ()
@@ -131,8 +139,7 @@ class Bench:
                 seed=seed,
             )
 
-        if not (run / "checkpoints").exists():
-            self.trained(name if seed is None else f"{name}, seed {seed}", begin, run, seconds)
+        self.trained(row, begin, run, seconds)
         return load(run, DiffusionModel)
 
     def is_finite(self, name: str, seconds: float, seed: int) -> bool:
@@ -144,7 +151,10 @@ class Bench:
             return False
 
     def trained(self, name: str, begin: Any, run: Path, seconds: float) -> None:
-        """Train for as many steps as fit in so many CPU seconds; those of a step are measured first."""
+        """Train for as many steps as fit in so many CPU seconds, once; those of a step are measured first."""
+        if "steps" in self.rows.get(name, {}):
+            return
+        shutil.rmtree(run, ignore_errors=True)  # of a training that was stopped
         watch = Stopwatch(limit=min(8.0, seconds / 10))
         with tempfile.TemporaryDirectory() as scratch, suppress(Enough):
             begin(10**6, Path(scratch) / "run", Events(progress=watch))
@@ -158,12 +168,19 @@ class Bench:
         """Captions of held-out images, evenly spaced, for a model that reads any."""
         if model.text is None:
             return None
-        _, held_out = model.load_images().split(model.config.data.held_out)
+        held_out = self.images[1]
         return captions_of(held_out.subset(evenly(len(held_out), self.n)))
 
-    def features(self, model: DiffusionModel) -> tuple[FeatureNetwork, torch.Tensor]:
+    @cached_property
+    def images(self) -> tuple[Dataset, Dataset]:
+        """The teacher's, to train on and held out."""
+        teacher = load(self.source, DiffusionModel)
+        return teacher.load_images().split(teacher.config.data.held_out)
+
+    @cached_property
+    def features(self) -> tuple[FeatureNetwork, torch.Tensor]:
         """The feature network, learned once, and the features of held-out images."""
-        training, held_out = model.load_images().split(model.config.data.held_out)
+        training, held_out = self.images
         file = self.out / "features.safetensors"
         if file.exists():
             network = FeatureNetwork.load(file)
@@ -178,7 +195,7 @@ class Bench:
             key = f"frechet_{count}"
             if key in self.rows.get(name, {}):
                 continue
-            network, real = self.features(model)
+            network, real = self.features
             made = model.sample(self.n, steps=count, seed=1, prompt=self.prompts(model), **options)
             levels = model.pixels.to_model(model.pixels.to_levels(made))
             found = frechet_distance(network.features(levels), real)
@@ -200,9 +217,7 @@ def table(rows: dict[str, Any]) -> str:
     lines.append(f"\nTeacher in {FULL} steps: {full:.2f} [{low:.2f}, {high:.2f}].")
     for name, row in rows.items():
         if "finite" in row:
-            lines.append(
-                f"{name}: finite in {row['finite']} of {row['seeds']} seeds, of {row['seed_seconds']:g} CPU s."
-            )
+            lines.append(f"{name}: finite in {row['finite']} of {row['seeds']} seeds.")
     return "\n".join(lines)
 
 
@@ -273,10 +288,10 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     teacher = bench.teacher(options.teacher_seconds)
     chosen = options.only or ["teacher", "tuned", *(n for n, s in STUDENTS.items() if not (bench.given and s.recipe))]
     if options.seeds:
-        for name in chosen:
-            if name in STUDENTS:
-                finite = sum(bench.is_finite(name, options.seed_seconds, seed) for seed in range(1, options.seeds + 1))
-                bench.keep(name, {"finite": finite, "seeds": options.seeds, "seed_seconds": options.seed_seconds})
+        for name in set(chosen) & set(STUDENTS):
+            seconds, seeds = options.seed_seconds, range(1, options.seeds + 1)
+            finite = sum(bench.is_finite(name, seconds, seed) for seed in seeds)
+            bench.keep(row_of(name, seconds), {"finite": finite, "seeds": options.seeds})
         return
     bench.keep("teacher", {"data": Path(teacher.config.data.source).name.replace("_", " ")})
     for name in chosen:
@@ -289,7 +304,8 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
                         tune(teacher, count, trajectories=options.trajectories)
                 bench.measure(TUNED, teacher, tuple(k for k in STEPS[1:] if teacher.is_tuned(k)), solver="tuned")
             case _:
-                bench.measure(name, bench.student(name, options.seconds), STEPS)
+                student = bench.student(name, options.seconds)
+                bench.measure(row_of(name, options.seconds), student, STEPS)
 
 
 if __name__ == "__main__":
