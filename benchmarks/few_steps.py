@@ -76,6 +76,7 @@ STUDENTS = {
     "consistency, teacher's way": Student("consistency", taught=True),
     "mean flow, improved": Student("mean_flow"),
     "mean flow, teacher's way": Student("mean_flow", taught=True),
+    "mean flow, teacher's way, plain square": Student("mean_flow", ("objective.power=0",), taught=True),
     "mean flow, plain": Student("mean_flow", ("objective.form=plain", "objective.same=0.25", "objective.power=0.75")),
     "mean flow, from nothing": Student("mean_flow", ("training.batch_size=64",), recipe="mean-flow"),
     "consistency, from nothing": Student("consistency", ("training.batch_size=64",), recipe="consistency"),
@@ -206,7 +207,7 @@ class Bench:
 def table(rows: dict[str, Any]) -> str:
     """The figures as Markdown, each also as a multiple of the teacher's at `FULL` steps, with its 95 % interval."""
     full = rows["teacher"].get(f"frechet_{FULL}", nan)
-    lines = ["| model | training steps | CPU s | " + " | ".join(f"{k} steps" for k in STEPS) + " |"]
+    lines = ["| model | training steps | CPU s | " + " | ".join(f"{k} step{'s' * (k > 1)}" for k in STEPS) + " |"]
     lines.append("| --- | --- | --- |" + " --- |" * len(STEPS))
     for name, row in rows.items():
         cells = [cell(row, k, full) for k in STEPS]
