@@ -1,7 +1,7 @@
 """Students of one to four steps at equal CPU seconds, beside their teacher and its tuned solver.
 
     benchmarks/few_steps.py --data fashion --out runs/few-steps --teacher-seconds 300 --seconds 300
-    benchmarks/few_steps.py --teacher characters --out runs/few-characters --seconds 600 --only teacher "mean flow"
+    benchmarks/few_steps.py --teacher characters --out runs/few-words --seconds 600 --only teacher "mean flow, improved"
 
 The first trains a teacher (a rectified flow) and one student by each method, each for so many CPU seconds, which are
 turned into steps beforehand (`equal_time`); the second has a teacher that is there, with its data. Then every model
