@@ -278,6 +278,8 @@ def main() -> None:
     if options.chart:
         chart(options.chart)
         return
+    if options.teacher and "tuned" in (options.only or ()):
+        parser.error("--only tuned: would be kept in the folder of the teacher that is given; leave it out")
     bench = Bench(options.out, options.data, options.n, options.teacher)
     if not options.print:
         run(bench, options)
@@ -287,7 +289,8 @@ def main() -> None:
 def run(bench: Bench, options: argparse.Namespace) -> None:
     """Train and measure what is chosen."""
     teacher = bench.teacher(options.teacher_seconds)
-    chosen = options.only or ["teacher", "tuned", *(n for n, s in STUDENTS.items() if not (bench.given and s.recipe))]
+    own = [] if bench.given else ["tuned", *(name for name, student in STUDENTS.items() if student.recipe)]
+    chosen = options.only or ["teacher", *own, *(name for name, student in STUDENTS.items() if not student.recipe)]
     if options.seeds:
         for name in set(chosen) & set(STUDENTS):
             seconds, seeds = options.seed_seconds, range(1, options.seeds + 1)
