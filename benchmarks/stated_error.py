@@ -122,8 +122,12 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, list[Samples]]]:
         yield name, [together(parts) for parts in zip(*of_each, strict=True)]
     if everything:
         yield "all mixtures", [together(parts) for parts in zip(*everything, strict=True)]
+    of_runs = []
     for run in options.runs:
-        yield run, of_run(run, options.errors, options.samples, options.solver, options.prompt)
+        of_runs.append(of_run(run, options.errors, options.samples, options.solver, options.prompt))
+        yield run, of_runs[-1]
+    if len(of_runs) > 1:
+        yield "all runs", [together(parts) for parts in zip(*of_runs, strict=True)]
 
 
 def main() -> None:
