@@ -23,13 +23,16 @@ from sumi.sampling.stated_error import LARGEST, SMALLEST
 from sumi.sampling.time_grid import TIME_GRIDS, snap
 
 NATURAL: Final = "natural"
-NATURAL_GRIDS: Final = dict.fromkeys(
-    (
-        *("ddim", "ddpm", "ddpm_large", "ddpm_learned", "euler_maruyama", "predictor_corrector", "langevin"),
-        *("mean_flow", *BIT_SOLVERS),
+NATURAL_GRIDS: Final = {
+    "consistency": "renoised",
+    **dict.fromkeys(
+        (
+            *("ddim", "ddpm", "ddpm_large", "ddpm_learned", "euler_maruyama", "predictor_corrector", "langevin"),
+            *("mean_flow", *BIT_SOLVERS),
+        ),
+        "uniform",
     ),
-    "uniform",
-)
+}
 """The grid of a solver that is none of its own: where its paper has it. All others take `log_ratio`."""
 BINOMIAL: Final = "binomial"
 """The one solver of bits."""

@@ -16,13 +16,14 @@ from torch import Tensor
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule, noise_level, noise_ratio
 
-__all__ = ["TIME_GRIDS", "TimeGrid", "karras", "log_ratio", "log_snr", "quadratic", "snap", "uniform"]
+__all__ = ["TIME_GRIDS", "TimeGrid", "karras", "log_ratio", "log_snr", "quadratic", "renoised", "snap", "uniform"]
 
 TimeGrid = Callable[[Schedule, int, float], Tensor]
 """Times (steps + 1,) for a schedule, a number of steps and the data's standard deviation."""
 
 LARGEST: Final = 100.0
 SMALLEST: Final = 0.002  # σ_min of Karras et al. 2022
+RENOISED, LAST_RENOISED = 1.64, 0.5
 
 
 def _positions(steps: int) -> Tensor:
@@ -97,6 +98,19 @@ def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> Tensor:
     return at_noise(schedule, (first + _parts(steps) * (last - first)) ** rho)
 
 
+def renoised(schedule: Schedule, steps: int, data_std: float = 0.5) -> Tensor:
+    """t = 1, then log σ̂ evenly from `RENOISED` times ``data_std`` down to `LAST_RENOISED` times, float64 (steps + 1,).
+
+    For samples that are noised again: with much more noise a sample is made as if from nothing, by a network that has
+    seen few such levels. Geng et al. 2025 ("Consistency models made easy") noise once, to the first of these.
+    """
+    if steps < 2:
+        return _positions(steps)
+    first = min(RENOISED * data_std, noise_ratio(noise_level(schedule, 1.0)) / 2)
+    again = first * (LAST_RENOISED / RENOISED) ** _parts(steps - 1)
+    return at_noise(schedule, torch.cat([again.new_ones(1), again]))
+
+
 def snap(times: Tensor, grid: int) -> Tensor:
     """The nearest distinct times of the form i/grid; first, last and number of times stay the same.
 
@@ -120,4 +134,5 @@ TIME_GRIDS: Final[dict[str, TimeGrid]] = {
     "log_snr": lambda schedule, steps, _: log_snr(schedule, steps),
     "karras": lambda schedule, steps, _: karras(schedule, steps),
     "log_ratio": log_ratio,
+    "renoised": renoised,
 }

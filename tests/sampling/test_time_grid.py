@@ -11,6 +11,7 @@ from sumi.errors import InputError
 from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE
+from sumi.process.schedule import noise_level, noise_ratio
 from sumi.sampling.time_grid import TIME_GRIDS, snap
 
 CHAIN = LinearBeta().build()
@@ -54,6 +55,20 @@ def test_grids_in_noise_fall_from_1_to_the_data_on_every_schedule(name: str, sch
         times = TIME_GRIDS[name](schedule, steps, 0.5)
         assert (len(times), times[0].item(), times[-1].item()) == (steps + 1, 1.0, 0.0)
         assert bool((times[:-1].diff() < 0).all())
+
+
+@pytest.mark.parametrize("config", [EDM(), Flow()])
+def test_a_sample_is_noised_again_to_levels_that_are_even_in_their_logarithm(config) -> None:
+    """From 1.64 to ½ of the data's deviation, after a first evaluation at t = 1; and half of a noise that is less."""
+    schedule = config.build()
+    times = TIME_GRIDS["renoised"](schedule, 5, 0.5)
+    assert (float(times[0]), float(times[-1])) == (1.0, 0.0)
+    noise = torch.tensor([noise_ratio(noise_level(schedule, float(t))) for t in times[1:-1]]).double()
+    torch.testing.assert_close(noise, 0.82 * (0.5 / 1.64) ** (torch.arange(4) / 3).double(), rtol=1e-6, atol=0)
+    assert TIME_GRIDS["renoised"](schedule, 1, 0.5).tolist() == [1.0, 0.0]
+    quiet = EDM(sigma_max=1.0).build()
+    once = TIME_GRIDS["renoised"](quiet, 2, 0.5)
+    assert noise_ratio(noise_level(quiet, float(once[1]))) == pytest.approx(0.5, rel=1e-6)
 
 
 def test_log_snr_grid_is_even_between_its_ends() -> None:
