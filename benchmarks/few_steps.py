@@ -231,13 +231,15 @@ def cell(row: dict[str, Any], count: int, full: float) -> str:
 
 
 def chart(folders: list[Path]) -> None:
-    """The distances by the number of steps, a panel for each folder, with the intervals as bands."""
-    figure = canvas(4.8 * len(folders), 4.4)
+    """The distances by the number of steps, a panel for each folder, with the intervals as bands; of models that were
+    measured up to the most steps.
+    """
+    figure = canvas(7.4 * len(folders), 4.4)
     for axes, folder in zip(figure.subplots(1, len(folders), squeeze=False)[0], folders, strict=True):
         rows = json.loads((folder / "few_steps.json").read_bytes())
         for name, row in rows.items():
             counts = [k for k in STEPS if f"frechet_{k}" in row]
-            if not counts:
+            if STEPS[-1] not in counts:
                 continue
             values = [row[f"frechet_{k}"] for k in counts]
             low, high = zip(*(row[f"interval_{k}"] for k in counts), strict=True)
@@ -253,7 +255,7 @@ def chart(folders: list[Path]) -> None:
         ticks = [tick for tick in TICKS if low <= tick <= high]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.axes[0].set_ylabel("Fréchet distance")
     save(figure, CHART, "Fréchet distance by the number of steps, of students and of their teacher's solvers")
 

@@ -35,18 +35,22 @@ def test_distances_are_multiples_of_the_teacher_s_in_many_steps() -> None:
     assert not any(line.startswith("| other") for line in lines)
 
 
-def test_a_panel_for_each_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_panel_for_each_folder_of_what_is_measured_to_the_most_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = {"frechet_8": 1.0, "interval_8": [0.5, 1.5]}
+    rows = {**ROWS, "teacher": ROWS["teacher"] | most, "student": ROWS["student"] | most, "short": ROWS["student"]}
     monkeypatch.setattr(few_steps, "CHART", tmp_path / "chart.png")
     for name in "ab":
         (tmp_path / name).mkdir()
-        (tmp_path / name / "few_steps.json").write_text(json.dumps(ROWS))
+        (tmp_path / name / "few_steps.json").write_text(json.dumps(rows))
     drawn = []
     monkeypatch.setattr(few_steps, "save", lambda figure, path, says: drawn.append(figure))
     chart([tmp_path / "a", tmp_path / "b"])
     panels = drawn[0].axes
     assert [panel.get_title() for panel in panels] == ["d", "d"]
     lines = {line.get_label(): list(line.get_ydata()) for line in panels[0].get_lines()}
-    assert lines == {"teacher": [8.0], "student": [3.0], "teacher, 50 steps": [2.0, 2.0]}
+    assert lines == {"teacher": [8.0, 1.0], "student": [3.0, 1.0], "teacher, 50 steps": [2.0, 2.0]}
 
 
 def test_a_teacher_that_is_given_is_not_trained_and_its_way_is_learned_without_guidance(
