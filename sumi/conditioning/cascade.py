@@ -20,13 +20,13 @@ from sumi.randomness import Purpose, generator
 
 
 class Stage(Protocol):
-    """The samples (n, …) of the ``place``-th stage; ``below``: ``small`` and ``small_noise``, None for the first."""
+    """The samples (n, …) of the ``place``-th stage; ``below``: see `augmented`, None for the first."""
 
     def __call__(self, place: int, below: Condition | None, /) -> Tensor: ...
 
 
-def cascade(stages: Sequence[Stage], noise: Callable[[int, Tensor], Tensor], s: float) -> list[Tensor]:
-    """The pictures (n, C, h, w) of each stage, augmented by ``s`` in [0, 1] on the way up.
+def cascade(stages: Sequence[Stage], noise: Callable[[int, Tensor], Tensor], s: float | None) -> list[Tensor]:
+    """The pictures (n, C, h, w) of each stage, augmented by ``s`` in [0, 1] on the way up; None: stages know no noise.
 
     ``noise(place, like)``: standard normal numbers for the ``place``-th stage, of the shape of the pictures below.
     """
@@ -36,8 +36,13 @@ def cascade(stages: Sequence[Stage], noise: Callable[[int, Tensor], Tensor], s: 
     return made
 
 
-def augmented(picture: Tensor, noise: Tensor, s: float) -> Condition:
-    """Pictures (n, C, h, w) noised by ``s`` as the condition of the stage above, which is given ``s``."""
+def augmented(picture: Tensor, noise: Tensor, s: float | None) -> Condition:
+    """Pictures (n, C, h, w) noised by ``s`` as the condition of the stage above, which is given ``s``.
+
+    None: the pictures alone, for stages that were trained without noise on them.
+    """
+    if s is None:
+        return Condition(small=known(picture))
     level = torch.full((len(picture),), s, dtype=picture.dtype)
     return Condition(small=known(noised(picture, noise, level)), small_noise=level)
 

@@ -291,7 +291,7 @@ class CascadeModel(GenerativeModel[CascadeConfig, nn.ModuleDict]):
             def noise(place: int, like: Tensor) -> Tensor:
                 return normal(stage_seed(seed, place), indices, 0, Purpose.CONDITION_NOISE, like.shape[1:])
 
-            made = cascade([draw] * len(stages), noise, s)
+            made = cascade([draw] * len(stages), noise, s if self.config.noise else None)
         return {
             name: Samples.of(pictures, stage.items)
             for (name, stage), pictures in zip(self.stages.items(), made, strict=True)

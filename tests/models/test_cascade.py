@@ -12,6 +12,7 @@ from PIL import Image
 
 import sumi
 from sumi.cli.main import main
+from sumi.conditioning.cascade import stage_seed
 from sumi.conditioning.image import SmallConditioner
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
@@ -188,6 +189,20 @@ def test_without_words_it_is_of_classes_or_of_nothing(tmp_path: Path) -> None:
     plain = train("imagen", data=arrays, steps=1, out=tmp_path / "b", settings=settings, device="cpu")
     assert (plain.config.given, plain.base.config.conditioning) == ("none", ())
     assert plain.sample(2).shape == (2, 3, 8, 8)
+
+
+def test_stages_that_were_trained_without_noise_are_given_the_picture_alone(tmp_path: Path) -> None:
+    settings = [*TINY, "sizes=4,8", "noise=0", "augmentation=0"]
+    plain = train("imagen", data="digits", steps=1, out=tmp_path / "run", settings=settings, device="cpu")
+    made = plain.sample_stages(3, label="all")
+    assert [pictures.shape[-1] for pictures in made.values()] == [4, 8]
+    base, upper = plain.stages.values()
+    below = {"small": torch.cat([made[plain.config.names[0]].plain(), torch.ones(3, 1, 4, 4)], dim=1)}
+    alone = upper.sample(3, label="all", seed=stage_seed(0, 1), guidance=1.0, condition=below)
+    assert torch.equal(alone.plain(), made[plain.config.names[1]].plain())
+    assert base.sample(3, label="all").shape == (3, 1, 4, 4)
+    with pytest.raises(InputError, match=r"^augmentation: 0.1 is out of range; give 0 to 0"):
+        plain.sample(2, augmentation=0.1)
 
 
 def test_small_pictures_are_means_of_blocks_as_the_stage_above_sees_them(tmp_path: Path) -> None:
