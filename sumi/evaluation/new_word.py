@@ -177,4 +177,4 @@ def recognised(vectors: Tensor, own: Tensor, others: Tensor, *, themselves: bool
 
 
 def _percent(found: Estimate) -> str:
-    return f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]"
+    return f"{found.value:.0%} [{max(found.low, 0):.0%}, {min(found.high, 1):.0%}]"  # a mean's interval knows no ends
