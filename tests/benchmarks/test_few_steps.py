@@ -44,10 +44,10 @@ def test_a_panel_for_each_folder_of_what_is_measured_to_the_most_steps(
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "few_steps.json").write_text(json.dumps(rows))
-    drawn = []
-    monkeypatch.setattr(few_steps, "save", lambda figure, path, says: drawn.append(figure))
+    figures = []
+    monkeypatch.setattr(few_steps, "save", lambda figure, path, says: figures.append(figure))
     chart([tmp_path / "a", tmp_path / "b"])
-    panels = drawn[0].axes
+    panels = figures[0].axes
     assert [panel.get_title() for panel in panels] == ["d", "d"]
     lines = {line.get_label(): list(line.get_ydata()) for line in panels[0].get_lines()}
     assert lines == {"teacher": [8.0, 1.0], "student": [3.0, 1.0], "teacher, 50 steps": [2.0, 2.0]}

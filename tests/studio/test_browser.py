@@ -130,7 +130,7 @@ def test_pictures_are_made_varied_blended_painted_and_undone(browser, served, ch
         browser.until(f"document.querySelectorAll('.strip .sheet').length === {many}")
         settle(browser)
         assert studio.folder.history()[-1].count == count
-        assert browser.run("document.querySelectorAll('.cell img').length") == count
+        browser.until(f"document.querySelectorAll('.cell img').length === {count}")
     browser.press("Play")
     browser.press("Pause")
     for _ in range(4):
