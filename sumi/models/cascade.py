@@ -24,7 +24,7 @@ from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioners import ConditioningConfig
 from sumi.conditioning.image import SmallConditioning
 from sumi.conditioning.labels import LabelConditioning
-from sumi.conditioning.text import EncoderConfig, TextConditioning, continued, texts_of
+from sumi.conditioning.text import EncoderConfig, TextConditioning, texts_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
 from sumi.data.images import ImageSpec
@@ -37,6 +37,7 @@ from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, TrainedModel, read_indices
 from sumi.models.samples import Samples
+from sumi.models.text_system import TextSystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.transformer import TransformerConfig
 from sumi.networks.unet import UNetConfig
@@ -54,7 +55,7 @@ MOST_STAGES: Final = 8
 
 
 @dataclass(frozen=True)
-class CascadeConfig(SystemConfig):
+class CascadeConfig(TextSystemConfig):
     """The full configuration of a cascade. Raises InputError for values out of range."""
 
     name: ClassVar[str] = "cascade"
@@ -126,20 +127,12 @@ class CascadeConfig(SystemConfig):
         """The stages; their weights say themselves what they are of."""
         return self.sizes, self.given, self.encoder, self.noise, self.network, self.upper
 
-    def continued(self, before: SystemConfig | None) -> "CascadeConfig":
-        """See `SystemConfig.continued`: that of a frozen encoder of texts."""
-        match before:
-            case CascadeConfig(encoder=encoder):
-                return replace(self, encoder=continued(self.encoder, encoder))
-            case _:
-                return self
-
     def of_data(self, data: Dataset) -> "CascadeConfig":
         """With what its pictures are made from, by what the ``data`` have, and the files of a frozen encoder.
 
         Raises InputError where these are gone, or others.
         """
-        encoder = TextConditioning(self.encoder).found().encoder
+        encoder = self.found_encoder()
         if self.given != "auto":
             return replace(self, encoder=encoder)
         try:

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from sumi.boundary.arguments import shown, torch_defaults
 from sumi.boundary.group import group
 from sumi.conditioning.prompt import Part
-from sumi.conditioning.text import EncoderConfig, TextConditioning, continued, sampled_caption, texts_of
+from sumi.conditioning.text import EncoderConfig, sampled_caption, texts_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
-from sumi.models.model import RunDescription, SystemConfig, TrainedModel
+from sumi.models.model import RunDescription, TrainedModel
 from sumi.models.size import bounded
+from sumi.models.text_system import TextSystemConfig
 from sumi.networks.vision import VisionConfig
 from sumi.objectives.contrastive import SigmoidLoss, SoftmaxLoss, gathered, named_by_all, repeated
 from sumi.objectives.objective import Objective
@@ -38,7 +39,7 @@ TEMPLATE: Final = "a {}"
 
 
 @dataclass(frozen=True)
-class ClipConfig(SystemConfig):
+class ClipConfig(TextSystemConfig):
     """The full configuration of a CLIP."""
 
     name: ClassVar[str] = "clip"
@@ -63,18 +64,10 @@ class ClipConfig(SystemConfig):
         """The settings that the weights depend on."""
         return self.width, self.loss, self.network, self.encoder
 
-    def continued(self, before: SystemConfig | None) -> "ClipConfig":
-        """See `SystemConfig.continued`: that of a frozen encoder of texts."""
-        match before:
-            case ClipConfig(encoder=encoder):
-                return replace(self, encoder=continued(self.encoder, encoder))
-            case _:
-                return self
-
     def of_data(self, data: Dataset) -> "ClipConfig":
         """With the fingerprint of a frozen encoder. Raises InputError where its files are gone, or others."""
         del data
-        return replace(self, encoder=TextConditioning(self.encoder).found().encoder)
+        return replace(self, encoder=self.found_encoder())
 
     def build(self, items: DataSpec) -> "ClipObjective":
         """An untrained CLIP. Raises InputError for items that are no images."""

@@ -28,7 +28,7 @@ from sumi.boundary.group import group
 from sumi.conditioning.cascade import stage_seed
 from sumi.conditioning.embedding import EmbeddingConditioning, reranked
 from sumi.conditioning.prompt import single_parts
-from sumi.conditioning.text import EncoderConfig, Prompts, TextConditioning, captions_of, continued
+from sumi.conditioning.text import EncoderConfig, Prompts, TextConditioning, captions_of
 from sumi.conditioning.text_encoder import OwnEncoderConfig
 from sumi.data.dataset import Dataset
 from sumi.data.embedded import EmbeddedDataset
@@ -46,6 +46,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, TrainedModel, read_indices
+from sumi.models.text_system import TextSystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.mlp import MLPConfig
 from sumi.networks.transformer import TransformerConfig
@@ -99,7 +100,7 @@ class PriorSettings:
 
 
 @dataclass(frozen=True)
-class UnclipConfig(SystemConfig):
+class UnclipConfig(TextSystemConfig):
     """The full configuration of unCLIP. Raises InputError for values out of range."""
 
     name: ClassVar[str] = "unclip"
@@ -137,21 +138,13 @@ class UnclipConfig(SystemConfig):
         """The stages; their weights say themselves what they are of."""
         return self.clip.size, self.prior.network, self.encoder, self.network
 
-    def continued(self, before: SystemConfig | None) -> "UnclipConfig":
-        """See `SystemConfig.continued`: that of a frozen encoder of texts."""
-        match before:
-            case UnclipConfig(encoder=encoder):
-                return replace(self, encoder=continued(self.encoder, encoder))
-            case _:
-                return self
-
     def of_data(self, data: Dataset) -> "UnclipConfig":
         """With the size of the CLIP's vectors, and the fingerprint of a frozen encoder.
 
         Raises InputError where the CLIP is missing, or sees another size of pictures, and where the encoder is gone, or
         another. The CLIP may have been trained on more pictures than these, as DALL-E 2's was.
         """
-        encoder = TextConditioning(self.encoder).found().encoder
+        encoder = self.found_encoder()
         if self.clip.size:
             return replace(self, encoder=encoder)
         if not self.clip.source:
