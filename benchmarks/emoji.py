@@ -1,10 +1,12 @@
 """Are emoji what their captions say? As a CLIP of another seed finds them, for docs/results/conditioning.md.
 
-    python -m benchmarks.emoji --data FOLDER [--seconds 2400] [--clip-seconds 300] [--guidance 2.5]
+    python -m benchmarks.emoji --data FOLDER [--seconds 2400] [--autoencoder-seconds 600] [--clip-seconds 300]
+        [--guidance 2.5] [--set NAME=VALUE ...]
 
 FOLDER: pictures with metadata.jsonl, each with a ``text``, ``keywords``, ``codepoints`` and ``skin_tone``. Those
 without a tone are copied; a tenth of their first code points, all pictures that begin with them, is held out. A
-text-to-image model and a CLIP of another seed are trained on the others.
+latent text-to-image model (`stable-diffusion`), its autoencoder, and a CLIP of another seed are trained on the others.
+With ``--autoencoder-seconds 0`` the model is one of pixels (`text-to-image`).
 
 Rows: how often the CLIP finds the own caption of a picture first among 100, with 95 % intervals: of real pictures, of
 samples, and of samples with the captions moved on by one; for captions of training, and for those held out. Seconds are
@@ -36,7 +38,13 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
 
 FOLDER = Path("runs/emoji")
-MODEL = ("training.compile=on", "training.warmup_steps=50", "training.ema_decay=0.999")
+AUTOENCODER = ("network.widths=32,64,128", "network.blocks=1,2,2", "network.regularizer.channels=8")
+MODEL = ("training.warmup_steps=50", "training.ema_decay=0.999")
+PIXELS = ("training.compile=on",)
+LATENT = (
+    *("training.optimizer=muon", "training.batch_size=64", "training.learning_rate=1.5e-3"),
+    *("training.decay=linear", "training.beta_2=0.99"),
+)
 CLIP = ("seed=9", "training.batch_size=128")
 MOST, SHOWN = 300, 40
 
@@ -87,13 +95,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--seconds", type=float, default=2400)
+    parser.add_argument("--autoencoder-seconds", type=float, default=600, help="0: no autoencoder")
     parser.add_argument("--clip-seconds", type=float, default=300)
     parser.add_argument("--guidance", type=float, default=2.5)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="more settings of the model")
     options = parser.parse_args()
     torch.set_num_threads(1)
     images = Set("emoji", str(pictures(options.data)), FOLDER)
     clip = load(images.trained("clip", "clip", options.clip_seconds, CLIP), ClipModel)
-    model = load(images.trained("text-to-image", "model", options.seconds, MODEL), DiffusionModel)
+    recipe, name, settings = "text-to-image", "model", (*MODEL, *PIXELS, *options.set)
+    if options.autoencoder_seconds:
+        autoencoder = images.trained("autoencoder", "autoencoder", options.autoencoder_seconds, AUTOENCODER)
+        recipe, name = "stable-diffusion", "latent model"
+        settings = (*MODEL, *LATENT, f"autoencoder.source={autoencoder}", *options.set)
+    name = " ".join([name, *options.set])
+    model = load(images.trained(recipe, name, options.seconds, settings), DiffusionModel)
     print("| captions | pictures | real | samples | samples, others' captions |\n| --- | --- | --- | --- | --- |")
     for name, part in zip(("of training", "held out"), images.parts, strict=True):
         key = f"{name} {model.digest[:8]} {clip.digest[:8]} {options.guidance:g}"

@@ -1,7 +1,7 @@
 """Students of one to four steps at equal CPU seconds, beside their teacher and its tuned solver.
 
     benchmarks/few_steps.py --data fashion --out runs/few-steps --teacher-seconds 300 --seconds 300
-    benchmarks/few_steps.py --teacher characters --out runs/few-words --seconds 600 --only teacher "mean flow, improved"
+    benchmarks/few_steps.py --teacher characters --out runs/few-words --seconds 600 --features efficientnet
 
 The first trains a teacher (a rectified flow) and one student by each method, each for so many CPU seconds, which are
 turned into steps beforehand (`equal_time`); the second has a teacher that is there, with its data. Then every model
@@ -38,6 +38,8 @@ from sumi.errors import SumiError
 from sumi.evaluation.images import learn_features
 from sumi.figures.canvas import INK, canvas, save
 from sumi.metrics.features.network import FeatureNetwork
+from sumi.metrics.features.open import EFFICIENTNET, LEARNED, open_space
+from sumi.metrics.features.space import FeatureSpace
 from sumi.metrics.frechet import frechet_distance
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuning import tune
@@ -46,7 +48,7 @@ from sumi.training_run import Events, train
 
 STEPS = (1, 2, 4, 8)
 FULL = 50
-LEARNED = 4000
+FROM = 4000
 """Training images, evenly spaced, of which the feature network is learned."""
 TICKS = (0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 100)
 CHART = Path("docs/images/few-steps.png")
@@ -97,8 +99,9 @@ def folder_of(row: str) -> str:
 class Bench:
     """The folder of one benchmark: its runs, its features, its figures."""
 
-    def __init__(self, out: Path, data: str, n: int, teacher: str | None = None) -> None:
+    def __init__(self, out: Path, data: str, n: int, teacher: str | None = None, features: str = LEARNED) -> None:
         self.out, self.data, self.n, self.source = out, data, n, teacher or str(out / "teacher")
+        self.space = features
         self.given = teacher is not None
         self.file = out / "few_steps.json"
         self.rows: dict[str, Any] = json.loads(self.file.read_bytes()) if self.file.exists() else {}
@@ -179,14 +182,16 @@ class Bench:
         return teacher.load_images().split(teacher.config.data.held_out)
 
     @cached_property
-    def features(self) -> tuple[FeatureNetwork, torch.Tensor]:
-        """The feature network, learned once, and the features of held-out images."""
+    def features(self) -> tuple[FeatureNetwork | FeatureSpace, torch.Tensor]:
+        """The feature network, learned once or the one that is named, and the features of held-out images."""
         training, held_out = self.images
+        if (space := open_space(self.space, torch.device("cpu"))) is not None:
+            return space, space.features(everything(held_out))
         file = self.out / "features.safetensors"
         if file.exists():
             network = FeatureNetwork.load(file)
         else:
-            network = learn_features(training.subset(evenly(len(training), LEARNED)))
+            network = learn_features(training.subset(evenly(len(training), FROM)))
             network.save(file)
         return network, network.features(everything(held_out))
 
@@ -268,6 +273,7 @@ def main() -> None:
     parser.add_argument("--teacher-seconds", type=float, default=300)
     parser.add_argument("--seconds", type=float, default=300, help="CPU seconds of each student")
     parser.add_argument("-n", type=int, default=2000, help="images of each")
+    parser.add_argument("--features", default=LEARNED, help=f"as of `sumi evaluate`, such as {EFFICIENTNET}")
     parser.add_argument("--trajectories", type=int, default=64, help="of the fit of a tuned solver")
     parser.add_argument(
         "--only", nargs="+", choices=[*STUDENTS, "teacher", "tuned"], help="train and measure these alone"
@@ -282,7 +288,7 @@ def main() -> None:
         return
     if options.teacher and "tuned" in (options.only or ()):
         parser.error("--only tuned: would be kept in the folder of the teacher that is given; leave it out")
-    bench = Bench(options.out, options.data, options.n, options.teacher)
+    bench = Bench(options.out, options.data, options.n, options.teacher, options.features)
     if not options.print:
         run(bench, options)
     print(table(bench.rows))

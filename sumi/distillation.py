@@ -159,6 +159,7 @@ def student_of(
             own.training,
             steps=STEPS,
             learning_rate=min(RATE, own.training.learning_rate),
+            muon_learning_rate=own.training.muon_learning_rate * min(1.0, RATE / own.training.learning_rate),
             warmup_steps=min(50, own.training.warmup_steps),
             decay="constant",
             lora_rank=None,

@@ -14,11 +14,16 @@ denoiser that it was, in ``stages``, each ``factor`` times finer:
 
     σ̂_r = σ̂_t max(0, 1 - n(σ̂_t)/factor^stage),        n(σ̂) = 1 + 8 sigmoid(-σ̂)
 
+What neighbours agree on is right only where the data begin it: D(x, 0) = x. Most parameterizations have that built in,
+since c_out falls with sigma. A network of x_0 has not, and all its levels together would move away from the data, so
+it learns from the data itself wherever σ̂_r is below `ANCHOR`.
+
 The error of D(x_r, r) as a target falls with the gap to the first power. ln σ̂_t is normal; a share of the items is at
 t = 1, where sampling begins, with the σ̂ of `LARGEST` if it has more.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -26,6 +31,7 @@ from torch import Tensor
 from sumi.conditioning.condition import Condition
 from sumi.data.batch import Batch
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
+from sumi.denoising.parameterization import Parameterization
 from sumi.networks.dropout import masks_repeated
 from sumi.objectives.denoiser import DenoiserObjective
 from sumi.objectives.direction import UNTAUGHT, Direction, carried
@@ -34,6 +40,9 @@ from sumi.process.gaussian import add_noise
 from sumi.process.schedule import NoiseLevel, Schedule, noise_level
 from sumi.randomness import Purpose
 from sumi.sampling.time_grid import LARGEST, SMALLEST
+
+ANCHOR: Final = 0.05
+"""σ̂ below which a network of x_0 learns from the data: a tenth of the usual deviation of images."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +73,26 @@ class Pair:
     ends: Tensor
 
 
-def pair_at(schedule: Schedule, t: Tensor, stage: int, gap: Gap, grid: int | None = None) -> Pair:
-    """The levels of times ``t`` (N,) and of the times r before them; on the chain's own times where ``grid`` is T."""
+def anchor_of(parameterization: Parameterization, schedule: Schedule) -> float:
+    """`ANCHOR` where the network's output counts without noise, too; 0 where x̂_0 = x_t/alpha whatever it is."""
+    counts = torch.as_tensor(parameterization.coefficients(noise_level(schedule, torch.zeros(1))).c_out).abs().max()
+    return ANCHOR if counts > 0.5 else 0.0
+
+
+def pair_at(
+    schedule: Schedule, t: Tensor, stage: int, gap: Gap, grid: int | None = None, *, anchor: float = 0.0
+) -> Pair:
+    """The levels of times ``t`` (N,) and of the times r before them; on the chain's own times where ``grid`` is T.
+
+    Where σ̂_r would be at most ``anchor``, r is the data.
+    """
     if grid is not None:
         t = (t * grid).ceil().clamp(1, grid) / grid
     now = noise_level(schedule, t)
     ratio = (torch.as_tensor(now.log_snr) / -2).exp()
     ratio = torch.where(t == 1, ratio.clamp(max=LARGEST), ratio)
     first = float((torch.as_tensor(noise_level(schedule, torch.zeros(1)).log_snr) / -2).exp())
-    least = max(first, SMALLEST)
+    least = max(first, SMALLEST, anchor)
     wanted = gap.earlier(ratio, stage)
     times = schedule.time(-2 * wanted.clamp(min=least).log())
     ends = wanted <= least
@@ -106,6 +126,7 @@ class ConsistencyObjective(DenoiserObjective[NetworkDenoiser]):
         super().__init__(denoiser)
         self.times, self.gap, self.steps, self.at_end = times, gap, steps, at_end
         self.direction: Direction = UNTAUGHT
+        self.anchor = anchor_of(denoiser.parameterization, denoiser.schedule)
 
     def forward(self, batch: Batch) -> Tensor:
         schedule = self.model.schedule
@@ -113,7 +134,8 @@ class ConsistencyObjective(DenoiserObjective[NetworkDenoiser]):
             x_0, noise = self.clean(batch).to(self.device, non_blocking=True), self.noise(batch)
             place, end = batch.uniforms(Purpose.TRAINING_TIME, 2).unbind(1)
             t = torch.where(end < self.at_end, 1.0, self.times.times(place, schedule))
-            pair = pair_at(schedule, t, self.gap.stage(batch.step, self.steps), self.gap, self.model.trained_steps)
+            stage = self.gap.stage(batch.step, self.steps)
+            pair = pair_at(schedule, t, stage, self.gap, self.model.trained_steps, anchor=self.anchor)
             x_t = add_noise(x_0, noise, pair.t)
         condition: Condition | None = self.condition(batch, x_0)
         denoiser = self.model if condition is None else self.model.bind(condition)

@@ -221,6 +221,16 @@ def test_what_cannot_be_distilled_is_refused_by_name(runs: Path, tmp_path: Path)
     assert config.objective.name == "denoising"  # a solver is no objective
 
 
+def test_a_student_learns_more_slowly_than_its_teacher_by_either_optimizer(runs: Path) -> None:
+    teacher = sumi.load(runs / "flow")
+    rates = replace(teacher.config.training, learning_rate=1.5e-3, muon_learning_rate=0.015)
+    for given, muon in ((rates, 0.003), (replace(rates, learning_rate=2e-4), 0.015)):
+        teacher.config = replace(teacher.config, training=given)
+        training = student_of(teacher).training
+        assert training.learning_rate == min(3e-4, given.learning_rate)
+        assert training.muon_learning_rate == pytest.approx(muon, rel=1e-12)
+
+
 def test_the_command_makes_a_student_that_info_knows(runs: Path, tmp_path: Path, capsys) -> None:
     out = str(tmp_path / "fast")
     assert main(["distil", str(runs / "flow"), "--out", out, "--steps", "2", "--report", "none"]) == 0
