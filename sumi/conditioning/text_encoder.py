@@ -91,11 +91,17 @@ class TextEncoder(nn.Module, ABC):
         return ids
 
     def weighted(self, part: Part) -> tuple[Tensor, Tensor]:
-        """The ids of a prompt's text, int64 (length,), and how much each counts, float32 (length,): 0 at padding."""
+        """The ids of a prompt's text, int64 (length,), and how much each counts, float32 (length,): 0 at padding.
+
+        Of a text all of whose tokens are hidden, those of the empty text.
+        """
         ids, before = self.tokens([part.text])[0], self.around[0]
         weights = (ids != PADDING).float()
         words = torch.tensor([part.weight_at(begin) for begin, tokens in self.spans(part.text) for _ in tokens])
         weights[before : before + len(words)] *= words
+        if not weights.any():
+            ids = self.tokens([""])[0]
+            weights = (ids != PADDING).float()
         return ids, weights
 
 
