@@ -262,6 +262,14 @@ class FrozenEncoder(TextEncoder):
         del text
         return ()
 
+    def same_tokens(self, other: TextEncoder) -> bool:
+        match other:
+            case FrozenEncoder():
+                own, found = self._encoder[0].vocabulary, other._encoder[0].vocabulary
+                return (own, self.padded) == (found, other.padded)
+            case _:
+                return False
+
     @property
     def around(self) -> tuple[int, int]:
         tokens, _ = self._encoder

@@ -79,6 +79,10 @@ class TextEncoder(nn.Module, ABC):
         """The words of ``text`` that no caption had in training."""
 
     @abstractmethod
+    def same_tokens(self, other: "TextEncoder") -> bool:
+        """Whether ids mean the same to ``other``."""
+
+    @abstractmethod
     def forward(self, ids: Tensor) -> EncodedText:
         """``ids``: int64 (B, L), L ≤ length; `PADDING` at the end of shorter ones."""
 
@@ -178,6 +182,13 @@ class OwnEncoder(TextEncoder):
 
     def unknown(self, text: str) -> tuple[str, ...]:
         return self.vocabulary.unknown(text)
+
+    def same_tokens(self, other: TextEncoder) -> bool:
+        match other:
+            case OwnEncoder(vocabulary=found):
+                return (found.merges, found.names) == (self.vocabulary.merges, self.vocabulary.names)
+            case _:
+                return False
 
     def forward(self, ids: Tensor) -> EncodedText:
         mask = ids != PADDING

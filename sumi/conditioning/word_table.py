@@ -111,6 +111,13 @@ class WordTable(TextEncoder):
         words = dict.fromkeys(word.strip() for _, word in words_of(text))
         return tuple(word for word in words if self._token(word) is None)
 
+    def same_tokens(self, other: TextEncoder) -> bool:
+        match other:
+            case WordTable(config=config):
+                return config.weights == self.config.weights
+            case _:
+                return False
+
     def _token(self, word: str) -> int | None:
         if word not in self._tokens:
             with closing(self._database()) as database:

@@ -217,6 +217,9 @@ class Words(TextEncoder):
     def unknown(self, text: str) -> tuple[str, ...]:
         return ()
 
+    def same_tokens(self, other: TextEncoder) -> bool:
+        return type(other) is Words
+
     def forward(self, ids: Tensor) -> EncodedText:
         states = torch.stack([ids == 3, ids == 2], 2).double()
         return EncodedText(states, ids != PADDING, states.mean(1))
