@@ -200,6 +200,11 @@ def captions_of(data: Dataset) -> list[str]:
     return [captions[0] if captions else ", ".join(keywords) for captions, keywords in texts_of(data)]
 
 
+def with_text(data: Dataset) -> list[int]:
+    """The places of the items whose text is a prompt: there are some without any. Raises InputError as `texts_of`."""
+    return [place for place, text in enumerate(captions_of(data)) if as_text(text).strip()]
+
+
 def sampled_caption(texts: Texts, numbers: Sequence[float]) -> str:
     """One of the captions, or all keywords in some order, each equally often; the empty text where there are none.
 
