@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sumi.conditioning.encoder_files import absolute, cache_of, gone, same, sha256_of
+from sumi.conditioning.encoder_files import absolute, cache_of, gone, same, sha256_of, unusable
 from sumi.conditioning.text_encoder import EncodedText, TextEncoder
 from sumi.conditioning.tokens import PADDING, START, words_of
 from sumi.errors import InputError
@@ -100,7 +100,7 @@ class WordTable(TextEncoder):
                 database.close()  # and nothing of what was begun is kept
                 raise
         except sqlite3.Error as error:
-            raise InputError(f"{file}: cannot be used ({error}); delete it, or set XDG_CACHE_HOME") from None
+            raise unusable(file, error) from None
         return database
 
     def fit(self, captions: Iterable[str]) -> None:
