@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.conditioning.frozen_encoder import FrozenEncoderConfig
-from sumi.conditioning.prompt import as_text, prompts_of, read_prompt, without_marks
+from sumi.conditioning.prompt import as_text, prompts_of, read_prompt, readable, without_marks
 from sumi.conditioning.text_encoder import OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING
 from sumi.conditioning.word_table import TableConfig
@@ -187,7 +187,10 @@ def texts_of(data: Dataset) -> list[Texts]:
             return texts_of(data.images)
         case ImageDataset(captions=tuple() as captions) | AudioDataset(captions=tuple() as captions):
             keywords = data.keywords or ((),) * len(data)
-            return [(tuple(text.splitlines()), words) for text, words in zip(captions, keywords, strict=True)]
+            return [
+                (tuple(readable(text).splitlines()), tuple(map(readable, words)))
+                for text, words in zip(captions, keywords, strict=True)
+            ]
         case _:
             raise InputError(
                 "conditioning: text needs images with captions, and these have none; give a text file of each image's "

@@ -14,7 +14,7 @@ from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
-from sumi.conditioning.prompt import as_text, read_prompt
+from sumi.conditioning.prompt import as_text, prompts_of, read_prompt
 from sumi.conditioning.text import TextConditioner, TextConditioning, sampled_caption, texts_of
 from sumi.conditioning.text_encoder import EncodedText, OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING, START
@@ -354,6 +354,13 @@ def test_words_to_latents_with_either_network(folder: Path, tmp_path: Path, netw
     inpainted = [model.inpaint(one[0], mask, 1, prompt=text) for text in ("flat", "grey number 4")]
     assert not torch.equal(*inpainted)
     torch.testing.assert_close(inpainted[0][0, :, 4:], one[0][:, 4:], rtol=0, atol=1e-6)  # what is known is kept
+
+
+def test_what_is_no_unicode_is_a_question_mark_in_captions_and_prompts() -> None:
+    captions, keywords = ("a \ud83d disc", ""), ((), ("caf\udce9",))
+    data = ImageDataset(np.zeros((2, 1, 8, 8), np.uint8), None, (), captions, ("a", "b"), keywords=keywords)
+    assert texts_of(data) == [(("a ? disc",), ()), ((), ("caf?",))]
+    assert prompts_of("caf\udce9", 1) == ["caf?"]
 
 
 def test_a_run_without_text_takes_no_prompt() -> None:
