@@ -122,6 +122,11 @@ def _part(text: str) -> Part:
     return Part(plain + text[end:], tuple(weighted))
 
 
+def of_negative(error: InputError) -> InputError:
+    """An ``error`` of a prompt, of one to guide away from."""
+    return InputError(f"guidance.negative{str(error).removeprefix('prompt')}")
+
+
 def without_marks(prompts: Sequence[str]) -> list[str]:
     """The different texts in prompts, without weights and shares."""
     return list(dict.fromkeys(part.text for prompt in dict.fromkeys(prompts) for part in read_prompt(prompt).parts))

@@ -128,7 +128,7 @@ class TextConditioner(Conditioner):
 
     def unknown(self, prompts: Sequence[str]) -> tuple[str, ...]:
         """The words of ``prompts`` that no caption had in training, each once."""
-        return tuple(dict.fromkeys(word for text in without_marks(prompts) for word in self.encoder.unknown(text)))
+        return unknown_to(self.encoder, prompts)
 
     def examples(self, count: int) -> list[str] | None:
         """Captions of ``count`` items of the data that it was fitted to, evenly spaced, as far as it reads them.
@@ -176,6 +176,11 @@ class TextConditioner(Conditioner):
         mean = (shares[..., None] * parts).sum(1) / shares.sum(1, keepdim=True)
         log_weights = weights.flatten(1).log()
         return NetworkCondition(self.pooled(mean.to(states.dtype)), tokens=states, log_weights=log_weights)
+
+
+def unknown_to(encoder: TextEncoder, prompts: Sequence[str]) -> tuple[str, ...]:
+    """The words of ``prompts`` that no caption of the encoder had in training, each once. Raises InputError."""
+    return tuple(dict.fromkeys(word for text in without_marks(prompts) for word in encoder.unknown(text)))
 
 
 def texts_of(data: Dataset) -> list[Texts]:
