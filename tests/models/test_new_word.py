@@ -84,7 +84,7 @@ def test_a_row_is_learned_and_nothing_else_changes(folders: tuple[Path, Path], t
         (["--word", "grey"], "--word: 'grey' is known to the model already"),
         (["--word", "two words"], "is not one word"),
         (["--word", "new", "--like", "yak"], "--like: 'yak' is no word that the model has seen"),
-        (["--word", "new", "--images", str(run / "nowhere")], "nowhere"),
+        (["--word", "new", "--images", str(run / "nowhere")], "--images: cannot be used (data.source: "),
         (["--word", "new", "--images", str(load(run, DiffusionModel).config.data.source)], "give 3 to 10 pictures"),
     ):
         assert main(["teach", str(run), "--images", str(new), *more]) == 2
