@@ -94,6 +94,7 @@ def write(
     ``steps``: those that were walked; None: all that the options or the run name. ``system``: of which the model is a
     part, if it is.
     """
+    from sumi.conditioning.prompt import prompts_of
     from sumi.models.diffusion.pictures import write_restored
     from sumi.models.samples import stated_facts
     from sumi.training.run_folder import RunFolder
@@ -118,7 +119,12 @@ def write(
     name, about = conditioned_name(model, options, name, about)
     folder = Path(options.out) if options.out else (place or RunFolder(options.run).restored) / short_name(name)
     stated = [stated_facts(made, row) for row in range(len(made))]
-    picture = write_restored(folder, image, made, about, mask, mean=mean, each=stated.__getitem__)
+    prompts = None if options.prompt is None else prompts_of(options.prompt, len(made))
+
+    def each(row: int) -> dict[str, object]:
+        return stated[row] if prompts is None else {**stated[row], "prompt": prompts[row]}
+
+    picture = write_restored(folder, image, made, about, mask, mean=mean, each=each)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
     how = f"{steps} steps" if error is None else spent(stated, error)
     say(f"wrote {count} and {picture} ({method}, {how})")

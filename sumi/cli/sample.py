@@ -217,7 +217,7 @@ def _diffusion(
     settings = sampling_options(model, options)
     size = None if options.size is None else read_size(options.size)
     given: SampleOptions = {**sample_options(model, options), "condition": condition, "size": size}
-    prompts = _prompts(model, options, lines)
+    prompts = _prompts(model, options, lines, system)
     read_indices(options.n, options.start, options.seed, options.batch_size)
     own = model.shape_of(size) == model.space.shape
     conditioned = options.label is not None or prompts is not None or bool(values)
@@ -399,34 +399,58 @@ def read_prompts(options: argparse.Namespace) -> list[str]:
     try:
         with path.open("rb") as file:
             text = file.read(MOST_PROMPTS + 1)
+        if len(text) > MOST_PROMPTS:
+            raise InputError(
+                f"--prompts {path}: has more than {MOST_PROMPTS // 10**6} MB; give fewer prompts at a time"
+            )
+        if b"\0" in text:
+            raise ValueError("it has zero bytes, as UTF-16 has")
         lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"--prompts {path}: cannot be read as text ({error}); give a file of one prompt a line"
+            f"--prompts {path}: cannot be read as text ({error}); give a file of one prompt a line, in UTF-8"
         ) from None
-    if len(text) > MOST_PROMPTS:
-        raise InputError(f"--prompts {path}: has more than {MOST_PROMPTS // 10**6} MB; give fewer prompts at a time")
     found = [line for line in lines if line]
     if not found:
         raise InputError(f"--prompts {path}: has no prompt; write one a line")
     return found
 
 
-def _prompts(model: DiffusionModel, options: argparse.Namespace, lines: list[str] | None) -> list[str] | None:
-    """The prompt of each sample, checked: the lines one after the other, from the first again after the last."""
-    from sumi.conditioning.prompt import prompts_of
+def _prompts(
+    model: DiffusionModel,
+    options: argparse.Namespace,
+    lines: list[str] | None,
+    system: DiffusionModel | UnclipModel | None = None,
+) -> list[str] | None:
+    """The prompt of each sample, checked: the lines one after the other, from the first again after the last.
+
+    ``system``: of which the model is a part, if it is. Raises InputError for one that cannot be read by the model, by
+    the system's CLIP, or by that of --clip.
+    """
+    from sumi.conditioning.prompt import prompts_of, single_parts
+    from sumi.models.clip import ClipModel
+    from sumi.models.run import load
+    from sumi.models.unclip import UnclipModel
 
     match options.prompt, lines:
         case None, None:
             return None
         case None, [*several]:
             given: object = [several[i % len(several)] for i in range(options.start, options.start + options.n)]
-            note_unknown(model, [*several, *([options.negative] if options.negative else [])])
+            note_unknown(model, several, options)
         case text, _:
             given = text
     prompts = prompts_of(given, options.n)
     if model.text is not None or options.clip is None:
         model.condition_of(range(len(prompts)), None, prompt=prompts)
+    clips = [] if options.clip is None else [load(options.clip, ClipModel, device=options.device)]
+    match system:
+        case UnclipModel(clip=own):
+            clips.append(own)
+        case _:
+            pass
+    for clip in clips:
+        clip.read_texts([part.text for part in single_parts(prompts, options.n)])
     return prompts
 
 

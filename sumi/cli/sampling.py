@@ -64,16 +64,33 @@ def sample_options(model: DiffusionModel, options: argparse.Namespace) -> Sample
 def prompt_of(model: DiffusionModel, options: argparse.Namespace) -> str | None:
     """The prompt that is given; words that the model never saw are named."""
     if options.prompt is not None:
-        note_unknown(model, [options.prompt, *([options.negative] if options.negative else [])])
+        note_unknown(model, [options.prompt], options)
     return options.prompt
 
 
-def note_unknown(model: DiffusionModel, prompts: Sequence[str]) -> None:
-    """Name the words of ``prompts`` that no caption had in training."""
-    if model.text is not None and (unknown := model.text.unknown(prompts)):
-        from sumi.data.dataset import few
+def note_unknown(model: DiffusionModel, prompts: Sequence[str], options: argparse.Namespace) -> None:
+    """Name the words of ``prompts`` and of --negative that no caption had in training, that of the model or of --clip.
 
-        say(f"note: never seen in training: {few(unknown)}")
+    Raises InputError for marks that mean nothing.
+    """
+    from sumi.conditioning.prompt import of_negative
+    from sumi.conditioning.text import unknown_to
+    from sumi.data.dataset import few
+    from sumi.models.clip import ClipModel
+    from sumi.models.run import load
+
+    unknown = dict[str, None]()
+    if model.text is not None:
+        unknown |= dict.fromkeys(model.text.unknown(prompts))
+        try:
+            unknown |= dict.fromkeys(model.text.unknown([options.negative] if options.negative else []))
+        except InputError as error:
+            raise of_negative(error) from None
+    if options.clip is not None:
+        clip = load(options.clip, ClipModel, device=options.device)
+        unknown |= dict.fromkeys(unknown_to(clip.module.text, prompts))
+    if unknown:
+        say(f"note: never seen in training: {few(tuple(unknown))}")
 
 
 def named_condition(options: argparse.Namespace) -> dict[str, str]:

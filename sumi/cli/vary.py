@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     steps = len(rest_of(method.times, float(model.at_strength(options.strength).t))) - 1 if options.strength else 0
     name, more = f"vary{options.strength:g}", {"strength": options.strength}
     place = RunFolder(options.run).varied
-    write(model, options, name, image, made, more, method.name, steps, place=place, mean=False)
+    write(model, options, name, image, made, more, options.solver or method.name, steps, place=place, mean=False)
 
 
 def _of_its_vector(model: UnclipModel, options: argparse.Namespace) -> None:
@@ -61,4 +61,5 @@ def _of_its_vector(model: UnclipModel, options: argparse.Namespace) -> None:
         given: SampleOptions = {**sample_options(decoder, options), "progress": varying}
         made = model.vary(image, options.n, **given)
     method, place = decoder.method(tuned=False, **settings), RunFolder(options.run).varied
-    write(decoder, options, "vary", image, made, {}, method.name, method.steps, place=place, mean=False, system=model)
+    how = options.solver or method.name
+    write(decoder, options, "vary", image, made, {}, how, method.steps, place=place, mean=False, system=model)

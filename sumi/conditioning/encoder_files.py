@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -59,3 +60,8 @@ def cache_of(weights: str) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); set XDG_CACHE_HOME to another folder") from None
     return folder / f"{weights}.sqlite"
+
+
+def unusable(cache: Path, error: sqlite3.Error) -> InputError:
+    """Of a file of `cache_of` that is damaged, locked, or cannot be written."""
+    return InputError(f"{cache}: cannot be used ({error}); delete it, or set XDG_CACHE_HOME to another folder")

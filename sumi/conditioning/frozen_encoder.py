@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from sumi.boundary.config import parse_json
 from sumi.conditioning.bert import Bert, BertTokens, ReadText, is_bert, read_bert
-from sumi.conditioning.encoder_files import absolute, cache_of, gone, same, sha256_of
+from sumi.conditioning.encoder_files import absolute, cache_of, gone, same, sha256_of, unusable
 from sumi.conditioning.text_encoder import EncodedText, TextEncoder
 from sumi.conditioning.tokens import PADDING
 from sumi.errors import InputError
@@ -262,6 +262,14 @@ class FrozenEncoder(TextEncoder):
         del text
         return ()
 
+    def same_tokens(self, other: TextEncoder) -> bool:
+        match other:
+            case FrozenEncoder():
+                own, found = self._encoder[0].vocabulary, other._encoder[0].vocabulary
+                return (own, self.padded) == (found, other.padded)
+            case _:
+                return False
+
     @property
     def around(self) -> tuple[int, int]:
         tokens, _ = self._encoder
@@ -307,16 +315,27 @@ class FrozenEncoder(TextEncoder):
         missing = {key: row for key, row in rows.items() if key not in self._kept}
         if not missing:
             return
-        with closing(sqlite3.connect(cache_of(self.config.weights), timeout=60)) as disk, disk:
-            disk.execute("CREATE TABLE IF NOT EXISTS states (ids BLOB PRIMARY KEY, states BLOB) WITHOUT ROWID")
-            for key, row in missing.items():
-                kept = disk.execute("SELECT states FROM states WHERE ids = ?", (key,)).fetchone()
-                if kept is None:
-                    states = self._computed(row)
-                    disk.execute("INSERT OR REPLACE INTO states VALUES (?, ?)", (key, states.numpy().tobytes()))
-                else:
-                    states = torch.from_numpy(np.frombuffer(kept[0], np.float32).copy())
-                self._kept[key] = states
+        file = cache_of(self.config.weights)
+        try:
+            with closing(sqlite3.connect(file, timeout=60)) as disk, disk:
+                self._exchange(disk, missing)
+        except sqlite3.Error as error:
+            raise unusable(file, error) from None
+
+    def _exchange(self, disk: sqlite3.Connection, missing: dict[bytes, np.ndarray]) -> None:
+        """Take from the disk the states that it has, and keep those there that it lacks."""
+        disk.execute("CREATE TABLE IF NOT EXISTS states (ids BLOB PRIMARY KEY, states BLOB) WITHOUT ROWID")
+        computed: list[bytes] = []
+        for key, row in missing.items():
+            kept = disk.execute("SELECT states FROM states WHERE ids = ?", (key,)).fetchone()
+            if kept is None:
+                computed.append(key)
+                self._kept[key] = self._computed(row)
+            else:
+                self._kept[key] = torch.from_numpy(np.frombuffer(kept[0], np.float32).copy())
+        # no sooner, as other processes wait from the first one on
+        rows = ((key, self._kept[key].numpy().tobytes()) for key in computed)
+        disk.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", rows)
 
     @torch.no_grad()
     def _computed(self, row: np.ndarray) -> Tensor:

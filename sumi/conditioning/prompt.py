@@ -68,7 +68,12 @@ def _text(given: object) -> str:
             raise InputError(f"prompt: {given!r} is no text; give one, or a list of one for each sample")
     if len(text) > LONGEST:
         raise InputError(f"prompt: has {len(text):,} characters; give {LONGEST:,} or fewer")
-    return " ".join(text.split())
+    return " ".join(readable(text).split())
+
+
+def readable(text: str) -> str:
+    """``text`` with "?" for what is no Unicode: half a surrogate pair, or a byte of another encoding."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _blended(text: str, count: int) -> list[str]:
@@ -115,6 +120,11 @@ def _part(text: str) -> Part:
         weighted.append((len(plain), len(plain) + len(found[1]), weight))
         plain, end = plain + found[1], found.end()
     return Part(plain + text[end:], tuple(weighted))
+
+
+def of_negative(error: InputError) -> InputError:
+    """An ``error`` of a prompt, of one to guide away from."""
+    return InputError(f"guidance.negative{str(error).removeprefix('prompt')}")
 
 
 def without_marks(prompts: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioner, Items, check_dropout
 from sumi.conditioning.frozen_encoder import FrozenEncoderConfig
-from sumi.conditioning.prompt import as_text, prompts_of, read_prompt, without_marks
+from sumi.conditioning.prompt import as_text, prompts_of, read_prompt, readable, without_marks
 from sumi.conditioning.text_encoder import OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING
 from sumi.conditioning.word_table import TableConfig
@@ -128,7 +128,7 @@ class TextConditioner(Conditioner):
 
     def unknown(self, prompts: Sequence[str]) -> tuple[str, ...]:
         """The words of ``prompts`` that no caption had in training, each once."""
-        return tuple(dict.fromkeys(word for text in without_marks(prompts) for word in self.encoder.unknown(text)))
+        return unknown_to(self.encoder, prompts)
 
     def examples(self, count: int) -> list[str] | None:
         """Captions of ``count`` items of the data that it was fitted to, evenly spaced, as far as it reads them.
@@ -178,6 +178,11 @@ class TextConditioner(Conditioner):
         return NetworkCondition(self.pooled(mean.to(states.dtype)), tokens=states, log_weights=log_weights)
 
 
+def unknown_to(encoder: TextEncoder, prompts: Sequence[str]) -> tuple[str, ...]:
+    """The words of ``prompts`` that no caption of the encoder had in training, each once. Raises InputError."""
+    return tuple(dict.fromkeys(word for text in without_marks(prompts) for word in encoder.unknown(text)))
+
+
 def texts_of(data: Dataset) -> list[Texts]:
     """(captions, keywords) of every item; an item may have neither. Raises InputError where none has any."""
     match data:
@@ -187,7 +192,10 @@ def texts_of(data: Dataset) -> list[Texts]:
             return texts_of(data.images)
         case ImageDataset(captions=tuple() as captions) | AudioDataset(captions=tuple() as captions):
             keywords = data.keywords or ((),) * len(data)
-            return [(tuple(text.splitlines()), words) for text, words in zip(captions, keywords, strict=True)]
+            return [
+                (tuple(readable(text).splitlines()), tuple(map(readable, words)))
+                for text, words in zip(captions, keywords, strict=True)
+            ]
         case _:
             raise InputError(
                 "conditioning: text needs images with captions, and these have none; give a text file of each image's "
@@ -198,6 +206,11 @@ def texts_of(data: Dataset) -> list[Texts]:
 def captions_of(data: Dataset) -> list[str]:
     """One text of each item: its first caption, else its keywords. Raises InputError as `texts_of`."""
     return [captions[0] if captions else ", ".join(keywords) for captions, keywords in texts_of(data)]
+
+
+def with_text(data: Dataset) -> list[int]:
+    """The places of the items whose text is a prompt: there are some without any. Raises InputError as `texts_of`."""
+    return [place for place, text in enumerate(captions_of(data)) if as_text(text).strip()]
 
 
 def sampled_caption(texts: Texts, numbers: Sequence[float]) -> str:

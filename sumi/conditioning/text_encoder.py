@@ -6,6 +6,7 @@
 together with what uses it, and needs nothing installed.
 """
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from sumi.conditioning.tokens import MERGES, PADDING, START, Tokens, words_of
 from sumi.errors import InputError
 
 LEARNED: Final = 1 << 17
-"""Bytes that the learned tokens and words take at most, as text."""
+"""Bytes that the learned tokens and words take at most: as text, compressed where that is longer."""
 HEAD_WIDTH: Final = 32
 
 
@@ -79,6 +80,10 @@ class TextEncoder(nn.Module, ABC):
         """The words of ``text`` that no caption had in training."""
 
     @abstractmethod
+    def same_tokens(self, other: "TextEncoder") -> bool:
+        """Whether ids mean the same to ``other``."""
+
+    @abstractmethod
     def forward(self, ids: Tensor) -> EncodedText:
         """``ids``: int64 (B, L), L ≤ length; `PADDING` at the end of shorter ones."""
 
@@ -91,11 +96,17 @@ class TextEncoder(nn.Module, ABC):
         return ids
 
     def weighted(self, part: Part) -> tuple[Tensor, Tensor]:
-        """The ids of a prompt's text, int64 (length,), and how much each counts, float32 (length,): 0 at padding."""
+        """The ids of a prompt's text, int64 (length,), and how much each counts, float32 (length,): 0 at padding.
+
+        Of a text all of whose tokens are hidden, those of the empty text.
+        """
         ids, before = self.tokens([part.text])[0], self.around[0]
         weights = (ids != PADDING).float()
         words = torch.tensor([part.weight_at(begin) for begin, tokens in self.spans(part.text) for _ in tokens])
         weights[before : before + len(words)] *= words
+        if not weights.any():
+            ids = self.tokens([""])[0]
+            weights = (ids != PADDING).float()
         return ids, weights
 
 
@@ -145,9 +156,10 @@ class OwnEncoder(TextEncoder):
     def vocabulary(self) -> Tokens:
         """The tokens that it has learned. Raises InputError before `fit`."""
         if self._vocabulary is None:
-            text = bytes(self.learned.cpu().tolist()).rstrip(b"\0")
-            if not text:
+            kept = bytes(self.learned.cpu().tolist())
+            if not any(kept):
                 raise InputError("text: the encoder has learned no tokens yet; train it, or call fit")
+            text = kept.rstrip(b"\0") if kept.startswith(b"[") else zlib.decompressobj().decompress(kept)
             self._vocabulary = Tokens.from_json(text.decode())
         return self._vocabulary
 
@@ -158,13 +170,14 @@ class OwnEncoder(TextEncoder):
     def keep(self, found: Tokens) -> None:
         """Have these tokens. Raises InputError for more than can be kept."""
         text = found.to_json().encode()
-        if len(text) > LEARNED:
+        kept = text if len(text) <= LEARNED else zlib.compress(text, 9)
+        if len(kept) > LEARNED:
             raise InputError(
-                f"text: the captions have {len(found.words):,} different words, which take {len(text):,} bytes, and "
-                f"{LEARNED:,} can be kept; give shorter captions, or fewer"
+                f"text: the captions have {len(found.words):,} different words, which take {len(kept):,} bytes, and "
+                f"{LEARNED:,} can be kept; give a frozen encoder, or fewer captions"
             )
         self.learned.zero_()
-        self.learned[: len(text)] = torch.tensor(list(text), dtype=torch.uint8)
+        self.learned[: len(kept)] = torch.tensor(list(kept), dtype=torch.uint8)
         self._vocabulary = found
 
     def spans(self, text: str) -> list[tuple[int, list[int]]]:
@@ -172,6 +185,13 @@ class OwnEncoder(TextEncoder):
 
     def unknown(self, text: str) -> tuple[str, ...]:
         return self.vocabulary.unknown(text)
+
+    def same_tokens(self, other: TextEncoder) -> bool:
+        match other:
+            case OwnEncoder(vocabulary=found):
+                return (found.merges, found.names) == (self.vocabulary.merges, self.vocabulary.names)
+            case _:
+                return False
 
     def forward(self, ids: Tensor) -> EncodedText:
         mask = ids != PADDING

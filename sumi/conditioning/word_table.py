@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sumi.conditioning.encoder_files import absolute, cache_of, gone, same, sha256_of
+from sumi.conditioning.encoder_files import absolute, cache_of, gone, same, sha256_of, unusable
 from sumi.conditioning.text_encoder import EncodedText, TextEncoder
 from sumi.conditioning.tokens import PADDING, START, words_of
 from sumi.errors import InputError
@@ -100,7 +100,7 @@ class WordTable(TextEncoder):
                 database.close()  # and nothing of what was begun is kept
                 raise
         except sqlite3.Error as error:
-            raise InputError(f"{file}: cannot be used ({error}); delete it, or set XDG_CACHE_HOME") from None
+            raise unusable(file, error) from None
         return database
 
     def fit(self, captions: Iterable[str]) -> None:
@@ -110,6 +110,13 @@ class WordTable(TextEncoder):
         """The words of ``text`` that the table lacks, in order, each once."""
         words = dict.fromkeys(word.strip() for _, word in words_of(text))
         return tuple(word for word in words if self._token(word) is None)
+
+    def same_tokens(self, other: TextEncoder) -> bool:
+        match other:
+            case WordTable(config=config):
+                return config.weights == self.config.weights
+            case _:
+                return False
 
     def _token(self, word: str) -> int | None:
         if word not in self._tokens:

@@ -103,9 +103,9 @@ def write_images(
     """
     indices = range(start, start + len(images))
     _refuse_places(folder)
-    for index in indices:
-        is_made(_file(folder, index), about)
     of_each = [each(index) if each else {} for index in indices]
+    for index, own in zip(indices, of_each, strict=True):
+        is_made(_file(folder, index), {**about, **own})
     _save(folder, images, {index: {**about, **own} for index, own in zip(indices, of_each, strict=True)})
     return write_grid(folder, images.numpy(), about, indices, of_each)
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from sumi.boundary.arguments import MOST_COUNT, real, whole
 from sumi.boundary.files import write_text
 from sumi.boundary.progress import Count, counting_one
-from sumi.conditioning.text import captions_of
+from sumi.conditioning.text import captions_of, with_text
 from sumi.data.dataset import Dataset, evenly, every_label, everything
 from sumi.errors import InputError
 from sumi.evaluation.images import learn_features
@@ -146,6 +146,10 @@ def in_turn(model: DiffusionModel, n: int) -> Asked:
 
 def captioned(model: DiffusionModel, held_out: Dataset, n: int) -> Asked:
     """Captions of ``held_out`` pictures, evenly spaced, and again from the first. Raises InputError without any."""
+    prompted = with_text(held_out)
+    if not prompted:
+        raise InputError("data: no held-out pictures have captions; give more")
+    held_out = held_out.subset(prompted)
     places = np.resize(evenly(len(held_out), n), n)
     each = as_prompts(model, captions_of(held_out))
     classes = every_label(held_out)[torch.from_numpy(places)] if held_out.spec.label_names else None

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sumi.boundary.arguments import torch_defaults, whole
 from sumi.boundary.progress import Count, counting_one
-from sumi.conditioning.text import captions_of
+from sumi.conditioning.text import captions_of, with_text
 from sumi.data.dataset import evenly, everything
 from sumi.errors import InputError
 from sumi.evaluation.attributes import mentioned_in, readings
@@ -90,7 +90,10 @@ def evaluate_word(
     check_judges(after, judge, clip)
     given = everything(before.load_images(images))
     _, held_out = before.load_images(data).split(before.config.data.held_out)
-    some = held_out.subset(evenly(len(held_out), n))
+    prompted = with_text(held_out)
+    if len(prompted) < 2:
+        raise InputError("data: fewer than two held-out pictures have captions; give more")
+    some = held_out.subset([prompted[k] for k in evenly(len(prompted), n).tolist()])
     captions = as_prompts(before, captions_of(some))
 
     def samples(model: DiffusionModel, prompt: str | list[str], what: str) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sumi.conditioning.text import captions_of
+from sumi.conditioning.text import captions_of, with_text
 from sumi.data.dataset import Dataset, evenly
 from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
@@ -62,7 +62,7 @@ def evaluate_prior(
     """The measurements; None of fewer than four held-out captions. Raises InputError for data without captions."""
     images = expect(data, ImageDataset, "data.source: holds no images, and captions are of images; give images")
     train, held_out = images.split(model.config.data.held_out)
-    prompted = held_out.subset([i for i, text in enumerate(captions_of(held_out)) if text.strip()])
+    prompted = held_out.subset(with_text(held_out))
     prompted = prompted.subset(evenly(len(prompted), MOST)) if len(prompted) else prompted
     if len(prompted) < FEWEST:
         return None

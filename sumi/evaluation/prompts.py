@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sumi.boundary.progress import Count, counting_one
 from sumi.conditioning.prompt import as_text
-from sumi.conditioning.text import TextConditioner, captions_of
+from sumi.conditioning.text import TextConditioner, captions_of, with_text
 from sumi.data.dataset import Dataset, evenly
 from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
@@ -124,7 +124,7 @@ def evaluate_prompts(
     check_judges(model, judge, clip)
     train, _ = images.split(model.config.data.held_out)
     known = frozenset(train.keys)
-    outside = images.subset([i for i, key in enumerate(images.keys) if key not in known])
+    outside = images.subset([i for i in with_text(images) if images.keys[i] not in known])
     names = _groups(train, outside) if judge is not None else [SEEN] * len(outside)
     chosen = {one: _places(names, one, EACH if n is None else n) for one in (SEEN, OF_PARTS, OF_CLASS)}
     chosen = {one: places for one, places in chosen.items() if len(places) >= FEWEST}

@@ -10,7 +10,7 @@ sampled with the word left out, or with another in its place.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from sumi.boundary.progress import Count
 from sumi.conditioning.conditioner import Conditioners
 from sumi.conditioning.prompt import prompts_of, without_marks
 from sumi.conditioning.text import TextConditioner
+from sumi.data.dataset import few
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.figures.canvas import SavedFigure, canvas, save, show_image
@@ -148,11 +149,17 @@ def replaced(prompt: str, change: str) -> str:
 def explain_words(
     model: DiffusionModel, prompt: str, folder: Path, *, change: str | None, seed: int, count: Count | None
 ) -> list[SavedFigure]:
-    """words.png; with ``change`` also changed.png, the picture with a word replaced beside it."""
+    """words.png, with the words that the model has never seen by name; with ``change`` also changed.png, the picture
+    with a word replaced beside it.
+    """
     changed = None if change is None else replaced(prompt, change)
     found = what_words_did(model, prompt, seed=seed, count=count)
     about = facts_of(model, prompt, seed)
-    figures = [draw_words(found, folder / "words.png", about)]
+    figure = draw_words(found, folder / "words.png", about)
+    unknown = () if model.text is None else model.text.unknown([prompt, *([] if changed is None else [changed])])
+    if unknown:
+        figure = replace(figure, says=f"{figure.says}; never seen in training: {few(unknown)}")
+    figures = [figure]
     if changed is not None:
         other = _sampled(model, changed, 0, seed)
         sizes = (other - found.picture).square().mean(0).sqrt()

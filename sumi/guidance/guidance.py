@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.guidance import GUIDANCE
 from sumi.conditioning.labels import classes, labels_of
+from sumi.conditioning.prompt import of_negative
 from sumi.data.spec import expect
 from sumi.denoising.denoiser import Denoiser, NetworkDenoiser
 from sumi.errors import InputError
@@ -118,7 +119,7 @@ def _unwanted(network: NetworkDenoiser, condition: Condition, negative: str, nam
         try:
             return network.conditioner.parse({"text": negative}, rows)
         except InputError as error:
-            raise InputError(f"guidance.negative{str(error).removeprefix('prompt')}") from None
+            raise of_negative(error) from None
     if "labels" not in condition:
         raise InputError(f"guidance.negative: {negative} is of use with a label or a prompt alone; give one")
     if negative == "all":

@@ -97,6 +97,12 @@ def _worse(model: TrainedDenoiser, worse: object) -> object:
                     f"guidance.worse: {worse.folder} denoises other latents than the model; choose a run of the same "
                     "autoencoder"
                 )
+            texts = model.text, worse.text
+            if texts[0] is not None and texts[1] is not None and not texts[0].encoder.same_tokens(texts[1].encoder):
+                raise InputError(
+                    f"guidance.worse: {worse.folder} reads texts as other tokens than the model; choose a run with its "
+                    "captions and encoder"
+                )
             if worse.description.identity == model.description.identity and worse.digest == model.digest:
                 raise InputError(
                     f"guidance.worse: {worse.folder} is the model itself; choose a worse run or checkpoint"

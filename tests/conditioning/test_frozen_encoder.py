@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,24 @@ def test_a_model_that_is_more_than_an_encoder_is_refused(tmp_path: Path) -> None
     place = folder_with("bart", tmp_path / "bart")
     with pytest.raises(InputError, match=r"^encoder.source: .* cannot be read \(bart is more than an encoder of text"):
         FrozenEncoderConfig(str(place)).build()
+
+
+def test_a_cache_that_is_damaged_or_locked_is_named(tmp_path: Path, monkeypatch) -> None:
+    encoder = FrozenEncoderConfig(str(folder_with("bert", tmp_path / "bert")), length=9).build()
+    file = cache_of(encoder.config.weights)
+    file.write_bytes(b"no database" * 100)
+    with pytest.raises(InputError, match=r"sqlite: cannot be used \(file is not a database\); delete it"):
+        encoder(encoder.tokens(["a red square"]))
+    file.unlink()
+    computed = encoder._computed
+
+    def while_another_writes(row: np.ndarray) -> torch.Tensor:
+        with closing(sqlite3.connect(file, timeout=0)) as other, other:
+            other.execute("INSERT OR REPLACE INTO states VALUES (?, ?)", (row.tobytes() + b"other", b""))
+        return computed(row)
+
+    monkeypatch.setattr(encoder, "_computed", while_another_writes)
+    assert encoder(encoder.tokens(["a red square", "a blue disc"])).states.shape[0] == 2
 
 
 def test_a_run_keeps_states_on_disk_and_refuses_an_encoder_that_is_gone_or_another(tmp_path: Path, monkeypatch) -> None:

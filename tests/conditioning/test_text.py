@@ -14,17 +14,21 @@ from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.condition import Condition
 from sumi.conditioning.conditioner import Conditioners
-from sumi.conditioning.prompt import as_text, read_prompt
+from sumi.conditioning.prompt import as_text, prompts_of, read_prompt
 from sumi.conditioning.text import TextConditioner, TextConditioning, sampled_caption, texts_of
 from sumi.conditioning.text_encoder import EncodedText, OwnEncoderConfig, TextEncoder
 from sumi.conditioning.tokens import PADDING, START
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.image_set import ImageDataset
+from sumi.data.load import load_images
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.denoising.parameterization import Coefficients
 from sumi.errors import InputError
 from sumi.guidance.guidance import guided
+from sumi.models.diffusion.build import build_denoiser
+from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.model import RunDescription
 from sumi.networks.condition import NetworkCondition, combined
 from sumi.process.schedule import NoiseLevel, noise_level
 from sumi.recipes import build
@@ -32,7 +36,7 @@ from sumi.sampling.sampler import Guidance, Sampling
 from sumi.training_run import train
 from tests.interrupted import killed_and_resumed
 from tests.labelled_mixture import OF_CLASS, POINTS, SCALES, SCHEDULES, guided_score, mixture
-from tests.tiny_models import conditioned_model, scrambled
+from tests.tiny_models import conditioned_model, scrambled, untrained
 
 CAPTIONS = ("a red square\na square in red", "a blue disc", "", "a red disc")
 KEYWORDS = ((), ("round", "blue", "sky"), ("lonely",), ())
@@ -217,6 +221,9 @@ class Words(TextEncoder):
     def unknown(self, text: str) -> tuple[str, ...]:
         return ()
 
+    def same_tokens(self, other: TextEncoder) -> bool:
+        return type(other) is Words
+
     def forward(self, ids: Tensor) -> EncodedText:
         states = torch.stack([ids == 3, ids == 2], 2).double()
         return EncodedText(states, ids != PADDING, states.mean(1))
@@ -327,6 +334,50 @@ def test_a_run_is_the_same_resumed_and_samples_by_prompts(folder: Path, tmp_path
     assert (about["prompt"], about["guidance"]) == ("flat ~0.5 grey number", 2.0)
 
 
+def test_candidates_carry_their_own_prompts_and_errors_name_the_one_at_fault(folder: Path, tmp_path, capsys) -> None:
+    config = override(build("text-to-image", DataConfig(source=str(folder), size=8)), TINY)
+    data = load_images(config.data)
+    denoiser = build_denoiser(config, data.spec)
+    denoiser.conditioner.fit(data)
+    run, out = tmp_path / "run", tmp_path / "out"
+    DiffusionModel(RunDescription(config, data.spec, data.fingerprint(), data.std()), denoiser, 1, run).save(run)
+
+    vary = ["vary", str(run), str(folder / "2.png"), "--prompt", "flat  ~ grey (number:2)", "--out", str(out)]
+    for n, code in (("3", 0), ("3", 0), ("2", 2)):
+        assert main([*vary, "-n", n, "--solver", "ddim@karras"]) == code
+    assert "which was made with other settings" in capsys.readouterr().err
+    about = [json.loads(Image.open(out / f"0000{i}.png").text["sumi"]) for i in range(3)]
+    assert [one["prompt"] for one in about] == [f"flat ~{share} grey (number:2)" for share in ("0", "0.5", "1")]
+    assert about[0]["method"] == "ddim@karras"
+
+    (tmp_path / "prompts.txt").write_text("flat\n", encoding="utf-16-le")
+    assert main(["sample", str(run), "--prompts", str(tmp_path / "prompts.txt")]) == 2
+    assert "zero bytes, as UTF-16 has); give a file of one prompt a line, in UTF-8" in capsys.readouterr().err
+    for negative in ("a ~ b ~ c", "(flat:-1)"):
+        assert main(["sample", str(run), "--prompt", "flat", "--negative", negative, "--guidance", "2"]) == 2
+        assert capsys.readouterr().err.startswith(f"sumi: --negative: {negative}")
+
+
+def test_words_that_a_guiding_clip_has_not_seen_are_named(folder: Path, tmp_path: Path, capsys) -> None:
+    settings = ["width=8", "network.widths=16,16,16", "network.blocks=0,0,0", "network.features=16"]
+    settings += ["encoder.width=32", "encoder.tokens=300", "encoder.length=16"]
+    config = override(build("clip", DataConfig(source=str(folder), size=8)), settings)
+    data = load_images(config.data)
+    objective = config.build(data.spec)
+    objective.fit(data)
+    about = RunDescription(config, data.spec, data.fingerprint(), data.std())
+    config.wrap(about, objective.model, 1, tmp_path).save(tmp_path / "clip")
+    run = untrained(tmp_path / "run", data.spec)
+    more = ["--clip", str(tmp_path / "clip"), "-n", "1", "--steps", "1", "--out", str(tmp_path / "out")]
+    assert main(["sample", str(run), "--prompt", "a grey (zebra:2)", *more]) == 0
+    assert "note: never seen in training: a, zebra" in capsys.readouterr().out
+    (tmp_path / "prompts.txt").write_text("flat\nflat ~ grey\n")
+    more = ["--prompts", str(tmp_path / "prompts.txt"), "--batch-size", "1", *more[:2], "--out", str(tmp_path / "none")]
+    assert main(["sample", str(run), *more]) == 2
+    assert "flat ~0.5 grey blends two texts, and a CLIP takes one" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("network", ["unet", "transformer"])
 def test_words_to_latents_with_either_network(folder: Path, tmp_path: Path, network: str) -> None:
     """Trained in two sittings as in one; the words count; pixels come out; inpainting takes them too."""
@@ -351,6 +402,13 @@ def test_words_to_latents_with_either_network(folder: Path, tmp_path: Path, netw
     inpainted = [model.inpaint(one[0], mask, 1, prompt=text) for text in ("flat", "grey number 4")]
     assert not torch.equal(*inpainted)
     torch.testing.assert_close(inpainted[0][0, :, 4:], one[0][:, 4:], rtol=0, atol=1e-6)  # what is known is kept
+
+
+def test_what_is_no_unicode_is_a_question_mark_in_captions_and_prompts() -> None:
+    captions, keywords = ("a \ud83d disc", ""), ((), ("caf\udce9",))
+    data = ImageDataset(np.zeros((2, 1, 8, 8), np.uint8), None, (), captions, ("a", "b"), keywords=keywords)
+    assert texts_of(data) == [(("a ? disc",), ()), ((), ("caf?",))]
+    assert prompts_of("caf\udce9", 1) == ["caf?"]
 
 
 def test_a_run_without_text_takes_no_prompt() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,10 +66,17 @@ def test_spans_say_where_words_begin(encoder: OwnEncoder) -> None:
     assert encoder.tokens(["a  red cat"])[0].tolist() == ids + [PADDING] * (12 - len(ids))
 
 
-def test_too_many_words_are_refused() -> None:
-    encoder = OwnEncoderConfig(tokens=258).build()
-    with pytest.raises(InputError, match="different words"):
-        encoder.fit(f"{number:050d}" for number in range(LEARNED // 50))
+def test_words_are_compressed_where_they_take_more_room_and_too_many_are_refused() -> None:
+    random = np.random.default_rng(0)
+    words = [random.bytes(4).hex() for _ in range(18_000)]
+    encoder, other = (OwnEncoderConfig(tokens=258, width=32, layers=0).build() for _ in range(2))
+    encoder.fit(words)
+    assert len(encoder.vocabulary.to_json()) > LEARNED
+    other.load_state_dict(encoder.state_dict())
+    assert other.vocabulary.to_json() == encoder.vocabulary.to_json()
+    assert other.unknown(f"{words[0]} yak {words[-1]}") == ("yak",)
+    with pytest.raises(InputError, match=r"36,000 different words.* give a frozen encoder"):
+        encoder.fit(random.bytes(8).hex() for _ in range(36_000))
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,17 @@ def test_states_are_the_rows_of_the_words_and_their_mean_is_pooled(text: str, tm
     assert torch.equal(conditioner(conditioner.null(torch.zeros(1, 3))).vector, torch.zeros(1, 3))
 
 
+def test_a_prompt_whose_words_are_all_hidden_is_the_empty_text(tmp_path: Path) -> None:
+    conditioner = TextConditioner(table(tmp_path / "words.txt"), 3)
+    conditioner.pooled = torch.nn.Identity()
+    alone = conditioner(conditioner.parse("(red:0)", range(1)))
+    assert torch.equal(alone.vector, torch.zeros(1, 3))
+    among = conditioner(conditioner.parse(["(red:0) (blue:0)", "a square"], range(2)))
+    assert torch.equal(among.vector[:1], alone.vector)
+    half = conditioner(conditioner.parse("(red:0) ~0.5 square", range(1)))
+    torch.testing.assert_close(half.vector, among.vector[1:] / 2, rtol=0, atol=1e-6)
+
+
 def test_unknown_words_are_named_and_have_no_token(tmp_path: Path) -> None:
     encoder = table(tmp_path / "words.txt", length=2)
     assert encoder.unknown("A Zorp red, a yak BLUE") == ("a", "zorp", "yak")

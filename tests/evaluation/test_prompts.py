@@ -88,6 +88,21 @@ def test_methods_of_guidance_are_compared_on_captions_of_held_out_pictures(folde
     assert all((row.accuracy is not None) == classes and row.evaluations <= 4 for row in found.rows)
 
 
+def test_pictures_without_captions_are_left_out(folder: Path) -> None:
+    model, clip, whole = load(folder / "text-to-image", DiffusionModel), load(folder / "clip", ClipModel), coloured(2)
+    captions = whole.captions or ()
+    data = replace(whole, captions=tuple(text if i % 3 else "" for i, text in enumerate(captions)))
+    _, made = evaluate_prompts(model, data, judge=None, clip=clip, n=12)
+    assert len(made.captions) >= 10
+    assert set(made.captions) <= {as_text(text) for text in captions}
+    _, held_out = data.split(0.4)
+    asked = captioned(model, held_out, 40)
+    assert asked.prompts is not None
+    assert all(asked.prompts)
+    with pytest.raises(InputError, match=r"^data: no held-out pictures have captions"):
+        captioned(model, replace(held_out, captions=("",) * len(held_out)), 4)
+
+
 def test_a_clip_of_the_model_itself_is_no_judge_of_it(folder: Path, monkeypatch) -> None:
     model, clip = load(folder / "text-to-image", DiffusionModel), load(folder / "clip", ClipModel)
 

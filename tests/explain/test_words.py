@@ -76,7 +76,9 @@ def test_a_command_draws_both_figures_and_refuses_what_means_nothing(
     model.save(run)
     assert main(["explain", str(run), "--prompt", PROMPT, "--change", "red=blue", "--out", str(out)]) == 0
     assert sorted(file.name for file in out.iterdir()) == ["changed.png", "words.png"]
-    assert "red=blue, same noise" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "red=blue, same noise" in printed
+    assert "; never seen in training: zebra\n" in printed
     for name, more in (("words.png", {}), ("changed.png", {"change": "red=blue"})):
         with Image.open(out / name) as picture:
             about = json.loads(picture.info["sumi"])

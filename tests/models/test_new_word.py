@@ -13,12 +13,14 @@ from sumi.cli.main import main
 from sumi.conditioning.tokens import Tokens
 from sumi.data.config import DataConfig
 from sumi.data.load import load_images
+from sumi.errors import InputError
 from sumi.models.diffusion.build import build_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.new_word import teach
 from sumi.models.model import RunDescription
 from sumi.models.run import load
 from sumi.recipes import build
+from sumi.sampling.sampler import Guidance
 from sumi.training_run import train
 from tests.tiny_models import scrambled
 
@@ -82,7 +84,7 @@ def test_a_row_is_learned_and_nothing_else_changes(folders: tuple[Path, Path], t
         (["--word", "grey"], "--word: 'grey' is known to the model already"),
         (["--word", "two words"], "is not one word"),
         (["--word", "new", "--like", "yak"], "--like: 'yak' is no word that the model has seen"),
-        (["--word", "new", "--images", str(run / "nowhere")], "nowhere"),
+        (["--word", "new", "--images", str(run / "nowhere")], "--images: cannot be used (data.source: "),
         (["--word", "new", "--images", str(load(run, DiffusionModel).config.data.source)], "give 3 to 10 pictures"),
     ):
         assert main(["teach", str(run), "--images", str(new), *more]) == 2
@@ -129,6 +131,17 @@ def test_the_loss_of_the_pictures_falls_further_with_additions_of_low_rank(folde
     assert whole.old_change != 0
     names = {name for name, _ in whole.model.module.named_parameters()}
     assert names == {name for name, _ in model.module.named_parameters()}  # merged
+
+
+def test_a_run_of_other_words_is_refused_as_a_worse_one(folders: tuple[Path, Path]) -> None:
+    """It would read the ids of a prompt as other words, or have no row for them."""
+    run, new = folders
+    model = load(run, DiffusionModel)
+    taught, further = (teach(model, new, "zorp", steps=steps).model for steps in (1, 2))
+    with pytest.raises(InputError, match=r"^guidance.worse: .* reads texts as other tokens than the model"):
+        taught.sample(1, prompt="a zorp", guidance=Guidance(2.0, worse=run))
+    away = taught.sample(1, prompt="a zorp", guidance=Guidance(2.0, worse=further))
+    assert not torch.equal(away, taught.sample(1, prompt="a zorp", guidance=1.0))
 
 
 def test_a_name_is_one_token_wherever_it_stands() -> None:

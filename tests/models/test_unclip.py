@@ -342,6 +342,11 @@ def test_the_command_line_samples_varies_and_interpolates(
     ):
         assert main(arguments) == 2
         assert answer in capsys.readouterr().err
+    (tmp_path / "prompts.txt").write_text("red\nred ~ blue\n")
+    lines = ["--prompts", str(tmp_path / "prompts.txt"), "--batch-size", "1", "--out", str(out / "lines")]
+    assert main(["sample", run, *lines]) == 2
+    assert "red ~0.5 blue blends two texts, and a CLIP takes one" in capsys.readouterr().err
+    assert not (out / "lines").exists()
 
 
 def test_it_is_saved_moved_and_loaded(model: UnclipModel, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def teach(
     encoder, word = _encoder_of(model), _new_word(model, word)
     if like is not None and (len(like.split()) != 1 or encoder.unknown(like)):
         raise InputError(f"like: {like[:80]!r} is no word that the model has seen; give one of its captions' words")
-    given = model.load_images(images)
+    given = _pictures(model, images)
     if not FEWEST <= len(given) <= MOST:
         raise InputError(f"images: {len(given)} are given; give {FEWEST} to {MOST} pictures of one thing")
     own, held_out = model.load_images(data).split(model.config.data.held_out)
@@ -111,6 +111,14 @@ def teach(
         _nearest(made.sample(SAMPLES, seed=seed, prompt=f"a {word}"), pictures),
     )
     return Taught(made, distance, (before[0], after[0]), (before[1], after[1]))
+
+
+def _pictures(model: DiffusionModel, images: object) -> Dataset:
+    """Raises InputError for what holds none."""
+    try:
+        return model.load_images(images)
+    except InputError as error:
+        raise InputError(f"images: cannot be used ({error}); give a folder of {FEWEST} to {MOST} pictures") from None
 
 
 def _encoder_of(model: DiffusionModel) -> OwnEncoder:
