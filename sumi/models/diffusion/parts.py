@@ -37,7 +37,6 @@ def with_autoencoder(
     Raises InputError where it is of other images than ``items``, or not the one that the run was trained with.
     """
     from sumi import load  # which knows this system, too
-    from sumi.models.run import read_run
 
     part = run.part(AUTOENCODER)
     if chosen.weights:
@@ -52,7 +51,13 @@ def with_autoencoder(
     else:
         chosen.denoised(items)  # refuses sides that the factor does not divide, before anything is trained
         own = settings.training
-        begun = read_run(part).config.training if part.config_file.exists() else own  # older ones had their own order
+        order = own.order
+        if part.config_file.exists():  # it goes on as it was begun: an older one had its own order
+            match part.read_config():
+                case {"config": {"training": {"order": "keyed" | "windowed" as order}}}:
+                    pass
+                case _:
+                    order = "shuffled"
         training = TrainingConfig(
             steps=chosen.steps,
             batch_size=chosen.batch_size,
@@ -64,7 +69,7 @@ def with_autoencoder(
             checkpoint_every=own.checkpoint_every,
             keep_checkpoints=own.keep_checkpoints,
             noise=own.noise,
-            order=begun.order,
+            order=order,
             micro_batch=own.micro_batch,
             recompute=own.recompute,
             skip_limit=own.skip_limit,
