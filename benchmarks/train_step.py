@@ -9,7 +9,9 @@ All networks have about the same number of parameters and one step is the same f
 alpha = cos(πt/2), sigma = sin(πt/2), predict the noise, squared error, backward, fused AdamW, EMA. The time is CPU
 seconds of this process on one thread, which a busy machine disturbs least; rounds are interleaved (A B C A B C …) and
 the medians are printed. Toolkits that are not installed are left out by name. For reference the peers also run at their
-defaults ("eager": contiguous memory, float32); "tuned" is channels-last memory and bfloat16 autocast, as ours runs.
+defaults ("eager": contiguous memory, float32); "tuned" is channels-last memory and bfloat16 autocast, as ours runs. The
+last column is the share of the fastest bfloat16 convolution here that the operations of a step reach (those of
+convolutions, matrix products and attention: `sumi.training.throughput`).
 
 With ``--loss`` every network trains tuned for the same CPU time at each of three learning rates, decaying linearly to
 zero as the time runs out, on the same images; its best held-out loss stands in the table. The held-out images, times
@@ -32,6 +34,7 @@ from stand_ins import k_diffusion_toolkit, lucidrains_toolkit
 from torch import Tensor, nn
 
 from sumi.networks.unet import UNetConfig
+from sumi.training.throughput import Throughput
 
 SIZES = {"1.5M": (1_500_000, UNetConfig()), "10M": (10_000_000, UNetConfig(widths=(80, 160, 336), embedding=480))}
 """Parameters that the others' width is chosen for, and our network of about as many."""
@@ -189,11 +192,30 @@ class Training:
             torch._foreach_lerp_(self.average, self.weights, 1e-3)
 
 
-def speeds(contenders: list[Contender], channels: int, side: int, batch: int, rounds: int) -> list[float]:
-    """Images per CPU-second of each, median over interleaved rounds."""
+def fastest_convolution(channels: int = 128, side: int = 32, batch: int = 16) -> float:
+    """Operations a CPU second of a 3×3 convolution in bfloat16, the best of several."""
+    shapes = (batch, channels, side, side), (channels, channels, 3, 3)
+    x, weight = (torch.randn(s).to(torch.bfloat16).contiguous(memory_format=torch.channels_last) for s in shapes)
+    seconds: list[float] = []
+    for _ in range(8):
+        start = time.process_time()
+        torch.conv2d(x, weight, padding=1)
+        seconds.append(time.process_time() - start)
+    return 2 * 9 * channels**2 * side**2 * batch / min(seconds)
+
+
+def speeds(
+    contenders: list[Contender], channels: int, side: int, batch: int, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Images per CPU-second of each, median over interleaved rounds, and operations an image."""
     clean, noise = torch.randn(2, batch, channels, side, side)
     t = torch.rand(batch)
     trainings = [Training(contender, 1e-4) for contender in contenders]
+    operations: list[float] = []
+    for training in trainings:
+        counting = Throughput(torch.device("cpu"), torch.bfloat16)
+        counting.counted(lambda: training.step(clean, t, noise))  # noqa: B023
+        operations.append(counting.operations / batch)
     seconds: list[list[float]] = [[] for _ in contenders]
     for turn in range(rounds + 2):
         for training, measured in zip(trainings, seconds, strict=True):
@@ -201,7 +223,7 @@ def speeds(contenders: list[Contender], channels: int, side: int, batch: int, ro
             training.step(clean, t, noise)
             if turn >= 2:  # the first two warm up
                 measured.append(time.process_time() - start)
-    return [batch / statistics.median(measured) for measured in seconds]
+    return [batch / statistics.median(measured) for measured in seconds], operations
 
 
 def trained_loss(
@@ -260,13 +282,15 @@ def print_speeds(names: list[str], size: str, side: int, channels: int, batch: i
         for name in names
         for tuned in ((True,) if name == OURS else (True, False))
     ]
-    measured = speeds(contenders, channels, side, batch, rounds)
-    own = measured[0]
+    measured, operations = speeds(contenders, channels, side, batch, rounds)
+    own, peak = measured[0], fastest_convolution()
     print(f"\ntraining step, {channels}x{side}x{side}, batch {batch}, one thread")
-    print(f"{'':12} {'':7} {'parameters':>10} {'images/CPU-s':>13} {'sumi is':>9}")
-    for contender, speed in zip(contenders, measured, strict=True):
-        how = "tuned" if contender.tuned else "eager"
-        print(f"{contender.name:12} {how:7} {contender.parameters:10,} {speed:13.1f} {own / speed:8.2f}x", flush=True)
+    print(f"fastest bfloat16 convolution: {peak / 1e9:,.0f} GFLOP/CPU-s")
+    print(f"{'':12} {'':7} {'parameters':>10} {'images/CPU-s':>13} {'sumi is':>9} {'of peak':>8}")
+    for contender, speed, each in zip(contenders, measured, operations, strict=True):
+        how, share = "tuned" if contender.tuned else "eager", speed * each / peak
+        name, count = contender.name, contender.parameters
+        print(f"{name:12} {how:7} {count:10,} {speed:13.1f} {own / speed:8.2f}x {share:8.1%}", flush=True)
 
 
 def print_losses(names: list[str], images: Tensor, cpu_seconds: float, batch: int) -> None:

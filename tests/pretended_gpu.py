@@ -44,6 +44,7 @@ def pretended_gpu() -> Generator[PretendedGPU]:
     """While it holds, `DEVICE` is a GPU. Automatic precision, which knows no "meta", is off."""
     with (
         patch("torch.autocast", lambda *_, **__: nullcontext()),
+        patch("torch.is_autocast_enabled", lambda *_: False),
         patch("torch.nn.utils.clip_grad._device_has_foreach_support", lambda _: True),
         PretendedGPU() as gpu,
     ):

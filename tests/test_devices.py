@@ -10,6 +10,7 @@ from sumi.boundary.config import describe
 from sumi.boundary.settings import override
 from sumi.data.config import DataConfig
 from sumi.data.load import load
+from sumi.metrics.features import learned
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import RunDescription
 from sumi.training.trainer import Trainer
@@ -75,6 +76,31 @@ def test_a_step_and_a_sampler_keep_to_the_device_and_do_not_wait_for_it(name: st
                 assert few == more  # those of the finished images
             case _:
                 pass
+
+
+AUTOENCODERS = {
+    "kl": [],
+    "vq": ["network.regularizer=vq"],
+    "fsq": ["network.regularizer=fsq"],
+    "adversarial": ["loss.adversarial=0.1", "loss.adversarial_start=0"],
+    "changed": ["loss.half_size=0.25", "loss.turned=0.25"],
+    "features": ["loss.features=0.1", "loss.feature_network=learned"],
+}
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_a_step_of_an_autoencoder_keeps_to_the_device_and_does_not_wait_for_it(
+    name: str, digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned, "MOST_STEPS", 2)
+    own = ["network.widths=32", "network.blocks=1", "training.precision=fp32", "training.batch_size=4"]
+    built = recipes.build("autoencoder", DataConfig("digits"), digits.spec)
+    config, (train, _) = override(built, [*own, *AUTOENCODERS[name]]).of_data(digits), digits.split(0.1)
+    objective = config.build(digits.spec)
+    objective.fit(train)
+    with pretended_gpu() as gpu:
+        trainer = Trainer(config.training, objective.to(DEVICE).train(), train, 0, tmp_path)
+        assert [gpu.counted(lambda: trainer.gradients.compute(number)) for number in (1, 2)] == [0, 0]  # noqa: B023
 
 
 def test_what_the_pretended_device_refuses() -> None:

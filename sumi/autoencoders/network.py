@@ -5,7 +5,8 @@
 
 At full resolution there is nothing but the picture: there a convolution costs most. Halving and doubling have a
 shortcut without weights: four pixels become four channels, whose means are added to the convolution's output, and back
-(Chen et al. 2025, "DC-AE", section 3.2). Nothing in it sees the size of the picture.
+(Chen et al. 2025, "DC-AE", section 3.2). Nothing in it sees the size of the picture. The layers are lists, of which
+`sumi.networks.recompute` computes the activations again.
 """
 
 from collections.abc import Sequence
@@ -51,11 +52,13 @@ class Encoder(nn.Module):
             layers += [Down(widths[level - 1], width)] if level else []
             layers += [Block(width, norm=True) for _ in range(blocks[level])]
         last = nn.Conv2d(widths[-1], outputs, 3, padding=1)
-        self.body = nn.Sequential(*layers, group_norm(widths[-1], GROUP_WIDTH), nn.SiLU(), last)
+        self.body = nn.ModuleList([*layers, group_norm(widths[-1], GROUP_WIDTH), nn.SiLU(), last])
         to_channels_last(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
+        for layer in self.body:
+            x = layer(x)
+        return x
 
 
 class Decoder(nn.Module):
@@ -68,11 +71,14 @@ class Decoder(nn.Module):
             layers += [Block(widths[level], norm=True) for _ in range(blocks[level])]
             layers += [Up(widths[level], widths[level - 1])] if level else []
         self.last = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
-        self.body = nn.Sequential(*layers, group_norm(widths[0], GROUP_WIDTH), nn.SiLU(), self.last, nn.PixelShuffle(2))
+        end = [group_norm(widths[0], GROUP_WIDTH), nn.SiLU(), self.last, nn.PixelShuffle(2)]
+        self.body = nn.ModuleList([*layers, *end])
         to_channels_last(self)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.body(z)
+        for layer in self.body:
+            z = layer(z)
+        return z
 
 
 class PatchDiscriminator(nn.Module):

@@ -164,7 +164,7 @@ class Codebook(Regularizer):
         if self.training:
             rows = group().together(h.detach().movedim(1, -1).flatten(0, -2))
             codes = group().together(codes)
-            self.seen_counts += torch.bincount(codes.flatten(), minlength=self.count).to(self.seen_counts)
+            self.seen_counts.index_add_(0, codes.flatten(), self.seen_counts.new_ones(len(rows)))
             self.seen_sums.index_add_(0, codes.flatten(), rows)
             self.seen.copy_(rows[torch.linspace(0, len(rows) - 1, self.count, device=rows.device).long()])
         distance = (h - nearest).square().flatten(1).mean(1)
@@ -173,17 +173,17 @@ class Codebook(Regularizer):
     @torch.no_grad()
     def begin(self, seed: int, step: int) -> None:
         """The moving averages with the last step's vectors; unused codes begin again at some of them."""
-        if not self.seen_counts.any():
-            return
+        seen = self.seen_counts.any()  # not at the first step; left on the device, which nothing waits for
         weighted = self.vectors * self.counts[:, None]
-        self.counts.lerp_(self.seen_counts, 1 - self.decay)
+        counts = self.counts.lerp(self.seen_counts, 1 - self.decay)
         weighted.lerp_(self.seen_sums, 1 - self.decay)
-        self.vectors.copy_(torch.where(self.counts[:, None] > 0, weighted / self.counts[:, None], self.vectors))
-        mean = self.counts.mean()
-        unused = self.counts < self.UNUSED * mean
+        vectors = torch.where(counts[:, None] > 0, weighted / counts[:, None], self.vectors)
+        mean = counts.mean()
+        unused = counts < self.UNUSED * mean
         order = torch.from_numpy(generator(seed, 0, step, Purpose.CODEBOOK).permutation(self.count)).to(unused.device)
-        self.vectors.copy_(torch.where(unused[:, None], self.seen[order], self.vectors))
-        self.counts.copy_(torch.where(unused, mean, self.counts))
+        vectors = torch.where(unused[:, None], self.seen[order], vectors)
+        self.vectors.copy_(torch.where(seen, vectors, self.vectors))
+        self.counts.copy_(torch.where(seen, torch.where(unused, mean, counts), self.counts))
         for buffer in (self.seen_counts, self.seen_sums):
             buffer.zero_()
 

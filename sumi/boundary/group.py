@@ -39,6 +39,11 @@ SILENCE: Final = 16
 not timed: where all were suspended together, nobody is."""
 
 
+MEETING: Final = timedelta(minutes=30)
+"""How long a process waits at the meeting for one that was started with it."""
+PATIENCE: Final = timedelta(days=7)
+"""How long it waits in an exchange: the first process alone may encode a large set for hours. One that is lost is
+missed by its silence, long before."""
 LEFT: Final = "left"
 _MEETINGS: Final = count(1)
 """Processes may meet more than once in their lives, and what they said of themselves stays in the store."""
@@ -66,7 +71,7 @@ class Group:
             return self
         import torch.distributed as dist
 
-        return replace(self, channel=dist.new_group(backend="gloo"))
+        return replace(self, channel=dist.new_group(backend="gloo", timeout=PATIENCE))
 
     def part(self, positions: int) -> slice:
         """Its own of so many ``positions``, which ``size`` divides."""
@@ -260,7 +265,9 @@ def _meet() -> "tuple[Store, int, int]":
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store = dist.PrefixStore(f"sumi/{next(_MEETINGS)}", _store())
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        store.set(f"here/{rank}", "")
+        store.wait([f"here/{other}" for other in range(size)], MEETING)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:
         line = str(error).splitlines()[0]
         raise SumiError(f"the {size} processes cannot meet ({line}); start them with torchrun") from None

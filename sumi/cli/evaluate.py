@@ -40,7 +40,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "format, efficientnet: of the extra features, or learned: a network trained on the data (default)",
     )
     parser.add_argument(
-        "--sweeps", action="store_true", help="also by how random sampling is, and by its steps (ten times the samples)"
+        "--sweeps",
+        action="store_true",
+        help="also by how random sampling is, and by its steps (ten times the samples); and the loss by the length of "
+        "the weights' average, where the run has snapshots",
     )
     parser.add_argument(
         "--trade-off",

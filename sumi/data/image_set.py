@@ -27,10 +27,25 @@ _Each = TypeVar("_Each")
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a whole set, which take long to find of a million images: u(key) of each, and `ImageDataset.fingerprint`."""
+    """Of a whole set, which take long to find of a million images: u(key) of each, and `ImageDataset.fingerprint`.
+
+    ``origin``: what the very items are recognised by, unread; of a part of the set the whole's fingerprint and the
+    places in it, while its own ``fingerprint`` is not known (None).
+    """
 
     fractions: NDArray[np.float64]
-    fingerprint: str
+    fingerprint: str | None
+    origin: str
+
+    @staticmethod
+    def of_whole(fractions: NDArray[np.float64], fingerprint: str) -> "Facts":
+        """Of a set that is recognised by its fingerprint."""
+        return Facts(fractions, fingerprint, fingerprint)
+
+    def of_part(self, chosen: NDArray[np.int64]) -> "Facts":
+        """Of these items alone."""
+        digest = hashlib.sha256(f"part of {self.origin}: ".encode() + chosen.astype("<i8").tobytes())
+        return Facts(self.fractions[chosen], None, digest.hexdigest())
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +151,7 @@ class ImageDataset:
             attributes=_at(self.attributes, chosen),
             keywords=_at(self.keywords, chosen),
             mentioned=_at(self.mentioned, chosen),
-            facts=None,
+            facts=None if self.facts is None else self.facts.of_part(chosen),
         )
 
     def reduced(self, factor: int) -> "ImageDataset":
@@ -214,7 +229,7 @@ class ImageDataset:
         """sha256 (hex) of pixels, labels, values, levels, range, keys and splits: equal exactly when the same would be
         trained on.
         """
-        if self.facts is not None:
+        if self.facts is not None and self.facts.fingerprint is not None:
             return self.facts.fingerprint
         digest = hashlib.sha256(f"{self.images.shape} {self.levels} {self.labels is not None}".encode())
         names = "\0".join((*self.keys, "", *self.label_names))  # keys decide which side of the split an item is on

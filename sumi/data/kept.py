@@ -37,7 +37,7 @@ def kept(name: str, make: Callable[[], ImageDataset]) -> ImageDataset:
         return found
     made = make()
     fractions = np.array([held_out_fraction(key) for key in made.keys])
-    made = replace(made, facts=Facts(fractions, made.fingerprint()))
+    made = replace(made, facts=Facts.of_whole(fractions, made.fingerprint()))
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         write_whole(place, _packed(made))
@@ -106,7 +106,7 @@ def _read(place: Path) -> ImageDataset | None:
             skipped=tuple(Skipped(path, reason) for path, reason in text["skipped"]),
             notes=tuple(text["notes"]),
             values={name.removeprefix("value "): arrays[name] for name in arrays if name.startswith("value ")},
-            facts=Facts(arrays["fractions"], text["fingerprint"]),
+            facts=Facts.of_whole(arrays["fractions"], text["fingerprint"]),
         )
     except (OSError, ValueError, KeyError, BadZipFile, InputError):
         return None

@@ -7,8 +7,10 @@ another name, checked for values that are not finite, and renamed when it is who
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sumi.data.dataset import Dataset
+from sumi.data.image_set import Facts, ImageDataset
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError, SumiError, writing
 
 BATCH = 64
 STAMPED = 2**20  # bytes at either end of the file
+STATISTICS = ("mean", "std")  # by channel, in the file that says what the latents are of
 
 
 @dataclass(frozen=True)
@@ -138,18 +142,24 @@ def encoded(
 
     Read from ``file`` where it is there, whole, of the same images and of what ``made_of`` says, else written to it.
 
-    Raises SumiError for latents that are not finite, and where the file cannot be written.
+    Raises SumiError for latents that are not finite, and where the file cannot be written, InputError where the disk
+    has no room.
     """
-    about = {**made_of, "images": images.fingerprint(), "count": len(images), "mirrored": mirrored}
+    about = {**made_of, "count": len(images), "mirrored": mirrored}
     stated = file.with_suffix(".json")
-    moments = _kept(file, stated, about)
-    if moments is None:
+    kept = _kept(file, stated, images, about)
+    if kept is None:
         with writing(file):
             stated.unlink(missing_ok=True)
             _write(images, posterior, file, mirrored, progress)
-            stated.write_text(json.dumps({**about, "contents": _stamp(file)}))
-        moments = _mapped(file)
-    return LatentDataset(images, moments, *_statistics(moments))
+            moments = _mapped(file)
+            statistics = _statistics(moments)
+            found = {name: each.tolist() for name, each in zip(STATISTICS, statistics, strict=True)}
+            found |= {"images": images.fingerprint(), "origin": _origin(images), "contents": _stamp(file)}
+            stated.write_text(json.dumps({**about, **found}))
+        kept = moments, statistics
+    moments, statistics = kept
+    return LatentDataset(images, moments, *statistics)
 
 
 def is_encoded(file: Path) -> bool:
@@ -157,11 +167,37 @@ def is_encoded(file: Path) -> bool:
     return file.with_suffix(".json").exists()
 
 
-def _kept(file: Path, stated: Path, about: dict[str, object]) -> NDArray[np.float32] | None:
-    """What is in ``file``; None where it is not there, not whole, or of something else than ``about``."""
+def _origin(images: Dataset) -> str | None:
+    """What they are recognised by without reading them; None: nothing."""
+    match images:
+        case ImageDataset(facts=Facts(origin=origin)):
+            return origin
+        case _:
+            return None
+
+
+def _kept(
+    file: Path, stated: Path, images: Dataset, about: dict[str, object]
+) -> tuple[NDArray[np.float32], tuple[Tensor, Tensor]] | None:
+    """What is in ``file``, and `_statistics` of it; None where it is not there, not whole, or of something else than
+    ``images`` and ``about``.
+    """
     try:
-        return _mapped(file) if json.loads(stated.read_text()) == {**about, "contents": _stamp(file)} else None
-    except (FileNotFoundError, ValueError):  # of JSON, and of a file that is cut off
+        held = json.loads(stated.read_text())
+        known = [held.pop(name, None) for name in STATISTICS]
+        origin = held.pop("origin", None)
+        if origin is None or origin != _origin(images):
+            about = {**about, "images": images.fingerprint()}
+        else:
+            del held["images"]
+        if held != {**about, "contents": _stamp(file)}:
+            return None
+        moments = _mapped(file)
+        if None in known:  # older runs did not note them
+            return moments, _statistics(moments)
+        mean, std = (torch.tensor(each, dtype=torch.float64) for each in known)
+        return moments, (mean, std)
+    except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):  # of JSON, and of a file cut off
         return None
 
 
@@ -203,6 +239,12 @@ def _write(
                 )
             if moments is None:
                 shape = (ways * len(images), *made.shape[1:])
+                needed, free = prod(shape) * 4, shutil.disk_usage(file.parent).free
+                if needed > free:  # to write it would end the process without a word
+                    raise InputError(
+                        f"{file.parent}: has {free / 1e9:.1f} GB left, and the latents of {len(images)} images take "
+                        f"{needed / 1e9:.1f} GB; free some, or make the folder a link to a larger disk"
+                    )
                 moments = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
             moments[way * len(images) + items] = made.numpy()
         if progress is not None:

@@ -118,19 +118,28 @@ def losses_by_length(
 ) -> list[LengthLoss]:
     """The loss of averages of these ``lengths`` on the same held-out items with the same noise.
 
-    ``progress(done, total)`` counts lengths; the model keeps the last. Raises InputError as `Averages`, for a model
-    that denoises no Gaussian noise, and for too few items.
+    ``progress(done, total)`` counts lengths; the model has its own weights again at the end. Raises InputError as
+    `Averages`, for a model that denoises no Gaussian noise, and for too few items.
     """
     _ = model.gaussian_denoiser()
     if len(held_out) < FEWEST:
         raise InputError(f"data: {len(held_out)} items are held out, too few to compare lengths by; give a length")
     averages, found = Averages(model, lengths), list[LengthLoss]()
-    for number, length in enumerate(lengths, 1):
-        averages.use(length)
-        errors = torch.stack([bin.noise for bin in held_out_errors(model, held_out)], 1).mean(1)
-        mean, error = float(errors.mean()), float(errors.std()) / sqrt(len(errors))
-        found.append(
-            LengthLoss(length, averages.distances[length], Estimate(mean, mean - 1.96 * error, mean + 1.96 * error))
-        )
-        progress(number, len(lengths))
+    own = {name: weight.clone() for name, weight in model.module.state_dict().items()}
+    try:
+        for number, length in enumerate(lengths, 1):
+            averages.use(length)
+            errors = torch.stack([bin.noise for bin in held_out_errors(model, held_out)], 1).mean(1)
+            mean, error = float(errors.mean()), float(errors.std()) / sqrt(len(errors))
+            found.append(
+                LengthLoss(length, averages.distances[length], Estimate(mean, mean - 1.96 * error, mean + 1.96 * error))
+            )
+            progress(number, len(lengths))
+    finally:
+        model.module.load_state_dict(own)
     return found
+
+
+def has_averages(model: TrainedModel[Any]) -> bool:
+    """Whether the run has snapshots of averages; a copy of it (`TrainedModel.save`) has none."""
+    return bool(model.config.training.ema_lengths and find_checkpoints(RunFolder(model.folder).averages)[0])

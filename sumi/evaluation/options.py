@@ -18,7 +18,8 @@ class Options:
     ``data``: compare with the held-out part of other data (anything `sumi.data.open_data` takes). ``split``: of images,
     compare with this one of the data's own splits, instead of those that are held out. ``n``: number of
     samples. ``features``: the space to measure images in, "learned" or the path of a network (see `open_space`).
-    ``sweeps``: also sweep the sampler's randomness and number of steps. ``guidance``: also sweep guidance scales
+    ``sweeps``: also sweep the sampler's randomness and number of steps, and the length of the weights' average, where
+    the run has snapshots. ``guidance``: also sweep guidance scales
     (`sumi.evaluation.guidance.guidance_sweep`). ``quick``: of images, only show samples and losses, and measure no
     distances. ``judge`` and ``clip``: of a text-to-image model, also measure what it makes of captions
     (`sumi.evaluation.prompts`); the ``judge`` of a model of symbols reads what it was asked for

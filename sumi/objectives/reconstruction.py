@@ -178,9 +178,9 @@ class ReconstructionObjective(Objective[Trained]):
         noise = batch.normal(Purpose.LATENT, self.latent).to(self.device, non_blocking=True)
         autoencoder.regularizer.begin(batch.seed, batch.step)
         z, losses = autoencoder(x, noise)
-        chosen = changes(batch.uniform(Purpose.SCALE), self.settings, square=x.shape[2] == x.shape[3]).to(self.device)
+        chosen = changes(batch.uniform(Purpose.SCALE), self.settings, square=x.shape[2] == x.shape[3])  # on the CPU
         for change in group().together(chosen).unique().tolist():
-            rows = (chosen == change).nonzero()[:, 0]
+            rows = (chosen == change).nonzero()[:, 0].to(self.device, non_blocking=True)
             if len(rows):
                 found = self._losses(changed(z[rows], change), changed(x[rows], change), batch.step)
                 losses = losses.index_add(0, rows, found)

@@ -18,6 +18,8 @@ from sumi.data.image_set import ImageDataset
 from sumi.data.spec import expect
 from sumi.errors import InputError
 from sumi.evaluation import images
+from sumi.evaluation.averages import LengthLoss, has_averages, losses_by_length
+from sumi.evaluation.during_training import FEWEST
 from sumi.evaluation.generalization import generalization
 from sumi.evaluation.guidance import GuidanceSweep, trade_off
 from sumi.evaluation.images import CHUNK, MOST_PAIRED, Evaluation, learn_features
@@ -165,7 +167,8 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
 
     Copies are always searched for among the run's own training images. By default there are as many samples as held-out
     images, but 500 to 2000; samples beyond 10,000 are used for the Fréchet distance only, and discarded. Sweeps and
-    guidance are measured in the learned space. Raises InputError for data that do not fit the model, for an unreadable
+    guidance are measured in the learned space; with ``sweeps`` also averages of the weights of other lengths, where the
+    run has any. Raises InputError for data that do not fit the model, for an unreadable
     network, and for ``sweeps`` or ``guidance`` with too few images.
     """
     data, n, seed, progress = options.data, options.n, options.seed, options.progress
@@ -237,6 +240,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
     labels = None if classes is None else classes[: len(samples)]
     seconds = time.perf_counter() - begin
     evaluation = swept = traded = general = None
+    lengths: list[LengthLoss] = []
     held_out_loss = learned_loss = None
     if diffusion is not None:
         items = QUICK_ITEMS if options.quick else ITEMS
@@ -257,6 +261,9 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
             swept = sweep_sampler(
                 diffusion, network, *real, n=len(samples), labels=labels, seed=seed, progress=progress
             )
+            if has_averages(diffusion) and len(held_out) >= FEWEST:
+                counted = counting_one(progress, "comparing lengths") or (lambda *_: None)
+                lengths = losses_by_length(diffusion, held_out, progress=counted)
         if diffusion is not None and guidance is not None and labels is not None:
             of_real = every_label(held_out)
             traded = trade_off(
@@ -295,6 +302,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         labels,
         evaluation,
         swept,
+        lengths,
         traded,
         judged,
         prior,

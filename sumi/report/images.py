@@ -12,6 +12,7 @@ from torch import Tensor
 from sumi.boundary.files import write_text, write_whole
 from sumi.boundary.progress import Count, counting_one
 from sumi.data.dataset import Dataset, evenly, evenly_spaced, everything
+from sumi.evaluation.averages import LengthLoss
 from sumi.evaluation.generalization import Generalization
 from sumi.evaluation.guidance import TradeOff
 from sumi.evaluation.images import Evaluation
@@ -31,7 +32,7 @@ from sumi.report.prior import prior_section
 from sumi.report.prompts import prompts_section
 from sumi.report.restoration import restored
 from sumi.report.sections import classes, copies_in_words, fine_detail
-from sumi.report.sweeps import guidance, number_of_steps, randomness
+from sumi.report.sweeps import guidance, lengths, number_of_steps, randomness
 from sumi.report.tables import measurements
 from sumi.training.run_folder import RunFolder
 
@@ -46,7 +47,7 @@ CLOSEST = (
 class ImageReport:
     """The pictures, charts and tables of one model; ``diffusion``: itself, if it is a diffusion model.
 
-    ``losses`` are of held-out images, ``learned`` of training images.
+    ``losses`` are of held-out images, ``learned`` of training images. ``lengths``: of averages, where they are swept.
     """
 
     model: GenerativeModel
@@ -58,6 +59,7 @@ class ImageReport:
     labels: Tensor | None
     evaluation: Evaluation | None
     swept: Sweeps | None
+    lengths: Sequence[LengthLoss]
     traded: TradeOff | None
     judged: tuple[PromptEvaluation, Prompted] | None
     prior: PriorEvaluation | None
@@ -102,6 +104,8 @@ class ImageReport:
                 figures["generalization"] = asdict(self.general)
             if self.swept is not None:
                 figures["sweeps"] = asdict(self.swept)
+            if self.lengths:
+                figures["averages"] = [asdict(row) for row in self.lengths]
             if self.traded is not None:
                 figures["trade_off"] = asdict(self.traded)
             write_text(folder / "evaluation.json", json.dumps(figures, indent=2) + "\n")
@@ -164,11 +168,13 @@ class ImageReport:
         return [Section("An image emerging from noise", figures=figures)], (strip, animation)
 
     def _sweeps(self) -> list[Section]:
+        of_lengths = [lengths(self.lengths, self.model.folder)] if self.lengths else []
         if self.swept is None:
-            return []
+            return of_lengths
         return [
             randomness(self.swept.eta, steps=self.swept.eta_steps),
             number_of_steps(self.swept.steps, solver=self.swept.solver),
+            *of_lengths,
         ]
 
     def _trade_off(self, folder: Path) -> tuple[list[Section], tuple[Path, ...]]:

@@ -1,4 +1,4 @@
-"""The report's sections on sweeps over the sampler's randomness, its number of steps, and guidance.
+"""The report's sections on sweeps over the sampler's randomness, its number of steps, guidance, and averages' lengths.
 
 Each has a sentence, charts and a table. A sentence names a change only where a permutation test over pairs that share
 their noise finds it significant (`sumi.evaluation.sweeps`). For guidance, the best setting by each figure is given with
@@ -7,7 +7,9 @@ the number of settings whose intervals overlap its own.
 
 from collections.abc import Mapping, Sequence
 from operator import gt, lt
+from pathlib import Path
 
+from sumi.evaluation.averages import LengthLoss
 from sumi.evaluation.images import SIGNIFICANT
 from sumi.evaluation.sweeps import Sweep
 from sumi.figures.charts import swept, trade_off
@@ -53,6 +55,30 @@ def number_of_steps(sweep: Sweep, *, solver: str) -> Section:
     how = f"Solver {solver}, {sweep.samples} images per number of steps, from the same starting noise."
     figures = [_chart(sweep, [name], "steps", logarithmic=True) for name in sweep.lines]
     return Section("How many steps?", f"{' '.join(words)}\n\n{how}", figures, [table({"": sweep}, "steps")])
+
+
+def lengths(found: Sequence[LengthLoss], run: Path) -> Section:
+    """The loss on held-out images by the length of the average (`sumi.evaluation.averages`)."""
+    best = min(found, key=lambda row: row.loss.value)
+    alike = sum(row.loss.low <= best.loss.high for row in found) - 1
+    words = (
+        f"The loss on held-out images is lowest, {best.loss.value:.5f}, for weights that are averaged over a length of "
+        f"{best.length:g} ({alike} of the {len(found) - 1} other lengths are statistically as good). "
+        f"`sumi ema {run} --length {best.length:g}` writes a run with them."
+    )
+    how = (
+        "A length is the standard deviation of the average's profile, as a share of the training. All are made of the "
+        "snapshots that the training has kept, and denoise the same images with the same noise."
+    )
+    losses = {"loss": [row.loss for row in found]}
+    chart = swept([row.length for row in found], losses, x="length", y="loss", real={}, logarithmic=True)
+    rows = [
+        (f"{row.length:g}", f"{row.loss.value:.5f} [{row.loss.low:.5f}, {row.loss.high:.5f}]", f"{row.distance:.2%}")
+        for row in found
+    ]
+    shown = Table(("length", "loss on held-out images", "profile differs by"), rows, "95 % intervals, over images.")
+    figure = Figure(chart, "Loss on held-out images by length, with 95 % intervals")
+    return Section("Over which length to average?", f"{words}\n\n{how}", [figure], [shown])
 
 
 def _beyond_chance(sweep: Sweep, name: str) -> bool:

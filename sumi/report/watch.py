@@ -7,6 +7,7 @@ host are refused, as a page of a stranger could make them by a name that leads h
 
 import json
 import re
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from sumi.boundary.files import contents
 from sumi.boundary.progress import duration
 from sumi.errors import InputError, SumiError
+from sumi.models.model import SystemConfig
 from sumi.models.run import read_run
 from sumi.training.lock import trainer_of
 from sumi.training.metrics_log import Value, read, seconds_left
@@ -44,17 +46,17 @@ def state(run: RunFolder, lines: int = 0, step: int = 0) -> dict[str, Any]:
         "what": f"{config.recipe} on {Path(config.data.source).name}: {description.items.describe()}",
         "step": now,
         "steps": config.training.steps,
-        "status": _status(run, trained, config.training.steps, config.training.batch_size),
+        "status": _status(run, config, trained),
         "samples": sorted(path.name for path in run.samples.glob("*.png") if _GRID.fullmatch(path.name)),
         "first": lines if known else 0,
         "lines": log[lines if known else 0 :],
     }
 
 
-def _status(run: RunFolder, trained: list[dict[str, Value]], steps: int, batch_size: int) -> str:
-    trains = trainer_of(run.path) is not None
+def _status(run: RunFolder, config: SystemConfig, trained: list[dict[str, Value]]) -> str:
+    trains, steps, batch_size = trainer_of(run.path) is not None, config.training.steps, config.training.batch_size
     if not trained:
-        return "training begins" if trains else "nothing is trained here now"
+        return config.phase(run) or "training begins" if trains else "nothing is trained here now"
     left = seconds_left(trained[-1], steps, batch_size)
     match trained[-1]:
         case {"step": int(step), "items_per_second": float(speed)} if left is not None:
@@ -83,6 +85,11 @@ class Watch(ThreadingHTTPServer):
             super().__init__((HOST, port), _Answer)
         except OSError as error:
             raise InputError(f"port: {port} cannot be used ({error.strerror}); give another one") from None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A page that is closed while it is sent is no error, and shows no traceback."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:

@@ -173,10 +173,14 @@ class Gradients:
             self.scale = LossScale(**cast("dict[str, Any]", state["loss_scale"]))
 
     def _more_pieces(self) -> int:
-        """Twice as many as now. Raises InputError where there is an item in each, or where more are made by hand."""
-        more, size = self.pieces * 2, self.config.batch_size
+        """Twice as many as now, or the next number that divides the batch: halves of 25 items are fifths.
+
+        Raises InputError where there is an item in each, or where more are made by hand.
+        """
+        own, size = self.config.batch_size // self.group.size, self.config.batch_size
         what = f"a step of {size // self.pieces} items does not fit in the memory of {self.device}"
-        if size % (more * self.group.size):
+        more = next((count for count in range(2 * self.pieces, own + 1) if own % count == 0), None)
+        if more is None:
             raise InputError(f"training.batch_size: {what}; give training.recompute=true, or a smaller network")
         if self.config.micro_batch != "auto":
             raise InputError(

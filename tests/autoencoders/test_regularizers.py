@@ -107,9 +107,10 @@ def test_vectors_are_moving_averages_of_what_they_replace() -> None:
         expected = (0.9 * 10 * before[code] + 0.1 * own.sum(0)) / count
         torch.testing.assert_close(book.vectors[code], expected)
         torch.testing.assert_close(float(book.counts[code]), count)
-    after = book.vectors.clone()
+    after, counts = book.vectors.clone(), book.counts.clone()
     book.begin(seed=0, step=3)  # nothing new was seen
     assert torch.equal(book.vectors, after)
+    assert torch.equal(book.counts, counts)
 
 
 def test_a_vector_that_is_not_used_begins_again_at_one_of_the_batch() -> None:

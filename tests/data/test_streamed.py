@@ -11,6 +11,7 @@ from PIL import Image
 from sumi.data import kept, shards
 from sumi.data.config import DataConfig
 from sumi.data.image_set import ImageDataset
+from sumi.data.latents import encoded
 from sumi.data.load import load
 from sumi.data.mapped import cache_folder
 from sumi.data.streamed import Pictures
@@ -144,6 +145,22 @@ def test_streaming_is_for_tar_files(tmp_path: Path) -> None:
         read(tmp_path / "photos", "streamed")
     with pytest.raises(InputError, match=r"data\.store: memory keeps nothing"):
         kept.kept("0" * 64, lambda: read(tmp_path / "photos", "memory"))
+
+
+def test_latents_of_a_part_are_recognised_without_decoding_an_image(tmp_path: Path, monkeypatch) -> None:
+    source = made(tmp_path / "shards", ("RGB",))
+    file = tmp_path / "latents" / "training.npy"
+
+    def latents(part: ImageDataset) -> np.ndarray:
+        return encoded(part, lambda x: (x, x.abs()), file, {}, mirrored=False).moments
+
+    first = np.array(latents(read(source, "streamed").split(0.3)[0]))
+    with monkeypatch.context() as unread:
+        unread.setattr(Pictures, "__getitem__", refused)
+        assert np.array_equal(latents(read(source, "streamed").split(0.3)[0]), first)
+    others = read(source, "streamed").split(0.3)[1]
+    assert len(latents(others)) == len(others)
+    assert np.array_equal(latents(read(source, "memory").split(0.3)[0]), first)
 
 
 def test_a_training_reads_ahead_and_is_the_one_in_memory(tmp_path: Path, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """`sumi ema`: a run with an average of another length, and which length is best."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,13 @@ import torch
 
 from sumi.cli.main import main
 from sumi.errors import InputError
-from sumi.evaluation.averages import LENGTHS, averaged
+from sumi.evaluation.averages import LENGTHS, averaged, has_averages
 from sumi.models.run import load
+from sumi.report import evaluate as report
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training_run import train
 from tests.small_runs import config_of
+from tests.tiny_models import random_features
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,26 @@ def test_sumi_ema_writes_a_run_that_samples_with_it_and_compares_lengths(run: Pa
     best = next(row for row in rows if "best" in row)
     assert float(best[2]) == min(float(row[2 if "best" in row else 1]) for row in rows)
     assert f"--length {best[0]}" in shown
+
+
+def test_the_report_compares_lengths_where_sweeps_are_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "learn_features", lambda *_: random_features())
+    monkeypatch.setattr(report, "sweep_sampler", lambda *_, **__: None)
+    model = load(run)
+    before = {name: weight.clone() for name, weight in model.module.state_dict().items()}
+    for sweeps in (False, True):
+        page = report.evaluate(model, n=20, sweeps=sweeps).page
+        figures = json.loads((page.parent / "evaluation.json").read_text())
+        assert ("Over which length to average?" in page.read_text()) == ("averages" in figures) == sweeps
+    found = {row["length"]: row["loss"]["value"] for row in figures["averages"]}
+    assert tuple(found) == LENGTHS
+    best = min(found, key=found.__getitem__)
+    assert f"sumi ema {run} --length {best:g}" in page.read_text()
+    assert all(torch.equal(weight, before[name]) for name, weight in model.module.state_dict().items())
+    copy = run.with_name("copy")
+    model.save(copy)
+    assert has_averages(model)
+    assert not has_averages(load(copy))  # so that a copy is reported without
 
 
 def test_a_run_without_averages_and_a_length_out_of_range_are_refused(run: Path, tmp_path: Path) -> None:

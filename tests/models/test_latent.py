@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 import sumi
 from sumi.autoencoders.autoencoder import AutoencoderNetwork
 from sumi.autoencoders.scale import LatentScale
+from sumi.boundary.config import to_json
 from sumi.cli.main import main
+from sumi.data import latents as latents_module
 from sumi.data.config import DataConfig
-from sumi.data.latents import encoded
+from sumi.data.latents import LatentDataset, encoded
 from sumi.data.load import load as load_data
 from sumi.denoising.exact import gaussian_denoiser
 from sumi.errors import InputError, SumiError
@@ -25,6 +28,7 @@ from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.restoration import candidates, method_for, within
 from sumi.models.diffusion.space import DataSpace, LatentSpace
+from sumi.models.model import RunDescription
 from sumi.models.run import load
 from sumi.objectives.reconstruction import ReconstructionLoss
 from sumi.operators.linear import Mask
@@ -184,6 +188,32 @@ def test_latents_are_written_once_and_standardised_over_the_whole_set(tmp_path: 
         calls.clear()
 
 
+def test_latents_that_were_written_are_recognised_and_standardised_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits, file = load_data(DataConfig("digits")).subset(range(70)), tmp_path / "training.npy"
+
+    def opened() -> LatentDataset:
+        return encoded(digits, moments_of, file, {}, mirrored=False)
+
+    with monkeypatch.context() as of_both:
+        of_both.setattr(latents_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        with pytest.raises(InputError, match=r"has 0\.0 GB left, and the latents of 70 images take 0\.0 GB; free some"):
+            opened()
+    assert not file.exists()
+    first = opened()
+    with monkeypatch.context() as of_both:
+        of_both.setattr(latents_module, "_statistics", None)  # would read all
+        again = opened()
+    stated = file.with_suffix(".json")
+    older = {name: value for name, value in json.loads(stated.read_text()).items() if name not in ("mean", "std")}
+    stated.write_text(json.dumps(older))
+    for found in (again, opened()):
+        assert torch.equal(found.mean, first.mean)
+        assert torch.equal(found.std_by_channel, first.std_by_channel)
+    assert json.loads(stated.read_text()) == older  # it was not encoded again
+
+
 def test_latents_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
     digits = load_data(DataConfig("digits"))
     file = tmp_path / "training.npy"
@@ -285,6 +315,28 @@ def test_a_network_that_does_not_fit_is_refused_before_an_autoencoder_is_trained
         with pytest.raises(InputError, match=r"^network\.widths: 4 levels are too many"):
             train("latent", data="digits", out=run, settings=[*deep, *more], device="cpu")
         assert not (run / "config.json").exists()
+
+
+def test_an_autoencoder_is_trained_with_what_the_machine_and_the_data_make_necessary(tmp_path: Path) -> None:
+    chosen = ["micro_batch=auto", "recompute=true", "skip_limit=3", "tracker=tensorboard", "order=windowed"]
+    config = configure("latent", data="digits", settings=[f"training.{one}" for one in chosen])
+    spec, run, taken = load_data(DataConfig("digits")).spec, RunFolder(tmp_path), list[Any]()
+
+    def begin(part: Any, _: RunFolder) -> Any:
+        taken.append(part)
+        raise Crash
+
+    def begun() -> str:
+        with pytest.raises(Crash):
+            config.with_parts(spec, run, begin)
+        return taken[-1].training.order
+
+    assert begun() == "windowed"
+    own = taken[-1].training
+    assert (own.micro_batch, own.recompute, own.skip_limit, own.tracker) == ("auto", True, 3, "tensorboard")
+    earlier = replace(taken[-1], training=replace(own, order="shuffled"))
+    run.part("autoencoder").write_config(to_json(RunDescription(earlier, spec, "", 1.0)))
+    assert begun() == "shuffled"  # it goes on as it was begun
 
 
 def test_the_encoding_is_shown_as_such(whole: DiffusionModel, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sumi.autoencoders.network import Decoder, Encoder
 from sumi.networks.dropout import Dropout, masks_by_position
 from sumi.networks.layers import forward_mode
 from sumi.networks.recompute import blocks, recomputed
@@ -37,6 +38,17 @@ class Own(nn.Module):
         return x
 
 
+class Reconstruction(nn.Module):
+    """An autoencoder, decoded at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Encoder(3, (32, 64), (1, 2), 4), Decoder(4, (32, 64), (1, 2), 3)
+
+    def forward(self, x: Tensor, _: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+
 def gradients(network: nn.Module, *, again: bool) -> tuple[list[Tensor], int]:
     """Of all weights, and the bytes that the forward pass keeps for them."""
     torch.manual_seed(0)
@@ -60,7 +72,7 @@ def gradients(network: nn.Module, *, again: bool) -> tuple[list[Tensor], int]:
     return [weight.grad.clone() for weight in network.parameters() if weight.grad is not None], kept
 
 
-@pytest.mark.parametrize(("build", "share"), [(unet, 0.5), (transformer, 0.5), (Own, 1.01)])
+@pytest.mark.parametrize(("build", "share"), [(unet, 0.5), (transformer, 0.5), (Own, 1.01), (Reconstruction, 0.6)])
 def test_gradients_are_the_same_from_less_memory(build: Callable[[], nn.Module], share: float) -> None:
     network = build()
     kept, stored = gradients(network, again=False)

@@ -3,16 +3,25 @@
 import http.client
 import json
 import shutil
+import socket
+import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sumi.boundary.config import to_json
 from sumi.cli.main import main
+from sumi.data.config import DataConfig
+from sumi.data.load import load
 from sumi.errors import InputError
+from sumi.models.model import RunDescription
+from sumi.recipes.configure import configure
 from sumi.report.watch import HOST, Watch, state
+from sumi.training.lock import training_in
 from sumi.training.metrics_log import MetricsLog, read
 from sumi.training.run_folder import RunFolder
 from sumi.training_run import train
@@ -104,6 +113,35 @@ def test_only_new_lines_are_sent_unless_the_log_was_cut_back(run: RunFolder, tmp
     more = state(copy, len(cut["lines"]), 4)
     assert [line["step"] for line in more["lines"]] == [5]
     assert state(copy, len(cut["lines"]), 3)["first"] == 0
+
+
+def test_a_page_that_is_closed_while_it_is_sent_shows_no_traceback(
+    run: RunFolder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run/samples/00000012.png").write_bytes(bytes(2**26))  # more than a connection holds
+    with Watch(RunFolder(tmp_path / "run")) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        before = threading.active_count()
+        with socket.create_connection((HOST, found.server_port), timeout=10) as page:
+            page.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            page.sendall(f"GET /samples/00000012.png HTTP/1.0\r\nHost: {HOST}:{found.server_port}\r\n\r\n".encode())
+            assert page.recv(4)
+        end = time.monotonic() + 30
+        while threading.active_count() > before and time.monotonic() < end:
+            time.sleep(0.01)
+        found.shutdown()
+    assert capfd.readouterr().err == ""
+
+
+def test_while_a_part_is_trained_the_page_names_it(tmp_path: Path) -> None:
+    """Of a run of latents, whose own log begins once its autoencoder is trained."""
+    run = RunFolder(tmp_path)
+    config = configure("latent", data="digits", steps=4, settings=["autoencoder.steps=4"])
+    run.write_config(to_json(RunDescription.of(config, load(DataConfig("digits")))))
+    with training_in(run.path, print):
+        assert state(run)["status"].startswith("the autoencoder is trained, 0 of 4 steps, in")
+    assert state(run)["status"] == "nothing is trained here now"
 
 
 def test_a_log_that_is_damaged_is_reported_and_the_page_stays(run: RunFolder, tmp_path: Path) -> None:

@@ -131,6 +131,14 @@ def test_pieces_are_halved_until_they_fit_and_stay_so(tmp_path: Path) -> None:
     assert again.objective.sizes == [2, 2, 2, 2]
 
 
+def test_pieces_divide_a_batch_that_has_no_half(tmp_path: Path) -> None:
+    trainer = trainer_of(Line(fits=1), tmp_path, micro_batch="auto", batch_size=9)
+    trainer.run()
+    assert trainer.objective.sizes == [9, 3, *[1] * 9]
+    with pytest.raises(InputError, match=r"of 9 items does not fit .* give training.accumulation=3, or"):
+        trainer_of(Line(fits=3), tmp_path, batch_size=9).take_step(1)
+
+
 def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     by_hand = r"training.accumulation: a step of 8 items does not fit .* give training.accumulation=2, or .*=auto"
     with pytest.raises(InputError, match=by_hand):

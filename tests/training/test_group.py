@@ -192,6 +192,27 @@ def test_the_likelihood_that_two_processes_share_is_that_of_one(both: Path) -> N
         assert json.loads((both / f"nll{rank}.json").read_text()) == json.loads(json.dumps(asdict(whole)))
 
 
+ALONE = """
+import time
+from datetime import timedelta
+import torch.distributed.distributed_c10d as c10d
+from sumi.boundary.group import joined
+
+c10d.default_pg_timeout = timedelta(seconds=1)
+with joined() as group, group.in_turn():
+    if group.first:
+        time.sleep(3)
+with joined() as group:
+    print(group.aside().largest(group.rank if group.rank or time.sleep(3) else 0))
+"""
+
+
+def test_what_the_first_process_does_alone_may_take_longer_than_an_exchange_of_torch_does() -> None:
+    """That is 30 minutes, less than the encoding of a large set; here it is a second."""
+    found = ended(start(["-c", ALONE]), within=240)
+    assert [code for code, _ in found] == [0, 0], found
+
+
 def test_one_process_is_a_group_of_one() -> None:
     alone = group()
     assert (alone.rank, alone.size, alone.first) == (0, 1, True)

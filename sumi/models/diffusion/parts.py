@@ -51,6 +51,13 @@ def with_autoencoder(
     else:
         chosen.denoised(items)  # refuses sides that the factor does not divide, before anything is trained
         own = settings.training
+        order = own.order
+        if part.config_file.exists():  # it goes on as it was begun: an older one had its own order
+            match part.read_config():
+                case {"config": {"training": {"order": "keyed" | "windowed" as order}}}:
+                    pass
+                case _:
+                    order = "shuffled"
         training = TrainingConfig(
             steps=chosen.steps,
             batch_size=chosen.batch_size,
@@ -62,6 +69,11 @@ def with_autoencoder(
             checkpoint_every=own.checkpoint_every,
             keep_checkpoints=own.keep_checkpoints,
             noise=own.noise,
+            order=order,
+            micro_batch=own.micro_batch,
+            recompute=own.recompute,
+            skip_limit=own.skip_limit,
+            tracker=own.tracker,
         )
         config = AutoencoderConfig(
             recipe="autoencoder",
