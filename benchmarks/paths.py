@@ -84,7 +84,8 @@ def actions(folder: Path) -> Iterator[tuple[str, set[str]]]:
     model = sumi.load(folder / "run")
     yield "model.sample(2)", passed(lambda: model.sample(2))
     yield 'model.sample(2, label="3", guidance=2)', passed(lambda: model.sample(2, label="3", guidance=2.0))
-    yield "sumi sample --label 3", passed(lambda: command("sample", folder / "run", "-n", 2, "--label", 3))
+    sample: list[object] = ["sample", folder / "run", "-n", 2, "--label", 3]
+    yield "sumi sample --label 3", passed(lambda: command(*sample, "--out", folder / f"made{next(numbers)}"))
     yield "sumi evaluate", passed(lambda: command("evaluate", folder / "run", "-n", 40))
     yield "sumi nll", passed(lambda: command("nll", folder / "run", "-n", 4))
     Image.fromarray(np.full((8, 8), 99, np.uint8)).save(folder / "grey.png")
