@@ -134,7 +134,7 @@ def guidance_of(model: TrainedModel, options: argparse.Namespace) -> GuidanceSwe
     if not options.trade_off:
         for name, value in {"scales": options.scales, **runs}.items():
             if value is not None:
-                raise InputError(f"{name}: is of --trade-off, which is not asked for; add it")
+                raise InputError(f"{name}: counts with --trade-off alone; add --trade-off")
         return None
     worse = options.worse
     if options.worse_checkpoint is not None:

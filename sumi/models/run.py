@@ -144,7 +144,8 @@ def _chosen(folder: RunFolder, found: Sequence[Path], skipped: Sequence[str], ch
         )
     step = max(by_step) if checkpoint is None else checkpoint
     if step not in by_step:
-        raise InputError(f"checkpoint: there is none at step {step}; there are {', '.join(map(str, sorted(by_step)))}")
+        kept = ", ".join(map(str, sorted(by_step)))
+        raise InputError(f"checkpoint: there is none at step {step}; choose from {kept}")
     return by_step[step]
 
 
