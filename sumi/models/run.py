@@ -215,6 +215,8 @@ def load(
     verified).
     """
     folder = RunFolder(path("run", run))
+    if not (isinstance(expected, type) and issubclass(expected, TrainedModel)):
+        raise InputError(f"expected: {shown(expected)} is no type of model; give one, such as sumi.DiffusionModel")
     description = read_run(folder, parts)
     if network is not None and own_network(description.config) is None:
         raise InputError(f"network: {folder.path} was trained with a network of sumi's; leave it out")
