@@ -90,6 +90,7 @@ def test_a_run_is_resumed_bit_for_bit_and_samples_follow_their_seed(process: str
     assert torch.equal(loaded.sample(4), once.sample(4))
     assert loaded.sample(4).dtype == torch.int64
     assert loaded.sample(4).max() < loaded.spec.levels
+    assert loaded.how_sampled().startswith("confidence" if process == "masked" else "ancestral")
 
 
 def test_the_loss_is_the_bound_per_symbol(data: Path) -> None:
