@@ -17,8 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from sumi import philox, randomness
+from sumi import randomness
 from sumi.boundary.settings import override
+from sumi.data import philox
 from sumi.data.batch import NoiseName
 from sumi.data.config import DataConfig
 from sumi.data.load import load

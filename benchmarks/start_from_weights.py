@@ -1,5 +1,5 @@
 """What weights to begin with are worth: 50, 300 and 3,000 handwritten digits, learned from scratch, and from a run of
-Fashion-MNIST's clothes, whole or by low-rank additions. Prints the tables of docs/how-to/start-from-weights.md.
+Fashion-MNIST's clothes, whole or by low-rank additions. Prints the tables of docs/results/start-from-weights.md.
 
     python -m benchmarks.start_from_weights SHARED [PART …]
 

@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sumi import philox
 from sumi.check.device import compare_device
+from sumi.data import philox
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data

@@ -53,3 +53,8 @@ def writing(path: Path) -> Generator[None]:
         raise SumiError(
             f"{path}: cannot be written ({error.strerror or error}); write elsewhere, or make room"
         ) from error
+
+
+def shortened(error: Exception) -> str:
+    """The first words of an error of another program."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"

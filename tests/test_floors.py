@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[1] / "sumi"
 FLOORS = [
     {"errors"},
     {"boundary", "pretrained", "randomness"},
-    {"philox"},
     {"process", "operators", "networks"},
     {"denoising", "autoencoders"},
     {"sampling", "metrics"},
@@ -63,6 +62,12 @@ def imports(path: Path) -> set[str]:
 
 
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+
+
+def test_few_files_and_folders_stand_at_the_top() -> None:
+    folders = {path.relative_to(ROOT).parts[0] for path in FILES if path.parent != ROOT}
+    assert len(list(ROOT.glob("*.py"))) <= 6
+    assert len(folders) <= 26
 
 
 def test_a_file_imports_only_floors_below_its_own() -> None:

@@ -68,7 +68,7 @@ def test_one_import_is_enough_to_sample_with_any_denoiser() -> None:
 
 
 METHODS = {
-    "sample": ("n", "seed", "start", "label", "condition", "size", "batch_size", "progress", "callback", "options"),
+    "sample": ("n", "seed", "start", "label", "condition", "size", "batch_size", "progress", "options"),
     "vary": ("images", "strength", "n", "options"),
     "interpolate": ("a", "b", "n"),
     "invert": ("images", "corrections"),
@@ -89,6 +89,20 @@ def test_a_diffusion_model_has_the_promised_methods(method: str) -> None:
     _, *parameters = inspect.signature(found).parameters
     assert set(METHODS[method]) <= set(parameters)
     assert inspect.getdoc(found)
+
+
+def test_sample_spells_out_nine_options_and_takes_the_others_too(tmp_path: Path) -> None:
+    """With types for a checker: fields of `Sampling`, and where to begin and what to call."""
+    _, *parameters = inspect.signature(sumi.DiffusionModel.sample).parameters.values()
+    assert sum(one.kind is not one.VAR_KEYWORD for one in parameters) <= 9
+    seen: list[int] = []
+    model = random_model(tmp_path)
+    model.sample(2, x=torch.ones(2, 1, 8, 8), t=0.5, steps=4, callback=lambda step, *_: seen.append(step))
+    assert seen == [0, 1, 2]  # what is left of four steps below t = 0.5
+    with pytest.raises(sumi.errors.InputError, match=r"^x: is of shape"):
+        model.sample(2, x=torch.ones(3, 1, 8, 8))
+    with pytest.raises(sumi.errors.InputError, match=r"stpes"):
+        model.sample(2, stpes=5)
 
 
 def test_a_model_evaluates_itself_as_the_package_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,10 +98,11 @@ def _is_encodable(text: str) -> bool:
 
 def sides(name: str, value: object) -> tuple[int, int]:
     """(height, width). Raises InputError unless these are two whole numbers from 1 on."""
-    found = [whole(name, side, least=1) for side in listed(name, value)]
-    if len(found) != 2:
-        raise InputError(f"{name}: {shown(value)} is not (height, width); give both")
-    return found[0], found[1]
+    try:
+        height, width = listed(name, value)
+    except (InputError, ValueError):
+        raise InputError(f"{name}: {shown(value)} is not (height, width); give both") from None
+    return whole(name, height, least=1), whole(name, width, least=1)
 
 
 def listed(name: str, value: object) -> list[Any]:

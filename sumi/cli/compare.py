@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--guidance",
         type=float,
         metavar="W",
-        help="methods of guidance instead of solvers, at this effective scale and so many evaluations (needs the data)",
+        help="compare methods of guidance instead, at this effective scale and --steps evaluations (needs the data)",
     )
     parser.add_argument("--worse", metavar="RUN", help="with --guidance: also away from this worse run (autoguidance)")
     add_seed(parser)

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN|A", help="run folder that `sumi train` made; or, with B, a set of images")
+    parser.add_argument(
+        "run", metavar="RUN|A", help="a run folder or model that comes with Sumi; or, with B, a set of images"
+    )
     parser.add_argument(
         "against",
         nargs="?",
         metavar="B",
         help="measure A against B, without any model: folders of images, .npy arrays, or runs (-n samples of each)",
     )
-    parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
+    parser.add_argument("--data", metavar="PATH|NAME", help="what to compare with (default: the run's own data)")
     parser.add_argument(
         "--split",
         metavar="NAME",
@@ -137,7 +139,7 @@ def guidance_of(model: TrainedModel, options: argparse.Namespace) -> GuidanceSwe
     if not options.trade_off:
         for name, value in {"scales": options.scales, **runs}.items():
             if value is not None:
-                raise InputError(f"{name}: is of --trade-off, which is not asked for; add it")
+                raise InputError(f"{name}: counts with --trade-off alone; add --trade-off")
         return None
     worse = options.worse
     if options.worse_checkpoint is not None:

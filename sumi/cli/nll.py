@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("--data", metavar="PATH|NAME", help="default: the run's own data")
+    parser.add_argument("--data", metavar="PATH|NAME", help="data of the same type to measure (default: the run's own)")
     parser.add_argument("-n", type=int, default=256, metavar="N", help="held-out items (default: up to 256)")
     parser.add_argument(
         "--evaluations", type=int, metavar="K", help="noise levels for the bound of an item (default: 100)"
@@ -40,9 +40,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--draws",
         type=int,
         metavar="K",
-        help="of it, or of a VAE's latent, for each item (default: 1; 256 of a VAE's)",
+        help="dequantizations of each item (default: 1), or latents of a VAE (256)",
     )
-    parser.add_argument("--probes", type=int, metavar="K", help="for the ODE's trace (default: 1)")
+    parser.add_argument(
+        "--probes", type=int, metavar="K", help="random probes of the ODE's trace, for each item (default: 1)"
+    )
     add_seed(parser)
     add_checkpoint(parser)
 

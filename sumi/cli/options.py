@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """RUN, and nothing more."""
-    parser.add_argument("run", metavar="RUN", help="run folder that `sumi train` made")
+    parser.add_argument("run", metavar="RUN", help="a run folder, or the name of a model that comes with Sumi")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="all randomness follows from it (default: 0)")
 
 
 def add_steps(parser: argparse.ArgumentParser) -> None:

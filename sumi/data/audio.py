@@ -134,7 +134,7 @@ class AudioSpec:
         made = f"{len(own):,} clip{'s' if len(own) != 1 else ''} of {self.seconds:g} s"
         made += f" ({len(there)} of them were there)" if there else ""
         made += "" if how.shard[1] == 1 else f" of shard {how.shard[0]}/{how.shard[1]}"
-        made += f", {beyond:,} values of {clips:,} clipped" if beyond else ", none clipped"
+        made += f", {beyond:,} values in {clips:,} of them clipped" if beyond else ", none clipped"
         if not all(_is_made(_file(folder, i), how.facts(i)) for i in first):
             return f"{made}; the shard that ends last writes grid.png"
         shown = torch.from_numpy(np.concatenate([read_sound(_file(folder, i))[0] for i in first]))

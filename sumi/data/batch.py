@@ -1,7 +1,7 @@
 """One training step's batch, or a part of it: items of the data at their positions, and the noise that belongs to them.
 
 Every number is a function of (seed, step, position), whatever part of the batch is computed where
-(`sumi.philox`, and `sumi.randomness` for runs that began with NumPy's generator).
+(`sumi.data.philox`, and `sumi.randomness` for runs that began with NumPy's generator).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sumi import philox, randomness
+from sumi import randomness
+from sumi.data import philox
 from sumi.data.dataset import Dataset
 from sumi.randomness import Purpose, generator
 

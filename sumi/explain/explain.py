@@ -93,7 +93,7 @@ def explain(
     dataset, folder = model.load_data(data), out or RunFolder(model.folder).explain
     _, held_out = dataset.split(model.config.data.held_out)
     match model:
-        case DiffusionModel():
+        case DiffusionModel() if dataset.spec.name in RUNS:
             yield from RUNS[dataset.spec.name](model, dataset, folder, count)
         case ClassifierModel():
             yield draw_accuracy(model, held_out, folder, count)
@@ -173,4 +173,4 @@ RUNS: Final[dict[str, Callable[[DiffusionModel, Dataset, Path, Count | None], It
     "images": _explain_images,
     "vectors": explain_vectors,
 }
-"""By the type of data."""
+"""By the type of data; of others, such as sound, samples are shown."""

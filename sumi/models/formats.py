@@ -13,23 +13,32 @@ LEARNED: Final = {"feature_network": "learned"}
 def upgraded(data: Any) -> Any:
     """The JSON of a run of format 5, upgraded to FORMAT, and that of earlier additions; anything else unchanged."""
     match data:
-        case {"config": {"training": dict() as training} as config}:
-            data = data | {"config": config | {"training": {"noise": "numpy", **training}}}
-        case _:
-            pass
-    match data:
-        case {"config": {"training": {"lora_rank": int()} as training} as config} if "lora_share" not in training:
-            return data | {"config": config | {"training": training | {"lora_share": None}}}
-        case {"config": {"loss": {"half_size": _} as loss} as config} if "feature_network" not in loss:
-            return data | {"config": config | {"loss": loss | LEARNED}}
-        case {"config": {"autoencoder": {"loss": dict() as loss} as part} as config} if "feature_network" not in loss:
-            return data | {"config": config | {"autoencoder": part | {"loss": loss | LEARNED}}}
-        case {"config": {"network": {"type": "pairs"} as network} as config} if "bounded" not in network:
-            return data | {"config": config | {"network": network | {"bounded": False}}}
         case {"format": 5, "config": dict() as config}:
-            return data | {"config": upgraded_config(config), "format": FORMAT}
+            return data | {"config": completed(upgraded_config(config)), "format": FORMAT}
+        case {"config": dict() as config}:
+            return data | {"config": completed(config)}
         case _:
             return data
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """With what a configuration did not say while there was no choice; each is for itself."""
+    match config:
+        case {"training": dict() as training}:
+            config = config | {"training": {"noise": "numpy", **training}}
+    match config:
+        case {"training": {"lora_rank": int()} as training}:
+            config = config | {"training": {"lora_share": None, **training}}
+    match config:
+        case {"loss": {"half_size": _} as loss}:
+            config = config | {"loss": LEARNED | loss}
+    match config:
+        case {"autoencoder": {"loss": dict() as loss} as part}:
+            config = config | {"autoencoder": part | {"loss": LEARNED | loss}}
+    match config:
+        case {"network": {"type": "pairs"} as network}:
+            config = config | {"network": {"bounded": False, **network}}
+    return config
 
 
 def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:

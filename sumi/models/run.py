@@ -144,7 +144,8 @@ def _chosen(folder: RunFolder, found: Sequence[Path], skipped: Sequence[str], ch
         )
     step = max(by_step) if checkpoint is None else checkpoint
     if step not in by_step:
-        raise InputError(f"checkpoint: there is none at step {step}; there are {', '.join(map(str, sorted(by_step)))}")
+        kept = ", ".join(map(str, sorted(by_step)))
+        raise InputError(f"checkpoint: there is none at step {step}; choose from {kept}")
     return by_step[step]
 
 
@@ -214,6 +215,8 @@ def load(
     verified).
     """
     folder = RunFolder(path("run", run))
+    if not (isinstance(expected, type) and issubclass(expected, TrainedModel)):
+        raise InputError(f"expected: {shown(expected)} is no type of model; give one, such as sumi.DiffusionModel")
     description = read_run(folder, parts)
     if network is not None and own_network(description.config) is None:
         raise InputError(f"network: {folder.path} was trained with a network of sumi's; leave it out")

@@ -14,7 +14,7 @@ from typing import ClassVar, Self, cast
 import torch
 from torch import nn
 
-from sumi.errors import InputError
+from sumi.errors import InputError, shortened
 from sumi.networks.condition import ConditionShape, NetworkCondition
 
 Network = nn.Module | Callable[[], nn.Module]
@@ -62,12 +62,22 @@ class OwnNetwork:
     def check(
         self, network: nn.Module, shape: tuple[int, ...], outputs: int, condition: NetworkCondition | None
     ) -> None:
-        """Try it on two items of ``shape`` with their condition. Raises InputError for output of another shape."""
+        """Try it on two items of ``shape`` with their condition.
+
+        Raises InputError for output of another shape, for a network that fails, and for one with nothing to train.
+        """
         x, wanted = torch.zeros(2, *shape), (2, outputs * shape[0], *shape[1:])
+        given = (x, torch.zeros(2)) if condition is None else (x, torch.zeros(2), condition)
         network.eval()
-        with torch.no_grad():
-            found = network(x, torch.zeros(2)) if condition is None else network(x, torch.zeros(2), condition)
+        try:
+            with torch.no_grad():
+                found = network(*given)
+        except Exception as error:  # whatever the user's own code raises
+            names = "(x, c_noise)" if condition is None else "(x, c_noise, condition)"
+            raise InputError(f"network: forward{names} fails for x of {tuple(x.shape)}: {shortened(error)}") from error
         network.train()
+        if condition is None and next(network.parameters(), None) is None:
+            raise InputError(f"network: {type(network).__name__} has no parameters to train; give one that has")
         match cast(object, found):
             case torch.Tensor(shape=got) if tuple(got) == wanted:
                 return

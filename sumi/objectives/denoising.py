@@ -20,10 +20,10 @@ from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser, ReadDenoiser
 from sumi.denoising.weighting import Weighting
 from sumi.objectives.denoiser import DenoiserObjective
-from sumi.objectives.times import TimeSampler, stratified
+from sumi.objectives.times import TimeSampler, places
 from sumi.process.gaussian import add_noise, expand
 from sumi.process.schedule import Time, noise_level
-from sumi.randomness import Purpose, uniform
+from sumi.randomness import Purpose
 
 Trained = TypeVar("Trained", contravariant=True)
 """The type of denoiser that a loss takes."""
@@ -84,7 +84,7 @@ class DenoisingObjective(DenoiserObjective[NetworkDenoiser | BinomialDenoiser]):
         model, x_0 = self.model, self._cropped(batch, self.clean(batch))
         self.times.begin(batch.step)
         with torch.no_grad():  # sampled times carry no gradient, even where the schedule is learned
-            t = self.times.times(self._places(batch), model.schedule)
+            t = self.times.times(places(batch, self.stratify), model.schedule)
         noise = batch.normal(Purpose.TRAINING_NOISE, tuple(x_0.shape[1:]))
         x_0, noise = (value.to(self.device, non_blocking=True) for value in (x_0, noise))
         losses = self.loss(self.conditioned(batch, x_0), x_0, t, noise)
@@ -104,10 +104,3 @@ class DenoisingObjective(DenoiserObjective[NetworkDenoiser | BinomialDenoiser]):
         corners = unit * (batch.uniforms(Purpose.CROP, 2) * ways).long()
         rows = zip(x_0, corners.tolist(), strict=True)
         return torch.stack([x[:, top : top + side, left : left + side] for x, (top, left) in rows])
-
-    def _places(self, batch: Batch) -> Tensor:
-        """u in [0, 1) of each position, float64 (n,)."""
-        if self.stratify is None:
-            return batch.uniform(Purpose.TRAINING_TIME)
-        first = float(uniform(batch.seed, [0], batch.step, Purpose.TRAINING_TIME))
-        return stratified(first, torch.from_numpy(batch.positions), self.stratify)

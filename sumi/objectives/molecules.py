@@ -16,10 +16,10 @@ from sumi.data.dataset import Dataset
 from sumi.data.molecules import halves, is_atom
 from sumi.denoising.denoiser import NetworkDenoiser
 from sumi.objectives.objective import Objective
-from sumi.objectives.times import TimeSampler, stratified
+from sumi.objectives.times import TimeSampler, places
 from sumi.process.gaussian import add_noise, expand
 from sumi.process.schedule import noise_level
-from sumi.randomness import Purpose, uniform
+from sumi.randomness import Purpose
 
 SIZES = "sizes"
 """The auxiliary module that knows the sizes of molecules by their values."""
@@ -48,10 +48,8 @@ class MoleculeObjective(Objective[NetworkDenoiser]):
 
     def forward(self, batch: Batch) -> Tensor:
         model, x_0 = self.model, batch.x
-        first = float(uniform(batch.seed, [0], batch.step, Purpose.TRAINING_TIME))
-        places = stratified(first, torch.from_numpy(batch.positions), self.batch)
         with torch.no_grad():
-            t = self.times.times(places, model.schedule)
+            t = self.times.times(places(batch, self.batch), model.schedule)
         noise = batch.normal(Purpose.TRAINING_NOISE, tuple(x_0.shape[1:])).to(self.device, non_blocking=True)
         condition = None
         match model.conditioner:

@@ -6,16 +6,15 @@
 (Kingma et al. 2021, appendix I.1), each uniform.
 """
 
-import torch
 from torch import Tensor
 
 from sumi.data.batch import Batch
 from sumi.data.dataset import Dataset
 from sumi.denoising.categorical import CategoricalDenoiser, continuous_term
 from sumi.objectives.objective import Objective
-from sumi.objectives.times import UniformTimes, stratified
+from sumi.objectives.times import UniformTimes, places
 from sumi.process.schedule import noise_level
-from sumi.randomness import Purpose, uniform
+from sumi.randomness import Purpose
 
 
 class SymbolObjective(Objective[CategoricalDenoiser]):
@@ -37,16 +36,9 @@ class SymbolObjective(Objective[CategoricalDenoiser]):
 
     def forward(self, batch: Batch) -> Tensor:
         model, x_0 = self.model, batch.x.to(self.device, non_blocking=True)
-        now = noise_level(model.schedule, self.times.times(self._places(batch), model.schedule))
+        now = noise_level(model.schedule, self.times.times(places(batch, self.stratify), model.schedule))
         noise = batch.normal(Purpose.TRAINING_NOISE, tuple(x_0.shape[1:])).to(self.device, non_blocking=True)
         x_t = model.process.noised(x_0, noise, now)
         condition = None if model.conditioner is None else model.conditioner.of_data(batch, x_0)
         terms = continuous_term(model.process, model.logits(x_t, now, condition), x_t, x_0, now)
         return terms.mean(1).float()
-
-    def _places(self, batch: Batch) -> Tensor:
-        """u in [0, 1) of each position, float64 (n,)."""
-        if self.stratify is None:
-            return batch.uniform(Purpose.TRAINING_TIME)
-        first = float(uniform(batch.seed, [0], batch.step, Purpose.TRAINING_TIME))
-        return stratified(first, torch.from_numpy(batch.positions), self.stratify)

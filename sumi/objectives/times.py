@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from sumi.boundary.group import group
+from sumi.data.batch import Batch
 from sumi.errors import InputError
 from sumi.process.schedule import MOST_STEPS, NoiseLevel, Schedule, noise_level, wronskian
+from sumi.randomness import Purpose, uniform
 
 SMALLEST_U, LARGEST_U = 2.0**-54, 1 - 2.0**-53  # a normal quantile is infinite at 0 and at 1
 
@@ -73,6 +75,14 @@ def stratified(first: float, positions: Tensor, batch: int) -> Tensor:
     (Kingma et al. 2021, appendix I.1).
     """
     return (first + positions.double() / batch) % 1.0
+
+
+def places(batch: Batch, whole: int | None) -> Tensor:
+    """u of each position of a batch, float64 (n,): `stratified` over a step's ``whole`` batch; None: independent."""
+    if whole is None:
+        return batch.uniform(Purpose.TRAINING_TIME)
+    first = float(uniform(batch.seed, [0], batch.step, Purpose.TRAINING_TIME))
+    return stratified(first, torch.from_numpy(batch.positions), whole)
 
 
 @dataclass(frozen=True)

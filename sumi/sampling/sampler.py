@@ -295,7 +295,9 @@ class Sampling:
         if self.error is not None:
             object.__setattr__(self, "error", real("error", self.error))
             if not SMALLEST <= self.error <= LARGEST:
-                raise InputError(f"error: {self.error:g} is out of range; give {SMALLEST:g} to {LARGEST:g}, as 0.01")
+                raise InputError(
+                    f"error: {self.error:g} is out of range; give {SMALLEST:g} to {LARGEST:g}, such as 0.01"
+                )
             if self.restart.repeats:
                 raise InputError("error: restart draws noise, so no sample has one end to be near to; give steps")
 

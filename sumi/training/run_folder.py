@@ -47,7 +47,7 @@ _PICTURES: Final = r"(grid|strip|picture|mean|before-after)\.png|emerging\.webp|
 _FIGURES: Final = (
     r"report/(report\.html|(evaluation|accuracy|autoencoder)\.json|(loss|accuracy)\.svg|(emerging|learning)\.webp"
     r"|(samples|neighbours|strip|trade-off|restored)\.png)"
-    r"|nll/(nll\.json|bound\.png)|compare/comparison\.(json|png)"
+    r"|nll/(nll\.json|bound\.png)|compare/(comparison\.(json|png)|guidance\.json)"
     r"|explain/(schedule|noising|correction|unscaled|reverse|loss_by_noise|second_distribution|density|energy|samples"
     r"|held_out|accuracy)\.png"
 )
@@ -59,6 +59,8 @@ _OWN: Final = re.compile(
     r"|tensorboard/events\.out\.[^/]+|wandb/.*"
     r"|samples/\d{8,}\.png|tuned/\d{8,}-\d+\.json"
     rf"|(samples|restored|varied|interpolated)/[^/]+/({_PICTURES})"
+    r"|samples/\d{8,}-[^/]+/(samples\.(npz|npy|tar)(\.json|\.parts/\d{8,}\.(npy|json))?"
+    r"|(labels|stated_error|evaluations)\.npy)"
     rf"|{_FIGURES}"
 )
 """The files of a run, relative to its folder, besides pictures that say that Sumi made them."""

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import numpy as np
 from PIL import Image
 
-from sumi.errors import InputError, SumiError
+from sumi.errors import InputError, SumiError, shortened
 from sumi.training.metrics_log import Value
 
 TrackerName: TypeAlias = Literal["none", "tensorboard", "wandb", "mlflow", "trackio"]
@@ -169,11 +169,6 @@ def numbers_of(line: Mapping[str, Value]) -> dict[str, float]:
             case _:
                 pass
     return found
-
-
-def shortened(error: Exception) -> str:
-    """The first words of an error of another program."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
 
 
 def key(folder: Path) -> str:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from sumi.boundary.group import group
 from sumi.boundary.progress import Progress, duration
 from sumi.data.dataset import Dataset
-from sumi.errors import InputError, SumiError
+from sumi.errors import InputError, SumiError, shortened
 from sumi.networks.low_rank import frozen, without
 from sumi.objectives.objective import Objective
 from sumi.training.background import BackgroundSaves
@@ -61,7 +61,7 @@ from sumi.training.run_folder import RunFolder
 from sumi.training.saving import remove_later
 from sumi.training.sharding import ShardedEMA, hollow_of, shard
 from sumi.training.throughput import Throughput
-from sumi.training.trackers import Tracker, Untracked, numbers_of, shortened
+from sumi.training.trackers import Tracker, Untracked, numbers_of
 
 Taken: TypeAlias = tuple[Tensor, Tensor] | None
 """The loss and the norms of a step, or None where it was skipped."""

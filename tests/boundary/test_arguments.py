@@ -78,6 +78,8 @@ def test_paths_sides_and_lists(tmp_path: Path) -> None:
     for wrong in (8, "8x8", (8,), (8, 8, 3), (8, 0), (8.0, 8), None):
         with pytest.raises(InputError, match=r"^size: "):
             sides("size", wrong)
+    with pytest.raises(InputError, match=r"^size: 8 is not \(height, width\); give both$"):
+        sides("size", 8)
     assert listed("a", (x for x in "ab")) == ["a", "b"]
 
 

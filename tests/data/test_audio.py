@@ -271,7 +271,7 @@ def test_samples_are_files_that_say_how_they_were_made_and_are_not_made_twice(tm
         return x[batch.start : batch.stop]
 
     message = SPEC.write(tmp_path, make, range(3), writing())
-    assert message.startswith(f"3 clips of 0.064 s, {clipped(x.numpy())} values of 1 clipped, and ")
+    assert message.startswith(f"3 clips of 0.064 s, {clipped(x.numpy())} values in 1 of them clipped, and ")
     assert clipped(x.numpy()) == 172
     assert sorted(p.name for p in tmp_path.iterdir()) == ["00000.wav", "00001.wav", "00002.wav", "grid.png"]
     for i in range(3):

@@ -181,8 +181,8 @@ def test_the_report_has_it_next_to_what_real_images_have(tmp_path: Path, monkeyp
         ("told", ["--trade-off", "--scales", "1,inf"], "--scales: give at least two different numbers from 0 upwards"),
         ("told", ["--trade-off", "--classifier", "{}/owls"], "knows other images or classes than the model"),
         ("told", ["--trade-off", "--worse", "{}/told"], "is the model itself; choose a worse run"),
-        ("told", ["--scales", "1,2"], "--scales: is of --trade-off, which is not asked for; add it"),
-        ("told", ["--worse-checkpoint", "2"], "--worse-checkpoint: is of --trade-off, which is not asked for; add it"),
+        ("told", ["--scales", "1,2"], "--scales: counts with --trade-off alone; add --trade-off"),
+        ("told", ["--worse-checkpoint", "2"], "--worse-checkpoint: counts with --trade-off alone; add --trade-off"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_a_line(

@@ -47,6 +47,12 @@ def model(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.T
     return sumi.train(request.param, data=str(data), steps=4, out=out, settings=settings)
 
 
+def test_it_is_explained_by_its_samples_next_to_held_out_clips(model: DiffusionModel, tmp_path: Path, capsys) -> None:
+    assert main(["explain", str(model.folder), "--out", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["held_out.png", "samples.png"]
+    assert "samples by" in capsys.readouterr().out
+
+
 def test_resumed_training_is_the_same_to_the_bit(model: DiffusionModel, tmp_path: Path) -> None:
     again = tmp_path / "run"
     shutil.copytree(model.folder, again)

@@ -88,6 +88,15 @@ def test_the_noise_of_before_there_was_a_choice_is_numpys() -> None:
     assert upgraded({"format": 5, "config": {"process": "gaussian"}})["config"] == {"process": {"type": "gaussian"}}
 
 
+def test_all_that_a_run_did_not_say_is_completed_together() -> None:
+    """A latent run with a low-rank addition, and one of molecules."""
+    training, part = {"lora_rank": 3, "noise": "philox"}, {"loss": {"features": 1.0, "half_size": 0.25}}
+    found = upgraded({"config": {"training": training, "autoencoder": part, "network": {"type": "pairs"}}})["config"]
+    assert found["training"] == training | {"lora_share": None}
+    assert found["autoencoder"]["loss"] == part["loss"] | {"feature_network": "learned"}
+    assert found["network"] == {"type": "pairs", "bounded": False}
+
+
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": 4}')
     with pytest.raises(InputError, match=f"has format 4, this version reads 5 and {FORMAT}"):

@@ -130,8 +130,11 @@ def test_a_damaged_or_missing_model_is_refused_in_one_line(model: DiffusionModel
     with pytest.raises(InputError, match="is not a run folder"):
         load(run)
     model.save(run)
-    with pytest.raises(InputError, match="checkpoint: there is none at step 3; there are 7"):
+    with pytest.raises(InputError, match="checkpoint: there is none at step 3; choose from 7"):
         load(run, checkpoint=3)
+    for wrong in (3, Path):
+        with pytest.raises(InputError, match=r"^expected: .* is no type of model; give one, such as sumi\.Diffusion"):
+            load(run, wrong)
     weights = run / "checkpoints/00000007/ema.safetensors"
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 16

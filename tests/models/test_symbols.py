@@ -18,8 +18,7 @@ from sumi.denoising.categorical import CategoricalDenoiser, log_clean
 from sumi.errors import InputError
 from sumi.models.symbols.likelihood import SymbolLikelihood
 from sumi.models.symbols.model import SymbolModel
-from sumi.objectives.symbols import SymbolObjective
-from sumi.objectives.times import UniformTimes
+from sumi.objectives.times import places
 from sumi.process.categorical import Categorical
 from sumi.process.chain import CosineBeta
 from sumi.process.continuous import Erasing, Flow
@@ -91,6 +90,7 @@ def test_a_run_is_resumed_bit_for_bit_and_samples_follow_their_seed(process: str
     assert torch.equal(loaded.sample(4), once.sample(4))
     assert loaded.sample(4).dtype == torch.int64
     assert loaded.sample(4).max() < loaded.spec.levels
+    assert loaded.how_sampled().startswith("confidence" if process == "masked" else "ancestral")
 
 
 def test_the_loss_is_the_bound_per_symbol(data: Path) -> None:
@@ -136,11 +136,11 @@ def test_times_are_spread_and_dropped_conditions_are_null(data: Path) -> None:
     objective = config.build(dataset.spec)
     items = torch.arange(16).numpy()
     batch = batch_of(dataset, items, items, step=1, seed=0)
-    assert sorted((16 * objective._places(batch)).floor().tolist()) == list(range(16))
+    assert sorted((16 * places(batch, objective.stratify)).floor().tolist()) == list(range(16))
     labels = objective.model.conditioner.of_data(batch, batch.x)["labels"]
     assert 2 < int((labels == 2).sum()) < 14
-    independent = SymbolObjective(objective.model, UniformTimes(), None)
-    assert not torch.equal(independent._places(batch), objective._places(batch))
+    assert objective.stratify == 16
+    assert not torch.equal(places(batch, None), places(batch, 16))
 
 
 def test_every_weight_learns(model: SymbolModel, data: Path) -> None:

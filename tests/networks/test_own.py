@@ -42,6 +42,11 @@ class Lazy(nn.Module):
         return self.only(x)
 
 
+class Same(nn.Module):
+    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        return x
+
+
 def trained(folder: Path, network: Network, *settings: str, recipe: str = "ddpm", **options: object) -> DiffusionModel:
     options = {"steps": 4, **options}
     return sumi.train(recipe, data="digits", out=folder, settings=[*SETTINGS, *settings], network=network, **options)
@@ -110,6 +115,14 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no variance": (
         lambda run: trained(run / "new", Small(), recipe="improved-ddpm"),
         r"network: gives .*; it must give \(2, 2, 8, 8\), twice the channels as variance=learned$",
+    ),
+    "another forward": (
+        lambda run: trained(run / "new", lambda: nn.Linear(8, 8)),
+        r"network: forward\(x, c_noise\) fails for x of \(2, 1, 8, 8\): TypeError: .* takes 2 positional arguments",
+    ),
+    "nothing to train": (
+        lambda run: trained(run / "new", Same),
+        r"network: Same has no parameters to train; give one that has",
     ),
     "not of a baseline": (
         lambda run: sumi.train("vae", data="digits", out=run / "new", network=Small),

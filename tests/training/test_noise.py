@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sumi import philox, randomness
+from sumi import randomness
 from sumi.boundary.settings import override
+from sumi.data import philox
 from sumi.data.batch import batch_of
 from sumi.data.config import DataConfig
 from sumi.data.load import load

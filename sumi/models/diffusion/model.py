@@ -26,7 +26,7 @@ from sumi.guidance.renoising import renoised_unguided
 from sumi.guidance.steering import Potential, Reward
 from sumi.models.diffusion import particles as particle
 from sumi.models.diffusion import restoration
-from sumi.models.diffusion.options import Progress, SampleOptions, sampling_options
+from sumi.models.diffusion.options import Progress, SampleOptions, WalkOptions, sampling_options
 from sumi.models.diffusion.sound import restore_sound
 from sumi.models.diffusion.trained_denoiser import TrainedDenoiser
 from sumi.models.model import finite_samples, read_indices
@@ -85,10 +85,7 @@ class DiffusionModel(TrainedDenoiser):
         size: tuple[int, int] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
-        callback: Callback | None = None,
-        x: Tensor | None = None,
-        t: float = 1.0,
-        **options: Unpack[SamplingOptions],
+        **options: Unpack[WalkOptions],
     ) -> Tensor:
         """Items ``start`` … ``start + n - 1`` of ``seed``, float32 on the CPU: images (n, C, H, W) in [-1, 1], of
         ``size`` (H, W) where that is given (see `denoiser`), or vectors (n, D) in the model's units.
@@ -97,12 +94,12 @@ class DiffusionModel(TrainedDenoiser):
         or number, "all" for one class after the other, or n classes; ``prompt``: a text for all, or n of them, which
         may hold weights and blends (`sumi.conditioning.prompt`); ``condition``: what else the model is conditioned on,
         by name, such as {"values": {"brightness": 0.2}}, or a `Condition` of n rows.
-        ``x`` (n, …): where to begin instead of the seed's noise, at the time ``t`` (see `walk`).
-        ``callback(step, level, x)`` sees each batch after each step. ``progress(done, total)`` counts items; True shows
-        it, and None does so in a notebook alone.
-        ``options`` replace fields of the run's `Sampling`: solver, steps, time_grid, eta, guidance (its scale, or a
-        whole `Guidance`), threshold, restart (its repeats, or a whole `Restart`). A batch of larger pictures has as
-        many windows as ``batch_size`` says, if more than one picture. Raises InputError for values out of range.
+        ``progress(done, total)`` counts items; True shows it, and None does so in a notebook alone. A batch of larger
+        pictures has as many windows as ``batch_size`` says, if more than one picture.
+        ``options`` replace fields of the run's `Sampling`: solver, steps, error, time_grid, eta, guidance (its scale,
+        or a whole `Guidance`), threshold, restart (its repeats, or a whole `Restart`). ``callback(step, level, x)``
+        sees each batch after each step. ``x`` (n, …): where to begin instead of the seed's noise, at the time ``t``
+        (see `walk`). Raises InputError for values out of range.
         """
         self._check_size(size)
         given: SampleOptions = {
@@ -115,9 +112,6 @@ class DiffusionModel(TrainedDenoiser):
             "size": size,
             "batch_size": batch_size,
             "progress": progress,
-            "callback": callback,
-            "x": x,
-            "t": t,
         }
         return self.walk(n, given)
 

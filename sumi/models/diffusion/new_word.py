@@ -74,7 +74,7 @@ def teach(
     data: object = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Taught:
-    """A model that knows ``word`` from 3 to 10 ``images`` (a folder, or what `sumi.load_data` takes).
+    """A model that knows ``word`` from 3 to 10 ``images`` (a folder, or whatever else is data of images).
 
     ``like``: a known word to begin from; None: the mean of all tokens. ``rank``: also adapt the layers by additions of
     this rank. ``data``: where the run's own data are now, for the loss of old captions. Raises InputError.

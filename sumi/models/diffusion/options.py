@@ -14,7 +14,15 @@ Progress = Callable[[int, int], None] | bool
 """Counts items; True shows how many are done, False does not, and None does so in a notebook alone."""
 
 
-class SampleOptions(SamplingOptions, total=False):
+class WalkOptions(SamplingOptions, total=False):
+    """How samples are made, where they begin, and what sees them on the way."""
+
+    callback: Callback | None
+    x: Tensor | None
+    t: float
+
+
+class SampleOptions(WalkOptions, total=False):
     """What `DiffusionModel.sample` takes, but for n."""
 
     seed: int
@@ -25,9 +33,6 @@ class SampleOptions(SamplingOptions, total=False):
     size: tuple[int, int] | None
     batch_size: int
     progress: Progress | None
-    callback: Callback | None
-    x: Tensor | None
-    t: float
 
 
 def sampling_options(options: SampleOptions) -> SamplingOptions:

@@ -259,7 +259,7 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
 
     def how_sampled(self) -> str:
         sampling = self.config.sampling
-        return f"{sampling.solver}, {sampling.steps} steps"
+        return f"{resolved(sampling.solver, self.module.process)}, {sampling.steps} steps"
 
     def preview(self) -> bytes:
         n = self.items.previewed

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sumi import philox
-from sumi.philox import normal, uniform
+from sumi.data import philox
+from sumi.data.philox import normal, uniform
 from sumi.randomness import Purpose
 from tests.pretended_gpu import DEVICE, pretended_gpu
 
@@ -206,7 +206,7 @@ def test_golden_values() -> None:
 PROGRAM = """
 import hashlib, sys, torch
 from sumi.randomness import Purpose
-from sumi.philox import normal
+from sumi.data.philox import normal
 torch.set_num_threads(int(sys.argv[1]))
 torch.set_default_dtype(getattr(torch, sys.argv[2]))
 torch.set_flush_denormal(sys.argv[2] == "float64")
