@@ -19,8 +19,9 @@ from sumi.data.open import open_data
 from sumi.data.vectors import VectorDataset
 from sumi.distillation import student_of
 from sumi.errors import InputError
+from sumi.evaluation.solvers import OF_TEACHER, compare
 from sumi.guidance.guidance import extrapolation
-from sumi.models.diffusion.parts import TEACHER
+from sumi.models.diffusion.parts import TEACHER, teacher_at_hand
 from sumi.objectives.direction import OfTeacher
 from sumi.process.schedule import noise_level
 from sumi.sampling.sampler import Guidance
@@ -194,6 +195,27 @@ def test_the_next_halving_takes_half_the_steps(runs: Path, tmp_path: Path) -> No
     first = sumi.distil(runs / "ddpm", out=tmp_path / "a", steps=1, method="progressive", settings="objective.steps=4")
     second = sumi.load(runs / "ddpm") and first.distil(out=tmp_path / "b", steps=1, method="progressive")
     assert (first.method().name, first.method().steps, second.method().steps) == ("ddim", 4, 2)
+
+
+def test_a_student_is_compared_with_the_ode_of_its_first_teacher(runs: Path, tmp_path: Path) -> None:
+    """Students of students have no other; and a student is one whatever the solver that it is configured with."""
+    teacher = shutil.copytree(runs / "ddpm", tmp_path / "teacher")
+    halving = {"method": "progressive", "steps": 1, "settings": "objective.steps=2"}
+    first = sumi.distil(teacher, out=tmp_path / "first", **halving)
+    second = first.distil(out=tmp_path / "second", method="progressive", steps=1)
+    for student in (first, second):
+        found = teacher_at_hand(student)
+        assert found is not None
+        assert found.digest == sumi.load(teacher).digest
+    compared = compare(second, evaluations=(1,), n=2, reference=4)
+    assert [row.solver for row in compared.rows] == ["ddim", OF_TEACHER]
+    settings = "sampling.solver=consistency@log_ratio"
+    tuned = sumi.distil(teacher, out=tmp_path / "third", steps=1, settings=settings)
+    compared = compare(tuned, evaluations=(1,), n=2, reference=4)
+    assert [row.solver for row in compared.rows] == ["consistency@log_ratio", OF_TEACHER]
+    shutil.rmtree(teacher)
+    with pytest.raises(InputError, match=r"^solvers: the ODE of .*second is that of its first teacher, which is gone"):
+        compare(second, evaluations=(1,), n=2, reference=4)
 
 
 def test_what_cannot_be_distilled_is_refused_by_name(runs: Path, tmp_path: Path) -> None:
