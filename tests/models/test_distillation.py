@@ -87,7 +87,19 @@ def test_consistency_tuning_resumes_bit_for_bit(runs: Path, tmp_path: Path) -> N
     sumi.distil(runs / "ddpm", out=tmp_path / "run", steps=4)
     before = weights(tmp_path / "run", 4, "model")
     shutil.rmtree(RunFolder(tmp_path / "run").checkpoints / "00000004")
-    model = sumi.distil(runs / "ddpm", out=tmp_path / "run", resume=True)
+    for other, answer in (
+        (
+            {"method": "progressive"},
+            r"^method: .*run was begun with consistency; leave it out to resume, or give another",
+        ),
+        ({"guidance": 2.0}, r"^guidance: .*run was begun with 1; leave it out to resume, or give another out"),
+        ({"guidance": (1.0, 3.0)}, r"^guidance: .*run was begun with 1; leave"),
+    ):
+        with pytest.raises(InputError, match=answer):
+            sumi.distil(runs / "ddpm", out=tmp_path / "run", resume=True, **other)
+    with pytest.raises(InputError, match=r"^out: .*flow is no student, to be continued; resume it with `sumi train`"):
+        sumi.distil(runs / "ddpm", out=runs / "flow", resume=True)
+    model = sumi.distil(runs / "ddpm", out=tmp_path / "run", resume=True, method="consistency", guidance=1)
     after = weights(tmp_path / "run", 4, "model")
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not RunFolder(tmp_path / "run").part(TEACHER).path.exists()
