@@ -181,15 +181,16 @@ def conditioned_name(
     """The ``name`` of a folder, and what its files are ``about``, with the condition and the guidance."""
     conditions = named_condition(options)
     guided = about_guidance(model, options, conditioned=bool(conditions))
-    if conditions:
-        name += f"-{plain('-'.join(conditions.values()))}-guidance{guided['guidance']:g}"
+    name += f"-{plain('-'.join(conditions.values()))}" if conditions else ""
+    name += f"-guidance{guided['guidance']:g}" if "guidance" in guided else ""
     return name + suffix_of(options), {**about, **conditions, **guided}
 
 
 def about_guidance(model: DiffusionModel, options: argparse.Namespace, *, conditioned: bool) -> dict[str, object]:
-    """How samples are guided, by the options, or as the run is configured where they have a condition."""
+    """How samples are guided, by the options, or as the run is configured where they have a condition to be guided to,
+    or a worse model to be guided away from."""
     guidance, about = _guidance(model, options) or model.config.sampling.guidance, dict[str, object]()
-    if conditioned:
+    if conditioned or guidance.worse is not None:
         about["guidance"] = guidance.scale
         if guidance.interval is not None:
             about["guidance_interval"] = "{:g},{:g}".format(*guidance.interval)
