@@ -276,7 +276,8 @@ class Sampling:
         default="static", metadata={"help": "what keeps every x̂_0 in [-1, 1] while sampling: none, static or dynamic"}
     )
     restart: Restart = field(
-        default_factory=Restart, metadata={"help": "how often sampling goes back up to more noise, and where"}
+        default_factory=Restart,
+        metadata={"help": "how often samples, not restorations, go back up to more noise, and where"},
     )
 
     def __post_init__(self) -> None:

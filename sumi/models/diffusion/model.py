@@ -173,7 +173,8 @@ class DiffusionModel(TrainedDenoiser):
                 raise InputError(f"error: {own} depends on the number of steps, so there is no end to be near to")
             if callback is not None:
                 raise InputError("callback: follows one grid, and error takes several; give steps")
-        if sampling.restart.repeats:
+        named = any(settings.get(name) is not None for name in ("restart", "sampling"))
+        if sampling.restart.repeats and (named or (wrap is None and method is None)):
             if wrap is not None or method is not None or sampling.solver == TUNED:
                 raise InputError("restart: is of samples alone, by a solver that is not tuned; give 0")
             how = replace(how, solver=restarted(how.name, how.solver))

@@ -318,12 +318,14 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         return size
 
     def how_sampled(self, *, labelled: bool = False) -> str:
-        """Its solver and number of steps, and how far it is guided where samples are asked to be of a class."""
+        """Its solver and number of steps, its restarts, and how far it is guided where samples are of a class."""
         method = self.method(tuned=not labelled)
         guided = f", {self._how_guided()}" if labelled else ""
         threshold = ", dynamic threshold" if self.config.sampling.threshold == "dynamic" else ""
         error = self.config.sampling.error
         how = f"{method.steps} steps" if error is None else f"to an error of {error:g}"
+        restarts = self.config.sampling.restart.repeats
+        how += f", {restarts} restarts" if restarts else ""
         return f"{method.name}, {how}{guided}{threshold}"
 
     def _how_guided(self) -> str:
