@@ -121,6 +121,15 @@ def test_a_student_begins_as_its_teacher(runs: Path, method, tmp_path: Path) -> 
     condition = teacher.condition_of(range(3), "all")
     theirs, own = (m.denoiser(condition, sampling=None, threshold="none") for m in (teacher, student))
     assert torch.allclose(theirs(x, 0.6).clean, own(x, 0.6).clean, atol=1e-5)
+    for name, other in {
+        "rescale": 0.5,
+        "interval": (0.3, 5.0),
+        "method": "apg",
+    }.items():  # nothing of these would count
+        with pytest.raises(
+            InputError, match=rf"^guidance.{name}: this model has learned guidance with that of its teach"
+        ):
+            student.sample(1, label="3", guidance=Guidance(2.0, **{name: other}))
 
 
 METHODS_OF_GUIDANCE = (
