@@ -31,7 +31,6 @@ from sumi.figures.canvas import INK, RED, SavedFigure, canvas, name_lines, save,
 from sumi.metrics.features.network import FEWEST, FeatureNetwork
 from sumi.metrics.frechet import frechet_distance
 from sumi.metrics.intervals import Estimate
-from sumi.models.diffusion.few_steps import Progressive
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import is_student, teacher_at_hand
 from sumi.models.diffusion.tuning import fine_method
@@ -98,7 +97,7 @@ def compare(
         raise InputError(f"n: {n} images are too few to compare; give 2 or more")
     teacher = teacher_at_hand(model)
     if teacher is None:
-        _require_ode(model)
+        model.require_ode("solvers: the ODE that they are compared with")
     if solvers is None:
         own = str(model.config.sampling.solver)
         solvers = (own, *(() if teacher is None else (OF_TEACHER,))) if is_student(model) else DEFAULT_SOLVERS
@@ -131,18 +130,6 @@ def compare(
             if progress is not None:
                 progress("comparing", done + 1, len(jobs))
     return Comparison(tuple(rows), n, len(real))
-
-
-def _require_ode(model: DiffusionModel) -> None:
-    """Raises InputError for a model whose own D is no mean of x_0, so that it has no ODE of its own."""
-    model.require_mean("solvers: the ODE that they are compared with")
-    match getattr(model.config, "objective", None):
-        case Progressive():
-            raise InputError(
-                f"solvers: the ODE of {model.folder} is that of its first teacher, which is gone; restore it"
-            )
-        case _:
-            pass
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:

@@ -22,6 +22,7 @@ from sumi.errors import InputError
 from sumi.evaluation.solvers import OF_TEACHER, compare
 from sumi.guidance.guidance import extrapolation
 from sumi.models.diffusion.parts import TEACHER, teacher_at_hand
+from sumi.models.diffusion.tuning import tune
 from sumi.objectives.direction import OfTeacher
 from sumi.process.schedule import noise_level
 from sumi.sampling.sampler import Guidance
@@ -231,12 +232,17 @@ def test_a_student_is_compared_with_the_ode_of_its_first_teacher(runs: Path, tmp
     compared = compare(second, evaluations=(1,), n=2, reference=4)
     assert [row.solver for row in compared.rows] == ["ddim", OF_TEACHER]
     settings = "sampling.solver=consistency@log_ratio"
-    tuned = sumi.distil(teacher, out=tmp_path / "third", steps=1, settings=settings)
-    compared = compare(tuned, evaluations=(1,), n=2, reference=4)
+    third = sumi.distil(teacher, out=tmp_path / "third", steps=1, settings=settings)
+    compared = compare(third, evaluations=(1,), n=2, reference=4)
     assert [row.solver for row in compared.rows] == ["consistency@log_ratio", OF_TEACHER]
     shutil.rmtree(teacher)
-    with pytest.raises(InputError, match=r"^solvers: the ODE of .*second is that of its first teacher, which is gone"):
+    with pytest.raises(InputError, match=r"^solvers: the ODE .* needs velocities of an instant, and .*second was dist"):
         compare(second, evaluations=(1,), n=2, reference=4)
+    for student, answer in ((second, "needs velocities of an instant"), (third, "needs the mean of x_0 given x_t")):
+        with pytest.raises(
+            InputError, match=f"^tune: it {answer}"
+        ):  # else `sample` would take it for the student's own
+            tune(student, 4)
 
 
 def test_what_cannot_be_distilled_is_refused_by_name(runs: Path, tmp_path: Path) -> None:
