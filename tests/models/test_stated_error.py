@@ -63,7 +63,7 @@ def test_guided_samples_are_those_of_their_last_grid(tmp_path: Path) -> None:
         assert float((alone.plain()[i] - made.plain()[i]).abs().mean()) < 1e-3
 
 
-@pytest.mark.parametrize("method", ["moment_matching", "pigdm", "ddnm"])
+@pytest.mark.parametrize("method", ["moment_matching", "pigdm", "diffpir", "ddnm"])
 def test_restored_pictures_state_their_error_and_keep_what_is_known(exact: DiffusionModel, method: str) -> None:
     made = exact.inpaint(IMAGE, HOLE, n=12, method=method, error=0.03)
     end = exact.inpaint(IMAGE, HOLE, n=12, method=method, solver="adams", steps=300)
