@@ -165,9 +165,11 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
 
     def batch_of(self, batch_size: int, size: tuple[int, int] | None) -> int:
         """How many samples of this ``size`` (H, W) are a batch: as many as have ``batch_size`` windows, or one."""
-        if size is None or size == self.images.shape[1:]:
-            return batch_size
-        return max(1, batch_size // self._tiling(size).count)
+        return max(1, batch_size // self.windows_of(size))
+
+    def windows_of(self, size: tuple[int, int] | None) -> int:
+        """How many windows a sample of this ``size`` (H, W) is made in; 1 for the model's own."""
+        return 1 if size is None or size == self.images.shape[1:] else self._tiling(size).count
 
     def shape_of(self, size: tuple[int, int] | None) -> tuple[int, ...]:
         """The shape in which a sample of this ``size`` (H, W) is denoised; None: the model's own size.
