@@ -238,6 +238,15 @@ def test_a_student_is_compared_with_the_ode_of_its_first_teacher(runs: Path, tmp
     shutil.rmtree(teacher)
     with pytest.raises(InputError, match=r"^solvers: the ODE .* needs velocities of an instant, and .*second was dist"):
         compare(second, evaluations=(1,), n=2, reference=4)
+    flow = shutil.copytree(runs / "flow", tmp_path / "flow")
+    fourth = sumi.distil(flow, out=tmp_path / "fourth", method="mean_flow", steps=1)
+    fifth = fourth.distil(out=tmp_path / "fifth", method="mean_flow", steps=1)
+    for gone, first_of_all in ((False, sumi.load(flow)), (True, fourth)):  # which has velocities of its own
+        if gone:
+            shutil.rmtree(flow)
+        found = teacher_at_hand(fifth)
+        assert found is not None
+        assert found.digest == first_of_all.digest
     for student, answer in ((second, "needs velocities of an instant"), (third, "needs the mean of x_0 given x_t")):
         with pytest.raises(
             InputError, match=f"^tune: it {answer}"

@@ -157,7 +157,7 @@ def is_student(model: "DiffusionModel") -> bool:
 def teacher_at_hand(model: "DiffusionModel") -> "DiffusionModel | None":
     """The model of which this one was distilled, or in turn that one's teacher: its copy in the run, or the source.
 
-    None: gone, or changed, or one that has no ODE, as it was trained for few steps from nothing.
+    None: gone, or changed, or one that has no ODE of its own.
     """
     from sumi import load  # which knows this system, too
     from sumi.models.diffusion.model import DiffusionModel
@@ -169,14 +169,14 @@ def teacher_at_hand(model: "DiffusionModel") -> "DiffusionModel | None":
         if RunFolder(place).config_file.exists():
             found = load(place, DiffusionModel, device=str(model.device))
             if found.digest == begun.weights:
-                return teacher_at_hand(found) if is_student(found) else _with_ode(found)
+                return teacher_at_hand(found) or _with_ode(found)
     return None
 
 
 def _with_ode(model: "DiffusionModel") -> "DiffusionModel | None":
-    """Itself, but for a consistency model."""
+    """Itself, where its x̂_0 are those of an ODE: not of a consistency model, nor of progressive distillation."""
     match getattr(model.config, "objective", None):
-        case Consistency():
+        case Consistency() | Progressive():
             return None
         case _:
             return model
