@@ -252,6 +252,8 @@ def _diffusion(
         {"restart": restart.repeats, "restart_interval": f"{restart.low:g},{restart.high:g}"} if restart.repeats else {}
     )
     about |= about_guidance(model, options, conditioned=conditioned)
+    if steering is not None:
+        about |= {"reward_scale": steering["scale"]} | {name: steering[name] for name in ("particles", "potential")}
 
     def make(batch: range) -> Tensor:
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}

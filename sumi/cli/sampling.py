@@ -146,8 +146,9 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
 
 
 def steering_of(model: DiffusionModel, options: argparse.Namespace) -> dict[str, Any] | None:
-    """What `DiffusionModel.steer` takes besides what `sample` does, its solver being named; None: samples are not
+    """All that `DiffusionModel.steer` takes besides what `sample` does, its solver being named; None: samples are not
     steered. Raises InputError."""
+    from sumi.guidance.steering import PARTICLES
     from sumi.models.rewards import reward_of
 
     given = given_of(options, STEERING)
@@ -160,9 +161,12 @@ def steering_of(model: DiffusionModel, options: argparse.Namespace) -> dict[str,
         raise InputError("trajectory: follows one sample, and steering takes particles; leave it out")
     if options.solver is None and options.eta is None:
         options.solver = "ddpm"
-    chosen = {"particles": options.particles, "scale": options.reward_scale, "potential": options.potential}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
-    return {"reward": reward_of(model, options.reward, options.target), **chosen}
+    return {
+        "reward": reward_of(model, options.reward, options.target),
+        "particles": PARTICLES if options.particles is None else options.particles,
+        "scale": 1.0 if options.reward_scale is None else options.reward_scale,
+        "potential": options.potential or "difference",
+    }
 
 
 def given_of(options: argparse.Namespace, names: tuple[str, ...] = BESIDES) -> dict[str, object]:

@@ -23,7 +23,7 @@ from sumi.data.items import Items
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.renoising import renoised_unguided
-from sumi.guidance.steering import Potential, Reward
+from sumi.guidance.steering import PARTICLES, Potential, Reward
 from sumi.models.diffusion import particles as particle
 from sumi.models.diffusion import restoration
 from sumi.models.diffusion.evaluations import counted, networks_of
@@ -271,7 +271,7 @@ class DiffusionModel(TrainedDenoiser):
         reward: Reward,
         n: int = 16,
         *,
-        particles: int = 4,
+        particles: int = PARTICLES,
         scale: float = 1.0,
         potential: Potential = "difference",
         **options: Unpack[SampleOptions],
