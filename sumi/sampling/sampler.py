@@ -297,6 +297,8 @@ class Sampling:
             object.__setattr__(self, "error", real("error", self.error))
             if not SMALLEST <= self.error <= LARGEST:
                 raise InputError(f"error: {self.error:g} is out of range; give {SMALLEST:g} to {LARGEST:g}, as 0.01")
+            if self.solver == TUNED:
+                raise InputError("error: tuned is of one number of steps; choose another solver, such as adams")
             if self.restart.repeats:
                 raise InputError("error: restart draws noise, so no sample has one end to be near to; give steps")
 

@@ -98,6 +98,7 @@ def test_variations_begin_on_the_way_and_state_their_error(exact: DiffusionModel
     ("ask", "answer"),
     [
         (lambda m: m.sample(2, error=0.02, solver="ddpm"), "error: ddpm draws noise"),
+        (lambda m: m.sample(2, error=0.02, solver="tuned"), "error: tuned is of one number of steps"),
         (lambda m: m.sample(2, error=0.02, steps=4), "steps: error chooses their number"),
         (lambda m: m.sample(2, error=0.02, callback=lambda *_: None), "callback: follows one grid"),
         (lambda m: m.inpaint(IMAGE, HOLE, method="dps", error=0.1), "error: dps comes no nearer"),
