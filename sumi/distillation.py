@@ -22,7 +22,7 @@ from sumi.boundary.arguments import listed, path, real, shown
 from sumi.boundary.config import nearest
 from sumi.boundary.progress import Progress
 from sumi.boundary.settings import Settings, assignments, override
-from sumi.conditioning.guidance import GuidanceConditioning
+from sumi.conditioning.guidance import GUIDANCE, GuidanceConditioning
 from sumi.data.spec import expect
 from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise, PredictSmoothFlow
 from sumi.errors import InputError
@@ -53,7 +53,7 @@ def distil(
     model: DiffusionModel | str | Path,
     *,
     out: Path | str,
-    method: Method = "consistency",
+    method: Method | None = None,
     steps: int | None = None,
     guidance: float | tuple[float, float] | None = None,
     data: object = None,
@@ -67,14 +67,16 @@ def distil(
 ) -> DiffusionModel | Any:
     """Train a student of ``model``, a run or a model in its folder, for one to four steps, and return it.
 
-    ``out``: its run folder. ``method``: one of the module docstring's. ``steps``: of training (`STEPS`). ``guidance``:
-    the scale that the student learns, or (low, high) where each of its samples chooses; None: the run's own.
-    ``data``: other data of the same kind; None: the run's own. ``settings``: one or several "section.field=value" of
-    its configuration. ``resume``: continue what is in ``out``. All else as of `sumi.train`. Raises InputError.
+    ``out``: its run folder. ``method``: one of the module docstring's; None: consistency. ``steps``: of training
+    (`STEPS`). ``guidance``: the scale that the student learns, or (low, high) where each of its samples chooses; None:
+    the run's own. ``data``: other data of the same kind; None: the run's own. ``settings``: one or several
+    "section.field=value" of its configuration. ``resume``: continue what is in ``out``, by the method and with the
+    guidance that it was begun with. All else as of `sumi.train`. Raises InputError.
     """
     folder = RunFolder(path("out", out))
     if resume and folder.config_file.exists():
         config = expect(read_run(folder).config, DiffusionConfig, f"out: {folder.path} is of no diffusion model")
+        _refuse_others(folder, config, method, guidance)
         if steps is not None:
             config = replace(config, training=replace(config.training, steps=steps))
         return train(
@@ -88,6 +90,7 @@ def distil(
             progress=progress,
             events=events,
         )
+    method = method or "consistency"
     match model:
         case DiffusionModel():
             teacher = model
@@ -115,6 +118,38 @@ def distil(
         progress=progress,
         events=events,
     )
+
+
+def _refuse_others(
+    folder: RunFolder, config: DiffusionConfig, method: Method | None, guidance: float | tuple[float, float] | None
+) -> None:
+    """Raises InputError for a run that is no student, and for another method or guidance than it was begun with."""
+    match config.objective:
+        case Consistency(teacher=teacher) | MeanFlow(teacher=teacher) | Progressive(teacher=teacher):
+            pass
+        case _:
+            raise InputError(f"out: {folder.path} is no student, to be continued; resume it with `sumi train`")
+    if method not in (None, config.objective.name):
+        raise InputError(
+            f"method: {folder.path} was begun with {config.objective.name}; leave it out to resume, or give another out"
+        )
+    match config.condition(GUIDANCE), teacher:
+        case GuidanceConditioning(low=low, high=high), _:
+            begun = [low, high]
+        case _, KeptTeacher(guidance=scale):
+            begun = [scale]
+        case _:
+            begun = [1.0]
+    match guidance:
+        case None:
+            return
+        case tuple() | list() as ends:
+            given = [*ends]
+        case number:
+            given = [number]
+    if given != begun:
+        named = ",".join(f"{scale:g}" for scale in begun)
+        raise InputError(f"guidance: {folder.path} was begun with {named}; leave it out to resume, or give another out")
 
 
 def student_of(

@@ -15,7 +15,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=("consistency", "mean_flow", "progressive"),
-        default="consistency",
         help="how it learns: consistency tuning (default), mean flow of a run of flow, or progressive distillation",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps (default: 4000)")

@@ -252,6 +252,8 @@ def _diffusion(
         {"restart": restart.repeats, "restart_interval": f"{restart.low:g},{restart.high:g}"} if restart.repeats else {}
     )
     about |= about_guidance(model, options, conditioned=conditioned)
+    if steering is not None:
+        about |= {"reward_scale": steering["scale"]} | {name: steering[name] for name in ("particles", "potential")}
 
     def make(batch: range) -> Tensor:
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
@@ -288,16 +290,19 @@ def _diffusion(
 def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] | None) -> None:
     """Of a cascade: the top stage's pictures, and those of each stage below in a folder of its name."""
     from sumi.models.model import read_indices
+    from sumi.models.samples import stated_facts
     from sumi.training.run_folder import RunFolder
 
-    refuse(model, options, "trajectory", "values", "size", "scaffold", "error", *OF_SYMBOLS, *STEERING)
+    refuse(model, options, "trajectory", "values", "size", "scaffold", *OF_SYMBOLS, *STEERING)
     given, base = sample_options(model.base, options), model.base
     prompts = _prompts(base, options, lines)
     read_indices(options.n, options.start, options.seed, options.batch_size)
     s = model.config.augmentation if options.augmentation is None else options.augmentation
     s, conditioned = model.config.check_augmentation(s), options.label is not None or prompts is not None
-    method = base.method(tuned=not conditioned, **sampling_options(base, options))
-    named = [f"{model.step:08d}-{method.name}-{method.steps}-seed{options.seed}{_span(model, options)}"]
+    settings = sampling_options(base, options)
+    method, error = base.method(tuned=not conditioned, **settings), base.config.sampling.replaced(settings).error
+    steps = f"-{method.steps}" if error is None else ""
+    named = [f"{model.step:08d}-{method.name}{steps}-seed{options.seed}{_span(model, options)}"]
     named += [plain(str(text)) for text in (options.label, options.prompt) if text is not None]
     named += [] if options.prompts is None else [plain(Path(options.prompts).stem)]
     own = ("eta", "guidance", "augmentation", *BESIDES)
@@ -309,34 +314,45 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
         "seed": options.seed,
         "digest": digest_of(model, options, method.times.tolist()),
         "solver": repr(method.solver),
-        "steps": method.steps,
+        **({"steps": method.steps} if error is None else {"error": error}),
         "augmentation": s,
         "threshold": model.config.sampling.threshold,
         **({} if options.label is None else {"label": options.label}),
         **about_guidance(base, options, conditioned=conditioned),
     }
     made: dict[range, dict[str, Tensor]] = {}
+    known = _each(base, options, prompts)
+    stated: dict[str, dict[int, dict[str, object]]] = {name: {} for name in model.stages}
+
+    def each(name: str) -> Callable[[int], dict[str, object]]:
+        return lambda index: {**known(index), **stated[name].get(index, {})}
 
     def make(batch: range) -> dict[str, Tensor]:
         whole: SampleOptions = {**given, "start": batch.start, "batch_size": options.batch_size, "progress": False}
         if prompts is not None:
             whole["prompt"] = prompts[batch.start - options.start : batch.stop - options.start]
-        return model.sample_stages(len(batch), augmentation=s, **whole)
+        found = model.sample_stages(len(batch), augmentation=s, **whole)
+        for name, pictures in found.items():
+            stated[name].update({index: stated_facts(pictures, row) for row, index in enumerate(batch)})
+        return found
 
     def top(batch: range) -> Tensor:
         made[batch] = make(batch)
         return made[batch].pop(model.config.names[-1])
 
-    each = _each(base, options, prompts)
-    wrote = _written(model, folder, top, options, options.batch_size, about, each)
-    say(f"wrote {wrote} ({method.name}, {method.steps} steps in each of {len(model.stages)} stages)")
-    for name, stage in list(model.stages.items())[:-1]:
+    *lower, last = model.stages
+    wrote = _written(model, folder, top, options, options.batch_size, about, each(last))
+    each_in = f"{method.steps} steps in each of {len(model.stages)} stages"
+    say(f"wrote {wrote} ({method.name}, {each_in if error is None else spent(list(stated[last].values()), error)})")
+    for name in lower:
 
         def below(batch: range, name: str = name) -> Tensor:
             return (made.get(batch) or make(batch))[name]
 
         of_stage = {**about, "stage": name}
-        say(f"wrote {_written(stage, folder / name, below, options, options.batch_size, of_stage, each)}")
+        stage = model.stages[name]
+        wrote = _written(stage, folder / name, below, options, options.batch_size, of_stage, each(name))
+        say(f"wrote {wrote}" + ("" if error is None else f" ({spent(list(stated[name].values()), error)})"))
 
 
 def _each(

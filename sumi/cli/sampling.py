@@ -163,8 +163,9 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
 
 
 def steering_of(model: DiffusionModel, options: argparse.Namespace) -> dict[str, Any] | None:
-    """What `DiffusionModel.steer` takes besides what `sample` does, its solver being named; None: samples are not
+    """All that `DiffusionModel.steer` takes besides what `sample` does, its solver being named; None: samples are not
     steered. Raises InputError."""
+    from sumi.guidance.steering import PARTICLES
     from sumi.models.rewards import reward_of
 
     given = given_of(options, STEERING)
@@ -177,9 +178,12 @@ def steering_of(model: DiffusionModel, options: argparse.Namespace) -> dict[str,
         raise InputError("trajectory: follows one sample, and steering takes particles; leave it out")
     if options.solver is None and options.eta is None:
         options.solver = "ddpm"
-    chosen = {"particles": options.particles, "scale": options.reward_scale, "potential": options.potential}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
-    return {"reward": reward_of(model, options.reward, options.target), **chosen}
+    return {
+        "reward": reward_of(model, options.reward, options.target),
+        "particles": PARTICLES if options.particles is None else options.particles,
+        "scale": 1.0 if options.reward_scale is None else options.reward_scale,
+        "potential": options.potential or "difference",
+    }
 
 
 def given_of(options: argparse.Namespace, names: tuple[str, ...] = BESIDES) -> dict[str, object]:
@@ -198,15 +202,16 @@ def conditioned_name(
     """The ``name`` of a folder, and what its files are ``about``, with the condition and the guidance."""
     conditions = named_condition(options)
     guided = about_guidance(model, options, conditioned=bool(conditions))
-    if conditions:
-        name += f"-{plain('-'.join(conditions.values()))}-guidance{guided['guidance']:g}"
+    name += f"-{plain('-'.join(conditions.values()))}" if conditions else ""
+    name += f"-guidance{guided['guidance']:g}" if "guidance" in guided else ""
     return name + suffix_of(options), {**about, **conditions, **guided}
 
 
 def about_guidance(model: DiffusionModel, options: argparse.Namespace, *, conditioned: bool) -> dict[str, object]:
-    """How samples are guided, by the options, or as the run is configured where they have a condition."""
+    """How samples are guided, by the options, or as the run is configured where they have a condition to be guided to,
+    or a worse model to be guided away from."""
     guidance, about = _guidance(model, options) or model.config.sampling.guidance, dict[str, object]()
-    if conditioned:
+    if conditioned or guidance.worse is not None:
         about["guidance"] = guidance.scale
         if guidance.interval is not None:
             about["guidance_interval"] = "{:g},{:g}".format(*guidance.interval)

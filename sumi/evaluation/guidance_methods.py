@@ -38,6 +38,7 @@ from sumi.guidance.effective import Measured, calibrated
 from sumi.guidance.renoising import UnguidedNoise
 from sumi.metrics.features.network import FEWEST
 from sumi.metrics.intervals import Estimate
+from sumi.models.diffusion.evaluations import counted, networks_of
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import Progress, SampleOptions
 from sumi.models.guides import loaded
@@ -246,22 +247,10 @@ def _steps(model: DiffusionModel, asked: Asked, guidance: Guidance, evaluations:
 
 def evaluations_of(model: DiffusionModel, asked: Asked, guidance: Guidance, steps: int) -> int:
     """How often networks are evaluated for one sample, the model's and the worse one."""
-    count = 0
-
-    def counted(*_: object) -> None:
-        nonlocal count
-        count += 1
-
-    networks = [model.gaussian_denoiser().network]
-    networks += [part for part in (getattr(guidance.worse, "network", None),) if part is not None]
-    hooks = [network.register_forward_hook(counted) for network in networks]
-    try:
-        how: SampleOptions = {**asked.first(1), "guidance": guidance, "steps": steps, "progress": False}
+    how: SampleOptions = {**asked.first(1), "guidance": guidance, "steps": steps, "progress": False}
+    with counted(networks_of(model, guidance)) as found:
         model.sample(1, **how)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return count
+    return found.rows
 
 
 def _made(model: DiffusionModel, chosen: Fitted, asked: Asked, n: int, seed: int, progress: Progress | None) -> Tensor:

@@ -6,8 +6,8 @@ The other is the Fréchet distance to held-out real images, which also applies t
 
 By default every solver uses its paper's time grid; UniPC, the best of them, also uses ours.
 
-A student of few steps (`sumi.distillation`) follows the ODE of its teacher: with its own solver it is compared with the
-teacher's, "adams, teacher", where that is still there.
+A student of few steps (`sumi.distillation`) follows the ODE of its teacher, or of that one's where it is a student too:
+with its own solver it is compared with the teacher's, "adams, teacher", where that is still there.
 """
 
 import json
@@ -97,7 +97,7 @@ def compare(
         raise InputError(f"n: {n} images are too few to compare; give 2 or more")
     teacher = teacher_at_hand(model)
     if teacher is None:
-        model.require_mean("solvers: the ODE that they are compared with")
+        model.require_ode("solvers: the ODE that they are compared with")
     if solvers is None:
         own = str(model.config.sampling.solver)
         solvers = (own, *(() if teacher is None else (OF_TEACHER,))) if is_student(model) else DEFAULT_SOLVERS

@@ -143,11 +143,20 @@ def _knows(network: NetworkDenoiser, name: str) -> bool:
 
 
 def _with_scale(network: NetworkDenoiser, condition: Condition, guidance: Guidance) -> Condition:
-    """The condition with the scale of guidance, which such a network is given instead of a second evaluation."""
+    """The condition with the scale of guidance, which such a network is given instead of a second evaluation.
+
+    Raises InputError for what else guidance has, which was learned as the teacher has it.
+    """
     if guidance.negative is not None:
         raise InputError("guidance.negative: this model has learned guidance away from no class; leave it out")
-    if guidance.method != "cfg":
-        raise InputError(f"guidance.method: this model has learned cfg, and {guidance.method} it cannot; leave it out")
+    alone = guidance.classifier is None and guidance.clip is None  # of which the interval holds, too
+    fixed = {
+        "method": guidance.method != "cfg",
+        "rescale": guidance.rescale != 0,
+        "interval": guidance.interval is not None and alone,
+    }
+    for name in (name for name, given in fixed.items() if given):
+        raise InputError(f"guidance.{name}: this model has learned guidance with that of its teacher; leave it out")
     if GUIDANCE in condition or network.conditioner is None:
         return condition
     rows = range(max(condition.sizes()))

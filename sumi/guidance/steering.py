@@ -33,6 +33,8 @@ from sumi.sampling.solvers.solver import Solver, StepNoise
 Reward = Callable[[Tensor], Tensor]
 """r of each x_0 (N, …): (N,), the more the better."""
 Potential = Literal["difference", "max", "sum"]
+PARTICLES: Final = 4
+"""The usual K."""
 EVERY: Final = 0.5
 """The part of K below which the effective number of particles has them resampled."""
 

@@ -36,7 +36,6 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.options import SampleOptions
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.models.model import GenerativeModel, RunDescription, SystemConfig, TrainedModel, read_indices
-from sumi.models.samples import Samples
 from sumi.models.text_system import TextSystemConfig
 from sumi.networks.adm import ADMConfig
 from sumi.networks.transformer import TransformerConfig
@@ -262,13 +261,14 @@ class CascadeModel(GenerativeModel[CascadeConfig, nn.ModuleDict]):
 
         ``label`` or ``prompt``: as of `DiffusionModel.sample`, for all stages. ``augmentation``: the noise s on what is
         enlarged, 0 to ``config.noise``; None: the configuration's. ``options`` replace fields of each stage's
-        `Sampling`, guidance of the first alone. The first stage makes what it makes on its own. Raises InputError.
+        `Sampling`, guidance of the first alone. The first stage makes what it makes on its own. With an ``error`` the
+        pictures of each stage state theirs, which is that of its own ODE given the pictures below. Raises InputError.
         """
         n, start, seed, _ = read_indices(
             n, options.get("start", 0), options.get("seed", 0), options.get("batch_size", 64)
         )
         s = self.config.check_augmentation(self.config.augmentation if augmentation is None else augmentation)
-        stages, indices = list(self.stages.values()), range(start, start + n)
+        stages, indices, made = list(self.stages.values()), range(start, start + n), list[Tensor]()
         with one_shown(options.get("progress"), "sampling") as count:
 
             def draw(place: int, below: Condition | None) -> Tensor:
@@ -279,16 +279,14 @@ class CascadeModel(GenerativeModel[CascadeConfig, nn.ModuleDict]):
                 own: SampleOptions = {**options, "seed": stage_seed(seed, place), "progress": report}
                 if below is not None:
                     own["guidance"], own["condition"] = Guidance(), below
-                return stages[place].sample(n, **own).as_subclass(Tensor)
+                made.append(stages[place].sample(n, **own))
+                return made[place].as_subclass(Tensor)
 
             def noise(place: int, like: Tensor) -> Tensor:
                 return normal(stage_seed(seed, place), indices, 0, Purpose.CONDITION_NOISE, like.shape[1:])
 
-            made = cascade([draw] * len(stages), noise, s if self.config.noise else None)
-        return {
-            name: Samples.of(pictures, stage.items)
-            for (name, stage), pictures in zip(self.stages.items(), made, strict=True)
-        }
+            cascade([draw] * len(stages), noise, s if self.config.noise else None)
+        return dict(zip(self.stages, made, strict=True))
 
     def how_sampled(self) -> str:
         return f"{len(self.stages)} stages: {self.base.how_sampled()}"

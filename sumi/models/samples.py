@@ -17,8 +17,9 @@ class Samples(Tensor):
     """Samples (N, …) of data of ``spec``. Results of operations on them, and copies, are plain tensors.
 
     ``stated_error``: float64 (N,), the estimated distance of each from the end of its ODE, in units of the data's
-    standard deviation, ``evaluations``: int64 (N,), those that it took on all grids, and ``steps``: int64 (N,), those
-    of the last one; where an error was given (`sumi.sampling.stated_error`), else None.
+    standard deviation, ``evaluations``: int64 (N,), those of networks on all grids, of which guidance takes two a step,
+    and ``steps``: int64 (N,), those of the last grid; where an error was given (`sumi.sampling.stated_error`),
+    else None.
     """
 
     spec: DataSpec

@@ -276,7 +276,8 @@ class Sampling:
         default="static", metadata={"help": "what keeps every x̂_0 in [-1, 1] while sampling: none, static or dynamic"}
     )
     restart: Restart = field(
-        default_factory=Restart, metadata={"help": "how often sampling goes back up to more noise, and where"}
+        default_factory=Restart,
+        metadata={"help": "how often samples, not restorations, go back up to more noise, and where"},
     )
 
     def __post_init__(self) -> None:
@@ -298,6 +299,8 @@ class Sampling:
                 raise InputError(
                     f"error: {self.error:g} is out of range; give {SMALLEST:g} to {LARGEST:g}, such as 0.01"
                 )
+            if self.solver == TUNED:
+                raise InputError("error: tuned is of one number of steps; choose another solver, such as adams")
             if self.restart.repeats:
                 raise InputError("error: restart draws noise, so no sample has one end to be near to; give steps")
 

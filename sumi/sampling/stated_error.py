@@ -49,7 +49,8 @@ TINY: Final = 1e-30
 @dataclass(frozen=True)
 class Stated:
     """Ends ``x`` (N, …), each one's estimated distance from the end of its ODE in units of the data's deviation,
-    float64 (N,), the evaluations that it took on all grids together, and the ``steps`` of the last one, int64 (N,).
+    float64 (N,), the evaluations of networks that it took on all grids together, and the ``steps`` of the last one,
+    int64 (N,).
 
     ``error`` is above the one that was wanted for a sample that the finest grid does not bring so near.
     """

@@ -176,6 +176,15 @@ def test_the_command_line_guides_and_each_file_says_how(folder: Path, tmp_path: 
     assert main(["sample", plain, "-n", "1", "--label", "cat", *by[:2], "--out", str(tmp_path / "plain")]) == 0
 
 
+def test_a_file_says_how_far_it_is_guided_away_from_a_worse_model(folder: Path, tmp_path: Path, capsys) -> None:
+    """Without a label, too: else another scale would take the files of this one for its own."""
+    away = ["sample", str(folder / "told"), "-n", "1", "--worse", str(folder / "worse"), "--out", str(tmp_path)]
+    assert main([*away, "--guidance", "2"]) == 0
+    assert json.loads(Image.open(tmp_path / "00000.png").text["sumi"])["guidance"] == 2.0
+    assert main([*away, "--guidance", "4"]) == 2
+    assert "00000.png" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "answer"),
     [

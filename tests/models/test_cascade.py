@@ -22,6 +22,7 @@ from sumi.errors import InputError
 from sumi.models.cascade import CascadeModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
+from sumi.models.samples import stated_facts
 from sumi.recipes.configure import configure
 from sumi.training import gradients
 from sumi.training.checkpoint import load_checkpoint
@@ -282,6 +283,25 @@ def test_the_command_walks_the_stages_and_keeps_their_pictures(model: CascadeMod
     assert capsys.readouterr().err == "sumi: --augmentation: 0.6 is out of range; give 0 to 0.5, the most in training\n"
     assert main(["sample", str(model.folder / "parts" / "4px"), "--augmentation", "0.1"]) == 2
     assert "--augmentation: a run of imagen has none; leave it out" in capsys.readouterr().err
+
+
+def test_pictures_of_every_stage_state_their_error(model: CascadeModel, tmp_path: Path, capsys) -> None:
+    """That of the stage's own ODE, given the picture below; so says each file."""
+    made = model.sample_stages(2, prompt="a picture", error=0.5)
+    alone = model.stages["4px"].sample(2, prompt="a picture", error=0.5)
+    assert [stated_facts(made["4px"], row) for row in range(2)] == [stated_facts(alone, row) for row in range(2)]
+    requested = ["sample", str(model.folder), "-n", "2", "--prompt", "a picture", "--error", "0.5"]
+    assert main([*requested, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count(" evaluations)") == 3
+    for folder, name in ((tmp_path, "16px"), (tmp_path / "4px", "4px"), (tmp_path / "8px", "8px")):
+        with Image.open(folder / "00001.png") as image, Image.open(folder / "grid.png") as grid:
+            about, of_all = (json.loads(picture.info["sumi"]) for picture in (image, grid))
+        assert 0 <= about["stated_error"] <= 0.5
+        assert about.items() >= {"error": 0.5, **stated_facts(made[name], 1)}.items()
+        assert "steps" not in about
+        assert "stated_error_worst" in of_all
+    assert main([*requested, "--solver", "ddpm", "--out", str(tmp_path / "none")]) == 2
+    assert "--error: ddpm draws noise, so no sample has one end to be near to" in capsys.readouterr().err
 
 
 def test_a_stage_alone_enlarges_a_picture(model: CascadeModel, words: Path, tmp_path: Path) -> None:

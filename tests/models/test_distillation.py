@@ -19,8 +19,10 @@ from sumi.data.open import open_data
 from sumi.data.vectors import VectorDataset
 from sumi.distillation import student_of
 from sumi.errors import InputError
+from sumi.evaluation.solvers import OF_TEACHER, compare
 from sumi.guidance.guidance import extrapolation
-from sumi.models.diffusion.parts import TEACHER
+from sumi.models.diffusion.parts import TEACHER, teacher_at_hand
+from sumi.models.diffusion.tuning import tune
 from sumi.objectives.direction import OfTeacher
 from sumi.process.schedule import noise_level
 from sumi.sampling.sampler import Guidance
@@ -86,7 +88,19 @@ def test_consistency_tuning_resumes_bit_for_bit(runs: Path, tmp_path: Path) -> N
     sumi.distil(runs / "ddpm", out=tmp_path / "run", steps=4)
     before = weights(tmp_path / "run", 4, "model")
     shutil.rmtree(RunFolder(tmp_path / "run").checkpoints / "00000004")
-    model = sumi.distil(runs / "ddpm", out=tmp_path / "run", resume=True)
+    for other, answer in (
+        (
+            {"method": "progressive"},
+            r"^method: .*run was begun with consistency; leave it out to resume, or give another",
+        ),
+        ({"guidance": 2.0}, r"^guidance: .*run was begun with 1; leave it out to resume, or give another out"),
+        ({"guidance": (1.0, 3.0)}, r"^guidance: .*run was begun with 1; leave"),
+    ):
+        with pytest.raises(InputError, match=answer):
+            sumi.distil(runs / "ddpm", out=tmp_path / "run", resume=True, **other)
+    with pytest.raises(InputError, match=r"^out: .*flow is no student, to be continued; resume it with `sumi train`"):
+        sumi.distil(runs / "ddpm", out=runs / "flow", resume=True)
+    model = sumi.distil(runs / "ddpm", out=tmp_path / "run", resume=True, method="consistency", guidance=1)
     after = weights(tmp_path / "run", 4, "model")
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not RunFolder(tmp_path / "run").part(TEACHER).path.exists()
@@ -108,6 +122,15 @@ def test_a_student_begins_as_its_teacher(runs: Path, method, tmp_path: Path) -> 
     condition = teacher.condition_of(range(3), "all")
     theirs, own = (m.denoiser(condition, sampling=None, threshold="none") for m in (teacher, student))
     assert torch.allclose(theirs(x, 0.6).clean, own(x, 0.6).clean, atol=1e-5)
+    for name, other in {
+        "rescale": 0.5,
+        "interval": (0.3, 5.0),
+        "method": "apg",
+    }.items():  # nothing of these would count
+        with pytest.raises(
+            InputError, match=rf"^guidance.{name}: this model has learned guidance with that of its teach"
+        ):
+            student.sample(1, label="3", guidance=Guidance(2.0, **{name: other}))
 
 
 METHODS_OF_GUIDANCE = (
@@ -194,6 +217,41 @@ def test_the_next_halving_takes_half_the_steps(runs: Path, tmp_path: Path) -> No
     first = sumi.distil(runs / "ddpm", out=tmp_path / "a", steps=1, method="progressive", settings="objective.steps=4")
     second = sumi.load(runs / "ddpm") and first.distil(out=tmp_path / "b", steps=1, method="progressive")
     assert (first.method().name, first.method().steps, second.method().steps) == ("ddim", 4, 2)
+
+
+def test_a_student_is_compared_with_the_ode_of_its_first_teacher(runs: Path, tmp_path: Path) -> None:
+    """Students of students have no other; and a student is one whatever the solver that it is configured with."""
+    teacher = shutil.copytree(runs / "ddpm", tmp_path / "teacher")
+    halving = {"method": "progressive", "steps": 1, "settings": "objective.steps=2"}
+    first = sumi.distil(teacher, out=tmp_path / "first", **halving)
+    second = first.distil(out=tmp_path / "second", method="progressive", steps=1)
+    for student in (first, second):
+        found = teacher_at_hand(student)
+        assert found is not None
+        assert found.digest == sumi.load(teacher).digest
+    compared = compare(second, evaluations=(1,), n=2, reference=4)
+    assert [row.solver for row in compared.rows] == ["ddim", OF_TEACHER]
+    settings = "sampling.solver=consistency@log_ratio"
+    third = sumi.distil(teacher, out=tmp_path / "third", steps=1, settings=settings)
+    compared = compare(third, evaluations=(1,), n=2, reference=4)
+    assert [row.solver for row in compared.rows] == ["consistency@log_ratio", OF_TEACHER]
+    shutil.rmtree(teacher)
+    with pytest.raises(InputError, match=r"^solvers: the ODE .* needs velocities of an instant, and .*second was dist"):
+        compare(second, evaluations=(1,), n=2, reference=4)
+    flow = shutil.copytree(runs / "flow", tmp_path / "flow")
+    fourth = sumi.distil(flow, out=tmp_path / "fourth", method="mean_flow", steps=1)
+    fifth = fourth.distil(out=tmp_path / "fifth", method="mean_flow", steps=1)
+    for gone, first_of_all in ((False, sumi.load(flow)), (True, fourth)):  # which has velocities of its own
+        if gone:
+            shutil.rmtree(flow)
+        found = teacher_at_hand(fifth)
+        assert found is not None
+        assert found.digest == first_of_all.digest
+    for student, answer in ((second, "needs velocities of an instant"), (third, "needs the mean of x_0 given x_t")):
+        with pytest.raises(
+            InputError, match=f"^tune: it {answer}"
+        ):  # else `sample` would take it for the student's own
+            tune(student, 4)
 
 
 def test_what_cannot_be_distilled_is_refused_by_name(runs: Path, tmp_path: Path) -> None:

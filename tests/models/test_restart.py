@@ -67,6 +67,12 @@ def test_what_cannot_be_is_refused_in_a_line(model: DiffusionModel, options: lis
     assert len(printed.strip().splitlines()) == 1
 
 
-def test_restorations_are_not_restarted(model: DiffusionModel) -> None:
+def test_restorations_are_not_restarted(model: DiffusionModel, tmp_path: Path) -> None:
+    """Where it is asked for; the default of a run is left out of them, and of the way back to the noise."""
+    image, hole = torch.zeros(1, 8, 8), torch.arange(64).view(8, 8) < 9
     with pytest.raises(InputError, match=r"^restart: is of samples alone"):
-        model.inpaint(torch.zeros(1, 8, 8), torch.arange(64).view(8, 8) < 9, 1, restart=WIDE)
+        model.inpaint(image, hole, 1, restart=WIDE)
+    usual = class_model(tmp_path, "sampling.restart=2", recipe="ddpm")
+    assert usual.how_sampled() == "adams, 4 steps, 2 restarts"
+    assert torch.equal(usual.inpaint(image, hole, 1), model.inpaint(image, hole, 1))
+    assert torch.equal(usual.interpolate(image, image + 0.5, 2), model.interpolate(image, image + 0.5, 2))

@@ -102,6 +102,7 @@ def test_the_command_line_steers_and_each_file_says_how(model: DiffusionModel, t
     assert main([*given, *by, "--out", str(out)]) == 0
     about = json.loads(Image.open(out / "00000.png").text["sumi"])
     assert (about["target"], about["reward_scale"], about["particles"]) == ("dog", 3.0, 3)
+    assert about["potential"] == "difference"  # what is left out counts, too
     assert "(ddpm, 4 steps)" in capsys.readouterr().out
     for options, answer in (
         (given, "--reward-scale: is of steering; add --reward"),

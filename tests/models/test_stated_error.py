@@ -21,6 +21,7 @@ from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.samples import Samples, stated_facts
+from sumi.sampling.sampler import Guidance
 from sumi.sampling.stated_error import MOST_STEPS, first_steps
 from sumi.sampling.tuning import distance
 from tests.tiny_models import HOLE, STD, class_model, planted, untrained
@@ -51,19 +52,34 @@ def test_samples_carry_their_error_and_their_evaluations(exact: DiffusionModel) 
 
 
 def test_guided_samples_are_those_of_their_last_grid(tmp_path: Path) -> None:
-    """With their own condition and guidance, whichever of the batch are left: to the bit but for the batch's size."""
+    """With their own condition and guidance, whichever of the batch are left: to the bit but for the batch's size.
+
+    Guidance takes two evaluations of the network.
+    """
     model = class_model(tmp_path, "times=uniform", "schedule=vp")
     made = model.sample(4, error=0.3, label="all", guidance=2.0)
     steps = [first_steps(0.3, MOST_STEPS)]
-    while sum(steps) < int(made.evaluations.max()):
+    while 2 * sum(steps) < int(made.evaluations.max()):
         steps.append(min(ceil(1.5 * steps[-1]), MOST_STEPS))
-    spent = {sum(steps[: k + 1]): steps[k] for k in range(len(steps))}
+    spent = {2 * sum(steps[: k + 1]): steps[k] for k in range(len(steps))}
     for i, evaluations in enumerate(made.evaluations.tolist()):
         alone = model.sample(4, label="all", guidance=2.0, solver="adams", steps=spent[evaluations])
         assert float((alone.plain()[i] - made.plain()[i]).abs().mean()) < 1e-3
 
 
-@pytest.mark.parametrize("method", ["moment_matching", "pigdm", "ddnm"])
+def test_the_windows_of_a_picture_are_evaluated_at_once(tmp_path: Path) -> None:
+    """Which counts as one evaluation, of each of the two networks where one guides away from another."""
+    model = class_model(tmp_path, "times=uniform", "schedule=vp")
+    worse = class_model(tmp_path, "times=uniform", "schedule=vp", "network.embedding=16").gaussian_denoiser()
+    made = model.sample(2, error=1.0, size=(12, 8), guidance=Guidance(1.5, worse=worse))
+    for evaluations, last in zip(made.evaluations.tolist(), made.steps.tolist(), strict=True):
+        grids = [first_steps(1.0, MOST_STEPS)]
+        while grids[-1] < last:
+            grids.append(min(ceil(1.5 * grids[-1]), MOST_STEPS))
+        assert evaluations == 2 * sum(grids)
+
+
+@pytest.mark.parametrize("method", ["moment_matching", "pigdm", "diffpir", "ddnm"])
 def test_restored_pictures_state_their_error_and_keep_what_is_known(exact: DiffusionModel, method: str) -> None:
     made = exact.inpaint(IMAGE, HOLE, n=12, method=method, error=0.03)
     end = exact.inpaint(IMAGE, HOLE, n=12, method=method, solver="adams", steps=300)
@@ -82,6 +98,7 @@ def test_variations_begin_on_the_way_and_state_their_error(exact: DiffusionModel
     ("ask", "answer"),
     [
         (lambda m: m.sample(2, error=0.02, solver="ddpm"), "error: ddpm draws noise"),
+        (lambda m: m.sample(2, error=0.02, solver="tuned"), "error: tuned is of one number of steps"),
         (lambda m: m.sample(2, error=0.02, steps=4), "steps: error chooses their number"),
         (lambda m: m.sample(2, error=0.02, callback=lambda *_: None), "callback: follows one grid"),
         (lambda m: m.inpaint(IMAGE, HOLE, method="dps", error=0.1), "error: dps comes no nearer"),

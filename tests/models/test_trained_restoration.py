@@ -1,6 +1,7 @@
 """Models that were trained to restore: told the measurement and sampled, by the same commands."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +24,19 @@ from sumi.data.config import DataConfig
 from sumi.data.load import load as load_data
 from sumi.errors import InputError
 from sumi.figures.pictures import side_by_side
+from sumi.models.diffusion.few_steps import Consistency, FewSteps, Progressive
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.restoration import candidates, method_for
 from sumi.models.run import load
+from sumi.objectives.direction import KeptTeacher
 from sumi.operators.linear import Grey, Mask
 from sumi.operators.separable import bicubic, box
 from sumi.report import restoration as restored_module
 from sumi.report.restoration import restored
 from sumi.restoration.condition import condition_of, trained_for
 from sumi.restoration.measurement import Measurement, OfDecoded
-from tests.tiny_models import echo, generator, saved
+from sumi.sampling.sampler import Sampling
+from tests.tiny_models import conditioned_model, differ, echo, generator, saved
 
 MASK = torch.zeros(8, 8, dtype=torch.bool)
 MASK[2:6, 3:7] = True
@@ -195,6 +199,20 @@ def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
     for k in range(3):
         torch.testing.assert_close(model.inpaint(image(), MASK, 1, start=k)[0], whole[k], rtol=1e-3, atol=1e-3)
     assert float((whole[0] - whole[1]).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("objective", [Consistency(), Progressive(teacher=KeptTeacher("run"), steps=2)])
+def test_a_model_of_few_steps_that_was_trained_to_restore_does_so_by_its_own_solver(objective: FewSteps) -> None:
+    """Any other would be of another field; and one that is no mean has no measurement followed by its slope."""
+    base = conditioned_model("inpaint")
+    config = replace(base.config, objective=objective, sampling=Sampling(solver=objective.solver, steps=2))
+    model = DiffusionModel(replace(base.description, config=config), base.module, 1, Path("none"))
+    made = model.inpaint(image(), MASK, 2)
+    assert torch.equal(made, model.inpaint(image(), MASK, 2, solver=objective.solver))
+    assert differ(made, base.inpaint(image(), MASK, 2, solver="ddpm", steps=2))
+    if objective == Consistency():
+        with pytest.raises(InputError, match=r"^method: moment_matching needs the mean of x_0 given x_t"):
+            model.inpaint(image(), MASK, 2, method="moment_matching", solver="consistency")
 
 
 @pytest.mark.parametrize("recipe", ["inpaint", "upscale", "colourise"])

@@ -62,6 +62,9 @@ CASES = {
     "transformer": Case(
         TransformerConfig(width=32, blocks=2, embedding=16, patch=2), IMAGE, ConditionShape(2, 8)
     ),
+    "transformer with tokens among keys": Case(
+        TransformerConfig(width=32, blocks=2, embedding=16, patch=2, tokens="keys"), IMAGE, ConditionShape(2, 8)
+    ),
     "mlp": Case(MLPConfig(width=16, blocks=2, embedding=8), (3,)),
     "diffwave": Case(DiffWaveConfig(layers=3, channels=16, cycle=2, embedding=16), (1, 40)),
     "egnn": Case(EGNNConfig(width=16, layers=2, embedding=8), MOLECULE),

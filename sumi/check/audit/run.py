@@ -13,7 +13,7 @@ from sumi.data.dataset import Dataset, evenly
 from sumi.data.images import ImageSpec
 from sumi.evaluation.solvers import compare
 from sumi.metrics.copies import OWN_NEIGHBOURS, copy_rate, copy_ratios
-from sumi.models.diffusion.few_steps import Consistency
+from sumi.models.diffusion.few_steps import Consistency, Progressive
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import is_student, teacher_at_hand
 from sumi.training.checkpoint import AVERAGED, load_state, load_weights
@@ -111,13 +111,13 @@ def copying(model: DiffusionModel, dataset: Dataset, n: int, seed: int = 0) -> F
 def solvers(model: DiffusionModel, seed: int = 0, progress: Count | None = None) -> Finding | None:
     """The solver and grid that come nearest to the model's own trajectories, for 5, 10 and 20 evaluations.
 
-    None where there is no such trajectory: of a consistency model without its teacher, of a chain of fewer than 20
-    steps, and where it is not finite.
+    None where there is no such trajectory: of a consistency model or a student of progressive distillation without its
+    teacher, of a chain of fewer than 20 steps, and where it is not finite.
     """
     known = model.gaussian_denoiser().trained_steps
     evaluations = [count for count in EVALUATIONS if known is None or 4 * count <= known]
     match getattr(model.config, "objective", None):
-        case Consistency() if teacher_at_hand(model) is None:
+        case Consistency() | Progressive() if teacher_at_hand(model) is None:
             return None
         case _ if not evaluations:
             return None

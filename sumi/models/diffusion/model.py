@@ -4,14 +4,14 @@ All that samples goes one way, `DiffusionModel.walk`: which items, from where, w
 left out is as the run was configured; options replace it for once (`sumi.sampling.sampler.SamplingOptions`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack, cast
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sumi.boundary.arguments import MOST_COUNT, finite, real, shown, torch_defaults, whole
 from sumi.boundary.progress import Count, count_shown, one_shown
@@ -20,12 +20,13 @@ from sumi.conditioning.labels import Labels
 from sumi.conditioning.text import Prompts
 from sumi.data.audio import AudioSpec
 from sumi.data.items import Items
-from sumi.denoising.denoiser import CountingDenoiser, Denoiser
+from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.renoising import renoised_unguided
-from sumi.guidance.steering import Potential, Reward
+from sumi.guidance.steering import PARTICLES, Potential, Reward
 from sumi.models.diffusion import particles as particle
 from sumi.models.diffusion import restoration
+from sumi.models.diffusion.evaluations import counted, networks_of
 from sumi.models.diffusion.options import Progress, SampleOptions, WalkOptions, sampling_options
 from sumi.models.diffusion.sound import restore_sound
 from sumi.models.diffusion.trained_denoiser import TrainedDenoiser
@@ -59,13 +60,12 @@ class _Batch:
     def times(self, how: Method) -> Tensor:
         return how.times if self.t == 1 else rest_of(how.times, self.t)
 
-    def walked(self, how: Method, rows: Tensor | None = None) -> tuple[Tensor, int]:
-        """The end of each sample, or of these ``rows``, and its evaluations."""
+    def walked(self, how: Method, rows: Tensor | None = None) -> Tensor:
+        """The end of each sample, or of these ``rows``."""
         denoiser = self.denoiser_of(rows)
-        counting = CountingDenoiser(denoiser if self.wrap is None else self.wrap(denoiser))
+        denoiser = denoiser if self.wrap is None else self.wrap(denoiser)
         begun = self.begun if rows is None else self.begun[rows.to(self.begun.device)]
-        end = sample(counting, how.solver, self.times(how), begun, self.noise, self.callback)
-        return end, counting.evaluations
+        return sample(denoiser, how.solver, self.times(how), begun, self.noise, self.callback)
 
 
 class DiffusionModel(TrainedDenoiser):
@@ -167,7 +167,8 @@ class DiffusionModel(TrainedDenoiser):
                 raise InputError(f"error: {own} depends on the number of steps, so there is no end to be near to")
             if callback is not None:
                 raise InputError("callback: follows one grid, and error takes several; give steps")
-        if sampling.restart.repeats:
+        named = any(settings.get(name) is not None for name in ("restart", "sampling"))
+        if sampling.restart.repeats and (named or (wrap is None and method is None)):
             if wrap is not None or method is not None or sampling.solver == TUNED:
                 raise InputError("restart: is of samples alone, by a solver that is not tuned; give 0")
             how = replace(how, solver=restarted(how.name, how.solver))
@@ -188,16 +189,27 @@ class DiffusionModel(TrainedDenoiser):
                 begun = self.start_noise(indices, seed, shape) if x is None else x[rows].to(self.device)
                 batch = _Batch(begun, t, denoiser_of, wrap, noise, callback)
                 if sampling.error is None:
-                    end, _ = batch.walked(how)
+                    end = batch.walked(how)
                 else:
-                    stated.append(self._stated(batch, method_in, sampling.error))
+                    networks, windows = networks_of(self, sampling.guidance), self.windows_of(size)
+                    stated.append(self._stated(batch, method_in, sampling.error, networks, windows))
                     end = stated[-1].x
                 end = end if finish is None else finish(end)
                 made.append(self.items.clamp(self.space.decode(end)).cpu())
         return Samples.of(torch.cat(made), self.items, stated)
 
-    def _stated(self, batch: "_Batch", method_in: Callable[[int | None], Method], error: float) -> Stated:
-        """The batch, walked until each sample is by estimate so near to the end of its ODE."""
+    def _stated(
+        self,
+        batch: "_Batch",
+        method_in: Callable[[int | None], Method],
+        error: float,
+        networks: Sequence[nn.Module],
+        windows: int,
+    ) -> Stated:
+        """The batch, walked until each sample is by estimate so near to the end of its ODE.
+
+        The evaluations are those of ``networks``; all ``windows`` of a sample are evaluated at once, and count once.
+        """
         grid = self.network_denoiser.trained_steps
         finest = method_in(min(MOST_STEPS, grid or MOST_STEPS))
         most = len(batch.times(finest)) - 1
@@ -206,7 +218,9 @@ class DiffusionModel(TrainedDenoiser):
             how = method_in(steps)
             if batch.t < 1:
                 how = replace(how, times=spread(batch.times(finest), steps, grid))
-            return batch.walked(replace(how, solver=on_grid(how.solver, steps)), rows)
+            with counted(networks) as evaluations:
+                end = batch.walked(replace(how, solver=on_grid(how.solver, steps)), rows)
+            return end, evaluations.rows // (windows * len(rows))
 
         std = max(self.description.data_std, LEAST_STD)
         return sample_to(walk, len(batch.begun), error, std, most, finest.solver.order)
@@ -251,7 +265,7 @@ class DiffusionModel(TrainedDenoiser):
         reward: Reward,
         n: int = 16,
         *,
-        particles: int = 4,
+        particles: int = PARTICLES,
         scale: float = 1.0,
         potential: Potential = "difference",
         **options: Unpack[SampleOptions],

@@ -12,6 +12,7 @@ from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.autoencoder import AutoencoderConfig, AutoencoderModel
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
+from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
 from sumi.models.model import SystemConfig, TrainedModel
 from sumi.objectives.direction import KeptTeacher
 from sumi.training.config import TrainingConfig
@@ -158,11 +159,18 @@ def teacher_of(run: Path, weights: str, device: torch.device) -> "DiffusionModel
 
 def is_student(model: "DiffusionModel") -> bool:
     """Whether it was distilled of another model."""
-    return model.description.start is not None and model.config.sampling.solver in ("consistency", "mean_flow")
+    match getattr(model.config, "objective", None):
+        case Consistency() | MeanFlow() | Progressive():
+            return model.description.start is not None
+        case _:
+            return False
 
 
 def teacher_at_hand(model: "DiffusionModel") -> "DiffusionModel | None":
-    """The model of which this one was distilled: its copy in the run, or the source; None: gone, or changed."""
+    """The model of which this one was distilled, or in turn that one's teacher: its copy in the run, or the source.
+
+    None: gone, or changed, or one that has no ODE of its own.
+    """
     from sumi import load  # which knows this system, too
     from sumi.models.diffusion.model import DiffusionModel
 
@@ -173,5 +181,14 @@ def teacher_at_hand(model: "DiffusionModel") -> "DiffusionModel | None":
         if RunFolder(place).config_file.exists():
             found = load(place, DiffusionModel, device=str(model.device))
             if found.digest == begun.weights:
-                return found
+                return teacher_at_hand(found) or _with_ode(found)
     return None
+
+
+def _with_ode(model: "DiffusionModel") -> "DiffusionModel | None":
+    """Itself, where its x̂_0 are those of an ODE: not of a consistency model, nor of progressive distillation."""
+    match getattr(model.config, "objective", None):
+        case Consistency() | Progressive():
+            return None
+        case _:
+            return model

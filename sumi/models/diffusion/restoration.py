@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from sumi.data.items import Items, read_items, read_picture
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
+from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
 from sumi.models.diffusion.options import SampleOptions, sampling_options
 from sumi.models.diffusion.particles import ANCESTRAL, by_particles
 from sumi.models.diffusion.pictures import read_mask_of
@@ -47,6 +48,7 @@ from sumi.restoration.proximal import DiffPIR
 from sumi.restoration.replacement import DataConsistency, RePaint, repaint_times
 from sumi.restoration.twisted import TwistedSMC
 from sumi.sampling.sampler import LEAST_STD, Guidance, Method, SamplingOptions
+from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.stated_error import refuse_unstated
 
 if TYPE_CHECKING:
@@ -108,6 +110,17 @@ def method_for(model: DiffusionModel, operator: AnyOperator, method: str | None 
     if method not in (None, TRAINED, NONLINEAR) and not linear:
         raise InputError(f"method: {method} needs a linear operator of pixels; choose {NONLINEAR}")
     return method or (default if linear else NONLINEAR)
+
+
+def usual_solver(model: DiffusionModel, method: str, *, stating: bool) -> str | Solver[Any]:
+    """That of the restoration called ``method``: ANCESTRAL, or "adams" where an error is stated; a model of few steps
+    that was trained to restore has its own.
+    """
+    match getattr(model.config, "objective", None):
+        case Consistency() | MeanFlow() | Progressive() if method == TRAINED:
+            return model.config.sampling.solver
+        case _:
+            return "adams" if stating else ANCESTRAL
 
 
 def usual_factor(model: DiffusionModel) -> int:
@@ -201,9 +214,9 @@ def restore(
     model's or larger (`sumi.guidance.tiling`); None: the model's.
 
     ``method``: see `method_for`. Other options are those of `DiffusionModel.sample`; methods other than TRAINED clamp
-    x̂_0 themselves and take no threshold, and the usual solver is ANCESTRAL, or "adams" where an ``error`` is given.
-    Raises InputError: shapes that do not fit, a method that cannot take the operator or noise ("ddnm" and "repaint"
-    take none; "twisted" takes no solver and no larger size) or state an error, and a model of vectors or bits.
+    x̂_0 themselves and take no threshold, and the solver is by default `usual_solver`. Raises InputError: shapes that do
+    not fit, a method that cannot take the operator or noise ("ddnm" and "repaint" take none; "twisted" takes no solver
+    and no larger size) or state an error, a model of vectors or bits, and a consistency model but for TRAINED.
     """
     return _restored(model, image, operator, noise, n, method, options)
 
@@ -249,8 +262,10 @@ def candidates(
     given: SampleOptions = {**(options or {})}
     name = method_for(model, known.operator, method, known.std)
     stating = model.config.sampling.replaced(sampling_options(given)).error is not None
-    if not any(given.get(name) is not None for name in ("solver", "eta", "sampling")):
-        given["solver"] = "adams" if stating else ANCESTRAL
+    if name != TRAINED:
+        model.require_mean(f"method: {name}")
+    if not any(given.get(option) is not None for option in ("solver", "eta", "sampling")):
+        given["solver"] = usual_solver(model, name, stating=stating)
     elif name == TWISTED:
         raise InputError(f"solver: {TWISTED} walks a chain of its own; leave solver, eta and sampling out")
     if stating and len(known.y) > 1:

@@ -32,7 +32,7 @@ from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, Tiling, condition_of_windows, tiling_of
 from sumi.models.diffusion.autoencoder import AffineData, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
-from sumi.models.diffusion.few_steps import Consistency
+from sumi.models.diffusion.few_steps import Consistency, Progressive
 from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of
 from sumi.models.diffusion.space import AffineSpace, BandSpace, DataSpace, LatentSpace, Space
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
@@ -165,9 +165,11 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
 
     def batch_of(self, batch_size: int, size: tuple[int, int] | None) -> int:
         """How many samples of this ``size`` (H, W) are a batch: as many as have ``batch_size`` windows, or one."""
-        if size is None or size == self.images.shape[1:]:
-            return batch_size
-        return max(1, batch_size // self._tiling(size).count)
+        return max(1, batch_size // self.windows_of(size))
+
+    def windows_of(self, size: tuple[int, int] | None) -> int:
+        """How many windows a sample of this ``size`` (H, W) is made in; 1 for the model's own."""
+        return 1 if size is None or size == self.images.shape[1:] else self._tiling(size).count
 
     def shape_of(self, size: tuple[int, int] | None) -> tuple[int, ...]:
         """The shape in which a sample of this ``size`` (H, W) is denoised; None: the model's own size.
@@ -318,12 +320,14 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         return size
 
     def how_sampled(self, *, labelled: bool = False) -> str:
-        """Its solver and number of steps, and how far it is guided where samples are asked to be of a class."""
+        """Its solver and number of steps, its restarts, and how far it is guided where samples are of a class."""
         method = self.method(tuned=not labelled)
         guided = f", {self._how_guided()}" if labelled else ""
         threshold = ", dynamic threshold" if self.config.sampling.threshold == "dynamic" else ""
         error = self.config.sampling.error
         how = f"{method.steps} steps" if error is None else f"to an error of {error:g}"
+        restarts = self.config.sampling.restart.repeats
+        how += f", {restarts} restarts" if restarts else ""
         return f"{method.name}, {how}{guided}{threshold}"
 
     def _how_guided(self) -> str:
@@ -392,6 +396,19 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
                 raise InputError(
                     f"{what} needs the mean of x_0 given x_t, and {self.folder} is a consistency model, which gives "
                     f"the end of the ODE; {instead}take the model that it was distilled from"
+                )
+            case _:
+                pass
+
+    def require_ode(self, what: str) -> None:
+        """Raises InputError, which begins with ``what``, for a model whose x̂_0 are of no ODE of its own: as
+        `require_mean`, and for a student of progressive distillation."""
+        self.require_mean(what)
+        match getattr(self.config, "objective", None):
+            case Progressive(steps=steps):
+                raise InputError(
+                    f"{what} needs velocities of an instant, and {self.folder} was distilled to {steps} steps; "
+                    "take the model that it was distilled from"
                 )
             case _:
                 pass

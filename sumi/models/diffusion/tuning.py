@@ -41,8 +41,10 @@ def tune(
     """Fit a grid and coefficients for ``steps`` steps to the model and keep them in its run folder.
 
     They are kept where, on as many other trajectories, they land nearer to the ODE's end than `adams` does; ``file`` is
-    None otherwise. Raises InputError for a number of steps that the model cannot take, SumiError where it cannot write.
+    None otherwise. Raises InputError for a number of steps that the model cannot take, and for one without an ODE of
+    its own; SumiError where it cannot write.
     """
+    model.require_ode("tune: it")
     steps, trajectories = (
         whole("tune", steps, most=MOST_COUNT),
         whole("trajectories", trajectories, least=2, most=MOST_COUNT),
