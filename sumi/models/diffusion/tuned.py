@@ -16,7 +16,8 @@ from sumi.sampling.sampler import Method
 from sumi.sampling.solvers.tuned import Tuned
 from sumi.training.run_folder import RunFolder
 
-FORMAT = 1
+FORMAT = 2
+"""Of format 1 a step has one row, without a and b, for all bands."""
 
 
 def tuned_file(run: Path, checkpoint: int, steps: int) -> Path:
@@ -33,7 +34,8 @@ def save_tuned(file: Path, solver: Tuned, times: Tensor, digest: str, about: dic
         "model": digest,
         "about": about,
         "times": times.tolist(),
-        "weights": [list(row) for row in solver.weights],
+        "weights": solver.weights,
+        "means": solver.means,
     }
     write_text(file, json.dumps(content, indent=2) + "\n")
 
@@ -43,11 +45,15 @@ def load_tuned(file: Path, digest: str, steps: int) -> Method:
     try:
         content = json.loads(contents(file))
         model, times = content["model"], torch.tensor(content["times"], dtype=torch.float64)
-        solver = Tuned(tuple(tuple(map(float, row)) for row in content["weights"]))
+        if content["format"] == 1:
+            content |= {"format": FORMAT, "weights": [[[*row, 0, 0]] for row in content["weights"]], "means": []}
+        weights = tuple(tuple(tuple(map(float, row)) for row in rows) for rows in content["weights"])
+        solver = Tuned(weights, tuple(tuple(map(float, row)) for row in content["means"]))
         whole = content["format"] == FORMAT and times.ndim == 1 and len(times) - 1 == len(solver.weights) == steps
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, OverflowError, RecursionError, InputError) as error:
         raise InputError(f"{file}: cannot be read ({error}); remove it, or tune again") from None
-    finite = all(isfinite(w) for row in solver.weights for w in row)
+    rows = (*(row for rows in solver.weights for row in rows), *solver.means)
+    finite = all(isfinite(number) for row in rows for number in row)
     if not (whole and finite and bool((times.diff() <= 0).all()) and times[0] == 1 and times[-1] == 0):
         raise InputError(f"{file}: is not what `sumi compare --tune` wrote; remove it, or tune again")
     if model != digest:
