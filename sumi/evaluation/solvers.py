@@ -202,8 +202,8 @@ def _evaluations(model: DiffusionModel, method: Method) -> int:
     """How often this method evaluates the denoiser (for an adaptive one: on a trivial problem)."""
     nothing = FunctionDenoiser(lambda x_t, _: torch.zeros_like(x_t), model.network_denoiser.schedule)
     counting = CountingDenoiser(nothing)
-    noise = SampleNoise(0, range(1), (1,))
-    sample(counting, method.solver, method.times, torch.ones(1, 1), noise)
+    x = torch.ones_like(model.start_noise(range(1), 0), device="cpu")
+    sample(counting, method.solver, method.times, x, SampleNoise(0, range(1), tuple(x.shape[1:])))
     return counting.evaluations
 
 
