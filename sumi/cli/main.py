@@ -114,7 +114,12 @@ def _run(given: Sequence[str]) -> int:
         return 130
     except Exception as error:  # nobody should see this line; it is better than sixty
         if output_error() is None:
-            _tell_error(f"unexpected {type(error).__name__}: {_first_line(error)} (--debug shows where)", options)
+            name = type(error).__name__
+            line = f"unexpected {name}: {_first_line(error)} (--debug shows where)"
+            if name == "OutOfMemoryError":  # torch's, which nothing here imports
+                less = "a smaller --batch-size, or " if "batch_size" in options else ""
+                line = f"the memory of {options.device or 'the GPU'} does not suffice; give {less}--device cpu"
+            _tell_error(line, options)
         return 1
     return 0
 

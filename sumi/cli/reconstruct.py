@@ -17,6 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.errors import InputError
     from sumi.metrics.psnr import psnr
     from sumi.models.autoencoder import AutoencoderModel
     from sumi.models.diffusion.model import DiffusionModel
@@ -26,6 +27,10 @@ def run(options: argparse.Namespace) -> None:
     from sumi.models.run import load
     from sumi.training.run_folder import RunFolder
 
+    by_name: dict[str, str] = {}
+    for path in options.images:
+        if (other := by_name.setdefault(Path(path).stem, path)) != path:
+            raise InputError(f"images: {other} and {path} would be written under one name; reconstruct them apart")
     part = RunFolder(options.run).part(AUTOENCODER)  # of a model of latents
     run = part.path if part.config_file.exists() else options.run
     if run == options.run:

@@ -134,4 +134,4 @@ def refuse_unstated(name: str, solver: Solver[Any]) -> None:
     if solver.draws_noise:
         raise InputError(f"error: {name} draws noise, so no sample has one end to be near to; choose adams, or steps")
     if solver.order == 0:
-        raise InputError(f"error: {name} comes no nearer to the ODE's end with more steps; choose adams, or give steps")
+        raise InputError(f"error: {name} comes no nearer to the ODE's end with more steps; give steps instead")

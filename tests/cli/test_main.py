@@ -513,6 +513,16 @@ def test_an_unexpected_failure_is_one_line_too(trained: Path, tmp_path: Path, ca
     assert capsys.readouterr().err == "sumi: unexpected ZeroDivisionError: division by zero (--debug shows where)\n"
 
 
+def test_memory_that_does_not_suffice_is_named_with_what_would_do(trained: Path, capsys, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("sumi.models.diffusion.model.DiffusionModel.sample", full)
+    assert main(["sample", str(trained), "--out", str(trained / "never")]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == "sumi: the memory of the GPU does not suffice; give a smaller --batch-size, or --device cpu"
+
+
 def test_debug_shows_the_traceback() -> None:
     done = run("--debug", "info", "nowhere")
     assert done.returncode == 2

@@ -241,6 +241,10 @@ def test_the_command_reconstructs_files(model: AutoencoderModel, tmp_path: Path,
     assert len(lines) == 2
     assert main(["reconstruct", str(model.folder), str(tmp_path / "none.png")]) == 2
     assert "none.png: cannot be read" in capsys.readouterr().err
+    other = tmp_path / "other" / Path(pictures[0]).name
+    assert main(["reconstruct", str(model.folder), pictures[0], str(other), "--out", str(tmp_path / "apart")]) == 2
+    assert "would be written under one name" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "apart").exists()
 
 
 def test_a_run_of_another_kind_is_refused(model: AutoencoderModel, tmp_path: Path) -> None:
