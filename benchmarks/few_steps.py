@@ -50,7 +50,7 @@ STEPS = (1, 2, 4, 8)
 FULL = 50
 FROM = 4000
 """Training images, evenly spaced, of which the feature network is learned."""
-TICKS = (0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 100)
+TICKS = (0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 250, 300, 350, 400, 450, 500)
 CHART = Path("docs/images/few-steps.png")
 TUNED = "teacher, tuned solver"
 TEACHER = (
