@@ -7,9 +7,10 @@ about the same throughout.
 
 from dataclasses import dataclass
 from functools import cache
-from math import cos, log, pi, sqrt
+from math import log
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,14 +40,14 @@ class Bands:
         """Frequencies (N, …) of items (N, …), in their type."""
         if not self.are_cut:
             return x
-        rows, columns = (cosines(side).to(x) for side in self.shape[1:])
+        rows, columns = (cosines(x, side) for side in self.shape[1:])
         return rows @ x @ columns.T
 
     def restored(self, y: Tensor) -> Tensor:
         """Items of frequencies."""
         if not self.are_cut:
             return y
-        rows, columns = (cosines(side).to(y) for side in self.shape[1:])
+        rows, columns = (cosines(y, side) for side in self.shape[1:])
         return rows.T @ y @ columns
 
     def spread(self, numbers: Tensor) -> Tensor:
@@ -65,12 +66,15 @@ class Bands:
         return y[..., :LOW, :LOW]
 
 
+def cosines(x: Tensor, side: int) -> Tensor:
+    """The orthonormal cosine transform of a side (side, side), a row for each frequency, in the type of ``x``."""
+    return torch.as_tensor(_cosines(side), dtype=x.dtype, device=x.device)
+
+
 @cache
-def cosines(side: int) -> Tensor:
-    """The orthonormal cosine transform of a side, float64 (side, side), a row for each frequency."""
-    rows = [[cos(pi * k * (2 * i + 1) / (2 * side)) for i in range(side)] for k in range(side)]
-    scales = [1 / sqrt(side), *(sqrt(2 / side),) * (side - 1)]
-    return torch.tensor(rows, dtype=torch.float64) * torch.tensor(scales, dtype=torch.float64)[:, None]
+def _cosines(side: int) -> np.ndarray:
+    waves = np.cos(np.pi * np.outer(np.arange(side), np.arange(side) + 0.5) / side)
+    return waves * np.sqrt(np.where(np.arange(side) == 0, 1, 2) / side)[:, None]
 
 
 @cache

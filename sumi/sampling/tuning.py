@@ -131,7 +131,7 @@ def _fit_weights(denoiser: Denoiser, adams: Adams, known: Reference, indices: li
         weights.append(rows)
         if bands.are_cut:
             lowest = bands.lowest(reached)
-            mean = _mean(bands.lowest(wanted) - lowest)
+            mean = shrunk_mean(bands.lowest(wanted) - lowest)
             means.append(tuple(mean.flatten().tolist()))
             lowest.add_(mean.to(lowest))
         x, state, past = bands.restored(reached), (epsilon, *state), nodes
@@ -165,7 +165,7 @@ def _solve(missing: Tensor, terms: list[Tensor], prior: Row, bands: Bands) -> tu
     return tuple(tuple(row) for row in found.tolist())
 
 
-def _mean(missing: Tensor) -> Tensor:
+def shrunk_mean(missing: Tensor) -> Tensor:
     """The mean over items (N, …), float64, less what its standard error may be of it."""
     mean, variance = missing.double().mean(0), missing.double().var(0) / len(missing)
     return mean * mean.square() / (mean.square() + CAUTION * variance + TINY)

@@ -13,9 +13,10 @@ from sumi.process.schedule import NoiseLevel, noise_levels
 from sumi.sampling.bands import Bands, places
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
+from sumi.sampling.solvers.solver import StepNoise
 from sumi.sampling.solvers.tuned import Tuned
 from sumi.sampling.time_grid import log_ratio
-from sumi.sampling.tuning import Reference, distance, fit, reference, typical
+from sumi.sampling.tuning import Reference, distance, fit, reference, shrunk_mean, typical
 from tests.oracles import GaussianTarget, random_mixture
 
 SCHEDULE = VP().build()
@@ -122,6 +123,23 @@ def test_of_images_of_a_mixture_the_fit_says_of_itself_what_is_so() -> None:
     made = distance(sample(denoiser, found.solver, found.times, x), known.data)
     assert found.error == pytest.approx(typical(made), rel=1e-9)
     assert max(abs(number) for mean in found.solver.means for number in mean) > 1e-3
+
+
+def test_a_step_is_what_its_numbers_say() -> None:
+    """(1 + a) alpha_s x̂_0 + (sigma_s + b) ε_t + alpha_s w (ε_0 - ε_t), of one band."""
+    t, s = noise_levels(SCHEDULE, torch.tensor([0.7, 0.4], dtype=torch.float64))
+    x, earlier, denoiser = start(3, 2, 7), start(3, 2, 8), GAUSS.denoiser(SCHEDULE)
+    found, state = Tuned((((0.0, 0.0),), ((0.3, 0.2, -0.1),))).step(denoiser, x, t, s, (earlier,), StepNoise(None, 0))
+    at = denoiser(x, t)
+    alpha, sigma = float(s.alpha), float(s.sigma)
+    wanted = 1.2 * alpha * at.clean + (sigma - 0.1) * at.noise + 0.3 * alpha * (earlier - at.noise)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    assert torch.equal(state[0], at.noise)
+
+
+def test_a_mean_is_shrunk_by_four_squared_standard_errors() -> None:
+    missing = torch.tensor([[1.0, 3.0], [3.0, -3.0]], dtype=torch.float64)  # means 2 and 0, standard errors 1 and 3
+    torch.testing.assert_close(shrunk_mean(missing), torch.tensor([2 * 4 / (4 + 4), 0.0], dtype=torch.float64))
 
 
 def test_bands_are_orthonormal_and_leave_nothing_out() -> None:
