@@ -1,9 +1,12 @@
-"""Stable Diffusion (Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models", section 4.3).
+"""Stable Diffusion (Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models", section 4.3;
+Esser et al. 2024, "Scaling rectified flow transformers", of version 3).
 
-Words to latents: the U-Net attends to the words of a caption at each level, in the chain of 1000 steps whose √β rises
-linearly, and predicts ε. Captions are dropped for guidance. The words are read by a small transformer that is trained
-with it, where the original has CLIP's, and the autoencoder is trained first, or given. Latents have a fourth of each
-side and four channels, and from 128 pixels on an eighth and eight.
+Words to latents: the U-Net attends to the words of a caption at each level, as in the first version. The process is
+that of the third: a straight line, and times of which most are noisy. It heeds captions after a fraction of the steps
+that the first version's chain and ε take (docs/results/conditioning.md, "Emoji"). Captions are dropped for guidance.
+The words are read by a small transformer that is trained with it, where the original has CLIP's, and the autoencoder is
+trained first, or given. Latents have a fourth of each side and four channels, and from 128 pixels on an eighth and
+eight.
 """
 
 from dataclasses import replace
@@ -11,15 +14,13 @@ from typing import Final
 
 from sumi.autoencoders.autoencoder import AutoencoderNetwork
 from sumi.autoencoders.regularizers import KL
-from sumi.conditioning.text import TextConditioning
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
+from sumi.denoising.parameterization import PredictFlow
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.unet import UNetConfig
-from sumi.process.chain import QuadraticBeta
-from sumi.recipes import ddpm, text_to_image
-from sumi.sampling.sampler import Guidance
+from sumi.recipes import text_to_image
 
 LARGE: Final = 128
 """Pixels of the shorter side."""
@@ -34,13 +35,12 @@ def autoencoder_of(spec: DataSpec) -> AutoencoderNetwork:
 
 def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
     """Two levels, each with attention to the words; latents have no threshold."""
-    base = ddpm.recipe(data, spec)
+    base = text_to_image.recipe(data, spec)
     return replace(
         base,
         recipe="stable-diffusion",
-        schedule=QuadraticBeta(beta_start=0.00085, beta_end=0.012),
+        parameterization=PredictFlow(),
         autoencoder=TrainedAutoencoder(network=autoencoder_of(spec)),
-        conditioning=(TextConditioning(),),
         network=UNetConfig(widths=(64, 128), blocks=(1, 3), attention=(1,), cross_attention=(0, 1)),
-        sampling=replace(base.sampling, threshold="none", guidance=Guidance(scale=text_to_image.GUIDANCE)),
+        sampling=replace(base.sampling, threshold="none"),
     )
