@@ -3,16 +3,15 @@
 Each sample is taken to the data in K_1 steps, K_2 = 3/2 K_1, K_3 = 3/2 K_2, …, from the same start. Let d_k be the
 distance (root mean square over elements, in units of the data's standard deviation) between its ends on grids k and
 k - 1. For a method of order q the finer end is d_k/(r^q - 1) from the ODE's, r = K_k/K_(k-1) (Richardson 1911). Few
-steps have no clean order, so q is what the last two distances show, less 1, between 5/4 and 2 (or 1/2 and 1 for a
+steps have no clean order, so q is what the last two distances show, less 1, between 5/4 and p (or 1/2 and p = 1 for a
 solver of order 1), and the estimate
 
-    e_k = c max(d_k/(r^q - 1), d_(k-1)/(r² (r² - 1))),        q = log(d_(k-1)/d_k)/log r - 1
+    e_k = c max(d_k/(r^q - 1), d_(k-1)/(r^p (r^p - 1))),        q = log(d_(k-1)/d_k)/log r - 1
 
-guards by its second term against two ends that agree by chance (with r instead of r² for order 1). c is 1.6 for
-grids of at most 30 steps, on which data of low rank show an order that they do not keep, and 1.4 for finer ones. The
-constants were chosen on 20 mixtures and two networks so that with `adams` e is above the true distance in at least 95
-of 100 samples, and at most five times as large in half of them for errors of 0.01 and above
-(benchmarks/stated_error.py).
+guards by its second term against two ends that agree by chance. On grids of at most 30 steps data of low rank show an
+order that they do not keep: there p is 2 and c is 1.6, and on finer ones 5/2 and 1.4. The constants were chosen on 20
+mixtures and two networks so that with `adams` e is above the true distance in at least 95 of 100 samples, and at most
+five times as large in half of them (benchmarks/stated_error.py).
 
 A sample goes on until its own e is small enough, so its result does not depend on its batch.
 """
@@ -38,7 +37,8 @@ SMALLEST, LARGEST = 1e-4, 1.0
 FEW: Final = 30
 SAFETY_OF_FEW, SAFETY = 1.6, 1.4
 """Times the estimate, of grids of up to `FEW` steps and of finer ones."""
-LEAST_ORDER, MOST_ORDER = 1.25, 2.0
+LEAST_ORDER: Final = 1.25
+MOST_ORDER_OF_FEW, MOST_ORDER = 2.0, 2.5
 FIRST_ORDER: Final = 0.5
 """What is assumed of a solver of order 1, which few steps do not have yet."""
 TOLERANCE: Final = 0.1
@@ -67,8 +67,8 @@ def estimate(moved: Tensor, before: Tensor | None, steps: tuple[int, int], order
     ``steps``: K_(k-1) and K_k. ``order``: the solver's.
     """
     moved, ratio = moved.clamp(min=TINY), steps[1] / steps[0]
-    safety = SAFETY_OF_FEW if steps[1] <= FEW else SAFETY
-    least, most = (LEAST_ORDER, MOST_ORDER) if order > 1 else (FIRST_ORDER, 1.0)
+    safety, highest = (SAFETY_OF_FEW, MOST_ORDER_OF_FEW) if steps[1] <= FEW else (SAFETY, MOST_ORDER)
+    least, most = (LEAST_ORDER, highest) if order > 1 else (FIRST_ORDER, 1.0)
     if before is None:
         return safety * moved / (ratio**least - 1)
     seen = ((before.clamp(min=TINY) / moved).log() / log(ratio) - 1).clamp(least, most)
