@@ -3,7 +3,8 @@
     python benchmarks/text.py [guidance] [encoders] [minutes] [cascade]
         --judge RUN                                     of `sumi train judge`; else one of its own, of five minutes
         --model characters --scales 1,1.5,2,3,4,6       of the table of guidance
-        --seconds 300                                   of each training of the others
+        --seconds 300                                   of each training of encoders, and that of minutes
+        --steps 224,1500                                of the stages of cascade
         -n 300                                          samples of a row
 
     guidance    what a judge reads of the captions in samples, their Fréchet distance and recall, by guidance
@@ -57,6 +58,8 @@ FEWEST = 36
 """Samples of which recall is measured."""
 JUDGE_SEED = 7
 TABLES = ("guidance", "encoders", "minutes", "cascade")
+STAGES = (224, 1500)
+"""Steps of a cascade's two stages, so that the second is better than what it is given."""
 ENCODERS = {
     "own, words among the keys": (),
     "own, words in the stream": ("network.tokens=stream",),
@@ -81,7 +84,7 @@ def own_judge(source: str, folder: Path, settings: tuple[str, ...] = ()) -> Judg
     return load(run, JudgeModel)
 
 
-def cost(table: str, seconds: float, names: Sequence[str]) -> str:
+def cost(table: str, seconds: float, names: Sequence[str], steps: Sequence[int] = STAGES) -> str:
     """What a ``table`` trains, and for how long, before its samples are made."""
     match table:
         case "guidance":
@@ -91,8 +94,9 @@ def cost(table: str, seconds: float, names: Sequence[str]) -> str:
         case "minutes":
             return f"one training of {seconds:g} CPU s: {seconds / 60:.0f} minutes, and ten of sampling"
         case _:
-            minutes = 4 * seconds / 60  # two of two stages, and a step of the second takes longer
-            return f"2 cascades, each stage of the steps of {seconds:g} CPU s: over {minutes:.0f} minutes"
+            return (
+                f"2 cascades of {' and '.join(map(str, steps))} steps: some 20 minutes, and a quarter hour of sampling"
+            )
 
 
 def measured(samples: Tensor, images: Set, judge: JudgeModel) -> dict[str, Any]:
@@ -234,12 +238,16 @@ def stages(
     return measured(made, images, judge)
 
 
-def cascade(images: Set, judge: JudgeModel, seconds: float, n: int) -> None:
+def cascade(images: Set, judge: JudgeModel, steps: list[int], n: int) -> None:
     """A table row for each noise on the picture below, of a cascade trained with noise and one without."""
     heading("cascade")
-    for name, noise, levels in (("trained without noise", 0.0, (0.0,)), ("with noise", 0.5, (0.0, 0.1, 0.2, 0.35))):
-        run = images.trained(
-            "imagen", f"cascade {name}", seconds, (f"noise={noise}", f"augmentation={min(noise, 0.1)}")
+    each = f"steps={','.join(map(str, steps))}"
+    for name, noise, levels in (("trained without noise", 0.0, (0.0,)), ("with noise", 0.5, (0.0, 0.1, 0.2))):
+        run = images.trained_for(
+            "imagen",
+            images.run(f"cascade {name} {each}"),
+            max(steps),
+            (each, f"noise={noise}", f"augmentation={min(noise, 0.1)}", "training.warmup_steps=50"),
         )
         for level in levels:
             found = images.kept(f"samples {run} {level}{of(n)}", stages, run, images, judge, level, "dynamic", n)
@@ -257,6 +265,7 @@ def main() -> None:
     parser.add_argument("--model", default="characters", metavar="RUN")
     parser.add_argument("--scales", default="1,1.5,2,3,4,6")
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--steps", default=",".join(map(str, STAGES)))
     parser.add_argument("--encoders", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
     parser.add_argument("-n", type=int, default=N)
     arguments = parser.parse_args()
@@ -264,6 +273,7 @@ def main() -> None:
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     if arguments.n < FEWEST:
         parser.error(f"n: {arguments.n} samples are too few to measure recall; give {FEWEST} or more")
+    steps = [int(count) for count in arguments.steps.split(",")]
     torch.set_num_threads(1)
     images, chosen = Set("characters", "characters", FOLDER), arguments.tables or ["guidance"]
     judge = load(arguments.judge, JudgeModel) if arguments.judge else own_judge(images.source, FOLDER)
@@ -276,9 +286,9 @@ def main() -> None:
             case "minutes":
                 minutes(images, judge, arguments.seconds, arguments.n)
             case _:
-                cascade(images, judge, arguments.seconds, arguments.n)
+                cascade(images, judge, steps, arguments.n)
     for table in (table for table in TABLES if table not in chosen):
-        print(f"not measured: {table} ({cost(table, arguments.seconds, arguments.encoders)})", file=sys.stderr)
+        print(f"not measured: {table} ({cost(table, arguments.seconds, arguments.encoders, steps)})", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -77,11 +77,20 @@ class Set:
 
     def trained(self, recipe: str, name: str, seconds: float, settings: tuple[str, ...], points: int = 1) -> Path:
         """The run of so many CPU seconds, with ``points`` checkpoints; one that was stopped goes on."""
+        run = self.run(f"{name} {seconds:g}")
+        found = self.kept(f"step {run}", step_time, recipe, self.source, (*self.settings, *settings))
+        return self.trained_for(
+            recipe, run, points * max(1, round(seconds / found["seconds"] / points)), settings, points
+        )
+
+    def run(self, name: str) -> Path:
+        """The folder of the training called ``name``."""
+        return self.folder / self.name / "-".join(re.findall("[a-zA-Z0-9.]+", name))
+
+    def trained_for(self, recipe: str, run: Path, steps: int, settings: tuple[str, ...], points: int = 1) -> Path:
+        """``run`` after so many steps, with ``points`` checkpoints; one that was stopped goes on."""
         settings = (*self.settings, *settings)
-        run = self.folder / self.name / f"{'-'.join(re.findall('[a-zA-Z0-9]+', name))}-{seconds:g}"
-        found = self.kept(f"step {run}", step_time, recipe, self.source, settings)
-        steps = points * max(1, round(seconds / found["seconds"] / points))
-        more = (f"training.checkpoint_every={steps // points}", f"training.keep_checkpoints={points}")
+        more = (f"training.checkpoint_every={max(1, steps // points)}", f"training.keep_checkpoints={points}")
         flags = " ".join(f"--set {setting}" for setting in (*settings, *more))
         print(
             f"sumi train {recipe} --data {self.source} --steps {steps} {flags} --out {run}", file=sys.stderr, flush=True
