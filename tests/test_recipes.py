@@ -33,6 +33,7 @@ from sumi.networks.mlp import MLPConfig
 from sumi.objectives.bound import ChainBoundLoss, HybridLoss, WholeBoundLoss
 from sumi.objectives.denoising import DenoisingLoss
 from sumi.objectives.schedule import VarianceMinimisingLoss
+from sumi.objectives.times import LogitNormalTimes
 from sumi.process.chain import CosineBeta, LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE, Ladder
@@ -142,6 +143,8 @@ def test_stable_diffusion_has_latents_of_16_by_16(side: int, latents: tuple[int,
     spec = ImageSpec(3, side, side, 256, ())
     config = build("stable-diffusion", DataConfig("characters"), spec)
     assert config.autoencoder.denoised(spec).shape == latents
+    assert (config.schedule.name, config.parameterization.name, config.weighting.name) == ("flow", "flow", "flow")
+    assert config.times == LogitNormalTimes(mean=0.6)
 
 
 @pytest.mark.parametrize("name", OF_TEXT)
