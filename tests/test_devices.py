@@ -29,6 +29,7 @@ from sumi.models.diffusion import restoration, trained_denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import RunDescription
 from sumi.operators.linear import Grey
+from sumi.operators.separable import box
 from sumi.sampling.sampler import Guidance
 from sumi.sampling.solvers import SOLVERS, AnnealedLangevin
 from sumi.sampling.solvers.tuned import Tuned
@@ -283,6 +284,15 @@ def test_sound_keeps_to_the_device_and_does_not_wait_for_it(name: str, settings:
         assert waits_for_results_alone(gpu, lambda steps: model.sample(2, steps=steps))
 
 
+@pytest.mark.parametrize(("name", "source"), [("flow", "swiss-roll"), ("nonequilibrium", "heartbeat")])
+def test_vectors_and_bits_keep_to_the_device_and_do_not_wait_for_it(name: str, source: str, tmp_path: Path) -> None:
+    data = load(DataConfig(source))
+    config = override(recipes.build(name, DataConfig(source), data.spec), ["network.width=16", *TRAINING])
+    with trained(config, data, data, tmp_path) as (gpu, copies, model):
+        assert copies == [0, 0]
+        assert waits_for_results_alone(gpu, lambda steps: model.sample(2, steps=steps))
+
+
 @pytest.mark.parametrize("process", ["masked", "uniform", "mixture"])
 def test_symbols_keep_to_the_device_and_do_not_wait_for_it(process: str, tmp_path: Path) -> None:
     """Of strings of one length: where some are shorter, how many symbols are computed is read by design (``end`` of
@@ -401,6 +411,21 @@ def test_guidance_keeps_to_the_device_and_does_not_wait_for_it(name: str, digits
         assert waits_for_results_alone(
             gpu,
             lambda steps: labelled.sample(2, steps=steps, guidance=guidance, threshold="dynamic", **towards),
+        )
+
+
+@pytest.mark.parametrize("method", [*restoration.METHODS, "linear with noise"])
+def test_a_restoration_keeps_to_the_device_and_does_not_wait_for_it(
+    method: str, gaussian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But in the end, where projections go by turns until both constraints hold: TURNS of them here, which are none."""
+    monkeypatch.setattr(restoration, "TURNS", 0)
+    model, noise = gaussian["flow"], 0.1 if method == "linear with noise" else 0.0
+    named, image = None if noise else method, torch.zeros(1, 4, 4)
+    with pretended_gpu() as gpu:
+        operator = box(8, 8, 2)
+        assert waits_for_results_alone(
+            gpu, lambda steps: model.restore(image, operator, noise, n=2, method=named, steps=steps)
         )
 
 
