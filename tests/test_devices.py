@@ -161,11 +161,12 @@ def test_texts_stay_on_the_cpu_and_rows_are_chosen_by_indices_on_any_device() ->
     parts = {"text": torch.arange(6).view(3, 1, 2), "labels": torch.arange(3)}
     with pretended_gpu() as gpu:
         moved = Condition(parts).to(DEVICE)
-        for which in (slice(1, 3), torch.tensor([2, 0]), torch.tensor([2, 0], device=DEVICE)):
-            found = moved.rows(which)
-            assert [part.device.type for part in found.values()] == ["cpu", DEVICE.type]
-        assert moved.rows(torch.tensor([2, 0]))["text"].tolist() == [[[4, 5]], [[0, 1]]]
-        assert gpu.counted(lambda: moved.rows(torch.tensor([2, 0]))) == 0
+        here, there = torch.tensor([2, 0]), torch.tensor([2, 0], device=DEVICE)
+        for which in (slice(1, 3), here, there):
+            assert [part.device.type for part in moved.rows(which).values()] == ["cpu", DEVICE.type]
+        assert moved.rows(here)["text"].tolist() == [[[4, 5]], [[0, 1]]]
+        assert gpu.counted(lambda: moved.rows(here)) == 0
+        assert gpu.counted(lambda: moved.rows(there)) == 1
         assert Condition(text=torch.zeros(2, 1, 3, device=DEVICE)).to(DEVICE)["text"].device.type == "cpu"
 
 
