@@ -7,17 +7,21 @@ are dropped at random in training has learned the unconditional distribution too
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import torch
 from torch import Tensor
+
+HOST: Final = ("text", "text_weights")
+"""Parts that stay on the CPU: their padding is cut off there before each encoding, without waiting for a device."""
 
 
 class Condition(Mapping[str, Tensor]):
     """Named tensors of N rows.
 
     labels       int64 (N,): the class; the number of classes stands for "no label"
-    text         int64 (N, P, L): the tokens of up to P prompts of a sample, which count together
-    text_weights (N, P, L): how much each token counts; 1: as it is (`sumi.conditioning.text`)
+    text         int64 (N, P, L): the tokens of up to P prompts of a sample, which count together; on the CPU
+    text_weights (N, P, L): how much each token counts; 1: as it is (`sumi.conditioning.text`); on the CPU
     states       (N, L, D): what tokens became elsewhere, and states_count int64 (N,), how many there are
     clip         (N, D): the vector of a text, towards which a CLIP guides (`sumi.guidance.clip`)
     values       (N, K): numbers in their own units, nan where unknown
@@ -43,12 +47,19 @@ class Condition(Mapping[str, Tensor]):
         return f"Condition({', '.join(f'{name}: {tuple(part.shape)}' for name, part in self.items())})"
 
     def to(self, device: torch.device) -> "Condition":
-        """The condition on ``device``."""
-        return Condition({name: part.to(device) for name, part in self.items()})
+        """The condition on ``device``, and its texts on the CPU (`HOST`)."""
+        there = device.type != "cpu"  # where what is copied may arrive later
+        return Condition(
+            {n: part.cpu() if n in HOST else part.to(device, non_blocking=there) for n, part in self.items()}
+        )
 
     def rows(self, which: slice | Tensor) -> "Condition":
-        """The condition of some samples: a slice, or indices (M,)."""
-        return Condition({name: part[which] for name, part in self.items()})
+        """The condition of some samples: a slice, or indices (M,) on any device."""
+        match which:
+            case slice():
+                return Condition({name: part[which] for name, part in self.items()})
+            case Tensor():
+                return Condition({name: part[which.to(part.device)] for name, part in self.items()})
 
     def without(self, *names: str) -> "Condition":
         """The other parts."""

@@ -72,7 +72,7 @@ class Conditioner(nn.Module, ABC):
 
     @abstractmethod
     def null(self, like: Tensor) -> Condition:
-        """The unconditional value for as many samples as ``like`` (N, …), on its device."""
+        """The unconditional value for as many samples as ``like`` (N, …), on its device; texts are on the CPU."""
 
     @abstractmethod
     def forward(self, condition: Condition) -> NetworkCondition:

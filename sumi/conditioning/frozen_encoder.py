@@ -297,16 +297,18 @@ class FrozenEncoder(TextEncoder):
         return ids
 
     def states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's own states (B, L, D) of ids (B, L), float32, 0 at padding, and the summaries (B, S)."""
+        """The encoder's own states (B, L, D) of ids (B, L), float32, 0 at padding, and the summaries (B, S); all on the
+        CPU.
+        """
         found, summary = torch.zeros(*ids.shape, self.width), torch.zeros(len(ids), self.summary_width)
-        rows = [row[row != PADDING].numpy() - 1 for row in ids.cpu()]
+        rows = [row[row != PADDING].numpy() - 1 for row in ids]
         self._know({row.tobytes(): row for row in rows})
         empty = (self.tokens([""])[0].numpy() - 1).tobytes() if self.config.zeros else b""
         for place, whole, row in zip(found, summary, rows, strict=True):
             if row.tobytes() != empty:
                 states, own = self._kept[row.tobytes()].tensor_split([len(row) * self.width])
                 place[: len(row)], whole[:] = states.view(-1, self.width), own
-        return found.to(ids.device), summary.to(ids.device)
+        return found, summary
 
     def _know(self, rows: dict[bytes, np.ndarray]) -> None:
         """Have the states of these texts in memory: from the disk, or computed and kept there."""
@@ -356,8 +358,7 @@ class FrozenEncoder(TextEncoder):
         return torch.cat([states.flatten(), found.text_embeds.flatten()])
 
     def forward(self, ids: Tensor) -> EncodedText:
-        mask = ids != PADDING
-        found, summary = self.states(ids)
+        mask, found, summary = map(self.placed, (ids != PADDING, *self.states(ids)))
         states = self.norm(found)
         counted = mask[..., None].to(states)
         pooled = (states * counted).sum(1) / counted.sum(1)

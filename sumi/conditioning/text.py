@@ -152,8 +152,8 @@ class TextConditioner(Conditioner):
         return Condition(text=self.encoder.tokens(words)[:, None])
 
     def null(self, like: Tensor) -> Condition:
-        ids = self.encoder.tokens([""]).to(like.device).expand(len(like), PROMPTS, -1)
-        weights = torch.zeros(ids.shape, device=like.device)
+        ids = self.encoder.tokens([""]).expand(len(like), PROMPTS, -1)
+        weights = torch.zeros(ids.shape)
         weights[:, 0] = 1
         return Condition(text=ids, text_weights=weights)
 
@@ -168,6 +168,7 @@ class TextConditioner(Conditioner):
             length = int(counts.any(0).nonzero().max()) + 1
             ids, weights = ids[:, used, :length], weights[:, used, :length]
         found = self.encoder(ids.flatten(0, 1))
+        weights = self.encoder.placed(weights)
         states = found.states.unflatten(0, ids.shape[:2]).flatten(1, 2)
         if found.summary is None:
             parts, shares = states, weights.flatten(1)

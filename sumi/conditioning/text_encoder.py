@@ -2,6 +2,8 @@
 
     texts ── tokens ──▶ ids (B, L) ── forward ──▶ states (B, L, D), mask (B, L), pooled (B, D)
 
+Ids stay on the CPU, where a batch is cut to its longest text; `forward` takes them to the weights.
+
 `OwnEncoder` is a transformer of two layers on byte-pair tokens that are learned from the captions; it is trained
 together with what uses it, and needs nothing installed.
 """
@@ -49,6 +51,15 @@ class TextEncoder(nn.Module, ABC):
     width: int
     length: int
     summary_width: int = 0
+    _place: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # one that is frozen may have no weights
+
+    def placed(self, x: Tensor) -> Tensor:
+        """``x``, of the CPU, where the weights are."""
+        return x.to(self._place.device, non_blocking=True)
 
     @abstractmethod
     def fit(self, captions: Iterable[str]) -> None:
@@ -85,7 +96,7 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, ids: Tensor) -> EncodedText:
-        """``ids``: int64 (B, L), L ≤ length; `PADDING` at the end of shorter ones."""
+        """``ids``: int64 (B, L) on the CPU, L ≤ length; `PADDING` at the end of shorter ones."""
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """int64 (B, length): the ids of each text. Longer texts lose their end."""
@@ -194,6 +205,7 @@ class OwnEncoder(TextEncoder):
                 return False
 
     def forward(self, ids: Tensor) -> EncodedText:
+        ids = self.placed(ids)
         mask = ids != PADDING
         h = self.table(ids)
         h = h + positions(ids.shape[1], self.width).to(h)

@@ -142,8 +142,8 @@ class WordTable(TextEncoder):
         return ids
 
     def states(self, ids: Tensor) -> Tensor:
-        """The rows of the table, float32 (B, L, D) of ids (B, L), 0 at padding and of the empty text."""
-        different, places = ids.cpu().unique(return_inverse=True)
+        """The rows of the table, float32 (B, L, D) of ids (B, L), 0 at padding and of the empty text; on the CPU."""
+        different, places = ids.unique(return_inverse=True)
         missing = [token for token in different.tolist() if token >= FIRST and token not in self._rows]
         if missing:
             with closing(self._database()) as database:
@@ -151,11 +151,11 @@ class WordTable(TextEncoder):
                     (row,) = database.execute("SELECT numbers FROM rows WHERE row = ?", (token - FIRST,)).fetchone()
                     self._rows[token] = torch.from_numpy(np.frombuffer(row, np.float32).copy())
         nothing = torch.zeros(self.width)
-        return torch.stack([self._rows.get(token, nothing) for token in different.tolist()])[places].to(ids.device)
+        return torch.stack([self._rows.get(token, nothing) for token in different.tolist()])[places]
 
     def forward(self, ids: Tensor) -> EncodedText:
-        mask = ids != PADDING
-        states = self.norm(self.states(ids))
+        mask, found = map(self.placed, (ids != PADDING, self.states(ids)))
+        states = self.norm(found)
         counted = mask[..., None].to(states)
         return EncodedText(states, mask, (states * counted).sum(1) / counted.sum(1))
 

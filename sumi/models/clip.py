@@ -92,7 +92,7 @@ class Clip(nn.Module):
         self.bias = nn.Parameter(torch.tensor(config.loss.bias))
 
     def forward(self, x: Tensor, ids: Tensor) -> Tensor:
-        """z (N, M) of pictures (N, C, H, W) and the tokens (M, L) of texts."""
+        """z (N, M) of pictures (N, C, H, W) and the tokens (M, L) of texts, on the CPU."""
         return self.logits(self.pictures(x) @ self.texts(ids).T)
 
     def pictures(self, x: Tensor) -> Tensor:
@@ -100,10 +100,14 @@ class Clip(nn.Module):
         return F.normalize(self.of_picture(self.vision(x)).float(), dim=1)
 
     def texts(self, ids: Tensor, weights: Tensor | None = None) -> Tensor:
-        """v, float32 (M, width) of unit length; ``weights`` (M, L): how much each token counts in the mean of all."""
+        """v, float32 (M, width) of unit length; ``weights`` (M, L): how much each token counts in the mean of all.
+
+        ids (M, L) and ``weights`` are on the CPU.
+        """
         found = self.text(ids)
         if weights is None:
             return F.normalize(self.of_text(found.pooled).float(), dim=1)
+        weights = self.text.placed(weights)
         mean = (weights[..., None] * found.states).sum(1) / weights.sum(1, keepdim=True)
         return F.normalize(self.of_text(mean.to(found.states.dtype)).float(), dim=1)
 
@@ -125,7 +129,7 @@ class ClipObjective(Objective[Clip]):
         numbers = batch.uniforms(Purpose.CAPTION, 1 + max(len(keywords) for _, keywords in own)).tolist()
         texts = [sampled_caption(each, row) for each, row in zip(own, numbers, strict=True)]
         pictures = self.model.pictures(batch.x.to(self.device))
-        vectors = self.model.texts(self.model.text.tokens(texts).to(self.device))
+        vectors = self.model.texts(self.model.text.tokens(texts))
         logits = self.model.logits(gathered(pictures) @ gathered(vectors).T)
         losses = self.model.loss.of(logits.float(), repeated(named_by_all(texts)).to(self.device))
         return losses[group().part(len(losses))]
@@ -167,7 +171,7 @@ class ClipModel(TrainedModel[ClipConfig, Clip]):
     def embed_captions(self, texts: Sequence[str]) -> Tensor:
         """As `embed_text`, of what data say: long texts are cut off, and the empty one has a vector of zeros."""
         ids = self.module.text.tokens(texts)
-        found = torch.cat([self.module.texts(part.to(self.device)).cpu() for part in ids.split(BATCH)])
+        found = torch.cat([self.module.texts(part).cpu() for part in ids.split(BATCH)])
         return found * torch.tensor([[bool(text.strip())] for text in texts])
 
     @torch_defaults()
@@ -180,7 +184,7 @@ class ClipModel(TrainedModel[ClipConfig, Clip]):
         self.read_texts([part.text for part in parts])
         ids, weights = map(torch.stack, zip(*(self.module.text.weighted(part) for part in parts), strict=True))
         batches = zip(ids.split(BATCH), weights.split(BATCH), strict=True)
-        return torch.cat([self.module.texts(*(t.to(self.device) for t in batch)).cpu() for batch in batches])
+        return torch.cat([self.module.texts(*batch).cpu() for batch in batches])
 
     def read_texts(self, texts: object) -> list[str]:
         """Checked texts. Raises InputError."""

@@ -126,7 +126,7 @@ class MeanFlowObjective(DenoiserObjective[NetworkDenoiser]):
     def _bend(self, x_t: Tensor, t: Tensor, s: Tensor, v: Tensor, condition: Condition | None, rows: Tensor) -> Tensor:
         """(t - s) du/dt of these rows."""
         x_t, v, t, s = x_t[rows.to(x_t.device)], v[rows.to(v.device)], t[rows], s[rows]
-        own = None if condition is None else condition.rows(rows.to(x_t.device))
+        own = None if condition is None else condition.rows(rows)
         if self.form == "improved":
             with torch.no_grad(), masks_repeated():
                 v = mean_velocity(self.model, x_t, t, t, own)

@@ -118,8 +118,6 @@ class TwistedSMC:
         if self.watch is not None:
             self.watch(t, ess)
         poor = (ess < self.threshold * self.particles) | last
-        if not bool(poor.any()):
-            return x, state
         rows, log_weight = resampled(state.log_weight, poor, noise)
         return x[rows], Particles(log_weight, state.clean[rows], state.shift[rows], state.log_likelihood[rows])
 

@@ -152,12 +152,17 @@ def sample_symbols(
             record(i, s, x)
     for _ in range(corrections if process.absorbing else 0):
         x = _without_unlikely(denoiser, x)
-        while bool((x == process.symbols).any()):
+        for _ in range(_corrected(x)):
             i += 1
             x = _surest_filled(denoiser, x, noise(i, Purpose.STEP).to(device))
         if record is not None:
             record(i, walk[-1], x)
     return x
+
+
+def _corrected(x: Tensor) -> int:
+    """How many symbols of each sequence of x (N, L) a correction draws anew."""
+    return ceil(CORRECTED * x.shape[1])
 
 
 def _law_of_masks(denoiser: SymbolDenoiser, x: Tensor) -> Tensor:
@@ -176,7 +181,7 @@ def _without_unlikely(denoiser: SymbolDenoiser, x: Tensor) -> Tensor:
         hidden = x.clone()
         hidden[:, place] = mask
         likely[:, place] = _law_of_masks(denoiser, hidden)[:, place].gather(1, x[:, place, None])[:, 0]
-    least = likely.topk(ceil(CORRECTED * x.shape[1]), largest=False).indices
+    least = likely.topk(_corrected(x), largest=False).indices
     return x.scatter(1, least, mask)
 
 
