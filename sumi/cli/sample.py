@@ -77,7 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
-        help='what to draw, such as "a (red:1.4) robot", or "a dog ~ a cat" from one to another',
+        help='what to draw, such as "a (red:1.4) robot", "a dog ~ a cat" (from one to another) or "a dog ~0.25 a cat"',
     )
     parser.add_argument("--prompts", metavar="FILE", help="a prompt a line, for one sample after the other")
     add_values(parser, "a number that belongs to what is drawn, such as brightness=0.2")
