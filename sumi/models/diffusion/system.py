@@ -12,7 +12,7 @@ from torch import nn
 from sumi.autoencoders.mdct import STD
 from sumi.boundary.group import group
 from sumi.conditioning.guidance import GUIDANCE
-from sumi.conditioning.text import TextConditioning
+from sumi.conditioning.text import TextConditioning, texts_fingerprint
 from sumi.data.dataset import Dataset
 from sumi.data.latents import encoded, is_encoded
 from sumi.data.spec import DataSpec
@@ -143,6 +143,10 @@ class DiffusionConfig(DiffusionSettings):
             case NoAutoencoder():
                 return data.std()
             case MDCTBands():
+    def annotations(self, data: Dataset) -> str:
+        """See `SystemConfig.annotations`: captions and keywords, of which a network that takes texts learns."""
+        return "" if self.condition(TextConditioning.name) is None else texts_fingerprint(data)
+
                 return STD
             case AffineData(scale=scale):
                 return scale * data.std()
