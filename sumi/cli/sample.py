@@ -16,7 +16,9 @@ from sumi.cli.sampling import (
     OF_SYMBOLS,
     STEERING,
     about_guidance,
+    about_restarts,
     digest_of,
+    in_words,
     note_unknown,
     plain,
     sample_options,
@@ -247,10 +249,7 @@ def _diffusion(
     about |= {} if own else {"size": options.size}
     about |= values if options.label is None else {"label": options.label, **values}
     about |= {"threshold": model.config.sampling.threshold}
-    restart = model.config.sampling.replaced(settings).restart
-    about |= (
-        {"restart": restart.repeats, "restart_interval": f"{restart.low:g},{restart.high:g}"} if restart.repeats else {}
-    )
+    about |= about_restarts(model, options) if steering is None else {}
     about |= about_guidance(model, options, conditioned=conditioned)
     if steering is not None:
         about |= {"reward_scale": steering["scale"]} | {name: steering[name] for name in ("particles", "potential")}
@@ -276,8 +275,7 @@ def _diffusion(
         lambda index: {**known(index), **stated.get(index, {})},
     )
     how = f"{method.steps} steps" if error is None else spent(list(stated.values()), error)
-    how += f", {restart.repeats} restarts" if restart.repeats else ""
-    say(f"wrote {wrote} ({method.name}, {how})")
+    say(f"wrote {wrote} ({method.name}, {how}{in_words(about)})")
     if options.trajectory:
         shown = options.n if model.items.together else None
         if prompts is not None:
@@ -318,6 +316,7 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
         "augmentation": s,
         "threshold": model.config.sampling.threshold,
         **({} if options.label is None else {"label": options.label}),
+        **about_restarts(base, options),
         **about_guidance(base, options, conditioned=conditioned),
     }
     made: dict[range, dict[str, Tensor]] = {}
@@ -342,7 +341,7 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
 
     *lower, last = model.stages
     wrote = _written(model, folder, top, options, options.batch_size, about, each(last))
-    each_in = f"{method.steps} steps in each of {len(model.stages)} stages"
+    each_in = f"{method.steps} steps{in_words(about)} in each of {len(model.stages)} stages"
     say(f"wrote {wrote} ({method.name}, {each_in if error is None else spent(list(stated[last].values()), error)})")
     for name in lower:
 

@@ -226,6 +226,18 @@ def about_guidance(model: DiffusionModel, options: argparse.Namespace, *, condit
     return about | given_of(options)
 
 
+def about_restarts(model: DiffusionModel, options: argparse.Namespace, t: float = 1.0) -> dict[str, object]:
+    """How samples that begin at ``t`` are restarted, by the options or as the run is configured. Raises InputError."""
+    settings = sampling_options(model, options)
+    repeats, own = model.restarts(t, **settings), model.config.sampling.replaced(settings).restart
+    return {"restart": repeats, "restart_interval": f"{own.low:g},{own.high:g}"} if repeats else {}
+
+
+def in_words(about: Mapping[str, object]) -> str:
+    """The restarts that `about_restarts` found, after the number of steps."""
+    return f", {about['restart']} restarts" if about.get("restart") else ""
+
+
 def read_interval(text: str, option: str = "guidance_interval") -> tuple[float, float]:
     """LOW,HIGH in sigma/alpha; either may be left out. Raises InputError."""
     low, comma, high = text.partition(",")
