@@ -18,6 +18,7 @@ from sumi.cli.sampling import (
     about_guidance,
     about_restarts,
     digest_of,
+    guiding_clip,
     in_words,
     note_unknown,
     plain,
@@ -443,8 +444,6 @@ def _prompts(
     the system's CLIP, or by that of --clip.
     """
     from sumi.conditioning.prompt import prompts_of, single_parts
-    from sumi.models.clip import ClipModel
-    from sumi.models.run import load
     from sumi.models.unclip import UnclipModel
 
     match options.prompt, lines:
@@ -458,7 +457,7 @@ def _prompts(
     prompts = prompts_of(given, options.n)
     if model.text is not None or options.clip is None:
         model.condition_of(range(len(prompts)), None, prompt=prompts)
-    clips = [] if options.clip is None else [load(options.clip, ClipModel, device=options.device)]
+    clips = [] if options.clip is None else [guiding_clip(options)]
     match system:
         case UnclipModel(clip=own):
             clips.append(own)

@@ -386,7 +386,8 @@ def test_candidates_carry_their_own_prompts_and_errors_name_the_one_at_fault(fol
         assert capsys.readouterr().err.startswith(f"sumi: --negative: {negative}")
 
 
-def test_words_that_a_guiding_clip_has_not_seen_are_named(folder: Path, tmp_path: Path, capsys) -> None:
+def test_words_that_a_guiding_clip_has_not_seen_are_named(folder: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    """And it is loaded once, to name them, to guide each batch and to be recorded."""
     settings = ["width=8", "network.widths=16,16,16", "network.blocks=0,0,0", "network.features=16"]
     settings += ["encoder.width=32", "encoder.tokens=300", "encoder.length=16"]
     config = override(build("clip", DataConfig(source=str(folder), size=8)), settings)
@@ -396,9 +397,15 @@ def test_words_that_a_guiding_clip_has_not_seen_are_named(folder: Path, tmp_path
     about = RunDescription(config, data.spec, data.fingerprint(), data.std())
     config.wrap(about, objective.model, 1, tmp_path).save(tmp_path / "clip")
     run = untrained(tmp_path / "run", data.spec)
+    loads, wrap = list[str](), type(config).wrap
+    monkeypatch.setattr(type(config), "wrap", lambda *given: loads.append("clip") or wrap(*given))
     more = ["--clip", str(tmp_path / "clip"), "-n", "1", "--steps", "1", "--out", str(tmp_path / "out")]
-    assert main(["sample", str(run), "--prompt", "a grey (zebra:2)", *more]) == 0
+    three = [*more, "-n", "3", "--batch-size", "1"]
+    assert main(["sample", str(run), "--prompt", "a grey (zebra:2)", *three]) == 0
     assert "note: never seen in training: a, zebra" in capsys.readouterr().out
+    assert loads == ["clip"]
+    about = json.loads(Image.open(tmp_path / "out" / "00000.png").text["sumi"])
+    assert about["clip"] == str(tmp_path / "clip")
     (tmp_path / "prompts.txt").write_text("flat\nflat ~ grey\n")
     more = ["--prompts", str(tmp_path / "prompts.txt"), "--batch-size", "1", *more[:2], "--out", str(tmp_path / "none")]
     assert main(["sample", str(run), *more]) == 2
