@@ -39,7 +39,7 @@ from sumi.training.run_folder import RunFolder
 from sumi.training_run import Events, own_network, train
 
 Method = Literal["consistency", "mean_flow", "progressive"]
-OBJECTIVES: Final[dict[Method, type[FewSteps]]] = {
+OBJECTIVES: Final[dict[Method, type[Consistency | MeanFlow | Progressive]]] = {
     "consistency": Consistency,
     "mean_flow": MeanFlow,
     "progressive": Progressive,
@@ -125,7 +125,7 @@ def _refuse_others(
 ) -> None:
     """Raises InputError for a run that is no student, and for another method or guidance than it was begun with."""
     match config.objective:
-        case Consistency(teacher=teacher) | MeanFlow(teacher=teacher) | Progressive(teacher=teacher):
+        case FewSteps(teacher=teacher):
             pass
         case _:
             raise InputError(f"out: {folder.path} is no student, to be continued; resume it with `sumi train`")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sumi.boundary.files import refuse_folder, short_name
-from sumi.cli.sampling import conditioned_name, digest_of, sampling_options, spent
+from sumi.cli.sampling import conditioned_name, digest_of, in_words, sampling_options, spent
 from sumi.cli.terminal import refuse, say
 
 if TYPE_CHECKING:
@@ -126,5 +126,5 @@ def write(
 
     picture = write_restored(folder, image, made, about, mask, mean=mean, each=each)
     count = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
-    how = f"{steps} steps" if error is None else spent(stated, error)
+    how = f"{steps} steps{in_words(more)}" if error is None else spent(stated, error)
     say(f"wrote {count} and {picture} ({method}, {how})")

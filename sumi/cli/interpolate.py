@@ -9,8 +9,10 @@ from sumi.boundary.files import short_name
 from sumi.cli.candidates import given_picture, of_vectors, prepared
 from sumi.cli.options import add_fit, add_guidance, add_label, add_run, add_steps
 from sumi.cli.sampling import (
+    about_restarts,
     conditioned_name,
     digest_of,
+    in_words,
     prompt_of,
     sampling_options,
 )
@@ -72,10 +74,11 @@ def run(options: argparse.Namespace) -> None:
         "images": options.n,
         "solver": options.solver,
         "steps": steps,
+        **({} if unclip is None else about_restarts(model, options)),
     }
     name = f"{model.step:08d}-{Path(options.a).stem}-{Path(options.b).stem}-{pictures[:8]}-{options.n}"
     name += f"-{options.solver}-{steps}"
     name, about = conditioned_name(model, options, name, about)
     folder = Path(options.out) if options.out else RunFolder(options.run).interpolated / short_name(name)
     picture = write_between(folder, BYTES.to_bytes(ends), BYTES.to_bytes(made), about)
-    say(f"wrote {len(made)} images and {picture} ({options.solver}, {steps} steps)")
+    say(f"wrote {len(made)} images and {picture} ({options.solver}, {steps} steps{in_words(about)})")

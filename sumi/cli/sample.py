@@ -16,7 +16,10 @@ from sumi.cli.sampling import (
     OF_SYMBOLS,
     STEERING,
     about_guidance,
+    about_restarts,
     digest_of,
+    guiding_clip,
+    in_words,
     note_unknown,
     plain,
     sample_options,
@@ -77,7 +80,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
-        help='what to draw, such as "a (red:1.4) robot", or "a dog ~ a cat" from one to another',
+        help='what to draw, such as "a (red:1.4) robot", "a dog ~ a cat" (from one to another) or "a dog ~0.25 a cat"',
     )
     parser.add_argument("--prompts", metavar="FILE", help="a prompt a line, for one sample after the other")
     add_values(parser, "a number that belongs to what is drawn, such as brightness=0.2")
@@ -247,10 +250,7 @@ def _diffusion(
     about |= {} if own else {"size": options.size}
     about |= values if options.label is None else {"label": options.label, **values}
     about |= {"threshold": model.config.sampling.threshold}
-    restart = model.config.sampling.replaced(settings).restart
-    about |= (
-        {"restart": restart.repeats, "restart_interval": f"{restart.low:g},{restart.high:g}"} if restart.repeats else {}
-    )
+    about |= about_restarts(model, options) if steering is None else {}
     about |= about_guidance(model, options, conditioned=conditioned)
     if steering is not None:
         about |= {"reward_scale": steering["scale"]} | {name: steering[name] for name in ("particles", "potential")}
@@ -276,8 +276,7 @@ def _diffusion(
         lambda index: {**known(index), **stated.get(index, {})},
     )
     how = f"{method.steps} steps" if error is None else spent(list(stated.values()), error)
-    how += f", {restart.repeats} restarts" if restart.repeats else ""
-    say(f"wrote {wrote} ({method.name}, {how})")
+    say(f"wrote {wrote} ({method.name}, {how}{in_words(about)})")
     if options.trajectory:
         shown = options.n if model.items.together else None
         if prompts is not None:
@@ -318,6 +317,7 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
         "augmentation": s,
         "threshold": model.config.sampling.threshold,
         **({} if options.label is None else {"label": options.label}),
+        **about_restarts(base, options),
         **about_guidance(base, options, conditioned=conditioned),
     }
     made: dict[range, dict[str, Tensor]] = {}
@@ -342,7 +342,7 @@ def _stages(model: CascadeModel, options: argparse.Namespace, lines: list[str] |
 
     *lower, last = model.stages
     wrote = _written(model, folder, top, options, options.batch_size, about, each(last))
-    each_in = f"{method.steps} steps in each of {len(model.stages)} stages"
+    each_in = f"{method.steps} steps{in_words(about)} in each of {len(model.stages)} stages"
     say(f"wrote {wrote} ({method.name}, {each_in if error is None else spent(list(stated[last].values()), error)})")
     for name in lower:
 
@@ -444,8 +444,6 @@ def _prompts(
     the system's CLIP, or by that of --clip.
     """
     from sumi.conditioning.prompt import prompts_of, single_parts
-    from sumi.models.clip import ClipModel
-    from sumi.models.run import load
     from sumi.models.unclip import UnclipModel
 
     match options.prompt, lines:
@@ -459,7 +457,7 @@ def _prompts(
     prompts = prompts_of(given, options.n)
     if model.text is not None or options.clip is None:
         model.condition_of(range(len(prompts)), None, prompt=prompts)
-    clips = [] if options.clip is None else [load(options.clip, ClipModel, device=options.device)]
+    clips = [] if options.clip is None else [guiding_clip(options)]
     match system:
         case UnclipModel(clip=own):
             clips.append(own)

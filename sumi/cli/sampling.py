@@ -13,6 +13,7 @@ from sumi.cli.terminal import say
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
+    from sumi.models.clip import ClipModel
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.options import SampleOptions
     from sumi.models.model import TrainedModel
@@ -76,8 +77,6 @@ def note_unknown(model: DiffusionModel, prompts: Sequence[str], options: argpars
     from sumi.conditioning.prompt import of_negative
     from sumi.conditioning.text import unknown_to
     from sumi.data.dataset import few
-    from sumi.models.clip import ClipModel
-    from sumi.models.run import load
 
     unknown = dict[str, None]()
     if model.text is not None:
@@ -87,10 +86,19 @@ def note_unknown(model: DiffusionModel, prompts: Sequence[str], options: argpars
         except InputError as error:
             raise of_negative(error) from None
     if options.clip is not None:
-        clip = load(options.clip, ClipModel, device=options.device)
-        unknown |= dict.fromkeys(unknown_to(clip.module.text, prompts))
+        unknown |= dict.fromkeys(unknown_to(guiding_clip(options).module.text, prompts))
     if unknown:
         say(f"note: never seen in training: {few(tuple(unknown))}")
+
+
+def guiding_clip(options: argparse.Namespace) -> ClipModel:
+    """The CLIP in the run of --clip, which is loaded once for all of a command. Raises InputError."""
+    from sumi.models.clip import ClipModel
+    from sumi.models.run import load
+
+    if getattr(options, "guiding_clip", None) is None:
+        options.guiding_clip = load(options.clip, ClipModel, device=options.device)
+    return options.guiding_clip
 
 
 def named_condition(options: argparse.Namespace) -> dict[str, str]:
@@ -157,6 +165,8 @@ def _guidance(model: DiffusionModel, options: argparse.Namespace) -> Guidance | 
         except InputError as error:
             at_fault = "worse_" if str(error).startswith("checkpoint:") else ""
             raise InputError(f"{at_fault}{error}") from None
+    if "clip" in given:
+        given["clip"] = guiding_clip(options)
     if "classifier" in given and not given.keys() & {"worse", "negative"}:
         given.setdefault("scale", 1.0)  # the classifier alone guides
     return replace(own, **cast(dict[str, Any], given))
@@ -224,6 +234,18 @@ def about_guidance(model: DiffusionModel, options: argparse.Namespace, *, condit
         if guidance.negative is not None:
             about["negative"] = guidance.negative
     return about | given_of(options)
+
+
+def about_restarts(model: DiffusionModel, options: argparse.Namespace, t: float = 1.0) -> dict[str, object]:
+    """How samples that begin at ``t`` are restarted, by the options or as the run is configured. Raises InputError."""
+    settings = sampling_options(model, options)
+    repeats, own = model.restarts(t, **settings), model.config.sampling.replaced(settings).restart
+    return {"restart": repeats, "restart_interval": f"{own.low:g},{own.high:g}"} if repeats else {}
+
+
+def in_words(about: Mapping[str, object]) -> str:
+    """The restarts that `about_restarts` found, after the number of steps."""
+    return f", {about['restart']} restarts" if about.get("restart") else ""
 
 
 def read_interval(text: str, option: str = "guidance_interval") -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sumi.cli.candidates import given_picture, of_vectors, prepared, write
 from sumi.cli.options import add_candidates, add_run, add_solver
-from sumi.cli.sampling import named_condition, sample_options, sampling_options
+from sumi.cli.sampling import about_restarts, named_condition, sample_options, sampling_options
 from sumi.cli.terminal import counting, refuse, say
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def run(options: argparse.Namespace) -> None:
         made = model.vary(image, options.strength, options.n, **given)
     own = image.shape == model.images.shape
     method = model.method(tuned=options.strength == 1 and not named_condition(options) and own, **settings)
-    steps = len(rest_of(method.times, float(model.at_strength(options.strength).t))) - 1 if options.strength else 0
-    name, more = f"vary{options.strength:g}", {"strength": options.strength}
+    t = float(model.at_strength(options.strength).t)
+    steps, name = len(rest_of(method.times, t)) - 1 if options.strength else 0, f"vary{options.strength:g}"
+    more = {"strength": options.strength, **about_restarts(model, options, t)}
     place = RunFolder(options.run).varied
     write(model, options, name, image, made, more, options.solver or method.name, steps, place=place, mean=False)
 
@@ -61,5 +62,5 @@ def _of_its_vector(model: UnclipModel, options: argparse.Namespace) -> None:
         given: SampleOptions = {**sample_options(decoder, options), "progress": varying}
         made = model.vary(image, options.n, **given)
     method, place = decoder.method(tuned=False, **settings), RunFolder(options.run).varied
-    how = options.solver or method.name
-    write(decoder, options, "vary", image, made, {}, how, method.steps, place=place, mean=False, system=model)
+    how, more = options.solver or method.name, about_restarts(decoder, options)
+    write(decoder, options, "vary", image, made, more, how, method.steps, place=place, mean=False, system=model)

@@ -2,7 +2,8 @@
 
     a (red:1.4) robot           the word counts 1.4 times
     a dog ~ a cat               the first sample is of the first text, the last of the second, and those between of both
-    a dog ~0.25 a cat           of both, the second counts a quarter
+    a dog ~0.25 a cat           of both, the second counts a quarter: a share follows ~ without a space
+    2 eyes ~ 1 eye              the second text is "1 eye": after a space, a number belongs to the text
 
 A token of weight w counts in the softmax of attention as w tokens would: 0 hides it, 2 is as if it stood there twice.
 """
@@ -10,13 +11,15 @@ A token of weight w counts in the softmax of attention as w tokens would: 0 hide
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from sumi.errors import InputError
 
 _WEIGHTED: Final = re.compile(r"\(([^()]*):\s*(\d+(?:\.\d+)?|\.\d+)\s*\)")
 _BELOW_ZERO: Final = re.compile(r"\([^()]*:\s*-\s*[\d.]+\s*\)")
-_BLEND: Final = re.compile(r"~\s*(\d+(?:\.\d+)?|\.\d+)?")
+_BLEND: Final = re.compile(r"~(?:(\d+(?:\.\d+)?|\.\d+)(?![\w.-]))?")
+_SHARE_OR_TEXT: Final = re.compile(r"~\s+(0?\.\d+|1\.0+)(?![\w.-])")
 LONGEST: Final = 10_000
 HEAVIEST: Final = 100.0
 
@@ -78,24 +81,36 @@ def readable(text: str) -> str:
 
 def _blended(text: str, count: int) -> list[str]:
     """``count`` prompts: of a blend without a share, from the first text to the second in even steps."""
-    found = _BLEND.search(text)
+    found = next(iter(_marks(text)), None)
     if found is None or found[1]:
         return [text] * count
     first, second = _unquoted(text[: found.start()]), _unquoted(text[found.end() :])
     shares = [i / max(1, count - 1) for i in range(count)] if count > 1 else [0.5]
-    return [f"{first} ~{share:.4g} {second}" for share in shares]
+    return [f"{first} ~{Decimal(f'{share:.4g}'):f} {second}" for share in shares]
+
+
+def _marks(text: str) -> list[re.Match[str]]:
+    """Every ~ in ``text``, with its share. Raises InputError where a number may be a share or begin a text."""
+    if found := _SHARE_OR_TEXT.search(text):
+        raise InputError(
+            f"prompt: {found[0]} may be a share or begin a text; write ~{found[1]} for a share, or quotes around a text"
+        )
+    return list(_BLEND.finditer(text))
 
 
 def read_prompt(text: str) -> Prompt:
     """Raises InputError for marks that mean nothing, a share above 1 and a weight above `HEAVIEST`."""
-    marks = list(_BLEND.finditer(text))
+    marks = _marks(text)
     if not marks:
         return Prompt((_part(text),), (1.0,))
     (mark, *more), share = marks, float(marks[0][1] or 0.5)
     if more:
         raise InputError(f"prompt: {text[:80]} blends more than two texts; give two, as in: a dog ~ a cat")
     if share > 1:
-        raise InputError(f"prompt: ~{share:g} is no share; give 0 (the first text) to 1 (the second)")
+        raise InputError(
+            f"prompt: ~{share:g} is no share; give 0 (the first text) to 1 (the second), or put a space after ~ where "
+            "the second text begins with a number"
+        )
     texts = _unquoted(text[: mark.start()]), _unquoted(text[mark.end() :])
     if not all(texts):
         raise InputError(f"prompt: {text[:80]} has a text on one side of ~ alone; give two, as in: a dog ~ a cat")

@@ -9,6 +9,8 @@ one token, is the unconditional value; so it has the padding that every other te
 In sampling a token may count more or less than one (`sumi.conditioning.prompt`), and two prompts may count together.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
@@ -202,6 +204,11 @@ def texts_of(data: Dataset) -> list[Texts]:
                 "conditioning: text needs images with captions, and these have none; give a text file of each image's "
                 "name, or a metadata.jsonl with text"
             )
+
+
+def texts_fingerprint(data: Dataset) -> str:
+    """sha256 (hex) of the captions and keywords of all items. Raises InputError as `texts_of`."""
+    return hashlib.sha256(json.dumps(texts_of(data)).encode()).hexdigest()
 
 
 def captions_of(data: Dataset) -> list[str]:

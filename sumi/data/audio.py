@@ -291,7 +291,7 @@ class AudioDataset:
 
     def fingerprint(self) -> str:
         """sha256 (hex) of values, rate, labels, numbers, keys and splits: equal exactly when the same would be trained
-        on."""
+        on, but for captions and keywords (`SystemConfig.annotations`)."""
         digest = hashlib.sha256(f"audio {self.clips.shape} {self.rate} {self.labels is not None}".encode())
         digest.update("\0".join((*self.keys, "", *self.label_names)).encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(self.clips, dtype="<i2").data)

@@ -235,7 +235,7 @@ class Dataset(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of the training data: equal exactly if the data are."""
+        """sha256 (hex) of the training data: equal exactly if the data are, but for texts and attributes."""
         ...
 
     def skipped_report(self, limit: int | None = None) -> tuple[str, ...]:

@@ -227,7 +227,7 @@ class ImageDataset:
 
     def fingerprint(self) -> str:
         """sha256 (hex) of pixels, labels, values, levels, range, keys and splits: equal exactly when the same would be
-        trained on.
+        trained on, but for captions, keywords and attributes, which few systems learn (`SystemConfig.annotations`).
         """
         if self.facts is not None and self.facts.fingerprint is not None:
             return self.facts.fingerprint

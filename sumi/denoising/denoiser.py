@@ -250,7 +250,7 @@ class NetworkDenoiser(nn.Module):
             given = self.conditioner.null(x_t) if condition is None else condition.to(x_t.device)
             found = self.conditioner(given)
         if self.span is not None:
-            ahead = torch.as_tensor(0.0 if c.c_span is None else c.c_span)
+            ahead = torch.as_tensor(0.0 if c.c_span is None else c.c_span, dtype=torch.float64)
             vector = self.span(ahead.to(x_t.device, x_t.dtype).expand(len(x_t)))
             found = combined([found, NetworkCondition(vector=vector)])
         return self.network(scaled, c_noise, found)

@@ -9,6 +9,8 @@ To judge what was generated of combinations that no picture of a generator's tra
 itself: it is trained on all splits of the data, and a hash of the names decides what is held out (``data.own_splits``).
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,6 +50,11 @@ class JudgeConfig(SystemConfig):
     def of_data(self, data: Dataset) -> Self:
         """With the attributes of ``data``. Raises InputError where they have none."""
         return replace(self, attributes=attributes_in(attributes_of(data)))
+
+    def annotations(self, data: Dataset) -> str:
+        """See `SystemConfig.annotations`: attributes. Raises InputError where ``data`` have none."""
+        known = json.dumps([sorted(each.items()) for each in attributes_of(data)])
+        return hashlib.sha256(known.encode()).hexdigest()
 
     @property
     def identity(self) -> tuple[object, ...]:

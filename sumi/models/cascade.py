@@ -140,6 +140,10 @@ class CascadeConfig(TextSystemConfig):
             return replace(self, given="labels" if data.label_names else "none")
         return replace(self, given="text", encoder=encoder)
 
+    def annotations(self, data: Dataset) -> str:
+        """See `SystemConfig.annotations`: captions and keywords where pictures are made from text."""
+        return super().annotations(data) if self.given == "text" else ""
+
     def check(self, items: DataSpec) -> None:
         """Raises InputError for items that are no images, and sizes that are not theirs."""
         images = expect(items, ImageSpec, f"data: a cascade makes images, and these are {items.name}; choose others")

@@ -124,6 +124,11 @@ class SystemConfig(ABC):
         del part, run, device, progress
         return data
 
+    def annotations(self, data: Dataset) -> str:
+        """sha256 (hex) of what it learns of each item besides what `Dataset.fingerprint` is of; "" for nothing."""
+        del data
+        return ""
+
     def std_of(self, data: Dataset) -> float:
         """The standard deviation of what is denoised, a scale for samplers."""
         return data.std()
@@ -176,7 +181,7 @@ class RunDescription:
     """The contents of config.json.
 
     ``data_std``: the standard deviation of what is denoised, in the model's range, a scale for samplers. ``start``: the
-    weights that it began from; None: from scratch.
+    weights that it began from; None: from scratch. ``annotations``: `SystemConfig.annotations`; "" also of older runs.
     """
 
     config: SystemConfig
@@ -185,6 +190,7 @@ class RunDescription:
     data_std: float
     format: int = FORMAT
     start: Start | None = None
+    annotations: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.data_std <= LARGEST_STD:
@@ -195,7 +201,8 @@ class RunDescription:
         """The description of a run on these data. Raises InputError for a spec that config.json cannot hold."""
         if not is_dataclass(dataset.spec):
             raise InputError(f"data: the spec of {dataset.spec.name} is no dataclass, which config.json could hold")
-        return cls(config, cast("SPECS", dataset.spec), dataset.fingerprint(), config.std_of(dataset))
+        spec, annotations = cast("SPECS", dataset.spec), config.annotations(dataset)
+        return cls(config, spec, dataset.fingerprint(), config.std_of(dataset), annotations=annotations)
 
     @property
     def identity(self) -> str:

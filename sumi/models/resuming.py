@@ -104,6 +104,12 @@ def refuse_changes(old: RunDescription, new: RunDescription, say: Callable[[str]
         if where == old.config.data.source:
             raise InputError(f"data.source: {where} has changed since the run was started; restore it")
         raise InputError(f"data.source: {where} is not the data the run was started with ({old.config.data.source})")
+    if old.annotations and old.annotations != new.annotations:
+        where = new.config.data.source
+        raise InputError(
+            f"data.source: captions, keywords or attributes of {where} are not those that the run was started with; "
+            "restore them, or train in a new folder"
+        )
     if after > before and new.config.training.decay != "constant":
         say(f"note: the learning rate now decays over {after} steps; before, it decayed over {before}")
     return allowed

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from sumi.conditioning.text import EncoderConfig, TextConditioning, continued
+from sumi.conditioning.text import EncoderConfig, TextConditioning, continued, texts_fingerprint
+from sumi.data.dataset import Dataset
 from sumi.models.model import SystemConfig
 
 
@@ -22,6 +23,10 @@ class TextSystemConfig(SystemConfig):
                 return replace(self, encoder=continued(self.encoder, encoder))
             case _:
                 return self
+
+    def annotations(self, data: Dataset) -> str:
+        """See `SystemConfig.annotations`: captions and keywords. Raises InputError where ``data`` have none."""
+        return texts_fingerprint(data)
 
     def found_encoder(self) -> EncoderConfig:
         """The encoder with the path and the fingerprint of its files. Raises InputError for none, or other ones."""

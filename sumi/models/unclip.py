@@ -281,8 +281,10 @@ class UnclipConfig(TextSystemConfig):
 
 def described(clip: ClipModel) -> str:
     """sha256 of the description of a CLIP: its parts, seed, data and steps. Saved in half precision it is the same."""
-    text = json.dumps([to_json(clip.description), clip.step], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    about = to_json(clip.description)
+    if not about["annotations"]:
+        del about["annotations"]  # which older runs, and those of their vectors, do not have
+    return hashlib.sha256(json.dumps([about, clip.step], sort_keys=True).encode()).hexdigest()
 
 
 def _loaded(source: str) -> ClipModel:

@@ -44,8 +44,14 @@ def at_strength(schedule: Schedule, strength: float, data_std: float, grid: int 
 
 
 def rest_of(times: Tensor, t: float) -> Tensor:
-    """The remaining part of a sampler's falling ``times`` from t on, starting with t: at least one step."""
-    left = times[times < t]
+    """The remaining part of a sampler's ``times`` from t on, starting with t: at least one step; all of them for t = 1.
+
+    Of times that restart, a restart goes up no further than the last time below t, and where it has none to go to it is
+    left out.
+    """
+    if t == 1:
+        return times
+    left = times[times < t].unique_consecutive()
     return torch.cat([times.new_tensor([t]), left if len(left) else times[-1:]])
 
 

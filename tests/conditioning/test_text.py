@@ -170,6 +170,33 @@ def test_a_blend_begins_with_the_first_and_ends_with_the_second(conditioner: Tex
 
 
 @pytest.mark.parametrize(
+    ("prompt", "resolved", "texts", "share"),
+    [
+        ("2 eyes ~ 1 eye", "2 eyes ~0.5 1 eye", ("2 eyes", "1 eye"), 0.5),
+        ("2 eyes~ 0 eyes", "2 eyes ~0.5 0 eyes", ("2 eyes", "0 eyes"), 0.5),
+        ("2 eyes ~.25 1 eye", "2 eyes ~.25 1 eye", ("2 eyes", "1 eye"), 0.25),
+        ("two eyes ~1 eye", "two eyes ~1 eye", ("two eyes", "eye"), 1.0),
+        ('"2 eyes" ~0.25 "1 eye"', '"2 eyes" ~0.25 "1 eye"', ("2 eyes", "1 eye"), 0.25),
+        ('1 mm ~ "0.25 mm"', "1 mm ~0.5 0.25 mm", ("1 mm", "0.25 mm"), 0.5),
+        ("1 mm ~ 1.5 mm", "1 mm ~0.5 1.5 mm", ("1 mm", "1.5 mm"), 0.5),
+        ("the 2nd ~1st of all", "the 2nd ~0.5 1st of all", ("the 2nd", "1st of all"), 0.5),
+        ("2 ~1-eyed cat", "2 ~0.5 1-eyed cat", ("2", "1-eyed cat"), 0.5),
+    ],
+)
+def test_a_number_is_a_share_where_it_follows_the_mark_without_a_space(
+    prompt: str, resolved: str, texts: tuple[str, str], share: float
+) -> None:
+    assert prompts_of(prompt, 1) == [resolved]
+    read = read_prompt(resolved)
+    assert (tuple(part.text for part in read.parts), read.shares) == (texts, (1 - share, share))
+
+
+def test_the_first_of_very_many_samples_of_a_blend_has_a_share_near_0() -> None:
+    read = read_prompt(prompts_of("2 eyes ~ 1 eye", 20_001)[1])
+    assert (read.parts[1].text, read.shares[1]) == ("1 eye", 5e-5)
+
+
+@pytest.mark.parametrize(
     ("prompt", "message"),
     [
         ("", "^prompt: is empty"),
@@ -177,7 +204,8 @@ def test_a_blend_begins_with_the_first_and_ends_with_the_second(conditioner: Tex
         ("red " * 20, r"^prompt: red .* has \d+ tokens; this model takes 15; shorten it$"),
         ("a ~ b ~ c", "blends more than two texts"),
         ("~ a", "on one side of ~ alone"),
-        ("a ~1.5 b", "~1.5 is no share"),
+        ("a ~1.5 b", "~1.5 is no share; .* or put a space after ~ where"),
+        ("a ~ 0.25 b", "~ 0.25 may be a share or begin a text; write ~0.25 for a share, or quotes around a text$"),
         ("(a:1000)", "the weight 1000 is too large"),
         (["a"], "1 are given for 2 samples"),
         (3, "3 is no text"),
@@ -358,7 +386,8 @@ def test_candidates_carry_their_own_prompts_and_errors_name_the_one_at_fault(fol
         assert capsys.readouterr().err.startswith(f"sumi: --negative: {negative}")
 
 
-def test_words_that_a_guiding_clip_has_not_seen_are_named(folder: Path, tmp_path: Path, capsys) -> None:
+def test_words_that_a_guiding_clip_has_not_seen_are_named(folder: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    """And it is loaded once, to name them, to guide each batch and to be recorded."""
     settings = ["width=8", "network.widths=16,16,16", "network.blocks=0,0,0", "network.features=16"]
     settings += ["encoder.width=32", "encoder.tokens=300", "encoder.length=16"]
     config = override(build("clip", DataConfig(source=str(folder), size=8)), settings)
@@ -368,9 +397,15 @@ def test_words_that_a_guiding_clip_has_not_seen_are_named(folder: Path, tmp_path
     about = RunDescription(config, data.spec, data.fingerprint(), data.std())
     config.wrap(about, objective.model, 1, tmp_path).save(tmp_path / "clip")
     run = untrained(tmp_path / "run", data.spec)
+    loads, wrap = list[str](), type(config).wrap
+    monkeypatch.setattr(type(config), "wrap", lambda *given: loads.append("clip") or wrap(*given))
     more = ["--clip", str(tmp_path / "clip"), "-n", "1", "--steps", "1", "--out", str(tmp_path / "out")]
-    assert main(["sample", str(run), "--prompt", "a grey (zebra:2)", *more]) == 0
+    three = [*more, "-n", "3", "--batch-size", "1"]
+    assert main(["sample", str(run), "--prompt", "a grey (zebra:2)", *three]) == 0
     assert "note: never seen in training: a, zebra" in capsys.readouterr().out
+    assert loads == ["clip"]
+    about = json.loads(Image.open(tmp_path / "out" / "00000.png").text["sumi"])
+    assert about["clip"] == str(tmp_path / "clip")
     (tmp_path / "prompts.txt").write_text("flat\nflat ~ grey\n")
     more = ["--prompts", str(tmp_path / "prompts.txt"), "--batch-size", "1", *more[:2], "--out", str(tmp_path / "none")]
     assert main(["sample", str(run), *more]) == 2

@@ -2,14 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from sumi import recipes
+from sumi.data.config import DataConfig
 from sumi.errors import InputError
 from sumi.evaluation.solvers import compare
-from sumi.models.diffusion.few_steps import Consistency
+from sumi.models.diffusion.build import Denoising
+from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
 from sumi.models.diffusion.likelihood import bits_per_dim, likelihood
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.system import OBJECTIVES, DiffusionConfig
+from sumi.objectives.direction import KeptTeacher
 from sumi.sampling.sampler import Sampling
 from tests.tiny_models import new_classifier, random_model
 
@@ -43,6 +49,20 @@ def test_a_consistency_model_has_one_solver_and_no_likelihood(consistency: Diffu
         consistency.distil(method="progressive", out=consistency.folder / "student", steps=1)
     with pytest.raises(InputError, match=f"^solvers: the ODE that they are compared with needs {why}"):
         compare(consistency)
+
+
+def test_every_objective_says_whether_it_has_a_mean_and_an_ode_of_its_own() -> None:
+    """(mean, ODE): x̂_0 of a student of progressive distillation are means, of whole steps."""
+    known = {Denoising: (True, True), Consistency: (False, False), MeanFlow: (True, True), Progressive: (True, False)}
+    assert set(known) == set(get_args(OBJECTIVES))
+    flow = recipes.build("flow", DataConfig("digits"))
+    assert isinstance(flow, DiffusionConfig)
+    assert flow.few_steps is None
+    assert flow.has_ode
+    for objective in (Consistency(), MeanFlow(), Progressive(KeptTeacher("teacher"))):
+        config = replace(flow, objective=objective)
+        assert config.few_steps == objective
+        assert (objective.has_mean, config.has_ode) == known[type(objective)]
 
 
 def test_what_others_can_is_refused_by_name_and_still_not_there(tmp_path: Path) -> None:

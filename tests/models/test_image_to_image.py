@@ -158,6 +158,9 @@ def test_the_rest_of_the_times_begins_where_it_is_asked_to() -> None:
     assert rest_of(uniform(4), 0.6).tolist() == [0.6, 0.5, 0.25, 0.0]
     assert rest_of(uniform(4), 0.5).tolist() == [0.5, 0.25, 0.0]
     assert rest_of(uniform(4), 0.0).tolist() == [0.0, 0.0]
+    again = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.8, 0.6, 0.4, 0.0])
+    for t, rest in ((1, again), (0.7, [0.7, 0.6, 0.4, 0.6, 0.4, 0.0]), (0.5, [0.5, 0.4, 0.0]), (0.3, [0.3, 0.0])):
+        assert rest_of(again, t).tolist() == torch.as_tensor(rest).tolist()
 
 
 @pytest.mark.parametrize("strength", [0.2, 0.5, 0.9])

@@ -4,6 +4,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -65,6 +66,32 @@ def test_what_cannot_be_is_refused_in_a_line(model: DiffusionModel, options: lis
     printed = capsys.readouterr().err
     assert answer in printed
     assert len(printed.strip().splitlines()) == 1
+
+
+def test_variations_say_the_restarts_of_the_run_that_they_have(tmp_path: Path, capsys) -> None:
+    """Those below the level at which an image begins; where one lies within the last step, there is nothing to mend."""
+    own = ["sampling.restart.repeats=2", "sampling.restart.low=0.1", "sampling.restart.high=20", "sampling.steps=8"]
+    model = class_model(tmp_path / "run", *own, recipe="ddpm")
+    model.save(tmp_path / "run")
+    image = np.full((8, 8), 90, np.uint8)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    for strength, restarts in (("1", 2), ("0.6", 2), ("0.4", 0), ("0.1", 0), ("0", 0)):
+        given = [str(tmp_path / "run"), str(tmp_path / "image.png"), "--strength", strength, "-n", "1"]
+        assert main(["vary", *given, "--out", str(tmp_path / strength)]) == 0
+        about = json.loads(Image.open(tmp_path / strength / "00000.png").text["sumi"])
+        stated = {name: about[name] for name in ("restart", "restart_interval") if name in about}
+        assert stated == ({"restart": restarts, "restart_interval": "0.1,20"} if restarts else {})
+        assert (f", {restarts} restarts)" in capsys.readouterr().out) == bool(restarts)
+        levels: list[float] = []
+        made = model.vary(image, float(strength), 1, callback=lambda step, level, x, seen=levels: seen.append(level.t))
+        assert sum(b > a for a, b in pairwise(levels)) == restarts
+        assert bool(made.isfinite().all())
+
+
+def test_what_is_named_counts_instead_of_the_restarts_of_the_run(tmp_path: Path) -> None:
+    own = ["sampling.restart.repeats=2", "sampling.restart.low=0.1", "sampling.restart.high=20"]
+    model = class_model(tmp_path, *own, recipe="ddpm")
+    assert (model.restarts(), model.restarts(restart=0), model.restarts(restart=3)) == (2, 0, 3)
 
 
 def test_restorations_are_not_restarted(model: DiffusionModel, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from sumi.data.dataset import Dataset, evenly
 from sumi.data.images import ImageSpec
 from sumi.evaluation.solvers import compare
 from sumi.metrics.copies import OWN_NEIGHBOURS, copy_rate, copy_ratios
-from sumi.models.diffusion.few_steps import Consistency, Progressive
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import is_student, teacher_at_hand
 from sumi.training.checkpoint import AVERAGED, load_state, load_weights
@@ -116,13 +115,8 @@ def solvers(model: DiffusionModel, seed: int = 0, progress: Count | None = None)
     """
     known = model.gaussian_denoiser().trained_steps
     evaluations = [count for count in EVALUATIONS if known is None or 4 * count <= known]
-    match getattr(model.config, "objective", None):
-        case Consistency() | Progressive() if teacher_at_hand(model) is None:
-            return None
-        case _ if not evaluations:
-            return None
-        case _:
-            pass
+    if not evaluations or not (model.config.has_ode or teacher_at_hand(model)):
+        return None
     chosen = None if is_student(model) else CANDIDATES
     compared = compare(model, chosen, evaluations, n=TRAJECTORIES, seed=seed, reference=REFERENCE, progress=progress)
     rows = [row for row in compared.rows if row.median == row.median]

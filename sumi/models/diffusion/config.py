@@ -5,7 +5,7 @@ Parts that do not fit each other are refused here, by name, before anything is r
 
 from abc import ABC
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from sumi.boundary.config import describe, nearest, to_json
 from sumi.boundary.settings import override
@@ -60,6 +60,9 @@ from sumi.process.process import ProcessConfig
 from sumi.process.schedules import ScheduleConfig
 from sumi.sampling.sampler import BINOMIAL, NATURAL, TUNED, Sampling, find_solver, refuse_off_grid
 from sumi.sampling.solvers.ddim import DDIM
+
+if TYPE_CHECKING:
+    from sumi.models.diffusion.few_steps import FewSteps
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,16 @@ class DiffusionSettings(SystemConfig, ABC):
             raise InputError("sampling.guidance.negative: the network knows no classes; set conditioning=labels")
         if negative not in names:
             raise InputError(f"sampling.guidance.negative: there is no class {negative}; {nearest(negative, names)}")
+
+    @property
+    def few_steps(self) -> "FewSteps | None":
+        """The objective, where it is one of few steps."""
+        return None
+
+    @property
+    def has_ode(self) -> bool:
+        """Whether its x̂_0 are those of an ODE of its own, of which a solver of any steps can be made."""
+        return self.few_steps is None or not self.few_steps.without_ode
 
     def condition(self, name: str) -> ConditioningConfig | None:
         """The condition of that name; None where the network is not given it."""

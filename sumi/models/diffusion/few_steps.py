@@ -5,6 +5,7 @@ Each is an objective like that of denoising: the network, schedule, conditions a
 A run that is distilled begins with the weights of another one (`sumi.distillation`), and may keep that as its teacher.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -44,13 +45,33 @@ def _check_share(name: str, value: float) -> None:
 
 
 @dataclass(frozen=True)
-class Consistency:
+class FewSteps(ABC):
+    """An objective of few steps. ``solver`` follows it; ``has_mean``: x̂_0 is the mean of x_0 given x_t."""
+
+    name: ClassVar[str]
+    solver: ClassVar[str]
+    has_mean: ClassVar[bool] = True
+
+    teacher: TeacherChoice = field(default_factory=NoTeacher, metadata=_TEACHER)
+
+    @property
+    def without_ode(self) -> str:
+        """Why its x̂_0 are of no ODE of its own, in words that follow the name of a run; "": they are."""
+        return ""
+
+    @abstractmethod
+    def check(self, settings: "DiffusionSettings") -> None:
+        """Raises InputError for settings that it does not go with."""
+
+
+@dataclass(frozen=True)
+class Consistency(FewSteps):
     """Consistency tuning, or consistency training from nothing (`sumi.objectives.consistency`)."""
 
     name: ClassVar[str] = "consistency"
     solver: ClassVar[str] = "consistency"
+    has_mean: ClassVar[bool] = False
 
-    teacher: TeacherChoice = field(default_factory=NoTeacher, metadata=_TEACHER)
     times: LogNormalTimes = field(
         default_factory=lambda: LogNormalTimes(-1.1, 2.0), metadata={"help": "of the later neighbour"}
     )
@@ -69,6 +90,10 @@ class Consistency:
             )
         _check_share("at_end", self.at_end)
 
+    @property
+    def without_ode(self) -> str:
+        return "is a consistency model, which gives the end of the ODE"
+
     def check(self, settings: "DiffusionSettings") -> None:
         """It goes with every schedule."""
 
@@ -80,13 +105,12 @@ class Consistency:
 
 
 @dataclass(frozen=True)
-class MeanFlow:
+class MeanFlow(FewSteps):
     """Mean flow, from a trained flow or from nothing (`sumi.objectives.mean_flow`)."""
 
     name: ClassVar[str] = "mean_flow"
     solver: ClassVar[str] = "mean_flow"
 
-    teacher: TeacherChoice = field(default_factory=NoTeacher, metadata=_TEACHER)
     form: Literal["plain", "improved"] = field(
         default="improved", metadata={"help": "whose velocity the derivative follows: the data's or the network's"}
     )
@@ -128,19 +152,22 @@ class MeanFlow:
 
 
 @dataclass(frozen=True)
-class Progressive:
+class Progressive(FewSteps):
     """One halving of progressive distillation (`sumi.objectives.progressive`)."""
 
     name: ClassVar[str] = "progressive"
     solver: ClassVar[str] = "ddim"
 
-    teacher: TeacherChoice = field(default_factory=NoTeacher, metadata=_TEACHER)
     steps: int = field(default=8, metadata={"most": 10_000, "help": "of the student, 1 or more"})
     within: int = field(default=2, metadata={"most": 1000, "help": "steps of the teacher in one of the student's"})
 
     def __post_init__(self) -> None:
         _check_count("steps", self.steps, 1)
         _check_count("within", self.within, 1)
+
+    @property
+    def without_ode(self) -> str:
+        return f"was distilled to {self.steps} steps"
 
     def check(self, settings: "DiffusionSettings") -> None:
         """Raises InputError without a teacher, and for more steps than a chain has."""
@@ -159,6 +186,3 @@ class Progressive:
     def build(self, settings: "DiffusionSettings", items: DataSpec) -> ProgressiveObjective:
         """A new denoiser with this objective. Raises InputError as `build_denoiser`."""
         return ProgressiveObjective(_denoiser(settings, items), self.steps, self.within)
-
-
-FewSteps = Consistency | MeanFlow | Progressive

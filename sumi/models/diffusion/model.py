@@ -38,7 +38,7 @@ from sumi.sampling.inversion import REVERSIBLE, invert, slerp
 from sumi.sampling.sample import Callback, sample
 from sumi.sampling.sampler import LEAST_STD, PLUS_PLUS, TUNED, Method, Sampling, SamplingOptions, find_solver
 from sumi.sampling.sdedit import rest_of, spread
-from sumi.sampling.solvers.restart import restarted
+from sumi.sampling.solvers.restart import Restart, restarted, turns
 from sumi.sampling.solvers.solver import Noise
 from sumi.sampling.stated_error import MOST_STEPS, Stated, on_grid, refuse_unstated, sample_to
 
@@ -58,7 +58,7 @@ class _Batch:
     callback: Callback | None
 
     def times(self, how: Method) -> Tensor:
-        return how.times if self.t == 1 else rest_of(how.times, self.t)
+        return rest_of(how.times, self.t)
 
     def walked(self, how: Method, rows: Tensor | None = None) -> Tensor:
         """The end of each sample, or of these ``rows``."""
@@ -171,8 +171,7 @@ class DiffusionModel(TrainedDenoiser):
         if sampling.restart.repeats and (named or (wrap is None and method is None)):
             if wrap is not None or method is not None or sampling.solver == TUNED:
                 raise InputError("restart: is of samples alone, by a solver that is not tuned; give 0")
-            how = replace(how, solver=restarted(how.name, how.solver))
-            how = replace(how, times=sampling.restart.times(how.times, self.gaussian_denoiser().schedule))
+            how = self._restarted(how, sampling.restart)
         if sampling.guidance.method == PLUS_PLUS:
             if wrap is not None or method is not None:
                 raise InputError("guidance.method: cfg++ is of samples alone; give cfg or apg")
@@ -197,6 +196,20 @@ class DiffusionModel(TrainedDenoiser):
                 end = end if finish is None else finish(end)
                 made.append(self.items.clamp(self.space.decode(end)).cpu())
         return Samples.of(torch.cat(made), self.items, stated)
+
+    def restarts(self, t: float = 1.0, **options: Unpack[SamplingOptions]) -> int:
+        """How often samples that begin at ``t`` go back up to more noise, by ``options`` or as the run is configured.
+
+        Raises InputError as `sample`.
+        """
+        restart = self.config.sampling.replaced(options).restart
+        if not (restart.repeats and t):
+            return 0
+        return turns(rest_of(self._restarted(self.method(tuned=False, **options), restart).times, t))
+
+    def _restarted(self, how: Method, restart: Restart) -> Method:
+        solver = restarted(how.name, how.solver)
+        return replace(how, solver=solver, times=restart.times(how.times, self.gaussian_denoiser().schedule))
 
     def _stated(
         self,

@@ -12,7 +12,6 @@ from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.autoencoder import AutoencoderConfig, AutoencoderModel
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
-from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
 from sumi.models.model import SystemConfig, TrainedModel
 from sumi.objectives.direction import KeptTeacher
 from sumi.training.config import TrainingConfig
@@ -159,11 +158,7 @@ def teacher_of(run: Path, weights: str, device: torch.device) -> "DiffusionModel
 
 def is_student(model: "DiffusionModel") -> bool:
     """Whether it was distilled of another model."""
-    match getattr(model.config, "objective", None):
-        case Consistency() | MeanFlow() | Progressive():
-            return model.description.start is not None
-        case _:
-            return False
+    return model.config.few_steps is not None and model.description.start is not None
 
 
 def teacher_at_hand(model: "DiffusionModel") -> "DiffusionModel | None":
@@ -181,14 +176,5 @@ def teacher_at_hand(model: "DiffusionModel") -> "DiffusionModel | None":
         if RunFolder(place).config_file.exists():
             found = load(place, DiffusionModel, device=str(model.device))
             if found.digest == begun.weights:
-                return teacher_at_hand(found) or _with_ode(found)
+                return teacher_at_hand(found) or (found if found.config.has_ode else None)
     return None
-
-
-def _with_ode(model: "DiffusionModel") -> "DiffusionModel | None":
-    """Itself, where its x̂_0 are those of an ODE: not of a consistency model, nor of progressive distillation."""
-    match getattr(model.config, "objective", None):
-        case Consistency() | Progressive():
-            return None
-        case _:
-            return model

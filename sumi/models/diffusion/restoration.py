@@ -31,7 +31,6 @@ from sumi.data.items import Items, read_items, read_picture
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
-from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
 from sumi.models.diffusion.options import SampleOptions, sampling_options
 from sumi.models.diffusion.particles import ANCESTRAL, by_particles
 from sumi.models.diffusion.pictures import read_mask_of
@@ -116,11 +115,9 @@ def usual_solver(model: DiffusionModel, method: str, *, stating: bool) -> str | 
     """That of the restoration called ``method``: ANCESTRAL, or "adams" where an error is stated; a model of few steps
     that was trained to restore has its own.
     """
-    match getattr(model.config, "objective", None):
-        case Consistency() | MeanFlow() | Progressive() if method == TRAINED:
-            return model.config.sampling.solver
-        case _:
-            return "adams" if stating else ANCESTRAL
+    if model.config.few_steps is not None and method == TRAINED:
+        return model.config.sampling.solver
+    return "adams" if stating else ANCESTRAL
 
 
 def usual_factor(model: DiffusionModel) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 from sumi.autoencoders.mdct import STD
 from sumi.boundary.group import group
 from sumi.conditioning.guidance import GUIDANCE
-from sumi.conditioning.text import TextConditioning
+from sumi.conditioning.text import TextConditioning, texts_fingerprint
 from sumi.data.dataset import Dataset
 from sumi.data.latents import encoded, is_encoded
 from sumi.data.spec import DataSpec
@@ -23,7 +23,7 @@ from sumi.guidance.guidance import extrapolation
 from sumi.models.diffusion.autoencoder import AffineData, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.build import Denoising
 from sumi.models.diffusion.config import DiffusionSettings
-from sumi.models.diffusion.few_steps import Consistency, MeanFlow, Progressive
+from sumi.models.diffusion.few_steps import Consistency, FewSteps, MeanFlow, Progressive
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of, teacher_of, with_autoencoder, with_teacher
 from sumi.models.model import RunDescription, SystemConfig, TrainedModel
@@ -53,7 +53,7 @@ class DiffusionConfig(DiffusionSettings):
         if self.crop and (self.objective != Denoising() or self.autoencoder != NoAutoencoder()):
             raise InputError("crop: is of pixels and of objective=denoising; leave it out")
         match self.objective:
-            case Consistency() | MeanFlow() | Progressive() as few:
+            case FewSteps() as few:
                 few.check(self)
                 if self.conditioned_on_guidance and few.teacher == NoTeacher():
                     raise InputError("conditioning: guidance is learned from a teacher; use `sumi distil --guidance`")
@@ -65,6 +65,14 @@ class DiffusionConfig(DiffusionSettings):
     def conditioned_on_guidance(self) -> bool:
         """Whether the scale of guidance is one of the network's inputs."""
         return self.condition(GUIDANCE) is not None
+
+    @property
+    def few_steps(self) -> FewSteps | None:
+        match self.objective:
+            case FewSteps() as few:
+                return few
+            case _:
+                return None
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -129,13 +137,15 @@ class DiffusionConfig(DiffusionSettings):
             case TrainedAutoencoder() as chosen:
                 config = replace(config, autoencoder=with_autoencoder(chosen, self, items, run, train))
         match self.objective:
-            case Consistency(teacher=KeptTeacher() as kept) | MeanFlow(teacher=KeptTeacher() as kept):
-                config = replace(config, objective=replace(self.objective, teacher=with_teacher(kept, items, run)))
-            case Progressive(teacher=KeptTeacher() as kept):
+            case FewSteps(teacher=KeptTeacher() as kept):
                 config = replace(config, objective=replace(self.objective, teacher=with_teacher(kept, items, run)))
             case _:
                 pass
         return config
+
+    def annotations(self, data: Dataset) -> str:
+        """See `SystemConfig.annotations`: captions and keywords, of which a network that takes texts learns."""
+        return "" if self.condition(TextConditioning.name) is None else texts_fingerprint(data)
 
     def std_of(self, data: Dataset) -> float:
         """Of latents that of their scale."""
@@ -176,9 +186,7 @@ class DiffusionConfig(DiffusionSettings):
         """The teacher in ``run``, whose direction the objective follows. Raises InputError where it is gone."""
         match self.objective, objective:
             case (
-                Consistency(teacher=KeptTeacher() as kept)
-                | MeanFlow(teacher=KeptTeacher() as kept)
-                | Progressive(teacher=KeptTeacher() as kept),
+                FewSteps(teacher=KeptTeacher() as kept),
                 ConsistencyObjective() | MeanFlowObjective() | ProgressiveObjective() as taught,
             ):
                 teacher = teacher_of(run.path, kept.weights, device)

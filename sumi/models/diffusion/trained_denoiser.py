@@ -32,7 +32,6 @@ from sumi.guidance.guidance import guided, thresholded
 from sumi.guidance.tiling import Tiled, Tiling, condition_of_windows, tiling_of
 from sumi.models.diffusion.autoencoder import AffineData, MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.config import DiffusionSettings
-from sumi.models.diffusion.few_steps import Consistency, Progressive
 from sumi.models.diffusion.parts import AUTOENCODER, autoencoder_of
 from sumi.models.diffusion.space import AffineSpace, BandSpace, DataSpace, LatentSpace, Space
 from sumi.models.diffusion.tuned import load_tuned, tuned_file
@@ -391,27 +390,23 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
 
         ``instead``: what to do, before taking another model.
         """
-        match getattr(self.config, "objective", None):
-            case Consistency():
-                raise InputError(
-                    f"{what} needs the mean of x_0 given x_t, and {self.folder} is a consistency model, which gives "
-                    f"the end of the ODE; {instead}take the model that it was distilled from"
-                )
-            case _:
-                pass
+        few = self.config.few_steps
+        if few is not None and not few.has_mean:
+            raise InputError(
+                f"{what} needs the mean of x_0 given x_t, and {self.folder} {few.without_ode}; {instead}take the model "
+                "that it was distilled from"
+            )
 
     def require_ode(self, what: str) -> None:
         """Raises InputError, which begins with ``what``, for a model whose x̂_0 are of no ODE of its own: as
         `require_mean`, and for a student of progressive distillation."""
         self.require_mean(what)
-        match getattr(self.config, "objective", None):
-            case Progressive(steps=steps):
-                raise InputError(
-                    f"{what} needs velocities of an instant, and {self.folder} was distilled to {steps} steps; "
-                    "take the model that it was distilled from"
-                )
-            case _:
-                pass
+        few = self.config.few_steps
+        if few is not None and few.without_ode:
+            raise InputError(
+                f"{what} needs velocities of an instant, and {self.folder} {few.without_ode}; take the model that it "
+                "was distilled from"
+            )
 
     def is_tuned(self, steps: int) -> bool:
         """Whether a method for this many steps was fitted to it."""

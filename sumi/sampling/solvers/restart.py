@@ -60,6 +60,11 @@ class Restart:
         return torch.cat([times[: within[-1] + 1], again.repeat(self.repeats), times[within[-1] + 1 :]])
 
 
+def turns(times: Tensor) -> int:
+    """How often ``times`` (K + 1,) go back up."""
+    return int((times.diff() > 0).sum())
+
+
 def raised(x: Tensor, t: NoiseLevel, s: NoiseLevel, noise: StepNoise) -> Tensor:
     """A sample of q(x_s | x_t) for a *later* s; x of shape (N, …). Raises InputError without a noise source."""
     up = transition(t, s)
