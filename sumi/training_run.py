@@ -202,10 +202,10 @@ def _train_on(
     if config.composed:
         return _train_parts(dataset, config, run, device, before, events, train_part, start)
     preparing = config.prepares and config == config.continued(None)  # it has no autoencoder yet
-    description, changed = RunDescription.of(config, dataset), list[str]()
     if before is None:
-        config.check(description.items)
-    elif preparing:
+        config.check(dataset.spec)
+    description, changed = RunDescription.of(config, dataset), list[str]()
+    if before is not None and preparing:
         changed = refuse_changes(before, description, events.say)
     config = config.with_parts(dataset.spec, run, train_part)
     description = replace(description, config=config)
@@ -283,10 +283,10 @@ def _train_parts(
     """A run that is its parts alone: described first, so that it can be resumed in any of them."""
     if start is not None:
         raise InputError(f"start: a run of {config.recipe} has parts; train one of them from it")
-    description = RunDescription.of(config, dataset)
     if before is None:
-        config.check(description.items)
-    else:
+        config.check(dataset.spec)
+    description = RunDescription.of(config, dataset)
+    if before is not None:
         refuse_changes(before, description, events.say)
     group().wait()
     if group().first:

@@ -69,6 +69,10 @@ class ClipConfig(TextSystemConfig):
         del data
         return replace(self, encoder=self.found_encoder())
 
+    def check(self, items: DataSpec) -> None:
+        """Raises InputError for items that are no images, or too small."""
+        self.network.check(items.shape)
+
     def build(self, items: DataSpec) -> "ClipObjective":
         """An untrained CLIP. Raises InputError for items that are no images."""
         return ClipObjective(bounded(lambda: Clip(self, items.shape)))

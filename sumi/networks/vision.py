@@ -50,12 +50,17 @@ class VisionConfig:
 
     def build(self, shape: tuple[int, ...]) -> "Vision":
         """A new network for pictures of ``shape`` = (C, H, W). Raises InputError for anything else."""
+        self.check(shape)
+        channels, height, width = shape
+        return Vision(self, (channels, height, width))
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError for a shape that is none of pictures, or too small."""
         if len(shape) != 3:
             raise InputError("data.source: holds no images, and this network looks at pictures; give images")
-        channels, height, width = shape
+        _, height, width = shape
         if min(height, width) < LEAST_SIDE:
             raise InputError(f"data.size: {width}x{height} is too small; give {LEAST_SIDE} pixels or more")
-        return Vision(self, (channels, height, width))
 
 
 class Vision(nn.Module):
