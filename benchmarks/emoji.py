@@ -43,7 +43,7 @@ MODEL = ("training.warmup_steps=50", "training.ema_decay=0.999")
 PIXELS = ("training.compile=on",)
 LATENT = ("training.batch_size=64",)
 CLIP = ("seed=9", "training.batch_size=128")
-MOST, SHOWN = 300, 40
+MOST, SHOWN = 300, 24
 
 
 def pictures(source: Path) -> Path:
@@ -76,9 +76,9 @@ def found(part: Dataset, name: str, model: DiffusionModel, clip: ClipModel, guid
         torch.as_tensor(model.sample(len(some), prompt=some, guidance=guidance, seed=1, progress=False))
         for some in captions
     ]
-    file = FOLDER / f"{name}.png"
-    file.write_bytes(png(image_grid(BYTES.to_bytes(made[0][:SHOWN].as_subclass(Tensor)), columns=8, scale=1)))
-    print("\n".join(captions[0][:SHOWN]), file=file.with_suffix(".txt").open("w"))
+    shown = BYTES.to_bytes(made[0][:SHOWN].as_subclass(Tensor))
+    sheet = image_grid(shown, columns=8, scale=2, captions=captions[0][:SHOWN])
+    (FOLDER / f"{name}.png").write_bytes(png(sheet))
 
     def first(pictures: list[Tensor], by: int = 0) -> dict[str, float]:
         pairs = zip(pictures, captions, strict=True)

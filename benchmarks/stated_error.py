@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", help="run folders, or names of models that come with the package")
     parser.add_argument("--errors", default="0.03,0.01,0.003", help="those that are asked for")
     parser.add_argument("--mixtures", type=int, default=4, help="of each family")
-    parser.add_argument("--first", type=int, default=0, help="0 to 3 are those that the constants were chosen on")
+    parser.add_argument("--first", type=int, default=0, help="0 to 7 are those that the constants were chosen on")
     parser.add_argument("--paths", type=int, default=48, help="of each mixture")
     parser.add_argument("--samples", type=int, default=64, help="of each run")
     parser.add_argument("--solver", default="adams")

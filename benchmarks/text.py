@@ -84,7 +84,7 @@ def own_judge(source: str, folder: Path, settings: tuple[str, ...] = ()) -> Judg
     return load(run, JudgeModel)
 
 
-def cost(table: str, seconds: float, names: Sequence[str], steps: Sequence[int] = STAGES) -> str:
+def cost(table: str, seconds: float, names: Sequence[str], steps: Sequence[int]) -> str:
     """What a ``table`` trains, and for how long, before its samples are made."""
     match table:
         case "guidance":

@@ -90,7 +90,7 @@ class Set:
     def trained_for(self, recipe: str, run: Path, steps: int, settings: tuple[str, ...], points: int = 1) -> Path:
         """``run`` after so many steps, with ``points`` checkpoints; one that was stopped goes on."""
         settings = (*self.settings, *settings)
-        more = (f"training.checkpoint_every={max(1, steps // points)}", f"training.keep_checkpoints={points}")
+        more = (f"training.checkpoint_every={steps // points}", f"training.keep_checkpoints={points}")
         flags = " ".join(f"--set {setting}" for setting in (*settings, *more))
         print(
             f"sumi train {recipe} --data {self.source} --steps {steps} {flags} --out {run}", file=sys.stderr, flush=True

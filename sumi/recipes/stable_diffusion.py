@@ -2,7 +2,7 @@
 Esser et al. 2024, "Scaling rectified flow transformers", of version 3).
 
 Words to latents: the U-Net attends to the words of a caption at each level, as in the first version. The process is
-that of the third: a straight line, and times of which most are noisy. It heeds captions after a fraction of the steps
+that of the third: a straight line, with most training times noisy. It heeds captions after a fraction of the steps
 that the first version's chain and ε take (docs/results/conditioning.md, "Emoji"). Captions are dropped for guidance.
 The words are read by a small transformer that is trained with it, where the original has CLIP's, and the autoencoder is
 trained first, or given. Latents have a fourth of each side and four channels, and from 128 pixels on an eighth and

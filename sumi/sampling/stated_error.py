@@ -8,11 +8,11 @@ solver of order 1), and the estimate
 
     e_k = c max(d_k/(r^q - 1), d_(k-1)/(r^p (r^p - 1))),        q = log(d_(k-1)/d_k)/log r - 1
 
-guards by its second term against two ends that agree by chance. For most samples forty steps show an order that more
-steps keep: there p is 5/2 and c is 1.4. On grids of at most 30 steps data of low rank show one that they do not keep,
-so c is 1.6 and p is 2; and of a sample that takes more than 60 none is clean, so p is 2. The constants were chosen on
-20 mixtures and two networks so that with `adams` e is above the true distance in at least 95 of 100 samples, and at
-most five times as large in half of them (benchmarks/stated_error.py).
+guards by its second term against two ends that agree by chance. c = 1.4, and p = 5/2 on grids of 31 to 60 steps. On
+coarser ones data of low rank show an order that finer grids do not keep, so c = 1.6 and p = 2. A sample that needs more
+than 60 steps is not smooth (restored pictures, guided photographs), and p = 2 again. The constants were chosen on 20
+mixtures and three networks so that with `adams` e is above the true distance in at least 95 of 100 samples, and about
+five times as large in half of them, or less (benchmarks/stated_error.py).
 
 A sample goes on until its own e is small enough, so its result does not depend on its batch.
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.text import ENCODERS, TABLES, cost, encoders, main, own_judge
+from benchmarks.text import ENCODERS, STAGES, TABLES, cost, encoders, main, own_judge
 
 
 def test_a_judge_is_trained_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,9 +37,9 @@ def test_what_is_not_measured_is_named_with_its_cost(
     assert asked[0] == ("characters", Path("runs/text-benchmark"))
     assert asked[1:] == ["characters"]
     names = list(ENCODERS)
-    lines = [f"not measured: {table} ({cost(table, 300, names)})" for table in TABLES if table != "guidance"]
+    lines = [f"not measured: {table} ({cost(table, 300, names, STAGES)})" for table in TABLES if table != "guidance"]
     assert capsys.readouterr().err.splitlines() == lines
-    assert cost("encoders", 300, names) == "4 trainings of 300 CPU s: 20 minutes"
+    assert cost("encoders", 300, names, STAGES) == "4 trainings of 300 CPU s: 20 minutes"
     for wrong, why in ((["tables"], "no table tables"), (["-n", "12"], "too few to measure recall")):
         monkeypatch.setattr(sys, "argv", ["text.py", *wrong])
         with pytest.raises(SystemExit):

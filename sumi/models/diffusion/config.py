@@ -231,7 +231,7 @@ class DiffusionSettings(SystemConfig, ABC):
 
     @property
     def has_ode(self) -> bool:
-        """Whether its x̂_0 are those of an ODE of its own, of which a solver of any steps can be made."""
+        """Whether its x̂_0 are those of an ODE of its own, which solvers can follow in any number of steps."""
         return self.few_steps is None or not self.few_steps.without_ode
 
     def condition(self, name: str) -> ConditioningConfig | None:

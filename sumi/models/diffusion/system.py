@@ -144,7 +144,7 @@ class DiffusionConfig(DiffusionSettings):
         return config
 
     def annotations(self, data: Dataset) -> str:
-        """See `SystemConfig.annotations`: captions and keywords, of which a network that takes texts learns."""
+        """See `SystemConfig.annotations`: captions and keywords, where the network is given texts."""
         return "" if self.condition(TextConditioning.name) is None else texts_fingerprint(data)
 
     def std_of(self, data: Dataset) -> float:
