@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.denoising.parameterization import PredictClean
+from sumi.denoising.parameterization import PredictBoundedClean
 from sumi.denoising.weighting import FlowWeighting
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.transformer import TransformerConfig
@@ -22,10 +22,7 @@ PATCHES = 8
 
 
 def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
-    """The paper's loss, its times (0.8 ± 0.8 of the logit, noise at 1) and Heun's solver.
-
-    The paper bounds the weight 1/t² at t = 0.05, below which lie 1 in 10⁶ of these times.
-    """
+    """The paper's loss, its times (0.8 ± 0.8 of the logit, noise at 1) and Heun's solver."""
     network = TransformerConfig()
     if len(spec.shape) == 3:
         network = replace(network, patch=max(2, round(min(spec.shape[1:]) / PATCHES)))
@@ -33,7 +30,7 @@ def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
         recipe="jit",
         data=data,
         schedule=Flow(),
-        parameterization=PredictClean(),
+        parameterization=PredictBoundedClean(),
         weighting=FlowWeighting(),
         times=LogitNormalTimes(mean=0.8, std=0.8),
         network=network,

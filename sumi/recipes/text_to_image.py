@@ -9,7 +9,7 @@ from dataclasses import replace
 from sumi.conditioning.text import TextConditioning
 from sumi.data.config import DataConfig
 from sumi.data.spec import DataSpec
-from sumi.denoising.parameterization import PredictClean
+from sumi.denoising.parameterization import PredictBoundedClean
 from sumi.denoising.weighting import FlowWeighting
 from sumi.models.diffusion.system import DiffusionConfig
 from sumi.networks.transformer import TransformerConfig
@@ -40,7 +40,7 @@ def recipe(data: DataConfig, spec: DataSpec) -> DiffusionConfig:
         recipe="text-to-image",
         data=data,
         schedule=Flow(),
-        parameterization=PredictClean(),
+        parameterization=PredictBoundedClean(),
         weighting=FlowWeighting(),
         times=LogitNormalTimes(mean=0.6),
         conditioning=(TextConditioning(),),

@@ -14,6 +14,10 @@ than 60 steps is not smooth (restored pictures, guided photographs), and p = 2 a
 mixtures and three networks so that with `adams` e is above the true distance in at least 95 of 100 samples, and about
 five times as large in half of them, or less (benchmarks/stated_error.py).
 
+A network whose ε̂ does not stay bounded near the data (one that predicts x_0 and cannot copy its input) has an ODE that
+no grid brings to its end soon: its d_k fall slower than the 5/4 above. From four grids on, an order below that between
+d_2 and d_k is taken for q, down to 1/4.
+
 A sample goes on until its own e is small enough, so its result does not depend on its batch.
 """
 
@@ -40,6 +44,9 @@ GRIDS: Final = ((30.0, 1.6, 2.0), (60.0, 1.4, 2.5), (inf, 1.4, 2.0))
 LEAST_ORDER: Final = 1.25
 FIRST_ORDER: Final = 0.5
 """What is assumed of a solver of order 1, which few steps do not have yet."""
+LOWEST_ORDER: Final = 0.25
+ORDER_FROM: Final = 4
+"""Grids from which an order below `LEAST_ORDER` over all of them is believed: fewer show one by chance."""
 TOLERANCE: Final = 0.1
 """Of an adaptive solver, times K^-2: its error falls as fast as that of one of order 2."""
 TINY: Final = 1e-30
@@ -60,18 +67,27 @@ class Stated:
     steps: Tensor
 
 
-def estimate(moved: Tensor, before: Tensor | None, steps: tuple[int, int], order: float = inf) -> Tensor:
+def estimate(
+    moved: Tensor, before: Tensor | None, steps: tuple[int, int], order: float = inf, overall: Tensor | None = None
+) -> Tensor:
     """e_k (N,) of d_k = ``moved`` (N,) and d_(k-1) = ``before`` (None: these are the first two grids).
 
-    ``steps``: K_(k-1) and K_k. ``order``: the solver's.
+    ``steps``: K_(k-1) and K_k. ``order``: the solver's. ``overall``: the order (N,) that d_1 and d_k show, or None.
     """
     moved, ratio = moved.clamp(min=TINY), steps[1] / steps[0]
     safety, highest = next(of_grid for up_to, *of_grid in GRIDS if steps[1] <= up_to)
     least, most = (LEAST_ORDER, highest) if order > 1 else (FIRST_ORDER, 1.0)
     if before is None:
         return safety * moved / (ratio**least - 1)
-    seen = ((before.clamp(min=TINY) / moved).log() / log(ratio) - 1).clamp(least, most)
+    seen = (order_between(before, moved, ratio) - 1).clamp(least, most)
+    if overall is not None:
+        seen = torch.minimum(seen, overall.clamp(min=LOWEST_ORDER))
     return safety * torch.maximum(moved / (ratio**seen - 1), before / (ratio**most * (ratio**most - 1)))
+
+
+def order_between(before: Tensor, moved: Tensor, ratio: float) -> Tensor:
+    """That of distances ``before`` and ``moved`` (N,) on grids whose steps have this ``ratio``."""
+    return (before.clamp(min=TINY) / moved.clamp(min=TINY)).log() / log(ratio)
 
 
 def first_steps(error: float, most: int) -> int:
@@ -87,7 +103,7 @@ def sample_to(
     most: int,
     order: float = inf,
 ) -> Stated:
-    """``count`` samples, each with an estimated ``error`` of at most that, or from a grid of ``most`` steps.
+    """``count`` samples, each with an estimated ``error`` of at most that, or of the finest grid up to ``most`` steps.
 
     ``walk(steps, rows)`` takes the samples ``rows`` (n,) to the data in so many steps: their ends (n, …), and the
     evaluations of each. ``data_std``: > 0. ``order``: of the solver, where it is known. Raises InputError for fewer
@@ -102,13 +118,16 @@ def sample_to(
     found = Stated(
         torch.empty_like(ends), torch.zeros(count).double(), torch.full((count,), taken), torch.zeros(count).long()
     )
-    gap = None
+    gap, first, first_finer, grids = None, torch.empty(0), 0, 1
     while len(left):
-        finer = min(ceil(RATIO * steps), most)
+        finer, grids = ceil(RATIO * steps), grids + 1
         finer_ends, taken = walk(finer, left)
         moved = distance(finer_ends, ends).double().cpu() / data_std
-        stated = estimate(moved, gap, (steps, finer), order)
-        near = (stated <= error) | (finer >= most)
+        if gap is None:
+            first, first_finer = moved, finer
+        overall = order_between(first[left], moved, finer / first_finer) if grids >= ORDER_FROM else None
+        stated = estimate(moved, gap, (steps, finer), order, overall)
+        near = (stated <= error) | (ceil(RATIO * finer) > most)
         found.evaluations[left] += taken
         found.error[left[near]] = stated[near]
         found.steps[left[near]] = finer

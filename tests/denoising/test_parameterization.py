@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sumi.denoising.denoiser import Denoised, FunctionDenoiser, NetworkDenoiser
 from sumi.denoising.parameterization import (
+    PredictBoundedClean,
     PredictClean,
     PredictEnergy,
     PredictFlow,
@@ -39,6 +40,8 @@ def karras_target(x_0, noise, now, s):
 # what the network must output, straight from the definition of each quantity
 MEANING = {
     PredictClean(): lambda x_0, noise, now: x_0,
+    # at noise below 0.05 the true (x_t - alpha x_0)/sigma is (x_t - alpha F)/0.05
+    PredictBoundedClean(0.05): lambda x_0, noise, now: x_0 - (0.05 - now.sigma).clamp(min=0) / now.alpha * noise,
     PredictNoise(): lambda x_0, noise, now: noise,
     PredictVelocity(): lambda x_0, noise, now: now.alpha * noise - now.sigma * x_0,
     PredictScore(): lambda x_0, noise, now: -noise / now.sigma,
@@ -125,6 +128,20 @@ def test_velocity_without_variance_preservation() -> None:
     x_0, noise = _example()
     denoiser = NetworkDenoiser(Fixed(0.6 * noise - 0.4 * x_0), RectifiedFlow(), PredictVelocity())
     torch.testing.assert_close(denoiser(0.6 * x_0 + 0.4 * noise, 0.4).clean, x_0)
+
+
+@pytest.mark.parametrize("t", [0.001, 0.01, 0.019, 0.02, 0.3, 1.0])
+def test_a_bounded_prediction_of_the_data_divides_by_no_less_noise(t) -> None:
+    """ε̂ = (x_t - alpha F)/max(sigma, 0.02), on the straight line from data to noise."""
+    x_t, output = _example()
+    denoised = NetworkDenoiser(Fixed(output), Flow().build(), PredictBoundedClean())(x_t, t)
+    torch.testing.assert_close(denoised.noise, (x_t - (1 - t) * output) / max(t, 0.02), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.5, float("nan")])
+def test_a_bound_that_is_none_is_refused(value) -> None:
+    with pytest.raises(InputError, match=r"parameterization\.least_noise: .* is not in \(0, 1\]"):
+        PredictBoundedClean(value)
 
 
 def test_any_callable_is_a_denoiser() -> None:

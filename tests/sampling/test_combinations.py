@@ -90,6 +90,7 @@ class Exact(torch.nn.Module):
         signal = alpha.maximum(0.1 * power.sqrt())  # least_signal = 0.1
         return {
             "clean": clean,
+            "bounded_clean": clean - (0.02 - sigma).clamp(min=0) / alpha.clamp(min=0.01) * noise,  # least_noise
             "noise": noise,
             "energy": noise,
             "velocity": alpha * noise - sigma * clean,

@@ -83,6 +83,26 @@ def test_two_ends_that_agree_by_chance_state_no_small_error() -> None:
     assert float(found) == pytest.approx(1.4 * 0.1 / (1.5**2.5 * (1.5**2.5 - 1)), rel=1e-6)
 
 
+@pytest.mark.parametrize("order", [0.3, 0.5, 0.8])
+def test_of_an_ode_that_steps_hardly_bring_to_its_end_more_is_stated(order: float) -> None:
+    """Ends of K^-q times a distance of each sample's own. With the order of 5/4 that two grids are taken to have, less
+    than the true error would be stated.
+    """
+    far, ways = torch.tensor([0.2, 1.0, 0.5, 3.0]).double(), torch.randn(4, 7, generator=torch.Generator()).double()
+    ways /= distance(ways, torch.zeros(4, 7))[:, None]
+
+    def walk(steps: int, rows: Tensor) -> tuple[Tensor, int]:
+        return (far * steps**-order)[rows, None] * ways[rows], steps
+
+    found = sample_to(walk, 4, 0.03, 1.0, MOST_STEPS, 2.0)
+    true = far * found.steps**-order
+    torch.testing.assert_close(distance(found.x, torch.zeros(4, 7)), true)
+    assert bool((found.error >= true).all())
+    assert bool((found.error <= 6 * true).all())
+    moved, before = (true * (k**order - 1) for k in (1.5, 2.25))
+    assert not bool((estimate(moved, before - moved, (48, 72), 2.0) >= true).any())
+
+
 def test_stated_errors_are_calibrated_on_mixtures() -> None:
     """By `benchmarks/stated_error.py`, a mixture of each family: above the true one in 95 of 100, in the median up to 5
     times it.
