@@ -23,6 +23,7 @@ t = 1, where sampling begins, with the σ̂ of `LARGEST` if it has more.
 """
 
 from dataclasses import dataclass
+from math import log
 from typing import Final
 
 import torch
@@ -74,8 +75,9 @@ class Pair:
 
 
 def anchor_of(parameterization: Parameterization, schedule: Schedule) -> float:
-    """`ANCHOR` where the network's output counts without noise, too; 0 where x̂_0 = x_t/alpha whatever it is."""
-    counts = torch.as_tensor(parameterization.coefficients(noise_level(schedule, torch.zeros(1))).c_out).abs().max()
+    """`ANCHOR` where the network's output still counts in full there; 0 where x̂_0 goes to x_t/alpha whatever it is."""
+    little = noise_level(schedule, schedule.time(torch.tensor([-2 * log(ANCHOR)], dtype=torch.float64)))
+    counts = torch.as_tensor(parameterization.coefficients(little).c_out).abs().max()
     return ANCHOR if counts > 0.5 else 0.0
 
 

@@ -13,6 +13,7 @@ from sumi.data.batch import Batch, batch_of
 from sumi.data.vectors import VectorDataset
 from sumi.denoising.denoiser import FunctionDenoiser, NetworkDenoiser
 from sumi.denoising.parameterization import (
+    PredictBoundedClean,
     PredictBoundedNoise,
     PredictClean,
     PredictFlow,
@@ -303,7 +304,7 @@ def test_a_network_of_clean_data_cannot_move_away_from_them() -> None:
         moved = objective(last)
     assert float(exact.mean()) < 0.2
     assert float((moved - exact > 0.1).double().mean()) > 0.1
-    assert anchor_of(PredictClean(), SCHEDULES["edm"]) == ANCHOR
+    assert anchor_of(PredictClean(), SCHEDULES["edm"]) == anchor_of(PredictBoundedClean(), SCHEDULES["flow"]) == ANCHOR
     assert all(anchor_of(one, schedule) == 0 for one in OF_ANY_SCHEDULE for schedule in SCHEDULES.values())
 
 
