@@ -25,6 +25,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--evaluations", type=int, metavar="K", help="noise levels for the bound of an item (default: 100)"
     )
     parser.add_argument(
+        "--steps", type=int, metavar="K", help="of symbols: of the chain of K steps, in place of continuous time"
+    )
+    parser.add_argument(
         "--variance",
         choices=("small", "large", "learned", "measured"),
         help="of a chain's steps (default: learned where it is, else small)",
@@ -87,7 +90,7 @@ def _lines(model: GenerativeModel[Any], options: argparse.Namespace) -> list[str
 def _of_baseline(model: BaselineModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.baselines.likelihood import likelihood_of_baseline
 
-    refuse(model, options, "variance", "dequantization", "probes", "evaluations", ode=True)
+    refuse(model, options, "variance", "dequantization", "probes", "evaluations", "steps", ode=True)
     with counting_of() as progress:
         found = likelihood_of_baseline(
             model, data=options.data, n=options.n, seed=options.seed, draws=options.draws, progress=progress
@@ -100,6 +103,8 @@ def _of_symbols(model: SymbolModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.symbols.likelihood import likelihood_of_symbols
 
     refuse(model, options, "variance", "dequantization", "draws", "probes", ode=True)
+    if options.steps is not None and options.evaluations is not None:
+        raise InputError("evaluations: each of --steps has one of its own; leave one of them out")
     with counting_of() as progress:
         found = likelihood_of_symbols(
             model,
@@ -107,11 +112,15 @@ def _of_symbols(model: SymbolModel, options: argparse.Namespace) -> list[str]:
             n=options.n,
             seed=options.seed,
             evaluations=options.evaluations or 100,
+            steps=options.steps,
             progress=progress,
         )
+    bound = f"the bound, at {found.evaluations} times each"
+    if options.steps is not None:
+        bound = f"the bound of the chain of {found.evaluations} steps"
     figures = ((found.by_item, "bits/sequence"), (found.by_character, "bits/character"))
     return [
-        f"-log p of {found.items} held-out items by the bound, at {found.evaluations} times each",
+        f"-log p of {found.items} held-out items by {bound}",
         *(f"{figure.value:10.4f} [{figure.low:.4f}, {figure.high:.4f}] {unit}" for figure, unit in figures),
         f"an item has {found.characters:.2f} characters on average; its length is part of what is counted",
     ]
@@ -120,7 +129,7 @@ def _of_symbols(model: SymbolModel, options: argparse.Namespace) -> list[str]:
 def _of_molecules(model: MoleculeModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.molecules.likelihood import likelihood_of_molecules
 
-    refuse(model, options, "variance", "dequantization", "draws", "probes", "evaluations", ode=True)
+    refuse(model, options, "variance", "dequantization", "draws", "probes", "evaluations", "steps", ode=True)
     with counting_of() as progress:
         count, found = likelihood_of_molecules(model, data=options.data, n=options.n, progress=progress)
     return [
@@ -132,7 +141,7 @@ def _of_molecules(model: MoleculeModel, options: argparse.Namespace) -> list[str
 def _of_latents(model: DiffusionModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.diffusion.latent_bound import latent_bound
 
-    refuse(model, options, "variance", "dequantization", "draws", "probes", "evaluations", ode=True)
+    refuse(model, options, "variance", "dequantization", "draws", "probes", "evaluations", "steps", ode=True)
     with counting_of() as progress:
         found = latent_bound(model, data=options.data, n=options.n, seed=options.seed, progress=progress)
     return [
@@ -146,6 +155,7 @@ def _of_latents(model: DiffusionModel, options: argparse.Namespace) -> list[str]
 def _of_diffusion(model: DiffusionModel, options: argparse.Namespace) -> list[str]:
     from sumi.models.diffusion.likelihood import likelihood
 
+    refuse(model, options, "steps")
     with counting_of() as progress:
         found, saved = likelihood(
             model,

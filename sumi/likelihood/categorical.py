@@ -3,9 +3,9 @@
     -log p(x_0)  ≤  KL(q(x_T | x_0) ‖ π)  +  Σ_{i=2}^T E KL(q(x_{i-1} | x_i, x_0) ‖ p(x_{i-1} | x_i))
                     - E log p(x_0 | x_1)
 
-As for bits (`sumi.likelihood.binomial`), the first term is exact, and infinite for an absorbing process that leaves
-symbols unmasked at t = 1; the others are estimated by samples. In nats per sequence: dividing by log 2 and its length
-gives bits per character.
+The bound of the chain that sampling takes in T steps. As for bits (`sumi.likelihood.binomial`), the first term is
+exact, and infinite for an absorbing process that leaves symbols unmasked at t = 1; the others are estimated by samples.
+In nats per sequence: dividing by log 2 and its length gives bits per character.
 
 In continuous time (`sumi.denoising.categorical`) the bound is an integral over t, without ends where a(0) = 1 and
 a(1) = 0. It is estimated at K times, one in each of K equal parts of [0, 1], at one place in all of them.
@@ -39,7 +39,7 @@ def categorical_bound(denoiser: SymbolDenoiser, x_0: Tensor, steps: int, noise: 
         raise InputError(f"x_0: holds values outside 0 to {process.symbols - 1}; give symbols, no mask")
 
     def estimate(now: NoiseLevel, i: int, draw: int) -> Tensor:
-        x_t = process.noised(x_0, noise(i, Purpose.EVALUATION, draw), now)
+        x_t = process.noised(x_0, noise(i, Purpose.EVALUATION, draw).to(x_0.device), now)
         earlier = before(denoiser.schedule, now, steps)
         return categorical_term(process, denoiser.logits(x_t, now), x_t, x_0, earlier, now).flatten(1).sum(1)
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import log
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from sumi.data.config import DataConfig
 from sumi.data.open import open_data
 from sumi.denoising.categorical import CategoricalDenoiser, log_clean
 from sumi.errors import InputError
+from sumi.likelihood.categorical import categorical_bound
 from sumi.models.symbols.likelihood import SymbolLikelihood
 from sumi.models.symbols.model import SymbolModel
 from sumi.objectives.times import places
@@ -23,6 +25,7 @@ from sumi.process.categorical import Categorical
 from sumi.process.chain import CosineBeta
 from sumi.process.continuous import Erasing, Flow
 from sumi.process.schedule import noise_level
+from sumi.randomness import SampleNoise
 from sumi.recipes import build
 
 TINY = [
@@ -188,6 +191,14 @@ def test_bits_are_of_texts_or_symbols(model: SymbolModel) -> None:
     bits = model.bits(["abab", "ccba"], evaluations=8)
     assert torch.equal(bits, model.bits(torch.from_numpy(model.spec.numbers(["abab", "ccba"], "")), evaluations=8))
     assert bits[0] < bits[1]  # the second was never seen
+    chain = model.bits(["abab", "ccba"], steps=6)
+    x = torch.from_numpy(model.spec.numbers(["abab", "ccba"], ""))
+    nats = categorical_bound(model.module, x, 6, SampleNoise(0, range(2), model.spec.shape)).total
+    torch.testing.assert_close(chain, nats / log(2))
+    many = torch.from_numpy(model.spec.numbers(["abab"], "")).expand(64, -1)
+    assert bool(model.bits(many, steps=1).mean() > model.bits(many, steps=64).mean())
+    with pytest.raises(InputError, match=r"^steps: 0 is out of range"):
+        model.bits(["abab"], steps=0)
     with pytest.raises(InputError, match=r"^items: are of shape \(2,\)"):
         model.bits(torch.zeros(2))
     found = SymbolLikelihood.of(torch.tensor([6.0, 2.0]).double(), torch.tensor([3, 1]), 1)
@@ -209,6 +220,8 @@ def test_the_commands(model: SymbolModel, capsys: pytest.CaptureFixture[str], tm
     assert "(confidence, 6 steps)" in printed
     assert main(["nll", run, "-n", "10", "--evaluations", "4"]) == 0
     assert "bits/character" in capsys.readouterr().out
+    assert main(["nll", run, "-n", "10", "--steps", "3"]) == 0
+    assert "by the bound of the chain of 3 steps" in capsys.readouterr().out
     assert main(["info", run]) == 0
     assert "up to 10 of 3 symbols, classes even, odd" in capsys.readouterr().out
     for command, why in (
@@ -216,6 +229,7 @@ def test_the_commands(model: SymbolModel, capsys: pytest.CaptureFixture[str], tm
         (["inpaint", run, "ab", "--method", "dps"], "--method: a run of symbols has none"),
         (["inpaint", run, "xy"], "has x, and the symbols are"),
         (["nll", run, "--draws", "2"], "--draws: a run of symbols has none"),
+        (["nll", run, "--steps", "2", "--evaluations", "2"], "--evaluations: each of --steps has one of its own"),
     ):
         assert main(command) == 2
         assert why in capsys.readouterr().err

@@ -14,7 +14,7 @@ from sumi.models.symbols.model import SymbolModel
 
 @dataclass(frozen=True)
 class SymbolLikelihood:
-    """Of ``items`` held-out sequences of ``characters`` on average, at ``evaluations`` times each.
+    """Of ``items`` held-out sequences of ``characters`` on average, at ``evaluations`` times each, or in so many steps.
 
     ``by_character``: all bits over all characters, so long sequences count more; the end of a sequence is no character,
     but its bits count.
@@ -42,9 +42,13 @@ def likelihood_of_symbols(
     n: int = 256,
     seed: int = 0,
     evaluations: int = 100,
+    steps: int | None = None,
     progress: Count | None = None,
 ) -> SymbolLikelihood:
-    """Of up to ``n`` held-out sequences of ``data`` (the run's own), evenly spaced. Raises InputError."""
+    """Of up to ``n`` held-out sequences of ``data`` (the run's own), evenly spaced. Raises InputError.
+
+    ``steps``: of the chain of so many (`SymbolModel.bits`).
+    """
     if n < 2:
         raise InputError(f"n: {n} is too few for an interval; give 2 or more")
     _, held_out = model.load_data(data).split(model.config.data.held_out)
@@ -52,5 +56,5 @@ def likelihood_of_symbols(
         raise InputError("data.held_out: keeps a single item, too few for an interval; give more data")
     x = evenly_spaced(held_out, n)
     counted = counting_one(progress, "likelihood")
-    bits = model.bits(x, seed=seed, evaluations=evaluations, progress=counted)
-    return SymbolLikelihood.of(bits, model.spec.lengths(torch.as_tensor(x)), evaluations)
+    bits = model.bits(x, seed=seed, evaluations=evaluations, steps=steps, progress=counted)
+    return SymbolLikelihood.of(bits, model.spec.lengths(torch.as_tensor(x)), steps or evaluations)

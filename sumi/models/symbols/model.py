@@ -22,7 +22,7 @@ from sumi.data.symbols import SymbolSpec, pattern_of
 from sumi.denoising.categorical import CategoricalDenoiser, ConditionedSymbols, SymbolDenoiser
 from sumi.errors import InputError
 from sumi.guidance.symbols import SymbolClassifier
-from sumi.likelihood.categorical import continuous_bound
+from sumi.likelihood.categorical import categorical_bound, continuous_bound
 from sumi.models.model import GenerativeModel, finite_samples, read_indices
 from sumi.models.samples import Samples
 from sumi.models.symbols.classifier import SymbolClassifierModel
@@ -228,14 +228,18 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
         *,
         seed: int = 0,
         evaluations: int = 100,
+        steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """The bound on -log₂ p of each of ``items``: texts, or symbols (N, L). Float64 (N,), bits a sequence.
 
         Divided by their numbers of characters (`SymbolSpec.lengths`) they are bits per character. ``evaluations``:
-        times for each of them. Raises InputError for other symbols.
+        times for each of them. ``steps``: the bound of the chain of so many steps, as `sample` takes them, in place of
+        continuous time; it evaluates the network once a step. Raises InputError for other symbols.
         """
         seed, evaluations = whole("seed", seed), whole("evaluations", evaluations, least=1, most=MOST_COUNT)
+        if steps is not None:
+            steps = whole("steps", steps, least=1, most=MOST_COUNT)
         match items:
             case Tensor() as given:
                 x = given.long()
@@ -250,7 +254,11 @@ class SymbolModel(GenerativeModel[Any, CategoricalDenoiser]):
             for first in range(part.start, part.stop, BATCH):
                 indices = range(first, min(first + BATCH, part.stop))
                 own = x[indices.start : indices.stop].to(self.device)
-                found.append(continuous_bound(self.module, own, seed, indices, evaluations).cpu())
+                if steps is None:
+                    found.append(continuous_bound(self.module, own, seed, indices, evaluations).cpu())
+                else:
+                    noise = SampleNoise(seed, indices, tuple(own.shape[1:]))
+                    found.append(categorical_bound(self.module, own, steps, noise).total.cpu())
                 if progress is not None:
                     progress(indices.stop, len(x))
             return torch.cat(found)
