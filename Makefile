@@ -76,6 +76,7 @@ peers: $(STAMP)
 	$(PIP) --no-deps azula==0.11.1 torchdiffeq==0.2.5 torchsde==0.2.6 trampoline==0.1.2 dctorch==0.1.2 accelerate==1.15.0 \
 	  psutil==7.2.2 jsonmerge==1.9.2 jsonschema==4.26.0 jsonschema-specifications==2025.9.1 referencing==0.37.0 \
 	  rpds-py==2026.9.1 attrs==26.1.0
+	$(PIP) webdataset==1.0.2 datasets==5.2.0
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sumi needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 2; }

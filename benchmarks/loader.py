@@ -2,18 +2,22 @@
 
     python -m benchmarks.loader [--files 5000] [--mapped 200000] [--tars 20000]
 
-Prints images a second on one core, seconds to start, and the memory that the process takes.
+Prints images a second on one core, seconds to start, and the memory that the process takes. Where webdataset and
+`datasets` are installed (`make peers`), they read the same files: batches of 128 uint8 images of 3×32×32, in this
+process, without workers.
 """
 
 import argparse
+import importlib.util
 import io
+import itertools
 import os
 import resource
 import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -83,6 +87,63 @@ def of_tars(folder: Path, count: int) -> None:
             print(f"  {name}: {len(batches) * BATCH / seconds:,.0f} images/s")
 
 
+def batches_a_second(what: str, batches: Iterator[NDArray[np.uint8]], count: int = 50) -> None:
+    """Of ``count`` batches after the first, which may have more to do."""
+    begun, first = time.perf_counter(), next(batches)
+    start = time.perf_counter() - begun
+    assert first.dtype == np.uint8
+    assert first.size == BATCH * 3 * SIDE**2
+    seconds, found = timed(lambda: sum(len(batch) for batch in itertools.islice(batches, count)))
+    assert found == count * BATCH
+    print(f"  {what}: first batch after {start:.2f} s, {count * BATCH / seconds:,.0f} images/s")
+
+
+def of_webdataset(folder: Path) -> None:
+    """The tar files of `of_tars`, shuffled in a buffer of 1,000."""
+    if importlib.util.find_spec("webdataset") is None:
+        print("webdataset is not installed: make peers")
+        return
+    import webdataset
+
+    tars = sorted(map(str, folder.glob("*.tar")))
+    read = webdataset.WebDataset(tars, shardshuffle=len(tars), empty_check=False).shuffle(1000).decode("rgb8")
+    print(f"webdataset {webdataset.__version__}, of the same tars")
+    batches_a_second("decoded each time", (images for (images,) in read.to_tuple("png").batched(BATCH, partial=False)))
+
+
+def of_datasets(files: Path, scratch: Path, count: int) -> None:
+    """The files of `of_files` by `imagefolder`, and ``count`` arrays in its own format, both in a random order."""
+    if importlib.util.find_spec("datasets") is None:
+        print("datasets is not installed: make peers")
+        return
+    import datasets
+
+    datasets.disable_progress_bars()
+    generator, cache = np.random.default_rng(0), str(scratch / "datasets")
+
+    def orders(total: int) -> Iterator[NDArray[np.int64]]:
+        return (generator.integers(0, total, BATCH) for _ in itertools.count())
+
+    for which in ("first", "second"):
+        seconds, found = timed(
+            lambda: datasets.load_dataset("imagefolder", data_dir=str(files), split="train", cache_dir=cache)
+        )
+        print(f"datasets {datasets.__version__}, of the same PNG files, {which} start: {seconds:.2f} s")
+    assert isinstance(found, datasets.Dataset)
+    decoded = (np.stack([np.asarray(image) for image in found[items]["image"]]) for items in orders(len(found)))
+    batches_a_second("decoded each time", decoded)
+    features = datasets.Features({"image": datasets.Array3D((3, SIDE, SIDE), "uint8")})
+
+    def arrays() -> Iterator[dict[str, NDArray[np.uint8]]]:
+        return ({"image": generator.integers(0, 256, (3, SIDE, SIDE), np.uint8)} for _ in range(count))
+
+    kept = datasets.Dataset.from_generator(arrays, features=features, cache_dir=cache).with_format(
+        "numpy", dtype=np.uint8
+    )
+    print(f"datasets, {count:,} arrays in its own file")
+    batches_a_second("mapped", (kept[items]["image"] for items in orders(count)))
+
+
 def of_a_mapped_file(count: int) -> None:
     """A file of many images: start, and batches in both orders."""
 
@@ -122,4 +183,6 @@ if __name__ == "__main__":
         os.environ["SUMI_CACHE"] = f"{scratch}/cache"
         of_files(Path(scratch) / "photos", options.files)
         of_tars(Path(scratch) / "tars", options.tars)
+        of_webdataset(Path(scratch) / "tars")
+        of_datasets(Path(scratch) / "photos", Path(scratch), min(options.mapped, 20_000))
         of_a_mapped_file(options.mapped)

@@ -61,7 +61,9 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--makes", required=True, help="what it makes, in one line")
     parser.add_argument("--licence", required=True, help="of the data")
-    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="in place of its own, such as of sampling")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="in place of its own, such as of sampling"
+    )
     parser.add_argument("--data", metavar="NAME", help="of the data, where they do not come with Sumi")
     parser.add_argument("--prompts", type=Path, help="file with the prompts of the sheet, one a line")
     parser.add_argument("--command", required=True, help="that trained it, as it was typed")

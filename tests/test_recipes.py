@@ -23,6 +23,7 @@ from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
 from sumi.data.vectors import VectorSpec
 from sumi.denoising.binomial import BinomialLoss
+from sumi.denoising.parameterization import PredictBoundedClean
 from sumi.denoising.weighting import EDMWeighting, FlowWeighting, LikelihoodWeighting, SNRWeighting, StepLikelihood
 from sumi.errors import InputError
 from sumi.models.diffusion.build import build_denoiser, build_loss, build_times
@@ -289,7 +290,7 @@ def test_flow() -> None:
 def test_jit() -> None:
     """Li & He 2025: x_0 from a transformer on large patches, the velocity's loss, times of logit 0.8 ± 0.8, Heun."""
     config = recipe("jit")
-    assert (config.schedule, config.parameterization.name, config.weighting.name) == (Flow(), "clean", "flow")
+    assert (config.schedule, config.parameterization, config.weighting.name) == (Flow(), PredictBoundedClean(), "flow")
     assert (config.times.name, config.times.mean, config.times.std) == ("logit_normal", 0.8, 0.8)
     assert (config.network.name, config.network.patch, config.sampling.solver) == ("transformer", 2, "heun")
     assert jit.recipe(DataConfig("digits"), replace(DIGITS, height=64, width=48)).network.patch == 6

@@ -31,7 +31,7 @@ from sumi.data import colour
 from sumi.data.dataset import Skipped
 from sumi.data.frame import WHITE, Frame, Size, frame_of, in_words
 from sumi.data.integrity import IncompleteImage, JPEGStream, check_decoded, check_tiff, png_core
-from sumi.data.members import Part
+from sumi.data.members import Held, Part
 from sumi.data.memory import Room
 
 _USUAL = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -133,6 +133,7 @@ def decode(
     try:
         match path:
             case Part():
+                path = Held(path, path.read_bytes())
                 source: Source = partial(path.open, "rb")
             case _:
                 source = partial(_regular, path)

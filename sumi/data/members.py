@@ -66,6 +66,23 @@ class Member(Part):
         return Facts(self.size, self.changed)
 
 
+@dataclass(frozen=True)
+class Held(Part):
+    """Another part, whose bytes have been read: it is asked for them several times."""
+
+    part: Part
+    content: bytes
+
+    def __str__(self) -> str:
+        return str(self.part)
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+    def stat(self) -> Facts:
+        return self.part.stat()
+
+
 def members_of(tar: Path) -> list[Member]:
     """The regular files in ``tar``, in their order. Raises InputError where it is damaged or compressed."""
     try:

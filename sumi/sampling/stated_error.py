@@ -72,7 +72,7 @@ def estimate(
 ) -> Tensor:
     """e_k (N,) of d_k = ``moved`` (N,) and d_(k-1) = ``before`` (None: these are the first two grids).
 
-    ``steps``: K_(k-1) and K_k. ``order``: the solver's. ``overall``: the order (N,) that d_1 and d_k show, or None.
+    ``steps``: K_(k-1) and K_k. ``order``: the solver's. ``overall``: the order (N,) that d_2 and d_k show, or None.
     """
     moved, ratio = moved.clamp(min=TINY), steps[1] / steps[0]
     safety, highest = next(of_grid for up_to, *of_grid in GRIDS if steps[1] <= up_to)

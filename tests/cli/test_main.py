@@ -196,6 +196,7 @@ def test_the_options_are_those_that_are_promised() -> None:
                 "--draws",
                 "--probes",
                 "--seed",
+                "--steps",
                 "--checkpoint",
                 "--device",
                 *common,

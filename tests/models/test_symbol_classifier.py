@@ -48,7 +48,7 @@ def model(data: Path) -> SymbolModel:
 @pytest.fixture(scope="module")
 def sizes(data: Path) -> SymbolClassifierModel:
     settings = [*SMALL, "values=size", "training.learning_rate=5e-3"]
-    return sumi.train("symbol-classifier", data=str(data), steps=150, out=data.parent / "sizes", settings=settings)
+    return sumi.train("symbol-classifier", data=str(data), steps=300, out=data.parent / "sizes", settings=settings)
 
 
 @pytest.fixture(scope="module")
