@@ -362,7 +362,12 @@ def _in_srgb(colours: Image.Image, image: Image.Image, rules: set[Rule], low: Lo
 def _packed(image: Image.Image) -> str:
     """How the pixels of an image that is not yet loaded lie in its file, as Pillow calls it; else ""."""
     tiles = getattr(image, "tile", ())
-    return re.sub(r"\W*([\w;]*).*", r"\1", str(tiles[0].args)) if tiles else ""
+    return _first_word(str(tiles[0].args)) if tiles else ""
+
+
+@lru_cache(maxsize=64)
+def _first_word(of: str) -> str:
+    return re.sub(r"\W*([\w;]*).*", r"\1", of)
 
 
 def _low_bytes(source: Source) -> Image.Image:
