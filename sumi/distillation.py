@@ -24,7 +24,14 @@ from sumi.boundary.progress import Progress
 from sumi.boundary.settings import Settings, assignments, override
 from sumi.conditioning.guidance import GUIDANCE, GuidanceConditioning
 from sumi.data.spec import expect
-from sumi.denoising.parameterization import PredictBoundedNoise, PredictNoise, PredictSmoothFlow
+from sumi.denoising.parameterization import (
+    ParameterizationConfig,
+    PredictBoundedClean,
+    PredictBoundedNoise,
+    PredictClean,
+    PredictNoise,
+    PredictSmoothFlow,
+)
 from sumi.errors import InputError
 from sumi.models.diffusion.autoencoder import TrainedAutoencoder
 from sumi.models.diffusion.few_steps import Consistency, FewSteps, MeanFlow, Progressive
@@ -175,7 +182,13 @@ def student_of(
             objective = replace(objective, width=ROUGH)
         case _:
             pass
-    bounded = PredictBoundedNoise() if own.parameterization == PredictNoise() else own.parameterization
+    match own.parameterization:
+        case PredictNoise():  # whose errors a single step would multiply
+            parameterization: ParameterizationConfig = PredictBoundedNoise()
+        case PredictBoundedClean():  # the lowest levels, which learn from the data, count in full
+            parameterization = PredictClean()
+        case same:
+            parameterization = same
     autoencoder = own.autoencoder
     match autoencoder:
         case TrainedAutoencoder():
@@ -187,7 +200,7 @@ def student_of(
         own,
         recipe=method,
         objective=objective,
-        parameterization=bounded,
+        parameterization=parameterization,
         autoencoder=autoencoder,
         conditioning=own.conditioning if learned is None else (*own.conditioning, learned),
         training=replace(

@@ -17,6 +17,7 @@ from sumi.conditioning.guidance import GuidanceConditioner
 from sumi.data.batch import batch_of
 from sumi.data.open import open_data
 from sumi.data.vectors import VectorDataset
+from sumi.denoising.parameterization import PredictClean
 from sumi.distillation import student_of
 from sumi.errors import InputError
 from sumi.evaluation.solvers import OF_TEACHER, compare
@@ -105,6 +106,14 @@ def test_consistency_tuning_resumes_bit_for_bit(runs: Path, tmp_path: Path) -> N
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not RunFolder(tmp_path / "run").part(TEACHER).path.exists()
     assert model.config.parameterization.name == "bounded_noise"
+
+
+def test_a_student_of_bounded_clean_data_counts_in_full_where_it_learns_from_them(tmp_path: Path) -> None:
+    settings = [*TINY, *QUICK, "parameterization=bounded_clean"]
+    sumi.train("flow", data="digits", steps=1, settings=settings, out=tmp_path / "teacher")
+    student = sumi.distil(tmp_path / "teacher", out=tmp_path / "student", steps=1)
+    assert student.config.parameterization == PredictClean()
+    assert student.description.start is not None
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -15,13 +15,7 @@ from sumi.boundary.settings import override
 from sumi.conditioning.labels import LabelConditioner
 from sumi.data.dataset import few
 from sumi.data.spec import DataSpec
-from sumi.denoising.parameterization import (
-    ParameterizationConfig,
-    PredictBoundedClean,
-    PredictBoundedNoise,
-    PredictClean,
-    PredictNoise,
-)
+from sumi.denoising.parameterization import PredictBoundedClean, PredictBoundedNoise, PredictClean, PredictNoise
 from sumi.errors import InputError
 from sumi.models.diffusion.autoencoder import MDCTBands, NoAutoencoder, TrainedAutoencoder
 from sumi.models.diffusion.model import DiffusionModel
@@ -36,11 +30,11 @@ BASE: Final = "base"
 """The part of a run that it adapts."""
 DEPENDED_ON: Final = ("process", "schedule", "parameterization", "variance", "times")
 """The settings without which the network's weights mean nothing, besides the network's own."""
-READINGS: Final[dict[ParameterizationConfig, str]] = {
-    PredictNoise(): PredictBoundedNoise.name,
-    PredictClean(): PredictBoundedClean.name,
-}
-"""Two readings of one output: a run of the first can start one of the second."""
+READINGS: Final = (
+    {PredictNoise.name, PredictBoundedNoise.name},
+    {PredictClean.name, PredictBoundedClean.name},
+)
+"""Parameterizations that read the same output, so that a run of one can start from one of the other."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ def fitted_to_start(config: SystemConfig, source: DiffusionModel, network: tuple
     changed += [
         f"{name}.{line}"
         for name, before, after in depended
-        if READINGS.get(before) != after.name
+        if name != "parameterization" or {before.name, after.name} not in READINGS
         for line in differences(before, after)
     ]
     if changed:
