@@ -111,9 +111,15 @@ def test_consistency_tuning_resumes_bit_for_bit(runs: Path, tmp_path: Path) -> N
 def test_a_student_of_bounded_clean_data_counts_in_full_where_it_learns_from_them(tmp_path: Path) -> None:
     settings = [*TINY, *QUICK, "parameterization=bounded_clean"]
     sumi.train("flow", data="digits", steps=1, settings=settings, out=tmp_path / "teacher")
-    student = sumi.distil(tmp_path / "teacher", out=tmp_path / "student", steps=1)
+    student = sumi.distil(tmp_path / "teacher", out=tmp_path / "student", method="progressive", steps=1)
     assert student.config.parameterization == PredictClean()
     assert student.description.start is not None
+    objective = student.config.build(student.items)
+    student.config.attach(objective, RunFolder(tmp_path / "student"), torch.device("cpu"))
+    x, now = torch.randn(1, 1, 8, 8), noise_level(objective.model.schedule, 0.01)
+    teacher = sumi.load(tmp_path / "teacher").module
+    teacher.parameterization = PredictClean()
+    torch.testing.assert_close(objective.direction(x, now, x, None), teacher(x, now).clean)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -18,6 +18,7 @@ from sumi.data.latents import encoded, is_encoded
 from sumi.data.spec import DataSpec
 from sumi.denoising.binomial import BinomialDenoiser
 from sumi.denoising.denoiser import NetworkDenoiser
+from sumi.denoising.parameterization import PredictBoundedClean, PredictClean
 from sumi.errors import InputError
 from sumi.guidance.guidance import extrapolation
 from sumi.models.diffusion.autoencoder import AffineData, MDCTBands, NoAutoencoder, TrainedAutoencoder
@@ -191,6 +192,11 @@ class DiffusionConfig(DiffusionSettings):
             ):
                 teacher = teacher_of(run.path, kept.weights, device)
                 network, guidance = teacher.gaussian_denoiser(), teacher.config.sampling.guidance
+                match teacher.config.parameterization, self.parameterization:
+                    case PredictBoundedClean(), PredictClean() as plain:  # what a bound leaves in x̂_0 cannot be learned
+                        network.parameterization = plain
+                    case _:
+                        pass
                 combination = extrapolation(network, network, guidance).combined
                 low, high = guidance.interval or (0.0, inf)
                 taught.direction = OfTeacher(network, combination, kept.guidance, (low, high))
