@@ -16,7 +16,8 @@ five times as large in half of them, or less (benchmarks/stated_error.py).
 
 A network whose ε̂ does not stay bounded near the data (one that predicts x_0 and cannot copy its input) has an ODE that
 no grid brings to its end soon: its d_k fall slower than the 5/4 above. From four grids on, an order below that between
-d_2 and d_k is taken for q, down to 1/4.
+d_2 and d_k is taken for q, down to 1/4. That is no more than a help: what a path still has to go where d_k fall as
+slowly as K^-1/2 cannot be known from them, and e may be below the true distance.
 
 A sample goes on until its own e is small enough, so its result does not depend on its batch.
 """
@@ -45,6 +46,7 @@ LEAST_ORDER: Final = 1.25
 FIRST_ORDER: Final = 0.5
 """What is assumed of a solver of order 1, which few steps do not have yet."""
 LOWEST_ORDER: Final = 0.25
+"""The least that `sample_to` believes of an order seen over all grids."""
 ORDER_FROM: Final = 4
 """Grids from which an order below `LEAST_ORDER` over all of them is believed: fewer show one by chance."""
 TOLERANCE: Final = 0.1
