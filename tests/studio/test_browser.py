@@ -179,6 +179,25 @@ def test_what_surrounds_the_pictures_works_too(browser, served) -> None:
     assert newest.id not in [made.id for made in served[0].folder.history()]
 
 
+def test_a_job_that_ends_before_its_order_is_answered_is_shown(browser) -> None:
+    late = """
+    const real = window.fetch;
+    window.fetch = async (...given) => {
+      const answer = await real(...given);
+      if (given[0] !== '/api/make') return answer;
+      window.fetch = real;
+      const {id} = await answer.clone().json();
+      const state = async () => (await (await real('/api/state')).json()).jobs.find(job => job.id === id).state;
+      while (await state() !== 'done') await new Promise(go => setTimeout(go, 50));
+      await new Promise(go => setTimeout(go, 200)); // for its events to arrive
+      window.answered = id;
+      return answer;
+    }"""
+    browser.run(late)
+    browser.press("Make four")
+    browser.until("window.answered && document.querySelector(`.cell img[src*='${window.answered}']`)", 30)
+
+
 def test_the_address_restores_the_whole_state(browser, served) -> None:
     found = served[0].folder.history()[0]
     browser.open(f"{served[1].partition('?')[0]}#/make?model=digits&label=4&seed=3&steps=3&sheet={found.id}")

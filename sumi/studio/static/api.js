@@ -42,9 +42,23 @@ export function on(name, listener) {
   listeners.get(name).add(listener);
 }
 
+let asked = 0; // jobs that were asked for and have no answer yet
+const held = [];
 const tell = (name, data) => {
-  for (const listener of listeners.get(name) ?? []) listener(data);
+  if (asked) held.push([name, data]);
+  else for (const listener of listeners.get(name) ?? []) listener(data);
 };
+
+// Ask for a job. It may end before the answer with its id is here: what the server says meanwhile is told after `begun`.
+export async function order(path, value, begun) {
+  asked += 1;
+  try {
+    begun((await post(path, value)).id);
+  } finally {
+    asked -= 1;
+    while (!asked && held.length) tell(...held.shift());
+  }
+}
 
 export function listen(after) {
   const source = new EventSource(`/api/events?after=${after}`);

@@ -1,6 +1,6 @@
 // Make: settings on the left, candidates as they emerge, and the history. The address holds the whole state.
 
-import { get, on, pictureOf, post, trying, upload } from "/static/api.js";
+import { get, on, order, pictureOf, post, trying, upload } from "/static/api.js";
 import { paintOn } from "/static/brush.js";
 import { button, choice, clock, h, notice, player, show, slider } from "/static/dom.js";
 
@@ -154,7 +154,7 @@ export function make(shared) {
   // ----- making
   const begin = trying(async (act, n = 4) => {
     const conditioned = model.prompted ? state.prompt.trim() !== "" : state.label !== "";
-    const { id } = await post("/api/make", {
+    const request = {
       model: state.model,
       act,
       n,
@@ -164,8 +164,8 @@ export function make(shared) {
       steps: state.steps,
       guidance: conditioned ? state.guidance : null,
       solver: act.type === "blend" || act.type === "paint" || act.type === "enlarge" ? null : state.solver || null,
-    });
-    watch(id, n, act.type);
+    };
+    await order("/api/make", request, (id) => watch(id, n, act.type));
   });
   const stop = trying(async () => post(`/api/jobs/${job}/cancel`));
 

@@ -1,6 +1,6 @@
 // Solvers of a model at equal numbers of network evaluations: how far each ends from the solution of the ODE.
 
-import { choices, get, on, post, trying } from "/static/api.js";
+import { choices, get, on, order, post, trying } from "/static/api.js";
 import { chart } from "/static/chart.js";
 import { button, choice, h, show } from "/static/dom.js";
 
@@ -31,8 +31,10 @@ export function solving(shared) {
     const own = (one()?.solvers.length ?? 0) < 2; // of a model of few steps its own
     const evaluations = counts.value.split(/[ ,]+/).filter(Boolean).map(Number);
     const request = { model: model.get(), evaluations, n: Number(images.get()), frechet: frechet.checked, solvers: own ? null : chosen() };
-    job = (await post("/api/compare", request)).id;
-    state();
+    await order("/api/compare", request, (id) => {
+      job = id;
+      state();
+    });
   });
   const stop = trying(async () => post(`/api/jobs/${job}/cancel`));
   function state() {

@@ -1,6 +1,6 @@
 // Train: choose data and a recipe, see what is in the data and how long a step takes, then start, watch, stop, resume.
 
-import { choices, get, on, post, trying } from "/static/api.js";
+import { choices, get, on, order, post, trying } from "/static/api.js";
 import { byNoise, chart, spread } from "/static/chart.js";
 import { button, choice, clock, h, player, show, slider } from "/static/dom.js";
 
@@ -78,9 +78,11 @@ export function train(shared) {
 
   const look = trying(async () => {
     show(findings, h("h2", {}, `What is in ${data.get()}`), h("p", { class: "help" }, "Reading the data …"));
-    job = (await post("/api/examine", what())).id;
-    examine.textContent = "Cancel";
-    examine.classList.add("stop");
+    await order("/api/examine", what(), (id) => {
+      job = id;
+      examine.textContent = "Cancel";
+      examine.classList.add("stop");
+    });
   });
   const stop = trying(async () => post(`/api/jobs/${job}/cancel`));
   function line({ id, line }) {
