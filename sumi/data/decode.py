@@ -263,7 +263,7 @@ def _fitted(
     if orientation in _UPRIGHT:
         fitted = fitted.transpose(_UPRIGHT[orientation])
     pixels = np.asarray(fitted)
-    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+    if pixels.ndim == 3 and all((pixels[..., 0] == pixels[..., k]).all() for k in (1, 2)):
         pixels = pixels[..., 0]
     if pixels.ndim == 3 and reading.channels == 1:
         rules.add(Rule.GREYED)

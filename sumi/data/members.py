@@ -58,7 +58,7 @@ class Member(Part):
         return f"{self.name} in {self.tar}"
 
     def read_bytes(self) -> bytes:
-        with self.tar.open("rb") as file:
+        with io.FileIO(self.tar) as file:  # without a buffer, it is one read
             file.seek(self.offset)
             return file.read(self.size)
 

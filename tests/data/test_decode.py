@@ -172,6 +172,9 @@ def test_grey_is_recognised_by_the_pixels_and_made_by_luma(tmp_path: Path) -> No
     assert decode(path, 16, 1).rules == frozenset()
 
     colours = saved(Image.fromarray(COLOURS), tmp_path / "colours.png")
+    for like in ((0, 0, 1), (0, 1, 0), (0, 1, 1)):  # two channels alone are equal
+        path = saved(Image.fromarray(COLOURS[..., list(like)]), tmp_path / "two.png")
+        assert (hwc(decode(path, 16, None)) == COLOURS[..., list(like)]).all()
     greyed = decode(colours, 16, 1)
     assert np.abs(hwc(greyed) - COLOURS @ [0.299, 0.587, 0.114]).max() <= 0.51  # ITU-R 601, rounded
     assert greyed.rules == {Rule.GREYED}

@@ -281,6 +281,7 @@ def test_a_png_that_is_short_of_rows_is_refused(tmp_path: Path) -> None:
     for content in (
         png(8, 2, ROWS[:32]),
         png(8, 2, ROWS[:-1]),
+        png(8, 2, [b"\xff" * len(ROWS[0])] * (len(ROWS) - 1)),
         png(8, 2, [*ROWS[:-1], ROWS[-1][:90]]),
         png(16, 0, packed(WIDE, 16)[:40]),
         png(8, 2, INTERLACED[:-10], interlaced=1),
