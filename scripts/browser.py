@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -96,6 +97,18 @@ class Browser:
 
     def open(self, address: str) -> None:
         self.call("Page.navigate", url=address)
+
+    def reload(self) -> None:
+        """Load the page again, and wait until it is there."""
+
+        def there() -> bool:
+            with suppress(RuntimeError):  # the former page may go while it is asked
+                return bool(self.run("!window.former && document.readyState === 'complete'"))
+            return False
+
+        self.run("window.former = true")
+        self.call("Page.reload")
+        _wait(there, 30, "the page is not loaded again")
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page; promises are awaited."""

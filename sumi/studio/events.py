@@ -19,12 +19,12 @@ BEAT: Final = 15.0
 class Events:
     """`emit` may be called from any thread, `follow` from the loop that was named by `bind`."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int = 0) -> None:
         self._events: deque[tuple[int, str, str]] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bells: set[asyncio.Event] = set()
-        self.last = 0
+        self.last = last
 
     def bind(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """The loop in which pages are served; None: it is closing, and every stream ends."""

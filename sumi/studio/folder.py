@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from sumi.boundary.config import from_json, parse_json, to_json
 from sumi.boundary.files import contents, lock, refuse_folder, write_text, write_whole
@@ -124,10 +124,12 @@ class StudioFolder:
         return file
 
     def upload(self, data: bytes) -> str:
-        """Decode a picture and keep it as PNG, turned as its EXIF says, at most `LONGEST_SIDE` wide and high.
+        """Decode a picture and keep it as PNG, upright and over white, at most `LONGEST_SIDE` wide and high.
 
         Returns its name; of several uploads the last `UPLOADS_KEPT` stay. Raises InputError for anything else.
         """
+        from sumi.data.decode import from_picture
+
         if len(data) > MOST_UPLOADED:
             raise InputError(f"upload: has {len(data) >> 20} MB; give at most {MOST_UPLOADED >> 20} MB")
         try:
@@ -135,14 +137,12 @@ class StudioFolder:
                 warnings.simplefilter("ignore")
                 if opened.width * opened.height > MOST_PIXELS:
                     raise InputError(f"upload: has {opened.width} x {opened.height} pixels; make it smaller")
-                turned = ImageOps.exif_transpose(opened)
-                grey = turned.mode in ("1", "L", "I;16")
-                picture = turned.convert("L" if grey else "RGBA" if "A" in turned.getbands() else "RGB")
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                pixels = from_picture(opened, None, None).pixels
+        except InputError:
+            raise
+        except Exception:  # decoders answer damage with almost anything
             raise InputError(f"upload: is no picture that can be read; give {', '.join(_FORMATS)}") from None
-        if picture.mode == "RGBA":
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture).convert("RGB")
+        picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
         picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
         file = io.BytesIO()
         picture.save(file, "PNG")

@@ -78,16 +78,15 @@ class Models:
 
     def folder(self, key: str) -> "RunFolder":
         """Its run folder. Raises InputError."""
-        from sumi.training.run_folder import RunFolder
-
-        return RunFolder(self.find(key).path)
+        return _folder_of(self.find(key))
 
     def load(self, key: str) -> "DiffusionModel":
         """The newest checkpoint of a model of images. Raises InputError."""
         from sumi.models.diffusion.model import DiffusionModel
         from sumi.models.run import load
 
-        run, stamp = self.find(key), self._stamp(key)
+        run = self.find(key)
+        stamp = _stamp(run)
         with self._lock:
             match self._loaded:
                 case (name, of, model) if (name, of) == (key, stamp):
@@ -104,32 +103,38 @@ class Models:
             self._loaded = None
         give_back()
 
-    def _stamp(self, key: str) -> float:
-        """When its checkpoints changed."""
-        folder = self.folder(key)
-        places = (folder.checkpoints, folder.config_file)
-        return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
-
     def listed(self) -> list[dict[str, Any]]:
         """Each run as JSON; one that cannot be read says why."""
-        return [self.described(key) for key in self.runs()]
+        return [self._describe(run) for run in self.runs().values()]
 
-    def described(self, key: str) -> dict[str, Any]:
-        """What a page needs to know of a run. Raises InputError where there is none of this key."""
-        stamp = self._stamp(key)
+    def _describe(self, run: Run) -> dict[str, Any]:
+        """What a page needs to know of a run."""
+        stamp = _stamp(run)
         with self._lock:
-            kept = self._described.get(key)
+            kept = self._described.get(run.key)
         if kept is None or kept[0] != stamp:
-            run = self.find(key)
-            facts: dict[str, Any] = {"key": key, "path": run.path, "shipped": run.shipped, "makes": False}
+            facts: dict[str, Any] = {"key": run.key, "path": run.path, "shipped": run.shipped, "makes": False}
             try:
-                facts |= _facts(self.folder(key)) | (_card(key) if run.shipped else {})
+                facts |= _facts(_folder_of(run)) | (_card(run.key) if run.shipped else {})
             except SumiError as error:
                 facts["error"] = str(error)
             kept = stamp, facts
             with self._lock:
-                self._described[key] = kept
+                self._described[run.key] = kept
         return kept[1]
+
+
+def _folder_of(run: Run) -> "RunFolder":
+    from sumi.training.run_folder import RunFolder
+
+    return RunFolder(run.path)
+
+
+def _stamp(run: Run) -> float:
+    """When its checkpoints changed."""
+    folder = _folder_of(run)
+    places = (folder.checkpoints, folder.config_file)
+    return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
 
 
 def _card(name: str) -> dict[str, Any]:

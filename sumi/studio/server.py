@@ -1,6 +1,7 @@
 """The studio as a web server on this machine: addresses, and what each answers. The work is `Studio`'s."""
 
 import asyncio
+import json
 import mimetypes
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -36,6 +37,13 @@ HOST: Final = "127.0.0.1"
 MOST_FOLLOWERS: Final = 128
 DOCTOR: Final = ("seen.png", "copies.png")
 mimetypes.add_type("text/javascript", ".js")  # whatever this machine's own table says
+
+
+class JSON(JSONResponse):
+    """In ASCII, so that a name of a file that is no UTF-8 can be said, too."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 async def body_of(request: Request) -> Any:
@@ -92,7 +100,7 @@ class Pages:
         return FileResponse(file, headers={"cache-control": "no-cache"})
 
     async def state(self, _request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self.studio.state))
+        return JSON(await run_in_threadpool(self.studio.state))
 
     async def events(self, request: Request) -> Response:
         if self.studio.events.followers >= MOST_FOLLOWERS:
@@ -102,7 +110,7 @@ class Pages:
         return StreamingResponse(self.studio.events.follow(after), media_type="text/event-stream")
 
     async def models(self, _request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self.studio.models.listed))
+        return JSON(await run_in_threadpool(self.studio.models.listed))
 
     async def sheet(self, request: Request) -> Response:
         run = await run_in_threadpool(self.studio.models.find, request.path_params["key"])
@@ -113,7 +121,7 @@ class Pages:
     async def make(self, request: Request) -> Response:
         making = from_json(Making, await body_of(request))
         job = await run_in_threadpool(self.studio.make, making)
-        return JSONResponse({"id": job.id}, 202)
+        return JSON({"id": job.id}, 202)
 
     def _job(self, request: Request) -> Job:
         if (job := self.studio.jobs.find(request.path_params["id"])) is None:
@@ -123,7 +131,7 @@ class Pages:
     async def cancel(self, request: Request) -> Response:
         job = self._job(request)
         await run_in_threadpool(self.studio.jobs.cancel, job)
-        return JSONResponse({})
+        return JSON({})
 
     async def preview(self, request: Request) -> Response:
         if not (preview := self._job(request).preview):
@@ -135,11 +143,11 @@ class Pages:
         if not await run_in_threadpool(self.studio.folder.forget, id):
             raise HTTPException(404)
         self.studio.events.emit("forgotten", {"id": id})
-        return JSONResponse({})
+        return JSON({})
 
     async def upload(self, request: Request) -> Response:
         name = await run_in_threadpool(self.studio.folder.upload, await request.body())
-        return JSONResponse({"picture": name}, 201)
+        return JSON({"picture": name}, 201)
 
     async def picture(self, request: Request) -> Response:
         name = f"{request.path_params['folder']}/{request.path_params['name'].removesuffix('.png')}"
@@ -150,17 +158,17 @@ class Pages:
         return FileResponse(file, headers=headers, media_type="image/png")
 
     async def choices(self, _request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self.studio.choices))
+        return JSON(await run_in_threadpool(self.studio.choices))
 
     async def examine(self, request: Request) -> Response:
         recipe = from_json(Recipe, await body_of(request))
         job = await run_in_threadpool(self.studio.examine, recipe)
-        return JSONResponse({"id": job.id}, 202)
+        return JSON({"id": job.id}, 202)
 
     async def train(self, request: Request) -> Response:
         order = from_json(Order, await body_of(request))
         training = await run_in_threadpool(self.studio.train, order)
-        return JSONResponse({"id": training.id}, 201)
+        return JSON({"id": training.id}, 201)
 
     async def training(self, request: Request) -> Response:
         trainings = self.studio.trainings
@@ -168,7 +176,7 @@ class Pages:
         if (act := acts.get(request.path_params["what"])) is None:
             raise HTTPException(404)
         await run_in_threadpool(act, await run_in_threadpool(trainings.find, request.path_params["id"]))
-        return JSONResponse({})
+        return JSON({})
 
     def _run_of(self, request: Request) -> "RunFolder":
         from sumi.training.run_folder import RunFolder
@@ -177,10 +185,10 @@ class Pages:
         return RunFolder(trainings.place(trainings.find(request.path_params["id"])))
 
     async def training_log(self, request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(lambda: log_of(self._run_of(request))))
+        return JSON(await run_in_threadpool(lambda: log_of(self._run_of(request))))
 
     async def training_samples(self, request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(lambda: shown_of(self._run_of(request)).get("samples", [])))
+        return JSON(await run_in_threadpool(lambda: shown_of(self._run_of(request)).get("samples", [])))
 
     async def training_sample(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -198,20 +206,20 @@ class Pages:
 
         key = request.path_params["key"]
         found = await run_in_threadpool(lambda: curves(self.studio.models.load(key).network_denoiser.schedule))
-        return JSONResponse(found)
+        return JSON(found)
 
     async def draw(self, request: Request) -> Response:
         from sumi.studio.schedules import Drawing
 
         drawing = from_json(Drawing, await body_of(request))
-        return JSONResponse(await run_in_threadpool(self.studio.draw, drawing))
+        return JSON(await run_in_threadpool(self.studio.draw, drawing))
 
     async def solvers(self, request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self.studio.compared, request.path_params["key"]))
+        return JSON(await run_in_threadpool(self.studio.compared, request.path_params["key"]))
 
     async def compare(self, request: Request) -> Response:
         job = await run_in_threadpool(self.studio.compare, from_json(Comparing, await body_of(request)))
-        return JSONResponse({"id": job.id}, 202)
+        return JSON({"id": job.id}, 202)
 
     async def noising(self, request: Request) -> Response:
         noising = from_json(Noising, await body_of(request))
@@ -219,15 +227,15 @@ class Pages:
 
     async def plane(self, request: Request) -> Response:
         cloud, schedule = request.path_params["cloud"], request.path_params["schedule"]
-        return JSONResponse(await run_in_threadpool(plane_of, cloud, schedule))
+        return JSON(await run_in_threadpool(plane_of, cloud, schedule))
 
     async def log(self, request: Request) -> Response:
         folder = await run_in_threadpool(self.studio.models.folder, request.path_params["key"])
-        return JSONResponse(await run_in_threadpool(log_of, folder))
+        return JSON(await run_in_threadpool(log_of, folder))
 
     async def run_files(self, request: Request) -> Response:
         folder = await run_in_threadpool(self.studio.models.folder, request.path_params["key"])
-        return JSONResponse(await run_in_threadpool(shown_of, folder))
+        return JSON(await run_in_threadpool(shown_of, folder))
 
     async def run_file(self, request: Request) -> Response:
         folder = await run_in_threadpool(self.studio.models.folder, request.path_params["key"])
@@ -246,13 +254,13 @@ async def refused(_request: Request, error: Exception) -> Response:
             status = 429
         case _:
             status = 500
-    return JSONResponse({"error": str(error)}, status)
+    return JSON({"error": str(error)}, status)
 
 
 async def not_served(_request: Request, error: Exception) -> Response:
     match error:
         case HTTPException(status_code=status, detail=detail):
-            return JSONResponse({"error": detail}, status)
+            return JSON({"error": detail}, status)
         case _:
             raise error
 

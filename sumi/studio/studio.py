@@ -33,11 +33,15 @@ class Studio:
     """
 
     def __init__(self, places: Sequence[Path], out: Path, data: Sequence[Path] = ()) -> None:
-        self.folder, self.events = StudioFolder(out), Events()
+        self.folder = StudioFolder(out)
+        self.events = Events(time.time_ns() // 10**6)  # no number of a studio that was here before
         self.models = Models(places, self.folder.runs)
         self.jobs = Jobs(self.events, self.models.let_go)
         self.trainings = Trainings(self.folder, self.events)
-        self.own_data = {f"{path.resolve().name} (yours)": str(path.resolve()) for path in data}
+        self.own_data: dict[str, str] = {}
+        for place in dict.fromkeys(path.resolve() for path in data):
+            name = place.name if f"{place.name} (yours)" not in self.own_data else str(place)
+            self.own_data[f"{name} (yours)"] = str(place)
 
     def close(self) -> None:
         """Cancel what is being made; trainings go on."""

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sumi.boundary.config import from_json, to_json
-from sumi.boundary.files import contents, write_text
+from sumi.boundary.files import contents, lock, write_text
 from sumi.errors import InputError
 from sumi.studio.events import Events
 from sumi.studio.folder import StudioFolder, one_line, read_list, write_list
@@ -120,7 +121,7 @@ class Trainings:
 
     def outlines(self) -> list[dict[str, Any]]:
         """As JSON, for a page."""
-        return [{**asdict(one), "run": str(self.place(one))} for one in self.all()]
+        return [{**asdict(one), "run": str(self.place(one).resolve())} for one in self.all()]
 
     def find(self, id: str) -> Training:
         """The training of this id. Raises InputError."""
@@ -173,7 +174,7 @@ class Trainings:
                 child, trainer = self._children.get(training.id), trainer_of(self.place(training))
                 if child is not None:
                     child.send_signal(signal.SIGTERM)
-                elif trainer is not None and trainer.pid > 1:
+                elif trainer is not None and trainer.pid > 1 and trainer.host == socket.gethostname():
                     os.kill(trainer.pid, signal.SIGTERM)
 
     def resume(self, training: Training) -> None:
@@ -188,6 +189,8 @@ class Trainings:
             if self.find(training.id).state == "running":
                 raise InputError(f"training: {training.order.run} is running; stop it first")
             self._keep([one for one in self.all() if one.id != training.id])
+            for file in (self._config_file(training), self._output(training)):
+                file.unlink(missing_ok=True)
 
     def _config_file(self, training: Training) -> Path:
         return self.folder.queue / f"{training.id}.json"
@@ -203,12 +206,16 @@ class Trainings:
         self._keep([replace(one, **values) if one.id == training.id else one for one in self.all()])
 
     def _watch(self) -> None:
+        told = ""
         while not self._closed.wait(EVERY):
             try:
                 with self._lock:
                     self.look()
-            except Exception as error:  # a damaged file of one training must not end all others
-                self.events.emit("line", {"id": "", "line": {"says": [one_line(error)], "warns": True}})
+                told = ""
+            except Exception as error:  # such as a full disk, which may have room again
+                if one_line(error) != told:
+                    told = one_line(error)
+                    self.events.emit("trouble", {"message": told})
 
     def look(self) -> None:
         """Note what ended, what is new in the logs, and begin the next one."""
@@ -229,7 +236,9 @@ class Trainings:
         run = self.place(training)
         command = [*COMMAND, str(self._config_file(training)), "--out", str(run)]
         command += ["--resume"] if (run / "config.json").exists() else []
+        self._change(training, state="running", message="starting")  # first: what cannot be noted must not begin again
         with self._output(training).open("wb") as output:
+            lock(output)  # held by the process, which inherits it, until it ends
             self._children[training.id] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -238,7 +247,6 @@ class Trainings:
                 start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
-        self._change(training, state="running", message="starting")
 
     def _look_at(self, training: Training) -> None:
         log = self.place(training) / "metrics.jsonl"
@@ -253,12 +261,23 @@ class Trainings:
             training = self.find(training.id)
         child = self._children.get(training.id)
         code = None if child is None else child.poll()
-        gone = code is not None if child is not None else trainer_of(self.place(training)) is None
+        gone = code is not None if child is not None else not self._lives(training)
         if gone:
             self._children.pop(training.id, None)
             self._end(training, code)
         elif (line := self._last_printed(training)) != training.message and training.step >= training.order.steps:
             self._change(training, message=line)
+
+    def _lives(self, training: Training) -> bool:
+        """Whether a process that another studio began is there; it has its run folder's lock only after a while."""
+        if trainer_of(self.place(training)) is not None:
+            return True
+        try:
+            file = self._output(training).open("rb")
+        except OSError:
+            return False
+        with file:
+            return lock(file, shared=True) is False
 
     def _end(self, training: Training, code: int | None) -> None:
         stopped = training.id in self._stopping

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from scripts.browser import chromium
 from sumi.boundary.config import to_json
 from sumi.cli.main import main
 from sumi.data.config import DataConfig
 from sumi.data.load import load
 from sumi.errors import InputError
 from sumi.models.model import RunDescription
+from sumi.pretrained.shipped import PLACE
 from sumi.recipes.configure import configure
 from sumi.report.watch import HOST, Watch, state
 from sumi.training.lock import training_in
@@ -175,3 +178,34 @@ def test_a_browser_shows_it(server: Watch) -> None:
     assert done.stdout.count("<polyline") >= 3
     assert done.stdout.count("<figure") == 2
     assert "step 8 of 8: done" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(chromium() is None, reason="no browser")
+def test_of_a_run_that_was_removed_and_trained_anew_nothing_old_is_shown(tmp_path: Path) -> None:
+    pytest.importorskip("websocket", reason="the browser is driven by websocket-client")
+    from scripts.browser import Browser
+
+    def fill(colour: str, loss: float) -> RunFolder:
+        shutil.copytree(PLACE / "digits", tmp_path / "run")
+        (tmp_path / "run/samples").mkdir()
+        Image.new("RGB", (30, 30), colour).save(tmp_path / "run/samples/00000100.png")
+        lines = ({"step": step, "loss": loss / step, "items_per_second": 9.0} for step in range(10, 101, 10))
+        (tmp_path / "run/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return RunFolder(tmp_path / "run")
+
+    red = """(() => {
+      const image = document.querySelector('#samples img'), paint = document.createElement('canvas').getContext('2d');
+      if (!image?.complete) return null;
+      paint.drawImage(image, 0, 0);
+      return paint.getImageData(5, 5, 1, 1).data[0];
+    })()"""
+    with Watch(fill("red", 1)) as found, Browser() as browser:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        browser.open(found.address)
+        browser.until(f"{red} === 255 && log[0].loss === 0.1")
+        shutil.rmtree(tmp_path / "run")
+        browser.until("document.getElementById('left').textContent.startsWith('no answer')")
+        fill("blue", 7)
+        browser.until(f"{red} === 0 && log[0].loss === 0.7 && log.length === 10")
+        found.shutdown()

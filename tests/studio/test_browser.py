@@ -201,8 +201,7 @@ def test_a_job_that_ends_before_its_order_is_answered_is_shown(browser) -> None:
 def test_the_address_restores_the_whole_state(browser, served) -> None:
     found = served[0].folder.history()[0]
     browser.open(f"{served[1].partition('?')[0]}#/make?model=digits&label=4&seed=3&steps=3&sheet={found.id}")
-    browser.run("location.reload()")
-    time.sleep(0.2)
+    browser.reload()
     browser.until(f"document.querySelector('.cell img[src*=\"{found.id}\"]')")
     assert browser.run("document.querySelector('#seed').value") == "3"
     assert browser.run("document.querySelector('.command').textContent") == found.command

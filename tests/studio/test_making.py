@@ -114,3 +114,23 @@ def test_an_upload_is_decoded_and_written_anew(studio, page) -> None:
     assert b"secret" not in studio.folder.picture(name).read_bytes()
     for wrong in (b"", b"GIF89a", b"%PDF-1.4 ...", b"<svg xmlns='http://www.w3.org/2000/svg'/>"):
         assert page.post("/api/uploads", content=wrong, headers={"content-type": "image/png"}).status_code == 400
+
+
+def test_uploads_of_every_kind_look_as_the_same_files_do_in_data(studio, page) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    clear = Image.new("P", (8, 8))
+    clear.putpalette([0, 0, 0] + [255, 0, 0] * 255)
+    kind = {"content-type": "image/png"}
+    for picture, mean, options in (
+        (Image.fromarray(ramp), 127.5, {}),  # 16 bits
+        (clear, 255, {"transparency": 0}),
+        (Image.new("LA", (8, 8), (0, 0)), 255, {}),
+    ):
+        file = io.BytesIO()
+        picture.save(file, "PNG", **options)
+        name = page.post("/api/uploads", content=file.getvalue(), headers=kind).json()["picture"]
+        with Image.open(studio.folder.picture(name)) as kept:
+            assert abs(np.asarray(kept).mean() - mean) < 0.1
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\x0c\0\xff\xff\xff\xff")
+    assert page.post("/api/uploads", content=file.getvalue(), headers=kind).status_code == 201  # its Exif is damaged

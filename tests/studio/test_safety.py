@@ -3,17 +3,23 @@
 import io
 import json
 import math
+import os
 import random
+import shutil
 import string
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 from sumi.errors import InputError
+from sumi.pretrained.shipped import PLACE
 from sumi.studio.folder import MOST_UPLOADED, StudioFolder
 from sumi.studio.safety import LARGEST_JSON
-from sumi.studio.server import Pages
+from sumi.studio.server import Pages, application
+from sumi.studio.studio import Studio
 from tests.studio.conftest import PORT, TOKEN
 
 GOOD = {"model": "digits", "act": {"type": "sample"}, "steps": 2}
@@ -102,6 +108,19 @@ def test_no_path_leads_out(page, studio, tmp_path) -> None:
         assert answer.status_code in (400, 404), path
         assert answer.content != b"secret"
         assert b"import" not in answer.content
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode")
+def test_a_name_that_is_no_utf8_is_listed_as_any_other(tmp_path) -> None:
+    shutil.copytree(PLACE / "digits", os.fsdecode(bytes(tmp_path) + b"/runs/caf\xe9"))
+    found = Studio([tmp_path / "runs"], tmp_path / "studio")
+    with TestClient(application(found, TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}") as client:
+        client.get(f"/?token={TOKEN}")
+        assert [model["key"] for model in client.get("/api/models").json()][-1].startswith("caf")
+        made = client.post("/api/make", json={"model": "caf-", "act": {"type": "sample"}, "steps": 1, "n": 1})
+        assert made.status_code == 202, made.text
+        assert client.get("/api/state").json()["jobs"][0]["id"] == made.json()["id"]
+    found.close()
 
 
 def test_a_second_studio_on_one_folder_is_refused(tmp_path) -> None:

@@ -12,7 +12,7 @@ from sumi.studio import trainings
 from sumi.studio.events import Events
 from sumi.studio.folder import StudioFolder
 from sumi.studio.trainings import Order, Recipe, Trainings
-from sumi.training.lock import trainer_of
+from sumi.training.lock import Process, trainer_of
 from tests.studio.conftest import LIKE_TRAIN
 
 
@@ -123,6 +123,62 @@ def test_data_of_ones_own_are_in_the_list(tmp_path: Path) -> None:
     assert found.choices()["data"][0] == "photos (yours)"
     assert found.source_of("photos (yours)") == str(tmp_path / "photos")
     found.close()
+
+
+def test_data_of_one_name_are_both_in_the_list(tmp_path: Path) -> None:
+    from sumi.studio.studio import Studio
+
+    places = [tmp_path / "a/train", tmp_path / "b/train"]
+    found = Studio([], tmp_path / "studio", [*places, places[0]])
+    assert list(found.own_data.values()) == [str(place) for place in places]
+    assert list(found.own_data) == ["train (yours)", f"{places[1]} (yours)"]
+    found.close()
+
+
+def test_the_next_studio_waits_for_a_training_that_is_still_starting(queue, tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(LIKE_TRAIN.replace("with training_in", "time.sleep(2)\nwith training_in"))
+    first, second = queue.add(order("first"), "digits"), queue.add(order("second"), "digits")
+    queue.look()
+    assert trainer_of(queue.place(first)) is None
+    other = Trainings(StudioFolder(queue.folder.path), Events())
+    for _ in range(3):
+        other.look()
+        assert [one.state for one in other.all()] == ["running", "waiting"]
+    queue._children[first.id].wait(20)  # this process is still its parent
+    assert until(other, first.id, "done")
+    assert until(other, second.id, "done")
+
+
+def test_a_training_that_cannot_be_noted_is_not_begun(queue, monkeypatch) -> None:
+    queue.add(order("a"), "digits")
+
+    def full(*_: object) -> None:
+        raise InputError("queue.json: no space left on the device")
+
+    monkeypatch.setattr(trainings, "write_list", full)
+    for _ in range(3):
+        with pytest.raises(InputError, match="no space"):
+            queue.look()
+    assert not queue._children
+    queue.start()
+    while not queue.events._since(queue.events.last - 1):
+        time.sleep(0.02)
+    time.sleep(0.2)
+    queue.close()
+    assert [(name, json.loads(data)) for _, name, data in queue.events._since(0)][1:] == [
+        ("trouble", {"message": "queue.json: no space left on the device"})  # once
+    ]
+
+
+def test_a_process_of_another_machine_is_not_sent_a_signal_here(queue, monkeypatch) -> None:
+    training = queue.add(order("long"), "digits")
+    monkeypatch.setattr(trainings, "trainer_of", lambda _place: Process(4242, 1, "another-machine", "now"))
+    queue.look()
+    assert queue.find(training.id).state == "running"
+    monkeypatch.setattr(trainings.os, "kill", lambda *given: pytest.fail(f"a signal to {given}"))
+    queue._children.clear()
+    queue.stop(training)
 
 
 def test_an_examination_tells_what_is_in_the_data_and_how_long_a_step_takes(page, finished) -> None:

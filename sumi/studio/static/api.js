@@ -14,7 +14,10 @@ export const get = async (path) => answer(await fetch(path));
 
 // What can be trained, drawn and compared; read once.
 export async function choices(shared) {
-  shared.choices ??= get("/api/choices");
+  shared.choices ??= get("/api/choices").catch((error) => {
+    shared.choices = null; // to be asked for again
+    throw error;
+  });
   return shared.choices;
 }
 
@@ -60,12 +63,31 @@ export async function order(path, value, begun) {
   }
 }
 
+// Only while the page is seen: a browser has six connections to a server for all its pages, and each stream takes one.
+// A browser gives up a stream that is refused, as after a restart with another token, so it is asked for again.
 export function listen(after) {
-  const source = new EventSource(`/api/events?after=${after}`);
-  for (const name of ["job", "preview", "progress", "line", "made", "forgotten", "queue", "log", "reset"])
-    source.addEventListener(name, (event) => tell(name, JSON.parse(event.data)));
-  source.addEventListener("open", () => tell("connection", true));
-  source.addEventListener("error", () => tell("connection", false));
+  let last = after;
+  let source = null;
+  let again = 0;
+  function connect() {
+    clearTimeout(again);
+    source?.close();
+    source = null;
+    if (document.hidden) return;
+    const here = (source = new EventSource(`/api/events?after=${last}`));
+    for (const name of ["job", "preview", "progress", "line", "made", "forgotten", "queue", "trouble", "reset"])
+      here.addEventListener(name, (event) => {
+        last = event.lastEventId;
+        tell(name, JSON.parse(event.data));
+      });
+    here.addEventListener("open", () => tell("connection", true));
+    here.addEventListener("error", () => {
+      tell("connection", false);
+      if (here === source && here.readyState === EventSource.CLOSED) again = setTimeout(connect, 3000);
+    });
+  }
+  document.addEventListener("visibilitychange", connect);
+  connect();
 }
 
 export const pictureOf = (name) => `/pictures/${name}.png`;

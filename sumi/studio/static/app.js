@@ -1,7 +1,7 @@
 // The frame: which view is shown, and the line that says what is going on.
 
 import { get, listen, on, trying } from "/static/api.js";
-import { h, show } from "/static/dom.js";
+import { h, notice, show } from "/static/dom.js";
 import { look } from "/static/look.js";
 import { make } from "/static/make.js";
 import { train } from "/static/train.js";
@@ -66,8 +66,10 @@ on("queue", (queue) => {
   shared.queue = queue;
   if (ended) trying(refreshModels)();
 });
+on("trouble", ({ message }) => notice(message));
 on("reset", trying(async () => {
   await load();
+  say();
   for (const view of Object.values(shown)) view.reset?.();
 }));
 on("connection", (is) => {

@@ -16,8 +16,10 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+// What is there already stays: a button that is being pressed, a slider that is being moved, the focus.
 export function show(place, ...children) {
-  place.replaceChildren(...children.flat().filter(Boolean));
+  const next = children.flat().filter(Boolean);
+  if (next.length !== place.childNodes.length || next.some((child, k) => child !== place.childNodes[k])) place.replaceChildren(...next);
 }
 
 let count = 0;

@@ -26,7 +26,7 @@ export function look(shared) {
     return samples.length ? `/runs/${encodeURIComponent(run.key)}/samples/${samples.at(-1)}` : null;
   }
   const cards = trying(async () => {
-    await Promise.all(shared.models.filter((one) => !one.error).map((one) => filesOf(one.key)));
+    await Promise.all(shared.models.filter((one) => !one.error).map((one) => filesOf(one.key).catch(() => {}))); // of a run that was removed
     show(list, ...shared.models.map((run) => {
       const cover = coverOf(run);
       const box = h("input", { type: "checkbox", checked: chosen.has(run.key), onchange: () => { box.checked ? chosen.add(run.key) : chosen.delete(run.key); side(); } });
@@ -89,7 +89,7 @@ export function look(shared) {
   let curves = null;
   let wanted = null;
   let at = 0.5;
-  const model = choice("Model", [], { change: () => { curves = null; noise(); } });
+  const model = choice("Model", [], { change: () => noise() });
   const time = slider("Time t", { min: 0, max: 1, step: 0.01, value: at, text: (n) => n.toFixed(2), change: (n) => { at = n; noise(); }, help: "0 is the picture, 1 is noise." });
   const source = pictures(shared, "A sample of the model", (name) => {
     picture = name;
@@ -106,13 +106,14 @@ export function look(shared) {
     h("div", { class: "noising-more" }, h("div", { class: "field" }, model, source.element), plot));
 
   async function noise() {
+    if (!model.get()) return;
     const busy = wanted !== null;
     wanted = { model: model.get(), t: at, picture: picture || null };
-    if (busy || !wanted.model) return;
+    if (busy) return;
     try {
       while (wanted) {
         const now = wanted;
-        curves ??= { of: now.model, ...(await get(`/api/models/${encodeURIComponent(now.model)}/schedule`)) };
+        if (curves?.of !== now.model) curves = { of: now.model, ...(await get(`/api/models/${encodeURIComponent(now.model)}/schedule`)) };
         draw();
         const response = await fetch("/api/noising", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(now) });
         if (!response.ok) throw new Error((await response.json()).error);
@@ -161,5 +162,9 @@ export function look(shared) {
     if (!element.dataset.noised) noise();
     points.open();
   }
-  return { element, open: begin, models: begin, reset: begin };
+  const reset = () => {
+    begin();
+    solvers.reset();
+  };
+  return { element, open: begin, models: begin, reset };
 }

@@ -171,6 +171,7 @@ export function make(shared) {
 
   function watch(id, n, kind) {
     job = id;
+    sessionStorage.setItem("making", id); // so that it is watched, and can be cancelled, when the page is loaded again
     blend(null);
     bar.hidden = false;
     bar.removeAttribute("value");
@@ -305,8 +306,8 @@ export function make(shared) {
   }
   const take = trying(async (blob) => {
     if (!blob) return;
+    file.value = ""; // so that the same one can be chosen again
     const name = await upload(blob);
-    file.value = "";
     show(own, h("figure", { class: "cell" }, h("img", { src: pictureOf(name), alt: "Your picture" }), h("figcaption", { class: "acts" }, ...acts(name, "your picture"))),
       h("p", { class: "help" }, model?.paints ? "It is cropped and resized to the model's size." : "This model varies no pictures; choose another."));
   });
@@ -337,23 +338,32 @@ export function make(shared) {
       const next = Object.fromEntries(KEPT.filter((name) => asked.has(name)).map((name) => [name, NUMBERS.includes(name) ? Number(asked.get(name)) : asked.get(name)]));
       if (!next.sheet && !next.model && !state.model && shared.history.length) Object.assign(next, restored(shared.history.at(-1)));
       if (!shared.history.length && !state.model) next.prompt ??= shared.models.find((one) => one.makes)?.examples?.[0] ?? "";
+      if (next.model && next.model !== state.model) Object.assign(next, { label: "", steps: null, guidance: null, solver: "", ...next });
+      asked = new URLSearchParams(); // it is done, and what is set from now on stays
       apply(next);
       if (past.at < 0) commit();
+      const mine = shared.jobs.get(sessionStorage.getItem("making"));
+      if (!job && model && mine && ["waiting", "running"].includes(mine.state)) {
+        const making = JSON.parse(mine.about.making);
+        watch(mine.id, making.n, making.act.type);
+      }
     },
-    models() {
+    fill() {
       models.fill(shared.models.filter((one) => one.makes).map((one) => ({ value: one.key, text: one.key })));
       element.dataset.ready = "yes";
       past_();
+    },
+    models() {
+      view.fill();
       view.restore();
     },
     reset() {
       past_();
-      if (job && !shared.jobs.has(job)) job = null;
-      else if (job) ended(shared.jobs.get(job));
+      if (job) ended(shared.jobs.get(job) ?? { id: job, state: "cancelled" });
       label();
     },
   };
   show(about, "Loading the models …");
-  if (shared.models.length) view.models();
+  if (shared.models.length) view.fill();
   return view;
 }

@@ -5,10 +5,10 @@ import { button, h, show } from "/static/dom.js";
 
 export function pictures(shared, usual, change) {
   const file = h("input", { type: "file", accept: "image/*", class: "hidden", tabIndex: -1, "aria-hidden": "true", onchange: trying(async () => {
-    if (!file.files[0]) return;
-    const name = await upload(file.files[0]);
-    file.value = "";
-    change(name);
+    const [blob] = file.files;
+    if (!blob) return;
+    file.value = ""; // so that the same one can be chosen again
+    change(await upload(blob));
   }) });
   const recent = h("div", { class: "thumbs", role: "group", "aria-label": "Pictures that were made" });
   const element = h("div", { class: "field" },

@@ -14,6 +14,7 @@ export function schedules(shared) {
   let usual = null; // the curves of the schedule as it is set without any dragging
   let picture = "";
   let wanted = null;
+  let turn = 0; // how often one was chosen
   const which = choice("Schedule", [], { change: () => choose() });
   const title = h("p", { class: "help" });
   const parameters = h("div", { class: "field parameters" });
@@ -40,6 +41,7 @@ export function schedules(shared) {
     const { title: text, parameters: own } = chosen();
     given = Object.fromEntries(own.map((one) => [one.name, one.value]));
     usual = null;
+    turn += 1;
     show(title, text);
     show(parameters, ...own.map((one) => {
       const ratio = one.high / one.low;
@@ -64,10 +66,12 @@ export function schedules(shared) {
     try {
       while (wanted) {
         const now = wanted;
+        const of = turn;
         try {
           const found = await post("/api/schedule", now);
-          usual ??= { of: now.schedule.type, ...found };
-          if (usual.of === now.schedule.type) await paint(found, now.schedule);
+          if (of !== turn) continue; // another one was chosen meanwhile
+          usual ??= found;
+          await paint(found, now.schedule);
           show(wrong);
         } catch (error) {
           show(wrong, error.message);

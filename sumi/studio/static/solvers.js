@@ -77,7 +77,7 @@ export function solving(shared) {
     Object.assign(bar, { max: total, value: done });
     show(doing, `${what}: ${done} of ${total}`);
   });
-  on("job", (now) => {
+  const ended = (now) => {
     if (now.id !== job || !["done", "cancelled", "failed"].includes(now.state)) return;
     job = null;
     state();
@@ -85,9 +85,13 @@ export function solving(shared) {
       draw(now.result);
       command.textContent = now.about.command;
     } else show(doing, now.state === "failed" ? now.message : "Cancelled.");
-  });
+  };
+  on("job", ended);
   return {
     element,
+    reset() {
+      if (job) ended(shared.jobs.get(job) ?? { id: job, state: "cancelled" });
+    },
     async open() {
       const before = model.get();
       model.fill(shared.models.filter((found) => found.makes).map((found) => found.key));

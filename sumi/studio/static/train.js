@@ -61,6 +61,10 @@ export function train(shared) {
   });
   function changed() {
     found = null;
+    if (job) {
+      stop(); // it is of another choice
+      rest();
+    }
     show(title, recipes.find((one) => one.name === recipe.get())?.title ?? "");
     show(findings);
     ready.hidden = true;
@@ -93,11 +97,14 @@ export function train(shared) {
     for (const [k, text] of line.says.map((one) => one.replace(/; look at \S+copies\.png/, "")).entries())
       list.append(h("li", { class: line.warns && !k ? "warns" : "" }, line.warns && !k ? h("b", {}, "Look at this: ") : null, text));
   }
-  function ended(one) {
-    if (one.id !== job || !["done", "cancelled", "failed"].includes(one.state)) return;
+  function rest() {
+    job = null;
     examine.textContent = "Examine the data";
     examine.classList.remove("stop");
-    job = null;
+  }
+  function ended(one) {
+    if (one.id !== job || !["done", "cancelled", "failed"].includes(one.state)) return;
+    rest();
     if (one.state !== "done") {
       show(findings, h("p", { class: one.state === "failed" ? "warns" : "help" }, one.state === "failed" ? one.message : "Cancelled."));
       return;
@@ -124,22 +131,34 @@ export function train(shared) {
     const act = (text, verb, properties = {}) => button(text, trying(async () => post(`/api/trainings/${id}/${verb}`)), { "aria-label": `${text} ${order.run}`, ...properties });
     const detail = open.get(id) ?? {};
     open.set(id, detail);
-    const share = Math.min(1, training.step / order.steps);
-    const left = state === "running" && training.left != null ? `about ${clock(training.left)} left` : "";
-    const facts = [`${training.step.toLocaleString("en")} of ${order.steps.toLocaleString("en")} steps`, training.loss != null ? `loss ${training.loss.toPrecision(3)}` : "", left].filter(Boolean);
+    const as = `${state} ${keyOf(training)}`;
+    if (detail.as === as) {
+      detail.tell(training); // the same buttons: one that is being pressed, or has the focus, stays
+      return detail.card;
+    }
     detail.body ??= h("div", { class: "detail" });
-    return h("article", { class: `card training ${state}`, "aria-label": `${order.run}: ${STATES[state]}` },
+    const [facts, bar, says] = [h("p", { class: "help" }), h("progress", { max: 1, "aria-label": `Steps of ${order.run}` }), h("p", { class: state === "failed" ? "warns" : "help" })];
+    detail.tell = ({ step, loss, left, message }) => {
+      const known = [`${step.toLocaleString("en")} of ${order.steps.toLocaleString("en")} steps`, loss != null ? `loss ${loss.toPrecision(3)}` : "", state === "running" && left != null ? `about ${clock(left)} left` : ""];
+      facts.textContent = `${order.what.recipe} on ${order.what.data} · ${known.filter(Boolean).join(" · ")}`;
+      bar.value = Math.min(1, step / order.steps);
+      says.textContent = message === "training" || state === "done" ? "" : message;
+      says.hidden = !says.textContent;
+    };
+    detail.tell(training);
+    detail.as = as;
+    return (detail.card = h("article", { class: `card training ${state}`, "aria-label": `${order.run}: ${STATES[state]}` },
       h("div", { class: "row" }, h("h3", {}, order.run), h("span", { class: `state ${state}` }, STATES[state]), h("span", { class: "space" }),
         state === "running" || state === "waiting" ? act("Stop", "stop") : null,
         state === "stopped" || state === "failed" ? act("Resume", "resume") : null,
         state !== "running" ? act("Remove", "remove", { class: "quiet" }) : null,
         state === "done" ? h("a", { class: "button", href: `#/make?model=${encodeURIComponent(keyOf(training))}` }, "Make pictures") : null),
-      h("p", { class: "help" }, `${order.what.recipe} on ${order.what.data} · ${facts.join(" · ")}`),
-      h("progress", { max: 1, value: share, "aria-label": `Steps of ${order.run}` }),
-      training.message && training.message !== "training" && state !== "done" ? h("p", { class: state === "failed" ? "warns" : "help" }, training.message) : null,
-      detail.body);
+      facts,
+      bar,
+      says,
+      detail.body));
   }
-  const keyOf = (training) => shared.models.find((one) => one.path.endsWith(`/${training.order.run}`))?.key ?? training.order.run;
+  const keyOf = (training) => shared.models.find((one) => one.path === training.run)?.key ?? training.order.run;
 
   const refresh = trying(async (training) => {
     const detail = open.get(training.id);
@@ -149,9 +168,9 @@ export function train(shared) {
       const run = encodeURIComponent(training.order.run);
       const [log, files] = await Promise.all([get(`/api/trainings/${training.id}/log`), get(`/api/trainings/${training.id}/samples`)]);
       Object.assign(detail, { step: training.step, state: training.state });
-      show(detail.body,
-        h("div", { class: "measured" }, chart({ series: [{ name: "loss", points: log.losses.map((one) => [one.step, one.loss]) }], log: true, x: "steps", label: "Loss in training" }), ...checked(log.checks)),
-        files.length ? samples(training, files, detail) : null);
+      detail.measured ??= h("div", { class: "measured" });
+      show(detail.measured, chart({ series: [{ name: "loss", points: log.losses.map((one) => [one.step, one.loss]) }], log: true, x: "steps", label: "Loss in training" }), ...checked(log.checks));
+      show(detail.body, detail.measured, files.length ? samples(training, files, detail) : null);
     } finally {
       detail.busy = false;
     }
@@ -170,6 +189,7 @@ export function train(shared) {
     ].filter(Boolean);
   }
   function samples(training, files, detail) {
+    if (detail.count === files.length) return detail.samples;
     const at = (k) => `/api/trainings/${training.id}/samples/${files[k]}`;
     const number = (k) => Number(files[k].slice(0, -4)).toLocaleString("en");
     const latest = files.length - 1;
@@ -178,7 +198,7 @@ export function train(shared) {
     const image = h("img", { src: at(k), alt: `Samples after ${number(k)} steps`, class: "sheet-image" });
     const moved = (n) => Object.assign(image, { src: at((detail.chosen = n)), alt: `Samples after ${number(n)} steps` });
     const place = slider("The same noises after", { min: 0, max: latest, value: k, text: (n) => `${number(n)} steps`, change: moved });
-    return h("div", { class: "emerging" }, image, latest ? h("div", { class: "row" }, place, player(place, { delay: 400, moved })) : null);
+    return (detail.samples = h("div", { class: "emerging" }, image, latest ? h("div", { class: "row" }, place, player(place, { delay: 400, moved })) : null));
   }
   function list() {
     const all = [...(shared.queue ?? [])].reverse();
@@ -208,7 +228,10 @@ export function train(shared) {
       }
     }),
     models: list,
-    reset: list,
+    reset() {
+      list();
+      if (job) ended(shared.jobs.get(job) ?? { id: job, state: "cancelled" });
+    },
   };
   ready.hidden = true;
   return view;
