@@ -38,6 +38,7 @@ from sumi.models.diffusion.few_steps import Consistency, FewSteps, MeanFlow, Pro
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import AUTOENCODER
 from sumi.models.diffusion.system import DiffusionConfig
+from sumi.models.resuming import refuse_other_start
 from sumi.models.run import load, read_run
 from sumi.networks.own import Network
 from sumi.objectives.direction import KeptTeacher, NoTeacher
@@ -82,8 +83,10 @@ def distil(
     """
     folder = RunFolder(path("out", out))
     if resume and folder.config_file.exists():
-        config = expect(read_run(folder).config, DiffusionConfig, f"out: {folder.path} is of no diffusion model")
+        begun = read_run(folder)
+        config = expect(begun.config, DiffusionConfig, f"out: {folder.path} is of no diffusion model")
         _refuse_others(folder, config, method, guidance)
+        refuse_other_start(begun.start, model)
         if steps is not None:
             config = replace(config, training=replace(config.training, steps=steps))
         return train(
@@ -121,6 +124,7 @@ def distil(
         seed=seed,
         device=device,
         start=teacher,
+        resume=resume,
         network=network if own is None else own.network,
         progress=progress,
         events=events,

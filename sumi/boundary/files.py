@@ -59,6 +59,20 @@ def lock(file: BinaryIO, *, wait: bool = False, shared: bool = False) -> bool | 
     return True
 
 
+def reserve(path: Path) -> None:
+    """Take the room on the disk that a file of holes will need: to fill them on a full one would end the process.
+
+    Raises OSError where there is not as much. Nothing is done where the system, or the file system, cannot.
+    """
+    if sys.platform == "linux":
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+
+
 def is_at(file: BinaryIO, path: Path) -> bool:
     """Whether the open ``file`` is still the one at ``path``."""
     try:

@@ -51,7 +51,7 @@ def _packed(data: ImageDataset) -> bytes:
             frame = pictures.frame
             arrays: dict[str, NDArray[Any]] = {"table": pictures.table}
             where = {
-                "tars": [str(tar) for tar in pictures.tars],
+                "tars": [str(tar.resolve()) for tar in pictures.tars],
                 "names": list(pictures.names),
                 "frame": [frame.height, frame.width, frame.fit, frame.background],
                 "channels": pictures.shape[1],

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sumi.boundary.files import reserve
 from sumi.data.dataset import Dataset
 from sumi.data.image_set import Facts, ImageDataset
 from sumi.data.spec import DataSpec
@@ -246,6 +247,7 @@ def _write(
                         f"{needed / 1e9:.1f} GB; free some, or make the folder a link to a larger disk"
                     )
                 moments = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
+                reserve(partial)
             moments[way * len(images) + items] = made.numpy()
         if progress is not None:
             progress(int(items[-1]) + 1, len(images))

@@ -91,7 +91,8 @@ def list_images(folder: Path, suffixes: Collection[str] = SUFFIXES, what: str = 
                 skipped.append(Skipped(key, reason))
                 texts |= {key: path} if path.suffix.lower() in CAPTION_SUFFIXES and _short(path) else {}
     captions = _of_images(texts, images)
-    skipped = [item for item in skipped if texts.get(item.path) not in captions.values()]
+    used = set(captions.values())
+    skipped = [item for item in skipped if texts.get(item.path) not in used]
     notes = [f"only {_shown(root, folder)} is read; {few(left)} left alone"] if left and root != folder else []
     notes += [f"only the training folders are read; {few(left)} left alone"] if left and root == folder else []
     notes += [f"run folders are left alone: {few(runs)}"] if runs else []

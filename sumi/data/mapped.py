@@ -2,9 +2,10 @@
 
     CACHE/images/FINGERPRINT/  pixels.npy: uint8 (N, C, H, W)      facts.json: keys, what was done, what was left out
 
-The fingerprint is of the files (names, sizes, times) and of how they are decoded, so that a change of either makes
-another one. The folder is written under another name and renamed when it is whole; of several processes that need it
-at once, one writes. CACHE is ``SUMI_CACHE``, or ``.cache/sumi`` in the home folder; it may be deleted at any time.
+The fingerprint is of the files (names, sizes, times of change, their own and the system's: unpacked files may have the
+former of others) and of how they are decoded, so that a change of either makes another one. The folder is written under
+another name and renamed when it is whole; of several processes that need it at once, one writes. CACHE is
+``SUMI_CACHE``, or ``.cache/sumi`` in the home folder; it may be deleted at any time.
 """
 
 import hashlib
@@ -16,12 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, Protocol, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sumi.boundary.files import lock
+from sumi.boundary.files import lock, reserve, write_text
 from sumi.errors import InputError, writing
 
 VERSION: Final = 1
@@ -102,7 +104,7 @@ def fingerprint(files: Sequence[tuple[str, File]], how: Sequence[object]) -> str
             found = path.stat()
         except OSError as error:
             raise InputError(f"data.source: {path} cannot be read ({error.strerror}); mend it and try again") from None
-        line = f"{key}\0{found.st_size}\0{found.st_mtime_ns}\n"
+        line = f"{key}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -114,28 +116,49 @@ def mapped(
 
     Raises InputError where the disk has no room, and SumiError where the cache cannot be written.
     """
+    if (before := _whole(name)) is not None:  # it may lie where nothing can be written
+        return before
     place = cache_folder() / name
-    new = place.with_name(f".{name}.new")
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.with_name(f".{name}.lock").open("ab") as held:
-            lock(held, wait=True)
-            if not (place / "facts.json").exists():
-                shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
-                shutil.rmtree(place, ignore_errors=True)
-                needed, free = prod(shape), shutil.disk_usage(place.parent).free
-                if needed > free:
-                    raise InputError(
-                        f"data.store: {place.parent} has {free / 1e9:.1f} GB left, and {shape[0]} images take "
-                        f"{needed / 1e9:.1f} GB; free some, or set SUMI_CACHE to a folder with more"
-                    )
-                new.mkdir()
-                pixels = np.lib.format.open_memmap(new / "pixels.npy", "w+", np.uint8, shape)
-                found = decode(pixels)
-                pixels.flush()
-                (new / "facts.json").write_text(json.dumps(vars(found)))
-                new.rename(place)
+            alone = lock(held, wait=True)  # None where the file system has no locks
+            if (before := _whole(name)) is not None:
+                return before
+            for left in place.parent.glob(f".{name}.*new") if alone else ():
+                shutil.rmtree(left)  # of a process that was killed
+            _fill(place, shape, decode)
     return mapped_before(name)
+
+
+def _fill(place: Path, shape: tuple[int, int, int, int], decode: Callable[[NDArray[np.uint8]], Stored]) -> None:
+    needed, free = prod(shape), shutil.disk_usage(place.parent).free
+    if needed > free:
+        raise InputError(
+            f"data.store: {place.parent} has {free / 1e9:.1f} GB left, and {shape[0]} images take "
+            f"{needed / 1e9:.1f} GB; free some, or set SUMI_CACHE to a folder with more"
+        )
+    new = place.with_name(f".{place.name}.{token_hex(4)}.new")
+    new.mkdir()
+    try:
+        pixels = np.lib.format.open_memmap(new / "pixels.npy", "w+", np.uint8, shape)
+        reserve(new / "pixels.npy")
+        found = decode(pixels)
+        pixels.flush()
+        write_text(new / "facts.json", json.dumps(vars(found)))
+        if _whole(place.name) is None:  # without locks another process may have been faster
+            shutil.rmtree(place, ignore_errors=True)
+            new.rename(place)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _whole(name: str) -> tuple[Rows, Stored] | None:
+    """`mapped_before`; None where it is not there, or damaged."""
+    try:
+        return mapped_before(name)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def mapped_before(name: str) -> tuple[Rows, Stored]:

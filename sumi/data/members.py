@@ -1,7 +1,7 @@
 """Members of tar files, read where they lie: a tar does not compress them, so each is a part of its bytes.
 
-The members of a file are found once and kept in CACHE/index (`sumi.data.mapped`), by the file's path, size and time of
-change.
+The members of a file are found once and kept in CACHE/index (`sumi.data.mapped`), by the file's path, size and times
+of change.
 """
 
 import hashlib
@@ -21,10 +21,11 @@ from sumi.errors import InputError, writing
 
 @dataclass(frozen=True)
 class Facts:
-    """As of `os.stat_result`: bytes, and the time of change of the whole tar."""
+    """As of `os.stat_result`: bytes, and the times of change of the whole file that it is in."""
 
     st_size: int
     st_mtime_ns: int
+    st_ctime_ns: int
 
 
 class Part(ABC):
@@ -46,13 +47,17 @@ class Part(ABC):
 
 @dataclass(frozen=True)
 class Member(Part):
-    """The file ``name`` in ``tar``, of ``size`` bytes from ``offset``."""
+    """The file ``name`` in ``tar``, of ``size`` bytes from ``offset``.
+
+    ``changed``, ``noted``: when the tar was changed, as it says itself and as the system does.
+    """
 
     tar: Path
     name: str
     offset: int
     size: int
     changed: int
+    noted: int = 0
 
     def __str__(self) -> str:
         return f"{self.name} in {self.tar}"
@@ -63,7 +68,7 @@ class Member(Part):
             return file.read(self.size)
 
     def stat(self) -> Facts:
-        return Facts(self.size, self.changed)
+        return Facts(self.size, self.changed, self.noted)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ def members_of(tar: Path) -> list[Member]:
         found = tar.stat()
     except OSError as error:
         raise InputError(f"data.source: {tar} cannot be read ({error.strerror}); mend its permissions") from None
-    facts = f"{tar.resolve()}\0{found.st_size}\0{found.st_mtime_ns}".encode(errors="surrogateescape")
+    times = f"{found.st_mtime_ns}\0{found.st_ctime_ns}"
+    facts = f"{tar.resolve()}\0{found.st_size}\0{times}".encode(errors="surrogateescape")
     index = cache_folder().with_name("index") / f"{hashlib.sha256(facts).hexdigest()}.json"
     if index.exists():
         rows: list[tuple[str, int, int]] = json.loads(contents(index))
@@ -98,7 +104,7 @@ def members_of(tar: Path) -> list[Member]:
         with writing(index):
             index.parent.mkdir(parents=True, exist_ok=True)
         write_text(index, json.dumps(rows))
-    return [Member(tar, name, offset, size, found.st_mtime_ns) for name, offset, size in rows]
+    return [Member(tar, name, offset, size, found.st_mtime_ns, found.st_ctime_ns) for name, offset, size in rows]
 
 
 def _entries(tar: Path) -> Iterator[tarfile.TarInfo]:

@@ -127,13 +127,17 @@ def description_of(fields: Mapping[str, object], place: str) -> tuple[Descriptio
 
 
 def _captions_in(path: Path) -> str | None:
-    """The lines of a text file that are not blank."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8, as captions are; save it as UTF-8") from None
+    return caption_of(text)
+
+
+def caption_of(text: str) -> str | None:
+    """The lines of a text that are not blank."""
     return "\n".join(filter(None, map(str.strip, text.splitlines()))) or None
 
 

@@ -109,7 +109,7 @@ def from_arrays(arrays: dict[str, NDArray[Any]], name: str, source: str) -> Mole
     properties = {
         key: np.asarray(value if value.ndim == 1 else value[:, 0], np.float64)
         for key, value in arrays.items()
-        if key not in (*ARRAYS, "molecule_id") and len(value) == count and value.dtype.kind in "fiu"
+        if key not in (*ARRAYS, "molecule_id") and value.shape[:1] == (count,) and value.dtype.kind in "fiu"
     }
     return from_molecules(molecules, keys, properties, source)
 

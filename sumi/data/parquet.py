@@ -5,8 +5,8 @@
 A row is an image, encoded as a file is: a column of bytes, or of ``{bytes, path}``; ``image`` where there are several.
 The other columns describe it as those of a table of metadata do (`sumi.data.metadata`). Classes are the column
 ``label``, or else the first that the file's own description calls one, with the names that it has there. A file's name
-up to its number is the split of its rows, where they have none of their own. The key of an image is the name in
-``path``, where all in a file differ, or the row's number; and the file's.
+up to its number, which a hash may follow, is the split of its rows, where they have none of their own. The key of an
+image is the name in ``path``, where all in a file differ, or the row's number; and the file's.
 """
 
 import json
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 IMAGE: Final = "image"
-_NUMBERED: Final = re.compile(r"(.+?)-\d+-of-\d+")
+_NUMBERED: Final = re.compile(r"(.+?)-\d+-of-\d+(?:-[0-9a-f]{16})?")
 _READING = Lock()
 
 
@@ -47,6 +47,7 @@ class Cell(Part):
     row: int
     size: int
     changed: int
+    noted: int
 
     def __str__(self) -> str:
         return f"{self.name} in {self.table}"
@@ -60,7 +61,7 @@ class Cell(Part):
 
     def stat(self) -> Facts:
         """The size of the whole file, as those of images are not known unread."""
-        return Facts(self.size, self.changed)
+        return Facts(self.size, self.changed, self.noted)
 
 
 def tables_in(path: Path) -> list[Path]:
@@ -115,7 +116,8 @@ def _rows(table: Path) -> Iterator[tuple[str, Cell, dict[str, Any]]]:
             if label is not None:
                 fields["label"] = _named(fields.pop(label), classes.get(label))
             name = str(own[number]) if alone else f"row {number}"
-            cell = Cell(table, name, image, nested, group, row, found.st_size, found.st_mtime_ns)
+            times = found.st_mtime_ns, found.st_ctime_ns
+            cell = Cell(table, name, image, nested, group, row, found.st_size, *times)
             yield f"{name if alone else number}@{table.name}", cell, fields
             number += 1
 

@@ -22,7 +22,7 @@ from sumi.data.image_set import ImageDataset
 from sumi.data.kept import kept
 from sumi.data.mapped import fingerprint
 from sumi.data.members import Member, members_of
-from sumi.data.metadata import Description
+from sumi.data.metadata import Description, caption_of
 from sumi.errors import InputError
 
 _DESCRIBED: Final = ("cls", "txt", "json")
@@ -65,7 +65,7 @@ def _opened(path: Path, config: DataConfig, progress: Progress | None) -> ImageD
             if picture is None:
                 skipped += [Skipped(str(member), "belongs to no image") for member in parts.values()]
                 continue
-            key = f"{picture.name}@{tar.name}"
+            key = f"{picture.name.removeprefix('./')}@{tar.name}"
             images.append((key, picture))
             if any(kind in parts for kind in _DESCRIBED):
                 described[key] = _description(parts)
@@ -83,7 +83,7 @@ def _description(parts: dict[str, Member]) -> Description:
     number = label is not None and label.isdecimal()
     return Description(
         str(next(iter(parts.values()))),
-        texts.get("txt"),
+        caption_of(texts.get("txt", "")),
         int(label) if number and label is not None else label,
         numbers,
     )
@@ -91,6 +91,6 @@ def _description(parts: dict[str, Member]) -> Description:
 
 def _text(member: Member) -> str:
     try:
-        return member.read_bytes().decode()
+        return member.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"data.source: {escaped(str(member))} is not UTF-8; mend it") from None

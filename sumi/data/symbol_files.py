@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise InputError(f"data.source: {path} cannot be read as text ({error}); save it as UTF-8") from None
 
 
@@ -137,7 +138,10 @@ def from_table(lines: Iterable[str], config: DataConfig, what: str) -> SymbolDat
 
     Columns of numbers are kept as numbers; ``config.labels`` names that of the classes. Raises InputError.
     """
-    rows = [row for row in csv.reader(lines) if row]
+    try:
+        rows = [row for row in csv.reader(lines) if row]
+    except csv.Error as error:
+        raise InputError(f"data.source: {what} is no table ({error}); look for a quote that is not closed") from None
     if len(rows) < 3:
         raise InputError(f"data.source: {what} holds {max(0, len(rows) - 1)} rows; at least 2 are needed")
     names, body = rows[0], rows[1:]

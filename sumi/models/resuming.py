@@ -12,6 +12,8 @@ from sumi.data.dataset import Dataset
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
+from sumi.models.diffusion.parts import TEACHER
+from sumi.models.diffusion.start import BASE
 from sumi.models.model import RunDescription, Start
 from sumi.models.run import load
 from sumi.networks.own import Network
@@ -59,9 +61,12 @@ def as_started(dataset: Dataset, spec: DataSpec) -> Dataset:
 
 
 def refuse_existing(run: RunFolder, data: DataConfig, resume: bool) -> None:
-    """Raises InputError where ``run`` holds a run that is not resumed, or the data themselves."""
+    """Raises InputError where ``run`` holds a run that is not resumed, or the data themselves.
+
+    Copies of another run, which are made before a run begins, are none of its own.
+    """
     run.refuse_foreign()
-    held = (run, *map(RunFolder, run.parts.glob("*")))
+    held = (run, *(RunFolder(part) for part in run.parts.glob("*") if part.name not in (BASE, TEACHER)))
     if not resume and any(holds_checkpoints(one.checkpoints) for one in held):
         raise InputError(f"out: {run.path} already holds a run; resume it, or give another folder")
     source, out = Path(data.source), run.path.resolve()  # names of sets are not absolute, and paths are

@@ -1,7 +1,9 @@
 """Images that are decoded once into a file: the same set as in memory, and what makes it anew."""
 
+import errno
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from sumi.boundary.files import reserve
 from sumi.data import folder, mapped
 from sumi.data.config import DataConfig
 from sumi.data.image_set import ImageDataset
 from sumi.data.load import load
 from sumi.data.mapped import Rows, cache_folder
-from sumi.errors import InputError
+from sumi.errors import InputError, SumiError
 from sumi.training_run import train
 from tests.small_runs import assert_same, config_of, state_of
 
@@ -104,13 +107,15 @@ def test_what_a_killed_process_left_is_replaced(photos: Path, cache: Path, monke
         context.setattr(folder, "_decode_all", killed)
         with pytest.raises(KeyboardInterrupt):
             read(photos)
-    assert entries(cache) == []
-    assert len([entry for entry in cache.iterdir() if entry.name.endswith(".new")]) == 1
+    assert [entry.name for entry in cache.iterdir() if not entry.name.endswith(".lock")] == []
+    (lock,) = cache.iterdir()
+    lock.with_suffix(".0123.new").mkdir()  # a signal leaves it
     assert read(photos).fingerprint() == read(photos, "memory").fingerprint()
     assert [entry.name for entry in cache.iterdir() if entry.name.endswith(".new")] == []
     (name,) = entries(cache)
-    (cache / name / "facts.json").unlink()
-    assert len(read(photos)) == 12
+    for damage in (Path.unlink, lambda facts: facts.write_bytes(b"")):
+        damage(cache / name / "facts.json")
+        assert len(read(photos)) == 12
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_decoded(photos: Path, monkeypatch) -> None:
@@ -128,3 +133,58 @@ def test_a_training_is_the_same_to_the_bit(photos: Path, tmp_path: Path) -> None
     assert_same(state_of(tmp_path / "memory", 3), state_of(tmp_path / "mapped", 3))
     again = config_of(*settings, "data.store=mapped", "training.steps=4")
     assert train(again, out=tmp_path / "memory", resume=True).step == 4
+
+
+def test_files_of_the_same_names_sizes_and_times_are_told_apart(tmp_path: Path, cache: Path) -> None:
+    """As archives with fixed times unpack them."""
+    for colour in ("red", "blue"):
+        (tmp_path / colour).mkdir()
+        for k in range(3):
+            Image.new("RGB", (8, 8), colour).save(tmp_path / colour / f"{k}.bmp")
+            os.utime(tmp_path / colour / f"{k}.bmp", ns=(1, 1))
+    assert [read(tmp_path / colour).images[0][:, 0, 0].tolist() for colour in ("red", "blue")] == [
+        [255, 0, 0],
+        [0, 0, 255],
+    ]
+    assert len(entries(cache)) == 2
+
+
+def test_without_locks_the_slower_of_two_processes_takes_what_the_faster_wrote(
+    photos: Path, cache: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(mapped, "lock", lambda *_, **__: None)
+    own, faster = folder._decode_all, []
+
+    def slowly(*arguments, **options):
+        if not faster:
+            faster.append(None)
+            faster.append(read(photos).fingerprint())
+        return own(*arguments, **options)
+
+    monkeypatch.setattr(folder, "_decode_all", slowly)
+    assert read(photos).fingerprint() == faster[1] == read(photos, "memory").fingerprint()
+    assert not [entry for entry in cache.iterdir() if entry.name.endswith(".new")]
+
+
+def test_a_filled_cache_needs_nothing_written(photos: Path, monkeypatch) -> None:
+    whole = read(photos).fingerprint()
+    monkeypatch.setattr(mapped, "lock", lambda *_, **__: pytest.fail("a lock was taken"))
+    assert read(photos).fingerprint() == whole
+
+
+def test_a_disk_that_fills_meanwhile_ends_in_a_message(photos: Path, monkeypatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mapped, "reserve", full)
+    with pytest.raises(SumiError, match=r"cannot be written \(No space left on device\)"):
+        read(photos)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is room reserved")
+def test_room_is_taken_for_a_file_of_holes(tmp_path: Path) -> None:
+    with (tmp_path / "holes").open("wb") as file:
+        file.truncate(1 << 20)
+    assert (tmp_path / "holes").stat().st_blocks == 0
+    reserve(tmp_path / "holes")
+    assert (tmp_path / "holes").stat().st_blocks * 512 >= 1 << 20

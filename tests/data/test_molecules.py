@@ -122,7 +122,7 @@ def test_arrays_are_checked(tmp_path: Path) -> None:
         "offsets": np.array([0, 2, 5]),
         "energy": np.array([[1.0, 9.0], [2.0, 9.0]]),
     }
-    np.savez(tmp_path / "a.npz", **arrays)
+    np.savez(tmp_path / "a.npz", **arrays, unit=np.array("eV"))
     data = opened(tmp_path / "a.npz")
     assert data.keys == ("a/00000", "a/00001")
     assert data.column("energy").tolist() == [1, 2]

@@ -160,3 +160,9 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     write(file, {"image": held(range(5, 8))})
     with pytest.raises(OSError, match="has changed since the start"):
         cells[2].read_bytes()
+
+
+def test_a_hash_after_the_number_of_a_file_is_none_of_its_split(tmp_path: Path) -> None:
+    write(tmp_path / "data/train-00000-of-00001-b42a775f407cee45.parquet", {"image": held(range(4))})
+    write(tmp_path / "data/test-00000-of-00001-3c29d0a5a1d1f0e2.parquet", {"image": held(range(4, 6))})
+    assert [len(part) for part in read(tmp_path).split(0.1)] == [4, 2]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,32 @@ def test_a_folder_of_images_with_an_archive_in_it_stays_a_folder_of_images(shard
     found = read(shards)
     assert found.keys == ("0.png", "1.png")
     assert "archive" in str(found.skipped[0])
+
+
+def test_texts_are_read_as_those_of_folders_are(tmp_path: Path) -> None:
+    files = {f"./{name}/{k}.png": picture(k) for k, name in enumerate(("cat", "cat", "dog"))}
+    write(tmp_path / "a/0.tar", {**files, "./cat/0.txt": "\ufeffa cat\r\n\r\n asleep\r\n".encode()})
+    found = read(tmp_path / "a")
+    assert found.captions == ("a cat\nasleep", "", "")
+    assert found.label_names == ("cat", "dog")  # although the tar was made of "."
+    assert found.keys[0] == "cat/0.png@0.tar"
+    classes = {"0.cls": "\ufeff3".encode(), "1.cls": b"3", "2.cls": b"4", "0.json": '\ufeff{"age": 1}'.encode()}
+    write(tmp_path / "b/0.tar", {**{f"{k}.png": picture(k) for k in range(3)}, **classes})
+    found = read(tmp_path / "b")
+    assert found.label_names == ("3", "4")
+    assert found.values["age"][0] == 1
+
+
+def test_a_set_that_was_opened_by_a_relative_path_is_found_from_elsewhere(shards: Path, monkeypatch) -> None:
+    monkeypatch.chdir(shards.parent)
+    whole = read(Path("shards"), store="streamed").images[[0, 5]]
+    monkeypatch.chdir("/")
+    assert np.array_equal(read(shards, store="streamed").images[[0, 5]], whole)
+
+
+def test_tars_that_were_replaced_with_their_times_are_read_anew(tmp_path: Path) -> None:
+    for k, store in enumerate(("mapped", "streamed") * 2):
+        write(tmp_path / "a/0.tar", {f"{j}.bmp": picture(10 * k + j, "BMP") for j in range(2)})
+        os.utime(tmp_path / "a/0.tar", ns=(1, 1))
+        seen = Image.open(io.BytesIO(picture(10 * k)))
+        assert np.array_equal(read(tmp_path / "a", store=store).images[0], np.asarray(seen).transpose(2, 0, 1))

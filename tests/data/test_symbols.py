@@ -205,3 +205,14 @@ def test_a_spec_refuses_what_is_no_vocabulary() -> None:
     for vocabulary, ends in ((("a",), False), (("a", "a"), True)):
         with pytest.raises(InputError, match=r"^vocabulary: 1 different symbols"):
             SymbolSpec(vocabulary, 3, ends)
+
+
+def test_damage_and_open_quotes_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,n\n"unbalanced,1\n' + "".join(f"row {i},{i}\n" for i in range(30000)))
+    with pytest.raises(InputError, match=r"a\.csv is no table \(field larger .*\); look for a quote"):
+        load(DataConfig(str(tmp_path / "a.csv")))
+    content = bytearray(gzip.compress(b"hello world\nabc def\n" * 500))
+    content[30] ^= 255
+    (tmp_path / "a.txt.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.txt\.gz cannot be read as text"):
+        load(DataConfig(str(tmp_path / "a.txt.gz")))

@@ -1,6 +1,7 @@
 """Students of one to four steps: trained, resumed bit for bit, guided by what they have learned, on their own."""
 
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -326,3 +327,16 @@ def test_the_command_makes_a_student_that_info_knows(runs: Path, tmp_path: Path,
     assert away["2"] == "draws noise"
     assert main(["distil", str(runs / "flow"), "--out", out, "--guidance", "1,2,3"]) == 2
     assert "--guidance: 1,2,3 is neither a scale nor LOW,HIGH; write 2, or 1,4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_a_first_attempt_left_is_no_run(runs: Path, tmp_path: Path, monkeypatch, resume: bool) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    given = {"out": tmp_path / "student", "method": "progressive", "steps": 2}
+    with pytest.raises(InputError, match="wandb is not installed"):
+        sumi.distil(runs / "flow", **given, settings="training.tracker=wandb")
+    assert sumi.distil(runs / "flow", **given, resume=resume).step == 2
+    with pytest.raises(InputError, match="already holds a run"):
+        sumi.distil(runs / "flow", **given)
+    with pytest.raises(InputError, match=r"start: the run began from .*flow, not from .*ddpm"):
+        sumi.distil(runs / "ddpm", **given, resume=True)

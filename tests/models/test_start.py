@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.training.checkpoint import load_checkpoint
 from sumi.training_run import Events, train
+from tests.coloured import coloured
 from tests.lettered_pictures import NETWORK, SETTINGS, TABLE, pictures
 
 
@@ -163,3 +165,16 @@ def test_from_of_the_command_line(source: DiffusionModel, tmp_path: Path, capsys
     assert sumi.load(run).description.start is not None
     assert main([*command[:5], f"{run}2", *command[6:], "--from", str(tmp_path / "gone")]) == 2
     assert "sumi: --from: " in capsys.readouterr().err
+
+
+def test_words_are_read_in_training_as_they_are_once_it_is_over(tmp_path: Path) -> None:
+    """By the vocabulary that came with the weights, not by that of the new captions."""
+    words = ["network.width=32", "network.blocks=1", "network.patch=4", "training.batch_size=4"]
+    given = {"recipe": "text-to-image", "settings": [*words, "training.sample_every=0"]}
+    first, other = coloured(1), coloured(1)
+    other = replace(other, captions=tuple(f"quokka {text} olive" for text in other.captions or ()))
+    source = train(**given, data=first, out=tmp_path / "source", steps=1)
+    given |= {"data": other, "settings": words[3:]}
+    whole = train(**given, out=tmp_path / "whole", steps=4, start=source.folder)
+    train(**given, out=tmp_path / "parts", steps=2, start=source.folder)
+    assert train(**given, out=tmp_path / "parts", steps=4, resume=True).digest == whole.digest

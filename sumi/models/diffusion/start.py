@@ -129,6 +129,7 @@ def take_weights(module: nn.Module, items: DataSpec, source: DiffusionModel) -> 
         elif pairs is None and other.shape == tensor.shape:
             tensor.copy_(other)
             whole.append(name)
+    module.load_state_dict(new)  # by which alone an encoder of texts learns that its tokens are others
     left = tuple(name for name in new if name not in (*whole, *part))
     return Taken(tuple(whole), part, left, tuple(dict.fromkeys(classes)))
 
