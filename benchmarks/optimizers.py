@@ -1,4 +1,4 @@
-"""AdamW against Muon in equal CPU seconds, each at three learning rates that fall to 0, for docs/results/speed.md.
+"""AdamW against Muon in equal CPU seconds, each at four learning rates that fall to 0, for docs/results/speed.md.
 
     python -m benchmarks.optimizers [--seconds 60] [--systems NAME …]
 
@@ -24,10 +24,15 @@ from sumi.models.run import load
 FOLDER = Path("runs/optimizers")
 SYSTEMS = {
     "U-Net, fashion at 28 px": (Set("fashion", "fashion", FOLDER, 28), "ddpm", ("training.batch_size=64",)),
+    "transformer, fashion at 28 px": (
+        Set("fashion", "fashion", FOLDER, 28),
+        "flow",
+        ("training.batch_size=64", "network=transformer", "network.width=96", "network.blocks=4"),
+    ),
 }
 RATES = {
-    "adamw": ("learning_rate", (5e-4, 1e-3, 2e-3)),
-    "muon": ("muon_learning_rate", (0.01, 0.02, 0.04)),
+    "adamw": ("learning_rate", (5e-4, 1e-3, 2e-3, 4e-3)),
+    "muon": ("muon_learning_rate", (0.01, 0.02, 0.04, 0.08)),
 }
 SHORT = ("training.decay=linear", "training.warmup_steps=20", "training.ema_decay=0.98", "training.check_every=0")
 

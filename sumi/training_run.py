@@ -339,10 +339,10 @@ def build_trainer(
                 trainer.picture(preview)
                 events.say(f"step {step:,}: {write_whole(run.sampled(step), preview)}")
 
-    checks = Checks(kept, held_out, events.say)
+    checks = Checks(kept, held_out, events.say, run.checks_file)
 
     def check(averaged: nn.Module, step: int) -> dict[str, Value]:
-        return checks(config.wrap(description, averaged, step, run.path))
+        return checks(config.wrap(description, averaged, step, run.path), trainer.resumed)
 
     trainer = Trainer(
         config.training,

@@ -196,7 +196,7 @@ def texts_of(data: Dataset) -> list[Texts]:
         case ImageDataset(captions=tuple() as captions) | AudioDataset(captions=tuple() as captions):
             keywords = data.keywords or ((),) * len(data)
             return [
-                (tuple(readable(text).splitlines()), tuple(map(readable, words)))
+                (tuple(filter(str.strip, readable(text).splitlines())), tuple(map(readable, words)))
                 for text, words in zip(captions, keywords, strict=True)
             ]
         case _:

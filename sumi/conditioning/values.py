@@ -77,9 +77,16 @@ class ValuesConditioner(Conditioner):
         self.perceptron = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
 
     def fit(self, data: Dataset) -> None:
-        """Take the mean and standard deviation of the training data's values, ignoring nan."""
+        """Take the mean and standard deviation of the training data's values, ignoring nan.
+
+        Raises InputError where no training item has one of them.
+        """
         self.columns = torch.stack([column_of(data, name) for name in self.names], 1).float()
         for k, column in enumerate(self.columns.unbind(1)):
+            if bool(column.isnan().all()):
+                raise InputError(
+                    f"conditioning.names: no training item has a number for {self.names[k]}; leave it out, or add some"
+                )
             self.mean[k], self.std[k] = mean_and_std(column)
 
     def parse(self, given: object, indices: Sequence[int]) -> Condition:
@@ -105,9 +112,8 @@ class ValuesConditioner(Conditioner):
 
 def mean_and_std(column: Tensor) -> tuple[Tensor, Tensor]:
     """Of the numbers that are known, of (N,), nan where one is not; the deviation of equal ones is 1."""
-    there = column[~column.isnan()]
-    std = there.std(correction=0)
-    return there.mean(), torch.where(std > 0, std, 1.0)
+    there = column[~column.isnan()].double()
+    return there.mean(), torch.where(there.amax() > there.amin(), there.std(correction=0), 1.0)
 
 
 def values_of(given: object, names: Sequence[str], count: int) -> Tensor:

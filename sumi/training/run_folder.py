@@ -3,6 +3,7 @@
 runs/NAME/
   config.json        the configuration, and the properties of the data
   metrics.jsonl      the training log (`sumi.training.metrics_log`)
+  checks.json        the last checks on held-out images (`sumi.evaluation.during_training`)
   checkpoints/       one folder per checkpoint (`sumi.training.checkpoint`)
   tensorboard/, wandb/  what trackers keep (`sumi.training.trackers`)
   averages/          snapshots of power-function averages (`sumi.training.power_ema`), one folder per step
@@ -82,6 +83,7 @@ class RunFolder:
         place, made = self.shipped or self.path, self.path if self.shipped is None else Path("out") / self.path
         self.config_file = place / "config.json"
         self.metrics_file = place / "metrics.jsonl"
+        self.checks_file = place / "checks.json"
         self.checkpoints = place / "checkpoints"
         self.averages = place / "averages"
         self.tensorboard = place / "tensorboard"

@@ -116,7 +116,7 @@ class Trainer:
             self.wrapped, self.ema = self.group.wrap(objective), EMA(self.model)
         self.compiled = compile_blocks(config, objective)
         self.precision = resolve_precision(config.precision, self.device)
-        self.step = self.skipped = self.skipped_in_a_row = 0
+        self.step = self.resumed = self.skipped = self.skipped_in_a_row = 0
         self.frozen = frozen(self.model)
         self.averages = PowerEMAs(self.model, config.ema_lengths)
         self.parts = objective.parameter_groups()
@@ -153,7 +153,7 @@ class Trainer:
                 load_optimizer(self.optimizer, self.model, checkpoint.optimizer)
             elif "precision" not in checkpoint.state:
                 lines.append("the run has only weights, as a saved model does: the optimizer starts from zero")
-            self.step = checkpoint.step
+            self.step = self.resumed = checkpoint.step
             self.skipped = cast("int", checkpoint.state.get("skipped", 0))
             self.skipped_in_a_row = cast("int", checkpoint.state.get("skipped_in_a_row", 0))
             self.gradients.load(checkpoint.state)

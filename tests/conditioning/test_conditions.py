@@ -25,9 +25,10 @@ from sumi.conditioning.image import (
 )
 from sumi.conditioning.labels import TOKENS
 from sumi.conditioning.masks import DRAWS, training_masks
-from sumi.conditioning.values import ValuesConditioner, column_of
+from sumi.conditioning.values import ValuesConditioner, column_of, mean_and_std
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
+from sumi.data.image_set import ImageDataset
 from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
 from sumi.data.pixels import PixelRange
@@ -542,3 +543,14 @@ def test_labels_numbers_and_images_combine(tmp_path: Path, monkeypatch) -> None:
         config_with("ddpm", "conditioning=labels,labels")
     with pytest.raises(InputError, match=r"conditioning is labels, values, small; write conditioning\.NAME\.dropout"):
         override(config, "conditioning.dropout=0.2")
+
+
+def test_equal_numbers_have_a_deviation_of_one_and_unknown_ones_are_refused() -> None:
+    for value in (0.1, 37.2, 3.3e9):
+        mean, std = mean_and_std(torch.full((1000,), value))
+        assert float(mean) == pytest.approx(value, rel=1e-7)
+        assert float(std) == 1
+    pixels, keys = np.zeros((3, 1, 8, 8), np.uint8), ("a", "b", "c")
+    data = ImageDataset(pixels, None, (), None, keys, values={"age": np.full(3, np.nan)})
+    with pytest.raises(InputError, match=r"conditioning\.names: no training item has a number for age"):
+        ValuesConditioner(("age",), 4).fit(data)

@@ -446,6 +446,11 @@ def test_what_is_no_unicode_is_a_question_mark_in_captions_and_prompts() -> None
     assert prompts_of("caf\udce9", 1) == ["caf?"]
 
 
+def test_blank_lines_are_no_captions() -> None:
+    data = ImageDataset(np.zeros((1, 1, 8, 8), np.uint8), None, (), ("\na disc\n \nit is red\n",), ("a",))
+    assert texts_of(data) == [(("a disc", "it is red"), ())]
+
+
 def test_a_run_without_text_takes_no_prompt() -> None:
     message = r"^prompt: this model was trained without captions; train text-to-image"
     with pytest.raises(InputError, match=message):

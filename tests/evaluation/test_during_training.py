@@ -50,11 +50,12 @@ def test_a_loss_that_rises_on_held_out_images_is_reported_once(
     """Falls, rises within chance, and rises beyond it from the fourth check on."""
     own = torch.rand(28, generator=torch.Generator().manual_seed(0)).double()
     noisy = torch.linspace(-0.3, 0.301, 28).double()
-    levels = iter([1 + own, 0.8 + own, 0.8 + own + noisy, 1 + own, 1.1 + own, 1.2 + own])
+    each = [1 + own, 0.8 + own, 0.8 + own + noisy, 1 + own, 1.1 + own, 1.2 + own]
+    levels = iter(each)
 
     def errors(*_, **__) -> list[Errors]:
-        each = next(levels)
-        return [Errors(-1.0, 1.0, each, each), Errors(1.0, 3.0, 2 * each, each)]
+        found = next(levels)
+        return [Errors(-1.0, 1.0, found, found), Errors(1.0, 3.0, 2 * found, found)]
 
     monkeypatch.setattr(during_training, "errors_by_log_snr", errors)
     message: list[str] = []
@@ -65,6 +66,15 @@ def test_a_loss_that_rises_on_held_out_images_is_reported_once(
         f"step 5: the loss on held-out images is {0.3 / (0.8 + own.mean()):.1%} (± 0.0%) above that of step 2: from "
         "there on it learns its training images by heart; stop here and use --checkpoint 2, if it is kept"
     ]
+    for stopped in range(1, 6):  # in between, and each time a check later than the step that is saved
+        levels, memory = iter(each), tmp_path / f"checks-{stopped}.json"
+        first, again = (Checks(*noise_pictures().split(0.5), message.append, memory) for _ in range(2))
+        begun = [first(replace_step(learned, step)) for step in range(1, stopped + 2)][:stopped]
+        levels = iter(each[stopped:])
+        assert begun + [again(replace_step(learned, step), stopped) for step in range(stopped + 1, 7)] == lines
+        levels = iter(each)
+        afresh = Checks(*noise_pictures().split(0.5), message.append, memory)
+        assert [afresh(replace_step(learned, step)) for step in range(1, 7)] == lines
     shutil.copytree(learned.folder, tmp_path / "run")
     MetricsLog(tmp_path / "run/metrics.jsonl").append({"step": 13, "event": "check", **lines[-1]})
     assert short_of(load(tmp_path / "run")) == (

@@ -1,6 +1,7 @@
 """A new word from a few pictures: the old ones keep their meaning, bit for bit where its row alone is trained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from sumi.boundary.settings import override
 from sumi.cli.main import main
 from sumi.conditioning.tokens import Tokens
+from sumi.conditioning.values import ValuesConditioning
 from sumi.data.config import DataConfig
 from sumi.data.load import load_images
 from sumi.errors import InputError
@@ -131,6 +133,15 @@ def test_the_loss_of_the_pictures_falls_further_with_additions_of_low_rank(folde
     assert whole.old_change != 0
     names = {name for name, _ in whole.model.module.named_parameters()}
     assert names == {name for name, _ in model.module.named_parameters()}  # merged
+
+
+def test_a_run_that_is_given_more_than_texts_is_refused(folders: tuple[Path, Path]) -> None:
+    run, new = folders
+    model = load(run, DiffusionModel)
+    conditions = (*model.config.conditioning, ValuesConditioning(names=("size",)))
+    model.config = replace(model.config, conditioning=conditions)
+    with pytest.raises(InputError, match="is also given values, which the pictures of a new word lack"):
+        teach(model, new, "zorp", steps=1)
 
 
 def test_a_run_of_other_words_is_refused_as_a_worse_one(folders: tuple[Path, Path]) -> None:

@@ -82,6 +82,11 @@ def teach(
     steps, seed = whole("steps", steps, least=1, most=MOST_COUNT), whole("seed", seed)
     rank = None if rank is None else whole("rank", rank, least=1)
     encoder, word = _encoder_of(model), _new_word(model, word)
+    if others := [name for name in ("labels", "values") if model.config.condition(name) is not None]:
+        raise InputError(
+            f"{model.folder}: is also given {', '.join(others)}, which the pictures of a new word lack; give a run of "
+            "texts alone"
+        )
     if like is not None and (len(like.split()) != 1 or encoder.unknown(like)):
         raise InputError(f"like: {like[:80]!r} is no word that the model has seen; give one of its captions' words")
     given = _pictures(model, images)
