@@ -233,7 +233,7 @@ def pick_device(name: str | torch.device | None) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise InputError(f"device: {name} is not available here; give cpu, or cuda with a GPU") from error
     if device.type == "meta":
         raise InputError(f"device: {name} computes nothing; try cpu")

@@ -383,6 +383,7 @@ REFUSED: list[tuple[Callable[[DiffusionModel], object], str]] = [
     (lambda _: sumi.train("ddpm", data="digits", seed=2**64), "seed: 18446744073709551616 is out of range"),
     (lambda _: sumi.train("ddpm", data="digits", device=3.5), "device: 3.5 is not available here"),
     (lambda _: sumi.train("ddpm", data="digits", device="gpu"), "device: gpu is not available here"),
+    (lambda _: sumi.train("ddpm", data="digits", device="hpu"), "device: hpu is not available here"),
     (
         lambda _: configure("edm", data="digits", settings="schedule.sigma_max=1e300"),
         r"schedule.sigma_max: 1e\+300 is too large; give 1,000,000 or less",

@@ -138,6 +138,14 @@ def test_autoguidance_needs_no_label(folder: Path) -> None:
     torch.testing.assert_close(found.denoiser(x, 0.5).clean, 1.5 * a - 0.5 * b, rtol=1e-4, atol=1e-4)
 
 
+def test_a_negative_without_a_scale_is_refused_and_not_ignored(folder: Path) -> None:
+    model = class_model(folder)
+    with pytest.raises(InputError, match=r"^guidance\.negative: counts as far as guidance\.scale says, and that is 1"):
+        model.sample(1, label="cat", guidance=Guidance(negative="dog"))
+    away = model.sample(1, label="cat", guidance=Guidance(2.0, negative="dog"))
+    assert differ(away, model.sample(1, label="cat", guidance=2.0))
+
+
 def test_methods_are_the_papers_parts_and_only_samples_are_renoised(folder: Path) -> None:
     """What each is made of; λ of CFG++ is 1 without being none, and nothing but samples takes it."""
     model, x = class_model(folder), torch.zeros(3, 1, 8, 8)

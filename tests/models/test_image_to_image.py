@@ -288,6 +288,8 @@ def test_images_come_back() -> None:
         (lambda m, x: m.invert(x), "images: are of shape"),
         (lambda m, x: m.invert(x[None], solver="ddpm"), "leads only from noise to data"),
         (lambda m, x: m.decode(x[None], solver="unipc"), "leads only from noise to data"),
+        (lambda m, x: m.invert(x[None], eta=0.5), "eta: ddim with noise leads only from noise to data"),
+        (lambda m, x: m.interpolate(x, x, 3, solver=DDIM(1.0)), "eta: ddim with noise leads only from noise to data"),
         (lambda m, x: m.decode(x), "latents: are of shape"),
         (lambda m, x: m.interpolate(x, x, 1), "n: 1"),
     ],

@@ -21,6 +21,7 @@ from sumi.conditioning.image import (
 )
 from sumi.conditioning.labels import LabelConditioning
 from sumi.data.config import DataConfig
+from sumi.data.images import ImageSpec
 from sumi.data.load import load as load_data
 from sumi.errors import InputError
 from sumi.figures.pictures import side_by_side
@@ -199,6 +200,18 @@ def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
     for k in range(3):
         torch.testing.assert_close(model.inpaint(image(), MASK, 1, start=k)[0], whole[k], rtol=1e-3, atol=1e-3)
     assert float((whole[0] - whole[1]).abs().max()) > 0.01
+
+
+def test_a_condition_stands_beside_what_is_measured() -> None:
+    spec = ImageSpec(3, 8, 8, 256, ("cat", "dog"))
+    model = conditioned_model("inpaint", "conditioning=masked,labels", spec=spec)
+    plain, dog, same = (
+        model.inpaint(image(), MASK, 2, **given) for given in ({}, {"label": "dog"}, {"condition": {"labels": 1}})
+    )
+    assert torch.equal(dog, same)
+    assert differ(plain, dog)
+    with pytest.raises(InputError, match="there is no class number 9"):
+        model.inpaint(image(), MASK, 2, condition={"labels": 9})
 
 
 @pytest.mark.parametrize("objective", [Consistency(), Progressive(teacher=KeptTeacher("run"), steps=2)])

@@ -424,7 +424,10 @@ class DiffusionModel(TrainedDenoiser):
             raise InputError(
                 f"solver: {usual.solver} leads only from noise to data; choose from {', '.join(REVERSIBLE)}"
             )
-        return self.method(tuned=False, sampling=usual)
+        method = self.method(tuned=False, sampling=usual)
+        if method.solver.draws_noise:
+            raise InputError(f"eta: {method.name} with noise leads only from noise to data; give 0, or leave it out")
+        return method
 
     def inpaint(
         self, image: Items, mask: Items, n: int = 4, *, method: str | None = None, **options: Unpack[SampleOptions]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from sumi.boundary.arguments import MOST_COUNT, whole
+from sumi.boundary.arguments import MOST_COUNT, sides, whole
 from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.steering import Potential, Reward, feynman_kac
@@ -38,7 +38,9 @@ def by_particles(
 
     ``together``: how many particles count as one of a batch. All else as of `DiffusionModel.walk`.
     """
-    start, guidance = options.get("start", 0), options.get("guidance")
+    start, guidance, size = options.get("start", 0), options.get("guidance"), options.get("size")
+    model.shape_of(size)  # or refused
+    whole_groups = particles * model.windows_of(None if size is None else sides("size", size))
     given = model.condition_of(
         range(start, start + n),
         options.get("label"),
@@ -52,7 +54,7 @@ def by_particles(
         "prompt": None,
         "condition": None if given is None else given.rows(torch.arange(n).repeat_interleave(particles)),
         "start": particles * start,
-        "batch_size": particles * max(1, options.get("batch_size", 64) * together // particles),
+        "batch_size": whole_groups * max(1, options.get("batch_size", 64) * together // whole_groups),
     }
     return model.walk(particles * n, all_of, method=method, wrap=wrap)[::particles]
 

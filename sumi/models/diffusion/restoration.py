@@ -300,17 +300,17 @@ def candidates(
 
 
 def _with_label(model: DiffusionModel, known: Measurement, n: int, options: SampleOptions) -> Condition:
-    """What was measured as the condition of n candidates, with their label and prompt where there are any."""
+    """What was measured as the condition of n candidates, with what else is given of them where there is any."""
     row = condition_of(model.config.conditioning, known).rows(torch.arange(n) % len(known.y))
     start, guidance = options.get("start", 0), options.get("guidance")
     given = model.condition_of(
         range(start, start + n),
         options.get("label"),
-        None,
+        options.get("condition"),
         guidance if isinstance(guidance, Guidance) else None,
         options.get("prompt"),
     )
-    return row if given is None else Condition({**row, **given})
+    return row if given is None else Condition({**given, **row})
 
 
 def prepared(

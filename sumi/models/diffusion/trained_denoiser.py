@@ -141,6 +141,8 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         """The run's own with ``options``, and with the runs that are to guide loaded. Raises InputError."""
         sampling = self.config.sampling.replaced(options)
         guidance = sampling.guidance
+        if guidance.negative not in (None, self.config.sampling.guidance.negative) and not guidance.extrapolates:
+            raise InputError("guidance.negative: counts as far as guidance.scale says, and that is 1; give such as 2")
         if any(guide is not None for guide in (guidance.worse, guidance.classifier, guidance.clip)):
             from sumi.models.guides import loaded  # it loads runs, which hold models such as this
 
