@@ -452,7 +452,7 @@ def test_repeated_or_in_other_parts_it_is_the_same(kind: str, tmp_path: Path, mo
     other, _ = likelihood(model, evaluations=10, n=40, seed=4)
     assert again == first
     assert other.bound.total.value != first.bound.total.value
-    monkeypatch.setattr("sumi.models.diffusion.ode_likelihood.BATCH", 7)
+    monkeypatch.setattr("sumi.models.diffusion.likelihood.BATCH", 7)
     monkeypatch.setattr("sumi.models.diffusion.ode_likelihood.BATCH", 7)
     parts, _ = likelihood(model, evaluations=10, n=40, seed=3)
     assert parts.bound.total.value == pytest.approx(first.bound.total.value, rel=1e-5)
