@@ -20,8 +20,6 @@ from sumi.data.frame import Frame
 from sumi.data.members import Member
 from sumi.errors import InputError
 
-TOGETHER: Final = 8
-"""Images that a thread decodes in one go."""
 COLUMNS: Final = 4
 """Of a row of ``table``: which of the tars, the offset and the size of the image in it, the tar's time of change."""
 
@@ -77,11 +75,12 @@ class Pictures:
         self._ahead = self._begun(items.tolist())
 
     def _begun(self, items: list[int]) -> dict[int, Future[dict[int, NDArray[np.uint8]]]]:
-        """By place, what decodes it: a few at a time, as handing each to a thread costs a tenth of decoding it."""
+        """By place, what decodes it: a share for each thread, as to be told of small ones one by one takes as long."""
         each = list(dict.fromkeys(items))
         found: dict[int, Future[dict[int, NDArray[np.uint8]]]] = {}
-        for first in range(0, len(each), TOGETHER):
-            some = each[first : first + TOGETHER]
+        share = max(1, -(-len(each) // THREADS))
+        for first in range(0, len(each), share):
+            some = each[first : first + share]
             found |= dict.fromkeys(some, self._threads.submit(self._all_decoded, some))
         return found
 
