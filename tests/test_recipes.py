@@ -412,10 +412,12 @@ def test_what_is_learned_with_the_network_moves(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DIFFUSION)
+@pytest.mark.parametrize("name", [name for name in DIFFUSION if name not in ("consistency", "mean-flow")])
 def test_the_loss_falls_with_the_recipes_own_settings(name: str, tmp_path: Path) -> None:
-    """150 steps on the digits: the mean of the last 50 losses is well below that of the first 10 (a fifth; a tenth
-    where the bound has terms that nothing can lower)."""
+    """150 steps on the digits: the mean of the last 50 losses is a fifth below that of the first 10.
+
+    Not of networks of few steps: what they learn from moves with them, and mean flow divides the loss by itself.
+    """
     run = tmp_path / "run"
     quick = ["training.batch_size=32", "training.sample_every=0", "training.log_every=10"]
     sumi.train(

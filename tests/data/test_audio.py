@@ -282,6 +282,10 @@ def test_samples_are_files_that_say_how_they_were_made_and_are_not_made_twice(tm
     (tmp_path / "00002.wav").unlink()
     SPEC.write(tmp_path, make, range(3), writing())
     assert made == [range(2), range(2, 3), range(2, 3)]
+    (tmp_path / "00001.wav").unlink()  # of a batch whose other clip is there
+    SPEC.write(tmp_path, make, range(3), writing())
+    assert made[3:] == [range(2)]
+    assert (tmp_path / "00001.wav").exists()
     with pytest.raises(InputError, match=r"holds 00000.wav, which was made with other settings"):
         SPEC.write(tmp_path, make, range(3), writing(seed=3))
     with pytest.raises(InputError, match="format: sound is written as wav"):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sumi.data import kept, shards
 from sumi.data.config import DataConfig
-from sumi.data.image_set import ImageDataset
+from sumi.data.image_set import Facts, ImageDataset
 from sumi.data.latents import encoded
 from sumi.data.load import load
 from sumi.data.mapped import cache_folder
@@ -161,6 +161,8 @@ def test_latents_of_a_part_are_recognised_without_decoding_an_image(tmp_path: Pa
     others = read(source, "streamed").split(0.3)[1]
     assert len(latents(others)) == len(others)
     assert np.array_equal(latents(read(source, "memory").split(0.3)[0]), first)
+    whole = Facts.of_whole(np.zeros(3), "x")
+    assert whole.of_part(np.array([0, 1])).origin != whole.of_part(np.array([0, 2])).origin
 
 
 def test_a_training_reads_ahead_and_is_the_one_in_memory(tmp_path: Path, monkeypatch) -> None:

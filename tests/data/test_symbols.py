@@ -38,6 +38,7 @@ def test_strings_are_filled_up_with_ends_and_read_up_to_the_first() -> None:
     x = torch.from_numpy(values)
     assert WORDS.texts(x) == ["CON", "C"]
     assert WORDS.lengths(x).tolist() == [3, 1]
+    assert WORDS.lengths(torch.tensor([[0, 3, 1, 3]])).tolist() == [1]
     assert WORDS.texts(torch.tensor([[0, 3, 1, 4]]), whole_lines=True) == ["C N·"]
     assert (WORDS.levels, WORDS.shape, NUMBERS.levels) == (4, (4,), 2)
     assert NUMBERS.texts(torch.tensor([[1, 0, 1]])) == ["10 3 10"]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from sumi.evaluation.guidance_methods import (
     LOSS,
     NO_GAIN,
     UNEQUAL,
+    Fitted,
     compare_guidance,
     effective_scale,
     evaluations_of,
@@ -21,6 +23,7 @@ from sumi.evaluation.guidance_methods import (
     in_turn,
     verdict,
 )
+from sumi.metrics.intervals import Estimate
 from sumi.sampling.sampler import Guidance
 from tests.tiny_models import class_model, random_features
 
@@ -69,6 +72,16 @@ def test_a_gain_is_one_that_chance_does_not_explain() -> None:
     assert verdict(farther, {"frechet": 0.5, "accuracy": 0.5}) == NO_GAIN
     assert verdict(farther, {"frechet": 0.5, "accuracy": 0.01}) == GAIN
     assert verdict({**farther, "accuracy": (0.9, 0.5)}, {"frechet": 0.5, "accuracy": 0.01}) == LOSS
+
+
+@pytest.mark.parametrize(("others", "answer"), [(1, GAIN), (2, NO_GAIN)])
+def test_of_several_methods_chance_has_as_many_tries(others: int, answer: str, monkeypatch) -> None:
+    value = Estimate(2.0, 1.5, 2.5), Estimate(1.0, 0.5, 1.5)
+    found = SimpleNamespace(lines={"frechet": value}, p_values={"frechet": 0.03}, left_out=())
+    monkeypatch.setattr(guidance_methods, "sweep", lambda *_, **__: found)
+    chosen = Fitted(Guidance(2.0), 2.0, 4, 8, None)
+    row = guidance_methods._row("apg", chosen, torch.zeros(1), torch.zeros(1), [], others, 0)
+    assert (row.p_value, row.verdict) == (pytest.approx(0.03 * others), answer)
 
 
 def test_the_command_compares_methods_and_says_where_there_is_no_gain(model, monkeypatch, capsys) -> None:

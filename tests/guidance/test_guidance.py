@@ -158,6 +158,8 @@ def test_methods_are_the_papers_parts_and_only_samples_are_renoised(folder: Path
     none = model.sample(2, label="cat", guidance=Guidance(0.0, method="cfg++"), threshold="none")
     assert torch.equal(none, unconditional)
     assert differ(model.sample(2, label="cat", guidance=Guidance(1.0, method="cfg++")), model.sample(2, label="cat"))
+    half = (model.sample(2, label="cat", guidance=Guidance(0.5, method=method)) for method in ("cfg", "cfg++"))
+    assert differ(*half)  # noised again by what it says without a class
     given = {"label": "cat", "guidance": Guidance(0.5, method="cfg++")}
     with pytest.raises(InputError, match=r"guidance.method: cfg\+\+ leads only from noise to data"):
         model.invert(x, **given)

@@ -47,6 +47,7 @@ from sumi.training.checkpoint import load_checkpoint
 from sumi.training.run_folder import RunFolder
 from sumi.training_run import Events, build_trainer, train
 from tests.interrupted import Crash
+from tests.tiny_models import differ
 
 AUTOENCODER = ["autoencoder.network.widths=32", "autoencoder.network.blocks=1", "autoencoder.batch_size=32"]
 SMALL = [
@@ -576,6 +577,10 @@ def test_states_on_the_way_are_previewed_in_the_colours_of_what_is_decoded(model
     assert glimpsed.shape == seen.shape
     assert (glimpsed - seen).square().mean() < 0.5 * seen.var()
     assert torch.equal(model.glimpse(z)[:, :, ::2, ::2], glimpsed)
+    assert model.space.preview is not None
+    plain = model.space.preview(model.space.scale.inverse(z))  # of latents as the autoencoder has them
+    assert torch.equal(model.space.glimpse(z)[:, :, :: model.space.factor, :: model.space.factor], plain)
+    assert differ(plain, model.space.preview(z))
     older = replace(model.space, preview=None)
     assert torch.equal(older.glimpse(z), older.decode(z))
 

@@ -22,6 +22,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.models.samples import Samples, stated_facts
 from sumi.sampling.sampler import Guidance
+from sumi.sampling.sdedit import spread
 from sumi.sampling.stated_error import MOST_STEPS, first_steps
 from sumi.sampling.tuning import distance
 from tests.tiny_models import HOLE, STD, class_model, planted, untrained
@@ -222,3 +223,10 @@ def test_a_run_that_samples_to_an_error_says_so_and_can_be_followed() -> None:
     model = planted(0.6, "sampling.error=0.05")
     assert model.how_sampled() == "adams, to an error of 0.05"
     assert trajectory(model, 0).stated[0]["stated_error"] <= 0.05
+
+
+def test_fewer_steps_are_spread_evenly_between_the_times_of_more() -> None:
+    times = torch.tensor([1.0, 0.8, 0.5, 0.1, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(spread(times, 2), times[::2])
+    wanted = torch.tensor([1.0, 0.7, 0.1 + 0.4 / 3, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(spread(times, 3), wanted)

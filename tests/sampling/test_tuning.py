@@ -10,7 +10,7 @@ from sumi.errors import InputError
 from sumi.models.diffusion.tuned import load_tuned, save_tuned, tuned_file
 from sumi.process.continuous import VP
 from sumi.process.schedule import NoiseLevel, noise_levels
-from sumi.sampling.bands import Bands, places
+from sumi.sampling.bands import Bands, cosines, places
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.solver import StepNoise
@@ -218,3 +218,7 @@ def test_a_file_for_another_model_or_number_of_steps_is_refused(tmp_path) -> Non
         load_tuned(file, "another model", 3)
     with pytest.raises(InputError, match="is not what"):
         load_tuned(file, "this model", 4)
+
+
+def test_frequencies_are_taken_where_the_images_are() -> None:
+    assert cosines(torch.empty(2, 3, device="meta"), 4).device.type == "meta"

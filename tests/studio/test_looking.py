@@ -39,6 +39,7 @@ def test_a_picture_is_noised_as_the_process_says(studio, page, finished) -> None
     shown = np.clip((expected + 1) * 127.5, 0, 255)
     assert np.abs(shown - x_t).max() <= 17  # a level of the data's 17
     assert np.abs(clean - x_0).mean() < np.abs(x_t - x_0).mean()
+    assert not np.array_equal(clean, x_0)
 
 
 def test_a_schedules_curves_are_its_own(studio, page) -> None:
