@@ -206,16 +206,16 @@ class Trainings:
         self._keep([replace(one, **values) if one.id == training.id else one for one in self.all()])
 
     def _watch(self) -> None:
-        told = ""
+        reported = ""
         while not self._closed.wait(EVERY):
             try:
                 with self._lock:
                     self.look()
-                told = ""
+                reported = ""
             except Exception as error:  # such as a full disk, which may have room again
-                if one_line(error) != told:
-                    told = one_line(error)
-                    self.events.emit("trouble", {"message": told})
+                if one_line(error) != reported:
+                    reported = one_line(error)
+                    self.events.emit("trouble", {"message": reported})
 
     def look(self) -> None:
         """Note what ended, what is new in the logs, and begin the next one."""

@@ -135,7 +135,7 @@ def test_a_training_is_the_same_to_the_bit(photos: Path, tmp_path: Path) -> None
     assert train(again, out=tmp_path / "memory", resume=True).step == 4
 
 
-def test_files_of_the_same_names_sizes_and_times_are_told_apart(tmp_path: Path, cache: Path) -> None:
+def test_files_of_the_same_names_sizes_and_times_are_other_files(tmp_path: Path, cache: Path) -> None:
     """As archives with fixed times unpack them."""
     for colour in ("red", "blue"):
         (tmp_path / colour).mkdir()

@@ -95,7 +95,7 @@ def test_labels_are_those_of_samples_and_not_of_particles(tmp_path: Path) -> Non
     assert labels[0].tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_larger_pictures_are_steered_in_whole_groups_of_particles(model: DiffusionModel) -> None:
+def test_larger_pictures_have_whole_groups_of_particles(model: DiffusionModel) -> None:
     """In four windows, of which a batch of one has one group."""
     given = {"particles": 3, "size": (12, 12), "seed": 3, "steps": 3}
     many, alone = model.steer(bright, 3, **given), model.steer(bright, 1, start=2, batch_size=1, **given)

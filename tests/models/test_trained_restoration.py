@@ -202,7 +202,7 @@ def test_a_candidate_is_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
     assert float((whole[0] - whole[1]).abs().max()) > 0.01
 
 
-def test_a_condition_stands_beside_what_is_measured() -> None:
+def test_a_condition_is_heard_with_what_is_measured() -> None:
     spec = ImageSpec(3, 8, 8, 256, ("cat", "dog"))
     model = conditioned_model("inpaint", "conditioning=masked,labels", spec=spec)
     plain, dog, same = (
