@@ -75,7 +75,7 @@ class Pictures:
         self._ahead = self._begun(items.tolist())
 
     def _begun(self, items: list[int]) -> dict[int, Future[dict[int, NDArray[np.uint8]]]]:
-        """By place, what decodes it: a share for each thread, as to be told of small ones one by one takes as long."""
+        """By place, what decodes it: a share for each thread, as waking for each small image costs as much as it."""
         each = list(dict.fromkeys(items))
         found: dict[int, Future[dict[int, NDArray[np.uint8]]]] = {}
         share = max(1, -(-len(each) // THREADS))

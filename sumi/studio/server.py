@@ -40,7 +40,7 @@ mimetypes.add_type("text/javascript", ".js")  # whatever this machine's own tabl
 
 
 class JSON(JSONResponse):
-    """In ASCII, so that a name of a file that is no UTF-8 can be said, too."""
+    """In ASCII, which can hold names of files that are not UTF-8."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, separators=(",", ":")).encode()

@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -174,7 +173,7 @@ class Trainings:
                 child, trainer = self._children.get(training.id), trainer_of(self.place(training))
                 if child is not None:
                     child.send_signal(signal.SIGTERM)
-                elif trainer is not None and trainer.pid > 1 and trainer.host == socket.gethostname():
+                elif trainer is not None and trainer.pid > 1 and trainer.lives():
                     os.kill(trainer.pid, signal.SIGTERM)
 
     def resume(self, training: Training) -> None:

@@ -15,7 +15,7 @@ export const get = async (path) => answer(await fetch(path));
 // What can be trained, drawn and compared; read once.
 export async function choices(shared) {
   shared.choices ??= get("/api/choices").catch((error) => {
-    shared.choices = null; // to be asked for again
+    shared.choices = null; // the next call asks again
     throw error;
   });
   return shared.choices;
