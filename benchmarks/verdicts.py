@@ -89,7 +89,7 @@ def moved(world: World, count: int) -> Tensor:
     return world.noise(world.copied(count).roll((1, -1), (2, 3)), 0.05)
 
 
-KINDS: dict[str, tuple[str, Callable[[World], Case]]] = {
+CASES: dict[str, tuple[str, Callable[[World], Case]]] = {
     "the true law": ("generalises", lambda w: Case(w.training, w.held_out, w.of_law())),
     "the true law, a little noisy": ("generalises", lambda w: Case(w.training, w.held_out, w.noise(w.of_law(), 0.05))),
     "the true law, a little blurred": ("generalises", lambda w: Case(w.training, w.held_out, blurred(w.of_law()))),
@@ -147,7 +147,7 @@ def judged(kind: str, seed: int) -> Generalization:
     """The verdict on one case."""
     world, network = data(("digits", "fashion")[seed % 2], seed)
     world.chance.manual_seed(seed)
-    case = KINDS[kind][1](world)
+    case = CASES[kind][1](world)
     training, held_out = losses(1.0, world.chance, seed), losses(case.gap, world.chance, seed)
     evaluation = evaluate(case.samples, case.training, case.held_out, network, mirrored=case.mirrored, seed=seed)
     return generalization(evaluation, training, held_out)
@@ -160,13 +160,13 @@ def main() -> None:
     torch.set_num_threads(1)
     print("| model | truth | right | wrong |\n" + "| --- " * 4 + "|")
     right = 0
-    for kind, (truth, _) in KINDS.items():
+    for kind, (truth, _) in CASES.items():
         found = [judged(kind, seed) for seed in seeds]
         wrong = [f"{x.verdict}: {x.reason}" for x in found if x.verdict != truth]
         right += len(seeds) - len(wrong)
         print(f"| {kind} | {truth} | {len(seeds) - len(wrong)} of {len(seeds)} | {'; '.join(wrong)} |", flush=True)
-    print(f"\n{right} of {len(seeds) * len(KINDS)} are right.")
-    sys.exit(right < 0.95 * len(seeds) * len(KINDS))
+    print(f"\n{right} of {len(seeds) * len(CASES)} are right.")
+    sys.exit(right < 0.95 * len(seeds) * len(CASES))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ FACE_MOUTH = {
 # Of each kind: its DiceBear style; of each attribute the component that shows it, and its variant by value (None: the
 # component is absent); `part`, the attribute of which pairs with the colour are unseen in training, and `never`, the
 # colour in which the kind is.
-KINDS = {
+FIGURES = {
     "monster": {
         "style": "critters",
         "part": "top",
@@ -287,7 +287,7 @@ NAMES = list(COLOURS)
 
 def attributes_of(kind: str, rng: random.Random) -> dict[str, str]:
     """The attributes of one picture, each value equally likely."""
-    k = KINDS[kind]
+    k = FIGURES[kind]
     a = {
         "kind": kind,
         "color": rng.choice(NAMES),
@@ -313,7 +313,7 @@ def attributes_of(kind: str, rng: random.Random) -> dict[str, str]:
 
 def unseen(a: dict[str, str]) -> str | None:
     """Why training must not show these attributes: "kind-colour", "colour-part" or None."""
-    k = KINDS[a["kind"]]
+    k = FIGURES[a["kind"]]
     if a["color"] == k["never"]:
         return "kind-colour"
     return (
@@ -560,7 +560,7 @@ class Painter:
         self.size = size
         self.styles = {}
         self.licences = {}
-        for kind, k in KINDS.items():
+        for kind, k in FIGURES.items():
             d = json.loads(resources.files("dicebear_styles").joinpath(k["style"] + ".json").read_text("utf-8"))
             lic = d["meta"]["license"]
             if not lic["name"].startswith("CC0"):
@@ -570,7 +570,7 @@ class Painter:
 
     def options(self, a: dict[str, str], seed: str) -> dict:
         """What DiceBear is given for a picture of attributes ``a``; the rest it takes from ``seed``."""
-        k = KINDS[a["kind"]]
+        k = FIGURES[a["kind"]]
         c = COLOURS[a["color"]]
         o = {"seed": seed, "size": self.size, "backgroundColor": [GROUNDS[a["background"]]]}
         for name, (comp, values) in k["attrs"].items():
@@ -646,9 +646,9 @@ def draw_set(painter: Painter, per_kind: int, seed: int) -> tuple[list[tuple[dic
     each, and how many were equal to one before and are left out. Kinds take turns, so that any first ones are mixed.
     """
     hard = round(per_kind / 8)
-    wanted = {(kind, is_hard): hard if is_hard else per_kind - hard for kind in KINDS for is_hard in (True, False)}
+    wanted = {(kind, is_hard): hard if is_hard else per_kind - hard for kind in FIGURES for is_hard in (True, False)}
     rows, seen, dropped = [], set(), 0
-    for n, kind in enumerate(cycle(KINDS), start=1):
+    for n, kind in enumerate(cycle(FIGURES), start=1):
         if not any(wanted.values()):
             break
         rng = random.Random(f"characters/{seed}/{n}")
@@ -680,7 +680,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     painter = Painter(options.size)
     rows, dropped = draw_set(painter, options.per_kind, options.seed)
-    splits, variants, size = ["train", "test", "combos"], list(KINDS), options.size
+    splits, variants, size = ["train", "test", "combos"], list(FIGURES), options.size
     rows.sort(key=lambda row: splits.index(row[0]["split"]))
     sizes = {}
     for first in range(0, len(rows), PER_FILE):
@@ -713,8 +713,8 @@ def main() -> None:
         "bytes": sizes,
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "styles": painter.licences,
-        "never": {kind: known["never"] for kind, known in KINDS.items()},
-        "part": {kind: known["part"] for kind, known in KINDS.items()},
+        "never": {kind: known["never"] for kind, known in FIGURES.items()},
+        "part": {kind: known["part"] for kind, known in FIGURES.items()},
         "vocabulary": {name: sorted(values) for name, values in vocabulary.items()},
     }
     (options.folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")

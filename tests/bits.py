@@ -16,7 +16,7 @@ from sumi.sampling.solvers.solver import StepNoise
 
 ERASING = Erasing().build()
 BITS = (1.0, -1.0)
-DRAWN = 40.0  # noise that makes a bit -1, and +1 with the other sign, whatever its mean, unless that is ±1
+FORCING = 40.0  # noise that makes a bit -1, and +1 with the other sign, whatever its mean, unless that is ±1
 
 
 def states(dimensions: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def law_of(denoiser, start: np.ndarray, steps: int, dimensions: int) -> np.ndarr
     every = torch.from_numpy(states(dimensions))
     walk = [*noise_levels(denoiser.schedule, grid(steps)[:-1]), DATA]
     for t, s in pairwise(walk):
-        low, high = torch.full_like(every, -DRAWN), torch.full_like(every, DRAWN)
+        low, high = torch.full_like(every, -FORCING), torch.full_like(every, FORCING)
         for _ in range(60):
             middle = (low + high) / 2
             x_s, _ = BinomialAncestral().step(denoiser, every, t, s, None, StepNoise(lambda *_, m=middle: m, 0))

@@ -8,7 +8,7 @@ import torch
 transformers = pytest.importorskip("transformers")
 WORDS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "red", "blue", "square", "disc", "grey", "number", *"012345")
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-KINDS = {
+ENCODERS = {
     "bert": lambda: transformers.BertModel(
         transformers.BertConfig(vocab_size=len(WORDS), max_position_embeddings=20, **SIZES)
     ),
@@ -64,5 +64,5 @@ def folder_with(kind: str, place: Path, pad: str = "[PAD]") -> Path:
     names = {"pad_token": pad, "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokens, **names).save_pretrained(place)
     torch.manual_seed(0)
-    (KINDS | OTHERS)[kind]().save_pretrained(place)
+    (ENCODERS | OTHERS)[kind]().save_pretrained(place)
     return place

@@ -35,7 +35,7 @@ from sumi.networks.condition import NetworkCondition
 from sumi.randomness import Purpose
 
 AUGMENTATION: Final = "augmentation"
-KINDS: Final = 6
+TRANSFORMS: Final = 6
 """Things that may be done to a picture."""
 NUMBERS: Final = 9
 """That say what was done."""
@@ -62,7 +62,7 @@ class AugmentationConditioning:
     @property
     def dropout(self) -> float:
         """The share of the pictures that nothing is done to."""
-        return (1 - self.share) ** KINDS
+        return (1 - self.share) ** TRANSFORMS
 
     def build(self, items: Items, width: int) -> "AugmentationConditioner":
         """A new conditioner, for pictures. Raises InputError for other data."""
@@ -76,7 +76,7 @@ class AugmentationConditioner(Conditioner):
 
     def __init__(self, share: float, width: int) -> None:
         super().__init__()
-        self.share, self.dropout = share, (1 - share) ** KINDS
+        self.share, self.dropout = share, (1 - share) ** TRANSFORMS
         self.embedding = nn.Linear(NUMBERS, width, bias=False)
         nn.init.zeros_(self.embedding.weight)
 
@@ -118,11 +118,11 @@ class AugmentationConditioner(Conditioner):
     def _of(self, batch: Batch) -> Tensor:
         """float64 (n, 9): mirrored and upside down (0, 1), log2 of the size, cos - 1 and sin of the turn, log2 of the
         stretch times cos and sin of twice its direction, the shifts."""
-        random = batch.uniforms(Purpose.AUGMENTATION, KINDS + 8)
-        done = (random[:, :KINDS] < self.share).double()
-        halves = (random[:, KINDS : KINDS + 2] < 0.5).double()
-        turn, direction = (2 * pi * random[:, KINDS + 2 : KINDS + 4]).unbind(1)
-        size, stretch, *shifts = torch.special.ndtri(random[:, KINDS + 4 :].clamp(1e-9, 1 - 1e-9)).unbind(1)
+        random = batch.uniforms(Purpose.AUGMENTATION, TRANSFORMS + 8)
+        done = (random[:, :TRANSFORMS] < self.share).double()
+        halves = (random[:, TRANSFORMS : TRANSFORMS + 2] < 0.5).double()
+        turn, direction = (2 * pi * random[:, TRANSFORMS + 2 : TRANSFORMS + 4]).unbind(1)
+        size, stretch, *shifts = torch.special.ndtri(random[:, TRANSFORMS + 4 :].clamp(1e-9, 1 - 1e-9)).unbind(1)
         numbers = (
             *(done[:, 0] * halves[:, 0], done[:, 1] * halves[:, 1]),
             done[:, 2] * SPREAD * size,

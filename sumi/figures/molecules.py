@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle
 
-Drawn = tuple[tuple[str, ...], NDArray[np.float64]]
+Placed = tuple[tuple[str, ...], NDArray[np.float64]]
 """Elements, and places (n, 3) in ångström."""
 MOST: Final = 24
 PANEL: Final = 1.5
@@ -36,13 +36,13 @@ SMALLEST: Final = 2.5
 
 
 def picture(
-    molecules: Sequence[Drawn], titles: Sequence[str] = (), *, title: str = "", columns: int = 6, width: float = PANEL
+    molecules: Sequence[Placed], titles: Sequence[str] = (), *, title: str = "", columns: int = 6, width: float = PANEL
 ) -> bytes:
     """A PNG with a panel for each of the first `MOST` molecules, all on one scale."""
     return png_of(_figure(molecules[:MOST], titles, title, columns, width), dpi=110)
 
 
-def animation(molecules: Sequence[Drawn], titles: Sequence[str]) -> bytes:
+def animation(molecules: Sequence[Placed], titles: Sequence[str]) -> bytes:
     """A WebP of up to 30 of them, one after the other, in the axes of the last."""
     chosen = np.linspace(0, len(molecules) - 1, min(30, len(molecules))).round().astype(int).tolist()
     axes = principal_axes(molecules[-1][1])
@@ -56,7 +56,7 @@ def animation(molecules: Sequence[Drawn], titles: Sequence[str]) -> bytes:
     return pictures.animation(frames)
 
 
-def sheet_of_formulas(molecules: Sequence[Drawn], most: int = 12) -> bytes | None:
+def sheet_of_formulas(molecules: Sequence[Placed], most: int = 12) -> bytes | None:
     """A PNG of structural formulas of the first ``most`` in which rdkit finds bonds; None without rdkit, or any."""
     if not can_perceive():
         return None
@@ -75,7 +75,7 @@ def sheet_of_formulas(molecules: Sequence[Drawn], most: int = 12) -> bytes | Non
     return file.getvalue()
 
 
-def _figure(molecules: Sequence[Drawn], titles: Sequence[str], title: str, columns: int, width: float) -> "Figure":
+def _figure(molecules: Sequence[Placed], titles: Sequence[str], title: str, columns: int, width: float) -> "Figure":
     columns = max(1, min(columns, len(molecules)))
     rows = -(-len(molecules) // columns)
     figure = canvas(width * columns, (width + (0.2 if titles else 0)) * rows + (0.3 if title else 0))
@@ -97,13 +97,13 @@ def principal_axes(places: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.linalg.svd(places - places.mean(0))[2]
 
 
-def reach_of(molecules: Sequence[Drawn]) -> float:
+def reach_of(molecules: Sequence[Placed]) -> float:
     """Ångström: half the side of a panel that shows almost all of their atoms."""
     far = [float(np.abs((places - places.mean(0)) @ principal_axes(places).T)[:, :2].max()) for _, places in molecules]
     return max(SMALLEST, min(max(far, default=0.0), 2 * float(np.median(far)) if far else 0.0) + 0.6)
 
 
-def draw(axes: "Axes", molecule: Drawn, reach: float, directions: NDArray[np.float64] | None = None) -> None:
+def draw(axes: "Axes", molecule: Placed, reach: float, directions: NDArray[np.float64] | None = None) -> None:
     """One molecule on ``axes``, which run from -reach to reach ångström. ``directions`` (3, 3): right, up, near."""
     elements, places = molecule
     at = (places - places.mean(0)) @ (principal_axes(places) if directions is None else directions).T

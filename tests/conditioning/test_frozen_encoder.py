@@ -18,7 +18,7 @@ from sumi.errors import InputError
 from sumi.models.run import load
 from sumi.training_run import train
 from tests.coloured import coloured
-from tests.text_encoders import KINDS, WORDS, folder_with
+from tests.text_encoders import ENCODERS, WORDS, folder_with
 
 transformers = pytest.importorskip("transformers")
 
@@ -28,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENCODERS)
 def test_states_are_those_of_transformers_whatever_the_padding(kind: str, tmp_path: Path) -> None:
     place = folder_with(kind, tmp_path / kind)
     encoder = FrozenEncoderConfig(str(place), length=12).build()
@@ -36,7 +36,7 @@ def test_states_are_those_of_transformers_whatever_the_padding(kind: str, tmp_pa
     ids = encoder.tokens(texts)
     assert ids.shape == (3, 12)
     batch = transformers.AutoTokenizer.from_pretrained(place)(texts, padding=True, return_tensors="pt")
-    model = type(KINDS[kind]()).from_pretrained(place).eval()
+    model = type(ENCODERS[kind]()).from_pretrained(place).eval()
     with torch.no_grad():
         expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
     there = batch["attention_mask"].bool()

@@ -118,7 +118,7 @@ def agrees(decoded: Decoded, expected: np.ndarray, tolerance: float = 1.01) -> b
     return bool(np.abs(found - wanted).max() <= tolerance)
 
 
-BESIDE = {
+METADATA = {
     "a workflow of 1.4 MB": with_chunk(PLAIN, WORKFLOW),
     "and behind the pixels": PLAIN[:-12] + WORKFLOW + PLAIN[-12:],
     "a damaged text": with_chunk(PLAIN, chunk(b"tEXt", b"w\0hello")[:-1] + b"!"),
@@ -128,9 +128,9 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("what", BESIDE)
+@pytest.mark.parametrize("what", METADATA)
 def test_metadata_of_the_pixels_is_not_needed(tmp_path: Path, what: str) -> None:
-    decoded = read(tmp_path, BESIDE[what])
+    decoded = read(tmp_path, METADATA[what])
     assert agrees(decoded, COLOURS, 0)
     assert decoded.rules == frozenset()
 

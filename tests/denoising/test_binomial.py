@@ -28,8 +28,8 @@ from sumi.sampling.solvers.binomial import BinomialAncestral
 from sumi.sampling.solvers.solver import StepNoise
 from tests.bits import (
     BITS,
-    DRAWN,
     ERASING,
+    FORCING,
     Exact,
     are_heartbeats,
     grid,
@@ -53,7 +53,7 @@ def exact_bound(denoiser, probabilities: np.ndarray, steps: int, dimensions: int
     every = states(dimensions)
     pairs = [(x_0, x_t) for x_0 in every for x_t in every]
     x_0, x_t = (torch.from_numpy(np.array(column)) for column in zip(*pairs, strict=True))
-    bound = binomial_bound(denoiser, x_0, steps, lambda *_: -DRAWN * x_t)
+    bound = binomial_bound(denoiser, x_0, steps, lambda *_: -FORCING * x_t)
     a = [t.alpha**2 for t in noise_levels(denoiser.schedule, torch.arange(1, steps + 1).double() / steps)]
     weights = np.stack([(probabilities[:, None] * redraw(1 - v, dimensions)).reshape(-1) for v in a], 1)
     terms = torch.cat([bound.decoder[:, None], bound.steps], 1).numpy()

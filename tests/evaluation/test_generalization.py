@@ -35,7 +35,7 @@ def quick_network():
     ],
 )
 def test_planted_models_get_their_verdict(kind: str) -> None:
-    assert verdicts.judged(kind, 2).verdict == verdicts.KINDS[kind][0]
+    assert verdicts.judged(kind, 2).verdict == verdicts.CASES[kind][0]
 
 
 @pytest.fixture(scope="module")

@@ -235,14 +235,14 @@ def swept(
     return Sweep((0.0, 1.0, 3.0), lines, REAL, {}, 300, ())
 
 
-KINDS = {
+METHODS = {
     "classifier-free": swept((2.0, 0.5, 3.0), (0.1, 0.8, 0.99), (0.7, 0.85, 0.95), (0.8, 0.7, 0.4)),
     "autoguidance": swept((4.0, 0.5, 0.4), (0.6, 0.8, 0.95), (0.5, 0.85, 0.9), (0.6, 0.7, 0.6)),
 }
 
 
 def test_the_words_name_the_best_of_each_and_how_many_do_not_differ_from_it() -> None:
-    section, picture = guidance(KINDS, solver="adams", steps=50)
+    section, picture = guidance(METHODS, solver="adams", steps=50)
     words = section.text.replace("\N{NO-BREAK SPACE}", " ")
     assert words.startswith(
         "The Fréchet distance is lowest, 0.40, autoguidance at 3 (real images have 0.10 and 2 of the 5 other settings "
@@ -260,7 +260,7 @@ def test_the_words_name_the_best_of_each_and_how_many_do_not_differ_from_it() ->
     assert table.rows[-1][2].startswith("97.0\N{NO-BREAK SPACE}% [90.0,")
     assert np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))[0, 0].tolist() == [255, 255, 255]
     some = ("frechet", "accuracy")  # too few images for the others
-    few = {k: replace(s, lines={name: s.lines[name] for name in some}, real={}) for k, s in KINDS.items()}
+    few = {k: replace(s, lines={name: s.lines[name] for name in some}, real={}) for k, s in METHODS.items()}
     section, _ = guidance(few, solver="adams", steps=50)
     assert section.text.startswith("The Fréchet distance is lowest, 0.40, autoguidance at 3 (2 of the 5 other")
     assert "recall" not in section.text.split("\n")[0]
@@ -268,7 +268,7 @@ def test_the_words_name_the_best_of_each_and_how_many_do_not_differ_from_it() ->
 
 def test_a_chart_has_each_point_in_its_place_with_its_scale() -> None:
     """Read from the SVG: recall to the right, precision upwards, on one line a method; the scales beside the points."""
-    lines = {method: (sweep.values, sweep.lines) for method, sweep in KINDS.items()}
+    lines = {method: (sweep.values, sweep.lines) for method, sweep in METHODS.items()}
     names = {name: name for name in REAL}
     svg, _ = chart(lines, [("recall", "precision")], names=names, real=REAL)
     draws = [
@@ -278,7 +278,7 @@ def test_a_chart_has_each_point_in_its_place_with_its_scale() -> None:
     paths = [path for path in draws if len(path) == 3 and np.ptp(path[:, 1]) > 0]  # those of the legend are level
     assert len(paths) == 2
     unit = (paths[0][0, 0] - paths[0][2, 0]) / 0.4, (paths[0][0, 1] - paths[0][2, 1]) / 0.25
-    for path, sweep in zip(paths, KINDS.values(), strict=True):
+    for path, sweep in zip(paths, METHODS.values(), strict=True):
         for place, x, y in zip(path, sweep.lines["recall"], sweep.lines["precision"], strict=True):
             wanted = paths[0][0] + np.array([(x.value - 0.8) * unit[0], -(y.value - 0.7) * unit[1]])
             np.testing.assert_allclose(place, wanted, atol=1e-3)

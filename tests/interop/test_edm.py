@@ -177,7 +177,7 @@ class Hourglass(Weights):
         return each.reshape(n, 2 * height, 2 * width, wide // 4)
 
 
-KINDS = {
+NETWORKS = {
     "DDPM++": (lambda: Song("standard", "standard", False, (1, 1)), (3, 16, 16)),
     "NCSN++": (lambda: Song("residual", "standard", True, (1, 3, 3, 1)), (3, 16, 16)),
     "skips": (lambda: Song("skip", "skip", False, (1, 3, 3, 1)), (3, 16, 16)),
@@ -194,10 +194,10 @@ def header(windows: bool) -> dict[str, str]:
     return {"config": json.dumps({"model": CONFIG["model"] | {"self_attns": [first, {"type": "global"}]}})}
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=NETWORKS)
 def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Weights, Path]:
     """A file of each, with the name of its kind and its network."""
-    make, shape = KINDS[request.param]
+    make, shape = NETWORKS[request.param]
     network, place = make(), tmp_path_factory.mktemp("edm")
     run(network, torch.zeros(BATCH, *shape), torch.zeros(BATCH), torch.zeros(BATCH, 4))
     of_k_diffusion = isinstance(network, Hourglass)
@@ -210,7 +210,7 @@ def test_a_network_is_the_one_of_its_paper_in_every_preconditioned_output(import
     kind, network, file = imported
     source = open_source(file, device="cpu")
     model = source.diffusion
-    assert model.space.shape == KINDS[kind][1]
+    assert model.space.shape == NETWORKS[kind][1]
     assert model.items.label_names == ("0", "1", "2")
     x = torch.randn(BATCH, *model.space.shape, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([2, 0])
@@ -238,7 +238,7 @@ def run(network: Weights, x: Tensor, time: Tensor, classes: Tensor) -> Tensor:
 def test_in_float64_both_are_one_function(imported: tuple[str, Weights, Path]) -> None:
     kind, network, file = imported
     denoiser = open_source(file, device="cpu").diffusion.gaussian_denoiser().double()
-    x = torch.randn(BATCH, *KINDS[kind][1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.randn(BATCH, *NETWORKS[kind][1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     time, classes = torch.full((BATCH,), 0.25, dtype=torch.float64), torch.eye(4, dtype=torch.float64)[[1, 3]]
     kept = network.tensors
     network.double()

@@ -127,7 +127,7 @@ class Original(Weights):
         return file
 
 
-KINDS = {
+NETWORKS = {
     "DDPM++": (False, "none", "none"),
     "NCSN++, preserving": (False, "residual", "none"),
     "NCSN++": (True, "residual", "none"),
@@ -135,9 +135,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_a_checkpoint_is_the_network_in_its_own_process(kind: str, tmp_path: Path) -> None:
-    network = Original(*KINDS[kind])
+    network = Original(*NETWORKS[kind])
     network.network(torch.zeros(2, 3, SIDE, SIDE), torch.ones(2))
     source = open_source(network.checkpoint(tmp_path / "checkpoint_1.pth"), device="cpu")
     model = source.diffusion

@@ -62,8 +62,8 @@ def discrete(values: Tensor, probabilities: Tensor) -> Rule:
     return rule
 
 
-class Told:
-    """The network returns x̂_0 itself, and is told t."""
+class DataPrediction:
+    """The network returns x̂_0 itself, and c_noise is t."""
 
     def coefficients(self, t: NoiseLevel) -> Coefficients:
         return Coefficients(1.0, 0.0 * t.alpha, 0.0 * t.alpha + 1.0, t.t)
@@ -105,7 +105,7 @@ def exact_model(
     schedule = config.schedule.build()
     learned = config.variance.name == "learned"
     network = Exact(schedule, rule, config.times.grid if learned else None)
-    denoiser = NetworkDenoiser(network, schedule, Told(), config.times.grid, learned)
+    denoiser = NetworkDenoiser(network, schedule, DataPrediction(), config.times.grid, learned)
     return DiffusionModel(RunDescription(config, items, "none", std), denoiser, 7, folder)
 
 

@@ -23,7 +23,7 @@ from tests.interrupted import killed_and_resumed
 from tests.lpips_weights import lpips_file
 
 TINY = ["network.widths=16", "network.blocks=1", "training.batch_size=8", "training.warmup_steps=0"]
-KINDS = {
+AUTOENCODERS = {
     "kl": ["loss.adversarial=0.5", "loss.adversarial_start=0.3"],
     "vq": ["network.regularizer=vq", "network.regularizer.codes=16"],
     "fsq": ["network.regularizer=fsq", "loss.half_size=0.5"],
@@ -31,7 +31,7 @@ KINDS = {
 
 
 def trained(run: Path, kind: str = "kl", steps: int = 4, **options: object) -> AutoencoderModel:
-    settings = [*TINY, *KINDS[kind], "training.checkpoint_every=2"]
+    settings = [*TINY, *AUTOENCODERS[kind], "training.checkpoint_every=2"]
     return sumi.train("autoencoder", data="digits", out=run, steps=steps, settings=settings, device="cpu", **options)
 
 
@@ -43,12 +43,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> AutoencoderModel:
     return sumi.train("autoencoder", data="digits", out=out, steps=150, settings=settings, device="cpu")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", AUTOENCODERS)
 def test_killed_and_resumed_it_is_the_same_bit_for_bit(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The discriminator with its optimizer, and the codebook with its counts, are in the checkpoint."""
-    settings = [*TINY, *KINDS[kind], "training.checkpoint_every=2"]
+    settings = [*TINY, *AUTOENCODERS[kind], "training.checkpoint_every=2"]
     config = configure("autoencoder", data="digits", steps=5, settings=settings)
     _, last = killed_and_resumed(config, tmp_path, monkeypatch, at=4)
     held = {

@@ -138,14 +138,14 @@ def test_the_learned_variance_is_better_than_both_fixed_ones(steps: int) -> None
 
 @pytest.mark.parametrize("message", [-1.4, 0.0, 1.0])
 def test_on_its_own_chain_the_learned_noise_is_the_papers(message: float) -> None:
-    """The response to a unit of noise is √(β^v β̃^(1-v)), v = (said + 1)/2, at any step but the last (η = 1)."""
+    """The response to a unit of noise is √(β^v β̃^(1-v)), v = (message + 1)/2, at any step but the last (η = 1)."""
 
-    class Said(torch.nn.Module):
+    class LearnedVariance(torch.nn.Module):
         def forward(self, x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
             return torch.cat([0 * x, torch.full_like(x, message)], 1)
 
     schedule, v = LinearBeta(steps=10, beta_end=0.4).build(), (message + 1) / 2
-    denoiser = NetworkDenoiser(Said(), schedule, PredictNoise(), 10, learned_variance=True)
+    denoiser = NetworkDenoiser(LearnedVariance(), schedule, PredictNoise(), 10, learned_variance=True)
     beta = np.linspace(1e-4, 0.4, 10)
     kept = np.cumprod(1 - beta)
     x = torch.zeros(2, 1, dtype=torch.float64)

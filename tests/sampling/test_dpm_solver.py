@@ -28,7 +28,7 @@ CONTINUOUS = {config.name: config().build() for config in get_args(ScheduleConfi
 ALL = {**CONTINUOUS, "linear": LinearBeta().build(), "cosine": CosineBeta().build()}
 GAUSSIAN = GaussianTarget(mean=0.5, std=0.3)
 NORMAL = torch.from_numpy(np.random.default_rng(5).standard_normal((16, 2)))
-KINDS = {
+FAMILY = {
     "1m": DPMSolverMultistep(1),
     "2m": DPMSolverMultistep(2),
     "2m exact": DPMSolverMultistep(2, slope="exact"),
@@ -154,7 +154,7 @@ def end_errors(schedule, grid, steps: int) -> dict[str, float]:
     times = grid(schedule, steps)
     return {
         kind: float((sample(denoiser, solver, times, x) - truth).abs().amax(1).median())
-        for kind, solver in KINDS.items()
+        for kind, solver in FAMILY.items()
     }
 
 
@@ -166,7 +166,7 @@ def test_whole_runs_end_where_the_ode_does(name: str, grid) -> None:
     At 80 steps they are 4e-5 to 1.7e-3 where DDIM's is 0.009 to 0.011.
     """
     found = {steps: end_errors(CONTINUOUS[name], grid, steps) for steps in (40, 80)}
-    for kind, solver in KINDS.items():
+    for kind, solver in FAMILY.items():
         if solver.order > 1:
             # σ̂ = 0.002 of the last step leaves (0.002/0.1)²/2 = 2e-4 of the distance from a mode
             assert found[80][kind] < found[40][kind] / (0.6 * 2**solver.order) + 1e-4, kind
@@ -180,7 +180,7 @@ def test_edm_runs_whose_last_two_times_are_both_0() -> None:
     times[-2] = 0.0  # but for rounding it is so already
     x = torch.tensor([[30.0, -70.0]], dtype=torch.float64)
     truth = MIXTURE.flow(x, noise_level(schedule, 1.0), DATA)
-    for kind, solver in KINDS.items():
+    for kind, solver in FAMILY.items():
         if solver.order > 1:
             assert float((sample(MIXTURE.denoiser(schedule), solver, times, x) - truth).abs().max()) < 0.02, kind
 
@@ -190,7 +190,7 @@ def test_from_pure_noise_the_first_step_is_ddims_and_is_not_remembered() -> None
     schedule = CONTINUOUS["flow"]
     x = torch.tensor([[0.3, -1.1]], dtype=torch.float64)
     times = torch.tensor([1.0, 0.8, 0.55, 0.3, 0.2], dtype=torch.float64)
-    for kind, solver in KINDS.items():
+    for kind, solver in FAMILY.items():
         seen: list[Tensor] = []
         sample(MIXTURE.denoiser(schedule), solver, times, x, callback=lambda k, s, x, seen=seen: seen.append(x))
         first = sample(MIXTURE.denoiser(schedule), DDIM(), times[:2], x)
