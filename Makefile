@@ -36,12 +36,13 @@ test-all: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
 	$(MAKE) test-processors
 
-# Rounding in float32 depends on the instruction set and on the number of threads; no test may.
+# Rounding in float32 depends on the instruction set and on the number of threads; no test may. What torch compiles for
+# one processor does not run as another, so each has a cache of its own.
 test-processors: $(STAMP)
 	@for processor in $(PROCESSORS); do \
 	  set -- $$(echo $$processor | tr : ' '); \
 	  grep -qsw $$1 /proc/cpuinfo || { echo "skipped: no $$1 in /proc/cpuinfo"; continue; }; \
-	  export ATEN_CPU_CAPABILITY=$$2 ONEDNN_MAX_CPU_ISA=$$3; \
+	  export ATEN_CPU_CAPABILITY=$$2 ONEDNN_MAX_CPU_ISA=$$3 TORCHINDUCTOR_CACHE_DIR=$(abspath $(VENV))/.compiled/$$2; \
 	  for threads in 1 2; do \
 	    echo "ATEN_CPU_CAPABILITY=$$2 ONEDNN_MAX_CPU_ISA=$$3 OMP_NUM_THREADS=$$threads"; \
 	    OMP_NUM_THREADS=$$threads $(BIN)/python -m pytest -q -n $$((3 - threads)) || exit 1; \

@@ -21,7 +21,7 @@ TEXTS = [
 RUNS = {
     "ddpm": ("ddpm", [*SMALL, "data.flip=true", "network.dropout=0.2", "training.accumulation=2"]),
     "importance": ("improved-ddpm", [*SMALL, "times=importance", "times.steps=1000", "times.history=1"]),
-    "learned": ("vdm", [*SMALL]),
+    "learned": ("vdm", [*SMALL, *SLOW]),
     "vectors": ("flow", ["data.source=swiss-roll", "training.batch_size=64", "training.precision=fp32"]),
     "derivative": ("mean-flow", [*SMALL]),
     "consistency": ("consistency", [*SMALL]),
@@ -35,6 +35,7 @@ RUNS = {
         "latent",
         [
             *SMALL,
+            *SLOW,
             "network.attention=",
             "autoencoder.steps=3",
             "autoencoder.batch_size=8",

@@ -63,7 +63,7 @@ def _fault(device: torch.device) -> str | None:
     try:
         torch.compile(nn.Softplus())(torch.zeros(2, device=device))
     except Exception as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        return " ".join(str(error).splitlines()[:2]).strip()[:200] or type(error).__name__
     return None
 
 

@@ -127,13 +127,13 @@ def test_auto_is_for_blocks_that_gain(monkeypatch) -> None:
         (Blocks(1, 0), {"recompute": True}, "compile: on does not go with training.recompute; leave one of them out"),
         (Blocks(1, 0), {"shard": "full"}, "compile: on does not go with training.shard"),
         (Blocks(0, 0), {}, "compile: nothing here can be compiled by blocks; set training.compile=off"),
-        (Blocks(1, 0), {}, r"compile: torch cannot compile here \(no compiler\); set training.compile=off"),
+        (Blocks(1, 0), {}, r"compile: torch cannot compile here \(backend raised: no compiler\); set"),
     ],
     ids=["recompute", "shard", "no blocks", "no compiler"],
 )
 def test_what_cannot_be_compiled_is_one_line(monkeypatch, objective: Blocks, settings: dict, message: str) -> None:
     def fails(_: object) -> None:
-        raise RuntimeError("no compiler\nand a long story")
+        raise RuntimeError("backend raised:\nno compiler\nand a long story")
 
     monkeypatch.setattr(torch, "compile", fails)
     with pytest.raises(InputError, match=rf"training.{message}"):
