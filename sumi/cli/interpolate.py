@@ -16,12 +16,13 @@ from sumi.cli.sampling import (
     prompt_of,
     sampling_options,
 )
+from sumi.cli.sound import interpolate_clips
 from sumi.cli.terminal import counting, say
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("a", metavar="A", help="an image file; it is fitted to the model's size")
+    parser.add_argument("a", metavar="A", help="an image file; it is fitted to the model's size; or a WAV file")
     parser.add_argument("b", metavar="B", help="another")
     parser.add_argument("-n", type=int, default=8, metavar="N", help="images, both ends among them (default: 8)")
     add_steps(parser)
@@ -36,13 +37,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     import torch
 
+    from sumi.data.audio import AudioSpec
     from sumi.data.files import write_between
     from sumi.models.diffusion.options import SampleOptions
     from sumi.models.diffusion.pictures import BYTES
     from sumi.training.run_folder import RunFolder
 
     unclip = of_vectors(options)
-    model = prepared(options) if unclip is None else unclip.decoder
+    model = prepared(options, sound=True) if unclip is None else unclip.decoder
+    match model.items:
+        case AudioSpec() as spec:
+            interpolate_clips(model, spec, options)
+            return
+        case _:
+            pass
     a, b = (given_picture(model, options, path, name).x for name, path in (("a", options.a), ("b", options.b)))
     with counting("interpolating") as interpolating:
         settings, prompt = sampling_options(model, options), prompt_of(model, options)

@@ -69,6 +69,7 @@ def _lines(model: GenerativeModel[Any], options: argparse.Namespace) -> list[str
     """What is found, for the terminal. Raises InputError."""
     from sumi.models.baselines.model import BaselineModel
     from sumi.models.diffusion.model import DiffusionModel
+    from sumi.models.diffusion.space import LatentSpace
     from sumi.models.molecules.model import MoleculeModel
     from sumi.models.symbols.model import SymbolModel
 
@@ -79,7 +80,7 @@ def _lines(model: GenerativeModel[Any], options: argparse.Namespace) -> list[str
             return _of_symbols(model, options)
         case MoleculeModel():
             return _of_molecules(model, options)
-        case DiffusionModel() if model.space.factor > 1:
+        case DiffusionModel() if isinstance(model.space, LatentSpace):
             return _of_latents(model, options)
         case DiffusionModel():
             return _of_diffusion(model, options)

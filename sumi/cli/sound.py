@@ -1,4 +1,4 @@
-"""``sumi restore RUN CLIP --operator NAME`` of a model of sound."""
+"""``sumi restore``, ``sumi vary`` and ``sumi interpolate`` of models of sound."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING
 
 from sumi.boundary.files import short_name
 from sumi.cli.sampling import (
-    about_guidance,
+    conditioned_name,
     digest_of,
     named_condition,
     plain,
+    prompt_of,
     sample_options,
     sampling_options,
     spent,
-    suffix_of,
 )
 from sumi.cli.terminal import counting, say
 from sumi.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from sumi.data.audio import AudioSpec
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.options import SampleOptions
@@ -59,62 +63,124 @@ def find_sound_operator(text: str, spec: AudioSpec) -> AnyOperator:
 
 def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Namespace) -> None:
     """Candidates as WAV files, what was given as given.wav, and their spectrograms."""
-    from sumi.data.files import Writing
-    from sumi.data.sound_files import to_levels, write_wav
     from sumi.models.diffusion.restoration import method_for
     from sumi.models.diffusion.sound import measured, restore_sound
-    from sumi.models.samples import stated_facts
     from sumi.training.run_folder import RunFolder
 
     operator, noise = find_sound_operator(options.operator, spec), options.noise or 0.0
     if options.operator == "noise" and not noise:
         raise InputError("--noise: says how much there is, and is needed here; give its deviation, such as 0.05")
-    x = spec.read("clip", options.image)
-    _note_what_is_cut(Path(options.image), spec)
+    x = _read(spec, "image", options.image)
     seen = operator(x[None])[0]
     known = measured(model, x[None].to(model.device), operator, noise)
     with counting("restoring") as restoring:
         given: SampleOptions = {**sample_options(model, options), "progress": restoring}
         made = restore_sound(model, x, operator, noise, options.n, options.method, given)
+    more = {"operator": options.operator, "noise": noise, "method": options.method or ""}
+    name = f"{plain(options.operator)}-noise{noise:g}-{options.method or 'usual'}"
+    method, title = (
+        method_for(model, known.operator, options.method, noise),
+        f"{_stem(options.image)}, {options.operator}",
+    )
+    _write(
+        model, spec, options, (options.image,), seen, made, name, title, more, method, RunFolder(options.run).restored
+    )
+
+
+def vary_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Namespace) -> None:
+    """Variations as WAV files, what was given as given.wav, and their spectrograms."""
+    from sumi.training.run_folder import RunFolder
+
+    x, settings = _read(spec, "image", options.image), sampling_options(model, options)
+    with counting("varying") as varying:
+        given: SampleOptions = {**sample_options(model, options), "progress": varying}
+        made = model.vary(x, options.strength, options.n, **given)
+    tuned = options.strength == 1 and not named_condition(options)
+    solver = options.solver or model.method(tuned=tuned, **settings).name
+    more = {"strength": options.strength, "method": solver}
+    name, title = f"vary{options.strength:g}-{solver}", f"{_stem(options.image)}, varied by {options.strength:g}"
+    _write(model, spec, options, (options.image,), x, made, name, title, more, solver, RunFolder(options.run).varied)
+
+
+def interpolate_clips(model: DiffusionModel, spec: AudioSpec, options: argparse.Namespace) -> None:
+    """Clips between two as WAV files, those as given.wav one after the other, and their spectrograms."""
+    import torch
+
+    from sumi.training.run_folder import RunFolder
+
+    a, b = _read(spec, "a", options.a), _read(spec, "b", options.b)
+    with counting("interpolating") as interpolating:
+        made = model.interpolate(
+            a,
+            b,
+            options.n,
+            corrections=0,
+            label=options.label,
+            prompt=prompt_of(model, options),
+            condition=None,
+            progress=interpolating,
+            **sampling_options(model, options),
+        )
+    more, title = {"method": options.solver}, f"from {_stem(options.a)} to {_stem(options.b)}"
+    place, files = RunFolder(options.run).interpolated, (options.a, options.b)
+    both = torch.cat([a, b], -1)
+    name = f"{options.n}-{options.solver}"
+    _write(model, spec, options, files, both, made, name, title, more, options.solver, place)
+
+
+def _write(
+    model: DiffusionModel,
+    spec: AudioSpec,
+    options: argparse.Namespace,
+    files: tuple[str, ...],
+    given: Tensor,
+    made: Tensor,
+    name: str,
+    title: str,
+    more: Mapping[str, object],
+    method: str,
+    place: Path,
+) -> None:
+    """The clips ``made`` of ``files``, of which the model saw ``given`` (1, L), in --out or a folder of ``place``."""
+    from sumi.data.files import Writing
+    from sumi.data.sound_files import to_levels, write_wav
+    from sumi.models.samples import stated_facts
+
     error = model.config.sampling.replaced(sampling_options(model, options)).error
-    steps = options.steps or model.config.sampling.steps
-    hashed = hashlib.sha256(seen.numpy().tobytes()).hexdigest()
-    conditions = named_condition(options)
+    steps = model.config.sampling.steps if options.steps is None else options.steps
+    hashed = hashlib.sha256(given.numpy().tobytes()).hexdigest()
+    seed = getattr(options, "seed", None)
     about = {
         "run": str(options.run),
         "checkpoint": model.step,
-        "image": options.image,
+        **(dict(zip("ab", files, strict=True)) if len(files) > 1 else {"image": files[0]}),
         "given": hashed,
         "digest": digest_of(model, options),
-        "operator": options.operator,
-        "noise": noise,
-        "seed": options.seed,
-        "method": options.method or "",
+        **more,
+        **({} if seed is None else {"seed": seed}),
         **({"steps": steps} if error is None else {"error": error}),
-        **conditions,
-        **about_guidance(model, options, conditioned=bool(conditions)),
     }
-    name = f"{model.step:08d}-{plain(options.operator)}-{Path(options.image).stem}-{hashed[:8]}-seed{options.seed}"
-    name += "".join(f"-{plain(value)}" for value in conditions.values())
-    name += f"-noise{noise:g}-{about['method'] or 'usual'}{f'-{steps}' if error is None else ''}"
-    name += suffix_of(options)
-    folder = Path(options.out) if options.out else RunFolder(options.run).restored / short_name(name)
-    stated, title = (
-        [stated_facts(made, row) for row in range(len(made))],
-        f"{Path(options.image).name}, {options.operator}",
-    )
-    how = Writing(batch_size=max(1, options.n), title=title, about=about, each=stated.__getitem__)
-    wrote = spec.write(folder, lambda batch: made[batch.start : batch.stop], range(options.n), how)
-    write_wav(folder / "given.wav", to_levels(seen[0].numpy()), spec.rate, about)
-    method = method_for(model, known.operator, options.method, noise)
+    parts = [f"{model.step:08d}", name, *map(_stem, files), hashed[:8], *([] if seed is None else [f"seed{seed}"])]
+    label, about = conditioned_name(model, options, "-".join(parts + ([str(steps)] if error is None else [])), about)
+    folder = Path(options.out) if options.out else place / short_name(label)
+    stated = [stated_facts(made, row) for row in range(len(made))]
+    how = Writing(batch_size=max(1, len(made)), title=title, about=about, each=stated.__getitem__)
+    wrote = spec.write(folder, lambda batch: made[batch.start : batch.stop], range(len(made)), how)
+    write_wav(folder / "given.wav", to_levels(given.numpy()), spec.rate, about)
     say(f"wrote {wrote} ({method}{'' if error is None else f', {spent(stated, error)}'})")
 
 
-def _note_what_is_cut(path: Path, spec: AudioSpec) -> None:
-    """Say so where the model's clips are shorter than the file, which can be read."""
+def _stem(file: str) -> str:
+    return Path(file).stem
+
+
+def _read(spec: AudioSpec, what: str, file: str) -> Tensor:
+    """The clip (1, L) of a WAV file; says so where clips are shorter than the file. Raises InputError."""
     from sumi.data.sound_files import read_sound
 
-    values, rate = read_sound(path)
+    x = spec.read(what, file)
+    values, rate = read_sound(Path(file))
     whole, used = values.shape[1] / rate, spec.length / spec.rate
     if whole > used:
-        say(f"note: {path} is of {whole:.3g} s; its first {used:.3g} s are used, which is what the model's clips have")
+        say(f"note: {file} is of {whole:.3g} s; its first {used:.3g} s are used, which is what the model's clips have")
+    return x

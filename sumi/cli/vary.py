@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sumi.cli.candidates import given_picture, of_vectors, prepared, write
 from sumi.cli.options import add_candidates, add_run, add_solver
 from sumi.cli.sampling import about_restarts, named_condition, sample_options, sampling_options
+from sumi.cli.sound import vary_clip
 from sumi.cli.terminal import counting, refuse, say
 
 if TYPE_CHECKING:
@@ -17,28 +18,35 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("image", metavar="IMAGE", help="an image file; it is fitted to the model's size")
+    parser.add_argument("image", metavar="IMAGE", help="an image file; it is fitted to the model's size; or a WAV file")
     parser.add_argument(
         "--strength",
         type=float,
         metavar="S",
-        help="0: the image itself; 1/2: as much noise as image; 1: nothing of it (default: 0.5)",
+        help="0: the image or clip itself; 1/2: as much noise as image; 1: nothing of it (default: 0.5)",
     )
     add_solver(parser)
     add_candidates(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from sumi.data.audio import AudioSpec
     from sumi.sampling.sdedit import rest_of
     from sumi.training.run_folder import RunFolder
 
     if (unclip := of_vectors(options)) is not None:
         _of_its_vector(unclip, options)
         return
-    model, options.strength = prepared(options), 0.5 if options.strength is None else options.strength
-    image, settings = given_picture(model, options, options.image).x, sampling_options(model, options)
+    model, options.strength = prepared(options, sound=True), 0.5 if options.strength is None else options.strength
+    settings = sampling_options(model, options)
     if not options.strength and any(value is not None for value in (*settings.values(), options.label)):
-        say("note: strength 0 gives the image itself, whatever the options of sampling")
+        say("note: strength 0 gives back what was given, whatever the options of sampling")
+    match model.items:
+        case AudioSpec() as spec:
+            vary_clip(model, spec, options)
+            return
+        case _:
+            image = given_picture(model, options, options.image).x
     with counting("varying") as varying:
         given: SampleOptions = {**sample_options(model, options), "progress": varying}
         made = model.vary(image, options.strength, options.n, **given)

@@ -231,11 +231,31 @@ def test_the_commands_write_files_that_play(model: DiffusionModel, data: Path, c
     assert main(["restore", run, str(long), "--operator", "gap:0.05:0.03", "-n", "1", "--steps", "2"]) == 0
     assert "long.wav is of 1 s; its first 0.256 s are used" in capsys.readouterr().out
     long.unlink()
+    assert main(["vary", run, clip, "--strength", "0", "-n", "2"]) == 0
+    folder = next((model.folder / "varied").iterdir())
+    assert sorted(p.name for p in folder.iterdir()) == ["00000.wav", "00001.wav", "given.wav", "grid.png"]
+    given, varied = (of_wav((folder / name).read_bytes())[0] for name in ("given.wav", "00001.wav"))
+    assert np.array_equal(given, varied)
+    for label in ("low", "high"):
+        assert main(["vary", run, clip, "--label", label, "--guidance", "2", "-n", "1", "--steps", "2"]) == 0
+    assert len(list((model.folder / "varied").iterdir())) == 3
+    other = str(data / "low" / "1.wav")
+    assert main(["interpolate", run, clip, other, "-n", "3", "--steps", "2"]) == 0
+    folder = next((model.folder / "interpolated").iterdir())
+    assert sorted(p.name for p in folder.iterdir()) == ["00000.wav", "00001.wav", "00002.wav", "given.wav", "grid.png"]
+    both = of_wav((folder / "given.wav").read_bytes())[0]
+    assert np.array_equal(both[0, :1024], given[0])
+    assert both.shape == (1, 2048)
+    capsys.readouterr()
+    if model.config.recipe == "audio":
+        assert main(["nll", run]) == 2
+        assert "the likelihood of sound is not known to a model of its transform" in capsys.readouterr().err
     for command, why in (
         (["restore", run, clip, "--operator", "blur"], "--operator blur: is nothing that is done to sound; give gap:"),
         (["restore", run, clip, "--operator", "gap:0.25:0.1"], "gap:0.25:0.1: clips are of 0.256 s; give a gap within"),
         (["restore", run, clip, "--operator", "band:9000"], "--operator band:9000: give hertz between 0 and 2000"),
         (["restore", run, clip, "--operator", "noise"], "--noise: says how much there is"),
+        (["vary", run, str(folder / "grid.png")], "grid.png: is no WAV file"),
         (["upscale", run, clip], "is a model of audio, and this is for images"),
         (["inpaint", run, clip, "--mask", clip], "is a model of audio, and this is for images"),
         (["sample", run, "--size", "64x64"], "is a model of audio, which have none"),
