@@ -38,7 +38,7 @@ class Memory:
         if before is not None and before.shape == difference.shape:
             goes_on = (log_snr >= self.log_snr).double()
             difference = difference + expand(momentum * goes_on, difference) * before
-        self.difference, self.log_snr = difference, log_snr
+        self.difference, self.log_snr = difference.detach(), log_snr  # or the graphs of all evaluations would stay
         return difference
 
 

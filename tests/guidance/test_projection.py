@@ -84,6 +84,18 @@ def test_momentum_is_forgotten_where_the_noise_rises_and_of_each_sample_by_itsel
     assert not torch.isclose(made[1::2], anew[1::2]).all()
 
 
+def test_momentum_remembers_numbers_and_no_graph() -> None:
+    """Where restoration differentiates each evaluation, that of the one before is let go."""
+    denoiser = projected(SCHEDULES["vp"], 3.0, 1.0, None, -0.5)
+    for t in TIMES:
+        x = POINTS.clone().requires_grad_()
+        found = denoiser(x, t).clean
+        assert not denoiser.memory.difference.requires_grad
+        (slope,) = torch.autograd.grad(found.sum(), x)
+        alone = Extrapolation(denoiser.better, denoiser.worse, 3.0)(x, t).clean
+        torch.testing.assert_close(slope, torch.autograd.grad(alone.sum(), x)[0], rtol=0, atol=1e-12)
+
+
 def test_in_many_steps_the_difference_is_divided_by_1_minus_momentum() -> None:
     schedule = SCHEDULES["flow"]
     denoiser = projected(schedule, 2.0, 1.0, None, -0.5)
