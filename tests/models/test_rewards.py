@@ -18,6 +18,7 @@ from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import RunDescription
 from sumi.models.rewards import reward_of
 from sumi.process.schedule import DATA
+from sumi.sampling.sampler import Guidance
 from tests.tiny_models import class_model, differ, new_classifier
 
 
@@ -79,6 +80,10 @@ def test_samples_by_particles_have_more_reward_and_one_particle_is_the_solver(mo
         ({"error": 0.1}, "^error: is of samples that take one way"),
         ({"x": plain[:2]}, "^x: is where one sample begins"),
         ({"particles": 0}, "^particles: 0 is out of range"),
+        (
+            {"label": 0, "guidance": Guidance(scale=3.0, method="apg", momentum=-0.5)},
+            "^guidance.momentum: remembers what particles had before they were resampled",
+        ),
     ):
         with pytest.raises(InputError, match=answer):
             model.steer(bright, 2, **options)

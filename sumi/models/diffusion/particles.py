@@ -39,6 +39,9 @@ def by_particles(
     ``together``: how many particles count as one of a batch. All else as of `DiffusionModel.walk`.
     """
     start, guidance, size = options.get("start", 0), options.get("guidance"), options.get("size")
+    used = model.config.sampling.replaced(sampling_options(options)).guidance
+    if particles > 1 and used.method == "apg" and used.extrapolates and used.momentum:
+        raise InputError("guidance.momentum: remembers what particles had before they were resampled; give 0")
     model.shape_of(size)  # or refused
     whole_groups = particles * model.windows_of(None if size is None else sides("size", size))
     given = model.condition_of(
