@@ -116,7 +116,7 @@ def wasserstein(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def length_distance(molecules: Sequence[Judged], real: Sequence[Judged]) -> float:
     """Ångström: W1 of bond lengths, the mean over kinds as frequent as in ``real``; nan where none is frequent."""
     own, other = bond_lengths(molecules), bond_lengths(real)
-    shared = [kind for kind in own.keys() & other.keys() if min(len(own[kind]), len(other[kind])) >= FEWEST_BONDS]
+    shared = [kind for kind in own if kind in other and min(len(own[kind]), len(other[kind])) >= FEWEST_BONDS]
     if not shared:
         return float("nan")
     return float(np.average([wasserstein(own[k], other[k]) for k in shared], weights=[len(other[k]) for k in shared]))

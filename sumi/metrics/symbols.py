@@ -24,7 +24,7 @@ def total_variation(a: Iterable[Hashable], b: Iterable[Hashable]) -> float:
     """½ Σ |p - q| of the shares of each value in two sets: 0 for the same shares, 1 where none is common."""
     first, second = Counter(a), Counter(b)
     n, m = first.total() or 1, second.total() or 1
-    return sum(abs(first[k] / n - second[k] / m) for k in {*first, *second}) / 2
+    return sum(abs(first[k] / n - second[k] / m) for k in first | second) / 2
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,38 @@ def test_bond_lengths_are_compared_kind_by_kind() -> None:
     exact = 0.01 * (40 * 0.629 * 3**0.5 + 20 * lengths["H-O"][0]) / 60
     assert length_distance(longer, real) == pytest.approx(exact, rel=1e-6)
     assert np.isnan(length_distance(judged(WATER), real))
+    fewer = judged(*[Molecule(m.elements, m.places * 1.01) for m in (METHANE, WATER, WATER, WATER)] * 10)
+    assert length_distance(fewer, real) == pytest.approx(exact, rel=1e-6)  # whatever the frequencies of samples
+
+
+def line(elements: str, *lengths: float) -> Molecule:
+    return Molecule(tuple(elements), np.cumsum([0.0, *lengths])[:, None] * np.array([[1.0, 0, 0]]))
+
+
+def test_bonds_of_each_order_are_a_kind_and_another_graph() -> None:
+    single, double, triple = judged(line("CC", 1.54), line("CC", 1.34), line("CC", 1.2))
+    assert list(bond_lengths([single, double, triple])) == ["C-C", "C=C", "C≡C"]
+    assert len({single.graph, double.graph, triple.graph}) == 3
+    assert judged(line("HCN", 1.09, 1.16))[0].graph == judged(line("NCH", 1.16, 1.09))[0].graph
+
+
+def test_a_long_chain_is_in_one_piece() -> None:
+    assert judged(line("C" * 20, *[1.54] * 19))[0].connected
+    assert not judged(line("C" * 20, *[1.54] * 9, 3.0, *[1.54] * 9))[0].connected
+
+
+def test_the_distance_of_lengths_is_the_same_to_the_bit_in_every_process() -> None:
+    """Kinds are added in their own order, and not in one that differs from process to process."""
+    rng, order = np.random.default_rng(1), ("B-F", "C-C", "C-N", "C-O", "F-N", "N-N")
+    for _ in range(20):
+        own, real = (
+            judged(*[line(kind[::2], length) for kind in order for length in rng.uniform(1.2, 1.3, 21)])
+            for _ in range(2)
+        )
+        a, b = bond_lengths(own), bond_lengths(real)
+        each = [wasserstein(a[kind], b[kind]) for kind in a if kind in b and min(len(a[kind]), len(b[kind])) >= 20]
+        weights = [len(b[kind]) for kind in a if kind in b and min(len(a[kind]), len(b[kind])) >= 20]
+        assert length_distance(own, real) == float(np.average(each, weights=weights))
 
 
 def test_a_property_that_is_a_sum_over_atoms_and_bonds_is_judged_exactly() -> None:

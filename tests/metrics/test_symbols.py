@@ -1,5 +1,7 @@
 """Shares of strings that are valid, different and new, and how two sets of strings differ."""
 
+import random
+
 import pytest
 
 from sumi.metrics.symbols import Differences, are_molecules, canonical, looks_like_smiles, shares, total_variation
@@ -11,6 +13,16 @@ def test_total_variation_is_of_shares() -> None:
     assert total_variation("ab", "ac") == pytest.approx(0.5)
     found = Differences.of(["ab", "ab"], ["ba"])
     assert (found.lengths, found.symbols, found.pairs) == (0, 0, 1)
+    assert Differences.of(["ab", "a"], ["ab", "cb"]).pairs == 0.5  # one pair of one, and of two: a symbol alone is none
+
+
+def test_total_variation_is_the_same_to_the_bit_in_every_process() -> None:
+    """Values are added in the order in which they come, and not in one that differs from process to process."""
+    rng = random.Random(1)
+    for _ in range(20):
+        a, b = (rng.choices("abcdefghijklmnop", weights=range(1, 17), k=count) for count in (997, 1009))
+        differences = [abs(a.count(k) / 997 - b.count(k) / 1009) for k in dict.fromkeys([*a, *b])]
+        assert total_variation(a, b) == sum(differences) / 2
 
 
 def test_each_share_has_its_own_denominator() -> None:
