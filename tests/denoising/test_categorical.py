@@ -152,6 +152,21 @@ def test_a_draw_has_its_law_and_never_the_impossible() -> None:
     assert draw_symbols(law.expand(2, 6), torch.tensor([-60.0, 60.0])).tolist() == [1, 4]
 
 
+def test_rare_symbols_keep_their_probability_under_noise_of_float32() -> None:
+    """Φ(5.5) = 1 - 1.9e-8 and Φ(5.7) = 1 - 6e-9, neither of which float32 tells from 1."""
+    law = torch.tensor([1 - 1e-8, 1e-8], dtype=torch.float64).expand(2, 2)
+    assert draw_symbols(law, torch.tensor([5.5, 5.7])).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+def test_next_to_the_data_the_posterior_still_adds_up_to_1(process: Categorical) -> None:
+    s, t = (noise_level(ERASING, time) for time in (1e-12, 2e-12))
+    x_0, x_t = pairs(process, 1)
+    x_0, x_t = (x[process.likelihood(x_t, t).gather(-1, x_0[..., None])[:, 0, 0] > 0] for x in (x_0, x_t))
+    found = process.reverse(torch.nn.functional.one_hot(x_0, 3).double(), x_t, s, t).sum(-1)
+    torch.testing.assert_close(found, torch.ones_like(found), rtol=1e-3, atol=0)  # of 1e-12 four digits are there
+
+
 def test_what_is_no_symbol_is_refused() -> None:
     exact = Exact(PROCESSES["absorbing"], random_law(4), 4)
     with pytest.raises(InputError, match=r"^x_0: holds values outside 0 to 2"):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sumi.errors import InputError
 from sumi.metrics.classes import class_accuracy
-from sumi.metrics.intervals import share
+from sumi.metrics.intervals import dependent_share, share
 
 
 def answers(labels: list[int], classes: int) -> Tensor:
@@ -37,6 +37,13 @@ def test_in_equal_shares_the_real_interval_is_wilsons() -> None:
     assert found.real is not None
     expected = share(100, 100)
     assert (found.real.value, found.real.low) == pytest.approx((1, expected.low), rel=1e-12)
+
+
+def test_a_hard_class_of_few_real_images_widens_the_interval_of_all() -> None:
+    """Of two classes, wanted equally: half of 2 images right, and all of 1000. Σ w² b(1 - b)/n is 1/32."""
+    labels, requested = [0, 0] + [1] * 1000, torch.tensor([0, 1] * 2)
+    found = class_accuracy(answers([0, 1] * 2, 2), requested, answers([0] + [1] * 1001, 2), torch.tensor(labels))
+    assert found.real == dependent_share(0.75, 1 / 32 / (0.75 * 0.25))
 
 
 def test_classes_without_images_have_no_share() -> None:

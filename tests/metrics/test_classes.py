@@ -46,6 +46,10 @@ def test_chance_is_that_of_exchanging_images_between_the_sets() -> None:
     assert balance(sure([0, 1], 2), sure([1, 0], 2), seed=0).p_value == 1
 
 
+def test_no_p_value_is_below_that_of_the_one_division_that_was_seen() -> None:
+    assert balance(sure([0] * 60, 2), sure([1] * 60, 2), seed=0).p_value == 1 / 2000
+
+
 def test_the_p_value_errs_as_often_as_it_says() -> None:
     """Of 300 pairs of alike sets 5 % ± three standard errors have p < 0.05; of different ones most do."""
     rng = np.random.default_rng(1)

@@ -134,6 +134,8 @@ def test_the_p_value_is_exact_with_equal_distances_too(
         others = [i for i in range(8) if i not in chosen]
         found.append(copying(pooled[list(chosen)], pooled[others]))
     counts = np.array([one.counted for one in found])
+    equal = np.unique(values, return_counts=True)[1].tolist()
+    assert count_law(equal, 3, k) == pytest.approx(np.bincount(counts, minlength=4) / 56, abs=1e-12)
     for one in found:
         assert one.p_value == pytest.approx((counts >= one.counted).mean(), abs=1e-12)
     assert np.mean([one.p_value <= 0.1 for one in found]) <= 0.1

@@ -51,6 +51,11 @@ def test_singular_covariances_are_no_trouble() -> None:
     """Fewer images than features. Diagonal covariances: (√a_i - √b_i)² summed."""
     a, b = torch.diag(torch.tensor([4.0, 1.0, 0.0, 0.0])), torch.diag(torch.tensor([1.0, 0.0, 9.0, 0.0]))
     assert gaussian_frechet_distance(torch.zeros(4), a, torch.zeros(4), b) == pytest.approx(1 + 1 + 9, rel=1e-12)
+    axis = torch.randn(30, dtype=torch.float64, generator=generator(1))
+    line, ball = torch.outer(axis, axis), torch.eye(30, dtype=torch.float64)
+    exact = 30 + float(axis @ axis) - 2 * float(axis.norm())  # of one direction, in which rounding has no part
+    found = gaussian_frechet_distance(torch.zeros(30), ball, torch.zeros(30), line)
+    assert found == pytest.approx(exact, rel=1e-13)
     few = torch.randn(4, 30, dtype=torch.float64, generator=generator(0))
     assert plug_in_frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
     assert np.isfinite(frechet_distance(few, few + 1).value)

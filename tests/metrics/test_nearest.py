@@ -18,7 +18,7 @@ def images(count: int, seed: int, shape: tuple[int, ...] = (3, 5, 4)) -> Tensor:
 @pytest.mark.parametrize("block", [1, 7 * 60, 10**9])
 def test_the_nearest_is_the_nearest_of_all(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against all differences, whatever the size of the blocks."""
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "PATCH_BLOCK", block)
     some, among = images(30, 0), images(50, 1)
     distances = (some[:, None].double() - among[None].double()).square().flatten(2).mean(2).sqrt()
     found = nearest(some, among)

@@ -145,10 +145,28 @@ def test_their_intervals_hold_the_mean_where_wilsons_do_not(
         assert np.mean([e.low <= truth[0] <= e.high for e in wilson]) < 0.75
 
 
+def test_the_variance_of_groups_is_divided_by_that_of_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """p(1 - p) of a share, the density itself of a density."""
+    found = iter([torch.tensor(row).double() for row in ([0.2, 0.4, 1.0, 0.6], [0.4, 0.4, 3.0, 0.8]) * 24])
+    monkeypatch.setattr(module, "figures", lambda *_: next(found))
+    x = normal(40, 2, generator(0))
+    factors = module._factors_of_groups(x, x, 3, 2, generator(1))
+    assert factors.tolist() == pytest.approx([0.02 / 0.21, 0.0, 2 / 2, 0.02 / 0.21])
+
+
+def test_no_interval_is_narrower_than_that_of_as_many_independent_images() -> None:
+    """Samples among real images, in all groups: of 40 samples, and of 400 real images that are all near one."""
+    real = normal(400, 2, generator(2))
+    few, many = precision_recall(0.01 * real[:40], real), precision_recall(real, 0.01 * real[:40])
+    assert few.precision == share(40, 40)
+    assert many.recall == share(40, 40)
+
+
 def test_a_dependent_share_of_independent_things_has_wilsons_interval() -> None:
     for count in (0, 3, 20):
         found, expected = dependent_share(count / 20, 1 / 20), share(count, 20)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
+    assert {dependent_share(1.0, 1 / count).high for count in range(1, 200)} == {1.0}  # without a rounding
     wide, narrow = dependent_share(0.3, 1 / 5), dependent_share(0.3, 1 / 50)
     assert wide.low < narrow.low < 0.3 < narrow.high < wide.high
     # the ends solve (p - θ)² = z² c θ(1 - θ)

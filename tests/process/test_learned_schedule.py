@@ -187,6 +187,14 @@ def test_time_inverts_log_snr(seed: int, spread: float) -> None:
     assert t[wanted <= -5.0].unique().tolist() == [1.0]
 
 
+def test_at_the_start_both_halves_are_alike() -> None:
+    """Centres spread evenly are mirrored about t = 1/2, and so is u: u(t) + u(1 - t) = 1."""
+    t = torch.linspace(0, 0.5, 33, dtype=torch.float64)
+    (early, slope), (late, mirrored) = (monotone().rise(time) for time in (t, 1 - t))
+    torch.testing.assert_close(early + late, torch.ones_like(t), rtol=0, atol=1e-14)
+    torch.testing.assert_close(slope, mirrored, rtol=1e-12, atol=0)
+
+
 # the chain
 
 
@@ -211,6 +219,9 @@ def test_the_logits_share_what_is_left() -> None:
     schedule = chain(1)
     rates = (-schedule.betas(6)).log1p()[1:]
     torch.testing.assert_close(rates / rates.sum(), schedule.logits.double().softmax(0), rtol=1e-12, atol=0)
+    before = schedule.betas(6).detach()
+    schedule.logits.data = schedule.logits.detach().double() + 1000  # which is a factor of all
+    torch.testing.assert_close(schedule.betas(6).detach(), before, rtol=1e-9, atol=0)
 
 
 # the gradients

@@ -1,5 +1,6 @@
 """Schedules: published values, exactness on the grid and at the ends, the inverse, slopes, and the SDE they obey."""
 
+from dataclasses import replace
 from itertools import pairwise
 from math import exp, expm1, inf, log, pi, sinh
 
@@ -33,8 +34,10 @@ CHAINS = [
     ConstantBeta(),
     CosineBeta(),
     CosineBeta(steps=7),
+    CosineBeta(steps=20, max_beta=0.4),
     QuadraticBeta(),
     SigmoidBeta(),
+    SigmoidBeta(steps=30, width=2.0),
     ListedBeta((0.1, 0.5, 0.02)),
 ]
 CONTINUOUS = [VP(), VP(beta_min=1.0, beta_max=1.0), SubVP(), SubVP(beta_min=1.0, beta_max=1.0), Cosine(), Flow()]
@@ -80,7 +83,7 @@ def reference_betas(config) -> np.ndarray:
     if isinstance(config, QuadraticBeta):
         return np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.steps) ** 2
     if isinstance(config, SigmoidBeta):
-        rising = 1 / (1 + np.exp(-np.linspace(-6, 6, config.steps)))
+        rising = 1 / (1 + np.exp(-np.linspace(-config.width, config.width, config.steps)))
         return config.beta_start + (config.beta_end - config.beta_start) * rising
     if isinstance(config, ListedBeta):
         return np.array(config.betas)
@@ -173,6 +176,19 @@ def test_log_snr_out_of_range_belongs_to_the_nearer_end(config) -> None:
     start, end = (schedule.log_snr(at(t)).item() for t in (0.0, 1.0))
     assert schedule.time(values([inf, start, start + 1])).tolist() == [0.0, pytest.approx(0, abs=1e-15), 0.0]
     assert schedule.time(values([-inf, end, end - 1])).tolist() == [1.0, pytest.approx(1, abs=1e-15), 1.0]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_log_snr_of_float32_has_the_time_that_it_has_in_float64(config) -> None:
+    log_snr = torch.linspace(-12.0, 12.0, 50)
+    assert torch.equal(BUILT[config].time(log_snr), BUILT[config].time(log_snr.double()))
+
+
+def test_small_betas_keep_their_digits() -> None:
+    schedule = BetaSchedule([1e-13, 2e-13, 0.5])
+    sigma = schedule.sigma(torch.tensor([1 / 3, 2 / 3], dtype=torch.float64))
+    np.testing.assert_allclose(sigma.square(), [1e-13, 3e-13], rtol=1e-12)
+    np.testing.assert_allclose(schedule.betas(3), [1e-13, 2e-13, 0.5], rtol=1e-12)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
@@ -396,8 +412,16 @@ def test_noise_ratio_is_finite_as_long_as_a_float_can_hold_it() -> None:
     assert noise_ratio(noise_level(Flow().build(), 0.75)) == pytest.approx(3, rel=1e-14)
     assert noise_ratio(DATA) == 0
     assert noise_ratio(noise_level(Flow().build(), 1.0)) == inf
-    assert noise_ratio(noise_level(VP(beta_max=2000.0).build(), 1.0)) == pytest.approx(exp(500.025), rel=1e-12)
+    assert noise_ratio(noise_level(VP(beta_max=2800.0).build(), 1.0)) == pytest.approx(exp(700.025), rel=1e-12)
     assert noise_ratio(noise_level(VP(beta_max=4000.0).build(), 1.0)) == inf
+
+
+def test_the_levels_of_some_samples_have_their_own_ends() -> None:
+    schedule, t = Flow().build(), values([0.9, 0.6, 0.3])
+    whole = replace(schedule.noise_level(t), until=schedule.noise_level(t / 3))
+    some = whole.chosen(torch.tensor([2, 0]))
+    assert torch.equal(some.t, values([0.3, 0.9]))
+    assert torch.equal(some.until.sigma, t[[2, 0]] / 3)
 
 
 @pytest.mark.parametrize(
@@ -430,6 +454,7 @@ def test_noise_ratio_is_finite_as_long_as_a_float_can_hold_it() -> None:
         lambda: LearnedChain(beta_start=0.0),
         lambda: BetaSchedule([]),
         lambda: BetaSchedule([0.1, 1.0]),
+        lambda: BetaSchedule([0.0, 0.1]),
         lambda: BetaSchedule([float("nan")]),
     ],
 )

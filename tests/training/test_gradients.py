@@ -82,6 +82,10 @@ def test_the_scale_grows_again_after_steps_without_overflow_and_has_an_end() -> 
     every = LossScale.PATIENCE
     assert found[every - 2 :: every] == [2.0**22, 2.0**23, 2.0**24]
     assert found[every - 1 :: every] == [2.0**23, 2.0**24, 2.0**24]
+    scale = LossScale(2.0**22, every - 1)
+    assert not scale.answers(one, one * torch.inf)  # of which the steps count from 0 again
+    assert scale.answers(one, one)
+    assert (scale.value, scale.steps) == (2.0**21, 1)
 
 
 def test_what_no_scale_mends_is_a_skipped_step(tmp_path: Path) -> None:

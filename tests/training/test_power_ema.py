@@ -70,6 +70,13 @@ def test_one_stored_average_is_found_again_alone() -> None:
     assert coefficients(stored, 0.10, 100)[0] == pytest.approx([0, 0, 0, 1], abs=1e-12)
 
 
+def test_weights_that_do_not_change_are_their_own_average_however_far_the_profile_is() -> None:
+    """The only average that is stored was made early, and has hardly a step of the one that is wanted."""
+    factors, distance = coefficients([(0.02, 50)], 0.02, 1000)
+    assert factors.tolist() == [1.0]
+    assert distance == pytest.approx(1, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("settings", "answer"),
     [

@@ -414,6 +414,9 @@ def test_precision_is_taken_as_given_and_otherwise_from_the_device(monkeypatch) 
         assert resolve_precision("auto", cpu) == expected
         assert resolve_precision("fp32", cpu) == "fp32"
         assert resolve_precision("bf16", cpu) == "bf16"
+    for capability, expected in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, answer=capability: answer)
+        assert resolve_precision("auto", torch.device("cuda")) == expected
 
 
 def test_after_twenty_steps_the_rest_is_estimated_once_without_the_first(tmp_path: Path, monkeypatch) -> None:
