@@ -57,3 +57,10 @@ def test_scaled_bands_have_the_deviation_of_the_noise_levels_and_come_back(power
     assert z.square().mean((0, 1, 3)).sqrt() == pytest.approx(torch.full((16,), STD).double(), abs=1e-12)
     assert (scale.inverse(z) - x).abs().max() <= 1e-12
     assert float(scale(2 * x).norm() / z.norm()) == pytest.approx(2**power)
+
+
+def test_a_band_without_sound_is_not_scaled() -> None:
+    scale = BandScale(64, 4, 1.0)
+    scale.fit(torch.tensor([[0.0], [4.0], [0.0], [9.0]]).double(), 4)
+    assert scale.std.flatten().tolist() == [1, 1, 1, 1.5]
+    assert scale(torch.zeros(1, 1, 64)).isfinite().all()

@@ -91,14 +91,29 @@ def test_tiles_are_the_whole_where_nothing_is_seen_beyond_the_overlap(size: tupl
     torch.testing.assert_close(tiled(double, x, 32, 8), double(x))
 
 
-def test_tiles_fade_into_each_other() -> None:
+@pytest.mark.parametrize("times", [0.5, 1, 4])
+def test_tiles_fade_into_each_other(times: float) -> None:
     """Two tiles that disagree: the result goes from one to the other over the overlap without a step."""
-    values = iter([0.0, 1.0])
-    made = tiled(lambda part: torch.full_like(part, next(values)), torch.zeros(1, 1, 4, 48), 32, 16)[0, 0, 0]
-    steps = made.diff()
-    assert (float(made[15]), float(made[32])) == (0.0, 1.0)
-    assert float(steps.min()) >= 0
-    assert float(steps.max()) < 0.07  # 1/17 a pixel
+    values, resized = iter([0.0, 1.0]), nn.Upsample(scale_factor=times)
+    made = tiled(lambda part: resized(part).fill_(next(values)), torch.zeros(1, 1, 4, 48), 32, 16)[0, 0, 0]
+    steps, overlap = made.diff(), round(16 * times)
+    assert (float(made[overlap - 1]), float(made[2 * overlap])) == (0.0, 1.0)
+    torch.testing.assert_close(steps[overlap - 1 : 2 * overlap], torch.full((overlap + 1,), 1 / (overlap + 1)))
+
+
+@pytest.mark.parametrize("regularizer", [FSQ((5, 4, 3)), VQ(3, codes=8)], ids=lambda r: r.name)
+def test_latents_are_decoded_as_the_nearest_that_the_decoder_knows(regularizer: VQ | FSQ) -> None:
+    """Whatever a diffusion model made of them; the slope is that at those, as if nothing were moved or clamped."""
+    model = AutoencoderNetwork((16,), (1,), regularizer).build(1)
+    model.decoder.last.weight.data.mul_(30)
+    z = 0.7 * randn(2, 3, 4, 4)
+    known = model.regularizer.project(z)
+    assert not torch.equal(known, z)
+    assert (model.decoder(known).abs() > 1).any()
+    assert torch.equal(model.decode(z), model.decoder(known).clamp(-1, 1))
+    free, there = z.clone().requires_grad_(), known.clone().requires_grad_()
+    found = torch.autograd.grad(model.decode(free).sum(), free)[0]
+    torch.testing.assert_close(found, torch.autograd.grad(model.decoder(there).sum(), there)[0])
 
 
 # what is refused

@@ -36,6 +36,9 @@ def test_rounding_gives_all_levels_and_no_others(levels: tuple[int, ...]) -> Non
         expected = (torch.arange(count) - count // 2) / (count // 2)
         torch.testing.assert_close(values, expected, rtol=0, atol=1e-6)
     assert torch.equal(regularizer.project(z), regularizer.posterior(h)[0])
+    far = torch.full((1, len(levels), 1, 1), 9.0)  # ends at the outer levels, of which the highest may be below 1
+    assert regularizer.project(far).flatten().tolist() == pytest.approx([(n - 1) // 2 / (n // 2) for n in levels])
+    assert regularizer.project(-far).flatten().tolist() == [-1] * len(levels)
     codes = regularizer.codes(z)
     assert codes is not None
     assert (regularizer.count, int(codes.min()) >= 0, int(codes.max()) < regularizer.count) == (
@@ -119,6 +122,10 @@ def test_a_vector_that_is_not_used_begins_again_at_one_of_the_batch() -> None:
     for step in range(1, 20):
         book(h, torch.zeros(0))
         book.begin(seed=0, step=step)
+        if step == 1:  # with the mean count, so that they are not given up at once
+            assert (book.counts[3:] == 0.5 * h[:, 0].numel() / 8).all()
+            rows = h.movedim(1, -1).reshape(-1, 2)
+            assert len({tuple(row.tolist()) for row in rows} & {tuple(v.tolist()) for v in book.vectors[3:]}) == 5
     assert len(book.codes(h).unique()) == 8
     assert book.vectors.abs().max() < 5
     book.eval()

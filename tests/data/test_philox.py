@@ -194,6 +194,8 @@ def test_a_row_is_the_same_in_any_batch_in_any_order(shape: tuple[int, ...], mon
     assert torch.equal(normal(7, range(40), 3, Purpose.STEP, shape), batch)
     assert torch.equal(normal(7, [17], 3, Purpose.STEP, shape)[0], batch[17])
     assert normal(7, [], 3, Purpose.STEP, shape).shape == (0, *shape)
+    twice = [first + row for first in range(20) for row in (0, 1, 2, 1, 0)]  # runs that go back
+    assert torch.equal(normal(7, twice, 3, Purpose.STEP, shape), batch[twice])
 
 
 def test_golden_values() -> None:

@@ -22,6 +22,7 @@ from sumi.training.checkpoint import find_checkpoints, load_checkpoint
 from sumi.training.config import TrainingConfig
 from sumi.training.ema import EMA
 from sumi.training.interruption import Interrupted, StopRequest
+from sumi.training.meter import Meter
 from sumi.training.precision import resolve_precision
 from sumi.training.run_folder import RunFolder
 from sumi.training.trainer import Trainer
@@ -417,6 +418,14 @@ def test_precision_is_taken_as_given_and_otherwise_from_the_device(monkeypatch) 
     for capability, expected in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, answer=capability: answer)
         assert resolve_precision("auto", torch.device("cuda")) == expected
+
+
+def test_before_the_first_line_the_loss_on_show_is_the_mean_so_far() -> None:
+    meter = Meter(TrainingConfig(steps=10), 1, torch.device("cpu"))
+    for loss in (1.0, 3.0, 8.0):
+        meter.add((torch.tensor(loss), torch.ones(1)))
+    meter.add(None)  # a step that was skipped
+    assert meter.progress(4).loss == 4
 
 
 def test_after_twenty_steps_the_rest_is_estimated_once_without_the_first(tmp_path: Path, monkeypatch) -> None:
