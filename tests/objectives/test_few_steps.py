@@ -3,15 +3,17 @@
 from dataclasses import replace
 from itertools import pairwise, product
 from math import log2
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from sumi.conditioning.condition import Condition
 from sumi.data.batch import Batch, batch_of
 from sumi.data.vectors import VectorDataset
-from sumi.denoising.denoiser import FunctionDenoiser, NetworkDenoiser
+from sumi.denoising.denoiser import Denoised, FunctionDenoiser, NetworkDenoiser
 from sumi.denoising.parameterization import (
     PredictBoundedClean,
     PredictBoundedNoise,
@@ -25,7 +27,7 @@ from sumi.denoising.parameterization import (
 from sumi.networks.condition import NetworkCondition
 from sumi.networks.dropout import Dropout, masks_by_position, masks_repeated
 from sumi.objectives.consistency import ANCHOR, ConsistencyObjective, Gap, anchor_of, consistency_loss, pair_at
-from sumi.objectives.direction import carried
+from sumi.objectives.direction import OfTeacher, carried
 from sumi.objectives.mean_flow import MeanFlowObjective, Ways, along_path, mean_velocity
 from sumi.objectives.progressive import ProgressiveObjective
 from sumi.objectives.times import LogitNormalTimes, LogNormalTimes
@@ -34,6 +36,7 @@ from sumi.process.continuous import VP, Cosine, Flow
 from sumi.process.exploding import EDM
 from sumi.process.gaussian import expand
 from sumi.process.schedule import DATA, NoiseLevel, noise_level, noise_ratio
+from sumi.randomness import Purpose
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.time_grid import LARGEST, log_ratio, uniform
@@ -188,6 +191,7 @@ def test_a_chain_is_asked_at_its_own_times_alone() -> None:
     for level in (pair.t, pair.r):
         steps = torch.as_tensor(level.t) * 1000
         assert torch.allclose(steps, steps.round(), rtol=0, atol=1e-9)
+    assert torch.allclose(torch.as_tensor(pair.t.t) * 1000, (t * 1000).ceil(), rtol=0, atol=1e-9)  # each as often
     assert bool((torch.as_tensor(pair.r.t) < torch.as_tensor(pair.t.t))[~pair.ends].all())
     assert bool(pair.ends[0])
 
@@ -409,6 +413,9 @@ def test_the_exact_mean_velocity_has_no_loss(form) -> None:
     assert float(off.min()) > 0.1**2
     objective.power = 1.0
     assert torch.allclose(objective(data), off / (off + 0.01), rtol=1e-6)
+    weighed, plain = objective(data).sum(), (off / (off.detach() + 0.01)).sum()  # whose weights have no gradient
+    found, exact = (torch.autograd.grad(loss, denoiser.network.anything)[0] for loss in (weighed, plain))
+    assert torch.allclose(found, exact, rtol=1e-6)
 
 
 def test_ways_are_sorted_and_a_share_of_them_stands_still() -> None:
@@ -450,3 +457,49 @@ def test_a_progressive_target_ends_where_the_steps_of_the_teacher_end(schedule, 
         student = FunctionDenoiser(lambda x, _, row=row: target[row : row + 1], schedule)
         found = sample(student, SOLVERS["ddim"], times[[0, -1]], X[row : row + 1])
         assert torch.allclose(found, wanted, rtol=0, atol=1e-10)
+
+
+class Nothing(nn.Module):
+    def forward(self, x: Tensor, _: Tensor) -> Tensor:
+        return 0 * x
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_progressive_loss_is_the_larger_one_of_clean_data_and_of_noise(schedule) -> None:
+    """One step along the data ends where they would: x̂_0 of a network that gives 0 misses them by themselves."""
+    objective, data = ProgressiveObjective(NetworkDenoiser(Nothing(), schedule, PredictClean()), 8, 1), batch(64)
+    t = ((data.uniform(Purpose.TRAINING_TIME) * 8).floor() + 1) / 8
+    weight = schedule.log_snr(t).exp().clamp(1, 1e4)
+    assert (weight == 1).any()
+    expected = weight * data.x.double().square().mean(1)
+    torch.testing.assert_close(objective(data).double(), expected, rtol=1e-3, atol=0)
+
+
+def test_a_progressive_student_of_a_chain_takes_the_nearest_of_its_times() -> None:
+    denoiser = NetworkDenoiser(Nothing(), LinearBeta().build(), PredictNoise(), trained_steps=10)
+    level = ProgressiveObjective(denoiser, 3, 1).level(torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64), 0)
+    assert torch.as_tensor(level.t).tolist() == [0.3, 0.7, 1.0, 0.3]
+
+
+class Recorded(nn.Module):
+    """A denoiser whose x̂_0 is the number of parts of its condition, which it keeps in mind."""
+
+    conditioner = SimpleNamespace(stays=("small",))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[set[str]] = []
+
+    def forward(self, x_t: Tensor, t: NoiseLevel, condition: Condition | None = None) -> Denoised:
+        self.given.append(set(condition or ()))
+        return Denoised(torch.full_like(x_t, float(len(self.given[-1]))), x_t, t.alpha, t.sigma)
+
+
+def test_a_teacher_is_guided_away_from_what_guidance_leaves_of_the_condition() -> None:
+    """As its run guides: a small picture that is to be enlarged stays in both, a class in one alone."""
+    teacher, t = Recorded(), SCHEDULES["flow"].noise_level(torch.full((6,), 0.5, dtype=torch.float64))
+    rows = Condition({"labels": torch.zeros(6), "small": torch.ones(6, 1, 2, 2)})
+    direction = OfTeacher(teacher, lambda better, worse, scale, _: worse + expand(scale, worse) * (better - worse), 3.0)
+    found = direction(X[:6], t, X[:6], rows)
+    assert teacher.given == [{"labels", "small"}, {"small"}]
+    assert torch.equal(found, torch.full_like(found, 1 + 3.0 * (2 - 1)))

@@ -19,6 +19,7 @@ from sumi.denoising.weighting import (
     FlowWeighting,
     LikelihoodWeighting,
     MinSNRWeighting,
+    OutputWeighting,
     SNRWeighting,
     StepLikelihood,
     TruncatedSNRWeighting,
@@ -48,6 +49,7 @@ PRESERVING = ("linear", "vp")
         (FlowWeighting(), PredictFlow(), SCHEDULES),
         (EDMWeighting(), PredictPreconditioned(), SCHEDULES),
         (EDMWeighting(sigma_data=1.3), PredictPreconditioned(sigma_data=1.3), SCHEDULES),
+        *((OutputWeighting(each), each, SCHEDULES) for each in (PredictNoise(), PredictScore(), PredictFlow())),
     ],
     ids=lambda v: getattr(v, "name", ""),
 )

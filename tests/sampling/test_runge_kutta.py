@@ -330,6 +330,17 @@ def test_looser_tolerances_cost_less_and_step_sizes_are_kept_between_times() -> 
     assert len(denoiser.requested) == 200 * 7  # a step a time: each first guess is good
 
 
+def test_evaluations_and_step_sizes_go_on_from_time_to_time() -> None:
+    """A time that is near leaves the step size that was found before it."""
+    schedule, solver = CONTINUOUS["vp"], Adaptive(rtol=1e-8, atol=1e-8)
+    denoiser = RowByRow(MIXTURE, schedule)
+    first, middle, last = (noise_level(schedule, at(schedule, v)) for v in (20.0, 0.5, 0.499))
+    x, before = solver.step(denoiser, NORMAL[:1] * float(first.sigma), first, middle, solver.init(), no_noise)
+    _, after = solver.step(denoiser, x, middle, last, before, no_noise)
+    assert after.evaluations.tolist() == [len(denoiser.requested)]
+    assert after.step_size.tolist() == before.step_size.tolist()
+
+
 def test_adaptive_says_which_sample_and_what_to_do() -> None:
     schedule = CONTINUOUS["vp"]
 
