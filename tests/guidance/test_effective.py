@@ -5,7 +5,7 @@ from math import inf
 import pytest
 import torch
 
-from sumi.guidance.effective import Measured, calibrated
+from sumi.guidance.effective import Measured, Strength, calibrated
 from sumi.guidance.extrapolation import Extrapolation, Interval
 from sumi.guidance.projection import Projected
 from sumi.guidance.renoising import PlusPlus, UnguidedNoise
@@ -88,4 +88,11 @@ def test_scales_are_fitted_to_what_is_wanted(wanted: float) -> None:
     ):
         assert measure(calibrated(measure, wanted, first, none, most)) == pytest.approx(wanted, rel=0.021)
     assert calibrated(plus_plus, 1000.0, 0.3, 0.0, 1.0) == 1.0
+    tried: list[float] = []
+    halved = calibrated(lambda scale: tried.append(scale) or 1 + (scale - 1) / 2, 3.0, 2.0, 1.0, inf)
+    assert (halved, tried) == (5.0, [2.0, 5.0])  # above none it is in proportion, and found at once
     assert calibrated(lambda _: 1.0, wanted, 2.0, 1.0, inf) == 2.0
+
+
+def test_what_cannot_be_guided_counts_as_not_guided() -> None:
+    assert Strength().scale == 1

@@ -151,3 +151,14 @@ def test_what_no_reward_suits_is_refused() -> None:
             sample(mixture(SCHEDULE), FeynmanKac(DDIM(eta=1.0), reward, particles), TIMES, x, noise)
     with pytest.raises(InputError, match="potential: there is no 'product'; choose from difference, max, sum"):
         FeynmanKac(DDIM(eta=1.0), linear, 2, potential="product")
+
+
+@pytest.mark.parametrize(("threshold", "resampled"), [(0.3, False), (0.6, True)])
+def test_particles_are_resampled_below_the_threshold_as_a_part_of_all(threshold: float, resampled: bool) -> None:
+    """Two of four have all the weight, so that two are effective."""
+    x, noise = normal(3, 4)
+    rewards = torch.tensor([9.0, 9.0, -90.0, -90.0])
+    solver = FeynmanKac(DDIM(eta=1.0), lambda _: rewards, 4, threshold=threshold)
+    t, s = (noise_level(SCHEDULE, time) for time in (0.9, 0.8))
+    _, state = solver.step(mixture(SCHEDULE), x, t, s, solver.init(), StepNoise(noise, 0))
+    assert (state.log_weight == 0).all() == resampled

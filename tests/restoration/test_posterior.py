@@ -68,6 +68,14 @@ def test_moment_matching_is_exact_on_every_gaussian(t: NoiseLevel, std: float) -
         torch.testing.assert_close(t.alpha * got.clean + t.sigma * got.noise, x_t)
 
 
+def test_what_is_measured_without_noise_is_met_after_one_iteration_too() -> None:
+    x_t = 2 * randn(20, 3)
+    rough = MomentMatching(TRIPLE.denoiser(), of_matrix(SUMS, Y), 1)(x_t, 0.4).clean
+    assert (rough - TRIPLE.given(SUMS, Y, 0.0).clean(x_t, noise_level(SCHEDULE, 0.4))).abs().max() > 1e-3
+    measured = (rough @ torch.from_numpy(SUMS).double().T).expand(20, -1)
+    torch.testing.assert_close(measured, torch.from_numpy(Y).expand(20, -1), rtol=0, atol=1e-12)
+
+
 def test_with_a_mask_it_is_the_conditioning_of_known_values() -> None:
     x_t, known = randn(5, 3), torch.tensor([True, False, True])
     for std in (0.0, 0.2):

@@ -92,3 +92,15 @@ def test_diffpir_is_exact_on_isotropic_gaussians(operator, schedule, std: float)
         found.clean, PseudoinverseGuidance(denoiser, known, 0.7)(x_t, t).clean, rtol=0, atol=1e-9
     )
     assert found.clean_variance is None
+
+
+def test_a_measurement_that_makes_z_less_certain_says_nothing() -> None:
+    """A step far out, and a y that leaves open on which side: the variance is above that of z ~ N(0, 1)."""
+
+    def inverse(v: Tensor) -> Tensor:
+        inside = 2 + v.clamp(-0.999999, 0.999999).atanh() / 800
+        return torch.where(v.abs() < 1, inside, v.sign() * torch.inf)
+
+    y = torch.tensor([0.2])
+    root, pull = gaussian_sites(y, 0.326, lambda z: (800 * (z - 2)).tanh(), inverse, 1.0)
+    assert (root.tolist(), pull.tolist()) == ([0.0], [0.0])

@@ -20,7 +20,7 @@ from sumi.process.exploding import EDM, VE
 from sumi.process.gaussian import expand
 from sumi.process.schedule import DATA, NoiseLevel, noise_level, noise_levels
 from sumi.randomness import Purpose
-from sumi.sampling.dormand_prince import ERROR, STAGES, Tolerance, Walk, integrate
+from sumi.sampling.dormand_prince import ERROR, STAGES, Tolerance, Walk, _size, integrate
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers.adaptive import Adaptive
 from sumi.sampling.solvers.ddim import DDIM
@@ -328,6 +328,13 @@ def test_looser_tolerances_cost_less_and_step_sizes_are_kept_between_times() -> 
     times = grids(schedule, 20.0, 0.02)["log_snr"](200)
     sample(denoiser, Adaptive(), times, NORMAL * float(schedule.sigma(times[:1])))
     assert len(denoiser.requested) == 200 * 7  # a step a time: each first guess is good
+
+
+def test_an_error_is_measured_by_the_larger_end_of_its_step() -> None:
+    """As by Hairer, Nørsett & Wanner: of a step from 0 as of one to 0."""
+    error, small, large = ((torch.full((1, 4), value),) for value in (1.0, 0.0, -8.0))
+    for before, after in ((small, large), (large, small)):
+        assert _size(error, before, after, [Tolerance(0.25, 2.0)]).tolist() == [0.25]
 
 
 def test_evaluations_and_step_sizes_go_on_from_time_to_time() -> None:

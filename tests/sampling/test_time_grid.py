@@ -83,6 +83,12 @@ def test_log_snr_grid_is_even_between_its_ends() -> None:
     torch.testing.assert_close(values, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_noise_that_a_schedule_adds_beyond_the_largest_is_a_part_of_the_grid() -> None:
+    schedule = VE(sigma_min=0.005, sigma_max=500.0).build()
+    sigma = schedule.sigma(TIME_GRIDS["log_snr"](schedule, 6, 0.5)[:-1])
+    torch.testing.assert_close(sigma, 500.0 * 10.0 ** -torch.arange(6, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
 def test_the_grids_are_their_formulas() -> None:
     k = torch.arange(5, dtype=torch.float64)
     torch.testing.assert_close(TIME_GRIDS["uniform"](CHAIN, 4, 0.5), (4 - k) / 4)
