@@ -168,3 +168,15 @@ def test_it_is_for_pictures_in_pixels(tmp_path: Path) -> None:
     train(config_of(*ITEMS, "training.steps=2"), out=tmp_path / "run")
     with pytest.raises(InputError, match="augmentation is for training, and samples have none"):
         load_run(tmp_path / "run").sample(1, condition={"augmentation": 1.0})
+
+
+def test_what_is_missing_at_a_side_is_the_picture_mirrored_there() -> None:
+    x, done = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(1)).double(), torch.zeros(2, 9).double()
+    done[1, 7] = 0.25  # a quarter of the width to the right: two pixels
+    still, moved = warped(x.expand(2, -1, -1, -1), matrix(done, 1.0))
+    torch.testing.assert_close(moved[..., 2:], still[..., :-2])
+    torch.testing.assert_close(moved[..., :2], still[..., :2].flip(-1))
+
+
+def test_the_share_without_any_change_is_what_six_independent_ones_leave() -> None:
+    assert AugmentationConditioning(0.12).dropout == pytest.approx(0.88**6)
