@@ -2,12 +2,13 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sumi import recipes
 from sumi.boundary.settings import override
@@ -334,3 +335,15 @@ def test_the_loss_is_of_the_steps_own_noise(runs: Path) -> None:
     noise = normal(5, [0, 1, 2, 3], 9, Purpose.TRAINING_NOISE, (4,))
     expected = model.module.losses(data.batch(items), noise)
     torch.testing.assert_close(objective(batch_of(data, items, items, step=9, seed=5)), expected, rtol=0, atol=0)
+
+
+def test_no_two_values_of_a_pixelcnn_share_their_uniform_numbers(monkeypatch) -> None:
+    seen: list[int] = []
+
+    def numbers(_: int, indices: Sequence[int], step: int) -> Tensor:
+        seen.append(step)
+        return torch.full((len(indices), 2), 0.5, dtype=torch.float64)
+
+    monkeypatch.setattr("sumi.models.baselines.pixelcnn._uniform_pairs", numbers)
+    PixelCNNConfig(width=16, blocks=1).build((3, 2, 4), 4).generate(0, range(2))
+    assert seen == list(range(3 * 2 * 4))
