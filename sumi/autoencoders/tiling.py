@@ -10,8 +10,9 @@ from torch import Tensor
 def tiled(function: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int) -> Tensor:
     """``function`` of x (N, C, H, W) in tiles of ``tile`` that share ``overlap`` or more with the next; else at once.
 
-    ``function`` scales sides by one whole factor, up or down, that divides tile and overlap; the result is
-    that of x at once where it sees no further than the overlap. Tiles fade into each other linearly.
+    ``function`` scales sides by one whole factor, up or down, that divides tile and overlap. Tiles fade into each other
+    linearly: the result is that of x at once where what it makes of a block depends on that block alone, and near it
+    where it sees less far than the overlap, as the sides of tiles count little.
     """
     height, width = x.shape[2:]
     if max(height, width) <= tile:

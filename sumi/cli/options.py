@@ -104,6 +104,9 @@ def add_end(parser: argparse.ArgumentParser) -> None:
         help="at the end: full measures distances to real images; quick only shows samples and losses; auto (default) "
         f"is quick after less than {SHORT // 60} minutes of training",
     )
+    parser.add_argument(
+        "--no-report", action="store_const", const="none", dest="report", help="the same as --report none"
+    )
 
 
 def add_restoration(parser: argparse.ArgumentParser) -> None:

@@ -32,9 +32,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--from", dest="start", metavar="RUN", help="begin from the averaged weights of this run, on other data"
     )
     add_end(parser)
-    parser.add_argument(
-        "--no-report", action="store_const", const="none", dest="report", help="the same as --report none"
-    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -326,7 +326,10 @@ def fitted(values: NDArray[np.float64], own: int, rate: int, length: int) -> tup
 
 
 def length_of(rate: int, seconds: float) -> int:
-    """⌈rate · seconds⌉ samples, rounded up to a `MULTIPLE`. Raises InputError for an unheard-of length."""
+    """rate · seconds samples, the nearest whole number, rounded up to a `MULTIPLE`.
+
+    Raises InputError for an unheard-of length.
+    """
     if not 0 < seconds <= LONGEST:
         raise InputError(f"data.seconds: {seconds:g} is out of range; give more than 0 and at most {LONGEST:g}")
     return -(-round(rate * seconds) // MULTIPLE) * MULTIPLE

@@ -15,8 +15,10 @@ from sumi import __version__
 from sumi.boundary.config import differences, to_json
 from sumi.boundary.files import write_text
 from sumi.errors import InputError
+from sumi.models.cascade import CascadeModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import GenerativeModel, TrainedModel
+from sumi.models.unclip import UnclipModel
 from sumi.pretrained.shipped import read_card
 from sumi.training.run_folder import RunFolder
 
@@ -149,13 +151,20 @@ def _measured(figures: Sequence[Figure], stated: dict[str, str]) -> list[str]:
     return ["| figure | value | 95 % interval |", "| --- | --- | --- |", *rows]
 
 
+def _task(model: TrainedModel) -> str:
+    """What it is for, in the hub's names."""
+    match model:
+        case DiffusionModel(prompted=True) | CascadeModel(prompted=True) | UnclipModel(prompted=True):
+            return {"images": "text-to-image", "audio": "text-to-audio"}.get(model.items.name, "other")
+        case GenerativeModel() if model.items.name == "images":
+            return "unconditional-image-generation"
+        case _:
+            return "other"
+
+
 def _header(model: TrainedModel, name: str, licence: str, figures: Sequence[Figure]) -> list[str]:
     """The fields that the hub reads, as YAML of JSON's subset: every text is a JSON string."""
-    match model:
-        case DiffusionModel(prompted=True):
-            task = "text-to-image"
-        case _:
-            task = "unconditional-image-generation" if model.items.name == "images" else "other"
+    task = _task(model)
     fields: dict[str, Any] = {
         "license": HUB_NAMES.get(licence, licence.lower() if licence != UNKNOWN else UNKNOWN),
         "library_name": "sumi",

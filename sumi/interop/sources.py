@@ -127,7 +127,9 @@ def _of_run(name: str, folder: Path, device: torch.device) -> Source:
         case DiffusionModel() | AutoencoderModel() | ClassifierModel() as model:
             return Source(name, "run", model)
         case other:
-            raise InputError(f"{name}: is a run of {other.config.recipe}; give one of a diffusion model")
+            parts = [one.folder for one in other.parts().values() if isinstance(one, DiffusionModel)]
+            such = f", such as its part {parts[-1]}" if parts else ""
+            raise InputError(f"{name}: is a run of {other.config.recipe}; give one of a diffusion model{such}")
 
 
 def _of_tensors(

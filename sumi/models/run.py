@@ -251,7 +251,7 @@ def load(
 def _expected(model: TrainedModel, expected: type[Model]) -> Model:
     """The model. Raises InputError if it is not of type ``expected``."""
     if not isinstance(model, expected):
-        raise InputError(
-            f"{model.folder}: is a run of {model.config.recipe}, and this is for {expected.what}; choose such a run"
-        )
+        why = f"{model.folder}: is a run of {model.config.recipe}, and this is for {expected.what}"
+        fitting = [part.folder for part in model.parts().values() if isinstance(part, expected)]
+        raise InputError(f"{why}; choose such a run" + (f", such as its part {fitting[-1]}" if fitting else ""))
     return model

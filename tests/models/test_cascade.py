@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import sumi
+from sumi.check.audit.subject import rows_of_model
 from sumi.cli.main import main
 from sumi.conditioning.cascade import stage_seed
 from sumi.conditioning.image import SmallConditioner
@@ -19,6 +20,7 @@ from sumi.data.config import DataConfig
 from sumi.data.image_set import ImageDataset
 from sumi.data.open import open_data
 from sumi.errors import InputError
+from sumi.interop.card import model_card
 from sumi.models.cascade import CascadeModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.run import load
@@ -83,6 +85,22 @@ def test_the_stages_are_runs_with_the_words_and_the_picture_below(model: Cascade
     assert {stage.config.sampling.threshold for stage in model.stages.values()} == {"dynamic"}
     assert "4px 2, 8px 2, 16px 3 steps" in repr(model)
     assert model.step == 2
+
+
+def test_what_takes_one_diffusion_model_names_a_stage(model: CascadeModel, capsys: pytest.CaptureFixture) -> None:
+    """And an audit of a stage gives it the pictures below, without a text."""
+    for command in ("audit", "vary", "distil"):
+        more = {"vary": ["x.png"], "distil": ["--out", "none"]}.get(command, [])
+        assert main([command, str(model.folder), *more]) == 2
+        assert f"such as its part {Path(model.folder) / 'parts/16px'}" in capsys.readouterr().err
+    stage = model.stages["8px"]
+    rows, _ = rows_of_model(stage, None, 4)
+    assert (rows.condition["small"][:, -1] == 1).any()
+    assert not (rows.condition["text"] - stage.module.conditioner.null(rows.x)["text"]).any()
+
+
+def test_a_card_says_that_pictures_come_from_words(model: CascadeModel) -> None:
+    assert '"text-to-image"' in model_card(model)
 
 
 def test_each_stage_makes_its_pictures_and_the_first_what_it_makes_alone(model: CascadeModel) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from sumi.check.audit.reading import Reading
 from sumi.conditioning.condition import Condition
+from sumi.conditioning.conditioner import Conditioners
+from sumi.conditioning.image import ImageConditioner
 from sumi.data.batch import Batch, batch_of
 from sumi.data.config import DataConfig
 from sumi.data.dataset import Dataset, evenly
@@ -233,15 +235,21 @@ def rows_of_model(model: DiffusionModel, data: object, n: int) -> tuple[Rows, Da
 
 def _condition_of(model: DiffusionModel, batch: Batch, x: Tensor) -> Condition | None:
     """Of items of data: their classes, or the pictures that a restorer is given; None where they have no such."""
-    conditioner = model.gaussian_denoiser().conditioner
+    conditioner = cast("Conditioners | None", model.module.conditioner)
     if conditioner is None:
         return None
+    found: dict[str, Tensor] = {}
     if model.config.condition("labels") is not None and batch.data.spec.label_names == model.items.label_names:
-        found = Condition(labels=batch.data.labels_of(batch.items))
-        return expect(conditioner.checked(found, tuple(x.shape[1:]), x.device), Condition, "condition")
-    if any(condition.name in ("masked", "small", "grey") for condition in model.config.conditioning):
-        return expect(conditioner.of_data(batch, x), Condition, "condition")
-    return None
+        found["labels"] = batch.data.labels_of(batch.items)
+    for draw, each in enumerate(conditioner):
+        match each:
+            case ImageConditioner():
+                found |= each.of_data(batch, x, draw)
+            case _:
+                pass
+    if not found:
+        return None
+    return expect(conditioner.checked(Condition(found), tuple(x.shape[1:]), x.device), Condition, "condition")
 
 
 def rows_of_data(subject: Subject, data: object, n: int) -> Rows:
