@@ -112,8 +112,8 @@ def load_texts(path: Path, config: DataConfig) -> SymbolDataset:
     lines = [(file, line) for file in files for line in _text(file).splitlines()]
     left, long = sum(not line for _, line in lines), sum(len(line) > LONGEST for _, line in lines)
     items = [(file, piece) for file, line in lines for piece in _pieces(line)]
-    notes = [f"{left} empty lines are left out"] if left else []
-    notes += [f"{long} lines of more than {LONGEST:,} characters are divided into pieces of {PIECE}"] if long else []
+    notes = [f"empty lines, left out: {left}"] if left else []
+    notes += [f"lines of more than {LONGEST:,} characters, divided into pieces of {PIECE}: {long}"] if long else []
     keys = [f"{f.relative_to(path).as_posix()}/{i:07d}" for i, (f, _) in enumerate(items)] if path.is_dir() else ()
     return from_texts([item for _, item in items], config, str(path), keys=keys, notes=tuple(notes))
 
@@ -163,8 +163,8 @@ def from_table(lines: Iterable[str], config: DataConfig, what: str) -> SymbolDat
     broken = sum(item != one for item, one in zip(items, given, strict=True))
     labels = None if config.labels is None else columns.pop(config.labels)
     numbers = {name: found for name, values in columns.items() if (found := _numbers_of(values)) is not None}
-    notes = [f"{left} rows without a string are left out"] if left else []
-    notes += [f"{broken} strings had line breaks, which are spaces now"] if broken else []
+    notes = [f"rows without a string, left out: {left}"] if left else []
+    notes += [f"strings with line breaks, which are spaces now: {broken}"] if broken else []
     return from_texts(items, config, what, labels=labels, numbers=numbers, notes=tuple(notes))
 
 

@@ -66,7 +66,7 @@ def test_a_text_file_is_an_item_a_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\ufeffab\n\nb\r\ncab\n", "utf-8")
     found = load(DataConfig(str(tmp_path / "a.txt")))
     assert found.texts() == ["ab", "b", "cab"]
-    assert found.notes == ("1 empty lines are left out",)
+    assert found.notes == ("empty lines, left out: 1",)
     assert found.keys[0] == "line/0000000"
     (tmp_path / "b.txt").write_text("ab\nba\n", "utf-8")
     assert load(DataConfig(str(tmp_path / "b.txt"))).spec == SymbolSpec(("a", "b"), 2, False)
@@ -78,7 +78,7 @@ def test_long_lines_are_divided(tmp_path: Path) -> None:
     found = load(DataConfig(str(tmp_path / "a.txt")))
     assert [len(text) for text in found.texts()] == [600, 256, 256, 256, 256, 176, 1]
     assert "".join(found.texts()[1:6]) == "abc" * 400
-    assert found.notes == ("1 lines of more than 1,024 characters are divided into pieces of 256",)
+    assert found.notes == ("lines of more than 1,024 characters, divided into pieces of 256: 1",)
 
 
 def test_a_folder_of_texts_is_all_their_lines(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_cell_may_be_empty_or_have_line_breaks(tmp_path: Path) -> None:
     found = load(DataConfig(str(file), column="text"))
     assert found.texts() == ["ab cd", 'a"b']
     assert found.column("size").tolist() == [1, 3]
-    assert found.notes == ("1 rows without a string are left out", "1 strings had line breaks, which are spaces now")
+    assert found.notes == ("rows without a string, left out: 1", "strings with line breaks, which are spaces now: 1")
     file.write_text("text,size\n,2\n,3\n")
     with pytest.raises(InputError, match=r"^data.column: .* has nothing in its column 'text'"):
         load(DataConfig(str(file), column="text"))
