@@ -7,7 +7,7 @@ FOLDER/
   uploads/           pictures from the browser, decoded and written anew
   queue/             of each training the configuration, which `sumi train` reads, and what it printed
   runs/              the run folders of trainings
-  doctor/            what `sumi doctor` found
+  doctor/ID/         what `sumi doctor` found, of the last `EXAMINED_KEPT` times
   compared/KEY/      solvers of a model compared, as `sumi compare` writes it
   .lock              held by the studio that is open
 
@@ -19,6 +19,7 @@ import io
 import json
 import os
 import re
+import shutil
 import threading
 import warnings
 from collections.abc import Generator
@@ -40,6 +41,7 @@ MOST_PIXELS: Final = 32 * 2**20
 LONGEST_SIDE: Final = 1024
 """Pixels of an upload as it is kept."""
 UPLOADS_KEPT: Final = 200
+EXAMINED_KEPT: Final = 100
 HISTORY_KEPT: Final = 500
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _PICTURE: Final = re.compile(r"([0-9a-f]{12})/([0-9]{1,4})|up/([0-9a-f]{32})")
@@ -86,6 +88,9 @@ class StudioFolder:
                 raise InputError(
                     f"out: {self.path} is open in another studio ({where}); use that, or give another --out"
                 )
+            examined = sorted(self.doctor.glob("?" * 12), key=lambda path: path.stat().st_mtime)
+            for old in examined[:-EXAMINED_KEPT]:
+                shutil.rmtree(old, ignore_errors=True)
             file.truncate(0)
             file.write(f"process {os.getpid()} at {link}".encode())
             file.flush()

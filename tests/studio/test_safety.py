@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from sumi.errors import InputError
 from sumi.pretrained.shipped import PLACE
-from sumi.studio.folder import MOST_UPLOADED, StudioFolder
+from sumi.studio.folder import EXAMINED_KEPT, MOST_UPLOADED, StudioFolder
 from sumi.studio.safety import LARGEST_JSON
 from sumi.studio.server import Pages, application
 from sumi.studio.studio import Studio
@@ -130,6 +130,17 @@ def test_a_second_studio_on_one_folder_is_refused(tmp_path) -> None:
         pass
     with other.held("y"):
         pass
+
+
+def test_the_oldest_examinations_go_when_a_studio_opens(tmp_path: Path) -> None:
+    folder = StudioFolder(tmp_path / "studio")
+    names = ["mine", *(f"{number:012x}" for number in range(EXAMINED_KEPT + 2))]
+    for age, name in enumerate(reversed(names)):
+        (folder.doctor / name).mkdir(parents=True)
+        os.utime(folder.doctor / name, (1e9 - age, 1e9 - age))
+    with folder.held("x"):
+        left = {path.name for path in folder.doctor.iterdir()}
+    assert left == {*names} - {*names[1:3]}
 
 
 BODIES = {
