@@ -29,45 +29,15 @@ if TYPE_CHECKING:
     from sumi.data.audio import AudioSpec
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.diffusion.options import SampleOptions
-    from sumi.operators.linear import AnyOperator
-
-FORMS = "gap:START:SECONDS, band:HERTZ, or noise (with --noise)"
-
-
-def find_sound_operator(text: str, spec: AudioSpec) -> AnyOperator:
-    """What was done to a clip, by name. Raises InputError."""
-    import torch
-
-    from sumi.operators.linear import Mask
-    from sumi.operators.sound import LowPass, gap
-
-    name, *numbers = text.split(":")
-    try:
-        values = [float(number) for number in numbers]
-    except ValueError:
-        raise InputError(f"--operator {text}: has what is no number; give {FORMS}") from None
-    match name, values:
-        case "gap", [start, seconds] if not 0 <= start < start + seconds <= spec.length / spec.rate:
-            raise InputError(f"--operator {text}: clips are of {spec.length / spec.rate:g} s; give a gap within that")
-        case "gap", [start, seconds]:
-            return gap(spec.length, round(start * spec.rate), round((start + seconds) * spec.rate))
-        case "band", [hertz] if 0 < hertz < spec.rate / 2:
-            return LowPass(2 * hertz / spec.rate)
-        case "band", [hertz]:
-            raise InputError(f"--operator band:{hertz:g}: give hertz between 0 and {spec.rate / 2:g}")
-        case "noise", []:
-            return Mask(torch.zeros(1, dtype=torch.bool))
-        case _:
-            raise InputError(f"--operator {text}: is nothing that is done to sound; give {FORMS}")
 
 
 def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Namespace) -> None:
     """Candidates as WAV files, what was given as given.wav, and their spectrograms."""
     from sumi.models.diffusion.restoration import method_for
-    from sumi.models.diffusion.sound import measured, restore_sound
+    from sumi.models.diffusion.sound import find_operator, measured, restore_sound
     from sumi.training.run_folder import RunFolder
 
-    operator, noise = find_sound_operator(options.operator, spec), options.noise or 0.0
+    operator, noise = find_operator(options.operator, spec), options.noise or 0.0
     if options.operator == "noise" and not noise:
         raise InputError("--noise: says how much there is, and is needed here; give its deviation, such as 0.05")
     x = _read(spec, "image", options.image)

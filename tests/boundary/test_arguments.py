@@ -353,7 +353,11 @@ REFUSED: list[tuple[Callable[[DiffusionModel], object], str]] = [
     (lambda m: m.inpaint(image(), image()), "mask: has values other than two"),
     (lambda m: m.inpaint(image(), np.zeros((4, 4), bool)), r"mask: is of shape \(4, 4\); the model takes \(8, 8\)"),
     (lambda m: m.inpaint(image(), "nowhere.png"), "mask: nowhere.png: cannot be read"),
-    (lambda m: m.restore(image(), "blur:1"), "operator: 'blur:1' is no function of images"),
+    (
+        lambda m: m.restore(image(), 3),
+        "operator: 3 is no function of images; give one, one of sumi.operators, or a name",
+    ),
+    (lambda m: m.restore(image(), "blurr:1"), "operator: there is no blurr:1; did you mean blur"),
     (lambda m: m.restore(image(), Grey(), "a"), "noise: 'a' is not a number"),
     (lambda m: m.restore(image(), torch.nn.Identity(), method=3), "method: there is no 3"),
     (lambda m: m.upscale(image(), 2.0), "factor: 2.0 is not a whole number"),

@@ -16,6 +16,7 @@ from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.pictures import ROUNDING, find_operator, read_mask
 from sumi.models.diffusion.restoration import METHODS, candidates
+from sumi.models.run import load
 from sumi.operators.convolution import gaussian_blur
 from sumi.operators.jpeg import JPEG
 from sumi.operators.linear import Grey, Mask, Operator
@@ -348,7 +349,7 @@ def test_a_mistake_gets_one_line_and_nothing_is_written(command: str, answer: st
 def test_a_picture_that_is_not_varied_says_what_does_not_count(run: Path, folder: Path, capsys) -> None:
     for more, notes in (("", 0), ("--steps 3", 1)):
         assert main(f"vary {run} image.png --strength 0 -n 1 {more}".split()) == 0
-        assert capsys.readouterr().out.count("note: strength 0 gives the image itself") == notes
+        assert capsys.readouterr().out.count("note: strength 0 gives back what was given") == notes
 
 
 @pytest.mark.parametrize(("recipe", "source", "width"), [("ddpm", "ring-of-8", 2), ("nonequilibrium", "heartbeat", 20)])
@@ -374,3 +375,15 @@ def test_shapes_and_numbers_that_do_not_fit(ask: Callable[[DiffusionModel], obje
     with pytest.raises(InputError) as refused:
         ask(planted(0.0))
     assert "\n" not in str(refused.value)
+
+
+def test_in_python_a_name_is_the_operator_with_the_noise_of_rounding(colours: Path) -> None:
+    model = load(colours, DiffusionModel, device="cpu")
+    image = torch.rand(3, 8, 8) * 2 - 1
+    for name, operator, noise in (("blur:0.8", gaussian_blur(0.8), ROUNDING), ("grey", Grey(), 0.0)):
+        given = Grey()(image[None])[0] if name == "grey" else image
+        named = model.restore(given, name, n=1, steps=2)
+        assert torch.equal(named, model.restore(given, operator, noise, n=1, steps=2))
+    assert not torch.equal(
+        model.restore(image, "blur:0.8", 0.2, n=1, steps=2), model.restore(image, "blur:0.8", n=1, steps=2)
+    )

@@ -194,6 +194,14 @@ def test_bands_whose_windows_see_above_the_limit_are_painted(model: DiffusionMod
     assert int(known.sum()) == 7  # of 16
 
 
+def test_what_was_done_may_be_named(model: DiffusionModel, data: Path) -> None:
+    clip = data / "low" / "3.wav"
+    by_name, whole = (model.restore(str(clip), one, n=1, steps=2) for one in ("band:1000", LowPass(0.5)))
+    assert torch.equal(by_name, whole)
+    with pytest.raises(InputError, match=r"^operator: 3 is no function of sound; give one, or gap:START"):
+        model.restore(str(clip), 3)
+
+
 def test_a_gap_that_leaves_nothing_is_refused(model: DiffusionModel) -> None:
     if model.config.recipe == "audio":
         with pytest.raises(InputError, match="mask: leaves no whole block of sound to keep"):
@@ -251,9 +259,12 @@ def test_the_commands_write_files_that_play(model: DiffusionModel, data: Path, c
         assert main(["nll", run]) == 2
         assert "the likelihood of sound is not known to a model of its transform" in capsys.readouterr().err
     for command, why in (
-        (["restore", run, clip, "--operator", "blur"], "--operator blur: is nothing that is done to sound; give gap:"),
-        (["restore", run, clip, "--operator", "gap:0.25:0.1"], "gap:0.25:0.1: clips are of 0.256 s; give a gap within"),
-        (["restore", run, clip, "--operator", "band:9000"], "--operator band:9000: give hertz between 0 and 2000"),
+        (["restore", run, clip, "--operator", "blur"], "--operator: blur is nothing that is done to sound; give gap:"),
+        (
+            ["restore", run, clip, "--operator", "gap:0.25:0.1"],
+            "gap:0.25:0.1: clips are of 0.256 s; give a gap within",
+        ),
+        (["restore", run, clip, "--operator", "band:9000"], "--operator: band:9000: give hertz between 0 and 2000"),
         (["restore", run, clip, "--operator", "noise"], "--noise: says how much there is"),
         (["vary", run, str(folder / "grid.png")], "grid.png: is no WAV file"),
         (["upscale", run, clip], "is a model of audio, and this is for images"),

@@ -450,20 +450,20 @@ class DiffusionModel(TrainedDenoiser):
     def restore(
         self,
         image: Items,
-        operator: AnyOperator,
-        noise: float = 0.0,
+        operator: AnyOperator | str,
+        noise: float | None = None,
         n: int = 4,
         *,
         method: str | None = None,
         **options: Unpack[SampleOptions],
     ) -> Tensor:
-        """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration`.
+        """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration.restore`.
 
-        Of sound ``image`` is a clip, and all else as `sumi.models.diffusion.sound` says.
+        Of sound ``image`` is a clip, ``operator`` a function, and all else as `sumi.models.diffusion.sound` says.
         """
         match self.items:
             case AudioSpec():
-                return restore_sound(self, image, operator, noise, n, method, options)
+                return restore_sound(self, image, operator, noise or 0.0, n, method, options)
             case _:
                 pass
         return restoration.restore(self, image, operator, noise, n, method=method, **options)

@@ -33,7 +33,7 @@ from sumi.errors import InputError
 from sumi.guidance.thresholding import StaticThreshold
 from sumi.models.diffusion.options import SampleOptions, sampling_options
 from sumi.models.diffusion.particles import ANCESTRAL, by_particles
-from sumi.models.diffusion.pictures import read_mask_of
+from sumi.models.diffusion.pictures import find_operator, read_mask_of
 from sumi.models.samples import stated_as
 from sumi.operators.linear import AnyOperator, Mask, Weighted, is_linear
 from sumi.operators.separable import box
@@ -200,15 +200,16 @@ def upscale(
 def restore(
     model: DiffusionModel,
     image: Items,
-    operator: AnyOperator,
-    noise: float = 0.0,
+    operator: AnyOperator | str,
+    noise: float | None = None,
     n: int = 4,
     method: str | None = None,
     **options: Unpack[SampleOptions],
 ) -> Tensor:
-    """What ``operator`` may have made ``image`` of: that is A x_0, without the batch's axis, with noise of deviation
-    ``noise``. ``n`` candidates, float32 (n, C, H, W) in [-1, 1], on the CPU. ``size`` (H, W) is that of x_0, the
-    model's or larger (`sumi.guidance.tiling`); None: the model's.
+    """What ``operator``, or one by its name, such as "blur:2" (`sumi.models.diffusion.pictures.OPERATORS`), may have
+    made ``image`` of: that is A x_0, without the batch's axis, with noise of deviation ``noise`` (None: that of
+    rounding for blurs by name, else 0). ``n`` candidates, float32 (n, C, H, W) in [-1, 1], on the CPU. ``size`` (H, W)
+    is that of x_0, the model's or larger (`sumi.guidance.tiling`); None: the model's.
 
     ``method``: see `method_for`. Other options are those of `DiffusionModel.sample`; methods other than TRAINED clamp
     x̂_0 themselves and take no threshold, and the solver is by default `usual_solver`. Raises InputError: shapes that do
@@ -221,21 +222,28 @@ def restore(
 def _restored(
     model: DiffusionModel,
     image: Items,
-    operator: AnyOperator,
-    noise: float,
+    operator: AnyOperator | str,
+    noise: float | None,
     n: int,
     method: str | None,
     options: SampleOptions,
 ) -> Tensor:
-    if not callable(operator):
-        raise InputError(f"operator: {shown(operator)} is no function of images; give one, or one of sumi.operators")
     channels, *own = model.images.shape
     height, width = sides("size", options.get("size") or own)
+    usual = 0.0
+    match operator:
+        case str():
+            operator, _, usual = find_operator(operator, (channels, height, width))
+        case _ if not callable(operator):
+            why = "is no function of images; give one, one of sumi.operators, or a name such as blur:2"
+            raise InputError(f"operator: {shown(operator)} {why}")
+        case _:
+            pass
     zeros = torch.zeros(1, channels, height, width, device=model.device)
     model.gaussian_denoiser()
     data, measured = model.config.data, tuple(operator(zeros).shape[1:])
     y = read_items("image", image, measured, bounded=False, frame=data.fitting(measured), background=data.background)
-    noise = real("noise", noise)
+    noise = usual if noise is None else real("noise", noise)
     if not 0 <= noise <= MOST_NOISE:
         raise InputError(f"noise: {noise:g} is out of range; give 0 to {MOST_NOISE:g}, in the model's range of -1 to 1")
     known = Measurement(operator, y[None].to(model.device), noise)

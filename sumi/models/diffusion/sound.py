@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sumi.autoencoders.mdct import STD, mdct
-from sumi.boundary.arguments import real, torch_defaults
+from sumi.boundary.arguments import real, shown, torch_defaults
 from sumi.data.audio import AudioSpec
 from sumi.data.spec import expect
 from sumi.errors import InputError
@@ -27,7 +27,7 @@ from sumi.models.diffusion.restoration import MOST_NOISE, candidates
 from sumi.models.diffusion.space import BandSpace
 from sumi.models.samples import stated_as
 from sumi.operators.linear import AnyOperator, Mask, Weighted
-from sumi.operators.sound import LowPass
+from sumi.operators.sound import LowPass, gap
 from sumi.restoration.measurement import Measurement
 from sumi.restoration.sites import gaussian_sites
 
@@ -36,19 +36,44 @@ if TYPE_CHECKING:
 
 SEAM: Final = 0.004
 """Seconds after an edge of a gap over which what is painted is brought to what is known."""
+FORMS: Final = "gap:START:SECONDS, band:HERTZ, or noise (whose deviation is given too)"
+"""Of the names of operators."""
+
+
+def find_operator(text: str, spec: AudioSpec) -> AnyOperator:
+    """What was done to a clip, by name (`FORMS`). Raises InputError."""
+    name, *numbers = text.split(":")
+    try:
+        values = [float(number) for number in numbers]
+    except ValueError:
+        raise InputError(f"operator: {text} has what is no number; give {FORMS}") from None
+    match name, values:
+        case "gap", [start, seconds] if not 0 <= start < start + seconds <= spec.length / spec.rate:
+            raise InputError(f"operator: {text}: clips are of {spec.length / spec.rate:g} s; give a gap within that")
+        case "gap", [start, seconds]:
+            return gap(spec.length, round(start * spec.rate), round((start + seconds) * spec.rate))
+        case "band", [hertz] if 0 < hertz < spec.rate / 2:
+            return LowPass(2 * hertz / spec.rate)
+        case "band", [hertz]:
+            raise InputError(f"operator: band:{hertz:g}: give hertz between 0 and {spec.rate / 2:g}")
+        case "noise", []:
+            return Mask(torch.zeros(1, dtype=torch.bool))
+        case _:
+            raise InputError(f"operator: {text} is nothing that is done to sound; give {FORMS}")
 
 
 @torch_defaults()
 def restore_sound(
     model: "DiffusionModel",
     clip: Any,
-    operator: AnyOperator,
+    operator: AnyOperator | str,
     noise: float = 0.0,
     n: int = 4,
     method: str | None = None,
     options: SampleOptions | None = None,
 ) -> Tensor:
-    """``n`` clips, float32 (n, 1, L), that ``operator`` may have made ``clip`` of, with noise of deviation ``noise``.
+    """``n`` clips, float32 (n, 1, L), of which ``operator``, or one by its name (`find_operator`), may have made
+    ``clip``, with noise of deviation ``noise``.
 
     ``clip``: a file, or (1, L) in [-1, 1]. Where a `Mask` is False the samples are the clip's. Raises InputError.
     """
@@ -56,6 +81,13 @@ def restore_sound(
     noise = real("noise", noise)
     if not 0 <= noise <= MOST_NOISE:
         raise InputError(f"noise: {noise:g} is out of range; give 0 to {MOST_NOISE:g}")
+    match operator:
+        case str():
+            operator = find_operator(operator, spec)
+        case _ if not callable(operator):
+            raise InputError(f"operator: {shown(operator)} is no function of sound; give one, or {FORMS}")
+        case _:
+            pass
     x = spec.read("clip", clip)[None].to(model.device)
     known = measured(model, x, operator, noise)
     with torch.no_grad():
