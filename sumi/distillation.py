@@ -55,6 +55,7 @@ OBJECTIVES: Final[dict[Method, type[Consistency | MeanFlow | Progressive]]] = {
 RATE: Final = 3e-4  # of a network that is trained already
 STEPS: Final = 4000
 ROUGH: Final = 0.01  # width in t of the derivative of networks that resolve thousandths of it
+KEPT: Final = "objective.teacher=kept"
 
 
 def distil(
@@ -81,7 +82,7 @@ def distil(
     "section.field=value" of its configuration. ``resume``: continue what is in ``out``, by the method and with the
     guidance that it was begun with. All else as of `sumi.train`. Raises InputError.
     """
-    folder = RunFolder(path("out", out))
+    folder, given = RunFolder(path("out", out)), assignments(settings)
     if resume and folder.config_file.exists():
         begun = read_run(folder)
         config = expect(begun.config, DiffusionConfig, f"out: {folder.path} is of no diffusion model")
@@ -89,8 +90,13 @@ def distil(
         refuse_other_start(begun.start, model)
         if steps is not None:
             config = replace(config, training=replace(config.training, steps=steps))
+        match config.objective:
+            case FewSteps(teacher=KeptTeacher()):
+                given = tuple(one for one in given if one != KEPT)  # as it is, with its source
+            case _:
+                pass
         return train(
-            override(config, settings),
+            override(config, given),
             data=data,
             out=folder.path,
             seed=seed,
@@ -109,11 +115,13 @@ def distil(
     if method != "consistency":
         teacher.require_mean(f"method: {method}", "use method=consistency, or ")
     own = own_network(teacher.config)
-    config = override(student_of(teacher, method, guidance), settings)
+    if KEPT in given and not any(one.startswith("objective.teacher.source=") for one in given):
+        given = (*given, f"objective.teacher.source={RunFolder(teacher.folder).source}")
+    config = override(student_of(teacher, method, guidance), given)
     if steps is not None:
         config = replace(config, training=replace(config.training, steps=steps))
     match config.objective:
-        case Progressive(steps=count) if not any(one.startswith("sampling.steps") for one in assignments(settings)):
+        case Progressive(steps=count) if not any(one.startswith("sampling.steps") for one in given):
             config = replace(config, sampling=replace(config.sampling, steps=count))
         case _:
             pass

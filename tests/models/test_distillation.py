@@ -109,6 +109,15 @@ def test_consistency_tuning_resumes_bit_for_bit(runs: Path, tmp_path: Path) -> N
     assert model.config.parameterization.name == "bounded_noise"
 
 
+def test_the_way_of_an_unguided_teacher_is_one_setting_and_resumed_with_it(runs: Path, tmp_path: Path) -> None:
+    kept = {"settings": ["objective.teacher=kept"], "seed": 3}
+    sumi.distil(runs / "flow", out=tmp_path / "run", steps=2, **kept)
+    model = sumi.distil(runs / "flow", out=tmp_path / "run", steps=3, resume=True, **kept)
+    teacher = model.config.objective.teacher
+    assert (teacher.source, teacher.guidance) == (str((runs / "flow").resolve()), 1)
+    assert teacher.weights == sumi.load(runs / "flow").digest
+
+
 def test_a_student_of_bounded_clean_data_counts_in_full_where_it_learns_from_them(tmp_path: Path) -> None:
     settings = [*TINY, *QUICK, "parameterization=bounded_clean"]
     sumi.train("flow", data="digits", steps=1, settings=settings, out=tmp_path / "teacher")
