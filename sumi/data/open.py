@@ -2,7 +2,7 @@
 
     a name or a path                                         `sumi.data.load`
     an array or tensor (N, H, W), (N, H, W, C), (N, C, H, W): uint8, uint16, or any numbers with data.range: images
-    (such an array, labels)                                  images with classes, by number or name
+    (such an array, labels as an array or a list)            images with classes, by number or name
     an array or tensor (N, D) of numbers                     vectors, or bits
     anything with a length and items by number, or a generator: each item an image (PIL, or an array
         (H, W), (H, W, C) or (C, H, W) of uint8, of floats k/255, or as above), or (image, label); or the numbers of
@@ -12,8 +12,9 @@ What was in memory is in config.json as ``memory``, with its fingerprint: to go 
 the same data are given again.
 """
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,8 @@ def materialised(data: object) -> object:
 def _with_labels(data: object) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """(images, labels) of such a pair; None of anything else."""
     match data:
+        case tuple((first, list() | tuple() as second)) if hasattr(first, "__array__"):
+            images, labels = _numbers(first), _stacked(second)
         case tuple((first, second)) if hasattr(first, "__array__") and hasattr(second, "__array__"):
             images, labels = _numbers(first), _numbers(second)
         case _:
@@ -126,23 +129,28 @@ def _with_labels(data: object) -> tuple[NDArray[Any], NDArray[Any]] | None:
 def _numbers(value: Any) -> NDArray[Any]:
     match value:
         case torch.Tensor():
-            return value.detach().cpu().numpy()
+            plain = value.detach().cpu()
+            return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()  # which NumPy lacks
         case _:
             return np.asarray(value)
 
 
 def _items(data: Any) -> list[Any]:
     """All items, in their order."""
+    found = list[Any]()
     try:
         if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-            found = [data[i] for i in range(len(data))]
+            for i in range(len(data)):
+                found.append(data[i])
         else:
-            found = list(data)
-    except (TypeError, KeyError):
+            found.extend(data)
+    except (TypeError, KeyError) as error:
+        if found:
+            raise  # a fault of the caller's own
         raise InputError(
             f"data: {type(data).__name__} has no items by number; give a path, an array, a list of images, or an "
-            "object with __len__ and __getitem__"
-        ) from None
+            f"object with __len__ and __getitem__ (item 0: {shown(error)})"
+        ) from error
     if len(found) < 2:
         used = "; a generator gives its items once: make a new one" if not found else ""
         raise InputError(f"data: gives {len(found)} item(s), and at least 2 are needed{used}")
@@ -166,6 +174,14 @@ def _from_items(
     if any(picture is None for picture in pictures):
         if any(picture is not None for picture in pictures):
             raise InputError("data: some items are images and some are not; give items of one kind")
+        match pairs[0][0]:
+            case str() | os.PathLike() | Mapping() as first:
+                raise InputError(
+                    f"data: item 0 is a {type(first).__name__}; give images, of a path PIL.Image.open(path), or pairs "
+                    "(image, label)"
+                )
+            case _:
+                pass
         return vectors.from_numbers(_stacked([value for value, _ in pairs]), config, "the list")
     return _from_pictures(
         [p for p in pictures if p is not None], [label for _, label in pairs], config, classes, progress
@@ -270,8 +286,8 @@ def _from_pictures(
 
 def _number_of_class(label: Any, place: int) -> int:
     """Raises InputError for what is no whole number."""
-    value = label.item() if hasattr(label, "item") else label
-    with suppress(TypeError, ValueError, OverflowError):
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+        value = label.item() if hasattr(label, "item") else label
         if (number := int(value)) == value:
             return number
     raise InputError(f"data: item {place} has the label {shown(label)}; give a name or a whole number")

@@ -57,6 +57,7 @@ IMAGES: dict[str, tuple[Callable[[], object], np.ndarray, tuple[str, ...]]] = {
     ),
     "images and classes by number": (lambda: (GREY, CLASSES), GREY[:, None], ("0", "1", "2")),
     "images and classes by name": (lambda: (GREY, np.array(["c", "a", "b"])[CLASSES]), GREY[:, None], ("a", "b", "c")),
+    "images and a list of classes": (lambda: (GREY, CLASSES.tolist()), GREY[:, None], ("0", "1", "2")),
     "pictures": (lambda: [Image.fromarray(image) for image in COLOUR], COLOUR.transpose(0, 3, 1, 2), ()),
     "a generator of pictures": (lambda: (Image.fromarray(image) for image in GREY), GREY[:, None], ()),
     "a list of arrays": (lambda: list(GREY), GREY[:, None], ()),
@@ -85,6 +86,12 @@ def test_what_is_known_unread_is_what_is_read() -> None:
     for data in (GREY, COLOUR, bits, 2.0 * bits, torch.from_numpy(COLOUR)):
         known, read = outline_of(data, DataConfig(MEMORY)), open_data(data).spec
         assert (known.name, known.shape, known.levels) == (read.name, read.shape, read.levels)
+
+
+def test_numbers_are_read_at_the_precision_that_they_have() -> None:
+    images = torch.rand(9, 1, 8, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    config = DataConfig(MEMORY, range=(0, 1))
+    assert torch.equal(everything(open_data(images, config)), everything(open_data(images.float(), config)))
 
 
 def test_numbers_are_vectors_or_bits() -> None:
@@ -150,7 +157,9 @@ REFUSED: dict[str, tuple[object, str]] = {
     "channels at both ends": (np.zeros((9, 3, 8, 3), np.uint8), "either end may be its channels"),
     "mixed": ([GREY[0], [1.0, 2.0]], "some items are images and some are not"),
     "ragged": ([[1.0, 2.0], [3.0]], "neither images nor equally long rows of numbers"),
-    "paths": (["a.png", "b.png"], "not numbers of shape"),
+    "paths": (["a.png", "b.png"], r"item 0 is a str; give images, of a path PIL.Image.open\(path\)"),
+    "tables": ([{"image": GREY[0]}] * 2, r"item 0 is a dict; give images"),
+    "classes as ones and zeros": ([(GREY[0], torch.eye(2)[0])] * 2, r"item 0 has the label tensor\(\[1., 0.\]\)"),
     "floating-point pixels": ([Image.new("F", (8, 8))] * 2, "item 0: floating-point pixels have no fixed range"),
     "no path": (Path("nowhere"), "data.source: nowhere does not exist"),
 }
@@ -162,6 +171,24 @@ def test_data_of_no_form_that_is_known_are_refused_in_one_line(case: str) -> Non
     with pytest.raises(InputError, match=why) as caught:
         open_data(data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("broken", [TypeError, KeyError])
+def test_an_error_of_a_data_set_of_ones_own_is_shown(broken: type[Exception]) -> None:
+    class Broken(Labelled):
+        at = 0
+
+        def __getitem__(self, i: int) -> tuple[Any, int]:
+            if i == self.at:
+                raise broken("mine")
+            return super().__getitem__(i)
+
+    data = Broken()
+    with pytest.raises(InputError, match=rf"\(item 0: {broken.__name__}\('mine'\)\)$"):
+        open_data(data)
+    data.at = 3
+    with pytest.raises(broken, match="mine"):
+        open_data(data)
 
 
 def test_a_run_on_data_in_memory_is_gone_on_with_and_evaluated_with_the_same_data(tmp_path: Path) -> None:
