@@ -163,6 +163,9 @@ def test_samples_show_themselves_as_a_grid(tmp_path: Path) -> None:
     assert samples._repr_png_() == samples.spec.picture(samples.plain(), "samples")
     points = sumi.load(untrained(tmp_path / "roll", VectorSpec(2, None), source="swiss-roll")).sample(5, steps=2)
     assert opened(points._repr_png_()).size > (100, 100)
+    model = random_model(tmp_path / "another")
+    for made in (model.steer(lambda x: x.mean((1, 2, 3)), 2, particles=2, steps=2), model.vary(samples[0], 0.0, n=2)):
+        assert isinstance(made, Samples)
 
 
 def test_what_is_computed_of_samples_is_a_plain_tensor(tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ class DiffusionModel(TrainedDenoiser):
         size = self._size_of(items)
         now, strength = self.at_strength(strength), real("strength", strength)
         if not now.sigma:
-            return items.clone()
+            return Samples.of(items.clone(), self.items)
         x = None
         if strength < 1:
             shape = self.shape_of(size)

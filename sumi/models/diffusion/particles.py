@@ -14,6 +14,7 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.errors import InputError
 from sumi.guidance.steering import Potential, Reward, feynman_kac
 from sumi.models.diffusion.options import SampleOptions, sampling_options
+from sumi.models.samples import Samples
 from sumi.sampling.sampler import Guidance, Method, SamplingOptions
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def by_particles(
         "start": particles * start,
         "batch_size": whole_groups * max(1, options.get("batch_size", 64) * together // whole_groups),
     }
-    return model.walk(particles * n, all_of, method=method, wrap=wrap)[::particles]
+    return Samples.of(model.walk(particles * n, all_of, method=method, wrap=wrap)[::particles], model.items)
 
 
 def steer(
