@@ -314,7 +314,8 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
         pictures = len(self.items.shape) == 3
         larger = pictures and len(given) == len(shape) and given[0] == shape[0] and all(map(int.__ge__, given, shape))
         if not (given == shape or larger) or not len(items):
-            raise InputError(f"{name}: are of shape {tuple(items.shape)}; the model takes {shape}, or more of them")
+            takes = f"(N, {', '.join(map(str, shape))})" + (", or larger sides" if pictures else "")
+            raise InputError(f"{name}: are of shape {tuple(items.shape)}; the model takes {takes}")
         factor = 1 if space is None else space.factor
         size = (factor * given[1], factor * given[2]) if pictures else None
         self._check_size(size)
