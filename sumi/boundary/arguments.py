@@ -8,6 +8,7 @@ has no such value is refused in a line that begins with the argument's name.
 """
 
 import os
+import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from math import isfinite
@@ -24,6 +25,9 @@ MOST: Final = 2**64
 """Seeds and indices are words of a counter (`sumi.randomness`)."""
 MOST_COUNT: Final = 10_000_000
 """Of samples, steps and draws at once: what takes time in proportion."""
+_LOCK: Final = threading.Lock()
+_found: Final[list[torch.dtype]] = []
+"""The default types that those inside of `torch_defaults` found."""
 
 
 @contextmanager
@@ -31,15 +35,18 @@ def torch_defaults() -> Generator[None]:
     """torch's own global settings, also as a decorator: float32, the CPU, gradients on.
 
     Networks are float32, and a caller's default type or device, ``no_grad`` or ``inference_mode`` changes nothing.
+    The type is one for all threads: of several at once, the last to leave restores what the first found.
     """
-    before = torch.get_default_dtype()
     away = torch.get_default_device().type != "cpu"
-    torch.set_default_dtype(torch.float32)
+    with _LOCK:
+        _found.append(torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu") if away else nullcontext():
             yield
     finally:
-        torch.set_default_dtype(before)
+        with _LOCK:
+            torch.set_default_dtype(_found.pop())
 
 
 def whole(name: str, value: object, *, least: int = 0, most: int = MOST - 1) -> int:

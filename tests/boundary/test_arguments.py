@@ -1,6 +1,7 @@
 """Arguments as people write them: each works as Python's own would, or gets one line that names it."""
 
 import os
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -272,6 +273,25 @@ def test_training_and_loading_do_not_see_it_either(how: str, tmp_path: Path) -> 
         sumi.train("ddpm", out=tmp_path / how, **options)
         found = sumi.load(tmp_path / how).sample(2)
     assert torch.equal(found, plain)
+
+
+def test_threads_that_leave_in_any_order_restore_the_type_that_the_first_found() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with torch_defaults():
+            entered.set()
+            leave.wait(60)
+
+    other = threading.Thread(target=stay)
+    with as_a_caller_may_have_it("float64"):
+        with torch_defaults():
+            other.start()
+            assert entered.wait(60)
+        assert torch.get_default_dtype() == torch.float32  # the other is still inside
+        leave.set()
+        other.join()
+        assert torch.get_default_dtype() == torch.float64
 
 
 def test_samples_can_be_changed_and_differentiated() -> None:
