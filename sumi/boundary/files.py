@@ -7,6 +7,7 @@ holds the former contents or the new ones. What a killed process left under the 
 import errno
 import hashlib
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Generator
@@ -169,6 +170,11 @@ def given_path(text: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError:  # no such user
         return path
+
+
+def typed(path: Path | str) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(Path(path).as_posix())
 
 
 def short_name(name: str) -> str:

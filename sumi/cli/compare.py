@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from sumi.boundary.files import typed
 from sumi.cli.options import add_checkpoint, add_run, add_seed
 from sumi.cli.terminal import cell, counting, counting_of, say, show
 from sumi.errors import InputError
@@ -134,7 +135,7 @@ def _tune(model: DiffusionModel, steps: int, checkpoint: int | None) -> bool:
         say("adams is as good; nothing is kept")
     else:
         older = f" --checkpoint {model.step}" if checkpoint is not None else ""
-        say(f"wrote {tuning.file}; `sumi sample {model.folder} --steps {steps}{older}` uses it")
+        say(f"wrote {tuning.file}; `sumi sample {typed(model.folder)} --steps {steps}{older}` uses it")
     return tuning.file is not None
 
 

@@ -3,6 +3,7 @@
 import argparse
 import time
 
+from sumi.boundary.files import typed
 from sumi.cli.evaluate import report_at_end
 from sumi.cli.options import add_device, add_end, add_run, add_settings
 from sumi.cli.terminal import counting_of, say, training_progress
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> None:
         )
     if not first_process():
         return
-    say(f"trained {model.step} steps: {model.folder}; `sumi sample {model.folder} --steps 1` makes images at once")
+    at_once = f"sumi sample {typed(model.folder)} --steps 1"
+    say(f"trained {model.step} steps: {model.folder}; `{at_once}` makes images at once")
     report_at_end(options, model, time.monotonic() - begun)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from sumi.boundary.files import typed
 from sumi.cli.options import add_device, add_run
 from sumi.cli.terminal import counting, say, show
 
@@ -51,4 +52,4 @@ def run(options: argparse.Namespace) -> None:
             f"{row.length:g}{mark}", f"{loss.value:.5f}", f"{loss.low:.5f} to {loss.high:.5f}", f"{row.distance:.2%}"
         )
     show(table)
-    say(f"sumi ema {options.run} --length {best.length:g} writes a run with it")
+    say(f"sumi ema {typed(options.run)} --length {best.length:g} writes a run with it")

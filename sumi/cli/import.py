@@ -2,6 +2,7 @@
 
 import argparse
 
+from sumi.boundary.files import typed
 from sumi.cli.options import add_device, add_settings
 from sumi.cli.terminal import say
 
@@ -42,4 +43,5 @@ def run(options: argparse.Namespace) -> None:
     for name, value in source.model.facts().items():
         say(f"{name:12} {value}")
     guides = "classifier" in source.model.config.name
-    say(f"next: sumi sample {'RUN --classifier ' * guides}{options.out}, or sumi info {options.out}")
+    out = typed(options.out)
+    say(f"next: sumi sample {'RUN --classifier ' * guides}{out}, or sumi info {out}")

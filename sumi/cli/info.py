@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from sumi.boundary.files import typed
 from sumi.cli.options import add_run
 from sumi.cli.terminal import say
 from sumi.errors import InputError
@@ -95,7 +96,7 @@ def _stages(folder: RunFolder, config: SystemConfig) -> None:
 
     for name, part in ((name, folder.part(name)) for name in config.names):
         if not part.config_file.exists():
-            say(f"{name:12} is not there; `sumi train {config.recipe} --out {folder.path} --resume` trains it")
+            say(f"{name:12} is not there; `sumi train {config.recipe} --out {typed(folder.path)} --resume` trains it")
             continue
         description = read_run(part)
         steps = max(map(checkpoint_step, find_checkpoints(part.checkpoints)[0]), default=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
+from sumi.boundary.files import typed
 from sumi.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def is_quick(report: str, model: TrainedModel, seconds: float) -> bool:
     if report == "quick" and not of_images:
         say(f"note: --report quick is of models that make images; of {model.evaluated_as} all is measured")
     if report == "auto" and of_images and seconds < SHORT:
-        say(f"the report is a quick one, as the training was short: sumi evaluate {model.folder} measures all")
+        say(f"the report is a quick one, as the training was short: sumi evaluate {typed(model.folder)} measures all")
         return True
     return report == "quick" and of_images
 

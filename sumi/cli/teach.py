@@ -2,6 +2,7 @@
 
 import argparse
 
+from sumi.boundary.files import typed
 from sumi.cli.options import add_device, add_run
 from sumi.cli.terminal import counting, counting_of, say
 from sumi.errors import InputError
@@ -91,4 +92,4 @@ def run(options: argparse.Namespace) -> None:
             )
         for line in found.says():
             say(line)
-    say(f"next: sumi sample {out} --prompt 'a {options.word}'")
+    say(f"next: sumi sample {typed(out)} --prompt 'a {options.word}'")

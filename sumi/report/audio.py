@@ -23,6 +23,7 @@ from sumi.metrics.intervals import Estimate
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.trajectory import trajectory, write_trajectory
 from sumi.randomness import Purpose, generator
+from sumi.report.commands import evaluated
 from sumi.report.made import how_it_was_made, noted, training_curve, write_run_report
 from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount
@@ -58,7 +59,7 @@ def evaluate_audio(model: DiffusionModel, options: Options) -> Measured:
         found = evaluate_sound(samples, labels, train, held_out, spec, seed=seed, progress=progress)
         words = _verdict(found)
     elif options.quick:
-        words = Verdict(f"No distances were measured; `sumi evaluate {model.folder}` measures them.")
+        words = Verdict(f"No distances were measured; `{evaluated(model)}` measures them.")
     else:
         words = Verdict(
             f"Too few to measure: {count} samples, {len(train)} clips for training and {len(held_out)} held out."

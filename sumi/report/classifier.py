@@ -11,6 +11,7 @@ from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.figures.charts import accuracy_by_noise_level
 from sumi.models.classifier import AccuracyByNoise, ClassifierModel
+from sumi.report.commands import evaluated, trained_again
 from sumi.report.made import how_it_was_made, training_curve, write_run_report
 from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount, percent
@@ -82,5 +83,5 @@ def _how(model: ClassifierModel, train: Dataset, held_out: Dataset, found: Accur
     section = how_it_was_made(
         model, train, held_out, made=f"{found.images} held-out images, noised", shown=found.images, seed=seed
     )
-    again = f"sumi train {model.folder / 'config.json'} --out ANOTHER\nsumi evaluate {model.folder} --seed {seed}"
+    again = f"{trained_again(model)}\n{evaluated(model, seed=seed)}"
     return Section(section.title, section.text, section.figures, section.tables, again)

@@ -15,6 +15,7 @@ from sumi.evaluation.retrieval import RANKS, ClipEvaluation, Recalls, evaluate_c
 from sumi.figures.pictures import image_grid, png
 from sumi.metrics.intervals import Estimate
 from sumi.models.clip import ClipModel
+from sumi.report.commands import evaluated, trained_again
 from sumi.report.made import how_it_was_made, training_curve, write_run_report
 from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount, percent
@@ -103,5 +104,5 @@ def _how(model: ClipModel, train: Dataset, held_out: Dataset, found: ClipEvaluat
     section = how_it_was_made(
         model, train, held_out, made=f"{found.queries} held-out pairs", shown=found.queries, seed=seed
     )
-    again = f"sumi train {model.folder / 'config.json'} --out ANOTHER\nsumi evaluate {model.folder} --seed {seed}"
+    again = f"{trained_again(model)}\n{evaluated(model, seed=seed)}"
     return Section(section.title, section.text, section.figures, section.tables, again)

@@ -47,6 +47,7 @@ from sumi.report.audio import evaluate_audio
 from sumi.report.autoencoder import evaluate_autoencoder
 from sumi.report.classifier import evaluate_classifier
 from sumi.report.clip import evaluate_clips
+from sumi.report.commands import evaluated
 from sumi.report.images import SHOWN, ImageReport
 from sumi.report.judge import evaluate_judge
 from sumi.report.made import noted
@@ -246,7 +247,7 @@ def evaluate_images(model: GenerativeModel, options: Options) -> Measured:
         items = QUICK_ITEMS if options.quick else ITEMS
         held_out_loss = _loss(diffusion, held_out, "held-out", items, progress)
         learned_loss = _loss(diffusion, train, "training", items, progress) if measurable else None
-    why = f"no distances were measured; `sumi evaluate {model.folder}` measures them" if options.quick else too_few
+    why = f"no distances were measured; `{evaluated(model)}` measures them" if options.quick else too_few
     words = Verdict(f"{why[0].upper()}{why[1:]}.")
     if measurable:
         network = learn_features(train, progress)

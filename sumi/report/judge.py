@@ -11,6 +11,7 @@ from sumi.evaluation.attributes import JudgeEvaluation, Known, mentioned_in, rea
 from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.models.attributes import JudgeModel, attributes_of
+from sumi.report.commands import evaluated, trained_again
 from sumi.report.made import how_it_was_made, training_curve, write_run_report
 from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import amount, percent
@@ -88,5 +89,5 @@ def _how(model: JudgeModel, train: Dataset, held_out: Dataset) -> Section:
     section = how_it_was_made(
         model, train, held_out, made=f"{len(held_out)} held-out pictures", shown=len(held_out), seed=0
     )
-    again = f"sumi train {model.folder / 'config.json'} --out ANOTHER\nsumi evaluate {model.folder}"
+    again = f"{trained_again(model)}\n{evaluated(model)}"
     return Section(section.title, section.text, section.figures, section.tables, again)

@@ -14,6 +14,7 @@ from sumi.data.dataset import Dataset, evenly, few
 from sumi.evaluation.during_training import held_out_losses
 from sumi.figures.charts import loss_by_noise_level, loss_curve
 from sumi.models.model import RunFolder, TrainedModel
+from sumi.report.commands import evaluated, sampled, trained_again
 from sumi.report.page import Figure, Section, Table, Verdict, write_report
 from sumi.training.metrics_log import read as read_metrics
 
@@ -107,10 +108,7 @@ def how_it_was_made(
 
     ``of_classes``: how many samples have classes, as frequent as in the data; `evaluate` makes them.
     """
-    again = f"sumi train {model.folder / 'config.json'} --out ANOTHER"
-    samples = f"sumi sample {model.folder} -n {shown} --seed {seed}"
-    if of_classes is not None:
-        samples = f"sumi evaluate {model.folder} -n {of_classes} --seed {seed}"
+    samples = sampled(model, shown, seed) if of_classes is None else evaluated(model, of_classes, seed)
     rows = [(name, value) for name, value, _ in describe(model.config)]
     versions = (
         f"sumi {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
@@ -120,5 +118,5 @@ def how_it_was_made(
         f"{len(train):,} training {model.items.name}, {len(held_out):,} held out. Samples: {made}, seed {seed}. "
         f"{versions}. {' '.join(_changes(model))}\n\n{_of_data(model, train.notes)}",
         tables=[Table(("field", "value"), rows, "Configuration (config.json)", folded=True)],
-        code=f"{again}\n{samples}",
+        code=f"{trained_again(model)}\n{samples}",
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from operator import gt, lt
 from pathlib import Path
 
+from sumi.boundary.files import typed
 from sumi.evaluation.averages import LengthLoss
 from sumi.evaluation.images import SIGNIFICANT
 from sumi.evaluation.sweeps import Sweep
@@ -64,7 +65,7 @@ def lengths(found: Sequence[LengthLoss], run: Path) -> Section:
     words = (
         f"The loss on held-out images is lowest, {best.loss.value:.5f}, for weights that are averaged over a length of "
         f"{best.length:g} ({alike} of the {len(found) - 1} other lengths are statistically as good). "
-        f"`sumi ema {run} --length {best.length:g}` writes a run with them."
+        f"`sumi ema {typed(run)} --length {best.length:g}` writes a run with them."
     )
     how = (
         "A length is the standard deviation of the average's profile, as a share of the training. All are made of the "

@@ -9,6 +9,7 @@ from sumi.evaluation.options import Options
 from sumi.evaluation.result import Measured
 from sumi.figures.charts import recognised_by_noise
 from sumi.models.symbols.classifier import RecognisedByNoise, SymbolClassifierModel
+from sumi.report.commands import evaluated, trained_again
 from sumi.report.made import how_it_was_made, training_curve, write_run_report
 from sumi.report.page import Figure, Section, Table, Verdict
 from sumi.report.words import percent
@@ -34,7 +35,7 @@ def evaluate_symbol_classifier(model: SymbolClassifierModel, options: Options) -
     how = how_it_was_made(
         model, train, held_out, made=f"{found.items} held-out items, noised", shown=found.items, seed=seed
     )
-    again = f"sumi train {model.folder / 'config.json'} --out ANOTHER\nsumi evaluate {model.folder} --seed {seed}"
+    again = f"{trained_again(model)}\n{evaluated(model, seed=seed)}"
     sections = [
         Section(
             "What it recognises",

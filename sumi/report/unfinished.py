@@ -17,6 +17,7 @@ from sumi.errors import InputError
 from sumi.evaluation.during_training import RISES
 from sumi.models.model import TrainedModel
 from sumi.recipes import build
+from sumi.report.commands import continued
 from sumi.training.metrics_log import Value, read
 from sumi.training.run_folder import RunFolder
 
@@ -36,7 +37,8 @@ def still_falls(losses: Sequence[float]) -> bool | None:
 
 
 def short_of(model: TrainedModel) -> str:
-    """How many of its recipe's steps a run has, and the command that continues it; "" where its loss has settled.
+    """How many of its recipe's steps a run has, and the command that continues it; "" where its loss has settled,
+    and of a model that comes with Sumi.
 
     Where the loss on held-out images rises, that.
     """
@@ -60,9 +62,9 @@ def short_of(model: TrainedModel) -> str:
     if rises is not None:
         return f"The loss on held-out images rises since step {rises}: more steps make copies of the training images."
     falls = still_falls(losses)
-    if model.step >= wanted or falls is False or not seconds:
+    if RunFolder(model.folder).shipped or model.step >= wanted or falls is False or not seconds:
         return ""
     why = "the loss still falls" if falls else "too few to tell whether the loss still falls"
     left = duration((wanted - model.step) * median(seconds))
-    command = f"sumi train {config.recipe} --out {model.folder} --resume --steps {wanted}"
+    command = continued(model, wanted)
     return f"{model.step:,} of {wanted:,} steps; {why}: `{command}`, about {left} on the machine that it ran on."
