@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import MOST_COUNT, path, shown, torch_defaults, whole
-from sumi.boundary.group import group
+from sumi.boundary.group import Group, entered, group
 from sumi.boundary.progress import Count, count_shown, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything, split_role
 from sumi.data.image_set import ImageDataset
@@ -130,7 +131,8 @@ def evaluate(
         raise InputError(f"{model.folder}: there is no evaluation of {model.evaluated_as}; add one to EVALUATIONS")
     if model.evaluated_as != "images" and not group().first:  # others are measured by one process
         return Measured(None, "", RunFolder(model.folder).report / "report.html", ())
-    with count_shown(progress) as count:
+    alone = nullcontext() if model.evaluated_as == "images" else entered(Group())
+    with count_shown(progress) as count, alone:
         measured = EVALUATIONS[model.evaluated_as](
             model,
             Options(

@@ -27,6 +27,7 @@ from sumi.process.continuous import Erasing, Flow
 from sumi.process.schedule import noise_level
 from sumi.randomness import SampleNoise
 from sumi.recipes import build
+from tests.processes import ended, start
 
 TINY = [
     *("network.width=32", "network.blocks=2", "network.embedding=32", "network.registers=1", "training.warmup_steps=0"),
@@ -247,6 +248,16 @@ def test_it_is_evaluated(model: SymbolModel) -> None:
     assert "Too few to measure: 3 samples" in model.evaluate(n=3).verdict
     with pytest.raises(InputError, match=r"^sweeps: does not apply to the evaluation of symbols"):
         model.evaluate(n=20, sweeps=True)
+
+
+def test_two_processes_evaluate_what_one_does(model: SymbolModel) -> None:
+    model.evaluate(n=20)
+    report = model.folder / "report/evaluation.json"
+    expected = json.loads(report.read_text())
+    report.unlink()
+    for code, text in ended(start(["-m", "sumi", "evaluate", str(model.folder), "-n", "20"]), within=120):
+        assert code == 0, text
+    assert json.loads(report.read_text()) == expected
 
 
 def test_what_is_no_such_data_is_refused(data: Path, tmp_path: Path) -> None:
