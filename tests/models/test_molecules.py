@@ -37,6 +37,7 @@ from sumi.sampling.sample import sample
 from sumi.sampling.sampler import build_method
 from sumi.training_run import train
 from tests.networks.stirred import stirred
+from tests.processes import ended, start
 
 SMALL = [
     "network.pair_width=8",
@@ -194,6 +195,38 @@ def test_each_part_is_preconditioned_by_its_own_deviation() -> None:
             for name in ("c_in", "c_skip", "c_out"):
                 value = torch.as_tensor(getattr(found, name))[:, 0, k]
                 torch.testing.assert_close(value, torch.as_tensor(getattr(alone, name)).double().reshape(-1))
+
+
+SHARED = """
+import sys
+from pathlib import Path
+import sumi
+from sumi.boundary.group import joined
+from sumi.models.molecules import likelihood
+from sumi.models.molecules.model import MoleculeModel
+
+out, counts = Path(sys.argv[1]), []
+
+def density(model, x, **options):
+    counts.append(len(x))
+    return x.double().square().sum((1, 2))
+
+MoleculeModel.log_density = density
+with joined() as group:
+    _, found = likelihood.likelihood_of_molecules(sumi.load(sys.argv[2], device="cpu"), data="qm7-small", n=18)
+    (out / str(group.rank)).write_text(f"{counts} {found.value!r}")
+"""
+
+
+def test_two_processes_share_the_molecules_whose_likelihood_is_found(model: MoleculeModel, tmp_path: Path) -> None:
+    for code, text in ended(start(["-c", SHARED, str(tmp_path), str(model.folder)]), within=240):
+        assert code == 0, text
+    _, held_out = model.load_data("qm7-small").split(model.config.data.held_out)
+    expected = -float(torch.as_tensor(evenly_spaced(held_out, 18)).double().square().sum((1, 2)).mean())
+    for rank, batches in enumerate(([8, 2], [8])):
+        counts, value = (tmp_path / str(rank)).read_text().rsplit(maxsplit=1)
+        assert counts == str(batches)
+        assert float(value) == pytest.approx(expected)
 
 
 def test_the_likelihood_is_the_mean_density_of_held_out_molecules(
