@@ -113,7 +113,7 @@ def test_the_options_are_those_that_are_promised() -> None:
         "distil": sorted(
             [
                 *("--out", "--method", "--steps", "--guidance", "--data", "--seed", "--device", "--set", "--resume"),
-                *("--report", *common),
+                *("--report", "--no-report", *common),
             ]
         ),
         "watch": sorted(["--port", *common]),
