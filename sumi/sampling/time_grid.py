@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sumi.boundary.arguments import whole
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule, noise_level, noise_ratio
 
@@ -27,8 +28,7 @@ RENOISED, LAST_RENOISED = 1.64, 0.5
 
 
 def _positions(steps: int) -> Tensor:
-    if steps < 1:
-        raise InputError(f"steps: {steps} is not a number of steps; give 1 or more")
+    steps = whole("steps", steps, least=1)
     return torch.arange(steps, -1, -1, dtype=torch.float64) / steps
 
 

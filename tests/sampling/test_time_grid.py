@@ -12,7 +12,7 @@ from sumi.process.chain import LinearBeta
 from sumi.process.continuous import VP, Flow
 from sumi.process.exploding import EDM, VE
 from sumi.process.schedule import noise_level, noise_ratio
-from sumi.sampling.time_grid import TIME_GRIDS, snap
+from sumi.sampling.time_grid import TIME_GRIDS, snap, uniform
 
 CHAIN = LinearBeta().build()
 
@@ -110,5 +110,7 @@ def test_snapping_goes_to_the_nearest_time() -> None:
 def test_more_steps_than_the_chain_are_refused() -> None:
     with pytest.raises(InputError, match="steps: 11 is more than the 10"):
         snap(TIME_GRIDS["uniform"](CHAIN, 11, 0.5), 10)
+    with pytest.raises(InputError, match=r"^steps: 2\.5 is not a whole number"):
+        uniform(2.5)
     with pytest.raises(InputError, match="steps: 0"):
         TIME_GRIDS["uniform"](CHAIN, 0, 0.5)
