@@ -1,9 +1,8 @@
 """Evaluate a trained model and write its report."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import Tensor
 
-from sumi.boundary.arguments import MOST_COUNT, path, shown, torch_defaults, whole
+from sumi.boundary.arguments import MOST_COUNT, listed, path, real, shown, torch_defaults, whole
 from sumi.boundary.group import Group, entered, group
 from sumi.boundary.progress import Count, count_shown, counting_one
 from sumi.data.dataset import Dataset, evenly_spaced, every_label, everything, split_role
@@ -148,11 +147,11 @@ def _ends(given: Sequence[float] | None) -> tuple[float, float] | None:
     """Raises InputError for what is no lowest and highest value."""
     if given is None:
         return None
-    match tuple(given):
-        case (float() | int() as low, float() | int() as high) if -math.inf < low < high < math.inf:
-            return float(low), float(high)
-        case _:
-            raise InputError(f"range: {shown(given)} is no lowest and highest value; give two, such as (0, 1)")
+    with suppress(InputError, ValueError):
+        low, high = (real("range", end) for end in listed("range", given))
+        if low < high:
+            return low, high
+    raise InputError(f"range: {shown(given)} is no lowest and highest value; give two, such as (0, 1)")
 
 
 def _loaded(name: str, given: object, wanted: type[Guide]) -> Guide | None:

@@ -78,6 +78,8 @@ def test_floats_of_a_stated_range_are_the_same_images(digits: NDArray[np.uint8],
     assert floats.distances.kernel.value == pytest.approx(bytes_.distances.kernel.value, abs=1e-6)
     with pytest.raises(InputError, match=r"^a: range: .*a.npz holds values from 0 to 1, beyond 0 to 0.5"):
         sumi.evaluate(tmp_path / "a.npz", digits[40:120], range=(0, 0.5), out=tmp_path / "out")
+    with pytest.raises(InputError, match=r"^range: 3 is no lowest and highest value"):
+        sumi.evaluate(tmp_path / "a.npz", digits[40:120], range=3, out=tmp_path / "out")
     with pytest.raises(InputError, match=r"^range: \(1, 0\) is no lowest and highest value"):
         sumi.evaluate(tmp_path / "a.npz", digits[40:120], range=(1, 0), out=tmp_path / "out")
     with pytest.raises(InputError, match=r"^a: range: .*a.npz holds images of float32, from 0 to 1; state"):
