@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sumi import recipes
-from sumi.boundary.arguments import path, torch_defaults
+from sumi.boundary.arguments import classes, path, torch_defaults
 from sumi.boundary.config import describe, own_classes, to_json
 from sumi.boundary.files import short_name, write_whole
 from sumi.boundary.group import group, joined
@@ -104,7 +104,7 @@ def train(
     """
     pick_device(device)  # a wrong name fails before the images are read
     recipe, out = named(recipe), None if out is None else path("out", out)
-    data = materialised(data)
+    data, parts = materialised(data), classes("parts", parts)
 
     given_settings = assignments(settings)
     of_network = tuple(one for one in given_settings if one.partition("=")[0].split(".")[0].strip() == "network")

@@ -124,6 +124,15 @@ def listed(name: str, value: object) -> list[Any]:
     raise InputError(f"{name}: {shown(value)} is not a list; give one")
 
 
+def classes(name: str, value: object) -> tuple[type, ...]:
+    """The items of anything that has some, each a class. Raises InputError."""
+    found = listed(name, value)
+    for one in found:
+        if not isinstance(one, type):
+            raise InputError(f"{name}: {shown(one)} is no class; give the class itself")
+    return tuple(found)
+
+
 def tensor(name: str, value: object) -> Tensor:
     """``value`` as a tensor of its own type on its own device, without its gradient.
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, overload
 import torch
 from torch import Tensor, nn
 
-from sumi.boundary.arguments import path, shown, torch_defaults, whole
+from sumi.boundary.arguments import classes, path, shown, torch_defaults, whole
 from sumi.boundary.config import from_json
 from sumi.errors import InputError
 from sumi.models.attributes import JudgeConfig
@@ -217,6 +217,7 @@ def load(
     folder = RunFolder(path("run", run))
     if not (isinstance(expected, type) and issubclass(expected, TrainedModel)):
         raise InputError(f"expected: {shown(expected)} is no type of model; give one, such as sumi.DiffusionModel")
+    parts = classes("parts", parts)
     description = read_run(folder, parts)
     if network is not None and own_network(description.config) is None:
         raise InputError(f"network: {folder.path} was trained with a network of sumi's; leave it out")

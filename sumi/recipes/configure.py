@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sumi import recipes
-from sumi.boundary.arguments import path, shown, whole
+from sumi.boundary.arguments import classes, path, shown, whole
 from sumi.boundary.config import parse_json
 from sumi.boundary.files import contents
 from sumi.boundary.settings import Settings, assignments, override
@@ -45,7 +45,7 @@ def configure(
     or latents (`sumi.recipes.PICTURED`). ``network``: the user's own, instead of the recipe's (`sumi.networks.own`).
     ``parts``: the user's own classes that a JSON file may name. Raises InputError, naming the recipe, file or field.
     """
-    settings, recipe = assignments(settings), named(recipe)
+    settings, recipe, parts = assignments(settings), named(recipe), classes("parts", parts)
     if data is None and recipe in recipes.PICTURED:
         data = "characters"
     source = str(data) if isinstance(data, str | Path) else MEMORY

@@ -65,8 +65,8 @@ def find_solver(name: str | Solver[Any], where: str) -> tuple[str, Solver[Any], 
         case str():
             solver, at, grid = name.partition("@")
         case own:
-            if not hasattr(own, "step"):
-                raise InputError(f"{where}: {shown(own)} is no solver; give its name, or one of sumi.solvers")
+            if isinstance(own, type) or not hasattr(own, "step"):
+                raise InputError(f"{where}: {shown(own)} is no solver; give its name, or one, such as DDIM()")
             alike = (other for other, one in known.items() if type(one) is type(own))
             return next(alike, type(own).__name__), own, ""
     if solver not in known:
