@@ -1,8 +1,9 @@
 """What a report says to type next: a command, or, where no command can be given all of it, a line of Python.
 
-Data that were in memory and a network of one's own are given in Python alone.
+Data that were in memory, and a network and other parts of one's own, are given in Python alone.
 """
 
+from sumi.boundary.config import own_classes
 from sumi.boundary.files import typed
 from sumi.data.config import MEMORY
 from sumi.models.model import TrainedModel
@@ -13,7 +14,8 @@ from sumi.training.run_folder import RunFolder
 def _in_python(model: TrainedModel, *, data: bool = True) -> str:
     """The arguments that no command takes, each after a comma; "" where there are none."""
     of_data = data and model.config.data.source == MEMORY
-    return ", data=…" * of_data + ", network=…" * (own_network(model.config) is not None)
+    of_network, of_parts = own_network(model.config) is not None, bool(own_classes(model.config))
+    return ", data=…" * of_data + ", network=…" * of_network + ", parts=…" * of_parts
 
 
 def _loaded(model: TrainedModel) -> str:

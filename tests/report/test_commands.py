@@ -1,8 +1,9 @@
 """What a report says to type can be typed: paths as a shell takes them, and Python where no command will do."""
 
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import sumi
 from sumi.data.config import MEMORY
@@ -34,6 +35,14 @@ def test_what_no_command_takes_is_given_in_python(tmp_path: Path) -> None:
     assert continued(model, 9) == f'sumi.train("ddpm", out="{folder}", steps=9, resume=True, network=…)'
     assert sampled(model, 4, 2) == f'sumi.load("{folder}", network=…).sample(4, seed=2)'
     assert evaluated(model, seed=2) == f'sumi.load("{folder}", network=…).evaluate(seed=2)'
+
+    @dataclass(frozen=True)
+    class Mine:
+        name: ClassVar[str] = "mine"
+        steps: int = 1000
+
+    model.config = replace(config, schedule=Mine())
+    assert continued(model, 9) == f'sumi.train("ddpm", out="{folder}", steps=9, resume=True, parts=…)'
 
 
 def test_a_model_that_comes_with_sumi_is_trained_elsewhere_and_not_continued() -> None:
