@@ -69,7 +69,10 @@ class Denoiser(Protocol):
 
 
 class FunctionDenoiser:
-    """A denoiser from any callable x̂_0 = f(x_t, level), and optionally Var(x_0 | x_t) as a function of the level."""
+    """A denoiser from any callable x̂_0 = f(x_t, level), and optionally Var(x_0 | x_t) as a function of the level.
+
+    What ``f`` gets broadcasts against x_t, also where each row has a level of its own; its t is a number, or (N,).
+    """
 
     def __init__(
         self,
@@ -84,7 +87,9 @@ class FunctionDenoiser:
     def __call__(self, x_t: Tensor, t: Time) -> Denoised:
         now = noise_level(self.schedule, t)
         variance = None if self.clean_variance is None else expand(self.clean_variance(now), x_t)
-        return Denoised(self.f(x_t, now), x_t, expand(now.alpha, x_t), expand(now.sigma, x_t), variance)
+        columns = {name: expand(v, x_t) for name, v in now.columns().items()}
+        level = NoiseLevel(**columns | {"t": now.t}, until=now.until)
+        return Denoised(self.f(x_t, level), x_t, level.alpha, level.sigma, variance)
 
 
 class CountingDenoiser:

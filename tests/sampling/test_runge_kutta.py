@@ -285,6 +285,15 @@ def test_adaptive_goes_from_pure_noise_to_the_data(name: str) -> None:
     torch.testing.assert_close(got, truth, rtol=0, atol=1e-4)
 
 
+def test_adaptive_takes_any_function_of_a_level() -> None:
+    """Each row has a level of its own, whose numbers broadcast against x_t of any axes."""
+    schedule = CONTINUOUS["vp"]
+    x = torch.randn(5, 2, 3, 4, generator=torch.Generator().manual_seed(0)).double()
+    got = sample(GAUSSIAN.denoiser(schedule), Adaptive(rtol=1e-6, atol=1e-6), uniform(1), x)
+    truth = GAUSSIAN.flow(x, noise_level(schedule, 1.0), DATA)
+    torch.testing.assert_close(got, truth, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["vp", "flow", "edm"])
 def test_adaptive_ends_with_the_denoised_image(name: str) -> None:
     """Data at one point are reached exactly, though noise of σ̂ = 0.1 (or all that EDM's 0.002 is) is left before; and
