@@ -93,6 +93,9 @@ def distil(
         match config.objective:
             case FewSteps(teacher=KeptTeacher()):
                 given = tuple(one for one in given if one != KEPT)  # as it is, with its source
+            case _ if KEPT in given:
+                why = "was begun without one; leave it out to resume, or give another out"
+                raise InputError(f"objective.teacher: {folder.path} {why}")
             case _:
                 pass
         return train(
@@ -115,9 +118,15 @@ def distil(
     if method != "consistency":
         teacher.require_mean(f"method: {method}", "use method=consistency, or ")
     own = own_network(teacher.config)
-    if KEPT in given and not any(one.startswith("objective.teacher.source=") for one in given):
-        given = (*given, f"objective.teacher.source={RunFolder(teacher.folder).source}")
-    config = override(student_of(teacher, method, guidance), given)
+    student = student_of(teacher, method, guidance)
+    match student.objective:
+        case FewSteps(teacher=KeptTeacher()):
+            given = tuple(one for one in given if one != KEPT)  # as it is, with its guidance
+        case _ if KEPT in given and not any(one.startswith("objective.teacher.source=") for one in given):
+            given = (*given, f"objective.teacher.source={RunFolder(teacher.folder).source}")
+        case _:
+            pass
+    config = override(student, given)
     if steps is not None:
         config = replace(config, training=replace(config.training, steps=steps))
     match config.objective:

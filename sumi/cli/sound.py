@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sumi.boundary.files import short_name
 from sumi.cli.sampling import (
+    about_restarts,
     conditioned_name,
     digest_of,
     named_condition,
@@ -59,6 +60,7 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
 
 def vary_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Namespace) -> None:
     """Variations as WAV files, what was given as given.wav, and their spectrograms."""
+    from sumi.sampling.sdedit import rest_of
     from sumi.training.run_folder import RunFolder
 
     x, settings = _read(spec, "image", options.image), sampling_options(model, options)
@@ -66,10 +68,13 @@ def vary_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Namespac
         given: SampleOptions = {**sample_options(model, options), "progress": varying}
         made = model.vary(x, options.strength, options.n, **given)
     tuned = options.strength == 1 and not named_condition(options)
-    solver = options.solver or model.method(tuned=tuned, **settings).name
-    more = {"strength": options.strength, "method": solver}
+    method = model.method(tuned=tuned, **settings)
+    solver, t = options.solver or method.name, float(model.at_strength(options.strength).t)
+    more = {"strength": options.strength, "method": solver, **about_restarts(model, options, t)}
+    walked = len(rest_of(method.times, t)) - 1 if options.strength else 0
     name, title = f"vary{options.strength:g}-{solver}", f"{_stem(options.image)}, varied by {options.strength:g}"
-    _write(model, spec, options, (options.image,), x, made, name, title, more, solver, RunFolder(options.run).varied)
+    place = RunFolder(options.run).varied
+    _write(model, spec, options, (options.image,), x, made, name, title, more, solver, place, walked)
 
 
 def interpolate_clips(model: DiffusionModel, spec: AudioSpec, options: argparse.Namespace) -> None:
@@ -91,7 +96,7 @@ def interpolate_clips(model: DiffusionModel, spec: AudioSpec, options: argparse.
             progress=interpolating,
             **sampling_options(model, options),
         )
-    more, title = {"method": options.solver}, f"from {_stem(options.a)} to {_stem(options.b)}"
+    more, title = {"clips": options.n, "method": options.solver}, f"from {_stem(options.a)} to {_stem(options.b)}"
     place, files = RunFolder(options.run).interpolated, (options.a, options.b)
     both = torch.cat([a, b], -1)
     name = f"{options.n}-{options.solver}"
@@ -110,8 +115,12 @@ def _write(
     more: Mapping[str, object],
     method: str,
     place: Path,
+    walked: int | None = None,
 ) -> None:
-    """The clips ``made`` of ``files``, of which the model saw ``given`` (1, L), in --out or a folder of ``place``."""
+    """The clips ``made`` of ``files``, of which the model saw ``given`` (1, L), in --out or a folder of ``place``.
+
+    ``walked``: the steps that were taken; None: all that the options or the run name.
+    """
     from sumi.data.files import Writing
     from sumi.data.sound_files import to_levels, write_wav
     from sumi.models.samples import stated_facts
@@ -128,7 +137,7 @@ def _write(
         "digest": digest_of(model, options),
         **more,
         **({} if seed is None else {"seed": seed}),
-        **({"steps": steps} if error is None else {"error": error}),
+        **({"steps": steps if walked is None else walked} if error is None else {"error": error}),
     }
     parts = [f"{model.step:08d}", name, *map(_stem, files), hashed[:8], *([] if seed is None else [f"seed{seed}"])]
     label, about = conditioned_name(model, options, "-".join(parts + ([str(steps)] if error is None else [])), about)

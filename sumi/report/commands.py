@@ -3,6 +3,9 @@
 Data that were in memory, and a network and other parts of one's own, are given in Python alone.
 """
 
+import json
+from pathlib import Path
+
 from sumi.boundary.config import own_classes
 from sumi.boundary.files import typed
 from sumi.data.config import MEMORY
@@ -18,14 +21,19 @@ def _in_python(model: TrainedModel, *, data: bool = True) -> str:
     return ", data=…" * of_data + ", network=…" * of_network + ", parts=…" * of_parts
 
 
+def _quoted(path: Path) -> str:
+    """A path as Python takes it."""
+    return json.dumps(str(path), ensure_ascii=False)
+
+
 def _loaded(model: TrainedModel) -> str:
-    return f'sumi.load("{model.folder}"{_in_python(model, data=False)})'
+    return f"sumi.load({_quoted(model.folder)}{_in_python(model, data=False)})"
 
 
 def continued(model: TrainedModel, steps: int) -> str:
     """Trains to so many steps."""
     if given := _in_python(model):
-        return f'sumi.train("{model.config.recipe}", out="{model.folder}", steps={steps}, resume=True{given})'
+        return f'sumi.train("{model.config.recipe}", out={_quoted(model.folder)}, steps={steps}, resume=True{given})'
     return f"sumi train {model.config.recipe} --out {typed(model.folder)} --resume --steps {steps}"
 
 
@@ -33,7 +41,7 @@ def trained_again(model: TrainedModel) -> str:
     """Trains the same elsewhere."""
     file = RunFolder(model.folder).config_file
     if given := _in_python(model):
-        return f'sumi.train("{file}", out="ANOTHER"{given})'
+        return f'sumi.train({_quoted(file)}, out="ANOTHER"{given})'
     return f"sumi train {typed(file)} --out ANOTHER"
 
 

@@ -30,7 +30,7 @@ def at_strength(schedule: Schedule, strength: float, data_std: float, grid: int 
     InputError for another strength.
     """
     if not 0 <= strength <= 1:
-        raise InputError(f"strength: {strength:g} is not between 0 (the image itself) and 1 (nothing of it)")
+        raise InputError(f"strength: {strength:g} is not between 0 (what was given) and 1 (nothing of it)")
     if strength == 0:
         return DATA
     if strength == 1:

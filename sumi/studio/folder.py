@@ -88,7 +88,7 @@ class StudioFolder:
                 raise InputError(
                     f"out: {self.path} is open in another studio ({where}); use that, or give another --out"
                 )
-            examined = sorted(self.doctor.glob("?" * 12), key=lambda path: path.stat().st_mtime)
+            examined = sorted(self.doctor.glob("[0-9a-f]" * 12), key=lambda path: path.stat().st_mtime)
             for old in examined[:-EXAMINED_KEPT]:
                 shutil.rmtree(old, ignore_errors=True)
             file.truncate(0)

@@ -63,7 +63,7 @@ def _fault(device: torch.device) -> str | None:
     try:
         torch.compile(nn.Softplus())(torch.zeros(2, device=device))
     except Exception as error:
-        return " ".join(str(error).splitlines()[:2]).strip()[:200] or type(error).__name__
+        return " ".join(str(error).strip().splitlines()[:2])[:200] or type(error).__name__
     return None
 
 

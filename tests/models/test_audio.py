@@ -200,6 +200,8 @@ def test_what_was_done_may_be_named(model: DiffusionModel, data: Path) -> None:
     assert torch.equal(by_name, whole)
     with pytest.raises(InputError, match=r"^operator: 3 is no function of sound; give one, or gap:START"):
         model.restore(str(clip), 3)
+    with pytest.raises(InputError, match=r"^noise: says how much there is"):
+        model.restore(str(clip), "noise")
 
 
 def test_a_gap_that_leaves_nothing_is_refused(model: DiffusionModel) -> None:
@@ -244,6 +246,7 @@ def test_the_commands_write_files_that_play(model: DiffusionModel, data: Path, c
     assert sorted(p.name for p in folder.iterdir()) == ["00000.wav", "00001.wav", "given.wav", "grid.png"]
     given, varied = (of_wav((folder / name).read_bytes())[0] for name in ("given.wav", "00001.wav"))
     assert np.array_equal(given, varied)
+    assert comment_of(folder / "00001.wav")["steps"] == 0
     for label in ("low", "high"):
         assert main(["vary", run, clip, "--label", label, "--guidance", "2", "-n", "1", "--steps", "2"]) == 0
     assert len(list((model.folder / "varied").iterdir())) == 3
@@ -254,6 +257,8 @@ def test_the_commands_write_files_that_play(model: DiffusionModel, data: Path, c
     both = of_wav((folder / "given.wav").read_bytes())[0]
     assert np.array_equal(both[0, :1024], given[0])
     assert both.shape == (1, 2048)
+    about = comment_of(folder / "00001.wav")
+    assert (about["clips"], about["index"], about["steps"], about["b"]) == (3, 1, 2, other)
     capsys.readouterr()
     if model.config.recipe == "audio":
         assert main(["nll", run]) == 2

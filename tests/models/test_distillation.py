@@ -116,6 +116,11 @@ def test_the_way_of_an_unguided_teacher_is_one_setting_and_resumed_with_it(runs:
     teacher = model.config.objective.teacher
     assert (teacher.source, teacher.guidance) == (str((runs / "flow").resolve()), 1)
     assert teacher.weights == sumi.load(runs / "flow").digest
+    guided = sumi.distil(runs / "flow", out=tmp_path / "guided", steps=1, guidance=2.0, **kept)
+    assert guided.config.objective.teacher.guidance == 2
+    sumi.distil(runs / "flow", out=tmp_path / "of-data", steps=1)
+    with pytest.raises(InputError, match=r"^objective.teacher: .*of-data was begun without one; leave it out"):
+        sumi.distil(runs / "flow", out=tmp_path / "of-data", steps=2, resume=True, **kept)
 
 
 def test_a_student_of_bounded_clean_data_counts_in_full_where_it_learns_from_them(tmp_path: Path) -> None:

@@ -80,10 +80,6 @@ def test_samples_by_particles_have_more_reward_and_one_particle_is_the_solver(mo
         ({"error": 0.1}, "^error: is of samples that take one way"),
         ({"x": plain[:2]}, "^x: is where one sample begins"),
         ({"particles": 0}, "^particles: 0 is out of range"),
-        (
-            {"label": 0, "guidance": Guidance(scale=3.0, method="apg", momentum=-0.5)},
-            "^guidance.momentum: remembers what particles had before they were resampled",
-        ),
     ):
         with pytest.raises(InputError, match=answer):
             model.steer(bright, 2, **options)
@@ -125,3 +121,12 @@ def test_the_command_line_steers_and_each_file_says_how(model: DiffusionModel, t
     ):
         assert main(options) == 2
         assert answer in capsys.readouterr().err
+
+
+def test_momentum_of_guidance_is_refused_where_particles_are_guided(tmp_path: Path) -> None:
+    conditioned, momentum = class_model(tmp_path), Guidance(scale=3.0, method="apg", momentum=-0.5)
+    own = conditioned.config
+    conditioned.config = replace(own, sampling=replace(own.sampling, guidance=momentum))
+    with pytest.raises(InputError, match=r"^guidance.momentum: remembers what particles had before"):
+        conditioned.steer(bright, 2, label=0)
+    assert len(conditioned.steer(bright, 2, steps=2)) == 2  # without a condition nothing is guided

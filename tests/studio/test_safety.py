@@ -134,7 +134,7 @@ def test_a_second_studio_on_one_folder_is_refused(tmp_path) -> None:
 
 def test_the_oldest_examinations_go_when_a_studio_opens(tmp_path: Path) -> None:
     folder = StudioFolder(tmp_path / "studio")
-    names = ["mine", *(f"{number:012x}" for number in range(EXAMINED_KEPT + 2))]
+    names = ["my-own-notes", *(f"{number:012x}" for number in range(EXAMINED_KEPT + 2))]
     for age, name in enumerate(reversed(names)):
         (folder.doctor / name).mkdir(parents=True)
         os.utime(folder.doctor / name, (1e9 - age, 1e9 - age))

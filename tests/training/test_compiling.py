@@ -133,7 +133,7 @@ def test_auto_is_for_blocks_that_gain(monkeypatch) -> None:
 )
 def test_what_cannot_be_compiled_is_one_line(monkeypatch, objective: Blocks, settings: dict, message: str) -> None:
     def fails(_: object) -> None:
-        raise RuntimeError("backend raised:\nno compiler\nand a long story")
+        raise RuntimeError("\nbackend raised:\nno compiler\nand a long story")
 
     monkeypatch.setattr(torch, "compile", fails)
     with pytest.raises(InputError, match=rf"training.{message}"):

@@ -40,9 +40,6 @@ def by_particles(
     ``together``: how many particles count as one of a batch. All else as of `DiffusionModel.walk`.
     """
     start, guidance, size = options.get("start", 0), options.get("guidance"), options.get("size")
-    used = model.config.sampling.replaced(sampling_options(options)).guidance
-    if particles > 1 and used.method == "apg" and used.extrapolates and used.momentum:
-        raise InputError("guidance.momentum: remembers what particles had before they were resampled; give 0")
     model.shape_of(size)  # or refused
     whole_groups = particles * model.windows_of(None if size is None else sides("size", size))
     given = model.condition_of(
@@ -52,6 +49,10 @@ def by_particles(
         guidance if isinstance(guidance, Guidance) else None,
         options.get("prompt"),
     )
+    used = model.config.sampling.replaced(sampling_options(options)).guidance
+    guided = used.extrapolates and (given is not None or used.worse is not None)
+    if particles > 1 and guided and used.method == "apg" and used.momentum:
+        raise InputError("guidance.momentum: remembers what particles had before they were resampled; give 0")
     all_of: SampleOptions = {
         **options,
         "label": None,

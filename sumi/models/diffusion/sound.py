@@ -82,6 +82,8 @@ def restore_sound(
     if not 0 <= noise <= MOST_NOISE:
         raise InputError(f"noise: {noise:g} is out of range; give 0 to {MOST_NOISE:g}")
     match operator:
+        case "noise" if not noise:
+            raise InputError("noise: says how much there is, and is needed here; give its deviation, such as 0.05")
         case str():
             operator = find_operator(operator, spec)
         case _ if not callable(operator):
