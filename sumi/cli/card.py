@@ -22,7 +22,8 @@ def run(options: argparse.Namespace) -> None:
 
     text = model_card(load(options.run, TrainedModel, device="cpu"), licence=options.licence or "")
     if options.out is None:
-        say(text.rstrip())
+        for line in text.rstrip().split("\n"):
+            say(line)
         return
     write_text(Path(options.out), text)
     say(f"card: {options.out}")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import sumi
+from sumi.cli.main import main
 from sumi.errors import InputError, SumiError
 from sumi.interop.card import model_card
 from sumi.interop.export import export
@@ -178,6 +179,13 @@ def test_a_card_has_the_figures_with_their_intervals_and_what_is_copied(tmp_path
     fields = {line.partition(": ")[0]: json.loads(line.partition(": ")[2]) for line in header.strip().splitlines()}
     assert fields["license"] == "mit"
     assert fields["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.5
+
+
+def test_a_card_is_printed_line_by_line(tmp_path: Path, capsys) -> None:
+    model = random_model(tmp_path / "memory")
+    model.save(tmp_path / "run")
+    assert main(["card", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.strip() == model_card(sumi.load(tmp_path / "run", device="cpu")).strip()
 
 
 class _Hub:
