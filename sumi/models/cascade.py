@@ -263,10 +263,11 @@ class CascadeModel(GenerativeModel[CascadeConfig, nn.ModuleDict]):
     ) -> dict[str, Tensor]:
         """Items ``start`` … of ``seed`` as every stage makes them, by its name, float32 (n, C, h, w) each.
 
-        ``label`` or ``prompt``: as of `DiffusionModel.sample`, for all stages. ``augmentation``: the noise s on what is
-        enlarged, 0 to ``config.noise``; None: the configuration's. ``options`` replace fields of each stage's
-        `Sampling`, guidance of the first alone. The first stage makes what it makes on its own. With an ``error`` the
-        pictures of each stage state theirs, which is that of its own ODE given the pictures below. Raises InputError.
+        ``label``, ``prompt`` or ``condition``: as of `DiffusionModel.sample`, for all stages. ``augmentation``: the
+        noise s on what is enlarged, 0 to ``config.noise``; None: the configuration's. ``options`` replace fields of
+        each stage's `Sampling`, guidance of the first alone. The first stage makes what it makes on its own. With an
+        ``error`` the pictures of each stage state theirs, which is that of its own ODE given the pictures below. Raises
+        InputError.
         """
         n, start, seed, _ = read_indices(
             n, options.get("start", 0), options.get("seed", 0), options.get("batch_size", 64)
@@ -282,7 +283,10 @@ class CascadeModel(GenerativeModel[CascadeConfig, nn.ModuleDict]):
 
                 own: SampleOptions = {**options, "seed": stage_seed(seed, place), "progress": report}
                 if below is not None:
-                    own["guidance"], own["condition"] = Guidance(), below
+                    label, prompt = options.get("label"), options.get("prompt")
+                    given = stages[place].condition_of(indices, label, options.get("condition"), prompt=prompt)
+                    own["guidance"], own["condition"] = Guidance(), Condition(given, **below)
+                    own["label"] = own["prompt"] = None  # which are in the condition
                 made.append(stages[place].sample(n, **own))
                 return made[place].as_subclass(Tensor)
 

@@ -112,6 +112,7 @@ def test_each_stage_makes_its_pictures_and_the_first_what_it_makes_alone(model: 
     assert torch.equal(model.sample(2, prompt=prompts, seed=5, guidance=3), made["16px"])
     torch.testing.assert_close(model.sample(1, prompt="a", seed=5, start=1, guidance=3)[0], made["16px"][1])
     assert not torch.equal(model.sample(2, prompt=prompts, seed=5, guidance=3, augmentation=0.4), made["16px"])
+    assert torch.equal(model.sample(2, condition={"text": prompts}, seed=5, guidance=3), made["16px"])
 
 
 def test_a_stage_is_given_the_level_of_the_noise_on_what_it_enlarges(model: CascadeModel) -> None:
