@@ -17,6 +17,8 @@ from sumi.check.audit.mend import _rescale_latents, corrected, energy_distance, 
 from sumi.check.audit.reading import Alternative, Clock, Frame, Reading, alternatives
 from sumi.check.audit.search import Change
 from sumi.cli.main import main
+from sumi.data.spec import expect
+from sumi.data.vectors import VectorSpec
 from sumi.denoising.parameterization import (
     ParameterizationConfig,
     PredictFlow,
@@ -189,6 +191,18 @@ def test_a_wrong_prediction_type_is_mended_and_the_run_stays(ring: DiffusionMode
     again = load(tmp_path / "mended", DiffusionModel, device="cpu")
     torch.testing.assert_close(again.sample(2), ring.sample(2))
     assert (tmp_path / "wrong" / "config.json").read_bytes() == before
+
+
+def test_a_scale_is_put_right_once_whatever_else_is(ring: DiffusionModel, tmp_path: Path) -> None:
+    """The search goes on from the scale that it found, so a later change is read with it too."""
+    items = replace(expect(ring.items, VectorSpec, ""), scale=0.125)
+    config = override(ring.config, ["parameterization=noise"])
+    description = replace(ring.description, items=items, config=config, data_std=ring.description.data_std / 0.125)
+    config.wrap(description, ring.module, ring.step, ring.folder).save(tmp_path / "wrong")
+    found = mend(load(tmp_path / "wrong", DiffusionModel, device="cpu"), tmp_path / "mended")
+    assert [words.partition(":")[0] for words in found.done] == ["data", "prediction"]
+    assert found.model.description.data_std == pytest.approx(ring.description.data_std, rel=0.15)
+    assert found.after.faults == ()
 
 
 def test_a_schedule_that_ends_with_signal_is_mended(

@@ -94,10 +94,9 @@ def mend(
     config, done, left = model.config, list[str](), list[str]()
     rows = rows_of_model(model, data, n)
     items = None if rows is None else rows[0]
-    std = model.description.data_std
+    std = model.description.data_std * found.reading.frame.scale
     for change in found.changes:
         config, words = corrected(config, change)
-        std *= change.taken.reading.frame.scale
         done.append(words)
     raw = None
     for finding in found.findings:
@@ -125,8 +124,7 @@ def mend(
         rest = f"; what was found needs more ({'; '.join(left)})" if left else ""
         raise InputError(f"{model.folder}: there is nothing to mend without training{rest}")
     made = _remade(model, config, std, raw)
-    for change in found.changes:
-        _rescale_latents(made, change.taken.reading.frame)
+    _rescale_latents(made, found.reading.frame)
     made.save(out)
     mended = load(out, DiffusionModel, device=model.device)
     write_card(mended)
