@@ -90,14 +90,10 @@ def distil(
         refuse_other_start(begun.start, model)
         if steps is not None:
             config = replace(config, training=replace(config.training, steps=steps))
-        match config.objective:
-            case FewSteps(teacher=KeptTeacher()):
-                given = tuple(one for one in given if one != KEPT)  # as it is, with its source
-            case _ if KEPT in given:
-                why = "was begun without one; leave it out to resume, or give another out"
-                raise InputError(f"objective.teacher: {folder.path} {why}")
-            case _:
-                pass
+        given = _beyond_kept(config, given)
+        if KEPT in given:
+            why = "was begun without one; leave it out to resume, or give another out"
+            raise InputError(f"objective.teacher: {folder.path} {why}")
         return train(
             override(config, given),
             data=data,
@@ -119,13 +115,9 @@ def distil(
         teacher.require_mean(f"method: {method}", "use method=consistency, or ")
     own = own_network(teacher.config)
     student = student_of(teacher, method, guidance)
-    match student.objective:
-        case FewSteps(teacher=KeptTeacher()):
-            given = tuple(one for one in given if one != KEPT)  # as it is, with its guidance
-        case _ if KEPT in given and not any(one.startswith("objective.teacher.source=") for one in given):
-            given = (*given, f"objective.teacher.source={RunFolder(teacher.folder).source}")
-        case _:
-            pass
+    given = _beyond_kept(student, given)
+    if KEPT in given and not any(one.startswith("objective.teacher.source=") for one in given):
+        given = (*given, f"objective.teacher.source={RunFolder(teacher.folder).source}")
     config = override(student, given)
     if steps is not None:
         config = replace(config, training=replace(config.training, steps=steps))
@@ -146,6 +138,15 @@ def distil(
         progress=progress,
         events=events,
     )
+
+
+def _beyond_kept(config: DiffusionConfig, settings: tuple[str, ...]) -> tuple[str, ...]:
+    """``settings`` without the one for a kept teacher, where ``config`` has one, with its source and guidance."""
+    match config.objective:
+        case FewSteps(teacher=KeptTeacher()):
+            return tuple(one for one in settings if one != KEPT)
+        case _:
+            return settings
 
 
 def _refuse_others(

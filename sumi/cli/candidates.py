@@ -15,6 +15,7 @@ from sumi.cli.terminal import refuse, say
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sumi.data.audio import AudioSpec
     from sumi.data.items import Given
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.model import TrainedModel
@@ -40,22 +41,29 @@ def of_vectors(options: argparse.Namespace) -> UnclipModel | None:
             return None
 
 
+def sound_of(model: DiffusionModel) -> AudioSpec | None:
+    """What its clips are, for a model of sound; else None."""
+    from sumi.data.audio import AudioSpec
+
+    match model.items:
+        case AudioSpec() as spec:
+            return spec
+        case _:
+            return None
+
+
 def prepared(options: argparse.Namespace, *, sound: bool = False) -> DiffusionModel:
     """The model, of images; or of sound, where that will do. Raises InputError where it is of neither, or nothing can
     be written to --out.
     """
-    from sumi.data.audio import AudioSpec
     from sumi.models.diffusion.model import DiffusionModel
     from sumi.models.run import load
 
     if options.out:
         refuse_folder(Path(options.out))
     model = load(options.run, DiffusionModel, checkpoint=options.checkpoint, device=options.device)
-    match model.items:
-        case AudioSpec() if sound:
-            pass
-        case _:
-            _ = model.images
+    if not sound or sound_of(model) is None:
+        _ = model.images
     _ = model.gaussian_denoiser()
     return model
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from sumi.boundary.files import short_name
-from sumi.cli.candidates import given_picture, of_vectors, prepared
+from sumi.cli.candidates import given_picture, of_vectors, prepared, sound_of
 from sumi.cli.options import add_fit, add_guidance, add_label, add_run, add_steps
 from sumi.cli.sampling import (
     about_restarts,
@@ -37,7 +37,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     import torch
 
-    from sumi.data.audio import AudioSpec
     from sumi.data.files import write_between
     from sumi.models.diffusion.options import SampleOptions
     from sumi.models.diffusion.pictures import BYTES
@@ -45,12 +44,9 @@ def run(options: argparse.Namespace) -> None:
 
     unclip = of_vectors(options)
     model = prepared(options, sound=True) if unclip is None else unclip.decoder
-    match model.items:
-        case AudioSpec() as spec:
-            interpolate_clips(model, spec, options)
-            return
-        case _:
-            pass
+    if (spec := sound_of(model)) is not None:
+        interpolate_clips(model, spec, options)
+        return
     a, b = (given_picture(model, options, path, name).x for name, path in (("a", options.a), ("b", options.b)))
     with counting("interpolating") as interpolating:
         settings, prompt = sampling_options(model, options), prompt_of(model, options)

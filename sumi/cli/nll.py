@@ -80,7 +80,7 @@ def _lines(model: GenerativeModel[Any], options: argparse.Namespace) -> list[str
             return _of_symbols(model, options)
         case MoleculeModel():
             return _of_molecules(model, options)
-        case DiffusionModel() if isinstance(model.space, LatentSpace):
+        case DiffusionModel(space=LatentSpace()):
             return _of_latents(model, options)
         case DiffusionModel():
             return _of_diffusion(model, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sumi.cli.candidates import given_picture, prepared, write
+from sumi.cli.candidates import given_picture, prepared, sound_of, write
 from sumi.cli.options import add_restoration, add_run
 from sumi.cli.sampling import sample_options
 from sumi.cli.sound import restore_clip
@@ -37,17 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.data.audio import AudioSpec
     from sumi.models.diffusion.pictures import find_operator
     from sumi.models.diffusion.restoration import method_for
 
     model = prepared(options, sound=True)
-    match model.items:
-        case AudioSpec() as spec:
-            restore_clip(model, spec, options)
-            return
-        case _:
-            pass
+    if (spec := sound_of(model)) is not None:
+        restore_clip(model, spec, options)
+        return
     channels, height, width = model.images.shape
     _, shape, _ = find_operator(options.operator, model.images.shape)
     image = given_picture(model, options, options.image, shape=shape).x

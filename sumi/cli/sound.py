@@ -20,7 +20,6 @@ from sumi.cli.sampling import (
     spent,
 )
 from sumi.cli.terminal import counting, say
-from sumi.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,23 +38,17 @@ def restore_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Names
     from sumi.training.run_folder import RunFolder
 
     operator, noise = find_operator(options.operator, spec), options.noise or 0.0
-    if options.operator == "noise" and not noise:
-        raise InputError("--noise: says how much there is, and is needed here; give its deviation, such as 0.05")
     x = _read(spec, "image", options.image)
     seen = operator(x[None])[0]
     known = measured(model, x[None].to(model.device), operator, noise)
     with counting("restoring") as restoring:
         given: SampleOptions = {**sample_options(model, options), "progress": restoring}
-        made = restore_sound(model, x, operator, noise, options.n, options.method, given)
+        made = restore_sound(model, x, options.operator, noise, options.n, options.method, given)
     more = {"operator": options.operator, "noise": noise, "method": options.method or ""}
     name = f"{plain(options.operator)}-noise{noise:g}-{options.method or 'usual'}"
-    method, title = (
-        method_for(model, known.operator, options.method, noise),
-        f"{_stem(options.image)}, {options.operator}",
-    )
-    _write(
-        model, spec, options, (options.image,), seen, made, name, title, more, method, RunFolder(options.run).restored
-    )
+    method = method_for(model, known.operator, options.method, noise)
+    title, place = f"{_stem(options.image)}, {options.operator}", RunFolder(options.run).restored
+    _write(model, spec, options, (options.image,), seen, made, name, title, more, method, place)
 
 
 def vary_clip(model: DiffusionModel, spec: AudioSpec, options: argparse.Namespace) -> None:
@@ -117,7 +110,8 @@ def _write(
     place: Path,
     walked: int | None = None,
 ) -> None:
-    """The clips ``made`` of ``files``, of which the model saw ``given`` (1, L), in --out or a folder of ``place``.
+    """Write the clips ``made`` (n, 1, L) from ``files``, and ``given`` (1, L), which the model saw, in --out or a new
+    folder in ``place``.
 
     ``walked``: the steps that were taken; None: all that the options or the run name.
     """

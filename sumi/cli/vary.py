@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sumi.cli.candidates import given_picture, of_vectors, prepared, write
+from sumi.cli.candidates import given_picture, of_vectors, prepared, sound_of, write
 from sumi.cli.options import add_candidates, add_run, add_solver
 from sumi.cli.sampling import about_restarts, named_condition, sample_options, sampling_options
 from sumi.cli.sound import vary_clip
@@ -30,7 +30,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from sumi.data.audio import AudioSpec
     from sumi.sampling.sdedit import rest_of
     from sumi.training.run_folder import RunFolder
 
@@ -41,12 +40,10 @@ def run(options: argparse.Namespace) -> None:
     settings = sampling_options(model, options)
     if not options.strength and any(value is not None for value in (*settings.values(), options.label)):
         say("note: strength 0 gives back what was given, whatever the options of sampling")
-    match model.items:
-        case AudioSpec() as spec:
-            vary_clip(model, spec, options)
-            return
-        case _:
-            image = given_picture(model, options, options.image).x
+    if (spec := sound_of(model)) is not None:
+        vary_clip(model, spec, options)
+        return
+    image = given_picture(model, options, options.image).x
     with counting("varying") as varying:
         given: SampleOptions = {**sample_options(model, options), "progress": varying}
         made = model.vary(image, options.strength, options.n, **given)

@@ -36,7 +36,7 @@ from sumi.randomness import Purpose
 
 AUGMENTATION: Final = "augmentation"
 TRANSFORMS: Final = 6
-"""Things that may be done to a picture."""
+"""Transforms of a picture, each with its own chance."""
 NUMBERS: Final = 9
 """That say what was done."""
 SPREAD: Final = 0.2

@@ -71,7 +71,8 @@ class Denoiser(Protocol):
 class FunctionDenoiser:
     """A denoiser from any callable x̂_0 = f(x_t, level), and optionally Var(x_0 | x_t) as a function of the level.
 
-    What ``f`` gets broadcasts against x_t, also where each row has a level of its own; its t is a number, or (N,).
+    The alpha and sigma of the level that ``f`` is given broadcast against x_t, also where each row has its own; t is a
+    number, or (N,).
     """
 
     def __init__(

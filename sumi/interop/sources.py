@@ -46,7 +46,7 @@ from sumi.models.autoencoder import AutoencoderModel
 from sumi.models.classifier import ClassifierModel
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.model import TrainedModel, pick_device
-from sumi.models.run import load
+from sumi.models.run import load, such_a_part
 from sumi.networks.own import OwnNetwork
 from sumi.training.run_folder import RunFolder
 
@@ -127,8 +127,7 @@ def _of_run(name: str, folder: Path, device: torch.device) -> Source:
         case DiffusionModel() | AutoencoderModel() | ClassifierModel() as model:
             return Source(name, "run", model)
         case other:
-            parts = [one.folder for one in other.parts().values() if isinstance(one, DiffusionModel)]
-            such = f", such as its part {parts[-1]}" if parts else ""
+            such = such_a_part(other, DiffusionModel)
             raise InputError(f"{name}: is a run of {other.config.recipe}; give one of a diffusion model{such}")
 
 

@@ -253,6 +253,11 @@ def _expected(model: TrainedModel, expected: type[Model]) -> Model:
     """The model. Raises InputError if it is not of type ``expected``."""
     if not isinstance(model, expected):
         why = f"{model.folder}: is a run of {model.config.recipe}, and this is for {expected.what}"
-        fitting = [part.folder for part in model.parts().values() if isinstance(part, expected)]
-        raise InputError(f"{why}; choose such a run" + (f", such as its part {fitting[-1]}" if fitting else ""))
+        raise InputError(f"{why}; choose such a run{such_a_part(model, expected)}")
     return model
+
+
+def such_a_part(model: TrainedModel, expected: type[TrainedModel]) -> str:
+    """The end of a message: the last part of ``model`` that is ``expected``; "" where none is."""
+    fitting = [part.folder for part in model.parts().values() if isinstance(part, expected)]
+    return f", such as its part {fitting[-1]}" if fitting else ""

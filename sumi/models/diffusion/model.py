@@ -457,9 +457,9 @@ class DiffusionModel(TrainedDenoiser):
         method: str | None = None,
         **options: Unpack[SampleOptions],
     ) -> Tensor:
-        """``n`` images of which ``operator`` may have made ``image``; see `sumi.models.diffusion.restoration.restore`.
+        """``n`` images that ``operator`` may have turned into ``image``: `sumi.models.diffusion.restoration.restore`.
 
-        Of sound ``image`` is a clip, ``operator`` a function, and all else as `sumi.models.diffusion.sound` says.
+        For sound, ``image`` is a clip, and all else is as in `sumi.models.diffusion.sound.restore_sound`.
         """
         match self.items:
             case AudioSpec():

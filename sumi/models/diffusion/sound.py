@@ -72,7 +72,7 @@ def restore_sound(
     method: str | None = None,
     options: SampleOptions | None = None,
 ) -> Tensor:
-    """``n`` clips, float32 (n, 1, L), of which ``operator``, or one by its name (`find_operator`), may have made
+    """``n`` clips, float32 (n, 1, L), that ``operator``, or one by its name (`find_operator`), may have turned into
     ``clip``, with noise of deviation ``noise``.
 
     ``clip``: a file, or (1, L) in [-1, 1]. Where a `Mask` is False the samples are the clip's. Raises InputError.
