@@ -15,6 +15,7 @@ from sumi.autoencoders.mdct import STD, BandScale, mdct
 from sumi.cli.main import main
 from sumi.data.sound_files import comment_of, of_wav, to_levels, wav
 from sumi.errors import InputError
+from sumi.interop.card import model_card
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.sound import laid_over, measured, touched
 from sumi.models.samples import Samples
@@ -194,6 +195,13 @@ def test_bands_whose_windows_see_above_the_limit_are_painted(model: DiffusionMod
     assert int(known.sum()) == 7  # of 16
 
 
+def test_a_card_says_that_sound_comes_from_words(tmp_path: Path) -> None:
+    settings = [*TINY["audio"], *QUICK, "data.seconds=0.25", "conditioning=text"]
+    assert '"text-to-audio"' in model_card(
+        sumi.train("audio", data="spoken-digits", steps=1, out=tmp_path / "run", settings=settings)
+    )
+
+
 def test_what_was_done_may_be_named(model: DiffusionModel, data: Path) -> None:
     clip = data / "low" / "3.wav"
     by_name, whole = (model.restore(str(clip), one, n=1, steps=2) for one in ("band:1000", LowPass(0.5)))
@@ -247,6 +255,10 @@ def test_the_commands_write_files_that_play(model: DiffusionModel, data: Path, c
     given, varied = (of_wav((folder / name).read_bytes())[0] for name in ("given.wav", "00001.wav"))
     assert np.array_equal(given, varied)
     assert comment_of(folder / "00001.wav")["steps"] == 0
+    assert main(["vary", run, clip, "--strength", "0.5", "-n", "1", "--steps", "8", "--out", str(data / "half")]) == 0
+    t = float(model.at_strength(0.5).t)
+    assert comment_of(data / "half" / "00000.wav")["steps"] == sum(time < t for time in model.method(steps=8).times)
+    shutil.rmtree(data / "half")
     for label in ("low", "high"):
         assert main(["vary", run, clip, "--label", label, "--guidance", "2", "-n", "1", "--steps", "2"]) == 0
     assert len(list((model.folder / "varied").iterdir())) == 3
