@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from operator import lt
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +12,13 @@ from sumi.data.config import MEMORY, DataConfig
 from sumi.data.dataset import Dataset
 from sumi.data.spec import DataSpec
 from sumi.errors import InputError
+from sumi.models.cascade import CascadeConfig
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.parts import TEACHER
 from sumi.models.diffusion.start import BASE
-from sumi.models.model import RunDescription, Start
+from sumi.models.model import RunDescription, Start, SystemConfig
 from sumi.models.run import load
+from sumi.models.unclip import UnclipConfig
 from sumi.networks.own import Network
 from sumi.training.checkpoint import holds_checkpoints
 from sumi.training.run_folder import RunFolder
@@ -90,14 +93,19 @@ depends on."""
 
 def refuse_changes(old: RunDescription, new: RunDescription, say: Callable[[str], None]) -> list[str]:
     """A run continues with the same data, and the same configuration but for `RESUMABLE`: the changes in that."""
-    before, after = old.config.training.steps, new.config.training.steps
-    if after < before:
-        raise InputError(f"steps: {after} are fewer than the {before} the run was started with; give as many or more")
+    before, after = _steps(old.config), _steps(new.config)
+    was, now = (", ".join(map(str, steps)) for steps in (before, after))
+    if len(before) == len(after) > 1 and old.config.training.steps != new.config.training.steps:
+        raise InputError(f"steps: each part has its own, {was}; set steps={','.join(map(str, before))} or more")
+    each = max(len(before), len(after))  # one number is of all parts
+    if any(map(lt, after * (each // len(after)), before * (each // len(before)))):
+        raise InputError(f"steps: {now} are fewer than the {was} the run was started with; give as many or more")
     source, store = new.config.data.source, new.config.data.store
     moved = replace(old.config.data, source=source, store=store)  # its contents are compared below
-    training = replace(old.config.training, steps=after)
+    training = replace(old.config.training, steps=new.config.training.steps)
     found = differences(replace(old.config, data=moved, training=training), new.config)
-    found = [line for line in found if not line.startswith("sampling.")]  # sampling does not affect the weights
+    # sampling does not affect the weights, and steps are compared above
+    found = [line for line in found if not line.startswith(("sampling.", "steps:"))]
     allowed = [line for line in found if line.partition(":")[0] in RESUMABLE]
     changed = [line for line in found if line not in allowed]
     if changed:
@@ -115,6 +123,15 @@ def refuse_changes(old: RunDescription, new: RunDescription, say: Callable[[str]
             f"data.source: captions, keywords or attributes of {where} are not those that the run was started with; "
             "restore them, or train in a new folder"
         )
-    if after > before and new.config.training.decay != "constant":
-        say(f"note: the learning rate now decays over {after} steps; before, it decayed over {before}")
+    if after != before and new.config.training.decay != "constant":
+        say(f"note: the learning rate now decays over {now} steps; before, it decayed over {was}")
     return allowed
+
+
+def _steps(config: SystemConfig) -> tuple[int, ...]:
+    """Of each part, where it has its own, or of the whole run."""
+    match config:
+        case CascadeConfig(steps=steps) | UnclipConfig(steps=steps) if steps:
+            return steps
+        case _:
+            return (config.training.steps,)

@@ -193,6 +193,18 @@ def test_a_stage_is_trained_further_alone_and_the_cascade_has_it(model: CascadeM
     assert [stage.step for stage in again.stages.values()] == [2, 4, 3]
 
 
+def test_stages_with_steps_of_their_own_are_given_more(model: CascadeModel, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(model.folder, run)
+    with pytest.raises(InputError, match=r"^steps: 2, 2, 2 are fewer than the 2, 2, 3 the run was started with"):
+        train("imagen", out=run, settings="steps=2,2,2", resume=True)
+    with pytest.raises(InputError, match=r"^steps: each part has its own, 2, 2, 3; set steps=2,2,3 or more$"):
+        train("imagen", out=run, steps=model.config.training.steps + 1, resume=True)
+    more = train("imagen", out=run, settings="steps=3,2,4", resume=True, device="cpu")
+    assert [stage.step for stage in more.stages.values()] == [3, 2, 4]
+    assert load(run, CascadeModel).config.steps == (3, 2, 4)
+
+
 def test_it_is_saved_whole_and_a_copy_makes_the_same(model: CascadeModel, tmp_path: Path) -> None:
     model.save(tmp_path / "copy")
     copy = load(tmp_path / "copy", CascadeModel, device="cpu")

@@ -321,6 +321,13 @@ def test_killed_in_any_stage_and_resumed_it_is_the_same(
         assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
+def test_both_stages_are_given_more_steps(model: UnclipModel, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(model.folder, run)
+    more = train("unclip", data=coloured(2), out=run, settings="steps=4,3", resume=True)
+    assert (more.prior.step, more.decoder.step) == (4, 3)
+
+
 def test_the_command_line_samples_varies_and_interpolates(
     model: UnclipModel, picture: Path, tmp_path: Path, capsys
 ) -> None:
