@@ -2,11 +2,13 @@
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 
 from sumi.training.sharding import rows
+
+OF_GRADIENT: Final = "the gradient of"
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def watching(objective: nn.Module) -> Generator[list[str]]:
 
     def watch_gradient(name: str, parameter: nn.Parameter) -> None:
         def after(accumulated: Tensor) -> None:
-            note(f"the gradient of {name}", accumulated.grad)
+            note(f"{OF_GRADIENT} {name}", accumulated.grad)
 
         hooks.callback(parameter.register_post_accumulate_grad_hook(after).remove)
 

@@ -53,7 +53,7 @@ from sumi.training.gradients import Gradients
 from sumi.training.interruption import Interrupted, StopRequest
 from sumi.training.meter import MEASURED, Meter
 from sumi.training.metrics_log import MetricsLog, Value
-from sumi.training.nonfinite import watching
+from sumi.training.nonfinite import OF_GRADIENT, watching
 from sumi.training.optimizer import build_optimizer, load_optimizer, optimizer_tensors
 from sumi.training.power_ema import PowerEMAs
 from sumi.training.precision import AUTOCAST, resolve_precision
@@ -282,8 +282,11 @@ class Trainer:
     def _skip(self, step: int) -> None:
         """Undo a step whose loss or gradient is not finite, and log its samples and the first layer at fault."""
         self.ema.restore_buffers()
-        with self._as_written(), watching(self.objective) as places:
+        with self._as_written(), watching(self.objective) as own:
             loss, norms, each = self.gradients.compute(step)
+        # gradients last: those that processes exchange are not finite in any, and only one has computed the cause
+        of_all = [place for of_one in self.group.all_of(lambda: own) for place in of_one]
+        places = sorted(of_all, key=lambda place: place.startswith(OF_GRADIENT))
         self.ema.restore_buffers()
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped += 1

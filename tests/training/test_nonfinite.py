@@ -26,6 +26,7 @@ from sumi.training.saving import save_checkpoint
 from sumi.training.trainer import Trainer
 from sumi.training_run import Events, train
 from tests.interrupted import Crash, crash, in_step
+from tests.processes import ended, start
 
 DATA = VectorDataset(np.linspace(-1, 1, 12, dtype=np.float32)[:, None], tuple(f"row {i}" for i in range(12)))
 
@@ -118,6 +119,27 @@ def test_a_skipped_step_changes_nothing_and_is_named(
     assert set(names) <= set(DATA.keys)
     assert message == [f"step 4 is skipped: {layer} is not finite; its samples: {event['items']}"]
     assert load_checkpoint(tmp_path / "skipped/checkpoints/00000004").state["skipped"] == 1
+
+
+SECOND = """
+import sys
+from pathlib import Path
+from sumi.boundary.group import joined
+from tests.training.test_nonfinite import Poisoned, trainer_of
+
+with joined() as group:
+    trainer_of(Path(sys.argv[1]), Poisoned("data", *([4] if group.rank else [])), steps=4, shard=sys.argv[2]).run()
+"""
+
+
+@pytest.mark.parametrize("shard", ["none", "full"])
+def test_a_layer_is_named_that_another_process_computes(shard: str, tmp_path: Path) -> None:
+    """Where the gradients of both are not finite, as they are added up."""
+    for code, text in ended(start(["-c", SECOND, str(tmp_path / "run"), shard]), within=120):
+        assert code == 0, text
+    (event,) = lines_of(tmp_path / "run", "skipped")
+    assert event["layer"] == "the input of first"
+    assert event["items"] in DATA.keys
 
 
 def test_the_sample_that_is_not_finite_is_named_alone(tmp_path: Path) -> None:
