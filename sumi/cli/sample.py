@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sumi.boundary.files import refuse_folder, short_name
-from sumi.boundary.group import own_shard
+from sumi.boundary.group import first_process, own_shard
 from sumi.cli.molecules import sample_molecules
 from sumi.cli.options import add_checkpoint, add_error, add_guidance, add_run, add_seed, add_steps, add_values
 from sumi.cli.sampling import (
@@ -139,6 +139,8 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         refuse_folder(Path(options.out))
     model = load(options.run, GenerativeModel, checkpoint=options.checkpoint, device=options.device)
+    if model.items.together and options.shard is None and not first_process():
+        return  # there is one file of all, which the first process makes
     lines = None if options.prompts is None else read_prompts(options)
     options.flags |= {"condition": "--value"} | ({} if lines is None else {"prompt": "--prompts"})
     options.n = options.n if options.n is not None else len(lines or range(16))
@@ -386,6 +388,7 @@ def _written(
     """Make the samples and write them; returns what was written, in words."""
     from sumi.data.files import Writing
 
+    own = (1, 1) if model.items.together else own_shard()
     with counting("sampling") as progress:
         how = Writing(
             batch_size=batch_size,
@@ -394,7 +397,7 @@ def _written(
             each=each,
             progress=progress,
             format=options.format or "",
-            shard=own_shard() if options.shard is None else read_shard(options.shard),
+            shard=own if options.shard is None else read_shard(options.shard),
         )
         return model.items.write(folder, make, range(options.start, options.start + options.n), how)
 

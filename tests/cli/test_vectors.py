@@ -18,6 +18,7 @@ from sumi.models.diffusion.trajectory import trajectory
 from sumi.models.run import load, read_run
 from sumi.recipes import RECIPES, build
 from sumi.training.run_folder import RunFolder
+from tests.processes import ended, start
 
 TINY = [
     "--set=network.width=32",
@@ -110,6 +111,16 @@ def test_a_vector_is_the_same_alone_and_in_a_batch(trained: Path, tmp_path: Path
     assert np.abs(np.diff(together, axis=0)).min() > 1e-3
 
 
+def test_of_two_processes_the_first_writes_the_one_file_of_all(trained: Path, tmp_path: Path) -> None:
+    one, two = (["sample", str(trained), "-n", "9", "--batch-size", "4", "--out", str(tmp_path / n)] for n in "ab")
+    assert main(one) == 0
+    (code, message), (other, quiet) = ended(start(["-m", "sumi", *two]), within=120)
+    assert (code, other) == (0, 0), message + quiet
+    assert "wrote" in message
+    assert "wrote" not in quiet
+    np.testing.assert_allclose(np.load(tmp_path / "a/vectors.npy"), np.load(tmp_path / "b/vectors.npy"), rtol=1e-6)
+
+
 def test_samples_made_otherwise_are_not_written_over(trained: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "o"
     arguments = ["sample", str(trained), "-n", "3", "--out", str(out)]
@@ -132,8 +143,8 @@ def test_samples_made_otherwise_are_not_written_over(trained: Path, tmp_path: Pa
 def test_without_out_other_vectors_go_to_another_folder(trained: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
-    for n, start in ((3, 0), (4, 0), (3, 1), (3, 0)):
-        assert main(["sample", str(copy), "-n", str(n), "--start", str(start)]) == 0
+    for n, first in ((3, 0), (4, 0), (3, 1), (3, 0)):
+        assert main(["sample", str(copy), "-n", str(n), "--start", str(first)]) == 0
     made = sorted(len(np.load(file)) for file in (copy / "samples").glob("*/vectors.npy"))
     assert made == [3, 3, 4]
 
