@@ -69,7 +69,7 @@ def _events_shown(progress: Callable[[Progress], None] | bool | None) -> Generat
         yield Events()
 
 
-@joined()
+@joined(trains=True)
 @torch_defaults()
 def train(
     recipe: str | Path | SystemConfig,

@@ -223,10 +223,11 @@ def local_rank() -> int:
 
 
 @contextmanager
-def joined() -> Generator[Group]:
+def joined(trains: bool = False) -> Generator[Group]:
     """Join the processes that a launcher has started, if there are several, until the block ends.
 
-    Raises InputError for an environment that does not say who they are, SumiError where one of them is lost.
+    ``trains``: whether what is lost with one of them is a training, which can be resumed. Raises InputError for an
+    environment that does not say who they are, SumiError where one of them is lost.
     """
     import torch.distributed as dist
 
@@ -234,7 +235,7 @@ def joined() -> Generator[Group]:
     if group() is not _ALONE or not (given or _size() > 1):
         yield group()
         return
-    watch = None if given else _Watch(*_meet())
+    watch = None if given else _Watch(*_meet(), trains)
     rank, size = dist.get_rank(), dist.get_world_size()
     token = _GROUP.set(Group(rank, size))
     try:
@@ -247,7 +248,7 @@ def joined() -> Generator[Group]:
         lost: list[int] = [] if watch is None else watch.lost()
         if not lost:
             raise
-        raise SumiError(_sentence(lost, size)) from None
+        raise SumiError(_sentence(lost, size, trains)) from None
     finally:
         _GROUP.reset(token)
         if watch is not None:
@@ -284,8 +285,8 @@ def _store() -> "Store":
 class _Watch:
     """Says that this process lives, and ends it where another is silent for `SILENCE` looks."""
 
-    def __init__(self, store: "Store", rank: int, size: int) -> None:
-        self.store, self.rank, self.size = store, rank, size
+    def __init__(self, store: "Store", rank: int, size: int, trains: bool) -> None:
+        self.store, self.rank, self.size, self.trains = store, rank, size, trains
         self.over = threading.Event()
         self.looks = 0
         self.seen = dict.fromkeys(range(size), ("", 0))
@@ -332,24 +333,25 @@ class _Watch:
                 if value != before:
                     self.seen[rank] = value, self.looks
                 elif value != LEFT and self.looks - look > SILENCE and rank != self.rank:
-                    _end(_sentence([rank], self.size))
+                    _end(_sentence([rank], self.size, self.trains))
 
     def _set(self, key: str, value: str) -> None:
-        with _launcher_there():
+        with _launcher_there(self.trains):
             self.store.set(key, value)
 
     def _get(self, key: str) -> str:
-        with _launcher_there():
+        with _launcher_there(self.trains):
             return self.store.get(key).decode() if self.store.check([key]) else ""
 
 
 @contextmanager
-def _launcher_there() -> Generator[None]:
+def _launcher_there(trains: bool) -> Generator[None]:
     """It keeps the store; where it has ended, the processes can find each other no longer."""
     try:
         yield
     except RuntimeError:
-        _end("training: the launcher of the processes, or process 0, has ended; start all again with --resume")
+        what, how = ("training: ", " with --resume") if trains else ("", "")
+        _end(f"{what}the launcher of the processes, or process 0, has ended; start all again{how}")
 
 
 def _end(line: str) -> NoReturn:
@@ -358,12 +360,12 @@ def _end(line: str) -> NoReturn:
     os._exit(1)
 
 
-def _sentence(lost: list[int], size: int) -> str:
+def _sentence(lost: list[int], size: int, trains: bool) -> str:
     which, have = " and ".join(map(str, lost)), "has" if len(lost) == 1 else "have"
-    return (
-        f"training: of processes 0 to {size - 1}, {which} {have} ended, or no longer answers; the last checkpoint is "
-        "kept: start all again with --resume"
-    )
+    found = f"of processes 0 to {size - 1}, {which} {have} ended, or no longer answers"
+    if not trains:
+        return f"{found}; start all again"
+    return f"training: {found}; the last checkpoint is kept: start all again with --resume"
 
 
 def _size() -> int:

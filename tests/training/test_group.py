@@ -148,6 +148,30 @@ def test_where_one_process_is_lost_the_other_ends_within_ten_seconds_and_names_i
     assert load_latest(run / "checkpoints", lambda *_: None)[0].step >= 1
 
 
+WAITING = """
+import time
+from sumi.boundary.group import joined
+
+with joined() as group:
+    print("here", flush=True)
+    group.wait() if group.first else time.sleep(60)
+"""
+
+
+def test_what_is_no_training_is_not_to_be_resumed() -> None:
+    """Such as an evaluation."""
+    processes = start(["-c", WAITING])
+    assert processes[1].stdout is not None
+    assert processes[1].stdout.readline() == "here\n"
+    processes[1].kill()
+    try:
+        message, _ = processes[0].communicate(timeout=30)
+    finally:
+        processes[0].kill()
+    assert "of processes 0 to 1, 1 has ended, or no longer answers; start all again\n" in message
+    assert "resume" not in message
+
+
 def test_wrong_input_is_reported_once(tmp_path: Path) -> None:
     command = [*TRAIN, *settings("training.batch_size=9"), "--steps", "2", "--out", str(tmp_path / "run")]
     (first, message), (second, other) = ended(start(command), within=60)
