@@ -14,6 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from sumi.boundary.group import group
+
 T = TypeVar("T")
 SIDES: Final = {"cpu": 1024, "cuda": 8192}
 """Of the square matrices that are multiplied to find what a device reaches, by its type."""
@@ -41,9 +43,10 @@ class Throughput:
             return None
         now, most = self.operations / seconds / 1e9, fastest(self.device, self.dtype) / 1e9
         dtype = str(self.dtype).removeprefix("torch.")
+        own = " in each process" if group().size > 1 else ""
         return (
-            f"{self.operations / 1e9:,.3g} GFLOP a step, {now:,.0f} GFLOP/s: {now / most:.0%} of the {most:,.0f} that "
-            f"a product of {dtype} matrices reaches here"
+            f"{self.operations / 1e9:,.3g} GFLOP a step{own}, {now:,.0f} GFLOP/s: {now / most:.0%} of the {most:,.0f} "
+            f"that a product of {dtype} matrices reaches here"
         )
 
 

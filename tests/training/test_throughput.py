@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from sumi.boundary.group import Group
 from sumi.training import throughput
 from sumi.training.throughput import Throughput, fastest
 from sumi.training_run import Events, train
@@ -31,6 +32,13 @@ def test_the_share_is_that_of_the_fastest_product(monkeypatch: pytest.MonkeyPatc
     )
     assert Throughput(CPU, torch.float32).line(0.2) is None
     assert Throughput(torch.device("meta"), torch.float32, operations=1).line(0.2) is None
+
+
+def test_the_operations_of_several_processes_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "fastest", lambda *_: 50e9)
+    monkeypatch.setattr(throughput, "group", lambda: Group(0, 2))
+    line = Throughput(CPU, torch.float32, operations=4 * 10**9).line(0.2)
+    assert (line or "").startswith("4 GFLOP a step in each process, 20 GFLOP/s: 40%")
 
 
 def test_the_fastest_product_is_measured_once() -> None:
