@@ -72,7 +72,7 @@ class FunctionDenoiser:
     """A denoiser from any callable x̂_0 = f(x_t, level), and optionally Var(x_0 | x_t) as a function of the level.
 
     The alpha and sigma of the level that ``f`` is given broadcast against x_t, also where each row has its own; t is a
-    number, or (N,).
+    number, or (N,). ``f`` may change its x_t: it is a copy.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class FunctionDenoiser:
         variance = None if self.clean_variance is None else expand(self.clean_variance(now), x_t)
         columns = {name: expand(v, x_t) for name, v in now.columns().items()}
         level = NoiseLevel(**columns | {"t": now.t}, until=now.until)
-        return Denoised(self.f(x_t, level), x_t, level.alpha, level.sigma, variance)
+        return Denoised(self.f(x_t.clone(), level), x_t, level.alpha, level.sigma, variance)
 
 
 class CountingDenoiser:
