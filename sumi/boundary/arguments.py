@@ -150,7 +150,15 @@ def tensor(name: str, value: object) -> Tensor:
     return found
 
 
+def unmasked(name: str, value: object) -> object:
+    """``value``. Raises InputError for a NumPy array that masks some of its values, which others would read."""
+    if np.ma.is_masked(value):
+        raise InputError(f"{name}: {np.ma.count_masked(value)} of its values are masked; give its .filled(…)")
+    return value
+
+
 def _of_array(name: str, value: object) -> Tensor:
+    unmasked(name, value)
     try:
         array = np.array(value, order="C")  # a copy, as its owner may write to it
         plain = np.dtype(np.float64) if array.dtype == np.longdouble else array.dtype.newbyteorder("=")

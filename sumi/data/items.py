@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from sumi.boundary.arguments import finite, tensor
+from sumi.boundary.arguments import finite, tensor, unmasked
 from sumi.data.decode import Decoded, Layer, Rule, UnreadableImage, decode, from_picture
 from sumi.data.frame import WHITE, Frame
 from sumi.data.pixels import PixelRange
@@ -113,8 +113,8 @@ def read_items(
             return read_picture(name, given, shape, frame=frame, background=background).x
         case np.ndarray() if frame is not None and given.dtype == np.uint8 and shape[0] in (1, 3):
             if given.ndim < 4:
-                return read_picture(name, given, shape, frame=frame).x
-            return torch.stack([read_picture(name, one, shape, frame=frame).x for one in given])
+                return read_picture(name, given, shape, frame=frame, background=background).x
+            return torch.stack([read_picture(name, one, shape, frame=frame, background=background).x for one in given])
         case _:
             return _image(name, given, shape[0], bounded) if len(shape) == 3 else finite(name, given).cpu()
 
@@ -143,15 +143,16 @@ def decoded_picture(
 
 
 def _as_picture(name: str, given: NDArray[np.uint8], channels: int) -> Image.Image:
-    """Pixels (H, W), (H, W, C) or (C, H, W)."""
+    """Pixels (H, W), (H, W, C), (C, H, W) or, with transparency, (H, W, 4)."""
+    unmasked(name, given)
     pixels = given
     if given.ndim == 3:
         first, last = given.shape[0], given.shape[2]
         ahead = first == channels or (last != channels and first in (1, 3))
         pixels = given.transpose(1, 2, 0) if ahead else given
         pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or not pixels.size:
-        raise InputError(f"{name}: is of shape {given.shape}; give (H, W), (H, W, 3) or (3, H, W)")
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)) or not pixels.size:
+        raise InputError(f"{name}: is of shape {given.shape}; give (H, W), (H, W, 3), (3, H, W) or (H, W, 4)")
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from sumi.boundary.arguments import shown
+from sumi.boundary.arguments import shown, unmasked
 from sumi.data import symbol_files, vectors
 from sumi.data.arrays import channels_first, from_array, matched, outline
 from sumi.data.audio import AudioDataset
@@ -132,7 +132,7 @@ def _numbers(value: Any) -> NDArray[Any]:
             plain = value.detach().cpu()
             return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()  # which NumPy lacks
         case _:
-            return np.asarray(value)
+            return np.asarray(unmasked("data", value))
 
 
 def _items(data: Any) -> list[Any]:
@@ -294,9 +294,12 @@ def _number_of_class(label: Any, place: int) -> int:
 
 
 def _classes(labels: Sequence[Any], classes: Sequence[object] | None) -> Classes:
-    """(labels, label names); none where an item has no label."""
-    if any(label is None for label in labels):
+    """(labels, label names); none where no item has a label. Raises InputError where some have one."""
+    without = [i for i, label in enumerate(labels) if label is None]
+    if len(without) == len(labels):
         return None, ()
+    if without:
+        raise InputError(f"data: item {without[0]} has no label, and others have one; give one to every item, or none")
     plain: list[int | str] = []
     numbers: list[int] = []
     for i, label in enumerate(labels):

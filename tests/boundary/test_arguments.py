@@ -16,6 +16,7 @@ from torch import Tensor
 import sumi
 from sumi.boundary.arguments import finite, listed, path, real, sides, tensor, torch_defaults, whole
 from sumi.boundary.settings import override
+from sumi.data.config import DataConfig
 from sumi.data.items import read_items
 from sumi.errors import InputError
 from sumi.models.diffusion.model import DiffusionModel
@@ -103,6 +104,10 @@ def test_an_array_of_any_making_becomes_a_tensor_of_its_own() -> None:
             tensor("x", wrong)
     with pytest.raises(InputError, match=r"^x: not every value is finite"):
         finite("x", [0.0, np.nan])
+    masked = np.ma.masked_equal(grid, 3)
+    with pytest.raises(InputError, match=r"^x: 1 of its values are masked; give its .filled"):
+        tensor("x", masked)
+    assert torch.equal(tensor("x", np.ma.masked_equal(grid, 9)), torch.from_numpy(grid))
 
 
 # --- images ---
@@ -141,6 +146,17 @@ def test_an_image_is_the_same_in_any_form(tmp_path: Path) -> None:
     for given in (grey, grey[None], grey[..., None], Image.fromarray(grey)):
         assert torch.allclose(read_items("image", given, (1, 8, 8))[0], WANTED.detach()[0], atol=1e-6)
     assert torch.equal(same_image(Image.fromarray(grey))[2], read_items("image", grey, (1, 8, 8))[0])
+
+
+def test_transparent_pixels_are_laid_over_the_background_as_those_of_pictures() -> None:
+    layered = np.concatenate([PIXELS, np.full((8, 10, 1), 128, np.uint8)], 2)
+    frame = DataConfig("digits", size=8).frame(8)
+    for background in ("white", "black"):
+        found, wanted = (
+            read_items("image", given, (3, 8, 8), frame=frame, background=background)
+            for given in (layered, Image.fromarray(layered))
+        )
+        assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize(

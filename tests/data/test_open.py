@@ -161,6 +161,11 @@ REFUSED: dict[str, tuple[object, str]] = {
     "tables": ([{"image": GREY[0]}] * 2, r"item 0 is a dict; give images"),
     "classes as ones and zeros": ([(GREY[0], torch.eye(2)[0])] * 2, r"item 0 has the label tensor\(\[1., 0.\]\)"),
     "floating-point pixels": ([Image.new("F", (8, 8))] * 2, "item 0: floating-point pixels have no fixed range"),
+    "labels of some": (
+        [(GREY[0], "a"), (GREY[1], None)],
+        "data: item 1 has no label, and others have one; give one to",
+    ),
+    "masked pixels": (np.ma.masked_equal(np.stack([GREY[0]] * 9), GREY[0, 0, 0]), "of its values are masked"),
     "no path": (Path("nowhere"), "data.source: nowhere does not exist"),
 }
 
