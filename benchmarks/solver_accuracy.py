@@ -36,6 +36,7 @@ from sumi.sampling.gaussian import Gaussian
 from sumi.sampling.sample import sample
 from sumi.sampling.solvers import SOLVERS
 from sumi.sampling.solvers.adams import Adams
+from sumi.sampling.solvers.fitted import Fitted
 from sumi.sampling.solvers.gaussian_adams import GaussianAdams
 from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.time_grid import TIME_GRIDS
@@ -63,7 +64,9 @@ def of_chain(t: float) -> float:
     return float(np.exp(np.interp(t, np.arange(1000), CHAIN.log().numpy())))
 
 
-def own(schedule: Schedule, solver: Callable[[Mixture], Solver], grid: str, cost: int = 1) -> Sampler:
+def own(schedule: Schedule, solver: Callable[[Mixture, int], Solver], grid: str, cost: int = 1) -> Sampler:
+    """``solver``: of a mixture and a number of steps."""
+
     def run(mixture: Mixture, noise: Tensor, evaluations: int) -> tuple[Tensor, Paths]:
         end = noise_level(schedule, 1.0)
         begin = paths(mixture, len(noise), float(end.sigma) / float(end.alpha), float(end.sigma) <= 1)
@@ -71,19 +74,21 @@ def own(schedule: Schedule, solver: Callable[[Mixture], Solver], grid: str, cost
         def clean(x_t: Tensor, t: NoiseLevel) -> Tensor:
             return mixture.clean(x_t / t.alpha, t.sigma / t.alpha)
 
-        times = TIME_GRIDS[grid](schedule, max(1, (evaluations + cost - 1) // cost), mixture.std)
+        steps = max(1, (evaluations + cost - 1) // cost)
+        times = TIME_GRIDS[grid](schedule, steps, mixture.std)
         start = begin.at(float(end.sigma) / float(end.alpha)) * end.alpha
         mixture.evaluations = 0
-        return sample(FunctionDenoiser(clean, schedule), solver(mixture), times, start), begin
+        return sample(FunctionDenoiser(clean, schedule), solver(mixture, steps), times, start), begin
 
     return run
 
 
 def ours() -> Iterator[tuple[str, str, Sampler]]:
     for range_name, schedule in (("VP", VP().build()), ("EDM", EDM().build())):
-        yield "sumi adams", range_name, own(schedule, lambda m: Adams(data_std=m.std), "log_ratio")
+        yield "sumi adams", range_name, own(schedule, lambda m, _: Adams(data_std=m.std), "log_ratio")
+        yield "sumi fitted", range_name, own(schedule, lambda m, n: Fitted(n, m.std), "fitted")
 
-        def carried(m: Mixture) -> Solver:
+        def carried(m: Mixture, _: int) -> Solver:
             return GaussianAdams(Gaussian.of_moments(m.mean, m.covariance), Adams(data_std=m.std))
 
         yield "sumi adams, moments given", range_name, own(schedule, carried, "log_ratio")
@@ -97,7 +102,7 @@ def all_of_ours() -> Iterator[tuple[str, str, Sampler]]:
                 yield (
                     f"sumi {name} {grid}",
                     range_name,
-                    own(schedule, lambda _, n=name: SOLVERS[n], grid, costs.get(name, 1)),
+                    own(schedule, lambda _, __, name=name: SOLVERS[name], grid, costs.get(name, 1)),
                 )
 
 

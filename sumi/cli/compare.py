@@ -128,11 +128,11 @@ def _tune(model: DiffusionModel, steps: int, checkpoint: int | None) -> bool:
     with counting("tuning") as progress:
         tuning = tune(model, steps, progress=progress)
     say(
-        f"{steps} steps: median distance to the ODE's end {tuning.before:.2g} with adams, {tuning.after:.2g} tuned "
+        f"{steps} steps: median distance to the ODE's end {tuning.before:.2g} untuned, {tuning.after:.2g} tuned "
         "(on trajectories not fitted to)"
     )
     if tuning.file is None:
-        say("adams is as good; nothing is kept")
+        say("others are as good; nothing is kept")
     else:
         older = f" --checkpoint {model.step}" if checkpoint is not None else ""
         say(f"wrote {tuning.file}; `sumi sample {typed(model.folder)} --steps {steps}{older}` uses it")

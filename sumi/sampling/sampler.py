@@ -17,6 +17,7 @@ from sumi.process.schedule import Schedule
 from sumi.sampling.solvers import BIT_SOLVERS, SOLVERS
 from sumi.sampling.solvers.adams import Adams
 from sumi.sampling.solvers.ddim import DDIM
+from sumi.sampling.solvers.fitted import Fitted
 from sumi.sampling.solvers.restart import Restart
 from sumi.sampling.solvers.solver import Solver
 from sumi.sampling.stated_error import LARGEST, SMALLEST
@@ -25,6 +26,7 @@ from sumi.sampling.time_grid import TIME_GRIDS, snap
 NATURAL: Final = "natural"
 NATURAL_GRIDS: Final = {
     "consistency": "renoised",
+    "fitted": "fitted",
     **dict.fromkeys(
         (
             *("ddim", "ddpm", "ddpm_large", "ddpm_learned", "euler_maruyama", "predictor_corrector", "langevin"),
@@ -118,6 +120,8 @@ def build_method(
     match solver:
         case Adams() if named:
             solver = replace(solver, data_std=max(data_std, LEAST_STD))
+        case Fitted() if named:
+            solver = replace(solver, data_std=max(data_std, LEAST_STD), steps=steps)
         case DDIM() if eta is not None:
             solver = replace(solver, eta=eta)
     name = str(name) if named else wanted

@@ -7,7 +7,7 @@ to the data. If σ̂(1) exceeds `LARGEST` only because alpha(1) is small (sigma(
 """
 
 from collections.abc import Callable
-from math import log, log1p
+from math import inf, log, log1p
 from typing import Final
 
 import torch
@@ -16,8 +16,20 @@ from torch import Tensor
 from sumi.boundary.arguments import whole
 from sumi.errors import InputError
 from sumi.process.schedule import Schedule, noise_level, noise_ratio
+from sumi.sampling.fitted import START, few_steps
 
-__all__ = ["TIME_GRIDS", "TimeGrid", "karras", "log_ratio", "log_snr", "quadratic", "renoised", "snap", "uniform"]
+__all__ = [
+    "TIME_GRIDS",
+    "TimeGrid",
+    "fitted",
+    "karras",
+    "log_ratio",
+    "log_snr",
+    "quadratic",
+    "renoised",
+    "snap",
+    "uniform",
+]
 
 TimeGrid = Callable[[Schedule, int, float], Tensor]
 """Times (steps + 1,) for a schedule, a number of steps and the data's standard deviation."""
@@ -91,6 +103,18 @@ def log_snr(schedule: Schedule, steps: int) -> Tensor:
     return at_noise(schedule, (log(largest) + _parts(steps) * (log(smallest) - log(largest))).exp())
 
 
+def fitted(schedule: Schedule, steps: int, data_std: float = 0.5) -> Tensor:
+    """The grid of `sumi.sampling.fitted` for so many steps, float64 (steps + 1,); `log_ratio` where it has none.
+
+    That is of other numbers of steps, and of a schedule that begins or ends within the grid.
+    """
+    found = few_steps().get(steps)
+    end, start = (noise_ratio(noise_level(schedule, t)) / data_std for t in (1.0, 0.0))
+    if found is None or end < START or found.grid[-2] <= start:
+        return log_ratio(schedule, steps, data_std)
+    return at_noise(schedule, torch.tensor([inf, *found.grid[:-1]], dtype=torch.float64) * data_std)
+
+
 def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> Tensor:
     """σ̂^(1/ρ) evenly spaced (Karras et al. 2022, eq. 5), float64 (steps + 1,)."""
     largest, smallest = noise_range(schedule)
@@ -135,4 +159,5 @@ TIME_GRIDS: Final[dict[str, TimeGrid]] = {
     "karras": lambda schedule, steps, _: karras(schedule, steps),
     "log_ratio": log_ratio,
     "renoised": renoised,
+    "fitted": fitted,
 }

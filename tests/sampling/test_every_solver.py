@@ -34,6 +34,7 @@ from sumi.sampling.solvers.binomial import BinomialAncestral
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
 from sumi.sampling.solvers.euler_maruyama import EulerMaruyama
+from sumi.sampling.solvers.fitted import Fitted
 from sumi.sampling.solvers.gaussian_adams import GaussianAdams
 from sumi.sampling.solvers.heun import Churn, Heun
 from sumi.sampling.solvers.langevin import AnnealedLangevin
@@ -97,7 +98,7 @@ def own_start(solver: Solver[Any]) -> int:
     """How many exact steps start a multistep method at its own order."""
     if isinstance(solver, UniPC):
         return solver.predictor_order - 1
-    multistep = isinstance(solver, (Adams, GaussianAdams, DPMSolverMultistep))
+    multistep = isinstance(solver, (Adams, Fitted, GaussianAdams, DPMSolverMultistep))
     return solver.order - 1 if multistep else 0
 
 

@@ -40,9 +40,9 @@ def tune(
 ) -> Tuning:
     """Fit a grid and coefficients for ``steps`` steps to the model and keep them in its run folder.
 
-    They are kept where, on as many other trajectories, they land nearer to the ODE's end than `adams` does; ``file`` is
-    None otherwise. Raises InputError for a number of steps that the model cannot take, and for one without an ODE of
-    its own; SumiError where it cannot write.
+    They are kept where, on as many other trajectories, they land nearer to the ODE's end than `adams` and `fitted` do;
+    ``file`` is None otherwise. Raises InputError for a number of steps that the model cannot take, and for one without
+    an ODE of its own; SumiError where it cannot write.
     """
     model.require_ode("tune: it")
     steps, trajectories = (
@@ -63,11 +63,13 @@ def tune(
     found = fit(denoiser, adams, seen, plain.times, progress)
     unseen = model.start_noise(range(trajectories, 2 * trajectories), seed)
     end = sample(denoiser, adams, fine.times, unseen)
-    before, after = (
-        float(distance(sample(denoiser, solver, times, unseen), end).median())
+    few = fine_method(model, steps, "fitted")
+    *others, after = (
+        float(distance(sample(denoiser, way.solver, way.times, unseen), end).median())
         / max(model.description.data_std, LEAST_STD)
-        for solver, times in ((plain.solver, plain.times), (found.solver, found.times))
+        for way in (plain, few, found)
     )
+    before = min(others)
     return Tuning(steps, before, after, _keep(model, found, before, after, trajectories) if after < before else None)
 
 
@@ -78,12 +80,12 @@ def _keep(model: DiffusionModel, found: Fit, before: float, after: float, trajec
     return file
 
 
-def fine_method(model: DiffusionModel, steps: int) -> Method:
-    """`adams` in this many steps, or as many as the network knows times for."""
+def fine_method(model: DiffusionModel, steps: int, solver: str = "adams") -> Method:
+    """The solver in this many steps, or as many as the network knows times for."""
     denoiser = model.network_denoiser
     known = denoiser.trained_steps
     return build_method(
-        "adams",
+        solver,
         steps if known is None else min(steps, known),
         denoiser.schedule,
         data_std=model.description.data_std,

@@ -10,6 +10,7 @@ from sumi.sampling.solvers.consistency import Consistency, MeanFlow
 from sumi.sampling.solvers.ddim import DDIM
 from sumi.sampling.solvers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
 from sumi.sampling.solvers.euler_maruyama import EulerMaruyama
+from sumi.sampling.solvers.fitted import Fitted
 from sumi.sampling.solvers.heun import Churn, Heun
 from sumi.sampling.solvers.langevin import AnnealedLangevin
 from sumi.sampling.solvers.predictor_corrector import PredictorCorrector
@@ -31,6 +32,7 @@ __all__ = [
     "DPMSolverMultistep",
     "DPMSolverSinglestep",
     "EulerMaruyama",
+    "Fitted",
     "Heun",
     "MeanFlow",
     "PredictorCorrector",
@@ -43,6 +45,7 @@ __all__ = [
 
 SOLVERS: Final[dict[str, Solver[Any]]] = {
     "adams": Adams(),
+    "fitted": Fitted(),
     "lms": Adams(near=inf, far=inf),
     "ddim": DDIM(eta=0.0),
     "ddpm": DDIM(eta=1.0),
