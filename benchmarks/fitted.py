@@ -6,14 +6,15 @@
 Measured are median distances to the end of the model's ODE over the data's standard deviation, of `adams`, `unipc` and
 `dpmpp_2m` on `log_ratio` and of `fitted`, and the ratio of the last to the least of the others. None is conditioned.
 
-The table that comes with Sumi (sumi/sampling/fitted.json) was fitted to five runs of sets that none of its models was
-trained on, each about 7 minutes on one core with Muon in batches of 32: 20,000 images of CIFAR-10 (`flow`), MNIST
-(`ddpm`), flowers at 32x32 (`edm`), and emoji at 32x32 (`edm`, and `text-to-image`); the U-Nets of colours have three
-levels of 32, 48 and 64 channels.
+The table that comes with Sumi (sumi/sampling/fitted.json) was fitted to five runs, each about 7 minutes on one core
+with Muon in batches of 32: 20,000 images of CIFAR-10 (`flow`), MNIST (`ddpm`), flowers at 32x32 (`edm`), and emoji at
+32x32 (`edm`, and `text-to-image`); the U-Nets of colours have three levels of 32, 48 and 64 channels. Of the models
+that come with Sumi one has seen images of these sets: `flowers`, in latents.
 
-Each step's numbers are fitted in order, from the sampler's own states to the ends of many steps at the same σ̂, by least
-squares over all trajectories of all networks, reweighted by inverse distances (`sumi.sampling.tuning`); then points of
-the grid move one by one while the mean logarithm of the distance, over that of the nearest of the three, falls.
+Each step's numbers are fitted in order, from the sampler's own states to the exact ones at the same σ̂, by least squares
+over all trajectories of all networks, reweighted by inverse distances (`sumi.sampling.tuning`). Then points of the
+grid, at first that of the table as it is, move one by one while the mean logarithm of the distance, over that of the
+nearest of the three, falls.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from sumi.denoising.denoiser import Denoiser
 from sumi.models.diffusion.model import DiffusionModel
 from sumi.models.diffusion.tuning import fine_method
 from sumi.process.schedule import DATA, NoiseLevel, noise_levels
+from sumi.sampling.fitted import few_steps
 from sumi.sampling.sample import sample
 from sumi.sampling.sampler import LEAST_STD, build_method
 from sumi.sampling.solvers.adams import Adams
@@ -38,14 +40,15 @@ from sumi.sampling.tuning import LEAST, REWEIGHTINGS, RIDGE, SHARED, distance, t
 
 PLAIN = ("adams", "unipc", "dpmpp_2m")
 MODELS = ("digits", "fashion", "characters", "flowers")
-LEVELS = torch.logspace(math.log10(60), math.log10(0.02), 121, dtype=torch.float64)
-"""σ̂, over the data's deviation, that a grid may have."""
-REACHES = (16, 8, 4, 2)
+LEVELS = torch.logspace(3, math.log10(0.002), 197, dtype=torch.float64)
+"""σ̂, over the data's deviation, of the exact walk; a grid has some of those between `HIGHEST` and `LOWEST`."""
+HIGHEST, LOWEST = 70.0, 0.02
+REACHES = (8, 4, 2)
 
 
 @dataclass(frozen=True)
 class Walk:
-    """A network's trajectories through its start, `LEVELS` and the data: ``states`` (123, N, …)."""
+    """A network's trajectories through its start, `LEVELS` and the data: ``states`` (K + 1, N, …)."""
 
     denoiser: Denoiser
     std: float
@@ -136,10 +139,11 @@ def fitted_rows(walks: list[Walk], indices: list[int]) -> tuple[float, list[list
 
 
 def first_indices(steps: int) -> list[int]:
-    """Of the levels nearest to those of `log_ratio`, all different."""
+    """Of the levels nearest to those of the table as it is, or of `log_ratio`; all different."""
     near, far = 0.05, 100.0
     v = torch.linspace(0, math.log(near / far), steps + 1, dtype=torch.float64)[1:-1].exp()
-    noise = (far * v - near) / (1 - v)
+    known = few_steps().get(steps)
+    noise = ((far * v - near) / (1 - v)).clamp(LOWEST, HIGHEST).tolist() if known is None else known.grid[:-1]
     found = [0, *(1 + int((LEVELS / one).log().abs().argmin()) for one in noise), len(LEVELS) + 1]
     for k in range(1, len(found)):
         found[k] = max(found[k], found[k - 1] + 1)
@@ -148,18 +152,22 @@ def first_indices(steps: int) -> list[int]:
 
 def search(walks: list[Walk], steps: int) -> dict[str, list[float] | list[list[float]]]:
     indices = first_indices(steps)
+    within = tuple(1 + int((LEVELS / end).log().abs().argmin()) for end in (HIGHEST, LOWEST))
     best, rows = fitted_rows(walks, indices)
     for reach in REACHES:
         for k in range(1, steps):
             for move in (-reach, reach):
                 trial = list(indices)
-                while trial[k - 1] < trial[k] + move < trial[k + 1]:
+                while trial[k - 1] < trial[k] + move < trial[k + 1] and within[0] <= trial[k] + move <= within[1]:
                     trial[k] += move
                     away, found = fitted_rows(walks, trial)
                     if away >= best:
                         break
                     best, rows, indices = away, found, list(trial)
-    print(f"{steps} steps: {math.exp(best):.2f} times as far as the nearest of the others, on what it is fitted to")
+    print(
+        f"{steps} steps: {math.exp(best):.2f} times as far as the nearest of the others, on what it is fitted to",
+        flush=True,
+    )
     return {
         "grid": [round(float(LEVELS[i - 1]), 4) for i in indices[1:-1]],
         "rows": [[round(number, 5) for number in row] for row in rows],
@@ -196,8 +204,10 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.fit:
         walks = [walk_of(name, options.trajectories or 24, options.seed, steps) for name in options.models]
-        lines = (f'"{n}": {json.dumps(search(walks, n))}' for n in sorted(steps))
-        options.fit.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        lines = list[str]()
+        for n in steps:
+            lines.append(f'"{n}": {json.dumps(search(walks, n))}')
+            options.fit.write_text("{\n" + ",\n".join(lines) + "\n}\n")
         return
     print("| evaluations | `adams` | `unipc` | `dpmpp_2m` | `fitted` | `fitted` over the nearest |")
     print("| --- | --- | --- | --- | --- | --- |")
