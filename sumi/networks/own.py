@@ -9,6 +9,7 @@ run gives the network again; only its weights come from the run.
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import ClassVar, Self, cast
 
 import torch
@@ -94,6 +95,13 @@ def _module(network: object, *, made: bool = False) -> nn.Module:
         case nn.Module():
             return network
         case _ if callable(network) and not made:
+            try:
+                signature(network).bind()
+            except (TypeError, ValueError) as error:
+                name = getattr(network, "__name__", type(network).__name__)
+                raise InputError(
+                    f"network: {name} cannot be called without arguments ({error}); give the module that it makes"
+                ) from None
             return _module(network(), made=True)
         case other:
             raise InputError(

@@ -108,6 +108,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"network: the run has Small, 225 parameters, and Linear, 6 parameters is given; give that one",
     ),
     "no module": (lambda run: trained(run, 3), r"network: int is no torch\.nn\.Module; give one, or a callable"),
+    "needs arguments": (
+        lambda run: trained(run / "new", nn.Linear),
+        r"network: Linear cannot be called without arguments \(missing a required argument: 'in_features'\); give the",
+    ),
     "wrong shape": (
         lambda run: trained(run / "new", Small(2)),
         r"network: gives \(2, 2, 8, 8\) of an input of \(2, 1, 8, 8\); it must give \(2, 1, 8, 8\)$",
