@@ -93,8 +93,9 @@ def evaluate(
 ) -> Measured:
     """Evaluate the model as suits what it makes (`EVALUATIONS`), and write ``report/`` in its run folder.
 
-    ``quick``: of a model that makes images, without a feature network and distances. ``judge`` and ``clip``: runs that
-    read what a text-to-image model makes of captions. ``split``: the name of a split of the data's own.
+    ``model``: one, a run folder, or the name of one that comes with Sumi. ``quick``: of a model that makes images,
+    without a feature network and distances. ``judge`` and ``clip``: runs that read what a text-to-image model makes of
+    captions. ``split``: the name of a split of the data's own.
 
     With ``against``, ``model`` and it are two sets of images, which `evaluate_sets` measures against each other on
     ``device``, writing its report into ``out``; ``range`` is the lowest and highest possible value of float arrays.
@@ -123,7 +124,11 @@ def evaluate(
     for field, value in (("out", out), ("device", device), ("range", range)):
         if value is not None:
             raise InputError(f"{field}: is of the evaluation of two sets of images; leave it out")
-    model = expect(model, TrainedModel, f"model: {shown(model)} is no model; give one of sumi.load or sumi.train")
+    match model:
+        case str() | Path():
+            model = load(model)
+        case _:
+            model = expect(model, TrainedModel, f"model: {shown(model)} is no model; give one, or a run folder")
     reads = SymbolClassifierModel if model.evaluated_as == "symbols" else JudgeModel
     judge, clip = _loaded("judge", judge, reads), _loaded("clip", clip, ClipModel)
     if model.evaluated_as not in EVALUATIONS:

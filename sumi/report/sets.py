@@ -178,7 +178,8 @@ def _read(field: str, given: object, options: Options, device: str | None) -> Da
             case _:
                 data = _opened(given, options.range, progress)
     except InputError as error:
-        raise InputError(f"{field}: {str(error).removeprefix('data.source: ').removeprefix('data.')}") from error
+        why = str(error).removeprefix("data.source: ").removeprefix("data.").replace("such as data.range=", "such as ")
+        raise InputError(f"{field}: {why}") from error
     expect(data.spec, ImageSpec, f"{field}: holds {data.spec.name}, and images are needed here; give a set of those")
     return data
 

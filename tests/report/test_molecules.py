@@ -20,7 +20,7 @@ def test_a_model_is_judged_next_to_real_molecules(tmp_path: Path) -> None:
     settings = ["network.width=8", "network.layers=1", "network.embedding=8", "training.batch_size=8"]
     settings += ["sampling.steps=3", "conditioning=values", "conditioning.names=energy,atoms"]
     model = train("molecules", data=data, out=tmp_path / "run", steps=2, settings=settings)
-    measured = sumi.evaluate(model, data=data, n=12)
+    measured = sumi.evaluate(model.folder, data=data, n=12)
     found = measured.evaluation
     assert isinstance(found, MoleculeEvaluation)
     _, held_out = data.split(model.config.data.held_out)
