@@ -82,9 +82,7 @@ def test_floats_of_a_stated_range_are_the_same_images(digits: NDArray[np.uint8],
         sumi.evaluate(tmp_path / "a.npz", digits[40:120], range=3, out=tmp_path / "out")
     with pytest.raises(InputError, match=r"^range: \(1, 0\) is no lowest and highest value"):
         sumi.evaluate(tmp_path / "a.npz", digits[40:120], range=(1, 0), out=tmp_path / "out")
-    with pytest.raises(
-        InputError, match=r"^a: range: .*a.npz holds images of float32, from 0 to 1; .*such as 0,1$"
-    ):
+    with pytest.raises(InputError, match=r"^a: range: .*a.npz holds images of float32, from 0 to 1; .*such as 0,1$"):
         sumi.evaluate(tmp_path / "a.npz", digits[40:120], out=tmp_path / "out")
 
 
