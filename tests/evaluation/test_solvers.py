@@ -108,7 +108,7 @@ def test_what_is_tuned_is_kept_and_used(model) -> None:
     assert tuning.file is not None
     assert tuning.after < tuning.before
     assert model.method(steps=4).name == "tuned"
-    assert model.method(steps=5).name == "fitted"
+    assert model.method(steps=5).name == "adams"
     assert model.method(steps=4, eta=0.0).name == "ddim"  # an η asks for DDIM
     assert torch.equal(model.sample(2, steps=4, seed=9), model.sample(2, steps=4, solver="tuned", seed=9))
     assert not torch.equal(model.sample(2, steps=4, seed=9), plain)

@@ -70,21 +70,6 @@ def test_any_number_of_steps_is_exactly_that_many(model: DiffusionModel) -> None
         assert model.method(steps=steps).steps == steps
 
 
-def test_few_steps_of_images_are_fitted_ones(model: DiffusionModel, tmp_path: Path) -> None:
-    """Where nothing else is named; 11 steps have no table, and points are another kind of data."""
-    for options, name in (
-        ({"steps": 10}, "fitted"),
-        ({"steps": 11}, "adams"),
-        ({"steps": 10, "solver": "adams"}, "adams"),
-        ({"steps": 10, "time_grid": "karras"}, "adams"),
-    ):
-        assert model.method(**options).name == name
-    assert model.method(tuned=False, steps=10).name == "adams"
-    assert vector_model(tmp_path, VectorSpec(2, None)).method(steps=10).name == "adams"
-    assert torch.equal(model.sample(2, steps=5), model.sample(2, steps=5, solver="fitted"))
-    assert not torch.equal(model.sample(2, steps=5), model.sample(2, steps=5, solver="adams"))
-
-
 def test_threshold_is_part_of_the_configuration(tmp_path: Path, model: DiffusionModel) -> None:
     free, dynamic = (random_model(tmp_path, f"sampling.threshold={name}") for name in ("none", "dynamic"))
     x = 3 * model.start_noise(range(4), 0)

@@ -158,8 +158,7 @@ class DiffusionModel(TrainedDenoiser):
             raise InputError("solver: tuned walks all of its times, and this begins on the way; choose another")
         if sampling.solver == TUNED and larger:
             raise InputError("solver: tuned was fitted to pictures of the model's own size; choose another")
-        tuned = not conditioned and not larger and t == 1 and wrap is None
-        method_in = method or self._method_in(settings, tuned=tuned)
+        method_in = method or self._method_in(settings, tuned=not conditioned and not larger and t == 1)
         how = method_in(None)
         if sampling.error is not None:
             refuse_unstated(how.name, how.solver)

@@ -39,10 +39,8 @@ from sumi.models.model import GenerativeModel, TrainedModel
 from sumi.process.binomial import Binomial
 from sumi.process.schedule import NoiseLevel, deviation, noise_level
 from sumi.randomness import Purpose, normal
-from sumi.sampling.fitted import few_steps
 from sumi.sampling.sampler import (
     LEAST_STD,
-    NATURAL,
     TUNED,
     Guidance,
     Method,
@@ -365,10 +363,9 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
     def method(self, *, tuned: bool = True, **options: Unpack[SamplingOptions]) -> Method:
         """How it samples: as the run is configured, or as ``options`` say.
 
-        Where nothing but the number of steps is named and a solver was tuned to this model and number, it is that one,
-        or, of images, `fitted` where the run's is adams and there are few; ``tuned`` = False leaves them out: what is
-        guided is another field. Raises InputError for what `build_method` refuses, and for a tuned solver that is not
-        there.
+        Where nothing but the number of steps is named and a solver was tuned to this model and number, it is that one;
+        ``tuned`` = False leaves it out: what is guided is another field. Raises InputError for what `build_method`
+        refuses, and where a tuned solver is named and there is none.
         """
         sampling = self.config.sampling.replaced(options)
         tuned &= sampling.error is None
@@ -380,10 +377,8 @@ class TrainedDenoiser(GenerativeModel[DiffusionSettings, NetworkDenoiser | Binom
             self.require_mean(f"solver: {solver}", "use solver=consistency, or ")
         if sampling.solver == TUNED or (tuned and not named and self.is_tuned(steps)):
             return load_tuned(tuned_file(self.folder, self.step, steps), self.digest, steps)
-        own = sampling.solver == "adams" and sampling.time_grid == NATURAL
-        few = steps in few_steps() and isinstance(self.items, ImageSpec)
         return build_method(
-            "fitted" if tuned and not named and own and few else sampling.solver,
+            sampling.solver,
             steps,
             self.network_denoiser.schedule,
             time_grid=sampling.time_grid,
