@@ -7,7 +7,6 @@ Inversion from data to noise (`sumi.sampling.inversion`) starts there likewise.
 from collections.abc import Callable
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from sumi.boundary.arguments import shown
@@ -32,16 +31,13 @@ def sample(
     ``times``: falling, float64 (K + 1,), for K steps; the last two may both be 0 where sigma(0) > 0. Or rising, for a
     solver that works in that direction, and then the first two. ``x``: (N, …). ``noise(step, purpose, draw)``: standard
     normal noise shaped like x; deterministic solvers never call it. ``callback(step, level, x)`` gets the state after
-    each step. The schedule is evaluated once, for all times together. Raises InputError for what is no solver, no
-    denoiser, or no time.
+    each step. The schedule is evaluated once, for all times together. Raises InputError for what is no solver or no
+    denoiser.
     """
     if isinstance(solver, type) or not hasattr(solver, "step"):
         raise InputError(f"solver: {shown(solver)} is no solver; give one, such as sumi.solvers.DDIM()")
     if not hasattr(denoiser, "schedule"):
         raise InputError(f"denoiser: {shown(denoiser)} has no schedule; give sumi.FunctionDenoiser(f, schedule)")
-    times = torch.as_tensor(times, dtype=torch.float64)
-    if not bool(((times >= 0) & (times <= 1)).all()):
-        raise InputError("times: they are not all between 0 (data) and 1 (noise); give such as time_grids.uniform(50)")
     state = solver.init()
     walk = list(noise_levels(denoiser.schedule, times))
     if walk[-1].t == 0:

@@ -13,21 +13,16 @@ TIMES = sumi.time_grids.uniform(5)
 
 
 @pytest.mark.parametrize(
-    ("denoiser", "solver", "times", "message"),
+    ("denoiser", "solver", "message"),
     [
-        (DENOISER, "ddim", TIMES, "solver: 'ddim' is no solver"),
-        (DENOISER, sumi.solvers.DDIM, TIMES, "solver: <class .* is no solver"),
-        (lambda x_t, t: x_t, sumi.solvers.DDIM(), TIMES, "denoiser: .* has no schedule; give sumi.FunctionDenoiser"),
-        (DENOISER, sumi.solvers.DDIM(), 1000 * TIMES, "times: they are not all between 0"),
-        (DENOISER, sumi.solvers.DDIM(), torch.nan * TIMES, "times: they are not all between 0"),
-        (DENOISER, sumi.solvers.DDIM(), [1.0, 0.5, -0.1], "times: they are not all between 0"),
+        (DENOISER, "ddim", "solver: 'ddim' is no solver"),
+        (DENOISER, sumi.solvers.DDIM, "solver: <class .* is no solver"),
+        (lambda x_t, t: x_t, sumi.solvers.DDIM(), "denoiser: .* has no schedule; give sumi.FunctionDenoiser"),
     ],
 )
-def test_what_cannot_be_sampled_is_refused_in_one_line(
-    denoiser: object, solver: object, times: object, message: str
-) -> None:
+def test_what_cannot_be_sampled_is_refused_in_one_line(denoiser: object, solver: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        sumi.sample(denoiser, solver, times, torch.ones(2, 3))  # pyrefly: ignore[bad-argument-type]
+        sumi.sample(denoiser, solver, TIMES, torch.ones(2, 3))  # pyrefly: ignore[bad-argument-type]
 
 
 def test_a_function_that_changes_its_x_t_samples_as_one_that_does_not() -> None:
