@@ -14,12 +14,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from sumi.boundary.config import describe
     from sumi.data.config import DataConfig
-    from sumi.recipes import RECIPES, build
+    from sumi.recipes import RECIPES, build, title
 
     if options.recipe is None:
-        for name, recipe in RECIPES.items():
-            title = (__import__(recipe.__module__, fromlist=["recipe"]).__doc__ or "").splitlines()[0]
-            say(f"{name:16} {title}")
+        width = max(map(len, RECIPES))
+        for name in RECIPES:
+            say(f"{name:{width}} {title(name)}")
         say("every field of one: sumi recipes NAME")
         return
     table = Table("field", "value", "meaning", box=None, pad_edge=False)

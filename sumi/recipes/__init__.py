@@ -1,5 +1,6 @@
 """Recipes by name; each file lists the parts of one paper's system."""
 
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -91,6 +92,12 @@ PICTURED: Final = (
     *("latent", "dit", "autoencoder"),
 )
 """Those of text and of latents, which learn ``characters`` where no data are given."""
+
+
+def title(name: str) -> str:
+    """What a recipe is, and of which papers: the first paragraph of its file."""
+    text = sys.modules[RECIPES[name].__module__].__doc__ or name
+    return " ".join(text.split("\n\n")[0].split())
 
 
 def build(name: str, data: DataConfig, spec: DataSpec | None = None) -> SystemConfig:

@@ -1,7 +1,6 @@
 """A studio: its folder, its models, and what happens in it. The server makes web addresses of these calls."""
 
 import io
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -61,14 +60,12 @@ class Studio:
         """What can be trained, and on what; which schedules can be drawn, and which solvers compared."""
         from sumi.data.builtin import BUILTIN
         from sumi.evaluation.solvers import DEFAULT_SOLVERS
-        from sumi.recipes import RECIPES
+        from sumi.recipes import RECIPES, title
         from sumi.studio.schedules import edited
 
-        titles = {name: (sys.modules[recipe.__module__].__doc__ or name) for name, recipe in RECIPES.items()}
-        recipes = [{"name": name, "title": title.splitlines()[0]} for name, title in titles.items()]
         return {
             "data": [*self.own_data, *BUILTIN],
-            "recipes": recipes,
+            "recipes": [{"name": name, "title": title(name)} for name in RECIPES],
             "schedules": edited(),
             "solvers": DEFAULT_SOLVERS,
         }

@@ -303,7 +303,9 @@ def test_info_recipes_and_explain(trained: Path, photos: Path, capsys, tmp_path:
     assert main(["info", str(trained)]) == 0
     assert "ddpm on digits" in capsys.readouterr().out
     assert main(["recipes"]) == 0
-    assert "ddpm" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert all(line.endswith(".") for line in listed.splitlines()[:-1])  # whole sentences
+    assert 'Geng et al. 2025, "Consistency models made easy").' in listed
     assert main(["recipes", "ddpm"]) == 0
     assert "training.learning_rate" in capsys.readouterr().out
     assert main(["explain", "cosine", "--data", str(photos), "--out", str(tmp_path)]) == 0
